@@ -1,0 +1,546 @@
+//! Results to come: [`Deferred`] and its other end, the [`Resolver`].
+//!
+//! # The idea
+//!
+//! A `Deferred<T>` is a result that will be there later. One consumer has it: it adds callbacks, which run in
+//! the order they were added when the result comes, each getting what the one before made of it; or it awaits
+//! it, for a `Deferred` is a future. A `Resolver<T>` brings the result, once.
+//!
+//! Callbacks and `await` mix freely: a callback may return an async block, a future becomes a Deferred with
+//! [`Deferred::from_future`].
+//!
+//! # Rules
+//!
+//! 1. **Firing is a call.** When [`Resolver::callback`] returns, all callbacks that could run have run. A task
+//!    that awaits is only woken; it runs in its turn.
+//! 2. **A callback returns** nothing, `Ok`/`Err`, a Deferred or an async block; the next one waits for it.
+//! 3. **One consumer.** Adding a callback consumes the Deferred and gives it back with its new type.
+//! 4. **Firing consumes the resolver**, so firing twice does not compile; a resolver that is dropped fires
+//!    [`Abandoned`].
+//! 5. **Dropping** a Deferred that was never polled lets it run on; one that was polled (an await given up) is
+//!    cancelled.
+//! 6. **A failure at the end** of a dropped chain is reported, at that moment, with the place where the
+//!    Deferred was made.
+//! 7. **Cancelling** asks the source to stop: the canceller runs, and the chain gets [`Cancelled`] unless the
+//!    canceller brought something else. A Deferred that waits for another passes the request on. What the
+//!    source brings later is dropped without a word.
+//! 8. **A panic** in a callback is its failure.
+//!
+//! [`Cancelled`]: crate::Cancelled
+//!
+//! # Who owns what
+//!
+//! `core` holds the state machine and its invariants; this file holds the typed ends. A Deferred that is fired
+//! and has nothing to wait for keeps its result itself and needs no core at all.
+
+mod core;
+mod coroutine;
+mod outcome;
+
+use std::error::Error;
+use std::fmt;
+use std::mem;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+use self::core::{Canceller, Core};
+use self::coroutine::Coroutine;
+pub use self::outcome::{
+    IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
+};
+use crate::failure::Failure;
+use crate::report::{self, Origin};
+
+/// A result that will be there later: a future with callbacks.
+///
+/// The [module](crate::defer) has the rules.
+///
+/// # Cancel safety
+///
+/// Awaiting `&mut deferred` loses nothing when that await is dropped. Dropping a Deferred that has been polled
+/// cancels it.
+///
+/// # Examples
+///
+/// ```
+/// use std::num::ParseIntError;
+/// use torsade::Deferred;
+///
+/// let (deferred, resolver) = Deferred::pair();
+/// deferred
+///     .add_callback(|word: &str| Ok(word.parse::<u32>()?))
+///     .add_errback(|failure| {
+///         failure.trap::<ParseIntError>()?; // others go on down the chain
+///         Ok(0)
+///     })
+///     .map(|n| n + 1)
+///     .add_callback(|n| assert_eq!(n, 42));
+/// resolver.callback("41");
+/// ```
+///
+/// It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// # use torsade::Deferred;
+/// let deferred = Deferred::succeed(1);
+/// std::thread::spawn(move || drop(deferred));
+/// ```
+#[must_use = "a failure that reaches the end of a dropped Deferred is reported; await it or add an errback"]
+pub struct Deferred<T: 'static> {
+    state: State<T>,
+    /// It has been polled, so dropping it cancels (rule 5).
+    polled: bool,
+}
+
+enum State<T: 'static> {
+    /// It is here, and there is nothing else to do.
+    Settled(Result<T, Failure>, &'static Location<'static>),
+    Linked(Rc<Core>),
+    /// The result was given away, or the core was.
+    Gone,
+}
+
+/// The end of a [`Deferred`] that brings the result.
+///
+/// Each of the three ways to fire consumes it. Dropped, it fires [`Abandoned`].
+///
+/// ```compile_fail,E0382
+/// let (deferred, resolver) = torsade::Deferred::pair();
+/// resolver.callback(1);
+/// resolver.callback(2);
+/// # drop(deferred);
+/// ```
+#[must_use = "dropping a resolver makes its Deferred fail with `Abandoned`"]
+pub struct Resolver<T: 'static> {
+    /// Empty once fired.
+    core: Option<Rc<Core<core::Place<T>>>>,
+}
+
+/// Holds a [`Deferred`]'s callbacks back until it is dropped; see [`Deferred::pause`].
+#[must_use = "dropping it lets the Deferred go on"]
+pub struct Pause {
+    core: Option<Rc<Core>>,
+}
+
+impl<T: 'static> Deferred<T> {
+    /// A Deferred and the [`Resolver`] that will fire it.
+    #[track_caller]
+    pub fn pair() -> (Self, Resolver<T>) {
+        Self::pair_at(Location::caller())
+    }
+
+    /// One that has its value already. No allocation.
+    #[track_caller]
+    pub fn succeed(value: T) -> Self {
+        Self::settled(Ok(value), Location::caller())
+    }
+
+    /// One that has failed already. No allocation but the failure's own.
+    #[track_caller]
+    pub fn fail(failure: impl Into<Failure>) -> Self {
+        Self::settled(Err(failure.into()), Location::caller())
+    }
+
+    /// Runs a future on this thread's reactor, and gives its result.
+    ///
+    /// Cancelling the Deferred cancels the Deferred that the future is awaiting; the future sees the outcome
+    /// there, and may clean up, go on, even succeed. A future that awaits no Deferred is dropped.
+    ///
+    /// # Order
+    ///
+    /// The future is first polled by the reactor's turn, never inside this call.
+    ///
+    /// # Errors
+    ///
+    /// The Deferred fails with [`NoReactor`] when none is running on this thread.
+    #[doc(alias("fromCoroutine", "ensureDeferred", "inlineCallbacks"))]
+    #[track_caller]
+    pub fn from_future(future: impl Future<Output = Result<T, Failure>> + 'static) -> Self {
+        Coroutine::start(future, Location::caller())
+    }
+
+    /// Calls `f` with the value, when there is one; a failure passes by.
+    ///
+    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block. Adding to a Deferred that has its
+    /// result already calls `f` before this method returns.
+    #[doc(alias = "addCallback")]
+    #[track_caller]
+    pub fn add_callback<V, R: IntoOutcome<V>>(
+        self,
+        f: impl FnOnce(T) -> R + 'static,
+    ) -> Deferred<R::Value> {
+        self.then(move |result| match result {
+            Ok(value) => f(value).into_outcome(),
+            Err(failure) => Outcome::Ready(Err(failure)),
+        })
+    }
+
+    /// Calls `f` with the failure, when there is one; a value passes by. What `f` returns takes the place of
+    /// the value that did not come.
+    #[doc(alias = "addErrback")]
+    #[track_caller]
+    pub fn add_errback<V, R: IntoOutcome<V, Value = T>>(
+        self,
+        f: impl FnOnce(Failure) -> R + 'static,
+    ) -> Self {
+        self.then(move |result| match result {
+            Ok(value) => Outcome::Ready(Ok(value)),
+            Err(failure) => f(failure).into_outcome(),
+        })
+    }
+
+    /// Calls `f` with the result, whichever it is.
+    #[doc(alias = "addBoth")]
+    #[track_caller]
+    pub fn add_both<V, R: IntoOutcome<V>>(
+        self,
+        f: impl FnOnce(Result<T, Failure>) -> R + 'static,
+    ) -> Deferred<R::Value> {
+        self.then(move |result| f(result).into_outcome())
+    }
+
+    /// Calls `ok` with the value or `err` with the failure. `err` does not see what goes wrong in `ok`.
+    #[doc(alias = "addCallbacks")]
+    #[track_caller]
+    pub fn add_callbacks<V, R, W, S>(
+        self,
+        ok: impl FnOnce(T) -> R + 'static,
+        err: impl FnOnce(Failure) -> S + 'static,
+    ) -> Deferred<R::Value>
+    where
+        R: IntoOutcome<V>,
+        S: IntoOutcome<W, Value = R::Value>,
+    {
+        self.then(move |result| match result {
+            Ok(value) => ok(value).into_outcome(),
+            Err(failure) => err(failure).into_outcome(),
+        })
+    }
+
+    /// Changes the value, when there is one.
+    #[track_caller]
+    pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + 'static) -> Deferred<U> {
+        self.then(move |result| Outcome::Ready(result.map(f)))
+    }
+
+    /// What is to happen when the Deferred is cancelled before its source has fired.
+    ///
+    /// `f` runs at most once, and may fire the resolver with something of its own; if it does not, the chain
+    /// gets [`Cancelled`](crate::Cancelled). If `f` panics, the chain gets that. Setting it again replaces it;
+    /// when the source has fired, `f` is dropped.
+    #[doc(alias = "canceller")]
+    pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {
+        if let State::Linked(core) = &self.state {
+            core.set_canceller(Canceller::Call(Box::new(f)));
+        }
+        self
+    }
+
+    /// Asks the source to stop (rule 7). Does nothing once the result is there.
+    ///
+    /// It is a request: a canceller may bring a value instead, and a coroutine may go on.
+    pub fn cancel(&self) {
+        if let State::Linked(core) = &self.state {
+            core::cancel(core);
+        }
+    }
+
+    /// Holds back every callback, and whoever awaits, until the [`Pause`] is dropped. Pauses add up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::{cell::Cell, rc::Rc};
+    /// # use torsade::Deferred;
+    /// let seen = Rc::new(Cell::new(0));
+    /// let (deferred, resolver) = Deferred::pair();
+    /// let pause = deferred.pause();
+    /// let log = seen.clone();
+    /// deferred.add_callback(move |n| log.set(n));
+    /// resolver.callback(1);
+    /// assert_eq!(seen.get(), 0);
+    /// pause.unpause();
+    /// assert_eq!(seen.get(), 1);
+    /// ```
+    #[doc(alias = "unpause")]
+    pub fn pause(&mut self) -> Pause {
+        if let State::Settled(_, place) = &self.state {
+            let place = *place;
+            if let State::Settled(result, _) = mem::replace(&mut self.state, State::Gone) {
+                let core = Core::new(place);
+                core.clone().fire(result);
+                self.state = State::Linked(core);
+            }
+        }
+        let State::Linked(core) = &self.state else {
+            return Pause { core: None };
+        };
+        core.pause();
+        Pause {
+            core: Some(core.clone()),
+        }
+    }
+
+    /// Is the result there for the taking?
+    #[doc(alias = "called")]
+    pub fn is_settled(&self) -> bool {
+        match &self.state {
+            State::Settled(..) => true,
+            State::Linked(core) => core.is_settled(),
+            State::Gone => false,
+        }
+    }
+
+    /// Where it was made.
+    pub fn location(&self) -> Option<&'static Location<'static>> {
+        match &self.state {
+            State::Settled(_, place) => Some(place),
+            State::Linked(core) => Some(core.place()),
+            State::Gone => None,
+        }
+    }
+
+    /// The way to cancel it for somebody who must not keep it alive.
+    pub(crate) fn remote_cancel(&self) -> impl FnOnce() + 'static + use<T> {
+        let core = match &self.state {
+            State::Linked(core) => Some(Rc::downgrade(core)),
+            _ => None,
+        };
+        move || {
+            if let Some(core) = core.as_ref().and_then(Weak::upgrade) {
+                core::cancel(&core);
+            }
+        }
+    }
+
+    fn pair_at(place: &'static Location<'static>) -> (Self, Resolver<T>) {
+        let core = Core::new(place);
+        (
+            Self {
+                state: State::Linked(core.clone()),
+                polled: false,
+            },
+            Resolver { core: Some(core) },
+        )
+    }
+
+    fn settled(result: Result<T, Failure>, place: &'static Location<'static>) -> Self {
+        Self {
+            state: State::Settled(result, place),
+            polled: false,
+        }
+    }
+
+    fn set_canceller(&self, canceller: Canceller) {
+        if let State::Linked(core) = &self.state {
+            core.set_canceller(canceller);
+        }
+    }
+
+    /// Gives up the core, or the result when there is no core or no need of it.
+    fn into_core(mut self) -> Result<Rc<Core>, Result<T, Failure>> {
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Settled(result, _) => Err(result),
+            State::Linked(core) => Ok(core),
+            State::Gone => Err(Err(Failure::new(AlreadyTaken))),
+        }
+    }
+
+    /// The one way in which a callback is added.
+    #[track_caller]
+    fn then<U: 'static>(
+        mut self,
+        f: impl FnOnce(Result<T, Failure>) -> Outcome<U> + 'static,
+    ) -> Deferred<U> {
+        let here = Location::caller();
+        let (result, place) = match mem::replace(&mut self.state, State::Gone) {
+            State::Settled(result, place) => (result, place),
+            State::Gone => (Err(Failure::new(AlreadyTaken)), here),
+            State::Linked(core) => match core.take_settled() {
+                Some(result) => (result, core.place()),
+                None => {
+                    core.add(f, here);
+                    return Deferred {
+                        state: State::Linked(core),
+                        polled: false,
+                    };
+                }
+            },
+        };
+        match report::catch(here, || f(result)) {
+            Ok(Outcome::Ready(result)) => Deferred::settled(result, place),
+            Ok(Outcome::Wait(deferred)) => deferred,
+            Err(failure) => Deferred::settled(Err(failure), place),
+        }
+    }
+}
+
+impl<T: 'static> Resolver<T> {
+    /// Fires the Deferred with a value, and runs what can run.
+    pub fn callback(self, value: T) {
+        self.resolve(Ok(value));
+    }
+
+    /// Fires the Deferred with a failure, and runs what can run.
+    #[track_caller]
+    pub fn errback(self, failure: impl Into<Failure>) {
+        self.resolve(Err(failure.into()));
+    }
+
+    /// Fires the Deferred with a result, and runs what can run. When it was cancelled before, the result is
+    /// dropped.
+    pub fn resolve(mut self, result: Result<T, Failure>) {
+        if let Some(core) = self.core.take() {
+            core.fire(result);
+        }
+    }
+
+    /// Was the Deferred cancelled, so that the result is of no use?
+    pub fn is_cancelled(&self) -> bool {
+        self.core.as_ref().is_none_or(|core| core.has_fired())
+    }
+}
+
+impl Pause {
+    /// Lets the Deferred go on, as dropping does.
+    pub fn unpause(self) {}
+}
+
+/// The resolver of a Deferred was dropped without firing it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abandoned;
+
+/// A callback returned the very Deferred it belongs to, which so would wait for itself for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitsForItself;
+
+/// A Deferred was used after an `await` had taken its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlreadyTaken;
+
+/// A future was to run by itself, and no reactor runs on this thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoReactor;
+
+impl<T: 'static> Future for Deferred<T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let State::Linked(core) = &self.state {
+            match core.take_settled() {
+                Some(result) => {
+                    self.state = State::Gone;
+                    return Poll::Ready(result);
+                }
+                None => {
+                    if core.await_by(cx.waker()) {
+                        Coroutine::note(core);
+                    }
+                    self.polled = true;
+                    return Poll::Pending;
+                }
+            }
+        }
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Settled(result, _) => Poll::Ready(result),
+            _ => Poll::Ready(Err(AlreadyTaken.into())),
+        }
+    }
+}
+
+impl<T: 'static> Unpin for Deferred<T> {}
+
+impl<T: 'static> Drop for Deferred<T> {
+    fn drop(&mut self) {
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Settled(Err(failure), place) => {
+                report::deliver(Origin::Deferred, failure, place)
+            }
+            State::Linked(core) => {
+                let waiting = self.polled && !core.is_settled();
+                core.clone().abandon(waiting);
+                if waiting {
+                    core::cancel(&core);
+                }
+            }
+            State::Settled(Ok(_), _) | State::Gone => {}
+        }
+    }
+}
+
+impl<T: 'static> Drop for Resolver<T> {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.take() {
+            core::abandon_source(core);
+        }
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.take() {
+            core.unpause();
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Deferred<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.state {
+            State::Settled(Ok(_), place) => write!(f, "Deferred(has its value, made at {place})"),
+            State::Settled(Err(failure), place) => {
+                write!(f, "Deferred(failed: {failure}, made at {place})")
+            }
+            State::Linked(core) => core.fmt(f),
+            State::Gone => f.write_str("Deferred(its result was taken)"),
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Resolver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver")
+            .field("is_cancelled", &self.is_cancelled())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pause")
+    }
+}
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("abandoned: the resolver was dropped without firing")
+    }
+}
+
+impl Error for Abandoned {}
+
+impl fmt::Display for WaitsForItself {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a callback returned its own Deferred, which would wait for itself for ever")
+    }
+}
+
+impl Error for WaitsForItself {}
+
+impl fmt::Display for AlreadyTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the Deferred's result was taken before")
+    }
+}
+
+impl Error for AlreadyTaken {}
+
+impl fmt::Display for NoReactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no reactor runs on this thread to run a future on")
+    }
+}
+
+impl Error for NoReactor {}

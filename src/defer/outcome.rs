@@ -1,0 +1,119 @@
+//! What a callback may return.
+
+use std::any::Any;
+
+use super::Deferred;
+use crate::failure::Failure;
+
+/// What a callback may return: nothing, `Ok`/`Err`, a [`Deferred`], or an async block.
+///
+/// For a plain value there is [`Deferred::map`], or `Ok(value)`. The mark `Via` only steers inference.
+///
+/// # Examples
+///
+/// A plain value is refused, and the compiler says what to write instead:
+///
+/// ```compile_fail,E0277
+/// # use torsade::Deferred;
+/// let _ = Deferred::succeed(1_u32).add_callback(|n| n + 1);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a callback cannot return `{Self}`",
+    label = "returns `{Self}`",
+    note = "return nothing, `Ok(value)`, `Err(failure)`, a `Deferred` or an async block",
+    note = "for a plain value use `.map(...)`, or wrap it: `Ok(value)`"
+)]
+pub trait IntoOutcome<Via> {
+    /// The type of the value that the next callback gets.
+    type Value: 'static;
+
+    #[doc(hidden)]
+    fn into_outcome(self) -> Outcome<Self::Value>;
+}
+
+/// What a callback came to.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Outcome<T: 'static> {
+    /// It is here.
+    Ready(Result<T, Failure>),
+    /// It is still to come.
+    Wait(Deferred<T>),
+}
+
+/// Marks a callback that returns nothing.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ViaUnit;
+
+/// Marks a callback that returns a result.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ViaResult;
+
+/// Marks a callback that returns a Deferred or another future of a result.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ViaFuture;
+
+/// Marks a callback that never returns.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ViaNever;
+
+impl IntoOutcome<ViaUnit> for () {
+    type Value = ();
+
+    #[inline]
+    fn into_outcome(self) -> Outcome<()> {
+        Outcome::Ready(Ok(()))
+    }
+}
+
+impl<T: 'static> IntoOutcome<ViaResult> for Result<T, Failure> {
+    type Value = T;
+
+    #[inline]
+    fn into_outcome(self) -> Outcome<T> {
+        Outcome::Ready(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: 'static, F: Future<Output = Result<T, Failure>> + 'static> IntoOutcome<ViaFuture> for F {
+    type Value = T;
+
+    #[inline]
+    fn into_outcome(self) -> Outcome<T> {
+        let mut future = Some(self);
+        let any: &mut dyn Any = &mut future;
+        if let Some(deferred) = any.downcast_mut::<Option<Deferred<T>>>() {
+            return Outcome::Wait(deferred.take().expect("it was put there just now"));
+        }
+        Outcome::Wait(Deferred::from_future(
+            future.expect("it was not a Deferred, so it was not taken"),
+        ))
+    }
+}
+
+/// The type of `panic!()`, by the one name that stable Rust has for it.
+#[doc(hidden)]
+pub type Never = <fn() -> ! as Returns>::Output;
+
+#[doc(hidden)]
+pub trait Returns {
+    /// What the function returns.
+    type Output;
+}
+
+impl<R> Returns for fn() -> R {
+    type Output = R;
+}
+
+impl IntoOutcome<ViaNever> for Never {
+    type Value = ();
+
+    fn into_outcome(self) -> Outcome<()> {
+        self
+    }
+}

@@ -1,0 +1,452 @@
+//! The one error type that travels: [`Failure`].
+//!
+//! # The idea
+//!
+//! A chain of callbacks, a task and a connection all end in one of two ways, and the second one needs a type
+//! that everyone agrees on. A `Failure` holds any error, is one pointer wide, is cheap to clone (several
+//! waiters may be told the same reason), and remembers the line where it was made: every `?` that turns an
+//! error into a `Failure` records its own place.
+//!
+//! # Who owns what
+//!
+//! The error is shared and never changes. Nobody can take it out; it is looked at ([`Failure::check`],
+//! [`Failure::find`]) or passed on ([`Failure::trap`]).
+//!
+//! # Invariants
+//!
+//! 1. A `Failure` can cross threads, whatever it holds.
+//! 2. [`Failure::context`] adds a level on top and loses nothing below.
+//! 3. A panic's payload is kept until somebody takes it; dropping it never panics.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why something did not work out: any error, with the place where it was made.
+///
+/// `?` turns every error into a `Failure`, and a `Failure` into `Box<dyn Error>`. `Failure` is itself not an
+/// [`Error`] (no type can be that and convert from every error); [`Failure::error`] gives the one inside.
+///
+/// `Display` shows the error; `{:#}` shows what caused it as well; `Debug` adds the birthplace.
+///
+/// # Examples
+///
+/// ```
+/// use std::num::ParseIntError;
+/// use torsade::Failure;
+///
+/// fn parse(word: &str) -> Result<u32, Failure> {
+///     Ok(word.parse::<u32>()?)
+/// }
+///
+/// let failure = parse("seven").unwrap_err();
+/// assert!(failure.is::<ParseIntError>());
+/// assert!(failure.location().file().ends_with(".rs"));
+/// ```
+#[derive(Clone)]
+pub struct Failure(Arc<Inner>);
+
+struct Inner {
+    error: Box<dyn Error + Send + Sync>,
+    location: &'static Location<'static>,
+}
+
+impl Failure {
+    /// Wraps an error, or a plain string.
+    ///
+    /// A `Failure` that was boxed as `Box<dyn Error + Send + Sync>` comes back as it was, birthplace and all.
+    #[track_caller]
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        match error.into().downcast::<Boxed>() {
+            Ok(boxed) => boxed.0,
+            Err(error) => Self::at(error, Location::caller()),
+        }
+    }
+
+    /// The failure that a caught panic becomes: a [`Panicked`] made at `place`.
+    pub(crate) fn from_panic(
+        payload: Box<dyn Any + Send>,
+        place: &'static Location<'static>,
+    ) -> Self {
+        Self::at(Box::new(Panicked::new(payload)), place)
+    }
+
+    /// Wraps an error as made at `location`.
+    pub(crate) fn at(
+        error: Box<dyn Error + Send + Sync>,
+        location: &'static Location<'static>,
+    ) -> Self {
+        Self(Arc::new(Inner { error, location }))
+    }
+
+    /// Is the error an `E`?
+    pub fn is<E: Error + 'static>(&self) -> bool {
+        self.check::<E>().is_some()
+    }
+
+    /// The error, if it is an `E`. What it was caused by is not looked at: see [`Failure::find`].
+    pub fn check<E: Error + 'static>(&self) -> Option<&E> {
+        self.error().downcast_ref()
+    }
+
+    /// The error if it is an `E`, otherwise the failure itself, for `?` to pass on.
+    ///
+    /// # Errors
+    ///
+    /// The failure, when it holds anything but an `E`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::num::ParseIntError;
+    /// # use torsade::Failure;
+    /// fn forgive(failure: Failure) -> Result<u32, Failure> {
+    ///     failure.trap::<ParseIntError>()?; // anything else goes on up
+    ///     Ok(0)
+    /// }
+    /// assert!(forgive(Failure::new("x".parse::<u32>().unwrap_err())).is_ok());
+    /// assert!(forgive(Failure::new("something else")).is_err());
+    /// ```
+    pub fn trap<E: Error + 'static>(&self) -> Result<&E, Self> {
+        self.check().ok_or_else(|| self.clone())
+    }
+
+    /// Which of the errors named by a tuple of types it is, otherwise the failure itself.
+    ///
+    /// # Errors
+    ///
+    /// The failure, when it holds none of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::{fmt, num::{ParseFloatError, ParseIntError}};
+    /// # use torsade::Failure;
+    /// let failure = Failure::new("x".parse::<u32>().unwrap_err());
+    /// assert_eq!(failure.trap_any::<(ParseFloatError, ParseIntError)>().unwrap(), 1);
+    /// assert!(failure.trap_any::<(ParseFloatError, fmt::Error)>().is_err());
+    /// ```
+    pub fn trap_any<Set: ErrorSet>(&self) -> Result<usize, Self> {
+        Set::position(self).ok_or_else(|| self.clone())
+    }
+
+    /// The first `E` among the error and what caused it.
+    pub fn find<E: Error + 'static>(&self) -> Option<&E> {
+        self.chain().find_map(|error| error.downcast_ref())
+    }
+
+    /// The error, what caused it, what caused that, and so on.
+    pub fn chain(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        let first: &(dyn Error + 'static) = &*self.0.error;
+        std::iter::successors(Some(first), |error: &&(dyn Error + 'static)| {
+            (*error).source()
+        })
+    }
+
+    /// A new failure that says `what` was being tried, with this one as its cause.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::Failure;
+    /// let failure = Failure::new("refused").context("calling the mail host");
+    /// assert_eq!(format!("{failure}"), "calling the mail host");
+    /// assert_eq!(format!("{failure:#}"), "calling the mail host: refused");
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        Self::at(
+            Box::new(Context {
+                what: what.to_string(),
+                cause: self,
+            }),
+            Location::caller(),
+        )
+    }
+
+    /// The error inside.
+    #[doc(alias = "value")]
+    pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0.error
+    }
+
+    /// Where the failure was made: the `?`, the call of [`Failure::new`], or the callback that panicked.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.0.location
+    }
+
+    /// Is it a panic that was caught?
+    pub fn is_panic(&self) -> bool {
+        self.is::<Panicked>()
+    }
+
+    /// Do both hold the very same error (one was cloned from the other)?
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Somebody asked for the work to stop before it was done.
+#[doc(alias = "CancelledError")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cancelled;
+
+/// A panic in user code, caught at the edge of the runtime.
+pub struct Panicked {
+    message: String,
+    /// Empty once somebody took it.
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Panicked {
+    fn new(payload: Box<dyn Any + Send>) -> Self {
+        let message = match (
+            payload.downcast_ref::<&str>(),
+            payload.downcast_ref::<String>(),
+        ) {
+            (Some(text), _) => (*text).to_owned(),
+            (None, Some(text)) => text.clone(),
+            (None, None) => "a value that is not text".to_owned(),
+        };
+        Self {
+            message,
+            payload: Mutex::new(Some(payload)),
+        }
+    }
+
+    /// What the panic said.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Takes the panic's payload, to look into it or to hand it to [`std::panic::resume_unwind`]. The first
+    /// caller gets it.
+    pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
+        self.payload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+/// A set of error types: a tuple of one to six of them, for [`Failure::trap_any`].
+pub trait ErrorSet {
+    #[doc(hidden)]
+    fn position(failure: &Failure) -> Option<usize>;
+}
+
+/// A failure in the shape of an error, as `Box<dyn Error>` wants it.
+struct Boxed(Failure);
+
+/// A level put on top by [`Failure::context`].
+#[derive(Debug)]
+struct Context {
+    what: String,
+    cause: Failure,
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    #[track_caller]
+    fn from(error: E) -> Self {
+        Self::at(Box::new(error), Location::caller())
+    }
+}
+
+impl From<Failure> for Box<dyn Error + Send + Sync> {
+    fn from(failure: Failure) -> Self {
+        Box::new(Boxed(failure))
+    }
+}
+
+impl From<Failure> for Box<dyn Error> {
+    fn from(failure: Failure) -> Self {
+        Box::new(Boxed(failure))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.error)?;
+        if f.alternate() {
+            for cause in self.chain().skip(1) {
+                write!(f, ": {cause}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:#} (at {})", self.0.location)
+    }
+}
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cancelled")
+    }
+}
+
+impl Error for Cancelled {}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "panicked: {}", self.message)
+    }
+}
+
+impl fmt::Debug for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panicked")
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Error for Panicked {}
+
+impl Drop for Panicked {
+    fn drop(&mut self) {
+        if let Some(payload) = self.take_payload() {
+            drop_quietly(payload);
+        }
+    }
+}
+
+impl fmt::Display for Boxed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Boxed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Error for Boxed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.error().source()
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Context {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.cause.0.error)
+    }
+}
+
+macro_rules! error_sets {
+    ($($set:ident)+; $($index:expr),+) => {
+        impl<$($set: Error + 'static),+> ErrorSet for ($($set,)+) {
+            fn position(failure: &Failure) -> Option<usize> {
+                $(if failure.is::<$set>() {
+                    return Some($index);
+                })+
+                None
+            }
+        }
+    };
+}
+
+error_sets!(A; 0);
+error_sets!(A B; 0, 1);
+error_sets!(A B C; 0, 1, 2);
+error_sets!(A B C D; 0, 1, 2, 3);
+error_sets!(A B C D E; 0, 1, 2, 3, 4);
+error_sets!(A B C D E F; 0, 1, 2, 3, 4, 5);
+
+/// Drops a panic's payload. Should its destructor panic as well, the second payload is let go for good.
+fn drop_quietly(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io, num::ParseIntError, panic};
+
+    fn bad_number() -> Result<u32, Failure> {
+        Ok("x".parse::<u32>()?)
+    }
+
+    #[test]
+    fn it_can_cross_threads() {
+        fn crosses<T: Send + Sync + 'static>() {}
+        crosses::<Failure>();
+    }
+
+    #[test]
+    fn a_question_mark_records_its_own_line() {
+        let failure = bad_number().unwrap_err();
+        assert_eq!(failure.location().file(), file!());
+        assert_eq!(failure.location().line(), line!() - 12);
+    }
+
+    #[test]
+    fn trap_passes_on_what_it_does_not_know() {
+        let failure = bad_number().unwrap_err();
+        assert!(failure.trap::<ParseIntError>().is_ok());
+        assert!(failure.trap::<io::Error>().unwrap_err().same(&failure));
+    }
+
+    #[test]
+    fn context_loses_nothing_below() {
+        let failure = bad_number()
+            .unwrap_err()
+            .context("reading the page")
+            .context("serving");
+        assert_eq!(failure.to_string(), "serving");
+        assert_eq!(
+            format!("{failure:#}"),
+            "serving: reading the page: invalid digit found in string"
+        );
+        assert!(!failure.is::<ParseIntError>());
+        assert!(failure.find::<ParseIntError>().is_some());
+        assert_eq!(failure.chain().count(), 3);
+    }
+
+    #[test]
+    fn boxed_and_unboxed_it_is_the_same_failure() {
+        let failure = bad_number().unwrap_err();
+        let boxed: Box<dyn Error + Send + Sync> = failure.clone().into();
+        assert_eq!(boxed.to_string(), failure.to_string());
+        assert!(Failure::new(boxed).same(&failure));
+    }
+
+    #[test]
+    fn a_panics_payload_is_kept_until_taken() {
+        let payload = panic::catch_unwind(|| panic::panic_any(7_u8)).unwrap_err();
+        let failure = Failure::from_panic(payload, Location::caller());
+        let panicked = failure.check::<Panicked>().unwrap();
+        assert_eq!(
+            *panicked.take_payload().unwrap().downcast::<u8>().unwrap(),
+            7
+        );
+        assert!(panicked.take_payload().is_none());
+    }
+
+    #[test]
+    fn a_payload_whose_destructor_panics_does_no_harm() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic::resume_unwind(Box::new("boom"));
+            }
+        }
+        drop(Failure::from_panic(Box::new(Bomb), Location::caller()));
+    }
+}

@@ -1,0 +1,10 @@
+//! lab
+#![allow(dead_code)]
+pub mod defer;
+mod failure;
+mod report;
+mod sync;
+mod task;
+pub use defer::{Abandoned, Deferred, Resolver};
+pub use failure::{Cancelled, ErrorSet, Failure, Panicked};
+pub use task::*;

@@ -1,0 +1,225 @@
+//! What nobody handled is told here: panics in user code and failures that reached the end of their chain.
+//!
+//! # The idea
+//!
+//! A failure must not vanish. Whoever finds one that has no owner left calls [`deliver`]; whoever runs user
+//! code that may panic wraps it in [`contain`]. A running reactor puts its *sink* in place for its own thread;
+//! without one, reports go to `tracing` (target `torsade::report`) and, when no subscriber listens there, to
+//! standard error: silence is never the default.
+//!
+//! # Invariants
+//!
+//! 1. Nothing is borrowed while a sink runs; a sink may itself cause reports.
+//! 2. [`contain`] never unwinds, and neither does dropping what it caught.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::rc::Rc;
+
+use crate::failure::Failure;
+
+/// A panic or a failure that nobody handled.
+///
+/// A reactor hands these to the hook given with `Reactor::on_report`.
+#[derive(Clone, Debug)]
+pub struct Report {
+    origin: Origin,
+    failure: Failure,
+    place: &'static Location<'static>,
+}
+
+impl Report {
+    /// What it happened in.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// What happened.
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+
+    /// Where the Deferred, task, timer or hook was made or registered.
+    pub fn place(&self) -> &'static Location<'static> {
+        self.place
+    }
+
+    /// Was it a panic?
+    pub fn is_panic(&self) -> bool {
+        self.failure.is_panic()
+    }
+}
+
+/// The kind of place in which an unhandled failure or a panic came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A Deferred whose last result was a failure, and which nobody holds any more.
+    Deferred,
+    /// A task that nobody awaits.
+    Task,
+    /// A call made with `call_later`.
+    DelayedCall,
+    /// A call made with `call_soon`, `call_when_running` or from another thread.
+    Call,
+    /// A hook of a protocol or a factory, or a closure posted to one.
+    Protocol,
+    /// A hook of a descriptor that the reactor watches.
+    Descriptor,
+    /// A system event trigger.
+    Trigger,
+    /// A canceller.
+    Canceller,
+    /// The destructor of a value the runtime was given.
+    Destructor,
+}
+
+/// Where a thread's reports go while a reactor runs on it.
+pub(crate) type Sink = Rc<dyn Fn(Report)>;
+
+/// Puts `sink` in place for this thread until the guard is dropped.
+pub(crate) fn divert(sink: Sink) -> Diverted {
+    SINKS.with(|sinks| sinks.borrow_mut().push(sink));
+    Diverted(())
+}
+
+/// The guard of [`divert`].
+#[must_use]
+pub(crate) struct Diverted(());
+
+impl Drop for Diverted {
+    fn drop(&mut self) {
+        let sink = SINKS.try_with(|sinks| sinks.borrow_mut().pop());
+        drop(sink);
+    }
+}
+
+/// Tells what nobody handled.
+pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location<'static>) {
+    let report = Report {
+        origin,
+        failure,
+        place,
+    };
+    let sink = SINKS
+        .try_with(|sinks| sinks.borrow().last().cloned())
+        .ok()
+        .flatten();
+    match sink {
+        Some(sink) => sink(report),
+        None => by_default(&report),
+    }
+}
+
+/// Where a report goes when nobody asked for it.
+pub(crate) fn by_default(report: &Report) {
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!(target: "torsade::report", place = %report.place, "{report}");
+    } else {
+        eprintln!("torsade: {report}");
+    }
+}
+
+/// Runs user code; a panic in it is reported and gives `None`.
+pub(crate) fn contain<R>(
+    origin: Origin,
+    place: &'static Location<'static>,
+    run: impl FnOnce() -> R,
+) -> Option<R> {
+    match catch(place, run) {
+        Ok(value) => Some(value),
+        Err(failure) => {
+            deliver(origin, failure, place);
+            None
+        }
+    }
+}
+
+/// Runs user code; a panic in it becomes a failure made at `place`.
+pub(crate) fn catch<R>(
+    place: &'static Location<'static>,
+    run: impl FnOnce() -> R,
+) -> Result<R, Failure> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| Failure::from_panic(payload, place))
+}
+
+/// Drops a user's value; a panic in its destructor is reported.
+pub(crate) fn discard<T>(value: T, place: &'static Location<'static>) {
+    if std::mem::needs_drop::<T>() {
+        contain(Origin::Destructor, place, || drop(value));
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_panic() {
+            "a panic"
+        } else {
+            "an unhandled failure"
+        };
+        let origin = match self.origin {
+            Origin::Deferred => "a Deferred made",
+            Origin::Task => "a task spawned",
+            Origin::DelayedCall => "a delayed call asked for",
+            Origin::Call => "a call asked for",
+            Origin::Protocol => "a protocol registered",
+            Origin::Descriptor => "a descriptor registered",
+            Origin::Trigger => "a system event trigger added",
+            Origin::Canceller => "the canceller of a Deferred made",
+            Origin::Destructor => "the destructor of a value given",
+        };
+        write!(
+            f,
+            "{what} in {origin} at {}: {:?}",
+            self.place, self.failure
+        )
+    }
+}
+
+thread_local! {
+    /// The innermost sink is the last.
+    static SINKS: RefCell<Vec<Sink>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_gets_what_is_delivered_and_may_deliver_itself() {
+        let got = Rc::new(RefCell::new(Vec::new()));
+        let log = got.clone();
+        let _guard = divert(Rc::new(move |report: Report| {
+            let text = report.failure().to_string();
+            if text == "one" {
+                deliver(Origin::Call, Failure::new("two"), report.place());
+            }
+            log.borrow_mut().push(text);
+        }));
+        deliver(Origin::Task, Failure::new("one"), Location::caller());
+        assert_eq!(*got.borrow(), ["two", "one"]);
+    }
+
+    #[test]
+    fn a_panic_is_contained_and_told_with_its_place() {
+        let got = Rc::new(RefCell::new(Vec::new()));
+        let log = got.clone();
+        let _guard = divert(Rc::new(move |report| log.borrow_mut().push(report)));
+        let here = Location::caller();
+        assert!(
+            contain(Origin::Call, here, || std::panic::resume_unwind(Box::new(
+                "oh"
+            )))
+            .is_none()
+        );
+        let reports = got.borrow();
+        assert!(reports[0].is_panic());
+        assert_eq!(reports[0].place(), here);
+        assert!(
+            reports[0]
+                .to_string()
+                .starts_with("a panic in a call asked for at ")
+        );
+    }
+}

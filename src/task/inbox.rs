@@ -1,0 +1,118 @@
+//! What other threads send to the loop: woken tasks and calls.
+//!
+//! # The idea
+//!
+//! One queue that any thread may push to and only the loop pops from, and one flag that says "the loop has
+//! been told". Pushing sets the flag; only the push that sets it wakes the loop, so a burst costs one wake.
+//! The loop clears the flag *before* it pops, so a push that comes too late to be popped sets it again.
+//!
+//! # Invariants
+//!
+//! 1. What was pushed before [`Inbox::close`] is popped or dropped by the loop's thread; what comes later goes
+//!    back to whoever pushed it.
+//! 2. A task's [`Runnable`] is never dropped off the loop's thread: that would drop its future there (and
+//!    `async-task` ends the process for it). When the loop is gone, the future is gone as well, and the empty
+//!    shell is let go for good.
+//! 3. Messages of one thread keep their order.
+
+use std::fmt;
+use std::panic::Location;
+
+use async_task::Runnable;
+use concurrent_queue::ConcurrentQueue;
+
+use crate::sync::{Arc, AtomicBool, Ordering};
+
+/// Where a task was spawned: what a task's shell carries about it.
+pub(crate) type Place = &'static Location<'static>;
+
+/// The way from all threads into one loop.
+pub(crate) struct Inbox {
+    queue: ConcurrentQueue<Message>,
+    /// Set while the loop knows that there is something, or is about to look.
+    told: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// One thing for the loop to do.
+pub(crate) enum Message {
+    Task(Runnable<Place>),
+    Call(Box<dyn FnOnce() + Send>, Place),
+}
+
+impl Inbox {
+    /// An empty one; `wake` must end the loop's present or next wait.
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            queue: ConcurrentQueue::unbounded(),
+            told: AtomicBool::new(false),
+            wake: Box::new(wake),
+        })
+    }
+
+    /// Adds a woken task. If the loop is gone its shell is let go (invariant 2).
+    pub(crate) fn push_task(&self, runnable: Runnable<Place>) {
+        if let Err(Message::Task(shell)) = self.push(Message::Task(runnable)) {
+            std::mem::forget(shell);
+        }
+    }
+
+    /// Adds a call, or gives it back if the loop is gone.
+    pub(crate) fn push_call(
+        &self,
+        call: Box<dyn FnOnce() + Send>,
+        place: Place,
+    ) -> Result<(), Box<dyn FnOnce() + Send>> {
+        match self.push(Message::Call(call, place)) {
+            Err(Message::Call(call, _)) => Err(call),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many to take now, having noted that later ones must wake the loop again.
+    pub(crate) fn begin(&self) -> usize {
+        if self.queue.is_empty() && !self.told.load(Ordering::Acquire) {
+            return 0;
+        }
+        self.told.store(false, Ordering::SeqCst);
+        self.queue.len()
+    }
+
+    /// Takes the oldest message.
+    pub(crate) fn pop(&self) -> Option<Message> {
+        self.queue.pop().ok()
+    }
+
+    /// Is there something to take?
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Has the loop gone?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    fn push(&self, message: Message) -> Result<(), Message> {
+        self.queue
+            .push(message)
+            .map_err(concurrent_queue::PushError::into_inner)?;
+        if !self.told.swap(true, Ordering::SeqCst) {
+            (self.wake)();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("waiting", &self.queue.len())
+            .finish_non_exhaustive()
+    }
+}

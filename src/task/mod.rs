@@ -1,0 +1,493 @@
+//! Futures that run by themselves on one thread: [`spawn`], [`Task`], [`yield_now`].
+//!
+//! # The idea
+//!
+//! Each reactor owns one *executor*: a queue of what is ready (tasks that were woken, and calls), an *inbox* for
+//! what other threads send, and a list of the tasks that wait. A task is one allocation made by `async-task`.
+//! Waking a task on the loop's own thread while its loop runs appends to a plain queue; any other wake goes
+//! through the inbox. Nothing here knows of sockets, timers or Deferreds.
+//!
+//! # Who owns what
+//!
+//! A ready task belongs to the queue it stands in, a waiting one to its wakers and to the executor's list. The
+//! executor running on a thread is found through a thread local, for the length of a turn.
+//!
+//! # Invariants
+//!
+//! 1. Everything ready runs first come, first served. What becomes ready during a batch waits for the next.
+//! 2. A future is polled and dropped on the loop's thread only, and nothing unwinds out of either.
+//! 3. After [`Executor::shut_down`] no future of the executor is alive, and none can come to life: what is
+//!    spawned later is dropped at once.
+//! 4. No queue or list is borrowed while a user's code or destructor runs.
+
+mod inbox;
+mod root;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use async_task::{Builder, FallibleTask, Runnable};
+use slab::Slab;
+
+pub(crate) use self::inbox::{Inbox, Message, Place};
+use self::root::{Outcome, Root};
+use crate::failure::{Cancelled, Failure};
+use crate::report::{self, Origin};
+use crate::sync::Arc;
+
+/// Starts a future on the reactor that is running on this thread.
+///
+/// The future is first polled by the reactor's turn, never inside this call.
+///
+/// # Panics
+///
+/// When no reactor runs on this thread. `Reactor::spawn` works before the run as well.
+///
+/// # Examples
+///
+/// ```
+/// # use torsade::Failure;
+/// # fn main() -> Result<(), Failure> {
+/// torsade::run(async |_reactor| {
+///     let sum = torsade::spawn(async { 1 + 2 });
+///     assert_eq!(sum.await?, 3);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[doc(alias = "ensureDeferred")]
+#[track_caller]
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    match Executor::current() {
+        Some(executor) => executor.spawn(future, Location::caller()),
+        None => panic!(
+            "no reactor runs on this thread: use `Reactor::spawn`, or call from inside `torsade::run`"
+        ),
+    }
+}
+
+/// Lets everything else that is ready run first. It costs no system call.
+///
+/// # Cancel safety
+///
+/// Nothing is lost when it is dropped.
+#[doc(alias = "coiterate")]
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// A future that is ready the second time it is polled; see [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// A future that has been started, and the right to its result.
+///
+/// Await it to have the result: `Err` holds the task's panic, or [`Cancelled`].
+///
+/// The handle follows the rule of every result to come in this crate: **dropped before it was ever polled, it
+/// lets the task run on** by itself, as [`Task::detach`] does in so many words; **dropped after it was polled**
+/// (an `await` that was given up) **it cancels the task**.
+///
+/// A panic, or an `Err` in a task's `Result<(), Failure>` or `Result<(), io::Error>`, that no handle takes is
+/// reported.
+///
+/// # Cancel safety
+///
+/// Awaiting `&mut task` loses nothing when the await is dropped.
+///
+/// # Examples
+///
+/// ```
+/// # use torsade::{Cancelled, Failure};
+/// # fn main() -> Result<(), Failure> {
+/// torsade::run(async |reactor| {
+///     let answer = reactor.spawn(async { 42 });
+///     assert_eq!(answer.await?, 42);
+///
+///     let endless = reactor.spawn(std::future::pending::<()>());
+///     assert_eq!(endless.cancel().await, None);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[must_use = "a task runs by itself, but its result is lost; say `detach` when that is meant"]
+pub struct Task<T: 'static> {
+    /// Empty only after it was detached, cancelled or dropped.
+    inner: Option<FallibleTask<Outcome<T>, Place>>,
+    polled: bool,
+    place: Place,
+    /// Its result may only be dropped on the loop's thread.
+    local: PhantomData<Rc<()>>,
+}
+
+impl<T: 'static> Task<T> {
+    /// Lets the task run on by itself. Its failures are reported from now on.
+    pub fn detach(mut self) {
+        if let Some(inner) = self.inner.take() {
+            inner.detach();
+        }
+    }
+
+    /// Ends the task: its future is dropped in the loop's next batch and never polled again.
+    ///
+    /// What comes back can be awaited until that has happened, and gives the result if the task had finished
+    /// before; ignoring it changes nothing.
+    #[doc(alias = "abort")]
+    pub fn cancel(mut self) -> Cancelling<T> {
+        let inner = self
+            .inner
+            .take()
+            .map(|inner| Box::pin(inner.cancel()) as Pin<Box<dyn Future<Output = _>>>);
+        let mut cancelling = Cancelling { inner };
+        // The first poll is what closes the task.
+        if let Poll::Ready(done) = cancelling.poll_inner(&mut Context::from_waker(Waker::noop())) {
+            let done: Pin<Box<dyn Future<Output = _>>> = Box::pin(std::future::ready(done));
+            cancelling.inner = Some(done);
+        }
+        cancelling
+    }
+
+    /// Has the task ended, in whatever way?
+    pub fn is_finished(&self) -> bool {
+        self.inner.as_ref().is_none_or(FallibleTask::is_finished)
+    }
+
+    /// Where it was spawned.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.place
+    }
+}
+
+impl<T: 'static> Future for Task<T> {
+    type Output = Result<T, Failure>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.polled = true;
+        let inner = self
+            .inner
+            .as_mut()
+            .expect("a task is not polled after it gave its result");
+        let Poll::Ready(outcome) = Pin::new(inner).poll(cx) else {
+            return Poll::Pending;
+        };
+        self.inner = None;
+        Poll::Ready(match outcome {
+            Some(outcome) => outcome.take(),
+            None => Err(Cancelled.into()),
+        })
+    }
+}
+
+impl<T: 'static> Drop for Task<T> {
+    fn drop(&mut self) {
+        match self.inner.take() {
+            Some(inner) if self.polled => drop(inner),
+            Some(inner) => inner.detach(),
+            None => {}
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_finished() {
+            "finished"
+        } else {
+            "running"
+        };
+        write!(f, "Task({state}, spawned at {})", self.place)
+    }
+}
+
+/// A task that is being ended; see [`Task::cancel`].
+pub struct Cancelling<T: 'static> {
+    /// Empty once it has given its result.
+    inner: Option<Ending<T>>,
+}
+
+type Ending<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>>>>;
+
+impl<T: 'static> Cancelling<T> {
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome<T>>> {
+        match &mut self.inner {
+            Some(inner) => inner.as_mut().poll(cx),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl<T: 'static> Future for Cancelling<T> {
+    /// The result of a task that had finished already and did not panic.
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let Poll::Ready(outcome) = self.poll_inner(cx) else {
+            return Poll::Pending;
+        };
+        self.inner = None;
+        Poll::Ready(outcome.and_then(|outcome| outcome.take().ok()))
+    }
+}
+
+impl<T: 'static> fmt::Debug for Cancelling<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cancelling")
+    }
+}
+
+/// Runs tasks and calls, in batches, for one reactor.
+pub(crate) struct Executor {
+    /// Tells executors apart from any thread; never reused.
+    id: usize,
+    ready: RefCell<VecDeque<Job>>,
+    inbox: Arc<Inbox>,
+    /// The tasks that wait, each with the waker that brings it back.
+    waiting: RefCell<Slab<(Waker, Place)>>,
+    closed: Cell<bool>,
+}
+
+/// Something that is ready to run.
+pub(crate) enum Job {
+    Task(Runnable<Place>),
+    /// Fenced by whoever made it.
+    Call(Box<dyn FnOnce()>),
+    /// Fenced as well: something that has collected work and now does it.
+    Errand(Rc<dyn Errand>),
+}
+
+/// A thing that can be queued again and again without an allocation.
+pub(crate) trait Errand {
+    /// Does the work. Must not unwind.
+    fn run(self: Rc<Self>);
+}
+
+impl Executor {
+    /// A new one; `wake` must end the loop's present or next wait, from any thread.
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Rc<Self> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Rc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            ready: RefCell::default(),
+            inbox: Inbox::new(wake),
+            waiting: RefCell::default(),
+            closed: Cell::new(false),
+        })
+    }
+
+    /// The one that is running on this thread.
+    pub(crate) fn current() -> Option<Rc<Self>> {
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
+    }
+
+    /// Makes it this thread's current one until the guard is dropped.
+    pub(crate) fn enter(self: &Rc<Self>) -> Entered {
+        let before = CURRENT.with(|current| current.replace(Some(self.clone())));
+        Entered { before }
+    }
+
+    /// Starts a future.
+    pub(crate) fn spawn<T: 'static>(
+        self: &Rc<Self>,
+        future: impl Future<Output = T> + 'static,
+        place: Place,
+    ) -> Task<T> {
+        let root = Root::new(future, self.clone(), place);
+        let (id, inbox) = (self.id, self.inbox.clone());
+        let schedule = move |runnable| schedule(id, &inbox, runnable);
+        let (runnable, task) = Builder::new()
+            .metadata(place)
+            .spawn_local(move |_| root, schedule);
+        if self.closed.get() {
+            drop(runnable);
+        } else {
+            self.ready.borrow_mut().push_back(Job::Task(runnable));
+        }
+        Task {
+            inner: Some(task.fallible()),
+            polled: false,
+            place,
+            local: PhantomData,
+        }
+    }
+
+    /// Queues a call; a panic in it is reported.
+    pub(crate) fn call(&self, place: Place, f: impl FnOnce() + 'static) {
+        let fenced = move || drop(report::contain(Origin::Call, place, f));
+        self.push(Job::Call(Box::new(fenced)));
+    }
+
+    /// Queues a job.
+    pub(crate) fn push(&self, job: Job) {
+        if !self.closed.get() {
+            self.ready.borrow_mut().push_back(job);
+        }
+    }
+
+    /// Step 1 of a turn: takes in what other threads had sent when it began.
+    pub(crate) fn collect(&self) {
+        for _ in 0..self.inbox.begin() {
+            match self.inbox.pop() {
+                Some(Message::Task(runnable)) => self.push(Job::Task(runnable)),
+                Some(Message::Call(call, place)) => {
+                    report::contain(Origin::Call, place, call);
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile.
+    pub(crate) fn run_batch(&self) -> usize {
+        let batch = self.ready.borrow().len();
+        for done in 0..batch {
+            let job = self.ready.borrow_mut().pop_front();
+            match job {
+                Some(Job::Task(runnable)) => drop(runnable.run()),
+                Some(Job::Call(call)) => call(),
+                Some(Job::Errand(errand)) => errand.run(),
+                None => return done,
+            }
+        }
+        batch
+    }
+
+    /// Is anything ready here? (What other threads sent does not count.)
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    /// The way in for other threads.
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// The places of all tasks that are alive.
+    pub(crate) fn tasks(&self) -> Vec<Place> {
+        let waiting = self.waiting.borrow();
+        let mut places: Vec<Place> = waiting.iter().map(|(_, (_, place))| *place).collect();
+        drop(waiting);
+        // A listed task may also stand in the queue: it is counted where it is listed.
+        let ready = self.ready.borrow();
+        let queued = ready.iter().filter_map(|job| match job {
+            Job::Task(runnable) => Some(*runnable.metadata()),
+            _ => None,
+        });
+        let mut known = places.clone();
+        for place in queued {
+            match known.iter().position(|listed| *listed == place) {
+                Some(at) => drop(known.swap_remove(at)),
+                None => places.push(place),
+            }
+        }
+        places
+    }
+
+    /// Ends everything: drops all futures and calls, on this thread, and refuses new ones.
+    pub(crate) fn shut_down(self: &Rc<Self>) {
+        let _entered = self.enter();
+        self.closed.set(true);
+        self.inbox.close();
+        loop {
+            while let Some(message) = self.inbox.pop() {
+                match message {
+                    Message::Task(runnable) => drop(runnable),
+                    Message::Call(call, place) => report::discard(call, place),
+                }
+            }
+            let ready = self.ready.take();
+            let waiting = self.waiting.take();
+            if ready.is_empty() && waiting.is_empty() {
+                return;
+            }
+            for job in ready {
+                match job {
+                    // Dropping the runnable drops the future, behind its fence.
+                    Job::Task(runnable) => drop(runnable),
+                    Job::Call(call) => report::discard(call, Location::caller()),
+                    Job::Errand(errand) => drop(errand),
+                }
+            }
+            // A woken task comes back into the queue, and is dropped in the next round.
+            for (_, (waker, _)) in waiting {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Lists a task that waits.
+    fn list(&self, waker: Waker, place: Place) -> usize {
+        self.waiting.borrow_mut().insert((waker, place))
+    }
+
+    /// Takes a task off the list. After a shutdown has emptied the list there may be nothing to take.
+    fn unlist(&self, number: usize) {
+        let entry = self.waiting.borrow_mut().try_remove(number);
+        drop(entry);
+    }
+}
+
+/// The guard of [`Executor::enter`].
+#[must_use]
+pub(crate) struct Entered {
+    before: Option<Rc<Executor>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}
+
+/// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
+fn schedule(id: usize, inbox: &Inbox, runnable: Runnable<Place>) {
+    let mut runnable = Some(runnable);
+    let _ = CURRENT.try_with(|current| {
+        let Ok(current) = current.try_borrow() else {
+            return;
+        };
+        match &*current {
+            Some(executor) if executor.id == id => {
+                let job = runnable.take().map(Job::Task);
+                executor.ready.borrow_mut().extend(job);
+            }
+            _ => {}
+        }
+    });
+    if let Some(runnable) = runnable {
+        inbox.push_task(runnable);
+    }
+}
+
+thread_local! {
+    /// The executor whose turn this thread is in.
+    static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+}

@@ -1,0 +1,141 @@
+//! The future a task is made of: the user's, with a fence around it.
+//!
+//! `async-task` ends the process when a future's destructor panics, and loses the payload of a detached task
+//! that panics. So neither ever sees a panic: the fence catches them, in polling and in dropping, and makes of
+//! them the task's result or a report.
+//!
+//! # Invariants
+//!
+//! 1. Nothing unwinds out of [`Root`] or [`Outcome`], neither in use nor when dropped.
+//! 2. A task that waits is listed with its executor, so that the executor can end it; a task that is ready is
+//!    in a queue instead, and one that never waits is never listed.
+//! 3. A result that nobody takes is told if it is a failure.
+
+use std::any::Any;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::Executor;
+use super::inbox::Place;
+use crate::failure::Failure;
+use crate::report::{self, Origin};
+
+pin_project! {
+    /// A user's future, fenced.
+    pub(super) struct Root<F: Future>
+    where
+        F: 'static,
+        F::Output: 'static,
+    {
+        #[pin]
+        future: Option<F>,
+        executor: Rc<Executor>,
+        // The number under which the executor lists the task, once it has had to wait.
+        listed: Option<usize>,
+        place: Place,
+    }
+
+    impl<F: Future> PinnedDrop for Root<F>
+    where
+        F: 'static,
+        F::Output: 'static,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            this.end();
+        }
+    }
+}
+
+impl<F: Future<Output: 'static> + 'static> Root<F> {
+    pub(super) fn new(future: F, executor: Rc<Executor>, place: Place) -> Self {
+        Self {
+            future: Some(future),
+            executor,
+            listed: None,
+            place,
+        }
+    }
+
+    /// Drops the user's future, fenced, and leaves the executor's list.
+    fn end(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        if this.future.is_some() {
+            report::contain(Origin::Destructor, this.place, || this.future.set(None));
+        }
+        if let Some(number) = this.listed.take() {
+            this.executor.unlist(number);
+        }
+    }
+}
+
+impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
+    type Output = Outcome<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let place = *this.place;
+        let Some(future) = this.future.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let result = match report::catch(place, || future.poll(cx)) {
+            Ok(Poll::Pending) => {
+                if this.listed.is_none() {
+                    *this.listed = Some(this.executor.list(cx.waker().clone(), place));
+                }
+                return Poll::Pending;
+            }
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(failure) => Err(failure),
+        };
+        self.end();
+        Poll::Ready(Outcome {
+            result: Some(result),
+            place,
+        })
+    }
+}
+
+/// What a task came to, on its way to whoever awaits it.
+pub(super) struct Outcome<T: 'static> {
+    /// Empty once taken.
+    result: Option<Result<T, Failure>>,
+    place: Place,
+}
+
+impl<T: 'static> Outcome<T> {
+    pub(super) fn take(mut self) -> Result<T, Failure> {
+        self.result.take().expect("a task's result is taken once")
+    }
+}
+
+impl<T: 'static> Drop for Outcome<T> {
+    fn drop(&mut self) {
+        match self.result.take() {
+            None => {}
+            Some(Err(failure)) => report::deliver(Origin::Task, failure, self.place),
+            Some(Ok(value)) => {
+                let mut value = Some(value);
+                if let Some(failure) = failure_in(&mut value) {
+                    report::deliver(Origin::Task, failure, self.place);
+                }
+                report::discard(value, self.place);
+            }
+        }
+    }
+}
+
+/// The failure in a value, if it is a `Result` without a value whose error we know.
+fn failure_in<T: 'static>(value: &mut Option<T>) -> Option<Failure> {
+    let value: &mut dyn Any = value;
+    if let Some(result) = value.downcast_mut::<Option<Result<(), Failure>>>() {
+        return result.take()?.err();
+    }
+    if let Some(result) = value.downcast_mut::<Option<Result<(), io::Error>>>() {
+        return Some(result.take()?.err()?.into());
+    }
+    None
+}
