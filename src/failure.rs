@@ -73,6 +73,14 @@ impl Failure {
         Self::at(Box::new(Panicked::new(payload)), place)
     }
 
+    /// The same error, as made elsewhere: where the user asked for what failed.
+    pub(crate) fn moved(self, location: &'static Location<'static>) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => Self::at(inner.error, location),
+            Err(shared) => Self(shared),
+        }
+    }
+
     /// Wraps an error as made at `location`.
     pub(crate) fn at(
         error: Box<dyn Error + Send + Sync>,
@@ -379,6 +387,8 @@ mod tests {
     use super::*;
     use std::{io, num::ParseIntError, panic};
 
+    const LINE: u32 = line!() + 3;
+
     fn bad_number() -> Result<u32, Failure> {
         Ok("x".parse::<u32>()?)
     }
@@ -393,7 +403,7 @@ mod tests {
     fn a_question_mark_records_its_own_line() {
         let failure = bad_number().unwrap_err();
         assert_eq!(failure.location().file(), file!());
-        assert_eq!(failure.location().line(), line!() - 12);
+        assert_eq!(failure.location().line(), LINE);
     }
 
     #[test]
@@ -429,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_panics_payload_is_kept_until_taken() {
-        let payload = panic::catch_unwind(|| panic::panic_any(7_u8)).unwrap_err();
+        let payload = catch_unwind(|| panic::panic_any(7_u8)).unwrap_err();
         let failure = Failure::from_panic(payload, Location::caller());
         let panicked = failure.check::<Panicked>().unwrap();
         assert_eq!(

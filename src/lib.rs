@@ -1,10 +1,30 @@
-//! lab
-#![allow(dead_code)]
+//! One thread, real protocols, no surprises.
+
+#![deny(unsafe_code)]
+
+mod bytes;
+pub mod clock;
 pub mod defer;
-mod failure;
-mod report;
+mod driver;
+pub mod failure;
+pub mod net;
+pub mod protocol;
+pub mod protocols;
+pub mod reactor;
+pub mod report;
+mod slots;
+pub mod stream;
 mod sync;
-mod task;
-pub use defer::{Abandoned, Deferred, Resolver};
-pub use failure::{Cancelled, ErrorSet, Failure, Panicked};
-pub use task::*;
+pub mod task;
+pub mod testing;
+pub mod transport;
+
+pub use crate::clock::{Clock, DelayedCall, VirtualClock};
+pub use crate::defer::{Deferred, Resolver};
+pub use crate::failure::{Cancelled, Failure};
+pub use crate::net::tcp::Port;
+pub use crate::protocol::{Context, Factory, Handle, Protocol};
+pub use crate::reactor::{Descriptor, OnPanic, Phase, Reactor, Remote, Watch, run};
+pub use crate::stream::Connection;
+pub use crate::task::{Task, spawn, yield_now};
+pub use crate::transport::{ConnectionAborted, ConnectionDone, ConnectionLost, Group, Transport};

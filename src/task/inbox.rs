@@ -83,9 +83,9 @@ impl Inbox {
         self.queue.pop().ok()
     }
 
-    /// Is there something to take?
-    pub(crate) fn has_mail(&self) -> bool {
-        !self.queue.is_empty()
+    /// Ends the loop's wait, with nothing to take.
+    pub(crate) fn wake(&self) {
+        (self.wake)();
     }
 
     /// Refuses everything from now on.

@@ -306,6 +306,12 @@ impl Executor {
             .flatten()
     }
 
+    /// Does the loop with this inbox run on this thread?
+    pub(crate) fn is_current(inbox: &Arc<Inbox>) -> bool {
+        let current = Self::current();
+        current.is_some_and(|executor| Arc::ptr_eq(&executor.inbox, inbox))
+    }
+
     /// Makes it this thread's current one until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         let before = CURRENT.with(|current| current.replace(Some(self.clone())));
@@ -339,7 +345,9 @@ impl Executor {
 
     /// Queues a call; a panic in it is reported.
     pub(crate) fn call(&self, place: Place, f: impl FnOnce() + 'static) {
-        let fenced = move || drop(report::contain(Origin::Call, place, f));
+        let fenced = move || {
+            report::contain(Origin::Call, place, f);
+        };
         self.push(Job::Call(Box::new(fenced)));
     }
 

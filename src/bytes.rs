@@ -1,0 +1,182 @@
+//! Bytes on their way out: a queue of chunks, and a stock of such queues.
+//!
+//! An idle connection has no queue. One that writes takes a queue out of the stock and gives it back when it is
+//! empty, so that in the long run nothing is allocated.
+//!
+//! # Invariants
+//!
+//! 1. No chunk is empty but the only one, and `start` lies within the first.
+//! 2. A queue in stock is empty, and keeps at most one chunk's memory.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// A queue of bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    chunks: VecDeque<Vec<u8>>,
+    /// How much of the first chunk is gone.
+    start: usize,
+    len: usize,
+}
+
+impl Outgoing {
+    /// How many bytes wait.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds bytes at the end.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        match self.chunks.back_mut() {
+            Some(last) if last.len() + bytes.len() <= CHUNK.max(last.capacity()) => {
+                last.extend_from_slice(bytes)
+            }
+            _ => self.chunks.push_back(bytes.to_vec()),
+        }
+    }
+
+    /// The bytes at the front, as far as they lie in one piece.
+    pub(crate) fn front(&self) -> &[u8] {
+        self.chunks
+            .front()
+            .map_or(&[], |chunk| &chunk[self.start..])
+    }
+
+    /// Are there more than [`Outgoing::front`] shows?
+    pub(crate) fn is_split(&self) -> bool {
+        self.chunks.len() > 1
+    }
+
+    /// Shows the bytes at the front, piece by piece, to one call that writes many.
+    pub(crate) fn with_slices<R>(&self, f: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut used = 0;
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+            let skip = if used == 0 { self.start } else { 0 };
+            *slice = IoSlice::new(&chunk[skip..]);
+            used += 1;
+        }
+        f(&slices[..used])
+    }
+
+    /// Takes `count` bytes off the front. They must be there.
+    pub(crate) fn consume(&mut self, mut count: usize) {
+        self.len -= count;
+        let mut chunks = self.chunks.len();
+        while let Some(first) = self.chunks.front_mut() {
+            let rest = first.len() - self.start;
+            if count < rest {
+                self.start += count;
+                return;
+            }
+            count -= rest;
+            self.start = 0;
+            if chunks == 1 {
+                first.clear();
+                return;
+            }
+            self.chunks.pop_front();
+            chunks -= 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.chunks.truncate(1);
+        if let Some(first) = self.chunks.front_mut() {
+            first.clear();
+            if first.capacity() > CHUNK {
+                *first = Vec::new();
+            }
+        }
+        self.start = 0;
+        self.len = 0;
+    }
+}
+
+/// A stock of empty queues.
+///
+/// The boxes are what is kept: a connection holds one as a single word.
+#[derive(Debug, Default)]
+#[allow(
+    clippy::vec_box,
+    reason = "the boxes themselves are handed out and taken back"
+)]
+pub(crate) struct Stock(RefCell<Vec<Box<Outgoing>>>);
+
+impl Stock {
+    pub(crate) fn take(&self) -> Box<Outgoing> {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back(&self, mut queue: Box<Outgoing>) {
+        queue.clear();
+        let mut stock = self.0.borrow_mut();
+        if stock.len() < KEPT {
+            stock.push(queue);
+        }
+    }
+}
+
+/// Small writes are gathered in chunks of this size; a big write is a chunk of its own.
+const CHUNK: usize = 64 * 1024;
+/// How many chunks one system call is given.
+const SLICES: usize = 16;
+/// How many queues are kept in stock.
+const KEPT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out_whatever_the_sizes() {
+        let mut queue = Outgoing::default();
+        let (mut wrote, mut read) = (Vec::new(), Vec::new());
+        for size in [1, 0, 70_000, 3, 65_536, 65_537, 10, 200_000, 5] {
+            let piece: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            queue.push(&piece);
+            wrote.extend(piece);
+            let take = queue.with_slices(|slices| {
+                let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+                let take = all.len().min(size / 2 + 7);
+                read.extend_from_slice(&all[..take]);
+                take
+            });
+            queue.consume(take);
+        }
+        while !queue.is_empty() {
+            let take = queue.front().len().min(1000);
+            read.extend_from_slice(&queue.front()[..take]);
+            queue.consume(take);
+        }
+        assert!(wrote == read);
+        assert!(queue.front().is_empty());
+    }
+
+    #[test]
+    fn small_writes_share_a_chunk() {
+        let mut queue = Outgoing::default();
+        for _ in 0..1_000_000 {
+            queue.push(b"x");
+        }
+        assert!(queue.chunks.len() <= 1_000_000 / CHUNK + 1);
+    }
+
+    #[test]
+    fn a_queue_in_stock_keeps_little() {
+        let stock = Stock::default();
+        let mut queue = stock.take();
+        queue.push(&[0; 10 * CHUNK]);
+        queue.push(b"more");
+        stock.give_back(queue);
+        let queue = stock.take();
+        assert!(queue.is_empty() && queue.chunks[0].capacity() <= CHUNK);
+    }
+}

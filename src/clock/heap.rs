@@ -1,0 +1,237 @@
+//! The order in which timers come due: a heap of small items.
+//!
+//! Four children to a parent instead of two: half as many levels, and the children of one parent lie side by
+//! side, which counts when a million items no longer fit the cache. An item is sixteen bytes and says only when
+//! and who; what is to be done lies in the table of [timers](super::table), and so does the answer to
+//! whether the item still means anything. The heap itself knows nothing of stale items.
+//!
+//! # Invariants
+//!
+//! 1. No item comes before its parent; so the first one is the earliest.
+//! 2. Items of one deadline come out in the order of their `seq`, also when the numbers wrap around between
+//!    them (they must not lie more than 2³¹ apart; then only that order is lost).
+
+/// When, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    /// Nanoseconds since the clock's base.
+    pub(super) deadline: u64,
+    /// The number of the asking that put it here; breaks ties.
+    pub(super) seq: u32,
+    /// The place in the table of timers.
+    pub(super) slot: u32,
+}
+
+impl Item {
+    /// Does it come out before `other`?
+    #[inline]
+    fn is_before(self, other: Self) -> bool {
+        self.deadline < other.deadline
+            || (self.deadline == other.deadline && is_older(self.seq, other.seq))
+    }
+}
+
+/// The items, earliest first.
+#[derive(Debug, Default)]
+pub(super) struct Heap {
+    /// Children of `i` are at `4 * i + 1 ..= 4 * i + 4`.
+    items: Vec<Item>,
+}
+
+impl Heap {
+    /// Puts one in.
+    #[inline]
+    pub(super) fn push(&mut self, item: Item) {
+        self.items.push(item);
+        self.rise(self.items.len() - 1);
+    }
+
+    /// Takes the earliest one out.
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        let last = self.items.pop()?;
+        let Some(&first) = self.items.first() else {
+            return Some(last);
+        };
+        self.items[0] = last;
+        self.sink(0);
+        Some(first)
+    }
+
+    /// Puts `item` in the place of the earliest one: a pop and a push at the price of one.
+    ///
+    /// There must be one.
+    pub(super) fn replace_first(&mut self, item: Item) {
+        self.items[0] = item;
+        self.sink(0);
+    }
+
+    /// Drops all but those that `keep` keeps.
+    pub(super) fn retain(&mut self, keep: impl Fn(Item) -> bool) {
+        // Without a branch that nobody could predict: half of them go.
+        let mut kept = 0;
+        for at in 0..self.items.len() {
+            let item = self.items[at];
+            self.items[kept] = item;
+            kept += usize::from(keep(item));
+        }
+        self.items.truncate(kept);
+        if self.items.len() > 1 {
+            for at in (0..=(self.items.len() - 2) / CHILDREN).rev() {
+                self.sink(at);
+            }
+        }
+    }
+
+    /// The earliest one.
+    #[inline]
+    pub(super) fn first(&self) -> Option<Item> {
+        self.items.first().copied()
+    }
+
+    /// How many items there are.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Moves the item at `at` up to where it belongs.
+    fn rise(&mut self, mut at: usize) {
+        let item = self.items[at];
+        while at > 0 {
+            let parent = (at - 1) / CHILDREN;
+            if !item.is_before(self.items[parent]) {
+                break;
+            }
+            self.items[at] = self.items[parent];
+            at = parent;
+        }
+        self.items[at] = item;
+    }
+
+    /// Moves the item at `at` down to where it belongs.
+    fn sink(&mut self, mut at: usize) {
+        let items = &mut *self.items;
+        let item = items[at];
+        loop {
+            let from = CHILDREN * at + 1;
+            let Some((&head, rest)) = items.get(from..).and_then(|rest| rest.split_first()) else {
+                break;
+            };
+            let (mut least, mut place) = (head, from);
+            for (i, &child) in rest.iter().take(CHILDREN - 1).enumerate() {
+                if child.is_before(least) {
+                    (least, place) = (child, from + 1 + i);
+                }
+            }
+            if !least.is_before(item) {
+                break;
+            }
+            items[at] = least;
+            at = place;
+        }
+        items[at] = item;
+    }
+}
+
+/// Was `a` asked for before `b`? Numbers wrap around.
+#[inline]
+fn is_older(a: u32, b: u32) -> bool {
+    // The distance from `b` on to `a` is more than half the circle when `a` lies behind `b`.
+    a.wrapping_sub(b) > u32::MAX / 2
+}
+
+/// How many children a parent has.
+const CHILDREN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(deadline: u64, seq: u32) -> Item {
+        Item {
+            deadline,
+            seq,
+            slot: 0,
+        }
+    }
+
+    fn drain(heap: &mut Heap) -> Vec<(u64, u32)> {
+        std::iter::from_fn(|| heap.pop())
+            .map(|item| (item.deadline, item.seq))
+            .collect()
+    }
+
+    /// Numbers without a pattern, the same each time.
+    fn scrambled(n: u32) -> impl Iterator<Item = u32> {
+        (1..=n).map(|i| i.wrapping_mul(2_654_435_761) >> 7)
+    }
+
+    #[test]
+    fn items_come_out_by_deadline_and_then_by_number() {
+        for n in [0, 1, 2, 3, 4, 5, 6, 20, 21, 22, 1_000] {
+            let mut heap = Heap::default();
+            let mut wanted = Vec::new();
+            for (seq, x) in (0..).zip(scrambled(n)) {
+                let deadline = u64::from(x % 37);
+                heap.push(item(deadline, seq));
+                wanted.push((deadline, seq));
+            }
+            wanted.sort_unstable();
+            assert_eq!(
+                heap.first().map(|i| (i.deadline, i.seq)),
+                wanted.first().copied()
+            );
+            assert_eq!(drain(&mut heap), wanted);
+        }
+    }
+
+    #[test]
+    fn equal_deadlines_keep_their_order_across_the_end_of_the_numbers() {
+        let mut heap = Heap::default();
+        let numbers: Vec<u32> = (0..100).map(|i| (u32::MAX - 50).wrapping_add(i)).collect();
+        for &seq in numbers.iter().rev() {
+            heap.push(item(7, seq));
+        }
+        let out: Vec<u32> = drain(&mut heap).into_iter().map(|(_, seq)| seq).collect();
+        assert_eq!(out, numbers);
+    }
+
+    #[test]
+    fn replacing_the_first_is_a_pop_and_a_push() {
+        let (mut one, mut two) = (Heap::default(), Heap::default());
+        for (seq, x) in (0..).zip(scrambled(300)) {
+            one.push(item(u64::from(x % 50), seq));
+            two.push(item(u64::from(x % 50), seq));
+        }
+        for (seq, x) in (1_000..).zip(scrambled(100)) {
+            let new = item(u64::from(x % 90), seq);
+            one.replace_first(new);
+            two.pop();
+            two.push(new);
+        }
+        assert_eq!(drain(&mut one), drain(&mut two));
+    }
+
+    #[test]
+    fn what_is_retained_is_in_order() {
+        for n in [0, 1, 2, 9, 10, 11, 500] {
+            let mut heap = Heap::default();
+            let mut wanted = Vec::new();
+            for (seq, x) in (0..).zip(scrambled(n)) {
+                let deadline = u64::from(x % 50);
+                heap.push(item(deadline, seq));
+                if seq % 3 == 0 {
+                    wanted.push((deadline, seq));
+                }
+            }
+            heap.retain(|item| item.seq % 3 == 0);
+            wanted.sort_unstable();
+            assert_eq!(heap.len(), wanted.len());
+            assert_eq!(drain(&mut heap), wanted);
+        }
+    }
+
+    #[test]
+    fn an_item_is_sixteen_bytes() {
+        assert_eq!(size_of::<Item>(), 16);
+    }
+}

@@ -1,0 +1,328 @@
+//! A clock for tests, whose time moves only when told.
+//!
+//! [`VirtualClock::advance`] goes from deadline to deadline: at each, the time is set to it and a pass over the
+//! due timers is made, as a turn of the reactor would; and so on up to the end of the step. So every call sees the
+//! time it was asked for, and what it asks for in its turn runs too, if it falls inside the step.
+//!
+//! # Invariants
+//!
+//! 1. Only `advance` runs anything, and never inside itself.
+//! 2. After it the time is exactly the step later; if a call panics, it is the time of that call.
+//! 3. A chain of calls without delay gets a pass each. It is ended by a panic after [`MOST_PASSES`].
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::sealed::HasTimers;
+use super::{Clock, Due, Timers};
+
+/// A clock whose time moves only when told, for tests; a cheap handle.
+///
+/// When the last handle is dropped the clock stops: pending closures are dropped, sleepers get
+/// [`ClockStopped`](super::ClockStopped). A pending closure that owns a handle keeps its clock alive.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use torsade::{Clock, VirtualClock};
+/// let clock = VirtualClock::new();
+/// let start = clock.now();
+/// clock.call_later(Duration::from_secs(3600), || println!("an hour later"));
+/// clock.advance(Duration::from_secs(86_400)); // prints it, at once
+/// assert_eq!(clock.now() - start, Duration::from_secs(86_400));
+/// ```
+#[derive(Clone)]
+pub struct VirtualClock(Rc<Shared>);
+
+struct Shared {
+    timers: Timers,
+    /// Is `advance` running?
+    moving: Cell<bool>,
+}
+
+impl VirtualClock {
+    /// A new one, with nothing asked for yet.
+    ///
+    /// It starts at some instant; only differences between its instants mean anything.
+    pub fn new() -> Self {
+        Self::with_timers(Timers::new(Instant::now()))
+    }
+
+    /// Moves the time by `step` and runs what comes due on the way.
+    ///
+    /// Each call sees its own deadline as the time. What it asks for runs too, if its time comes within the step.
+    /// Sleepers are woken when their time comes; it is for their executor to poll them.
+    ///
+    /// # Order
+    ///
+    /// By deadline, then by order of asking.
+    ///
+    /// # Panics
+    ///
+    /// If it is called from one of the calls it runs; and if calls keep asking for more calls without delay
+    /// (100,000 passes at one instant), naming the place where the last one was asked for. A panic of a call goes
+    /// through: the time is then that of the call, and those behind it stay for the next `advance`.
+    #[track_caller]
+    pub fn advance(&self, step: Duration) {
+        let moving = Moving::begin(&self.0.moving);
+        let timers = &self.0.timers;
+        let start = timers.now();
+        let end = timers.instant(timers.after(step));
+        let mut passes = 0;
+        loop {
+            timers.absorb();
+            let Some(next) = timers.next_deadline() else {
+                break;
+            };
+            if next > end {
+                break;
+            }
+            if next > timers.now() {
+                timers.set_now(next);
+                passes = 0;
+            }
+            let mut last = None;
+            timers.fire_due(|due| match due {
+                Due::Call(f, place) => {
+                    last = Some(place);
+                    f();
+                }
+                Due::Wake(waker) => waker.wake(),
+            });
+            passes += 1;
+            if passes > MOST_PASSES {
+                give_up(timers.now() - start, last);
+            }
+        }
+        timers.set_now(end);
+        drop(moving);
+    }
+
+    /// Moves the time by each of `steps`, one after the other.
+    ///
+    /// # Panics
+    ///
+    /// As [`advance`](VirtualClock::advance).
+    #[track_caller]
+    pub fn pump(&self, steps: impl IntoIterator<Item = Duration>) {
+        for step in steps {
+            self.advance(step);
+        }
+    }
+
+    pub(super) fn with_timers(timers: Timers) -> Self {
+        let moving = Cell::new(false);
+        Self(Rc::new(Shared { timers, moving }))
+    }
+}
+
+impl Clock for VirtualClock {}
+
+impl HasTimers for VirtualClock {
+    fn timers(&self) -> &Timers {
+        &self.0.timers
+    }
+}
+
+impl Default for VirtualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for VirtualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("VirtualClock").field(&self.0.timers).finish()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.timers.clear();
+    }
+}
+
+/// While it lives, the clock is moving; also a panic ends that.
+struct Moving<'a>(&'a Cell<bool>);
+
+impl<'a> Moving<'a> {
+    #[track_caller]
+    fn begin(moving: &'a Cell<bool>) -> Self {
+        let was_moving = moving.replace(true);
+        assert!(!was_moving, "`advance` was called from a call that it runs");
+        Self(moving)
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+#[cold]
+#[track_caller]
+fn give_up(at: Duration, last: Option<&Location<'_>>) -> ! {
+    match last {
+        Some(place) => panic!(
+            "time stands still {at:?} into this step: the call asked for at {place} keeps coming without delay"
+        ),
+        None => {
+            panic!("time stands still {at:?} into this step: a sleep keeps coming without delay")
+        }
+    }
+}
+
+/// So many passes at one instant are no accident.
+const MOST_PASSES: u32 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Notes names, and the time since it was made.
+    #[derive(Clone)]
+    struct Log {
+        clock: VirtualClock,
+        start: Instant,
+        said: Rc<RefCell<Vec<(&'static str, u64)>>>,
+    }
+
+    impl Log {
+        fn new(clock: &VirtualClock) -> Self {
+            let (clock, start) = (clock.clone(), clock.now());
+            let said = Rc::default();
+            Self { clock, start, said }
+        }
+
+        fn say(&self, name: &'static str) {
+            let seconds = (self.clock.now() - self.start).as_secs();
+            self.said.borrow_mut().push((name, seconds));
+        }
+
+        #[track_caller]
+        fn check(&self, wanted: &[(&str, u64)]) {
+            assert_eq!(*self.said.borrow(), wanted);
+        }
+    }
+
+    /// What a panic said.
+    fn said(f: impl FnOnce()) -> String {
+        let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
+        match payload.downcast::<String>() {
+            Ok(text) => *text,
+            Err(payload) => (*payload.downcast::<&str>().expect("a text")).to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_call_sees_its_own_deadline() {
+        let clock = VirtualClock::new();
+        let log = Log::new(&clock);
+        for (name, delay) in [("c", 3), ("a", 1), ("b", 2), ("after", 9)] {
+            let log = log.clone();
+            clock.call_later(SECOND * delay, move || log.say(name));
+        }
+        clock.advance(SECOND * 5);
+        log.say("end");
+        log.check(&[("a", 1), ("b", 2), ("c", 3), ("end", 5)]);
+    }
+
+    #[test]
+    fn what_is_asked_for_on_the_way_runs_if_its_time_comes() {
+        let clock = VirtualClock::new();
+        let log = Log::new(&clock);
+        let inner = log.clone();
+        clock.call_later(SECOND, move || {
+            for (name, delay) in [("too late", 5), ("in time", 4), ("at once", 0)] {
+                let log = inner.clone();
+                inner
+                    .clock
+                    .call_later(SECOND * delay, move || log.say(name));
+            }
+        });
+        clock.advance(SECOND * 5);
+        log.check(&[("at once", 1), ("in time", 5)]);
+    }
+
+    #[test]
+    fn one_that_was_put_off_runs_at_its_new_time() {
+        let clock = VirtualClock::new();
+        let log = Log::new(&clock);
+        let inner = log.clone();
+        let call = clock.call_later(SECOND, move || inner.say("late"));
+        assert!(call.delay(SECOND));
+        clock.advance(SECOND);
+        assert!(call.reset(SECOND * 3));
+        clock.pump([SECOND, SECOND * 5]);
+        log.check(&[("late", 4)]);
+    }
+
+    #[test]
+    fn a_panic_goes_through_and_the_others_stay() {
+        let clock = VirtualClock::new();
+        let log = Log::new(&clock);
+        clock.call_later(SECOND, || panic!("ouch"));
+        for delay in [1, 2] {
+            let log = log.clone();
+            clock.call_later(SECOND * delay, move || log.say("later"));
+        }
+        assert_eq!(said(|| clock.advance(SECOND * 5)), "ouch");
+        log.say("caught");
+        clock.advance(SECOND * 4);
+        log.say("end");
+        log.check(&[("caught", 1), ("later", 1), ("later", 2), ("end", 5)]);
+    }
+
+    #[test]
+    fn advancing_inside_a_call_panics() {
+        let clock = VirtualClock::new();
+        let again = clock.clone();
+        clock.call_later(SECOND, move || again.advance(SECOND));
+        let text = said(|| clock.advance(SECOND));
+        assert!(text.contains("`advance` was called from a call"), "{text}");
+        clock.advance(SECOND);
+    }
+
+    #[test]
+    fn asking_without_delay_for_ever_is_found_out() {
+        fn again(clock: &VirtualClock, line: &Rc<Cell<u32>>) {
+            let (next, its_line) = (clock.clone(), line.clone());
+            line.set(line!() + 1);
+            clock.call_later(Duration::ZERO, move || again(&next, &its_line));
+        }
+        let (clock, line) = (VirtualClock::new(), Rc::default());
+        again(&clock, &line);
+        let text = said(|| clock.advance(SECOND));
+        let place = format!("{}:{}", file!(), line.get());
+        assert!(text.contains(&place), "{text:?} does not name {place}");
+    }
+
+    #[test]
+    fn any_step_will_do() {
+        let clock = VirtualClock::new();
+        clock.call_later(Duration::MAX, || unreachable!());
+        clock.pump([Duration::ZERO, Duration::MAX, Duration::MAX, SECOND]);
+        assert_eq!(clock.delayed_calls().len(), 1);
+    }
+
+    #[test]
+    fn dropping_the_last_handle_drops_what_was_pending() {
+        let clock = VirtualClock::new();
+        let owned = Rc::new(());
+        let hold = owned.clone();
+        let call = clock.call_later(SECOND, move || drop(hold));
+        drop(clock);
+        assert_eq!(Rc::strong_count(&owned), 1);
+        assert!(!call.is_pending());
+        assert!(!call.cancel());
+    }
+}

@@ -1,0 +1,475 @@
+//! Time: calling later, sleeping, and a clock for tests.
+//!
+//! A [`Clock`] is something that timers can be asked of. The reactor is one, with the machine's monotonic time; a
+//! [`VirtualClock`] is another, whose time moves only when told. Code that takes `&impl Clock` runs under both.
+//!
+//! There are two kinds of timer, and both live in the clock's one table (the private module `table`): a
+//! [`DelayedCall`] owns a closure, a [`Sleep`] is a future whose waker lies in the table, so that sleeping allocates
+//! nothing. The clock's owner runs what is due, once a turn; the handles here only note a wish.
+//!
+//! Time stands still during a turn: [`Clock::now`] is read once, before the timers run, and all delays count from it.
+//! No duration or instant is out of bounds: what has passed is due on the next turn, and what is further off than
+//! some five hundred years never comes.
+//!
+//! # Invariants
+//!
+//! 1. Nothing asked for runs inside the asking, whatever its deadline.
+//! 2. Timers run by deadline; equal deadlines keep the order they were asked for. To put off, to bring forward and
+//!    to ask anew count the same.
+//! 3. A call is no longer pending when it begins to run: inside it, its own handle says `false` to everything.
+//! 4. What a closure owns is dropped as soon as it is called off, not when its time would have come.
+//! 5. Dropping a [`DelayedCall`] changes nothing; dropping a [`Sleep`] ends it.
+//! 6. When the clock stops (at shutdown), pending closures are dropped unrun, sleepers get [`ClockStopped`], and a
+//!    closure asked for from then on is dropped at once.
+
+mod heap;
+mod manual;
+#[cfg(test)]
+mod model;
+mod sleep;
+mod table;
+mod timeout;
+mod timers;
+
+use std::fmt;
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+pub use self::manual::VirtualClock;
+pub use self::sleep::{ClockStopped, Sleep};
+pub(crate) use self::table::Due;
+use self::table::{Action, Key};
+pub use self::timeout::TimedOut;
+pub(crate) use self::timers::Timers;
+use crate::defer::Deferred;
+use crate::failure::Failure;
+
+/// Something that timers can be asked of: the reactor, or a [`VirtualClock`].
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use torsade::{Clock, VirtualClock};
+///
+/// const SECOND: Duration = Duration::from_secs(1);
+///
+/// /// Works with any clock.
+/// fn remind(clock: &(impl Clock + Clone + 'static), said: &Rc<RefCell<Vec<u32>>>, n: u32) {
+///     let (again, said) = (clock.clone(), said.clone());
+///     clock.call_later(SECOND, move || {
+///         said.borrow_mut().push(n);
+///         remind(&again, &said, n + 1);
+///     });
+/// }
+///
+/// let clock = VirtualClock::new();
+/// let said = Rc::default();
+/// remind(&clock, &said, 1);
+/// clock.advance(SECOND * 3);
+/// assert_eq!(*said.borrow(), [1, 2, 3]);
+/// ```
+pub trait Clock: sealed::HasTimers {
+    /// The time of this turn.
+    ///
+    /// It does not move while a turn runs, and never goes back.
+    #[doc(alias = "seconds")]
+    fn now(&self) -> Instant {
+        self.timers().now()
+    }
+
+    /// Calls `f` once, `delay` from now.
+    ///
+    /// Dropping the returned handle changes nothing; use [`DelayedCall::cancel`] to call it off.
+    ///
+    /// # Order
+    ///
+    /// Calls run on the loop's thread, by deadline; equal deadlines keep the order they were asked for. A call
+    /// with no delay runs on the next turn, never inside this function.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use torsade::{Clock, VirtualClock};
+    /// let clock = VirtualClock::new();
+    /// let call = clock.call_later(Duration::from_secs(1), || unreachable!());
+    /// assert!(call.cancel());
+    /// clock.advance(Duration::from_secs(2));
+    /// ```
+    #[doc(alias = "callLater")]
+    #[track_caller]
+    fn call_later(&self, delay: Duration, f: impl FnOnce() + 'static) -> DelayedCall {
+        let timers = self.timers();
+        DelayedCall::ask(timers, timers.after(delay), Box::new(f))
+    }
+
+    /// Calls `f` once, when it is `deadline`.
+    ///
+    /// As [`call_later`](Clock::call_later) otherwise; a deadline that has passed is due on the next turn.
+    #[track_caller]
+    fn call_at(&self, deadline: Instant, f: impl FnOnce() + 'static) -> DelayedCall {
+        let timers = self.timers();
+        DelayedCall::ask(timers, timers.at(deadline), Box::new(f))
+    }
+
+    /// Waits for `delay`, counted from now and not from when it is first polled.
+    ///
+    /// With no delay it waits for the next turn, so a loop of such sleeps starves nobody.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it; nothing is left behind.
+    #[doc(alias = "deferLater")]
+    #[track_caller]
+    fn sleep(&self, delay: Duration) -> Sleep {
+        let timers = self.timers();
+        Sleep::new(timers.clone(), timers.after(delay), Location::caller())
+    }
+
+    /// Waits until it is `deadline`.
+    ///
+    /// As [`sleep`](Clock::sleep) otherwise.
+    #[track_caller]
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        let timers = self.timers();
+        Sleep::new(timers.clone(), timers.at(deadline), Location::caller())
+    }
+
+    /// Cancels a Deferred that takes longer than `limit`, and makes that [`TimedOut`].
+    ///
+    /// The limit covers everything that was added to the Deferred before, also the Deferreds that its callbacks
+    /// return, and nothing that is added after. If the cancelled Deferred comes to something else than
+    /// [`Cancelled`](crate::Cancelled), that passes unchanged.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use torsade::clock::TimedOut;
+    /// # use torsade::{Clock, Deferred, VirtualClock};
+    /// const SECOND: Duration = Duration::from_secs(1);
+    ///
+    /// let clock = VirtualClock::new();
+    /// let (answer, resolver) = Deferred::<u32>::pair();
+    /// clock
+    ///     .timeout(SECOND, answer)
+    ///     .add_errback(|failure| {
+    ///         assert_eq!(failure.trap::<TimedOut>()?.0, SECOND);
+    ///         Ok(0)
+    ///     })
+    ///     .add_callback(|n| assert_eq!(n, 0));
+    /// clock.advance(SECOND);
+    /// # drop(resolver);
+    /// ```
+    #[doc(alias = "addTimeout")]
+    #[track_caller]
+    fn timeout<T: 'static>(&self, limit: Duration, deferred: Deferred<T>) -> Deferred<T> {
+        timeout::limited(self.timers(), limit, deferred, timeout::timed_out(limit))
+    }
+
+    /// As [`timeout`](Clock::timeout), with a say in what becomes of it: when the limit is over, `translate` gets
+    /// what the cancelled Deferred came to, even if that is a value.
+    #[doc(alias = "onTimeoutCancel")]
+    #[track_caller]
+    fn timeout_with<T: 'static>(
+        &self,
+        limit: Duration,
+        deferred: Deferred<T>,
+        translate: impl FnOnce(Result<T, Failure>, Duration) -> Result<T, Failure> + 'static,
+    ) -> Deferred<T> {
+        timeout::limited(self.timers(), limit, deferred, move |result| {
+            translate(result, limit)
+        })
+    }
+
+    /// The calls that are pending, in the order in which they will run.
+    #[doc(alias = "getDelayedCalls")]
+    fn delayed_calls(&self) -> Vec<DelayedCall> {
+        self.timers().list()
+    }
+}
+
+/// A call that has been asked for and may still be called off.
+///
+/// A handle, to keep or to drop: nothing happens in its methods but what they say, and dropping it changes nothing.
+/// It stays on its thread.
+///
+/// ```compile_fail,E0277
+/// # use std::time::Duration;
+/// # use torsade::{Clock, VirtualClock};
+/// let call = VirtualClock::new().call_later(Duration::ZERO, || {});
+/// std::thread::spawn(move || call.cancel());
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use torsade::{Clock, VirtualClock};
+/// const SECOND: Duration = Duration::from_secs(1);
+///
+/// let clock = VirtualClock::new();
+/// let start = clock.now();
+/// let call = clock.call_later(SECOND, || println!("late"));
+/// call.reset(SECOND * 3);
+/// call.delay(SECOND);
+/// assert_eq!(call.deadline(), Some(start + SECOND * 4));
+/// clock.advance(SECOND * 4); // prints `late`
+/// assert!(!call.is_pending());
+/// ```
+#[derive(Clone)]
+pub struct DelayedCall {
+    timers: Timers,
+    /// Fits its entry until the call runs or is called off, through every reset.
+    key: Key,
+    place: &'static Location<'static>,
+}
+
+impl DelayedCall {
+    /// Calls it off. `false` if it already ran, is running, or was already called off.
+    ///
+    /// The closure is dropped at once, with what it owns.
+    pub fn cancel(&self) -> bool {
+        self.timers.cancel(self.key)
+    }
+
+    /// Makes it run `from_now`, sooner or later than it would have. `false` if it is not pending.
+    pub fn reset(&self, from_now: Duration) -> bool {
+        let deadline = self.timers.after(from_now);
+        self.timers.reset(self.key, |_| deadline)
+    }
+
+    /// Makes it run at `deadline`, sooner or later than it would have. `false` if it is not pending.
+    pub fn reset_at(&self, deadline: Instant) -> bool {
+        let deadline = self.timers.at(deadline);
+        self.timers.reset(self.key, |_| deadline)
+    }
+
+    /// Puts it off by `extra`, counted from its deadline. `false` if it is not pending.
+    pub fn delay(&self, extra: Duration) -> bool {
+        let extra = timers::nanos(extra);
+        self.timers.reset(self.key, |old| old.saturating_add(extra))
+    }
+
+    /// Is it still going to run?
+    #[doc(alias = "active")]
+    pub fn is_pending(&self) -> bool {
+        self.timers.deadline(self.key).is_some()
+    }
+
+    /// When it will run, if it is pending.
+    ///
+    /// One that is too far off ever to run gives some instant that is far off.
+    #[doc(alias = "getTime")]
+    pub fn deadline(&self) -> Option<Instant> {
+        let deadline = self.timers.deadline(self.key)?;
+        Some(self.timers.instant(deadline))
+    }
+
+    /// Where it was asked for.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.place
+    }
+
+    #[track_caller]
+    fn ask(timers: &Timers, deadline: u64, f: Box<dyn FnOnce()>) -> Self {
+        let place = Location::caller();
+        let asked = timers.ask(deadline, Action::Call(f), place);
+        // A stopped clock gives the closure back, and it is dropped here.
+        let key = asked.unwrap_or(Key::NOBODY);
+        Self::new(timers.clone(), key, place)
+    }
+
+    fn new(timers: Timers, key: Key, place: &'static Location<'static>) -> Self {
+        Self { timers, key, place }
+    }
+}
+
+impl fmt::Debug for DelayedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("DelayedCall");
+        match self.timers.left(self.key) {
+            Some(left) => out.field("due_in", &left),
+            None => out.field("pending", &false),
+        };
+        out.field("place", &format_args!("{}", self.place)).finish()
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for &C {}
+
+/// What makes a [`Clock`], and keeps others from being made.
+pub(crate) mod sealed {
+    use super::Timers;
+
+    /// Has timers.
+    #[allow(unnameable_types, reason = "that is what keeps `Clock` sealed")]
+    pub trait HasTimers {
+        #[doc(hidden)]
+        fn timers(&self) -> &Timers;
+    }
+
+    impl<T: HasTimers + ?Sized> HasTimers for &T {
+        fn timers(&self) -> &Timers {
+            (**self).timers()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A clock, and a list of what was called.
+    fn begin() -> (VirtualClock, Rc<RefCell<Vec<u32>>>) {
+        (VirtualClock::new(), Rc::default())
+    }
+
+    fn note(said: &Rc<RefCell<Vec<u32>>>, n: u32) -> impl FnOnce() + use<> {
+        let said = said.clone();
+        move || said.borrow_mut().push(n)
+    }
+
+    #[test]
+    fn equal_deadlines_keep_the_order_of_asking() {
+        let (clock, said) = begin();
+        let calls: Vec<_> = (0..10)
+            .map(|n| clock.call_later(SECOND, note(&said, n)))
+            .collect();
+        // Asked anew: after the others, in this order.
+        calls[7].reset(SECOND);
+        calls[2].delay(Duration::ZERO);
+        let at = clock.now() + SECOND;
+        clock.call_at(at, note(&said, 10));
+        calls[4].reset(SECOND * 3);
+        calls[4].reset_at(at);
+        clock.advance(SECOND);
+        assert_eq!(*said.borrow(), [0, 1, 3, 5, 6, 8, 9, 7, 2, 10, 4]);
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_is_due_at_once_but_not_inside_the_asking() {
+        let (clock, said) = begin();
+        let start = clock.now();
+        clock.advance(SECOND);
+        clock.call_later(Duration::ZERO, note(&said, 2));
+        clock.call_at(start, note(&said, 1));
+        assert!(said.borrow().is_empty());
+        clock.advance(Duration::ZERO);
+        assert_eq!(*said.borrow(), [1, 2]);
+    }
+
+    #[test]
+    fn calling_off_drops_what_the_closure_owns() {
+        let clock = VirtualClock::new();
+        let owned = Rc::new(());
+        for absorbed in [false, true] {
+            let hold = owned.clone();
+            let call = clock.call_later(SECOND, move || drop(hold));
+            if absorbed {
+                clock.advance(Duration::ZERO);
+            }
+            assert!(call.is_pending());
+            assert!(call.cancel());
+            assert_eq!(Rc::strong_count(&owned), 1);
+            assert!(!call.is_pending() && !call.cancel());
+            assert!(!call.reset(SECOND) && !call.reset_at(clock.now()) && !call.delay(SECOND));
+            assert_eq!(call.deadline(), None);
+        }
+    }
+
+    #[test]
+    fn a_destructor_may_ask_and_call_off() {
+        struct Meddler(VirtualClock, DelayedCall, Rc<RefCell<Vec<u32>>>);
+        impl Drop for Meddler {
+            fn drop(&mut self) {
+                assert!(self.1.cancel());
+                self.0.call_later(SECOND, note(&self.2, 1));
+            }
+        }
+        let (clock, said) = begin();
+        let sibling = clock.call_later(SECOND, || unreachable!());
+        let meddler = Meddler(clock.clone(), sibling, said.clone());
+        let call = clock.call_later(SECOND, move || drop(meddler));
+        assert!(call.cancel());
+        clock.advance(SECOND);
+        assert_eq!(*said.borrow(), [1]);
+    }
+
+    #[test]
+    fn dropping_the_handle_changes_nothing() {
+        let (clock, said) = begin();
+        drop(clock.call_later(SECOND, note(&said, 1)));
+        clock.advance(SECOND);
+        assert_eq!(*said.borrow(), [1]);
+    }
+
+    #[test]
+    fn the_pending_calls_are_listed_as_they_will_run() {
+        let (clock, said) = begin();
+        let start = clock.now();
+        for delay in [3, 1, 2] {
+            clock.call_later(SECOND * delay, note(&said, delay));
+        }
+        clock.call_later(SECOND * 9, || unreachable!()).cancel();
+        let calls = clock.delayed_calls();
+        let deadlines: Vec<_> = calls.iter().filter_map(DelayedCall::deadline).collect();
+        assert_eq!(deadlines, [1, 2, 3].map(|n| start + SECOND * n));
+        assert!(calls[0].cancel());
+        clock.advance(SECOND * 3);
+        assert_eq!(*said.borrow(), [2, 3]);
+        assert!(clock.delayed_calls().is_empty());
+    }
+
+    #[test]
+    fn a_call_knows_and_shows_where_it_was_asked_for() {
+        let clock = VirtualClock::new();
+        let (call, line) = (clock.call_later(SECOND * 2, || ()), line!());
+        clock.advance(SECOND);
+        assert_eq!(
+            (call.location().file(), call.location().line()),
+            (file!(), line)
+        );
+        let shown = format!("{call:?}");
+        assert!(
+            shown.contains("due_in: 1s") && shown.contains(file!()),
+            "{shown}"
+        );
+        call.cancel();
+        assert!(format!("{call:?}").contains("pending: false"));
+        let at = clock.call_at(clock.now(), || ()).location().line();
+        assert_eq!(at, line!() - 1);
+        let listed = clock.delayed_calls();
+        assert_eq!(listed[0].location().line(), at);
+    }
+
+    #[test]
+    fn a_stopped_clock_drops_what_is_asked_for() {
+        let clock = VirtualClock::new();
+        let owned = Rc::new(());
+        let hold = owned.clone();
+        sealed::HasTimers::timers(&clock).clear();
+        let call = clock.call_later(SECOND, move || drop(hold));
+        assert_eq!(Rc::strong_count(&owned), 1);
+        assert!(!call.is_pending() && !call.reset(SECOND));
+        clock.advance(SECOND);
+    }
+
+    #[test]
+    fn a_reference_to_a_clock_is_a_clock() {
+        fn ask(clock: impl Clock) -> DelayedCall {
+            clock.call_later(SECOND, || ())
+        }
+        let clock = VirtualClock::new();
+        let borrowed = &clock;
+        assert!(ask(borrowed).is_pending());
+        assert!(borrowed.call_later(SECOND, || ()).is_pending());
+    }
+}

@@ -1,0 +1,330 @@
+//! Waiting for a time to come, in `async` code.
+//!
+//! A [`Sleep`] knows its deadline from the start and enters the clock's table when it is first polled; one that is
+//! dropped before has cost nothing. In the table lies its waker.
+//!
+//! | state      | means                                   | left by                                   |
+//! |------------|-----------------------------------------|-------------------------------------------|
+//! | `Idle`     | not in the table                        | the first poll: `Waiting`, or `Over`      |
+//! | `Waiting`  | in the table, or taken out and not told | a poll after its time or the stop: `Over` |
+//! | `Over`     | has said so; says it again when polled  | `reset`: `Idle`                           |
+//!
+//! # Invariants
+//!
+//! 1. It is never ready before its deadline, nor in the poll in which it enters the table.
+//! 2. Only in `Waiting` does it hold a place in the table, and dropping it gives that back.
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::table::{Action, Key};
+use super::timers::Timers;
+use crate::failure::Failure;
+
+/// What comes of sleeping.
+type Slept = Result<(), ClockStopped>;
+
+/// Waits until its deadline; see [`Clock::sleep`](super::Clock::sleep).
+///
+/// It can be moved and polled in turn with other futures; polled again after it was ready, it is ready.
+///
+/// # Cancel safety
+///
+/// Nothing is lost by dropping it; nothing is left behind.
+///
+/// # Errors
+///
+/// [`ClockStopped`] if the clock is stopped before the deadline has come, or was stopped before the first poll.
+///
+/// # Examples
+///
+/// ```
+/// # use std::pin::pin;
+/// # use std::task::{Context, Waker};
+/// # use std::time::Duration;
+/// # use torsade::{Clock, VirtualClock};
+/// let clock = VirtualClock::new();
+/// let again = clock.clone();
+/// let mut nap = pin!(async move {
+///     again.sleep(Duration::from_secs(1)).await?;
+///     again.sleep(Duration::from_secs(2)).await
+/// });
+///
+/// let mut cx = Context::from_waker(Waker::noop());
+/// assert!(nap.as_mut().poll(&mut cx).is_pending());
+/// clock.advance(Duration::from_secs(1));
+/// assert!(nap.as_mut().poll(&mut cx).is_pending());
+/// clock.advance(Duration::from_secs(2));
+/// assert!(nap.as_mut().poll(&mut cx).is_ready());
+/// ```
+#[must_use = "a sleep does nothing unless it is awaited"]
+pub struct Sleep {
+    timers: Timers,
+    deadline: u64,
+    place: &'static Location<'static>,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Idle,
+    Waiting(Key),
+    Over(Slept),
+}
+
+impl Sleep {
+    /// Makes it end at `deadline`, sooner or later than it would have, also if it has ended already.
+    ///
+    /// If it has been polled, its task is woken by the new deadline; one that had ended must be polled again.
+    ///
+    /// # Order
+    ///
+    /// Counts as asking anew.
+    pub fn reset(&mut self, deadline: Instant) {
+        self.deadline = self.timers.at(deadline);
+        let new = self.deadline;
+        match self.state {
+            State::Waiting(key) if self.timers.reset(key, |_| new) => {}
+            _ => self.state = State::Idle,
+        }
+    }
+
+    /// When it ends.
+    ///
+    /// One that is too far off ever to end gives some instant that is far off.
+    pub fn deadline(&self) -> Instant {
+        self.timers.instant(self.deadline)
+    }
+
+    pub(super) fn new(timers: Timers, deadline: u64, place: &'static Location<'static>) -> Self {
+        Self {
+            timers,
+            deadline,
+            place,
+            state: State::Idle,
+        }
+    }
+
+    fn over(&mut self, slept: Slept) -> Poll<Slept> {
+        self.state = State::Over(slept);
+        Poll::Ready(slept)
+    }
+}
+
+/// The clock was stopped before the time had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStopped;
+
+impl fmt::Display for ClockStopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the clock has stopped")
+    }
+}
+
+impl Error for ClockStopped {}
+
+impl Future for Sleep {
+    type Output = Result<(), Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let place = self.place;
+        self.poll_slept(cx)
+            .map_err(|stopped| Failure::at(Box::new(stopped), place))
+    }
+}
+
+impl Sleep {
+    fn poll_slept(&mut self, cx: &mut Context<'_>) -> Poll<Slept> {
+        let this = self;
+        match this.state {
+            State::Idle => {
+                let waker = Action::Wake(cx.waker().clone());
+                let asked = this.timers.ask(this.deadline, waker, this.place);
+                match asked {
+                    Ok(key) => {
+                        this.state = State::Waiting(key);
+                        Poll::Pending
+                    }
+                    Err(_) => this.over(Err(ClockStopped)),
+                }
+            }
+            State::Waiting(key) if this.timers.watch(key, cx.waker()) => Poll::Pending,
+            // Taken out of the table: by firing, or by the stop.
+            State::Waiting(_) if this.timers.has_come(this.deadline) => this.over(Ok(())),
+            State::Waiting(_) => this.over(Err(ClockStopped)),
+            State::Over(slept) => Poll::Ready(slept),
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let State::Waiting(key) = self.state {
+            self.timers.cancel(key);
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Sleep");
+        match self.state {
+            State::Over(slept) => out.field("over", &slept),
+            _ => out.field("due_in", &self.timers.until(self.deadline)),
+        };
+        out.field("place", &format_args!("{}", self.place)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Wake, Waker};
+    use std::time::Duration;
+
+    use crate::clock::sealed::HasTimers;
+    use crate::clock::{Clock, VirtualClock};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Bell(AtomicU32);
+
+    impl Bell {
+        fn rung(&self) -> u32 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn poll(sleep: &mut Sleep, bell: &Arc<Bell>) -> Poll<Slept> {
+        let waker = Waker::from(bell.clone());
+        sleep.poll_slept(&mut Context::from_waker(&waker))
+    }
+
+    #[test]
+    fn it_is_woken_when_it_is_due_and_stays_ready() {
+        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let mut sleep = clock.sleep(SECOND);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        clock.advance(SECOND - Duration::from_nanos(1));
+        assert_eq!((bell.rung(), poll(&mut sleep, &bell)), (0, Poll::Pending));
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(bell.rung(), 1);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn its_time_counts_from_the_asking() {
+        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let mut sleep = clock.sleep(SECOND * 3);
+        assert!(clock.timers().pending().is_empty());
+        clock.advance(SECOND * 2);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        clock.advance(SECOND);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn without_delay_it_waits_for_a_turn() {
+        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let mut sleep = clock.sleep(Duration::ZERO);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        clock.advance(Duration::ZERO);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn the_last_waker_is_the_one_that_is_woken() {
+        let clock = VirtualClock::new();
+        let (first, second) = (Arc::default(), Arc::default());
+        let mut sleep = clock.sleep(SECOND);
+        assert_eq!(poll(&mut sleep, &first), Poll::Pending);
+        assert_eq!(poll(&mut sleep, &second), Poll::Pending);
+        assert_eq!(Arc::strong_count(&first), 1);
+        clock.advance(SECOND);
+        assert_eq!((first.rung(), second.rung()), (0, 1));
+    }
+
+    #[test]
+    fn dropping_it_gives_its_place_back() {
+        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let mut sleep = clock.sleep(SECOND);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        let pending = clock.timers().pending();
+        assert_eq!(pending.len(), 1);
+        assert_eq!(pending[0].0, "sleep");
+        assert_eq!(pending[0].2.file(), file!());
+        assert!(clock.delayed_calls().is_empty());
+        drop(sleep);
+        assert!(clock.timers().pending().is_empty());
+        assert_eq!(Arc::strong_count(&bell), 1);
+        clock.advance(SECOND);
+        assert_eq!(bell.rung(), 0);
+    }
+
+    #[test]
+    fn it_can_be_reset_before_during_and_after() {
+        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let start = clock.now();
+        let mut sleep = clock.sleep(SECOND);
+        sleep.reset(start + SECOND * 2);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        sleep.reset(start + SECOND * 5);
+        sleep.reset(start + SECOND * 4);
+        assert_eq!(sleep.deadline(), start + SECOND * 4);
+        clock.advance(SECOND * 3);
+        assert_eq!((bell.rung(), poll(&mut sleep, &bell)), (0, Poll::Pending));
+        clock.advance(SECOND);
+        // Fired, but it has not been told.
+        sleep.reset(start + SECOND * 6);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        clock.advance(SECOND * 2);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+        sleep.reset(start + SECOND * 7);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
+        clock.advance(SECOND);
+        assert_eq!(poll(&mut sleep, &bell), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn when_the_clock_stops_it_is_woken_to_learn_so() {
+        let (clock, bell) = (VirtualClock::new(), Arc::default());
+        let (mut fired, mut waiting, mut idle) = (
+            clock.sleep(SECOND),
+            clock.sleep(SECOND * 2),
+            clock.sleep(SECOND),
+        );
+        assert_eq!(poll(&mut fired, &bell), Poll::Pending);
+        clock.advance(SECOND);
+        assert_eq!(poll(&mut waiting, &bell), Poll::Pending);
+        assert_eq!(bell.rung(), 1);
+        drop(clock);
+        assert_eq!(bell.rung(), 2);
+        assert_eq!(poll(&mut fired, &bell), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut waiting, &bell), Poll::Ready(Err(ClockStopped)));
+        assert_eq!(poll(&mut idle, &bell), Poll::Ready(Err(ClockStopped)));
+        waiting.reset(waiting.deadline());
+        assert_eq!(poll(&mut waiting, &bell), Poll::Ready(Err(ClockStopped)));
+        assert_eq!(ClockStopped.to_string(), "the clock has stopped");
+    }
+
+    #[test]
+    fn it_can_be_moved_after_it_was_polled() {
+        fn is_unpin<T: Unpin>(_: &T) {}
+        is_unpin(&VirtualClock::new().sleep(SECOND));
+    }
+}

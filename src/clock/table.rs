@@ -1,0 +1,410 @@
+//! What is to happen, and when: the table of timers.
+//!
+//! A timer is an *entry* in a table (what to do, and the deadline that counts) and an *item* in a
+//! [heap](super::heap) (when to look at the entry). The two are allowed to disagree, and that is what makes the
+//! common things cheap: calling off frees the entry and leaves the item behind, *stale*; putting off changes the
+//! entry and leaves the item where it is, to be corrected when it surfaces. Only a timer that is to come sooner
+//! needs a new item. An item is put among the *fresh* ones first and goes into the heap at the start of the next
+//! turn, so that a timer that is called off before that has never touched the heap.
+//!
+//! A timer is known by its place in the table and the generation of that place, which changes when the entry is
+//! freed, and not when the timer is reset. A place whose generations are used up (four billion timers) is given up,
+//! so that a handle, however old, never reaches a stranger.
+//!
+//! Nothing here runs or drops what a user gave: it is handed out.
+//!
+//! # Invariants
+//!
+//! 1. Each entry in use has exactly one item that is not stale: the one whose `seq` stands in `items`. It lies in
+//!    the heap or among the fresh ones, and surfaces (at `surfaces`) no later than the entry's deadline.
+//! 2. The entry's deadline is what counts: an item that surfaces before it is put back with that deadline.
+//!    So nothing fires early, even should a number come round again while a stale item still has it.
+//! 3. Timers fire by deadline, then by order of asking. Putting off and bringing forward count as asking anew.
+//! 4. What is asked for during a pass waits for the next pass, whatever its deadline.
+//! 5. An entry is free before its action is handed out: a timer that runs is no longer pending.
+//! 6. Stale items are at most half of the heap, or fifty, and the same holds for the fresh ones.
+
+use std::mem;
+use std::panic::Location;
+use std::task::Waker;
+
+use super::heap::{Heap, Item};
+
+/// What has come due.
+pub(crate) enum Due {
+    /// A call, and where it was asked for.
+    Call(Box<dyn FnOnce()>, &'static Location<'static>),
+    /// Somebody sleeping.
+    Wake(Waker),
+}
+
+/// What is to happen.
+pub(super) enum Action {
+    Call(Box<dyn FnOnce()>),
+    Wake(Waker),
+    /// Nothing: the entry is free. `next` is the next free one, or [`NO_SLOT`].
+    Vacant {
+        next: u32,
+    },
+}
+
+/// Which timer: a place in the table, and which of those that have been there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    generation: u32,
+    pub(super) slot: u32,
+}
+
+impl Key {
+    /// A timer that never was.
+    pub(super) const NOBODY: Self = Self {
+        generation: 0,
+        slot: NO_SLOT,
+    };
+}
+
+/// The table is three columns, because whoever walks through a million timers wants only one of them.
+pub(super) struct Table {
+    /// The `seq` of each entry's item; [`NO_ITEM`] if it is vacant. Small, for it is read with every item of the heap
+    /// when the heap is tidied up.
+    pub(super) items: Vec<u32>,
+    pub(super) times: Vec<Time>,
+    pub(super) deeds: Vec<Deed>,
+    /// The first vacant entry, or [`NO_SLOT`].
+    vacant: u32,
+    /// How many entries are not vacant.
+    pub(super) live: usize,
+    pub(super) heap: Heap,
+    /// Items not yet in the heap.
+    pub(super) fresh: Vec<Item>,
+    /// How many of the heap's items are stale. Exact but for numbers that came round again.
+    stale: usize,
+    /// How many of the fresh ones are.
+    stale_fresh: usize,
+    /// The number of the next asking. Wraps around, and is never [`NO_ITEM`].
+    pub(super) seq: u32,
+    /// `seq` as it was when there last were no fresh ones: they have the numbers from here on.
+    absorbed: u32,
+    pub(super) closed: bool,
+}
+
+/// When an entry's timer fires: all that is read and written when it is put off.
+pub(super) struct Time {
+    /// When it fires.
+    pub(super) deadline: u64,
+    /// When its item surfaces: that item's deadline, never after the entry's.
+    surfaces: u64,
+    /// The number of its last asking; differs from its item's only when it has been put off.
+    order: u32,
+    /// Counts those who have had this place. A key fits only while it is equal.
+    pub(super) generation: u32,
+}
+
+/// What an entry's timer does.
+pub(super) struct Deed {
+    /// Where it was asked for.
+    pub(super) place: &'static Location<'static>,
+    pub(super) action: Action,
+}
+
+impl Table {
+    /// An empty one; the first asking has the number `seq`.
+    pub(super) fn new(seq: u32) -> Self {
+        Self {
+            items: Vec::new(),
+            times: Vec::new(),
+            deeds: Vec::new(),
+            vacant: NO_SLOT,
+            live: 0,
+            heap: Heap::default(),
+            fresh: Vec::new(),
+            stale: 0,
+            stale_fresh: 0,
+            seq,
+            absorbed: seq,
+            closed: false,
+        }
+    }
+
+    /// Enters a timer; its action comes back if the table is closed.
+    #[inline]
+    pub(super) fn ask(
+        &mut self,
+        deadline: u64,
+        action: Action,
+        place: &'static Location<'static>,
+    ) -> Result<Key, Action> {
+        if self.closed {
+            return Err(action);
+        }
+        if self.vacant == NO_SLOT {
+            self.add_slot();
+        }
+        let slot = self.vacant;
+        let seq = self.next_seq();
+        let at = slot as usize;
+        let deed = &mut self.deeds[at];
+        if let Action::Vacant { next } = deed.action {
+            self.vacant = next;
+        }
+        *deed = Deed { place, action };
+        let time = &mut self.times[at];
+        let generation = time.generation;
+        *time = Time {
+            deadline,
+            surfaces: deadline,
+            order: seq,
+            generation,
+        };
+        self.items[at] = seq;
+        self.live += 1;
+        self.fresh.push(Item {
+            deadline,
+            seq,
+            slot,
+        });
+        Ok(Key { generation, slot })
+    }
+
+    /// Takes a timer out, if it is pending.
+    #[inline]
+    pub(super) fn cancel(&mut self, key: Key) -> Option<Action> {
+        self.time(key)?;
+        let item = self.items[key.slot as usize];
+        let action = self.free(key.slot);
+        self.leave_behind(item, key.slot);
+        Some(action)
+    }
+
+    /// Gives a timer the deadline that `new` makes of its present one; `false` if it was not pending.
+    #[inline]
+    pub(super) fn reset(&mut self, key: Key, new: impl FnOnce(u64) -> u64) -> bool {
+        let seq = self.seq;
+        let Some(time) = self
+            .times
+            .get_mut(key.slot as usize)
+            .filter(|time| time.generation == key.generation)
+        else {
+            return false;
+        };
+        let deadline = new(time.deadline);
+        time.deadline = deadline;
+        time.order = seq;
+        if deadline < time.surfaces {
+            time.surfaces = deadline;
+            let slot = key.slot;
+            let old = mem::replace(&mut self.items[slot as usize], seq);
+            self.leave_behind(old, slot);
+            self.fresh.push(Item {
+                deadline,
+                seq,
+                slot,
+            });
+        }
+        self.next_seq();
+        true
+    }
+
+    /// Puts the fresh items into the heap.
+    pub(super) fn absorb(&mut self) {
+        for item in self.fresh.drain(..) {
+            if self.items[item.slot as usize] == item.seq {
+                self.heap.push(item);
+            }
+        }
+        self.stale_fresh = 0;
+        self.absorbed = self.seq;
+    }
+
+    /// Takes out the next one due at `now` that was asked for before the pass that began at the number `pass`.
+    pub(super) fn pop_due(&mut self, now: u64, pass: u32) -> Option<Due> {
+        loop {
+            let first = self.heap.first()?;
+            if first.deadline > now {
+                return None;
+            }
+            let at = first.slot as usize;
+            if self.items[at] != first.seq {
+                self.drop_stale_first();
+                continue;
+            }
+            let time = &mut self.times[at];
+            let item = Item {
+                deadline: time.deadline,
+                seq: time.order,
+                slot: first.slot,
+            };
+            self.items[at] = item.seq;
+            time.surfaces = item.deadline;
+            if item.seq.wrapping_sub(pass) < self.seq.wrapping_sub(pass) {
+                // Asked for since the pass began (invariant 4).
+                self.heap.pop();
+                self.fresh.push(item);
+            } else if item != first {
+                self.heap.replace_first(item);
+            } else {
+                self.heap.pop();
+                let place = self.deeds[at].place;
+                match self.free(item.slot) {
+                    Action::Call(f) => return Some(Due::Call(f, place)),
+                    Action::Wake(waker) => return Some(Due::Wake(waker)),
+                    Action::Vacant { .. } => {}
+                }
+            }
+        }
+    }
+
+    /// When to look again, or [`NEVER`]. Stale items at the front are dropped on the way.
+    pub(super) fn next_deadline(&mut self) -> u64 {
+        let mut next = loop {
+            match self.heap.first() {
+                Some(first) if self.items[first.slot as usize] != first.seq => {
+                    self.drop_stale_first();
+                }
+                Some(first) => break first.deadline,
+                None => break NEVER,
+            }
+        };
+        for item in &self.fresh {
+            if item.deadline < next && self.items[item.slot as usize] == item.seq {
+                next = item.deadline;
+            }
+        }
+        next
+    }
+
+    fn drop_stale_first(&mut self) {
+        self.heap.pop();
+        self.stale = self.stale.saturating_sub(1);
+    }
+
+    /// Counts an item that no entry has any more, and tidies up when there are too many (invariant 6).
+    #[inline]
+    fn leave_behind(&mut self, seq: u32, slot: u32) {
+        if seq.wrapping_sub(self.absorbed) < self.seq.wrapping_sub(self.absorbed) {
+            if self
+                .fresh
+                .last()
+                .is_some_and(|last| last.seq == seq && last.slot == slot)
+            {
+                self.fresh.pop();
+                return;
+            }
+            self.stale_fresh += 1;
+            if self.stale_fresh > FEW && self.stale_fresh > self.fresh.len() / 2 {
+                self.tidy_fresh();
+            }
+        } else {
+            self.stale += 1;
+            if self.stale > FEW && self.stale > self.heap.len() / 2 {
+                self.tidy_heap();
+            }
+        }
+    }
+
+    #[cold]
+    fn tidy_fresh(&mut self) {
+        let items = &self.items;
+        self.fresh
+            .retain(|item| items[item.slot as usize] == item.seq);
+        self.stale_fresh = 0;
+    }
+
+    #[cold]
+    fn tidy_heap(&mut self) {
+        let items = &self.items;
+        self.heap
+            .retain(|item| items[item.slot as usize] == item.seq);
+        self.stale = 0;
+    }
+
+    /// Makes an entry vacant; gives what it was to do.
+    #[inline]
+    fn free(&mut self, slot: u32) -> Action {
+        let at = slot as usize;
+        self.items[at] = NO_ITEM;
+        self.live -= 1;
+        let time = &mut self.times[at];
+        time.generation += 1;
+        let vacant = Action::Vacant { next: self.vacant };
+        if time.generation < LAST_GENERATION {
+            self.vacant = slot;
+        }
+        mem::replace(&mut self.deeds[at].action, vacant)
+    }
+
+    /// Adds a vacant entry to the table.
+    #[cold]
+    fn add_slot(&mut self) {
+        let slot = u32::try_from(self.items.len())
+            .ok()
+            .filter(|&slot| slot != NO_SLOT)
+            .expect("memory ends before 2^32 timers");
+        self.items.push(NO_ITEM);
+        self.times.push(Time {
+            deadline: NEVER,
+            surfaces: NEVER,
+            order: 0,
+            generation: 0,
+        });
+        self.deeds.push(Deed {
+            place: Location::caller(),
+            action: Action::Vacant { next: NO_SLOT },
+        });
+        self.vacant = slot;
+    }
+
+    #[inline]
+    fn next_seq(&mut self) -> u32 {
+        let seq = self.seq;
+        self.seq = seq.wrapping_add(1);
+        if self.seq == NO_ITEM {
+            self.seq += 1;
+        }
+        seq
+    }
+
+    /// The times of a pending timer.
+    #[inline]
+    pub(super) fn time(&self, key: Key) -> Option<&Time> {
+        self.times
+            .get(key.slot as usize)
+            .filter(|time| time.generation == key.generation)
+    }
+
+    /// What a pending timer is to do.
+    pub(super) fn action(&mut self, key: Key) -> Option<&mut Action> {
+        self.time(key)?;
+        Some(&mut self.deeds[key.slot as usize].action)
+    }
+
+    /// Those pending, as they will fire.
+    pub(super) fn in_order(&self) -> Vec<(Key, &Time, &Deed)> {
+        let mut all: Vec<_> = (0..)
+            .zip(self.times.iter().zip(&self.deeds))
+            .filter(|(_, (_, deed))| !matches!(deed.action, Action::Vacant { .. }))
+            .map(|(slot, (time, deed))| {
+                let generation = time.generation;
+                (Key { generation, slot }, time, deed)
+            })
+            .collect();
+        // The numbers wrap around, so those with the most askings after them come first.
+        all.sort_by_key(|(_, time, _)| (time.deadline, !self.seq.wrapping_sub(time.order)));
+        all
+    }
+}
+
+/// A deadline that does not come: 584 years from the base, and all beyond.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// No entry has this number.
+pub(super) const NO_SLOT: u32 = u32::MAX;
+
+/// No item has this number.
+pub(super) const NO_ITEM: u32 = 0;
+
+/// An entry that has come so far is not used again, so that no key ever fits a second time.
+pub(super) const LAST_GENERATION: u32 = u32::MAX;
+
+/// So many stale items are never worth tidying up.
+const FEW: usize = 50;

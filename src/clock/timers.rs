@@ -1,0 +1,546 @@
+//! All timers of one clock, as its owner and the handles see them.
+//!
+//! The owner (the reactor, or a virtual clock) samples its time once a turn and tells it with
+//! [`set_now`](Timers::set_now); everything else here reckons from that `now`. Then it calls
+//! [`absorb`](Timers::absorb), then [`fire_due`](Timers::fire_due), which hands out one [`Due`] at a time. What a
+//! timer is and how it is kept says the [`table`](super::table); here are the borrow around it, and the time.
+//!
+//! Inside, time is nanoseconds since the clock's base, in 64 bits: 584 years. What lies beyond is [`NEVER`].
+//!
+//! # Invariants
+//!
+//! 1. No borrow is held while an action is run, woken, cloned or dropped.
+//! 2. `now` does not go back.
+//! 3. Once it is closed the table is empty and stays so.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::mem;
+use std::panic::Location;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::DelayedCall;
+use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
+
+/// All timers of one clock; a cheap handle.
+#[derive(Clone)]
+#[allow(unnameable_types, reason = "seen by the sealed half of `Clock` only")]
+pub struct Timers(Rc<Inner>);
+
+impl Timers {
+    /// None yet. `base` is the zero of its time, and the first `now`.
+    pub(crate) fn new(base: Instant) -> Self {
+        Self::starting_at(base, NO_ITEM + 1)
+    }
+
+    /// Sets the time. It never goes back: an earlier `now` changes nothing.
+    pub(crate) fn set_now(&self, now: Instant) {
+        let nanos = self.at(now).min(NEVER - 1);
+        if nanos > self.0.nanos.get() {
+            self.0.now.set(now);
+            self.0.nanos.set(nanos);
+        }
+    }
+
+    /// Puts what was asked for since the last time into the heap.
+    pub(crate) fn absorb(&self) {
+        self.0.table.borrow_mut().absorb();
+    }
+
+    /// Hands each timer that is due to `call`, in order; gives their number.
+    ///
+    /// Due is what was asked for before this pass and has a deadline not after `now`, as it was at the start of the
+    /// pass, and has been absorbed. `call` may do anything, also call off or put off one that is due in the same pass;
+    /// that one does not run then. Should `call` panic, those behind it stay.
+    pub(crate) fn fire_due(&self, mut call: impl FnMut(Due)) -> usize {
+        let now = self.0.nanos.get();
+        let pass = self.0.table.borrow().seq;
+        let mut fired = 0;
+        loop {
+            let due = self.0.table.borrow_mut().pop_due(now, pass);
+            let Some(due) = due else { return fired };
+            fired += 1;
+            call(due);
+        }
+    }
+
+    /// Drops every timer and takes no more.
+    ///
+    /// Sleepers are woken, to find that the clock has stopped. A call asked for from now on is dropped at once.
+    pub(crate) fn clear(&self) {
+        let mut deeds = {
+            let mut table = self.0.table.borrow_mut();
+            let seq = table.seq;
+            let old = mem::replace(&mut *table, Table::new(seq));
+            table.closed = true;
+            old.deeds
+        };
+        for deed in &mut deeds {
+            // Woken before any call is dropped, so that a destructor that panics leaves nobody asleep.
+            let vacant = Action::Vacant { next: NO_SLOT };
+            match mem::replace(&mut deed.action, vacant) {
+                Action::Wake(waker) => waker.wake(),
+                call => deed.action = call,
+            }
+        }
+        drop(deeds);
+    }
+
+    /// The time, as last set.
+    pub(crate) fn now(&self) -> Instant {
+        self.0.now.get()
+    }
+
+    /// When to look again: never late, and early only by a timer that has been put off since.
+    ///
+    /// `None` if there is nothing to wait for; timers too far off to ever come due do not count.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let next = self.0.table.borrow_mut().next_deadline();
+        (next != NEVER).then(|| self.instant(next))
+    }
+
+    /// Has it been cleared?
+    #[cfg(test)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.table.borrow().closed
+    }
+
+    /// The calls that are pending, in the order in which they will run.
+    pub(crate) fn list(&self) -> Vec<DelayedCall> {
+        let table = self.0.table.borrow();
+        table
+            .in_order()
+            .into_iter()
+            .filter(|(_, _, deed)| matches!(deed.action, Action::Call(_)))
+            .map(|(key, _, deed)| DelayedCall::new(self.clone(), key, deed.place))
+            .collect()
+    }
+
+    /// Everything that is pending: what it is, its deadline, and where it was asked for.
+    pub(crate) fn pending(&self) -> Vec<(&'static str, Instant, &'static Location<'static>)> {
+        let table = self.0.table.borrow();
+        table
+            .in_order()
+            .into_iter()
+            .map(|(_, time, deed)| {
+                let what = match deed.action {
+                    Action::Wake(_) => "sleep",
+                    _ => "delayed call",
+                };
+                (what, self.instant(time.deadline), deed.place)
+            })
+            .collect()
+    }
+
+    /// A new timer; its action comes back if no more are taken.
+    #[inline]
+    pub(super) fn ask(
+        &self,
+        deadline: u64,
+        action: Action,
+        place: &'static Location<'static>,
+    ) -> Result<Key, Action> {
+        self.0.table.borrow_mut().ask(deadline, action, place)
+    }
+
+    /// Frees `key`'s entry; `false` if it was not pending.
+    #[inline]
+    pub(super) fn cancel(&self, key: Key) -> bool {
+        let action = self.0.table.borrow_mut().cancel(key);
+        // Whatever its destructor does, it finds the timer gone and nothing borrowed.
+        action.is_some()
+    }
+
+    /// Gives it the deadline that `new` makes of its present one; `false` if it was not pending.
+    #[inline]
+    pub(super) fn reset(&self, key: Key, new: impl FnOnce(u64) -> u64) -> bool {
+        self.0.table.borrow_mut().reset(key, new)
+    }
+
+    /// Sees to it that `waker` is the one that is woken; `false` if it was not pending.
+    pub(super) fn watch(&self, key: Key, waker: &Waker) -> bool {
+        match self.0.table.borrow_mut().action(key) {
+            Some(Action::Wake(old)) if old.will_wake(waker) => return true,
+            Some(_) => {}
+            None => return false,
+        }
+        let new = Action::Wake(waker.clone());
+        let replaced = match self.0.table.borrow_mut().action(key) {
+            Some(action) => Ok(mem::replace(action, new)),
+            None => Err(new),
+        };
+        replaced.is_ok()
+    }
+
+    /// Its deadline, if it is pending.
+    pub(super) fn deadline(&self, key: Key) -> Option<u64> {
+        self.0.table.borrow().time(key).map(|time| time.deadline)
+    }
+
+    /// The time `delay` from now.
+    #[inline]
+    pub(super) fn after(&self, delay: Duration) -> u64 {
+        self.0.nanos.get().saturating_add(nanos(delay))
+    }
+
+    /// An instant in this clock's reckoning. What lies before its base is at its base.
+    #[inline]
+    pub(super) fn at(&self, instant: Instant) -> u64 {
+        nanos(instant.saturating_duration_since(self.0.base))
+    }
+
+    /// The other way round. [`NEVER`] is some instant centuries away.
+    pub(super) fn instant(&self, nanos: u64) -> Instant {
+        let far = || self.0.base + A_LIFETIME;
+        self.0
+            .base
+            .checked_add(Duration::from_nanos(nanos))
+            .unwrap_or_else(far)
+    }
+
+    /// How long until this time; zero if it has come.
+    pub(super) fn until(&self, deadline: u64) -> Duration {
+        Duration::from_nanos(deadline.saturating_sub(self.0.nanos.get()))
+    }
+
+    /// How long until it fires, if it is pending.
+    pub(super) fn left(&self, key: Key) -> Option<Duration> {
+        Some(self.until(self.deadline(key)?))
+    }
+
+    /// Has this time come?
+    pub(super) fn has_come(&self, deadline: u64) -> bool {
+        deadline <= self.0.nanos.get()
+    }
+
+    /// As [`new`](Timers::new), the first asking having the number `seq`, which is not [`NO_ITEM`].
+    pub(super) fn starting_at(base: Instant, seq: u32) -> Self {
+        Self(Rc::new(Inner {
+            base,
+            now: Cell::new(base),
+            nanos: Cell::new(0),
+            table: RefCell::new(Table::new(seq)),
+        }))
+    }
+
+    /// How many items there are, stale ones too.
+    #[cfg(test)]
+    pub(super) fn items(&self) -> usize {
+        let table = self.0.table.borrow();
+        table.heap.len() + table.fresh.len()
+    }
+}
+
+impl fmt::Debug for Timers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = self.0.table.borrow();
+        f.debug_struct("Timers")
+            .field("now", &Duration::from_nanos(self.0.nanos.get()))
+            .field("pending", &table.live)
+            .field("in_heap", &table.heap.len())
+            .field("fresh", &table.fresh.len())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    /// The zero of this clock's nanoseconds.
+    base: Instant,
+    now: Cell<Instant>,
+    /// `now` in nanoseconds since `base`; always less than [`NEVER`].
+    nanos: Cell<u64>,
+    table: RefCell<Table>,
+}
+
+/// In nanoseconds, [`NEVER`] at most.
+#[inline]
+pub(super) fn nanos(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+/// What stands for [`NEVER`] where an `Instant` does not reach so far.
+const A_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::table::{Deed, LAST_GENERATION, Time};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn timers() -> Timers {
+        Timers::new(Instant::now())
+    }
+
+    #[track_caller]
+    fn ask(timers: &Timers, delay: Duration, f: impl FnOnce() + 'static) -> Key {
+        let action = Action::Call(Box::new(f));
+        match timers.ask(timers.after(delay), action, Location::caller()) {
+            Ok(key) => key,
+            Err(_) => panic!("the clock has stopped"),
+        }
+    }
+
+    /// One turn, `step` later.
+    fn turn(timers: &Timers, step: Duration) -> usize {
+        timers.absorb();
+        timers.set_now(timers.now() + step);
+        timers.fire_due(|due| match due {
+            Due::Call(f, _) => f(),
+            Due::Wake(waker) => waker.wake(),
+        })
+    }
+
+    /// Drops into the timers when it is dropped.
+    struct Meddler(Timers, Option<Key>);
+
+    impl Drop for Meddler {
+        fn drop(&mut self) {
+            if let Some(sibling) = self.1 {
+                self.0.cancel(sibling);
+            }
+            let timers = self.0.clone();
+            let action = Action::Call(Box::new(|| ()));
+            drop(timers.ask(timers.after(SECOND), action, Location::caller()));
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_in_a_pass_waits_for_the_next() {
+        let timers = timers();
+        let again = timers.clone();
+        ask(&timers, Duration::ZERO, move || {
+            ask(&again, Duration::ZERO, || ());
+            again.absorb();
+            again.next_deadline();
+        });
+        assert_eq!(turn(&timers, Duration::ZERO), 1);
+        assert_eq!(turn(&timers, Duration::ZERO), 1);
+        assert_eq!(turn(&timers, Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn a_due_one_that_is_reset_in_the_pass_waits_for_the_next() {
+        for back in [Duration::ZERO, SECOND] {
+            let timers = timers();
+            let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NOBODY)));
+            let its_key = sibling.clone();
+            ask(&timers, SECOND, move || {
+                // No delay from now, or earlier still: sooner than it was, and later.
+                let deadline = again.after(Duration::ZERO) - nanos(back);
+                assert!(again.reset(its_key.get(), |_| deadline));
+            });
+            sibling.set(ask(&timers, SECOND + Duration::from_nanos(1), || ()));
+            assert_eq!(turn(&timers, SECOND * 2), 1);
+            assert_eq!(turn(&timers, Duration::ZERO), 1);
+        }
+    }
+
+    #[test]
+    fn a_due_one_that_is_called_off_in_the_pass_does_not_run() {
+        let timers = timers();
+        let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NOBODY)));
+        let its_key = sibling.clone();
+        ask(&timers, SECOND, move || {
+            assert!(again.cancel(its_key.get()))
+        });
+        sibling.set(ask(&timers, SECOND, || unreachable!()));
+        assert_eq!(turn(&timers, SECOND), 1);
+        assert_eq!(timers.next_deadline(), None);
+    }
+
+    #[test]
+    fn one_that_runs_is_no_longer_pending() {
+        let timers = timers();
+        let (again, own) = (timers.clone(), Rc::new(Cell::new(Key::NOBODY)));
+        let own_key = own.clone();
+        own.set(ask(&timers, Duration::ZERO, move || {
+            let key = own_key.get();
+            assert_eq!(again.deadline(key), None);
+            assert!(!again.cancel(key));
+            assert!(!again.reset(key, |_| 0));
+        }));
+        assert_eq!(turn(&timers, Duration::ZERO), 1);
+    }
+
+    #[test]
+    fn a_key_does_not_fit_who_has_the_place_next() {
+        let timers = timers();
+        let old = ask(&timers, SECOND, || ());
+        assert!(timers.cancel(old));
+        let new = ask(&timers, SECOND, || ());
+        assert_eq!(old.slot, new.slot);
+        assert!(!timers.cancel(old));
+        assert!(timers.cancel(new));
+    }
+
+    #[test]
+    fn a_place_whose_generations_are_used_up_is_given_up() {
+        let timers = timers();
+        timers.cancel(ask(&timers, SECOND, || ()));
+        timers.0.table.borrow_mut().times[0].generation = LAST_GENERATION - 1;
+        let last = ask(&timers, SECOND, || ());
+        assert_eq!(last.slot, 0);
+        assert!(timers.cancel(last));
+        assert_eq!(ask(&timers, SECOND, || ()).slot, 1);
+        assert_eq!(ask(&timers, SECOND, || ()).slot, 2);
+        assert_eq!(turn(&timers, SECOND), 2);
+    }
+
+    #[test]
+    fn putting_off_touches_neither_heap_nor_fresh_ones() {
+        let timers = timers();
+        let keys: Vec<_> = (0..100).map(|_| ask(&timers, SECOND, || ())).collect();
+        timers.absorb();
+        for i in 1..100 {
+            for &key in &keys {
+                assert!(timers.reset(key, |_| nanos(SECOND * (i + 1))));
+            }
+        }
+        // Also back, as long as it is not before the item surfaces.
+        for &key in &keys {
+            assert!(timers.reset(key, |_| nanos(SECOND * 2)));
+        }
+        assert_eq!(timers.items(), 100);
+        assert_eq!(timers.next_deadline(), Some(timers.instant(nanos(SECOND))));
+        assert_eq!(turn(&timers, SECOND), 0);
+        assert_eq!(
+            timers.next_deadline(),
+            Some(timers.instant(nanos(SECOND * 2)))
+        );
+        assert_eq!(turn(&timers, SECOND), 100);
+    }
+
+    #[test]
+    fn bringing_forward_takes_effect_at_once() {
+        let timers = timers();
+        let key = ask(&timers, SECOND * 9, || ());
+        timers.absorb();
+        assert!(timers.reset(key, |_| nanos(SECOND)));
+        assert_eq!(timers.next_deadline(), Some(timers.instant(nanos(SECOND))));
+        // Off again, but not so far as it was: that takes no new item.
+        assert!(timers.reset(key, |_| nanos(SECOND * 2)));
+        assert!(timers.reset(key, |_| nanos(SECOND)));
+        assert_eq!(timers.items(), 1);
+        assert_eq!(turn(&timers, SECOND), 1);
+        assert_eq!(turn(&timers, SECOND * 9), 0);
+        assert_eq!(timers.items(), 0);
+    }
+
+    #[test]
+    fn one_that_comes_round_to_the_number_of_a_stale_item_does_not_fire_early() {
+        let timers = timers();
+        let number = timers.0.table.borrow().seq;
+        let stale = ask(&timers, SECOND, || ());
+        timers.absorb();
+        timers.cancel(stale);
+        // As if 2^32 had been asked for.
+        timers.0.table.borrow_mut().seq = number;
+        ask(&timers, SECOND * 5, || ());
+        assert_eq!(turn(&timers, SECOND * 4), 0);
+        assert_eq!(turn(&timers, SECOND), 1);
+        assert_eq!(turn(&timers, SECOND), 0);
+        assert_eq!(timers.items(), 0);
+    }
+
+    #[test]
+    fn schedule_and_cancel_leave_no_heap_behind() {
+        const LIVE: usize = 500;
+        for turns_every in [usize::MAX, 1, 7, 5_000] {
+            let timers = timers();
+            let mut recent = Vec::new();
+            let mut worst = 0;
+            for i in 0..200_000 {
+                recent.push(ask(&timers, SECOND * 60, || ()));
+                if recent.len() > LIVE {
+                    // Neither the newest nor the oldest.
+                    let key = recent.swap_remove(i * 7 % LIVE);
+                    assert!(timers.cancel(key));
+                }
+                if i % turns_every == turns_every - 1 {
+                    timers.absorb();
+                }
+                worst = worst.max(timers.items());
+            }
+            assert!(worst <= 2 * LIVE + 1_000, "{worst} items for {LIVE} timers");
+            assert!(timers.0.table.borrow().items.len() <= LIVE + 1);
+        }
+    }
+
+    #[test]
+    fn bringing_forward_again_and_again_leaves_no_heap_behind() {
+        let timers = timers();
+        let keys: Vec<_> = (0..500).map(|_| ask(&timers, SECOND * 60, || ())).collect();
+        for i in 0..200_000 {
+            timers.reset(keys[i % 500], |old| old - 1);
+            if i % 1_000 == 0 {
+                timers.absorb();
+            }
+            assert!(timers.items() <= 2_000);
+        }
+    }
+
+    #[test]
+    fn destructors_find_nothing_borrowed() {
+        let timers = timers();
+        let sibling = ask(&timers, SECOND, || unreachable!());
+        let meddler = Meddler(timers.clone(), Some(sibling));
+        let key = ask(&timers, SECOND, move || drop(meddler));
+        assert!(timers.cancel(key));
+        assert_eq!(timers.deadline(sibling), None);
+        assert_eq!(timers.pending().len(), 1);
+
+        let meddler = Meddler(timers.clone(), None);
+        ask(&timers, SECOND, move || drop(meddler));
+        timers.clear();
+        assert!(timers.is_closed());
+        assert!(timers.pending().is_empty());
+        let meddler = Meddler(timers.clone(), None);
+        let refused = Action::Call(Box::new(move || drop(meddler)));
+        assert!(timers.ask(0, refused, Location::caller()).is_err());
+        assert_eq!(timers.items(), 0);
+    }
+
+    #[test]
+    fn time_does_not_go_back() {
+        let timers = timers();
+        let start = timers.now();
+        timers.set_now(start + SECOND);
+        timers.set_now(start);
+        assert_eq!(timers.now(), start + SECOND);
+    }
+
+    #[test]
+    fn no_delay_is_too_long_and_no_deadline_too_early() {
+        let timers = timers();
+        timers.set_now(timers.now() + SECOND);
+        ask(&timers, Duration::MAX, || unreachable!());
+        ask(
+            &timers,
+            Duration::from_secs(u64::MAX / 2),
+            || unreachable!(),
+        );
+        timers.absorb();
+        assert_eq!(timers.next_deadline(), None);
+        if let Some(long_ago) = timers.now().checked_sub(SECOND * 60) {
+            assert_eq!(timers.at(long_ago), 0);
+        }
+        let key = ask(&timers, SECOND, || unreachable!());
+        assert!(timers.reset(key, |old| old.saturating_add(NEVER)));
+        timers.set_now(timers.instant(NEVER));
+        assert_eq!(turn(&timers, Duration::ZERO), 0);
+        assert_eq!(timers.pending().len(), 3);
+    }
+
+    #[test]
+    fn sizes_are_what_they_should_be() {
+        assert_eq!(size_of::<Time>(), 24);
+        assert_eq!(size_of::<Deed>(), 32);
+        assert_eq!(size_of::<DelayedCall>(), 24);
+    }
+}

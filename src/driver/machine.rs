@@ -1,0 +1,241 @@
+//! The machine's readiness: a `polling::Poller`, and on Linux a shorter way to wait on it.
+//!
+//! Registration is always the poller's. [`Interest::Nothing`] is a one-shot registration that asks for
+//! nothing: a level-triggered one would tell of a hang-up for ever, as the kernel cannot be asked not to
+//! (invariant 3 of the room). Where there is no level-triggered mode all sources are one-shot, and armed again
+//! when the next wait begins.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use polling::{PollMode, Poller};
+
+use super::register::{self, Rearm};
+use super::waking::Waking;
+use super::{BELL, Borrowed, Event, Interest, LONGEST};
+#[cfg(target_os = "linux")]
+use super::{bell::Bell, epoll::Epoll};
+
+/// The machine as a driver.
+pub(crate) struct Machine {
+    poller: Arc<Poller>,
+    waking: Waking,
+    /// None where the poller did not give our keys back when tried, or was not tried.
+    #[cfg(target_os = "linux")]
+    epoll: Option<Epoll>,
+    /// What the poller tells; it stays empty while waiting goes the shorter way.
+    told: RefCell<Option<polling::Events>>,
+    /// Some where sources are one-shot.
+    rearm: Option<Rearm>,
+}
+
+impl Machine {
+    /// A poller, waited on in the best way that works here.
+    pub(super) fn new() -> io::Result<Self> {
+        let poller = Arc::new(Poller::new()?);
+        #[cfg(target_os = "linux")]
+        if let Some(machine) = Self::direct(&poller, Epoll::new())? {
+            return Ok(machine);
+        }
+        let level = poller.supports_level();
+        Ok(Self::through(poller, level))
+    }
+
+    /// Waits through the poller, with one-shot sources unless `level`.
+    fn through(poller: Arc<Poller>, level: bool) -> Self {
+        Self {
+            waking: Waking::notifying(poller.clone()),
+            poller,
+            #[cfg(target_os = "linux")]
+            epoll: None,
+            told: RefCell::new(None),
+            rearm: (!level).then(Rearm::default),
+        }
+    }
+
+    /// Waits on the poller's descriptor, if a bell that is rung now is heard there under its own key.
+    #[cfg(target_os = "linux")]
+    fn direct(poller: &Arc<Poller>, epoll: Epoll) -> io::Result<Option<Self>> {
+        if !poller.supports_level() || !poller.supports_edge() {
+            return Ok(None);
+        }
+        let Ok(bell) = Bell::hung_at(poller) else {
+            return Ok(None);
+        };
+        bell.ring();
+        let mut events = Vec::new();
+        let met = epoll.wait(poller.as_fd(), Some(Duration::ZERO), &mut events)?;
+        if !met.bell || met.notified || !events.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            poller: poller.clone(),
+            waking: Waking::ringing(bell),
+            epoll: Some(epoll),
+            told: RefCell::new(None),
+            rearm: None,
+        }))
+    }
+
+    /// What wakes it.
+    pub(super) fn waker(&self) -> Waking {
+        self.waking.clone()
+    }
+
+    /// See [`Driver::wait`](super::Driver::wait).
+    pub(super) fn wait(
+        &self,
+        timeout: Option<Duration>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some(epoll) = &self.epoll {
+            let before = events.len();
+            let met = epoll.wait(self.poller.as_fd(), timeout, events)?;
+            if met.notified {
+                // Nobody here notifies the poller. Should it be, only its own wait clears that, and that may
+                // find events, mostly the same ones again.
+                let mut more = Vec::new();
+                self.wait_through(Some(Duration::ZERO), &mut more)?;
+                let found = &events[before..];
+                more.retain(|event| found.iter().all(|other| other.key != event.key));
+                events.append(&mut more);
+            }
+            return Ok(());
+        }
+        self.wait_through(timeout, events)
+    }
+
+    /// See [`Driver::add`](super::Driver::add).
+    pub(super) fn add(
+        &self,
+        source: Borrowed<'_>,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let event = register::event(key, interest);
+        register::add(&self.poller, source, event, self.mode(interest))?;
+        if let Some(rearm) = &self.rearm {
+            rearm.note(source, key, interest);
+        }
+        Ok(())
+    }
+
+    /// See [`Driver::set_interest`](super::Driver::set_interest).
+    pub(super) fn set_interest(
+        &self,
+        source: Borrowed<'_>,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let event = register::event(key, interest);
+        self.poller
+            .modify_with_mode(source, event, self.mode(interest))?;
+        if let Some(rearm) = &self.rearm {
+            rearm.note(source, key, interest);
+        }
+        Ok(())
+    }
+
+    /// See [`Driver::remove`](super::Driver::remove).
+    pub(super) fn remove(&self, source: Borrowed<'_>) -> io::Result<()> {
+        if let Some(rearm) = &self.rearm {
+            rearm.forget(source);
+        }
+        match self.poller.delete(source) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    fn mode(&self, interest: Interest) -> PollMode {
+        if interest == Interest::Nothing || self.rearm.is_some() {
+            PollMode::Oneshot
+        } else {
+            PollMode::Level
+        }
+    }
+
+    /// Waits through the poller.
+    fn wait_through(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        if let Some(rearm) = &self.rearm {
+            rearm.all(&self.poller)?;
+        }
+        let mut told = self.told.borrow_mut();
+        let told = told.get_or_insert_default();
+        // A list that is still full makes the wait fail.
+        told.clear();
+        self.poller
+            .wait(told, timeout.map(|timeout| timeout.min(LONGEST)))?;
+        self.waking.take();
+        for event in told.iter() {
+            if event.key == BELL {
+                self.waking.hush()?;
+                continue;
+            }
+            if let Some(rearm) = &self.rearm {
+                rearm.told(event.key);
+            }
+            let hangup = event.is_interrupt() || event.is_err() == Some(true);
+            events.push(Event {
+                key: event.key,
+                readable: event.readable || hangup,
+                writable: event.writable || hangup,
+                hangup,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Machine {
+    /// As on a platform without a shorter way to wait.
+    pub(super) fn portable() -> Self {
+        Self::through(Arc::new(Poller::new().unwrap()), true)
+    }
+
+    /// As on a platform where sources are one-shot.
+    pub(super) fn oneshot() -> Self {
+        Self::through(Arc::new(Poller::new().unwrap()), false)
+    }
+
+    /// As on a kernel that waits in milliseconds.
+    #[cfg(target_os = "linux")]
+    pub(super) fn coarse() -> Self {
+        let poller = Arc::new(Poller::new().unwrap());
+        Self::direct(&poller, Epoll::coarse()).unwrap().unwrap()
+    }
+
+    /// Whether the shorter way to wait is taken.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_direct(&self) -> bool {
+        self.epoll.is_some()
+    }
+
+    /// Notifies the poller itself, as nobody but a test does while waiting goes the shorter way.
+    pub(super) fn notify(&self) {
+        self.poller.notify().unwrap();
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("poller", &self.poller)
+            .field("waking", &self.waking)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for Machine {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        (*self.poller).as_fd()
+    }
+}

@@ -1,0 +1,154 @@
+//! One end of a connection in memory, as TCP on Linux shows it.
+//!
+//! An end is *live* until it is reset, refused, or writes to a peer that is gone; then it is *dead* for good.
+//!
+//! | what happened              | read                    | write                     | told as                 |
+//! |----------------------------|-------------------------|---------------------------|-------------------------|
+//! | nothing                    | would block             | goes to the peer          | writable                |
+//! | bytes came                 | them                    | goes to the peer          | readable, writable      |
+//! | the peer shut or closed    | bytes left, then 0      | shut: goes to the peer; closed: vanishes, and the end dies | readable, writable |
+//! | we shut                    | as before               | broken pipe               | writable                |
+//! | both shut                  | bytes left, then 0      | broken pipe               | all, with a hang-up     |
+//! | it died                    | bytes left, the error once, then 0 | the error once, then broken pipe | all, with a hang-up |
+//!
+//! An end that dies after the peer had shut reads 0, not the error: the stream was complete.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::super::Interest;
+use super::net::{Fault, Ready};
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    /// It is the client's, whose address is its own; a server's end has its listener's.
+    pub(super) called: bool,
+    /// The other end, until one of the two is closed or dead.
+    pub(super) peer: Option<usize>,
+    /// What came and was not read.
+    pub(super) inbox: VecDeque<u8>,
+    /// The peer sends no more, by shutting or by closing.
+    pub(super) ended: bool,
+    /// We read no more, by shutting.
+    pub(super) deaf: bool,
+    /// We send no more, by shutting.
+    pub(super) shut: bool,
+    pub(super) dead: bool,
+    /// What killed it, until that was told.
+    pub(super) fault: Option<Fault>,
+    pub(super) reset_on_close: bool,
+    pub(super) nodelay: bool,
+    pub(super) keepalive: bool,
+    pub(super) watch: Option<Watch>,
+}
+
+/// Who wants to know about a place, and what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    pub(super) key: usize,
+    pub(super) interest: Interest,
+    /// Nothing was asked for and a hang-up was told: there is no more to tell.
+    pub(super) spent: bool,
+}
+
+impl End {
+    pub(super) fn new(local: SocketAddr, remote: SocketAddr, called: bool) -> Self {
+        Self {
+            local,
+            remote,
+            called,
+            peer: None,
+            inbox: VecDeque::new(),
+            ended: false,
+            deaf: false,
+            shut: false,
+            dead: false,
+            fault: None,
+            reset_on_close: false,
+            nodelay: true,
+            keepalive: false,
+            watch: None,
+        }
+    }
+
+    /// Takes what came into `into`.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize, Fault> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        if !self.inbox.is_empty() {
+            return Ok(self.take(into));
+        }
+        if self.ended {
+            return Ok(0);
+        }
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        if self.dead || self.deaf {
+            return Ok(0);
+        }
+        Err(Fault::WouldBlock)
+    }
+
+    /// Whether a write may go to the peer.
+    pub(super) fn may_write(&mut self) -> Result<(), Fault> {
+        if self.dead || self.shut {
+            return Err(self.fault.take().unwrap_or(Fault::BrokenPipe));
+        }
+        Ok(())
+    }
+
+    /// The connection is over by force.
+    pub(super) fn die(&mut self, fault: Fault) {
+        if self.dead {
+            return;
+        }
+        self.dead = true;
+        self.peer = None;
+        // To one who has seen the end already, a reset says no more than that nobody listens.
+        self.fault = Some(match fault {
+            Fault::Reset if self.ended => Fault::BrokenPipe,
+            fault => fault,
+        });
+    }
+
+    /// How many more bytes it takes.
+    pub(super) fn room(&self) -> usize {
+        CAPACITY - self.inbox.len()
+    }
+
+    /// What is ready; `room` is the peer's, if there is one.
+    pub(super) fn ready(&self, room: Option<usize>) -> Ready {
+        let over = self.ended || self.deaf;
+        let hangup = self.dead || self.fault.is_some() || (over && self.shut);
+        Ready {
+            readable: hangup || over || !self.inbox.is_empty(),
+            // As in a kernel, not for a few bytes.
+            writable: hangup || self.shut || room.is_none_or(|room| room >= CAPACITY / 3),
+            hangup,
+        }
+    }
+
+    fn take(&mut self, into: &mut [u8]) -> usize {
+        let count = into.len().min(self.inbox.len());
+        let (front, back) = self.inbox.as_slices();
+        let first = count.min(front.len());
+        into[..first].copy_from_slice(&front[..first]);
+        into[first..count].copy_from_slice(&back[..count - first]);
+        self.inbox.drain(..count);
+        if self.inbox.is_empty() && self.inbox.capacity() > KEPT {
+            self.inbox = VecDeque::new();
+        }
+        count
+    }
+}
+
+/// What one direction of a connection holds.
+pub(super) const CAPACITY: usize = 64 * 1024;
+
+/// An empty queue larger than this is given back.
+const KEPT: usize = 4 * 1024;

@@ -1,0 +1,156 @@
+//! A model of the machine in memory: virtual time and a network of its own.
+//!
+//! Time stands still until a wait with a timeout finds nothing to tell, or [`Memory::set_now`] is called; so a
+//! year goes by in no time, and exactly. The network delivers at once and in order. Nothing in here depends on
+//! chance, on the hash of anything or on the machine's clock, but for the moment the clock starts at.
+//!
+//! It has a poller all the same, for what comes from outside: a wake by another thread, a signal.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use polling::Poller;
+
+use net::Net;
+pub(crate) use net::Place;
+pub(crate) use socket::{Listener, Socket};
+
+use super::waking::Waking;
+use super::{BELL, Event, Interest};
+
+mod end;
+mod net;
+mod socket;
+
+/// The model as a driver.
+pub(crate) struct Memory {
+    net: Rc<RefCell<Net>>,
+    now: Cell<Instant>,
+    poller: Arc<Poller>,
+    waking: Waking,
+    /// For the poller, which has nothing to tell but wakes.
+    told: RefCell<polling::Events>,
+}
+
+impl Memory {
+    pub(super) fn new() -> io::Result<Self> {
+        let poller = Arc::new(Poller::new()?);
+        Ok(Self {
+            net: Rc::default(),
+            now: Cell::new(Instant::now()),
+            waking: Waking::notifying(poller.clone()),
+            poller,
+            told: RefCell::new(polling::Events::with_capacity(FEW)),
+        })
+    }
+
+    /// The virtual time.
+    pub(super) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// Moves time forward, never back.
+    pub(super) fn set_now(&self, now: Instant) {
+        self.now.set(self.now.get().max(now));
+    }
+
+    /// What wakes it.
+    pub(super) fn waker(&self) -> Waking {
+        self.waking.clone()
+    }
+
+    /// See [`Driver::wait`](super::Driver::wait).
+    pub(super) fn wait(
+        &self,
+        timeout: Option<Duration>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
+        let before = events.len();
+        self.net.borrow_mut().tell(events);
+        if self.waking.take() {
+            // The descriptor was made readable for it.
+            return self.look_outside(Some(Duration::ZERO));
+        }
+        if events.len() > before || timeout == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        // A time that no clock can show never comes.
+        let then = timeout.and_then(|timeout| self.now.get().checked_add(timeout));
+        if let Some(then) = then {
+            self.now.set(then);
+            return Ok(());
+        }
+        self.look_outside(None)?;
+        self.waking.take();
+        Ok(())
+    }
+
+    /// See [`Driver::add`](super::Driver::add).
+    pub(super) fn add(&self, place: Place, key: usize, interest: Interest) -> io::Result<()> {
+        Ok(self.net.borrow_mut().watch(place, key, interest)?)
+    }
+
+    /// See [`Driver::set_interest`](super::Driver::set_interest).
+    pub(super) fn set_interest(
+        &self,
+        place: Place,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        Ok(self.net.borrow_mut().change(place, key, interest)?)
+    }
+
+    /// See [`Driver::remove`](super::Driver::remove).
+    pub(super) fn remove(&self, place: Place) {
+        self.net.borrow_mut().ignore(place);
+    }
+
+    /// See [`Driver::listen`](super::Driver::listen).
+    pub(super) fn listen(&self, addr: SocketAddr, backlog: i32) -> io::Result<Listener> {
+        let (door, addr) = self.net.borrow_mut().listen(addr, backlog)?;
+        Ok(Listener::new(self.net.clone(), door, addr))
+    }
+
+    /// See [`Driver::connect`](super::Driver::connect).
+    pub(super) fn connect(&self, addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
+        let end = self.net.borrow_mut().connect(addr, bind)?;
+        Ok(Socket::new(self.net.clone(), end))
+    }
+
+    /// Waits for what comes from outside, or clears it away.
+    fn look_outside(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let mut told = self.told.borrow_mut();
+        told.clear();
+        self.poller.wait(&mut told, timeout)?;
+        if told.iter().any(|event| event.key == BELL) {
+            self.waking.hush()?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("now", &self.now)
+            .field("net", &self.net)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for Memory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        (*self.poller).as_fd()
+    }
+}
+
+/// Room for what comes from outside: our bell and the poller's own.
+const FEW: std::num::NonZeroUsize = std::num::NonZeroUsize::new(4).expect("four is not zero");

@@ -1,0 +1,410 @@
+//! The network in memory: its listeners, its connections, and who watches them.
+//!
+//! Everything is in one table and is named by a [`Place`]; sockets and listeners only hold the name. Each
+//! change of a place's state notes it in `changed`; telling looks at those only, and keeps the ones that are
+//! still ready, which is what makes it level-triggered.
+//!
+//! # Invariants
+//!
+//! 1. A watched place that has something to tell is in `changed`, under the key it is watched with.
+//! 2. `peer` goes both ways: if A's peer is B then B's peer is A.
+//! 3. An address in `taken` belongs to a listener or to the end of a client that is open.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+
+use slab::Slab;
+
+use super::super::{Event, Interest};
+use super::end::{CAPACITY, End, Watch};
+
+/// A network.
+#[derive(Debug, Default)]
+pub(super) struct Net {
+    ends: Slab<End>,
+    doors: Slab<Door>,
+    /// What may have something to tell, in the order it is told.
+    changed: BTreeSet<(usize, Place)>,
+    taken: BTreeSet<SocketAddr>,
+    /// How many ports were handed out.
+    handed_out: usize,
+}
+
+/// The name of a thing that can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// A listener.
+    Door(usize),
+    /// An end of a connection.
+    End(usize),
+}
+
+/// What can go wrong, by the names of the machine's errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    AlreadyExists,
+    BrokenPipe,
+    InUse,
+    NoAddress,
+    NotConnected,
+    NotFound,
+    Refused,
+    Reset,
+    WouldBlock,
+    WrongFamily,
+}
+
+/// What a place could tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    pub(super) hangup: bool,
+}
+
+/// A listener.
+#[derive(Debug)]
+struct Door {
+    addr: SocketAddr,
+    backlog: usize,
+    /// Ends whose connection is made and was not accepted.
+    queue: VecDeque<usize>,
+    watch: Option<Watch>,
+}
+
+/// Who is listening and connecting.
+impl Net {
+    /// Listens, and says at which address.
+    pub(super) fn listen(
+        &mut self,
+        addr: SocketAddr,
+        backlog: i32,
+    ) -> Result<(usize, SocketAddr), Fault> {
+        let addr = self.bind(addr)?;
+        let door = self.doors.insert(Door {
+            addr,
+            backlog: usize::try_from(backlog).unwrap_or(0).max(1),
+            queue: VecDeque::new(),
+            watch: None,
+        });
+        Ok((door, addr))
+    }
+
+    /// Makes a connection, or an end that was refused.
+    pub(super) fn connect(
+        &mut self,
+        addr: SocketAddr,
+        bind: Option<SocketAddr>,
+    ) -> Result<usize, Fault> {
+        let remote = SocketAddr::new(here(addr.ip()), addr.port());
+        let from = bind.unwrap_or_else(|| SocketAddr::new(remote.ip(), 0));
+        if from.is_ipv4() != remote.is_ipv4() {
+            return Err(Fault::WrongFamily);
+        }
+        let from = if from.ip().is_unspecified() {
+            SocketAddr::new(remote.ip(), from.port())
+        } else {
+            from
+        };
+        let local = self.bind(from)?;
+        let client = self.ends.insert(End::new(local, remote, true));
+        let door = self
+            .doors
+            .iter_mut()
+            .find(|(_, door)| covers(door.addr, remote) && door.queue.len() < door.backlog);
+        let Some((id, door)) = door else {
+            self.ends[client].die(Fault::Refused);
+            return Ok(client);
+        };
+        let server = self.ends.insert(End::new(remote, local, false));
+        door.queue.push_back(server);
+        self.ends[server].peer = Some(client);
+        self.ends[client].peer = Some(server);
+        self.touch(Place::Door(id));
+        Ok(client)
+    }
+
+    /// The next connection of a listener.
+    pub(super) fn accept(&mut self, door: usize) -> Result<(usize, SocketAddr), Fault> {
+        let end = self.doors[door].queue.pop_front();
+        let end = end.ok_or(Fault::WouldBlock)?;
+        Ok((end, self.ends[end].remote))
+    }
+
+    /// Stops listening. Who was not accepted is reset.
+    pub(super) fn close_door(&mut self, door: usize) {
+        self.ignore(Place::Door(door));
+        let door = self.doors.remove(door);
+        self.taken.remove(&door.addr);
+        for end in door.queue {
+            self.ends[end].reset_on_close = true;
+            self.close(end);
+        }
+    }
+
+    /// Takes `addr`, or a free port of it.
+    fn bind(&mut self, addr: SocketAddr) -> Result<SocketAddr, Fault> {
+        let free = |net: &Self, addr| {
+            let listening = |(_, door): (_, &Door)| overlap(door.addr, addr);
+            !net.taken.contains(&addr) && !net.doors.iter().any(listening)
+        };
+        let addr = if addr.port() != 0 {
+            Some(addr)
+                .filter(|&addr| free(self, addr))
+                .ok_or(Fault::InUse)?
+        } else {
+            let ports = (0..PORTS).map(|n| FIRST_PORT + ((self.handed_out + n) % PORTS) as u16);
+            let mut all = ports
+                .map(|port| SocketAddr::new(addr.ip(), port))
+                .enumerate();
+            let (tried, addr) = all
+                .find(|&(_, addr)| free(self, addr))
+                .ok_or(Fault::NoAddress)?;
+            self.handed_out += tried + 1;
+            addr
+        };
+        self.taken.insert(addr);
+        Ok(addr)
+    }
+}
+
+/// What sockets do.
+impl Net {
+    /// One end.
+    pub(super) fn end(&mut self, end: usize) -> &mut End {
+        &mut self.ends[end]
+    }
+
+    pub(super) fn read(&mut self, end: usize, into: &mut [u8]) -> Result<usize, Fault> {
+        let count = self.ends[end].read(into)?;
+        // There is room now: the peer may be writable.
+        if let Some(peer) = self.ends[end].peer {
+            self.touch(Place::End(peer));
+        }
+        Ok(count)
+    }
+
+    pub(super) fn write(&mut self, end: usize, bytes: &[u8]) -> Result<usize, Fault> {
+        self.ends[end].may_write()?;
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let Some(peer) = self.ends[end].peer else {
+            // It closed: what comes is answered by a reset, and the write itself has gone well.
+            self.kill(end, Fault::Reset);
+            return Ok(bytes.len());
+        };
+        let inbox = &mut self.ends[peer];
+        let count = inbox.room().min(bytes.len());
+        if count == 0 {
+            return Err(Fault::WouldBlock);
+        }
+        inbox.inbox.extend(&bytes[..count]);
+        self.touch(Place::End(peer));
+        Ok(count)
+    }
+
+    pub(super) fn shutdown(&mut self, end: usize, how: Shutdown) -> Result<(), Fault> {
+        let this = &mut self.ends[end];
+        if this.dead {
+            return Err(Fault::NotConnected);
+        }
+        this.deaf |= how != Shutdown::Write;
+        this.shut |= how != Shutdown::Read;
+        let (shut, peer) = (this.shut, this.peer);
+        self.touch(Place::End(end));
+        if let Some(peer) = peer.filter(|_| shut) {
+            self.ends[peer].ended = true;
+            self.touch(Place::End(peer));
+        }
+        Ok(())
+    }
+
+    /// Closes one end; the other finds the end of the stream, or a reset if bytes were left unread.
+    pub(super) fn close(&mut self, end: usize) {
+        self.ignore(Place::End(end));
+        let this = self.ends.remove(end);
+        if this.called {
+            self.taken.remove(&this.local);
+        }
+        let Some(peer) = this.peer else { return };
+        if this.reset_on_close || !this.inbox.is_empty() {
+            self.kill(peer, Fault::Reset);
+        } else {
+            self.ends[peer].peer = None;
+            self.ends[peer].ended = true;
+            self.touch(Place::End(peer));
+        }
+    }
+
+    /// Ends a connection by force, seen from `end`.
+    fn kill(&mut self, end: usize, fault: Fault) {
+        self.ends[end].die(fault);
+        self.touch(Place::End(end));
+    }
+}
+
+/// Who watches.
+impl Net {
+    pub(super) fn watch(
+        &mut self,
+        place: Place,
+        key: usize,
+        interest: Interest,
+    ) -> Result<(), Fault> {
+        let watch = self.watch_of(place);
+        if watch.is_some() {
+            return Err(Fault::AlreadyExists);
+        }
+        *watch = Some(Watch::new(key, interest));
+        self.touch(place);
+        Ok(())
+    }
+
+    pub(super) fn change(
+        &mut self,
+        place: Place,
+        key: usize,
+        interest: Interest,
+    ) -> Result<(), Fault> {
+        if self.watch_of(place).is_none() {
+            return Err(Fault::NotFound);
+        }
+        self.ignore(place);
+        self.watch(place, key, interest)
+    }
+
+    pub(super) fn ignore(&mut self, place: Place) {
+        if let Some(watch) = self.watch_of(place).take() {
+            self.changed.remove(&(watch.key, place));
+        }
+    }
+
+    /// Appends what is ready and asked for, in the order of the keys.
+    pub(super) fn tell(&mut self, events: &mut Vec<Event>) {
+        let mut changed = mem::take(&mut self.changed);
+        changed.retain(|&(key, place)| {
+            let ready = self.ready(place);
+            let Some(watch) = self.watch_of(place) else {
+                return false;
+            };
+            let event = Event {
+                key,
+                readable: ready.hangup || (ready.readable && watch.interest.reads()),
+                writable: ready.hangup || (ready.writable && watch.interest.writes()),
+                hangup: ready.hangup,
+            };
+            if watch.spent || !(event.readable || event.writable) {
+                return false;
+            }
+            watch.spent = watch.interest == Interest::Nothing;
+            events.push(event);
+            !watch.spent
+        });
+        self.changed = changed;
+    }
+
+    fn ready(&self, place: Place) -> Ready {
+        match place {
+            Place::Door(door) => Ready {
+                readable: !self.doors[door].queue.is_empty(),
+                writable: false,
+                hangup: false,
+            },
+            Place::End(end) => {
+                let end = &self.ends[end];
+                end.ready(end.peer.map(|peer| self.ends[peer].room()))
+            }
+        }
+    }
+
+    /// The state of `place` changed.
+    fn touch(&mut self, place: Place) {
+        if let Some(watch) = *self.watch_of(place) {
+            self.changed.insert((watch.key, place));
+        }
+    }
+
+    fn watch_of(&mut self, place: Place) -> &mut Option<Watch> {
+        match place {
+            Place::Door(door) => &mut self.doors[door].watch,
+            Place::End(end) => &mut self.ends[end].watch,
+        }
+    }
+}
+
+impl Watch {
+    fn new(key: usize, interest: Interest) -> Self {
+        Self {
+            key,
+            interest,
+            spent: false,
+        }
+    }
+}
+
+impl From<Fault> for io::Error {
+    /// The error the machine would give, number and all.
+    #[cfg(unix)]
+    fn from(fault: Fault) -> Self {
+        Self::from_raw_os_error(match fault {
+            Fault::AlreadyExists => libc::EEXIST,
+            Fault::BrokenPipe => libc::EPIPE,
+            Fault::InUse => libc::EADDRINUSE,
+            Fault::NoAddress => libc::EADDRNOTAVAIL,
+            Fault::NotConnected => libc::ENOTCONN,
+            Fault::NotFound => libc::ENOENT,
+            Fault::Refused => libc::ECONNREFUSED,
+            Fault::Reset => libc::ECONNRESET,
+            Fault::WouldBlock => libc::EAGAIN,
+            Fault::WrongFamily => libc::EAFNOSUPPORT,
+        })
+    }
+
+    /// The kind of error the machine would give.
+    #[cfg(not(unix))]
+    fn from(fault: Fault) -> Self {
+        use io::ErrorKind as K;
+        Self::from(match fault {
+            Fault::AlreadyExists => K::AlreadyExists,
+            Fault::BrokenPipe => K::BrokenPipe,
+            Fault::InUse => K::AddrInUse,
+            Fault::NoAddress => K::AddrNotAvailable,
+            Fault::NotConnected => K::NotConnected,
+            Fault::NotFound => K::NotFound,
+            Fault::Refused => K::ConnectionRefused,
+            Fault::Reset => K::ConnectionReset,
+            Fault::WouldBlock => K::WouldBlock,
+            Fault::WrongFamily => K::InvalidInput,
+        })
+    }
+}
+
+/// Where one gets to by connecting to `ip`: any address means this host.
+fn here(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// Whether a listener at `door` takes connections to `addr`.
+fn covers(door: SocketAddr, addr: SocketAddr) -> bool {
+    door.port() == addr.port()
+        && door.is_ipv4() == addr.is_ipv4()
+        && (door.ip() == addr.ip() || door.ip().is_unspecified())
+}
+
+/// Whether two addresses cannot both be listened at.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    covers(one, other) || covers(other, one)
+}
+
+/// Ports that are handed out, in turn, to who asks for none in particular.
+const FIRST_PORT: u16 = 32_768;
+const PORTS: usize = 32_768;
+
+const _: () = assert!(FIRST_PORT as usize + PORTS == 1 << 16 && CAPACITY > 0);

@@ -1,0 +1,145 @@
+//! Sockets and listeners in memory: names of places in a network, which close with them.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+
+use super::net::{Net, Place};
+
+/// One end of a connection in memory.
+pub(crate) struct Socket {
+    net: Rc<RefCell<Net>>,
+    end: usize,
+}
+
+impl Socket {
+    pub(super) fn new(net: Rc<RefCell<Net>>, end: usize) -> Self {
+        Self { net, end }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::End(self.end)
+    }
+
+    pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(self.net.borrow_mut().read(self.end, into)?)
+    }
+
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.net.borrow_mut().write(self.end, bytes)?)
+    }
+
+    pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut written = 0;
+        for piece in pieces {
+            match self.write(piece) {
+                Ok(count) => written += count,
+                Err(error) if written == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(written)
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        Ok(self.net.borrow_mut().shutdown(self.end, how)?)
+    }
+
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        let fault = self.net.borrow_mut().end(self.end).fault.take();
+        fault.map(io::Error::from)
+    }
+
+    pub(crate) fn connected(&self) -> io::Result<bool> {
+        match self.take_error() {
+            Some(error) => Err(error),
+            None => Ok(!self.net.borrow_mut().end(self.end).dead),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.net.borrow_mut().end(self.end).local
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let mut net = self.net.borrow_mut();
+        let end = net.end(self.end);
+        if end.dead {
+            return Err(super::net::Fault::NotConnected.into());
+        }
+        Ok(end.remote)
+    }
+
+    pub(crate) fn set_nodelay(&self, on: bool) {
+        self.net.borrow_mut().end(self.end).nodelay = on;
+    }
+
+    pub(crate) fn nodelay(&self) -> bool {
+        self.net.borrow_mut().end(self.end).nodelay
+    }
+
+    pub(crate) fn set_keepalive(&self, on: bool) {
+        self.net.borrow_mut().end(self.end).keepalive = on;
+    }
+
+    pub(crate) fn keepalive(&self) -> bool {
+        self.net.borrow_mut().end(self.end).keepalive
+    }
+
+    pub(crate) fn reset_on_close(&self) {
+        self.net.borrow_mut().end(self.end).reset_on_close = true;
+    }
+}
+
+/// A listener in memory.
+pub(crate) struct Listener {
+    net: Rc<RefCell<Net>>,
+    door: usize,
+    addr: SocketAddr,
+}
+
+impl Listener {
+    pub(super) fn new(net: Rc<RefCell<Net>>, door: usize, addr: SocketAddr) -> Self {
+        Self { net, door, addr }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::Door(self.door)
+    }
+
+    pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        let (end, from) = self.net.borrow_mut().accept(self.door)?;
+        Ok((Socket::new(self.net.clone(), end), from))
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.net.borrow_mut().close(self.end);
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.net.borrow_mut().close_door(self.door);
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Socket").field(&self.end).finish()
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Listener").field(&self.addr).finish()
+    }
+}

@@ -1,0 +1,327 @@
+//! What the loop asks of the world: time, readiness, sockets, and being woken.
+//!
+//! A [`Driver`] is the machine or a model of one in memory. The loop above is the same under both: it names
+//! sources by keys, waits, and is told which keys are ready. Nothing here calls anybody's code, so nothing
+//! here can be entered twice.
+//!
+//! The driver owns the poller and, in memory, the network and the clock. It does **not** own what is
+//! registered: who adds a source removes it before its descriptor closes (see [`Driver::add`]).
+//!
+//! # Invariants
+//!
+//! 1. **Keys are the caller's** and come back as they were given. The two highest are this room's own.
+//! 2. **Level**: what is ready and asked for is told by every wait until it is no longer so.
+//! 3. **Nothing is quiet**: a source with [`Interest::Nothing`] tells a hang-up at most once each time that
+//!    interest is set, so a peer that went away cannot keep the loop turning.
+//! 4. **No wake is lost**: a wake ends the wait under way, or else the next one; several make one.
+//! 5. **No early return**: on the machine a wait with a timeout ends early only with events, by a wake, by a
+//!    signal, or after a day. In memory it ends exactly in time.
+//! 6. **In memory the same calls give the same answers**, and events come in the order of their keys.
+//!
+//! # Files
+//!
+//! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` sockets of the
+//! machine · `waking` and `bell` being woken · `socket` either kind of socket · `memory` the model ·
+//! `signals` being asked to stop.
+
+use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::BorrowedSocket;
+use std::time::{Duration, Instant};
+
+pub(crate) use signals::StopSignals;
+pub(crate) use socket::{Listener, Socket};
+pub(crate) use waking::Waking;
+
+#[cfg(unix)]
+mod bell;
+#[cfg(target_os = "linux")]
+#[allow(
+    unsafe_code,
+    reason = "epoll_pwait2 has no safe wrapper in the features in use"
+)]
+mod epoll;
+mod machine;
+mod memory;
+#[allow(
+    unsafe_code,
+    reason = "a poller asks that descriptors outlive their registration"
+)]
+mod register;
+#[cfg_attr(
+    unix,
+    allow(
+        unsafe_code,
+        reason = "a signal's disposition is set, and a handler runs, in C's terms"
+    )
+)]
+mod signals;
+mod socket;
+mod tcp;
+#[cfg(all(test, unix))]
+mod tests;
+mod waking;
+
+/// What a wait found out about one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// The key the source was added with.
+    pub(crate) key: usize,
+    /// A read will not block; it may find the end or an error.
+    pub(crate) readable: bool,
+    /// A write will not block; it may find an error.
+    pub(crate) writable: bool,
+    /// An error or a hang-up was among the flags; then it is also readable and writable. False where the
+    /// platform does not say.
+    pub(crate) hangup: bool,
+}
+
+/// What one wants to be told about a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Disarmed: nothing is told, a hang-up at most once (invariant 3).
+    Nothing,
+    /// When a read will not block.
+    Read,
+    /// When a write will not block.
+    Write,
+    /// Either.
+    Both,
+}
+
+impl Interest {
+    /// What asks for these two.
+    pub(crate) fn of(read: bool, write: bool) -> Self {
+        match (read, write) {
+            (false, false) => Self::Nothing,
+            (true, false) => Self::Read,
+            (false, true) => Self::Write,
+            (true, true) => Self::Both,
+        }
+    }
+
+    /// Whether readability is asked for.
+    pub(crate) fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::Both)
+    }
+
+    /// Whether writability is asked for.
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Both)
+    }
+}
+
+/// The machine, or a model of it in memory.
+#[derive(Debug)]
+pub(crate) enum Driver {
+    /// The machine's clock, poller and sockets.
+    Machine(machine::Machine),
+    /// Virtual time and a network in this process.
+    Memory(memory::Memory),
+}
+
+impl Driver {
+    /// The machine this runs on.
+    pub(crate) fn machine() -> io::Result<Self> {
+        machine::Machine::new().map(Self::Machine)
+    }
+
+    /// A new model with a network of its own; its clock starts at the present.
+    pub(crate) fn memory() -> io::Result<Self> {
+        memory::Memory::new().map(Self::Memory)
+    }
+
+    /// The time: monotonic, virtual in memory.
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Self::Machine(_) => Instant::now(),
+            Self::Memory(memory) => memory.now(),
+        }
+    }
+
+    /// Whether time moves only when told to.
+    pub(crate) fn is_virtual(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
+    /// Moves virtual time forward to `now`, never back. Does nothing on the machine.
+    pub(crate) fn set_now(&self, now: Instant) {
+        if let Self::Memory(memory) = self {
+            memory.set_now(now);
+        }
+    }
+
+    /// What another thread wakes this driver with.
+    pub(crate) fn waker(&self) -> Waking {
+        match self {
+            Self::Machine(machine) => machine.waker(),
+            Self::Memory(memory) => memory.waker(),
+        }
+    }
+
+    /// Appends what is ready, waiting for it if need be.
+    ///
+    /// `None` waits as long as it takes, a timeout of zero is a look. A signal may end the wait with no
+    /// events. In memory a timeout is not waited for: if nothing is ready and nobody woke the driver, the
+    /// clock moves by it at once; only `None` blocks, for the sake of other threads.
+    pub(crate) fn wait(
+        &self,
+        timeout: Option<Duration>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Machine(machine) => machine.wait(timeout, events),
+            Self::Memory(memory) => memory.wait(timeout, events),
+        }
+    }
+
+    /// Starts telling about `source` under `key`.
+    ///
+    /// The caller keeps one promise: it removes the source before its descriptor closes, or never lends the
+    /// descriptor out. Breaking it breaks no memory, but events may come for a key long after its source.
+    pub(crate) fn add(
+        &self,
+        source: &impl Source,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        check_key(key)?;
+        match (self, source.name()) {
+            (Self::Machine(machine), Name::Machine(fd)) => machine.add(fd, key, interest),
+            (Self::Memory(memory), Name::Memory(place)) => memory.add(place, key, interest),
+            _ => Err(foreign()),
+        }
+    }
+
+    /// Changes what is told about `source`, which was added before.
+    pub(crate) fn set_interest(
+        &self,
+        source: &impl Source,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        check_key(key)?;
+        match (self, source.name()) {
+            (Self::Machine(machine), Name::Machine(fd)) => machine.set_interest(fd, key, interest),
+            (Self::Memory(memory), Name::Memory(place)) => {
+                memory.set_interest(place, key, interest)
+            }
+            _ => Err(foreign()),
+        }
+    }
+
+    /// Stops telling about `source`; one that was never added is left alone.
+    pub(crate) fn remove(&self, source: &impl Source) -> io::Result<()> {
+        match (self, source.name()) {
+            (Self::Machine(machine), Name::Machine(fd)) => machine.remove(fd),
+            (Self::Memory(memory), Name::Memory(place)) => {
+                memory.remove(place);
+                Ok(())
+            }
+            _ => Err(foreign()),
+        }
+    }
+
+    /// Listens for TCP connections; port 0 takes a free one.
+    ///
+    /// `reuse_address` allows, on Unix, a port whose last connections are still fading away. An IPv6 address
+    /// takes no IPv4 connections.
+    pub(crate) fn listen(
+        &self,
+        addr: SocketAddr,
+        backlog: i32,
+        reuse_address: bool,
+    ) -> io::Result<Listener> {
+        match self {
+            Self::Machine(_) => tcp::listen(addr, backlog, reuse_address).map(Listener::Machine),
+            Self::Memory(memory) => memory.listen(addr, backlog).map(Listener::Memory),
+        }
+    }
+
+    /// Begins a TCP connection to `addr`, from `bind` if given.
+    ///
+    /// It is done when the socket becomes writable; [`Socket::connected`] says how it went. What is known to
+    /// be wrong at once is returned.
+    pub(crate) fn connect(&self, addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
+        match self {
+            Self::Machine(_) => tcp::connect(addr, bind).map(Socket::Machine),
+            Self::Memory(memory) => memory.connect(addr, bind).map(Socket::Memory),
+        }
+    }
+}
+
+/// How a thing is named to a driver. Only this room implements it.
+pub(crate) trait Source {
+    /// The name.
+    fn name(&self) -> Name<'_>;
+}
+
+/// The name of a source: a descriptor, or a place in the network in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Name<'a> {
+    /// Something the machine's poller can watch.
+    Machine(Borrowed<'a>),
+    /// An end of a connection or a listener of a [`memory::Memory`].
+    Memory(memory::Place),
+}
+
+/// A descriptor of the machine's that is neither a [`Socket`] nor a [`Listener`]: a pipe, a datagram socket.
+///
+/// In memory it is [`io::ErrorKind::Unsupported`].
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptor<'a>(pub(crate) BorrowedFd<'a>);
+
+#[cfg(unix)]
+impl Source for Descriptor<'_> {
+    fn name(&self) -> Name<'_> {
+        Name::Machine(self.0)
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for Driver {
+    /// The poller's descriptor: readable when a wait would find something.
+    ///
+    /// In memory it tells only of wakes and signals, not of what goes on in the network there.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Machine(machine) => machine.as_fd(),
+            Self::Memory(memory) => memory.as_fd(),
+        }
+    }
+}
+
+/// What the machine's poller takes.
+#[cfg(unix)]
+type Borrowed<'a> = BorrowedFd<'a>;
+#[cfg(windows)]
+type Borrowed<'a> = BorrowedSocket<'a>;
+
+/// Refuses the two keys that are this room's own (invariant 1).
+fn check_key(key: usize) -> io::Result<()> {
+    if key >= BELL {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the two highest keys are reserved",
+        ));
+    }
+    Ok(())
+}
+
+/// The machine was given something of memory's, or the other way round.
+fn foreign() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the source is of another kind than the driver",
+    )
+}
+
+/// The key of our own bell. The one above it is the poller's.
+const BELL: usize = usize::MAX - 1;
+
+/// The longest a wait takes on the machine: kernels differ in what they take for too long.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,0 +1,100 @@
+//! The door to the poller: the only file that lends it descriptors.
+//!
+//! `polling` asks that a descriptor stay open while it is registered. On epoll and kqueue the kernel forgets
+//! a closed one by itself; the poll and port backends keep its number. The promise of [`add`]'s caller covers
+//! both, and it is what [`Rearm`] stands on.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsRawFd, RawFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsRawSocket, RawSocket};
+
+use polling::{PollMode, Poller};
+
+use super::{Borrowed, Interest};
+
+/// Makes `poller` watch `source`.
+///
+/// The caller removes the source before its descriptor closes, or never lends the descriptor out.
+pub(super) fn add(
+    poller: &Poller,
+    source: Borrowed<'_>,
+    interest: polling::Event,
+    mode: PollMode,
+) -> io::Result<()> {
+    // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is removed, or
+    // that the kernel alone forgets it when the last copy closes, is this function's contract, which
+    // `Driver::add` hands on to whoever owns the source.
+    unsafe { poller.add_with_mode(&source, interest, mode) }
+}
+
+/// The interest as the poller takes it.
+pub(super) fn event(key: usize, interest: Interest) -> polling::Event {
+    polling::Event::new(key, interest.reads(), interest.writes())
+}
+
+/// Makes level-triggered sources out of ones that tell once, where the platform has only those.
+///
+/// What a wait told is armed again when the next wait begins: by then the caller has done what it wanted with
+/// it, and if there is still something, the platform tells again.
+#[derive(Debug, Default)]
+pub(super) struct Rearm {
+    armed: RefCell<BTreeMap<usize, (Raw, Interest)>>,
+    told: RefCell<Vec<usize>>,
+}
+
+impl Rearm {
+    /// `source` is registered and wants this from now on.
+    pub(super) fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {
+        let raw = raw(source);
+        let mut armed = self.armed.borrow_mut();
+        armed.retain(|_, (other, _)| *other != raw);
+        if interest != Interest::Nothing {
+            armed.insert(key, (raw, interest));
+        }
+    }
+
+    /// `source` is about to be removed.
+    pub(super) fn forget(&self, source: Borrowed<'_>) {
+        let raw = raw(source);
+        self.armed
+            .borrow_mut()
+            .retain(|_, (other, _)| *other != raw);
+    }
+
+    /// The source of `key` told something and is silent now.
+    pub(super) fn told(&self, key: usize) {
+        self.told.borrow_mut().push(key);
+    }
+
+    /// Arms again what told something and still wants it.
+    pub(super) fn all(&self, poller: &Poller) -> io::Result<()> {
+        let armed = self.armed.borrow();
+        for key in self.told.borrow_mut().drain(..) {
+            let Some(&(raw, interest)) = armed.get(&key) else {
+                continue;
+            };
+            // SAFETY: the number is in `armed` only from `note` until `forget`, that is while the source is
+            // registered, and `add`'s caller keeps the descriptor open for that long.
+            let source = unsafe { Borrowed::borrow_raw(raw) };
+            poller.modify_with_mode(source, event(key, interest), PollMode::Oneshot)?;
+        }
+        Ok(())
+    }
+}
+
+/// A descriptor's number.
+#[cfg(unix)]
+type Raw = RawFd;
+#[cfg(windows)]
+type Raw = RawSocket;
+
+fn raw(source: Borrowed<'_>) -> Raw {
+    #[cfg(unix)]
+    return source.as_raw_fd();
+    #[cfg(windows)]
+    return source.as_raw_socket();
+}

@@ -1,0 +1,211 @@
+//! Sockets and listeners of either driver. Each call is one system call, or its like in memory.
+
+use std::io::{self, IoSlice, Read};
+use std::net::{Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::os::fd::AsFd;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket;
+use std::time::Duration;
+
+use super::memory;
+use super::tcp;
+use super::{Name, Source};
+
+/// One end of a TCP connection, or of one that is being made. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    /// The machine's.
+    Machine(socket2::Socket),
+    /// In memory.
+    Memory(memory::Socket),
+}
+
+impl Socket {
+    /// Reads what is there; nothing read is the end of what the peer sends.
+    #[inline]
+    pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Machine(socket) => (&*socket).read(into),
+            Self::Memory(socket) => socket.read(into),
+        }
+    }
+
+    /// Writes as much as there is room for. A peer that went away is an error, not a signal.
+    #[inline]
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Machine(socket) => socket.send_with_flags(bytes, NO_SIGNAL),
+            Self::Memory(socket) => socket.write(bytes),
+        }
+    }
+
+    /// Writes the first of `pieces`, as much as there is room for.
+    #[inline]
+    pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Machine(socket) => {
+                let pieces = &pieces[..pieces.len().min(PIECES)];
+                socket.send_vectored_with_flags(pieces, NO_SIGNAL)
+            }
+            Self::Memory(socket) => socket.write_vectored(pieces),
+        }
+    }
+
+    /// Ends one direction or both.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Machine(socket) => socket.shutdown(how),
+            Self::Memory(socket) => socket.shutdown(how),
+        }
+    }
+
+    /// What went wrong since this was last asked.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Self::Machine(socket) => socket.take_error(),
+            Self::Memory(socket) => Ok(socket.take_error()),
+        }
+    }
+
+    /// Whether a connect under way is done. That it failed is told once, as an error.
+    pub(crate) fn connected(&self) -> io::Result<bool> {
+        match self {
+            Self::Machine(socket) => tcp::connected(socket),
+            Self::Memory(socket) => socket.connected(),
+        }
+    }
+
+    /// The address of this end.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Machine(socket) => socket.local_addr().and_then(tcp::inet),
+            Self::Memory(socket) => Ok(socket.local_addr()),
+        }
+    }
+
+    /// The address of the other end.
+    #[cfg(test)]
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Machine(socket) => socket.peer_addr().and_then(tcp::inet),
+            Self::Memory(socket) => socket.peer_addr(),
+        }
+    }
+
+    /// Whether small writes go out at once; they do unless this is turned off.
+    pub(crate) fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        match self {
+            Self::Machine(socket) => socket.set_tcp_nodelay(on),
+            Self::Memory(socket) => {
+                socket.set_nodelay(on);
+                Ok(())
+            }
+        }
+    }
+
+    /// What [`Socket::set_nodelay`] set.
+    pub(crate) fn nodelay(&self) -> io::Result<bool> {
+        match self {
+            Self::Machine(socket) => socket.tcp_nodelay(),
+            Self::Memory(socket) => Ok(socket.nodelay()),
+        }
+    }
+
+    /// Whether a silent peer is asked now and then if it still is there.
+    pub(crate) fn set_keepalive(&self, on: bool) -> io::Result<()> {
+        match self {
+            Self::Machine(socket) => socket.set_keepalive(on),
+            Self::Memory(socket) => {
+                socket.set_keepalive(on);
+                Ok(())
+            }
+        }
+    }
+
+    /// What [`Socket::set_keepalive`] set.
+    pub(crate) fn keepalive(&self) -> io::Result<bool> {
+        match self {
+            Self::Machine(socket) => socket.keepalive(),
+            Self::Memory(socket) => Ok(socket.keepalive()),
+        }
+    }
+
+    /// Makes closing break the connection off: the peer gets a reset, what was not sent is thrown away.
+    pub(crate) fn reset_on_close(&self) -> io::Result<()> {
+        match self {
+            Self::Machine(socket) => socket.set_linger(Some(Duration::ZERO)),
+            Self::Memory(socket) => {
+                socket.reset_on_close();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Where connections come in. Dropping it closes it, and resets those that were not accepted.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// The machine's.
+    Machine(socket2::Socket),
+    /// In memory.
+    Memory(memory::Listener),
+}
+
+impl Listener {
+    /// The next connection, and who it is from.
+    pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        match self {
+            Self::Machine(socket) => {
+                let (socket, from) = tcp::accept(socket)?;
+                Ok((Socket::Machine(socket), from))
+            }
+            Self::Memory(listener) => {
+                let (socket, from) = listener.accept()?;
+                Ok((Socket::Memory(socket), from))
+            }
+        }
+    }
+
+    /// The address it listens at, with the port it got.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Machine(socket) => socket.local_addr().and_then(tcp::inet),
+            Self::Memory(listener) => Ok(listener.local_addr()),
+        }
+    }
+}
+
+impl Source for Socket {
+    fn name(&self) -> Name<'_> {
+        match self {
+            Self::Machine(socket) => machine(socket),
+            Self::Memory(socket) => Name::Memory(socket.place()),
+        }
+    }
+}
+
+impl Source for Listener {
+    fn name(&self) -> Name<'_> {
+        match self {
+            Self::Machine(socket) => machine(socket),
+            Self::Memory(listener) => Name::Memory(listener.place()),
+        }
+    }
+}
+
+fn machine(socket: &socket2::Socket) -> Name<'_> {
+    #[cfg(unix)]
+    return Name::Machine(socket.as_fd());
+    #[cfg(windows)]
+    return Name::Machine(socket.as_socket());
+}
+
+/// Writing to a peer that went away raises no signal. Apple's sockets are made so instead.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+const NO_SIGNAL: i32 = 0;
+
+/// The most pieces that every platform takes in one call.
+const PIECES: usize = 1024;

@@ -1,0 +1,103 @@
+//! TCP sockets of the machine, made and set up.
+//!
+//! All are non-blocking, closed on exec, without Nagle's delay, and take urgent data in line: an urgent byte
+//! left beside the stream would stay readable for ever without a read to take it. What is set on a listener
+//! its accepted sockets inherit.
+
+use std::io;
+use std::net::SocketAddr;
+
+#[cfg(target_os = "linux")]
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// A listener at `addr`.
+pub(super) fn listen(addr: SocketAddr, backlog: i32, reuse_address: bool) -> io::Result<Socket> {
+    let socket = stream(addr)?;
+    // On Windows the option means to share a port with whoever has it.
+    if cfg!(unix) && reuse_address {
+        socket.set_reuse_address(true)?;
+    }
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+/// A connection to `addr`, begun.
+pub(super) fn connect(addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
+    let socket = stream(addr)?;
+    if let Some(bind) = bind {
+        socket.bind(&bind.into())?;
+    }
+    match socket.connect(&addr.into()) {
+        Err(error) if !is_under_way(&error) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// The next connection of `listener`, and who it is from.
+#[cfg(target_os = "linux")]
+pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (fd, from) = acceptfrom_with(listener, flags)?;
+    let socket = Socket::from(fd);
+    let from = match from.map(SocketAddr::try_from) {
+        Some(Ok(from)) => from,
+        _ => inet(socket.peer_addr()?)?,
+    };
+    Ok((socket, from))
+}
+
+/// The next connection of `listener`, and who it is from.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SocketAddr)> {
+    let (socket, from) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    // Not every platform hands these down. That one fails is no reason to lose a connection.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_out_of_band_inline(true);
+    Ok((socket, inet(from)?))
+}
+
+/// Whether a connect under way is done; an error is told once.
+pub(super) fn connected(socket: &Socket) -> io::Result<bool> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The address of an IP socket.
+pub(super) fn inet(addr: SockAddr) -> io::Result<SocketAddr> {
+    let none = || io::Error::new(io::ErrorKind::InvalidData, "not an IP address");
+    addr.as_socket().ok_or_else(none)
+}
+
+/// A socket of the kind that `addr` needs.
+fn stream(addr: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::STREAM;
+    #[cfg(target_os = "linux")]
+    let kind = kind.nonblocking();
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
+    #[cfg(not(target_os = "linux"))]
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_out_of_band_inline(true)?;
+    Ok(socket)
+}
+
+/// Whether a connect has begun rather than failed.
+fn is_under_way(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(libc::EINPROGRESS) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::WouldBlock
+}

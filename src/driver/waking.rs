@@ -1,0 +1,116 @@
+//! Ending a wait from elsewhere: another thread, or a signal handler.
+//!
+//! Two ways. On Linux the [`Bell`] itself is rung, one system call and nothing to clear. Everywhere else, and
+//! in memory, a flag says that a wake is under way and the poller is notified when it goes up; whoever waits
+//! takes the flag down before it returns. A wake that comes while the flag is up needs no call of its own:
+//! the wait that will take it down has not returned yet (invariant 4 of the room).
+
+use std::io;
+#[cfg(unix)]
+use std::os::fd::RawFd;
+use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use polling::Poller;
+
+#[cfg(unix)]
+use super::bell::Bell;
+
+/// Wakes one driver. Cheap to clone, and harmless when the driver is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Waking(Arc<Way>);
+
+#[derive(Debug)]
+enum Way {
+    /// The bell is what is rung.
+    #[cfg(target_os = "linux")]
+    Bell(Bell),
+    /// The poller is notified.
+    Poller {
+        /// Up from a wake until a wait has seen it.
+        rung: AtomicBool,
+        poller: Arc<Poller>,
+        /// Made when the first signal handler needs it. After `poller`, so that it closes later.
+        #[cfg(unix)]
+        bell: OnceLock<Bell>,
+    },
+}
+
+impl Waking {
+    /// Wakes by ringing `bell`.
+    #[cfg(target_os = "linux")]
+    pub(super) fn ringing(bell: Bell) -> Self {
+        Self(Arc::new(Way::Bell(bell)))
+    }
+
+    /// Wakes by notifying `poller`.
+    pub(super) fn notifying(poller: Arc<Poller>) -> Self {
+        Self(Arc::new(Way::Poller {
+            rung: AtomicBool::new(false),
+            poller,
+            #[cfg(unix)]
+            bell: OnceLock::new(),
+        }))
+    }
+
+    /// Ends the wait under way, or else the next one.
+    pub(crate) fn wake(&self) {
+        match &*self.0 {
+            #[cfg(target_os = "linux")]
+            Way::Bell(bell) => bell.ring(),
+            Way::Poller { rung, poller, .. } => {
+                if !rung.swap(true, Ordering::SeqCst) {
+                    // Fails only when the poller itself is broken; the wait would say so.
+                    let _ = poller.notify();
+                }
+            }
+        }
+    }
+
+    /// Whether somebody woke the driver since this was last asked. A bell tells of itself, by its key.
+    pub(super) fn take(&self) -> bool {
+        match &*self.0 {
+            #[cfg(target_os = "linux")]
+            Way::Bell(_) => false,
+            // A look first: it is asked in every wait, and mostly nobody rang.
+            Way::Poller { rung, .. } => {
+                rung.load(Ordering::SeqCst) && rung.swap(false, Ordering::SeqCst)
+            }
+        }
+    }
+
+    /// The bell was heard: makes it heard the next time.
+    pub(super) fn hush(&self) -> io::Result<()> {
+        match &*self.0 {
+            #[cfg(target_os = "linux")]
+            Way::Bell(_) => {}
+            #[cfg(unix)]
+            Way::Poller { poller, bell, .. } => {
+                if let Some(bell) = bell.get() {
+                    bell.hush(poller)?;
+                }
+            }
+            #[cfg(not(unix))]
+            Way::Poller { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// What a signal handler writes eight bytes to, so that a wait ends. Open as long as this lives.
+    #[cfg(unix)]
+    pub(super) fn hand(&self) -> io::Result<RawFd> {
+        match &*self.0 {
+            #[cfg(target_os = "linux")]
+            Way::Bell(bell) => Ok(bell.hand()),
+            Way::Poller { poller, bell, .. } => {
+                if let Some(bell) = bell.get() {
+                    return Ok(bell.hand());
+                }
+                let new = Bell::hung_at(poller)?;
+                Ok(bell.get_or_init(|| new).hand())
+            }
+        }
+    }
+}

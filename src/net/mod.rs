@@ -1,0 +1,3 @@
+//! Networks: listening and connecting.
+
+pub mod tcp;

@@ -1,0 +1,356 @@
+//! Connecting: one address after another, until one answers.
+//!
+//! # Invariants
+//!
+//! 1. Nothing comes of it inside the call: success and failure both come from the loop's turn, but for the wish to
+//!    give up.
+//! 2. Giving up (cancelling the Deferred) closes the attempt under way and starts no other.
+//! 3. Each address has its own time limit.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::Location;
+use std::rc::Rc;
+use std::vec;
+
+use super::errors::{ConnectTimedOut, NoAddress, connect_failure};
+use super::options::ConnectOptions;
+use crate::clock::{Clock, DelayedCall};
+use crate::defer::{Deferred, Resolver};
+use crate::driver::{Event, Interest, Socket};
+use crate::failure::Failure;
+use crate::protocol::{Handle, Protocol, Seated, handle, visit};
+use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::stream::Connection;
+use crate::transport::{Conn, ConnectionLost, Terms};
+
+/// An attempt at a list of addresses.
+struct Attempt {
+    reactor: WeakReactor,
+    left: RefCell<vec::IntoIter<SocketAddr>>,
+    options: ConnectOptions,
+    terms: Rc<Terms>,
+    /// The attempt under way at one address.
+    now: RefCell<Option<Rc<Connecting>>>,
+    /// Empty when it is over.
+    done: Cell<Option<Done>>,
+}
+
+/// What to do in the end.
+type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, SocketAddr), Failure>)>;
+
+/// A socket that is connecting.
+struct Connecting {
+    key: usize,
+    socket: Cell<Option<Socket>>,
+    address: SocketAddr,
+    timeout: Cell<Option<DelayedCall>>,
+    attempt: Rc<Attempt>,
+}
+
+impl Reactor {
+    /// Connects to an address with a protocol, and gives the protocol's [`Handle`] when it is connected and its
+    /// `connection_made` has run.
+    ///
+    /// Several addresses are tried in turn. Cancelling the Deferred gives up.
+    ///
+    /// # Errors
+    ///
+    /// For the address tried last: [`ConnectionRefused`](crate::net::tcp::ConnectionRefused),
+    /// [`NoRoute`](crate::net::tcp::NoRoute), [`ConnectTimedOut`],
+    /// [`ConnectFailed`](crate::net::tcp::ConnectFailed); or [`NoAddress`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Context, Failure, Protocol};
+    /// #[derive(Default)]
+    /// struct Count { bytes: usize }
+    ///
+    /// impl Protocol for Count {
+    ///     fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+    ///         self.bytes += data.len();
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    ///     let count = reactor.connect(port.local_addr(), Count::default()).await?;
+    ///     assert_eq!(count.ask(|count, _cx| count.bytes).await?, 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias("connectTCP", "connectProtocol", "connect_tcp"))]
+    #[track_caller]
+    pub fn connect<P: Protocol>(
+        &self,
+        address: impl ToSocketAddrs,
+        protocol: P,
+    ) -> Deferred<Handle<P>> {
+        self.connect_with(address, &ConnectOptions::new(), protocol)
+    }
+
+    /// As [`Reactor::connect`], with options.
+    #[track_caller]
+    pub fn connect_with<P: Protocol>(
+        &self,
+        address: impl ToSocketAddrs,
+        options: &ConnectOptions,
+        protocol: P,
+    ) -> Deferred<Handle<P>> {
+        self.attempt(address, options, move |reactor, socket, peer, terms| {
+            let conn = Conn::new(reactor, socket, peer, terms, Seated::new(protocol))?;
+            conn.begin(reactor, || {
+                visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
+            });
+            Ok(handle(&conn))
+        })
+    }
+
+    /// Connects to an address and gives the connection, to be read and written by async code.
+    ///
+    /// Several addresses are tried in turn. Cancelling the Deferred gives up.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::connect`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Failure, net::tcp::ConnectionRefused};
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    ///     let address = port.local_addr();
+    ///     port.stop().await?;
+    ///     let failure = reactor.connect_stream(address).await.unwrap_err();
+    ///     assert_eq!(failure.trap::<ConnectionRefused>()?.address, address);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "connectTCP")]
+    #[track_caller]
+    pub fn connect_stream(&self, address: impl ToSocketAddrs) -> Deferred<Connection> {
+        self.connect_stream_with(address, &ConnectOptions::new())
+    }
+
+    /// As [`Reactor::connect_stream`], with options.
+    #[track_caller]
+    pub fn connect_stream_with(
+        &self,
+        address: impl ToSocketAddrs,
+        options: &ConnectOptions,
+    ) -> Deferred<Connection> {
+        self.attempt(address, options, |reactor, socket, peer, terms| {
+            let conn = Conn::new(reactor, socket, peer, terms, Connection::seat())?;
+            conn.begin(reactor, || {});
+            Ok(Connection::new(conn))
+        })
+    }
+
+    #[track_caller]
+    fn attempt<T: 'static>(
+        &self,
+        address: impl ToSocketAddrs,
+        options: &ConnectOptions,
+        make: impl FnOnce(&Self, Socket, SocketAddr, &Rc<Terms>) -> Result<T, Failure> + 'static,
+    ) -> Deferred<T> {
+        let place = Location::caller();
+        let addresses: Vec<SocketAddr> = match address.to_socket_addrs() {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => return Deferred::fail(Failure::at(Box::new(error), place)),
+        };
+        let terms = Rc::new(Terms {
+            limits: options.limits,
+            place,
+        });
+        let (deferred, resolver) = Deferred::pair();
+        let attempt = Rc::new(Attempt {
+            reactor: self.downgrade(),
+            left: RefCell::new(addresses.into_iter()),
+            options: options.clone(),
+            terms: terms.clone(),
+            now: RefCell::default(),
+            done: Cell::new(Some(finish(resolver, terms, make))),
+        });
+        let weak = Rc::downgrade(&attempt);
+        let deferred = deferred.on_cancel(move || {
+            if let Some(attempt) = weak.upgrade() {
+                attempt.give_up();
+            }
+        });
+        // The call holds the attempt until the socket does.
+        self.inner().executor().call(place, move || {
+            attempt.next(Failure::at(Box::new(NoAddress), place));
+        });
+        deferred
+    }
+}
+
+/// What to do when an attempt has come to its end.
+fn finish<T: 'static>(
+    resolver: Resolver<T>,
+    terms: Rc<Terms>,
+    make: impl FnOnce(&Reactor, Socket, SocketAddr, &Rc<Terms>) -> Result<T, Failure> + 'static,
+) -> Done {
+    Box::new(move |reactor, result| {
+        let made = result.and_then(|(socket, peer)| make(reactor, socket, peer, &terms));
+        resolver.resolve(made);
+    })
+}
+
+impl Attempt {
+    /// Tries the next address; when there is none, it has failed as the last one did.
+    fn next(self: &Rc<Self>, mut failure: Failure) {
+        let Some(reactor) = self.reactor.upgrade() else {
+            return;
+        };
+        loop {
+            let done = self.done.take();
+            let Some(done) = done else { return };
+            let address = self.left.borrow_mut().next();
+            let Some(address) = address else {
+                return done(&reactor, Err(failure));
+            };
+            self.done.set(Some(done));
+            match self.try_one(&reactor, address) {
+                Ok(()) => return,
+                Err(error) => failure = self.failure(address, error),
+            }
+        }
+    }
+
+    fn try_one(self: &Rc<Self>, reactor: &Reactor, address: SocketAddr) -> io::Result<()> {
+        let inner = reactor.inner();
+        let socket = inner.driver().connect(address, self.options.bind)?;
+        let mut made = None;
+        let key = inner.insert(|key| {
+            let connecting = Rc::new(Connecting {
+                key,
+                socket: Cell::new(None),
+                address,
+                timeout: Cell::new(None),
+                attempt: self.clone(),
+            });
+            made = Some(connecting.clone());
+            connecting
+        });
+        let connecting = made.expect("`insert` calls its argument");
+        if let Err(error) = inner.driver().add(&socket, key, Interest::Write) {
+            inner.remove(key);
+            return Err(error);
+        }
+        connecting.socket.set(Some(socket));
+        let weak = Rc::downgrade(&connecting);
+        let timeout = reactor.call_later(self.options.timeout, move || {
+            if let Some(connecting) = weak.upgrade() {
+                connecting.timed_out();
+            }
+        });
+        connecting.timeout.set(Some(timeout));
+        self.now.replace(Some(connecting));
+        Ok(())
+    }
+
+    fn give_up(&self) {
+        let connecting = self.now.take();
+        if let (Some(connecting), Some(reactor)) = (connecting, self.reactor.upgrade()) {
+            drop(connecting.leave(&reactor));
+        }
+        let done = self.done.take();
+        drop(done);
+    }
+
+    fn failure(&self, address: SocketAddr, error: io::Error) -> Failure {
+        let failure = connect_failure(address, error);
+        Failure::moved(failure, self.terms.place)
+    }
+}
+
+impl Connecting {
+    /// Takes the socket out of the reactor's care.
+    fn leave(&self, reactor: &Reactor) -> Option<Socket> {
+        let socket = self.socket.take()?;
+        let _ = reactor.inner().driver().remove(&socket);
+        reactor.inner().remove(self.key);
+        if let Some(timeout) = self.timeout.take() {
+            timeout.cancel();
+        }
+        Some(socket)
+    }
+
+    fn timed_out(&self) {
+        let attempt = &self.attempt;
+        let Some(reactor) = attempt.reactor.upgrade() else {
+            return;
+        };
+        if self.leave(&reactor).is_none() {
+            return;
+        }
+        let limit = Some(attempt.options.timeout);
+        let error = ConnectTimedOut {
+            address: self.address,
+            limit,
+            error: None,
+        };
+        attempt.now.take();
+        attempt.next(Failure::at(Box::new(error), attempt.terms.place));
+    }
+}
+
+impl Source for Connecting {
+    fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
+        let Some(socket) = self.socket.take() else {
+            return;
+        };
+        let connected = socket.connected();
+        self.socket.set(Some(socket));
+        match connected {
+            Ok(false) => {}
+            Ok(true) => {
+                let socket = self.leave(reactor);
+                self.attempt.now.take();
+                let done = self.attempt.done.take();
+                if let (Some(socket), Some(done)) = (socket, done) {
+                    done(reactor, Ok((socket, self.address)));
+                }
+            }
+            Err(error) => {
+                drop(self.leave(reactor));
+                self.attempt.now.take();
+                let failure = self.attempt.failure(self.address, error);
+                self.attempt.next(failure);
+            }
+        }
+    }
+
+    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        let done = self.attempt.done.take();
+        self.attempt.now.take();
+        let Some(reactor) = reactor else {
+            return drop(done);
+        };
+        drop(self.leave(reactor));
+        if let Some(done) = done {
+            done(
+                reactor,
+                Err(Failure::new(ConnectionLost::new(reason.clone()))),
+            );
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        "connection attempt"
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.attempt.terms.place
+    }
+}

@@ -1,0 +1,241 @@
+//! What a hook is lent, and what others keep: [`Context`] and [`Handle`].
+
+use std::fmt;
+use std::ops::Deref;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use super::seat::Chair;
+use crate::clock::{Clock, DelayedCall};
+use crate::defer::{Abandoned, Deferred};
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::transport::Transport;
+
+/// What a protocol is lent for the length of one call: its connection, its reactor, and ways to be called back.
+///
+/// It derefs to the transport: `cx.write(..)`, `cx.peer()`, `room.join(cx)`.
+pub struct Context<'a, P: 'static, T: 'static = Transport> {
+    reactor: &'a Reactor,
+    chair: &'a Rc<dyn Chair<P, T>>,
+    transport: &'a T,
+}
+
+impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
+    pub(super) fn new(
+        reactor: &'a Reactor,
+        chair: &'a Rc<dyn Chair<P, T>>,
+        transport: &'a T,
+    ) -> Self {
+        Self {
+            reactor,
+            chair,
+            transport,
+        }
+    }
+
+    /// The handle by which others, or this protocol's own callbacks, reach it later.
+    pub fn handle(&self) -> Handle<P, T> {
+        Handle::new(Rc::downgrade(self.chair))
+    }
+
+    /// The connection.
+    pub fn transport(&self) -> &T {
+        self.transport
+    }
+
+    /// The reactor it runs on.
+    pub fn reactor(&self) -> &Reactor {
+        self.reactor
+    }
+
+    /// Calls `f` later, with the protocol. Called off when the connection is lost.
+    ///
+    /// # Order
+    ///
+    /// As for [`Clock::call_later`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use torsade::{Context, Protocol};
+    /// struct Impatient { greeted: bool }
+    ///
+    /// impl Protocol for Impatient {
+    ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+    ///         cx.call_later(Duration::from_secs(30), |me, cx| {
+    ///             if !me.greeted {
+    ///                 cx.lose_connection();
+    ///             }
+    ///         });
+    ///     }
+    ///     fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {
+    ///         self.greeted = true;
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias = "callLater")]
+    #[track_caller]
+    pub fn call_later(
+        &self,
+        delay: Duration,
+        f: impl FnOnce(&mut P, &mut Context<'_, P, T>) + 'static,
+    ) -> DelayedCall {
+        let chair = Rc::downgrade(self.chair);
+        let call = self.reactor.call_later(delay, move || {
+            if let Some(chair) = chair.upgrade() {
+                chair.visit_now(Box::new(f));
+            }
+        });
+        self.chair.keep_timer(call.clone());
+        call
+    }
+
+    /// Calls `f` with the protocol and the result, when there is one. When the connection is lost first, the
+    /// Deferred is cancelled and `f` is dropped.
+    ///
+    /// # Order
+    ///
+    /// `f` is posted, as by [`Handle::post`], when the result comes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Context, Deferred, Protocol};
+    /// # fn look_up(name: String) -> Deferred<u32> { Deferred::succeed(name.len() as u32) }
+    /// struct Ask;
+    ///
+    /// impl Protocol for Ask {
+    ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+    ///         let found = look_up(String::from_utf8_lossy(data).into_owned());
+    ///         cx.when(found, |_me, cx, result| match result {
+    ///             Ok(number) => cx.write(format!("{number}\r\n")),
+    ///             Err(failure) => cx.write(format!("no: {failure}\r\n")),
+    ///         });
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias = "addCallback")]
+    #[track_caller]
+    pub fn when<V: 'static>(
+        &self,
+        deferred: Deferred<V>,
+        f: impl FnOnce(&mut P, &mut Context<'_, P, T>, Result<V, Failure>) + 'static,
+    ) {
+        let number = self.chair.keep_wait(Box::new(deferred.remote_cancel()));
+        let chair = Rc::downgrade(self.chair);
+        drop(deferred.add_both(move |result| {
+            let Some(chair) = chair.upgrade() else { return };
+            if let Some(number) = number {
+                chair.forget_wait(number);
+            }
+            chair.post(Box::new(move |protocol, cx| f(protocol, cx, result)));
+        }));
+    }
+}
+
+impl<P: 'static, T: 'static> Deref for Context<'_, P, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.transport
+    }
+}
+
+impl<P: 'static, T: fmt::Debug + 'static> fmt::Debug for Context<'_, P, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A way to reach a protocol from outside. Clones are handles to the same one.
+///
+/// It does not keep the connection alive, and posting never runs anything at once.
+///
+/// # Examples
+///
+/// ```
+/// # use torsade::{Context, Failure, Handle, Protocol};
+/// struct Count { bytes: usize }
+///
+/// impl Protocol for Count {
+///     fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+///         self.bytes += data.len();
+///     }
+/// }
+///
+/// async fn so_far(count: &Handle<Count>) -> Result<usize, Failure> {
+///     count.ask(|count, _cx| count.bytes).await
+/// }
+/// ```
+pub struct Handle<P: 'static, T: 'static = Transport> {
+    chair: Weak<dyn Chair<P, T>>,
+}
+
+impl<P: 'static, T: 'static> Handle<P, T> {
+    pub(super) fn new(chair: Weak<dyn Chair<P, T>>) -> Self {
+        Self { chair }
+    }
+
+    /// Has `f` called with the protocol, from the loop. Dropped when the connection is gone by then.
+    ///
+    /// # Order
+    ///
+    /// What is posted to one protocol runs in the order it was posted, in the loop's next batch: never inside
+    /// this call.
+    pub fn post(&self, f: impl FnOnce(&mut P, &mut Context<'_, P, T>) + 'static) {
+        if let Some(chair) = self.chair.upgrade() {
+            chair.post(Box::new(f));
+        }
+    }
+
+    /// As [`Handle::post`], and gives what `f` returns.
+    ///
+    /// # Errors
+    ///
+    /// The Deferred fails with [`Abandoned`] when the connection is gone.
+    #[track_caller]
+    pub fn ask<V: 'static>(
+        &self,
+        f: impl FnOnce(&mut P, &mut Context<'_, P, T>) -> V + 'static,
+    ) -> Deferred<V> {
+        let Some(chair) = self.chair.upgrade() else {
+            return Deferred::fail(Failure::at(Box::new(Abandoned), Location::caller()));
+        };
+        let (deferred, resolver) = Deferred::pair();
+        chair.post(Box::new(move |protocol, cx| {
+            resolver.callback(f(protocol, cx))
+        }));
+        deferred
+    }
+
+    /// Is the protocol still connected?
+    pub fn is_connected(&self) -> bool {
+        self.chair.upgrade().is_some_and(|chair| chair.is_taken())
+    }
+
+    /// The connection, while it is there.
+    pub fn transport(&self) -> Option<T> {
+        self.chair.upgrade().map(Chair::transport)
+    }
+}
+
+impl<P: 'static, T: 'static> Clone for Handle<P, T> {
+    fn clone(&self) -> Self {
+        Self {
+            chair: self.chair.clone(),
+        }
+    }
+}
+
+impl<P: 'static, T: 'static> fmt::Debug for Handle<P, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("is_connected", &self.is_connected())
+            .finish()
+    }
+}

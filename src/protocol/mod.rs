@@ -1,0 +1,83 @@
+//! Protocols: what to do when something happens on a connection.
+//!
+//! # The idea
+//!
+//! A [`Protocol`] is a value with hooks, one value per connection. Its `&mut self` is its own: between calls it
+//! sits in a seat, a hook is lent a [`Context`] to act on its connection, and everybody else holds a [`Handle`]
+//! and posts. A [`Factory`] makes protocols for the connections of a port.
+//!
+//! # Rules
+//!
+//! 1. `connection_made` comes first, once; `connection_lost` last, once; the others in between.
+//! 2. No hook runs inside another one of the same protocol, nor inside a method of a handle.
+//! 3. What a hook writes leaves when it returns.
+//! 4. A hook that panics is reported, and its connection is lost with the panic as the reason.
+
+mod context;
+mod factory;
+mod seat;
+
+pub use self::context::{Context, Handle};
+pub use self::factory::{Factory, IntoProtocol};
+pub(crate) use self::seat::{Seated, handle, visit};
+use crate::failure::Failure;
+
+/// What to do when something happens on a connection.
+///
+/// # Order
+///
+/// [`connection_made`](Self::connection_made) once, then [`data_received`](Self::data_received) for whatever comes in
+/// whatever pieces, [`eof_received`](Self::eof_received) when the peer has nothing more to say, and
+/// [`connection_lost`](Self::connection_lost) once, last, whatever happened.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Context, Protocol};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+///         cx.write(data);
+///     }
+/// }
+/// ```
+pub trait Protocol: Sized + 'static {
+    /// The connection is there.
+    #[doc(alias("connectionMade", "makeConnection"))]
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+        let _ = cx;
+    }
+
+    /// Bytes came, at least one, in whatever pieces the network made of them.
+    #[doc(alias = "dataReceived")]
+    fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]);
+
+    /// The peer has nothing more to say; it may still listen. Unless it is overridden, the connection ends when
+    /// what is queued has been written.
+    #[doc(alias("readConnectionLost", "IHalfCloseableProtocol"))]
+    fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
+        cx.lose_connection();
+    }
+
+    /// The connection was full, and is not any more: go on writing.
+    #[doc(alias = "resumeProducing")]
+    fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
+        let _ = cx;
+    }
+
+    /// The connection is over; the protocol is dropped when this returns.
+    ///
+    /// The reason is [`ConnectionDone`] for an end in good order, [`ConnectionLost`] (with the system's error inside)
+    /// when it broke, [`ConnectionAborted`], [`WriteOverflow`], or the panic of a hook.
+    ///
+    /// [`ConnectionDone`]: crate::ConnectionDone
+    /// [`ConnectionLost`]: crate::ConnectionLost
+    /// [`ConnectionAborted`]: crate::ConnectionAborted
+    /// [`WriteOverflow`]: crate::transport::WriteOverflow
+    #[doc(alias = "connectionLost")]
+    fn connection_lost(&mut self, reason: Failure) {
+        let _ = reason;
+    }
+}

@@ -1,0 +1,359 @@
+//! Any descriptor, watched by the loop: [`Descriptor`], [`Watch`].
+//!
+//! # The idea
+//!
+//! What a program has opened itself (a pipe, a device, a library's socket) is given to the reactor, which owns it
+//! from then on and calls it when it can be read or written. The [`Watch`] is an inert handle: it notes what is
+//! wanted, and the loop tells the driver before it waits.
+//!
+//! # Invariants
+//!
+//! 1. The descriptor is in its place but while one of its hooks runs; nothing else calls into it.
+//! 2. It is removed from the driver before it is dropped or given back.
+//! 3. `connection_lost` is called once, unless [`Watch::remove`] took the descriptor back.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+
+use super::{Reactor, Source, WeakReactor};
+use crate::driver::{self, Event, Interest};
+use crate::failure::Failure;
+use crate::report::{self, Origin};
+
+/// Something with a file descriptor that is called when it can be read or written.
+///
+/// Reading goes first when both are possible; a hook that fails ends the watch.
+///
+/// The descriptor must stay open, and stay the same, for as long as it is watched.
+#[doc(alias("IReadDescriptor", "IWriteDescriptor", "IReactorFDSet"))]
+pub trait Descriptor: AsFd + 'static {
+    /// It can be read (or has an error or an end to be found by reading).
+    ///
+    /// # Errors
+    ///
+    /// An error ends the watch, and is the reason [`Descriptor::connection_lost`] gets.
+    #[doc(alias = "doRead")]
+    fn do_read(&mut self, watch: &Watch<Self>) -> io::Result<()>
+    where
+        Self: Sized;
+
+    /// It can be written.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Descriptor::do_read`].
+    #[doc(alias = "doWrite")]
+    fn do_write(&mut self, watch: &Watch<Self>) -> io::Result<()>
+    where
+        Self: Sized,
+    {
+        watch.remove_writer();
+        Ok(())
+    }
+
+    /// The watch is over: a hook failed or panicked, or the reactor ended.
+    fn connection_lost(&mut self, reason: &Failure) {
+        let _ = reason;
+    }
+}
+
+/// A descriptor in the reactor's care. Clones are handles to the same; dropping them changes nothing.
+pub struct Watch<D: Descriptor>(Weak<Watched<D>>);
+
+struct Watched<D> {
+    key: usize,
+    /// Empty only while a hook runs, or after it left (invariant 1).
+    occupant: Cell<Option<Box<D>>>,
+    reading: Cell<bool>,
+    writing: Cell<bool>,
+    /// What the driver was told.
+    armed: Cell<Interest>,
+    /// It shall leave when the hook that is running returns.
+    leaving: Cell<bool>,
+    reactor: WeakReactor,
+    place: &'static Location<'static>,
+}
+
+impl Reactor {
+    /// Watches a descriptor, to begin with for reading.
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor cannot be watched: a regular file, one that is watched already, or any on a reactor
+    /// in memory ([`io::ErrorKind::Unsupported`]).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{self, PipeReader, Read, Write};
+    /// use std::os::fd::{AsFd, BorrowedFd};
+    /// use torsade::{Descriptor, Failure, Reactor, Watch};
+    ///
+    /// struct Ear(PipeReader, Reactor);
+    ///
+    /// impl AsFd for Ear {
+    ///     fn as_fd(&self) -> BorrowedFd<'_> {
+    ///         self.0.as_fd()
+    ///     }
+    /// }
+    ///
+    /// impl Descriptor for Ear {
+    ///     fn do_read(&mut self, _watch: &Watch<Self>) -> io::Result<()> {
+    ///         let mut buf = [0; 16];
+    ///         let n = self.0.read(&mut buf)?;
+    ///         assert_eq!(&buf[..n], b"psst");
+    ///         self.1.stop().map_err(io::Error::other)
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// let reactor = Reactor::new()?;
+    /// let (reader, mut writer) = io::pipe()?;
+    /// reactor.add_reader(Ear(reader, reactor.clone()))?;
+    /// writer.write_all(b"psst")?;
+    /// reactor.run()
+    /// # }
+    /// ```
+    #[doc(alias = "addReader")]
+    #[track_caller]
+    pub fn add_reader<D: Descriptor>(&self, descriptor: D) -> io::Result<Watch<D>> {
+        self.watch(descriptor, Interest::Read)
+    }
+
+    /// Watches a descriptor, to begin with for writing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::add_reader`].
+    #[doc(alias = "addWriter")]
+    #[track_caller]
+    pub fn add_writer<D: Descriptor>(&self, descriptor: D) -> io::Result<Watch<D>> {
+        self.watch(descriptor, Interest::Write)
+    }
+
+    #[track_caller]
+    fn watch<D: Descriptor>(&self, descriptor: D, interest: Interest) -> io::Result<Watch<D>> {
+        let place = Location::caller();
+        let occupant = Box::new(descriptor);
+        let mut watched = None;
+        let key = self.inner().insert(|key| {
+            let new = Rc::new(Watched {
+                key,
+                occupant: Cell::new(None),
+                reading: Cell::new(interest == Interest::Read),
+                writing: Cell::new(interest == Interest::Write),
+                armed: Cell::new(interest),
+                leaving: Cell::new(false),
+                reactor: self.downgrade(),
+                place,
+            });
+            watched = Some(new.clone());
+            new
+        });
+        let added = self
+            .inner()
+            .driver()
+            .add(&driver::Descriptor(occupant.as_fd()), key, interest);
+        let watched = watched.expect("`insert` calls its argument");
+        watched.occupant.set(Some(occupant));
+        if let Err(error) = added {
+            self.inner().remove(key);
+            return Err(error);
+        }
+        Ok(Watch(Rc::downgrade(&watched)))
+    }
+}
+
+impl<D: Descriptor> Watch<D> {
+    /// Calls `do_read` from now on.
+    #[doc(alias = "addReader")]
+    pub fn add_reader(&self) {
+        self.wish(|watched| watched.reading.set(true));
+    }
+
+    /// No longer calls `do_read`.
+    #[doc(alias = "removeReader")]
+    pub fn remove_reader(&self) {
+        self.wish(|watched| watched.reading.set(false));
+    }
+
+    /// Calls `do_write` from now on.
+    #[doc(alias = "addWriter")]
+    pub fn add_writer(&self) {
+        self.wish(|watched| watched.writing.set(true));
+    }
+
+    /// No longer calls `do_write`.
+    #[doc(alias = "removeWriter")]
+    pub fn remove_writer(&self) {
+        self.wish(|watched| watched.writing.set(false));
+    }
+
+    /// Is it still in the reactor's care?
+    pub fn is_watched(&self) -> bool {
+        self.0
+            .upgrade()
+            .is_some_and(|watched| !watched.leaving.get())
+    }
+
+    /// Ends the watch and gives the descriptor back; its `connection_lost` is not called.
+    ///
+    /// `None` when the watch is over already. From inside one of its own hooks the watch ends when the hook
+    /// returns, and the descriptor is dropped.
+    #[doc(alias("removeReader", "removeWriter", "removeAll"))]
+    pub fn remove(&self) -> Option<D> {
+        let watched = self.0.upgrade()?;
+        if watched.leaving.replace(true) {
+            return None;
+        }
+        let occupant = watched.occupant.take();
+        let reactor = watched.reactor.upgrade();
+        let Some(occupant) = occupant else {
+            return None;
+        };
+        if let Some(reactor) = reactor {
+            watched.leave(&reactor, &occupant);
+        }
+        Some(*occupant)
+    }
+
+    fn wish(&self, change: impl FnOnce(&Watched<D>)) {
+        let Some(watched) = self.0.upgrade() else {
+            return;
+        };
+        change(&watched);
+        if let Some(reactor) = watched.reactor.upgrade() {
+            reactor.inner().attend(watched.key);
+        }
+    }
+}
+
+impl<D: Descriptor> Watched<D> {
+    /// Takes the descriptor out, calls it, and puts it back.
+    fn visit(
+        self: &Rc<Self>,
+        call: impl FnOnce(&mut D, &Watch<D>) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let Some(mut occupant) = self.occupant.take() else {
+            return Ok(());
+        };
+        let watch = Watch(Rc::downgrade(self));
+        let result = report::catch(self.place, || call(&mut occupant, &watch));
+        self.occupant.set(Some(occupant));
+        match result {
+            Ok(result) => result.map_err(Failure::from),
+            Err(panic) => {
+                report::deliver(Origin::Descriptor, panic.clone(), self.place);
+                Err(panic)
+            }
+        }
+    }
+
+    fn leave(&self, reactor: &Reactor, occupant: &D) {
+        // The descriptor may be broken in any way; it leaves the table all the same.
+        if let Err(error) = reactor
+            .inner()
+            .driver()
+            .remove(&driver::Descriptor(occupant.as_fd()))
+        {
+            tracing::debug!(target: "torsade::reactor", %error, "a descriptor was not known to the poller");
+        }
+        reactor.inner().remove(self.key);
+    }
+
+    fn end(self: Rc<Self>, reactor: Option<&Reactor>, reason: Option<&Failure>) {
+        self.leaving.set(true);
+        let Some(mut occupant) = self.occupant.take() else {
+            return;
+        };
+        if let Some(reactor) = reactor {
+            self.leave(reactor, &occupant);
+        }
+        if let Some(reason) = reason {
+            report::contain(Origin::Descriptor, self.place, || {
+                occupant.connection_lost(reason)
+            });
+        }
+        report::discard(occupant, self.place);
+    }
+
+    fn after(self: Rc<Self>, reactor: &Reactor, result: Result<(), Failure>) {
+        match result {
+            _ if self.leaving.get() => self.end(Some(reactor), None),
+            Err(failure) => self.end(Some(reactor), Some(&failure)),
+            Ok(()) => self.arm(reactor),
+        }
+    }
+
+    /// Tells the driver what is wanted, if that has changed.
+    fn arm(self: Rc<Self>, reactor: &Reactor) {
+        let wanted = Interest::of(self.reading.get(), self.writing.get());
+        if wanted == self.armed.get() {
+            return;
+        }
+        let Some(occupant) = self.occupant.take() else {
+            return;
+        };
+        let told = reactor.inner().driver().set_interest(
+            &driver::Descriptor(occupant.as_fd()),
+            self.key,
+            wanted,
+        );
+        self.occupant.set(Some(occupant));
+        match told {
+            Ok(()) => self.armed.set(wanted),
+            Err(error) => self.end(Some(reactor), Some(&error.into())),
+        }
+    }
+}
+
+impl<D: Descriptor> Source for Watched<D> {
+    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
+        let mut result = Ok(());
+        if (event.readable || event.hangup) && self.reading.get() {
+            result = self.visit(|descriptor, watch| descriptor.do_read(watch));
+        }
+        if result.is_ok()
+            && (event.writable || event.hangup)
+            && self.writing.get()
+            && !self.leaving.get()
+        {
+            result = self.visit(|descriptor, watch| descriptor.do_write(watch));
+        }
+        self.after(reactor, result);
+    }
+
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        self.after(reactor, Ok(()));
+    }
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        self.end(reactor, Some(reason));
+    }
+
+    fn kind(&self) -> &'static str {
+        "descriptor"
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.place
+    }
+}
+
+impl<D: Descriptor> Clone for Watch<D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<D: Descriptor> fmt::Debug for Watch<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("is_watched", &self.is_watched())
+            .finish()
+    }
+}

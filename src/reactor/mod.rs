@@ -1,0 +1,559 @@
+//! The event loop: [`Reactor`].
+//!
+//! # The idea
+//!
+//! A reactor is a value and a cheap handle: clones are the same reactor. It owns a *driver* (the machine, or one
+//! in memory), a heap of timers, an executor for tasks and calls, and a table of *sources*, the things it
+//! watches. Rooms above bring the verbs: `listen`, `connect` and the like are methods of `Reactor` that live
+//! where the work is done.
+//!
+//! # One turn
+//!
+//! ```text
+//!    run_until_current                                        do_iteration
+//!  ┌────────────────────────────────────────────────────┐   ┌───────────────────────────────┐
+//!  │ 1 what other threads sent, as many as were there   │   │ 5 flush what was written       │
+//!  │ 2 new timers into the heap; one reading of `now`   │──▶│ 6 wait: 0 if tasks are ready,  │
+//!  │ 3 due timers, by deadline then by order of asking  │   │   else until the next deadline │
+//!  │ 4 tasks that were ready when step 4 began          │   │ 7 each ready source, once      │
+//!  └────────────────────────────────────────────────────┘   └───────────────────────────────┘
+//!           ▲                                                              │
+//!           └──────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! # Life
+//!
+//! | state      | `run`                    | `stop`              | becomes                                     |
+//! |------------|--------------------------|---------------------|---------------------------------------------|
+//! | `New`      | starts                   | `ReactorNotRunning` | `Running` by `run`                          |
+//! | `Running`  | `ReactorAlreadyRunning`  | asks for the end    | `Stopping` by `stop`, `New` by `crash`      |
+//! | `Stopping` | `ReactorAlreadyRunning`  | `ReactorNotRunning` | `Ended` when all shutdown triggers have run |
+//! | `Ended`    | `ReactorNotRestartable`  | `ReactorNotRunning` | –                                           |
+//!
+//! # Invariants
+//!
+//! 1. User code runs from a turn; nothing of the reactor is borrowed while it does.
+//! 2. What becomes ready during a step waits for the next turn, so nothing that re-schedules itself starves
+//!    anything.
+//! 3. A source's key is good until the source is removed, and never names another one.
+//! 4. When a reactor has ended it holds no task, timer, source or call, and can be given none.
+
+mod descriptor;
+mod events;
+mod remote;
+mod sources;
+mod turn;
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::panic::{Location, resume_unwind};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+pub use self::descriptor::{Descriptor, Watch};
+use self::events::Triggers;
+pub use self::events::{Phase, TriggerId};
+pub use self::remote::{ReactorGone, Remote};
+pub(crate) use self::sources::Source;
+use self::turn::Pace;
+use crate::bytes::Stock;
+use crate::clock::sealed::HasTimers;
+use crate::clock::{Clock, Timers};
+use crate::driver::Driver;
+use crate::failure::Failure;
+use crate::report::{self, Report};
+use crate::slots::Slots;
+use crate::task::{Executor, Task};
+
+/// Runs `main` on a new reactor, until it returns or the reactor is stopped.
+///
+/// The front door (Twisted's `react`): it makes a reactor, has SIGINT and SIGTERM stop it in good order, runs
+/// `main`, then the shutdown triggers. `main` may borrow from the caller.
+///
+/// A reactor that was stopped before `main` was done gives `Ok`; `main`'s future is dropped.
+///
+/// # Errors
+///
+/// What `main` returned, or why the reactor could not be made.
+///
+/// # Panics
+///
+/// When `main` panics, after the shutdown triggers.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::{Clock, Failure};
+///
+/// fn main() -> Result<(), Failure> {
+///     torsade::run(async |reactor| {
+///         reactor.sleep(Duration::from_millis(1)).await?;
+///         println!("a millisecond later");
+///         Ok(())
+///     })
+/// }
+/// ```
+#[doc(alias = "react")]
+pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(), Failure> {
+    let reactor = Reactor::new()?;
+    reactor.set_stops_on_signals(true);
+    match reactor.run_until(main(reactor.clone())) {
+        Ok(result) => result,
+        Err(failure) if failure.is::<Stopped>() => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// An event loop, and everything one can ask of it.
+///
+/// Clones are handles to the same reactor. It belongs to one thread; [`Reactor::remote`] gives what other
+/// threads may hold. Several reactors may live on a thread, one of them runs at a time.
+///
+/// A reactor that ends by [`Reactor::stop`], or when what it was run for is done, lets go of everything it held.
+/// One that is never run is freed with its last handle; calls and tasks given to it that hold a handle
+/// themselves keep it alive.
+#[derive(Clone)]
+pub struct Reactor(Rc<Inner>);
+
+/// A handle that does not keep the reactor alive.
+#[derive(Clone)]
+pub(crate) struct WeakReactor(Weak<Inner>);
+
+pub(crate) struct Inner {
+    driver: Driver,
+    timers: Timers,
+    executor: Rc<Executor>,
+    sources: RefCell<Slots<Rc<dyn Source>>>,
+    /// Keys of sources that have something to do before the loop waits.
+    attention: RefCell<Vec<usize>>,
+    /// Sources to tell when a descriptor has come back.
+    starved: RefCell<Vec<usize>>,
+    /// Queues for bytes on their way out.
+    stock: Stock,
+    /// Lent to whoever reads; empty meanwhile.
+    read_buffer: Cell<Option<Box<[u8]>>>,
+    triggers: Triggers,
+    state: Cell<State>,
+    /// Time moves by `advance` only; this is what it is.
+    manual: Option<Cell<Instant>>,
+    pace: Pace,
+    policy: Cell<OnPanic>,
+    hook: RefCell<Option<Rc<dyn Fn(&Report)>>>,
+    /// A panic that is to leave `run`.
+    unwinding: Cell<Option<Failure>>,
+    stops_on_signals: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    New,
+    Running,
+    Stopping,
+    Ended,
+}
+
+/// What a panic in user code does to the reactor, besides being reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnPanic {
+    /// Nothing: the loop goes on.
+    #[default]
+    Report,
+    /// The reactor is stopped.
+    Stop,
+    /// The process is aborted.
+    Abort,
+    /// The panic goes on out of `run`, when the callback's turn is over. What tests want.
+    Unwind,
+}
+
+impl Reactor {
+    /// A new reactor on this machine.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no poller, as when there are no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self::with_driver(Driver::machine()?, false))
+    }
+
+    /// A new reactor on this machine's sockets whose time moves by [`Reactor::advance`] only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::new`].
+    pub fn with_manual_time() -> io::Result<Self> {
+        Ok(Self::with_driver(Driver::machine()?, true))
+    }
+
+    /// A new reactor with a network of its own in memory, and virtual time: when there is nothing to do, the
+    /// clock jumps to the next deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::new`]: other threads still need a way to wake it.
+    pub fn in_memory() -> io::Result<Self> {
+        Ok(Self::with_driver(Driver::memory()?, false))
+    }
+
+    fn with_driver(driver: Driver, manual: bool) -> Self {
+        let now = driver.now();
+        let waking = driver.waker();
+        Self(Rc::new(Inner {
+            timers: Timers::new(now),
+            executor: Executor::new(move || waking.wake()),
+            driver,
+            sources: RefCell::new(Slots::new()),
+            attention: RefCell::default(),
+            starved: RefCell::default(),
+            stock: Stock::default(),
+            read_buffer: Cell::new(None),
+            triggers: Triggers::default(),
+            state: Cell::new(State::New),
+            manual: manual.then(|| Cell::new(now)),
+            pace: Pace::new(now),
+            policy: Cell::new(OnPanic::Report),
+            hook: RefCell::new(None),
+            unwinding: Cell::new(None),
+            stops_on_signals: Cell::new(false),
+        }))
+    }
+
+    /// Runs until [`Reactor::stop`] or [`Reactor::crash`].
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorAlreadyRunning`] when this or another reactor runs on this thread; [`ReactorNotRestartable`] when
+    /// it has been stopped before.
+    ///
+    /// # Panics
+    ///
+    /// With a user's panic, under [`OnPanic::Unwind`].
+    #[doc(alias("mainLoop", "startRunning"))]
+    pub fn run(&self) -> Result<(), Failure> {
+        match self.run_until(std::future::pending::<()>()) {
+            Err(failure) if failure.is::<Stopped>() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Runs until `main` is done, then stops as [`Reactor::stop`] does. `main` may borrow from the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] when the reactor was stopped or crashed first, and those of [`Reactor::run`].
+    ///
+    /// # Panics
+    ///
+    /// When `main` panics, and as [`Reactor::run`].
+    #[doc(alias = "block_on")]
+    pub fn run_until<T>(&self, main: impl Future<Output = T>) -> Result<T, Failure> {
+        let result = self.turn_until(main)?;
+        self.rethrow();
+        match result {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(panic)) => resume_unwind(panic),
+            None => Err(Stopped.into()),
+        }
+    }
+
+    /// Stops the reactor: the shutdown triggers run from the loop's next turn, then `run` returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorNotRunning`] when it does not run, or has been told to stop.
+    pub fn stop(&self) -> Result<(), ReactorNotRunning> {
+        if self.0.state.get() != State::Running {
+            return Err(ReactorNotRunning);
+        }
+        self.0.state.set(State::Stopping);
+        // Whatever it waits for, the next turn comes at once.
+        self.0.executor.call(Location::caller(), || {});
+        self.0.pace.ask_to_stop();
+        Ok(())
+    }
+
+    /// Leaves the loop after this turn, without shutdown triggers; everything stays, and it can be run again.
+    pub fn crash(&self) {
+        if matches!(self.0.state.get(), State::Running | State::Stopping) {
+            self.0.state.set(State::New);
+            self.0.executor.call(Location::caller(), || {});
+        }
+    }
+
+    /// Is it running? From the startup event's *during* phase until it is told to stop.
+    pub fn is_running(&self) -> bool {
+        self.0.state.get() == State::Running
+    }
+
+    /// Has it ended for good?
+    pub fn has_ended(&self) -> bool {
+        self.0.state.get() == State::Ended
+    }
+
+    /// Starts a future. It is first polled by the loop's turn.
+    #[track_caller]
+    pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
+        self.0.executor.spawn(future, Location::caller())
+    }
+
+    /// Calls `f` from the loop's next batch: first come, first served, together with the tasks that are ready.
+    #[doc(alias = "callLater(0)")]
+    #[track_caller]
+    pub fn call_soon(&self, f: impl FnOnce() + 'static) {
+        self.0.executor.call(Location::caller(), f);
+    }
+
+    /// Calls `f` when the reactor runs: in the startup event's *after* phase, or soon if that is over.
+    #[doc(alias = "callWhenRunning")]
+    #[track_caller]
+    pub fn call_when_running(&self, f: impl FnOnce() + 'static) {
+        if self.is_running() {
+            self.call_soon(f);
+        } else {
+            self.add_system_event_trigger(Phase::After, "startup", f);
+        }
+    }
+
+    /// The handle for other threads.
+    #[doc(alias("callFromThread", "call_from_thread"))]
+    pub fn remote(&self) -> Remote {
+        Remote::new(self.0.executor.inbox().clone())
+    }
+
+    /// What happens when user code panics.
+    pub fn set_on_panic(&self, policy: OnPanic) {
+        self.0.policy.set(policy);
+    }
+
+    /// Has `hook` told of every panic and unhandled failure, instead of `tracing` or standard error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::{cell::RefCell, rc::Rc};
+    /// # use torsade::{Deferred, Failure};
+    /// # fn main() -> Result<(), Failure> {
+    /// let told = Rc::new(RefCell::new(Vec::new()));
+    /// let log = told.clone();
+    /// torsade::run(async |reactor| {
+    ///     reactor.on_report(move |report| log.borrow_mut().push(report.failure().to_string()));
+    ///     drop(Deferred::<()>::fail(Failure::new("nobody looked")));
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(*told.borrow(), ["nobody looked"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_report(&self, hook: impl Fn(&Report) + 'static) {
+        let old = self.0.hook.replace(Some(Rc::new(hook)));
+        drop(old);
+    }
+
+    /// Shall SIGINT and SIGTERM stop it while it runs? [`run`](crate::run()) says so; a reactor of one's own is
+    /// left alone unless told.
+    ///
+    /// The first signal stops the reactor, a second one ends the process. What was installed before comes back
+    /// when the run is over.
+    #[doc(alias = "installSignalHandlers")]
+    pub fn set_stops_on_signals(&self, stops: bool) {
+        self.0.stops_on_signals.set(stops);
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakReactor {
+        WeakReactor(Rc::downgrade(&self.0))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// What is alive in it: for each thing its kind, and where it was made.
+    pub(crate) fn leftovers(&self) -> Vec<(&'static str, &'static Location<'static>)> {
+        let mut left: Vec<_> = self
+            .0
+            .executor
+            .tasks()
+            .into_iter()
+            .map(|place| ("task", place))
+            .collect();
+        left.extend(
+            self.0
+                .timers
+                .pending()
+                .into_iter()
+                .map(|(kind, _, place)| (kind, place)),
+        );
+        left.extend(
+            self.0
+                .sources
+                .borrow()
+                .iter()
+                .map(|(_, source)| (source.kind(), source.place())),
+        );
+        left
+    }
+
+    /// Where reports go while this reactor runs.
+    fn sink(&self) -> report::Sink {
+        let weak = self.downgrade();
+        Rc::new(move |report| {
+            let Some(reactor) = weak.upgrade() else {
+                return report::by_default(&report);
+            };
+            let hook = reactor.0.hook.borrow().clone();
+            match hook {
+                Some(hook) => hook(&report),
+                None => report::by_default(&report),
+            }
+            if !report.is_panic() {
+                return;
+            }
+            match reactor.0.policy.get() {
+                OnPanic::Report => {}
+                OnPanic::Stop => {
+                    let _ = reactor.stop();
+                }
+                OnPanic::Abort => std::process::abort(),
+                OnPanic::Unwind => {
+                    reactor.0.unwinding.set(Some(report.failure().clone()));
+                    let _ = reactor.stop();
+                }
+            }
+        })
+    }
+}
+
+/// What rooms above need of a reactor.
+impl Inner {
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    pub(crate) fn executor(&self) -> &Rc<Executor> {
+        &self.executor
+    }
+
+    pub(crate) fn stock(&self) -> &Stock {
+        &self.stock
+    }
+
+    /// Gives a source its place in the table.
+    pub(crate) fn insert(&self, make: impl FnOnce(usize) -> Rc<dyn Source>) -> usize {
+        self.sources.borrow_mut().insert_with(make)
+    }
+
+    /// Takes a source out of the table. The driver is told by whoever owns the socket.
+    pub(crate) fn remove(&self, key: usize) {
+        let source = self.sources.borrow_mut().remove(key);
+        drop(source);
+        let starved = self.starved.take();
+        self.attention.borrow_mut().extend(starved);
+    }
+
+    /// Has the source attended to before the loop waits.
+    pub(crate) fn attend(&self, key: usize) {
+        self.attention.borrow_mut().push(key);
+    }
+
+    /// Has the source attended to when another one has been removed.
+    pub(crate) fn attend_when_one_leaves(&self, key: usize) {
+        self.starved.borrow_mut().push(key);
+    }
+
+    fn source(&self, key: usize) -> Option<Rc<dyn Source>> {
+        self.sources.borrow().get(key).cloned()
+    }
+
+    /// Lends the loop's read buffer.
+    pub(crate) fn take_read_buffer(&self) -> Box<[u8]> {
+        self.read_buffer
+            .take()
+            .unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
+    }
+
+    pub(crate) fn give_back_read_buffer(&self, buffer: Box<[u8]>) {
+        self.read_buffer.set(Some(buffer));
+    }
+
+    fn clock_now(&self) -> Instant {
+        match &self.manual {
+            Some(now) => now.get(),
+            None => self.driver.now(),
+        }
+    }
+}
+
+impl WeakReactor {
+    pub(crate) fn upgrade(&self) -> Option<Reactor> {
+        self.0.upgrade().map(Reactor)
+    }
+}
+
+impl HasTimers for Reactor {
+    fn timers(&self) -> &Timers {
+        &self.0.timers
+    }
+}
+
+impl Clock for Reactor {}
+
+impl Drop for Inner {
+    /// The last handle of a reactor that never ran to its end.
+    fn drop(&mut self) {
+        self.let_go(None);
+    }
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("state", &self.0.state.get())
+            .field("sources", &self.0.sources.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reactor was stopped before what it was run for was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stopped;
+
+/// The reactor does not run, or has been told to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReactorNotRunning;
+
+/// This reactor, or another one, runs on this thread already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReactorAlreadyRunning;
+
+/// The reactor has ended. Make a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReactorNotRestartable;
+
+macro_rules! errors {
+    ($($name:ident: $text:literal;)+) => {
+        $(impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($text)
+            }
+        }
+
+        impl Error for $name {})+
+    };
+}
+
+errors! {
+    Stopped: "the reactor was stopped";
+    ReactorNotRunning: "the reactor does not run";
+    ReactorAlreadyRunning: "a reactor runs on this thread already";
+    ReactorNotRestartable: "the reactor has ended and cannot be run again";
+}
+
+/// How much one read takes at most.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// How far ahead the loop looks when nothing tells it how long to wait.
+const FOREVER: Duration = Duration::MAX;

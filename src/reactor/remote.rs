@@ -1,0 +1,80 @@
+//! The way to a reactor from other threads: [`Remote`].
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+
+use crate::sync::Arc;
+use crate::task::Inbox;
+
+/// A handle that other threads may hold: it sends calls to the reactor's thread.
+///
+/// # Order
+///
+/// The calls of one thread run in the order they were made, on the reactor's thread, each in a turn of the loop,
+/// never inside anything else. A burst of calls costs one wake.
+///
+/// # Examples
+///
+/// ```
+/// # use torsade::Failure;
+/// # fn main() -> Result<(), Failure> {
+/// torsade::run(async |reactor| {
+///     let remote = reactor.remote();
+///     std::thread::spawn(move || {
+///         remote.call(|| println!("on the loop's thread"))
+///     })
+///     .join()
+///     .expect("the thread does not panic")?;
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Remote {
+    inbox: Arc<Inbox>,
+}
+
+impl Remote {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+        Self { inbox }
+    }
+
+    /// Calls `f` on the reactor's thread.
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorGone`] when the reactor has ended; `f` is dropped here, uncalled.
+    #[doc(alias("callFromThread", "call_from_thread", "call_soon_threadsafe"))]
+    #[track_caller]
+    pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorGone> {
+        self.inbox
+            .push_call(Box::new(f), Location::caller())
+            .map_err(|_| ReactorGone)
+    }
+
+    /// Has the reactor ended?
+    pub fn is_gone(&self) -> bool {
+        self.inbox.is_closed()
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("is_gone", &self.is_gone())
+            .finish()
+    }
+}
+
+/// The reactor has ended, so nothing can be sent to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReactorGone;
+
+impl fmt::Display for ReactorGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reactor has ended")
+    }
+}
+
+impl Error for ReactorGone {}

@@ -1,0 +1,28 @@
+//! What the loop watches: anything with a key.
+
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::Reactor;
+use crate::driver::Event;
+use crate::failure::Failure;
+
+/// Something that has its place in the reactor's table and is told when the driver has news of it.
+///
+/// Nothing is borrowed while one of these methods runs. None of them may unwind.
+pub(crate) trait Source {
+    /// The driver has news.
+    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event);
+
+    /// It had asked for attention with [`Reactor::attend`].
+    fn attend(self: Rc<Self>, reactor: &Reactor);
+
+    /// The reactor ends: it must leave, and tell its user why.
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure);
+
+    /// What it is, for the list of what was left behind.
+    fn kind(&self) -> &'static str;
+
+    /// Where it was made.
+    fn place(&self) -> &'static Location<'static>;
+}

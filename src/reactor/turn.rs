@@ -1,0 +1,442 @@
+//! One turn of the loop, and turning it for whole runs, for foreign loops and for tests.
+//!
+//! A task that yields must not cost a system call, so while tasks are ready the driver is only looked at now and
+//! then: after so many tasks, or so much time, whichever comes first.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use super::{
+    FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State, Stopped,
+};
+use crate::clock::Due;
+use crate::driver::{Event, StopSignals};
+use crate::failure::{Failure, Panicked};
+use crate::report::{self, Origin};
+use crate::task::{Executor, Inbox};
+
+/// When the loop must next look at the driver, although there is enough to do.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Tasks run since the driver was last looked at.
+    ran: Cell<usize>,
+    looked: Cell<Instant>,
+    /// `stop` was called and the shutdown event has not been fired.
+    stop_asked: Cell<bool>,
+    /// Events of the present wait; taken out while they are dealt with.
+    events: RefCell<Vec<Event>>,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            ran: Cell::new(0),
+            looked: Cell::new(now),
+            stop_asked: Cell::new(false),
+            events: RefCell::default(),
+        }
+    }
+
+    pub(super) fn ask_to_stop(&self) {
+        self.stop_asked.set(true);
+    }
+}
+
+/// The waker of what the loop is run for.
+struct MainWaker {
+    woken: AtomicBool,
+    inbox: Arc<Inbox>,
+}
+
+impl Wake for MainWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::SeqCst) && !Executor::is_current(&self.inbox) {
+            self.inbox.wake();
+        }
+    }
+}
+
+/// What came of the main future: nothing when the loop ended first.
+type Main<T> = Option<Result<T, Box<dyn Any + Send>>>;
+
+impl Reactor {
+    /// Steps 1 to 4 of a turn: everything that needs no I/O. See the [module](crate::reactor).
+    ///
+    /// For loops that are driven from outside: wait until the reactor's descriptor ([`AsFd`]) is readable or
+    /// [`Reactor::poll_timeout`] is over, then call this and [`Reactor::do_iteration`] with no delay.
+    ///
+    /// # Panics
+    ///
+    /// When called from inside a turn.
+    ///
+    /// [`AsFd`]: std::os::fd::AsFd
+    #[doc(alias = "runUntilCurrent")]
+    pub fn run_until_current(&self) {
+        let _entered = self.enter();
+        self.inner().current_things();
+    }
+
+    /// Steps 5 to 7 of a turn: flushes what was written, waits for I/O, and deals with it.
+    ///
+    /// It waits for `delay` at most (`None`: as long as it takes), not at all if tasks are ready, and not longer
+    /// than until the next deadline.
+    ///
+    /// # Panics
+    ///
+    /// When called from inside a turn.
+    #[doc(alias = "doIteration")]
+    pub fn do_iteration(&self, delay: Option<Duration>) {
+        let _entered = self.enter();
+        self.io(delay.unwrap_or(FOREVER), true);
+    }
+
+    /// One whole turn, waiting for `delay` at most.
+    ///
+    /// # Panics
+    ///
+    /// When called from inside a turn.
+    pub fn iterate(&self, delay: Duration) {
+        let entered = self.enter();
+        self.inner().current_things();
+        self.io(delay, true);
+        drop(entered);
+        self.rethrow();
+    }
+
+    /// How long the loop may sleep: not at all when something is ready, else until the next deadline; `None`
+    /// when there is no timer. (Twisted calls it `timeout`, which here limits a Deferred: `Clock::timeout`.)
+    #[doc(alias = "timeout")]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if self.inner().has_work() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.inner().timers.next_deadline()?;
+        Some(deadline.saturating_duration_since(self.inner().clock_now()))
+    }
+
+    /// Lets `step` of time go by, for a reactor in memory or with manual time: all timers due meanwhile run,
+    /// each at its own deadline, and everything that follows from them.
+    ///
+    /// # Panics
+    ///
+    /// When the reactor's time is the real one, and from inside a turn.
+    #[track_caller]
+    pub fn advance(&self, step: Duration) {
+        let inner = self.inner();
+        assert!(
+            inner.manual.is_some() || inner.driver.is_virtual(),
+            "time moves by itself on this reactor: use `Reactor::in_memory` or `Reactor::with_manual_time`"
+        );
+        let end = inner.clock_now() + step;
+        loop {
+            self.settle();
+            match inner.timers.next_deadline() {
+                Some(deadline) if deadline <= end => inner.set_now(deadline.max(inner.clock_now())),
+                _ => break,
+            }
+        }
+        inner.set_now(end);
+        self.settle();
+    }
+
+    /// Turns the loop until there is nothing left to do without waiting or letting time go by.
+    ///
+    /// # Panics
+    ///
+    /// From inside a turn, and when there is still something to do after a million turns.
+    #[track_caller]
+    pub fn settle(&self) {
+        for _ in 0..A_MILLION {
+            let entered = self.enter();
+            self.inner().current_things();
+            let events = self.io(Duration::ZERO, true);
+            drop(entered);
+            self.rethrow();
+            let due = self
+                .inner()
+                .timers
+                .next_deadline()
+                .is_some_and(|at| at <= self.inner().clock_now());
+            if events == 0 && !due && !self.inner().has_work() {
+                return;
+            }
+        }
+        panic!(
+            "after a million turns there is still something to do: something re-schedules itself for ever"
+        );
+    }
+
+    /// Goes on with a panic that is to leave the loop; see [`OnPanic::Unwind`](super::OnPanic::Unwind).
+    pub(super) fn rethrow(&self) {
+        if let Some(failure) = self.inner().unwinding.take() {
+            let payload = failure.check::<Panicked>().and_then(Panicked::take_payload);
+            resume_unwind(payload.unwrap_or_else(|| Box::new(failure.to_string())));
+        }
+    }
+
+    /// Turns the loop until `main` is done or the reactor has stopped.
+    pub(super) fn turn_until<T>(&self, main: impl Future<Output = T>) -> Result<Main<T>, Failure> {
+        let inner = self.inner();
+        if inner.state.get() == State::Ended {
+            return Err(ReactorNotRestartable.into());
+        }
+        if inner.state.get() != State::New || Executor::current().is_some() {
+            return Err(ReactorAlreadyRunning.into());
+        }
+        let signals = match inner.stops_on_signals.get() {
+            true => Some(StopSignals::install(inner.driver.waker())?),
+            false => None,
+        };
+        let _entered = self.enter();
+        let waker = Arc::new(MainWaker {
+            woken: AtomicBool::new(true),
+            inbox: inner.executor.inbox().clone(),
+        });
+        let result = self.turns(main, &waker, signals.as_ref());
+        if inner.state.get() == State::Ended {
+            inner.let_go(Some(self));
+        }
+        Ok(result)
+    }
+
+    fn turns<T>(
+        &self,
+        main: impl Future<Output = T>,
+        waker: &Arc<MainWaker>,
+        signals: Option<&StopSignals>,
+    ) -> Main<T> {
+        let inner = self.inner();
+        let started = Rc::new(Cell::new(false));
+        let note = started.clone();
+        let running = |reactor: &Self| reactor.inner().state.set(State::Running);
+        self.fire("startup", running, move |_| note.set(true));
+        let mut result = None;
+        let mut main = pin!(Some(main));
+        let task_waker = Waker::from(waker.clone());
+        loop {
+            inner.current_things();
+            if started.get() && waker.woken.swap(false, Ordering::SeqCst) {
+                if let Some(future) = main.as_mut().as_pin_mut() {
+                    let mut cx = Context::from_waker(&task_waker);
+                    match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
+                        Ok(Poll::Pending) => {}
+                        Ok(Poll::Ready(value)) => result = Some(Ok(value)),
+                        Err(panic) => result = Some(Err(panic)),
+                    }
+                }
+                if result.is_some() {
+                    report::contain(Origin::Destructor, Location::caller(), || main.set(None));
+                    let _ = self.stop();
+                }
+            }
+            if signals.is_some_and(|signals| signals.take().is_some()) {
+                let _ = self.stop();
+            }
+            if inner.pace.stop_asked.replace(false) {
+                self.fire(
+                    "shutdown",
+                    |reactor| reactor.inner().lose_all(Some(reactor)),
+                    |reactor| {
+                        reactor.inner().state.set(State::Ended);
+                    },
+                );
+            }
+            match inner.state.get() {
+                State::Ended => return result,
+                // Crashed, if it was running before.
+                State::New if started.get() => return result,
+                _ => {}
+            }
+            let woken = started.get() && main.is_some() && waker.woken.load(Ordering::SeqCst);
+            self.io(if woken { Duration::ZERO } else { FOREVER }, false);
+        }
+    }
+
+    /// Steps 5 to 7. Gives the number of events, and the sources attended to.
+    fn io(&self, delay: Duration, looks: bool) -> usize {
+        let inner = self.inner();
+        let attended = inner.attend_all(self);
+        let ready = inner.has_work();
+        if ready && !looks && !inner.is_time_to_look() {
+            return attended;
+        }
+        let mut timeout = if ready { Duration::ZERO } else { delay };
+        if timeout > Duration::ZERO {
+            if let Some(deadline) = inner.timers.next_deadline() {
+                // With manual time a deadline is never reached by waiting.
+                let left = deadline.saturating_duration_since(inner.clock_now());
+                if inner.manual.is_none() || left == Duration::ZERO {
+                    timeout = timeout.min(left);
+                }
+            }
+        }
+        let mut events = inner.pace.events.take();
+        let timeout = (timeout != FOREVER).then_some(timeout);
+        if let Err(error) = inner.driver.wait(timeout, &mut events) {
+            tracing::error!(target: "torsade::reactor", %error, "waiting for events failed");
+        }
+        inner.pace.ran.set(0);
+        inner.pace.looked.set(inner.clock_now());
+        for event in &events {
+            // A source may have left on account of an earlier event of this very batch.
+            if let Some(source) = inner.source(event.key) {
+                source.ready(self, *event);
+            }
+        }
+        let count = events.len();
+        events.clear();
+        inner.pace.events.replace(events);
+        attended + count
+    }
+
+    /// Marks this thread as being in a turn of this reactor.
+    #[track_caller]
+    fn enter(&self) -> impl Drop {
+        assert!(
+            Executor::current().is_none(),
+            "a reactor is in a turn on this thread already"
+        );
+        let entered = self.inner().executor.enter();
+        In {
+            _entered: entered,
+            _diverted: report::divert(self.sink()),
+            before: CURRENT.replace(Some(self.clone())),
+        }
+    }
+
+    /// The reactor whose turn this thread is in: the one that runs the present callback or task.
+    pub fn current() -> Option<Self> {
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
+    }
+}
+
+/// The guard of [`Reactor::enter`].
+struct In {
+    before: Option<Reactor>,
+    _diverted: report::Diverted,
+    _entered: crate::task::Entered,
+}
+
+impl Drop for In {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}
+
+impl Inner {
+    /// Steps 1 to 4.
+    fn current_things(&self) {
+        self.executor.collect();
+        self.timers.absorb();
+        self.timers.set_now(self.clock_now());
+        self.timers.fire_due(|due| match due {
+            Due::Call(call, place) => drop(report::contain(Origin::DelayedCall, place, call)),
+            Due::Wake(waker) => waker.wake(),
+        });
+        let ran = self.executor.run_batch();
+        self.pace.ran.set(self.pace.ran.get() + ran);
+    }
+
+    /// Is there anything to do without waiting?
+    fn has_work(&self) -> bool {
+        self.executor.is_ready()
+            || self.pace.stop_asked.get()
+            || !self.attention.borrow().is_empty()
+    }
+
+    fn is_time_to_look(&self) -> bool {
+        self.pace.ran.get() >= TASKS_PER_LOOK
+            || self
+                .timers
+                .now()
+                .saturating_duration_since(self.pace.looked.get())
+                >= TIME_PER_LOOK
+    }
+
+    /// Step 5: lets every source that asked for it do what it has to do.
+    fn attend_all(&self, reactor: &Reactor) -> usize {
+        let keys = self.attention.take();
+        let count = keys.len();
+        for key in &keys {
+            if let Some(source) = self.source(*key) {
+                source.attend(reactor);
+            }
+        }
+        // Keep the memory, unless something was added meanwhile.
+        let mut keys = keys;
+        keys.clear();
+        let mut attention = self.attention.borrow_mut();
+        if attention.is_empty() {
+            *attention = keys;
+        }
+        count
+    }
+
+    fn set_now(&self, now: Instant) {
+        match &self.manual {
+            Some(manual) => manual.set(now),
+            None => self.driver.set_now(now),
+        }
+    }
+
+    /// Every source leaves, and is told that the reactor ended.
+    fn lose_all(&self, reactor: Option<&Reactor>) {
+        let reason = Failure::new(Stopped);
+        loop {
+            let sources: Vec<_> = self
+                .sources
+                .borrow()
+                .iter()
+                .map(|(key, source)| (key, source.clone()))
+                .collect();
+            if sources.is_empty() {
+                return;
+            }
+            for (key, source) in sources {
+                source.lose(reactor, &reason);
+                self.remove(key);
+            }
+        }
+    }
+
+    /// The end: nothing is kept.
+    pub(super) fn let_go(&self, reactor: Option<&Reactor>) {
+        self.state.set(State::Ended);
+        self.lose_all(reactor);
+        self.executor.shut_down();
+        self.timers.clear();
+        // What was dropped just now may have left something behind.
+        self.lose_all(reactor);
+        self.triggers.clear();
+        let hook = self.hook.take();
+        drop(hook);
+    }
+}
+
+thread_local! {
+    /// The reactor whose turn this thread is in.
+    static CURRENT: RefCell<Option<Reactor>> = const { RefCell::new(None) };
+}
+
+/// After so many tasks the driver is looked at, although more tasks are ready.
+const TASKS_PER_LOOK: usize = 64;
+/// After so much time as well.
+const TIME_PER_LOOK: Duration = Duration::from_micros(50);
+/// More turns than any test needs to come to rest.
+const A_MILLION: usize = 1_000_000;

@@ -1,0 +1,230 @@
+//! Connections for async code: [`Connection`].
+//!
+//! # The idea
+//!
+//! A `Connection` is what a task holds instead of a protocol: a seat that keeps wakers. Reading goes straight from
+//! the socket into the reader's buffer when the loop has said that there is something; writing appends to the
+//! connection's queue, which the loop flushes, and waits while the queue is full. So both faces share one engine.
+//!
+//! # Invariants
+//!
+//! 1. While nobody reads, the first event only marks the connection readable; a second one disarms it until
+//!    somebody does. So bytes that nobody wants cost two wakes, not a spin.
+//! 2. At most the high-water mark is queued by writing; a write takes as much as there is room for.
+//! 3. When the last handle is dropped, the connection ends as by `lose_connection`.
+
+mod halves;
+mod reader;
+mod writer;
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+pub use self::halves::{ReadHalf, WriteHalf};
+use self::reader::Reader;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::transport::{Conn, Seat, Transport};
+
+/// A connection, for async code: read, write, split.
+///
+/// It is futures' [`AsyncRead`], [`AsyncWrite`] and [`AsyncBufRead`]; the most used of their methods it has itself, so
+/// that nothing need be imported. Dropping it ends the connection when what was written has been sent.
+///
+/// # Cancel safety
+///
+/// Reading into a buffer and writing from one lose nothing when the future is dropped while it waits: what was
+/// not reported as read is still there, what was not reported as written was not taken. `read_exact`, `read_line`,
+/// `write_all` and the like, which do several steps, may have done some of them.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Connection, Failure};
+///
+/// async fn echo(mut conn: Connection) -> Result<(), Failure> {
+///     let mut buf = [0; 4096];
+///     loop {
+///         match conn.read(&mut buf).await? {
+///             0 => return Ok(()),
+///             n => conn.write_all(&buf[..n]).await?,
+///         }
+///     }
+/// }
+/// ```
+///
+/// [`AsyncRead`]: futures::io::AsyncRead
+/// [`AsyncWrite`]: futures::io::AsyncWrite
+/// [`AsyncBufRead`]: futures::io::AsyncBufRead
+pub struct Connection {
+    reader: Reader,
+}
+
+/// The seat of a connection that is awaited.
+pub(crate) struct Awaited {
+    reader: Cell<Option<Waker>>,
+    writer: Cell<Option<Waker>>,
+    /// There may be something to read.
+    readable: Cell<bool>,
+    /// Nobody read what there was, so we asked not to be told again (invariant 1).
+    ignored: Cell<bool>,
+    /// How many handles there are: one, or two halves.
+    handles: Cell<u8>,
+}
+
+impl Connection {
+    /// The seat for a new one.
+    pub(crate) fn seat() -> Awaited {
+        Awaited {
+            reader: Cell::new(None),
+            writer: Cell::new(None),
+            readable: Cell::new(false),
+            ignored: Cell::new(false),
+            handles: Cell::new(1),
+        }
+    }
+
+    pub(crate) fn new(conn: Rc<Conn<Awaited>>) -> Self {
+        Self {
+            reader: Reader::new(conn),
+        }
+    }
+
+    /// The connection's inert handle, to close it from elsewhere, or to ask about it.
+    pub fn transport(&self) -> Transport {
+        self.reader.conn().transport()
+    }
+
+    /// The peer's address.
+    #[doc(alias = "getPeer")]
+    pub fn peer(&self) -> std::net::SocketAddr {
+        self.transport().peer()
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    ///
+    /// [`std::io::ErrorKind::NotConnected`] when the connection is over.
+    #[doc(alias = "getHost")]
+    pub fn host(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.transport().host()
+    }
+
+    /// Two halves, for a task that reads and one that writes.
+    ///
+    /// Dropping the writing half says the end of file to the peer; when both are dropped the connection ends.
+    pub fn split(mut self) -> (ReadHalf, WriteHalf) {
+        let conn = self.reader.conn().clone();
+        // One for each half; ours goes when `self` does.
+        conn.seat().handles.set(3);
+        (
+            ReadHalf {
+                reader: self.reader.take(),
+            },
+            WriteHalf { conn },
+        )
+    }
+}
+
+impl Awaited {
+    /// The reader's task is to be woken when there is something.
+    fn await_bytes(&self, cx: &Context<'_>) {
+        set_waker(&self.reader, cx);
+    }
+
+    /// The writer's task is to be woken when there is room.
+    fn await_room(&self, cx: &Context<'_>) {
+        set_waker(&self.writer, cx);
+    }
+
+    fn wake_reader(&self) {
+        let reader = self.reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn wake_writer(&self) {
+        let writer = self.writer.take();
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+}
+
+/// One handle less; the last one ends the connection.
+fn release(conn: &Rc<Conn<Awaited>>) {
+    let handles = &conn.seat().handles;
+    handles.set(handles.get() - 1);
+    if handles.get() == 0 {
+        conn.transport().lose_connection();
+    }
+}
+
+impl Seat for Awaited {
+    fn readable(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
+        let seat = conn.seat();
+        if seat.readable.replace(true) {
+            seat.ignored.set(true);
+        }
+        seat.wake_reader();
+    }
+
+    fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
+        // The driver need not be asked any more.
+        conn.link().ask_for_attention();
+    }
+
+    fn write_ready(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
+        conn.seat().wake_writer();
+    }
+
+    fn flushed(conn: &Rc<Conn<Self>>) {
+        conn.seat().wake_writer();
+    }
+
+    fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
+        conn.seat().wake_reader();
+        conn.seat().wake_writer();
+    }
+
+    fn wants_bytes(&self) -> bool {
+        !self.ignored.get()
+    }
+
+    fn is_held_when_full(&self) -> bool {
+        false
+    }
+
+    fn kind(&self) -> &'static str {
+        "connection"
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        release(self.reader.conn());
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("transport", &self.transport())
+            .finish()
+    }
+}
+
+fn set_waker(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
+    let old = place.take();
+    match old {
+        Some(old) if old.will_wake(cx.waker()) => place.set(Some(old)),
+        old => {
+            place.set(Some(cx.waker().clone()));
+            drop(old);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Reading a connection: from the socket straight into the caller's buffer, or through one of its own for those
+//! who look ahead.
+
+use std::io;
+use std::mem;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::Awaited;
+use crate::transport::{Conn, ConnectionDone, as_io_error};
+
+/// The reading side of a handle.
+pub(super) struct Reader {
+    conn: Rc<Conn<Awaited>>,
+    /// What was read ahead. Made when first used.
+    ahead: Option<Box<Ahead>>,
+}
+
+struct Ahead {
+    buffer: [u8; AHEAD],
+    start: usize,
+    end: usize,
+}
+
+impl Reader {
+    pub(super) fn new(conn: Rc<Conn<Awaited>>) -> Self {
+        Self { conn, ahead: None }
+    }
+
+    /// Moves what was read ahead into a new reader of the same connection.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            conn: self.conn.clone(),
+            ahead: mem::take(&mut self.ahead),
+        }
+    }
+
+    pub(super) fn conn(&self) -> &Rc<Conn<Awaited>> {
+        &self.conn
+    }
+
+    /// Reads into `buf` what there is, or waits. `0` is the end.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if let Some(ahead) = &mut self.ahead {
+            let count = buf.len().min(ahead.end - ahead.start);
+            if count > 0 {
+                buf[..count].copy_from_slice(&ahead.buffer[ahead.start..ahead.start + count]);
+                ahead.start += count;
+                return Poll::Ready(Ok(count));
+            }
+        }
+        poll_socket(&self.conn, cx, buf)
+    }
+
+    /// Shows what was read ahead, reading more when that is nothing. Empty is the end.
+    pub(super) fn poll_fill_buf(&mut self, cx: &Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let ahead = self.ahead.get_or_insert_with(|| {
+            Box::new(Ahead {
+                buffer: [0; AHEAD],
+                start: 0,
+                end: 0,
+            })
+        });
+        if ahead.start == ahead.end {
+            ahead.end = 0;
+            ahead.start = 0;
+            ahead.end = ready!(poll_socket(&self.conn, cx, &mut ahead.buffer))?;
+        }
+        Poll::Ready(Ok(&ahead.buffer[ahead.start..ahead.end]))
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.start = ahead.end.min(ahead.start + count);
+        }
+    }
+}
+
+/// Reads from the socket if the loop has said that there is something, else waits until it does.
+fn poll_socket(
+    conn: &Rc<Conn<Awaited>>,
+    cx: &Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let (seat, link) = (conn.seat(), conn.link());
+    if seat.readable.get() && end_of_reading(conn).is_none() {
+        match link.read(buf) {
+            Some(0) => {
+                if let Some(reactor) = link.reactor() {
+                    conn.peer_done(&reactor);
+                }
+                return Poll::Ready(Ok(0));
+            }
+            Some(count) => {
+                // Less than there was room for: that was all, and the driver will say when there is more.
+                if count < buf.len() {
+                    now_empty(conn);
+                }
+                return Poll::Ready(Ok(count));
+            }
+            None => now_empty(conn),
+        }
+    }
+    if let Some(end) = end_of_reading(conn) {
+        return Poll::Ready(end);
+    }
+    seat.await_bytes(cx);
+    Poll::Pending
+}
+
+/// Nothing is left to read, so the driver is to tell of more.
+fn now_empty(conn: &Rc<Conn<Awaited>>) {
+    let seat = conn.seat();
+    seat.readable.set(false);
+    if seat.ignored.replace(false) {
+        conn.link().ask_for_attention();
+    }
+}
+
+/// What reading gives when there is nothing more to come.
+fn end_of_reading(conn: &Rc<Conn<Awaited>>) -> Option<io::Result<usize>> {
+    let link = conn.link();
+    if link.life().is_over() {
+        let reason = link.reason()?;
+        return Some(if reason.is::<ConnectionDone>() {
+            Ok(0)
+        } else {
+            Err(as_io_error(&reason))
+        });
+    }
+    (!link.life().is_reading()).then_some(Ok(0))
+}
+
+/// How much is read ahead at most.
+const AHEAD: usize = 8 * 1024;

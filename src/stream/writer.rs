@@ -1,0 +1,84 @@
+//! Writing a connection: into its queue, as long as there is room.
+
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::Awaited;
+use crate::transport::{Conn, ConnectionDone, as_io_error};
+
+/// Takes as much as there is room for, or waits for room.
+pub(super) fn poll_write(
+    conn: &Rc<Conn<Awaited>>,
+    cx: &Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let link = conn.link();
+    if let Some(error) = end_of_writing(conn) {
+        return Poll::Ready(Err(error));
+    }
+    let Some(first) = pieces.iter().find(|piece| !piece.is_empty()) else {
+        return Poll::Ready(Ok(0));
+    };
+    if first.len() >= BIG {
+        // Not worth copying, if it can go at once.
+        if let Some(count) = link.write_through(first) {
+            return Poll::Ready(Ok(count));
+        }
+        if let Some(error) = end_of_writing(conn) {
+            return Poll::Ready(Err(error));
+        }
+    }
+    let mut room = link.limits().high.max(1).saturating_sub(link.queued());
+    if link.is_full() || room == 0 {
+        link.note_full();
+        conn.seat().await_room(cx);
+        return Poll::Pending;
+    }
+    let mut taken = 0;
+    for piece in pieces {
+        let count = piece.len().min(room);
+        conn.transport().write(&piece[..count]);
+        taken += count;
+        room -= count;
+    }
+    Poll::Ready(Ok(taken))
+}
+
+/// Waits until everything has been handed to the system.
+pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    let link = conn.link();
+    if link.queued() == 0 || link.life().is_over() {
+        return Poll::Ready(match link.reason() {
+            Some(reason) if !reason.is::<ConnectionDone>() => Err(as_io_error(&reason)),
+            _ => Ok(()),
+        });
+    }
+    conn.seat().await_room(cx);
+    Poll::Pending
+}
+
+/// Says the end of file to the peer, and waits until everything before it has been handed to the system.
+pub(super) fn poll_close(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    conn.transport().lose_write();
+    if conn.link().life().has_shut_write() {
+        return poll_flush(conn, cx);
+    }
+    conn.seat().await_room(cx);
+    Poll::Pending
+}
+
+/// Why nothing more can be written.
+fn end_of_writing(conn: &Rc<Conn<Awaited>>) -> Option<io::Error> {
+    let link = conn.link();
+    if link.life().takes_writes() {
+        return None;
+    }
+    match link.reason() {
+        Some(reason) if !reason.is::<ConnectionDone>() => Some(as_io_error(&reason)),
+        _ => Some(io::ErrorKind::BrokenPipe.into()),
+    }
+}
+
+/// From this size on a write goes straight to the socket when nothing is queued.
+const BIG: usize = 16 * 1024;

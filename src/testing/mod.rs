@@ -1,0 +1,145 @@
+//! Testing without waiting: a protocol without a socket, and a check that nothing is left behind.
+//!
+//! # The idea
+//!
+//! A reactor in memory ([`Reactor::in_memory`]) runs the same code as one on the machine, with a network of its own and
+//! a clock that jumps. [`Wire`] puts a single protocol on such a network and gives the test the other end.
+//! [`run`] runs a whole test on it, and fails it for anything it leaves behind: a task, a timer, a connection, a
+//! port, or a failure that nobody handled, each named with the place where it was made. [`run_on`] does the same on
+//! any reactor, so that one test can run on every driver.
+
+mod wire;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use self::wire::Wire;
+use crate::failure::Failure;
+use crate::reactor::{OnPanic, Reactor};
+use crate::report::Report;
+use crate::task::yield_now;
+
+/// Runs a test on a reactor in memory; see [`run_on`].
+///
+/// # Panics
+///
+/// As [`run_on`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::{Clock, testing};
+///
+/// testing::run(async |reactor| {
+///     reactor.sleep(Duration::from_secs(365 * 86_400)).await // takes no time
+/// });
+/// ```
+///
+/// ```should_panic
+/// # use std::time::Duration;
+/// # use torsade::{Clock, testing};
+/// testing::run(async |reactor| {
+///     reactor.call_later(Duration::from_secs(1), || {}); // is left behind
+///     Ok(())
+/// });
+/// ```
+#[track_caller]
+pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
+    run_on(
+        Reactor::in_memory().expect("a reactor in memory needs little"),
+        test,
+    );
+}
+
+/// Runs a test on a reactor, and checks that it leaves nothing behind.
+///
+/// When the test is done, what it began may come to its end, as far as that needs no more time than a second;
+/// what is left then fails the test. A test that takes a minute is ended.
+///
+/// # Panics
+///
+/// When the test fails or panics, when anything the reactor ran panicked, when a failure was not handled, and when
+/// something is left behind.
+#[track_caller]
+pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
+    let told = Rc::new(RefCell::new(Vec::<Report>::new()));
+    let log = told.clone();
+    reactor.on_report(move |report| log.borrow_mut().push(report.clone()));
+    reactor.set_on_panic(OnPanic::Unwind);
+    let _guard = Guard::new(&reactor);
+    let mut left = Vec::new();
+    let result = reactor.run_until(async {
+        let result = test(reactor.clone()).await;
+        let patience = Instant::now() + A_SECOND;
+        let mut turns = 0;
+        loop {
+            left = leftovers(&reactor);
+            turns += 1;
+            if left.is_empty() || (turns > SOME_TURNS && Instant::now() > patience) {
+                return result;
+            }
+            yield_now().await;
+        }
+    });
+    if let Err(failure) = result.and_then(|result| result) {
+        panic!("the test failed: {failure:?}");
+    }
+    assert!(left.is_empty(), "the test left behind: {left:#?}");
+    let told = told.take();
+    assert!(told.is_empty(), "the test did not handle: {told:#?}");
+}
+
+/// Something that is alive in a reactor.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// What it is: `"task"`, `"delayed call"`, `"sleep"`, `"connection"`, `"port"` and so on.
+    pub kind: &'static str,
+    /// Where it was made.
+    pub place: &'static Location<'static>,
+}
+
+impl fmt::Debug for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} made at {}", self.kind, self.place)
+    }
+}
+
+/// Everything that is alive in a reactor: tasks, timers, connections, ports, descriptors.
+pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
+    reactor
+        .leftovers()
+        .into_iter()
+        .map(|(kind, place)| Leftover { kind, place })
+        .collect()
+}
+
+/// Ends a test that takes too long.
+struct Guard {
+    /// Dropped when the test is over.
+    _done: mpsc::Sender<()>,
+}
+
+impl Guard {
+    fn new(reactor: &Reactor) -> Self {
+        let (done, over) = mpsc::channel::<()>();
+        let remote = reactor.remote();
+        let name = thread::current().name().unwrap_or("a test").to_owned();
+        thread::spawn(move || {
+            if over.recv_timeout(A_MINUTE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = remote.call(move || panic!("{name} has not ended within a minute"));
+            }
+        });
+        Self { _done: done }
+    }
+}
+
+const A_SECOND: Duration = Duration::from_secs(1);
+const A_MINUTE: Duration = Duration::from_secs(60);
+/// As many turns as anything needs to end that only has to be told.
+const SOME_TURNS: usize = 1000;

@@ -1,0 +1,232 @@
+//! A protocol without a socket: [`Wire`].
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::driver::Socket;
+use crate::failure::Failure;
+use crate::protocol::{Handle, Protocol};
+use crate::reactor::{OnPanic, Reactor};
+use crate::transport::Transport;
+
+/// A protocol at one end of a connection in memory, and the test at the other.
+///
+/// Everything happens inside the wire's methods: [`send`](Self::send) delivers, and all that follows from it is over
+/// when it returns. Time stands still but for [`advance`](Self::advance).
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use torsade::{Context, Protocol, testing::Wire};
+/// /// Says goodbye after ten seconds of silence.
+/// struct Impatient;
+///
+/// impl Protocol for Impatient {
+///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+///         cx.call_later(Duration::from_secs(10), |_me, cx| {
+///             cx.write("bye");
+///             cx.lose_connection();
+///         });
+///     }
+///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+///         cx.write(data);
+///     }
+/// }
+///
+/// let mut wire = Wire::new(Impatient);
+/// wire.send("hello");
+/// assert_eq!(wire.take_received(), b"hello");
+/// wire.advance(Duration::from_secs(9));
+/// assert!(!wire.is_closed());
+/// wire.advance(Duration::from_secs(1));
+/// assert_eq!(wire.take_received(), b"bye");
+/// assert!(wire.is_closed());
+/// ```
+#[doc(alias("StringTransport", "iosim"))]
+pub struct Wire<P: Protocol> {
+    reactor: Reactor,
+    peer: Socket,
+    handle: Handle<P>,
+    transport: Transport,
+    /// What the protocol has not taken yet.
+    unsent: Vec<u8>,
+    /// The peer is to say the end when all is sent.
+    ending: bool,
+    received: Vec<u8>,
+    /// The protocol has said the end of file.
+    ended: bool,
+}
+
+impl<P: Protocol> Wire<P> {
+    /// Connects a protocol. Its `connection_made` has run when this returns.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no descriptor left, or a hook panics: so does every method of a wire.
+    #[track_caller]
+    pub fn new(protocol: P) -> Self {
+        let reactor = Reactor::in_memory().expect("a reactor in memory needs little");
+        reactor.set_on_panic(OnPanic::Unwind);
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let listener = reactor
+            .inner()
+            .driver()
+            .listen(address, 1, true)
+            .expect("the network is empty");
+        let slot = Rc::new(Cell::new(None));
+        let found = slot.clone();
+        drop(
+            reactor
+                .connect(address, protocol)
+                .add_callback(move |handle| found.set(Some(handle))),
+        );
+        reactor.settle();
+        let (peer, _) = listener.accept().expect("the protocol is connecting");
+        reactor.settle();
+        let handle: Handle<P> = slot.take().expect("the protocol is connected");
+        let transport = handle
+            .transport()
+            .expect("the protocol has not been dropped");
+        let mut wire = Self {
+            reactor,
+            peer,
+            handle,
+            transport,
+            unsent: Vec::new(),
+            ending: false,
+            received: Vec::new(),
+            ended: false,
+        };
+        wire.settle();
+        wire
+    }
+}
+
+impl<P: Protocol> Wire<P> {
+    /// Sends bytes to the protocol. What it does not take, because it is paused or full, follows when it does.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.unsent.extend_from_slice(bytes.as_ref());
+        self.settle();
+    }
+
+    /// Says to the protocol that there is nothing more to come.
+    #[doc(alias = "loseWriteConnection")]
+    #[track_caller]
+    pub fn send_eof(&mut self) {
+        self.ending = true;
+        self.settle();
+    }
+
+    /// Breaks the connection, as a peer that resets it.
+    #[track_caller]
+    pub fn reset(&mut self) {
+        self.peer
+            .reset_on_close()
+            .expect("a socket in memory can be reset");
+        let (reactor, address) = (&self.reactor, SocketAddr::from(([127, 0, 0, 1], 0)));
+        let other = reactor
+            .inner()
+            .driver()
+            .listen(address, 1, true)
+            .expect("there are ports enough");
+        let port = other.local_addr().expect("it listens");
+        // Any other socket does: what matters is that ours is dropped.
+        self.peer = reactor
+            .inner()
+            .driver()
+            .connect(port, None)
+            .expect("it is listened at");
+        self.reactor.settle();
+    }
+
+    /// Lets time go by.
+    #[track_caller]
+    pub fn advance(&mut self, step: Duration) {
+        self.reactor.advance(step);
+        self.settle();
+    }
+
+    /// Takes out what the protocol has written so far.
+    #[doc(alias = "value")]
+    #[track_caller]
+    pub fn take_received(&mut self) -> Vec<u8> {
+        self.settle();
+        std::mem::take(&mut self.received)
+    }
+
+    /// Has the protocol's `connection_lost` been called?
+    pub fn is_closed(&self) -> bool {
+        !self.handle.is_connected()
+    }
+
+    /// Has the protocol said the end of file?
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Why the connection ended, once it has.
+    pub fn reason(&self) -> Option<Failure> {
+        self.transport.reason()
+    }
+
+    /// The protocol's handle.
+    pub fn handle(&self) -> Handle<P> {
+        self.handle.clone()
+    }
+
+    /// The protocol's connection.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// The reactor it all runs on.
+    pub fn reactor(&self) -> &Reactor {
+        &self.reactor
+    }
+
+    /// Moves bytes both ways until nothing moves any more.
+    #[track_caller]
+    fn settle(&mut self) {
+        loop {
+            let sent = self.peer.write(&self.unsent).unwrap_or(0);
+            self.unsent.drain(..sent);
+            if self.ending && self.unsent.is_empty() {
+                self.ending = false;
+                let _ = self.peer.shutdown(Shutdown::Write);
+            }
+            self.reactor.settle();
+            if !self.receive() && sent == 0 {
+                return;
+            }
+        }
+    }
+
+    fn receive(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let mut moved = false;
+        while !self.ended {
+            match self.peer.read(&mut buffer) {
+                Ok(0) => self.ended = true,
+                Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return moved,
+                Err(_) => self.ended = true,
+            }
+            moved = true;
+        }
+        moved
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Wire<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,279 @@
+//! The engine under every stream connection: what the loop does with it.
+//!
+//! # The idea
+//!
+//! A connection is a [`Link`] and a *seat*: whoever uses it, a protocol or an async stream. The seat's hooks and
+//! the user's handles only change the link's wishes; [`Conn::settle`] is where wishes become system calls. It
+//! runs once after each dispatch and once before the loop waits.
+//!
+//! # Invariants
+//!
+//! 1. A seat is told `lost` exactly once, when the socket is closed and the key is out of the table, and nothing
+//!    after it.
+//! 2. No hook runs inside another hook of the same connection, nor inside a handle's method.
+//! 3. Reading is armed only while the seat wants bytes; a paused connection is disarmed, so a hang-up cannot spin.
+//! 4. Writing is armed only while the socket is full.
+//! 5. While the connection is full a protocol is given nothing from its own peer.
+
+use std::net::{Shutdown, SocketAddr};
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::Transport;
+use super::errors::{ConnectionDone, ConnectionLost};
+use super::life::{Action, Event as Lived};
+use super::link::{Link, Terms};
+use crate::driver::{Event, Interest, Socket};
+use crate::failure::Failure;
+use crate::reactor::{Reactor, Source};
+
+/// A connection and its user.
+pub(crate) struct Conn<S: ?Sized = dyn Seat> {
+    link: Link,
+    seat: S,
+}
+
+/// Whoever uses a connection. None of the hooks may unwind.
+pub(crate) trait Seat: 'static {
+    /// There is something to read: bytes, the end, or an error.
+    fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor)
+    where
+        Self: Sized;
+
+    /// The peer has nothing more to say.
+    fn eof(conn: &Rc<Conn<Self>>, reactor: &Reactor)
+    where
+        Self: Sized;
+
+    /// It was full and is not any more.
+    fn write_ready(conn: &Rc<Conn<Self>>, reactor: &Reactor)
+    where
+        Self: Sized;
+
+    /// A flush has made progress, or the writing side was shut.
+    fn flushed(conn: &Rc<Conn<Self>>)
+    where
+        Self: Sized;
+
+    /// It is over.
+    fn lost(conn: &Rc<Conn<Self>>, reason: Failure)
+    where
+        Self: Sized;
+
+    /// Does it want to be told of what can be read?
+    fn wants_bytes(&self) -> bool;
+
+    /// Is it given no bytes while the connection is full? One that reads for itself is its own judge.
+    fn is_held_when_full(&self) -> bool {
+        true
+    }
+
+    /// What it is, for the list of what was left behind.
+    fn kind(&self) -> &'static str;
+}
+
+impl<S: Seat> Conn<S> {
+    /// Takes a connected socket into the reactor's care.
+    pub(crate) fn new(
+        reactor: &Reactor,
+        socket: Socket,
+        peer: SocketAddr,
+        terms: &Rc<Terms>,
+        seat: S,
+    ) -> Result<Rc<Self>, Failure> {
+        let mut made = None;
+        let key = reactor.inner().insert(|key| {
+            let link = Link::new(socket, key, peer, terms.clone(), reactor);
+            let conn = Rc::new(Self { link, seat });
+            made = Some(conn.clone());
+            conn
+        });
+        let conn = made.expect("`insert` calls its argument");
+        let added = conn
+            .link
+            .with_socket(|socket| reactor.inner().driver().add(socket, key, Interest::Read));
+        if let Some(Err(error)) = added {
+            reactor.inner().remove(key);
+            conn.link.gone.set(true);
+            return Err(error.into());
+        }
+        Ok(conn)
+    }
+
+    /// The first thing after [`Conn::new`]: lets the seat begin, then does what it wished.
+    pub(crate) fn begin(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
+        hook();
+        self.settle(reactor);
+    }
+
+    /// Turns wishes into system calls, until there is nothing left to do without waiting.
+    fn settle(self: &Rc<Self>, reactor: &Reactor) {
+        let link = &self.link;
+        link.attended.set(true);
+        while !link.life.get().is_over() && self.flush(reactor) {}
+        if link.life.get().is_over() {
+            return self.close(Some(reactor));
+        }
+        if let Err(error) = self.arm(reactor) {
+            link.broken_by(error);
+            return self.close(Some(reactor));
+        }
+        link.attended.set(false);
+    }
+
+    /// One round of flushing; `true` when a hook ran, so that there may be more to do.
+    fn flush(self: &Rc<Self>, reactor: &Reactor) -> bool {
+        let link = &self.link;
+        let queued = link.queued();
+        if queued > 0 && !link.blocked.get() {
+            match link.flush() {
+                Ok(all) => link.blocked.set(!all),
+                Err(error) => {
+                    link.broken_by(error);
+                    return false;
+                }
+            }
+        }
+        let left = link.queued();
+        if left == 0 {
+            match link.on(Lived::Drained, || Failure::new(ConnectionDone)) {
+                Action::ShutWrite => {
+                    // A peer that is gone is found out by reading.
+                    let _ = link.with_socket(|socket| socket.shutdown(Shutdown::Write));
+                    S::flushed(self);
+                }
+                Action::Close(_) => return false,
+                _ => {}
+            }
+        }
+        if left < queued {
+            S::flushed(self);
+        }
+        if link.full.get() && left <= link.limits().low {
+            link.full.set(false);
+            S::write_ready(self, reactor);
+            return true;
+        }
+        false
+    }
+
+    /// Tells the driver what is wanted, if that has changed.
+    fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
+        let link = &self.link;
+        let read = link.life.get().is_reading()
+            && !link.paused.get()
+            && !(link.full.get() && self.seat.is_held_when_full())
+            && self.seat.wants_bytes();
+        let wanted = Interest::of(read, link.blocked.get());
+        if wanted == link.armed.get() {
+            return Ok(());
+        }
+        let told = link.with_socket(|socket| {
+            reactor
+                .inner()
+                .driver()
+                .set_interest(socket, link.key, wanted)
+        });
+        link.armed.set(wanted);
+        told.unwrap_or(Ok(()))
+    }
+
+    /// The end (invariant 1).
+    fn close(self: &Rc<Self>, reactor: Option<&Reactor>) {
+        let link = &self.link;
+        if link.gone.replace(true) {
+            return;
+        }
+        let reason = link
+            .reason()
+            .unwrap_or_else(|| Failure::new(ConnectionDone));
+        let socket = link.socket.take();
+        if let (Some(socket), Some(reactor)) = (&socket, reactor) {
+            if reason.is::<super::errors::ConnectionAborted>()
+                || reason.is::<super::errors::WriteOverflow>()
+            {
+                let _ = socket.reset_on_close();
+            }
+            let _ = reactor.inner().driver().remove(socket);
+        }
+        drop(socket);
+        if let Some(reactor) = reactor {
+            reactor.inner().remove(link.key);
+            if let Some(out) = link.out.take() {
+                reactor.inner().stock().give_back(out);
+            }
+        }
+        if let Some(deadline) = link.deadline.take() {
+            deadline.cancel();
+        }
+        S::lost(self, reason);
+    }
+
+    /// The socket was read and said that there is no more.
+    pub(crate) fn peer_done(self: &Rc<Self>, reactor: &Reactor) {
+        if self
+            .link
+            .on(Lived::PeerDone, || Failure::new(ConnectionDone))
+            == Action::TellEof
+        {
+            S::eof(self, reactor);
+        }
+    }
+
+    pub(crate) fn seat(&self) -> &S {
+        &self.seat
+    }
+
+    /// The inert handle.
+    pub(crate) fn transport(self: &Rc<Self>) -> Transport {
+        Transport(self.clone())
+    }
+}
+
+impl<S: ?Sized> Conn<S> {
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+}
+
+impl<S: Seat> Source for Conn<S> {
+    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
+        let link = &self.link;
+        // From here on everybody may wish; it is all done in the end.
+        link.attended.set(true);
+        if (event.readable || event.hangup)
+            && matches!(link.armed.get(), Interest::Read | Interest::Both)
+        {
+            S::readable(&self, reactor);
+        } else if event.hangup {
+            // Nobody reads, but a connection that is broken is over all the same.
+            if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
+                link.broken_by(error);
+            }
+        }
+        if event.writable || event.hangup {
+            link.blocked.set(false);
+        }
+        self.settle(reactor);
+    }
+
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        self.settle(reactor);
+    }
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        self.link.attended.set(true);
+        self.link.on(Lived::Broken, || {
+            Failure::new(ConnectionLost::new(reason.clone()))
+        });
+        self.close(reactor);
+    }
+
+    fn kind(&self) -> &'static str {
+        self.seat.kind()
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.link.place()
+    }
+}

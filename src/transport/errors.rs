@@ -1,0 +1,107 @@
+//! Why a connection ended.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::failure::Failure;
+
+/// The connection ended in good order: by the peer's end of file, or by our own wish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionDone;
+
+/// The connection ended because we wanted it ended at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionAborted;
+
+/// The connection broke: a reset, another error of the system's, or the end of the reactor.
+///
+/// What broke it is its source; [`ConnectionLost::io_error`] gives the system's error with its number.
+#[derive(Clone)]
+pub struct ConnectionLost {
+    cause: Failure,
+}
+
+/// More was written than the connection's hard limit allows, while the peer did not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteOverflow {
+    /// How many bytes were queued already.
+    pub queued: usize,
+    /// How many may be.
+    pub limit: usize,
+}
+
+impl ConnectionLost {
+    pub(crate) fn new(cause: Failure) -> Self {
+        Self { cause }
+    }
+
+    /// The system's error, if it was one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.cause.find()
+    }
+}
+
+impl fmt::Display for ConnectionDone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was closed in good order")
+    }
+}
+
+impl Error for ConnectionDone {}
+
+impl fmt::Display for ConnectionAborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was aborted")
+    }
+}
+
+impl Error for ConnectionAborted {}
+
+impl fmt::Display for ConnectionLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was lost")
+    }
+}
+
+impl fmt::Debug for ConnectionLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ConnectionLost").field(&self.cause).finish()
+    }
+}
+
+impl Error for ConnectionLost {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.cause.error())
+    }
+}
+
+impl fmt::Display for WriteOverflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the peer does not read: {} bytes are queued and the limit is {}",
+            self.queued, self.limit
+        )
+    }
+}
+
+impl Error for WriteOverflow {}
+
+/// A connection's end, in the terms of `std::io`.
+pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
+    if let Some(error) = reason.find::<io::Error>() {
+        return match error.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(error.kind(), error.to_string()),
+        };
+    }
+    let kind = if reason.is::<ConnectionAborted>() {
+        io::ErrorKind::ConnectionAborted
+    } else if reason.is::<ConnectionDone>() {
+        io::ErrorKind::NotConnected
+    } else {
+        io::ErrorKind::Other
+    };
+    io::Error::new(kind, reason.clone())
+}

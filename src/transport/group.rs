@@ -1,0 +1,92 @@
+//! Many connections, written to at once: [`Group`].
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use super::Transport;
+
+/// A set of connections that are written to together. Clones are handles to the same set.
+///
+/// Connections that have ended fall out by themselves. Writing is inert, as everywhere: the loop moves the
+/// bytes.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Context, Group, Protocol};
+///
+/// struct Member { room: Group }
+///
+/// impl Protocol for Member {
+///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+///         self.room.join(cx);
+///     }
+///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+///         self.room.write_others(cx, data);
+///     }
+/// }
+/// ```
+#[derive(Clone, Default)]
+pub struct Group {
+    members: Rc<RefCell<Vec<Transport>>>,
+}
+
+impl Group {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a connection. A protocol gives its `cx`.
+    pub fn join(&self, member: &Transport) {
+        let mut members = self.members.borrow_mut();
+        if !members.iter().any(|other| other.is_same(member)) {
+            members.push(member.clone());
+        }
+    }
+
+    /// Takes a connection out.
+    pub fn leave(&self, member: &Transport) {
+        self.members
+            .borrow_mut()
+            .retain(|other| !other.is_same(member));
+    }
+
+    /// Writes to all of them.
+    pub fn write(&self, bytes: impl AsRef<[u8]>) {
+        self.write_where(bytes.as_ref(), |_| true);
+    }
+
+    /// Writes to all but this one.
+    pub fn write_others(&self, but: &Transport, bytes: impl AsRef<[u8]>) {
+        self.write_where(bytes.as_ref(), |member| !member.is_same(but));
+    }
+
+    /// How many connections are in it.
+    pub fn len(&self) -> usize {
+        let mut members = self.members.borrow_mut();
+        members.retain(Transport::is_connected);
+        members.len()
+    }
+
+    /// Is nobody in it?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn write_where(&self, bytes: &[u8], wanted: impl Fn(&Transport) -> bool) {
+        let mut members = self.members.borrow_mut();
+        members.retain(Transport::is_connected);
+        // Writing runs nobody's code, so the borrow may stand.
+        for member in members.iter().filter(|member| wanted(member)) {
+            member.write(bytes);
+        }
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("len", &self.len()).finish()
+    }
+}

@@ -1,0 +1,363 @@
+//! What a connection is made of, whoever uses it: socket, queue, life.
+//!
+//! Everything here is inert: the methods note wishes and ask the loop for attention. What the wishes lead to is
+//! in `engine`.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
+use super::life::{Action, Event, Life, Why};
+use crate::bytes::Outgoing;
+use crate::clock::DelayedCall;
+use crate::driver::{Interest, Socket};
+use crate::failure::Failure;
+use crate::reactor::{Reactor, WeakReactor};
+
+/// How much a connection may have queued, and what is done about it.
+///
+/// Above `high` the connection counts as full: it no longer reads from its own peer, and async writes wait; both
+/// until no more than `low` is left. A write that begins while more than `hard` is queued aborts the connection
+/// with [`WriteOverflow`]. So a peer that never reads costs at most `hard` and one write, and a server that only
+/// answers its peers costs `high` and one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Below this a full connection is ready again. Default: 16 KiB.
+    pub low: usize,
+    /// Above this the connection is full. Default: 64 KiB.
+    #[doc(alias = "bufferSize")]
+    pub high: usize,
+    /// Above this the next write aborts the connection. Default: 16 MiB.
+    pub hard: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            low: 16 * 1024,
+            high: 64 * 1024,
+            hard: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// What all connections of one port, or one call of `connect`, have in common.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    pub(crate) place: &'static Location<'static>,
+}
+
+/// A connection without its user.
+pub(crate) struct Link {
+    /// Empty once closed.
+    pub(super) socket: RefCell<Option<Socket>>,
+    pub(super) key: usize,
+    pub(super) life: Cell<Life>,
+    /// What the driver was told.
+    pub(super) armed: Cell<Interest>,
+    /// The loop will attend to it, or is doing so: no need to ask.
+    pub(super) attended: Cell<bool>,
+    /// The user does not want to be given bytes.
+    pub(super) paused: Cell<bool>,
+    /// It is above its high-water mark, or has not come down to the low one since.
+    pub(super) full: Cell<bool>,
+    /// The socket takes no more for now; set until the driver says otherwise.
+    pub(super) blocked: Cell<bool>,
+    /// `lost` has been told.
+    pub(super) gone: Cell<bool>,
+    /// What is queued. An idle connection has no queue.
+    pub(super) out: Cell<Option<Box<Outgoing>>>,
+    /// Why it ended; set when its life is over.
+    pub(super) reason: Cell<Option<Failure>>,
+    /// Limits of its own, when they were changed.
+    limits: Cell<Option<Box<Limits>>>,
+    /// Aborts it when the end takes too long.
+    pub(super) deadline: Cell<Option<Box<DelayedCall>>>,
+    pub(super) terms: Rc<Terms>,
+    pub(super) reactor: WeakReactor,
+    peer: Peer,
+}
+
+/// An address in half the room: nearly all are of the first kind.
+enum Peer {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl Link {
+    pub(super) fn new(
+        socket: Socket,
+        key: usize,
+        peer: SocketAddr,
+        terms: Rc<Terms>,
+        reactor: &Reactor,
+    ) -> Self {
+        Self {
+            socket: RefCell::new(Some(socket)),
+            key,
+            life: Cell::new(Life::NEW),
+            armed: Cell::new(Interest::Read),
+            attended: Cell::new(true),
+            paused: Cell::new(false),
+            full: Cell::new(false),
+            blocked: Cell::new(false),
+            gone: Cell::new(false),
+            out: Cell::new(None),
+            reason: Cell::new(None),
+            limits: Cell::new(None),
+            deadline: Cell::new(None),
+            terms,
+            reactor: reactor.downgrade(),
+            peer: match peer {
+                SocketAddr::V4(peer) => Peer::V4(peer),
+                SocketAddr::V6(peer) => Peer::V6(Box::new(peer)),
+            },
+        }
+    }
+
+    /// Something happened to its life; notes the reason when that was the end of it.
+    pub(super) fn on(&self, event: Event, reason: impl FnOnce() -> Failure) -> Action {
+        let mut life = self.life.get();
+        let action = life.on(event);
+        self.life.set(life);
+        if let Action::Close(why) = action {
+            let failure = match why {
+                Why::Broken => reason(),
+                Why::Aborted => Failure::at(Box::new(ConnectionAborted), Location::caller()),
+                Why::Done => Failure::at(Box::new(ConnectionDone), Location::caller()),
+            };
+            self.reason.set(Some(failure));
+        }
+        action
+    }
+
+    /// A wish of the user's.
+    pub(super) fn wish(&self, event: Event) {
+        if self.on(event, || Failure::new(ConnectionAborted)) != Action::Nothing {
+            self.ask_for_attention();
+        }
+    }
+
+    /// It broke, for a reason that is not the system's.
+    pub(crate) fn break_with(&self, reason: Failure) {
+        if self.on(Event::Broken, || reason) != Action::Nothing {
+            self.ask_for_attention();
+        }
+    }
+
+    /// Reading or writing failed.
+    pub(super) fn broken_by(&self, error: io::Error) {
+        self.break_with(Failure::new(ConnectionLost::new(error.into())));
+    }
+
+    pub(crate) fn ask_for_attention(&self) {
+        if !self.attended.get() {
+            if let Some(reactor) = self.reactor.upgrade() {
+                self.attended.set(true);
+                reactor.inner().attend(self.key);
+            }
+        }
+    }
+
+    /// Adds to what is queued. Dropped when the connection is ending.
+    pub(super) fn write(&self, bytes: &[u8]) {
+        if bytes.is_empty() || !self.life.get().takes_writes() {
+            return;
+        }
+        let mut out = match self.out.take() {
+            Some(out) => out,
+            None => match self.reactor.upgrade() {
+                Some(reactor) => reactor.inner().stock().take(),
+                None => return,
+            },
+        };
+        let limits = self.limits();
+        let queued = out.len();
+        if queued > limits.hard {
+            self.out.set(Some(out));
+            return self.break_with(Failure::new(WriteOverflow {
+                queued,
+                limit: limits.hard,
+            }));
+        }
+        out.push(bytes);
+        if out.len() > limits.high {
+            self.full.set(true);
+        }
+        self.out.set(Some(out));
+        self.ask_for_attention();
+    }
+
+    /// Reads once. `None` when there is nothing to read now; the end and errors change its life.
+    pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
+        let result = self.with_socket(|socket| {
+            loop {
+                match socket.read(buf) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    result => return result,
+                }
+            }
+        });
+        match result? {
+            Ok(count) => Some(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => {
+                self.broken_by(error);
+                None
+            }
+        }
+    }
+
+    /// Writes what it can of the queue. `false` when the socket is full.
+    pub(super) fn flush(&self) -> io::Result<bool> {
+        let Some(mut out) = self.out.take() else {
+            return Ok(true);
+        };
+        let result = self.flush_queue(&mut out);
+        if out.is_empty() {
+            if let Some(reactor) = self.reactor.upgrade() {
+                reactor.inner().stock().give_back(out);
+            }
+        } else {
+            self.out.set(Some(out));
+        }
+        result
+    }
+
+    fn flush_queue(&self, out: &mut Outgoing) -> io::Result<bool> {
+        let mut budget = FLUSH;
+        while !out.is_empty() {
+            let (asked, result) = match out.is_split() {
+                false => (
+                    out.front().len(),
+                    self.with_socket(|socket| socket.write(out.front())),
+                ),
+                true => out.with_slices(|slices| {
+                    let asked = slices.iter().map(|slice| slice.len()).sum();
+                    (
+                        asked,
+                        self.with_socket(|socket| socket.write_vectored(slices)),
+                    )
+                }),
+            };
+            match result.unwrap_or(Ok(0)) {
+                Ok(count) => {
+                    out.consume(count);
+                    budget = budget.saturating_sub(count);
+                    if count < asked || budget == 0 {
+                        return Ok(out.is_empty());
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return Ok(false),
+                    // The system is short of buffers for the moment.
+                    _ if error.raw_os_error() == Some(ENOBUFS) => return Ok(false),
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes past the queue, when there is none. `None` when nothing could be written.
+    pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
+        if self.queued() > 0 || self.blocked.get() || !self.life.get().takes_writes() {
+            return None;
+        }
+        match self.with_socket(|socket| socket.write(bytes))? {
+            Ok(count) => Some(count),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                None
+            }
+            Err(error) => {
+                self.broken_by(error);
+                None
+            }
+        }
+    }
+
+    /// The socket, for one statement that runs nobody's code. `None` once it is closed.
+    pub(crate) fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> R) -> Option<R> {
+        self.socket.borrow().as_ref().map(f)
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        let out = self.out.take();
+        let queued = out.as_ref().map_or(0, |out| out.len());
+        self.out.set(out);
+        queued
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let own = self.limits.take();
+        let limits = own.as_ref().map_or(self.terms.limits, |own| **own);
+        self.limits.set(own);
+        limits
+    }
+
+    pub(super) fn set_limits(&self, limits: Limits) {
+        self.limits.set(Some(Box::new(limits)));
+        self.full.set(self.queued() > limits.high);
+        self.ask_for_attention();
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        self.life.get()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.get()
+    }
+
+    /// Has its user been told of the end?
+    pub(crate) fn has_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// The reactor, while it is there.
+    pub(crate) fn reactor(&self) -> Option<Reactor> {
+        self.reactor.upgrade()
+    }
+
+    /// It counts as full until it has come down to the low-water mark.
+    pub(crate) fn note_full(&self) {
+        self.full.set(true);
+        self.ask_for_attention();
+    }
+
+    /// Why it ended, once it has.
+    pub(crate) fn reason(&self) -> Option<Failure> {
+        let reason = self.reason.take();
+        self.reason.set(reason.clone());
+        reason
+    }
+
+    pub(crate) fn place(&self) -> &'static Location<'static> {
+        self.terms.place
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        match &self.peer {
+            Peer::V4(peer) => SocketAddr::V4(*peer),
+            Peer::V6(peer) => SocketAddr::V6(**peer),
+        }
+    }
+}
+
+/// How much one flush writes at most, so that one connection does not keep the loop from the others.
+const FLUSH: usize = 1024 * 1024;
+
+#[cfg(unix)]
+const ENOBUFS: i32 = libc::ENOBUFS;
+#[cfg(not(unix))]
+const ENOBUFS: i32 = 10055;

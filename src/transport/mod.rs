@@ -1,0 +1,230 @@
+//! Connections: the engine that moves their bytes, and the [`Transport`] by which everybody else speaks to them.
+//!
+//! # The idea
+//!
+//! All stream connections, whatever their socket and whoever uses them, are moved by one engine (`engine`): it
+//! reads when bytes are wanted, writes what is queued, keeps within limits and ends once. A connection's life is
+//! a state machine of its own (`life`). A `Transport` is an inert handle: what it is asked for is noted, and done
+//! by the loop.
+//!
+//! # Rules
+//!
+//! 1. **Writing appends.** The bytes leave once per dispatch and once per turn, together.
+//! 2. **The end comes in two ways**: [`Transport::lose_connection`] writes what is queued first,
+//!    [`Transport::abort_connection`] does not. After either nothing is taken or delivered any more.
+//! 3. **Back-pressure is on**: see [`Limits`].
+//! 4. **`connection_lost` comes once**, for every connection that was made, with the reason.
+
+mod engine;
+mod errors;
+mod group;
+mod life;
+mod link;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub(crate) use self::engine::{Conn, Seat};
+pub(crate) use self::errors::as_io_error;
+pub use self::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
+pub use self::group::Group;
+use self::life::Event;
+pub use self::link::Limits;
+pub(crate) use self::link::Terms;
+use crate::clock::Clock;
+use crate::driver::Socket;
+use crate::failure::Failure;
+
+/// A connection, seen from outside: write to it, close it, ask about it. Clones are handles to the same one.
+///
+/// It can be kept by anyone. Nobody's code runs inside its methods: they note a wish, and the loop does the rest
+/// when the present hook returns, or before it waits. Dropping it changes nothing.
+#[derive(Clone)]
+pub struct Transport(Rc<Conn>);
+
+impl Transport {
+    /// Queues bytes to be sent. What is written after [`Transport::lose_connection`] is dropped.
+    ///
+    /// Bytes queued during one hook leave together, in the order they were written.
+    pub fn write(&self, bytes: impl AsRef<[u8]>) {
+        self.0.link().write(bytes.as_ref());
+    }
+
+    /// Queues several pieces, one after another.
+    #[doc(alias = "writeSequence")]
+    pub fn write_sequence<B: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = B>) {
+        for piece in pieces {
+            self.write(piece);
+        }
+    }
+
+    /// Ends the connection when what is queued has been written. Nothing more is read or delivered.
+    ///
+    /// `connection_lost` comes with [`ConnectionDone`], in a later dispatch. A peer that never reads puts that off
+    /// for ever: see [`Transport::lose_connection_within`].
+    #[doc(alias = "loseConnection")]
+    pub fn lose_connection(&self) {
+        self.0.link().wish(Event::Lose);
+    }
+
+    /// Ends the connection when what is queued has been written, and aborts it when that takes too long.
+    pub fn lose_connection_within(&self, limit: Duration) {
+        self.lose_connection();
+        let link = self.0.link();
+        if link.life().is_over() {
+            return;
+        }
+        if let Some(reactor) = link.reactor.upgrade() {
+            let this = Rc::downgrade(&self.0);
+            let deadline = reactor.call_later(limit, move || {
+                if let Some(conn) = this.upgrade() {
+                    Self(conn).abort_connection();
+                }
+            });
+            if let Some(old) = link.deadline.replace(Some(Box::new(deadline))) {
+                old.cancel();
+            }
+        }
+    }
+
+    /// Ends the connection at once: what is queued is dropped, and the peer sees a reset.
+    ///
+    /// `connection_lost` comes with [`ConnectionAborted`], in a later dispatch.
+    #[doc(alias = "abortConnection")]
+    pub fn abort_connection(&self) {
+        self.0.link().wish(Event::Abort);
+    }
+
+    /// Says that there is nothing more to write: when what is queued has been written, the peer sees the end of
+    /// file. Reading goes on.
+    #[doc(alias("loseWriteConnection", "shutdown"))]
+    pub fn lose_write(&self) {
+        self.0.link().wish(Event::LoseWrite);
+    }
+
+    /// Stops delivering what the peer sends, and reading it.
+    #[doc(alias("pauseProducing", "pause_reading"))]
+    pub fn pause_producing(&self) {
+        self.0.link().paused.set(true);
+        self.0.link().ask_for_attention();
+    }
+
+    /// Goes on delivering.
+    #[doc(alias("resumeProducing", "resume_reading"))]
+    pub fn resume_producing(&self) {
+        self.0.link().paused.set(false);
+        self.0.link().ask_for_attention();
+    }
+
+    /// Sets how much may be queued.
+    pub fn set_limits(&self, limits: Limits) {
+        self.0.link().set_limits(limits);
+    }
+
+    /// How much may be queued.
+    pub fn limits(&self) -> Limits {
+        self.0.link().limits()
+    }
+
+    /// Is more queued than it should be? Then wait for `Protocol::write_ready` before writing more.
+    pub fn is_full(&self) -> bool {
+        self.0.link().is_full()
+    }
+
+    /// How many bytes are queued and not yet handed to the system.
+    pub fn queued(&self) -> usize {
+        self.0.link().queued()
+    }
+
+    /// The peer's address. It stays known after the end.
+    #[doc(alias = "getPeer")]
+    pub fn peer(&self) -> SocketAddr {
+        self.0.link().peer()
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotConnected`] when the connection is over.
+    #[doc(alias = "getHost")]
+    pub fn host(&self) -> io::Result<SocketAddr> {
+        self.on_socket(Socket::local_addr)
+    }
+
+    /// Is it neither over nor asked to end?
+    #[doc(alias = "disconnecting")]
+    pub fn is_connected(&self) -> bool {
+        !self.0.link().life().is_ending()
+    }
+
+    /// Sends small writes at once (the default here) or lets the system gather them (Nagle's algorithm).
+    ///
+    /// # Errors
+    ///
+    /// The system's, or [`io::ErrorKind::NotConnected`] when the connection is over.
+    #[doc(alias("setTcpNoDelay", "nodelay"))]
+    pub fn set_no_delay(&self, no_delay: bool) -> io::Result<()> {
+        self.on_socket(|socket| socket.set_nodelay(no_delay))
+    }
+
+    /// Are small writes sent at once?
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transport::set_no_delay`].
+    #[doc(alias = "getTcpNoDelay")]
+    pub fn no_delay(&self) -> io::Result<bool> {
+        self.on_socket(Socket::nodelay)
+    }
+
+    /// Has the system probe a silent peer now and then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transport::set_no_delay`].
+    #[doc(alias = "setTcpKeepAlive")]
+    pub fn set_keep_alive(&self, keep_alive: bool) -> io::Result<()> {
+        self.on_socket(|socket| socket.set_keepalive(keep_alive))
+    }
+
+    /// Is a silent peer probed?
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transport::set_no_delay`].
+    #[doc(alias = "getTcpKeepAlive")]
+    pub fn keep_alive(&self) -> io::Result<bool> {
+        self.on_socket(Socket::keepalive)
+    }
+
+    /// Why it ended, once it has.
+    pub fn reason(&self) -> Option<Failure> {
+        self.0.link().reason()
+    }
+
+    /// Is it the same connection?
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(&other.0).cast::<()>()
+    }
+
+    fn on_socket<R>(&self, f: impl FnOnce(&Socket) -> io::Result<R>) -> io::Result<R> {
+        self.0
+            .link()
+            .with_socket(f)
+            .unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("peer", &self.peer())
+            .field("life", &self.0.link().life())
+            .field("queued", &self.queued())
+            .finish()
+    }
+}
