@@ -202,9 +202,9 @@ impl Reactor {
     fn with_driver(driver: Driver, manual: bool) -> Self {
         let now = driver.now();
         let waking = driver.waker();
+        let executor = Executor::new(move || waking.wake());
         Self(Rc::new(Inner {
             timers: Timers::new(now),
-            executor: Executor::new(move || waking.wake()),
             driver,
             sources: RefCell::new(Slots::new()),
             attention: RefCell::default(),
@@ -214,7 +214,8 @@ impl Reactor {
             triggers: Triggers::default(),
             state: Cell::new(State::New),
             manual: manual.then(|| Cell::new(now)),
-            pace: Pace::new(now),
+            pace: Pace::new(now, executor.inbox().clone()),
+            executor,
             policy: Cell::new(OnPanic::Report),
             hook: RefCell::new(None),
             unwinding: Cell::new(None),

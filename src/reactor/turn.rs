@@ -28,6 +28,10 @@ pub(super) struct Pace {
     /// Tasks run since the driver was last looked at.
     ran: Cell<usize>,
     looked: Cell<Instant>,
+    /// Wakes what the loop is run for.
+    waker: Arc<MainWaker>,
+    /// What the loop is run for is waiting to be woken.
+    main_waits: Cell<bool>,
     /// `stop` was called and the shutdown event has not been fired.
     stop_asked: Cell<bool>,
     /// Events of the present wait; taken out while they are dealt with.
@@ -35,8 +39,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, inbox: Arc<Inbox>) -> Self {
         Self {
+            waker: Arc::new(MainWaker {
+                woken: AtomicBool::new(false),
+                inbox,
+            }),
+            main_waits: Cell::new(false),
             ran: Cell::new(0),
             looked: Cell::new(now),
             stop_asked: Cell::new(false),
@@ -47,9 +56,15 @@ impl Pace {
     pub(super) fn ask_to_stop(&self) {
         self.stop_asked.set(true);
     }
+
+    /// What the loop is run for was woken, and has not been polled since.
+    fn main_is_woken(&self) -> bool {
+        self.main_waits.get() && self.waker.woken.load(Ordering::SeqCst)
+    }
 }
 
 /// The waker of what the loop is run for.
+#[derive(Debug)]
 struct MainWaker {
     woken: AtomicBool,
     inbox: Arc<Inbox>,
@@ -199,23 +214,16 @@ impl Reactor {
             false => None,
         };
         let _entered = self.enter();
-        let waker = Arc::new(MainWaker {
-            woken: AtomicBool::new(true),
-            inbox: inner.executor.inbox().clone(),
-        });
-        let result = self.turns(main, &waker, signals.as_ref());
+        inner.pace.waker.woken.store(true, Ordering::SeqCst);
+        let result = self.turns(main, signals.as_ref());
+        inner.pace.main_waits.set(false);
         if inner.state.get() == State::Ended {
             inner.let_go(Some(self));
         }
         Ok(result)
     }
 
-    fn turns<T>(
-        &self,
-        main: impl Future<Output = T>,
-        waker: &Arc<MainWaker>,
-        signals: Option<&StopSignals>,
-    ) -> Main<T> {
+    fn turns<T>(&self, main: impl Future<Output = T>, signals: Option<&StopSignals>) -> Main<T> {
         let inner = self.inner();
         let started = Rc::new(Cell::new(false));
         let note = started.clone();
@@ -223,12 +231,14 @@ impl Reactor {
         self.fire("startup", running, move |_| note.set(true));
         let mut result = None;
         let mut main = pin!(Some(main));
-        let task_waker = Waker::from(waker.clone());
+        let waker = Waker::from(inner.pace.waker.clone());
         loop {
             inner.current_things();
-            if started.get() && waker.woken.swap(false, Ordering::SeqCst) {
+            inner.pace.main_waits.set(started.get() && main.is_some());
+            if inner.pace.main_is_woken() {
+                inner.pace.waker.woken.store(false, Ordering::SeqCst);
                 if let Some(future) = main.as_mut().as_pin_mut() {
-                    let mut cx = Context::from_waker(&task_waker);
+                    let mut cx = Context::from_waker(&waker);
                     match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
                         Ok(Poll::Pending) => {}
                         Ok(Poll::Ready(value)) => result = Some(Ok(value)),
@@ -236,6 +246,7 @@ impl Reactor {
                     }
                 }
                 if result.is_some() {
+                    inner.pace.main_waits.set(false);
                     report::contain(Origin::Destructor, Location::caller(), || main.set(None));
                     let _ = self.stop();
                 }
@@ -258,8 +269,7 @@ impl Reactor {
                 State::New if started.get() => return result,
                 _ => {}
             }
-            let woken = started.get() && main.is_some() && waker.woken.load(Ordering::SeqCst);
-            self.io(if woken { Duration::ZERO } else { FOREVER }, false);
+            self.io(FOREVER, false);
         }
     }
 
@@ -356,6 +366,7 @@ impl Inner {
     /// Is there anything to do without waiting?
     fn has_work(&self) -> bool {
         self.executor.is_ready()
+            || self.pace.main_is_woken()
             || self.pace.stop_asked.get()
             || !self.attention.borrow().is_empty()
     }

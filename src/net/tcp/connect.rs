@@ -76,7 +76,7 @@ impl Reactor {
     ///
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
-    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| std::future::pending().await)?;
     ///     let count = reactor.connect(port.local_addr(), Count::default()).await?;
     ///     assert_eq!(count.ask(|count, _cx| count.bytes).await?, 0);
     ///     Ok(())
