@@ -158,7 +158,7 @@ fn call(clock: &VirtualClock, delay: Duration) -> DelayedCall {
     clock.call_later(delay, move || _ = black_box(kept))
 }
 
-fn our_sleep(clock: &VirtualClock, delay: Duration) -> Boxed<torsade::Sleep> {
+fn our_sleep(clock: &VirtualClock, delay: Duration) -> Boxed<torsade::clock::Sleep> {
     polled(Box::pin(clock.sleep(delay)))
 }
 

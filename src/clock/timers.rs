@@ -1,7 +1,9 @@
 //! All timers of one clock, as its owner and the handles see them.
 //!
 //! The owner (the reactor, or a virtual clock) samples its time once a turn and tells it with
-//! [`set_now`](Timers::set_now); everything else here reckons from that `now`. Then it calls
+//! [`set_now`](Timers::set_now), or, where time passes by itself, says that it has passed with
+//! [`let_time_pass`](Timers::let_time_pass) and has it read when somebody asks; everything else here reckons from that
+//! `now`. Then it calls
 //! [`absorb`](Timers::absorb), then [`fire_due`](Timers::fire_due), which hands out one [`Due`] at a time. What a
 //! timer is and how it is kept says the [`table`](super::table); here are the borrow around it, and the time.
 //!
@@ -35,6 +37,26 @@ impl Timers {
         Self::starting_at(base, NO_ITEM + 1)
     }
 
+    /// As [`new`](Timers::new), with a time that passes by itself.
+    pub(crate) fn passing(base: Instant, read: fn() -> Instant) -> Self {
+        let timers = Self::new(base);
+        timers.0.read.set(Some(read));
+        timers
+    }
+
+    /// The next one to ask for the time has it read anew, if it passes by itself.
+    #[inline]
+    pub(crate) fn let_time_pass(&self) {
+        self.0.passed.set(true);
+    }
+
+    /// Is there nothing to absorb or to fire?
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        let table = self.0.table.borrow();
+        table.fresh.is_empty() && table.heap.len() == 0
+    }
+
     /// Sets the time. It never goes back: an earlier `now` changes nothing.
     pub(crate) fn set_now(&self, now: Instant) {
         let nanos = self.at(now).min(NEVER - 1);
@@ -55,7 +77,7 @@ impl Timers {
     /// pass, and has been absorbed. `call` may do anything, also call off or put off one that is due in the same pass;
     /// that one does not run then. Should `call` panic, those behind it stay.
     pub(crate) fn fire_due(&self, mut call: impl FnMut(Due)) -> usize {
-        let now = self.0.nanos.get();
+        let now = self.nanos();
         let pass = self.0.table.borrow().seq;
         let mut fired = 0;
         loop {
@@ -90,6 +112,7 @@ impl Timers {
 
     /// The time, as last set.
     pub(crate) fn now(&self) -> Instant {
+        self.nanos();
         self.0.now.get()
     }
 
@@ -182,7 +205,18 @@ impl Timers {
     /// The time `delay` from now.
     #[inline]
     pub(super) fn after(&self, delay: Duration) -> u64 {
-        self.0.nanos.get().saturating_add(nanos(delay))
+        self.nanos().saturating_add(nanos(delay))
+    }
+
+    /// The time, in this clock's reckoning.
+    #[inline]
+    fn nanos(&self) -> u64 {
+        if self.0.passed.replace(false) {
+            if let Some(read) = self.0.read.get() {
+                self.set_now(read());
+            }
+        }
+        self.0.nanos.get()
     }
 
     /// An instant in this clock's reckoning. What lies before its base is at its base.
@@ -202,7 +236,7 @@ impl Timers {
 
     /// How long until this time; zero if it has come.
     pub(super) fn until(&self, deadline: u64) -> Duration {
-        Duration::from_nanos(deadline.saturating_sub(self.0.nanos.get()))
+        Duration::from_nanos(deadline.saturating_sub(self.nanos()))
     }
 
     /// How long until it fires, if it is pending.
@@ -212,7 +246,7 @@ impl Timers {
 
     /// Has this time come?
     pub(super) fn has_come(&self, deadline: u64) -> bool {
-        deadline <= self.0.nanos.get()
+        deadline <= self.nanos()
     }
 
     /// As [`new`](Timers::new), the first asking having the number `seq`, which is not [`NO_ITEM`].
@@ -221,6 +255,8 @@ impl Timers {
             base,
             now: Cell::new(base),
             nanos: Cell::new(0),
+            read: Cell::new(None),
+            passed: Cell::new(false),
             table: RefCell::new(Table::new(seq)),
         }))
     }
@@ -251,6 +287,10 @@ struct Inner {
     now: Cell<Instant>,
     /// `now` in nanoseconds since `base`; always less than [`NEVER`].
     nanos: Cell<u64>,
+    /// How to read the time, where it passes by itself.
+    read: Cell<Option<fn() -> Instant>>,
+    /// Time has passed since it was last read.
+    passed: Cell<bool>,
     table: RefCell<Table>,
 }
 

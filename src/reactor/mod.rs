@@ -204,7 +204,10 @@ impl Reactor {
         let waking = driver.waker();
         let executor = Executor::new(move || waking.wake());
         Self(Rc::new(Inner {
-            timers: Timers::new(now),
+            timers: match manual || driver.is_virtual() {
+                true => Timers::new(now),
+                false => Timers::passing(now, Instant::now),
+            },
             driver,
             sources: RefCell::new(Slots::new()),
             attention: RefCell::default(),
@@ -214,7 +217,7 @@ impl Reactor {
             triggers: Triggers::default(),
             state: Cell::new(State::New),
             manual: manual.then(|| Cell::new(now)),
-            pace: Pace::new(now, executor.inbox().clone()),
+            pace: Pace::new(executor.inbox().clone()),
             executor,
             policy: Cell::new(OnPanic::Report),
             hook: RefCell::new(None),

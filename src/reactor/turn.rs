@@ -27,7 +27,8 @@ use crate::task::{Executor, Inbox};
 pub(super) struct Pace {
     /// Tasks run since the driver was last looked at.
     ran: Cell<usize>,
-    looked: Cell<Instant>,
+    /// When that was, as far as anybody wanted to know.
+    looked: Cell<Option<Instant>>,
     /// Wakes what the loop is run for.
     waker: Arc<MainWaker>,
     /// What the loop is run for is waiting to be woken.
@@ -39,7 +40,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant, inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
         Self {
             waker: Arc::new(MainWaker {
                 woken: AtomicBool::new(false),
@@ -47,7 +48,7 @@ impl Pace {
             }),
             main_waits: Cell::new(false),
             ran: Cell::new(0),
-            looked: Cell::new(now),
+            looked: Cell::new(None),
             stop_asked: Cell::new(false),
             events: RefCell::default(),
         }
@@ -234,6 +235,7 @@ impl Reactor {
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
             inner.current_things();
+            inner.run_tasks_only();
             inner.pace.main_waits.set(started.get() && main.is_some());
             if inner.pace.main_is_woken() {
                 inner.pace.waker.woken.store(false, Ordering::SeqCst);
@@ -297,7 +299,7 @@ impl Reactor {
             tracing::error!(target: "torsade::reactor", %error, "waiting for events failed");
         }
         inner.pace.ran.set(0);
-        inner.pace.looked.set(inner.clock_now());
+        inner.pace.looked.set(None);
         for event in &events {
             // A source may have left on account of an earlier event of this very batch.
             if let Some(source) = inner.source(event.key) {
@@ -353,14 +355,48 @@ impl Inner {
     /// Steps 1 to 4.
     fn current_things(&self) {
         self.executor.collect();
-        self.timers.absorb();
-        self.timers.set_now(self.clock_now());
-        self.timers.fire_due(|due| match due {
-            Due::Call(call, place) => drop(report::contain(Origin::DelayedCall, place, call)),
-            Due::Wake(waker) => waker.wake(),
-        });
+        self.pass_time();
+        self.run_batch();
+    }
+
+    /// Steps 2 and 3.
+    fn pass_time(&self) {
+        // Whoever asks for the time from here on has it read, once.
+        self.timers.let_time_pass();
+        if self.manual.is_some() || self.driver.is_virtual() {
+            self.timers.set_now(self.clock_now());
+        }
+        if !self.timers.is_idle() {
+            self.timers.absorb();
+            self.timers.fire_due(|due| match due {
+                Due::Call(call, place) => drop(report::contain(Origin::DelayedCall, place, call)),
+                Due::Wake(waker) => waker.wake(),
+            });
+        }
+    }
+
+    /// Step 4.
+    fn run_batch(&self) {
         let ran = self.executor.run_batch();
         self.pace.ran.set(self.pace.ran.get() + ran);
+    }
+
+    /// Turns that have nothing but tasks to run, a few in a row: the other steps would find nothing to do, but for
+    /// what time alone brings.
+    fn run_tasks_only(&self) {
+        while self.executor.is_ready()
+            && self.pace.ran.get() % TASKS_PER_TURN != 0
+            && self.has_nothing_else()
+        {
+            self.run_batch();
+        }
+    }
+
+    fn has_nothing_else(&self) -> bool {
+        !self.pace.main_is_woken()
+            && !self.pace.stop_asked.get()
+            && !self.executor.inbox().has_mail()
+            && self.attention.borrow().is_empty()
     }
 
     /// Is there anything to do without waiting?
@@ -372,16 +408,24 @@ impl Inner {
     }
 
     fn is_time_to_look(&self) -> bool {
-        self.pace.ran.get() >= TASKS_PER_LOOK
-            || self
-                .timers
-                .now()
-                .saturating_duration_since(self.pace.looked.get())
-                >= TIME_PER_LOOK
+        if self.pace.ran.get() >= TASKS_PER_LOOK {
+            return true;
+        }
+        let now = self.timers.now();
+        match self.pace.looked.get() {
+            Some(looked) => now.saturating_duration_since(looked) >= TIME_PER_LOOK,
+            None => {
+                self.pace.looked.set(Some(now));
+                false
+            }
+        }
     }
 
     /// Step 5: lets every source that asked for it do what it has to do.
     fn attend_all(&self, reactor: &Reactor) -> usize {
+        if self.attention.borrow().is_empty() {
+            return 0;
+        }
         let keys = self.attention.take();
         let count = keys.len();
         for key in &keys {
@@ -447,6 +491,8 @@ thread_local! {
 
 /// After so many tasks the driver is looked at, although more tasks are ready.
 const TASKS_PER_LOOK: usize = 64;
+/// So many tasks run, at most, between two looks at the timers and at what other threads sent.
+const TASKS_PER_TURN: usize = 8;
 /// After so much time as well.
 const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 /// More turns than any test needs to come to rest.

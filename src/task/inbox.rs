@@ -83,6 +83,12 @@ impl Inbox {
         self.queue.pop().ok()
     }
 
+    /// Is there something to take?
+    #[inline]
+    pub(crate) fn has_mail(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
     /// Ends the loop's wait, with nothing to take.
     pub(crate) fn wake(&self) {
         (self.wake)();
