@@ -5,7 +5,7 @@
 //!
 //! # Invariants
 //!
-//! 1. No chunk is empty but the only one, and `start` lies within the first.
+//! 1. No chunk is empty but the first when it is the only one, and `start` lies within it.
 //! 2. A queue in stock is empty, and keeps at most one chunk's memory.
 
 use std::cell::RefCell;
@@ -15,52 +15,63 @@ use std::io::IoSlice;
 /// A queue of bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    chunks: VecDeque<Vec<u8>>,
+    first: Vec<u8>,
     /// How much of the first chunk is gone.
     start: usize,
+    /// What does not fit into the first chunk. No chunk in it is empty.
+    rest: VecDeque<Vec<u8>>,
     len: usize,
 }
 
 impl Outgoing {
     /// How many bytes wait.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Adds bytes at the end.
+    #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
-        match self.chunks.back_mut() {
-            Some(last) if last.len() + bytes.len() <= CHUNK.max(last.capacity()) => {
-                last.extend_from_slice(bytes)
-            }
-            _ => self.chunks.push_back(bytes.to_vec()),
+        if self.rest.is_empty() && fits(&self.first, bytes) {
+            self.first.extend_from_slice(bytes);
+        } else {
+            self.push_behind(bytes);
+        }
+    }
+
+    fn push_behind(&mut self, bytes: &[u8]) {
+        match self.rest.back_mut() {
+            Some(last) if fits(last, bytes) => last.extend_from_slice(bytes),
+            _ => self.rest.push_back(bytes.to_vec()),
         }
     }
 
     /// The bytes at the front, as far as they lie in one piece.
+    #[inline]
     pub(crate) fn front(&self) -> &[u8] {
-        self.chunks
-            .front()
-            .map_or(&[], |chunk| &chunk[self.start..])
+        &self.first[self.start..]
     }
 
     /// Are there more than [`Outgoing::front`] shows?
+    #[inline]
     pub(crate) fn is_split(&self) -> bool {
-        self.chunks.len() > 1
+        !self.rest.is_empty()
     }
 
     /// Shows the bytes at the front, piece by piece, to one call that writes many.
     pub(crate) fn with_slices<R>(&self, f: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut used = 0;
-        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            let skip = if used == 0 { self.start } else { 0 };
-            *slice = IoSlice::new(&chunk[skip..]);
+        slices[0] = IoSlice::new(self.front());
+        let mut used = 1;
+        for (slice, chunk) in slices[1..].iter_mut().zip(&self.rest) {
+            *slice = IoSlice::new(chunk);
             used += 1;
         }
         f(&slices[..used])
@@ -69,35 +80,36 @@ impl Outgoing {
     /// Takes `count` bytes off the front. They must be there.
     pub(crate) fn consume(&mut self, mut count: usize) {
         self.len -= count;
-        let mut chunks = self.chunks.len();
-        while let Some(first) = self.chunks.front_mut() {
-            let rest = first.len() - self.start;
-            if count < rest {
+        loop {
+            let left = self.first.len() - self.start;
+            if count < left {
                 self.start += count;
                 return;
             }
-            count -= rest;
+            count -= left;
             self.start = 0;
-            if chunks == 1 {
-                first.clear();
-                return;
+            match self.rest.pop_front() {
+                Some(next) => self.first = next,
+                None => return self.first.clear(),
             }
-            self.chunks.pop_front();
-            chunks -= 1;
         }
     }
 
     fn clear(&mut self) {
-        self.chunks.truncate(1);
-        if let Some(first) = self.chunks.front_mut() {
-            first.clear();
-            if first.capacity() > CHUNK {
-                *first = Vec::new();
-            }
+        self.first.clear();
+        if self.first.capacity() > CHUNK {
+            self.first = Vec::new();
         }
+        self.rest.clear();
         self.start = 0;
         self.len = 0;
     }
+}
+
+/// May the bytes be added to this chunk?
+#[inline]
+fn fits(chunk: &Vec<u8>, bytes: &[u8]) -> bool {
+    chunk.len() + bytes.len() <= CHUNK.max(chunk.capacity())
 }
 
 /// A stock of empty queues.
@@ -166,7 +178,7 @@ mod tests {
         for _ in 0..1_000_000 {
             queue.push(b"x");
         }
-        assert!(queue.chunks.len() <= 1_000_000 / CHUNK + 1);
+        assert!(queue.rest.len() <= 1_000_000 / CHUNK);
     }
 
     #[test]
@@ -177,6 +189,6 @@ mod tests {
         queue.push(b"more");
         stock.give_back(queue);
         let queue = stock.take();
-        assert!(queue.is_empty() && queue.chunks[0].capacity() <= CHUNK);
+        assert!(queue.is_empty() && queue.first.capacity() <= CHUNK);
     }
 }

@@ -143,6 +143,11 @@ impl Machine {
     }
 
     /// See [`Driver::remove`](super::Driver::remove).
+    /// Does closing a descriptor take it off the poller? (Of epoll's and kqueue's it does.)
+    pub(super) fn forgets_what_is_closed(&self) -> bool {
+        self.rearm.is_none() && cfg!(target_os = "linux")
+    }
+
     pub(super) fn remove(&self, source: Borrowed<'_>) -> io::Result<()> {
         if let Some(rearm) = &self.rearm {
             rearm.forget(source);

@@ -225,6 +225,15 @@ impl Driver {
         }
     }
 
+    /// As [`Driver::remove`], for a socket that is closed right after and whose descriptor was never lent out: where
+    /// closing takes it off the poller by itself, this costs nothing.
+    pub(crate) fn remove_closing(&self, socket: &Socket) -> io::Result<()> {
+        match self {
+            Self::Machine(machine) if machine.forgets_what_is_closed() => Ok(()),
+            _ => self.remove(socket),
+        }
+    }
+
     /// Listens for TCP connections; port 0 takes a free one.
     ///
     /// `reuse_address` allows, on Unix, a port whose last connections are still fading away. An IPv6 address

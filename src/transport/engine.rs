@@ -126,7 +126,7 @@ impl<S: Seat> Conn<S> {
         let link = &self.link;
         let queued = link.queued();
         if queued > 0 && !link.blocked.get() {
-            match link.flush() {
+            match link.flush(reactor) {
                 Ok(all) => link.blocked.set(!all),
                 Err(error) => {
                     link.broken_by(error);
@@ -194,7 +194,7 @@ impl<S: Seat> Conn<S> {
             {
                 let _ = socket.reset_on_close();
             }
-            let _ = reactor.inner().driver().remove(socket);
+            let _ = reactor.inner().driver().remove_closing(socket);
         }
         drop(socket);
         if let Some(reactor) = reactor {

@@ -3,7 +3,7 @@
 //! Everything here is inert: the methods note wishes and ask the loop for attention. What the wishes lead to is
 //! in `engine`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::panic::Location;
@@ -71,10 +71,12 @@ pub(crate) struct Link {
     pub(super) gone: Cell<bool>,
     /// What is queued. An idle connection has no queue.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
+    /// How many bytes are in it.
+    pub(super) queued: Cell<usize>,
     /// Why it ended; set when its life is over.
     pub(super) reason: Cell<Option<Failure>>,
     /// Limits of its own, when they were changed.
-    limits: Cell<Option<Box<Limits>>>,
+    limits: OnceCell<Box<Cell<Limits>>>,
     /// Aborts it when the end takes too long.
     pub(super) deadline: Cell<Option<Box<DelayedCall>>>,
     pub(super) terms: Rc<Terms>,
@@ -107,8 +109,9 @@ impl Link {
             blocked: Cell::new(false),
             gone: Cell::new(false),
             out: Cell::new(None),
+            queued: Cell::new(0),
             reason: Cell::new(None),
-            limits: Cell::new(None),
+            limits: OnceCell::new(),
             deadline: Cell::new(None),
             terms,
             reactor: reactor.downgrade(),
@@ -176,7 +179,7 @@ impl Link {
             },
         };
         let limits = self.limits();
-        let queued = out.len();
+        let queued = self.queued.get();
         if queued > limits.hard {
             self.out.set(Some(out));
             return self.break_with(Failure::new(WriteOverflow {
@@ -185,7 +188,8 @@ impl Link {
             }));
         }
         out.push(bytes);
-        if out.len() > limits.high {
+        self.queued.set(queued + bytes.len());
+        if queued + bytes.len() > limits.high {
             self.full.set(true);
         }
         self.out.set(Some(out));
@@ -213,15 +217,14 @@ impl Link {
     }
 
     /// Writes what it can of the queue. `false` when the socket is full.
-    pub(super) fn flush(&self) -> io::Result<bool> {
+    pub(super) fn flush(&self, reactor: &Reactor) -> io::Result<bool> {
         let Some(mut out) = self.out.take() else {
             return Ok(true);
         };
         let result = self.flush_queue(&mut out);
+        self.queued.set(out.len());
         if out.is_empty() {
-            if let Some(reactor) = self.reactor.upgrade() {
-                reactor.inner().stock().give_back(out);
-            }
+            reactor.inner().stock().give_back(out);
         } else {
             self.out.set(Some(out));
         }
@@ -291,22 +294,18 @@ impl Link {
         self.socket.borrow().as_ref().map(f)
     }
 
+    #[inline]
     pub(crate) fn queued(&self) -> usize {
-        let out = self.out.take();
-        let queued = out.as_ref().map_or(0, |out| out.len());
-        self.out.set(out);
-        queued
+        self.queued.get()
     }
 
+    #[inline]
     pub(crate) fn limits(&self) -> Limits {
-        let own = self.limits.take();
-        let limits = own.as_ref().map_or(self.terms.limits, |own| **own);
-        self.limits.set(own);
-        limits
+        self.limits.get().map_or(self.terms.limits, |own| own.get())
     }
 
     pub(super) fn set_limits(&self, limits: Limits) {
-        self.limits.set(Some(Box::new(limits)));
+        self.limits.get_or_init(Box::default).set(limits);
         self.full.set(self.queued() > limits.high);
         self.ask_for_attention();
     }
