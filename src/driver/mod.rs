@@ -257,7 +257,9 @@ impl Driver {
     pub(crate) fn connect(&self, addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
         match self {
             Self::Machine(_) => tcp::connect(addr, bind).map(Socket::Machine),
-            Self::Memory(memory) => memory.connect(addr, bind).map(Socket::Memory),
+            Self::Memory(memory) => memory
+                .connect(addr, bind)
+                .map(|socket| Socket::Memory(Box::new(socket))),
         }
     }
 }

@@ -18,7 +18,8 @@ pub(crate) enum Socket {
     /// The machine's.
     Machine(socket2::Socket),
     /// In memory.
-    Memory(memory::Socket),
+    /// Boxed: that makes a connection on the machine a word smaller.
+    Memory(Box<memory::Socket>),
 }
 
 impl Socket {
@@ -162,7 +163,7 @@ impl Listener {
             }
             Self::Memory(listener) => {
                 let (socket, from) = listener.accept()?;
-                Ok((Socket::Memory(socket), from))
+                Ok((Socket::Memory(Box::new(socket)), from))
             }
         }
     }
