@@ -172,13 +172,15 @@ impl Reactor {
     /// The triggers *before* run inside this call, and so do the rest unless one of them is to be waited for.
     #[doc(alias = "fireSystemEvent")]
     pub fn fire_system_event(&self, event: &str) {
-        self.fire(event, |_| {}, |_| {});
+        self.fire(event, |_| Deferred::succeed(()), |_| {}, |_| {});
     }
 
-    /// Fires an event, with something of the reactor's own at the beginning of *during* and at the very end.
+    /// Fires an event, with something of the reactor's own to wait for when everything *before* is done, at the
+    /// beginning of *during*, and at the very end.
     pub(super) fn fire(
         &self,
         event: &str,
+        ready: impl FnOnce(&Self) -> Deferred<()> + 'static,
         during: impl FnOnce(&Self) + 'static,
         end: impl FnOnce(&Self) + 'static,
     ) {
@@ -188,13 +190,19 @@ impl Reactor {
             let Some(reactor) = weak.upgrade() else {
                 return;
             };
-            during(&reactor);
-            for phase in [Phase::During, Phase::After] {
-                for (deferred, place) in reactor.inner().triggers.run(&event, phase) {
-                    report_failure(deferred, place);
+            let go_on = move || {
+                let Some(reactor) = weak.upgrade() else {
+                    return;
+                };
+                during(&reactor);
+                for phase in [Phase::During, Phase::After] {
+                    for (deferred, place) in reactor.inner().triggers.run(&event, phase) {
+                        report_failure(deferred, place);
+                    }
                 }
-            }
-            end(&reactor);
+                end(&reactor);
+            };
+            drop(ready(&reactor).add_both(move |_| go_on()));
         };
         if waits.is_empty() {
             return rest();

@@ -39,6 +39,7 @@
 //! 4. When a reactor has ended it holds no task, timer, source or call, and can be given none.
 
 mod descriptor;
+mod drain;
 mod events;
 mod remote;
 mod sources;
@@ -48,11 +49,14 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{Location, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 pub use self::descriptor::{Descriptor, Watch};
+use self::drain::Drain;
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
 pub use self::remote::{ReactorGone, Remote};
@@ -136,6 +140,7 @@ pub(crate) struct Inner {
     /// Lent to whoever reads; empty meanwhile.
     read_buffer: Cell<Option<Box<[u8]>>>,
     triggers: Triggers,
+    drain: Drain,
     state: Cell<State>,
     /// Time moves by `advance` only; this is what it is.
     manual: Option<Cell<Instant>>,
@@ -215,6 +220,7 @@ impl Reactor {
             stock: Stock::default(),
             read_buffer: Cell::new(None),
             triggers: Triggers::default(),
+            drain: Drain::default(),
             state: Cell::new(State::New),
             manual: manual.then(|| Cell::new(now)),
             pace: Pace::new(executor.inbox().clone()),
@@ -494,6 +500,15 @@ impl Inner {
 impl WeakReactor {
     pub(crate) fn upgrade(&self) -> Option<Reactor> {
         self.0.upgrade().map(Reactor)
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for Reactor {
+    /// The descriptor that becomes readable when there is I/O to be dealt with, for loops that drive this one; see
+    /// [`Reactor::run_until_current`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.driver.as_fd()
     }
 }
 

@@ -20,6 +20,11 @@ pub(crate) trait Source {
     /// The reactor ends: it must leave, and tell its user why.
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure);
 
+    /// Has it been told to end, and still has something to write?
+    fn is_draining(&self) -> bool {
+        false
+    }
+
     /// What it is, for the list of what was left behind.
     fn kind(&self) -> &'static str;
 

@@ -17,6 +17,7 @@ use super::{
     FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State, Stopped,
 };
 use crate::clock::Due;
+use crate::defer::Deferred;
 use crate::driver::{Event, StopSignals};
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
@@ -229,7 +230,8 @@ impl Reactor {
         let started = Rc::new(Cell::new(false));
         let note = started.clone();
         let running = |reactor: &Self| reactor.inner().state.set(State::Running);
-        self.fire("startup", running, move |_| note.set(true));
+        let at_once = |_: &Self| Deferred::succeed(());
+        self.fire("startup", at_once, running, move |_| note.set(true));
         let mut result = None;
         let mut main = pin!(Some(main));
         let waker = Waker::from(inner.pace.waker.clone());
@@ -259,6 +261,7 @@ impl Reactor {
             if inner.pace.stop_asked.replace(false) {
                 self.fire(
                     "shutdown",
+                    Self::drained,
                     |reactor| reactor.inner().lose_all(Some(reactor)),
                     |reactor| {
                         reactor.inner().state.set(State::Ended);
@@ -309,6 +312,7 @@ impl Reactor {
         let count = events.len();
         events.clear();
         inner.pace.events.replace(events);
+        inner.look_at_drain();
         attended + count
     }
 
@@ -422,7 +426,7 @@ impl Inner {
     }
 
     /// Step 5: lets every source that asked for it do what it has to do.
-    fn attend_all(&self, reactor: &Reactor) -> usize {
+    pub(super) fn attend_all(&self, reactor: &Reactor) -> usize {
         if self.attention.borrow().is_empty() {
             return 0;
         }

@@ -269,6 +269,11 @@ impl<S: Seat> Source for Conn<S> {
         self.close(reactor);
     }
 
+    fn is_draining(&self) -> bool {
+        let link = &self.link;
+        link.queued() > 0 && link.life.get().is_ending() && !link.life.get().is_over()
+    }
+
     fn kind(&self) -> &'static str {
         self.seat.kind()
     }
