@@ -1,0 +1,25 @@
+//! A callback that panics brings down neither the loop nor the next callback.
+//!
+//! Run `cargo run --example falldown`. Prints `Starting the reactor.`, then, on standard error, that somebody panicked
+//! with `I fall down.` and where, and last `But I get up again.`
+
+use std::future::pending;
+
+use torsade::Failure;
+
+fn fall_down() {
+    panic!("I fall down.");
+}
+
+fn main() -> Result<(), Failure> {
+    println!("Starting the reactor.");
+    torsade::run(async |reactor| {
+        reactor.call_soon(fall_down);
+        let again = reactor.clone();
+        reactor.call_soon(move || {
+            println!("But I get up again.");
+            let _ = again.stop();
+        });
+        pending().await
+    })
+}

@@ -1,0 +1,392 @@
+//! The examples do what their headers say. Those that end by themselves print what is promised; the servers are
+//! talked to over real sockets.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{env, fs};
+
+/// Runs an example that ends by itself, and compares its lines with those its header promises.
+#[track_caller]
+fn check(name: &str, words: &[&str]) {
+    let (lines, _) = Example::start(name, words).end();
+    assert_eq!(lines, promised(name), "what {name} prints");
+}
+
+#[test]
+fn await_deferred_prints_what_it_says() {
+    check("await_deferred", &[]);
+}
+
+#[test]
+fn fire_deferred_prints_what_it_says() {
+    check("fire_deferred", &[]);
+}
+
+#[test]
+fn callback_chain_prints_what_it_says() {
+    check("callback_chain", &[]);
+}
+
+#[test]
+fn timers_prints_what_it_says() {
+    check("timers", &[]);
+}
+
+#[test]
+fn connect_prints_what_it_says() {
+    check("connect", &[]);
+}
+
+#[test]
+fn testing_prints_what_it_says() {
+    check("testing", &[]);
+}
+
+#[test]
+fn countdown_prints_what_it_says() {
+    check("countdown", &["5", "0.01"]);
+    let (lines, _) = Example::start("countdown", &["1", "0"]).end();
+    assert_eq!(lines, ["Start!", "1 ...", "Stop!"]);
+}
+
+#[test]
+fn falldown_gets_up_again() {
+    let (lines, errors) = Example::start("falldown", &[]).end();
+    let promised = promised("falldown");
+    assert_eq!(lines, [&*promised[0], &*promised[2]]);
+    assert!(errors.contains(&promised[1]), "{errors}");
+}
+
+#[test]
+fn both_echo_servers_echo() {
+    for name in ["echo_protocol", "echo_async"] {
+        let server = Example::start(name, &["127.0.0.1:0"]);
+        let address = server.address();
+        let mut clients = [Client::new(&address), Client::new(&address)];
+        for client in &mut clients {
+            client.say("hello");
+        }
+        for client in &mut clients {
+            client.hears("hello");
+        }
+        let [mut one, mut other] = clients;
+        one.leave();
+        other.say("still there?");
+        other.hears("still there?");
+        other.leave();
+    }
+}
+
+#[test]
+fn a_whole_megabyte_comes_back() {
+    for name in ["echo_protocol", "echo_async"] {
+        let server = Example::start(name, &["127.0.0.1:0"]);
+        let client = Client::new(&server.address());
+        let sent: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
+        let (mut half, copy) = (client.stream.try_clone().unwrap(), sent.clone());
+        let writer = thread::spawn(move || half.write_all(&copy));
+        let mut received = vec![0; sent.len()];
+        client.read_exact(&mut received);
+        writer.join().unwrap().unwrap();
+        assert!(received == sent, "{name} mixed the bytes up");
+    }
+}
+
+#[test]
+fn guests_of_the_chat_talk_to_each_other() {
+    let server = Example::start("chat", &["127.0.0.1:0"]);
+    let address = server.address();
+
+    let mut ada = Client::new(&address);
+    ada.hears("What is your name?");
+    ada.say("Ada");
+    ada.hears("Welcome, Ada!");
+
+    let mut ben = Client::new(&address);
+    ben.hears("What is your name?");
+    ben.say("Ada");
+    ben.hears("Name taken, please choose another.");
+    ben.say("Ben");
+    ben.hears("Welcome, Ben!");
+    ada.hears("Ben has joined");
+
+    let mut cyd = Client::new(&address);
+    cyd.hears("What is your name?");
+    ada.say("hello");
+    ben.hears("<Ada> hello");
+    cyd.say("");
+    cyd.hears("What is your name?"); // and not what was said before it had one
+    cyd.say("Cyd");
+    cyd.hears("Welcome, Cyd!");
+    ada.hears("Cyd has joined"); // and not its own words
+    ben.hears("Cyd has joined");
+
+    ben.leave();
+    ada.hears("Ben has left");
+    cyd.hears("Ben has left");
+
+    let mut other_ben = Client::new(&address);
+    other_ben.hears("What is your name?");
+    other_ben.say("Ben");
+    other_ben.hears("Welcome, Ben!");
+    cyd.hears("Ben has joined");
+    other_ben.say("back again");
+    cyd.hears("<Ben> back again");
+}
+
+#[test]
+fn the_poems_come_at_once_and_the_table_says_how() {
+    let (lines, _) = Example::start("poetry", &[]).end();
+    let end = lines.iter().position(String::is_empty).unwrap();
+    let (shown, table) = (&lines[..end], &lines[end + 1..]);
+
+    let whole = [
+        ("Hope", "12"),
+        ("The Sick Rose", "8"),
+        ("Who Has Seen the Wind?", "8"),
+    ];
+    for (title, count) in whole {
+        let row = row_of(table, title);
+        assert!(row.starts_with('✓') && row.ends_with("complete"), "{row}");
+        assert!(row.contains(&format!(" {count} ")), "{row}");
+    }
+    let broken = row_of(table, "Kubla Khan");
+    assert!(
+        broken.starts_with('✗') && broken.contains(" 5 "),
+        "{broken}"
+    );
+    assert!(broken.contains("reset"), "{broken}");
+    let nobody = row_of(table, "The Listeners");
+    assert!(
+        nobody.starts_with('✗') && nobody.contains(" 0 "),
+        "{nobody}"
+    );
+    assert!(nobody.contains("refused"), "{nobody}");
+    assert!(
+        lines[lines.len() - 1].starts_with("33 lines in "),
+        "{lines:#?}"
+    );
+
+    // At once: each poem had begun before any was whole.
+    let first_end = shown.iter().position(|line| line.starts_with('✓')).unwrap();
+    for (title, _) in whole {
+        let begun = shown
+            .iter()
+            .position(|line| line.contains(title) && line.starts_with('…'));
+        assert!(
+            begun.is_some_and(|at| at < first_end),
+            "{title}: {shown:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_poem_of_ones_own_is_served_and_fetched() {
+    let server = Example::start(
+        "poetry",
+        &["serve", "127.0.0.1:0", "examples/poems/rose.txt"],
+    );
+    let address = server.address();
+    let (lines, _) = Example::start("poetry", &["get", &address, &address]).end();
+    let whole = lines
+        .iter()
+        .filter(|line| line.ends_with("complete"))
+        .count();
+    assert_eq!(whole, 4, "two when they came, two in the table: {lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.ends_with("The invisible worm,"))
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_server_ends_in_good_order() {
+    let server = Example::start("chat", &["127.0.0.1:0"]);
+    let mut guest = Client::new(&server.address());
+    guest.hears("What is your name?");
+    let id = server.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    server.end();
+}
+
+/// An example that runs. It is killed when this is dropped.
+struct Example {
+    name: String,
+    child: Child,
+    lines: Receiver<String>,
+    errors: Option<JoinHandle<String>>,
+}
+
+impl Example {
+    fn start(name: &str, words: &[&str]) -> Self {
+        let program = folder().join(name);
+        let mut child = Command::new(&program)
+            .args(words)
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{}: {error}; `cargo build --examples` makes it",
+                    program.display()
+                )
+            });
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut stderr = child.stderr.take().unwrap();
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        Self {
+            name: name.into(),
+            child,
+            lines,
+            errors: Some(errors),
+        }
+    }
+
+    /// Where a server listens: the first thing it says.
+    #[track_caller]
+    fn address(&self) -> String {
+        let line = self
+            .lines
+            .recv_timeout(PATIENCE)
+            .expect("a server says where it listens");
+        let address = line.strip_prefix("listening on ");
+        address
+            .unwrap_or_else(|| panic!("{}: {line}", self.name))
+            .into()
+    }
+
+    /// Waits until it has ended, and gives its lines and what it wrote to standard error.
+    #[track_caller]
+    fn end(mut self) -> (Vec<String>, String) {
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("{} does not go on: {lines:#?}", self.name)
+                }
+            }
+        }
+        let errors = self.errors.take().unwrap().join().unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(
+            status.success(),
+            "{}: {status}\n{lines:#?}\n{errors}",
+            self.name
+        );
+        (lines, errors)
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client of `std::net`, that waits only so long.
+struct Client {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn new(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    fn say(&mut self, line: &str) {
+        self.stream
+            .write_all(format!("{line}\r\n").as_bytes())
+            .unwrap();
+    }
+
+    #[track_caller]
+    fn hears(&mut self, line: &str) {
+        let mut heard = String::new();
+        self.reader.read_line(&mut heard).expect(line);
+        assert_eq!(heard.trim_end(), line);
+    }
+
+    fn read_exact(&self, buffer: &mut [u8]) {
+        (&self.stream).read_exact(buffer).unwrap();
+    }
+
+    /// Says the end, and waits for the other side's.
+    #[track_caller]
+    fn leave(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        let mut rest = String::new();
+        self.reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+/// What stands between backticks after the word `Prints` in an example's header, but for what is never printed.
+fn promised(name: &str) -> Vec<String> {
+    let path = format!("{}/examples/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).unwrap();
+    let header: Vec<&str> = text
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(str::trim)
+        .collect();
+    let header = header.join(" ");
+    let (_, prints) = header
+        .split_once("Prints ")
+        .expect("a header says what is printed");
+    let parts: Vec<&str> = prints.split('`').collect();
+    let said = parts
+        .chunks_exact(2)
+        .filter(|pair| !pair[0].ends_with("never "));
+    said.map(|pair| pair[1].to_owned()).collect()
+}
+
+#[track_caller]
+fn row_of<'a>(table: &'a [String], title: &str) -> &'a str {
+    let row = table.iter().find(|line| line.contains(title));
+    row.unwrap_or_else(|| panic!("{title} is not in the table: {table:#?}"))
+}
+
+/// Where cargo puts the examples: beside the tests.
+fn folder() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).expect("a test lies in `deps`");
+    profile.join("examples")
+}
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,311 @@
+//! The house's rules that neither the compiler nor clippy knows, read off the source.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn rooms_look_down() {
+    let mut upward = String::new();
+    for file in rust_files("src") {
+        let Some(room) = file.room() else { continue };
+        let Some(level) = level_of(&room) else {
+            writeln!(upward, "{}: {room} is not in the list of rooms", file.path).unwrap();
+            continue;
+        };
+        for (line, text) in file.code() {
+            for used in file.rooms_used(text) {
+                if level_of(&used).is_none_or(|other| other > level) {
+                    writeln!(upward, "{}:{line}: {room} uses {used}: {text}", file.path).unwrap();
+                }
+            }
+        }
+    }
+    assert!(upward.is_empty(), "upward uses:\n{upward}");
+}
+
+#[test]
+fn the_front_door_only_opens() {
+    let door = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    for word in ["fn ", "struct ", "enum ", "trait ", "impl "] {
+        let found = code_lines(&door).find(|(_, text)| text.contains(word));
+        assert_eq!(found, None, "src/lib.rs defines something");
+    }
+}
+
+#[test]
+fn unsafe_is_written_in_few_places() {
+    forbid("unsafe", &UNSAFE_FILES, |text| {
+        let text = text.replace("unsafe_code", "");
+        words(&text).any(|word| word == "unsafe")
+    });
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let unfinished = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!("));
+    let ignored = format!("#[{}", "ignore");
+    forbid("unfinished work", &[], |text| {
+        text.contains(&ignored) || unfinished.iter().any(|name| text.contains(name))
+    });
+}
+
+#[test]
+fn nobody_sleeps() {
+    let sleep = format!("thread::{}", "sleep");
+    forbid("a sleeping thread", &SLEEPERS, |text| text.contains(&sleep));
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let mut silent = Vec::new();
+    for folder in ["src", "tests", "examples", "benches"] {
+        for file in rust_files(folder) {
+            if !file.text.starts_with("//! ") {
+                silent.push(file.path);
+            }
+        }
+    }
+    assert!(
+        silent.is_empty(),
+        "these do not begin with `//!` docs: {silent:#?}"
+    );
+}
+
+#[test]
+fn every_example_says_how_to_run_it_and_what_it_prints() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for file in rust_files("examples") {
+        let name = file.path["examples/".len()..].trim_end_matches(".rs");
+        let run = format!("--example {name}");
+        let header: String = file
+            .text
+            .lines()
+            .take_while(|l| l.starts_with("//!"))
+            .collect();
+        assert!(header.contains("Run `cargo run "), "{}: `Run`", file.path);
+        assert!(header.contains(&run), "{}: `{run}`", file.path);
+        assert!(header.contains("Prints "), "{}: `Prints`", file.path);
+        assert!(readme.contains(&format!("[`{name}`]")), "README: `{name}`");
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let mut long = Vec::new();
+    for folder in ["src", "tests", "examples", "benches"] {
+        for file in rust_files(folder) {
+            let lines = file.text.lines().count();
+            if lines > MOST_LINES {
+                long.push(format!("{}: {lines} lines", file.path));
+            }
+        }
+    }
+    assert!(long.is_empty(), "longer than {MOST_LINES} lines: {long:#?}");
+}
+
+/// The rooms, bottom first. A room may use itself and those above it in this list.
+const ROOMS: [&str; 16] = [
+    "failure",
+    "sync",
+    "slots",
+    "bytes",
+    "report",
+    "task",
+    "defer",
+    "clock",
+    "driver",
+    "reactor",
+    "transport",
+    "protocol",
+    "stream",
+    "net",
+    "protocols",
+    "testing",
+];
+
+/// Who may say `unsafe`, and why.
+const UNSAFE_FILES: [(&str, &str); 3] = [
+    ("src/driver/epoll.rs", "tells the poller about descriptors"),
+    (
+        "src/driver/register.rs",
+        "tells the poller about descriptors",
+    ),
+    ("src/driver/signals.rs", "signal handlers are C"),
+];
+
+/// Who may put a thread to sleep, and why.
+const SLEEPERS: [(&str, &str); 0] = [];
+
+const MOST_LINES: usize = 800;
+
+/// A file of the project, by its path from the project's root.
+struct File {
+    path: String,
+    text: String,
+}
+
+impl File {
+    /// The room it belongs to; none for the front door.
+    fn room(&self) -> Option<String> {
+        let inside = self.path.strip_prefix("src/")?;
+        let room = inside.split('/').next()?.trim_end_matches(".rs");
+        (room != "lib").then(|| room.to_owned())
+    }
+
+    /// How deep its module lies: 1 for a room, 2 for a file of a room.
+    fn depth(&self) -> usize {
+        let names = self.path.split('/').count() - 1;
+        names - usize::from(self.path.ends_with("/mod.rs"))
+    }
+
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        code_lines(&self.text)
+    }
+
+    /// The rooms that a line of it names: after `crate::`, or after as many `super::` as lead to the crate.
+    fn rooms_used(&self, text: &str) -> Vec<String> {
+        let mut named = Vec::new();
+        for (at, _) in text.match_indices("crate::") {
+            if !text[..at].ends_with('$') {
+                named.extend(first_names(&text[at + "crate::".len()..]));
+            }
+        }
+        for path in text.split(|c: char| !(c == ':' || c == '_' || c.is_alphanumeric())) {
+            let supers = path.split("::").take_while(|name| *name == "super").count();
+            if supers >= self.depth() {
+                // Of an inner module `super` is the file itself, so only rooms count.
+                let name = path.split("::").nth(supers).unwrap_or_default();
+                named.extend(level_of(name).map(|_| name.to_owned()));
+            }
+        }
+        named.retain(|name| !name.is_empty());
+        named
+            .into_iter()
+            .map(|name| behind_the_door(&name))
+            .collect()
+    }
+}
+
+/// The names a path begins with: one, or those in its braces.
+fn first_names(path: &str) -> Vec<String> {
+    let first = |path: &str| {
+        path.trim()
+            .chars()
+            .take_while(|c| *c == '_' || c.is_alphanumeric())
+            .collect()
+    };
+    let Some(list) = path.strip_prefix('{') else {
+        return vec![first(path)];
+    };
+    let mut depth = 0;
+    let mut names = vec![String::new()];
+    for c in list.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(String::new()),
+            _ if depth == 0 => names.last_mut().unwrap().push(c),
+            _ => {}
+        }
+    }
+    names.iter().map(|name| first(name)).collect()
+}
+
+/// The room that a name of the crate's root belongs to: itself, or where the front door has it from.
+fn behind_the_door(name: &str) -> String {
+    let door = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    if level_of(name).is_some() {
+        return name.to_owned();
+    }
+    for item in door.split(';') {
+        let item: String = item.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some((_, path)) = item.split_once("pub use crate::") {
+            if words(path).any(|word| word == name) {
+                return first_names(path).remove(0);
+            }
+        }
+    }
+    name.to_owned()
+}
+
+fn level_of(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|name| *name == room)
+}
+
+/// Fails with each line of the source and the tests that is `bad`, outside the files that may have it; and with each
+/// file that may have it and has not.
+#[track_caller]
+fn forbid(what: &str, allowed: &[(&str, &str)], bad: impl Fn(&str) -> bool) {
+    let mut found = String::new();
+    let mut needed: Vec<&str> = allowed.iter().map(|(path, _)| *path).collect();
+    for file in rust_files("src").into_iter().chain(rust_files("tests")) {
+        let may = allowed.iter().any(|(path, _)| *path == file.path);
+        for (line, text) in file.code().filter(|(_, text)| bad(text)) {
+            needed.retain(|path| *path != file.path);
+            if !may && file.path != file!() {
+                writeln!(found, "{}:{line}: {text}", file.path).unwrap();
+            }
+        }
+    }
+    assert!(found.is_empty(), "{what}:\n{found}");
+    assert!(
+        needed.is_empty(),
+        "{what} is allowed and not needed in {needed:?}"
+    );
+}
+
+/// The lines of a text that are not comments, with their numbers. A `use` that fills several lines counts as one.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut rest = text;
+    let mut number = 1;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let begin = rest.trim_start();
+        let is_use = ["use ", "pub use ", "pub(crate) use "]
+            .iter()
+            .any(|word| begin.starts_with(word));
+        let end = if is_use { rest.find(';') } else { None };
+        let from = end.unwrap_or(0);
+        let length = rest[from..]
+            .find('\n')
+            .map_or(rest.len(), |at| from + at + 1);
+        let (line, left) = rest.split_at(length);
+        let found = (number, line.trim());
+        rest = left;
+        number += line.matches('\n').count();
+        Some(found)
+    })
+    .filter(|(_, line)| !line.starts_with("//"))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c != '_' && !c.is_alphanumeric())
+}
+
+/// All files of Rust in a folder and its folders, in order.
+fn rust_files(folder: &str) -> Vec<File> {
+    let (mut files, mut folders) = (Vec::new(), vec![root().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                files.push(File {
+                    path: path.strip_prefix(root()).unwrap().to_str().unwrap().into(),
+                    text: fs::read_to_string(&path).unwrap(),
+                });
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
