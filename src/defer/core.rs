@@ -42,6 +42,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
@@ -53,20 +54,20 @@ use super::{Abandoned, WaitsForItself};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
-/// One Deferred, without its type. `S` is the type of its source while that is known.
-pub(super) struct Core<S: ?Sized = dyn Slot> {
+/// One Deferred, without its type.
+pub(super) struct Core {
     stage: Cell<Stage>,
     /// How many [`Pause`](super::Pause)s are held.
     pauses: Cell<u32>,
-    /// The steps, and the result unless the source has it. While `Running` the line is with whoever runs it, and
-    /// only what was added meanwhile is here.
+    /// The steps, and from `Fired` on the result. While `Running` the line is with whoever runs it, and only what
+    /// was added meanwhile is here.
     line: RefCell<Line>,
     consumer: Cell<Consumer>,
     /// Set in stage `Waiting` (invariant 2).
     waits_for: Cell<Option<Weak<Core>>>,
     /// Set only until the source fires.
     canceller: Cell<Option<Canceller>>,
-    source: S,
+    place: &'static Location<'static>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,8 @@ pub(super) trait Slot: 'static {
         None
     }
 
-    /// Moves the result into `to`, which is an `Option<Result<T, Failure>>`.
+    /// Moves the result into `to`, which is an `Option<Result<T, Failure>>`; but for a place that does not know
+    /// its type, which has nothing but a failure. With its result gone, a place has nothing left to drop.
     fn give(&self, to: &mut dyn Any);
 
     /// Takes over what stands in another place of the same type.
@@ -134,14 +136,15 @@ pub(super) trait Slot: 'static {
 }
 
 /// The place of the value that a resolver brings.
-pub(super) struct Source<T> {
+struct Source<T> {
     result: Cell<Option<Result<T, Failure>>>,
     place: &'static Location<'static>,
 }
 
 impl<T: 'static> Slot for Source<T> {
     fn give(&self, to: &mut dyn Any) {
-        *typed(to) = self.result.take();
+        let to = typed(to);
+        *to = self.result.take();
     }
 
     fn fill_from(&self, other: &dyn Slot) {
@@ -154,6 +157,32 @@ impl<T: 'static> Slot for Source<T> {
 
     fn take_failure(&self) -> Option<Failure> {
         self.result.take()?.err()
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.place
+    }
+}
+
+/// The place of the failure of a source that brings no value, whatever its type.
+struct Lost {
+    failure: Cell<Option<Failure>>,
+    place: &'static Location<'static>,
+}
+
+impl Slot for Lost {
+    fn give(&self, _to: &mut dyn Any) {}
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.failure.set(other.take_failure());
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.failure.set(Some(failure));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.failure.take()
     }
 
     fn place(&self) -> &'static Location<'static> {
@@ -206,12 +235,14 @@ where
             },
             Err(failure) => Err(failure),
         };
-        self.work.set(Work::Done(result));
+        // It is empty: nothing to drop.
+        mem::forget(self.work.replace(Work::Done(result)));
         None
     }
 
     fn give(&self, to: &mut dyn Any) {
-        *typed(to) = self.take();
+        let to = typed(to);
+        *to = self.take();
     }
 
     fn fill_from(&self, other: &dyn Slot) {
@@ -231,38 +262,14 @@ where
     }
 }
 
-/// A step that is too choosy to lie in a [`Line`] itself.
-impl<S: Slot> Slot for Box<S> {
-    fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
-        (**self).run(before)
-    }
-
-    fn give(&self, to: &mut dyn Any) {
-        (**self).give(to);
-    }
-
-    fn fill_from(&self, other: &dyn Slot) {
-        (**self).fill_from(other);
-    }
-
-    fn fail(&self, failure: Failure) {
-        (**self).fail(failure);
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        (**self).take_failure()
-    }
-
-    fn place(&self) -> &'static Location<'static> {
-        (**self).place()
-    }
-}
-
 /// Takes the result out of a place whose type the caller knows.
 #[inline]
 fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
     let mut result: Option<Result<T, Failure>> = None;
     slot.give(&mut result);
+    if result.is_none() {
+        result = slot.take_failure().map(Err);
+    }
     result
 }
 
@@ -272,7 +279,7 @@ fn typed<T: 'static>(to: &mut dyn Any) -> &mut Option<Result<T, Failure>> {
         .expect("the typed ends of a Deferred agree about its type")
 }
 
-impl<T: 'static> Core<Source<T>> {
+impl Core {
     pub(super) fn new(place: &'static Location<'static>) -> Rc<Self> {
         Rc::new(Self {
             stage: Cell::new(Stage::Pending),
@@ -281,10 +288,7 @@ impl<T: 'static> Core<Source<T>> {
             consumer: Cell::new(Consumer::Holder),
             waits_for: Cell::new(None),
             canceller: Cell::new(None),
-            source: Source {
-                result: Cell::new(None),
-                place,
-            },
+            place,
         })
     }
 
@@ -294,17 +298,39 @@ impl<T: 'static> Core<Source<T>> {
     }
 
     /// Brings the source's result and runs what can run. Does nothing when it was cancelled (invariant 5).
-    pub(super) fn fire(self: Rc<Self>, result: Result<T, Failure>) {
+    pub(super) fn fire<T: 'static>(self: Rc<Self>, result: Result<T, Failure>) {
+        self.drop_canceller();
+        let place = self.place;
         if self.has_fired() {
-            return report::discard(result, self.source.place);
+            return report::discard(result, place);
         }
-        self.source.result.set(Some(result));
-        fired(self);
+        let result = Cell::new(Some(result));
+        self.fire_source(Source { result, place });
     }
-}
 
-impl Core {
-    /// Adds a step at the end of the line, and runs what can run.
+    /// Fires the source with a failure, as a cancel or the loss of its resolver does.
+    pub(super) fn fail_source(self: Rc<Self>, failure: Failure) {
+        self.drop_canceller();
+        if !self.has_fired() {
+            let (failure, place) = (Cell::new(Some(failure)), self.place);
+            self.fire_source(Lost { failure, place });
+        }
+    }
+
+    fn fire_source(self: Rc<Self>, source: impl Slot) {
+        self.stage.set(Stage::Fired);
+        if self.is_held_back() {
+            self.line.borrow_mut().put_source(source);
+            advance(self);
+        } else {
+            let inner = self.run_steps(Some(&source));
+            if let Some(next) = self.go_on(inner) {
+                advance(next);
+            }
+        }
+    }
+
+    /// Adds a step at the end of the line.
     #[inline]
     pub(super) fn add<T: 'static, U: 'static>(
         &self,
@@ -321,11 +347,11 @@ impl Core {
     /// The result, if it is settled. Afterwards the core is of no use.
     #[inline]
     pub(super) fn take_settled<T: 'static>(&self) -> Option<Result<T, Failure>> {
-        if !self.is_settled() {
-            return None;
+        if self.is_settled() {
+            take(self.line.take().last_run()?)
+        } else {
+            None
         }
-        let line = self.line.take();
-        take(line.last_run().unwrap_or(&self.source))
     }
 
     /// Is the result there for the consumer?
@@ -334,8 +360,13 @@ impl Core {
         self.stage.get() == Stage::Fired && self.pauses.get() == 0 && !self.has_steps()
     }
 
+    /// Can no step run when the source fires?
+    fn is_held_back(&self) -> bool {
+        self.pauses.get() > 0 || !self.has_steps()
+    }
+
     pub(super) fn place(&self) -> &'static Location<'static> {
-        self.source.place()
+        self.place
     }
 
     /// Sets the task to wake when it is settled; `true` if another one, or none, was set before.
@@ -345,7 +376,7 @@ impl Core {
             self.consumer.set(old);
             return false;
         }
-        discard_consumer(old, self.place());
+        discard_consumer(old, self.place);
         self.consumer.set(Consumer::Awaiting(waker.clone()));
         true
     }
@@ -353,7 +384,7 @@ impl Core {
     /// Nobody awaits it any more.
     pub(super) fn forget_waiter(&self) {
         let old = self.consumer.replace(Consumer::Holder);
-        discard_consumer(old, self.place());
+        discard_consumer(old, self.place);
     }
 
     /// Is a task waiting for it?
@@ -374,7 +405,7 @@ impl Core {
             Stage::Pending => self.canceller.replace(Some(canceller)),
             _ => Some(canceller),
         };
-        discard_canceller(old, self.place());
+        discard_canceller(old, self.place);
     }
 
     pub(super) fn pause(&self) {
@@ -389,15 +420,16 @@ impl Core {
     /// The Deferred was dropped: nobody will ask for the result.
     pub(super) fn abandon(self: Rc<Self>, gave_up: bool) {
         let old = self.consumer.replace(Consumer::Nobody { gave_up });
-        discard_consumer(old, self.place());
+        discard_consumer(old, self.place);
         advance(self);
     }
 
-    /// Fires the source with a failure, as a cancel or the loss of its resolver does.
-    pub(super) fn fail_source(self: Rc<Self>, failure: Failure) {
-        if self.stage.get() == Stage::Pending {
-            self.source.fail(failure);
-            fired(self);
+    /// There is no more use for it. Its destructor, like everybody, finds the core whole.
+    #[inline]
+    fn drop_canceller(&self) {
+        let canceller = self.canceller.take();
+        if canceller.is_some() {
+            discard_canceller(canceller, self.place);
         }
     }
 
@@ -411,29 +443,34 @@ impl Core {
         if self.stage.get() != Stage::Fired || self.pauses.get() > 0 {
             return None;
         }
-        match self.run_steps() {
+        let inner = self.run_steps(None);
+        self.go_on(inner)
+    }
+
+    /// What comes after [`Core::run_steps`].
+    fn go_on(self: Rc<Self>, inner: Option<Rc<Self>>) -> Option<Rc<Self>> {
+        match inner {
             Some(inner) => Some(self.wait_for(inner)),
             None if self.pauses.get() > 0 => None,
             None => self.hand_over(),
         }
     }
 
-    /// Runs steps until there are none, one pauses the Deferred, or one has to wait; for what, is returned.
-    fn run_steps(&self) -> Option<Rc<Self>> {
+    /// Runs steps until there are none, one pauses the Deferred, or one has to wait; for what, is returned. The
+    /// first gets what `source` has, unless one has run before.
+    fn run_steps(&self, source: Option<&dyn Slot>) -> Option<Rc<Self>> {
         let mut line = self.line.take();
         self.stage.set(Stage::Running);
         let inner = loop {
-            match line.run_next(&self.source) {
-                Some(None) if self.pauses.get() == 0 => {}
-                Some(inner) => break inner,
-                None => {
-                    let added = self.line.take();
-                    if added.is_empty() {
-                        break None;
-                    }
-                    line.append(added);
-                }
+            let inner = line.run(source, || self.pauses.get() == 0);
+            if inner.is_some() || self.pauses.get() > 0 {
+                break inner;
             }
+            let added = self.line.take();
+            if added.is_empty() {
+                break None;
+            }
+            line.append(added);
         };
         self.stage.set(Stage::Fired);
         self.put_back(line);
@@ -471,7 +508,7 @@ impl Core {
                 inner.consumer.replace(Consumer::Then(self))
             }
         };
-        discard_consumer(old, inner.place());
+        discard_consumer(old, inner.place);
         inner
     }
 
@@ -531,13 +568,13 @@ impl Core {
             }
             Consumer::Awaiting(waker) => {
                 self.consumer.set(Consumer::Woken(coroutine::now()));
-                report::contain(Origin::Deferred, self.place(), || waker.wake());
+                report::contain(Origin::Deferred, self.place, || waker.wake());
                 None
             }
             Consumer::Then(outer) => {
                 let (line, target) = (self.line.take(), outer.line.take());
-                if let Some(step) = target.last_run() {
-                    step.fill_from(line.last_run().unwrap_or(&self.source));
+                if let (Some(step), Some(last)) = (target.last_run(), line.last_run()) {
+                    step.fill_from(last);
                 }
                 outer.put_back(target);
                 outer.waits_for.set(None);
@@ -548,12 +585,11 @@ impl Core {
                 // Whoever comes by later (an unpause, say) finds nobody and nothing.
                 self.consumer.set(Consumer::Nobody { gave_up });
                 let line = self.line.take();
-                let last = line.last_run().unwrap_or(&self.source);
-                let failure =
-                    report::contain(Origin::Destructor, self.place(), || last.take_failure());
+                let take = || line.last_run()?.take_failure();
+                let failure = report::contain(Origin::Destructor, self.place, take);
                 if let Some(failure) = failure.flatten() {
                     if !(gave_up && failure.is::<Cancelled>()) {
-                        report::deliver(Origin::Deferred, failure, self.place());
+                        report::deliver(Origin::Deferred, failure, self.place);
                     }
                 }
                 None
@@ -571,9 +607,9 @@ impl fmt::Debug for Core {
             Stage::Fired => "fired",
             Stage::Waiting => "waiting",
         };
-        write!(f, "Deferred({state}, made at {}", self.place())?;
+        write!(f, "Deferred({state}, made at {}", self.place)?;
         if let Some(other) = self.awaited_core() {
-            write!(f, ", waits for the one made at {}", other.place())?;
+            write!(f, ", waits for the one made at {}", other.place)?;
         }
         f.write_str(")")
     }
@@ -600,11 +636,11 @@ pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
         match core.canceller.take() {
             None => {}
             Some(Canceller::Call(f)) => {
-                if let Err(failure) = report::catch(core.place(), f) {
+                if let Err(failure) = report::catch(core.place, f) {
                     if core.stage.get() == Stage::Pending {
                         core.fail_source(failure);
                     } else {
-                        report::deliver(Origin::Canceller, failure, core.place());
+                        report::deliver(Origin::Canceller, failure, core.place);
                     }
                     continue;
                 }
@@ -621,13 +657,6 @@ pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
         }
         core.fail_source(Failure::at(Box::new(Cancelled), place));
     }
-}
-
-/// The source has its result: lets go of the canceller, then runs what can run.
-fn fired(core: Rc<Core>) {
-    core.stage.set(Stage::Fired);
-    discard_canceller(core.canceller.take(), core.place());
-    advance(core);
 }
 
 fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'static>) {
@@ -663,7 +692,7 @@ pub(super) fn abandon_source(core: Rc<Core>) {
     }
     let mut next = Some(core);
     while let Some(core) = next {
-        let place = core.place();
+        let place = core.place;
         core.fail_source(Failure::at(Box::new(Abandoned), place));
         next = ABANDONED
             .try_with(|line| {

@@ -10,7 +10,7 @@
 //! # Invariants
 //!
 //! 1. From `first` to the buffer's end there is one entry after the other and nothing else; in front of
-//!    `first` there is nothing alive.
+//!    `first` there is nothing alive, or nothing that has anything to drop.
 //! 2. An entry is a [`Cast`] in the first word and, from the second word on, the live step that it was made
 //!    for. A step whose alignment a word cannot give is put into a box, and the box is the step.
 //! 3. Whoever runs a line owns it: nothing is added to a line while one of its steps runs.
@@ -20,12 +20,16 @@
     reason = "values of different types lie in one buffer; the argument is in invariants 1 and 2"
 )]
 
+use std::any::Any;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::panic::Location;
 use std::rc::Rc;
-use std::{fmt, mem};
+use std::{fmt, mem, ptr};
 
 use super::core::{Core, Slot};
+use crate::failure::Failure;
 use crate::report::{self, Origin};
 
 /// A queue of steps, and the result of the one that ran last.
@@ -45,7 +49,7 @@ impl Line {
     #[inline]
     pub(super) fn push<S: Slot>(&mut self, step: S) {
         if align_of::<S>() > align_of::<Word>() {
-            self.push_entry(Box::new(step));
+            self.push_entry(Boxed(Cell::new(Some(Box::new(step)))));
         } else {
             self.push_entry(step);
         }
@@ -53,6 +57,9 @@ impl Line {
 
     /// Moves all steps of `other`, none of which has run, to the end.
     pub(super) fn append(&mut self, mut other: Self) {
+        if other.is_empty() {
+            return;
+        }
         if self.is_empty() {
             return mem::swap(self, &mut other);
         }
@@ -64,25 +71,41 @@ impl Line {
         other.first = 0;
     }
 
-    /// Runs the next step on the result so far, which is `source`'s before the first. `None` if there is no
-    /// step left, else what the step has to wait for.
-    #[inline]
-    pub(super) fn run_next(&mut self, source: &dyn Slot) -> Option<Option<Rc<Core>>> {
-        let (before, at) = if self.has_run {
-            let before = self.step(self.first);
-            (before, self.first + words_of(before))
-        } else {
-            (source, self.first)
-        };
-        if at == self.words.len() {
-            return None;
-        }
-        let waits_for = self.step(at).run(before);
-        if self.has_run {
-            self.drop_first();
-        }
+    /// Puts a source in front of all steps, none of which has run: its value is the result so far.
+    pub(super) fn put_source(&mut self, source: impl Slot) {
+        let steps = mem::take(self);
+        self.push(source);
         self.has_run = true;
-        Some(waits_for)
+        self.append(steps);
+    }
+
+    /// Runs the steps, the first on the result so far, which is `source`'s if none has run; until there are no
+    /// more, `goes_on` says no, or one has to wait. What for, is returned.
+    #[inline]
+    pub(super) fn run(
+        &mut self,
+        source: Option<&dyn Slot>,
+        goes_on: impl Fn() -> bool,
+    ) -> Option<Rc<Core>> {
+        let (mut before, mut at) = match self.last_run() {
+            Some(step) => (ptr::from_ref(step), self.first + words_of(step)),
+            None => (ptr::from_ref(source?), self.first),
+        };
+        while at < self.words.len() {
+            let step = self.step(at);
+            let next = at + words_of(step);
+            // SAFETY: it is the source, which is borrowed, or the step before, which is an entry still.
+            let inner = step.run(unsafe { &*before });
+            before = ptr::from_ref(step);
+            // The step before has given all that it had, so there is nothing in it to drop.
+            self.first = at;
+            self.has_run = true;
+            at = next;
+            if inner.is_some() || !goes_on() {
+                return inner;
+            }
+        }
+        None
     }
 
     /// The step that ran last.
@@ -112,7 +135,8 @@ impl Line {
             self.reserve(size);
         }
         let at = self.words.len();
-        self.words.resize(at + size, Word::uninit());
+        // SAFETY: there is room for `size` more, and a word may hold anything.
+        unsafe { self.words.set_len(at + size) };
         // SAFETY: the buffer has just been made `size` words longer than `at`.
         let entry = unsafe { self.words.as_mut_ptr().add(at) };
         // SAFETY: a word has room for a function pointer, and its alignment.
@@ -123,22 +147,21 @@ impl Line {
         unsafe { place.cast::<S>().write(step) };
     }
 
-    /// Makes room; first of all by closing the gap in front.
+    /// Makes room, and closes the gap in front.
     #[cold]
     fn reserve(&mut self, size: usize) {
-        if self.first > self.words.len() / 2 {
-            self.words.drain(..self.first);
-            self.first = 0;
-        }
-        let (len, capacity) = (self.words.len(), self.words.capacity());
-        if capacity - len < size {
-            let wanted = match capacity {
-                0 => SMALL,
-                small if small < LARGE => small * 4,
-                large => large * 2,
-            };
-            self.words.reserve_exact(size.max(wanted - len));
-        }
+        let entries = &self.words[self.first..];
+        let wanted = match self.words.capacity() {
+            enough if self.first > self.words.len() / 2 => enough,
+            0 => SMALL,
+            small if small < LARGE => small * 4,
+            large => large * 2,
+        };
+        // Not by growing the vector: `realloc` is the slowest way to a small piece of memory.
+        let mut words = Vec::with_capacity(wanted.max(entries.len() + size));
+        words.extend_from_slice(entries);
+        self.words = words;
+        self.first = 0;
     }
 
     /// The step of the entry that begins at `at`, which must be the beginning of one.
@@ -148,26 +171,23 @@ impl Line {
         // SAFETY: it is alive (invariant 2), and stays where it is as long as the line is borrowed.
         unsafe { &*step }
     }
-
-    /// Drops the first entry.
-    #[inline]
-    fn drop_first(&mut self) {
-        let size = words_of(self.step(self.first));
-        let step = locate(&self.words, self.first);
-        // From here on it is no entry any more, even if its destructor panics.
-        self.first += size;
-        self.has_run = false;
-        // SAFETY: it was alive (invariant 2), and nobody can reach it any more.
-        unsafe { step.drop_in_place() };
-    }
 }
 
 impl Drop for Line {
     /// One after the other: a step may own what owns the next line.
     fn drop(&mut self) {
         while !self.is_empty() {
-            let place = self.step(self.first).place();
-            report::contain(Origin::Destructor, place, || self.drop_first());
+            let step = locate(&self.words, self.first);
+            let (place, size) = {
+                let step = self.step(self.first);
+                (step.place(), words_of(step))
+            };
+            // From here on it is no entry any more, even if its destructor panics.
+            self.first += size;
+            report::contain(Origin::Destructor, place, || {
+                // SAFETY: it was alive (invariant 2), and nobody can reach it any more.
+                unsafe { step.drop_in_place() }
+            });
         }
     }
 }
@@ -178,6 +198,46 @@ impl fmt::Debug for Line {
             .field("words", &(self.words.len() - self.first))
             .field("has_run", &self.has_run)
             .finish_non_exhaustive()
+    }
+}
+
+/// A step that is too choosy about its alignment to lie in a line itself. Empty once it has given its result.
+struct Boxed<S>(Cell<Option<Box<S>>>);
+
+impl<S> Boxed<S> {
+    fn with<R>(&self, f: impl FnOnce(&S) -> R) -> Option<R> {
+        let step = self.0.take()?;
+        let result = f(&step);
+        self.0.set(Some(step));
+        Some(result)
+    }
+}
+
+impl<S: Slot> Slot for Boxed<S> {
+    fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
+        self.with(|step| step.run(before)).flatten()
+    }
+
+    fn give(&self, to: &mut dyn Any) {
+        if let Some(step) = self.0.take() {
+            step.give(to);
+        }
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.with(|step| step.fill_from(other));
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.with(|step| step.fail(failure));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.0.take()?.take_failure()
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.with(S::place).unwrap_or(Location::caller())
     }
 }
 

@@ -40,6 +40,7 @@ mod outcome;
 
 use std::error::Error;
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
@@ -116,7 +117,8 @@ enum State<T: 'static> {
 #[must_use = "dropping a resolver makes its Deferred fail with `Abandoned`"]
 pub struct Resolver<T: 'static> {
     /// Empty once fired.
-    core: Option<Rc<Core<core::Source<T>>>>,
+    core: Option<Rc<Core>>,
+    result: PhantomData<fn(T)>,
 }
 
 /// Holds a [`Deferred`]'s callbacks back until it is dropped; see [`Deferred::pause`].
@@ -327,7 +329,10 @@ impl<T: 'static> Deferred<T> {
                 state: State::Linked(core.clone()),
                 polled: false,
             },
-            Resolver { core: Some(core) },
+            Resolver {
+                core: Some(core),
+                result: PhantomData,
+            },
         )
     }
 
@@ -363,6 +368,15 @@ impl<T: 'static> Deferred<T> {
         self
     }
 
+    /// Takes what it is made of.
+    #[inline]
+    fn into_state(mut self) -> State<T> {
+        let state = mem::replace(&mut self.state, State::Gone);
+        // There is nothing left to drop.
+        mem::forget(self);
+        state
+    }
+
     /// The one way in which a callback is added.
     #[inline]
     #[track_caller]
@@ -371,20 +385,23 @@ impl<T: 'static> Deferred<T> {
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
     ) -> Deferred<U> {
         let here = Location::caller();
-        let mut this = self.unpolled();
-        let (result, place) = match mem::replace(&mut this.state, State::Gone) {
-            State::Settled(result, place) => (result, place),
-            State::Gone => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
-            State::Linked(core) => match core.take_settled() {
-                Some(result) => (result, core.place()),
-                None => {
+        let this = if self.polled { self.unpolled() } else { self };
+        let (result, place) = match this.into_state() {
+            State::Linked(core) => {
+                if !core.is_settled() {
                     core.add(f, here);
                     return Deferred {
                         state: State::Linked(core),
                         polled: false,
                     };
                 }
-            },
+                match core.take_settled() {
+                    Some(result) => (result, core.place()),
+                    None => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
+                }
+            }
+            State::Settled(result, place) => (result, place),
+            State::Gone => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
         };
         match report::catch(here, || f(result, here)) {
             Ok(Outcome::Ready(result)) => Deferred::settled(result, place),
@@ -422,8 +439,7 @@ impl<T: 'static> Resolver<T> {
     /// Cancels the Deferred from its other end.
     fn cancel(&self) {
         if let Some(core) = &self.core {
-            let core: Rc<Core> = core.clone();
-            core::cancel(&core, core.place());
+            core::cancel(core, core.place());
         }
     }
 }
