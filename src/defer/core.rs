@@ -59,9 +59,8 @@ pub(super) struct Core {
     stage: Cell<Stage>,
     /// How many [`Pause`](super::Pause)s are held.
     pauses: Cell<u32>,
-    /// The steps, and from `Fired` on the result. While `Running` the line is with whoever runs it, and only what
-    /// was added meanwhile is here.
-    line: RefCell<Line>,
+    /// The steps, and from `Fired` on the result.
+    line: Line,
     consumer: Cell<Consumer>,
     /// Set in stage `Waiting` (invariant 2).
     waits_for: Cell<Option<Weak<Core>>>,
@@ -284,7 +283,7 @@ impl Core {
         Rc::new(Self {
             stage: Cell::new(Stage::Pending),
             pauses: Cell::new(0),
-            line: RefCell::default(),
+            line: Line::default(),
             consumer: Cell::new(Consumer::Holder),
             waits_for: Cell::new(None),
             canceller: Cell::new(None),
@@ -320,7 +319,7 @@ impl Core {
     fn fire_source(self: Rc<Self>, source: impl Slot) {
         self.stage.set(Stage::Fired);
         if self.is_held_back() {
-            self.line.borrow_mut().put_source(source);
+            self.line.put_source(source);
             advance(self);
         } else {
             let inner = self.run_steps(Some(&source));
@@ -337,7 +336,7 @@ impl Core {
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
         place: &'static Location<'static>,
     ) {
-        self.line.borrow_mut().push(Callback {
+        self.line.push(Callback {
             work: Cell::new(Work::Todo(f)),
             place,
             input: PhantomData,
@@ -348,7 +347,7 @@ impl Core {
     #[inline]
     pub(super) fn take_settled<T: 'static>(&self) -> Option<Result<T, Failure>> {
         if self.is_settled() {
-            take(self.line.take().last_run()?)
+            self.line.take_last(take)?
         } else {
             None
         }
@@ -435,7 +434,7 @@ impl Core {
 
     #[inline]
     fn has_steps(&self) -> bool {
-        self.line.borrow().has_steps()
+        self.line.has_steps()
     }
 
     /// Runs all steps that can run, or comes to the end of the line. Gives the core to go on with.
@@ -459,30 +458,13 @@ impl Core {
     /// Runs steps until there are none, one pauses the Deferred, or one has to wait; for what, is returned. The
     /// first gets what `source` has, unless one has run before.
     fn run_steps(&self, source: Option<&dyn Slot>) -> Option<Rc<Self>> {
-        let mut line = self.line.take();
-        self.stage.set(Stage::Running);
-        let inner = loop {
-            let inner = line.run(source, || self.pauses.get() == 0);
-            if inner.is_some() || self.pauses.get() > 0 {
-                break inner;
-            }
-            let added = self.line.take();
-            if added.is_empty() {
-                break None;
-            }
-            line.append(added);
-        };
-        self.stage.set(Stage::Fired);
-        self.put_back(line);
-        inner
-    }
-
-    /// Puts the line back where it was taken from; what was added meanwhile comes behind it.
-    fn put_back(&self, line: Line) {
-        let added = self.line.replace(line);
-        if !added.is_empty() {
-            self.line.borrow_mut().append(added);
+        if !self.has_steps() {
+            return None;
         }
+        self.stage.set(Stage::Running);
+        let inner = self.line.run(source, || self.pauses.get() == 0);
+        self.stage.set(Stage::Fired);
+        inner
     }
 
     /// The last step gave another core: goes on with that one.
@@ -490,7 +472,9 @@ impl Core {
         if self.is_awaited_by(&inner) {
             // Its Deferred was given to the callback that returned it.
             inner.consumer.set(Consumer::Nobody { gave_up: false });
-            self.refuse_to_wait();
+            self.line.with_last(|step| {
+                step.fail(Failure::at(Box::new(WaitsForItself), step.place()));
+            });
             return self;
         }
         let is_done = self.pauses.get() == 0 && !self.has_steps();
@@ -549,15 +533,6 @@ impl Core {
         core
     }
 
-    /// Makes [`WaitsForItself`] the result of the step that ran last.
-    fn refuse_to_wait(&self) {
-        let line = self.line.take();
-        if let Some(step) = line.last_run() {
-            step.fail(Failure::at(Box::new(WaitsForItself), step.place()));
-        }
-        self.put_back(line);
-    }
-
     /// The line is at its end: gives the result to the consumer.
     fn hand_over(self: Rc<Self>) -> Option<Rc<Self>> {
         match self.consumer.replace(Consumer::Holder) {
@@ -572,11 +547,8 @@ impl Core {
                 None
             }
             Consumer::Then(outer) => {
-                let (line, target) = (self.line.take(), outer.line.take());
-                if let (Some(step), Some(last)) = (target.last_run(), line.last_run()) {
-                    step.fill_from(last);
-                }
-                outer.put_back(target);
+                self.line
+                    .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));
                 outer.waits_for.set(None);
                 outer.stage.set(Stage::Fired);
                 Some(outer)
@@ -584,10 +556,11 @@ impl Core {
             Consumer::Nobody { gave_up } => {
                 // Whoever comes by later (an unpause, say) finds nobody and nothing.
                 self.consumer.set(Consumer::Nobody { gave_up });
-                let line = self.line.take();
-                let take = || line.last_run()?.take_failure();
-                let failure = report::contain(Origin::Destructor, self.place, take);
-                if let Some(failure) = failure.flatten() {
+                let place = self.place;
+                let take = |last: &dyn Slot| {
+                    report::contain(Origin::Destructor, place, || last.take_failure())
+                };
+                if let Some(failure) = self.line.take_last(take).flatten().flatten() {
                     if !(gave_up && failure.is::<Cancelled>()) {
                         report::deliver(Origin::Deferred, failure, self.place);
                     }
