@@ -62,6 +62,12 @@ pub(super) struct Core {
     /// The steps, and from `Fired` on the result.
     line: Line,
     consumer: Cell<Consumer>,
+    /// Set while the consumer is `Awaiting`.
+    waker: Cell<Option<Waker>>,
+    /// When it was woken, as a [tick](coroutine::now). Of use while the consumer is `Woken`.
+    woken_at: Cell<u64>,
+    /// Set while the consumer is `Then`: the core whose step returned this one.
+    then: Cell<Option<Rc<Core>>>,
     /// Set in stage `Waiting` (invariant 2).
     waits_for: Cell<Option<Weak<Core>>>,
     /// Set only until the source fires.
@@ -78,15 +84,16 @@ enum Stage {
 }
 
 /// Who gets the result in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Consumer {
     /// Whoever holds the Deferred, in time.
     Holder,
     /// The same, and a task is waiting.
-    Awaiting(Waker),
-    /// The same, and the task that was waiting has been woken, at that [tick](coroutine::now).
-    Woken(u64),
+    Awaiting,
+    /// The same, and the task that was waiting has been woken.
+    Woken,
     /// The step of another core that returned this one.
-    Then(Rc<Core>),
+    Then,
     /// Nobody; a failure is reported, but for the `Cancelled` of an await that was given up.
     Nobody { gave_up: bool },
 }
@@ -285,6 +292,9 @@ impl Core {
             pauses: Cell::new(0),
             line: Line::default(),
             consumer: Cell::new(Consumer::Holder),
+            waker: Cell::new(None),
+            woken_at: Cell::new(0),
+            then: Cell::new(None),
             waits_for: Cell::new(None),
             canceller: Cell::new(None),
             place,
@@ -370,32 +380,29 @@ impl Core {
 
     /// Sets the task to wake when it is settled; `true` if another one, or none, was set before.
     pub(super) fn await_by(&self, waker: &Waker) -> bool {
-        let old = self.consumer.replace(Consumer::Holder);
-        if matches!(&old, Consumer::Awaiting(old) if old.will_wake(waker)) {
-            self.consumer.set(old);
+        let old = self.waker.take();
+        if old.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            self.waker.set(old);
             return false;
         }
-        discard_consumer(old, self.place);
-        self.consumer.set(Consumer::Awaiting(waker.clone()));
+        self.set_consumer(Consumer::Holder, old);
+        self.waker.set(Some(waker.clone()));
+        self.consumer.set(Consumer::Awaiting);
         true
     }
 
     /// Nobody awaits it any more.
     pub(super) fn forget_waiter(&self) {
-        let old = self.consumer.replace(Consumer::Holder);
-        discard_consumer(old, self.place);
+        self.set_consumer(Consumer::Holder, self.waker.take());
     }
 
-    /// Is a task waiting for it?
+    /// How it stands to the task that awaits it.
     pub(super) fn awaited(&self) -> Awaited {
-        let consumer = self.consumer.replace(Consumer::Holder);
-        let awaited = match &consumer {
-            Consumer::Awaiting(_) => Awaited::Yes,
-            Consumer::Woken(tick) => Awaited::Woken(*tick),
+        match self.consumer.get() {
+            Consumer::Awaiting => Awaited::Yes,
+            Consumer::Woken => Awaited::Woken(self.woken_at.get()),
             _ => Awaited::No,
-        };
-        self.consumer.set(consumer);
-        awaited
+        }
     }
 
     /// What happens when the source is cancelled. Dropped at once when the source has fired.
@@ -418,8 +425,7 @@ impl Core {
 
     /// The Deferred was dropped: nobody will ask for the result.
     pub(super) fn abandon(self: Rc<Self>, gave_up: bool) {
-        let old = self.consumer.replace(Consumer::Nobody { gave_up });
-        discard_consumer(old, self.place);
+        self.set_consumer(Consumer::Nobody { gave_up }, self.waker.take());
         advance(self);
     }
 
@@ -477,23 +483,36 @@ impl Core {
             });
             return self;
         }
+        let waker = inner.waker.take();
         let is_done = self.pauses.get() == 0 && !self.has_steps();
-        let old = match self.consumer.replace(Consumer::Holder) {
+        let consumer = match self.consumer.get() {
             // Invariant 3.
-            Consumer::Then(outer) if is_done => {
-                outer.waits_for.set(Some(Rc::downgrade(&inner)));
-                inner.consumer.replace(Consumer::Then(outer))
+            Consumer::Then if is_done => {
+                let outer = self.then.take();
+                if let Some(outer) = &outer {
+                    outer.waits_for.set(Some(Rc::downgrade(&inner)));
+                }
+                inner.then.set(outer);
+                Consumer::Then
             }
-            nobody @ Consumer::Nobody { .. } if is_done => inner.consumer.replace(nobody),
-            consumer => {
-                self.consumer.set(consumer);
+            nobody @ Consumer::Nobody { .. } if is_done => nobody,
+            _ => {
                 self.stage.set(Stage::Waiting);
                 self.waits_for.set(Some(Rc::downgrade(&inner)));
-                inner.consumer.replace(Consumer::Then(self))
+                inner.then.set(Some(self));
+                Consumer::Then
             }
         };
-        discard_consumer(old, inner.place);
+        inner.set_consumer(consumer, waker);
         inner
+    }
+
+    /// Sets the consumer. A waker that is of no use any more is somebody's code: it is dropped last.
+    fn set_consumer(&self, consumer: Consumer, old: Option<Waker>) {
+        self.consumer.set(consumer);
+        if let Some(old) = old {
+            report::discard(old, self.place);
+        }
     }
 
     /// Does `other` wait for this one, directly or through others, or are they the same (invariant 6)?
@@ -524,29 +543,26 @@ impl Core {
 
     /// The core that waits for it.
     fn consuming_core(&self) -> Option<Rc<Self>> {
-        let consumer = self.consumer.replace(Consumer::Holder);
-        let core = match &consumer {
-            Consumer::Then(outer) => Some(outer.clone()),
-            _ => None,
-        };
-        self.consumer.set(consumer);
-        core
+        let outer = self.then.take();
+        self.then.set(outer.clone());
+        outer
     }
 
     /// The line is at its end: gives the result to the consumer.
     fn hand_over(self: Rc<Self>) -> Option<Rc<Self>> {
-        match self.consumer.replace(Consumer::Holder) {
-            Consumer::Holder => None,
-            woken @ Consumer::Woken(_) => {
-                self.consumer.set(woken);
+        match self.consumer.get() {
+            Consumer::Holder | Consumer::Woken => None,
+            Consumer::Awaiting => {
+                self.woken_at.set(coroutine::now());
+                self.consumer.set(Consumer::Woken);
+                if let Some(waker) = self.waker.take() {
+                    report::contain(Origin::Deferred, self.place, || waker.wake());
+                }
                 None
             }
-            Consumer::Awaiting(waker) => {
-                self.consumer.set(Consumer::Woken(coroutine::now()));
-                report::contain(Origin::Deferred, self.place, || waker.wake());
-                None
-            }
-            Consumer::Then(outer) => {
+            Consumer::Then => {
+                self.consumer.set(Consumer::Holder);
+                let outer = self.then.take()?;
                 self.line
                     .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));
                 outer.waits_for.set(None);
@@ -554,8 +570,6 @@ impl Core {
                 Some(outer)
             }
             Consumer::Nobody { gave_up } => {
-                // Whoever comes by later (an unpause, say) finds nobody and nothing.
-                self.consumer.set(Consumer::Nobody { gave_up });
                 let place = self.place;
                 let take = |last: &dyn Slot| {
                     report::contain(Origin::Destructor, place, || last.take_failure())
@@ -637,13 +651,6 @@ fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'sta
         Some(Canceller::Call(f)) => report::discard(f, place),
         Some(Canceller::Coroutine(coroutine)) => drop(coroutine),
         None => {}
-    }
-}
-
-/// A waker is somebody's code as well.
-fn discard_consumer(consumer: Consumer, place: &'static Location<'static>) {
-    if let Consumer::Awaiting(waker) = consumer {
-        report::discard(waker, place);
     }
 }
 
