@@ -210,11 +210,21 @@ enum Work<U, F> {
 }
 
 impl<T, U, F> Callback<T, U, F> {
+    #[inline]
     fn take(&self) -> Option<Result<U, Failure>> {
         match self.work.replace(Work::Empty) {
             Work::Done(result) => Some(result),
-            _ => None,
+            other => {
+                self.put(other);
+                None
+            }
         }
+    }
+
+    /// Puts something where nothing is, and so nothing has to be dropped.
+    #[inline]
+    fn put(&self, work: Work<U, F>) {
+        mem::forget(self.work.replace(work));
     }
 
     fn set(&self, result: Option<Result<U, Failure>>) {
@@ -229,8 +239,12 @@ where
     F: FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
 {
     fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
-        let Work::Todo(f) = self.work.replace(Work::Empty) else {
-            return None;
+        let f = match self.work.replace(Work::Empty) {
+            Work::Todo(f) => f,
+            done => {
+                self.put(done);
+                return None;
+            }
         };
         let input = take(before)?;
         let result = match report::catch(self.place, || f(input, self.place)) {
@@ -241,8 +255,7 @@ where
             },
             Err(failure) => Err(failure),
         };
-        // It is empty: nothing to drop.
-        mem::forget(self.work.replace(Work::Done(result)));
+        self.put(Work::Done(result));
         None
     }
 
@@ -346,7 +359,7 @@ impl Core {
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
         place: &'static Location<'static>,
     ) {
-        self.line.push(Callback {
+        self.line.push(|| Callback {
             work: Cell::new(Work::Todo(f)),
             place,
             input: PhantomData,

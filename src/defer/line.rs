@@ -3,8 +3,8 @@
 //! # The idea
 //!
 //! A box for each callback costs more than all the rest of running it. So steps of any type lie one behind the
-//! other in blocks of words: first a word that holds a function which knows the step's type, then the step
-//! itself. The step that ran last stays where it is, for it holds the result so far.
+//! other in blocks of words, each behind a pointer that knows its type. The step that ran last stays where it
+//! is, for it holds the result so far.
 //!
 //! # Who owns what
 //!
@@ -15,10 +15,11 @@
 //!
 //! 1. In a block's words, from `first` to `end`, there is one entry after the other and nothing else. In front
 //!    of `first` there is nothing alive, or nothing that has anything to drop.
-//! 2. An entry is a [`Cast`] in the first word and, from the second word on, the live step that it was made
-//!    for. A step that is too big for a block, or whose alignment a word cannot give, is put into a box, and
-//!    the box is the step.
-//! 3. Nothing is borrowed and no block is in the line's own hands while a step runs or is dropped.
+//! 2. An entry is a pointer to the step behind it, and that step, which is alive. A block has one owner and
+//!    never moves, so the pointer is good until the entry leaves.
+//! 3. A step that is too big for a block, or whose alignment a word cannot give, is put into a box, and the box
+//!    is the step.
+//! 4. No block is in the line's own hands while a step runs or is dropped.
 
 #![allow(
     unsafe_code,
@@ -29,6 +30,7 @@ use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
+use std::ops::Deref;
 use std::panic::Location;
 use std::ptr;
 use std::rc::Rc;
@@ -41,20 +43,20 @@ use crate::report::{self, Origin};
 #[derive(Default)]
 pub(super) struct Line {
     /// The oldest first. The first of them may begin with the step that ran last.
-    queue: Cell<Option<Box<Block>>>,
+    queue: Cell<Option<Rc<Block>>>,
     /// Blocks that were added since, the newest first.
-    added: Cell<Option<Box<Block>>>,
+    added: Cell<Option<Rc<Block>>>,
     /// How many steps have not run.
     steps: Cell<usize>,
 }
 
 impl Line {
-    /// Adds a step at the end.
+    /// Adds a step at the end. It is made where it stays: moving it there would take longer than all the rest.
     #[inline]
-    pub(super) fn push<S: Slot>(&self, step: S) {
+    pub(super) fn push<S: Slot>(&self, step: impl FnOnce() -> S) {
         self.steps.set(self.steps.get() + 1);
         if const { align_of::<S>() > align_of::<Word>() || words_for::<S>() > WORDS } {
-            self.push_entry(Boxed(Cell::new(Some(Box::new(step)))));
+            self.push_entry(|| Boxed(Cell::new(Some(Box::new(step())))));
         } else {
             self.push_entry(step);
         }
@@ -64,11 +66,11 @@ impl Line {
     pub(super) fn put_source(&self, source: impl Slot) {
         let steps = self.steps.get();
         let later = self.take_added();
-        self.push(source);
+        self.push(|| source);
         self.steps.set(steps);
-        if let Some(mut block) = self.added.take() {
-            block.has_run = true;
-            block.next = later;
+        if let Some(block) = self.added.take() {
+            block.has_run.set(true);
+            block.next.set(later);
             self.queue.set(Some(block));
         }
     }
@@ -82,40 +84,42 @@ impl Line {
         goes_on: impl Fn() -> bool,
     ) -> Option<Rc<Core>> {
         let mut block = self.queue.take().or_else(|| self.take_added())?;
-        let (mut before, mut at) = match block.last_run() {
-            Some(step) => (ptr::from_ref(step), block.first + words_of(step)),
-            None => (ptr::from_ref(source?), block.first),
+        // Where the step before is, where the next one is, and how many have run.
+        let (mut last, mut at, mut done) = (block.first.get(), block.first.get(), 0);
+        let mut before = match block.last_run() {
+            Some(step) => {
+                at += words_of(step);
+                ptr::from_ref(step)
+            }
+            None => ptr::from_ref(source?),
         };
-        // The block that has the step before, when that is not the same.
-        let mut left: Option<Box<Block>> = None;
         let inner = loop {
-            if at == block.end {
+            // The block that has the step before, when that is not the same.
+            let mut left = None;
+            if at == block.end.get() {
                 let next = block.next.take().or_else(|| self.take_added());
                 let Some(next) = next else { break None };
-                at = next.first;
-                let full = left.insert(mem::replace(&mut block, next));
-                if let Some(step) = full.last_run() {
-                    before = ptr::from_ref(step);
-                }
+                at = next.first.get();
+                left = Some(mem::replace(&mut block, next));
             }
             let step = block.step(at);
-            let next = at + words_of(step);
             // SAFETY: it is the source, which is borrowed, or an entry of `block` or of `left`.
             let inner = step.run(unsafe { &*before });
-            before = ptr::from_ref(step);
-            self.steps.set(self.steps.get() - 1);
-            // The step before has given all that it had: there is nothing in it to drop.
-            block.first = at;
-            block.has_run = true;
-            if let Some(left) = &mut left {
-                left.first = left.end;
+            // From the step before the result is gone, and with it all that there was to drop.
+            if let Some(left) = left {
+                left.first.set(left.end.get());
             }
-            left = None;
-            at = next;
+            before = ptr::from_ref(step);
+            (last, at, done) = (at, at + words_of(step), done + 1);
             if inner.is_some() || !goes_on() {
                 break inner;
             }
         };
+        if done > 0 {
+            block.first.set(last);
+            block.has_run.set(true);
+            self.steps.set(self.steps.get() - done);
+        }
         self.queue.set(Some(block));
         inner
     }
@@ -141,26 +145,24 @@ impl Line {
     }
 
     #[inline]
-    fn push_entry<S: Slot>(&self, step: S) {
+    fn push_entry<S: Slot>(&self, step: impl FnOnce() -> S) {
         let block = match self.added.take() {
-            Some(block) if WORDS - block.end >= words_for::<S>() => block,
+            Some(block) if WORDS - block.end.get() >= words_for::<S>() => block,
             full => Block::new(full),
         };
-        let mut block = block;
         block.push(step);
         self.added.set(Some(block));
     }
 
     /// Takes what was added, the oldest first.
-    fn take_added(&self) -> Option<Box<Block>> {
-        let mut added = self.added.take()?;
+    fn take_added(&self) -> Option<Rc<Block>> {
+        let mut block = self.added.take()?;
         let mut later = None;
-        while let Some(older) = added.next.take() {
-            added.next = later;
-            later = Some(mem::replace(&mut added, older));
+        while let Some(older) = block.next.replace(later) {
+            later = Some(block);
+            block = older;
         }
-        added.next = later;
-        Some(added)
+        Some(block)
     }
 }
 
@@ -169,93 +171,107 @@ impl Drop for Line {
     fn drop(&mut self) {
         for list in [self.queue.take(), self.added.take()] {
             let mut list = list;
-            while let Some(mut block) = list {
+            while let Some(block) = list {
                 list = block.next.take();
             }
         }
     }
 }
 
-/// Some steps.
+/// Some steps. The `Rc` around it has no second owner; it is there because, unlike a `Box`, it may be moved while
+/// somebody holds pointers into it.
 struct Block {
-    next: Option<Box<Block>>,
-    /// Where the first entry begins.
-    first: usize,
-    /// Where the last entry ends.
-    end: usize,
-    /// Has the first entry run, so that it is there only for its result?
-    has_run: bool,
-    /// It owns steps, which stay on their thread.
-    owns: PhantomData<Box<dyn Slot>>,
-    /// Steps change behind a shared reference.
+    head: Head,
     words: UnsafeCell<[Word; WORDS]>,
 }
 
+/// What is known of a block.
+struct Head {
+    next: Cell<Option<Rc<Block>>>,
+    /// Where the first entry begins.
+    first: Cell<usize>,
+    /// Where the last entry ends.
+    end: Cell<usize>,
+    /// Has the first entry run, so that it is there only for its result?
+    has_run: Cell<bool>,
+    /// It owns steps, which stay on their thread.
+    owns: PhantomData<Box<dyn Slot>>,
+}
+
 impl Block {
-    fn new(next: Option<Box<Self>>) -> Box<Self> {
-        Box::new(Self {
-            next,
-            first: 0,
-            end: 0,
-            has_run: false,
+    /// An empty one. It is made in its place, for most of it is not made at all.
+    fn new(next: Option<Rc<Self>>) -> Rc<Self> {
+        let mut block = Rc::<Self>::new_uninit();
+        let place = Rc::get_mut(&mut block).expect("it was made just now").as_mut_ptr();
+        let head = Head {
+            next: Cell::new(next),
+            first: Cell::new(0),
+            end: Cell::new(0),
+            has_run: Cell::new(false),
             owns: PhantomData,
-            words: UnsafeCell::new([Word::uninit(); WORDS]),
-        })
+        };
+        // SAFETY: the place is there, and nobody else has it.
+        unsafe { (&raw mut (*place).head).write(head) };
+        // SAFETY: the head was made, and words need not be.
+        unsafe { block.assume_init() }
     }
 
-    /// Adds a step, for which there must be room.
+    /// Adds a step.
     #[inline]
-    fn push<S: Slot>(&mut self, step: S) {
-        const { assert!(align_of::<S>() <= align_of::<Word>()) };
-        let (entry, rest) = self.words.get_mut()[self.end..]
-            .split_at_mut_checked(words_for::<S>())
-            .expect("whoever pushes has made sure of the room");
-        let _ = rest;
-        let entry = entry.as_mut_ptr();
-        // SAFETY: an entry's first word has room for a function pointer, and its alignment.
-        unsafe { entry.cast::<Cast>().write(cast::<S>) };
-        // SAFETY: an entry is one word longer than its step.
-        let place = unsafe { entry.add(1) };
+    fn push<S: Slot>(&self, step: impl FnOnce() -> S) {
+        let at = self.end.get();
+        assert!(align_of::<S>() <= align_of::<Word>() && words_for::<S>() <= WORDS - at);
+        let entry = self.entry(at);
+        // SAFETY: there is room for the entry, and this is where its step begins.
+        let place = unsafe { entry.add(HEADER) }.cast::<S>();
         // SAFETY: there is room for the step, and a word's alignment is enough for it.
-        unsafe { place.cast::<S>().write(step) };
-        self.end += words_for::<S>();
+        unsafe { place.write(step()) };
+        let header: *const dyn Slot = place;
+        // SAFETY: the header's words are made for such a pointer.
+        unsafe { entry.cast::<*const dyn Slot>().write(header) };
+        self.end.set(at + words_for::<S>());
     }
 
     /// The step that ran last.
     #[inline]
     fn last_run(&self) -> Option<&dyn Slot> {
-        self.has_run.then(|| self.step(self.first))
+        self.has_run.get().then(|| self.step(self.first.get()))
     }
 
     /// The step of the entry that begins at `at`, which must be the beginning of one.
     #[inline]
     fn step(&self, at: usize) -> &dyn Slot {
-        let step = self.locate(at);
-        // SAFETY: it is alive (invariant 2), stays where it is as long as the block is borrowed, and is changed
-        // only behind shared references.
+        // SAFETY: an entry begins with a pointer to its step (invariant 2).
+        let step = unsafe { self.entry(at).cast::<*const dyn Slot>().read() };
+        // SAFETY: it is alive (invariant 2), and changes only behind shared references.
         unsafe { &*step }
     }
 
     #[inline]
-    fn locate(&self, at: usize) -> *mut dyn Slot {
+    fn entry(&self, at: usize) -> *mut Word {
+        debug_assert!(at < WORDS);
         let words = self.words.get().cast::<Word>();
         // SAFETY: an entry begins inside the block.
-        let entry = unsafe { words.add(at) };
-        // SAFETY: an entry's first word is its cast (invariant 2).
-        let cast = unsafe { entry.cast::<Cast>().read() };
-        // SAFETY: behind the first word comes the step, inside the block or (if it has no size) at its end.
-        cast(unsafe { entry.add(1) })
+        unsafe { words.add(at) }
+    }
+}
+
+impl Deref for Block {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.head
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         while self.first < self.end {
-            let step = self.step(self.first);
+            let step = self.step(self.first.get());
             let (place, size) = (step.place(), words_of(step));
-            let step = self.locate(self.first);
+            let step = ptr::from_ref(step).cast_mut();
             // From here on it is no entry any more, even if its destructor panics.
-            self.first += size;
+            self.first.set(self.first.get() + size);
             report::contain(Origin::Destructor, place, || {
                 // SAFETY: it was alive (invariant 2), and nobody can reach it any more.
                 unsafe { step.drop_in_place() }
@@ -306,24 +322,19 @@ impl<S: Slot> Slot for Boxed<S> {
 
 type Word = MaybeUninit<u64>;
 
-/// Gives the place of a step its type back.
-type Cast = fn(*mut Word) -> *mut dyn Slot;
-
-fn cast<S: Slot>(place: *mut Word) -> *mut dyn Slot {
-    place.cast::<S>()
-}
-
 /// How many words the entry of a step has.
 #[inline]
 fn words_of(step: &dyn Slot) -> usize {
-    1 + size_of_val(step).div_ceil(size_of::<Word>())
+    HEADER + size_of_val(step).div_ceil(size_of::<Word>())
 }
 
 /// The same, for a type.
 const fn words_for<S>() -> usize {
-    1 + size_of::<S>().div_ceil(size_of::<Word>())
+    HEADER + size_of::<S>().div_ceil(size_of::<Word>())
 }
 
-/// How many words a block has: enough for five callbacks of the usual size. With the rest of it that makes 200
-/// bytes.
-const WORDS: usize = 21;
+/// The words of an entry in front of its step: room for a pointer.
+const HEADER: usize = size_of::<*const dyn Slot>().div_ceil(size_of::<Word>());
+
+/// How many words a block has: enough for five callbacks of the usual size.
+const WORDS: usize = 25;
