@@ -124,9 +124,8 @@ pub(super) trait Slot: 'static {
         None
     }
 
-    /// Moves the result into `to`, which is an `Option<Result<T, Failure>>`; but for a place that does not know
-    /// its type, which has nothing but a failure. With its result gone, a place has nothing left to drop.
-    fn give(&self, to: &mut dyn Any);
+    /// The [`Place`] of the result. One that will never have a value need not have one.
+    fn result(&self) -> &dyn Any;
 
     /// Takes over what stands in another place of the same type.
     fn fill_from(&self, other: &dyn Slot);
@@ -138,19 +137,21 @@ pub(super) trait Slot: 'static {
     fn take_failure(&self) -> Option<Failure>;
 
     /// Where it was made.
-    fn place(&self) -> &'static Location<'static>;
+    fn location(&self) -> &'static Location<'static>;
 }
 
-/// The place of the value that a resolver brings.
+/// Where a result is kept until it is taken.
+type Place<T> = Cell<Option<Result<T, Failure>>>;
+
+/// The value that a resolver brings.
 struct Source<T> {
-    result: Cell<Option<Result<T, Failure>>>,
-    place: &'static Location<'static>,
+    result: Place<T>,
+    location: &'static Location<'static>,
 }
 
 impl<T: 'static> Slot for Source<T> {
-    fn give(&self, to: &mut dyn Any) {
-        let to = typed(to);
-        *to = self.result.take();
+    fn result(&self) -> &dyn Any {
+        &self.result
     }
 
     fn fill_from(&self, other: &dyn Slot) {
@@ -165,19 +166,21 @@ impl<T: 'static> Slot for Source<T> {
         self.result.take()?.err()
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.place
+    fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 }
 
-/// The place of the failure of a source that brings no value, whatever its type.
+/// The failure of a source that brings no value, whatever its type.
 struct Lost {
     failure: Cell<Option<Failure>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 impl Slot for Lost {
-    fn give(&self, _to: &mut dyn Any) {}
+    fn result(&self) -> &dyn Any {
+        &self.failure
+    }
 
     fn fill_from(&self, other: &dyn Slot) {
         self.failure.set(other.take_failure());
@@ -191,45 +194,18 @@ impl Slot for Lost {
         self.failure.take()
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.place
+    fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 }
 
-/// A callback; afterwards the place of what it returned.
+/// A callback, and the place of what it returned.
 struct Callback<T, U, F> {
-    work: Cell<Work<U, F>>,
-    place: &'static Location<'static>,
+    result: Place<U>,
+    /// Empty once it was called.
+    f: Cell<Option<F>>,
+    location: &'static Location<'static>,
     input: PhantomData<fn(T)>,
-}
-
-enum Work<U, F> {
-    Todo(F),
-    Done(Result<U, Failure>),
-    Empty,
-}
-
-impl<T, U, F> Callback<T, U, F> {
-    #[inline]
-    fn take(&self) -> Option<Result<U, Failure>> {
-        match self.work.replace(Work::Empty) {
-            Work::Done(result) => Some(result),
-            other => {
-                self.put(other);
-                None
-            }
-        }
-    }
-
-    /// Puts something where nothing is, and so nothing has to be dropped.
-    #[inline]
-    fn put(&self, work: Work<U, F>) {
-        mem::forget(self.work.replace(work));
-    }
-
-    fn set(&self, result: Option<Result<U, Failure>>) {
-        self.work.set(result.map_or(Work::Empty, Work::Done));
-    }
 }
 
 impl<T, U, F> Slot for Callback<T, U, F>
@@ -239,15 +215,9 @@ where
     F: FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
 {
     fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
-        let f = match self.work.replace(Work::Empty) {
-            Work::Todo(f) => f,
-            done => {
-                self.put(done);
-                return None;
-            }
-        };
+        let f = self.f.take()?;
         let input = take(before)?;
-        let result = match report::catch(self.place, || f(input, self.place)) {
+        let result = match report::catch(self.location, || f(input, self.location)) {
             Ok(Outcome::Ready(result)) => result,
             Ok(Outcome::Wait(deferred)) => match deferred.into_core() {
                 Ok(core) => return Some(core),
@@ -255,47 +225,39 @@ where
             },
             Err(failure) => Err(failure),
         };
-        self.put(Work::Done(result));
+        // There was none: nothing to drop.
+        mem::forget(self.result.replace(Some(result)));
         None
     }
 
-    fn give(&self, to: &mut dyn Any) {
-        let to = typed(to);
-        *to = self.take();
+    fn result(&self) -> &dyn Any {
+        &self.result
     }
 
     fn fill_from(&self, other: &dyn Slot) {
-        self.set(take(other));
+        self.result.set(take(other));
     }
 
     fn fail(&self, failure: Failure) {
-        self.set(Some(Err(failure)));
+        self.result.set(Some(Err(failure)));
     }
 
     fn take_failure(&self) -> Option<Failure> {
-        self.take()?.err()
+        self.result.take()?.err()
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.place
+    fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 }
 
-/// Takes the result out of a place whose type the caller knows.
+/// Takes the result out of a place whose type the caller knows: the typed ends of a Deferred agree about it.
 #[inline]
 fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
-    let mut result: Option<Result<T, Failure>> = None;
-    slot.give(&mut result);
-    if result.is_none() {
-        result = slot.take_failure().map(Err);
+    match slot.result().downcast_ref::<Place<T>>() {
+        Some(place) => place.take(),
+        None => slot.take_failure().map(Err),
     }
-    result
-}
-
-#[inline]
-fn typed<T: 'static>(to: &mut dyn Any) -> &mut Option<Result<T, Failure>> {
-    to.downcast_mut()
-        .expect("the typed ends of a Deferred agree about its type")
 }
 
 impl Core {
@@ -327,15 +289,18 @@ impl Core {
             return report::discard(result, place);
         }
         let result = Cell::new(Some(result));
-        self.fire_source(Source { result, place });
+        self.fire_source(Source {
+            result,
+            location: place,
+        });
     }
 
     /// Fires the source with a failure, as a cancel or the loss of its resolver does.
     pub(super) fn fail_source(self: Rc<Self>, failure: Failure) {
         self.drop_canceller();
         if !self.has_fired() {
-            let (failure, place) = (Cell::new(Some(failure)), self.place);
-            self.fire_source(Lost { failure, place });
+            let (failure, location) = (Cell::new(Some(failure)), self.place);
+            self.fire_source(Lost { failure, location });
         }
     }
 
@@ -360,8 +325,9 @@ impl Core {
         place: &'static Location<'static>,
     ) {
         self.line.push(|| Callback {
-            work: Cell::new(Work::Todo(f)),
-            place,
+            result: Cell::new(None),
+            f: Cell::new(Some(f)),
+            location: place,
             input: PhantomData,
         });
     }
@@ -492,7 +458,7 @@ impl Core {
             // Its Deferred was given to the callback that returned it.
             inner.consumer.set(Consumer::Nobody { gave_up: false });
             self.line.with_last(|step| {
-                step.fail(Failure::at(Box::new(WaitsForItself), step.place()));
+                step.fail(Failure::at(Box::new(WaitsForItself), step.location()));
             });
             return self;
         }

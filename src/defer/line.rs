@@ -13,8 +13,8 @@
 //!
 //! # Invariants
 //!
-//! 1. In a block's words, from `first` to `end`, there is one entry after the other and nothing else. In front
-//!    of `first` there is nothing alive, or nothing that has anything to drop.
+//! 1. In a block's words, up to `end`, there is one entry after the other and nothing else. Those in front of
+//!    `first` have run and given their results, and have nothing left to drop.
 //! 2. An entry is a pointer to the step behind it, and that step, which is alive. A block has one owner and
 //!    never moves, so the pointer is good until the entry leaves.
 //! 3. A step that is too big for a block, or whose alignment a word cannot give, is put into a box, and the box
@@ -56,9 +56,9 @@ impl Line {
     pub(super) fn push<S: Slot>(&self, step: impl FnOnce() -> S) {
         self.steps.set(self.steps.get() + 1);
         if const { align_of::<S>() > align_of::<Word>() || words_for::<S>() > WORDS } {
-            self.push_entry(|| Boxed(Cell::new(Some(Box::new(step())))));
+            self.push_entry(true, || Boxed(Box::new(step())));
         } else {
-            self.push_entry(step);
+            self.push_entry(false, step);
         }
     }
 
@@ -69,7 +69,7 @@ impl Line {
         self.push(|| source);
         self.steps.set(steps);
         if let Some(block) = self.added.take() {
-            block.has_run.set(true);
+            block.last.set(Some(0));
             block.next.set(later);
             self.queue.set(Some(block));
         }
@@ -85,13 +85,10 @@ impl Line {
     ) -> Option<Rc<Core>> {
         let mut block = self.queue.take().or_else(|| self.take_added())?;
         // Where the step before is, where the next one is, and how many have run.
-        let (mut last, mut at, mut done) = (block.first.get(), block.first.get(), 0);
-        let mut before = match block.last_run() {
-            Some(step) => {
-                at += words_of(step);
-                ptr::from_ref(step)
-            }
-            None => ptr::from_ref(source?),
+        let (mut last, mut done) = (block.last.get(), 0);
+        let (mut before, mut at) = match block.last_run() {
+            Some((step, end)) => (ptr::from_ref(step), end),
+            None => (ptr::from_ref(source?), 0),
         };
         let inner = loop {
             // The block that has the step before, when that is not the same.
@@ -99,27 +96,26 @@ impl Line {
             if at == block.end.get() {
                 let next = block.next.take().or_else(|| self.take_added());
                 let Some(next) = next else { break None };
-                at = next.first.get();
+                at = 0;
                 left = Some(mem::replace(&mut block, next));
             }
             let step = block.step(at);
             // SAFETY: it is the source, which is borrowed, or an entry of `block` or of `left`.
             let inner = step.run(unsafe { &*before });
-            // From the step before the result is gone, and with it all that there was to drop.
             if let Some(left) = left {
-                left.first.set(left.end.get());
+                left.pass(left.end.get());
             }
             before = ptr::from_ref(step);
-            (last, at, done) = (at, at + words_of(step), done + 1);
+            (last, at, done) = (Some(at), at + words_of(step), done + 1);
             if inner.is_some() || !goes_on() {
                 break inner;
             }
         };
-        if done > 0 {
-            block.first.set(last);
-            block.has_run.set(true);
-            self.steps.set(self.steps.get() - done);
+        if let Some(last) = last {
+            block.pass(last);
         }
+        block.last.set(last);
+        self.steps.set(self.steps.get() - done);
         self.queue.set(Some(block));
         inner
     }
@@ -127,7 +123,7 @@ impl Line {
     /// Does something with the step that ran last; not more than moving its result.
     pub(super) fn with_last<R>(&self, f: impl FnOnce(&dyn Slot) -> R) -> Option<R> {
         let block = self.queue.take()?;
-        let result = block.last_run().map(f);
+        let result = block.last_run().map(|(step, _)| f(step));
         self.queue.set(Some(block));
         result
     }
@@ -135,7 +131,7 @@ impl Line {
     /// Does something with the step that ran last, and drops it.
     #[inline]
     pub(super) fn take_last<R>(&self, f: impl FnOnce(&dyn Slot) -> R) -> Option<R> {
-        self.queue.take()?.last_run().map(f)
+        self.queue.take()?.last_run().map(|(step, _)| f(step))
     }
 
     /// Is there a step that has not run? (While one runs, that one counts.)
@@ -145,12 +141,15 @@ impl Line {
     }
 
     #[inline]
-    fn push_entry<S: Slot>(&self, step: impl FnOnce() -> S) {
+    fn push_entry<S: Slot>(&self, is_box: bool, step: impl FnOnce() -> S) {
         let block = match self.added.take() {
             Some(block) if WORDS - block.end.get() >= words_for::<S>() => block,
             full => Block::new(full),
         };
         block.push(step);
+        if is_box {
+            block.has_boxes.set(true);
+        }
         self.added.set(Some(block));
     }
 
@@ -188,12 +187,13 @@ struct Block {
 /// What is known of a block.
 struct Head {
     next: Cell<Option<Rc<Block>>>,
-    /// Where the first entry begins.
+    /// Where the first entry begins that may have something to drop.
     first: Cell<usize>,
+    /// Where the entry begins that ran last; the others up to there have run as well.
+    last: Cell<Option<usize>>,
     /// Where the last entry ends.
     end: Cell<usize>,
-    /// Has the first entry run, so that it is there only for its result?
-    has_run: Cell<bool>,
+    has_boxes: Cell<bool>,
     /// It owns steps, which stay on their thread.
     owns: PhantomData<Box<dyn Slot>>,
 }
@@ -206,8 +206,9 @@ impl Block {
         let head = Head {
             next: Cell::new(next),
             first: Cell::new(0),
+            last: Cell::new(None),
             end: Cell::new(0),
-            has_run: Cell::new(false),
+            has_boxes: Cell::new(false),
             owns: PhantomData,
         };
         // SAFETY: the place is there, and nobody else has it.
@@ -232,10 +233,20 @@ impl Block {
         self.end.set(at + words_for::<S>());
     }
 
-    /// The step that ran last.
+    /// The step that ran last, and where its entry ends.
     #[inline]
-    fn last_run(&self) -> Option<&dyn Slot> {
-        self.has_run.get().then(|| self.step(self.first.get()))
+    fn last_run(&self) -> Option<(&dyn Slot, usize)> {
+        let at = self.last.get()?;
+        let step = self.step(at);
+        Some((step, at + words_of(step)))
+    }
+
+    /// The entries up to `at` have run and given their results: there is nothing in them to drop, but a box.
+    #[inline]
+    fn pass(&self, at: usize) {
+        if !self.has_boxes.get() {
+            self.first.set(at);
+        }
     }
 
     /// The step of the entry that begins at `at`, which must be the beginning of one.
@@ -268,11 +279,11 @@ impl Drop for Block {
     fn drop(&mut self) {
         while self.first < self.end {
             let step = self.step(self.first.get());
-            let (place, size) = (step.place(), words_of(step));
+            let (location, size) = (step.location(), words_of(step));
             let step = ptr::from_ref(step).cast_mut();
             // From here on it is no entry any more, even if its destructor panics.
             self.first.set(self.first.get() + size);
-            report::contain(Origin::Destructor, place, || {
+            report::contain(Origin::Destructor, location, || {
                 // SAFETY: it was alive (invariant 2), and nobody can reach it any more.
                 unsafe { step.drop_in_place() }
             });
@@ -280,43 +291,32 @@ impl Drop for Block {
     }
 }
 
-/// A step that a block has no place for. Empty once it has given its result.
-struct Boxed<S>(Cell<Option<Box<S>>>);
-
-impl<S> Boxed<S> {
-    fn with<R>(&self, f: impl FnOnce(&S) -> R) -> Option<R> {
-        let step = self.0.take()?;
-        let result = f(&step);
-        self.0.set(Some(step));
-        Some(result)
-    }
-}
+/// A step that a block has no place for.
+struct Boxed<S>(Box<S>);
 
 impl<S: Slot> Slot for Boxed<S> {
     fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
-        self.with(|step| step.run(before)).flatten()
+        self.0.run(before)
     }
 
-    fn give(&self, to: &mut dyn Any) {
-        if let Some(step) = self.0.take() {
-            step.give(to);
-        }
+    fn result(&self) -> &dyn Any {
+        self.0.result()
     }
 
     fn fill_from(&self, other: &dyn Slot) {
-        self.with(|step| step.fill_from(other));
+        self.0.fill_from(other);
     }
 
     fn fail(&self, failure: Failure) {
-        self.with(|step| step.fail(failure));
+        self.0.fail(failure);
     }
 
     fn take_failure(&self) -> Option<Failure> {
-        self.0.take()?.take_failure()
+        self.0.take_failure()
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.with(S::place).unwrap_or(Location::caller())
+    fn location(&self) -> &'static Location<'static> {
+        self.0.location()
     }
 }
 
@@ -337,4 +337,4 @@ const fn words_for<S>() -> usize {
 const HEADER: usize = size_of::<*const dyn Slot>().div_ceil(size_of::<Word>());
 
 /// How many words a block has: enough for five callbacks of the usual size.
-const WORDS: usize = 25;
+const WORDS: usize = 35;
