@@ -456,7 +456,7 @@ impl Core {
     fn wait_for(self: Rc<Self>, inner: Rc<Self>) -> Rc<Self> {
         if self.is_awaited_by(&inner) {
             // Its Deferred was given to the callback that returned it.
-            inner.consumer.set(Consumer::Nobody { gave_up: false });
+            inner.set_consumer(Consumer::Nobody { gave_up: false }, inner.waker.take());
             self.line.with_last(|step| {
                 step.fail(Failure::at(Box::new(WaitsForItself), step.location()));
             });

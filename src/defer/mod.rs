@@ -501,9 +501,11 @@ impl<T: 'static> Drop for Deferred<T> {
                 report::deliver(Origin::Deferred, failure, place)
             }
             State::Linked(core) => {
-                core.clone().abandon(self.polled);
                 if self.polled {
+                    core.clone().abandon(true);
                     core::cancel(&core, core.place());
+                } else {
+                    core.abandon(false);
                 }
             }
             State::Settled(Ok(_), _) | State::Gone => {}
@@ -585,3 +587,6 @@ impl fmt::Display for NoReactor {
 }
 
 impl Error for NoReactor {}
+
+#[cfg(test)]
+mod tests;
