@@ -24,12 +24,15 @@ const CHAINS_A_ROUND: u64 = 2_000;
 const ROUNDS: usize = 1_000;
 
 /// The workloads by name, each run and each counted.
-const WORK: [(&str, fn(u64)); 4] = [
+const WORK: [(&str, Work); 4] = [
     ("ten callbacks", ours),
     ("ten boxed closures", boxed_closures),
     ("ten added to a fired one", ours_fired),
     ("one made, fired and awaited", ours_awaited),
 ];
+
+/// Takes a number, so that the compiler cannot know the outcome.
+type Work = fn(u64);
 
 fn ours(seed: u64) {
     let (mut deferred, resolver) = Deferred::pair();
@@ -76,7 +79,10 @@ fn ours_awaited(seed: u64) {
 fn main() {
     // For a profiler: this many lives of the first workload that is named so, and nothing else.
     if let Ok(name) = std::env::var("ONLY") {
-        let (_, work) = WORK.iter().find(|(known, _)| *known == name).expect("a workload's name");
+        let (_, work) = WORK
+            .iter()
+            .find(|(known, _)| *known == name)
+            .expect("a workload's name");
         let times = std::env::var("TIMES").map_or(1_000, |n| n.parse().expect("a number"));
         return (0..times).for_each(work);
     }
@@ -94,7 +100,10 @@ fn main() {
         let allocations = ALLOCATIONS.get() - before;
         println!("{name:30} {best:8.1} ns {allocations:4} allocations");
     }
-    println!("ours / boxed closures {:.2} (goal: 0.80 or less)", best[0] / best[1]);
+    println!(
+        "ours / boxed closures {:.2} (goal: 0.80 or less)",
+        best[0] / best[1]
+    );
     match twisted() {
         Some(ns) => println!(
             "twisted {ns:.0} ns; it takes {:.0} times as long (goal: 30 or more)",

@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_panics_payload_is_kept_until_taken() {
-        let payload = panic::catch_unwind(|| panic::panic_any(7_u8)).unwrap_err();
+        let payload = catch_unwind(|| panic::panic_any(7_u8)).unwrap_err();
         let failure = Failure::from_panic(payload, Location::caller());
         let panicked = failure.check::<Panicked>().unwrap();
         assert_eq!(

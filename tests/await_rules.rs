@@ -71,13 +71,13 @@ fn watched() -> (Deferred<u32>, Resolver<u32>, Rc<Cell<u32>>) {
 #[test]
 fn awaiting_gives_the_result_and_wakes_once() {
     let (deferred, resolver, seen) = watched();
-    let mut bench = Bench::new(async { deferred.await });
+    let mut bench = Bench::new(async move { deferred.await.map(|n| n + 1) });
     bench.check_pending();
     bench.check_pending();
     resolver.callback(3);
     assert_eq!(seen.get(), 3, "callbacks run inside the firing");
     assert_eq!(bench.wakes(), 1);
-    assert_eq!(bench.result().unwrap(), 3);
+    assert_eq!(bench.result().unwrap(), 4);
     assert_eq!(bench.wakes(), 0);
 }
 
@@ -123,7 +123,7 @@ fn awaiting_a_reference_and_giving_up_loses_nothing() {
 #[test]
 fn dropped_before_it_was_polled_it_runs_on() {
     let (deferred, resolver, seen) = watched();
-    drop(async move { deferred.await });
+    drop(async move { deferred.await.map(|n| n + 1) });
     assert!(!resolver.is_cancelled());
     resolver.callback(3);
     assert_eq!(seen.get(), 3);
@@ -135,7 +135,7 @@ fn dropped_after_it_was_polled_it_is_cancelled() {
     let asked = Rc::new(Cell::new(false));
     let log = asked.clone();
     let deferred = deferred.on_cancel(move || log.set(true));
-    let mut bench = Bench::new(async { deferred.await });
+    let mut bench = Bench::new(async move { deferred.await.map(|n| n + 1) });
     bench.check_pending();
     drop(bench);
     assert!(asked.get());

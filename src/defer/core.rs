@@ -67,9 +67,9 @@ pub(super) struct Core {
     /// When it was woken, as a [tick](coroutine::now). Of use while the consumer is `Woken`.
     woken_at: Cell<u64>,
     /// Set while the consumer is `Then`: the core whose step returned this one.
-    then: Cell<Option<Rc<Core>>>,
+    then: Cell<Option<Rc<Self>>>,
     /// Set in stage `Waiting` (invariant 2).
-    waits_for: Cell<Option<Weak<Core>>>,
+    waits_for: Cell<Option<Weak<Self>>>,
     /// Set only until the source fires.
     canceller: Cell<Option<Canceller>>,
     place: &'static Location<'static>,

@@ -32,7 +32,7 @@ use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
 use std::ops::Deref;
 use std::panic::Location;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::core::{Core, Slot};
@@ -43,9 +43,9 @@ use crate::report::{self, Origin};
 #[derive(Default)]
 pub(super) struct Line {
     /// The oldest first. The first of them may begin with the step that ran last.
-    queue: Cell<Option<Rc<Block>>>,
+    queue: Cell<Option<Block>>,
     /// Blocks that were added since, the newest first.
-    added: Cell<Option<Rc<Block>>>,
+    added: Cell<Option<Block>>,
     /// How many steps have not run.
     steps: Cell<usize>,
 }
@@ -88,7 +88,13 @@ impl Line {
         let (mut last, mut done) = (block.last.get(), 0);
         let (mut before, mut at) = match block.last_run() {
             Some((step, end)) => (ptr::from_ref(step), end),
-            None => (ptr::from_ref(source?), 0),
+            None => match source {
+                Some(source) => (ptr::from_ref(source), 0),
+                None => {
+                    self.queue.set(Some(block));
+                    return None;
+                }
+            },
         };
         let inner = loop {
             // The block that has the step before, when that is not the same.
@@ -128,10 +134,14 @@ impl Line {
         result
     }
 
-    /// Does something with the step that ran last, and drops it.
+    /// Does something with the step that ran last: takes its result, so that nothing is left to drop.
     #[inline]
     pub(super) fn take_last<R>(&self, f: impl FnOnce(&dyn Slot) -> R) -> Option<R> {
-        self.queue.take()?.last_run().map(|(step, _)| f(step))
+        let block = self.queue.take()?;
+        let (step, end) = block.last_run()?;
+        let result = f(step);
+        block.pass(end);
+        Some(result)
     }
 
     /// Is there a step that has not run? (While one runs, that one counts.)
@@ -154,7 +164,7 @@ impl Line {
     }
 
     /// Takes what was added, the oldest first.
-    fn take_added(&self) -> Option<Rc<Block>> {
+    fn take_added(&self) -> Option<Block> {
         let mut block = self.added.take()?;
         let mut later = None;
         while let Some(older) = block.next.replace(later) {
@@ -168,8 +178,8 @@ impl Line {
 impl Drop for Line {
     /// One after the other: a step may own what owns the next line, and a block owns the next one.
     fn drop(&mut self) {
-        for list in [self.queue.take(), self.added.take()] {
-            let mut list = list;
+        for list in [&self.queue, &self.added] {
+            let mut list = list.take();
             while let Some(block) = list {
                 list = block.next.take();
             }
@@ -177,16 +187,18 @@ impl Drop for Line {
     }
 }
 
-/// Some steps. The `Rc` around it has no second owner; it is there because, unlike a `Box`, it may be moved while
-/// somebody holds pointers into it.
-struct Block {
+/// Some steps, and their only owner: a box but for the one thing, that it may be moved while somebody holds pointers
+/// into it.
+struct Block(NonNull<Body>);
+
+struct Body {
     head: Head,
     words: UnsafeCell<[Word; WORDS]>,
 }
 
 /// What is known of a block.
 struct Head {
-    next: Cell<Option<Rc<Block>>>,
+    next: Cell<Option<Block>>,
     /// Where the first entry begins that may have something to drop.
     first: Cell<usize>,
     /// Where the entry begins that ran last; the others up to there have run as well.
@@ -200,9 +212,10 @@ struct Head {
 
 impl Block {
     /// An empty one. It is made in its place, for most of it is not made at all.
-    fn new(next: Option<Rc<Self>>) -> Rc<Self> {
-        let mut block = Rc::<Self>::new_uninit();
-        let place = Rc::get_mut(&mut block).expect("it was made just now").as_mut_ptr();
+    fn new(next: Option<Self>) -> Self {
+        let mut body = Box::<Body>::new_uninit();
+        // SAFETY: the place is there, and nobody else has it.
+        let place = unsafe { &raw mut (*body.as_mut_ptr()).head };
         let head = Head {
             next: Cell::new(next),
             first: Cell::new(0),
@@ -211,12 +224,44 @@ impl Block {
             has_boxes: Cell::new(false),
             owns: PhantomData,
         };
-        // SAFETY: the place is there, and nobody else has it.
-        unsafe { (&raw mut (*place).head).write(head) };
+        // SAFETY: the same.
+        unsafe { place.write(head) };
         // SAFETY: the head was made, and words need not be.
-        unsafe { block.assume_init() }
+        let body = unsafe { body.assume_init() };
+        Self(NonNull::from(Box::leak(body)))
     }
+}
 
+impl Deref for Block {
+    type Target = Body;
+
+    #[inline]
+    fn deref(&self) -> &Body {
+        // SAFETY: it is alive as long as its owner, and changes only behind shared references.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Block {
+    /// Drops the steps, then the rest. Not the body's own destructor does that, for it would borrow them all at
+    /// once.
+    fn drop(&mut self) {
+        while self.first.get() < self.end.get() {
+            let at = self.first.get();
+            let (step, location) = (self.header(at), self.step(at).location());
+            // From here on it is no entry any more, even if its destructor panics.
+            self.first.set(at + words_of(self.step(at)));
+            report::contain(Origin::Destructor, location, || {
+                // SAFETY: it was alive (invariant 2), and nobody can reach it any more.
+                unsafe { step.drop_in_place() }
+            });
+        }
+        // SAFETY: `new` took it out of a box, and this was its only owner.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Body {
     /// Adds a step.
     #[inline]
     fn push<S: Slot>(&self, step: impl FnOnce() -> S) {
@@ -227,9 +272,9 @@ impl Block {
         let place = unsafe { entry.add(HEADER) }.cast::<S>();
         // SAFETY: there is room for the step, and a word's alignment is enough for it.
         unsafe { place.write(step()) };
-        let header: *const dyn Slot = place;
+        let header: *mut dyn Slot = place;
         // SAFETY: the header's words are made for such a pointer.
-        unsafe { entry.cast::<*const dyn Slot>().write(header) };
+        unsafe { entry.cast::<*mut dyn Slot>().write(header) };
         self.end.set(at + words_for::<S>());
     }
 
@@ -252,10 +297,16 @@ impl Block {
     /// The step of the entry that begins at `at`, which must be the beginning of one.
     #[inline]
     fn step(&self, at: usize) -> &dyn Slot {
-        // SAFETY: an entry begins with a pointer to its step (invariant 2).
-        let step = unsafe { self.entry(at).cast::<*const dyn Slot>().read() };
+        let step = self.header(at);
         // SAFETY: it is alive (invariant 2), and changes only behind shared references.
         unsafe { &*step }
+    }
+
+    /// The same, as a pointer.
+    #[inline]
+    fn header(&self, at: usize) -> *mut dyn Slot {
+        // SAFETY: an entry begins with a pointer to its step (invariant 2).
+        unsafe { self.entry(at).cast::<*mut dyn Slot>().read() }
     }
 
     #[inline]
@@ -267,27 +318,12 @@ impl Block {
     }
 }
 
-impl Deref for Block {
+impl Deref for Body {
     type Target = Head;
 
+    #[inline]
     fn deref(&self) -> &Head {
         &self.head
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        while self.first < self.end {
-            let step = self.step(self.first.get());
-            let (location, size) = (step.location(), words_of(step));
-            let step = ptr::from_ref(step).cast_mut();
-            // From here on it is no entry any more, even if its destructor panics.
-            self.first.set(self.first.get() + size);
-            report::contain(Origin::Destructor, location, || {
-                // SAFETY: it was alive (invariant 2), and nobody can reach it any more.
-                unsafe { step.drop_in_place() }
-            });
-        }
     }
 }
 
@@ -334,7 +370,64 @@ const fn words_for<S>() -> usize {
 }
 
 /// The words of an entry in front of its step: room for a pointer.
-const HEADER: usize = size_of::<*const dyn Slot>().div_ceil(size_of::<Word>());
+const HEADER: usize = size_of::<*mut dyn Slot>().div_ceil(size_of::<Word>());
 
 /// How many words a block has: enough for five callbacks of the usual size.
 const WORDS: usize = 35;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::defer::Deferred;
+
+    #[test]
+    fn a_line_stays_on_its_thread() {
+        trait Ambiguous<A> {
+            fn check() {}
+        }
+        impl<T: ?Sized> Ambiguous<()> for T {}
+        impl<T: ?Sized + Send> Ambiguous<u8> for T {}
+        // Does not compile if it is `Send`: there would be two of them.
+        <Line as Ambiguous<_>>::check();
+    }
+
+    #[test]
+    fn steps_of_every_size_and_alignment_keep_their_place() {
+        #[repr(align(32))]
+        struct Aligned(u64);
+        for fired in [false, true] {
+            let (mut deferred, resolver) = Deferred::pair();
+            let mut resolver = Some(resolver);
+            if fired {
+                // With a pause the source comes to lie in front of all steps.
+                let pause = deferred.pause();
+                resolver.take().unwrap().callback(0_u64);
+                deferred = deferred.map(|sum| sum);
+                pause.unpause();
+            }
+            for n in 0..50_u64 {
+                let (small, big, aligned) = (n as u8, [n; 40], Aligned(n));
+                deferred = deferred
+                    .map(|sum| sum)
+                    .map(move |sum| sum + u64::from(small))
+                    .map(move |sum| sum + big[39])
+                    .map(move |sum| {
+                        let aligned = &aligned;
+                        assert!(ptr::from_ref(aligned).is_aligned());
+                        sum + aligned.0
+                    })
+                    .map(|sum| (Aligned(sum), [sum; 40]))
+                    .map(|(aligned, many)| {
+                        assert_eq!(aligned.0, many[39]);
+                        aligned.0
+                    });
+            }
+            let deferred = deferred.map(|sum| assert_eq!(sum, 3 * 49 * 50 / 2));
+            if let Some(resolver) = resolver {
+                resolver.callback(0);
+            }
+            assert!(deferred.is_settled());
+            drop(deferred.add_errback(|failure| panic!("{failure}")));
+        }
+    }
+}

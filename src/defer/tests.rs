@@ -151,9 +151,10 @@ fn a_dropped_chain_that_waits_reports_what_it_comes_to() {
 #[test]
 fn a_panic_at_the_end_is_reported_as_one() {
     let lab = Lab::new();
-    drop(Deferred::succeed(()).add_callback(|()| -> Result<(), Failure> {
-        resume_unwind(Box::new("oh"))
-    }));
+    drop(
+        Deferred::succeed(())
+            .add_callback(|()| -> Result<(), Failure> { resume_unwind(Box::new("oh")) }),
+    );
     assert!(lab.reports.borrow()[0].is_panic());
     assert_eq!(lab.reports(), ["Deferred: panicked: oh"]);
 }
@@ -344,7 +345,6 @@ fn a_task_is_woken_exactly_once_and_not_polled_inside_the_firing() {
     };
     drop(deferred);
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
-    drop(cx);
     drop(waker);
     assert_eq!(Arc::strong_count(&count), 1, "no waker is left over");
 }
@@ -370,7 +370,7 @@ fn a_waker_that_panics_breaks_nothing() {
             .poll(&mut Context::from_waker(&bad))
             .is_pending()
     );
-    std::mem::forget(bad);
+    mem::forget(bad);
     resolver.callback(1);
     assert_eq!(result(deferred).unwrap(), 1);
     assert_eq!(lab.reports(), ["Deferred: panicked: waker"]);
@@ -427,23 +427,22 @@ where
 #[test]
 fn a_cancelled_coroutine_may_let_it_escape() {
     let (_lab, deferred, fire) = cancelled_while_waiting(async |first, _| first.await);
-    fire.map(|resolver| resolver.callback(0));
+    fire.into_iter().for_each(|resolver| resolver.callback(0));
     assert!(result(deferred).unwrap_err().is::<Cancelled>());
 }
 
 #[test]
 fn a_cancelled_coroutine_may_make_another_failure_of_it() {
-    let (_lab, deferred, fire) = cancelled_while_waiting(async |first, _| {
-        first.await.map_err(|_| Failure::new("another"))
-    });
-    fire.map(|resolver| resolver.callback(0));
+    let (_lab, deferred, fire) =
+        cancelled_while_waiting(async |first, _| first.await.map_err(|_| Failure::new("another")));
+    fire.into_iter().for_each(|resolver| resolver.callback(0));
     assert_eq!(result(deferred).unwrap_err().to_string(), "another");
 }
 
 #[test]
 fn a_cancelled_coroutine_may_succeed() {
     let (_lab, deferred, fire) = cancelled_while_waiting(async |first, _| first.await.or(Ok(7)));
-    fire.map(|resolver| resolver.callback(0));
+    fire.into_iter().for_each(|resolver| resolver.callback(0));
     assert_eq!(result(deferred).unwrap(), 7);
 }
 
@@ -553,7 +552,7 @@ fn a_deferred_that_fired_and_was_left_alone_does_not_stop_a_cancel() {
         // Waits once for either, and goes on without looking at what woke it.
         let mut polled = false;
         poll_fn(|cx| {
-            if std::mem::replace(&mut polled, true) {
+            if mem::replace(&mut polled, true) {
                 return Poll::Ready(());
             }
             assert!(Pin::new(&mut kept).poll(cx).is_pending());
@@ -624,7 +623,9 @@ fn a_dropped_coroutine_runs_on_unless_it_was_awaited() {
         lab.run();
         assert_eq!(seen.get(), 1);
     }
-    drop(Deferred::<()>::from_future(async { Err(Failure::new("lost")) }));
+    drop(Deferred::<()>::from_future(async {
+        Err(Failure::new("lost"))
+    }));
     lab.run();
     assert_eq!(lab.reports(), ["Deferred: lost"]);
 }

@@ -431,7 +431,10 @@ impl Executor {
         loop {
             let found = self.drop_ready();
             let waiting = self.waiting.borrow();
-            let wakers: Vec<Waker> = waiting.iter().map(|(_, (waker, _))| waker.clone()).collect();
+            let wakers: Vec<Waker> = waiting
+                .iter()
+                .map(|(_, (waker, _))| waker.clone())
+                .collect();
             drop(waiting);
             if wakers.is_empty() || (found == 0 && self.depth.get() > 0) {
                 break;

@@ -27,8 +27,9 @@ use crate::report::{self, Origin};
 
 pin_project! {
     /// A user's future, fenced.
-    pub(super) struct Root<F: Future>
+    pub(super) struct Root<F>
     where
+        F: Future,
         F: 'static,
         F::Output: 'static,
     {
@@ -40,8 +41,9 @@ pin_project! {
         place: Place,
     }
 
-    impl<F: Future> PinnedDrop for Root<F>
+    impl<F> PinnedDrop for Root<F>
     where
+        F: Future,
         F: 'static,
         F::Output: 'static,
     {

@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use super::*;
-use crate::sync::AtomicBool;
 use crate::Panicked;
 use crate::report::Report;
+use crate::sync::AtomicBool;
 
 /// An executor that is being run by hand, what it said and what was reported.
 struct Lab {
@@ -76,7 +76,10 @@ impl Lab {
         drop(_entered);
         let last = Rc::downgrade(&executor);
         drop(executor);
-        assert!(last.upgrade().is_none(), "something still owns the executor");
+        assert!(
+            last.upgrade().is_none(),
+            "something still owns the executor"
+        );
     }
 }
 
@@ -169,7 +172,8 @@ fn wakes_from_other_threads_while_the_loop_runs_are_not_lost() {
     let other = thread::spawn(move || {
         for _ in 0..rounds {
             let waker = loop {
-                if let Some(waker) = place.lock().unwrap().take() {
+                let waker = place.lock().unwrap().take();
+                if let Some(waker) = waker {
                     break waker;
                 }
                 thread::yield_now();
@@ -305,7 +309,7 @@ fn a_destructor_that_panics_is_reported_wherever_it_runs() {
     });
     // In the result.
     lab.spawn(async { Bomb }).detach();
-    let _ = never.cancel();
+    drop(never.cancel());
     lab.run_until_idle();
     assert_eq!(
         lab.reports(),
@@ -397,7 +401,10 @@ fn what_is_spawned_or_woken_by_a_destructor_during_shutdown_is_dropped_at_once()
     struct Spawns(Log);
     impl Drop for Spawns {
         fn drop(&mut self) {
-            let (first, second) = (Tell(self.0.clone(), "spawned"), Tell(self.0.clone(), "called"));
+            let (first, second) = (
+                Tell(self.0.clone(), "spawned"),
+                Tell(self.0.clone(), "called"),
+            );
             let executor = Executor::current().unwrap();
             let mut task = executor.spawn(
                 async move {
@@ -615,7 +622,8 @@ fn a_call_that_panics_is_reported_and_the_batch_goes_on() {
     lab.executor
         .call(Location::caller(), || resume_unwind(Box::new("oh")));
     let log = lab.log.clone();
-    lab.executor.call(Location::caller(), move || log.say("next"));
+    lab.executor
+        .call(Location::caller(), move || log.say("next"));
     assert_eq!(lab.turn(), 2);
     assert_eq!(lab.log.take(), "next");
     assert_eq!(lab.reports(), ["Call: panicked: oh"]);
@@ -643,7 +651,11 @@ fn calls_from_another_thread_keep_their_order_and_come_back_after_the_end() {
     let inbox = lab.executor.inbox().clone();
     lab.end();
     assert!(inbox.is_closed());
-    assert!(inbox.push_call(Box::new(|| ()), Location::caller()).is_err());
+    assert!(
+        inbox
+            .push_call(Box::new(|| ()), Location::caller())
+            .is_err()
+    );
 }
 
 #[test]
@@ -658,7 +670,11 @@ fn the_list_of_tasks_counts_each_once() {
     assert_eq!(lab.executor.tasks().len(), 2, "both waiting");
     waker.take().unwrap().wake();
     lab.spawn(give_waker(Rc::default())).detach();
-    assert_eq!(lab.executor.tasks().len(), 3, "one waiting, one woken, one new");
+    assert_eq!(
+        lab.executor.tasks().len(),
+        3,
+        "one waiting, one woken, one new"
+    );
     lab.end();
 }
 

@@ -30,92 +30,412 @@ use torsade::{Abandoned, Cancelled, Deferred, Failure, Resolver};
 
 const TABLE: &[(&str, &str, &str)] = &[
     // The model.
-    ("callbacks run in order, inside the firing", "pair; cb a; cb b; fire 3; log after", "a(3) b(3) after"),
-    ("what a callback returns is what the next one gets", "pair; cb a -> +1; cb b -> 10; cb c; fire 3", "a(3) b(4) c(10)"),
-    ("a failure skips callbacks until an errback", "pair; cb a; eb b; cb c; errback E", "b(E)"),
-    ("an errback that returns a value recovers", "pair; eb a -> 5; cb b; eb c; errback E", "a(E) b(5)"),
+    (
+        "callbacks run in order, inside the firing",
+        "pair; cb a; cb b; fire 3; log after",
+        "a(3) b(3) after",
+    ),
+    (
+        "what a callback returns is what the next one gets",
+        "pair; cb a -> +1; cb b -> 10; cb c; fire 3",
+        "a(3) b(4) c(10)",
+    ),
+    (
+        "a failure skips callbacks until an errback",
+        "pair; cb a; eb b; cb c; errback E",
+        "b(E)",
+    ),
+    (
+        "an errback that returns a value recovers",
+        "pair; eb a -> 5; cb b; eb c; errback E",
+        "a(E) b(5)",
+    ),
     ("a value skips errbacks", "pair; eb a; cb b; fire 1", "b(1)"),
-    ("an errback may pass another failure on", "pair; eb a -> !F; eb b; errback E", "a(E) b(F)"),
-    ("a callback's failure goes to the next errback", "pair; cb a -> !E; cb b; eb c; fire 1", "a(1) c(E)"),
-    ("a panic becomes a failure", "pair; cb a -> panic; cb b; eb c -> 2; cb d; fire 1", "a(1) c(panic) d(2)"),
-    ("a panic in an errback becomes the failure", "pair; eb a -> panic; eb b; errback E", "a(E) b(panic)"),
-    ("both sees a value", "pair; both a; cb b; fire 1", "a(1) b(1)"),
-    ("both sees a failure", "pair; both a -> 2; cb b; errback E", "a(E) b(2)"),
-    ("of a pair the errback does not see what goes wrong in its callback", "pair; cbs a b; eb c; fire 1", "a(1) c(boom)"),
-    ("of a pair the errback sees what went wrong before", "pair; cbs a b; cb c; errback E", "b(E) c(-1)"),
-    ("map changes values and lets failures by", "pair; map 1; map 2; cb a; fire 1; pair @x; map 1 @x; eb b @x; errback E @x", "a(4) b(E)"),
-    ("one that has its value calls at once", "succeed 3; cb a; log then; cb b -> +1; poll", "a(3) then b(3) =4"),
-    ("one that has failed calls at once", "fail E; eb a -> 1; log then; poll", "a(E) then =1"),
-    ("adding to a fired one runs before the adding returns", "pair; fire 3; cb a; log then; cb b", "a(3) then b(3)"),
-    ("a fired one goes on after its callbacks ran", "pair; cb a -> +1; fire 3; cb b -> +1; poll", "a(3) b(4) =5"),
-    ("a panic in a callback of a fired one becomes a failure", "succeed 1; cb a -> panic; eb b; poll", "a(1) b(panic) =panic"),
-    ("a callback that adds a callback puts it at the end", "pair; cb a do {cb c}; cb b; fire 1", "a(1) b(1) c(1)"),
-    ("what is added inside is not run inside", "pair; cb a do {cb b; log after}; fire 1", "a(1) after b(1)"),
-    ("adding inside works as often as one likes", "pair; cb a do {cb b do {cb c}}; fire 1", "a(1) b(1) c(1)"),
-    ("firing another one inside a callback is a call as well", "pair; pair @x; cb x @x; cb a do {fire 7 @x; log after}; cb b; fire 1", "a(1) x(7) after b(1)"),
-    ("a lost resolver is a failure", "pair; eb a; lose", "a(Abandoned)"),
-    ("one that was lost before anything was added is told as well", "pair; lose; eb a", "a(Abandoned)"),
+    (
+        "an errback may pass another failure on",
+        "pair; eb a -> !F; eb b; errback E",
+        "a(E) b(F)",
+    ),
+    (
+        "a callback's failure goes to the next errback",
+        "pair; cb a -> !E; cb b; eb c; fire 1",
+        "a(1) c(E)",
+    ),
+    (
+        "a panic becomes a failure",
+        "pair; cb a -> panic; cb b; eb c -> 2; cb d; fire 1",
+        "a(1) c(panic) d(2)",
+    ),
+    (
+        "a panic in an errback becomes the failure",
+        "pair; eb a -> panic; eb b; errback E",
+        "a(E) b(panic)",
+    ),
+    (
+        "both sees a value",
+        "pair; both a; cb b; fire 1",
+        "a(1) b(1)",
+    ),
+    (
+        "both sees a failure",
+        "pair; both a -> 2; cb b; errback E",
+        "a(E) b(2)",
+    ),
+    (
+        "of a pair the errback does not see what goes wrong in its callback",
+        "pair; cbs a b; eb c; fire 1",
+        "a(1) c(boom)",
+    ),
+    (
+        "of a pair the errback sees what went wrong before",
+        "pair; cbs a b; cb c; errback E",
+        "b(E) c(-1)",
+    ),
+    (
+        "map changes values and lets failures by",
+        "pair; map 1; map 2; cb a; fire 1; pair @x; map 1 @x; eb b @x; errback E @x",
+        "a(4) b(E)",
+    ),
+    (
+        "one that has its value calls at once",
+        "succeed 3; cb a; log then; cb b -> +1; poll",
+        "a(3) then b(3) =4",
+    ),
+    (
+        "one that has failed calls at once",
+        "fail E; eb a -> 1; log then; poll",
+        "a(E) then =1",
+    ),
+    (
+        "adding to a fired one runs before the adding returns",
+        "pair; fire 3; cb a; log then; cb b",
+        "a(3) then b(3)",
+    ),
+    (
+        "a fired one goes on after its callbacks ran",
+        "pair; cb a -> +1; fire 3; cb b -> +1; poll",
+        "a(3) b(4) =5",
+    ),
+    (
+        "a panic in a callback of a fired one becomes a failure",
+        "succeed 1; cb a -> panic; eb b; poll",
+        "a(1) b(panic) =panic",
+    ),
+    (
+        "a callback that adds a callback puts it at the end",
+        "pair; cb a do {cb c}; cb b; fire 1",
+        "a(1) b(1) c(1)",
+    ),
+    (
+        "what is added inside is not run inside",
+        "pair; cb a do {cb b; log after}; fire 1",
+        "a(1) after b(1)",
+    ),
+    (
+        "adding inside works as often as one likes",
+        "pair; cb a do {cb b do {cb c}}; fire 1",
+        "a(1) b(1) c(1)",
+    ),
+    (
+        "firing another one inside a callback is a call as well",
+        "pair; pair @x; cb x @x; cb a do {fire 7 @x; log after}; cb b; fire 1",
+        "a(1) x(7) after b(1)",
+    ),
+    (
+        "a lost resolver is a failure",
+        "pair; eb a; lose",
+        "a(Abandoned)",
+    ),
+    (
+        "one that was lost before anything was added is told as well",
+        "pair; lose; eb a",
+        "a(Abandoned)",
+    ),
     ("a dropped one runs on", "pair; cb a; drop; fire 3", "a(3)"),
-    ("one dropped by its own callback runs on", "pair; cb a do {drop}; cb b; fire 3", "a(3) b(3)"),
+    (
+        "one dropped by its own callback runs on",
+        "pair; cb a do {drop}; cb b; fire 3",
+        "a(3) b(3)",
+    ),
     // Chaining.
-    ("one that has fired is taken in at once", "pair @i; fire 5 @i; pair; cb a -> @i; cb b; fire 1", "a(1) b(5)"),
-    ("one that has its value is taken in at once", "succeed 5 @i; pair; cb a -> @i; cb b; fire 1", "a(1) b(5)"),
-    ("one that has failed is taken in at once", "fail E @i; pair; cb a -> @i; cb b; eb c; fire 1", "a(1) c(E)"),
-    ("a chain waits for a Deferred that a callback returns", "pair @i; pair; cb a -> @i; cb b; fire 1; log then; fire 2 @i", "a(1) then b(2)"),
-    ("a chain that waits gets the failure as well", "pair @i; pair; cb a -> @i; cb b; eb c; fire 1; errback E @i", "a(1) c(E)"),
-    ("a chain that waits is told when the other one is lost", "pair @i; pair; cb a -> @i; eb c; fire 1; lose @i", "a(1) c(Abandoned)"),
-    ("an errback may return a Deferred too", "pair @i; pair; eb a -> @i; cb b; errback E; fire 2 @i", "a(E) b(2)"),
-    ("the other one's callbacks come first and may change the value", "pair @i; cb x -> +1 @i; pair; cb a -> @i; cb b; fire 1; fire 2 @i", "a(1) x(2) b(3)"),
-    ("what is added while a chain waits runs after it", "pair @i; pair; cb a -> @i; fire 1; cb b; cb c; fire 2 @i", "a(1) b(2) c(2)"),
-    ("a waiting chain is not settled", "pair @i; pair; cb a -> @i; fire 1; poll; fire 2 @i; poll", "a(1) =? =2"),
-    ("the inner may fire before the outer", "pair @i; pair; cb a -> @i; cb b; fire 2 @i; log then; fire 1", "then a(1) b(2)"),
-    ("a paused one holds up who waits for it", "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; log then; unpause @i", "a(1) then b(2)"),
-    ("a pause in the middle stops what comes after and nothing before", "pair @i; cb x @i; pair @m; pause @m; cb m -> @i @m; cb n @m; fire 1 @m; pair; cb a -> @m; cb b; fire 1; fire 2 @i; log then; unpause @m", "a(1) x(2) then m(1) n(2) b(2)"),
-    ("waiting is transitive", "pair @c; pair @b; cb b -> @c @b; pair; cb a -> @b; cb z; fire 1; fire 2 @b; log then; fire 3 @c", "a(1) b(2) then z(3)"),
-    ("waiting is transitive from the inside out", "pair @c; pair @b; cb b -> @c @b; pair; cb a -> @b; cb z; fire 3 @c; fire 2 @b; log then; fire 1", "b(2) then a(1) z(3)"),
-    ("a chain may wait more than once", "pair @i; pair @j; pair; cb a -> @i; cb b -> @j; cb c; fire 1; fire 2 @i; log then; fire 3 @j", "a(1) b(2) then c(3)"),
-    ("a fired one waits for what a later callback returns", "pair @i; succeed 1; cb a -> @i; cb b; log then; fire 2 @i", "a(1) then b(2)"),
-    ("a chain may be dropped while it waits", "pair @i; pair; cb a -> @i; cb b; fire 1; drop; fire 2 @i", "a(1) b(2)"),
-    ("one that returns itself is told so", "pair; cb a -> @d; cb b; eb c -> 0; fire 1", "a(1) c(WaitsForItself)"),
-    ("one that returns itself to later callbacks is told so", "pair; cb a do {cb b -> @d}; fire 1; log then", "a(1) b(1) then"),
+    (
+        "one that has fired is taken in at once",
+        "pair @i; fire 5 @i; pair; cb a -> @i; cb b; fire 1",
+        "a(1) b(5)",
+    ),
+    (
+        "one that has its value is taken in at once",
+        "succeed 5 @i; pair; cb a -> @i; cb b; fire 1",
+        "a(1) b(5)",
+    ),
+    (
+        "one that has failed is taken in at once",
+        "fail E @i; pair; cb a -> @i; cb b; eb c; fire 1",
+        "a(1) c(E)",
+    ),
+    (
+        "a chain waits for a Deferred that a callback returns",
+        "pair @i; pair; cb a -> @i; cb b; fire 1; log then; fire 2 @i",
+        "a(1) then b(2)",
+    ),
+    (
+        "a chain that waits gets the failure as well",
+        "pair @i; pair; cb a -> @i; cb b; eb c; fire 1; errback E @i",
+        "a(1) c(E)",
+    ),
+    (
+        "a chain that waits is told when the other one is lost",
+        "pair @i; pair; cb a -> @i; eb c; fire 1; lose @i",
+        "a(1) c(Abandoned)",
+    ),
+    (
+        "an errback may return a Deferred too",
+        "pair @i; pair; eb a -> @i; cb b; errback E; fire 2 @i",
+        "a(E) b(2)",
+    ),
+    (
+        "the other one's callbacks come first and may change the value",
+        "pair @i; cb x -> +1 @i; pair; cb a -> @i; cb b; fire 1; fire 2 @i",
+        "a(1) x(2) b(3)",
+    ),
+    (
+        "what is added while a chain waits runs after it",
+        "pair @i; pair; cb a -> @i; fire 1; cb b; cb c; fire 2 @i",
+        "a(1) b(2) c(2)",
+    ),
+    (
+        "a waiting chain is not settled",
+        "pair @i; pair; cb a -> @i; fire 1; poll; fire 2 @i; poll",
+        "a(1) =? =2",
+    ),
+    (
+        "the inner may fire before the outer",
+        "pair @i; pair; cb a -> @i; cb b; fire 2 @i; log then; fire 1",
+        "then a(1) b(2)",
+    ),
+    (
+        "a paused one holds up who waits for it",
+        "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; log then; unpause @i",
+        "a(1) then b(2)",
+    ),
+    (
+        "a pause in the middle stops what comes after and nothing before",
+        "pair @i; cb x @i; pair @m; pause @m; cb m -> @i @m; cb n @m; fire 1 @m; pair; cb a -> @m; cb b; fire 1; fire 2 @i; log then; unpause @m",
+        "a(1) x(2) then m(1) n(2) b(2)",
+    ),
+    (
+        "waiting is transitive",
+        "pair @c; pair @b; cb b -> @c @b; pair; cb a -> @b; cb z; fire 1; fire 2 @b; log then; fire 3 @c",
+        "a(1) b(2) then z(3)",
+    ),
+    (
+        "waiting is transitive from the inside out",
+        "pair @c; pair @b; cb b -> @c @b; pair; cb a -> @b; cb z; fire 3 @c; fire 2 @b; log then; fire 1",
+        "b(2) then a(1) z(3)",
+    ),
+    (
+        "a chain may wait more than once",
+        "pair @i; pair @j; pair; cb a -> @i; cb b -> @j; cb c; fire 1; fire 2 @i; log then; fire 3 @j",
+        "a(1) b(2) then c(3)",
+    ),
+    (
+        "a fired one waits for what a later callback returns",
+        "pair @i; succeed 1; cb a -> @i; cb b; log then; fire 2 @i",
+        "a(1) then b(2)",
+    ),
+    (
+        "a chain may be dropped while it waits",
+        "pair @i; pair; cb a -> @i; cb b; fire 1; drop; fire 2 @i",
+        "a(1) b(2)",
+    ),
+    (
+        "one that returns itself is told so",
+        "pair; cb a -> @d; cb b; eb c -> 0; fire 1",
+        "a(1) c(WaitsForItself)",
+    ),
+    (
+        "one that returns itself to later callbacks is told so",
+        "pair; cb a do {cb b -> @d}; fire 1; log then",
+        "a(1) b(1) then",
+    ),
     // Pausing.
-    ("a paused one does not run when it fires", "pair; cb a; pause; fire 1; log then; unpause", "then a(1)"),
-    ("pauses add up", "pair; cb a; pause; pause; fire 1; unpause; log then; unpause", "then a(1)"),
-    ("unpausing before the firing does not fire", "pair; cb a; pause; unpause; log then; fire 1", "then a(1)"),
-    ("a fired one can be paused", "succeed 1; pause; cb a; log then; unpause", "then a(1)"),
-    ("a callback may pause its own", "pair; cb a do {pause}; cb b; fire 1; log then; unpause", "a(1) then b(1)"),
-    ("a pause may be undone inside another's callback", "pair; cb a; pause; fire 1; pair @x; cb x do {unpause; log after} @x; fire 2 @x", "x(2) a(1) after"),
-    ("a paused one is not settled", "succeed 1; pause; poll; unpause; poll", "=? =1"),
-    ("a paused failure waits as well", "pair; pause; eb a; errback E; log then; unpause", "then a(E)"),
-    ("a chain that waits may be paused", "pair @i; pair; cb a -> @i; cb b; fire 1; pause; fire 2 @i; log then; unpause", "a(1) then b(2)"),
+    (
+        "a paused one does not run when it fires",
+        "pair; cb a; pause; fire 1; log then; unpause",
+        "then a(1)",
+    ),
+    (
+        "pauses add up",
+        "pair; cb a; pause; pause; fire 1; unpause; log then; unpause",
+        "then a(1)",
+    ),
+    (
+        "unpausing before the firing does not fire",
+        "pair; cb a; pause; unpause; log then; fire 1",
+        "then a(1)",
+    ),
+    (
+        "a fired one can be paused",
+        "succeed 1; pause; cb a; log then; unpause",
+        "then a(1)",
+    ),
+    (
+        "a callback may pause its own",
+        "pair; cb a do {pause}; cb b; fire 1; log then; unpause",
+        "a(1) then b(1)",
+    ),
+    (
+        "a pause may be undone inside another's callback",
+        "pair; cb a; pause; fire 1; pair @x; cb x do {unpause; log after} @x; fire 2 @x",
+        "x(2) a(1) after",
+    ),
+    (
+        "a paused one is not settled",
+        "succeed 1; pause; poll; unpause; poll",
+        "=? =1",
+    ),
+    (
+        "a paused failure waits as well",
+        "pair; pause; eb a; errback E; log then; unpause",
+        "then a(E)",
+    ),
+    (
+        "a chain that waits may be paused",
+        "pair @i; pair; cb a -> @i; cb b; fire 1; pause; fire 2 @i; log then; unpause",
+        "a(1) then b(2)",
+    ),
     // Cancelling.
-    ("without a canceller a cancel is a failure", "pair; eb a; cancel; log then", "a(Cancelled) then"),
-    ("the canceller runs, then comes the failure", "pair; on_cancel x; eb a; cancel", "x a(Cancelled)"),
-    ("a canceller may bring a value", "pair; on_cancel x do {fire 5}; cb a; eb b; cancel", "x a(5)"),
-    ("a canceller may bring another failure", "pair; on_cancel x do {errback E}; cb a; eb b; cancel", "x b(E)"),
-    ("a canceller that panics is the failure", "pair; on_cancel x do {panic}; eb a; cancel", "x a(panic)"),
-    ("a canceller may lose the resolver", "pair; on_cancel x do {lose}; eb a; cancel", "x a(Abandoned)"),
-    ("the canceller runs once", "pair; on_cancel x; eb a; cancel; cancel; log then", "x a(Cancelled) then"),
-    ("a canceller that cancels again gets no second call", "pair; on_cancel x do {cancel}; eb a; cancel", "x a(Cancelled)"),
-    ("the canceller set last counts", "pair; on_cancel x; on_cancel y; eb a; cancel", "y a(Cancelled)"),
-    ("cancelling a fired one does nothing", "pair; on_cancel x; cb a; fire 1; cancel; cb b", "a(1) b(1)"),
-    ("cancelling inside one's own callback does nothing", "pair; on_cancel x; cb a do {cancel}; cb b; fire 1", "a(1) b(1)"),
-    ("a late value is dropped", "pair; both a; cancel; fire 1; cb b; log then", "a(Cancelled) then"),
-    ("a late failure is dropped", "pair; both a -> 0; cancel; errback E; cb b", "a(Cancelled) b(0)"),
-    ("a late loss is dropped", "pair; both a -> 0; cancel; lose; cb b", "a(Cancelled) b(0)"),
-    ("cancelling a chain cancels what it waits for", "pair @i; on_cancel x @i; pair; on_cancel y; cb a -> @i; eb b; fire 1; cancel", "a(1) x b(Cancelled)"),
-    ("a chain gets what the other one's canceller brings", "pair @i; on_cancel x do {fire 5 @i} @i; pair; cb a -> @i; cb b; fire 1; cancel", "a(1) x b(5)"),
-    ("cancelling reaches the innermost", "pair @c; on_cancel x @c; pair @b; cb b -> @c @b; fire 2 @b; pair; cb a -> @b; eb z; fire 1; cancel", "b(2) a(1) x z(Cancelled)"),
-    ("an errback of the other one may save the chain", "pair @i; eb e -> 9 @i; pair; cb a -> @i; cb b; fire 1; cancel", "a(1) e(Cancelled) b(9)"),
-    ("a chain that waits for a paused one is not cancelled", "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; cancel; unpause @i", "a(1) b(2)"),
-    ("a chain may be cancelled at each wait", "pair @i; pair @j; pair; cb a -> @i; eb b -> @j; eb c; fire 1; cancel; log then; cancel", "a(1) b(Cancelled) then c(Cancelled)"),
-    ("a cancelled one that is paused waits", "pair; eb a; pause; cancel; log then; unpause", "then a(Cancelled)"),
+    (
+        "without a canceller a cancel is a failure",
+        "pair; eb a; cancel; log then",
+        "a(Cancelled) then",
+    ),
+    (
+        "the canceller runs, then comes the failure",
+        "pair; on_cancel x; eb a; cancel",
+        "x a(Cancelled)",
+    ),
+    (
+        "a canceller may bring a value",
+        "pair; on_cancel x do {fire 5}; cb a; eb b; cancel",
+        "x a(5)",
+    ),
+    (
+        "a canceller may bring another failure",
+        "pair; on_cancel x do {errback E}; cb a; eb b; cancel",
+        "x b(E)",
+    ),
+    (
+        "a canceller that panics is the failure",
+        "pair; on_cancel x do {panic}; eb a; cancel",
+        "x a(panic)",
+    ),
+    (
+        "a canceller may lose the resolver",
+        "pair; on_cancel x do {lose}; eb a; cancel",
+        "x a(Abandoned)",
+    ),
+    (
+        "the canceller runs once",
+        "pair; on_cancel x; eb a; cancel; cancel; log then",
+        "x a(Cancelled) then",
+    ),
+    (
+        "a canceller that cancels again gets no second call",
+        "pair; on_cancel x do {cancel}; eb a; cancel",
+        "x a(Cancelled)",
+    ),
+    (
+        "the canceller set last counts",
+        "pair; on_cancel x; on_cancel y; eb a; cancel",
+        "y a(Cancelled)",
+    ),
+    (
+        "cancelling a fired one does nothing",
+        "pair; on_cancel x; cb a; fire 1; cancel; cb b",
+        "a(1) b(1)",
+    ),
+    (
+        "cancelling inside one's own callback does nothing",
+        "pair; on_cancel x; cb a do {cancel}; cb b; fire 1",
+        "a(1) b(1)",
+    ),
+    (
+        "a late value is dropped",
+        "pair; both a; cancel; fire 1; cb b; log then",
+        "a(Cancelled) then",
+    ),
+    (
+        "a late failure is dropped",
+        "pair; both a -> 0; cancel; errback E; cb b",
+        "a(Cancelled) b(0)",
+    ),
+    (
+        "a late loss is dropped",
+        "pair; both a -> 0; cancel; lose; cb b",
+        "a(Cancelled) b(0)",
+    ),
+    (
+        "cancelling a chain cancels what it waits for",
+        "pair @i; on_cancel x @i; pair; on_cancel y; cb a -> @i; eb b; fire 1; cancel",
+        "a(1) x b(Cancelled)",
+    ),
+    (
+        "a chain gets what the other one's canceller brings",
+        "pair @i; on_cancel x do {fire 5 @i} @i; pair; cb a -> @i; cb b; fire 1; cancel",
+        "a(1) x b(5)",
+    ),
+    (
+        "cancelling reaches the innermost",
+        "pair @c; on_cancel x @c; pair @b; cb b -> @c @b; fire 2 @b; pair; cb a -> @b; eb z; fire 1; cancel",
+        "b(2) a(1) x z(Cancelled)",
+    ),
+    (
+        "an errback of the other one may save the chain",
+        "pair @i; eb e -> 9 @i; pair; cb a -> @i; cb b; fire 1; cancel",
+        "a(1) e(Cancelled) b(9)",
+    ),
+    (
+        "a chain that waits for a paused one is not cancelled",
+        "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; cancel; unpause @i",
+        "a(1) b(2)",
+    ),
+    (
+        "a chain may be cancelled at each wait",
+        "pair @i; pair @j; pair; cb a -> @i; eb b -> @j; eb c; fire 1; cancel; log then; cancel",
+        "a(1) b(Cancelled) then c(Cancelled)",
+    ),
+    (
+        "a cancelled one that is paused waits",
+        "pair; eb a; pause; cancel; log then; unpause",
+        "then a(Cancelled)",
+    ),
     // Awaiting and giving up.
-    ("a polled one that is dropped is cancelled", "pair; on_cancel x; both a; poll; drop", "=? x a(Cancelled)"),
-    ("a polled one that waits passes that on", "pair @i; on_cancel x @i; pair; cb a -> @i; fire 1; poll; drop", "a(1) =? x"),
-    ("one polled and added to is an unpolled one again", "pair; on_cancel x; poll; cb a; drop; fire 1", "=? a(1)"),
-    ("one polled and returned by a callback is an unpolled one again", "pair @i; poll @i; pair; cb a -> @i; cb b; fire 1; drop; fire 2 @i", "=? a(1) b(2)"),
-    ("a result can be had once", "succeed 1; poll; poll; eb a", "=1 =AlreadyTaken a(AlreadyTaken)"),
+    (
+        "a polled one that is dropped is cancelled",
+        "pair; on_cancel x; both a; poll; drop",
+        "=? x a(Cancelled)",
+    ),
+    (
+        "a polled one that waits passes that on",
+        "pair @i; on_cancel x @i; pair; cb a -> @i; fire 1; poll; drop",
+        "a(1) =? x",
+    ),
+    (
+        "one polled and added to is an unpolled one again",
+        "pair; on_cancel x; poll; cb a; drop; fire 1",
+        "=? a(1)",
+    ),
+    (
+        "one polled and returned by a callback is an unpolled one again",
+        "pair @i; poll @i; pair; cb a -> @i; cb b; fire 1; drop; fire 2 @i",
+        "=? a(1) b(2)",
+    ),
+    (
+        "a result can be had once",
+        "succeed 1; poll; poll; eb a",
+        "=1 =AlreadyTaken a(AlreadyTaken)",
+    ),
 ];
 
 #[test]
@@ -126,7 +446,9 @@ fn every_row_gives_its_trace() {
         world.run_all(script);
         let got = world.log.take().join(" ");
         if got != *trace {
-            wrong.push(format!("{name}\n  {script}\n  expected {trace}\n  got      {got}"));
+            wrong.push(format!(
+                "{name}\n  {script}\n  expected {trace}\n  got      {got}"
+            ));
         }
         world.clear();
     }
@@ -266,11 +588,7 @@ impl World {
     }
 
     /// What a callback does.
-    fn act(
-        self: &Rc<Self>,
-        act: &Act,
-        result: Result<Number, Failure>,
-    ) -> Result<Number, Failure> {
+    fn act(self: &Rc<Self>, act: &Act, result: Result<Number, Failure>) -> Result<Number, Failure> {
         self.say(&format!("{}({})", act.label, show(&result)));
         self.run_all(&act.commands);
         let Some(returns) = &act.returns else {
