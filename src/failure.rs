@@ -17,6 +17,7 @@
 //! 1. A `Failure` can cross threads, whatever it holds.
 //! 2. [`Failure::context`] adds a level on top and loses nothing below.
 //! 3. A panic's payload is kept until somebody takes it; dropping it never panics.
+//! 4. However many levels [`Failure::context`] has put on top of each other, dropping them uses no stack.
 
 use std::any::Any;
 use std::error::Error;
@@ -169,7 +170,7 @@ impl Failure {
         Self::at(
             Box::new(Context {
                 what: what.to_string(),
-                cause: self,
+                cause: Some(self),
             }),
             Location::caller(),
         )
@@ -253,7 +254,8 @@ struct Boxed(Failure);
 #[derive(Debug)]
 struct Context {
     what: String,
-    cause: Failure,
+    /// Empty only while it is being dropped.
+    cause: Option<Failure>,
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
@@ -351,7 +353,20 @@ impl fmt::Display for Context {
 
 impl Error for Context {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.cause.0.error)
+        let cause: &(dyn Error + 'static) = &*self.cause.as_ref()?.0.error;
+        Some(cause)
+    }
+}
+
+impl Drop for Context {
+    /// Takes the levels apart one by one (invariant 4).
+    fn drop(&mut self) {
+        let mut cause = self.cause.take();
+        while let Some(failure) = cause {
+            cause = Arc::into_inner(failure.0)
+                .and_then(|inner| inner.error.downcast::<Self>().ok())
+                .and_then(|mut level| level.cause.take());
+        }
     }
 }
 
@@ -387,7 +402,7 @@ mod tests {
     use super::*;
     use std::{io, num::ParseIntError, panic};
 
-    const LINE: u32 = line!() + 3;
+    const BAD_NUMBER: u32 = line!() + 3;
 
     fn bad_number() -> Result<u32, Failure> {
         Ok("x".parse::<u32>()?)
@@ -403,7 +418,7 @@ mod tests {
     fn a_question_mark_records_its_own_line() {
         let failure = bad_number().unwrap_err();
         assert_eq!(failure.location().file(), file!());
-        assert_eq!(failure.location().line(), LINE);
+        assert_eq!(failure.location().line(), BAD_NUMBER);
     }
 
     #[test]
@@ -427,6 +442,15 @@ mod tests {
         assert!(!failure.is::<ParseIntError>());
         assert!(failure.find::<ParseIntError>().is_some());
         assert_eq!(failure.chain().count(), 3);
+    }
+
+    #[test]
+    fn a_million_levels_of_context_are_dropped_without_using_stack() {
+        let mut failure = Failure::new("at the bottom");
+        for _ in 0..1_000_000 {
+            failure = failure.context("again");
+        }
+        assert_eq!(failure.chain().count(), 1_000_001);
     }
 
     #[test]

@@ -10,10 +10,11 @@
 //! # Invariants
 //!
 //! 1. Nothing is borrowed while a sink runs; a sink may itself cause reports.
-//! 2. [`contain`] never unwinds, and neither does dropping what it caught.
+//! 2. [`contain`] and [`deliver`] never unwind, whatever the code they run, the sink or a destructor does.
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
@@ -102,14 +103,19 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location
         failure,
         place,
     };
-    let sink = SINKS
-        .try_with(|sinks| sinks.borrow().last().cloned())
-        .ok()
-        .flatten();
-    match sink {
-        Some(sink) => sink(report),
+    let told = catch(place, || match innermost_sink() {
+        Some(sink) => sink(report.clone()),
         None => by_default(&report),
+    });
+    if let Err(failure) = told {
+        // The sink is not asked again: the first report and its own panic go the plain way.
+        let _ = catch(place, || by_default(&report));
+        let report = Report { failure, ..report };
+        let _ = catch(place, || by_default(&report));
+        let _ = catch(place, || drop(report));
+        return;
     }
+    let _ = catch(place, || drop(report));
 }
 
 /// Where a report goes when nobody asked for it.
@@ -117,7 +123,8 @@ pub(crate) fn by_default(report: &Report) {
     if tracing::dispatcher::has_been_set() {
         tracing::error!(target: "torsade::report", place = %report.place, "{report}");
     } else {
-        eprintln!("torsade: {report}");
+        // Not `eprintln!`, which panics when nobody is there to read.
+        let _ = writeln!(std::io::stderr(), "torsade: {report}");
     }
 }
 
@@ -177,6 +184,13 @@ impl fmt::Display for Report {
     }
 }
 
+fn innermost_sink() -> Option<Sink> {
+    SINKS
+        .try_with(|sinks| sinks.borrow().last().cloned())
+        .ok()
+        .flatten()
+}
+
 thread_local! {
     /// The innermost sink is the last.
     static SINKS: RefCell<Vec<Sink>> = const { RefCell::new(Vec::new()) };
@@ -221,5 +235,30 @@ mod tests {
                 .to_string()
                 .starts_with("a panic in a call asked for at ")
         );
+    }
+
+    #[test]
+    fn a_sink_that_panics_harms_nobody() {
+        let _guard = divert(Rc::new(|_| std::panic::resume_unwind(Box::new("sink"))));
+        deliver(Origin::Task, Failure::new("one"), Location::caller());
+    }
+
+    #[test]
+    fn an_error_whose_destructor_panics_harms_nobody() {
+        #[derive(Debug)]
+        struct Bomb;
+        impl fmt::Display for Bomb {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a bomb")
+            }
+        }
+        impl std::error::Error for Bomb {}
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                std::panic::resume_unwind(Box::new("boom"));
+            }
+        }
+        let _guard = divert(Rc::new(drop));
+        deliver(Origin::Task, Failure::new(Bomb), Location::caller());
     }
 }

@@ -1,29 +1,29 @@
-//! The state machine under a [`Deferred`](super::Deferred): a source, a queue of steps, one consumer.
+//! The state machine under a [`Deferred`](super::Deferred): a source, a line of steps, one consumer.
 //!
 //! # The idea
 //!
 //! A core is made for a *source* (the value a `Resolver` will bring) and is given *steps* one after another. A
-//! step holds its callback and, once it has run, the value that came of it, so passing a value on means that
-//! the next step takes it out of the step before: no box per value, one allocation per step, none more.
+//! step holds its callback and, once it has run, the result that came of it, so passing a result on means that
+//! the next step takes it out of the step before: no box for a value, none for a step (see `line`).
 //!
 //! # Stages
 //!
 //! ```text
-//!            fire                     a step is taken
+//!            fire                     steps are taken
 //! Pending ─────────▶ Fired ◀────────────────────────────▶ Running
-//!                      ▲                                     │ the step returned a Deferred
+//!                      ▲                                     │ a step returned a Deferred
 //!                      └──────────── Waiting ◀───────────────┘
-//!                  the other core gave its value
+//!                  the other core gave its result
 //! ```
 //!
-//! | stage     | the value is                                             | what moves it on                |
+//! | stage     | the result is                                            | what moves it on                |
 //! |-----------|----------------------------------------------------------|---------------------------------|
 //! | `Pending` | not there                                                | [`Core::fire`]                  |
 //! | `Fired`   | with the step that ran last, or at the source            | [`advance`], unless paused      |
 //! | `Running` | being used by a callback, further down this very stack   | that callback's return          |
 //! | `Waiting` | at another core, whose consumer this one is              | that core's [`Core::hand_over`] |
 //!
-//! A core is *settled* when it is `Fired`, not paused and has no steps left: the consumer may take the value.
+//! A core is *settled* when it is `Fired`, not paused and has no steps left: the consumer may take the result.
 //!
 //! # Invariants
 //!
@@ -32,43 +32,47 @@
 //!    source keeps alive everything that depends on it, and there is no cycle.
 //! 3. A core whose last step returned a Deferred, and whose own consumer is another core or nobody, is taken
 //!    out of the line: a loop written as "a callback that returns the next round" uses no memory.
-//! 4. Nothing is borrowed while a callback, a canceller or a destructor runs: all state is in `Cell`s.
+//! 4. Nothing is borrowed while a callback, a canceller, a waker or a destructor runs, and nothing unwinds out
+//!    of them: whoever calls into a core finds it whole, and gets back.
 //! 5. A source fires once; what comes after a cancel is dropped without a word.
+//! 6. No core waits, directly or through others, for itself.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
-use super::coroutine::Coroutine;
+use super::coroutine::{self, Coroutine, Verdict};
+use super::line::Line;
 use super::outcome::Outcome;
 use super::{Abandoned, WaitsForItself};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
-/// One Deferred, without its type. `S` is the type of the source's place while that is known.
-pub(super) struct Core<S: ?Sized = dyn Slot> {
+/// One Deferred, without its type.
+pub(super) struct Core {
     stage: Cell<Stage>,
     /// How many [`Pause`](super::Pause)s are held.
     pauses: Cell<u32>,
-    /// How many steps stand in `added` and `queue`.
-    steps: Cell<usize>,
-    /// Steps that were added, the newest first.
-    added: Cell<Option<Box<Node>>>,
-    /// Steps to run, the oldest first; all of them are older than those in `added`.
-    queue: Cell<Option<Box<Node>>>,
-    /// The step that ran last. It holds the value; while there is none, the source does.
-    last: Cell<Option<Box<Node>>>,
+    /// The steps, and from `Fired` on the result.
+    line: Line,
     consumer: Cell<Consumer>,
+    /// Set while the consumer is `Awaiting`.
+    waker: Cell<Option<Waker>>,
+    /// When it was woken, as a [tick](coroutine::now). Of use while the consumer is `Woken`.
+    woken_at: Cell<u64>,
+    /// Set while the consumer is `Then`: the core whose step returned this one.
+    then: Cell<Option<Rc<Self>>>,
     /// Set in stage `Waiting` (invariant 2).
-    waits_for: Cell<Option<Weak<Core>>>,
+    waits_for: Cell<Option<Weak<Self>>>,
     /// Set only until the source fires.
     canceller: Cell<Option<Canceller>>,
     place: &'static Location<'static>,
-    source: S,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,15 +83,18 @@ enum Stage {
     Waiting,
 }
 
-/// Who gets the value in the end.
+/// Who gets the result in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Consumer {
     /// Whoever holds the Deferred, in time.
     Holder,
     /// The same, and a task is waiting.
-    Awaiting(Waker),
+    Awaiting,
+    /// The same, and the task that was waiting has been woken.
+    Woken,
     /// The step of another core that returned this one.
-    Then(Rc<Core>),
-    /// Nobody; a failure is reported, but for the `Cancelled` that giving up an await has caused.
+    Then,
+    /// Nobody; a failure is reported, but for the `Cancelled` of an await that was given up.
     Nobody { gave_up: bool },
 }
 
@@ -97,106 +104,175 @@ pub(super) enum Canceller {
     Coroutine(Rc<Coroutine>),
 }
 
-/// A place for the result of a step or a source.
+/// How a core stands to the task that awaits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    No,
+    /// The task is waiting.
+    Yes,
+    /// The task was woken at that [tick](coroutine::now), and has not fetched the result.
+    Woken(u64),
+}
+
+/// A place for a result, and what is to be done to fill it.
 pub(super) trait Slot: 'static {
-    /// For downcasting to [`Place`].
-    fn as_any(&self) -> &dyn Any;
-    /// Empties it; gives the failure if there was one, and drops a value.
-    fn take_failure(&self) -> Option<Failure>;
-    /// Takes over what stands in another place of the same type.
-    fn fill_from(&self, other: &dyn Slot);
-    fn fill_with_failure(&self, failure: Failure);
-}
-
-/// The one kind of [`Slot`].
-pub(super) type Place<T> = Cell<Option<Result<T, Failure>>>;
-
-impl<T: 'static> Slot for Place<T> {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.take()?.err()
-    }
-
-    fn fill_from(&self, other: &dyn Slot) {
-        self.set(take::<T>(other));
-    }
-
-    fn fill_with_failure(&self, failure: Failure) {
-        self.set(Some(Err(failure)));
-    }
-}
-
-/// Takes the result out of a place whose type the caller knows.
-pub(super) fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
-    slot.as_any()
-        .downcast_ref::<Place<T>>()
-        .expect("the typed ends prove the type")
-        .take()
-}
-
-/// A step in the line.
-pub(super) struct Node<S: ?Sized = dyn Step> {
-    next: Option<Box<Node>>,
-    step: S,
-}
-
-/// Something to do with the result so far.
-pub(super) trait Step {
-    /// Takes the result out of `input` and does its work. `Some` if what came of it is still to come, from
-    /// that core.
-    fn run(&mut self, input: &dyn Slot) -> Option<Rc<Core>>;
-    /// Where the result is afterwards.
-    fn output(&self) -> &dyn Slot;
-}
-
-/// The one kind of [`Step`].
-struct Callback<T, U: 'static, F> {
-    /// Empty once it was called.
-    f: Option<F>,
-    output: Place<U>,
-    place: &'static Location<'static>,
-    input: std::marker::PhantomData<fn(T)>,
-}
-
-impl<T: 'static, U: 'static, F: FnOnce(Result<T, Failure>) -> Outcome<U>> Step
-    for Callback<T, U, F>
-{
-    fn run(&mut self, input: &dyn Slot) -> Option<Rc<Core>> {
-        let f = self.f.take()?;
-        let input = take::<T>(input)?;
-        match report::catch(self.place, || f(input)) {
-            Ok(Outcome::Ready(result)) => self.output.set(Some(result)),
-            Err(failure) => self.output.set(Some(Err(failure))),
-            Ok(Outcome::Wait(deferred)) => match deferred.into_core() {
-                Ok(core) => return Some(core),
-                Err(result) => self.output.set(Some(result)),
-            },
-        }
+    /// Takes the result out of `before` and does the work with it. `Some` if the result is still to come,
+    /// from that core.
+    ///
+    /// A source has nothing to do.
+    fn run(&self, _before: &dyn Slot) -> Option<Rc<Core>> {
         None
     }
 
-    fn output(&self) -> &dyn Slot {
-        &self.output
+    /// The [`Place`] of the result. One that will never have a value need not have one.
+    fn result(&self) -> &dyn Any;
+
+    /// Takes over what stands in another place of the same type.
+    fn fill_from(&self, other: &dyn Slot);
+
+    /// Takes a failure as the result.
+    fn fail(&self, failure: Failure);
+
+    /// Empties it; gives the failure if there was one, and drops a value.
+    fn take_failure(&self) -> Option<Failure>;
+
+    /// Where it was made.
+    fn location(&self) -> &'static Location<'static>;
+}
+
+/// Where a result is kept until it is taken.
+type Place<T> = Cell<Option<Result<T, Failure>>>;
+
+/// The value that a resolver brings.
+struct Source<T> {
+    result: Place<T>,
+    location: &'static Location<'static>,
+}
+
+impl<T: 'static> Slot for Source<T> {
+    fn result(&self) -> &dyn Any {
+        &self.result
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.result.set(take(other));
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.result.set(Some(Err(failure)));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.result.take()?.err()
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 }
 
-impl<T: 'static> Core<Place<T>> {
+/// The failure of a source that brings no value, whatever its type.
+struct Lost {
+    failure: Cell<Option<Failure>>,
+    location: &'static Location<'static>,
+}
+
+impl Slot for Lost {
+    fn result(&self) -> &dyn Any {
+        &self.failure
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.failure.set(other.take_failure());
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.failure.set(Some(failure));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+}
+
+/// A callback, and the place of what it returned.
+struct Callback<T, U, F> {
+    result: Place<U>,
+    /// Empty once it was called.
+    f: Cell<Option<F>>,
+    location: &'static Location<'static>,
+    input: PhantomData<fn(T)>,
+}
+
+impl<T, U, F> Slot for Callback<T, U, F>
+where
+    T: 'static,
+    U: 'static,
+    F: FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
+{
+    fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
+        let f = self.f.take()?;
+        let input = take(before)?;
+        let result = match report::catch(self.location, || f(input, self.location)) {
+            Ok(Outcome::Ready(result)) => result,
+            Ok(Outcome::Wait(deferred)) => match deferred.into_core() {
+                Ok(core) => return Some(core),
+                Err(result) => result,
+            },
+            Err(failure) => Err(failure),
+        };
+        // There was none: nothing to drop.
+        mem::forget(self.result.replace(Some(result)));
+        None
+    }
+
+    fn result(&self) -> &dyn Any {
+        &self.result
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.result.set(take(other));
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.result.set(Some(Err(failure)));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.result.take()?.err()
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+}
+
+/// Takes the result out of a place whose type the caller knows: the typed ends of a Deferred agree about it.
+#[inline]
+fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
+    match slot.result().downcast_ref::<Place<T>>() {
+        Some(place) => place.take(),
+        None => slot.take_failure().map(Err),
+    }
+}
+
+impl Core {
     pub(super) fn new(place: &'static Location<'static>) -> Rc<Self> {
         Rc::new(Self {
             stage: Cell::new(Stage::Pending),
             pauses: Cell::new(0),
-            steps: Cell::new(0),
-            added: Cell::new(None),
-            queue: Cell::new(None),
-            last: Cell::new(None),
+            line: Line::default(),
             consumer: Cell::new(Consumer::Holder),
+            waker: Cell::new(None),
+            woken_at: Cell::new(0),
+            then: Cell::new(None),
             waits_for: Cell::new(None),
             canceller: Cell::new(None),
             place,
-            source: Cell::new(None),
         })
     }
 
@@ -206,83 +282,106 @@ impl<T: 'static> Core<Place<T>> {
     }
 
     /// Brings the source's result and runs what can run. Does nothing when it was cancelled (invariant 5).
-    pub(super) fn fire(self: Rc<Self>, result: Result<T, Failure>) {
-        if self.stage.get() != Stage::Pending {
-            return drop(result);
+    pub(super) fn fire<T: 'static>(self: Rc<Self>, result: Result<T, Failure>) {
+        self.drop_canceller();
+        let place = self.place;
+        if self.has_fired() {
+            return report::discard(result, place);
         }
-        self.source.set(Some(result));
-        fired(self);
+        let result = Cell::new(Some(result));
+        self.fire_source(Source {
+            result,
+            location: place,
+        });
     }
-}
 
-impl Core {
-    /// Adds a step at the end of the line, and runs what can run.
+    /// Fires the source with a failure, as a cancel or the loss of its resolver does.
+    pub(super) fn fail_source(self: Rc<Self>, failure: Failure) {
+        self.drop_canceller();
+        if !self.has_fired() {
+            let (failure, location) = (Cell::new(Some(failure)), self.place);
+            self.fire_source(Lost { failure, location });
+        }
+    }
+
+    fn fire_source(self: Rc<Self>, source: impl Slot) {
+        self.stage.set(Stage::Fired);
+        if self.is_held_back() {
+            self.line.put_source(source);
+            advance(self);
+        } else {
+            let inner = self.run_steps(Some(&source));
+            if let Some(next) = self.go_on(inner) {
+                advance(next);
+            }
+        }
+    }
+
+    /// Adds a step at the end of the line.
+    #[inline]
     pub(super) fn add<T: 'static, U: 'static>(
-        self: &Rc<Self>,
-        f: impl FnOnce(Result<T, Failure>) -> Outcome<U> + 'static,
+        &self,
+        f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
         place: &'static Location<'static>,
     ) {
-        let step = Callback {
-            f: Some(f),
-            output: Cell::new(None),
-            place,
-            input: std::marker::PhantomData,
-        };
-        let node = Node {
-            next: self.added.take(),
-            step,
-        };
-        self.added.set(Some(Box::new(node)));
-        self.steps.set(self.steps.get() + 1);
-        if self.stage.get() == Stage::Fired {
-            advance(self.clone());
-        }
+        self.line.push(|| Callback {
+            result: Cell::new(None),
+            f: Cell::new(Some(f)),
+            location: place,
+            input: PhantomData,
+        });
     }
 
     /// The result, if it is settled. Afterwards the core is of no use.
+    #[inline]
     pub(super) fn take_settled<T: 'static>(&self) -> Option<Result<T, Failure>> {
         if self.is_settled() {
-            self.take_value()
+            self.line.take_last(take)?
         } else {
             None
         }
     }
 
-    /// Is the value there for the consumer?
+    /// Is the result there for the consumer?
+    #[inline]
     pub(super) fn is_settled(&self) -> bool {
         self.stage.get() == Stage::Fired && self.pauses.get() == 0 && !self.has_steps()
     }
 
-    pub(super) fn is_paused(&self) -> bool {
-        self.pauses.get() > 0
+    /// Can no step run when the source fires?
+    fn is_held_back(&self) -> bool {
+        self.pauses.get() > 0 || !self.has_steps()
     }
 
     pub(super) fn place(&self) -> &'static Location<'static> {
         self.place
     }
 
-    /// Sets the task to wake when it is settled; `true` if no task was waiting before.
+    /// Sets the task to wake when it is settled; `true` if another one, or none, was set before.
     pub(super) fn await_by(&self, waker: &Waker) -> bool {
-        match self.consumer.replace(Consumer::Holder) {
-            Consumer::Awaiting(old) if old.will_wake(waker) => {
-                self.consumer.set(Consumer::Awaiting(old));
-                false
-            }
-            old => {
-                let first = !matches!(old, Consumer::Awaiting(_));
-                self.consumer.set(Consumer::Awaiting(waker.clone()));
-                drop(old);
-                first
-            }
+        let old = self.waker.take();
+        if old.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            self.waker.set(old);
+            return false;
         }
+        self.set_consumer(Consumer::Holder, old);
+        self.waker.set(Some(waker.clone()));
+        self.consumer.set(Consumer::Awaiting);
+        true
     }
 
-    /// Is a task waiting for it that has not been given it?
-    pub(super) fn is_awaited(&self) -> bool {
-        let consumer = self.consumer.replace(Consumer::Holder);
-        let awaited = matches!(consumer, Consumer::Awaiting(_));
-        self.consumer.set(consumer);
-        awaited
+    /// Nobody awaits it any more.
+    pub(super) fn forget_waiter(&self) {
+        self.set_consumer(Consumer::Holder, self.waker.take());
+    }
+
+    /// How it stands to the task that awaits it.
+    pub(super) fn awaited(&self) -> Awaited {
+        match self.consumer.get() {
+            Consumer::Awaiting => Awaited::Yes,
+            Consumer::Woken => Awaited::Woken(self.woken_at.get()),
+            _ => Awaited::No,
+        }
     }
 
     /// What happens when the source is cancelled. Dropped at once when the source has fired.
@@ -298,145 +397,163 @@ impl Core {
         self.pauses.set(self.pauses.get() + 1);
     }
 
-    pub(super) fn unpause(self: &Rc<Self>) {
+    pub(super) fn unpause(self: Rc<Self>) {
         self.pauses.set(self.pauses.get() - 1);
-        advance(self.clone());
-    }
-
-    /// The Deferred was dropped: nobody will ask for the value.
-    pub(super) fn abandon(self: Rc<Self>, gave_up: bool) {
-        let old = self.consumer.replace(Consumer::Nobody { gave_up });
-        drop(old);
         advance(self);
     }
 
-    /// Fires the source with a failure, as a cancel or the loss of its resolver does.
-    pub(super) fn fail_source(self: Rc<Self>, failure: Failure) {
-        if self.stage.get() == Stage::Pending {
-            self.source.fill_with_failure(failure);
-            fired(self);
+    /// The Deferred was dropped: nobody will ask for the result.
+    pub(super) fn abandon(self: Rc<Self>, gave_up: bool) {
+        self.set_consumer(Consumer::Nobody { gave_up }, self.waker.take());
+        advance(self);
+    }
+
+    /// There is no more use for it. Its destructor, like everybody, finds the core whole.
+    #[inline]
+    fn drop_canceller(&self) {
+        let canceller = self.canceller.take();
+        if canceller.is_some() {
+            discard_canceller(canceller, self.place);
         }
     }
 
+    #[inline]
     fn has_steps(&self) -> bool {
-        self.steps.get() > 0
+        self.line.has_steps()
     }
 
-    fn next_step(&self) -> Option<Box<Node>> {
-        let mut first = self.queue.take();
-        if first.is_none() {
-            let mut added = self.added.take();
-            while let Some(mut node) = added {
-                added = node.next.take();
-                node.next = first;
-                first = Some(node);
-            }
-        }
-        let mut first = first?;
-        self.queue.set(first.next.take());
-        self.steps.set(self.steps.get() - 1);
-        Some(first)
-    }
-
-    fn take_value<T: 'static>(&self) -> Option<Result<T, Failure>> {
-        match self.last.take() {
-            Some(node) => take(node.step.output()),
-            None => take(&self.source),
-        }
-    }
-
-    /// Does one thing: a step, or the end of the line. Gives the core to go on with.
+    /// Runs all steps that can run, or comes to the end of the line. Gives the core to go on with.
     fn step(self: Rc<Self>) -> Option<Rc<Self>> {
         if self.stage.get() != Stage::Fired || self.pauses.get() > 0 {
             return None;
         }
-        let Some(mut node) = self.next_step() else {
-            return self.hand_over();
-        };
-        self.stage.set(Stage::Running);
-        let before = self.last.take();
-        let waits_for = match &before {
-            Some(before) => node.step.run(before.step.output()),
-            None => node.step.run(&self.source),
-        };
-        // Its callback and its value are used up: this runs no user code.
-        drop(before);
-        match waits_for {
-            None => {
-                self.last.set(Some(node));
-                self.stage.set(Stage::Fired);
-                Some(self)
-            }
-            Some(inner) if Rc::ptr_eq(&inner, &self) => {
-                node.step.output().fill_with_failure(WaitsForItself.into());
-                self.last.set(Some(node));
-                self.stage.set(Stage::Fired);
-                Some(self)
-            }
-            Some(inner) => {
-                self.last.set(Some(node));
-                Some(self.wait_for(inner))
-            }
+        let inner = self.run_steps(None);
+        self.go_on(inner)
+    }
+
+    /// What comes after [`Core::run_steps`].
+    fn go_on(self: Rc<Self>, inner: Option<Rc<Self>>) -> Option<Rc<Self>> {
+        match inner {
+            Some(inner) => Some(self.wait_for(inner)),
+            None if self.pauses.get() > 0 => None,
+            None => self.hand_over(),
         }
+    }
+
+    /// Runs steps until there are none, one pauses the Deferred, or one has to wait; for what, is returned. The
+    /// first gets what `source` has, unless one has run before.
+    fn run_steps(&self, source: Option<&dyn Slot>) -> Option<Rc<Self>> {
+        if !self.has_steps() {
+            return None;
+        }
+        self.stage.set(Stage::Running);
+        let inner = self.line.run(source, || self.pauses.get() == 0);
+        self.stage.set(Stage::Fired);
+        inner
     }
 
     /// The last step gave another core: goes on with that one.
     fn wait_for(self: Rc<Self>, inner: Rc<Self>) -> Rc<Self> {
-        let consumer = self.consumer.replace(Consumer::Holder);
-        let old = match consumer {
+        if self.is_awaited_by(&inner) {
+            // Its Deferred was given to the callback that returned it.
+            inner.set_consumer(Consumer::Nobody { gave_up: false }, inner.waker.take());
+            self.line.with_last(|step| {
+                step.fail(Failure::at(Box::new(WaitsForItself), step.location()));
+            });
+            return self;
+        }
+        let waker = inner.waker.take();
+        let is_done = self.pauses.get() == 0 && !self.has_steps();
+        let consumer = match self.consumer.get() {
             // Invariant 3.
-            Consumer::Then(outer) if !self.has_steps() && self.pauses.get() == 0 => {
-                outer.waits_for.set(Some(Rc::downgrade(&inner)));
-                inner.consumer.replace(Consumer::Then(outer))
+            Consumer::Then if is_done => {
+                let outer = self.then.take();
+                if let Some(outer) = &outer {
+                    outer.waits_for.set(Some(Rc::downgrade(&inner)));
+                }
+                inner.then.set(outer);
+                Consumer::Then
             }
-            Consumer::Nobody { .. } if !self.has_steps() && self.pauses.get() == 0 => {
-                inner.consumer.replace(consumer)
-            }
+            nobody @ Consumer::Nobody { .. } if is_done => nobody,
             _ => {
-                self.consumer.set(consumer);
                 self.stage.set(Stage::Waiting);
                 self.waits_for.set(Some(Rc::downgrade(&inner)));
-                inner.consumer.replace(Consumer::Then(self))
+                inner.then.set(Some(self));
+                Consumer::Then
             }
         };
-        drop(old);
+        inner.set_consumer(consumer, waker);
         inner
     }
 
-    /// The line is at its end: gives the value to the consumer.
+    /// Sets the consumer. A waker that is of no use any more is somebody's code: it is dropped last.
+    fn set_consumer(&self, consumer: Consumer, old: Option<Waker>) {
+        self.consumer.set(consumer);
+        if let Some(old) = old {
+            report::discard(old, self.place);
+        }
+    }
+
+    /// Does `other` wait for this one, directly or through others, or are they the same (invariant 6)?
+    ///
+    /// Looks from both ends at once, so it takes as long as the shorter of the two lines: a line of a million
+    /// can be built from either end.
+    fn is_awaited_by(self: &Rc<Self>, other: &Rc<Self>) -> bool {
+        let (mut down, mut up) = (other.clone(), self.clone());
+        while !Rc::ptr_eq(&down, self) && !Rc::ptr_eq(&up, other) {
+            let (Some(lower), Some(upper)) = (down.awaited_core(), up.consuming_core()) else {
+                return false;
+            };
+            (down, up) = (lower, upper);
+        }
+        true
+    }
+
+    /// The core it waits for.
+    fn awaited_core(&self) -> Option<Rc<Self>> {
+        if self.stage.get() != Stage::Waiting {
+            return None;
+        }
+        let inner = self.waits_for.take();
+        let core = inner.as_ref().and_then(Weak::upgrade);
+        self.waits_for.set(inner);
+        core
+    }
+
+    /// The core that waits for it.
+    fn consuming_core(&self) -> Option<Rc<Self>> {
+        let outer = self.then.take();
+        self.then.set(outer.clone());
+        outer
+    }
+
+    /// The line is at its end: gives the result to the consumer.
     fn hand_over(self: Rc<Self>) -> Option<Rc<Self>> {
-        match self.consumer.replace(Consumer::Holder) {
-            Consumer::Holder => None,
-            Consumer::Awaiting(waker) => {
-                waker.wake();
+        match self.consumer.get() {
+            Consumer::Holder | Consumer::Woken => None,
+            Consumer::Awaiting => {
+                self.woken_at.set(coroutine::now());
+                self.consumer.set(Consumer::Woken);
+                if let Some(waker) = self.waker.take() {
+                    report::contain(Origin::Deferred, self.place, || waker.wake());
+                }
                 None
             }
-            Consumer::Then(outer) => {
-                let target = outer.last.take();
-                let last = self.last.take();
-                if let Some(target) = &target {
-                    let value = last
-                        .as_ref()
-                        .map_or(&self.source as &dyn Slot, |node| node.step.output());
-                    target.step.output().fill_from(value);
-                }
-                outer.last.set(target);
+            Consumer::Then => {
+                self.consumer.set(Consumer::Holder);
+                let outer = self.then.take()?;
+                self.line
+                    .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));
                 outer.waits_for.set(None);
                 outer.stage.set(Stage::Fired);
                 Some(outer)
             }
             Consumer::Nobody { gave_up } => {
-                let last = self.last.take();
-                let mut failure = None;
-                report::contain(Origin::Destructor, self.place, || {
-                    failure = match &last {
-                        Some(node) => node.step.output().take_failure(),
-                        None => self.source.take_failure(),
-                    };
-                });
-                // Whoever comes by later (an unpause, say) finds nobody and nothing.
-                self.consumer.set(Consumer::Nobody { gave_up });
-                if let Some(failure) = failure {
+                let place = self.place;
+                let take = |last: &dyn Slot| {
+                    report::contain(Origin::Destructor, place, || last.take_failure())
+                };
+                if let Some(failure) = self.line.take_last(take).flatten().flatten() {
                     if !(gave_up && failure.is::<Cancelled>()) {
                         report::deliver(Origin::Deferred, failure, self.place);
                     }
@@ -447,16 +564,20 @@ impl Core {
     }
 }
 
-impl<S: ?Sized> Drop for Core<S> {
-    /// Only a core whose resolver was leaked still has steps; they leave one by one, not one inside the other.
-    fn drop(&mut self) {
-        for list in [self.queue.take(), self.added.take()] {
-            let mut list = list;
-            while let Some(mut node) = list {
-                list = node.next.take();
-                report::discard(node, self.place);
-            }
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.stage.get() {
+            _ if self.pauses.get() > 0 => "paused",
+            Stage::Pending => "pending",
+            Stage::Running => "running",
+            Stage::Fired => "fired",
+            Stage::Waiting => "waiting",
+        };
+        write!(f, "Deferred({state}, made at {}", self.place)?;
+        if let Some(other) = self.awaited_core() {
+            write!(f, ", waits for the one made at {}", other.place)?;
         }
+        f.write_str(")")
     }
 }
 
@@ -468,16 +589,12 @@ pub(super) fn advance(core: Rc<Core>) {
     }
 }
 
-/// Cancels whatever `core` is waiting for at the end of the line.
-pub(super) fn cancel(core: &Rc<Core>) {
+/// Cancels whatever `core` is waiting for at the end of the line. `place` is where somebody asked for it.
+pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
     let mut todo = vec![core.clone()];
     while let Some(mut core) = todo.pop() {
-        while core.stage.get() == Stage::Waiting {
-            let inner = core.waits_for.take();
-            let other = inner.as_ref().and_then(Weak::upgrade);
-            core.waits_for.set(inner);
-            let Some(other) = other else { break };
-            core = other;
+        while let Some(inner) = core.awaited_core() {
+            core = inner;
         }
         if core.stage.get() != Stage::Pending {
             continue;
@@ -486,32 +603,26 @@ pub(super) fn cancel(core: &Rc<Core>) {
             None => {}
             Some(Canceller::Call(f)) => {
                 if let Err(failure) = report::catch(core.place, f) {
-                    core.fail_source(failure);
+                    if core.stage.get() == Stage::Pending {
+                        core.fail_source(failure);
+                    } else {
+                        report::deliver(Origin::Canceller, failure, core.place);
+                    }
                     continue;
                 }
             }
-            Some(Canceller::Coroutine(coroutine)) => {
-                let awaited = coroutine.awaited();
-                if !awaited.is_empty() {
+            Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop() {
+                Verdict::Stopped => {}
+                Verdict::Decides(awaited) => {
                     // The coroutine is told where it waits, decides, and may be asked again.
                     core.canceller.set(Some(Canceller::Coroutine(coroutine)));
                     todo.extend(awaited);
                     continue;
                 }
-                coroutine.stop();
-            }
+            },
         }
-        if core.stage.get() == Stage::Pending {
-            core.fail_source(Failure::at(Box::new(Cancelled), Location::caller()));
-        }
+        core.fail_source(Failure::at(Box::new(Cancelled), place));
     }
-}
-
-/// The source has its result: lets go of the canceller, then runs what can run.
-fn fired(core: Rc<Core>) {
-    core.stage.set(Stage::Fired);
-    discard_canceller(core.canceller.take(), core.place);
-    advance(core);
 }
 
 fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'static>) {
@@ -540,7 +651,8 @@ pub(super) fn abandon_source(core: Rc<Core>) {
     }
     let mut next = Some(core);
     while let Some(core) = next {
-        core.fail_source(Failure::at(Box::new(Abandoned), Location::caller()));
+        let place = core.place;
+        core.fail_source(Failure::at(Box::new(Abandoned), place));
         next = ABANDONED
             .try_with(|line| {
                 let mut line = line.borrow_mut();
@@ -558,24 +670,4 @@ pub(super) fn abandon_source(core: Rc<Core>) {
 thread_local! {
     /// What is waiting to be abandoned, while something is being abandoned.
     static ABANDONED: RefCell<Option<VecDeque<Rc<Core>>>> = const { RefCell::new(None) };
-}
-
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.stage.get() {
-            _ if self.is_paused() => "paused",
-            Stage::Pending => "pending",
-            Stage::Running => "running",
-            Stage::Fired => "fired",
-            Stage::Waiting => "waiting",
-        };
-        write!(f, "Deferred({state}, made at {}", self.place)?;
-        let inner = self.waits_for.take();
-        let other = inner.as_ref().and_then(Weak::upgrade);
-        self.waits_for.set(inner);
-        if let Some(other) = other {
-            write!(f, ", waits for the one made at {}", other.place)?;
-        }
-        f.write_str(")")
-    }
 }

@@ -12,7 +12,9 @@
 //! 1. What is noted is held weakly, and looked through when there is much of it: a coroutine that awaits a
 //!    million Deferreds one after another remembers a handful.
 //! 2. A coroutine that waits for no Deferred is dropped when it is cancelled.
-//! 3. The future's panic becomes the Deferred's failure.
+//! 3. Each request to stop reaches one `await`. One that comes while the coroutine runs, or after the Deferred
+//!    it waits for has woken it, is kept for the next.
+//! 4. The future's panic becomes the Deferred's failure.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -22,7 +24,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::core::{Canceller, Core};
+use super::core::{Awaited, Canceller, Core};
 use super::{Deferred, Resolver};
 use crate::failure::Failure;
 use crate::report;
@@ -33,7 +35,20 @@ use crate::task::{Executor, Task};
 pub(super) struct Coroutine {
     /// What it waits for, and some of what it has waited for (invariant 1).
     noted: RefCell<Vec<Weak<Core>>>,
+    /// The [tick](now) of its last poll.
+    polled_at: Cell<u64>,
+    is_running: Cell<bool>,
+    /// It was asked to stop and has not been told (invariant 3).
+    is_asked: Cell<bool>,
     task: Cell<Option<Task<()>>>,
+}
+
+/// What comes of asking a coroutine to stop.
+pub(super) enum Verdict {
+    /// It was dropped.
+    Stopped,
+    /// It decides itself, when these have been cancelled. There are none if it is about to run.
+    Decides(Vec<Rc<Core>>),
 }
 
 impl Coroutine {
@@ -58,21 +73,25 @@ impl Coroutine {
         deferred
     }
 
-    /// The Deferreds it is waiting for now.
-    pub(super) fn awaited(&self) -> Vec<Rc<Core>> {
+    /// Asks it to stop.
+    pub(super) fn ask_to_stop(&self) -> Verdict {
+        self.look_through();
         let noted = self.noted.borrow();
-        noted
-            .iter()
-            .filter_map(Weak::upgrade)
-            .filter(|core| core.is_awaited())
-            .collect()
-    }
-
-    /// Drops the future.
-    pub(super) fn stop(&self) {
-        if let Some(task) = self.task.take() {
-            drop(task.cancel());
+        let cores = noted.iter().filter_map(Weak::upgrade);
+        let (awaited, woken): (Vec<_>, Vec<_>) =
+            cores.partition(|core| core.awaited() == Awaited::Yes);
+        drop(noted);
+        if self.is_running.get() || (awaited.is_empty() && !woken.is_empty()) {
+            self.is_asked.set(true);
+            return Verdict::Decides(Vec::new());
         }
+        if awaited.is_empty() {
+            if let Some(task) = self.task.take() {
+                drop(task.cancel());
+            }
+            return Verdict::Stopped;
+        }
+        Verdict::Decides(awaited)
     }
 
     /// Notes that the coroutine being polled, if one is, waits for `core`.
@@ -82,12 +101,36 @@ impl Coroutine {
             .ok()
             .flatten();
         let Some(coroutine) = current else { return };
-        let mut noted = coroutine.noted.borrow_mut();
-        if noted.len() == noted.capacity() {
-            noted.retain(|core| core.upgrade().is_some_and(|core| core.is_awaited()));
+        let noted = coroutine.noted.borrow();
+        let is_full = noted.len() == noted.capacity();
+        drop(noted);
+        if is_full {
+            coroutine.look_through();
         }
-        noted.push(Rc::downgrade(core));
+        coroutine.noted.borrow_mut().push(Rc::downgrade(core));
     }
+
+    /// Keeps of what is noted only what matters, and that once.
+    fn look_through(&self) {
+        let polled_at = self.polled_at.get();
+        let mut noted = self.noted.borrow_mut();
+        noted.retain(|core| {
+            let awaited = core.upgrade().map_or(Awaited::No, |core| core.awaited());
+            match awaited {
+                Awaited::No => false,
+                Awaited::Yes => true,
+                // It has seen the others, and left them alone.
+                Awaited::Woken(tick) => tick >= polled_at,
+            }
+        });
+        noted.sort_unstable_by_key(|core| core.as_ptr().addr());
+        noted.dedup_by(|one, other| one.ptr_eq(other));
+    }
+}
+
+/// The tick of this thread's coroutines: a number that grows whenever one of them is polled.
+pub(super) fn now() -> u64 {
+    TICK.try_with(Cell::get).unwrap_or(0)
 }
 
 pin_project! {
@@ -108,12 +151,24 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F>
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let future = this.future;
-        let outer = CURRENT.with(|current| current.replace(Some(this.coroutine.clone())));
+        let coroutine = &*this.coroutine;
+        TICK.with(|tick| tick.set(tick.get() + 1));
+        coroutine.polled_at.set(now());
+        coroutine.is_running.set(true);
+        let outer = CURRENT.with(|current| current.replace(Some(coroutine.clone())));
         let polled = report::catch(this.place, || future.poll(cx));
         let left = CURRENT.with(|current| current.replace(outer));
         drop(left);
+        coroutine.is_running.set(false);
         let result = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Pending) => {
+                if coroutine.is_asked.take() {
+                    if let Some(resolver) = this.resolver {
+                        resolver.cancel();
+                    }
+                }
+                return Poll::Pending;
+            }
             Ok(Poll::Ready(result)) => result,
             Err(failure) => Err(failure),
         };
@@ -127,4 +182,6 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F>
 thread_local! {
     /// The coroutine that is being polled.
     static CURRENT: RefCell<Option<Rc<Coroutine>>> = const { RefCell::new(None) };
+    /// See [`now`].
+    static TICK: Cell<u64> = const { Cell::new(0) };
 }

@@ -30,15 +30,17 @@
 //!
 //! # Who owns what
 //!
-//! `core` holds the state machine and its invariants; this file holds the typed ends. A Deferred that is fired
-//! and has nothing to wait for keeps its result itself and needs no core at all.
+//! `core` holds the state machine and its invariants, `line` the callbacks; this file holds the typed ends. A
+//! Deferred that is fired and has nothing to wait for keeps its result itself and needs no core at all.
 
 mod core;
 mod coroutine;
+mod line;
 mod outcome;
 
 use std::error::Error;
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
@@ -115,7 +117,8 @@ enum State<T: 'static> {
 #[must_use = "dropping a resolver makes its Deferred fail with `Abandoned`"]
 pub struct Resolver<T: 'static> {
     /// Empty once fired.
-    core: Option<Rc<Core<core::Place<T>>>>,
+    core: Option<Rc<Core>>,
+    result: PhantomData<fn(T)>,
 }
 
 /// Holds a [`Deferred`]'s callbacks back until it is dropped; see [`Deferred::pause`].
@@ -171,8 +174,8 @@ impl<T: 'static> Deferred<T> {
         self,
         f: impl FnOnce(T) -> R + 'static,
     ) -> Deferred<R::Value> {
-        self.then(move |result| match result {
-            Ok(value) => f(value).into_outcome(),
+        self.then(move |result, place| match result {
+            Ok(value) => f(value).into_outcome(place),
             Err(failure) => Outcome::Ready(Err(failure)),
         })
     }
@@ -185,9 +188,9 @@ impl<T: 'static> Deferred<T> {
         self,
         f: impl FnOnce(Failure) -> R + 'static,
     ) -> Self {
-        self.then(move |result| match result {
+        self.then(move |result, place| match result {
             Ok(value) => Outcome::Ready(Ok(value)),
-            Err(failure) => f(failure).into_outcome(),
+            Err(failure) => f(failure).into_outcome(place),
         })
     }
 
@@ -198,7 +201,7 @@ impl<T: 'static> Deferred<T> {
         self,
         f: impl FnOnce(Result<T, Failure>) -> R + 'static,
     ) -> Deferred<R::Value> {
-        self.then(move |result| f(result).into_outcome())
+        self.then(move |result, place| f(result).into_outcome(place))
     }
 
     /// Calls `ok` with the value or `err` with the failure. `err` does not see what goes wrong in `ok`.
@@ -213,16 +216,16 @@ impl<T: 'static> Deferred<T> {
         R: IntoOutcome<V>,
         S: IntoOutcome<W, Value = R::Value>,
     {
-        self.then(move |result| match result {
-            Ok(value) => ok(value).into_outcome(),
-            Err(failure) => err(failure).into_outcome(),
+        self.then(move |result, place| match result {
+            Ok(value) => ok(value).into_outcome(place),
+            Err(failure) => err(failure).into_outcome(place),
         })
     }
 
     /// Changes the value, when there is one.
     #[track_caller]
     pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + 'static) -> Deferred<U> {
-        self.then(move |result| Outcome::Ready(result.map(f)))
+        self.then(move |result, _| Outcome::Ready(result.map(f)))
     }
 
     /// What is to happen when the Deferred is cancelled before its source has fired.
@@ -241,9 +244,10 @@ impl<T: 'static> Deferred<T> {
     /// Asks the source to stop (rule 7). Does nothing once the result is there.
     ///
     /// It is a request: a canceller may bring a value instead, and a coroutine may go on.
+    #[track_caller]
     pub fn cancel(&self) {
         if let State::Linked(core) = &self.state {
-            core::cancel(core);
+            core::cancel(core, Location::caller());
         }
     }
 
@@ -303,6 +307,9 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// The way to cancel it for somebody who must not keep it alive.
+    ///
+    /// It reaches this Deferred for as long as somebody holds it or one of its callbacks has not run. A Deferred
+    /// that a callback returned may have left the line before that (invariant 3 of `core`).
     pub(crate) fn remote_cancel(&self) -> impl FnOnce() + 'static + use<T> {
         let core = match &self.state {
             State::Linked(core) => Some(Rc::downgrade(core)),
@@ -310,7 +317,7 @@ impl<T: 'static> Deferred<T> {
         };
         move || {
             if let Some(core) = core.as_ref().and_then(Weak::upgrade) {
-                core::cancel(&core);
+                core::cancel(&core, core.place());
             }
         }
     }
@@ -322,7 +329,10 @@ impl<T: 'static> Deferred<T> {
                 state: State::Linked(core.clone()),
                 polled: false,
             },
-            Resolver { core: Some(core) },
+            Resolver {
+                core: Some(core),
+                result: PhantomData,
+            },
         )
     }
 
@@ -339,39 +349,63 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Gives up the core, or the result when there is no core or no need of it.
+    /// Gives up the core, or the result when there is no core.
     fn into_core(mut self) -> Result<Rc<Core>, Result<T, Failure>> {
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(result, _) => Err(result),
             State::Linked(core) => Ok(core),
-            State::Gone => Err(Err(Failure::new(AlreadyTaken))),
+            State::Gone => Err(Err(AlreadyTaken.into())),
         }
     }
 
+    /// The same one, as if it had never been polled.
+    fn unpolled(mut self) -> Self {
+        if mem::take(&mut self.polled) {
+            if let State::Linked(core) = &self.state {
+                core.forget_waiter();
+            }
+        }
+        self
+    }
+
+    /// Takes what it is made of.
+    #[inline]
+    fn into_state(mut self) -> State<T> {
+        let state = mem::replace(&mut self.state, State::Gone);
+        // There is nothing left to drop.
+        mem::forget(self);
+        state
+    }
+
     /// The one way in which a callback is added.
+    #[inline]
     #[track_caller]
     fn then<U: 'static>(
-        mut self,
-        f: impl FnOnce(Result<T, Failure>) -> Outcome<U> + 'static,
+        self,
+        f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
     ) -> Deferred<U> {
         let here = Location::caller();
-        let (result, place) = match mem::replace(&mut self.state, State::Gone) {
-            State::Settled(result, place) => (result, place),
-            State::Gone => (Err(Failure::new(AlreadyTaken)), here),
-            State::Linked(core) => match core.take_settled() {
-                Some(result) => (result, core.place()),
-                None => {
+        let this = if self.polled { self.unpolled() } else { self };
+        let (result, place) = match this.into_state() {
+            State::Linked(core) => {
+                if !core.is_settled() {
                     core.add(f, here);
                     return Deferred {
                         state: State::Linked(core),
                         polled: false,
                     };
                 }
-            },
+                match core.take_settled() {
+                    Some(result) => (result, core.place()),
+                    None => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
+                }
+            }
+            State::Settled(result, place) => (result, place),
+            State::Gone => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
         };
-        match report::catch(here, || f(result)) {
+        match report::catch(here, || f(result, here)) {
             Ok(Outcome::Ready(result)) => Deferred::settled(result, place),
-            Ok(Outcome::Wait(deferred)) => deferred,
+            Ok(Outcome::Wait(deferred)) => deferred.unpolled(),
             Err(failure) => Deferred::settled(Err(failure), place),
         }
     }
@@ -401,6 +435,13 @@ impl<T: 'static> Resolver<T> {
     pub fn is_cancelled(&self) -> bool {
         self.core.as_ref().is_none_or(|core| core.has_fired())
     }
+
+    /// Cancels the Deferred from its other end.
+    fn cancel(&self) {
+        if let Some(core) = &self.core {
+            core::cancel(core, core.place());
+        }
+    }
 }
 
 impl Pause {
@@ -427,6 +468,7 @@ pub struct NoReactor;
 impl<T: 'static> Future for Deferred<T> {
     type Output = Result<T, Failure>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let State::Linked(core) = &self.state {
             match core.take_settled() {
@@ -459,10 +501,11 @@ impl<T: 'static> Drop for Deferred<T> {
                 report::deliver(Origin::Deferred, failure, place)
             }
             State::Linked(core) => {
-                let waiting = self.polled && !core.is_settled();
-                core.clone().abandon(waiting);
-                if waiting {
-                    core::cancel(&core);
+                if self.polled {
+                    core.clone().abandon(true);
+                    core::cancel(&core, core.place());
+                } else {
+                    core.abandon(false);
                 }
             }
             State::Settled(Ok(_), _) | State::Gone => {}
@@ -544,3 +587,6 @@ impl fmt::Display for NoReactor {
 }
 
 impl Error for NoReactor {}
+
+#[cfg(test)]
+mod tests;

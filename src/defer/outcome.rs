@@ -1,8 +1,10 @@
 //! What a callback may return.
 
 use std::any::Any;
+use std::panic::Location;
 
 use super::Deferred;
+use super::coroutine::Coroutine;
 use crate::failure::Failure;
 
 /// What a callback may return: nothing, `Ok`/`Err`, a [`Deferred`], or an async block.
@@ -28,7 +30,7 @@ pub trait IntoOutcome<Via> {
     type Value: 'static;
 
     #[doc(hidden)]
-    fn into_outcome(self) -> Outcome<Self::Value>;
+    fn into_outcome(self, place: &'static Location<'static>) -> Outcome<Self::Value>;
 }
 
 /// What a callback came to.
@@ -65,7 +67,7 @@ impl IntoOutcome<ViaUnit> for () {
     type Value = ();
 
     #[inline]
-    fn into_outcome(self) -> Outcome<()> {
+    fn into_outcome(self, _: &'static Location<'static>) -> Outcome<()> {
         Outcome::Ready(Ok(()))
     }
 }
@@ -74,7 +76,7 @@ impl<T: 'static> IntoOutcome<ViaResult> for Result<T, Failure> {
     type Value = T;
 
     #[inline]
-    fn into_outcome(self) -> Outcome<T> {
+    fn into_outcome(self, _: &'static Location<'static>) -> Outcome<T> {
         Outcome::Ready(self)
     }
 }
@@ -84,15 +86,14 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>> + 'static> IntoOutcome<V
     type Value = T;
 
     #[inline]
-    fn into_outcome(self) -> Outcome<T> {
+    fn into_outcome(self, place: &'static Location<'static>) -> Outcome<T> {
         let mut future = Some(self);
         let any: &mut dyn Any = &mut future;
         if let Some(deferred) = any.downcast_mut::<Option<Deferred<T>>>() {
             return Outcome::Wait(deferred.take().expect("it was put there just now"));
         }
-        Outcome::Wait(Deferred::from_future(
-            future.expect("it was not a Deferred, so it was not taken"),
-        ))
+        let future = future.expect("it was not a Deferred, so it was not taken");
+        Outcome::Wait(Coroutine::start(future, place))
     }
 }
 
@@ -113,7 +114,7 @@ impl<R> Returns for fn() -> R {
 impl IntoOutcome<ViaNever> for Never {
     type Value = ();
 
-    fn into_outcome(self) -> Outcome<()> {
+    fn into_outcome(self, _: &'static Location<'static>) -> Outcome<()> {
         self
     }
 }

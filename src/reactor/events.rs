@@ -147,10 +147,9 @@ impl Reactor {
         event: &str,
         f: impl FnOnce() -> R + 'static,
     ) -> TriggerId {
-        let call = Box::new(move || f().into_outcome());
-        self.inner()
-            .triggers
-            .add(event, phase, Location::caller(), call)
+        let place = Location::caller();
+        let call = Box::new(move || f().into_outcome(place));
+        self.inner().triggers.add(event, phase, place, call)
     }
 
     /// Removes a trigger; `false` if it ran already or was removed before.

@@ -17,14 +17,15 @@
 //! 1. Everything ready runs first come, first served. What becomes ready during a batch waits for the next.
 //! 2. A future is polled and dropped on the loop's thread only, and nothing unwinds out of either.
 //! 3. After [`Executor::shut_down`] no future of the executor is alive, and none can come to life: what is
-//!    spawned later is dropped at once.
+//!    spawned later is dropped at once. Without it an executor that still has tasks is never freed, for it and
+//!    they own each other.
 //! 4. No queue or list is borrowed while a user's code or destructor runs.
 
 mod inbox;
 mod root;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -184,7 +185,6 @@ impl<T: 'static> Task<T> {
 impl<T: 'static> Future for Task<T> {
     type Output = Result<T, Failure>;
 
-    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.polled = true;
         let inner = self
@@ -197,7 +197,7 @@ impl<T: 'static> Future for Task<T> {
         self.inner = None;
         Poll::Ready(match outcome {
             Some(outcome) => outcome.take(),
-            None => Err(Cancelled.into()),
+            None => Err(Failure::at(Box::new(Cancelled), self.place)),
         })
     }
 }
@@ -249,7 +249,7 @@ impl<T: 'static> Future for Cancelling<T> {
             return Poll::Pending;
         };
         self.inner = None;
-        Poll::Ready(outcome.and_then(|outcome| outcome.take().ok()))
+        Poll::Ready(outcome.and_then(Outcome::into_value))
     }
 }
 
@@ -267,6 +267,8 @@ pub(crate) struct Executor {
     inbox: Arc<Inbox>,
     /// The tasks that wait, each with the waker that brings it back.
     waiting: RefCell<Slab<(Waker, Place)>>,
+    /// How many tasks are being polled, one inside the other: seldom more than one.
+    depth: Cell<usize>,
     closed: Cell<bool>,
 }
 
@@ -294,6 +296,7 @@ impl Executor {
             ready: RefCell::default(),
             inbox: Inbox::new(wake),
             waiting: RefCell::default(),
+            depth: Cell::new(0),
             closed: Cell::new(false),
         })
     }
@@ -374,16 +377,26 @@ impl Executor {
     /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile.
     pub(crate) fn run_batch(&self) -> usize {
         let batch = self.ready.borrow().len();
-        for done in 0..batch {
+        let mut done = 0;
+        while done < batch {
             let job = self.ready.borrow_mut().pop_front();
             match job {
-                Some(Job::Task(runnable)) => drop(runnable.run()),
+                Some(Job::Task(runnable)) => {
+                    self.depth.set(self.depth.get() + 1);
+                    runnable.run();
+                    self.depth.set(self.depth.get() - 1);
+                }
                 Some(Job::Call(call)) => call(),
                 Some(Job::Errand(errand)) => errand.run(),
-                None => return done,
+                None => break,
             }
+            done += 1;
         }
-        batch
+        if self.is_closed() && self.depth.get() == 0 {
+            // Something in this batch shut it down: what was left to its own poll is an empty shell now.
+            while self.drop_ready() > 0 {}
+        }
+        done
     }
 
     /// Is anything ready here? (What other threads sent does not count.)
@@ -396,57 +409,79 @@ impl Executor {
         &self.inbox
     }
 
-    /// The places of all tasks that are alive.
+    /// The places of all tasks that are alive, but for one that runs just now and has never waited.
     pub(crate) fn tasks(&self) -> Vec<Place> {
         let waiting = self.waiting.borrow();
         let mut places: Vec<Place> = waiting.iter().map(|(_, (_, place))| *place).collect();
+        let listed: HashSet<_> = waiting.iter().map(|(_, (waker, _))| waker.data()).collect();
         drop(waiting);
-        // A listed task may also stand in the queue: it is counted where it is listed.
         let ready = self.ready.borrow();
         let queued = ready.iter().filter_map(|job| match job {
-            Job::Task(runnable) => Some(*runnable.metadata()),
+            Job::Task(runnable) => Some(runnable),
             _ => None,
         });
-        let mut known = places.clone();
-        for place in queued {
-            match known.iter().position(|listed| *listed == place) {
-                Some(at) => drop(known.swap_remove(at)),
-                None => places.push(place),
-            }
-        }
+        // A listed task may also stand in the queue: it is counted where it is listed.
+        let unlisted = queued.filter(|runnable| !listed.contains(&runnable.waker().data()));
+        places.extend(unlisted.map(|runnable| *runnable.metadata()));
         places
     }
 
     /// Ends everything: drops all futures and calls, on this thread, and refuses new ones.
+    ///
+    /// A task that another thread has woken but not handed over yet is waited for; the wait is as short as that
+    /// thread's step from the one to the other. Called from inside a task, it leaves that task to its own poll,
+    /// which drops the future at its end.
     pub(crate) fn shut_down(self: &Rc<Self>) {
         let _entered = self.enter();
         self.closed.set(true);
-        self.inbox.close();
         loop {
-            while let Some(message) = self.inbox.pop() {
-                match message {
-                    Message::Task(runnable) => drop(runnable),
-                    Message::Call(call, place) => report::discard(call, place),
-                }
-            }
-            let ready = self.ready.take();
-            let waiting = self.waiting.take();
-            if ready.is_empty() && waiting.is_empty() {
-                return;
-            }
-            for job in ready {
-                match job {
-                    // Dropping the runnable drops the future, behind its fence.
-                    Job::Task(runnable) => drop(runnable),
-                    Job::Call(call) => report::discard(call, Location::caller()),
-                    Job::Errand(errand) => drop(errand),
-                }
+            let found = self.drop_ready();
+            let waiting = self.waiting.borrow();
+            let wakers: Vec<Waker> = waiting
+                .iter()
+                .map(|(_, (waker, _))| waker.clone())
+                .collect();
+            drop(waiting);
+            if wakers.is_empty() || (found == 0 && self.depth.get() > 0) {
+                break;
             }
             // A woken task comes back into the queue, and is dropped in the next round.
-            for (_, (waker, _)) in waiting {
-                waker.wake();
+            wakers.into_iter().for_each(Waker::wake);
+            if found == 0 && !self.is_ready() {
+                std::thread::yield_now();
             }
         }
+        // No future is left that a late wake could bring.
+        self.inbox.close();
+        while self.drop_ready() > 0 {}
+    }
+
+    /// Drops everything that is ready or was sent; how much it was.
+    fn drop_ready(&self) -> usize {
+        let mut found = 0;
+        while let Some(message) = self.inbox.pop() {
+            found += 1;
+            match message {
+                Message::Task(runnable) => drop(runnable),
+                Message::Call(call, place) => report::discard(call, place),
+            }
+        }
+        let ready = self.ready.take();
+        found += ready.len();
+        for job in ready {
+            match job {
+                // Dropping the runnable drops the future, behind its fence.
+                Job::Task(runnable) => drop(runnable),
+                Job::Call(call) => report::discard(call, Location::caller()),
+                Job::Errand(errand) => report::discard(errand, Location::caller()),
+            }
+        }
+        found
+    }
+
+    /// Has it been shut down?
+    fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// Lists a task that waits.
@@ -499,3 +534,6 @@ thread_local! {
     /// The executor whose turn this thread is in.
     static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 //!
 //! `async-task` ends the process when a future's destructor panics, and loses the payload of a detached task
 //! that panics. So neither ever sees a panic: the fence catches them, in polling and in dropping, and makes of
-//! them the task's result or a report.
+//! them the task's result or a report. It also forgets to drop a future that waits without anybody having its
+//! waker; the list (invariant 2) has it.
 //!
 //! # Invariants
 //!
@@ -21,13 +22,14 @@ use pin_project_lite::pin_project;
 
 use super::Executor;
 use super::inbox::Place;
-use crate::failure::Failure;
+use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
 pin_project! {
     /// A user's future, fenced.
-    pub(super) struct Root<F: Future>
+    pub(super) struct Root<F>
     where
+        F: Future,
         F: 'static,
         F::Output: 'static,
     {
@@ -39,8 +41,9 @@ pin_project! {
         place: Place,
     }
 
-    impl<F: Future> PinnedDrop for Root<F>
+    impl<F> PinnedDrop for Root<F>
     where
+        F: Future,
         F: 'static,
         F::Output: 'static,
     {
@@ -79,10 +82,15 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let this = self.as_mut().project();
         let place = *this.place;
         let Some(future) = this.future.as_pin_mut() else {
-            return Poll::Pending;
+            return Poll::Ready(Outcome::ended(place));
         };
         let result = match report::catch(place, || future.poll(cx)) {
             Ok(Poll::Pending) => {
+                if this.executor.is_closed() {
+                    // It was shut down meanwhile, from inside: nobody else can get at this future.
+                    self.end();
+                    return Poll::Ready(Outcome::ended(place));
+                }
                 if this.listed.is_none() {
                     *this.listed = Some(this.executor.list(cx.waker().clone(), place));
                 }
@@ -101,14 +109,33 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
 
 /// What a task came to, on its way to whoever awaits it.
 pub(super) struct Outcome<T: 'static> {
-    /// Empty once taken.
+    /// Empty once taken, and from the start if the task was ended before it had one.
     result: Option<Result<T, Failure>>,
     place: Place,
 }
 
 impl<T: 'static> Outcome<T> {
+    fn ended(place: Place) -> Self {
+        Self {
+            result: None,
+            place,
+        }
+    }
+
     pub(super) fn take(mut self) -> Result<T, Failure> {
-        self.result.take().expect("a task's result is taken once")
+        let cancelled = || Err(Failure::at(Box::new(Cancelled), self.place));
+        self.result.take().unwrap_or_else(cancelled)
+    }
+
+    /// The value; a failure is told, like that of a task that nobody awaits.
+    pub(super) fn into_value(mut self) -> Option<T> {
+        match self.result.take()? {
+            Ok(value) => Some(value),
+            failed => {
+                self.result = Some(failed);
+                None
+            }
+        }
     }
 }
 

@@ -1,0 +1,433 @@
+//! The steps of one Deferred, packed into blocks of memory.
+//!
+//! # The idea
+//!
+//! A box for each callback costs more than all the rest of running it. So steps of any type lie one behind the
+//! other in blocks of words, each behind a pointer that knows its type. The step that ran last stays where it
+//! is, for it holds the result so far.
+//!
+//! # Who owns what
+//!
+//! A line owns its blocks, a block its steps and the next block. While steps run, the block with them belongs to
+//! [`Line::run`]; what is added meanwhile goes into another one.
+//!
+//! # Invariants
+//!
+//! 1. In a block's words, up to `end`, there is one entry after the other and nothing else. Those in front of
+//!    `first` have run and given their results, and have nothing left to drop.
+//! 2. An entry is a pointer to the step behind it, and that step, which is alive. A block has one owner and
+//!    never moves, so the pointer is good until the entry leaves.
+//! 3. A step that is too big for a block, or whose alignment a word cannot give, is put into a box, and the box
+//!    is the step.
+//! 4. No block is in the line's own hands while a step runs or is dropped.
+
+#![allow(
+    unsafe_code,
+    reason = "values of different types lie in one block; the argument is in invariants 1 and 2"
+)]
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
+use std::mem::{self, MaybeUninit};
+use std::ops::Deref;
+use std::panic::Location;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+
+use super::core::{Core, Slot};
+use crate::failure::Failure;
+use crate::report::{self, Origin};
+
+/// A queue of steps, and the result of the one that ran last.
+#[derive(Default)]
+pub(super) struct Line {
+    /// The oldest first. The first of them may begin with the step that ran last.
+    queue: Cell<Option<Block>>,
+    /// Blocks that were added since, the newest first.
+    added: Cell<Option<Block>>,
+    /// How many steps have not run.
+    steps: Cell<usize>,
+}
+
+impl Line {
+    /// Adds a step at the end. It is made where it stays: moving it there would take longer than all the rest.
+    #[inline]
+    pub(super) fn push<S: Slot>(&self, step: impl FnOnce() -> S) {
+        self.steps.set(self.steps.get() + 1);
+        if const { align_of::<S>() > align_of::<Word>() || words_for::<S>() > WORDS } {
+            self.push_entry(true, || Boxed(Box::new(step())));
+        } else {
+            self.push_entry(false, step);
+        }
+    }
+
+    /// Puts a source in front of all steps, none of which has run: its value is the result so far.
+    pub(super) fn put_source(&self, source: impl Slot) {
+        let steps = self.steps.get();
+        let later = self.take_added();
+        self.push(|| source);
+        self.steps.set(steps);
+        if let Some(block) = self.added.take() {
+            block.last.set(Some(0));
+            block.next.set(later);
+            self.queue.set(Some(block));
+        }
+    }
+
+    /// Runs the steps, the first on the result so far, which is `source`'s if none has run; until there are no
+    /// more, `goes_on` says no, or one has to wait. What for, is returned.
+    #[inline]
+    pub(super) fn run(
+        &self,
+        source: Option<&dyn Slot>,
+        goes_on: impl Fn() -> bool,
+    ) -> Option<Rc<Core>> {
+        let mut block = self.queue.take().or_else(|| self.take_added())?;
+        // Where the step before is, where the next one is, and how many have run.
+        let (mut last, mut done) = (block.last.get(), 0);
+        let (mut before, mut at) = match block.last_run() {
+            Some((step, end)) => (ptr::from_ref(step), end),
+            None => match source {
+                Some(source) => (ptr::from_ref(source), 0),
+                None => {
+                    self.queue.set(Some(block));
+                    return None;
+                }
+            },
+        };
+        let inner = loop {
+            // The block that has the step before, when that is not the same.
+            let mut left = None;
+            if at == block.end.get() {
+                let next = block.next.take().or_else(|| self.take_added());
+                let Some(next) = next else { break None };
+                at = 0;
+                left = Some(mem::replace(&mut block, next));
+            }
+            let step = block.step(at);
+            // SAFETY: it is the source, which is borrowed, or an entry of `block` or of `left`.
+            let inner = step.run(unsafe { &*before });
+            if let Some(left) = left {
+                left.pass(left.end.get());
+            }
+            before = ptr::from_ref(step);
+            (last, at, done) = (Some(at), at + words_of(step), done + 1);
+            if inner.is_some() || !goes_on() {
+                break inner;
+            }
+        };
+        if let Some(last) = last {
+            block.pass(last);
+        }
+        block.last.set(last);
+        self.steps.set(self.steps.get() - done);
+        self.queue.set(Some(block));
+        inner
+    }
+
+    /// Does something with the step that ran last; not more than moving its result.
+    pub(super) fn with_last<R>(&self, f: impl FnOnce(&dyn Slot) -> R) -> Option<R> {
+        let block = self.queue.take()?;
+        let result = block.last_run().map(|(step, _)| f(step));
+        self.queue.set(Some(block));
+        result
+    }
+
+    /// Does something with the step that ran last: takes its result, so that nothing is left to drop.
+    #[inline]
+    pub(super) fn take_last<R>(&self, f: impl FnOnce(&dyn Slot) -> R) -> Option<R> {
+        let block = self.queue.take()?;
+        let (step, end) = block.last_run()?;
+        let result = f(step);
+        block.pass(end);
+        Some(result)
+    }
+
+    /// Is there a step that has not run? (While one runs, that one counts.)
+    #[inline]
+    pub(super) fn has_steps(&self) -> bool {
+        self.steps.get() > 0
+    }
+
+    #[inline]
+    fn push_entry<S: Slot>(&self, is_box: bool, step: impl FnOnce() -> S) {
+        let block = match self.added.take() {
+            Some(block) if WORDS - block.end.get() >= words_for::<S>() => block,
+            full => Block::new(full),
+        };
+        block.push(step);
+        if is_box {
+            block.has_boxes.set(true);
+        }
+        self.added.set(Some(block));
+    }
+
+    /// Takes what was added, the oldest first.
+    fn take_added(&self) -> Option<Block> {
+        let mut block = self.added.take()?;
+        let mut later = None;
+        while let Some(older) = block.next.replace(later) {
+            later = Some(block);
+            block = older;
+        }
+        Some(block)
+    }
+}
+
+impl Drop for Line {
+    /// One after the other: a step may own what owns the next line, and a block owns the next one.
+    fn drop(&mut self) {
+        for list in [&self.queue, &self.added] {
+            let mut list = list.take();
+            while let Some(block) = list {
+                list = block.next.take();
+            }
+        }
+    }
+}
+
+/// Some steps, and their only owner: a box but for the one thing, that it may be moved while somebody holds pointers
+/// into it.
+struct Block(NonNull<Body>);
+
+struct Body {
+    head: Head,
+    words: UnsafeCell<[Word; WORDS]>,
+}
+
+/// What is known of a block.
+struct Head {
+    next: Cell<Option<Block>>,
+    /// Where the first entry begins that may have something to drop.
+    first: Cell<usize>,
+    /// Where the entry begins that ran last; the others up to there have run as well.
+    last: Cell<Option<usize>>,
+    /// Where the last entry ends.
+    end: Cell<usize>,
+    has_boxes: Cell<bool>,
+    /// It owns steps, which stay on their thread.
+    owns: PhantomData<Box<dyn Slot>>,
+}
+
+impl Block {
+    /// An empty one. It is made in its place, for most of it is not made at all.
+    fn new(next: Option<Self>) -> Self {
+        let mut body = Box::<Body>::new_uninit();
+        // SAFETY: the place is there, and nobody else has it.
+        let place = unsafe { &raw mut (*body.as_mut_ptr()).head };
+        let head = Head {
+            next: Cell::new(next),
+            first: Cell::new(0),
+            last: Cell::new(None),
+            end: Cell::new(0),
+            has_boxes: Cell::new(false),
+            owns: PhantomData,
+        };
+        // SAFETY: the same.
+        unsafe { place.write(head) };
+        // SAFETY: the head was made, and words need not be.
+        let body = unsafe { body.assume_init() };
+        Self(NonNull::from(Box::leak(body)))
+    }
+}
+
+impl Deref for Block {
+    type Target = Body;
+
+    #[inline]
+    fn deref(&self) -> &Body {
+        // SAFETY: it is alive as long as its owner, and changes only behind shared references.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Block {
+    /// Drops the steps, then the rest. Not the body's own destructor does that, for it would borrow them all at
+    /// once.
+    fn drop(&mut self) {
+        while self.first.get() < self.end.get() {
+            let at = self.first.get();
+            let (step, location) = (self.header(at), self.step(at).location());
+            // From here on it is no entry any more, even if its destructor panics.
+            self.first.set(at + words_of(self.step(at)));
+            report::contain(Origin::Destructor, location, || {
+                // SAFETY: it was alive (invariant 2), and nobody can reach it any more.
+                unsafe { step.drop_in_place() }
+            });
+        }
+        // SAFETY: `new` took it out of a box, and this was its only owner.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Body {
+    /// Adds a step.
+    #[inline]
+    fn push<S: Slot>(&self, step: impl FnOnce() -> S) {
+        let at = self.end.get();
+        assert!(align_of::<S>() <= align_of::<Word>() && words_for::<S>() <= WORDS - at);
+        let entry = self.entry(at);
+        // SAFETY: there is room for the entry, and this is where its step begins.
+        let place = unsafe { entry.add(HEADER) }.cast::<S>();
+        // SAFETY: there is room for the step, and a word's alignment is enough for it.
+        unsafe { place.write(step()) };
+        let header: *mut dyn Slot = place;
+        // SAFETY: the header's words are made for such a pointer.
+        unsafe { entry.cast::<*mut dyn Slot>().write(header) };
+        self.end.set(at + words_for::<S>());
+    }
+
+    /// The step that ran last, and where its entry ends.
+    #[inline]
+    fn last_run(&self) -> Option<(&dyn Slot, usize)> {
+        let at = self.last.get()?;
+        let step = self.step(at);
+        Some((step, at + words_of(step)))
+    }
+
+    /// The entries up to `at` have run and given their results: there is nothing in them to drop, but a box.
+    #[inline]
+    fn pass(&self, at: usize) {
+        if !self.has_boxes.get() {
+            self.first.set(at);
+        }
+    }
+
+    /// The step of the entry that begins at `at`, which must be the beginning of one.
+    #[inline]
+    fn step(&self, at: usize) -> &dyn Slot {
+        let step = self.header(at);
+        // SAFETY: it is alive (invariant 2), and changes only behind shared references.
+        unsafe { &*step }
+    }
+
+    /// The same, as a pointer.
+    #[inline]
+    fn header(&self, at: usize) -> *mut dyn Slot {
+        // SAFETY: an entry begins with a pointer to its step (invariant 2).
+        unsafe { self.entry(at).cast::<*mut dyn Slot>().read() }
+    }
+
+    #[inline]
+    fn entry(&self, at: usize) -> *mut Word {
+        debug_assert!(at < WORDS);
+        let words = self.words.get().cast::<Word>();
+        // SAFETY: an entry begins inside the block.
+        unsafe { words.add(at) }
+    }
+}
+
+impl Deref for Body {
+    type Target = Head;
+
+    #[inline]
+    fn deref(&self) -> &Head {
+        &self.head
+    }
+}
+
+/// A step that a block has no place for.
+struct Boxed<S>(Box<S>);
+
+impl<S: Slot> Slot for Boxed<S> {
+    fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
+        self.0.run(before)
+    }
+
+    fn result(&self) -> &dyn Any {
+        self.0.result()
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.0.fill_from(other);
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.0.fail(failure);
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.0.take_failure()
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.0.location()
+    }
+}
+
+type Word = MaybeUninit<u64>;
+
+/// How many words the entry of a step has.
+#[inline]
+fn words_of(step: &dyn Slot) -> usize {
+    HEADER + size_of_val(step).div_ceil(size_of::<Word>())
+}
+
+/// The same, for a type.
+const fn words_for<S>() -> usize {
+    HEADER + size_of::<S>().div_ceil(size_of::<Word>())
+}
+
+/// The words of an entry in front of its step: room for a pointer.
+const HEADER: usize = size_of::<*mut dyn Slot>().div_ceil(size_of::<Word>());
+
+/// How many words a block has: enough for five callbacks of the usual size.
+const WORDS: usize = 35;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::defer::Deferred;
+
+    #[test]
+    fn a_line_stays_on_its_thread() {
+        trait Ambiguous<A> {
+            fn check() {}
+        }
+        impl<T: ?Sized> Ambiguous<()> for T {}
+        impl<T: ?Sized + Send> Ambiguous<u8> for T {}
+        // Does not compile if it is `Send`: there would be two of them.
+        <Line as Ambiguous<_>>::check();
+    }
+
+    #[test]
+    fn steps_of_every_size_and_alignment_keep_their_place() {
+        #[repr(align(32))]
+        struct Aligned(u64);
+        for fired in [false, true] {
+            let (mut deferred, resolver) = Deferred::pair();
+            let mut resolver = Some(resolver);
+            if fired {
+                // With a pause the source comes to lie in front of all steps.
+                let pause = deferred.pause();
+                resolver.take().unwrap().callback(0_u64);
+                deferred = deferred.map(|sum| sum);
+                pause.unpause();
+            }
+            for n in 0..50_u64 {
+                let (small, big, aligned) = (n as u8, [n; 40], Aligned(n));
+                deferred = deferred
+                    .map(|sum| sum)
+                    .map(move |sum| sum + u64::from(small))
+                    .map(move |sum| sum + big[39])
+                    .map(move |sum| {
+                        let aligned = &aligned;
+                        assert!(ptr::from_ref(aligned).is_aligned());
+                        sum + aligned.0
+                    })
+                    .map(|sum| (Aligned(sum), [sum; 40]))
+                    .map(|(aligned, many)| {
+                        assert_eq!(aligned.0, many[39]);
+                        aligned.0
+                    });
+            }
+            let deferred = deferred.map(|sum| assert_eq!(sum, 3 * 49 * 50 / 2));
+            if let Some(resolver) = resolver {
+                resolver.callback(0);
+            }
+            assert!(deferred.is_settled());
+            drop(deferred.add_errback(|failure| panic!("{failure}")));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How often the use of Deferreds allocates.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use torsade::Deferred;
+
+/// Counts what `work` allocates and what it leaves behind.
+fn count<R>(work: impl FnOnce() -> R) -> (usize, R) {
+    let before = ALLOCATIONS.get();
+    let result = work();
+    (ALLOCATIONS.get() - before, result)
+}
+
+fn poll<T>(deferred: &mut Deferred<T>) -> Poll<Result<T, torsade::Failure>> {
+    Pin::new(deferred).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn ten_callbacks_built_and_fired_take_three() {
+    let (allocations, ()) = count(|| {
+        let (mut deferred, resolver) = Deferred::pair();
+        for n in 0..10_u64 {
+            deferred = deferred.map(move |sum: u64| sum + n);
+        }
+        drop(deferred);
+        resolver.callback(1);
+    });
+    assert_eq!(allocations, 3);
+}
+
+#[test]
+fn adding_to_a_fired_one_takes_none() {
+    let (allocations, deferred) = count(|| {
+        let mut deferred = Deferred::succeed(1_u64);
+        for n in 0..10_u64 {
+            deferred = deferred.add_callback(move |sum| Ok(sum + n));
+        }
+        deferred
+    });
+    assert_eq!(allocations, 0);
+    drop(deferred);
+
+    let (deferred, resolver) = Deferred::pair();
+    let deferred = deferred.map(|n: u64| n + 1);
+    resolver.callback(1);
+    let (allocations, deferred) = count(|| deferred.map(|n| n + 1).map(|n| n + 1));
+    assert_eq!(allocations, 0);
+    drop(deferred);
+}
+
+#[test]
+fn awaiting_a_fired_one_takes_none() {
+    let (mut deferred, resolver) = Deferred::pair();
+    resolver.callback(1);
+    let (allocations, polled) = count(|| poll(&mut deferred));
+    assert!(polled.is_ready());
+    assert_eq!(allocations, 0);
+    let mut deferred = Deferred::succeed(1);
+    let (allocations, polled) = count(|| poll(&mut deferred));
+    assert!(polled.is_ready());
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn one_made_awaited_and_fired_takes_two() {
+    let (allocations, ()) = count(|| {
+        let (mut deferred, resolver) = Deferred::pair();
+        assert!(poll(&mut deferred).is_pending());
+        resolver.callback(1);
+        assert!(poll(&mut deferred).is_ready());
+    });
+    assert_eq!(allocations, 2);
+}
+
+/// The system's allocator, counting.
+struct Counting;
+
+#[allow(unsafe_code, reason = "an allocator is unsafe by nature")]
+// SAFETY: everything is passed on to the system's allocator, which keeps the promises.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}

@@ -1,0 +1,225 @@
+//! Awaiting: what a Deferred does when it is polled, woken, given up and dropped. Polled by hand.
+
+use std::cell::Cell;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use torsade::{Cancelled, Deferred, Failure, Resolver};
+
+/// Polls one future, and counts how often it was woken.
+struct Bench<F> {
+    future: Pin<Box<F>>,
+    wakes: Arc<Wakes>,
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl<F: Future> Bench<F> {
+    fn new(future: F) -> Self {
+        Self {
+            future: Box::pin(future),
+            wakes: Arc::default(),
+        }
+    }
+
+    fn poll(&mut self) -> Poll<F::Output> {
+        let waker = Waker::from(self.wakes.clone());
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    #[track_caller]
+    fn check_pending(&mut self) {
+        assert!(self.poll().is_pending());
+    }
+
+    #[track_caller]
+    fn result(&mut self) -> F::Output {
+        match self.poll() {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("it is still pending"),
+        }
+    }
+
+    /// How often it was woken since the last time.
+    fn wakes(&self) -> usize {
+        self.wakes.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// A Deferred, and where it says that its resolver's result went.
+fn watched() -> (Deferred<u32>, Resolver<u32>, Rc<Cell<u32>>) {
+    let seen = Rc::new(Cell::new(0));
+    let (deferred, resolver) = Deferred::pair();
+    let log = seen.clone();
+    let deferred = deferred.map(move |n: u32| {
+        log.set(n);
+        n
+    });
+    (deferred, resolver, seen)
+}
+
+#[test]
+fn awaiting_gives_the_result_and_wakes_once() {
+    let (deferred, resolver, seen) = watched();
+    let mut bench = Bench::new(async move { deferred.await.map(|n| n + 1) });
+    bench.check_pending();
+    bench.check_pending();
+    resolver.callback(3);
+    assert_eq!(seen.get(), 3, "callbacks run inside the firing");
+    assert_eq!(bench.wakes(), 1);
+    assert_eq!(bench.result().unwrap(), 4);
+    assert_eq!(bench.wakes(), 0);
+}
+
+#[test]
+fn awaiting_a_fired_one_is_ready_at_once() {
+    let (deferred, resolver, _) = watched();
+    resolver.callback(3);
+    let mut bench = Bench::new(deferred);
+    assert_eq!(bench.result().unwrap(), 3);
+    let mut bench = Bench::new(Deferred::<()>::fail(Failure::new("no")));
+    assert_eq!(bench.result().unwrap_err().to_string(), "no");
+}
+
+#[test]
+fn the_last_waker_counts() {
+    let (deferred, resolver, _) = watched();
+    let mut deferred = pin!(deferred);
+    let wakers = [const { AtomicUsize::new(0) }; 2].map(|count| Arc::new(Wakes(count)));
+    for wakes in &wakers {
+        let waker = Waker::from(wakes.clone());
+        let polled = deferred.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+    }
+    resolver.callback(1);
+    let counts = wakers.map(|wakes| wakes.0.load(Ordering::SeqCst));
+    assert_eq!(counts, [0, 1]);
+}
+
+#[test]
+fn awaiting_a_reference_and_giving_up_loses_nothing() {
+    let (mut deferred, resolver, seen) = watched();
+    {
+        let mut bench = Bench::new(async { (&mut deferred).await });
+        bench.check_pending();
+    }
+    assert!(!resolver.is_cancelled());
+    resolver.callback(3);
+    assert_eq!(seen.get(), 3);
+    let mut bench = Bench::new(&mut deferred);
+    assert_eq!(bench.result().unwrap(), 3);
+}
+
+#[test]
+fn dropped_before_it_was_polled_it_runs_on() {
+    let (deferred, resolver, seen) = watched();
+    drop(async move { deferred.await.map(|n| n + 1) });
+    assert!(!resolver.is_cancelled());
+    resolver.callback(3);
+    assert_eq!(seen.get(), 3);
+}
+
+#[test]
+fn dropped_after_it_was_polled_it_is_cancelled() {
+    let (deferred, resolver, seen) = watched();
+    let asked = Rc::new(Cell::new(false));
+    let log = asked.clone();
+    let deferred = deferred.on_cancel(move || log.set(true));
+    let mut bench = Bench::new(async move { deferred.await.map(|n| n + 1) });
+    bench.check_pending();
+    drop(bench);
+    assert!(asked.get());
+    assert!(resolver.is_cancelled());
+    resolver.callback(3);
+    assert_eq!(seen.get(), 0);
+}
+
+#[test]
+fn dropped_after_it_was_woken_there_is_nothing_to_cancel() {
+    let (deferred, resolver, _) = watched();
+    let mut bench = Bench::new(deferred.on_cancel(|| unreachable!("it has fired")));
+    bench.check_pending();
+    resolver.callback(3);
+    drop(bench);
+}
+
+#[test]
+fn an_await_of_a_chain_that_waits_cancels_the_innermost_when_given_up() {
+    let (inner, fire_inner, _) = watched();
+    let (outer, fire_outer, _) = watched();
+    let mut bench = Bench::new(outer.add_callback(move |_| inner));
+    bench.check_pending();
+    fire_outer.callback(1);
+    assert_eq!(bench.wakes(), 0);
+    bench.check_pending();
+    drop(bench);
+    assert!(fire_inner.is_cancelled());
+}
+
+#[test]
+fn a_cancel_wakes_and_gives_the_failure() {
+    let (mut deferred, _resolver, _) = watched();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut deferred).poll(&mut cx).is_pending());
+    deferred.cancel();
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+    let Poll::Ready(Err(failure)) = Pin::new(&mut deferred).poll(&mut cx) else {
+        panic!("it was cancelled")
+    };
+    assert!(failure.is::<Cancelled>());
+}
+
+#[test]
+fn a_value_that_a_canceller_brings_is_what_the_await_gives() {
+    let (deferred, resolver) = Deferred::pair();
+    let mut deferred = deferred.on_cancel(move || resolver.callback(9));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut deferred).poll(&mut cx).is_pending());
+    deferred.cancel();
+    let mut bench = Bench::new(deferred);
+    assert_eq!(bench.result().unwrap(), 9);
+}
+
+#[test]
+fn an_await_goes_on_when_a_callback_is_added_to_what_was_polled() {
+    let (mut deferred, resolver, seen) = watched();
+    {
+        let mut bench = Bench::new(&mut deferred);
+        bench.check_pending();
+    }
+    let mut bench = Bench::new(deferred.map(|n| n + 1));
+    resolver.callback(3);
+    assert_eq!(seen.get(), 3);
+    assert_eq!(bench.result().unwrap(), 4);
+}
+
+#[test]
+fn selecting_between_two_loses_neither() {
+    let (one, fire_one, _) = watched();
+    let (two, fire_two, _) = watched();
+    let mut bench = Bench::new(async {
+        let (mut one, mut two) = (one, two);
+        let first = match futures::future::select(&mut one, &mut two).await {
+            futures::future::Either::Left((n, _)) => (n, &mut two),
+            futures::future::Either::Right((n, _)) => (n, &mut one),
+        };
+        Ok::<_, Failure>((first.0?, first.1.await?))
+    });
+    bench.check_pending();
+    fire_two.callback(2);
+    bench.check_pending();
+    fire_one.callback(1);
+    assert_eq!(bench.result().unwrap(), (2, 1));
+}

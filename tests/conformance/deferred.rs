@@ -1,0 +1,687 @@
+//! The behaviour of Deferreds.
+//!
+//! A script is a list of commands, separated by `;`. Most take `@name` as their last word, the Deferred they are
+//! about; without it they are about `@d`.
+//!
+//! | command                        | does                                                                 |
+//! |--------------------------------|----------------------------------------------------------------------|
+//! | `pair`, `succeed N`, `fail E`  | makes a Deferred                                                     |
+//! | `cb L …`, `eb L …`, `both L …` | adds a callback that logs `L(N)` or `L(E)`                           |
+//! | `cbs L M`                      | adds a pair, of which the first fails with `boom`                    |
+//! | `map N`                        | adds N by `map`                                                      |
+//! | `fire N`, `errback E`, `lose`  | uses the resolver                                                    |
+//! | `on_cancel L …`, `cancel`      | the canceller logs `L`                                               |
+//! | `pause`, `unpause`             | the last pause goes first                                            |
+//! | `drop`                         | drops the Deferred                                                   |
+//! | `poll`                         | polls it: logs `=N`, `=E` or `=?`                                    |
+//! | `log L`                        | logs `L`                                                             |
+//!
+//! After a callback's label comes what it does and returns, in that order: `do {…}` runs commands, `-> N` returns that, `-> +N` adds to what it got, `-> !E` fails, `-> @x` returns that Deferred,
+//! `-> panic` panics. Without `->` it passes on what it got.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use torsade::defer::{AlreadyTaken, Pause, WaitsForItself};
+use torsade::{Abandoned, Cancelled, Deferred, Failure, Resolver};
+
+const TABLE: &[(&str, &str, &str)] = &[
+    // The model.
+    (
+        "callbacks run in order, inside the firing",
+        "pair; cb a; cb b; fire 3; log after",
+        "a(3) b(3) after",
+    ),
+    (
+        "what a callback returns is what the next one gets",
+        "pair; cb a -> +1; cb b -> 10; cb c; fire 3",
+        "a(3) b(4) c(10)",
+    ),
+    (
+        "a failure skips callbacks until an errback",
+        "pair; cb a; eb b; cb c; errback E",
+        "b(E)",
+    ),
+    (
+        "an errback that returns a value recovers",
+        "pair; eb a -> 5; cb b; eb c; errback E",
+        "a(E) b(5)",
+    ),
+    ("a value skips errbacks", "pair; eb a; cb b; fire 1", "b(1)"),
+    (
+        "an errback may pass another failure on",
+        "pair; eb a -> !F; eb b; errback E",
+        "a(E) b(F)",
+    ),
+    (
+        "a callback's failure goes to the next errback",
+        "pair; cb a -> !E; cb b; eb c; fire 1",
+        "a(1) c(E)",
+    ),
+    (
+        "a panic becomes a failure",
+        "pair; cb a -> panic; cb b; eb c -> 2; cb d; fire 1",
+        "a(1) c(panic) d(2)",
+    ),
+    (
+        "a panic in an errback becomes the failure",
+        "pair; eb a -> panic; eb b; errback E",
+        "a(E) b(panic)",
+    ),
+    (
+        "both sees a value",
+        "pair; both a; cb b; fire 1",
+        "a(1) b(1)",
+    ),
+    (
+        "both sees a failure",
+        "pair; both a -> 2; cb b; errback E",
+        "a(E) b(2)",
+    ),
+    (
+        "of a pair the errback does not see what goes wrong in its callback",
+        "pair; cbs a b; eb c; fire 1",
+        "a(1) c(boom)",
+    ),
+    (
+        "of a pair the errback sees what went wrong before",
+        "pair; cbs a b; cb c; errback E",
+        "b(E) c(-1)",
+    ),
+    (
+        "map changes values and lets failures by",
+        "pair; map 1; map 2; cb a; fire 1; pair @x; map 1 @x; eb b @x; errback E @x",
+        "a(4) b(E)",
+    ),
+    (
+        "one that has its value calls at once",
+        "succeed 3; cb a; log then; cb b -> +1; poll",
+        "a(3) then b(3) =4",
+    ),
+    (
+        "one that has failed calls at once",
+        "fail E; eb a -> 1; log then; poll",
+        "a(E) then =1",
+    ),
+    (
+        "adding to a fired one runs before the adding returns",
+        "pair; fire 3; cb a; log then; cb b",
+        "a(3) then b(3)",
+    ),
+    (
+        "a fired one goes on after its callbacks ran",
+        "pair; cb a -> +1; fire 3; cb b -> +1; poll",
+        "a(3) b(4) =5",
+    ),
+    (
+        "a panic in a callback of a fired one becomes a failure",
+        "succeed 1; cb a -> panic; eb b; poll",
+        "a(1) b(panic) =panic",
+    ),
+    (
+        "a callback that adds a callback puts it at the end",
+        "pair; cb a do {cb c}; cb b; fire 1",
+        "a(1) b(1) c(1)",
+    ),
+    (
+        "what is added inside is not run inside",
+        "pair; cb a do {cb b; log after}; fire 1",
+        "a(1) after b(1)",
+    ),
+    (
+        "adding inside works as often as one likes",
+        "pair; cb a do {cb b do {cb c}}; fire 1",
+        "a(1) b(1) c(1)",
+    ),
+    (
+        "firing another one inside a callback is a call as well",
+        "pair; pair @x; cb x @x; cb a do {fire 7 @x; log after}; cb b; fire 1",
+        "a(1) x(7) after b(1)",
+    ),
+    (
+        "a lost resolver is a failure",
+        "pair; eb a; lose",
+        "a(Abandoned)",
+    ),
+    (
+        "one that was lost before anything was added is told as well",
+        "pair; lose; eb a",
+        "a(Abandoned)",
+    ),
+    ("a dropped one runs on", "pair; cb a; drop; fire 3", "a(3)"),
+    (
+        "one dropped by its own callback runs on",
+        "pair; cb a do {drop}; cb b; fire 3",
+        "a(3) b(3)",
+    ),
+    // Chaining.
+    (
+        "one that has fired is taken in at once",
+        "pair @i; fire 5 @i; pair; cb a -> @i; cb b; fire 1",
+        "a(1) b(5)",
+    ),
+    (
+        "one that has its value is taken in at once",
+        "succeed 5 @i; pair; cb a -> @i; cb b; fire 1",
+        "a(1) b(5)",
+    ),
+    (
+        "one that has failed is taken in at once",
+        "fail E @i; pair; cb a -> @i; cb b; eb c; fire 1",
+        "a(1) c(E)",
+    ),
+    (
+        "a chain waits for a Deferred that a callback returns",
+        "pair @i; pair; cb a -> @i; cb b; fire 1; log then; fire 2 @i",
+        "a(1) then b(2)",
+    ),
+    (
+        "a chain that waits gets the failure as well",
+        "pair @i; pair; cb a -> @i; cb b; eb c; fire 1; errback E @i",
+        "a(1) c(E)",
+    ),
+    (
+        "a chain that waits is told when the other one is lost",
+        "pair @i; pair; cb a -> @i; eb c; fire 1; lose @i",
+        "a(1) c(Abandoned)",
+    ),
+    (
+        "an errback may return a Deferred too",
+        "pair @i; pair; eb a -> @i; cb b; errback E; fire 2 @i",
+        "a(E) b(2)",
+    ),
+    (
+        "the other one's callbacks come first and may change the value",
+        "pair @i; cb x -> +1 @i; pair; cb a -> @i; cb b; fire 1; fire 2 @i",
+        "a(1) x(2) b(3)",
+    ),
+    (
+        "what is added while a chain waits runs after it",
+        "pair @i; pair; cb a -> @i; fire 1; cb b; cb c; fire 2 @i",
+        "a(1) b(2) c(2)",
+    ),
+    (
+        "a waiting chain is not settled",
+        "pair @i; pair; cb a -> @i; fire 1; poll; fire 2 @i; poll",
+        "a(1) =? =2",
+    ),
+    (
+        "the inner may fire before the outer",
+        "pair @i; pair; cb a -> @i; cb b; fire 2 @i; log then; fire 1",
+        "then a(1) b(2)",
+    ),
+    (
+        "a paused one holds up who waits for it",
+        "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; log then; unpause @i",
+        "a(1) then b(2)",
+    ),
+    (
+        "a pause in the middle stops what comes after and nothing before",
+        "pair @i; cb x @i; pair @m; pause @m; cb m -> @i @m; cb n @m; fire 1 @m; pair; cb a -> @m; cb b; fire 1; fire 2 @i; log then; unpause @m",
+        "a(1) x(2) then m(1) n(2) b(2)",
+    ),
+    (
+        "waiting is transitive",
+        "pair @c; pair @b; cb b -> @c @b; pair; cb a -> @b; cb z; fire 1; fire 2 @b; log then; fire 3 @c",
+        "a(1) b(2) then z(3)",
+    ),
+    (
+        "waiting is transitive from the inside out",
+        "pair @c; pair @b; cb b -> @c @b; pair; cb a -> @b; cb z; fire 3 @c; fire 2 @b; log then; fire 1",
+        "b(2) then a(1) z(3)",
+    ),
+    (
+        "a chain may wait more than once",
+        "pair @i; pair @j; pair; cb a -> @i; cb b -> @j; cb c; fire 1; fire 2 @i; log then; fire 3 @j",
+        "a(1) b(2) then c(3)",
+    ),
+    (
+        "a fired one waits for what a later callback returns",
+        "pair @i; succeed 1; cb a -> @i; cb b; log then; fire 2 @i",
+        "a(1) then b(2)",
+    ),
+    (
+        "a chain may be dropped while it waits",
+        "pair @i; pair; cb a -> @i; cb b; fire 1; drop; fire 2 @i",
+        "a(1) b(2)",
+    ),
+    (
+        "one that returns itself is told so",
+        "pair; cb a -> @d; cb b; eb c -> 0; fire 1",
+        "a(1) c(WaitsForItself)",
+    ),
+    (
+        "one that returns itself to later callbacks is told so",
+        "pair; cb a do {cb b -> @d}; fire 1; log then",
+        "a(1) b(1) then",
+    ),
+    // Pausing.
+    (
+        "a paused one does not run when it fires",
+        "pair; cb a; pause; fire 1; log then; unpause",
+        "then a(1)",
+    ),
+    (
+        "pauses add up",
+        "pair; cb a; pause; pause; fire 1; unpause; log then; unpause",
+        "then a(1)",
+    ),
+    (
+        "unpausing before the firing does not fire",
+        "pair; cb a; pause; unpause; log then; fire 1",
+        "then a(1)",
+    ),
+    (
+        "a fired one can be paused",
+        "succeed 1; pause; cb a; log then; unpause",
+        "then a(1)",
+    ),
+    (
+        "a callback may pause its own",
+        "pair; cb a do {pause}; cb b; fire 1; log then; unpause",
+        "a(1) then b(1)",
+    ),
+    (
+        "a pause may be undone inside another's callback",
+        "pair; cb a; pause; fire 1; pair @x; cb x do {unpause; log after} @x; fire 2 @x",
+        "x(2) a(1) after",
+    ),
+    (
+        "a paused one is not settled",
+        "succeed 1; pause; poll; unpause; poll",
+        "=? =1",
+    ),
+    (
+        "a paused failure waits as well",
+        "pair; pause; eb a; errback E; log then; unpause",
+        "then a(E)",
+    ),
+    (
+        "a chain that waits may be paused",
+        "pair @i; pair; cb a -> @i; cb b; fire 1; pause; fire 2 @i; log then; unpause",
+        "a(1) then b(2)",
+    ),
+    // Cancelling.
+    (
+        "without a canceller a cancel is a failure",
+        "pair; eb a; cancel; log then",
+        "a(Cancelled) then",
+    ),
+    (
+        "the canceller runs, then comes the failure",
+        "pair; on_cancel x; eb a; cancel",
+        "x a(Cancelled)",
+    ),
+    (
+        "a canceller may bring a value",
+        "pair; on_cancel x do {fire 5}; cb a; eb b; cancel",
+        "x a(5)",
+    ),
+    (
+        "a canceller may bring another failure",
+        "pair; on_cancel x do {errback E}; cb a; eb b; cancel",
+        "x b(E)",
+    ),
+    (
+        "a canceller that panics is the failure",
+        "pair; on_cancel x do {panic}; eb a; cancel",
+        "x a(panic)",
+    ),
+    (
+        "a canceller may lose the resolver",
+        "pair; on_cancel x do {lose}; eb a; cancel",
+        "x a(Abandoned)",
+    ),
+    (
+        "the canceller runs once",
+        "pair; on_cancel x; eb a; cancel; cancel; log then",
+        "x a(Cancelled) then",
+    ),
+    (
+        "a canceller that cancels again gets no second call",
+        "pair; on_cancel x do {cancel}; eb a; cancel",
+        "x a(Cancelled)",
+    ),
+    (
+        "the canceller set last counts",
+        "pair; on_cancel x; on_cancel y; eb a; cancel",
+        "y a(Cancelled)",
+    ),
+    (
+        "cancelling a fired one does nothing",
+        "pair; on_cancel x; cb a; fire 1; cancel; cb b",
+        "a(1) b(1)",
+    ),
+    (
+        "cancelling inside one's own callback does nothing",
+        "pair; on_cancel x; cb a do {cancel}; cb b; fire 1",
+        "a(1) b(1)",
+    ),
+    (
+        "a late value is dropped",
+        "pair; both a; cancel; fire 1; cb b; log then",
+        "a(Cancelled) then",
+    ),
+    (
+        "a late failure is dropped",
+        "pair; both a -> 0; cancel; errback E; cb b",
+        "a(Cancelled) b(0)",
+    ),
+    (
+        "a late loss is dropped",
+        "pair; both a -> 0; cancel; lose; cb b",
+        "a(Cancelled) b(0)",
+    ),
+    (
+        "cancelling a chain cancels what it waits for",
+        "pair @i; on_cancel x @i; pair; on_cancel y; cb a -> @i; eb b; fire 1; cancel",
+        "a(1) x b(Cancelled)",
+    ),
+    (
+        "a chain gets what the other one's canceller brings",
+        "pair @i; on_cancel x do {fire 5 @i} @i; pair; cb a -> @i; cb b; fire 1; cancel",
+        "a(1) x b(5)",
+    ),
+    (
+        "cancelling reaches the innermost",
+        "pair @c; on_cancel x @c; pair @b; cb b -> @c @b; fire 2 @b; pair; cb a -> @b; eb z; fire 1; cancel",
+        "b(2) a(1) x z(Cancelled)",
+    ),
+    (
+        "an errback of the other one may save the chain",
+        "pair @i; eb e -> 9 @i; pair; cb a -> @i; cb b; fire 1; cancel",
+        "a(1) e(Cancelled) b(9)",
+    ),
+    (
+        "a chain that waits for a paused one is not cancelled",
+        "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; cancel; unpause @i",
+        "a(1) b(2)",
+    ),
+    (
+        "a chain may be cancelled at each wait",
+        "pair @i; pair @j; pair; cb a -> @i; eb b -> @j; eb c; fire 1; cancel; log then; cancel",
+        "a(1) b(Cancelled) then c(Cancelled)",
+    ),
+    (
+        "a cancelled one that is paused waits",
+        "pair; eb a; pause; cancel; log then; unpause",
+        "then a(Cancelled)",
+    ),
+    // Awaiting and giving up.
+    (
+        "a polled one that is dropped is cancelled",
+        "pair; on_cancel x; both a; poll; drop",
+        "=? x a(Cancelled)",
+    ),
+    (
+        "a polled one that waits passes that on",
+        "pair @i; on_cancel x @i; pair; cb a -> @i; fire 1; poll; drop",
+        "a(1) =? x",
+    ),
+    (
+        "one polled and added to is an unpolled one again",
+        "pair; on_cancel x; poll; cb a; drop; fire 1",
+        "=? a(1)",
+    ),
+    (
+        "one polled and returned by a callback is an unpolled one again",
+        "pair @i; poll @i; pair; cb a -> @i; cb b; fire 1; drop; fire 2 @i",
+        "=? a(1) b(2)",
+    ),
+    (
+        "a result can be had once",
+        "succeed 1; poll; poll; eb a",
+        "=1 =AlreadyTaken a(AlreadyTaken)",
+    ),
+];
+
+#[test]
+fn every_row_gives_its_trace() {
+    let mut wrong = Vec::new();
+    for (name, script, trace) in TABLE {
+        let world = Rc::new(World::default());
+        world.run_all(script);
+        let got = world.log.take().join(" ");
+        if got != *trace {
+            wrong.push(format!(
+                "{name}\n  {script}\n  expected {trace}\n  got      {got}"
+            ));
+        }
+        world.clear();
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn row_names_differ() {
+    let mut names: Vec<_> = TABLE.iter().map(|row| row.0).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), TABLE.len());
+}
+
+type Number = i64;
+
+/// What a script works on. Nothing is borrowed while a Deferred is being used.
+#[derive(Default)]
+struct World {
+    deferreds: RefCell<HashMap<String, Kept>>,
+    resolvers: RefCell<HashMap<String, Resolver<Number>>>,
+    pauses: RefCell<Vec<(String, Pause)>>,
+    log: RefCell<Vec<String>>,
+}
+
+/// A Deferred that may be cancelled where it is. Empty once somebody took it.
+type Kept = Rc<RefCell<Option<Deferred<Number>>>>;
+
+/// What a callback does and returns.
+#[derive(Clone, Default)]
+struct Act {
+    label: String,
+    commands: String,
+    returns: Option<String>,
+}
+
+impl World {
+    fn run_all(self: &Rc<Self>, script: &str) {
+        let mut depth = 0;
+        let between = |c| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            c == ';' && depth == 0
+        };
+        for command in script.split(between) {
+            self.run(command.trim());
+        }
+    }
+
+    fn run(self: &Rc<Self>, command: &str) {
+        let (command, name) = match command.rsplit_once(" @") {
+            Some((rest, name)) if !rest.ends_with("->") && !name.contains('}') => (rest, name),
+            _ => (command, "d"),
+        };
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        match verb {
+            "" => {}
+            "pair" => {
+                let (deferred, resolver) = Deferred::pair();
+                self.put(name, deferred);
+                self.resolvers.borrow_mut().insert(name.into(), resolver);
+            }
+            "succeed" => self.put(name, Deferred::succeed(number(rest))),
+            "fail" => self.put(name, Deferred::fail(failure(rest))),
+            "cb" | "eb" | "both" => {
+                let (world, act) = (self.clone(), Act::parse(rest));
+                let waits = act.returns.as_ref().is_some_and(|to| to.starts_with('@'));
+                self.change(name, |d| match (verb, waits) {
+                    ("cb", false) => d.add_callback(move |n| world.act(&act, Ok(n))),
+                    ("cb", true) => d.add_callback(move |n| world.act_and_wait(&act, Ok(n))),
+                    ("eb", false) => d.add_errback(move |f| world.act(&act, Err(f))),
+                    ("eb", true) => d.add_errback(move |f| world.act_and_wait(&act, Err(f))),
+                    (_, false) => d.add_both(move |r| world.act(&act, r)),
+                    (_, true) => d.add_both(move |r| world.act_and_wait(&act, r)),
+                });
+            }
+            "cbs" => {
+                let (first, second) = rest.split_once(' ').expect("two labels");
+                let ok = (self.clone(), Act::parse(&format!("{first} -> !boom")));
+                let err = (self.clone(), Act::parse(&format!("{second} -> -1")));
+                self.change(name, |d| {
+                    d.add_callbacks(
+                        move |n| ok.0.act(&ok.1, Ok(n)),
+                        move |f| err.0.act(&err.1, Err(f)),
+                    )
+                });
+            }
+            "map" => {
+                let more = number(rest);
+                self.change(name, |d| d.map(move |n| n + more));
+            }
+            "fire" => self.resolver(name).callback(number(rest)),
+            "errback" => self.resolver(name).errback(failure(rest)),
+            "lose" => drop(self.resolver(name)),
+            "on_cancel" => {
+                let (world, act) = (self.clone(), Act::parse(rest));
+                self.change(name, |d| {
+                    d.on_cancel(move || {
+                        world.say(&act.label);
+                        world.run_all(&act.commands);
+                    })
+                });
+            }
+            "cancel" => {
+                // A canceller or a callback may want it again: it stays where it is.
+                let deferred = self.deferreds.borrow().get(name).cloned();
+                let deferred = deferred.unwrap_or_else(|| panic!("no Deferred @{name}"));
+                deferred.borrow().as_ref().expect("nobody uses it").cancel();
+            }
+            "pause" => {
+                let mut deferred = self.take(name);
+                let pause = deferred.pause();
+                self.put(name, deferred);
+                self.pauses.borrow_mut().push((name.into(), pause));
+            }
+            "unpause" => {
+                let mut pauses = self.pauses.borrow_mut();
+                let last = pauses.iter().rposition(|(whose, _)| whose == name);
+                let (_, pause) = pauses.remove(last.expect("it is paused"));
+                drop(pauses);
+                pause.unpause();
+            }
+            "drop" => drop(self.take(name)),
+            "poll" => {
+                let mut deferred = self.take(name);
+                let mut cx = Context::from_waker(Waker::noop());
+                let polled = Pin::new(&mut deferred).poll(&mut cx);
+                self.put(name, deferred);
+                self.say(&match polled {
+                    Poll::Pending => "=?".into(),
+                    Poll::Ready(result) => format!("={}", show(&result)),
+                });
+            }
+            "log" => self.say(rest),
+            "panic" => std::panic::resume_unwind(Box::new("oh")),
+            _ => panic!("no such command: {command}"),
+        }
+    }
+
+    /// What a callback does.
+    fn act(self: &Rc<Self>, act: &Act, result: Result<Number, Failure>) -> Result<Number, Failure> {
+        self.say(&format!("{}({})", act.label, show(&result)));
+        self.run_all(&act.commands);
+        let Some(returns) = &act.returns else {
+            return result;
+        };
+        match returns.split_at(1) {
+            ("!", error) => Err(failure(error)),
+            ("+", more) => Ok(result? + number(more)),
+            _ if returns == "panic" => std::panic::resume_unwind(Box::new("oh")),
+            _ => Ok(number(returns)),
+        }
+    }
+
+    /// What a callback does that returns a Deferred.
+    fn act_and_wait(
+        self: &Rc<Self>,
+        act: &Act,
+        result: Result<Number, Failure>,
+    ) -> Deferred<Number> {
+        self.say(&format!("{}({})", act.label, show(&result)));
+        self.run_all(&act.commands);
+        self.take(&act.returns.as_ref().expect("it waits for one")[1..])
+    }
+
+    fn say(&self, what: &str) {
+        self.log.borrow_mut().push(what.into());
+    }
+
+    fn put(&self, name: &str, deferred: Deferred<Number>) {
+        let kept = Rc::new(RefCell::new(Some(deferred)));
+        let old = self.deferreds.borrow_mut().insert(name.into(), kept);
+        drop(old);
+    }
+
+    fn take(&self, name: &str) -> Deferred<Number> {
+        let taken = self.deferreds.borrow_mut().remove(name);
+        let taken = taken.and_then(|kept| kept.take());
+        taken.unwrap_or_else(|| panic!("no Deferred @{name}"))
+    }
+
+    fn resolver(&self, name: &str) -> Resolver<Number> {
+        let taken = self.resolvers.borrow_mut().remove(name);
+        taken.unwrap_or_else(|| panic!("no resolver @{name}"))
+    }
+
+    fn change(&self, name: &str, f: impl FnOnce(Deferred<Number>) -> Deferred<Number>) {
+        let changed = f(self.take(name));
+        self.put(name, changed);
+    }
+
+    /// Ends a row without reports of what it has left over.
+    fn clear(&self) {
+        self.pauses.take();
+        for (_, kept) in self.deferreds.take() {
+            if let Some(deferred) = kept.take() {
+                drop(deferred.add_both(|_| Ok(())));
+            }
+        }
+        self.resolvers.take();
+    }
+}
+
+impl Act {
+    fn parse(text: &str) -> Self {
+        let (head, returns) = match text.rsplit_once(" -> ") {
+            Some((head, returns)) if !returns.contains('}') => (head, Some(returns.into())),
+            _ => (text, None),
+        };
+        let (label, commands) = head.split_once(" do {").unwrap_or((head, "}"));
+        Self {
+            label: label.into(),
+            commands: commands.strip_suffix('}').expect("a brace").into(),
+            returns,
+        }
+    }
+}
+
+fn number(text: &str) -> Number {
+    text.parse().unwrap_or_else(|_| panic!("no number: {text}"))
+}
+
+fn failure(text: &str) -> Failure {
+    Failure::new(text)
+}
+
+fn show(result: &Result<Number, Failure>) -> String {
+    match result {
+        Ok(n) => n.to_string(),
+        Err(failure) if failure.is::<Cancelled>() => "Cancelled".into(),
+        Err(failure) if failure.is::<Abandoned>() => "Abandoned".into(),
+        Err(failure) if failure.is::<WaitsForItself>() => "WaitsForItself".into(),
+        Err(failure) if failure.is::<AlreadyTaken>() => "AlreadyTaken".into(),
+        Err(failure) if failure.is_panic() => "panic".into(),
+        Err(failure) => failure.to_string(),
+    }
+}

@@ -1,0 +1,3 @@
+//! What Twisted does, as tables of `(name, script, trace)`, each with one runner.
+
+mod deferred;

@@ -1,0 +1,332 @@
+//! Deferreds: types, places and values, where a script with numbers (see `conformance`) does not reach.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use torsade::defer::WaitsForItself;
+use torsade::defer::Abandoned;
+use torsade::failure::Panicked;
+use torsade::{Cancelled, Deferred, Failure};
+
+#[track_caller]
+fn result<T>(mut deferred: Deferred<T>) -> Result<T, Failure> {
+    match Pin::new(&mut deferred).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("it is still pending: {deferred:?}"),
+    }
+}
+
+#[test]
+fn each_callback_may_change_the_type() {
+    let (deferred, resolver) = Deferred::pair();
+    let deferred = deferred
+        .add_callback(|word: &'static str| Ok(word.len()))
+        .map(|len| vec![0_u8; len])
+        .add_callback(|bytes| Deferred::succeed(bytes.into_boxed_slice()))
+        .add_both(|bytes| Ok(bytes?.len() as f64))
+        .add_callback(|_| ())
+        .map(|()| "end".to_owned());
+    resolver.callback("three");
+    assert_eq!(result(deferred).unwrap(), "end");
+}
+
+#[test]
+fn values_of_every_shape_pass_through() {
+    #[repr(align(64))]
+    #[derive(Debug, PartialEq)]
+    struct Aligned(u8);
+    let big = [7_u64; 100];
+    for fired in [false, true] {
+        let (deferred, resolver) = Deferred::pair();
+        let mut resolver = Some(resolver);
+        if fired {
+            resolver.take().unwrap().callback(Aligned(1));
+        }
+        let captured = Aligned(2);
+        let deferred = deferred
+            .add_callback(move |it| Ok((it, captured)))
+            .add_callback(move |(it, captured)| Ok((it.0 + captured.0, big)))
+            .add_callback(|(sum, big)| Ok((sum, big[99], ())))
+            .map(|(sum, last, ())| (Aligned(sum), last));
+        if let Some(resolver) = resolver {
+            resolver.callback(Aligned(1));
+        }
+        assert_eq!(result(deferred).unwrap(), (Aligned(3), 7));
+    }
+}
+
+#[test]
+fn each_value_is_dropped_exactly_once() {
+    struct Counted(Rc<Cell<u32>>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let drops = Rc::new(Cell::new(0));
+    let counted = || Counted(drops.clone());
+    let check = |expected: u32| assert_eq!(drops.replace(0), expected);
+
+    // A value on its way, closures that ran, and closures that were passed by.
+    let (deferred, resolver) = Deferred::pair();
+    let mut deferred = deferred;
+    for _ in 0..20 {
+        let captured = counted();
+        deferred = deferred.add_callback(move |value: Counted| {
+            let _ran = captured;
+            Ok(value)
+        });
+        let captured = counted();
+        deferred = deferred.add_errback(move |failure| {
+            let _passed_by = captured;
+            Err(failure)
+        });
+    }
+    check(0);
+    resolver.callback(counted());
+    check(40);
+    drop(result(deferred));
+    check(1);
+
+    // One that fails half-way, and one whose last value nobody takes.
+    let (deferred, resolver) = Deferred::pair();
+    let (first, second) = (counted(), counted());
+    let deferred = deferred
+        .add_callback(move |_: Counted| {
+            drop(first);
+            Err::<Counted, _>(Failure::new("no"))
+        })
+        .map(|value| (value, second))
+        .map(|(value, _)| value);
+    resolver.callback(counted());
+    check(3);
+    drop(
+        deferred
+            .add_errback(|_| Err(Failure::new("no")))
+            .add_both(|_| Ok(())),
+    );
+    check(0);
+    drop(Deferred::succeed(counted()).map(|value| value));
+    check(1);
+
+    // Late, paused, cancelled and never fired.
+    let (deferred, resolver) = Deferred::pair();
+    deferred.cancel();
+    resolver.callback(counted());
+    drop(deferred.add_both(|_| Ok(())));
+    check(1);
+    let (mut deferred, resolver) = Deferred::pair();
+    let pause = deferred.pause();
+    resolver.callback(counted());
+    drop(deferred);
+    check(0);
+    drop(pause);
+    check(1);
+    let (deferred, resolver) = Deferred::<()>::pair();
+    let captured = [counted(), counted(), counted()];
+    let deferred = deferred.on_cancel(move || drop(captured));
+    resolver.callback(());
+    check(3);
+    drop(deferred);
+    let (deferred, resolver) = Deferred::<()>::pair();
+    let captured = counted();
+    drop(deferred.add_both(move |_| {
+        let _held = captured;
+        Ok(())
+    }));
+    drop(resolver);
+    check(1);
+}
+
+#[test]
+fn chains_longer_than_one_piece_of_memory_keep_their_order() {
+    for length in 1..100 {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let (mut deferred, resolver) = Deferred::pair();
+        for n in 0..length {
+            let log = log.clone();
+            deferred = deferred.add_callback(move |()| log.borrow_mut().push(n));
+            if n % 7 == 0 {
+                // Stops there, and goes on.
+                let (inner, fire) = Deferred::pair();
+                fire.callback(());
+                deferred = deferred.add_callback(move |()| inner);
+            }
+        }
+        resolver.callback(());
+        assert!(deferred.is_settled());
+        assert_eq!(*log.borrow(), (0..length).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_chain_may_be_paused_and_added_to_anywhere() {
+    for length in 1..40_usize {
+        for stop in 0..length {
+            let log = Rc::new(RefCell::new(Vec::new()));
+            let pauses = Rc::new(RefCell::new(Vec::new()));
+            let slot = Rc::new(RefCell::new(None::<Deferred<()>>));
+            let (mut deferred, resolver) = Deferred::pair();
+            for n in 0..length {
+                let (log, slot, pauses) = (log.clone(), slot.clone(), pauses.clone());
+                deferred = deferred.add_callback(move |()| {
+                    log.borrow_mut().push(n);
+                    if n == stop {
+                        let mut own = slot.take().unwrap();
+                        pauses.borrow_mut().push(own.pause());
+                        let added = own.add_callback(move |()| log.borrow_mut().push(length));
+                        *slot.borrow_mut() = Some(added);
+                    }
+                });
+            }
+            *slot.borrow_mut() = Some(deferred);
+            resolver.callback(());
+            assert_eq!(log.borrow().len(), stop + 1);
+            pauses.take();
+            assert_eq!(*log.borrow(), (0..=length).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_panic_keeps_its_payload_and_the_place_of_its_callback() {
+    let fails = |()| -> Result<(), Failure> { std::panic::resume_unwind(Box::new(7_u8)) };
+    let deferred = Deferred::succeed(());
+    let line = line!() + 1;
+    let deferred = deferred.add_callback(fails);
+    let failure = result(deferred).unwrap_err();
+    assert_eq!(failure.location().file(), file!());
+    assert_eq!(failure.location().line(), line);
+    let panicked = failure.check::<Panicked>().unwrap();
+    assert!(panicked.take_payload().unwrap().is::<u8>());
+}
+
+#[test]
+fn a_closure_that_only_panics_may_stand_in_for_a_callback() {
+    let (deferred, resolver) = Deferred::pair();
+    let deferred = deferred.add_callback(|_: u8| panic!("not this time"));
+    resolver.errback(Failure::new("passed by"));
+    assert_eq!(result(deferred).unwrap_err().to_string(), "passed by");
+}
+
+#[test]
+fn a_failure_knows_where_it_was_fired_lost_or_cancelled() {
+    let (deferred, resolver) = Deferred::<()>::pair();
+    let line = line!() + 1;
+    resolver.errback(Abandoned);
+    assert_eq!(result(deferred).unwrap_err().location().line(), line);
+
+    let line = line!() + 1;
+    let (deferred, resolver) = Deferred::<()>::pair();
+    drop(resolver);
+    let failure = result(deferred).unwrap_err();
+    assert!(failure.is::<Abandoned>());
+    assert_eq!(failure.location().line(), line);
+
+    let (deferred, _resolver) = Deferred::<()>::pair();
+    let line = line!() + 1;
+    deferred.cancel();
+    let failure = result(deferred).unwrap_err();
+    assert!(failure.is::<Cancelled>());
+    assert_eq!(failure.location().line(), line);
+}
+
+#[test]
+fn it_knows_where_it_was_made() {
+    let line = line!() + 1;
+    let (deferred, _resolver) = Deferred::<()>::pair();
+    assert_eq!(deferred.location().unwrap().line(), line);
+    let deferred = deferred.map(|()| 1);
+    assert_eq!(deferred.location().unwrap().line(), line);
+    let there = deferred.location().unwrap().to_string();
+    assert_eq!(
+        format!("{deferred:?}"),
+        format!("Deferred(pending, made at {there})")
+    );
+}
+
+#[test]
+fn it_shows_what_it_waits_for() {
+    let (inner, fire_inner) = Deferred::<()>::pair();
+    let place = inner.location().unwrap().to_string();
+    let (outer, fire_outer) = Deferred::<()>::pair();
+    let outer = outer.add_callback(move |()| inner);
+    fire_outer.callback(());
+    let shown = format!("{outer:?}");
+    assert!(shown.contains("waiting"), "{shown}");
+    assert!(
+        shown.contains(&format!("waits for the one made at {place}")),
+        "{shown}"
+    );
+    fire_inner.callback(());
+    assert!(format!("{outer:?}").contains("fired"));
+}
+
+#[test]
+fn the_resolver_hears_of_a_cancel() {
+    let (deferred, resolver) = Deferred::<()>::pair();
+    assert!(!resolver.is_cancelled());
+    deferred.cancel();
+    assert!(resolver.is_cancelled());
+    drop(deferred.add_both(|_| Ok(())));
+}
+
+#[test]
+fn a_canceller_finds_the_deferred_whole() {
+    // Its destructor undoes a pause and adds a callback, while the firing has yet to run anything.
+    struct Meddles(
+        Rc<RefCell<Option<Deferred<u32>>>>,
+        Option<torsade::defer::Pause>,
+    );
+    impl Drop for Meddles {
+        fn drop(&mut self) {
+            let deferred = self.0.take().unwrap();
+            self.1 = None;
+            *self.0.borrow_mut() = Some(deferred.map(|n| n + 1));
+        }
+    }
+    for paused in [false, true] {
+        let slot = Rc::new(RefCell::new(None));
+        let (mut deferred, resolver) = Deferred::pair();
+        let pause = paused.then(|| deferred.pause());
+        let meddles = Meddles(slot.clone(), pause);
+        *slot.borrow_mut() = Some(deferred.on_cancel(move || drop(meddles)));
+        resolver.callback(1);
+        assert_eq!(result(slot.take().unwrap()).unwrap(), 2);
+    }
+}
+
+#[test]
+fn a_round_of_deferreds_that_wait_for_each_other_is_refused() {
+    // Each of them returns the next, and the last the first.
+    for length in 1..6 {
+        for first in 0..length {
+            let slots: Vec<_> = (0..length)
+                .map(|_| Rc::new(RefCell::new(None::<Deferred<usize>>)))
+                .collect();
+            let mut resolvers = Vec::new();
+            let refused = Rc::new(Cell::new(0));
+            for n in 0..length {
+                let next = slots[(n + 1) % length].clone();
+                let (deferred, resolver) = Deferred::pair();
+                let count = refused.clone();
+                let deferred = deferred
+                    .add_callback(move |_| next.take().unwrap())
+                    .add_errback(move |failure| {
+                        assert!(failure.is::<WaitsForItself>());
+                        count.set(count.get() + 1);
+                        Ok(n)
+                    });
+                *slots[n].borrow_mut() = Some(deferred);
+                resolvers.push(resolver);
+            }
+            resolvers.rotate_left(first);
+            for resolver in resolvers {
+                resolver.callback(0);
+            }
+            assert_eq!(refused.get(), 1, "{length} of them, from {first}");
+        }
+    }
+}
