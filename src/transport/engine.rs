@@ -157,13 +157,18 @@ impl<S: Seat> Conn<S> {
         false
     }
 
+    /// May the seat be told of bytes?
+    fn takes_bytes(&self) -> bool {
+        let link = &self.link;
+        link.life.get().is_reading()
+            && !link.paused.get()
+            && !(link.full.get() && self.seat.is_held_when_full())
+    }
+
     /// Tells the driver what is wanted, if that has changed.
     fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
         let link = &self.link;
-        let read = link.life.get().is_reading()
-            && !link.paused.get()
-            && !(link.full.get() && self.seat.is_held_when_full())
-            && self.seat.wants_bytes();
+        let read = self.takes_bytes() && self.seat.wants_bytes();
         let wanted = Interest::of(read, link.blocked.get());
         if wanted == link.armed.get() {
             return Ok(());
@@ -241,9 +246,8 @@ impl<S: Seat> Source for Conn<S> {
         let link = &self.link;
         // From here on everybody may wish; it is all done in the end.
         link.attended.set(true);
-        if (event.readable || event.hangup)
-            && matches!(link.armed.get(), Interest::Read | Interest::Both)
-        {
+        // Armed is not enough: an earlier event of this batch may have paused or ended it.
+        if (event.readable || event.hangup) && link.armed.get().reads() && self.takes_bytes() {
             S::readable(&self, reactor);
         } else if event.hangup {
             // Nobody reads, but a connection that is broken is over all the same.
