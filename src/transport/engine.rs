@@ -110,7 +110,10 @@ impl<S: Seat> Conn<S> {
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
         link.attended.set(true);
-        while !link.life.get().is_over() && self.flush(reactor) {}
+        let mut rounds = 0;
+        while !link.life.get().is_over() && rounds < ROUNDS && self.flush(reactor) {
+            rounds += 1;
+        }
         if link.life.get().is_over() {
             return self.close(Some(reactor));
         }
@@ -119,6 +122,10 @@ impl<S: Seat> Conn<S> {
             return self.close(Some(reactor));
         }
         link.attended.set(false);
+        if rounds == ROUNDS {
+            // The peer reads as fast as we write: the others are to have their turn.
+            link.ask_for_attention();
+        }
     }
 
     /// One round of flushing; `true` when a hook ran, so that there may be more to do.
@@ -281,3 +288,6 @@ impl<S: Seat> Source for Conn<S> {
         self.link.place()
     }
 }
+
+/// How often a connection is asked for more in one go, while its peer takes everything at once.
+const ROUNDS: usize = 4;
