@@ -307,7 +307,10 @@ impl Link {
 
     pub(super) fn set_limits(&self, limits: Limits) {
         self.limits.set(Some(Box::new(limits)));
-        self.full.set(self.queued() > limits.high);
+        // One that is full stays so until the loop finds it down at the low mark and says so.
+        if self.queued() > limits.high {
+            self.full.set(true);
+        }
         self.ask_for_attention();
     }
 
