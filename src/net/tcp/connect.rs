@@ -22,6 +22,7 @@ use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, Seated, handle, visit};
 use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::report;
 use crate::stream::Connection;
 use crate::transport::{Conn, ConnectionLost, Terms};
 
@@ -199,7 +200,14 @@ fn finish<T: 'static>(
     make: impl FnOnce(&Reactor, Socket, SocketAddr, &Rc<Terms>) -> Result<T, Failure> + 'static,
 ) -> Done {
     Box::new(move |reactor, result| {
-        let made = result.and_then(|(socket, peer)| make(reactor, socket, peer, &terms));
+        let made = match result {
+            Ok((socket, peer)) => make(reactor, socket, peer, &terms),
+            Err(failure) => {
+                // A protocol that was never connected goes with it.
+                report::discard(make, terms.place);
+                Err(failure)
+            }
+        };
         resolver.resolve(made);
     })
 }
@@ -263,7 +271,7 @@ impl Attempt {
             drop(connecting.leave(&reactor));
         }
         let done = self.done.take();
-        drop(done);
+        report::discard(done, self.terms.place);
     }
 
     fn failure(&self, address: SocketAddr, error: io::Error) -> Failure {
