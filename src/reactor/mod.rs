@@ -407,7 +407,13 @@ impl Reactor {
             };
             let hook = reactor.0.hook.borrow().clone();
             match hook {
-                Some(hook) => hook(&report),
+                // Nothing unwinds out of a report, not even out of who is told of it.
+                Some(hook) => {
+                    if let Err(panic) = report::catch(report.place(), || hook(&report)) {
+                        report::by_default(&report);
+                        tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
+                    }
+                }
                 None => report::by_default(&report),
             }
             if !report.is_panic() {
