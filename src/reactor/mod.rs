@@ -281,6 +281,7 @@ impl Reactor {
     pub fn crash(&self) {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.0.state.set(State::New);
+            self.0.pace.stop_is_off();
             self.0.executor.call(Location::caller(), || {});
         }
     }

@@ -57,6 +57,11 @@ impl Pace {
         self.stop_asked.set(true);
     }
 
+    /// The shutdown event is not to be fired after all.
+    pub(super) fn stop_is_off(&self) {
+        self.stop_asked.set(false);
+    }
+
     /// What the loop is run for was woken, and has not been polled since.
     fn main_is_woken(&self) -> bool {
         self.main_waits.get() && self.waker.woken.load(Ordering::SeqCst)
