@@ -235,6 +235,7 @@ impl Reactor {
         let running = |reactor: &Self| reactor.inner().state.set(State::Running);
         self.fire("startup", running, move |_| note.set(true));
         let mut result = None;
+        let mut signalled = false;
         let mut main = pin!(Some(main));
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
@@ -256,7 +257,10 @@ impl Reactor {
                     let _ = self.stop();
                 }
             }
-            if signals.is_some_and(|signals| signals.take().is_some()) {
+            signalled |= signals.is_some_and(|signals| signals.take().is_some());
+            // Before it has started it cannot be stopped: then as soon as it has.
+            if signalled && started.get() {
+                signalled = false;
                 let _ = self.stop();
             }
             if inner.pace.stop_asked.replace(false) {
