@@ -272,11 +272,15 @@ impl Reactor {
                     },
                 );
             }
-            match inner.state.get() {
-                State::Ended => return result,
+            let is_over = match inner.state.get() {
+                State::Ended => true,
                 // Crashed, if it was running before.
-                State::New if started.get() => return result,
-                _ => {}
+                State::New => started.get(),
+                State::Running | State::Stopping => false,
+            };
+            if is_over {
+                report::contain(Origin::Destructor, Location::caller(), || main.set(None));
+                return result;
             }
             self.io(FOREVER, false);
         }
