@@ -48,6 +48,8 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{Location, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -508,6 +510,16 @@ impl HasTimers for Reactor {
 }
 
 impl Clock for Reactor {}
+
+/// The poller's descriptor: readable when there is something for [`Reactor::do_iteration`] to do.
+///
+/// Of a reactor in memory it tells only that another thread has called.
+#[cfg(unix)]
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.driver.as_fd()
+    }
+}
 
 impl Drop for Inner {
     /// The last handle of a reactor that never ran to its end.

@@ -103,8 +103,10 @@ impl Reactor {
     /// [`AsFd`]: std::os::fd::AsFd
     #[doc(alias = "runUntilCurrent")]
     pub fn run_until_current(&self) {
-        let _entered = self.enter();
+        let entered = self.enter();
         self.inner().current_things();
+        drop(entered);
+        self.rethrow();
     }
 
     /// Steps 5 to 7 of a turn: flushes what was written, waits for I/O, and deals with it.
@@ -117,8 +119,10 @@ impl Reactor {
     /// When called from inside a turn.
     #[doc(alias = "doIteration")]
     pub fn do_iteration(&self, delay: Option<Duration>) {
-        let _entered = self.enter();
+        let entered = self.enter();
         self.io(delay.unwrap_or(FOREVER), true);
+        drop(entered);
+        self.rethrow();
     }
 
     /// One whole turn, waiting for `delay` at most.
