@@ -451,9 +451,12 @@ impl Inner {
         &self.stock
     }
 
-    /// Gives a source its place in the table.
-    pub(crate) fn insert(&self, make: impl FnOnce(usize) -> Rc<dyn Source>) -> usize {
-        self.sources.borrow_mut().insert_with(make)
+    /// Gives a source its place in the table, unless the reactor has ended (invariant 4).
+    pub(crate) fn insert(&self, make: impl FnOnce(usize) -> Rc<dyn Source>) -> io::Result<usize> {
+        if self.state.get() == State::Ended {
+            return Err(io::Error::other(ReactorNotRestartable));
+        }
+        Ok(self.sources.borrow_mut().insert_with(make))
     }
 
     /// Takes a source out of the table. The driver is told by whoever owns the socket.

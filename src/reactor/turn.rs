@@ -270,7 +270,9 @@ impl Reactor {
             if inner.pace.stop_asked.replace(false) {
                 self.fire(
                     "shutdown",
-                    |reactor| reactor.inner().lose_all(Some(reactor)),
+                    |reactor| {
+                        reactor.inner().lose_all(Some(reactor));
+                    },
                     |reactor| {
                         reactor.inner().state.set(State::Ended);
                     },
@@ -423,34 +425,32 @@ impl Inner {
         }
     }
 
-    /// Every source leaves, and is told that the reactor ended.
-    fn lose_all(&self, reactor: Option<&Reactor>) {
+    /// Every source leaves, and is told that the reactor ended. `false` when there was none.
+    ///
+    /// What they were told may have brought new ones: those are not among them.
+    fn lose_all(&self, reactor: Option<&Reactor>) -> bool {
         let reason = Failure::new(Stopped);
-        loop {
-            let sources: Vec<_> = self
-                .sources
-                .borrow()
-                .iter()
-                .map(|(key, source)| (key, source.clone()))
-                .collect();
-            if sources.is_empty() {
-                return;
-            }
-            for (key, source) in sources {
-                source.lose(reactor, &reason);
-                self.remove(key);
-            }
+        let sources: Vec<_> = self
+            .sources
+            .borrow()
+            .iter()
+            .map(|(key, source)| (key, source.clone()))
+            .collect();
+        let any = !sources.is_empty();
+        for (key, source) in sources {
+            source.lose(reactor, &reason);
+            self.remove(key);
         }
+        any
     }
 
     /// The end: nothing is kept.
     pub(super) fn let_go(&self, reactor: Option<&Reactor>) {
+        // No new source is taken any more, so this comes to an end.
         self.state.set(State::Ended);
-        self.lose_all(reactor);
+        while self.lose_all(reactor) {}
         self.executor.shut_down();
         self.timers.clear();
-        // What was dropped just now may have left something behind.
-        self.lose_all(reactor);
         self.triggers.clear();
         let hook = self.hook.take();
         drop(hook);

@@ -87,7 +87,7 @@ impl<S: Seat> Conn<S> {
             let conn = Rc::new(Self { link, seat });
             made = Some(conn.clone());
             conn
-        });
+        })?;
         let conn = made.expect("`insert` calls its argument");
         let added = conn
             .link

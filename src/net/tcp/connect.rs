@@ -247,7 +247,7 @@ impl Attempt {
             });
             made = Some(connecting.clone());
             connecting
-        });
+        })?;
         let connecting = made.expect("`insert` calls its argument");
         if let Err(error) = inner.driver().add(&socket, key, Interest::Write) {
             inner.remove(key);
