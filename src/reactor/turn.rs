@@ -379,7 +379,9 @@ impl Inner {
             Due::Wake(waker) => waker.wake(),
         });
         let ran = self.executor.run_batch();
-        self.pace.ran.set(self.pace.ran.get() + ran);
+        // A turn in which only the main future runs, or a connection goes on writing, counts as well: in memory
+        // no time goes by that would have us look.
+        self.pace.ran.set(self.pace.ran.get() + ran.max(1));
     }
 
     /// Is there anything to do without waiting?
