@@ -19,7 +19,7 @@ use super::options::ConnectOptions;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Socket};
-use crate::failure::Failure;
+use crate::failure::{Cancelled, Failure};
 use crate::protocol::{Handle, Protocol, Seated, handle, visit};
 use crate::reactor::{Reactor, Source, WeakReactor};
 use crate::report;
@@ -267,11 +267,17 @@ impl Attempt {
 
     fn give_up(&self) {
         let connecting = self.now.take();
-        if let (Some(connecting), Some(reactor)) = (connecting, self.reactor.upgrade()) {
-            drop(connecting.leave(&reactor));
+        let reactor = self.reactor.upgrade();
+        if let (Some(connecting), Some(reactor)) = (connecting, &reactor) {
+            drop(connecting.leave(reactor));
         }
         let done = self.done.take();
-        report::discard(done, self.terms.place);
+        match (done, reactor) {
+            (Some(done), Some(reactor)) => {
+                done(&reactor, Err(Failure::at(Box::new(Cancelled), self.terms.place)));
+            }
+            (done, _) => report::discard(done, self.terms.place),
+        }
     }
 
     fn failure(&self, address: SocketAddr, error: io::Error) -> Failure {
