@@ -22,6 +22,7 @@ use std::rc::Rc;
 use super::Transport;
 use super::errors::{ConnectionDone, ConnectionLost};
 use super::life::{Action, Event as Lived};
+use super::linger;
 use super::link::{Link, Terms};
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
@@ -208,7 +209,14 @@ impl<S: Seat> Conn<S> {
             }
             let _ = reactor.inner().driver().remove(socket);
         }
-        drop(socket);
+        match (socket, reactor) {
+            (Some(socket), Some(reactor))
+                if reason.is::<ConnectionDone>() && !link.peer_done.get() =>
+            {
+                linger::close(reactor, socket, link.sent.get(), link.place());
+            }
+            (socket, _) => drop(socket),
+        }
         if let Some(reactor) = reactor {
             reactor.inner().remove(link.key);
             if let Some(out) = link.out.take() {
@@ -223,6 +231,7 @@ impl<S: Seat> Conn<S> {
 
     /// The socket was read and said that there is no more.
     pub(crate) fn peer_done(self: &Rc<Self>, reactor: &Reactor) {
+        self.link.peer_done.set(true);
         if self
             .link
             .on(Lived::PeerDone, || Failure::new(ConnectionDone))

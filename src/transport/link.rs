@@ -67,6 +67,10 @@ pub(crate) struct Link {
     pub(super) full: Cell<bool>,
     /// The socket takes no more for now; set until the driver says otherwise.
     pub(super) blocked: Cell<bool>,
+    /// How many bytes the socket has taken, as far as that can be counted.
+    pub(super) sent: Cell<u32>,
+    /// The peer has said that there is nothing more to come.
+    pub(super) peer_done: Cell<bool>,
     /// `lost` has been told.
     pub(super) gone: Cell<bool>,
     /// What is queued. An idle connection has no queue.
@@ -105,6 +109,8 @@ impl Link {
             paused: Cell::new(false),
             full: Cell::new(false),
             blocked: Cell::new(false),
+            sent: Cell::new(0),
+            peer_done: Cell::new(false),
             gone: Cell::new(false),
             out: Cell::new(None),
             reason: Cell::new(None),
@@ -247,6 +253,7 @@ impl Link {
             match result.unwrap_or(Ok(0)) {
                 Ok(count) => {
                     out.consume(count);
+                    self.note_sent(count);
                     budget = budget.saturating_sub(count);
                     if count < asked || budget == 0 {
                         return Ok(out.is_empty());
@@ -270,7 +277,10 @@ impl Link {
             return None;
         }
         match self.with_socket(|socket| socket.write(bytes))? {
-            Ok(count) => Some(count),
+            Ok(count) => {
+                self.note_sent(count);
+                Some(count)
+            }
             Err(error)
                 if matches!(
                     error.kind(),
@@ -284,6 +294,11 @@ impl Link {
                 None
             }
         }
+    }
+
+    fn note_sent(&self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.sent.set(self.sent.get().saturating_add(count));
     }
 
     /// The socket, for one statement that runs nobody's code. `None` once it is closed.
