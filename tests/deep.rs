@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::thread;
 
-use torsade::{Abandoned, Cancelled, Deferred, Failure, Resolver};
+use torsade::defer::Abandoned;
+use torsade::{Cancelled, Deferred, Failure, Resolver};
 use tracing::subscriber::NoSubscriber;
 
 const MANY: u32 = 1_000_000;

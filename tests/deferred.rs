@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use torsade::defer::WaitsForItself;
 use torsade::defer::Abandoned;
+use torsade::defer::WaitsForItself;
 use torsade::failure::Panicked;
 use torsade::{Cancelled, Deferred, Failure};
 

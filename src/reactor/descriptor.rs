@@ -153,7 +153,7 @@ impl Reactor {
             });
             watched = Some(new.clone());
             new
-        });
+        })?;
         let added = self
             .inner()
             .driver()

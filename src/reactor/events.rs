@@ -149,7 +149,12 @@ impl Reactor {
     ) -> TriggerId {
         let place = Location::caller();
         let call = Box::new(move || f().into_outcome(place));
-        self.inner().triggers.add(event, phase, place, call)
+        let id = self.inner().triggers.add(event, phase, place, call);
+        if self.has_ended() {
+            // There is no event to come, so it is dropped at once.
+            self.remove_system_event_trigger(id);
+        }
+        id
     }
 
     /// Removes a trigger; `false` if it ran already or was removed before.

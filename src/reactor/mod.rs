@@ -290,6 +290,7 @@ impl Reactor {
     pub fn crash(&self) {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.0.state.set(State::New);
+            self.0.pace.stop_is_off();
             self.0.executor.call(Location::caller(), || {});
         }
     }
@@ -416,7 +417,13 @@ impl Reactor {
             };
             let hook = reactor.0.hook.borrow().clone();
             match hook {
-                Some(hook) => hook(&report),
+                // Nothing unwinds out of a report, not even out of who is told of it.
+                Some(hook) => {
+                    if let Err(panic) = report::catch(report.place(), || hook(&report)) {
+                        report::by_default(&report);
+                        tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
+                    }
+                }
                 None => report::by_default(&report),
             }
             if !report.is_panic() {
@@ -451,9 +458,12 @@ impl Inner {
         &self.stock
     }
 
-    /// Gives a source its place in the table.
-    pub(crate) fn insert(&self, make: impl FnOnce(usize) -> Rc<dyn Source>) -> usize {
-        self.sources.borrow_mut().insert_with(make)
+    /// Gives a source its place in the table, unless the reactor has ended (invariant 4).
+    pub(crate) fn insert(&self, make: impl FnOnce(usize) -> Rc<dyn Source>) -> io::Result<usize> {
+        if self.state.get() == State::Ended {
+            return Err(io::Error::other(ReactorNotRestartable));
+        }
+        Ok(self.sources.borrow_mut().insert_with(make))
     }
 
     /// Takes a source out of the table. The driver is told by whoever owns the socket.
@@ -503,15 +513,6 @@ impl WeakReactor {
     }
 }
 
-#[cfg(unix)]
-impl AsFd for Reactor {
-    /// The descriptor that becomes readable when there is I/O to be dealt with, for loops that drive this one; see
-    /// [`Reactor::run_until_current`].
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.driver.as_fd()
-    }
-}
-
 impl HasTimers for Reactor {
     fn timers(&self) -> &Timers {
         &self.0.timers
@@ -519,6 +520,16 @@ impl HasTimers for Reactor {
 }
 
 impl Clock for Reactor {}
+
+/// The poller's descriptor: readable when there is something for [`Reactor::do_iteration`] to do.
+///
+/// Of a reactor in memory it tells only that another thread has called.
+#[cfg(unix)]
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.driver.as_fd()
+    }
+}
 
 impl Drop for Inner {
     /// The last handle of a reactor that never ran to its end.

@@ -59,6 +59,11 @@ impl Pace {
         self.stop_asked.set(true);
     }
 
+    /// The shutdown event is not to be fired after all.
+    pub(super) fn stop_is_off(&self) {
+        self.stop_asked.set(false);
+    }
+
     /// What the loop is run for was woken, and has not been polled since.
     fn main_is_woken(&self) -> bool {
         self.main_waits.get() && self.waker.woken.load(Ordering::SeqCst)
@@ -100,8 +105,10 @@ impl Reactor {
     /// [`AsFd`]: std::os::fd::AsFd
     #[doc(alias = "runUntilCurrent")]
     pub fn run_until_current(&self) {
-        let _entered = self.enter();
+        let entered = self.enter();
         self.inner().current_things();
+        drop(entered);
+        self.rethrow();
     }
 
     /// Steps 5 to 7 of a turn: flushes what was written, waits for I/O, and deals with it.
@@ -114,8 +121,10 @@ impl Reactor {
     /// When called from inside a turn.
     #[doc(alias = "doIteration")]
     pub fn do_iteration(&self, delay: Option<Duration>) {
-        let _entered = self.enter();
+        let entered = self.enter();
         self.io(delay.unwrap_or(FOREVER), true);
+        drop(entered);
+        self.rethrow();
     }
 
     /// One whole turn, waiting for `delay` at most.
@@ -233,6 +242,7 @@ impl Reactor {
         let at_once = |_: &Self| Deferred::succeed(());
         self.fire("startup", at_once, running, move |_| note.set(true));
         let mut result = None;
+        let mut signalled = false;
         let mut main = pin!(Some(main));
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
@@ -255,24 +265,33 @@ impl Reactor {
                     let _ = self.stop();
                 }
             }
-            if signals.is_some_and(|signals| signals.take().is_some()) {
+            signalled |= signals.is_some_and(|signals| signals.take().is_some());
+            // Before it has started it cannot be stopped: then as soon as it has.
+            if signalled && started.get() {
+                signalled = false;
                 let _ = self.stop();
             }
             if inner.pace.stop_asked.replace(false) {
                 self.fire(
                     "shutdown",
                     Self::drained,
-                    |reactor| reactor.inner().lose_all(Some(reactor)),
+                    |reactor| {
+                        reactor.inner().lose_all(Some(reactor));
+                    },
                     |reactor| {
                         reactor.inner().state.set(State::Ended);
                     },
                 );
             }
-            match inner.state.get() {
-                State::Ended => return result,
+            let is_over = match inner.state.get() {
+                State::Ended => true,
                 // Crashed, if it was running before.
-                State::New if started.get() => return result,
-                _ => {}
+                State::New => started.get(),
+                State::Running | State::Stopping => false,
+            };
+            if is_over {
+                report::contain(Origin::Destructor, Location::caller(), || main.set(None));
+                return result;
             }
             self.io(FOREVER, false);
         }
@@ -382,7 +401,9 @@ impl Inner {
     /// Step 4.
     fn run_batch(&self) {
         let ran = self.executor.run_batch();
-        self.pace.ran.set(self.pace.ran.get() + ran);
+        // A turn in which only the main future runs, or a connection goes on writing, counts as well: in memory
+        // no time goes by that would have us look.
+        self.pace.ran.set(self.pace.ran.get() + ran.max(1));
     }
 
     /// Turns that have nothing but tasks to run, a few in a row: the other steps would find nothing to do, but for
@@ -454,34 +475,32 @@ impl Inner {
         }
     }
 
-    /// Every source leaves, and is told that the reactor ended.
-    fn lose_all(&self, reactor: Option<&Reactor>) {
+    /// Every source leaves, and is told that the reactor ended. `false` when there was none.
+    ///
+    /// What they were told may have brought new ones: those are not among them.
+    fn lose_all(&self, reactor: Option<&Reactor>) -> bool {
         let reason = Failure::new(Stopped);
-        loop {
-            let sources: Vec<_> = self
-                .sources
-                .borrow()
-                .iter()
-                .map(|(key, source)| (key, source.clone()))
-                .collect();
-            if sources.is_empty() {
-                return;
-            }
-            for (key, source) in sources {
-                source.lose(reactor, &reason);
-                self.remove(key);
-            }
+        let sources: Vec<_> = self
+            .sources
+            .borrow()
+            .iter()
+            .map(|(key, source)| (key, source.clone()))
+            .collect();
+        let any = !sources.is_empty();
+        for (key, source) in sources {
+            source.lose(reactor, &reason);
+            self.remove(key);
         }
+        any
     }
 
     /// The end: nothing is kept.
     pub(super) fn let_go(&self, reactor: Option<&Reactor>) {
+        // No new source is taken any more, so this comes to an end.
         self.state.set(State::Ended);
-        self.lose_all(reactor);
+        while self.lose_all(reactor) {}
         self.executor.shut_down();
         self.timers.clear();
-        // What was dropped just now may have left something behind.
-        self.lose_all(reactor);
         self.triggers.clear();
         let hook = self.hook.take();
         drop(hook);

@@ -86,7 +86,7 @@ macro_rules! reads {
             pub async fn read_line(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
                 let mut line = Vec::new();
                 // Two more for the line's end.
-                let mut most = (&mut *self).take(limit as u64 + 2);
+                let mut most = (&mut *self).take((limit as u64).saturating_add(2));
                 most.read_until(b'\n', &mut line).await?;
                 if line.is_empty() {
                     return Ok(None);

@@ -22,6 +22,7 @@ use std::rc::Rc;
 use super::Transport;
 use super::errors::{ConnectionDone, ConnectionLost};
 use super::life::{Action, Event as Lived};
+use super::linger;
 use super::link::{Link, Terms};
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
@@ -87,7 +88,7 @@ impl<S: Seat> Conn<S> {
             let conn = Rc::new(Self { link, seat });
             made = Some(conn.clone());
             conn
-        });
+        })?;
         let conn = made.expect("`insert` calls its argument");
         let added = conn
             .link
@@ -110,7 +111,10 @@ impl<S: Seat> Conn<S> {
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
         link.attended.set(true);
-        while !link.life.get().is_over() && self.flush(reactor) {}
+        let mut rounds = 0;
+        while !link.life.get().is_over() && rounds < ROUNDS && self.flush(reactor) {
+            rounds += 1;
+        }
         if link.life.get().is_over() {
             return self.close(Some(reactor));
         }
@@ -119,6 +123,10 @@ impl<S: Seat> Conn<S> {
             return self.close(Some(reactor));
         }
         link.attended.set(false);
+        if rounds == ROUNDS {
+            // The peer reads as fast as we write: the others are to have their turn.
+            link.ask_for_attention();
+        }
     }
 
     /// One round of flushing; `true` when a hook ran, so that there may be more to do.
@@ -157,13 +165,18 @@ impl<S: Seat> Conn<S> {
         false
     }
 
+    /// May the seat be told of bytes?
+    fn takes_bytes(&self) -> bool {
+        let link = &self.link;
+        link.life.get().is_reading()
+            && !link.paused.get()
+            && !(link.full.get() && self.seat.is_held_when_full())
+    }
+
     /// Tells the driver what is wanted, if that has changed.
     fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
         let link = &self.link;
-        let read = link.life.get().is_reading()
-            && !link.paused.get()
-            && !(link.full.get() && self.seat.is_held_when_full())
-            && self.seat.wants_bytes();
+        let read = self.takes_bytes() && self.seat.wants_bytes();
         let wanted = Interest::of(read, link.blocked.get());
         if wanted == link.armed.get() {
             return Ok(());
@@ -196,7 +209,14 @@ impl<S: Seat> Conn<S> {
             }
             let _ = reactor.inner().driver().remove_closing(socket);
         }
-        drop(socket);
+        match (socket, reactor) {
+            (Some(socket), Some(reactor))
+                if reason.is::<ConnectionDone>() && !link.peer_done.get() =>
+            {
+                linger::close(reactor, socket, link.sent.get(), link.place());
+            }
+            (socket, _) => drop(socket),
+        }
         if let Some(reactor) = reactor {
             reactor.inner().remove(link.key);
             if let Some(out) = link.out.take() {
@@ -211,6 +231,7 @@ impl<S: Seat> Conn<S> {
 
     /// The socket was read and said that there is no more.
     pub(crate) fn peer_done(self: &Rc<Self>, reactor: &Reactor) {
+        self.link.peer_done.set(true);
         if self
             .link
             .on(Lived::PeerDone, || Failure::new(ConnectionDone))
@@ -241,9 +262,8 @@ impl<S: Seat> Source for Conn<S> {
         let link = &self.link;
         // From here on everybody may wish; it is all done in the end.
         link.attended.set(true);
-        if (event.readable || event.hangup)
-            && matches!(link.armed.get(), Interest::Read | Interest::Both)
-        {
+        // Armed is not enough: an earlier event of this batch may have paused or ended it.
+        if (event.readable || event.hangup) && link.armed.get().reads() && self.takes_bytes() {
             S::readable(&self, reactor);
         } else if event.hangup {
             // Nobody reads, but a connection that is broken is over all the same.
@@ -282,3 +302,6 @@ impl<S: Seat> Source for Conn<S> {
         self.link.place()
     }
 }
+
+/// How often a connection is asked for more in one go, while its peer takes everything at once.
+const ROUNDS: usize = 4;

@@ -67,6 +67,10 @@ pub(crate) struct Link {
     pub(super) full: Cell<bool>,
     /// The socket takes no more for now; set until the driver says otherwise.
     pub(super) blocked: Cell<bool>,
+    /// How many bytes the socket has taken, as far as that can be counted.
+    pub(super) sent: Cell<u32>,
+    /// The peer has said that there is nothing more to come.
+    pub(super) peer_done: Cell<bool>,
     /// `lost` has been told.
     pub(super) gone: Cell<bool>,
     /// What is queued. An idle connection has no queue.
@@ -107,6 +111,8 @@ impl Link {
             paused: Cell::new(false),
             full: Cell::new(false),
             blocked: Cell::new(false),
+            sent: Cell::new(0),
+            peer_done: Cell::new(false),
             gone: Cell::new(false),
             out: Cell::new(None),
             queued: Cell::new(0),
@@ -250,6 +256,7 @@ impl Link {
             match result.unwrap_or(Ok(0)) {
                 Ok(count) => {
                     out.consume(count);
+                    self.note_sent(count);
                     budget = budget.saturating_sub(count);
                     if count < asked || budget == 0 {
                         return Ok(out.is_empty());
@@ -273,7 +280,10 @@ impl Link {
             return None;
         }
         match self.with_socket(|socket| socket.write(bytes))? {
-            Ok(count) => Some(count),
+            Ok(count) => {
+                self.note_sent(count);
+                Some(count)
+            }
             Err(error)
                 if matches!(
                     error.kind(),
@@ -287,6 +297,11 @@ impl Link {
                 None
             }
         }
+    }
+
+    fn note_sent(&self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.sent.set(self.sent.get().saturating_add(count));
     }
 
     /// The socket, for one statement that runs nobody's code. `None` once it is closed.
@@ -306,7 +321,10 @@ impl Link {
 
     pub(super) fn set_limits(&self, limits: Limits) {
         self.limits.get_or_init(Box::default).set(limits);
-        self.full.set(self.queued() > limits.high);
+        // One that is full stays so until the loop finds it down at the low mark and says so.
+        if self.queued() > limits.high {
+            self.full.set(true);
+        }
         self.ask_for_attention();
     }
 

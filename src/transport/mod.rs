@@ -19,6 +19,7 @@ mod engine;
 mod errors;
 mod group;
 mod life;
+mod linger;
 mod link;
 
 use std::fmt;

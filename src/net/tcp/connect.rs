@@ -19,9 +19,10 @@ use super::options::ConnectOptions;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Socket};
-use crate::failure::Failure;
+use crate::failure::{Cancelled, Failure};
 use crate::protocol::{Handle, Protocol, Seated, handle, visit};
 use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::report;
 use crate::stream::Connection;
 use crate::transport::{Conn, ConnectionLost, Terms};
 
@@ -199,7 +200,14 @@ fn finish<T: 'static>(
     make: impl FnOnce(&Reactor, Socket, SocketAddr, &Rc<Terms>) -> Result<T, Failure> + 'static,
 ) -> Done {
     Box::new(move |reactor, result| {
-        let made = result.and_then(|(socket, peer)| make(reactor, socket, peer, &terms));
+        let made = match result {
+            Ok((socket, peer)) => make(reactor, socket, peer, &terms),
+            Err(failure) => {
+                // A protocol that was never connected goes with it.
+                report::discard(make, terms.place);
+                Err(failure)
+            }
+        };
         resolver.resolve(made);
     })
 }
@@ -239,7 +247,7 @@ impl Attempt {
             });
             made = Some(connecting.clone());
             connecting
-        });
+        })?;
         let connecting = made.expect("`insert` calls its argument");
         if let Err(error) = inner.driver().add(&socket, key, Interest::Write) {
             inner.remove(key);
@@ -259,11 +267,20 @@ impl Attempt {
 
     fn give_up(&self) {
         let connecting = self.now.take();
-        if let (Some(connecting), Some(reactor)) = (connecting, self.reactor.upgrade()) {
-            drop(connecting.leave(&reactor));
+        let reactor = self.reactor.upgrade();
+        if let (Some(connecting), Some(reactor)) = (connecting, &reactor) {
+            drop(connecting.leave(reactor));
         }
         let done = self.done.take();
-        drop(done);
+        match (done, reactor) {
+            (Some(done), Some(reactor)) => {
+                done(
+                    &reactor,
+                    Err(Failure::at(Box::new(Cancelled), self.terms.place)),
+                );
+            }
+            (done, _) => report::discard(done, self.terms.place),
+        }
     }
 
     fn failure(&self, address: SocketAddr, error: io::Error) -> Failure {

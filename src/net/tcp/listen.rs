@@ -224,7 +224,7 @@ impl Reactor {
             });
             made = Some(listening.clone());
             listening
-        });
+        })?;
         let listening = made.expect("`insert` calls its argument");
         let added = listening
             .tell_driver(|listener| self.inner().driver().add(listener, key, Interest::Read));

@@ -1,0 +1,280 @@
+//! What the behaviour tests share: each behaviour on both drivers, a protocol that notes its hooks, and waiting.
+#![allow(dead_code, unused_macros, reason = "each test file uses some of it")]
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use torsade::reactor::Stopped;
+use torsade::report::Report;
+use torsade::transport::WriteOverflow;
+use torsade::{
+    ConnectionAborted, ConnectionDone, ConnectionLost, Context, Failure, OnPanic, Protocol,
+    Reactor, testing, yield_now,
+};
+
+/// Makes two tests of each behaviour: on the machine, and in memory.
+macro_rules! on_both {
+    ($(async fn $name:ident($reactor:ident) $body:block)+) => {
+        $(async fn $name($reactor: torsade::Reactor) -> Result<(), torsade::Failure> {
+            $body
+            #[allow(unreachable_code, reason = "a body may end by a panic")]
+            Ok(())
+        })+
+
+        mod machine {
+            $(#[test]
+            fn $name() {
+                torsade::testing::run_on(torsade::Reactor::new().unwrap(), super::$name);
+            })+
+        }
+
+        mod memory {
+            $(#[test]
+            fn $name() {
+                torsade::testing::run_on(torsade::Reactor::in_memory().unwrap(), super::$name);
+            })+
+        }
+    };
+}
+
+/// The same for tests that run the reactor themselves.
+macro_rules! on_both_by_hand {
+    ($(fn $name:ident($reactor:ident) $body:block)+) => {
+        $(fn $name($reactor: torsade::Reactor) $body)+
+
+        mod machine_by_hand {
+            $(#[test]
+            fn $name() {
+                super::$name(torsade::Reactor::new().unwrap());
+            })+
+        }
+
+        mod memory_by_hand {
+            $(#[test]
+            fn $name() {
+                super::$name(torsade::Reactor::in_memory().unwrap());
+            })+
+        }
+    };
+}
+
+/// Any free port.
+pub(crate) const HERE: &str = "127.0.0.1:0";
+pub(crate) const MS: Duration = Duration::from_millis(1);
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn note(&self, what: impl Display) {
+        self.0.borrow_mut().push(what.to_string());
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.0.borrow().iter().filter(|note| *note == what).count()
+    }
+
+    pub(crate) fn has(&self, what: &str) -> bool {
+        self.count(what) > 0
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+}
+
+type Hook = Box<dyn FnMut(&mut Context<'_, Spy>)>;
+
+/// A protocol that notes its hooks, and does what it was told to.
+pub(crate) struct Spy {
+    log: Log,
+    name: &'static str,
+    made: Option<Hook>,
+    data: Option<Box<dyn FnMut(&mut Context<'_, Self>, &[u8])>>,
+    eof: Option<Hook>,
+    ready: Option<Hook>,
+    lost: Option<Box<dyn FnMut(&Failure)>>,
+}
+
+impl Spy {
+    pub(crate) fn new(log: &Log) -> Self {
+        Self::named(log, "")
+    }
+
+    pub(crate) fn named(log: &Log, name: &'static str) -> Self {
+        Self {
+            log: log.clone(),
+            name,
+            made: None,
+            data: None,
+            eof: None,
+            ready: None,
+            lost: None,
+        }
+    }
+
+    /// Notes nothing, and answers with what it gets.
+    pub(crate) fn echo() -> Self {
+        Self::new(&Log::new()).on_data(|cx, data| cx.write(data))
+    }
+
+    pub(crate) fn on_made(mut self, f: impl FnMut(&mut Context<'_, Self>) + 'static) -> Self {
+        self.made = Some(Box::new(f));
+        self
+    }
+
+    pub(crate) fn on_data(
+        mut self,
+        f: impl FnMut(&mut Context<'_, Self>, &[u8]) + 'static,
+    ) -> Self {
+        self.data = Some(Box::new(f));
+        self
+    }
+
+    pub(crate) fn on_eof(mut self, f: impl FnMut(&mut Context<'_, Self>) + 'static) -> Self {
+        self.eof = Some(Box::new(f));
+        self
+    }
+
+    pub(crate) fn on_ready(mut self, f: impl FnMut(&mut Context<'_, Self>) + 'static) -> Self {
+        self.ready = Some(Box::new(f));
+        self
+    }
+
+    pub(crate) fn on_lost(mut self, f: impl FnMut(&Failure) + 'static) -> Self {
+        self.lost = Some(Box::new(f));
+        self
+    }
+
+    fn note(&self, what: impl Display) {
+        match self.name {
+            "" => self.log.note(what),
+            name => self.log.note(format_args!("{name} {what}")),
+        }
+    }
+}
+
+impl Protocol for Spy {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+        self.note("made");
+        if let Some(hook) = &mut self.made {
+            hook(cx);
+        }
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+        assert!(!data.is_empty(), "data is never empty");
+        match data.len() {
+            0..=40 => self.note(format_args!("data {}", data.escape_ascii())),
+            _ => self.note("data"),
+        }
+        if let Some(hook) = &mut self.data {
+            hook(cx, data);
+        }
+    }
+
+    fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
+        self.note("eof");
+        match &mut self.eof {
+            Some(hook) => hook(cx),
+            None => cx.lose_connection(),
+        }
+    }
+
+    fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
+        self.note("ready");
+        if let Some(hook) = &mut self.ready {
+            hook(cx);
+        }
+    }
+
+    fn connection_lost(&mut self, reason: Failure) {
+        self.note(format_args!("lost {}", how(&reason)));
+        if let Some(hook) = &mut self.lost {
+            hook(&reason);
+        }
+    }
+}
+
+/// A reason in a word.
+pub(crate) fn how(reason: &Failure) -> String {
+    if reason.is::<ConnectionDone>() {
+        "done".into()
+    } else if reason.is::<ConnectionAborted>() {
+        "aborted".into()
+    } else if reason.is::<WriteOverflow>() {
+        "overflow".into()
+    } else if reason.is_panic() {
+        format!("{reason}")
+    } else if let Some(lost) = reason.check::<ConnectionLost>() {
+        match lost.io_error() {
+            Some(error) => format!("broken {:?}", error.kind()),
+            None if reason.find::<Stopped>().is_some() => "stopped".into(),
+            None => "broken".into(),
+        }
+    } else {
+        format!("{reason:?}")
+    }
+}
+
+/// Waits for something to come about by itself, without letting time in memory go by.
+#[track_caller]
+pub(crate) fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    let patience = Instant::now() + Duration::from_secs(20);
+    async move {
+        while !cond() {
+            assert!(Instant::now() < patience, "waited in vain at {place}");
+            yield_now().await;
+        }
+    }
+}
+
+/// Lets the loop turn for a while, for what should not happen to have its chance.
+pub(crate) async fn some_turns() {
+    for _ in 0..300 {
+        yield_now().await;
+    }
+}
+
+/// Has panics and unhandled failures noted instead of failing the test.
+pub(crate) fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let log = reports.clone();
+    reactor.on_report(move |report| log.borrow_mut().push(report.clone()));
+    reactor.set_on_panic(OnPanic::Report);
+    reports
+}
+
+/// Kinds of what is alive, but for ports.
+pub(crate) fn alive(reactor: &Reactor) -> Vec<&'static str> {
+    let mut kinds: Vec<_> = testing::leftovers(reactor)
+        .iter()
+        .map(|left| left.kind)
+        .collect();
+    kinds.sort_unstable();
+    kinds
+}
+
+/// Polls a future once.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
+}

@@ -1,0 +1,280 @@
+//! Listening: ports, factories, and what becomes of a port that is stopped.
+
+#[macro_use]
+mod support;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use support::{HERE, Log, MS, Spy, alive, expect_reports, some_turns, until};
+use torsade::net::tcp::CannotListen;
+use torsade::{Clock, Factory, Phase, Port, Reactor, yield_now};
+
+struct Counting {
+    log: Log,
+    bad: &'static str,
+}
+
+impl Factory for Counting {
+    type Protocol = Spy;
+
+    fn build_protocol(&mut self, _peer: SocketAddr) -> Option<Spy> {
+        self.log.note("build");
+        assert_ne!(self.bad, "build");
+        Some(Spy::named(&self.log, "spy"))
+    }
+
+    fn started(&mut self) {
+        self.log.note("started");
+        assert_ne!(self.bad, "started");
+    }
+
+    fn stopped(&mut self) {
+        self.log.note("stopped");
+        assert_ne!(self.bad, "stopped");
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.log.note("dropped");
+        assert_ne!(self.bad, "dropped");
+    }
+}
+
+on_both! {
+    async fn cannot_listen_names_the_address_and_the_errno(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let failure = reactor.listen(port.local_addr(), |_| Spy::echo()).unwrap_err();
+        let cannot = failure.trap::<CannotListen>()?;
+        assert_eq!(cannot.address, port.local_addr());
+        assert_eq!(cannot.error.raw_os_error(), Some(libc::EADDRINUSE));
+        assert!(failure.to_string().contains(&port.local_addr().to_string()));
+        port.stop().await?;
+        // It is free again at once.
+        reactor.listen(port.local_addr(), |_| Spy::echo())?.stop().await?;
+    }
+
+    async fn several_addresses_are_tried_in_turn(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let all = [port.local_addr(), HERE.parse().unwrap()];
+        let second = reactor.listen(&all[..], |_| Spy::echo())?;
+        assert_ne!(second.local_addr().port(), port.local_addr().port());
+        port.stop().await?;
+        second.stop().await?;
+    }
+
+    async fn none_turns_a_peer_away(reactor) {
+        let port = reactor.listen(HERE, |_| None::<Spy>)?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        assert_eq!(conn.read(&mut [0; 4]).await?, 0);
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn a_factory_is_told_when_its_port_opens_and_closes(reactor) {
+        let log = Log::new();
+        let port = reactor.listen_factory(HERE, Counting { log: log.clone(), bad: "" })?;
+        assert_eq!(log.take(), ["started"]);
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        until(|| log.has("spy made")).await;
+        port.stop().await?;
+        assert_eq!(log.take(), ["build", "spy made", "stopped", "dropped"]);
+        drop(conn);
+        until(|| log.has("spy lost done")).await;
+    }
+
+    async fn stopping_twice_fires_both(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        assert!(port.is_listening());
+        let (one, two) = (port.stop(), port.clone().stop());
+        assert!(!port.is_listening() && !one.is_settled());
+        one.await?;
+        two.await?;
+        port.stop().await?;
+    }
+
+    async fn a_deferred_of_stop_may_be_dropped(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        drop(port.stop());
+        until(|| alive(&reactor).is_empty()).await;
+    }
+
+    async fn a_port_may_be_stopped_while_it_builds(reactor) {
+        let log = Log::new();
+        let slot: Rc<Cell<Option<Port>>> = Rc::default();
+        let (own, to) = (slot.clone(), log.clone());
+        let port = reactor.listen(HERE, move |_| {
+            let port = own.take().unwrap();
+            drop(port.stop());
+            Spy::new(&to).on_data(|cx, data| cx.write(data))
+        })?;
+        slot.set(Some(port.clone()));
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"x").await?;
+        conn.read_exact(&mut [0]).await?;
+        assert!(!port.is_listening());
+        drop(conn);
+    }
+
+    async fn connections_survive_their_port(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"x").await?;
+        conn.read_exact(&mut [0]).await?;
+        port.stop().await?;
+        conn.write_all(b"y").await?;
+        let mut buf = [0];
+        conn.read_exact(&mut buf).await?;
+        assert_eq!(&buf, b"y");
+        drop(conn);
+    }
+
+    async fn a_panic_in_build_closes_that_connection_and_no_other(reactor) {
+        let reports = expect_reports(&reactor);
+        let mut count = 0;
+        let port = reactor.listen(HERE, move |_| {
+            count += 1;
+            assert_ne!(count, 1, "the first");
+            Spy::echo()
+        })?;
+        let mut first = reactor.connect_stream(port.local_addr()).await?;
+        assert_eq!(first.read(&mut [0]).await.unwrap_or(0), 0);
+        let mut second = reactor.connect_stream(port.local_addr()).await?;
+        second.write_all(b"x").await?;
+        second.read_exact(&mut [0]).await?;
+        assert_eq!(reports.borrow().len(), 1);
+        drop(second);
+        port.stop().await?;
+    }
+
+    async fn a_panic_in_any_of_a_factorys_hooks_is_reported_and_no_more(reactor) {
+        for bad in ["started", "build", "stopped", "dropped"] {
+            let reports = expect_reports(&reactor);
+            let log = Log::new();
+            let port = reactor.listen_factory(HERE, Counting { log: log.clone(), bad })?;
+            let conn = reactor.connect_stream(port.local_addr()).await?;
+            until(|| log.has("build")).await;
+            port.stop().await?;
+            assert_eq!(log.count("stopped") + log.count("dropped"), 2);
+            assert_eq!(reports.borrow().len(), 1, "{bad}");
+            drop(conn);
+        }
+        some_turns().await;
+    }
+
+    async fn a_panic_in_a_handler_ends_its_connection_and_no_other(reactor) {
+        let reports = expect_reports(&reactor);
+        let port = reactor.serve(HERE, async |mut conn| {
+            let mut buf = [0];
+            while conn.read(&mut buf).await? > 0 {
+                assert_ne!(&buf, b"!");
+                conn.write_all(&buf).await?;
+            }
+            Ok(())
+        })?;
+        let mut good = reactor.connect_stream(port.local_addr()).await?;
+        let mut bad = reactor.connect_stream(port.local_addr()).await?;
+        bad.write_all(b"!").await?;
+        assert_eq!(bad.read(&mut [0]).await?, 0);
+        good.write_all(b"x").await?;
+        good.read_exact(&mut [0]).await?;
+        assert_eq!(reports.borrow().len(), 1);
+        assert_eq!(reports.borrow()[0].place().file(), file!());
+        drop(good);
+        port.stop().await?;
+    }
+
+    async fn a_failure_of_a_handler_is_reported(reactor) {
+        let reports = expect_reports(&reactor);
+        let port = reactor.serve(HERE, async |mut conn| {
+            conn.write_all(b"so far").await?;
+            Err(torsade::Failure::new("no further"))
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        let mut all = Vec::new();
+        conn.read_to_end(&mut all).await?;
+        assert_eq!(all, b"so far");
+        until(|| !reports.borrow().is_empty()).await;
+        assert_eq!(reports.borrow()[0].failure().to_string(), "no further");
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn what_a_handler_that_returns_at_once_wrote_arrives_though_the_client_sends(reactor) {
+        let port = reactor.serve(HERE, async |mut conn| {
+            let big = vec![b'x'; 1 << 20];
+            conn.write_all(&big).await?;
+            Ok(())
+        })?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let (mut reader, mut writer) = conn.split();
+        let sending = torsade::spawn(async move {
+            while writer.write_all(&[b'y'; 1000]).await.is_ok() {
+                yield_now().await;
+            }
+        });
+        let (mut total, mut buf) = (0, vec![0; 4096]);
+        loop {
+            match reader.read(&mut buf).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => total += count,
+            }
+            yield_now().await;
+        }
+        sending.cancel().await;
+        assert_eq!(total, 1 << 20);
+        drop(reader);
+        port.stop().await?;
+    }
+}
+
+on_both_by_hand! {
+    fn a_port_is_closed_and_its_factory_told_when_the_reactor_stops(reactor) {
+        let log = Log::new();
+        let port = reactor.listen_factory(HERE, Counting { log: log.clone(), bad: "" }).unwrap();
+        let to = log.clone();
+        reactor.add_system_event_trigger(Phase::During, "shutdown", move || to.note("during"));
+        let stop = reactor.clone();
+        reactor.call_later(MS, move || stop.stop().unwrap());
+        reactor.run().unwrap();
+        assert_eq!(log.take(), ["started", "stopped", "dropped", "during"]);
+        assert!(!port.is_listening());
+        drop(port.stop());
+    }
+
+    fn a_factory_that_listens_again_when_it_is_stopped_does_not_keep_the_reactor(reactor) {
+        struct Again(Reactor, Log);
+        impl Factory for Again {
+            type Protocol = Spy;
+            fn build_protocol(&mut self, _: SocketAddr) -> Option<Spy> {
+                None
+            }
+            fn stopped(&mut self) {
+                self.1.note("stopped");
+                if let Err(failure) = self.0.listen_factory(HERE, Self(self.0.clone(), self.1.clone())) {
+                    self.1.note(failure);
+                }
+            }
+        }
+        let log = Log::new();
+        reactor.listen_factory(HERE, Again(reactor.clone(), log.clone())).unwrap();
+        let stop = reactor.clone();
+        reactor.call_later(MS, move || stop.stop().unwrap());
+        reactor.run().unwrap();
+        let log = log.take();
+        assert_eq!(log[..2], ["stopped", "stopped"]);
+        assert!(log[2].contains("has ended"), "{log:?}");
+        assert!(alive(&reactor).is_empty());
+        assert!(reactor.listen(HERE, |_| Spy::echo()).is_err());
+    }
+
+    fn a_port_of_a_reactor_that_never_runs_is_freed_with_it(reactor) {
+        let log = Log::new();
+        let port = reactor.listen_factory(HERE, Counting { log: log.clone(), bad: "" }).unwrap();
+        drop(reactor);
+        assert_eq!(log.take(), ["started", "stopped", "dropped"]);
+        assert!(!port.is_listening());
+    }
+}
