@@ -259,10 +259,10 @@ impl<T: 'static> Deferred<T> {
     /// # use std::{cell::Cell, rc::Rc};
     /// # use torsade::Deferred;
     /// let seen = Rc::new(Cell::new(0));
-    /// let (deferred, resolver) = Deferred::pair();
+    /// let (mut deferred, resolver) = Deferred::pair();
     /// let pause = deferred.pause();
     /// let log = seen.clone();
-    /// deferred.add_callback(move |n| log.set(n));
+    /// let deferred = deferred.add_callback(move |n| log.set(n));
     /// resolver.callback(1);
     /// assert_eq!(seen.get(), 0);
     /// pause.unpause();
