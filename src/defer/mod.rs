@@ -262,7 +262,7 @@ impl<T: 'static> Deferred<T> {
     /// let (mut deferred, resolver) = Deferred::pair();
     /// let pause = deferred.pause();
     /// let log = seen.clone();
-    /// deferred.add_callback(move |n| log.set(n));
+    /// let deferred = deferred.add_callback(move |n| log.set(n));
     /// resolver.callback(1);
     /// assert_eq!(seen.get(), 0);
     /// pause.unpause();
