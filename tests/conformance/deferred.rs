@@ -25,8 +25,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use torsade::defer::Abandoned;
 use torsade::defer::{AlreadyTaken, Pause, WaitsForItself};
-use torsade::{Abandoned, Cancelled, Deferred, Failure, Resolver};
+use torsade::{Cancelled, Deferred, Failure, Resolver};
 
 const TABLE: &[(&str, &str, &str)] = &[
     // The model.
