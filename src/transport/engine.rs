@@ -20,7 +20,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Transport;
-use super::errors::{ConnectionDone, ConnectionLost};
+use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
 use super::life::{Action, Event as Lived};
 use super::linger;
 use super::link::{Link, Terms};
@@ -201,21 +201,17 @@ impl<S: Seat> Conn<S> {
             .reason()
             .unwrap_or_else(|| Failure::new(ConnectionDone));
         let socket = link.socket.take();
-        if let (Some(socket), Some(reactor)) = (&socket, reactor) {
-            if reason.is::<super::errors::ConnectionAborted>()
-                || reason.is::<super::errors::WriteOverflow>()
-            {
-                let _ = socket.reset_on_close();
-            }
-            let _ = reactor.inner().driver().remove_closing(socket);
-        }
-        match (socket, reactor) {
-            (Some(socket), Some(reactor))
-                if reason.is::<ConnectionDone>() && !link.peer_done.get() =>
-            {
+        if let (Some(socket), Some(reactor)) = (socket, reactor) {
+            let driver = reactor.inner().driver();
+            if reason.is::<ConnectionDone>() && !link.peer_done.get() {
+                let _ = driver.remove(&socket);
                 linger::close(reactor, socket, link.sent.get(), link.place());
+            } else {
+                if reason.is::<ConnectionAborted>() || reason.is::<WriteOverflow>() {
+                    let _ = socket.reset_on_close();
+                }
+                let _ = driver.remove_closing(&socket);
             }
-            (socket, _) => drop(socket),
         }
         if let Some(reactor) = reactor {
             reactor.inner().remove(link.key);
