@@ -515,7 +515,7 @@ thread_local! {
 /// After so many tasks the driver is looked at, although more tasks are ready.
 const TASKS_PER_LOOK: usize = 64;
 /// So many tasks run, at most, between two looks at the timers and at what other threads sent.
-const TASKS_PER_TURN: usize = 8;
+const TASKS_PER_TURN: usize = 16;
 /// After so much time as well.
 const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 /// More turns than any test needs to come to rest.

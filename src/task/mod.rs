@@ -28,10 +28,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use async_task::{Builder, FallibleTask, Runnable};
@@ -261,8 +261,6 @@ impl<T: 'static> fmt::Debug for Cancelling<T> {
 
 /// Runs tasks and calls, in batches, for one reactor.
 pub(crate) struct Executor {
-    /// Tells executors apart from any thread; never reused.
-    id: usize,
     ready: RefCell<VecDeque<Job>>,
     inbox: Arc<Inbox>,
     /// The tasks that wait, each with the waker that brings it back.
@@ -271,6 +269,9 @@ pub(crate) struct Executor {
     depth: Cell<usize>,
     closed: Cell<bool>,
 }
+
+/// Where a task stands in the list of those that wait, counted from one.
+type Number = NonZeroU32;
 
 /// Something that is ready to run.
 pub(crate) enum Job {
@@ -290,9 +291,7 @@ pub(crate) trait Errand {
 impl Executor {
     /// A new one; `wake` must end the loop's present or next wait, from any thread.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Rc<Self> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         Rc::new(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
             ready: RefCell::default(),
             inbox: Inbox::new(wake),
             waiting: RefCell::default(),
@@ -328,8 +327,8 @@ impl Executor {
         place: Place,
     ) -> Task<T> {
         let root = Root::new(future, self.clone(), place);
-        let (id, inbox) = (self.id, self.inbox.clone());
-        let schedule = move |runnable| schedule(id, &inbox, runnable);
+        let inbox = self.inbox.clone();
+        let schedule = move |runnable| schedule(&inbox, runnable);
         let (runnable, task) = Builder::new()
             .metadata(place)
             .spawn_local(move |_| root, schedule);
@@ -485,13 +484,25 @@ impl Executor {
     }
 
     /// Lists a task that waits.
-    fn list(&self, waker: Waker, place: Place) -> usize {
-        self.waiting.borrow_mut().insert((waker, place))
+    fn list(&self, waker: Waker, place: Place) -> Number {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() == waiting.capacity() {
+            // A quarter more, not twice as much: this list is a good part of what an idle task costs.
+            let more = (waiting.len() / 4).max(16);
+            waiting.reserve_exact(more);
+        }
+        let number = u32::try_from(waiting.insert((waker, place)) + 1).ok();
+        number
+            .and_then(Number::new)
+            .expect("memory ends before there are four billion tasks")
     }
 
     /// Takes a task off the list. After a shutdown has emptied the list there may be nothing to take.
-    fn unlist(&self, number: usize) {
-        let entry = self.waiting.borrow_mut().try_remove(number);
+    fn unlist(&self, number: Number) {
+        let entry = self
+            .waiting
+            .borrow_mut()
+            .try_remove(number.get() as usize - 1);
         drop(entry);
     }
 }
@@ -511,16 +522,17 @@ impl Drop for Entered {
 }
 
 /// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
-fn schedule(id: usize, inbox: &Inbox, runnable: Runnable<Place>) {
+fn schedule(inbox: &Arc<Inbox>, runnable: Runnable<Place>) {
     let mut runnable = Some(runnable);
     let _ = CURRENT.try_with(|current| {
         let Ok(current) = current.try_borrow() else {
             return;
         };
         match &*current {
-            Some(executor) if executor.id == id => {
-                let job = runnable.take().map(Job::Task);
-                executor.ready.borrow_mut().extend(job);
+            Some(executor) if Arc::ptr_eq(&executor.inbox, inbox) => {
+                if let Some(runnable) = runnable.take() {
+                    executor.ready.borrow_mut().push_back(Job::Task(runnable));
+                }
             }
             _ => {}
         }

@@ -20,8 +20,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::Executor;
 use super::inbox::Place;
+use super::{Executor, Number};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
@@ -37,7 +37,7 @@ pin_project! {
         future: Option<F>,
         executor: Rc<Executor>,
         // The number under which the executor lists the task, once it has had to wait.
-        listed: Option<usize>,
+        listed: Option<Number>,
         place: Place,
     }
 
@@ -66,8 +66,12 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     /// Drops the user's future, fenced, and leaves the executor's list.
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
-        if this.future.is_some() {
-            report::contain(Origin::Destructor, this.place, || this.future.set(None));
+        if std::mem::needs_drop::<F>() {
+            if this.future.is_some() {
+                report::contain(Origin::Destructor, this.place, || this.future.set(None));
+            }
+        } else {
+            this.future.set(None);
         }
         if let Some(number) = this.listed.take() {
             this.executor.unlist(number);
