@@ -70,11 +70,16 @@ macro_rules! reads {
             /// # Errors
             ///
             /// Why the connection broke.
-            pub fn read_to_end<'a>(
-                &'a mut self,
-                buf: &'a mut Vec<u8>,
-            ) -> impl Future<Output = io::Result<usize>> + 'a {
-                AsyncReadExt::read_to_end(self, buf)
+            pub async fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+                // Not into `buf` itself: its spare room would have to be cleared at every wait.
+                let mut piece = vec![0; PIECE];
+                let before = buf.len();
+                loop {
+                    match self.read(&mut piece).await? {
+                        0 => return Ok(buf.len() - before),
+                        count => buf.extend_from_slice(&piece[..count]),
+                    }
+                }
             }
 
             /// Reads a line of at most `limit` bytes and gives it without its end, which is `\n` or `\r\n`. `None`
@@ -245,3 +250,6 @@ impl fmt::Debug for WriteHalf {
             .finish()
     }
 }
+
+/// How much `read_to_end` reads at a time.
+const PIECE: usize = 32 * 1024;

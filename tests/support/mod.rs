@@ -14,7 +14,7 @@ use torsade::report::Report;
 use torsade::transport::WriteOverflow;
 use torsade::{
     ConnectionAborted, ConnectionDone, ConnectionLost, Context, Failure, OnPanic, Protocol,
-    Reactor, testing, yield_now,
+    Reactor, Transport, testing, yield_now,
 };
 
 /// Makes two tests of each behaviour: on the machine, and in memory.
@@ -101,14 +101,14 @@ impl Log {
     }
 }
 
-type Hook = Box<dyn FnMut(&mut Context<'_, Spy>)>;
+type Hook = Box<dyn FnMut(&Transport)>;
 
 /// A protocol that notes its hooks, and does what it was told to.
 pub(crate) struct Spy {
     log: Log,
     name: &'static str,
     made: Option<Hook>,
-    data: Option<Box<dyn FnMut(&mut Context<'_, Self>, &[u8])>>,
+    data: Option<Box<dyn FnMut(&Transport, &[u8])>>,
     eof: Option<Hook>,
     ready: Option<Hook>,
     lost: Option<Box<dyn FnMut(&Failure)>>,
@@ -136,25 +136,22 @@ impl Spy {
         Self::new(&Log::new()).on_data(|cx, data| cx.write(data))
     }
 
-    pub(crate) fn on_made(mut self, f: impl FnMut(&mut Context<'_, Self>) + 'static) -> Self {
+    pub(crate) fn on_made(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
         self.made = Some(Box::new(f));
         self
     }
 
-    pub(crate) fn on_data(
-        mut self,
-        f: impl FnMut(&mut Context<'_, Self>, &[u8]) + 'static,
-    ) -> Self {
+    pub(crate) fn on_data(mut self, f: impl FnMut(&Transport, &[u8]) + 'static) -> Self {
         self.data = Some(Box::new(f));
         self
     }
 
-    pub(crate) fn on_eof(mut self, f: impl FnMut(&mut Context<'_, Self>) + 'static) -> Self {
+    pub(crate) fn on_eof(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
         self.eof = Some(Box::new(f));
         self
     }
 
-    pub(crate) fn on_ready(mut self, f: impl FnMut(&mut Context<'_, Self>) + 'static) -> Self {
+    pub(crate) fn on_ready(mut self, f: impl FnMut(&Transport) + 'static) -> Self {
         self.ready = Some(Box::new(f));
         self
     }
@@ -172,38 +169,57 @@ impl Spy {
     }
 }
 
-impl Protocol for Spy {
-    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+/// The hooks, for protocols that hold a spy.
+impl Spy {
+    pub(crate) fn made_on(&mut self, transport: &Transport) {
         self.note("made");
         if let Some(hook) = &mut self.made {
-            hook(cx);
+            hook(transport);
         }
     }
 
-    fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+    pub(crate) fn data_on(&mut self, transport: &Transport, data: &[u8]) {
         assert!(!data.is_empty(), "data is never empty");
         match data.len() {
             0..=40 => self.note(format_args!("data {}", data.escape_ascii())),
             _ => self.note("data"),
         }
         if let Some(hook) = &mut self.data {
-            hook(cx, data);
+            hook(transport, data);
         }
+    }
+
+    pub(crate) fn eof_on(&mut self, transport: &Transport) {
+        self.note("eof");
+        match &mut self.eof {
+            Some(hook) => hook(transport),
+            None => transport.lose_connection(),
+        }
+    }
+
+    pub(crate) fn ready_on(&mut self, transport: &Transport) {
+        self.note("ready");
+        if let Some(hook) = &mut self.ready {
+            hook(transport);
+        }
+    }
+}
+
+impl Protocol for Spy {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+        self.made_on(cx);
+    }
+
+    fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+        self.data_on(cx, data);
     }
 
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
-        self.note("eof");
-        match &mut self.eof {
-            Some(hook) => hook(cx),
-            None => cx.lose_connection(),
-        }
+        self.eof_on(cx);
     }
 
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
-        self.note("ready");
-        if let Some(hook) = &mut self.ready {
-            hook(cx);
-        }
+        self.ready_on(cx);
     }
 
     fn connection_lost(&mut self, reason: Failure) {

@@ -1,0 +1,177 @@
+//! The end of one direction: a reply to a peer that is done, and a loop that does not spin over it.
+
+#[macro_use]
+mod support;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use support::{HERE, Log, MS, Spy, some_turns, until};
+use torsade::{Clock, Reactor, Transport};
+
+/// The CPU time the loop takes, in microseconds, while it is asked for nothing for 20 ms.
+async fn cpu_while_idle(reactor: &Reactor) -> u128 {
+    let before = cpu_time();
+    reactor.sleep(MS * 20).await.unwrap();
+    cpu_time() - before
+}
+
+/// This thread's CPU time, in microseconds.
+fn cpu_time() -> u128 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split_whitespace().next().unwrap().parse::<u128>().unwrap() / 1000
+}
+
+on_both! {
+    async fn a_request_sent_with_its_end_gets_its_reply_two_hundred_times(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        for n in 0..200 {
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            let request = format!("request {n}").into_bytes();
+            conn.write_all(&request).await?;
+            conn.close().await?;
+            let mut reply = Vec::new();
+            conn.read_to_end(&mut reply).await?;
+            assert_eq!(reply, request);
+        }
+        port.stop().await?;
+    }
+
+    async fn a_big_reply_to_a_peer_that_is_done_arrives_whole(reactor) {
+        let port = reactor.listen(HERE, |_| {
+            Spy::new(&Log::new()).on_data(|cx, _| cx.write(vec![b'x'; 3 << 20]))
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"x").await?;
+        conn.close().await?;
+        let mut reply = Vec::new();
+        assert_eq!(conn.read_to_end(&mut reply).await?, 3 << 20);
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn who_overrides_eof_received_keeps_writing(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        let port = reactor.listen(HERE, move |_| {
+            Spy::new(&to).on_eof(|cx| cx.write("after the end"))
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.close().await?;
+        let mut buf = [0; 13];
+        conn.read_exact(&mut buf).await?;
+        assert_eq!(&buf, b"after the end");
+        some_turns().await;
+        assert_eq!(log.take(), ["made", "eof"]);
+        conn.transport().abort_connection();
+        until(|| !log.is_empty()).await;
+        assert!(log.take()[0].starts_with("lost broken"));
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn lose_write_says_the_end_and_goes_on_reading(reactor) {
+        let (log, to) = (Log::new(), Log::new());
+        let server = to.clone();
+        let port = reactor.listen(HERE, move |_| {
+            Spy::new(&server).on_eof(|cx| {
+                cx.write("reply");
+                cx.lose_connection();
+            })
+        })?;
+        let client = Spy::new(&log).on_made(|cx| {
+            cx.write("request");
+            cx.lose_write();
+            cx.write("dropped");
+            cx.lose_write();
+        });
+        reactor.connect(port.local_addr(), client).await?;
+        until(|| log.has("lost done")).await;
+        assert_eq!(log.take(), ["made", "data reply", "eof", "lost done"]);
+        assert_eq!(to.take(), ["made", "data request", "eof", "lost done"]);
+        port.stop().await?;
+    }
+
+    async fn lose_write_in_answer_to_the_end_and_then_lose_connection_closes(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        let port = reactor.listen(HERE, move |_| {
+            Spy::new(&to).on_eof(|cx| {
+                cx.write("x");
+                cx.lose_write();
+                cx.lose_connection();
+            })
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.close().await?;
+        assert_eq!(conn.read_to_end(&mut Vec::new()).await?, 1);
+        until(|| log.has("lost done")).await;
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn nothing_spins_over_an_end_that_is_ignored(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        let kept: Rc<Cell<Option<Transport>>> = Rc::default();
+        let slot = kept.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let slot = slot.clone();
+            Spy::new(&to)
+                .on_made(move |cx| slot.set(Some(cx.clone())))
+                .on_eof(|_| {})
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.close().await?;
+        until(|| log.has("eof")).await;
+        assert!(cpu_while_idle(&reactor).await < 5_000);
+        drop(conn);
+        assert_eq!(log.take(), ["made", "eof"]);
+        kept.take().unwrap().lose_connection();
+        until(|| log.has("lost done")).await;
+        port.stop().await?;
+    }
+
+    async fn nothing_spins_over_a_stream_that_nobody_reads(reactor) {
+        let kept = Rc::new(Cell::new(None));
+        let slot = kept.clone();
+        let port = reactor.serve(HERE, async move |conn| {
+            slot.set(Some(conn));
+            Ok(())
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"unread").await?;
+        conn.close().await?;
+        some_turns().await;
+        assert!(cpu_while_idle(&reactor).await < 5_000);
+        let mut server = kept.take().unwrap();
+        let mut all = Vec::new();
+        server.read_to_end(&mut all).await?;
+        assert_eq!(all, b"unread");
+        drop((conn, server));
+        port.stop().await?;
+    }
+
+    async fn nothing_spins_over_a_paused_connection_whose_peer_is_gone(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        let kept: Rc<Cell<Option<Transport>>> = Rc::default();
+        let slot = kept.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let slot = slot.clone();
+            Spy::new(&to).on_made(move |cx| {
+                cx.pause_producing();
+                cx.lose_write();
+                slot.set(Some(cx.clone()));
+            })
+        })?;
+        let handle = reactor.connect(port.local_addr(), Spy::echo()).await?;
+        until(|| !handle.is_connected()).await;
+        assert!(cpu_while_idle(&reactor).await < 5_000);
+        assert_eq!(log.take(), ["made"]);
+        kept.take().unwrap().resume_producing();
+        until(|| log.has("lost done")).await;
+        assert_eq!(log.take(), ["eof", "lost done"]);
+        port.stop().await?;
+    }
+}
