@@ -274,7 +274,10 @@ impl Attempt {
         let done = self.done.take();
         match (done, reactor) {
             (Some(done), Some(reactor)) => {
-                done(&reactor, Err(Failure::at(Box::new(Cancelled), self.terms.place)));
+                done(
+                    &reactor,
+                    Err(Failure::at(Box::new(Cancelled), self.terms.place)),
+                );
             }
             (done, _) => report::discard(done, self.terms.place),
         }
