@@ -30,7 +30,10 @@ fn child() {
 #[test]
 fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
     let mut child = Command::new("sh")
-        .args(["-c", "ulimit -n 64; exec \"$0\" --exact child --nocapture --test-threads=1"])
+        .args([
+            "-c",
+            "ulimit -n 64; exec \"$0\" --exact child --nocapture --test-threads=1",
+        ])
         .arg(std::env::current_exe().unwrap())
         .env("TORSADE_CHILD", "yes")
         .stdout(Stdio::piped())
@@ -66,7 +69,11 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
                 }
             }
     };
-    let served = clients.iter_mut().map(is_served).take_while(|served| *served).count();
+    let served = clients
+        .iter_mut()
+        .map(is_served)
+        .take_while(|served| *served)
+        .count();
     let before = cpu_ticks(child.id());
     let start = Instant::now();
     let mut slowest = Duration::ZERO;
@@ -79,7 +86,10 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
         std::thread::sleep(Duration::from_millis(100));
     }
     let ticks = cpu_ticks(child.id()) - before;
-    println!("{} clients, {served} served, slowest answer {slowest:?}, {ticks} ticks of 10 ms in 2 s", clients.len());
+    println!(
+        "{} clients, {served} served, slowest answer {slowest:?}, {ticks} ticks of 10 ms in 2 s",
+        clients.len()
+    );
     assert!((40..64).contains(&served), "{served}");
     assert!(clients.len() > served);
     assert!(ticks < 40, "{ticks} ticks of 10 ms in 2 s");
@@ -87,7 +97,9 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
     drop(clients);
     let start = Instant::now();
     let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
     assert!(is_served(&mut client));
     println!("accepting again after {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(1));

@@ -26,7 +26,9 @@ impl Protocol for Plain {
 
 async fn plain(reactor: &Reactor, log: &Log) -> Result<(Handle<Plain>, Port), Failure> {
     let port = reactor.listen(HERE, |_| Spy::echo())?;
-    let handle = reactor.connect(port.local_addr(), Plain(log.clone())).await?;
+    let handle = reactor
+        .connect(port.local_addr(), Plain(log.clone()))
+        .await?;
     Ok((handle, port))
 }
 

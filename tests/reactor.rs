@@ -4,8 +4,9 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -187,13 +188,11 @@ on_both! {
     async fn a_thread_wakes_a_loop_that_sleeps(reactor) {
         for _ in 0..200 {
             let (deferred, resolver) = Deferred::<u8>::pair();
-            let slot = Rc::new(Cell::new(Some(resolver)));
-            WAKE.with(|wake| drop(wake.replace(Some(slot))));
+            WAKE.with(|wake| drop(wake.replace(Some(resolver))));
             let remote = reactor.remote();
             let thread = std::thread::spawn(move || {
                 remote.call(|| {
-                    let slot = WAKE.with(|wake| wake.take());
-                    slot.unwrap().take().unwrap().callback(7);
+                    WAKE.take().unwrap().callback(7);
                 })
             });
             assert_eq!(deferred.await?, 7);
@@ -230,7 +229,7 @@ on_both! {
 
 thread_local! {
     static REMOTE: RefCell<Option<Log>> = const { RefCell::new(None) };
-    static WAKE: RefCell<Option<Rc<Cell<Option<torsade::Resolver<u8>>>>>> = const { RefCell::new(None) };
+    static WAKE: RefCell<Option<torsade::Resolver<u8>>> = const { RefCell::new(None) };
 }
 
 on_both_by_hand! {
@@ -528,10 +527,12 @@ fn a_foreign_loop_can_drive_it_by_its_descriptor() {
     let log = Log::new();
     let port = reactor.listen(HERE, |_| Spy::echo()).unwrap();
     let to = log.clone();
-    let spy = Spy::new(&log).on_made(|cx| cx.write("ping")).on_data(move |cx, _| {
-        to.note("pong");
-        cx.lose_connection();
-    });
+    let spy = Spy::new(&log)
+        .on_made(|cx| cx.write("ping"))
+        .on_data(move |cx, _| {
+            to.note("pong");
+            cx.lose_connection();
+        });
     drop(reactor.connect(port.local_addr(), spy));
     let to = log.clone();
     reactor.call_later(MS * 2, move || to.note("timer"));
@@ -550,7 +551,10 @@ fn a_foreign_loop_can_drive_it_by_its_descriptor() {
             tv_sec: timeout.as_secs() as _,
             tv_nsec: timeout.subsec_nanos() as _,
         };
-        let mut fds = [rustix::event::PollFd::new(&reactor, rustix::event::PollFlags::IN)];
+        let mut fds = [rustix::event::PollFd::new(
+            &reactor,
+            rustix::event::PollFlags::IN,
+        )];
         rustix::event::poll(&mut fds, Some(&timeout)).unwrap();
         reactor.run_until_current();
         reactor.do_iteration(Some(Duration::ZERO));
@@ -572,7 +576,8 @@ fn two_reactors_take_turns_on_a_thread() {
         reactor.iterate(Duration::ZERO);
     }
     assert_eq!(log.take(), ["one", "two", "one"]);
-    one.run_until(async { assert!(Reactor::current().is_some()) }).unwrap();
+    one.run_until(async { assert!(Reactor::current().is_some()) })
+        .unwrap();
     two.run_until(async {}).unwrap();
     assert!(Reactor::current().is_none());
 }
@@ -610,11 +615,11 @@ impl<E: AsFd + 'static> Descriptor for Pipe<E> {
 fn descriptors_are_read_and_written_and_end_by_an_error() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let log = Log::new();
-        let (reader, mut writer) = io::pipe()?;
+        let (reader, mut writer) = UnixStream::pair()?;
         let watch = reactor.add_reader(Pipe {
             end: reader,
             log: log.clone(),
-            then: |_, end: &mut PipeReader| match end.read(&mut [0; 8])? {
+            then: |_, end: &mut UnixStream| match end.read(&mut [0; 8])? {
                 0 => Err(io::Error::other("the end")),
                 _ => Ok(()),
             },
@@ -636,11 +641,11 @@ fn descriptors_are_read_and_written_and_end_by_an_error() {
         assert!(!watch.is_watched() && watch.remove().is_none());
 
         // Writing, until the hook has had enough; then it is taken back.
-        let (_reader, writer) = io::pipe()?;
+        let (_reader, writer) = UnixStream::pair()?;
         let watch = reactor.add_writer(Pipe {
             end: writer,
             log: log.clone(),
-            then: |watch, _: &mut PipeWriter| {
+            then: |watch, _: &mut UnixStream| {
                 watch.remove_writer();
                 Ok(())
             },
@@ -652,11 +657,11 @@ fn descriptors_are_read_and_written_and_end_by_an_error() {
         assert!(log.is_empty());
 
         // It may remove itself inside its own hook, and is dropped then.
-        let (_reader, writer) = io::pipe()?;
+        let (_reader, writer) = UnixStream::pair()?;
         let watch = reactor.add_writer(Pipe {
             end: writer,
             log: log.clone(),
-            then: |watch, _: &mut PipeWriter| {
+            then: |watch, _: &mut UnixStream| {
                 assert!(watch.remove().is_none());
                 Ok(())
             },
@@ -666,11 +671,11 @@ fn descriptors_are_read_and_written_and_end_by_an_error() {
 
         // A panic ends it.
         let reports = expect_reports(&reactor);
-        let (_reader, writer) = io::pipe()?;
+        let (_reader, writer) = UnixStream::pair()?;
         reactor.add_writer(Pipe {
             end: writer,
             log: log.clone(),
-            then: |_, _: &mut PipeWriter| panic!("oh"),
+            then: |_, _: &mut UnixStream| panic!("oh"),
         })?;
         until(|| log.has("lost panicked: oh")).await;
         assert_eq!(reports.borrow().len(), 1);
@@ -682,7 +687,7 @@ fn descriptors_are_read_and_written_and_end_by_an_error() {
 fn reading_goes_before_writing_and_an_error_of_it_keeps_writing_away() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let log = Log::new();
-        let (one, two) = std::os::unix::net::UnixStream::pair()?;
+        let (one, two) = UnixStream::pair()?;
         (&two).write_all(b"x")?;
         let watch = reactor.add_reader(Pipe {
             end: one,
@@ -705,15 +710,23 @@ fn reading_goes_before_writing_and_an_error_of_it_keeps_writing_away() {
 #[test]
 fn what_cannot_be_watched_is_refused() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let pipe = |end| Pipe { end, log: Log::new(), then: |_, _| Ok(()) };
+        let pipe = |end| Pipe {
+            end,
+            log: Log::new(),
+            then: |_, _| Ok(()),
+        };
         let file = std::fs::File::open("/proc/self/exe")?;
         let error = reactor.add_reader(pipe(file)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         Ok(())
     });
     torsade::testing::run(async |reactor| {
-        let (reader, _writer) = io::pipe()?;
-        let pipe = Pipe { end: reader, log: Log::new(), then: |_, _: &mut PipeReader| Ok(()) };
+        let (reader, _writer) = UnixStream::pair()?;
+        let pipe = Pipe {
+            end: reader,
+            log: Log::new(),
+            then: |_, _: &mut UnixStream| Ok(()),
+        };
         let error = reactor.add_reader(pipe).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         Ok(())

@@ -18,7 +18,11 @@ fn child() {
         std::io::stdout().flush().unwrap();
     };
     let result = torsade::run(async |reactor| {
-        for (phase, what) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+        for (phase, what) in [
+            (Phase::Before, "before"),
+            (Phase::During, "during"),
+            (Phase::After, "after"),
+        ] {
             reactor.add_system_event_trigger(phase, "shutdown", move || say(what));
         }
         if mode == "stuck" {

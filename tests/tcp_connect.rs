@@ -226,7 +226,10 @@ fn a_connect_that_takes_too_long_times_out_and_the_next_address_is_tried() {
         let connecting = reactor.connect_with(address, &options, Spy::echo());
         let failure = connecting.await.unwrap_err();
         let timed_out = failure.trap::<ConnectTimedOut>()?;
-        assert_eq!((timed_out.address, timed_out.limit), (address, Some(MS * 10)));
+        assert_eq!(
+            (timed_out.address, timed_out.limit),
+            (address, Some(MS * 10))
+        );
 
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let both = [address, port.local_addr()];
