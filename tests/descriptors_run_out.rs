@@ -52,8 +52,8 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
     let soon = Duration::from_millis(200);
     let mut clients = Vec::new();
     for _ in 0..200 {
-        // When the queue of the port is full as well, the rest is put off.
-        let Ok(client) = TcpStream::connect_timeout(&address, Duration::from_millis(20)) else {
+        // When the queue of the port is full as well, the rest is put off for a second.
+        let Some(client) = connect(address, 5) else {
             break;
         };
         client.set_read_timeout(Some(soon)).unwrap();
@@ -96,7 +96,7 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
 
     drop(clients);
     let start = Instant::now();
-    let mut client = TcpStream::connect(address).unwrap();
+    let mut client = connect(address, 45).unwrap();
     client
         .set_read_timeout(Some(Duration::from_secs(2)))
         .unwrap();
@@ -105,6 +105,13 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
     assert!(start.elapsed() < Duration::from_secs(1));
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Connects, in so many attempts at most. Each is short: a call that finds a port's queue full is repeated by the
+/// system after a second only.
+fn connect(address: SocketAddr, attempts: u32) -> Option<TcpStream> {
+    let short = Duration::from_millis(20);
+    (0..attempts).find_map(|_| TcpStream::connect_timeout(&address, short).ok())
 }
 
 /// User and system time of a process.
