@@ -89,11 +89,12 @@ impl Reactor {
     /// # Examples
     ///
     /// ```
-    /// use std::io::{self, PipeReader, Read, Write};
+    /// use std::io::{self, Read, Write};
     /// use std::os::fd::{AsFd, BorrowedFd};
+    /// use std::os::unix::net::UnixStream;
     /// use torsade::{Descriptor, Failure, Reactor, Watch};
     ///
-    /// struct Ear(PipeReader, Reactor);
+    /// struct Ear(UnixStream, Reactor);
     ///
     /// impl AsFd for Ear {
     ///     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -112,7 +113,7 @@ impl Reactor {
     ///
     /// # fn main() -> Result<(), Failure> {
     /// let reactor = Reactor::new()?;
-    /// let (reader, mut writer) = io::pipe()?;
+    /// let (reader, mut writer) = UnixStream::pair()?;
     /// reactor.add_reader(Ear(reader, reactor.clone()))?;
     /// writer.write_all(b"psst")?;
     /// reactor.run()
