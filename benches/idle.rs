@@ -116,9 +116,8 @@ fn hold(address: &str) -> Result<(), Failure> {
 
 /// This process's resident memory, in bytes, where the system tells.
 fn resident() -> Result<usize, Failure> {
-    let status = match std::fs::File::open("/proc/self/status") {
-        Ok(status) => status,
-        Err(_) => return Ok(0),
+    let Ok(status) = std::fs::File::open("/proc/self/status") else {
+        return Ok(0);
     };
     for line in BufReader::new(status).lines() {
         let line = line?;

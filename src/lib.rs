@@ -1,5 +1,6 @@
 //! One thread, real protocols, no surprises.
-
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 mod bytes;

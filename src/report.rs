@@ -2,15 +2,15 @@
 //!
 //! # The idea
 //!
-//! A failure must not vanish. Whoever finds one that has no owner left calls [`deliver`]; whoever runs user
-//! code that may panic wraps it in [`contain`]. A running reactor puts its *sink* in place for its own thread;
+//! A failure must not vanish. Whoever finds one that has no owner left calls `deliver`; whoever runs user
+//! code that may panic wraps it in `contain`. A running reactor puts its *sink* in place for its own thread;
 //! without one, reports go to `tracing` (target `torsade::report`) and, when no subscriber listens there, to
 //! standard error: silence is never the default.
 //!
 //! # Invariants
 //!
 //! 1. Nothing is borrowed while a sink runs; a sink may itself cause reports.
-//! 2. [`contain`] and [`deliver`] never unwind, whatever the code they run, the sink or a destructor does.
+//! 2. `contain` and `deliver` never unwind, whatever the code they run, the sink or a destructor does.
 
 use std::cell::RefCell;
 use std::fmt;

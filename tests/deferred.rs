@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use torsade::defer::Abandoned;
-use torsade::defer::WaitsForItself;
+use torsade::clock::TimedOut;
+use torsade::defer::{Abandoned, WaitsForItself};
 use torsade::failure::Panicked;
-use torsade::{Cancelled, Deferred, Failure};
+use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock};
 
 #[track_caller]
 fn result<T>(mut deferred: Deferred<T>) -> Result<T, Failure> {
@@ -329,4 +330,22 @@ fn a_round_of_deferreds_that_wait_for_each_other_is_refused() {
             assert_eq!(refused.get(), 1, "{length} of them, from {first}");
         }
     }
+}
+
+#[test]
+fn a_canceller_that_drops_the_resolver_has_brought_nothing() {
+    let clock = VirtualClock::new();
+    let (deferred, resolver) = Deferred::pair();
+    let work = clock.call_later(Duration::from_secs(9), move || resolver.callback(1));
+    let deferred = deferred.on_cancel(move || {
+        work.cancel();
+    });
+    let said = Rc::new(RefCell::new(None));
+    let log = said.clone();
+    clock
+        .timeout(Duration::from_secs(1), deferred)
+        .add_both(move |result| *log.borrow_mut() = Some(result));
+    clock.advance(Duration::from_secs(1));
+    let failure = said.take().unwrap().unwrap_err();
+    assert!(failure.is::<TimedOut>(), "{failure:?}");
 }

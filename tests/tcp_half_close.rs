@@ -19,7 +19,12 @@ async fn cpu_while_idle(reactor: &Reactor) -> u128 {
 /// This thread's CPU time, in microseconds.
 fn cpu_time() -> u128 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    stat.split_whitespace().next().unwrap().parse::<u128>().unwrap() / 1000
+    stat.split_whitespace()
+        .next()
+        .unwrap()
+        .parse::<u128>()
+        .unwrap()
+        / 1000
 }
 
 on_both! {

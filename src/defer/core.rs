@@ -57,6 +57,8 @@ use crate::report::{self, Origin};
 /// One Deferred, without its type.
 pub(super) struct Core {
     stage: Cell<Stage>,
+    /// Its canceller is running: a resolver that is dropped by it has brought nothing, and is not missed.
+    cancelling: Cell<bool>,
     /// How many [`Pause`](super::Pause)s are held.
     pauses: Cell<u32>,
     /// The steps, and from `Fired` on the result.
@@ -264,6 +266,7 @@ impl Core {
     pub(super) fn new(place: &'static Location<'static>) -> Rc<Self> {
         Rc::new(Self {
             stage: Cell::new(Stage::Pending),
+            cancelling: Cell::new(false),
             pauses: Cell::new(0),
             line: Line::default(),
             consumer: Cell::new(Consumer::Holder),
@@ -602,7 +605,10 @@ pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
         match core.canceller.take() {
             None => {}
             Some(Canceller::Call(f)) => {
-                if let Err(failure) = report::catch(core.place, f) {
+                core.cancelling.set(true);
+                let called = report::catch(core.place, f);
+                core.cancelling.set(false);
+                if let Err(failure) = called {
                     if core.stage.get() == Stage::Pending {
                         core.fail_source(failure);
                     } else {
@@ -636,6 +642,9 @@ fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'sta
 /// A resolver was dropped. Its steps may drop the next resolver, and so on for ever: one after another, not one
 /// inside the other.
 pub(super) fn abandon_source(core: Rc<Core>) {
+    if core.cancelling.get() {
+        return;
+    }
     let nested = ABANDONED.try_with(|line| match &mut *line.borrow_mut() {
         Some(line) => {
             line.push_back(core.clone());

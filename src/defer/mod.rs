@@ -89,7 +89,6 @@ use crate::report::{self, Origin};
 /// let deferred = Deferred::succeed(1);
 /// std::thread::spawn(move || drop(deferred));
 /// ```
-#[must_use = "a failure that reaches the end of a dropped Deferred is reported; await it or add an errback"]
 pub struct Deferred<T: 'static> {
     state: State<T>,
     /// It has been polled, so dropping it cancels (rule 5).
@@ -231,7 +230,7 @@ impl<T: 'static> Deferred<T> {
     /// What is to happen when the Deferred is cancelled before its source has fired.
     ///
     /// `f` runs at most once, and may fire the resolver with something of its own; if it does not, the chain
-    /// gets [`Cancelled`](crate::Cancelled). If `f` panics, the chain gets that. Setting it again replaces it;
+    /// gets [`Cancelled`](crate::Cancelled), also if `f` drops the resolver. If `f` panics, the chain gets that. Setting it again replaces it;
     /// when the source has fired, `f` is dropped.
     #[doc(alias = "canceller")]
     pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {

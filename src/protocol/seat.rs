@@ -180,8 +180,11 @@ impl<P: Protocol> Chair<P, Transport> for Conn<Seated<P>> {
 
     fn visit_now(self: Rc<Self>, message: Message<P, Transport>) {
         match self.link().reactor() {
-            Some(reactor) => drop(visit(&self, &reactor, message)),
-            None => report::discard(message, self.link().place()),
+            // Once it is over all that may come is `connection_lost`.
+            Some(reactor) if !self.link().life().is_over() => {
+                visit(&self, &reactor, message);
+            }
+            _ => report::discard(message, self.link().place()),
         }
     }
 
@@ -228,6 +231,10 @@ impl<P: Protocol> Errand for Conn<Seated<P>> {
             belongings.mail.len()
         });
         for _ in 0..letters {
+            if self.link().life().is_over() {
+                // What is left is dropped when it is told so.
+                return;
+            }
             let message = self
                 .seat()
                 .with_belongings(|belongings| belongings.mail.pop_front());

@@ -212,9 +212,7 @@ impl<D: Descriptor> Watch<D> {
         }
         let occupant = watched.occupant.take();
         let reactor = watched.reactor.upgrade();
-        let Some(occupant) = occupant else {
-            return None;
-        };
+        let occupant = occupant?;
         if let Some(reactor) = reactor {
             watched.leave(&reactor, &occupant);
         }

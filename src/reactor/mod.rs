@@ -146,11 +146,14 @@ pub(crate) struct Inner {
     manual: Option<Cell<Instant>>,
     pace: Pace,
     policy: Cell<OnPanic>,
-    hook: RefCell<Option<Rc<dyn Fn(&Report)>>>,
+    hook: RefCell<Option<Hook>>,
     /// A panic that is to leave `run`.
     unwinding: Cell<Option<Failure>>,
     stops_on_signals: Cell<bool>,
 }
+
+/// Who is told of panics and unhandled failures.
+type Hook = Rc<dyn Fn(&Report)>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

@@ -16,11 +16,12 @@
 //!
 //! 1. Everything ready runs first come, first served. What becomes ready during a batch waits for the next.
 //! 2. A future is polled and dropped on the loop's thread only, and nothing unwinds out of either.
-//! 3. After [`Executor::shut_down`] no future of the executor is alive, and none can come to life: what is
+//! 3. After `Executor::shut_down` no future of the executor is alive, and none can come to life: what is
 //!    spawned later is dropped at once. Without it an executor that still has tasks is never freed, for it and
 //!    they own each other.
 //! 4. No queue or list is borrowed while a user's code or destructor runs.
 
+mod block_on;
 mod inbox;
 mod root;
 
@@ -37,6 +38,7 @@ use std::task::{Context, Poll, Waker};
 use async_task::{Builder, FallibleTask, Runnable};
 use slab::Slab;
 
+pub use self::block_on::block_on;
 pub(crate) use self::inbox::{Inbox, Message, Place};
 use self::root::{Outcome, Root};
 use crate::failure::{Cancelled, Failure};

@@ -2,10 +2,10 @@
 
 use std::future::{pending, poll_fn};
 use std::panic::resume_unwind;
-use std::sync::atomic::Ordering;
 use std::rc::Weak;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use super::*;

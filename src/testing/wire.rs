@@ -124,6 +124,10 @@ impl<P: Protocol> Wire<P> {
     }
 
     /// Breaks the connection, as a peer that resets it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Wire::new`].
     #[track_caller]
     pub fn reset(&mut self) {
         self.peer

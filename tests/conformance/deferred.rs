@@ -334,7 +334,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "a canceller may lose the resolver",
         "pair; on_cancel x do {lose}; eb a; cancel",
-        "x a(Abandoned)",
+        "x a(Cancelled)",
     ),
     (
         "the canceller runs once",

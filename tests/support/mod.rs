@@ -103,6 +103,8 @@ impl Log {
     }
 }
 
+type DataHook = Box<dyn FnMut(&Transport, &[u8])>;
+type LostHook = Box<dyn FnMut(&Failure)>;
 type Hook = Box<dyn FnMut(&Transport)>;
 
 /// A protocol that notes its hooks, and does what it was told to.
@@ -110,10 +112,10 @@ pub(crate) struct Spy {
     log: Log,
     name: &'static str,
     made: Option<Hook>,
-    data: Option<Box<dyn FnMut(&Transport, &[u8])>>,
+    data: Option<DataHook>,
     eof: Option<Hook>,
     ready: Option<Hook>,
-    lost: Option<Box<dyn FnMut(&Failure)>>,
+    lost: Option<LostHook>,
 }
 
 impl Spy {

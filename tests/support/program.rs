@@ -1,5 +1,6 @@
 //! Other programs: started, listened to, and ended; and a plain client for those that are servers.
 
+use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
@@ -7,7 +8,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{env, iter};
 
 /// A program that runs. It is killed when this is dropped.
 pub(crate) struct Program {
@@ -193,8 +193,8 @@ pub(crate) fn example_path(name: &str) -> PathBuf {
 /// Where a program is, if it is there.
 pub(crate) fn which(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    let mut folders = env::split_paths(&path).chain(iter::once("/usr/bin".into()));
-    folders.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()))
+    let mut programs = env::split_paths(&path).map(|folder| folder.join(name));
+    programs.find(|program| program.is_file())
 }
 
 /// How long anything may take.

@@ -14,7 +14,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::panic::Location;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::errors::{CannotListen, NoAddress};
 use super::options::ListenOptions;
@@ -46,6 +46,8 @@ struct Listening {
     batch: Cell<usize>,
     /// Set while disarmed (invariant 2).
     retry: Cell<Option<DelayedCall>>,
+    /// When it was last said that nothing can be accepted: once a second is enough.
+    warned: Cell<Option<Instant>>,
     stopping: Cell<bool>,
     /// Who is to be told when it is closed.
     stopped: RefCell<Vec<Resolver<()>>>,
@@ -214,6 +216,7 @@ impl Reactor {
                 acceptor: Cell::new(None),
                 batch: Cell::new(BATCH),
                 retry: Cell::new(None),
+                warned: Cell::new(None),
                 stopping: Cell::new(false),
                 stopped: RefCell::default(),
                 reactor: self.downgrade(),
@@ -334,7 +337,15 @@ impl Listening {
 
     /// Nothing can be accepted for now (invariant 2).
     fn disarm(&self, reactor: &Reactor, error: &io::Error) {
-        tracing::warn!(target: "torsade::net", %error, "cannot accept connections for now");
+        let now = reactor.now();
+        if self
+            .warned
+            .get()
+            .is_none_or(|last| now.duration_since(last) >= A_SECOND)
+        {
+            self.warned.set(Some(now));
+            tracing::warn!(target: "torsade::net", %error, "cannot accept connections for now");
+        }
         let inner = reactor.inner();
         let told = self.tell_driver(|listener| {
             inner
@@ -520,3 +531,5 @@ const BATCH: usize = 100;
 const GROWTH: usize = 20;
 /// After this time a disarmed port looks again, whatever has happened.
 const RETRY: Duration = Duration::from_millis(250);
+/// No more often than this is it said that nothing can be accepted.
+const A_SECOND: Duration = Duration::from_secs(1);

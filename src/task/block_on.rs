@@ -1,0 +1,70 @@
+//! Waiting for a future on a thread that has no loop.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use super::Executor;
+
+/// Waits, on a thread without a reactor, until a future is done.
+///
+/// The thread sleeps meanwhile. For futures that other threads wake; those that need a reactor (sockets, timers)
+/// want [`Reactor::run_until`](crate::Reactor::run_until).
+///
+/// # Panics
+///
+/// When a reactor is in a turn on this thread, for that would stand still.
+///
+/// # Examples
+///
+/// ```
+/// use futures::channel::oneshot;
+///
+/// let (sender, receiver) = oneshot::channel();
+/// std::thread::spawn(move || sender.send(42));
+/// assert_eq!(torsade::task::block_on(receiver), Ok(42));
+/// ```
+#[track_caller]
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    assert!(
+        Executor::current().is_none(),
+        "a reactor is in a turn on this thread, and would stand still: await the future instead"
+    );
+    let (parker, unparker) = parking::pair();
+    let waker = Waker::from(unparker);
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => parker.park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::channel::oneshot;
+    use std::thread;
+
+    #[test]
+    fn it_sleeps_until_another_thread_wakes_it() {
+        let (there, here) = oneshot::channel();
+        let (back, answer) = oneshot::channel();
+        let other = thread::spawn(move || {
+            let number: u32 = block_on(here).expect("it is sent");
+            back.send(number + 1)
+        });
+        there.send(1).expect("the other thread waits");
+        assert_eq!(block_on(answer), Ok(2));
+        other.join().expect("it does not panic").expect("we waited");
+    }
+
+    #[test]
+    #[should_panic(expected = "would stand still")]
+    fn inside_a_turn_it_is_refused() {
+        let executor = Executor::new(|| {});
+        let _entered = executor.enter();
+        block_on(std::future::ready(()));
+    }
+}

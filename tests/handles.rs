@@ -1,0 +1,254 @@
+//! Reaching a protocol from outside: posting, asking, waiting, timers of its own.
+
+#[macro_use]
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
+use torsade::defer::Abandoned;
+use torsade::{Clock, Context, Deferred, Failure, Handle, Port, Protocol, Reactor};
+
+/// A protocol with nothing of its own but a log.
+struct Plain(Log);
+
+impl Protocol for Plain {
+    fn data_received(&mut self, _: &mut Context<'_, Self>, data: &[u8]) {
+        self.0.note(data.escape_ascii());
+    }
+
+    fn connection_lost(&mut self, reason: Failure) {
+        self.0.note(format_args!("lost {}", support::how(&reason)));
+    }
+}
+
+async fn plain(reactor: &Reactor, log: &Log) -> Result<(Handle<Plain>, Port), Failure> {
+    let port = reactor.listen(HERE, |_| Spy::echo())?;
+    let handle = reactor
+        .connect(port.local_addr(), Plain(log.clone()))
+        .await?;
+    Ok((handle, port))
+}
+
+async fn end(handle: &Handle<Plain>, port: Port) -> Result<(), Failure> {
+    if let Some(transport) = handle.transport() {
+        transport.lose_connection();
+    }
+    until(|| !handle.is_connected()).await;
+    port.stop().await
+}
+
+on_both! {
+    async fn what_is_posted_runs_in_order_and_never_inside_the_call(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        for n in 0..10 {
+            handle.post(move |me, _| me.0.note(n));
+        }
+        assert!(log.is_empty());
+        handle.ask(|_, _| ()).await?;
+        assert!(log.take().iter().map(|n| n.parse::<i32>().unwrap()).eq(0..10));
+        end(&handle, port).await?;
+    }
+
+    async fn what_is_posted_from_a_post_waits_for_the_next_batch(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        handle.post(|me, cx| {
+            me.0.note("one");
+            cx.handle().post(|me, _| me.0.note("three"));
+        });
+        handle.post(|me, _| me.0.note("two"));
+        until(|| log.all().len() == 3).await;
+        assert_eq!(log.take(), ["one", "two", "three"]);
+        end(&handle, port).await?;
+    }
+
+    async fn asking_gives_the_answer(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        assert_eq!(handle.ask(|_, cx| cx.peer()).await?, port.local_addr());
+        end(&handle, port).await?;
+        handle.ask(|_, _| ()).await.unwrap_err().trap::<Abandoned>()?;
+    }
+
+    async fn what_was_posted_or_asked_before_the_end_is_dropped_at_the_end(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        let held = Rc::new(());
+        let (one, two) = (held.clone(), held.clone());
+        handle.transport().unwrap().abort_connection();
+        some_turns().await;
+        handle.post(move |_, _| drop(one));
+        let asked = handle.ask(move |_, _| drop(two));
+        assert!(asked.await.is_err());
+        assert_eq!(Rc::strong_count(&held), 1);
+        end(&handle, port).await?;
+    }
+
+    async fn timers_of_a_protocol_die_with_it(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        handle.post(|_, cx| {
+            cx.call_later(MS, |me, cx| {
+                me.0.note("timer");
+                cx.lose_connection();
+            });
+            cx.call_later(MS * 10_000, |_, _| unreachable!());
+        });
+        until_slept(&reactor, || log.has("lost done")).await?;
+        assert_eq!(log.take(), ["timer", "lost done"]);
+        assert!(reactor.delayed_calls().is_empty());
+        port.stop().await?;
+    }
+
+    async fn when_gives_the_result_with_the_protocol(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        let (deferred, resolver) = Deferred::pair();
+        handle.post(move |_, cx| {
+            cx.when(deferred, |me, _, result| me.0.note(result.unwrap()));
+            cx.when(Deferred::succeed("ready"), |me, _, result| me.0.note(result.unwrap()));
+            cx.when(Deferred::<u8>::fail(Failure::new("no")), |me, _, result| {
+                me.0.note(result.unwrap_err());
+            });
+        });
+        some_turns().await;
+        assert_eq!(log.take(), ["ready", "no"]);
+        resolver.callback("late");
+        assert!(log.is_empty(), "it is posted");
+        some_turns().await;
+        assert_eq!(log.take(), ["late"]);
+        end(&handle, port).await?;
+    }
+
+    async fn when_cancels_its_deferred_at_the_end(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        let (deferred, resolver) = Deferred::<()>::pair();
+        let to = log.clone();
+        let deferred = deferred.on_cancel(move || to.note("cancelled"));
+        handle.post(move |_, cx| cx.when(deferred, |_, _, _| unreachable!()));
+        some_turns().await;
+        end(&handle, port).await?;
+        assert_eq!(log.take(), ["lost done", "cancelled"]);
+        assert!(resolver.is_cancelled());
+    }
+
+    async fn two_protocols_play_through_their_handles(reactor) {
+        fn hit(to: Handle<Plain>, from: Handle<Plain>, left: u32, done: Rc<Cell<bool>>) {
+            to.clone().post(move |_, _| match left {
+                0 => done.set(true),
+                _ => hit(from, to, left - 1, done),
+            });
+        }
+        let log = Log::new();
+        let (one, port) = plain(&reactor, &log).await?;
+        let two = reactor.connect(port.local_addr(), Plain(log.clone())).await?;
+        let done = Rc::new(Cell::new(false));
+        hit(one.clone(), two.clone(), 10_000, done.clone());
+        until(|| done.get()).await;
+        two.transport().unwrap().lose_connection();
+        until(|| !two.is_connected()).await;
+        end(&one, port).await?;
+    }
+
+    async fn one_that_posts_to_itself_a_thousand_times_starves_nobody(reactor) {
+        fn again(handle: &Handle<Plain>, left: u32, done: Rc<Cell<bool>>) {
+            handle.post(move |_, cx| match left {
+                0 => done.set(true),
+                _ => again(&cx.handle(), left - 1, done),
+            });
+        }
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        let done = Rc::new(Cell::new(false));
+        again(&handle, 1000, done.clone());
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        for _ in 0..5 {
+            conn.write_all(b"x").await?;
+            conn.read_exact(&mut [0]).await?;
+        }
+        assert!(!done.get(), "the others were served meanwhile");
+        until(|| done.get()).await;
+        drop(conn);
+        end(&handle, port).await?;
+    }
+
+    async fn what_a_post_writes_leaves_in_that_turn(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        handle.post(|_, cx| cx.write("echo me"));
+        until(|| log.has("echo me")).await;
+        end(&handle, port).await?;
+    }
+
+    async fn a_panic_in_a_post_a_timer_or_a_when_ends_the_connection(reactor) {
+        for kind in 0..3 {
+            let reports = expect_reports(&reactor);
+            let log = Log::new();
+            let (handle, port) = plain(&reactor, &log).await?;
+            handle.post(move |_, cx| match kind {
+                0 => panic!("oh"),
+                1 => drop(cx.call_later(Duration::ZERO, |_, _| panic!("oh"))),
+                _ => cx.when(Deferred::succeed(()), |_, _, _| panic!("oh")),
+            });
+            until(|| !handle.is_connected()).await;
+            assert_eq!(log.take(), ["lost panicked: oh"]);
+            assert_eq!(reports.borrow().len(), 1);
+            port.stop().await?;
+        }
+    }
+
+    async fn nothing_is_called_after_a_panic_but_the_end(reactor) {
+        expect_reports(&reactor);
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        handle.post(|_, _| panic!("oh"));
+        handle.post(|me, _| me.0.note("after"));
+        until(|| !handle.is_connected()).await;
+        assert_eq!(log.take(), ["lost panicked: oh"]);
+        port.stop().await?;
+    }
+
+    async fn destructors_of_what_is_dropped_at_the_end_may_do_anything(reactor) {
+        struct Posts(Handle<Plain>, Rc<RefCell<u32>>);
+        impl Drop for Posts {
+            fn drop(&mut self) {
+                *self.1.borrow_mut() += 1;
+                self.0.post(|_, _| unreachable!());
+                drop(self.0.ask(|_, _| ()).add_errback(|_| Ok(())));
+            }
+        }
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        let count = Rc::new(RefCell::new(0));
+        let posts = || Posts(handle.clone(), count.clone());
+        let (deferred, _resolver) = Deferred::<()>::pair();
+        let (one, two, three) = (posts(), posts(), posts());
+        handle.post(move |_, cx| {
+            cx.call_later(MS * 1000, move |_, _| drop(one));
+            cx.when(deferred, move |_, _, _| drop(two));
+            cx.lose_connection();
+            cx.handle().post(move |_, _| drop(three));
+        });
+        until(|| !handle.is_connected()).await;
+        some_turns().await;
+        assert_eq!(*count.borrow(), 3);
+        port.stop().await?;
+    }
+}
+
+/// Waits for something that needs time to go by.
+async fn until_slept(reactor: &Reactor, cond: impl Fn() -> bool) -> Result<(), Failure> {
+    for _ in 0..1000 {
+        if cond() {
+            break;
+        }
+        reactor.sleep(MS).await?;
+    }
+    assert!(cond());
+    Ok(())
+}
