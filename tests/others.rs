@@ -672,7 +672,7 @@ fn succeeds(command: &mut Command) -> bool {
 
 /// Says it past the harness, which would keep it to itself.
 fn say(what: &str) {
-    let _ = writeln!(io::stderr(), "{what}");
+    let _ = io::stderr().write_all(format!("{what}\n").as_bytes());
 }
 
 /// So many bytes of no pattern.
