@@ -1,20 +1,18 @@
 //! The examples do what their headers say. Those that end by themselves print what is promised; the servers are
 //! talked to over real sockets.
 
+mod support;
+
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
-use std::{env, fs};
+use std::io::Write;
+use std::{fs, thread};
+
+use support::program::{Client, Program};
 
 /// Runs an example that ends by itself, and compares its lines with those its header promises.
 #[track_caller]
 fn check(name: &str, words: &[&str]) {
-    let (lines, _) = Example::start(name, words).end();
+    let (lines, _) = Program::example(name, words).end();
     assert_eq!(lines, promised(name), "what {name} prints");
 }
 
@@ -51,13 +49,13 @@ fn testing_prints_what_it_says() {
 #[test]
 fn countdown_prints_what_it_says() {
     check("countdown", &["5", "0.01"]);
-    let (lines, _) = Example::start("countdown", &["1", "0"]).end();
+    let (lines, _) = Program::example("countdown", &["1", "0"]).end();
     assert_eq!(lines, ["Start!", "1 ...", "Stop!"]);
 }
 
 #[test]
 fn falldown_gets_up_again() {
-    let (lines, errors) = Example::start("falldown", &[]).end();
+    let (lines, errors) = Program::example("falldown", &[]).end();
     let promised = promised("falldown");
     assert_eq!(lines, [&*promised[0], &*promised[2]]);
     assert!(errors.contains(&promised[1]), "{errors}");
@@ -66,7 +64,7 @@ fn falldown_gets_up_again() {
 #[test]
 fn both_echo_servers_echo() {
     for name in ["echo_protocol", "echo_async"] {
-        let server = Example::start(name, &["127.0.0.1:0"]);
+        let server = Program::example(name, &["127.0.0.1:0"]);
         let address = server.address();
         let mut clients = [Client::new(&address), Client::new(&address)];
         for client in &mut clients {
@@ -86,7 +84,7 @@ fn both_echo_servers_echo() {
 #[test]
 fn a_whole_megabyte_comes_back() {
     for name in ["echo_protocol", "echo_async"] {
-        let server = Example::start(name, &["127.0.0.1:0"]);
+        let server = Program::example(name, &["127.0.0.1:0"]);
         let client = Client::new(&server.address());
         let sent: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
         let (mut half, copy) = (client.stream.try_clone().unwrap(), sent.clone());
@@ -100,7 +98,7 @@ fn a_whole_megabyte_comes_back() {
 
 #[test]
 fn guests_of_the_chat_talk_to_each_other() {
-    let server = Example::start("chat", &["127.0.0.1:0"]);
+    let server = Program::example("chat", &["127.0.0.1:0"]);
     let address = server.address();
 
     let mut ada = Client::new(&address);
@@ -142,7 +140,7 @@ fn guests_of_the_chat_talk_to_each_other() {
 
 #[test]
 fn the_poems_come_at_once_and_the_table_says_how() {
-    let (lines, _) = Example::start("poetry", &[]).end();
+    let (lines, _) = Program::example("poetry", &[]).end();
     let end = lines.iter().position(String::is_empty).unwrap();
     let (shown, table) = (&lines[..end], &lines[end + 1..]);
 
@@ -170,12 +168,12 @@ fn the_poems_come_at_once_and_the_table_says_how() {
 
 #[test]
 fn a_poem_of_ones_own_is_served_and_fetched() {
-    let server = Example::start(
+    let server = Program::example(
         "poetry",
         &["serve", "127.0.0.1:0", "examples/poems/rose.txt"],
     );
     let address = server.address();
-    let (lines, _) = Example::start("poetry", &["get", &address, &address]).end();
+    let (lines, _) = Program::example("poetry", &["get", &address, &address]).end();
     let whole = lines
         .iter()
         .filter(|line| line.ends_with("complete"))
@@ -191,151 +189,11 @@ fn a_poem_of_ones_own_is_served_and_fetched() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_server_ends_in_good_order() {
-    let server = Example::start("chat", &["127.0.0.1:0"]);
+    let server = Program::example("chat", &["127.0.0.1:0"]);
     let mut guest = Client::new(&server.address());
     guest.hears("What is your name?");
-    let id = server.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
+    server.interrupt();
     server.end();
-}
-
-/// An example that runs. It is killed when this is dropped.
-struct Example {
-    name: String,
-    child: Child,
-    lines: Receiver<String>,
-    errors: Option<JoinHandle<String>>,
-}
-
-impl Example {
-    fn start(name: &str, words: &[&str]) -> Self {
-        let program = folder().join(name);
-        let mut child = Command::new(&program)
-            .args(words)
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "{}: {error}; `cargo build --examples` makes it",
-                    program.display()
-                )
-            });
-        let stdout = child.stdout.take().unwrap();
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines() {
-                if sender.send(line.unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut stderr = child.stderr.take().unwrap();
-        let errors = thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).unwrap();
-            text
-        });
-        Self {
-            name: name.into(),
-            child,
-            lines,
-            errors: Some(errors),
-        }
-    }
-
-    /// Where a server listens: the first thing it says.
-    #[track_caller]
-    fn address(&self) -> String {
-        let line = self
-            .lines
-            .recv_timeout(PATIENCE)
-            .expect("a server says where it listens");
-        let address = line.strip_prefix("listening on ");
-        address
-            .unwrap_or_else(|| panic!("{}: {line}", self.name))
-            .into()
-    }
-
-    /// Waits until it has ended, and gives its lines and what it wrote to standard error.
-    #[track_caller]
-    fn end(mut self) -> (Vec<String>, String) {
-        let mut lines = Vec::new();
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => lines.push(line),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("{} does not go on: {lines:#?}", self.name)
-                }
-            }
-        }
-        let errors = self.errors.take().unwrap().join().unwrap();
-        let status = self.child.wait().unwrap();
-        assert!(
-            status.success(),
-            "{}: {status}\n{lines:#?}\n{errors}",
-            self.name
-        );
-        (lines, errors)
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A client of `std::net`, that waits only so long.
-struct Client {
-    stream: TcpStream,
-    reader: BufReader<TcpStream>,
-}
-
-impl Client {
-    fn new(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let reader = BufReader::new(stream.try_clone().unwrap());
-        Self { stream, reader }
-    }
-
-    fn say(&mut self, line: &str) {
-        self.stream
-            .write_all(format!("{line}\r\n").as_bytes())
-            .unwrap();
-    }
-
-    #[track_caller]
-    fn hears(&mut self, line: &str) {
-        let mut heard = String::new();
-        self.reader.read_line(&mut heard).expect(line);
-        assert_eq!(heard.trim_end(), line);
-    }
-
-    fn read_exact(&self, buffer: &mut [u8]) {
-        (&self.stream).read_exact(buffer).unwrap();
-    }
-
-    /// Says the end, and waits for the other side's.
-    #[track_caller]
-    fn leave(&mut self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
-        let mut rest = String::new();
-        self.reader.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "");
-    }
 }
 
 /// What stands between backticks after the word `Prints` in an example's header, but for what is never printed.
@@ -363,13 +221,3 @@ fn row_of<'a>(table: &'a [String], title: &str) -> &'a str {
     let row = table.iter().find(|line| line.contains(title));
     row.unwrap_or_else(|| panic!("{title} is not in the table: {table:#?}"))
 }
-
-/// Where cargo puts the examples: beside the tests.
-fn folder() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).expect("a test lies in `deps`");
-    profile.join("examples")
-}
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,6 +1,8 @@
 //! What the behaviour tests share: each behaviour on both drivers, a protocol that notes its hooks, and waiting.
 #![allow(dead_code, unused_macros, reason = "each test file uses some of it")]
 
+pub(crate) mod program;
+
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::future::poll_fn;

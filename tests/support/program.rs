@@ -1,0 +1,201 @@
+//! Other programs: started, listened to, and ended; and a plain client for those that are servers.
+
+use std::env;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A program that runs. It is killed when this is dropped.
+pub(crate) struct Program {
+    name: String,
+    child: Child,
+    lines: Receiver<String>,
+    errors: Option<JoinHandle<String>>,
+}
+
+impl Program {
+    /// Starts an example.
+    pub(crate) fn example(name: &str, words: &[&str]) -> Self {
+        Self::start(Command::new(example_path(name)).args(words))
+    }
+
+    /// Starts any program.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let path = PathBuf::from(command.get_program());
+        let mut child = command
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{}: {error}; `cargo build --examples` makes the examples",
+                    path.display()
+                )
+            });
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut stderr = child.stderr.take().unwrap();
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        Self {
+            name: path.file_name().unwrap().to_string_lossy().into(),
+            child,
+            lines,
+            errors: Some(errors),
+        }
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where a server listens: the first thing it says.
+    #[track_caller]
+    pub(crate) fn address(&self) -> String {
+        let line = self.line();
+        let address = line.strip_prefix("listening on ");
+        address
+            .unwrap_or_else(|| panic!("{}: {line}", self.name))
+            .into()
+    }
+
+    /// The next thing it says.
+    #[track_caller]
+    pub(crate) fn line(&self) -> String {
+        let line = self.line_within(PATIENCE);
+        line.unwrap_or_else(|| panic!("{} says nothing", self.name))
+    }
+
+    /// The next thing it says, if it does so in time.
+    pub(crate) fn line_within(&self, patience: Duration) -> Option<String> {
+        self.lines.recv_timeout(patience).ok()
+    }
+
+    /// Waits until it has ended, and gives its lines and what it wrote to standard error.
+    #[track_caller]
+    pub(crate) fn end(self) -> (Vec<String>, String) {
+        self.end_within(PATIENCE)
+    }
+
+    /// The same, with as much patience as is given.
+    #[track_caller]
+    pub(crate) fn end_within(self, patience: Duration) -> (Vec<String>, String) {
+        let name = self.name.clone();
+        let (status, lines, errors) = self.end_somehow(patience);
+        assert!(status.success(), "{name}: {status}\n{lines:#?}\n{errors}");
+        (lines, errors)
+    }
+
+    /// The same for a program that need not end well.
+    #[track_caller]
+    pub(crate) fn end_somehow(mut self, patience: Duration) -> (ExitStatus, Vec<String>, String) {
+        let deadline = Instant::now() + patience;
+        let mut lines = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("{} does not go on: {lines:#?}", self.name)
+                }
+            }
+        }
+        let errors = self.errors.take().unwrap().join().unwrap();
+        (self.child.wait().unwrap(), lines, errors)
+    }
+
+    /// Interrupts it, as Ctrl-C does.
+    #[track_caller]
+    pub(crate) fn interrupt(&self) {
+        let id = self.id().to_string();
+        let status = Command::new("kill").args(["-INT", &id]).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client of `std::net`, that waits only so long.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    #[track_caller]
+    pub(crate) fn new(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    #[track_caller]
+    pub(crate) fn say(&mut self, line: &str) {
+        self.stream
+            .write_all(format!("{line}\r\n").as_bytes())
+            .unwrap();
+    }
+
+    #[track_caller]
+    pub(crate) fn hears(&mut self, line: &str) {
+        let mut heard = String::new();
+        self.reader.read_line(&mut heard).expect(line);
+        assert_eq!(heard.trim_end(), line);
+    }
+
+    pub(crate) fn read_exact(&self, buffer: &mut [u8]) {
+        (&self.stream).read_exact(buffer).unwrap();
+    }
+
+    /// Says the end, and waits for the other side's.
+    #[track_caller]
+    pub(crate) fn leave(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        let mut rest = String::new();
+        self.reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+/// Where cargo puts an example: beside the tests.
+pub(crate) fn example_path(name: &str) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).expect("a test lies in `deps`");
+    profile.join("examples").join(name)
+}
+
+/// Where a program is, if it is there.
+pub(crate) fn which(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let mut programs = env::split_paths(&path).map(|folder| folder.join(name));
+    programs.find(|program| program.is_file())
+}
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
