@@ -27,7 +27,7 @@ use torsade::{
 struct World {
     reactor: Reactor,
     hook: &'static str,
-    action: fn(&Self),
+    action: Do,
     ran: Cell<bool>,
     port: RefCell<Option<Port>>,
     /// The server's end of the connection, whose hooks are in the matrix.
@@ -57,8 +57,21 @@ fn world() -> Option<Rc<World>> {
 /// Said by each hook.
 fn go(hook: &str) {
     let Some(world) = world() else { return };
-    if world.hook == hook && !world.ran.replace(true) {
-        (world.action)(&world);
+    if let Do::Anywhere(action) = world.action {
+        if world.hook == hook && !world.ran.replace(true) {
+            action(&world);
+        }
+    }
+}
+
+/// Said by each hook that is lent a context.
+fn go_with(hook: &str, cx: &mut Context<'_, Probe>) {
+    go(hook);
+    let Some(world) = world() else { return };
+    if let Do::WithContext(action) = world.action {
+        if world.hook == hook && !world.ran.replace(true) {
+            action(cx);
+        }
     }
 }
 
@@ -70,8 +83,8 @@ impl Protocol for Probe {
         world.own.replace(Some(cx.transport().clone()));
         world.handle.replace(Some(cx.handle()));
         world.group.join(cx);
-        cx.call_later(Duration::ZERO, |_, _| go("own timer"));
-        go("connection_made");
+        cx.call_later(Duration::ZERO, |_, cx| go_with("own timer", cx));
+        go_with("connection_made", cx);
     }
 
     fn data_received(&mut self, cx: &mut Context<'_, Self>, _: &[u8]) {
@@ -81,17 +94,17 @@ impl Protocol for Probe {
             hard: 1 << 20,
         });
         cx.write([0; 20]);
-        cx.when(Deferred::succeed(()), |_, _, _| go("when"));
-        go("data_received");
+        cx.when(Deferred::succeed(()), |_, cx, _| go_with("when", cx));
+        go_with("data_received", cx);
     }
 
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
-        go("eof_received");
+        go_with("eof_received", cx);
         cx.lose_connection();
     }
 
-    fn write_ready(&mut self, _: &mut Context<'_, Self>) {
-        go("write_ready");
+    fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
+        go_with("write_ready", cx);
     }
 
     fn connection_lost(&mut self, _: Failure) {
@@ -201,6 +214,72 @@ fn panics(f: impl FnOnce()) {
 }
 
 type Action = (&'static str, fn(&World));
+type ContextAction = (&'static str, fn(&mut Context<'_, Probe>));
+
+/// What is done in a cell.
+#[derive(Clone, Copy)]
+enum Do {
+    Anywhere(fn(&World)),
+    WithContext(fn(&mut Context<'_, Probe>)),
+}
+
+/// The hooks that are lent a context.
+const CONTEXT_HOOKS: &[&str] = &[
+    "connection_made",
+    "data_received",
+    "write_ready",
+    "eof_received",
+    "own timer",
+    "when",
+    "post",
+];
+
+const CONTEXT_ACTIONS: &[ContextAction] = &[
+    ("Context::call_later", |cx| {
+        cx.call_later(Duration::ZERO, |_, cx| cx.write("later"));
+        cx.call_later(MS, |_, _| {}).cancel();
+    }),
+    ("Context::when, settled", |cx| {
+        cx.when(Deferred::succeed(1), |_, cx, _| cx.write("when"));
+        cx.when(Deferred::<()>::fail(Failure::new("no")), |_, _, _| {});
+    }),
+    ("Context::when, fired at once", |cx| {
+        let (deferred, resolver) = Deferred::pair();
+        cx.when(deferred, |_, cx, _| cx.lose_connection());
+        resolver.callback(());
+    }),
+    ("Context::when, never", |cx| {
+        let (deferred, resolver) = Deferred::<()>::pair();
+        cx.when(deferred, |_, _, _| {});
+        std::mem::forget(resolver);
+    }),
+    ("Context::handle", |cx| {
+        let handle = cx.handle();
+        handle.post(|_, cx| cx.write("posted"));
+        drop(handle.ask(|_, _| ()).add_both(|_| {}));
+        assert!(handle.is_connected() && handle.transport().is_some());
+    }),
+    ("Context::transport", |cx| {
+        let transport = cx.transport().clone();
+        transport.write("x");
+        transport.pause_producing();
+        transport.resume_producing();
+        assert!(format!("{cx:?}").contains("Context"));
+    }),
+    ("Context::reactor", |cx| {
+        cx.reactor().call_soon(|| {});
+        spawn(async { yield_now().await }).detach();
+    }),
+    ("Context, lose_connection", |cx| {
+        cx.lose_connection();
+        cx.call_later(MS, |_, _| {});
+    }),
+    ("Context, abort_connection", |cx| {
+        cx.abort_connection();
+        cx.when(Deferred::succeed(()), |_, _, _| {});
+        cx.handle().post(|_, _| {});
+    }),
+];
 
 const ACTIONS: &[Action] = &[
     ("Reactor::run", |w| assert!(w.reactor.run().is_err())),
@@ -550,7 +629,9 @@ async fn scenario(reactor: &Reactor, world: &World) {
     a_while(reactor).await;
     with(&world.other, |other| other.write("data"));
     a_while(reactor).await;
-    with(&world.handle, |handle| handle.post(|_, _| go("post")));
+    with(&world.handle, |handle| {
+        handle.post(|_, cx| go_with("post", cx))
+    });
     reactor.call_later(Duration::ZERO, || go("timer"));
     reactor.call_soon(|| go("call_soon"));
     let task = reactor.spawn(async {
@@ -607,7 +688,7 @@ async fn goes_on(reactor: &Reactor) -> Result<(), Failure> {
     port.stop().await
 }
 
-fn cell(reactor: Reactor, hook: &'static str, (name, action): Action) {
+fn cell(reactor: Reactor, hook: &'static str, name: &str, action: Do) {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let log = reports.clone();
     reactor.on_report(move |report| {
@@ -667,12 +748,21 @@ fn cell(reactor: Reactor, hook: &'static str, (name, action): Action) {
 fn matrix(name: &str, make: fn() -> Reactor, without: &[&str]) {
     let mut cells = 0;
     for hook in HOOKS.iter().filter(|hook| !without.contains(hook)) {
-        for action in ACTIONS {
-            cell(make(), hook, *action);
+        for (name, action) in ACTIONS {
+            cell(make(), hook, name, Do::Anywhere(*action));
             cells += 1;
         }
     }
-    println!("{name}: {cells} cells, {} actions", ACTIONS.len());
+    for hook in CONTEXT_HOOKS {
+        for (name, action) in CONTEXT_ACTIONS {
+            cell(make(), hook, name, Do::WithContext(*action));
+            cells += 1;
+        }
+    }
+    println!(
+        "{name}: {cells} cells, {} actions",
+        ACTIONS.len() + CONTEXT_ACTIONS.len()
+    );
 }
 
 #[test]
