@@ -25,7 +25,9 @@ pub use crate::defer::{Deferred, Resolver};
 pub use crate::failure::{Cancelled, Failure};
 pub use crate::net::tcp::Port;
 pub use crate::protocol::{Context, Factory, Handle, Protocol};
-pub use crate::reactor::{Descriptor, OnPanic, Phase, Reactor, Remote, Watch, run};
+#[cfg(unix)]
+pub use crate::reactor::{Descriptor, Watch};
+pub use crate::reactor::{OnPanic, Phase, Reactor, Remote, run};
 pub use crate::stream::Connection;
 pub use crate::task::{Task, spawn, yield_now};
 pub use crate::transport::{ConnectionAborted, ConnectionDone, ConnectionLost, Group, Transport};

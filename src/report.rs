@@ -120,7 +120,7 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location
 
 /// Where a report goes when nobody asked for it.
 pub(crate) fn by_default(report: &Report) {
-    if tracing::dispatcher::has_been_set() {
+    if tracing::enabled!(target: "torsade::report", tracing::Level::ERROR) {
         tracing::error!(target: "torsade::report", place = %report.place, "{report}");
     } else {
         // Not `eprintln!`, which panics when nobody is there to read.

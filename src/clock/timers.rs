@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::DelayedCall;
 use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
+use crate::report;
 
 /// All timers of one clock; a cheap handle.
 #[derive(Clone)]
@@ -107,7 +108,9 @@ impl Timers {
                 call => deed.action = call,
             }
         }
-        drop(deeds);
+        for deed in deeds {
+            report::discard(deed.action, deed.place);
+        }
     }
 
     /// The time, as last set.

@@ -143,7 +143,7 @@ impl<P: Protocol> Seat for Seated<P> {
             ..
         } = *belongings;
         for timer in timers {
-            timer.cancel();
+            report::contain(Origin::Destructor, place, || timer.cancel());
         }
         for (_, cancel) in waits {
             report::contain(Origin::Canceller, place, cancel);

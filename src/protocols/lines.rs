@@ -111,11 +111,23 @@ pub trait LineProtocol: Sized + 'static {
     #[doc(alias = "lineReceived")]
     fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]);
 
-    /// A line was longer than the limit. Unless it is overridden, the connection ends.
+    /// A line was longer than the limit. Unless it is overridden, the connection ends; if it goes on, nothing is
+    /// delivered any more.
     #[doc(alias = "lineLengthExceeded")]
     fn line_too_long(&mut self, cx: &mut Context<'_, Lines<Self>>, error: LineTooLong) {
         let _ = error;
         cx.lose_connection();
+    }
+
+    /// The peer has nothing more to say. Unless it is overridden, the connection ends when what is queued has been
+    /// written. An unfinished last line is not delivered.
+    fn eof_received(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+        cx.lose_connection();
+    }
+
+    /// The connection was full, and is not any more: go on writing.
+    fn write_ready(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+        let _ = cx;
     }
 
     /// The connection is over.
@@ -152,6 +164,8 @@ pub struct Lines<P> {
     buffer: LineBuffer,
     /// A line was too long: nothing is delivered any more.
     broken: bool,
+    /// The peer is done, and the protocol is told when it has been given all lines.
+    ended: bool,
 }
 
 impl<P: LineProtocol> Lines<P> {
@@ -166,6 +180,29 @@ impl<P: LineProtocol> Lines<P> {
             protocol,
             buffer: LineBuffer::new(limit),
             broken: false,
+            ended: false,
+        }
+    }
+}
+
+impl<P: LineProtocol> Lines<P> {
+    /// Gives the protocol its lines, as long as there is room for the answers; `write_ready` goes on.
+    fn deliver(&mut self, cx: &mut Context<'_, Self>) {
+        while cx.is_connected() && !cx.is_full() {
+            match self.buffer.next_line() {
+                Ok(Some(line)) => self.protocol.line_received(cx, &line),
+                Ok(None) => {
+                    if std::mem::take(&mut self.ended) {
+                        self.protocol.eof_received(cx);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.broken = true;
+                    self.buffer.take_rest();
+                    return self.protocol.line_too_long(cx, error);
+                }
+            }
         }
     }
 }
@@ -176,21 +213,20 @@ impl<P: LineProtocol> Protocol for Lines<P> {
     }
 
     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
-        if self.broken {
-            return;
+        if !self.broken {
+            self.buffer.feed(data);
+            self.deliver(cx);
         }
-        self.buffer.feed(data);
-        while cx.is_connected() {
-            match self.buffer.next_line() {
-                Ok(None) => return,
-                Ok(Some(line)) => self.protocol.line_received(cx, &line),
-                Err(error) => {
-                    self.broken = true;
-                    self.buffer.take_rest();
-                    return self.protocol.line_too_long(cx, error);
-                }
-            }
-        }
+    }
+
+    fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
+        self.ended = true;
+        self.deliver(cx);
+    }
+
+    fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
+        self.protocol.write_ready(cx);
+        self.deliver(cx);
     }
 
     fn connection_lost(&mut self, reason: Failure) {

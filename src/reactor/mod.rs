@@ -27,7 +27,7 @@
 //! |------------|--------------------------|---------------------|---------------------------------------------|
 //! | `New`      | starts                   | `ReactorNotRunning` | `Running` by `run`                          |
 //! | `Running`  | `ReactorAlreadyRunning`  | asks for the end    | `Stopping` by `stop`, `New` by `crash`      |
-//! | `Stopping` | `ReactorAlreadyRunning`  | `ReactorNotRunning` | `Ended` when all shutdown triggers have run |
+//! | `Stopping` | `ReactorAlreadyRunning`  | `ReactorNotRunning` | `Ended` after all triggers, `New` by `crash`|
 //! | `Ended`    | `ReactorNotRestartable`  | `ReactorNotRunning` | –                                           |
 //!
 //! # Invariants
@@ -38,6 +38,7 @@
 //! 3. A source's key is good until the source is removed, and never names another one.
 //! 4. When a reactor has ended it holds no task, timer, source or call, and can be given none.
 
+#[cfg(unix)]
 mod descriptor;
 mod drain;
 mod events;
@@ -55,6 +56,7 @@ use std::panic::{Location, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
 pub use self::descriptor::{Descriptor, Watch};
 use self::drain::Drain;
 use self::events::Triggers;
@@ -142,6 +144,8 @@ pub(crate) struct Inner {
     triggers: Triggers,
     drain: Drain,
     state: Cell<State>,
+    /// Which run it is: one more after each crash.
+    run: Cell<u64>,
     /// Time moves by `advance` only; this is what it is.
     manual: Option<Cell<Instant>>,
     pace: Pace,
@@ -174,7 +178,8 @@ pub enum OnPanic {
     Stop,
     /// The process is aborted.
     Abort,
-    /// The panic goes on out of `run`, when the callback's turn is over. What tests want.
+    /// The panic, the first if there are several, goes on out of `run` when its turn is over. The reactor ends
+    /// without shutdown triggers. What tests want.
     Unwind,
 }
 
@@ -225,6 +230,7 @@ impl Reactor {
             triggers: Triggers::default(),
             drain: Drain::default(),
             state: Cell::new(State::New),
+            run: Cell::new(0),
             manual: manual.then(|| Cell::new(now)),
             pace: Pace::new(executor.inbox().clone()),
             executor,
@@ -283,8 +289,6 @@ impl Reactor {
             return Err(ReactorNotRunning);
         }
         self.0.state.set(State::Stopping);
-        // Whatever it waits for, the next turn comes at once.
-        self.0.executor.call(Location::caller(), || {});
         self.0.pace.ask_to_stop();
         Ok(())
     }
@@ -293,6 +297,7 @@ impl Reactor {
     pub fn crash(&self) {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.0.state.set(State::New);
+            self.0.run.set(self.0.run.get() + 1);
             self.0.pace.stop_is_off();
             self.0.executor.call(Location::caller(), || {});
         }
@@ -325,7 +330,7 @@ impl Reactor {
     #[doc(alias = "callWhenRunning")]
     #[track_caller]
     pub fn call_when_running(&self, f: impl FnOnce() + 'static) {
-        if self.is_running() {
+        if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.call_soon(f);
         } else {
             self.add_system_event_trigger(Phase::After, "startup", f);
@@ -439,8 +444,9 @@ impl Reactor {
                 }
                 OnPanic::Abort => std::process::abort(),
                 OnPanic::Unwind => {
-                    reactor.0.unwinding.set(Some(report.failure().clone()));
-                    let _ = reactor.stop();
+                    if !reactor.0.is_unwinding() {
+                        reactor.0.unwinding.set(Some(report.failure().clone()));
+                    }
                 }
             }
         })
@@ -484,7 +490,10 @@ impl Inner {
 
     /// Has the source attended to when another one has been removed.
     pub(crate) fn attend_when_one_leaves(&self, key: usize) {
-        self.starved.borrow_mut().push(key);
+        let mut starved = self.starved.borrow_mut();
+        if !starved.contains(&key) {
+            starved.push(key);
+        }
     }
 
     fn source(&self, key: usize) -> Option<Rc<dyn Source>> {
@@ -500,6 +509,13 @@ impl Inner {
 
     pub(crate) fn give_back_read_buffer(&self, buffer: Box<[u8]>) {
         self.read_buffer.set(Some(buffer));
+    }
+
+    fn is_unwinding(&self) -> bool {
+        let unwinding = self.unwinding.take();
+        let is = unwinding.is_some();
+        self.unwinding.set(unwinding);
+        is
     }
 
     fn clock_now(&self) -> Instant {

@@ -238,7 +238,13 @@ impl Reactor {
         let inner = self.inner();
         let started = Rc::new(Cell::new(false));
         let note = started.clone();
-        let running = |reactor: &Self| reactor.inner().state.set(State::Running);
+        // What an earlier run set going, before it crashed, is no business of this one.
+        let run = inner.run.get();
+        let running = move |reactor: &Self| {
+            if reactor.inner().run.get() == run {
+                reactor.inner().state.set(State::Running);
+            }
+        };
         let at_once = |_: &Self| Deferred::succeed(());
         self.fire("startup", at_once, running, move |_| note.set(true));
         let mut result = None;
@@ -275,13 +281,20 @@ impl Reactor {
                 self.fire(
                     "shutdown",
                     Self::drained,
-                    |reactor| {
-                        reactor.inner().lose_all(Some(reactor));
+                    move |reactor| {
+                        if reactor.inner().run.get() == run {
+                            reactor.inner().lose_all(Some(reactor));
+                        }
                     },
-                    |reactor| {
-                        reactor.inner().state.set(State::Ended);
+                    move |reactor| {
+                        if reactor.inner().run.get() == run {
+                            reactor.inner().state.set(State::Ended);
+                        }
                     },
                 );
+            }
+            if inner.is_unwinding() {
+                inner.state.set(State::Ended);
             }
             let is_over = match inner.state.get() {
                 State::Ended => true,
@@ -301,6 +314,7 @@ impl Reactor {
     fn io(&self, delay: Duration, looks: bool) -> usize {
         let inner = self.inner();
         let attended = inner.attend_all(self);
+        inner.look_at_drain();
         let ready = inner.has_work();
         if ready && !looks && !inner.is_time_to_look() {
             return attended;
@@ -322,6 +336,7 @@ impl Reactor {
         }
         inner.pace.ran.set(0);
         inner.pace.looked.set(None);
+        inner.let_time_pass();
         for event in &events {
             // A source may have left on account of an earlier event of this very batch.
             if let Some(source) = inner.source(event.key) {
@@ -384,17 +399,21 @@ impl Inner {
 
     /// Steps 2 and 3.
     fn pass_time(&self) {
-        // Whoever asks for the time from here on has it read, once.
-        self.timers.let_time_pass();
-        if self.manual.is_some() || self.driver.is_virtual() {
-            self.timers.set_now(self.clock_now());
-        }
+        self.let_time_pass();
         if !self.timers.is_idle() {
             self.timers.absorb();
             self.timers.fire_due(|due| match due {
                 Due::Call(call, place) => drop(report::contain(Origin::DelayedCall, place, call)),
                 Due::Wake(waker) => waker.wake(),
             });
+        }
+    }
+
+    /// Whoever asks for the time from here on has it read, once.
+    fn let_time_pass(&self) {
+        self.timers.let_time_pass();
+        if self.manual.is_some() || self.driver.is_virtual() {
+            self.timers.set_now(self.clock_now());
         }
     }
 
@@ -409,8 +428,9 @@ impl Inner {
     /// Turns that have nothing but tasks to run, a few in a row: the other steps would find nothing to do, but for
     /// what time alone brings.
     fn run_tasks_only(&self) {
+        let start = self.pace.ran.get();
         while self.executor.is_ready()
-            && self.pace.ran.get() % TASKS_PER_TURN != 0
+            && self.pace.ran.get() - start < TASKS_PER_TURN
             && self.has_nothing_else()
         {
             self.run_batch();
@@ -503,7 +523,7 @@ impl Inner {
         self.timers.clear();
         self.triggers.clear();
         let hook = self.hook.take();
-        drop(hook);
+        report::discard(hook, Location::caller());
     }
 }
 

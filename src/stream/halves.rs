@@ -87,7 +87,12 @@ macro_rules! reads {
             ///
             /// # Errors
             ///
-            /// [`io::ErrorKind::InvalidData`] when the line is longer, or why the connection broke.
+            /// [`io::ErrorKind::InvalidData`] when the line is longer (then end the connection: what is left of that line
+            /// would pass for the next one), or why the connection broke.
+            ///
+            /// # Cancel safety
+            ///
+            /// What was read of an unfinished line is lost when the future is dropped.
             pub async fn read_line(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
                 let mut line = Vec::new();
                 // Two more for the line's end.

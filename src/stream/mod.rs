@@ -11,7 +11,8 @@
 //! 1. While nobody reads, the first event only marks the connection readable; a second one disarms it until
 //!    somebody does. So bytes that nobody wants cost two wakes, not a spin.
 //! 2. At most the high-water mark is queued by writing; a write takes as much as there is room for.
-//! 3. When the last handle is dropped, the connection ends as by `lose_connection`.
+//! 3. A task that reads or writes without ever having to wait is made to yield now and then.
+//! 4. When the last handle is dropped, the connection ends as by `lose_connection`.
 
 mod halves;
 mod reader;
@@ -70,6 +71,8 @@ pub(crate) struct Awaited {
     readable: Cell<bool>,
     /// Nobody read what there was, so we asked not to be told again (invariant 1).
     ignored: Cell<bool>,
+    /// How many bytes were moved since its task last had to wait, or was made to.
+    spent: Cell<usize>,
     /// How many handles there are: one, or two halves.
     handles: Cell<u8>,
 }
@@ -82,6 +85,7 @@ impl Connection {
             writer: Cell::new(None),
             readable: Cell::new(false),
             ignored: Cell::new(false),
+            spent: Cell::new(0),
             handles: Cell::new(1),
         }
     }
@@ -130,6 +134,20 @@ impl Connection {
 }
 
 impl Awaited {
+    /// May its task go on reading and writing without a pause? If not it is woken again, after the others.
+    fn is_too_busy(&self, cx: &Context<'_>) -> bool {
+        if self.spent.get() < BUDGET {
+            return false;
+        }
+        self.spent.set(0);
+        cx.waker().wake_by_ref();
+        true
+    }
+
+    fn spend(&self, bytes: usize) {
+        self.spent.set(self.spent.get() + bytes);
+    }
+
     /// The reader's task is to be woken when there is something.
     fn await_bytes(&self, cx: &Context<'_>) {
         set_waker(&self.reader, cx);
@@ -154,6 +172,9 @@ impl Awaited {
         }
     }
 }
+
+/// How many bytes one task moves in a row, so that a peer that never stops does not keep the loop from the others.
+const BUDGET: usize = 256 * 1024;
 
 /// One handle less; the last one ends the connection.
 fn release(conn: &Rc<Conn<Awaited>>) {

@@ -91,6 +91,9 @@ fn poll_socket(
 ) -> Poll<io::Result<usize>> {
     let (seat, link) = (conn.seat(), conn.link());
     if seat.readable.get() && end_of_reading(conn).is_none() {
+        if seat.is_too_busy(cx) {
+            return Poll::Pending;
+        }
         match link.read(buf) {
             Some(0) => {
                 if let Some(reactor) = link.reactor() {
@@ -99,6 +102,7 @@ fn poll_socket(
                 return Poll::Ready(Ok(0));
             }
             Some(count) => {
+                seat.spend(count);
                 // Less than there was room for: that was all, and the driver will say when there is more.
                 if count < buf.len() {
                     now_empty(conn);
@@ -111,6 +115,7 @@ fn poll_socket(
     if let Some(end) = end_of_reading(conn) {
         return Poll::Ready(end);
     }
+    seat.spent.set(0);
     seat.await_bytes(cx);
     Poll::Pending
 }

@@ -103,5 +103,5 @@ pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
     } else {
         io::ErrorKind::Other
     };
-    io::Error::new(kind, reason.clone())
+    io::Error::new(kind, ConnectionLost::new(reason.clone()))
 }

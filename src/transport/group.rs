@@ -41,6 +41,7 @@ impl Group {
     /// Adds a connection. A protocol gives its `cx`.
     pub fn join(&self, member: &Transport) {
         let mut members = self.members.borrow_mut();
+        members.retain(Transport::is_connected);
         if !members.iter().any(|other| other.is_same(member)) {
             members.push(member.clone());
         }

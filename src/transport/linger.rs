@@ -108,6 +108,10 @@ impl Source for Lingering {
         self.leave(reactor);
     }
 
+    fn is_draining(&self) -> bool {
+        true
+    }
+
     fn kind(&self) -> &'static str {
         "closing connection"
     }

@@ -25,7 +25,7 @@ use crate::reactor::{Reactor, WeakReactor};
 /// answers its peers costs `high` and one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Below this a full connection is ready again. Default: 16 KiB.
+    /// At or below this a full connection is ready again; it counts as less than `high` in any case. Default: 16 KiB.
     pub low: usize,
     /// Above this the connection is full. Default: 64 KiB.
     #[doc(alias = "bufferSize")]
@@ -264,9 +264,7 @@ impl Link {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => return Ok(false),
-                    // The system is short of buffers for the moment.
-                    _ if error.raw_os_error() == Some(ENOBUFS) => return Ok(false),
+                    _ if is_for_later(&error) => return Ok(false),
                     _ => return Err(error),
                 },
             }
@@ -284,12 +282,7 @@ impl Link {
                 self.note_sent(count);
                 Some(count)
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
+            Err(error) if is_for_later(&error) || error.kind() == io::ErrorKind::Interrupted => {
                 None
             }
             Err(error) => {
@@ -316,7 +309,12 @@ impl Link {
 
     #[inline]
     pub(crate) fn limits(&self) -> Limits {
-        self.limits.get().map_or(self.terms.limits, |own| own.get())
+        let limits = self.limits.get().map_or(self.terms.limits, |own| own.get());
+        // A low mark that is not below the high one would have the connection full and ready at once.
+        Limits {
+            low: limits.low.min(limits.high.saturating_sub(1)),
+            ..limits
+        }
     }
 
     pub(super) fn set_limits(&self, limits: Limits) {
@@ -369,6 +367,11 @@ impl Link {
             Peer::V6(peer) => SocketAddr::V6(**peer),
         }
     }
+}
+
+/// Is there no room now, but will be? Also when the system is short of buffers for the moment.
+fn is_for_later(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS)
 }
 
 /// How much one flush writes at most, so that one connection does not keep the loop from the others.

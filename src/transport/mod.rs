@@ -47,7 +47,9 @@ use crate::failure::Failure;
 pub struct Transport(Rc<Conn>);
 
 impl Transport {
-    /// Queues bytes to be sent. What is written after [`Transport::lose_connection`] is dropped.
+    /// Queues bytes to be sent. What is written after [`Transport::lose_connection`] or [`Transport::lose_write`] is
+    /// dropped; a write that begins while more than [`Limits::hard`] is queued aborts the connection with
+    /// [`WriteOverflow`].
     ///
     /// Bytes queued during one hook leave together, in the order they were written.
     pub fn write(&self, bytes: impl AsRef<[u8]>) {
@@ -106,7 +108,8 @@ impl Transport {
         self.0.link().wish(Event::LoseWrite);
     }
 
-    /// Stops delivering what the peer sends, and reading it.
+    /// Stops delivering what the peer sends, and reading it. (For protocols: async code that does not want to read
+    /// does not.)
     #[doc(alias("pauseProducing", "pause_reading"))]
     pub fn pause_producing(&self) {
         self.0.link().paused.set(true);

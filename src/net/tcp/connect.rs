@@ -54,7 +54,8 @@ impl Reactor {
     /// Connects to an address with a protocol, and gives the protocol's [`Handle`] when it is connected and its
     /// `connection_made` has run.
     ///
-    /// Several addresses are tried in turn. Cancelling the Deferred gives up.
+    /// Several addresses are tried in turn. Cancelling the Deferred gives up. A name is looked up inside this call,
+    /// which may take its time; a literal address never waits.
     ///
     /// # Errors
     ///
@@ -113,7 +114,8 @@ impl Reactor {
 
     /// Connects to an address and gives the connection, to be read and written by async code.
     ///
-    /// Several addresses are tried in turn. Cancelling the Deferred gives up.
+    /// Several addresses are tried in turn. Cancelling the Deferred gives up. A name is looked up inside this call,
+    /// which may take its time; a literal address never waits.
     ///
     /// # Errors
     ///

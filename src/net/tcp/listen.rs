@@ -70,7 +70,7 @@ impl Reactor {
     /// # Errors
     ///
     /// [`CannotListen`] when the address is taken, not ours, or not allowed; with several addresses, what the last
-    /// one failed with.
+    /// one failed with; the lookup's [`io::Error`] when a name was given and not found.
     ///
     /// # Examples
     ///
@@ -121,12 +121,28 @@ impl Reactor {
     ///
     /// As for [`Reactor::listen`].
     #[track_caller]
+    #[doc(alias = "listenTCP")]
     pub fn listen_factory<F: Factory>(
         &self,
         address: impl ToSocketAddrs,
         factory: F,
     ) -> Result<Port, Failure> {
-        self.open_port(address, &ListenOptions::new(), Box::new(Made(factory)))
+        self.listen_factory_with(address, &ListenOptions::new(), factory)
+    }
+
+    /// As [`Reactor::listen_factory`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::listen`].
+    #[track_caller]
+    pub fn listen_factory_with<F: Factory>(
+        &self,
+        address: impl ToSocketAddrs,
+        options: &ListenOptions,
+        factory: F,
+    ) -> Result<Port, Failure> {
+        self.open_port(address, options, Box::new(Made(factory)))
     }
 
     /// Listens at an address, and runs an async function for each connection.
@@ -187,9 +203,12 @@ impl Reactor {
     ) -> Result<Port, Failure> {
         let place = Location::caller();
         let mut failure = Failure::at(Box::new(NoAddress), place);
-        for address in address.to_socket_addrs()? {
+        let addresses = address
+            .to_socket_addrs()
+            .map_err(|error| Failure::at(Box::new(error), place))?;
+        for address in addresses {
             match self.bind_port(address, options, place) {
-                Ok(listening) => return Ok(listening.open(self, acceptor)),
+                Ok(listening) => return Ok(listening.open(acceptor)),
                 Err(error) => {
                     failure = Failure::at(Box::new(CannotListen { address, error }), place)
                 }
@@ -249,7 +268,7 @@ impl Port {
     /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on.
     ///
     /// Stopping it again is no error: each Deferred fires.
-    #[doc(alias("stopListening", "loseConnection"))]
+    #[doc(alias = "stopListening")]
     #[track_caller]
     pub fn stop(&self) -> Deferred<()> {
         let listening = self.listening.upgrade();
@@ -275,14 +294,13 @@ impl Port {
 }
 
 impl Listening {
-    fn open(self: Rc<Self>, reactor: &Reactor, mut acceptor: Box<dyn Acceptor>) -> Port {
+    fn open(self: Rc<Self>, mut acceptor: Box<dyn Acceptor>) -> Port {
         let address = self.listener.borrow().as_ref().map(Listener::local_addr);
         let address = address
             .and_then(Result::ok)
             .unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
         report::contain(Origin::Protocol, self.terms.place, || acceptor.started());
         self.acceptor.set(Some(acceptor));
-        let _ = reactor;
         Port {
             listening: Rc::downgrade(&self),
             address,

@@ -1,0 +1,175 @@
+//! Nobody keeps the loop from the others, and nobody is early.
+
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use torsade::protocols::{LineProtocol, Lines};
+use torsade::testing::Wire;
+use torsade::transport::Limits;
+use torsade::{Clock, Context, Failure, Protocol, Reactor, yield_now};
+
+const HERE: &str = "127.0.0.1:0";
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn any_number_of_tasks_that_yield_leaves_room_for_timers() -> Result<(), Failure> {
+    for yielders in [1, 2, 3, 15, 16, 17, 1001] {
+        torsade::run(async |reactor| {
+            let over = Rc::new(Cell::new(false));
+            let mut tasks = Vec::new();
+            for _ in 0..yielders {
+                let over = over.clone();
+                tasks.push(reactor.spawn(async move {
+                    while !over.get() {
+                        yield_now().await;
+                    }
+                }));
+            }
+            reactor.sleep(MS).await?;
+            over.set(true);
+            for task in tasks {
+                task.await?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_timer_asked_for_after_a_long_wait_is_not_early() -> Result<(), Failure> {
+    const DELAY: Duration = Duration::from_millis(40);
+    struct Late(Rc<Cell<Option<Duration>>>);
+    impl Protocol for Late {
+        fn data_received(&mut self, cx: &mut Context<'_, Self>, _data: &[u8]) {
+            let asked = Instant::now();
+            cx.call_later(DELAY, move |me, cx| {
+                me.0.set(Some(asked.elapsed()));
+                cx.lose_connection();
+            });
+        }
+    }
+    torsade::run(async |reactor| {
+        let took = Rc::new(Cell::new(None));
+        let told = took.clone();
+        // With another timer about, the clock was read before the wait.
+        let other = reactor.call_later(Duration::from_secs(60), || {});
+        let port = reactor.listen(HERE, move |_| Late(told.clone()))?;
+        let address = port.local_addr();
+        let client = thread::spawn(move || {
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(Duration::from_millis(80)))?;
+            let _ = stream.read(&mut [0]); // so long nothing happens
+            stream.set_read_timeout(None)?;
+            stream.write_all(b"now")?;
+            stream.read(&mut [0])
+        });
+        while took.get().is_none() {
+            // Woken by the loop's own events only.
+            reactor.sleep(Duration::from_millis(200)).await?;
+        }
+        assert!(took.get() >= Some(DELAY), "{:?}", took.get());
+        other.cancel();
+        client.join().expect("the client does not panic")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn limits_whose_low_mark_is_not_below_the_high_one_do_not_spin() -> Result<(), Failure> {
+    let reactor = Reactor::in_memory()?;
+    reactor.run_until(async {
+        let port = reactor.serve(HERE, async |_conn| std::future::pending().await)?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        let small = Limits {
+            high: 8 * 1024,
+            ..Limits::default()
+        };
+        conn.transport().set_limits(small);
+        let polls = Rc::new(Cell::new(0));
+        let count = polls.clone();
+        let writing = reactor.spawn(async move {
+            let block = vec![0; 1 << 20];
+            let mut write = Box::pin(conn.write_all(&block));
+            std::future::poll_fn(|cx| {
+                count.set(count.get() + 1);
+                write.as_mut().poll(cx)
+            })
+            .await
+        });
+        reactor.sleep(MS).await?;
+        assert!(polls.get() < 100, "{} polls", polls.get());
+        writing.cancel().await;
+        Ok::<(), Failure>(())
+    })?
+}
+
+#[test]
+fn a_peer_that_never_stops_does_not_keep_an_async_reader_from_yielding() -> Result<(), Failure> {
+    let listener = TcpListener::bind(HERE)?;
+    let address = listener.local_addr()?;
+    let flood = thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let block = vec![0; 1 << 20];
+        loop {
+            stream.write_all(&block)?;
+        }
+        #[allow(unreachable_code, reason = "it gives the closure its type")]
+        Ok::<(), std::io::Error>(())
+    });
+    torsade::run(async |reactor| {
+        let mut conn = reactor.connect_stream(address).await?;
+        let reading = reactor.spawn(async move {
+            let mut buf = vec![0; 1 << 12];
+            while conn.read(&mut buf).await? > 0 {}
+            Ok::<(), Failure>(())
+        });
+        let start = Instant::now();
+        for _ in 0..10 {
+            reactor.sleep(MS).await?;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            start.elapsed()
+        );
+        reading.cancel().await;
+        Ok(())
+    })?;
+    assert!(flood.join().expect("it does not panic").is_err());
+    Ok(())
+}
+
+/// Answers each line with a kilobyte.
+struct Wordy {
+    answered: Rc<RefCell<Vec<usize>>>,
+}
+
+impl LineProtocol for Wordy {
+    fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, _line: &[u8]) {
+        cx.write([b'a'; 1024]);
+        self.answered.borrow_mut().push(cx.queued());
+    }
+}
+
+#[test]
+fn lines_that_came_together_are_answered_as_fast_as_the_answers_leave() {
+    let answered = Rc::new(RefCell::new(Vec::new()));
+    let mut wire = Wire::new(Lines::new(Wordy {
+        answered: answered.clone(),
+    }));
+    wire.send("\n".repeat(20_000));
+    wire.send_eof();
+    let mut received = 0;
+    while !wire.is_closed() {
+        received += wire.take_received().len();
+    }
+    received += wire.take_received().len();
+    assert_eq!(received, 20_000 * 1024);
+    let most = answered.borrow().iter().copied().max();
+    assert!(most <= Some(Limits::default().high + 1024), "{most:?}");
+}
