@@ -182,7 +182,8 @@ impl Failure {
         &*self.0.error
     }
 
-    /// Where the failure was made: the `?`, the call of [`Failure::new`], or the callback that panicked.
+    /// Where the failure was made (Twisted has a traceback here): the `?`, the call of [`Failure::new`], or the callback that panicked.
+    #[doc(alias("getTraceback", "printTraceback"))]
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }

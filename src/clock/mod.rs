@@ -7,7 +7,8 @@
 //! [`DelayedCall`] owns a closure, a [`Sleep`] is a future whose waker lies in the table, so that sleeping allocates
 //! nothing. The clock's owner runs what is due, once a turn; the handles here only note a wish.
 //!
-//! Time stands still during a turn: [`Clock::now`] is read once, before the timers run, and all delays count from it.
+//! Time stands still within a step of the loop: [`Clock::now`] is read when somebody first asks, in the turn that runs the
+//! timers and anew after each wait, and all delays count from that.
 //! No duration or instant is out of bounds: what has passed is due on the next turn, and what is further off than
 //! some five hundred years never comes.
 //!
@@ -72,9 +73,9 @@ use crate::failure::Failure;
 /// assert_eq!(*said.borrow(), [1, 2, 3]);
 /// ```
 pub trait Clock: sealed::HasTimers {
-    /// The time of this turn.
+    /// The time, as read when somebody first asked since the turn began or the last wait ended.
     ///
-    /// It does not move while a turn runs, and never goes back.
+    /// It does not move while callbacks and tasks run, and never goes back.
     #[doc(alias = "seconds")]
     fn now(&self) -> Instant {
         self.timers().now()

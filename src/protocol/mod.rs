@@ -62,7 +62,7 @@ pub trait Protocol: Sized + 'static {
     }
 
     /// The connection was full, and is not any more: go on writing.
-    #[doc(alias = "resumeProducing")]
+    #[doc(alias("resumeProducing", "registerProducer", "unregisterProducer"))]
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }

@@ -119,8 +119,8 @@ pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(),
 /// threads may hold. Several reactors may live on a thread, one of them runs at a time.
 ///
 /// A reactor that ends by [`Reactor::stop`], or when what it was run for is done, lets go of everything it held.
-/// One that is never run is freed with its last handle; calls and tasks given to it that hold a handle
-/// themselves keep it alive.
+/// One that is never run is freed with its last handle; calls, tasks, protocols and descriptors given to it that
+/// hold a handle themselves keep it alive.
 #[derive(Clone)]
 pub struct Reactor(Rc<Inner>);
 
@@ -367,6 +367,7 @@ impl Reactor {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias("flushLoggedErrors", "log.err"))]
     pub fn on_report(&self, hook: impl Fn(&Report) + 'static) {
         let old = self.0.hook.replace(Some(Rc::new(hook)));
         drop(old);

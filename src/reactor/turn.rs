@@ -96,7 +96,9 @@ impl Reactor {
     /// Steps 1 to 4 of a turn: everything that needs no I/O. See the [module](crate::reactor).
     ///
     /// For loops that are driven from outside: wait until the reactor's descriptor ([`AsFd`]) is readable or
-    /// [`Reactor::poll_timeout`] is over, then call this and [`Reactor::do_iteration`] with no delay.
+    /// [`Reactor::poll_timeout`] is over, then call this and [`Reactor::do_iteration`] with no delay. The events
+    /// `"startup"` and `"shutdown"` belong to [`Reactor::run`]: such a loop fires them itself if it wants them, with
+    /// [`Reactor::fire_system_event`], and ends the reactor by dropping it.
     ///
     /// # Panics
     ///

@@ -85,7 +85,13 @@ impl Reactor {
     /// })
     /// # }
     /// ```
-    #[doc(alias("connectTCP", "connectProtocol", "connect_tcp"))]
+    #[doc(alias(
+        "connectTCP",
+        "connectProtocol",
+        "connect_tcp",
+        "ClientFactory",
+        "clientConnectionFailed"
+    ))]
     #[track_caller]
     pub fn connect<P: Protocol>(
         &self,

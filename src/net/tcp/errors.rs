@@ -37,7 +37,7 @@ pub struct NoRoute {
 }
 
 /// The connection did not come about in time.
-#[doc(alias("TCPTimedOutError", "TimeoutError", "UserError"))]
+#[doc(alias("TCPTimedOutError", "TimeoutError"))]
 #[derive(Debug)]
 pub struct ConnectTimedOut {
     /// Where.

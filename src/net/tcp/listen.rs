@@ -88,7 +88,7 @@ impl Reactor {
     /// })
     /// # }
     /// ```
-    #[doc(alias("listenTCP", "listen_tcp"))]
+    #[doc(alias("listenTCP", "listen_tcp", "startListening"))]
     #[track_caller]
     pub fn listen<R: IntoProtocol + 'static>(
         &self,
