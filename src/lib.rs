@@ -5,6 +5,7 @@
 
 mod bytes;
 pub mod clock;
+mod debug;
 pub mod defer;
 mod driver;
 pub mod failure;

@@ -18,6 +18,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
+use crate::debug;
 use crate::failure::Failure;
 
 /// A panic or a failure that nobody handled.
@@ -148,7 +149,10 @@ pub(crate) fn catch<R>(
     place: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| Failure::from_panic(payload, place))
+    let measured = debug::measure(place);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    drop(measured);
+    result.map_err(|payload| Failure::from_panic(payload, place))
 }
 
 /// Drops a user's value; a panic in its destructor is reported.

@@ -105,11 +105,12 @@ fn no_file_is_too_long() {
 }
 
 /// The rooms, bottom first. A room may use itself and those above it in this list.
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 21] = [
     "failure",
     "sync",
     "slots",
     "bytes",
+    "debug",
     "report",
     "task",
     "defer",

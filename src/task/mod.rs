@@ -22,7 +22,9 @@
 //! 4. No queue or list is borrowed while a user's code or destructor runs.
 
 mod block_on;
+mod card;
 mod inbox;
+mod locals;
 mod root;
 
 use std::cell::{Cell, RefCell};
@@ -39,9 +41,13 @@ use async_task::{Builder, FallibleTask, Runnable};
 use slab::Slab;
 
 pub use self::block_on::block_on;
+pub use self::card::current;
+pub(crate) use self::card::{Card, Wait, awaited, note_wait};
+pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 pub(crate) use self::inbox::{Inbox, Message, Place};
 use self::root::{Outcome, Root};
-use crate::failure::{Cancelled, Failure};
+use crate::debug;
+use crate::failure::{Cancelled, Failure, Hop, TaskName};
 use crate::report::{self, Origin};
 use crate::sync::Arc;
 
@@ -68,12 +74,43 @@ use crate::sync::Arc;
 #[doc(alias = "ensureDeferred")]
 #[track_caller]
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    match Executor::current() {
-        Some(executor) => executor.spawn(future, Location::caller()),
-        None => panic!(
+    running().spawn(future, Location::caller())
+}
+
+/// As [`spawn`], with a name: reports and dumps show it, and [`current`] gives it.
+///
+/// # Panics
+///
+/// As [`spawn`].
+///
+/// # Examples
+///
+/// ```
+/// torsade::testing::run(async |_reactor| {
+///     let task = torsade::task::spawn_named("counting", async {
+///         torsade::task::current().and_then(|task| task.name)
+///     });
+///     assert_eq!(task.name(), Some("counting"));
+///     assert_eq!(task.await?.as_deref(), Some("counting"));
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("task::Builder", "set_name"))]
+#[track_caller]
+pub fn spawn_named<T: 'static>(
+    name: impl Into<Arc<str>>,
+    future: impl Future<Output = T> + 'static,
+) -> Task<T> {
+    running().spawn_named(Some(name.into()), future, Location::caller())
+}
+
+#[track_caller]
+fn running() -> Rc<Executor> {
+    Executor::current().unwrap_or_else(|| {
+        panic!(
             "no reactor runs on this thread: use `Reactor::spawn`, or call from inside `torsade::run`"
-        ),
-    }
+        )
+    })
 }
 
 /// Lets everything else that is ready run first. It costs no system call.
@@ -142,6 +179,7 @@ pub struct Task<T: 'static> {
     inner: Option<FallibleTask<Outcome<T>, Place>>,
     polled: bool,
     place: Place,
+    card: Option<Rc<Card>>,
     /// Its result may only be dropped on the loop's thread.
     local: PhantomData<Rc<()>>,
 }
@@ -182,11 +220,27 @@ impl<T: 'static> Task<T> {
     pub fn location(&self) -> &'static Location<'static> {
         self.place
     }
+
+    /// The name it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.card.as_ref()?.title().name.as_deref()
+    }
+
+    fn title(&self) -> TaskName {
+        match &self.card {
+            Some(card) => card.title().clone(),
+            None => TaskName {
+                spawned: self.place,
+                name: None,
+            },
+        }
+    }
 }
 
 impl<T: 'static> Future for Task<T> {
     type Output = Result<T, Failure>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.polled = true;
         let inner = self
@@ -194,13 +248,21 @@ impl<T: 'static> Future for Task<T> {
             .as_mut()
             .expect("a task is not polled after it gave its result");
         let Poll::Ready(outcome) = Pin::new(inner).poll(cx) else {
+            if let Some(card) = &self.card {
+                note_wait(|| card.clone());
+            }
             return Poll::Pending;
         };
         self.inner = None;
-        Poll::Ready(match outcome {
+        let result = match outcome {
             Some(outcome) => outcome.take(),
             None => Err(Failure::at(Box::new(Cancelled), self.place)),
-        })
+        };
+        if let (Err(failure), true) = (&result, debug::is_on()) {
+            failure.went_through(Hop::Task(self.title()));
+            failure.went_through(awaited(Location::caller()));
+        }
+        Poll::Ready(result)
     }
 }
 
@@ -221,7 +283,11 @@ impl<T: 'static> fmt::Debug for Task<T> {
         } else {
             "running"
         };
-        write!(f, "Task({state}, spawned at {})", self.place)
+        f.write_str("Task(")?;
+        if let Some(name) = self.name() {
+            write!(f, "`{name}`, ")?;
+        }
+        write!(f, "{state}, spawned at {})", self.place)
     }
 }
 
@@ -267,6 +333,8 @@ pub(crate) struct Executor {
     inbox: Arc<Inbox>,
     /// The tasks that wait, each with the waker that brings it back.
     waiting: RefCell<Slab<(Waker, Place)>>,
+    /// The cards of the tasks that have one.
+    cards: RefCell<Slab<Rc<Card>>>,
     /// How many tasks are being polled, one inside the other: seldom more than one.
     depth: Cell<usize>,
     closed: Cell<bool>,
@@ -297,6 +365,7 @@ impl Executor {
             ready: RefCell::default(),
             inbox: Inbox::new(wake),
             waiting: RefCell::default(),
+            cards: RefCell::default(),
             depth: Cell::new(0),
             closed: Cell::new(false),
         })
@@ -328,7 +397,18 @@ impl Executor {
         future: impl Future<Output = T> + 'static,
         place: Place,
     ) -> Task<T> {
-        let root = Root::new(future, self.clone(), place);
+        self.spawn_named(None, future, place)
+    }
+
+    /// The same, with a name.
+    pub(crate) fn spawn_named<T: 'static>(
+        self: &Rc<Self>,
+        name: Option<Arc<str>>,
+        future: impl Future<Output = T> + 'static,
+        place: Place,
+    ) -> Task<T> {
+        let card = self.make_card(name, place);
+        let root = Root::new(future, self.clone(), card.clone(), place);
         let inbox = self.inbox.clone();
         let schedule = move |runnable| schedule(&inbox, runnable);
         let (runnable, task) = Builder::new()
@@ -343,8 +423,36 @@ impl Executor {
             inner: Some(task.fallible()),
             polled: false,
             place,
+            card,
             local: PhantomData,
         }
+    }
+
+    /// A card for a new task, if it needs one.
+    fn make_card(&self, name: Option<Arc<str>>, place: Place) -> Option<Rc<Card>> {
+        let locals = Locals::capture();
+        if name.is_none() && locals.is_empty() && !debug::is_on() {
+            return None;
+        }
+        let card = Card::new(place, name, locals);
+        let number = self.cards.borrow_mut().insert(card.clone());
+        card.listed().set(Some(number));
+        Some(card)
+    }
+
+    /// A task has ended.
+    fn take_back(&self, card: &Card) {
+        if let Some(number) = card.listed().take() {
+            let listed = self.cards.borrow_mut().try_remove(number);
+            drop(listed);
+        }
+        card.close();
+    }
+
+    /// The tasks that are alive and have cards.
+    pub(crate) fn cards(&self) -> Vec<Rc<Card>> {
+        let cards = self.cards.borrow();
+        cards.iter().map(|(_, card)| card.clone()).collect()
     }
 
     /// Queues a call; a panic in it is reported.

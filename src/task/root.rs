@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::inbox::Place;
-use super::{Executor, Number};
+use super::{Card, Executor, Number};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
@@ -38,6 +38,8 @@ pin_project! {
         executor: Rc<Executor>,
         // The number under which the executor lists the task, once it has had to wait.
         listed: Option<Number>,
+        // What more is known of the task, if it has a name, locals, or is debugged.
+        card: Option<Rc<Card>>,
         place: Place,
     }
 
@@ -54,11 +56,17 @@ pin_project! {
 }
 
 impl<F: Future<Output: 'static> + 'static> Root<F> {
-    pub(super) fn new(future: F, executor: Rc<Executor>, place: Place) -> Self {
+    pub(super) fn new(
+        future: F,
+        executor: Rc<Executor>,
+        card: Option<Rc<Card>>,
+        place: Place,
+    ) -> Self {
         Self {
             future: Some(future),
             executor,
             listed: None,
+            card,
             place,
         }
     }
@@ -66,12 +74,18 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     /// Drops the user's future, fenced, and leaves the executor's list.
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
+        let card = this.card.take();
+        let entered = card.as_ref().map(Card::enter);
         if std::mem::needs_drop::<F>() {
             if this.future.is_some() {
                 report::contain(Origin::Destructor, this.place, || this.future.set(None));
             }
         } else {
             this.future.set(None);
+        }
+        drop(entered);
+        if let Some(card) = card {
+            this.executor.take_back(&card);
         }
         if let Some(number) = this.listed.take() {
             this.executor.unlist(number);
@@ -88,7 +102,10 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let Some(future) = this.future.as_pin_mut() else {
             return Poll::Ready(Outcome::ended(place));
         };
-        let result = match report::catch(place, || future.poll(cx)) {
+        let entered = this.card.as_ref().map(Card::enter);
+        let polled = report::catch(place, || future.poll(cx));
+        drop(entered);
+        let result = match polled {
             Ok(Poll::Pending) => {
                 if this.executor.is_closed() {
                     // It was shut down meanwhile, from inside: nobody else can get at this future.

@@ -5,7 +5,7 @@
 //! A chain of callbacks, a task and a connection all end in one of two ways, and the second one needs a type
 //! that everyone agrees on. A `Failure` holds any error, is one pointer wide, is cheap to clone (several
 //! waiters may be told the same reason), and remembers the line where it was made: every `?` that turns an
-//! error into a `Failure` records its own place.
+//! error into a `Failure` records its own place. In debug mode it also remembers the way it has come (`path`).
 //!
 //! # Who owns what
 //!
@@ -19,11 +19,16 @@
 //! 3. A panic's payload is kept until somebody takes it; dropping it never panics.
 //! 4. However many levels [`Failure::context`] has put on top of each other, dropping them uses no stack.
 
+mod path;
+
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use self::path::Path;
+pub use self::path::{Hop, TaskName};
 
 /// Why something did not work out: any error, with the place where it was made.
 ///
@@ -52,6 +57,8 @@ pub struct Failure(Arc<Inner>);
 struct Inner {
     error: Box<dyn Error + Send + Sync>,
     location: &'static Location<'static>,
+    /// Grows in debug mode only.
+    path: Path,
 }
 
 impl Failure {
@@ -87,7 +94,11 @@ impl Failure {
         error: Box<dyn Error + Send + Sync>,
         location: &'static Location<'static>,
     ) -> Self {
-        Self(Arc::new(Inner { error, location }))
+        Self(Arc::new(Inner {
+            error,
+            location,
+            path: Path::default(),
+        }))
     }
 
     /// Is the error an `E`?
@@ -167,13 +178,16 @@ impl Failure {
     #[must_use]
     #[track_caller]
     pub fn context(self, what: impl fmt::Display) -> Self {
-        Self::at(
-            Box::new(Context {
-                what: what.to_string(),
-                cause: Some(self),
-            }),
-            Location::caller(),
-        )
+        let path = self.path();
+        let error = Box::new(Context {
+            what: what.to_string(),
+            cause: Some(self),
+        });
+        Self(Arc::new(Inner {
+            error,
+            location: Location::caller(),
+            path: path.into(),
+        }))
     }
 
     /// The error inside.
@@ -186,6 +200,21 @@ impl Failure {
     #[doc(alias("getTraceback", "printTraceback"))]
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
+    }
+
+    /// The way it has come, the first step first: the callbacks it went through, the Deferreds it was the result of and
+    /// who fired them, and the tasks that awaited those.
+    ///
+    /// Only debug mode remembers it (see [`ReactorBuilder::debug`](crate::reactor::ReactorBuilder::debug)), and of a way
+    /// without end no more than how it began. What shares a failure shares its way. `Debug` shows it.
+    #[doc(alias("traceback", "stack"))]
+    pub fn path(&self) -> Vec<Hop> {
+        self.0.path.get()
+    }
+
+    /// Adds a step to its way.
+    pub(crate) fn went_through(&self, hop: Hop) {
+        self.0.path.push(hop);
     }
 
     /// Is it a panic that was caught?
@@ -292,7 +321,11 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:#} (at {})", self.0.location)
+        write!(f, "{self:#} (at {})", self.0.location)?;
+        for hop in self.path() {
+            write!(f, "\n    by way of {hop}")?;
+        }
+        Ok(())
     }
 }
 

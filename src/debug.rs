@@ -1,0 +1,299 @@
+//! Debug mode: is it on, and who blocks the loop?
+//!
+//! # The idea
+//!
+//! Remembering who made, fired and awaited what costs time and memory, so it is done only where a reactor in debug
+//! mode lives: [`is_on`] says so for this thread, and is one load where no such reactor lives anywhere. The
+//! *watchdog* measures each piece of user code on its way through the fence that every one of them passes
+//! (`report::catch`), and names the one that kept the loop from everything else for longer than a limit. A thread
+//! of its own looks whether one of them has not come back at all.
+//!
+//! # Invariants
+//!
+//! 1. With no reactor in debug mode nothing is remembered, measured or allocated.
+//! 2. The one that is named is the innermost: what an inner one is blamed for, its caller is not.
+//! 3. Only here, above the driver, is the machine's time read: what the watchdog says never changes what runs.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::io::Write;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Something that blocked the loop: see [`ReactorBuilder::watchdog`](crate::reactor::ReactorBuilder::watchdog).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Where the callback was added, or the task spawned, or the hook registered.
+    pub place: &'static Location<'static>,
+    /// How long it kept the loop, without what others it called are blamed for.
+    pub took: Duration,
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the loop was blocked for {:?} by what was made at {}",
+            self.took, self.place
+        )
+    }
+}
+
+/// Something that is alive, as the tree of everything that is shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Thing {
+    pub(crate) id: Id,
+    pub(crate) kind: &'static str,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) place: Place,
+    /// What is to be said of it; nothing if that is said elsewhere.
+    pub(crate) about: String,
+    /// What it waits for, which may be told elsewhere as well.
+    pub(crate) waits: Vec<Thing>,
+}
+
+/// Tells one living thing from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Id {
+    /// By its address.
+    At(usize),
+    /// By its place in a clock's table.
+    Timer(usize, u64),
+    /// By its key in a reactor's table.
+    Source(usize),
+}
+
+/// Is a reactor in debug mode alive on this thread?
+#[inline]
+pub(crate) fn is_on() -> bool {
+    EVERYWHERE.load(Ordering::Relaxed) != 0 && HERE.try_with(Cell::get).unwrap_or(0) != 0
+}
+
+/// Is debug mode wanted where nobody has said anything? What `TORSADE_DEBUG` says, else in debug builds.
+pub(crate) fn is_default() -> bool {
+    static DEFAULT: OnceLock<bool> = OnceLock::new();
+    *DEFAULT.get_or_init(|| match std::env::var_os(VARIABLE) {
+        Some(value) => !(value.is_empty() || value == "0"),
+        None => cfg!(debug_assertions),
+    })
+}
+
+/// Debug mode is on for this thread while one of these is alive.
+pub(crate) struct Debugging(PhantomData<Rc<()>>);
+
+impl Debugging {
+    pub(crate) fn begin() -> Self {
+        EVERYWHERE.fetch_add(1, Ordering::Relaxed);
+        HERE.set(HERE.get() + 1);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Debugging {
+    fn drop(&mut self) {
+        EVERYWHERE.fetch_sub(1, Ordering::Relaxed);
+        let _ = HERE.try_with(|here| here.set(here.get() - 1));
+    }
+}
+
+/// Who is told of what blocked the loop.
+pub(crate) type Told = Rc<dyn Fn(Blocked)>;
+
+/// Watches one reactor's turns.
+pub(crate) struct Watchdog {
+    limit: Duration,
+    tell: Told,
+    beat: Arc<Beat>,
+    /// Set while the reactor runs.
+    guard: Cell<Option<JoinHandle<()>>>,
+}
+
+/// What the watching thread looks at.
+#[derive(Default)]
+struct Beat {
+    now: Mutex<Now>,
+    over: Condvar,
+}
+
+#[derive(Default)]
+struct Now {
+    /// What runs, and since when.
+    running: Option<(Place, Instant)>,
+    /// It has been named.
+    is_named: bool,
+    is_over: bool,
+}
+
+impl Watchdog {
+    /// One that names what takes longer than `limit` to `tell`.
+    pub(crate) fn new(limit: Duration, tell: Told) -> Rc<Self> {
+        Rc::new(Self {
+            limit,
+            tell,
+            beat: Arc::default(),
+            guard: Cell::new(None),
+        })
+    }
+
+    /// Watches this thread until the guard is dropped.
+    pub(crate) fn watch(self: &Rc<Self>) -> Watching {
+        WATCHED.fetch_add(1, Ordering::Relaxed);
+        let before = WATCHDOG.with(|watchdog| watchdog.replace(Some(self.clone())));
+        Watching { before }
+    }
+
+    /// Starts the thread that looks whether something never comes back.
+    pub(crate) fn stand_guard(&self) {
+        let (beat, limit) = (self.beat.clone(), self.limit);
+        beat.lock().is_over = false;
+        let thread = thread::Builder::new().name("torsade-watchdog".to_owned());
+        // Without the thread there is still the measuring.
+        self.guard.set(thread.spawn(move || beat.look(limit)).ok());
+    }
+
+    /// Ends that thread.
+    pub(crate) fn stand_down(&self) {
+        if let Some(guard) = self.guard.take() {
+            self.beat.lock().is_over = true;
+            self.beat.over.notify_all();
+            let _ = guard.join();
+        }
+    }
+}
+
+impl Beat {
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names what has been running for longer than `limit`, once.
+    fn look(&self, limit: Duration) {
+        let mut now = self.lock();
+        while !now.is_over {
+            if let (Some((place, since)), false) = (now.running, now.is_named) {
+                if since.elapsed() > limit {
+                    now.is_named = true;
+                    drop(now);
+                    bark(&format_args!(
+                        "what was made at {place} still blocks the loop, after {limit:?}"
+                    ));
+                    now = self.lock();
+                    continue;
+                }
+            }
+            let waited = self.over.wait_timeout(now, (limit / 4).max(SOON));
+            now = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Notes what runs from now on; gives what ran before.
+    fn note(&self, running: Option<(Place, Instant)>) -> Option<(Place, Instant)> {
+        let mut now = self.lock();
+        now.is_named = false;
+        std::mem::replace(&mut now.running, running)
+    }
+}
+
+/// The guard of [`Watchdog::watch`].
+#[must_use]
+pub(crate) struct Watching {
+    before: Option<Rc<Watchdog>>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        WATCHED.fetch_sub(1, Ordering::Relaxed);
+        let before = self.before.take();
+        let left = WATCHDOG.try_with(|watchdog| watchdog.replace(before));
+        drop(left);
+    }
+}
+
+/// Measures the user's code that was made at `place`, until what it gives is dropped.
+#[inline]
+pub(crate) fn measure(place: Place) -> Option<Measured> {
+    match WATCHED.load(Ordering::Relaxed) {
+        0 => None,
+        _ => Measured::begin(place),
+    }
+}
+
+/// The guard of [`measure`].
+pub(crate) struct Measured {
+    watchdog: Rc<Watchdog>,
+    place: Place,
+    since: Instant,
+    /// What ran around it.
+    outer: Option<(Place, Instant)>,
+    /// What others inside of that were blamed for.
+    blamed: Duration,
+}
+
+impl Measured {
+    #[cold]
+    fn begin(place: Place) -> Option<Self> {
+        let watchdog = WATCHDOG.try_with(|dog| dog.borrow().clone()).ok()??;
+        let since = Instant::now();
+        Some(Self {
+            place,
+            since,
+            outer: watchdog.beat.note(Some((place, since))),
+            blamed: BLAMED.replace(Duration::ZERO),
+            watchdog,
+        })
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let elapsed = self.since.elapsed();
+        // What is around it begins anew: it was not blocking meanwhile.
+        let outer = self.outer.map(|(place, _)| (place, Instant::now()));
+        self.watchdog.beat.note(outer);
+        let took = elapsed.saturating_sub(BLAMED.get());
+        let is_slow = took > self.watchdog.limit;
+        let blamed = if is_slow { elapsed } else { BLAMED.get() };
+        BLAMED.set(self.blamed + blamed);
+        if is_slow {
+            let place = self.place;
+            (self.watchdog.tell)(Blocked { place, took });
+        }
+    }
+}
+
+/// Tells of it where nobody asked to be told.
+pub(crate) fn bark(what: &dyn fmt::Display) {
+    if tracing::enabled!(target: "torsade::watchdog", tracing::Level::WARN) {
+        tracing::warn!(target: "torsade::watchdog", "{what}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "torsade: {what}");
+    }
+}
+
+pub(crate) type Place = &'static Location<'static>;
+
+thread_local! {
+    /// How many reactors in debug mode live on this thread.
+    static HERE: Cell<usize> = const { Cell::new(0) };
+    /// Whose turn this thread is in, if that one is watched.
+    static WATCHDOG: RefCell<Option<Rc<Watchdog>>> = const { RefCell::new(None) };
+    /// How much of the time of what runs now others inside of it have been blamed for.
+    static BLAMED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How many reactors in debug mode live on all threads.
+static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads are being watched.
+static WATCHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Switches debug mode on (`1`) or off (`0`) for all reactors that were not told.
+const VARIABLE: &str = "TORSADE_DEBUG";
+
+/// The watching thread does not look more often.
+const SOON: Duration = Duration::from_millis(1);

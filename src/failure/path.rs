@@ -1,0 +1,95 @@
+//! The way a failure has come, from callback to callback and from Deferred to task: what debug mode remembers.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One step of the way a failure has come; see [`Failure::path`](super::Failure::path).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hop {
+    /// It went through a callback, or came out of it.
+    Callback {
+        /// Where the callback was added.
+        added: &'static Location<'static>,
+    },
+    /// It was the result of a Deferred.
+    Deferred {
+        /// Where the Deferred was made.
+        made: &'static Location<'static>,
+        /// Where its resolver was used, if it has had one and was not cancelled.
+        fired: Option<&'static Location<'static>>,
+    },
+    /// A task awaited what failed.
+    Awaited {
+        /// Where the `await` stands.
+        at: &'static Location<'static>,
+        /// The task, where that is known.
+        by: Option<TaskName>,
+    },
+    /// It was the end of a task.
+    Task(TaskName),
+}
+
+/// What a task is called: where it was spawned, and its name if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskName {
+    /// Where it was spawned.
+    pub spawned: &'static Location<'static>,
+    /// The name it was given.
+    pub name: Option<Arc<str>>,
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Callback { added } => write!(f, "the callback added at {added}"),
+            Self::Deferred { made, fired: None } => write!(f, "the Deferred made at {made}"),
+            Self::Deferred {
+                made,
+                fired: Some(fired),
+            } => write!(f, "the Deferred made at {made}, fired at {fired}"),
+            Self::Awaited { at, by: None } => write!(f, "the await at {at}"),
+            Self::Awaited { at, by: Some(task) } => write!(f, "the await at {at}, in {task}"),
+            Self::Task(task) => task.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for TaskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task ")?;
+        if let Some(name) = &self.name {
+            write!(f, "`{name}` ")?;
+        }
+        write!(f, "spawned at {}", self.spawned)
+    }
+}
+
+/// The steps so far, the first first.
+#[derive(Default)]
+pub(super) struct Path(Mutex<Vec<Hop>>);
+
+impl Path {
+    pub(super) fn push(&self, hop: Hop) {
+        let mut hops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A failure that is handed on for ever keeps how it began.
+        if hops.len() < MOST && hops.last() != Some(&hop) {
+            hops.push(hop);
+        }
+    }
+
+    pub(super) fn get(&self) -> Vec<Hop> {
+        let hops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hops.clone()
+    }
+}
+
+impl From<Vec<Hop>> for Path {
+    fn from(hops: Vec<Hop>) -> Self {
+        Self(Mutex::new(hops))
+    }
+}
+
+/// So many steps are kept.
+const MOST: usize = 100;

@@ -1,0 +1,224 @@
+//! What is known of a task beyond its future: its name, the locals it was given, and in debug mode what it waits for.
+//!
+//! # The idea
+//!
+//! Most tasks need none of this and have no card. A task gets one when it has a name, when it was spawned where
+//! [locals](super::Locals) are set, or in debug mode. While the task is polled its card is this thread's current one, so
+//! that whatever has to wait can note itself there ([`note_wait`]).
+//!
+//! # Invariants
+//!
+//! 1. A card is listed with its executor from the spawning until the future is gone.
+//! 2. What is noted is looked at when somebody asks, and what is over by then is forgotten; a card that fills up is
+//!    looked through, so that a task that awaits a million things one after another remembers a handful.
+//! 3. Locals are let go with the future, not with the card.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::locals::{Locals, Set};
+use crate::debug::{self, Id, Thing};
+use crate::failure::{Hop, TaskName};
+
+/// What is known of one task.
+pub(crate) struct Card {
+    title: TaskName,
+    /// Where it stands in its executor's list.
+    listed: Cell<Option<usize>>,
+    locals: RefCell<Locals>,
+    waits: RefCell<Vec<Rc<dyn Wait>>>,
+    state: Cell<State>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It has not been polled yet.
+    New,
+    Running,
+    Waiting,
+    Over,
+}
+
+/// Something that a task can wait for.
+pub(crate) trait Wait: 'static {
+    /// What it is, if the task still waits for it.
+    fn look(&self) -> Option<Thing>;
+}
+
+impl Card {
+    pub(crate) fn new(
+        spawned: &'static Location<'static>,
+        name: Option<Arc<str>>,
+        locals: Locals,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            title: TaskName { spawned, name },
+            listed: Cell::new(None),
+            locals: RefCell::new(locals),
+            waits: RefCell::default(),
+            state: Cell::new(State::New),
+        })
+    }
+
+    /// Makes it this thread's current one, and its locals the current ones, while its future is polled.
+    pub(crate) fn enter(self: &Rc<Self>) -> Entered {
+        self.state.set(State::Running);
+        let locals = self.locals.borrow().clone();
+        Entered {
+            _set: locals.set(),
+            before: CURRENT.replace(Some(self.clone())),
+            card: self.clone(),
+        }
+    }
+
+    pub(crate) fn title(&self) -> &TaskName {
+        &self.title
+    }
+
+    pub(super) fn listed(&self) -> &Cell<Option<usize>> {
+        &self.listed
+    }
+
+    /// The future is gone.
+    pub(super) fn close(&self) {
+        self.state.set(State::Over);
+        let locals = self.locals.take();
+        drop(locals);
+        let waits = self.waits.take();
+        drop(waits);
+    }
+
+    /// The task, and what it waits for.
+    pub(crate) fn thing(&self) -> Thing {
+        let waits: Vec<Thing> = self.waiting_for();
+        let about = match self.state.get() {
+            State::New => "has not begun",
+            State::Running => "is running",
+            State::Waiting if waits.is_empty() => "waits for nothing that is known here, or is about to run",
+            State::Waiting => "waits",
+            State::Over => "has ended",
+        };
+        Thing {
+            id: self.id(),
+            kind: "task",
+            name: self.title.name.clone(),
+            place: self.title.spawned,
+            about: about.to_owned(),
+            waits,
+        }
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        Id::At(std::ptr::from_ref(self).addr())
+    }
+
+    /// What it waits for. Forgets what is over.
+    fn waiting_for(&self) -> Vec<Thing> {
+        let noted = self.waits.borrow().clone();
+        let looked: Vec<_> = noted.iter().map(|wait| wait.look()).collect();
+        let mut still = looked.iter().map(Option::is_some);
+        let mut over = Vec::new();
+        self.waits.borrow_mut().retain(|wait| {
+            // What was noted since stays.
+            let stays = still.next().unwrap_or(true);
+            if !stays {
+                over.push(wait.clone());
+            }
+            stays
+        });
+        drop((noted, over));
+        let mut things: Vec<Thing> = Vec::new();
+        for thing in looked.into_iter().flatten() {
+            if !things.iter().any(|other| other.id == thing.id) {
+                things.push(thing);
+            }
+        }
+        things
+    }
+}
+
+impl Wait for Card {
+    fn look(&self) -> Option<Thing> {
+        let is_over = self.state.get() == State::Over;
+        // Not its own waits: it is listed by itself, with them.
+        (!is_over).then(|| Thing {
+            id: self.id(),
+            kind: "task",
+            name: self.title.name.clone(),
+            place: self.title.spawned,
+            about: String::new(),
+            waits: Vec::new(),
+        })
+    }
+}
+
+/// The guard of [`Card::enter`].
+#[must_use]
+pub(crate) struct Entered {
+    card: Rc<Card>,
+    before: Option<Rc<Card>>,
+    _set: Set,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if self.card.state.get() == State::Running {
+            self.card.state.set(State::Waiting);
+        }
+        let before = self.before.take();
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}
+
+/// The task that is being polled, by name and place; `None` outside, and for a task that has no name where neither
+/// debug mode is on nor locals are set.
+#[doc(alias("current_task", "task::id"))]
+pub fn current() -> Option<TaskName> {
+    current_card().map(|card| card.title.clone())
+}
+
+/// Notes that the task that is being polled waits for something, if debug mode is on.
+#[inline]
+pub(crate) fn note_wait(make: impl FnOnce() -> Rc<dyn Wait>) {
+    if debug::is_on() {
+        note(make());
+    }
+}
+
+#[cold]
+fn note(wait: Rc<dyn Wait>) {
+    let Some(card) = current_card() else { return };
+    let count = card.waits.borrow().len();
+    if count >= SOME && count.is_power_of_two() {
+        drop(card.waiting_for());
+    }
+    let mut waits = card.waits.borrow_mut();
+    let address = |wait: &Rc<dyn Wait>| Rc::as_ptr(wait).cast::<()>();
+    let is_new = waits.iter().rev().take(SOME).all(|other| address(other) != address(&wait));
+    if is_new {
+        waits.push(wait);
+    }
+}
+
+/// The step on the way of a failure that an await at `at` is.
+pub(crate) fn awaited(at: &'static Location<'static>) -> Hop {
+    Hop::Awaited { at, by: current() }
+}
+
+fn current_card() -> Option<Rc<Card>> {
+    CURRENT
+        .try_with(|current| current.borrow().clone())
+        .ok()
+        .flatten()
+}
+
+thread_local! {
+    /// The card of the task that is being polled.
+    static CURRENT: RefCell<Option<Rc<Card>>> = const { RefCell::new(None) };
+}
+
+/// From so many on, a card is looked through now and then.
+const SOME: usize = 16;

@@ -1,0 +1,391 @@
+//! Values that go along with a task: [`TaskLocal`].
+//!
+//! # The idea
+//!
+//! A request's number, the user on whose behalf something is done: such a value is set for a piece of work and is to be
+//! found by everything that belongs to it, through every call and every task it spawns, and by nothing else. The
+//! values that are set form a list that is never changed, only made longer at the front, so to take them along costs
+//! one pointer.
+//!
+//! | what                                   | finds                                                                   |
+//! |----------------------------------------|-------------------------------------------------------------------------|
+//! | the future given to `TaskLocal::scope` | the value, wherever it is polled                                        |
+//! | a task                                 | what was set where it was spawned                                       |
+//! | a callback, a timer, a posted closure  | what is set where it is *called*; with [`carry`], where it was *made*   |
+//! | code on another thread                 | nothing; with [`Locals::for_threads`] those that may go there           |
+//!
+//! # Invariants
+//!
+//! 1. What is set is unset when the scope is left, by a panic as well.
+//! 2. No borrow is held while a user's code or destructor runs.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+/// A value that goes along with a task and the tasks it spawns.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::task::{TaskLocal, spawn};
+///
+/// static REQUEST: TaskLocal<u32> = TaskLocal::new();
+///
+/// fn log(what: &str) -> String {
+///     match REQUEST.get() {
+///         Some(number) => format!("[{number}] {what}"),
+///         None => what.to_owned(),
+///     }
+/// }
+///
+/// torsade::testing::run(async |_reactor| {
+///     let logged = REQUEST.scope(7, async { spawn(async { log("a task of it") }).await });
+///     assert_eq!(logged.await?, "[7] a task of it");
+///     assert_eq!(log("outside"), "outside");
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("task_local", "ContextVar", "contextvars", "context.get"))]
+pub struct TaskLocal<T: 'static> {
+    /// Has a size, so that no two of them have the same address, which is what they are known by.
+    wrap: fn(T) -> Value,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: 'static> TaskLocal<T> {
+    /// One whose values stay on their thread.
+    pub const fn new() -> Self {
+        Self {
+            wrap: |value| Value::Local(Rc::new(value)),
+            value: PhantomData,
+        }
+    }
+
+    /// One whose values can go to other threads; see [`Locals::for_threads`].
+    pub const fn shared() -> Self
+    where
+        T: Send + Sync,
+    {
+        Self {
+            wrap: |value| Value::Shared(Arc::new(value)),
+            value: PhantomData,
+        }
+    }
+
+    /// Runs `future` with the value set. It is found by what the future calls and by the tasks it spawns.
+    ///
+    /// Scopes lie inside each other; the innermost value is the one that is found.
+    pub fn scope<F: Future>(&'static self, value: T, future: F) -> Scoped<F> {
+        Scoped {
+            future: Some(future),
+            key: self.key(),
+            value: (self.wrap)(value),
+            locals: Locals::default(),
+        }
+    }
+
+    /// Calls `f` with the value set.
+    #[doc(alias = "context.call")]
+    pub fn sync_scope<R>(&'static self, value: T, f: impl FnOnce() -> R) -> R {
+        let locals = Locals::capture().with(self.key(), (self.wrap)(value));
+        let _set = locals.set();
+        f()
+    }
+
+    /// A copy of the value, if one is set here.
+    pub fn get(&'static self) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.with(|value| value.cloned())
+    }
+
+    /// Calls `f` with the value, if one is set here.
+    pub fn with<R>(&'static self, f: impl FnOnce(Option<&T>) -> R) -> R {
+        match Locals::capture().find(self.key()) {
+            Some(Value::Local(value)) => f(value.downcast_ref()),
+            Some(Value::Shared(value)) => f(value.downcast_ref()),
+            None => f(None),
+        }
+    }
+
+    fn key(&'static self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl<T: 'static> Default for TaskLocal<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: 'static> fmt::Debug for TaskLocal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskLocal<{}>", std::any::type_name::<T>())
+    }
+}
+
+/// All task-locals that are set at some place, to be taken along; see [`carry`].
+#[derive(Clone, Default)]
+#[doc(alias("copy_context", "contextvars"))]
+pub struct Locals(Option<Rc<Node>>);
+
+/// The front of a list of what is set: the innermost first.
+struct Node {
+    key: usize,
+    value: Value,
+    outer: Locals,
+}
+
+#[derive(Clone)]
+enum Value {
+    Local(Rc<dyn Any>),
+    Shared(Arc<dyn Any + Send + Sync>),
+}
+
+/// `f`, made to find the task-locals that are set here, whoever calls it and whenever.
+///
+/// For timers and everything posted, which otherwise find what is set where they are called. A task needs it not. For a
+/// callback, which gets something, there is [`carry_with`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::task::{TaskLocal, carry};
+/// use torsade::{Clock, VirtualClock};
+///
+/// static USER: TaskLocal<&str> = TaskLocal::new();
+///
+/// let clock = VirtualClock::new();
+/// USER.sync_scope("anna", || {
+///     clock.call_later(Duration::from_secs(1), carry(|| assert_eq!(USER.get(), Some("anna"))));
+///     clock.call_later(Duration::from_secs(1), || assert_eq!(USER.get(), None));
+/// });
+/// clock.advance(Duration::from_secs(1));
+/// ```
+pub fn carry<R>(f: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    let locals = Locals::capture();
+    move || locals.run(f)
+}
+
+/// As [`carry`], for a callback.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::Deferred;
+/// use torsade::task::{TaskLocal, carry_with};
+///
+/// static USER: TaskLocal<&str> = TaskLocal::new();
+///
+/// let (deferred, resolver) = Deferred::<u32>::pair();
+/// USER.sync_scope("anna", || {
+///     deferred.add_callback(carry_with(|n: u32| {
+///         assert_eq!((USER.get(), n), (Some("anna"), 1));
+///     }));
+/// });
+/// resolver.callback(1);
+/// ```
+pub fn carry_with<A, R>(f: impl FnOnce(A) -> R) -> impl FnOnce(A) -> R {
+    let locals = Locals::capture();
+    move |given| locals.run(|| f(given))
+}
+
+impl Locals {
+    /// Those that are set here.
+    pub fn capture() -> Self {
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .unwrap_or_default()
+    }
+
+    /// Calls `f` with these set, and no others.
+    pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _set = self.clone().set();
+        f()
+    }
+
+    /// Those among them that were declared with [`TaskLocal::shared`], to be taken to another thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::task::{Locals, TaskLocal};
+    ///
+    /// static TRACE: TaskLocal<u64> = TaskLocal::shared();
+    ///
+    /// TRACE.sync_scope(42, || {
+    ///     let locals = Locals::capture().for_threads();
+    ///     let there = std::thread::spawn(move || locals.run(|| TRACE.get()));
+    ///     assert_eq!(there.join().unwrap(), Some(42));
+    /// });
+    /// ```
+    pub fn for_threads(&self) -> SharedLocals {
+        let mut values: Vec<(usize, Arc<dyn Any + Send + Sync>)> = Vec::new();
+        let mut next = self;
+        while let Some(node) = &next.0 {
+            let is_new = values.iter().all(|(key, _)| *key != node.key);
+            if let (Value::Shared(value), true) = (&node.value, is_new) {
+                values.push((node.key, value.clone()));
+            }
+            next = &node.outer;
+        }
+        SharedLocals(values)
+    }
+
+    /// Is nothing set?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// These, and one more in front.
+    fn with(self, key: usize, value: Value) -> Self {
+        Self(Some(Rc::new(Node {
+            key,
+            value,
+            outer: self,
+        })))
+    }
+
+    /// Makes these the current ones until the guard is dropped.
+    pub(super) fn set(self) -> Set {
+        Set {
+            before: CURRENT.replace(self),
+        }
+    }
+
+    fn find(&self, key: usize) -> Option<Value> {
+        let mut next = self;
+        while let Some(node) = &next.0 {
+            if node.key == key {
+                return Some(node.value.clone());
+            }
+            next = &node.outer;
+        }
+        None
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Locals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = std::iter::successors(self.0.as_ref(), |node| node.outer.0.as_ref()).count();
+        write!(f, "Locals({count})")
+    }
+}
+
+impl Drop for Node {
+    /// One after the other: the list may be long.
+    fn drop(&mut self) {
+        let mut next = self.outer.0.take();
+        while let Some(node) = next {
+            next = Rc::into_inner(node).and_then(|mut node| node.outer.0.take());
+        }
+    }
+}
+
+/// Task-locals on their way to another thread; see [`Locals::for_threads`].
+#[derive(Clone)]
+pub struct SharedLocals(Vec<(usize, Arc<dyn Any + Send + Sync>)>);
+
+impl SharedLocals {
+    /// Calls `f` with these set, and no others.
+    pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        let mut locals = Locals::default();
+        for (key, value) in self.0.iter().rev() {
+            locals = locals.with(*key, Value::Shared(value.clone()));
+        }
+        locals.run(f)
+    }
+}
+
+impl fmt::Debug for SharedLocals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedLocals({})", self.0.len())
+    }
+}
+
+pin_project! {
+    /// A future in whose polls a value is set; see [`TaskLocal::scope`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Scoped<F> {
+        // Empty once it was dropped, with the value still set.
+        #[pin]
+        future: Option<F>,
+        key: usize,
+        value: Value,
+        // What was set at the last poll: what was set around it, and the value.
+        locals: Locals,
+    }
+
+    impl<F> PinnedDrop for Scoped<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _set = set_around(this.locals, *this.key, this.value);
+            this.future.set(None);
+        }
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _set = set_around(this.locals, *this.key, this.value);
+        let future = this.future.as_pin_mut();
+        future.expect("only dropping empties it").poll(cx)
+    }
+}
+
+/// Sets `value` in front of what is set here. What that came to the last time is in `locals`.
+fn set_around(locals: &mut Locals, key: usize, value: &Value) -> Set {
+    let outer = Locals::capture();
+    let is_the_same = locals.0.as_ref().is_some_and(|node| node.outer.is_same(&outer));
+    if !is_the_same {
+        *locals = outer.with(key, value.clone());
+    }
+    locals.clone().set()
+}
+
+impl<F> fmt::Debug for Scoped<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scoped")
+    }
+}
+
+/// Sets back what was set before, when it is dropped.
+#[must_use]
+pub(super) struct Set {
+    before: Locals,
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        let before = std::mem::take(&mut self.before);
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}
+
+thread_local! {
+    /// What is set.
+    static CURRENT: RefCell<Locals> = const { RefCell::new(Locals(None)) };
+}
