@@ -16,8 +16,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::marker::PhantomData;
 use std::io::Write;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,6 +66,8 @@ pub(crate) enum Id {
     Timer(usize, u64),
     /// By its key in a reactor's table.
     Source(usize),
+    /// By nothing: each is another one.
+    Nameless(usize),
 }
 
 /// Is a reactor in debug mode alive on this thread?
@@ -109,8 +111,6 @@ pub(crate) struct Watchdog {
     limit: Duration,
     tell: Told,
     beat: Arc<Beat>,
-    /// Set while the reactor runs.
-    guard: Cell<Option<JoinHandle<()>>>,
 }
 
 /// What the watching thread looks at.
@@ -136,7 +136,6 @@ impl Watchdog {
             limit,
             tell,
             beat: Arc::default(),
-            guard: Cell::new(None),
         })
     }
 
@@ -147,21 +146,32 @@ impl Watchdog {
         Watching { before }
     }
 
-    /// Starts the thread that looks whether something never comes back.
-    pub(crate) fn stand_guard(&self) {
+    /// Starts the thread that looks whether something never comes back. It ends when the guard is dropped.
+    pub(crate) fn stand_guard(&self) -> Guard<'_> {
         let (beat, limit) = (self.beat.clone(), self.limit);
         beat.lock().is_over = false;
         let thread = thread::Builder::new().name("torsade-watchdog".to_owned());
         // Without the thread there is still the measuring.
-        self.guard.set(thread.spawn(move || beat.look(limit)).ok());
+        Guard {
+            beat: &self.beat,
+            thread: thread.spawn(move || beat.look(limit)).ok(),
+        }
     }
+}
 
-    /// Ends that thread.
-    pub(crate) fn stand_down(&self) {
-        if let Some(guard) = self.guard.take() {
+/// The guard of [`Watchdog::stand_guard`].
+#[must_use]
+pub(crate) struct Guard<'a> {
+    beat: &'a Beat,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
             self.beat.lock().is_over = true;
             self.beat.over.notify_all();
-            let _ = guard.join();
+            let _ = thread.join();
         }
     }
 }

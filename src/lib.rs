@@ -28,7 +28,7 @@ pub use crate::net::tcp::Port;
 pub use crate::protocol::{Context, Factory, Handle, Protocol};
 #[cfg(unix)]
 pub use crate::reactor::{Descriptor, Watch};
-pub use crate::reactor::{OnPanic, Phase, Reactor, Remote, run};
+pub use crate::reactor::{OnPanic, Phase, Reactor, ReactorBuilder, Remote, run};
 pub use crate::stream::Connection;
 pub use crate::task::{Task, spawn, yield_now};
 pub use crate::transport::{ConnectionAborted, ConnectionDone, ConnectionLost, Group, Transport};

@@ -18,12 +18,15 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::table::{Action, Key};
 use super::timers::Timers;
+use crate::debug::Thing;
 use crate::failure::Failure;
+use crate::task::{self, Wait};
 
 /// What comes of sleeping.
 type Slept = Result<(), ClockStopped>;
@@ -147,6 +150,7 @@ impl Sleep {
                 match asked {
                     Ok(key) => {
                         this.state = State::Waiting(key);
+                        task::note_wait(|| Rc::new(Asleep(this.timers.clone(), key)));
                         Poll::Pending
                     }
                     Err(_) => this.over(Err(ClockStopped)),
@@ -158,6 +162,15 @@ impl Sleep {
             State::Waiting(_) => this.over(Err(ClockStopped)),
             State::Over(slept) => Poll::Ready(slept),
         }
+    }
+}
+
+/// What a task notes that sleeps.
+struct Asleep(Timers, Key);
+
+impl Wait for Asleep {
+    fn look(&self) -> Option<Thing> {
+        self.0.thing(self.1)
     }
 }
 

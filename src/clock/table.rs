@@ -56,6 +56,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// As a number that no other timer of the same clock has.
+    pub(super) fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
     /// A timer that never was.
     pub(super) const NOBODY: Self = Self {
         generation: 0,
@@ -376,6 +381,12 @@ impl Table {
     pub(super) fn action(&mut self, key: Key) -> Option<&mut Action> {
         self.time(key)?;
         Some(&mut self.deeds[key.slot as usize].action)
+    }
+
+    /// Where a pending timer was asked for.
+    pub(super) fn place(&self, key: Key) -> Option<&'static Location<'static>> {
+        self.time(key)?;
+        Some(self.deeds[key.slot as usize].place)
     }
 
     /// Those pending, as they will fire.

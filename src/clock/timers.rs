@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::DelayedCall;
 use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
+use crate::debug::{Id, Thing};
 use crate::report;
 
 /// All timers of one clock; a cheap handle.
@@ -158,6 +159,34 @@ impl Timers {
                 (what, self.instant(time.deadline), deed.place)
             })
             .collect()
+    }
+
+    /// Everything that is pending, as a dump shows it, in the order in which it will come due.
+    pub(crate) fn things(&self) -> Vec<Thing> {
+        let keys: Vec<Key> = {
+            let table = self.0.table.borrow();
+            table.in_order().into_iter().map(|(key, ..)| key).collect()
+        };
+        keys.into_iter().filter_map(|key| self.thing(key)).collect()
+    }
+
+    /// The same for one timer, if it is pending.
+    pub(super) fn thing(&self, key: Key) -> Option<Thing> {
+        let left = self.left(key)?;
+        let mut table = self.0.table.borrow_mut();
+        let place = table.place(key)?;
+        let kind = match table.action(key)? {
+            Action::Wake(_) => "sleep",
+            _ => "delayed call",
+        };
+        Some(Thing {
+            id: Id::Timer(Rc::as_ptr(&self.0).addr(), key.number()),
+            kind,
+            name: None,
+            place,
+            about: format!("due in {left:?}"),
+            waits: Vec::new(),
+        })
     }
 
     /// A new timer; its action comes back if no more are taken.

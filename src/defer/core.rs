@@ -40,7 +40,6 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::Location;
@@ -49,9 +48,11 @@ use std::task::Waker;
 
 use super::coroutine::{self, Coroutine, Verdict};
 use super::line::Line;
+use super::live;
 use super::outcome::Outcome;
 use super::{Abandoned, WaitsForItself};
-use crate::failure::{Cancelled, Failure};
+use crate::debug::{self, Thing};
+use crate::failure::{Cancelled, Failure, Hop};
 use crate::report::{self, Origin};
 
 /// One Deferred, without its type.
@@ -75,6 +76,8 @@ pub(super) struct Core {
     /// Set only until the source fires.
     canceller: Cell<Option<Canceller>>,
     place: &'static Location<'static>,
+    /// Where its resolver was used.
+    fired_at: Cell<Option<&'static Location<'static>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +141,9 @@ pub(super) trait Slot: 'static {
     /// Empties it; gives the failure if there was one, and drops a value.
     fn take_failure(&self) -> Option<Failure>;
 
+    /// Adds a step to the way of the failure that it holds, if it holds one.
+    fn trace(&self, hop: &dyn Fn() -> Hop);
+
     /// Where it was made.
     fn location(&self) -> &'static Location<'static>;
 }
@@ -168,6 +174,14 @@ impl<T: 'static> Slot for Source<T> {
         self.result.take()?.err()
     }
 
+    fn trace(&self, hop: &dyn Fn() -> Hop) {
+        let result = self.result.take();
+        if let Some(Err(failure)) = &result {
+            failure.went_through(hop());
+        }
+        self.result.set(result);
+    }
+
     fn location(&self) -> &'static Location<'static> {
         self.location
     }
@@ -194,6 +208,14 @@ impl Slot for Lost {
 
     fn take_failure(&self) -> Option<Failure> {
         self.failure.take()
+    }
+
+    fn trace(&self, hop: &dyn Fn() -> Hop) {
+        let failure = self.failure.take();
+        if let Some(failure) = &failure {
+            failure.went_through(hop());
+        }
+        self.failure.set(failure);
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -227,6 +249,9 @@ where
             },
             Err(failure) => Err(failure),
         };
+        if let Err(failure) = &result {
+            went_through_callback(failure, self.location);
+        }
         // There was none: nothing to drop.
         mem::forget(self.result.replace(Some(result)));
         None
@@ -248,6 +273,14 @@ where
         self.result.take()?.err()
     }
 
+    fn trace(&self, hop: &dyn Fn() -> Hop) {
+        let result = self.result.take();
+        if let Some(Err(failure)) = &result {
+            failure.went_through(hop());
+        }
+        self.result.set(result);
+    }
+
     fn location(&self) -> &'static Location<'static> {
         self.location
     }
@@ -264,7 +297,7 @@ fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
 
 impl Core {
     pub(super) fn new(place: &'static Location<'static>) -> Rc<Self> {
-        Rc::new(Self {
+        let core = Rc::new(Self {
             stage: Cell::new(Stage::Pending),
             cancelling: Cell::new(false),
             pauses: Cell::new(0),
@@ -276,7 +309,12 @@ impl Core {
             waits_for: Cell::new(None),
             canceller: Cell::new(None),
             place,
-        })
+            fired_at: Cell::new(None),
+        });
+        if debug::is_on() {
+            live::list(&core);
+        }
+        core
     }
 
     /// Has the source fired, by itself or by a cancel?
@@ -284,13 +322,19 @@ impl Core {
         self.stage.get() != Stage::Pending
     }
 
-    /// Brings the source's result and runs what can run. Does nothing when it was cancelled (invariant 5).
-    pub(super) fn fire<T: 'static>(self: Rc<Self>, result: Result<T, Failure>) {
+    /// Brings the source's result and runs what can run. Does nothing when it was cancelled (invariant 5). `at` is
+    /// where somebody brought it.
+    pub(super) fn fire<T: 'static>(
+        self: Rc<Self>,
+        result: Result<T, Failure>,
+        at: &'static Location<'static>,
+    ) {
         self.drop_canceller();
         let place = self.place;
         if self.has_fired() {
             return report::discard(result, place);
         }
+        self.fired_at.set(Some(at));
         let result = Cell::new(Some(result));
         self.fire_source(Source {
             result,
@@ -339,7 +383,13 @@ impl Core {
     #[inline]
     pub(super) fn take_settled<T: 'static>(&self) -> Option<Result<T, Failure>> {
         if self.is_settled() {
-            self.line.take_last(take)?
+            let result = self.line.take_last(take)?;
+            if let Some(Err(failure)) = &result {
+                if debug::is_on() {
+                    failure.went_through(self.hop());
+                }
+            }
+            result
         } else {
             None
         }
@@ -376,6 +426,15 @@ impl Core {
     /// Nobody awaits it any more.
     pub(super) fn forget_waiter(&self) {
         self.set_consumer(Consumer::Holder, self.waker.take());
+    }
+
+    /// The step on the way of a failure that it is.
+    #[cold]
+    fn hop(&self) -> Hop {
+        Hop::Deferred {
+            made: self.place,
+            fired: self.fired_at.get(),
+        }
     }
 
     /// How it stands to the task that awaits it.
@@ -512,8 +571,39 @@ impl Core {
         true
     }
 
+    /// What is to be said of it.
+    pub(super) fn about(&self) -> &'static str {
+        match self.stage.get() {
+            _ if self.pauses.get() > 0 => "paused",
+            Stage::Pending => "pending",
+            Stage::Running => "running",
+            Stage::Fired => "fired",
+            Stage::Waiting => "waiting",
+        }
+    }
+
+    pub(super) fn fired_at(&self) -> Option<&'static Location<'static>> {
+        self.fired_at.get()
+    }
+
+    /// Was its result taken?
+    pub(super) fn is_of_no_use(&self) -> bool {
+        self.is_settled() && self.line.with_last(|_| ()).is_none()
+    }
+
+    /// The task that will bring its result, if it is a coroutine's and that is known.
+    pub(super) fn driven_by(&self) -> Option<Thing> {
+        let canceller = self.canceller.take();
+        let task = match &canceller {
+            Some(Canceller::Coroutine(coroutine)) => coroutine.thing(),
+            _ => None,
+        };
+        self.canceller.set(canceller);
+        task
+    }
+
     /// The core it waits for.
-    fn awaited_core(&self) -> Option<Rc<Self>> {
+    pub(super) fn awaited_core(&self) -> Option<Rc<Self>> {
         if self.stage.get() != Stage::Waiting {
             return None;
         }
@@ -545,8 +635,19 @@ impl Core {
             Consumer::Then => {
                 self.consumer.set(Consumer::Holder);
                 let outer = self.then.take()?;
-                self.line
-                    .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));
+                let is_traced = debug::is_on();
+                self.line.take_last(|last| {
+                    if is_traced {
+                        last.trace(&|| self.hop());
+                    }
+                    outer.line.with_last(|step| {
+                        step.fill_from(last);
+                        if is_traced {
+                            let added = step.location();
+                            step.trace(&|| Hop::Callback { added });
+                        }
+                    })
+                });
                 outer.waits_for.set(None);
                 outer.stage.set(Stage::Fired);
                 Some(outer)
@@ -557,6 +658,9 @@ impl Core {
                     report::contain(Origin::Destructor, place, || last.take_failure())
                 };
                 if let Some(failure) = self.line.take_last(take).flatten().flatten() {
+                    if debug::is_on() {
+                        failure.went_through(self.hop());
+                    }
                     if !(gave_up && failure.is::<Cancelled>()) {
                         report::deliver(Origin::Deferred, failure, self.place);
                     }
@@ -564,23 +668,6 @@ impl Core {
                 None
             }
         }
-    }
-}
-
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.stage.get() {
-            _ if self.pauses.get() > 0 => "paused",
-            Stage::Pending => "pending",
-            Stage::Running => "running",
-            Stage::Fired => "fired",
-            Stage::Waiting => "waiting",
-        };
-        write!(f, "Deferred({state}, made at {}", self.place)?;
-        if let Some(other) = self.awaited_core() {
-            write!(f, ", waits for the one made at {}", other.place)?;
-        }
-        f.write_str(")")
     }
 }
 
@@ -628,6 +715,14 @@ pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
             },
         }
         core.fail_source(Failure::at(Box::new(Cancelled), place));
+    }
+}
+
+/// A failure came to a callback that let it pass, or out of one.
+#[inline]
+pub(super) fn went_through_callback(failure: &Failure, added: &'static Location<'static>) {
+    if debug::is_on() {
+        failure.went_through(Hop::Callback { added });
     }
 }
 

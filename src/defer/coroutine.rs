@@ -14,7 +14,7 @@
 //! 2. A coroutine that waits for no Deferred is dropped when it is cancelled.
 //! 3. Each request to stop reaches one `await`. One that comes while the coroutine runs, or after the Deferred
 //!    it waits for has woken it, is kept for the next.
-//! 4. The future's panic becomes the Deferred's failure.
+//! 4. The future's panic becomes the Deferred's failure; that it was dropped unfinished becomes `Cancelled`.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -26,7 +26,8 @@ use pin_project_lite::pin_project;
 
 use super::core::{Awaited, Canceller, Core};
 use super::{Deferred, Resolver};
-use crate::failure::Failure;
+use crate::debug::Thing;
+use crate::failure::{Cancelled, Failure};
 use crate::report;
 use crate::task::{Executor, Task};
 
@@ -94,6 +95,14 @@ impl Coroutine {
         Verdict::Decides(awaited)
     }
 
+    /// The task it runs in, if that is known.
+    pub(super) fn thing(&self) -> Option<Thing> {
+        let task = self.task.take();
+        let thing = task.as_ref().and_then(Task::thing);
+        self.task.set(task);
+        thing
+    }
+
     /// Notes that the coroutine being polled, if one is, waits for `core`.
     pub(super) fn note(core: &Rc<Core>) {
         let current = CURRENT
@@ -143,6 +152,17 @@ pin_project! {
         resolver: Option<Resolver<T>>,
         place: &'static Location<'static>,
     }
+
+    impl<T: 'static, F> PinnedDrop for Driven<T, F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(resolver) = this.resolver.take() {
+                // Whoever dropped the task has cancelled what it was to bring.
+                let cancelled = Failure::at(Box::new(Cancelled), this.place);
+                resolver.resolve_at(Err(cancelled), this.place);
+            }
+        }
+    }
 }
 
 impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F> {
@@ -173,7 +193,7 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F>
             Err(failure) => Err(failure),
         };
         if let Some(resolver) = this.resolver.take() {
-            resolver.resolve(result);
+            resolver.resolve_at(result, this.place);
         }
         Poll::Ready(())
     }

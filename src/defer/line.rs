@@ -36,7 +36,7 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::core::{Core, Slot};
-use crate::failure::Failure;
+use crate::failure::{Failure, Hop};
 use crate::report::{self, Origin};
 
 /// A queue of steps, and the result of the one that ran last.
@@ -349,6 +349,10 @@ impl<S: Slot> Slot for Boxed<S> {
 
     fn take_failure(&self) -> Option<Failure> {
         self.0.take_failure()
+    }
+
+    fn trace(&self, hop: &dyn Fn() -> Hop) {
+        self.0.trace(hop);
     }
 
     fn location(&self) -> &'static Location<'static> {

@@ -36,6 +36,7 @@
 mod core;
 mod coroutine;
 mod line;
+mod live;
 mod outcome;
 
 use std::error::Error;
@@ -49,11 +50,14 @@ use std::task::{Context, Poll};
 
 use self::core::{Canceller, Core};
 use self::coroutine::Coroutine;
+pub(crate) use self::live::things;
 pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
 };
+use crate::debug;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
+use crate::task;
 
 /// A result that will be there later: a future with callbacks.
 ///
@@ -273,7 +277,7 @@ impl<T: 'static> Deferred<T> {
             let place = *place;
             if let State::Settled(result, _) = mem::replace(&mut self.state, State::Gone) {
                 let core = Core::new(place);
-                core.clone().fire(result);
+                core.clone().fire(result, place);
                 self.state = State::Linked(core);
             }
         }
@@ -403,15 +407,24 @@ impl<T: 'static> Deferred<T> {
             State::Gone => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
         };
         match report::catch(here, || f(result, here)) {
-            Ok(Outcome::Ready(result)) => Deferred::settled(result, place),
+            Ok(Outcome::Ready(result)) => {
+                if let Err(failure) = &result {
+                    core::went_through_callback(failure, here);
+                }
+                Deferred::settled(result, place)
+            }
             Ok(Outcome::Wait(deferred)) => deferred.unpolled(),
-            Err(failure) => Deferred::settled(Err(failure), place),
+            Err(failure) => {
+                core::went_through_callback(&failure, here);
+                Deferred::settled(Err(failure), place)
+            }
         }
     }
 }
 
 impl<T: 'static> Resolver<T> {
     /// Fires the Deferred with a value, and runs what can run.
+    #[track_caller]
     pub fn callback(self, value: T) {
         self.resolve(Ok(value));
     }
@@ -424,9 +437,14 @@ impl<T: 'static> Resolver<T> {
 
     /// Fires the Deferred with a result, and runs what can run. When it was cancelled before, the result is
     /// dropped.
-    pub fn resolve(mut self, result: Result<T, Failure>) {
+    #[track_caller]
+    pub fn resolve(self, result: Result<T, Failure>) {
+        self.resolve_at(result, Location::caller());
+    }
+
+    fn resolve_at(mut self, result: Result<T, Failure>, at: &'static Location<'static>) {
         if let Some(core) = self.core.take() {
-            core.fire(result);
+            core.fire(result, at);
         }
     }
 
@@ -473,20 +491,35 @@ impl<T: 'static> Future for Deferred<T> {
             match core.take_settled() {
                 Some(result) => {
                     self.state = State::Gone;
+                    note_awaited(&result, Location::caller());
                     return Poll::Ready(result);
                 }
                 None => {
                     if core.await_by(cx.waker()) {
                         Coroutine::note(core);
                     }
+                    task::note_wait(|| live::awaits(core));
                     self.polled = true;
                     return Poll::Pending;
                 }
             }
         }
         match mem::replace(&mut self.state, State::Gone) {
-            State::Settled(result, _) => Poll::Ready(result),
+            State::Settled(result, _) => {
+                note_awaited(&result, Location::caller());
+                Poll::Ready(result)
+            }
             _ => Poll::Ready(Err(AlreadyTaken.into())),
+        }
+    }
+}
+
+/// A failure was awaited at `at`.
+#[inline]
+fn note_awaited<T>(result: &Result<T, Failure>, at: &'static Location<'static>) {
+    if let Err(failure) = result {
+        if debug::is_on() {
+            failure.went_through(task::awaited(at));
         }
     }
 }

@@ -660,11 +660,11 @@ fn nothing_is_left_of_a_coroutine_whatever_its_end() {
         result(finished).unwrap();
         assert!(result(cancelled).is_err());
         lab.executor.shut_down();
-        for abandoned in [waiting, unstarted] {
-            assert!(result(abandoned).unwrap_err().is::<Abandoned>());
+        for ended in [waiting, unstarted] {
+            assert!(result(ended).unwrap_err().is::<Cancelled>());
         }
         let late = Deferred::from_future(async { Ok(()) });
-        assert!(result(late).unwrap_err().is::<Abandoned>());
+        assert!(result(late).unwrap_err().is::<Cancelled>());
     }
     assert_eq!(Rc::strong_count(&alive), 1);
 }

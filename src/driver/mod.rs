@@ -32,7 +32,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::windows::io::BorrowedSocket;
 use std::time::{Duration, Instant};
 
-pub(crate) use signals::StopSignals;
+pub(crate) use signals::{Signals, Wants};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use waking::Waking;
 

@@ -1,8 +1,9 @@
 //! Being asked to stop by the terminal or by whoever started the process.
 //!
-//! Each loop that wants to know installs a [`StopSignals`]. The first SIGINT or SIGTERM is noted for all of
+//! Each loop that wants to know installs [`Signals`]. The first SIGINT or SIGTERM is noted for all of
 //! them and ends their waits; a second, while the stop is still pending, ends the process as if nobody had
-//! been listening, so a shutdown that hangs can be cut short.
+//! been listening, so a shutdown that hangs can be cut short. A loop can also want to be told of each SIGUSR1, upon
+//! which it says what it is doing; that never ends anything.
 //!
 //! | event                      | pending | does                                                            |
 //! |----------------------------|---------|-----------------------------------------------------------------|
@@ -29,14 +30,35 @@ use std::io;
 
 use super::waking::Waking;
 
-/// Tells one loop that the process was asked to stop. Dropping the last one restores what was before.
+/// Tells one loop that the process was asked to stop, or to say what it does. Dropping the last one restores what was
+/// before.
 #[derive(Debug)]
-pub(crate) struct StopSignals(Inner);
+pub(crate) struct Signals(Inner);
 
-impl StopSignals {
+/// What a loop wants to be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wants {
+    /// SIGINT and SIGTERM.
+    pub(crate) stops: bool,
+    /// SIGUSR1.
+    pub(crate) dumps: bool,
+}
+
+impl Wants {
+    pub(crate) fn any(self) -> bool {
+        self.stops || self.dumps
+    }
+}
+
+impl Signals {
     /// Listens, and ends the waits of `wake`'s driver when a signal comes.
-    pub(crate) fn install(wake: Waking) -> io::Result<Self> {
-        Inner::install(wake).map(Self)
+    pub(crate) fn install(wake: Waking, wants: Wants) -> io::Result<Self> {
+        Inner::install(wake, wants).map(Self)
+    }
+
+    /// Did SIGUSR1 come since the last time?
+    pub(crate) fn take_dump(&self) -> bool {
+        self.0.take_dump()
     }
 
     /// The signal that came, once.
@@ -54,8 +76,12 @@ struct Inner;
 
 #[cfg(not(unix))]
 impl Inner {
-    fn install(_wake: Waking) -> io::Result<Self> {
+    fn install(_wake: Waking, _wants: Wants) -> io::Result<Self> {
         Ok(Self)
+    }
+
+    fn take_dump(&self) -> bool {
+        false
     }
 
     fn take(&self) -> Option<i32> {
@@ -68,18 +94,19 @@ mod unix {
     use std::io;
     use std::mem::MaybeUninit;
     use std::ptr;
-    use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
     use std::sync::{Mutex, PoisonError};
     use std::thread;
 
-    use libc::{SIGINT, SIGTERM, c_int};
+    use libc::{SIGINT, SIGTERM, SIGUSR1, c_int};
 
-    use super::Waking;
+    use super::{Waking, Wants};
 
     /// A place in the table, held while this lives.
     #[derive(Debug)]
     pub(super) struct Inner {
         place: usize,
+        wants: Wants,
         /// Keeps the descriptor in the place open (invariant 3).
         _wake: Waking,
     }
@@ -90,39 +117,65 @@ mod unix {
         hand: AtomicI32,
         /// [`QUIET`], then the signal that came, then [`TAKEN`] until the place is given away.
         signal: AtomicI32,
+        /// It is to be told of SIGINT and SIGTERM.
+        stops: AtomicBool,
+        /// SIGUSR1 came.
+        dump: AtomicBool,
     }
 
     /// What the first install found.
     struct Installed {
+        /// How many want to be told of SIGINT and SIGTERM.
         count: usize,
+        /// How many want to be told of SIGUSR1.
+        dumpers: usize,
         /// The dispositions that ours replaced.
         previous: Vec<(c_int, libc::sigaction)>,
     }
 
     impl Inner {
-        pub(super) fn install(wake: Waking) -> io::Result<Self> {
+        pub(super) fn install(wake: Waking, wants: Wants) -> io::Result<Self> {
             let hand = wake.hand()?;
             let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
             let free = |place: &Place| place.hand.load(SeqCst) == NOBODY;
             let place = PLACES.iter().position(free).ok_or_else(|| {
                 io::Error::other(format!("{} loops listen for signals already", PLACES.len()))
             })?;
-            if installed.count == 0 {
+            if wants.stops && installed.count == 0 {
                 // A handler that began before the last drop may have come to its first line after it.
                 PENDING.store(QUIET, SeqCst);
-                installed.begin()?;
+                installed.begin(&[SIGINT, SIGTERM])?;
             }
-            installed.count += 1;
+            if wants.dumps && installed.dumpers == 0 {
+                if let Err(error) = installed.begin(&[SIGUSR1]) {
+                    if wants.stops && installed.count == 0 {
+                        installed.end(&[SIGINT, SIGTERM]);
+                    }
+                    return Err(error);
+                }
+            }
+            installed.count += usize::from(wants.stops);
+            installed.dumpers += usize::from(wants.dumps);
             PLACES[place].signal.store(QUIET, SeqCst);
+            PLACES[place].dump.store(false, SeqCst);
+            PLACES[place].stops.store(wants.stops, SeqCst);
             PLACES[place].hand.store(hand, SeqCst);
             // Pending already, or from just now when the handler had not seen the place yet.
             let pending = PENDING.load(SeqCst);
-            if pending != QUIET {
+            if wants.stops && pending != QUIET {
                 PLACES[place].note(pending);
                 wake.wake();
             }
             drop(installed);
-            Ok(Self { place, _wake: wake })
+            Ok(Self {
+                place,
+                wants,
+                _wake: wake,
+            })
+        }
+
+        pub(super) fn take_dump(&self) -> bool {
+            self.wants.dumps && PLACES[self.place].dump.swap(false, SeqCst)
         }
 
         pub(super) fn take(&self) -> Option<c_int> {
@@ -139,9 +192,13 @@ mod unix {
     impl Drop for Inner {
         fn drop(&mut self) {
             let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-            installed.count -= 1;
-            if installed.count == 0 {
-                installed.end();
+            installed.count -= usize::from(self.wants.stops);
+            installed.dumpers -= usize::from(self.wants.dumps);
+            if self.wants.stops && installed.count == 0 {
+                installed.end(&[SIGINT, SIGTERM]);
+            }
+            if self.wants.dumps && installed.dumpers == 0 {
+                installed.end(&[SIGUSR1]);
             }
             PLACES[self.place].hand.store(NOBODY, SeqCst);
             while BUSY.load(SeqCst) != 0 {
@@ -162,14 +219,14 @@ mod unix {
 
     impl Installed {
         /// Sets our handler, and notes what it replaces.
-        fn begin(&mut self) -> io::Result<()> {
-            for signal in [SIGINT, SIGTERM] {
+        fn begin(&mut self, signals: &[c_int]) -> io::Result<()> {
+            for &signal in signals {
                 let previous = disposition(signal)?;
                 if signal == SIGINT && previous.sa_sigaction != libc::SIG_DFL {
                     continue;
                 }
                 if let Err(error) = set_disposition(signal, &ours()) {
-                    self.end();
+                    self.end(signals);
                     return Err(error);
                 }
                 self.previous.push((signal, previous));
@@ -178,8 +235,13 @@ mod unix {
         }
 
         /// Puts back what was replaced.
-        fn end(&mut self) {
-            for (signal, previous) in self.previous.drain(..) {
+        fn end(&mut self, signals: &[c_int]) {
+            let all = std::mem::take(&mut self.previous);
+            let (ended, kept): (Vec<_>, Vec<_>) = all
+                .into_iter()
+                .partition(|(signal, _)| signals.contains(signal));
+            self.previous = kept;
+            for (signal, previous) in ended {
                 let current = disposition(signal).map(|current| current.sa_sigaction);
                 if current.is_ok_and(|current| current == address()) {
                     // It was in place before, so it can be again.
@@ -193,13 +255,21 @@ mod unix {
     extern "C" fn handler(signal: c_int) {
         let errno = errno();
         BUSY.fetch_add(1, SeqCst);
-        if PENDING
+        if signal == SIGUSR1 {
+            for place in &PLACES {
+                let hand = place.hand.load(SeqCst);
+                if hand != NOBODY {
+                    place.dump.store(true, SeqCst);
+                    ring(hand);
+                }
+            }
+        } else if PENDING
             .compare_exchange(QUIET, signal, SeqCst, SeqCst)
             .is_ok()
         {
             for place in &PLACES {
                 let hand = place.hand.load(SeqCst);
-                if hand != NOBODY {
+                if hand != NOBODY && place.stops.load(SeqCst) {
                     place.note(signal);
                     ring(hand);
                 }
@@ -249,7 +319,7 @@ mod unix {
         let mut action = default();
         action.sa_sigaction = address();
         action.sa_flags = libc::SA_RESTART;
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGUSR1] {
             // SAFETY: the set is whole, `default` emptied it, and the signal's number is a true one.
             unsafe { libc::sigaddset(&raw mut action.sa_mask, signal) };
         }
@@ -306,6 +376,7 @@ mod unix {
 
     static INSTALLED: Mutex<Installed> = Mutex::new(Installed {
         count: 0,
+        dumpers: 0,
         previous: Vec::new(),
     });
 
@@ -313,6 +384,8 @@ mod unix {
         Place {
             hand: AtomicI32::new(NOBODY),
             signal: AtomicI32::new(QUIET),
+            stops: AtomicBool::new(false),
+            dump: AtomicBool::new(false),
         }
     }; 64];
 
@@ -339,16 +412,26 @@ mod tests {
     use std::process::{Command, ExitStatus};
     use std::time::{Duration, Instant};
 
-    use libc::{SIGINT, SIGTERM, c_int};
+    use libc::{SIGINT, SIGTERM, SIGUSR1, c_int};
 
     use super::*;
     use crate::driver::Driver;
+
+    const STOPS: Wants = Wants {
+        stops: true,
+        dumps: false,
+    };
+
+    const DUMPS: Wants = Wants {
+        stops: false,
+        dumps: true,
+    };
 
     /// What is played in a process of its own, by name. There each may do as it likes with signals.
     const PLAYS: &[(&str, fn())] = &[
         ("first", || {
             let driver = Driver::machine().unwrap();
-            let stop = StopSignals::install(driver.waker()).unwrap();
+            let stop = Signals::install(driver.waker(), STOPS).unwrap();
             assert_eq!(stop.take(), None);
             raise(SIGTERM);
             assert!(is_woken(&driver));
@@ -356,22 +439,43 @@ mod tests {
             assert_eq!(stop.take(), None);
             assert!(!is_woken(&driver));
         }),
+        ("dump", || {
+            set_handler(SIGUSR1, libc::SIG_IGN);
+            let (driver, other) = (Driver::machine().unwrap(), Driver::machine().unwrap());
+            let dumps = Signals::install(driver.waker(), DUMPS).unwrap();
+            let stops = Signals::install(other.waker(), STOPS).unwrap();
+            for _ in 0..3 {
+                raise(SIGUSR1);
+                assert!(is_woken(&driver));
+                assert!(dumps.take_dump());
+                assert!(!dumps.take_dump() && !stops.take_dump());
+                assert_eq!((dumps.take(), stops.take()), (None, None));
+            }
+            // Being asked to stop is no business of one that only dumps.
+            raise(SIGTERM);
+            assert_eq!((dumps.take(), stops.take()), (None, Some(SIGTERM)));
+            drop(dumps);
+            assert_eq!(handler(SIGUSR1), libc::SIG_IGN);
+            assert_ne!(handler(SIGTERM), libc::SIG_DFL);
+            drop(stops);
+            assert_eq!(handler(SIGTERM), libc::SIG_DFL);
+        }),
         ("second", || {
             let driver = Driver::machine().unwrap();
-            let _stop = StopSignals::install(driver.waker()).unwrap();
+            let _stop = Signals::install(driver.waker(), STOPS).unwrap();
             raise(SIGINT);
             raise(SIGTERM);
         }),
         ("second after taking", || {
             let driver = Driver::memory().unwrap();
-            let stop = StopSignals::install(driver.waker()).unwrap();
+            let stop = Signals::install(driver.waker(), STOPS).unwrap();
             raise(SIGINT);
             assert_eq!(stop.take(), Some(SIGINT));
             raise(SIGINT);
         }),
         ("defaults", || {
             let driver = Driver::machine().unwrap();
-            let stop = StopSignals::install(driver.waker()).unwrap();
+            let stop = Signals::install(driver.waker(), STOPS).unwrap();
             assert_ne!(handler(SIGINT), libc::SIG_DFL);
             assert_ne!(handler(SIGTERM), libc::SIG_DFL);
             raise(SIGINT);
@@ -380,7 +484,7 @@ mod tests {
             assert_eq!(handler(SIGINT), libc::SIG_DFL);
             assert_eq!(handler(SIGTERM), libc::SIG_DFL);
             // Nothing is pending any more: the next first signal is a first one again.
-            let stop = StopSignals::install(driver.waker()).unwrap();
+            let stop = Signals::install(driver.waker(), STOPS).unwrap();
             assert_eq!(stop.take(), None);
             raise(SIGTERM);
             assert_eq!(stop.take(), Some(SIGTERM));
@@ -389,7 +493,7 @@ mod tests {
             set_handler(SIGINT, libc::SIG_IGN);
             set_handler(SIGTERM, libc::SIG_IGN);
             let driver = Driver::machine().unwrap();
-            let stop = StopSignals::install(driver.waker()).unwrap();
+            let stop = Signals::install(driver.waker(), STOPS).unwrap();
             raise(SIGINT);
             assert_eq!(stop.take(), None);
             raise(SIGTERM);
@@ -402,7 +506,7 @@ mod tests {
             let own = own_handler as *const () as libc::sighandler_t;
             set_handler(SIGINT, own);
             let driver = Driver::machine().unwrap();
-            let stop = StopSignals::install(driver.waker()).unwrap();
+            let stop = Signals::install(driver.waker(), STOPS).unwrap();
             assert_eq!(handler(SIGINT), own);
             set_handler(SIGTERM, own);
             drop(stop);
@@ -415,7 +519,7 @@ mod tests {
                 Driver::memory().unwrap(),
                 Driver::machine().unwrap(),
             ];
-            let install = |driver: &Driver| StopSignals::install(driver.waker()).unwrap();
+            let install = |driver: &Driver| Signals::install(driver.waker(), STOPS).unwrap();
             let mut stops: Vec<_> = drivers.iter().map(install).collect();
             drop(stops.remove(2));
             assert_ne!(handler(SIGTERM), libc::SIG_DFL);
@@ -435,7 +539,7 @@ mod tests {
         }),
         ("through the poller", || {
             let driver = Driver::Machine(crate::driver::machine::Machine::oneshot());
-            let stop = StopSignals::install(driver.waker()).unwrap();
+            let stop = Signals::install(driver.waker(), STOPS).unwrap();
             raise(SIGTERM);
             assert!(is_woken(&driver));
             assert_eq!(stop.take(), Some(SIGTERM));
@@ -443,7 +547,7 @@ mod tests {
         }),
         ("while waiting", || {
             let driver = Driver::machine().unwrap();
-            let stop = StopSignals::install(driver.waker()).unwrap();
+            let stop = Signals::install(driver.waker(), STOPS).unwrap();
             // SAFETY: it only asks who we are.
             let us = unsafe { libc::getpid() };
             let sender = std::thread::spawn(move || {
@@ -460,7 +564,7 @@ mod tests {
         }),
         ("too many", || {
             let driver = Driver::machine().unwrap();
-            let install = || StopSignals::install(driver.waker());
+            let install = || Signals::install(driver.waker(), STOPS);
             let all: Vec<_> = (0..64).map(|_| install().unwrap()).collect();
             assert!(install().is_err());
             drop(all);
@@ -468,7 +572,7 @@ mod tests {
         }),
         ("errno", || {
             let driver = Driver::machine().unwrap();
-            let _stop = StopSignals::install(driver.waker()).unwrap();
+            let _stop = Signals::install(driver.waker(), STOPS).unwrap();
             // SAFETY: closing a descriptor that cannot be open only sets errno.
             unsafe { libc::close(-1) };
             raise(SIGTERM);
@@ -482,6 +586,11 @@ mod tests {
         check("first", None);
         check("while waiting", None);
         check("through the poller", None);
+    }
+
+    #[test]
+    fn sigusr1_asks_for_a_dump_each_time_and_ends_nothing() {
+        check("dump", None);
     }
 
     #[test]

@@ -38,9 +38,11 @@
 //! 3. A source's key is good until the source is removed, and never names another one.
 //! 4. When a reactor has ended it holds no task, timer, source or call, and can be given none.
 
+mod builder;
 #[cfg(unix)]
 mod descriptor;
 mod drain;
+mod dump;
 mod events;
 mod remote;
 mod sources;
@@ -54,11 +56,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{Location, resume_unwind};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::builder::Debug;
+pub use self::builder::ReactorBuilder;
 #[cfg(unix)]
 pub use self::descriptor::{Descriptor, Watch};
 use self::drain::Drain;
+pub use self::dump::{Dump, Node};
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
 pub use self::remote::{ReactorGone, Remote};
@@ -67,11 +73,12 @@ use self::turn::Pace;
 use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
 use crate::clock::{Clock, Timers};
+pub use crate::debug::Blocked;
 use crate::driver::Driver;
 use crate::failure::Failure;
 use crate::report::{self, Report};
 use crate::slots::Slots;
-use crate::task::{Executor, Task};
+use crate::task::{Card, Executor, Task};
 
 /// Runs `main` on a new reactor, until it returns or the reactor is stopped.
 ///
@@ -103,6 +110,7 @@ use crate::task::{Executor, Task};
 /// }
 /// ```
 #[doc(alias = "react")]
+#[track_caller]
 pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(), Failure> {
     let reactor = Reactor::new()?;
     reactor.set_stops_on_signals(true);
@@ -154,6 +162,10 @@ pub(crate) struct Inner {
     /// A panic that is to leave `run`.
     unwinding: Cell<Option<Failure>>,
     stops_on_signals: Cell<bool>,
+    dumps_on_signal: Cell<bool>,
+    /// What it is run for, while it runs in debug mode.
+    main: Cell<Option<Rc<Card>>>,
+    debug: Debug,
 }
 
 /// Who is told of panics and unhandled failures.
@@ -190,7 +202,7 @@ impl Reactor {
     ///
     /// When the system gives no poller, as when there are no descriptors left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::with_driver(Driver::machine()?, false))
+        Self::builder().build()
     }
 
     /// A new reactor on this machine's sockets whose time moves by [`Reactor::advance`] only.
@@ -199,7 +211,7 @@ impl Reactor {
     ///
     /// As [`Reactor::new`].
     pub fn with_manual_time() -> io::Result<Self> {
-        Ok(Self::with_driver(Driver::machine()?, true))
+        Self::builder().with_manual_time().build()
     }
 
     /// A new reactor with a network of its own in memory, and virtual time: when there is nothing to do, the
@@ -209,10 +221,10 @@ impl Reactor {
     ///
     /// As [`Reactor::new`]: other threads still need a way to wake it.
     pub fn in_memory() -> io::Result<Self> {
-        Ok(Self::with_driver(Driver::memory()?, false))
+        Self::builder().in_memory().build()
     }
 
-    fn with_driver(driver: Driver, manual: bool) -> Self {
+    fn with_driver(driver: Driver, manual: bool, debug: Debug) -> Self {
         let now = driver.now();
         let waking = driver.waker();
         let executor = Executor::new(move || waking.wake());
@@ -238,6 +250,9 @@ impl Reactor {
             hook: RefCell::new(None),
             unwinding: Cell::new(None),
             stops_on_signals: Cell::new(false),
+            dumps_on_signal: Cell::new(false),
+            main: Cell::new(None),
+            debug,
         }))
     }
 
@@ -252,6 +267,7 @@ impl Reactor {
     ///
     /// With a user's panic, under [`OnPanic::Unwind`].
     #[doc(alias("mainLoop", "startRunning"))]
+    #[track_caller]
     pub fn run(&self) -> Result<(), Failure> {
         match self.run_until(std::future::pending::<()>()) {
             Err(failure) if failure.is::<Stopped>() => Ok(()),
@@ -269,6 +285,7 @@ impl Reactor {
     ///
     /// When `main` panics, and as [`Reactor::run`].
     #[doc(alias = "block_on")]
+    #[track_caller]
     pub fn run_until<T>(&self, main: impl Future<Output = T>) -> Result<T, Failure> {
         let result = self.turn_until(main)?;
         self.rethrow();
@@ -311,6 +328,20 @@ impl Reactor {
     /// Has it ended for good?
     pub fn has_ended(&self) -> bool {
         self.0.state.get() == State::Ended
+    }
+
+    /// As [`Reactor::spawn`], with a name: reports and dumps show it.
+    #[doc(alias("task::Builder", "set_name"))]
+    #[track_caller]
+    pub fn spawn_named<T: 'static>(
+        &self,
+        name: impl Into<Arc<str>>,
+        future: impl Future<Output = T> + 'static,
+    ) -> Task<T> {
+        let place = Location::caller();
+        self.0
+            .executor
+            .spawn_named(Some(name.into()), future, place)
     }
 
     /// Starts a future. It is first polled by the loop's turn.
@@ -495,6 +526,13 @@ impl Inner {
         if !starved.contains(&key) {
             starved.push(key);
         }
+    }
+
+    /// What it is run for.
+    fn main_card(&self) -> Option<Rc<Card>> {
+        let card = self.main.take();
+        self.main.set(card.clone());
+        card
     }
 
     fn source(&self, key: usize) -> Option<Rc<dyn Source>> {

@@ -28,6 +28,11 @@ pub(crate) trait Source {
     /// What it is, for the list of what was left behind.
     fn kind(&self) -> &'static str;
 
+    /// How it stands, for a dump.
+    fn about(&self) -> String {
+        String::new()
+    }
+
     /// Where it was made.
     fn place(&self) -> &'static Location<'static>;
 }

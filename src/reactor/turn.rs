@@ -17,11 +17,12 @@ use super::{
     FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State, Stopped,
 };
 use crate::clock::Due;
+use crate::debug::{self, Watchdog, Watching};
 use crate::defer::Deferred;
-use crate::driver::{Event, StopSignals};
+use crate::driver::{Event, Signals, Wants};
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
-use crate::task::{Executor, Inbox};
+use crate::task::{Card, Executor, Inbox, Locals};
 
 /// When the loop must next look at the driver, although there is enough to do.
 #[derive(Debug)]
@@ -214,6 +215,7 @@ impl Reactor {
     }
 
     /// Turns the loop until `main` is done or the reactor has stopped.
+    #[track_caller]
     pub(super) fn turn_until<T>(&self, main: impl Future<Output = T>) -> Result<Main<T>, Failure> {
         let inner = self.inner();
         if inner.state.get() == State::Ended {
@@ -222,13 +224,22 @@ impl Reactor {
         if inner.state.get() != State::New || Executor::current().is_some() {
             return Err(ReactorAlreadyRunning.into());
         }
-        let signals = match inner.stops_on_signals.get() {
-            true => Some(StopSignals::install(inner.driver.waker())?),
+        let wants = Wants {
+            stops: inner.stops_on_signals.get(),
+            dumps: inner.dumps_on_signal.get(),
+        };
+        let signals = match wants.any() {
+            true => Some(Signals::install(inner.driver.waker(), wants)?),
             false => None,
         };
         let _entered = self.enter();
         inner.pace.waker.woken.store(true, Ordering::SeqCst);
+        let place = Location::caller();
+        let card = debug::is_on().then(|| Card::new(place, Some("main".into()), Locals::default()));
+        inner.main.set(card);
+        let _guarded = inner.debug.watchdog.as_ref().map(|dog| dog.stand_guard());
         let result = self.turns(main, signals.as_ref());
+        inner.main.set(None);
         inner.pace.main_waits.set(false);
         if inner.state.get() == State::Ended {
             inner.let_go(Some(self));
@@ -236,7 +247,7 @@ impl Reactor {
         Ok(result)
     }
 
-    fn turns<T>(&self, main: impl Future<Output = T>, signals: Option<&StopSignals>) -> Main<T> {
+    fn turns<T>(&self, main: impl Future<Output = T>, signals: Option<&Signals>) -> Main<T> {
         let inner = self.inner();
         let started = Rc::new(Cell::new(false));
         let note = started.clone();
@@ -261,7 +272,14 @@ impl Reactor {
                 inner.pace.waker.woken.store(false, Ordering::SeqCst);
                 if let Some(future) = main.as_mut().as_pin_mut() {
                     let mut cx = Context::from_waker(&waker);
-                    match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
+                    let card = inner.main_card();
+                    let entered = card.as_ref().map(Card::enter);
+                    let measured = card
+                        .as_ref()
+                        .and_then(|card| debug::measure(card.title().spawned));
+                    let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
+                    drop((measured, entered));
+                    match polled {
                         Ok(Poll::Pending) => {}
                         Ok(Poll::Ready(value)) => result = Some(Ok(value)),
                         Err(panic) => result = Some(Err(panic)),
@@ -274,6 +292,9 @@ impl Reactor {
                 }
             }
             signalled |= signals.is_some_and(|signals| signals.take().is_some());
+            if signals.is_some_and(Signals::take_dump) {
+                debug::bark(&format_args!("everything that is alive:\n{}", self.dump()));
+            }
             // Before it has started it cannot be stopped: then as soon as it has.
             if signalled && started.get() {
                 signalled = false;
@@ -361,6 +382,7 @@ impl Reactor {
         );
         let entered = self.inner().executor.enter();
         In {
+            _watching: self.inner().debug.watchdog.as_ref().map(Watchdog::watch),
             _entered: entered,
             _diverted: report::divert(self.sink()),
             before: CURRENT.replace(Some(self.clone())),
@@ -379,6 +401,7 @@ impl Reactor {
 /// The guard of [`Reactor::enter`].
 struct In {
     before: Option<Reactor>,
+    _watching: Option<Watching>,
     _diverted: report::Diverted,
     _entered: crate::task::Entered,
 }

@@ -20,13 +20,15 @@ mod writer;
 
 use std::cell::Cell;
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 
 pub use self::halves::{ReadHalf, WriteHalf};
 use self::reader::Reader;
+use crate::debug::Thing;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
+use crate::task::{self, Wait};
 use crate::transport::{Conn, Seat, Transport};
 
 /// A connection, for async code: read, write, split.
@@ -149,13 +151,15 @@ impl Awaited {
     }
 
     /// The reader's task is to be woken when there is something.
-    fn await_bytes(&self, cx: &Context<'_>) {
-        set_waker(&self.reader, cx);
+    fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
+        set_waker(&conn.seat().reader, cx);
+        task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.reader)));
     }
 
     /// The writer's task is to be woken when there is room.
-    fn await_room(&self, cx: &Context<'_>) {
-        set_waker(&self.writer, cx);
+    fn await_room(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
+        set_waker(&conn.seat().writer, cx);
+        task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.writer)));
     }
 
     fn wake_reader(&self) {
@@ -236,6 +240,32 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("transport", &self.transport())
             .finish()
+    }
+}
+
+/// What a task notes that waits for a connection.
+struct Waits {
+    conn: Weak<Conn<Awaited>>,
+    waker: fn(&Awaited) -> &Cell<Option<Waker>>,
+}
+
+impl Waits {
+    fn new(conn: &Rc<Conn<Awaited>>, waker: fn(&Awaited) -> &Cell<Option<Waker>>) -> Self {
+        Self {
+            conn: Rc::downgrade(conn),
+            waker,
+        }
+    }
+}
+
+impl Wait for Waits {
+    fn look(&self) -> Option<Thing> {
+        let conn = self.conn.upgrade()?;
+        let place = (self.waker)(conn.seat());
+        let waker = place.take();
+        let is_waiting = waker.is_some();
+        place.set(waker);
+        conn.link().thing().filter(|_| is_waiting)
     }
 }
 

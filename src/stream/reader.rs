@@ -116,7 +116,7 @@ fn poll_socket(
         return Poll::Ready(end);
     }
     seat.spent.set(0);
-    seat.await_bytes(cx);
+    Awaited::await_bytes(conn, cx);
     Poll::Pending
 }
 

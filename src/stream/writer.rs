@@ -36,7 +36,7 @@ pub(super) fn poll_write(
     let mut room = link.limits().high.max(1).saturating_sub(link.queued());
     if link.is_full() || room == 0 {
         link.note_full();
-        conn.seat().await_room(cx);
+        Awaited::await_room(conn, cx);
         return Poll::Pending;
     }
     let mut taken = 0;
@@ -58,7 +58,7 @@ pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io:
             _ => Ok(()),
         });
     }
-    conn.seat().await_room(cx);
+    Awaited::await_room(conn, cx);
     Poll::Pending
 }
 
@@ -68,7 +68,7 @@ pub(super) fn poll_close(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io:
     if conn.link().life().has_shut_write() {
         return poll_flush(conn, cx);
     }
-    conn.seat().await_room(cx);
+    Awaited::await_room(conn, cx);
     Poll::Pending
 }
 

@@ -358,7 +358,10 @@ impl<F: Future> Future for Scoped<F> {
 /// Sets `value` in front of what is set here. What that came to the last time is in `locals`.
 fn set_around(locals: &mut Locals, key: usize, value: &Value) -> Set {
     let outer = Locals::capture();
-    let is_the_same = locals.0.as_ref().is_some_and(|node| node.outer.is_same(&outer));
+    let is_the_same = locals
+        .0
+        .as_ref()
+        .is_some_and(|node| node.outer.is_same(&outer));
     if !is_the_same {
         *locals = outer.with(key, value.clone());
     }

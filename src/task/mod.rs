@@ -43,8 +43,8 @@ use slab::Slab;
 pub use self::block_on::block_on;
 pub use self::card::current;
 pub(crate) use self::card::{Card, Wait, awaited, note_wait};
-pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 pub(crate) use self::inbox::{Inbox, Message, Place};
+pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 use self::root::{Outcome, Root};
 use crate::debug;
 use crate::failure::{Cancelled, Failure, Hop, TaskName};
@@ -224,6 +224,11 @@ impl<T: 'static> Task<T> {
     /// The name it was given.
     pub fn name(&self) -> Option<&str> {
         self.card.as_ref()?.title().name.as_deref()
+    }
+
+    /// The task as a dump shows it, without what it waits for; nothing if it has ended or has no card.
+    pub(crate) fn thing(&self) -> Option<debug::Thing> {
+        self.card.as_ref().and_then(|card| card.look())
     }
 
     fn title(&self) -> TaskName {

@@ -294,6 +294,10 @@ impl<S: Seat> Source for Conn<S> {
         self.seat.kind()
     }
 
+    fn about(&self) -> String {
+        self.link.about()
+    }
+
     fn place(&self) -> &'static Location<'static> {
         self.link.place()
     }

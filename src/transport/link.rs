@@ -13,6 +13,7 @@ use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOver
 use super::life::{Action, Event, Life, Why};
 use crate::bytes::Outgoing;
 use crate::clock::DelayedCall;
+use crate::debug::{Id, Thing};
 use crate::driver::{Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, WeakReactor};
@@ -359,6 +360,39 @@ impl Link {
 
     pub(crate) fn place(&self) -> &'static Location<'static> {
         self.terms.place
+    }
+
+    /// The connection as a dump shows it where something waits for it.
+    pub(crate) fn thing(&self) -> Option<Thing> {
+        (!self.has_gone()).then(|| Thing {
+            id: Id::Source(self.key),
+            kind: "connection",
+            name: None,
+            place: self.place(),
+            about: String::new(),
+            waits: Vec::new(),
+        })
+    }
+
+    /// How it stands, for a dump.
+    pub(super) fn about(&self) -> String {
+        let mut about = format!("with {}", self.peer());
+        let life = self.life();
+        if life.is_ending() {
+            about += ", told to end";
+        } else if !life.takes_writes() {
+            about += ", its writing side shut";
+        }
+        if self.peer_done.get() {
+            about += ", the peer has said its end";
+        }
+        if self.paused.get() {
+            about += ", paused";
+        }
+        if self.queued() > 0 {
+            about += &format!(", {} bytes to be written", self.queued());
+        }
+        about
     }
 
     pub(super) fn peer(&self) -> SocketAddr {

@@ -1,0 +1,170 @@
+//! How a reactor is made that is not like all others.
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Blocked, OnPanic, Reactor};
+use crate::debug::{self, Debugging, Told, Watchdog};
+use crate::driver::Driver;
+
+/// Makes a [`Reactor`]; see [`Reactor::builder`].
+#[must_use = "it makes nothing until `build` is called"]
+pub struct ReactorBuilder {
+    time: Time,
+    debug: Option<bool>,
+    watchdog: Option<Option<Duration>>,
+    on_blocked: Option<Told>,
+    on_panic: OnPanic,
+    stops_on_signals: bool,
+    dumps_on_signal: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    Passing,
+    Manual,
+    Virtual,
+}
+
+/// What debug mode needs of a reactor.
+pub(super) struct Debug {
+    pub(super) watchdog: Option<Rc<Watchdog>>,
+    _on: Option<Debugging>,
+}
+
+impl Reactor {
+    /// A reactor with wishes: debug mode, a watchdog, another time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// use torsade::{OnPanic, Reactor};
+    ///
+    /// let reactor = Reactor::builder()
+    ///     .debug(true)
+    ///     .on_panic(OnPanic::Stop)
+    ///     .stops_on_signals(true)
+    ///     .build()?;
+    /// reactor.run_until(async {})?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> ReactorBuilder {
+        ReactorBuilder {
+            time: Time::Passing,
+            debug: None,
+            watchdog: None,
+            on_blocked: None,
+            on_panic: OnPanic::default(),
+            stops_on_signals: false,
+            dumps_on_signal: false,
+        }
+    }
+}
+
+impl ReactorBuilder {
+    /// Debug mode: remembers who made, fired and awaited what, so that a [`Failure`](crate::Failure) tells the way it has
+    /// come and [`Reactor::dump`] who waits for what, and sets the watchdog on whoever blocks the loop.
+    ///
+    /// It costs time and memory. Without this wish the environment variable `TORSADE_DEBUG` decides (`1` or `0`), and
+    /// where that is not set, debug mode is on in debug builds and off in release builds. It is on for all that is
+    /// made on this thread while the reactor lives.
+    #[doc(alias("setDebugging", "set_debug"))]
+    pub fn debug(mut self, on: bool) -> Self {
+        self.debug = Some(on);
+        self
+    }
+
+    /// Names each callback or task that blocks the loop for longer than `limit`, in debug mode or not; none with `None`.
+    ///
+    /// What comes back is told with the time it took; what has not come back is told by a thread of the watchdog's own,
+    /// which lives while the reactor runs. In debug mode the limit is 100 ms unless this says otherwise; not so where time
+    /// does not pass by itself, for a machine that is slow proves nothing there. They go to `tracing` (target
+    /// `torsade::watchdog`) or standard error, or where [`ReactorBuilder::on_blocked`] says.
+    #[doc(alias = "slow_callback_duration")]
+    pub fn watchdog(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.watchdog = Some(limit.into());
+        self
+    }
+
+    /// Has `hook` told what blocked the loop, when it has come back. It is called on the loop's thread, right after.
+    pub fn on_blocked(mut self, hook: impl Fn(Blocked) + 'static) -> Self {
+        self.on_blocked = Some(Rc::new(hook));
+        self
+    }
+
+    /// See [`Reactor::set_on_panic`].
+    pub fn on_panic(mut self, policy: OnPanic) -> Self {
+        self.on_panic = policy;
+        self
+    }
+
+    /// See [`Reactor::set_stops_on_signals`].
+    pub fn stops_on_signals(mut self, stops: bool) -> Self {
+        self.stops_on_signals = stops;
+        self
+    }
+
+    /// Has SIGUSR1 write [`Reactor::dump`] to standard error while the reactor runs (Unix).
+    ///
+    /// What SIGUSR1 did before comes back when the run is over.
+    pub fn dumps_on_signal(mut self, dumps: bool) -> Self {
+        self.dumps_on_signal = dumps;
+        self
+    }
+
+    /// As [`Reactor::with_manual_time`].
+    pub fn with_manual_time(mut self) -> Self {
+        self.time = Time::Manual;
+        self
+    }
+
+    /// As [`Reactor::in_memory`].
+    pub fn in_memory(mut self) -> Self {
+        self.time = Time::Virtual;
+        self
+    }
+
+    /// Makes the reactor.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::new`].
+    pub fn build(self) -> io::Result<Reactor> {
+        let driver = match self.time {
+            Time::Virtual => Driver::memory()?,
+            _ => Driver::machine()?,
+        };
+        let is_debugged = self.debug.unwrap_or_else(debug::is_default);
+        let usual = (is_debugged && self.time == Time::Passing).then_some(LIMIT);
+        let limit = self.watchdog.unwrap_or(usual);
+        let tell = self
+            .on_blocked
+            .unwrap_or_else(|| Rc::new(|blocked| debug::bark(&blocked)));
+        let debug = Debug {
+            watchdog: limit.map(|limit| Watchdog::new(limit, tell)),
+            _on: is_debugged.then(Debugging::begin),
+        };
+        let reactor = Reactor::with_driver(driver, self.time == Time::Manual, debug);
+        reactor.set_on_panic(self.on_panic);
+        reactor.set_stops_on_signals(self.stops_on_signals);
+        reactor.inner().dumps_on_signal.set(self.dumps_on_signal);
+        Ok(reactor)
+    }
+}
+
+impl fmt::Debug for ReactorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReactorBuilder")
+            .field("time", &self.time)
+            .field("debug", &self.debug)
+            .field("watchdog", &self.watchdog)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long something may keep the loop before it is named.
+const LIMIT: Duration = Duration::from_millis(100);

@@ -1,0 +1,293 @@
+//! The live tree: what there is in a reactor, and who waits for what.
+//!
+//! # The idea
+//!
+//! Each room tells the things it has (tasks, Deferreds, timers, connections) and what each of them waits for. Here they
+//! are put together: what nobody waits for is a root, and below each thing stands what it waits for. A thing that several
+//! wait for is shown once and named again where it is met again. What only things in a circle wait for has no root;
+//! the circle is shown all the same, and said to be one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::Reactor;
+use crate::clock::sealed::HasTimers;
+use crate::debug::{self, Id, Thing};
+use crate::defer;
+
+/// What is alive in a reactor, and who waits for what; see [`Reactor::dump`].
+///
+/// `Display` draws the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dump {
+    /// Those that nobody waits for, each with what it waits for.
+    pub roots: Vec<Node>,
+    /// Was debug mode on? If not, the Deferreds are not known, nor what a task waits for.
+    pub is_complete: bool,
+}
+
+/// One thing in a [`Dump`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Node {
+    /// What it is: `"task"`, `"Deferred"`, `"sleep"`, `"delayed call"`, `"connection"`, `"port"` and so on.
+    pub kind: &'static str,
+    /// Its name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// Where it was made.
+    pub place: &'static Location<'static>,
+    /// How it stands, in words.
+    pub about: String,
+    /// What it waits for.
+    pub waits_for: Vec<Node>,
+}
+
+impl Reactor {
+    /// The live tree: all tasks, timers, connections, ports and descriptors and, in debug mode, all Deferreds of this
+    /// thread; each with the place where it was made, and below it what it waits for.
+    ///
+    /// To ask a program that is stuck, see [`ReactorBuilder::dumps_on_signal`](super::ReactorBuilder::dumps_on_signal).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::{Clock, Reactor};
+    ///
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let reactor = Reactor::builder().in_memory().debug(true).build()?;
+    /// reactor.run_until(async {
+    ///     let clock = reactor.clone();
+    ///     let nap = reactor.spawn_named("nap", async move {
+    ///         clock.sleep(Duration::from_secs(9)).await
+    ///     });
+    ///     torsade::yield_now().await;
+    ///     let tree = reactor.dump().to_string();
+    ///     assert!(tree.contains("task `nap`"));
+    ///     assert!(tree.contains("sleep, due in 9s"));
+    ///     # drop(nap);
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias(
+        "all_tasks",
+        "print_stack",
+        "task dump",
+        "getDelayedCalls",
+        "getReaders"
+    ))]
+    pub fn dump(&self) -> Dump {
+        let inner = self.inner();
+        let mut things: Vec<Thing> = Vec::new();
+        things.extend(inner.main_card().map(|card| card.thing()));
+        let cards = inner.executor().cards();
+        things.extend(cards.iter().map(|card| card.thing()));
+        // Those without a card are known by their place only.
+        let mut places: Vec<_> = inner.executor().tasks();
+        for card in &cards {
+            let spawned = card.title().spawned;
+            if let Some(at) = places.iter().position(|place| *place == spawned) {
+                places.swap_remove(at);
+            }
+        }
+        let nameless = places.into_iter().enumerate().map(|(n, place)| Thing {
+            id: Id::Nameless(n),
+            kind: "task",
+            name: None,
+            place,
+            about: String::new(),
+            waits: Vec::new(),
+        });
+        things.extend(nameless);
+        things.extend(defer::things());
+        things.extend(self.timers().things());
+        let sources: Vec<_> = inner
+            .sources
+            .borrow()
+            .iter()
+            .map(|(key, source)| (key, source.clone()))
+            .collect();
+        things.extend(sources.into_iter().map(|(key, source)| Thing {
+            id: Id::Source(key),
+            kind: source.kind(),
+            name: None,
+            place: source.place(),
+            about: source.about(),
+            waits: Vec::new(),
+        }));
+        Dump {
+            roots: Forest::new(things).grow(),
+            is_complete: debug::is_on(),
+        }
+    }
+}
+
+/// All things, by what they are known by.
+struct Forest {
+    things: BTreeMap<Id, Thing>,
+    /// In the order in which they were told.
+    order: Vec<Id>,
+    shown: BTreeSet<Id>,
+}
+
+impl Forest {
+    fn new(things: Vec<Thing>) -> Self {
+        let mut forest = Self {
+            things: BTreeMap::new(),
+            order: Vec::new(),
+            shown: BTreeSet::new(),
+        };
+        let mut todo = things;
+        todo.reverse();
+        while let Some(mut thing) = todo.pop() {
+            let waited_for: Vec<Thing> = thing
+                .waits
+                .iter_mut()
+                .map(|other| Thing {
+                    waits: std::mem::take(&mut other.waits),
+                    ..other.clone()
+                })
+                .collect();
+            // What is only met as something that another one waits for comes last.
+            todo.splice(0..0, waited_for);
+            match forest.things.get_mut(&thing.id) {
+                None => {
+                    forest.order.push(thing.id);
+                    forest.things.insert(thing.id, thing);
+                }
+                Some(known) if known.waits.is_empty() && !thing.waits.is_empty() => *known = thing,
+                Some(_) => {}
+            }
+        }
+        forest
+    }
+
+    /// The trees: first of those that nobody waits for, then of those that are left, which wait in circles.
+    fn grow(mut self) -> Vec<Node> {
+        let awaited: BTreeSet<Id> = self
+            .things
+            .values()
+            .flat_map(|thing| thing.waits.iter().map(|other| other.id))
+            .collect();
+        let order = self.order.clone();
+        let (below, roots): (Vec<Id>, Vec<Id>) = order.iter().partition(|id| awaited.contains(id));
+        let mut nodes: Vec<Node> = roots.into_iter().filter_map(|id| self.node(id)).collect();
+        for id in below {
+            if !self.shown.contains(&id) {
+                nodes.extend(self.node(id));
+            }
+        }
+        nodes
+    }
+
+    /// A thing and what it waits for. Without recursion: a line of Deferreds may be long.
+    fn node(&mut self, root: Id) -> Option<Node> {
+        let mut path = vec![self.open(root)?];
+        let mut on_path = BTreeSet::from([root]);
+        loop {
+            let depth = path.len();
+            let (node, left, _) = path.last_mut()?;
+            let Some(id) = left.pop() else {
+                let (done, _, id) = path.pop()?;
+                on_path.remove(&id);
+                match path.last_mut() {
+                    Some((above, ..)) => above.waits_for.push(done),
+                    None => return Some(done),
+                }
+                continue;
+            };
+            let why = match self.shown.contains(&id) {
+                _ if on_path.contains(&id) => "which waits for all this: a circle",
+                true => "shown above",
+                false if depth == DEEPEST => "shown below",
+                false => {
+                    on_path.insert(id);
+                    path.extend(self.open(id));
+                    continue;
+                }
+            };
+            node.waits_for.push(Node::again(self.things.get(&id)?, why));
+        }
+    }
+
+    fn open(&mut self, id: Id) -> Option<(Node, Vec<Id>, Id)> {
+        self.shown.insert(id);
+        let thing = self.things.get(&id)?;
+        let left = thing.waits.iter().rev().map(|other| other.id).collect();
+        Some((Node::new(thing), left, id))
+    }
+}
+
+impl Node {
+    fn new(thing: &Thing) -> Self {
+        Self {
+            kind: thing.kind,
+            name: thing.name.clone(),
+            place: thing.place,
+            about: thing.about.clone(),
+            waits_for: Vec::new(),
+        }
+    }
+
+    fn again(thing: &Thing, about: &str) -> Self {
+        Self {
+            about: about.to_owned(),
+            ..Self::new(thing)
+        }
+    }
+}
+
+impl fmt::Display for Node {
+    /// One line, without what it waits for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind)?;
+        if let Some(name) = &self.name {
+            write!(f, " `{name}`")?;
+        }
+        if !self.about.is_empty() {
+            write!(f, ", {}", self.about)?;
+        }
+        write!(f, " (made at {})", self.place)
+    }
+}
+
+impl fmt::Display for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut todo: Vec<(&Node, String, &str)> = self
+            .roots
+            .iter()
+            .rev()
+            .map(|root| (root, String::new(), ""))
+            .collect();
+        if todo.is_empty() {
+            writeln!(f, "nothing is alive")?;
+        }
+        while let Some((node, indent, branch)) = todo.pop() {
+            writeln!(f, "{indent}{branch}{node}")?;
+            let below = match branch {
+                "" => indent,
+                "├─ " => indent + "│  ",
+                _ => indent + "   ",
+            };
+            // A line of Deferreds goes on straight down.
+            let count = node.waits_for.len();
+            for (n, other) in node.waits_for.iter().enumerate().rev() {
+                let branch = if n + 1 == count { "└─ " } else { "├─ " };
+                todo.push((other, below.clone(), branch));
+            }
+        }
+        if !self.is_complete {
+            writeln!(
+                f,
+                "(debug mode is off: Deferreds, and what tasks wait for, are not known)"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A tree is cut at this depth, and goes on as another one.
+const DEEPEST: usize = 100;
