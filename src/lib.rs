@@ -14,6 +14,7 @@ pub mod protocol;
 pub mod protocols;
 pub mod reactor;
 pub mod report;
+pub mod scope;
 mod slots;
 pub mod stream;
 mod sync;

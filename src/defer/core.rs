@@ -726,6 +726,20 @@ pub(super) fn went_through_callback(failure: &Failure, added: &'static Location<
     }
 }
 
+/// Ends whatever `core` is waiting for at the end of the line, and asks nobody.
+pub(super) fn end(core: &Rc<Core>, place: &'static Location<'static>) {
+    let mut core = core.clone();
+    while let Some(inner) = core.awaited_core() {
+        core = inner;
+    }
+    let canceller = core.canceller.take();
+    if let Some(Canceller::Coroutine(coroutine)) = &canceller {
+        coroutine.end();
+    }
+    discard_canceller(canceller, core.place);
+    core.fail_source(Failure::at(Box::new(Cancelled), place));
+}
+
 fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'static>) {
     match canceller {
         Some(Canceller::Call(f)) => report::discard(f, place),

@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::core::{Awaited, Canceller, Core};
+use super::core::{self, Awaited, Canceller, Core};
 use super::{Deferred, Resolver};
 use crate::debug::Thing;
 use crate::failure::{Cancelled, Failure};
@@ -42,6 +42,8 @@ pub(super) struct Coroutine {
     /// It was asked to stop and has not been told (invariant 3).
     is_asked: Cell<bool>,
     task: Cell<Option<Task<()>>>,
+    /// The one inside which it was last polled: what it waits for, that one waits for as well.
+    around: RefCell<Weak<Self>>,
 }
 
 /// What comes of asking a coroutine to stop.
@@ -87,9 +89,7 @@ impl Coroutine {
             return Verdict::Decides(Vec::new());
         }
         if awaited.is_empty() {
-            if let Some(task) = self.task.take() {
-                drop(task.cancel());
-            }
+            self.end();
             return Verdict::Stopped;
         }
         Verdict::Decides(awaited)
@@ -103,20 +103,44 @@ impl Coroutine {
         thing
     }
 
+    /// Ends its task, if it has one.
+    pub(super) fn end(&self) {
+        if let Some(task) = self.task.take() {
+            drop(task.cancel());
+        }
+    }
+
+    /// Calls `poll` as a poll of this coroutine.
+    fn run<R>(self: &Rc<Self>, poll: impl FnOnce() -> R) -> R {
+        let tick = now() + 1;
+        let _ = TICK.try_with(|last| last.set(tick));
+        self.polled_at.set(tick);
+        self.is_running.set(true);
+        let outer = CURRENT.replace(Some(self.clone()));
+        let around = outer.as_ref().map(Rc::downgrade).unwrap_or_default();
+        let old = self.around.replace(around);
+        drop(old);
+        let _running = Running {
+            coroutine: self,
+            outer,
+        };
+        poll()
+    }
+
     /// Notes that the coroutine being polled, if one is, waits for `core`.
     pub(super) fn note(core: &Rc<Core>) {
-        let current = CURRENT
-            .try_with(|current| current.borrow().clone())
-            .ok()
-            .flatten();
-        let Some(coroutine) = current else { return };
-        let noted = coroutine.noted.borrow();
-        let is_full = noted.len() == noted.capacity();
-        drop(noted);
-        if is_full {
-            coroutine.look_through();
+        let current = CURRENT.try_with(|current| current.borrow().clone());
+        let mut next = current.ok().flatten();
+        while let Some(coroutine) = next {
+            let noted = coroutine.noted.borrow();
+            let is_full = noted.len() == noted.capacity();
+            drop(noted);
+            if is_full {
+                coroutine.look_through();
+            }
+            coroutine.noted.borrow_mut().push(Rc::downgrade(core));
+            next = coroutine.around.borrow().upgrade();
         }
-        coroutine.noted.borrow_mut().push(Rc::downgrade(core));
     }
 
     /// Keeps of what is noted only what matters, and that once.
@@ -134,6 +158,49 @@ impl Coroutine {
         });
         noted.sort_unstable_by_key(|core| core.as_ptr().addr());
         noted.dedup_by(|one, other| one.ptr_eq(other));
+    }
+}
+
+/// What [`Coroutine::run`] sets back.
+struct Running<'a> {
+    coroutine: &'a Rc<Coroutine>,
+    outer: Option<Rc<Coroutine>>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let left = CURRENT.try_with(|current| current.replace(outer));
+        drop(left);
+        self.coroutine.is_running.set(false);
+    }
+}
+
+/// Lets a future that is polled elsewhere be asked to stop, in the way a coroutine is.
+#[derive(Clone, Default)]
+pub(crate) struct Asking(Rc<Coroutine>);
+
+impl Asking {
+    /// Calls `poll`, which polls the future. That was made at `place`.
+    pub(crate) fn poll<R>(
+        &self,
+        place: &'static Location<'static>,
+        poll: impl FnOnce() -> Poll<R>,
+    ) -> Poll<R> {
+        let polled = self.0.run(poll);
+        if polled.is_pending() && self.0.is_asked.take() {
+            self.ask(place);
+        }
+        polled
+    }
+
+    /// Cancels the Deferreds that the future awaits; from inside one of its polls, those that it awaits after it.
+    pub(crate) fn ask(&self, place: &'static Location<'static>) {
+        if let Verdict::Decides(awaited) = self.0.ask_to_stop() {
+            for core in awaited {
+                core::cancel(&core, place);
+            }
+        }
     }
 }
 
@@ -170,16 +237,8 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F>
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let future = this.future;
-        let coroutine = &*this.coroutine;
-        TICK.with(|tick| tick.set(tick.get() + 1));
-        coroutine.polled_at.set(now());
-        coroutine.is_running.set(true);
-        let outer = CURRENT.with(|current| current.replace(Some(coroutine.clone())));
-        let polled = report::catch(this.place, || future.poll(cx));
-        let left = CURRENT.with(|current| current.replace(outer));
-        drop(left);
-        coroutine.is_running.set(false);
+        let (future, coroutine) = (this.future, &*this.coroutine);
+        let polled = report::catch(this.place, || coroutine.run(|| future.poll(cx)));
         let result = match polled {
             Ok(Poll::Pending) => {
                 if coroutine.is_asked.take() {

@@ -49,6 +49,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use self::core::{Canceller, Core};
+pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
 pub(crate) use self::live::things;
 pub use self::outcome::{
@@ -321,6 +322,21 @@ impl<T: 'static> Deferred<T> {
         move || {
             if let Some(core) = core.as_ref().and_then(Weak::upgrade) {
                 core::cancel(&core, core.place());
+            }
+        }
+    }
+
+    /// As [`remote_cancel`](Deferred::remote_cancel), but asks nobody: what it waits for is ended.
+    #[track_caller]
+    pub(crate) fn remote_end(&self) -> impl FnOnce() + 'static + use<T> {
+        let place = Location::caller();
+        let core = match &self.state {
+            State::Linked(core) => Some(Rc::downgrade(core)),
+            _ => None,
+        };
+        move || {
+            if let Some(core) = core.as_ref().and_then(Weak::upgrade) {
+                core::end(&core, place);
             }
         }
     }

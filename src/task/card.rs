@@ -24,6 +24,7 @@ use crate::failure::{Hop, TaskName};
 
 /// What is known of one task.
 pub(crate) struct Card {
+    kind: &'static str,
     title: TaskName,
     /// Where it stands in its executor's list.
     listed: Cell<Option<usize>>,
@@ -53,7 +54,22 @@ impl Card {
         name: Option<Arc<str>>,
         locals: Locals,
     ) -> Rc<Self> {
+        Self::of("task", spawned, name, locals)
+    }
+
+    /// Of something that takes turns inside a task.
+    pub(crate) fn of_a_child(spawned: &'static Location<'static>, locals: Locals) -> Rc<Self> {
+        Self::of("child", spawned, None, locals)
+    }
+
+    fn of(
+        kind: &'static str,
+        spawned: &'static Location<'static>,
+        name: Option<Arc<str>>,
+        locals: Locals,
+    ) -> Rc<Self> {
         Rc::new(Self {
+            kind,
             title: TaskName { spawned, name },
             listed: Cell::new(None),
             locals: RefCell::new(locals),
@@ -82,7 +98,7 @@ impl Card {
     }
 
     /// The future is gone.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.state.set(State::Over);
         let locals = self.locals.take();
         drop(locals);
@@ -104,7 +120,7 @@ impl Card {
         };
         Thing {
             id: self.id(),
-            kind: "task",
+            kind: self.kind,
             name: self.title.name.clone(),
             place: self.title.spawned,
             about: about.to_owned(),
@@ -147,7 +163,7 @@ impl Wait for Card {
         // Not its own waits: it is listed by itself, with them.
         (!is_over).then(|| Thing {
             id: self.id(),
-            kind: "task",
+            kind: self.kind,
             name: self.title.name.clone(),
             place: self.title.spawned,
             about: String::new(),

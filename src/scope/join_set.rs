@@ -1,0 +1,178 @@
+//! Many tasks, and whichever is done next.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt};
+
+use crate::failure::Failure;
+use crate::task::{Task, spawn, spawn_named};
+
+/// Tasks that belong together: wait for whichever is done next, or for all; dropping the set ends them.
+///
+/// They are tasks of the reactor that is running, with a poll each; for children that borrow, see
+/// [`scope`](super::scope).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::Clock;
+/// use torsade::scope::JoinSet;
+///
+/// torsade::testing::run(async |reactor| {
+///     let mut set = JoinSet::new();
+///     for n in [3, 1, 2] {
+///         let clock = reactor.clone();
+///         set.spawn(async move {
+///             clock.sleep(Duration::from_secs(n)).await.map(|()| n)
+///         });
+///     }
+///     let mut order = Vec::new();
+///     while let Some(done) = set.join_next().await {
+///         order.push(done??);
+///     }
+///     assert_eq!(order, [1, 2, 3]);
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("TaskSet", "TaskGroup"))]
+#[must_use = "dropping it ends its tasks"]
+pub struct JoinSet<T: 'static> {
+    tasks: FuturesUnordered<Task<T>>,
+}
+
+impl<T: 'static> JoinSet<T> {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self {
+            tasks: FuturesUnordered::new(),
+        }
+    }
+
+    /// Starts a task.
+    ///
+    /// # Panics
+    ///
+    /// When no reactor runs on this thread.
+    #[track_caller]
+    pub fn spawn(&mut self, future: impl Future<Output = T> + 'static) {
+        self.tasks.push(spawn(future));
+    }
+
+    /// Starts a task with a name.
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](JoinSet::spawn).
+    #[track_caller]
+    pub fn spawn_named(
+        &mut self,
+        name: impl Into<Arc<str>>,
+        future: impl Future<Output = T> + 'static,
+    ) {
+        self.tasks.push(spawn_named(name, future));
+    }
+
+    /// Takes over a task.
+    pub fn push(&mut self, task: Task<T>) {
+        self.tasks.push(task);
+    }
+
+    /// The result of the task that is done next; `None` when there is none left. `Err` holds the task's panic.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped.
+    pub async fn join_next(&mut self) -> Option<Result<T, Failure>> {
+        self.tasks.next().await
+    }
+
+    /// Waits for all, and gives their results in the order in which they were done.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the results it has, and ends the rest.
+    pub async fn join_all(mut self) -> Vec<Result<T, Failure>> {
+        let mut results = Vec::with_capacity(self.len());
+        while let Some(result) = self.join_next().await {
+            results.push(result);
+        }
+        results
+    }
+
+    /// Ends all tasks: their futures are dropped in the loop's next batch. The set is empty then.
+    #[doc(alias = "abort_all")]
+    pub fn cancel_all(&mut self) {
+        for task in std::mem::take(&mut self.tasks) {
+            drop(task.cancel());
+        }
+    }
+
+    /// Ends all tasks and waits until they are gone; results of those that were done are dropped.
+    pub async fn shutdown(mut self) {
+        let tasks = std::mem::take(&mut self.tasks);
+        let ending: Vec<_> = tasks.into_iter().map(Task::cancel).collect();
+        for task in ending {
+            drop(task.await);
+        }
+    }
+
+    /// Lets all tasks run on by themselves. The set is empty then.
+    pub fn detach_all(&mut self) {
+        for task in std::mem::take(&mut self.tasks) {
+            task.detach();
+        }
+    }
+
+    /// How many there are whose results have not been taken.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Is there none left?
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}
+
+impl<T: 'static> Stream for JoinSet<T> {
+    type Item = Result<T, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.tasks).poll_next(cx)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len(), Some(self.len()))
+    }
+}
+
+impl<T: 'static> FusedStream for JoinSet<T> {
+    /// A task may be added to a set that was empty.
+    fn is_terminated(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl<T: 'static> Default for JoinSet<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: 'static> Drop for JoinSet<T> {
+    fn drop(&mut self) {
+        self.cancel_all();
+    }
+}
+
+impl<T: 'static> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet")
+            .field("tasks", &self.len())
+            .finish()
+    }
+}

@@ -1,0 +1,101 @@
+//! What must finish, and what must not take long to end.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::defer::Deferred;
+use crate::failure::Failure;
+
+/// Runs `future` so that nobody who waits for it can cancel it.
+///
+/// A future runs as a task of its own. Cancelling the Deferred that this gives, or dropping it, fails that one with
+/// [`Cancelled`](crate::Cancelled) at once; the future goes on, and what it comes to then is dropped, but for a failure,
+/// which is reported.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+/// use torsade::scope::shield;
+/// use torsade::{Cancelled, Clock};
+///
+/// torsade::testing::run(async |reactor| {
+///     let (saved, clock) = (Rc::new(Cell::new(false)), reactor.clone());
+///     let done = saved.clone();
+///     let saving = shield(async move {
+///         clock.sleep(Duration::from_secs(1)).await?;
+///         done.set(true);
+///         Ok(())
+///     });
+///     saving.cancel();
+///     assert!(saving.await.unwrap_err().is::<Cancelled>());
+///     reactor.sleep(Duration::from_secs(2)).await?;
+///     assert!(saved.get());
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("asyncio.shield", "delay_cancellation"))]
+#[track_caller]
+pub fn shield<T: 'static>(
+    future: impl Future<Output = Result<T, Failure>> + 'static,
+) -> Deferred<T> {
+    let (shielded, resolver) = Deferred::pair();
+    Deferred::succeed(())
+        .add_callback(move |()| future)
+        .add_both(move |result| match result {
+            Err(failure) if resolver.is_cancelled() => Err(failure),
+            result => {
+                resolver.resolve(result);
+                Ok(())
+            }
+        });
+    shielded
+}
+
+/// Cancels a Deferred gracefully: asks, gives it `grace` to come to its end, and then drops what it waits for.
+///
+/// A Deferred made of a future is asked by cancelling what it awaits; after the grace its future is dropped. What comes of
+/// it, a value too, is the result of the Deferred that this gives; after the grace that is
+/// [`Cancelled`](crate::Cancelled).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::scope::cancel_within;
+/// use torsade::{Clock, Deferred};
+///
+/// const SECOND: Duration = Duration::from_secs(1);
+///
+/// torsade::testing::run(async |reactor| {
+///     let (never, _resolver) = Deferred::<()>::pair();
+///     let clock = reactor.clone();
+///     let work = Deferred::from_future(async move {
+///         if never.await.is_err() {
+///             clock.sleep(SECOND).await?; // was asked to stop: cleans up
+///         }
+///         Ok("cleaned up")
+///     });
+///     torsade::yield_now().await;
+///     assert_eq!(cancel_within(work, SECOND * 2, &reactor).await?, "cleaned up");
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("graceful cancel", "abort"))]
+#[track_caller]
+pub fn cancel_within<T: 'static>(
+    deferred: Deferred<T>,
+    grace: Duration,
+    clock: &impl Clock,
+) -> Deferred<T> {
+    deferred.cancel();
+    if deferred.is_settled() {
+        return deferred;
+    }
+    let end = deferred.remote_end();
+    let call = clock.call_later(grace, end);
+    deferred.add_both(move |result| {
+        call.cancel();
+        result
+    })
+}
