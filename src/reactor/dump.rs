@@ -7,7 +7,7 @@
 //! wait for is shown once and named again where it is met again. What only things in a circle wait for has no root;
 //! the circle is shown all the same, and said to be one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -131,6 +131,8 @@ struct Forest {
     /// In the order in which they were told.
     order: Vec<Id>,
     shown: BTreeSet<Id>,
+    /// Where trees were cut, to go on from there.
+    cut: VecDeque<Id>,
 }
 
 impl Forest {
@@ -139,10 +141,11 @@ impl Forest {
             things: BTreeMap::new(),
             order: Vec::new(),
             shown: BTreeSet::new(),
+            cut: VecDeque::new(),
         };
-        let mut todo = things;
-        todo.reverse();
-        while let Some(mut thing) = todo.pop() {
+        let mut todo = VecDeque::from(things);
+        while let Some(mut thing) = todo.pop_front() {
+            // What is only met as something that another one waits for comes last.
             let waited_for: Vec<Thing> = thing
                 .waits
                 .iter_mut()
@@ -151,8 +154,7 @@ impl Forest {
                     ..other.clone()
                 })
                 .collect();
-            // What is only met as something that another one waits for comes last.
-            todo.splice(0..0, waited_for);
+            todo.extend(waited_for);
             match forest.things.get_mut(&thing.id) {
                 None => {
                     forest.order.push(thing.id);
@@ -174,10 +176,13 @@ impl Forest {
             .collect();
         let order = self.order.clone();
         let (below, roots): (Vec<Id>, Vec<Id>) = order.iter().partition(|id| awaited.contains(id));
-        let mut nodes: Vec<Node> = roots.into_iter().filter_map(|id| self.node(id)).collect();
-        for id in below {
-            if !self.shown.contains(&id) {
-                nodes.extend(self.node(id));
+        let mut nodes = Vec::new();
+        for id in roots.into_iter().chain(below) {
+            self.cut.push_front(id);
+            while let Some(id) = self.cut.pop_front() {
+                if !self.shown.contains(&id) {
+                    nodes.extend(self.node(id));
+                }
             }
         }
         nodes
@@ -202,7 +207,10 @@ impl Forest {
             let why = match self.shown.contains(&id) {
                 _ if on_path.contains(&id) => "which waits for all this: a circle",
                 true => "shown above",
-                false if depth == DEEPEST => "shown below",
+                false if depth == DEEPEST => {
+                    self.cut.push_back(id);
+                    "shown below"
+                }
                 false => {
                     on_path.insert(id);
                     path.extend(self.open(id));
