@@ -73,7 +73,13 @@ pub(crate) enum Id {
 /// Is a reactor in debug mode alive on this thread?
 #[inline]
 pub(crate) fn is_on() -> bool {
-    EVERYWHERE.load(Ordering::Relaxed) != 0 && HERE.try_with(Cell::get).unwrap_or(0) != 0
+    EVERYWHERE.load(Ordering::Relaxed) != 0 && is_on_here()
+}
+
+#[cold]
+#[inline(never)]
+fn is_on_here() -> bool {
+    HERE.try_with(Cell::get).unwrap_or(0) != 0
 }
 
 /// Is debug mode wanted where nobody has said anything? What `TORSADE_DEBUG` says, else in debug builds.
@@ -224,13 +230,15 @@ impl Drop for Watching {
     }
 }
 
-/// Measures the user's code that was made at `place`, until what it gives is dropped.
+/// Is a thread being watched, perhaps this one?
 #[inline]
+pub(crate) fn is_watching() -> bool {
+    WATCHED.load(Ordering::Relaxed) != 0
+}
+
+/// Measures the user's code that was made at `place`, until what this gives is dropped. Nothing where nobody watches.
 pub(crate) fn measure(place: Place) -> Option<Measured> {
-    match WATCHED.load(Ordering::Relaxed) {
-        0 => None,
-        _ => Measured::begin(place),
-    }
+    is_watching().then(|| Measured::begin(place))?
 }
 
 /// The guard of [`measure`].
@@ -245,7 +253,6 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    #[cold]
     fn begin(place: Place) -> Option<Self> {
         let watchdog = WATCHDOG.try_with(|dog| dog.borrow().clone()).ok()??;
         let since = Instant::now();

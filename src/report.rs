@@ -135,7 +135,11 @@ pub(crate) fn contain<R>(
     place: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Option<R> {
-    match catch(place, run) {
+    let done = match debug::is_watching() {
+        false => catch(place, run),
+        true => catch_measured(place, run),
+    };
+    match done {
         Ok(value) => Some(value),
         Err(failure) => {
             deliver(origin, failure, place);
@@ -145,7 +149,18 @@ pub(crate) fn contain<R>(
 }
 
 /// Runs user code; a panic in it becomes a failure made at `place`.
+#[inline]
 pub(crate) fn catch<R>(
+    place: &'static Location<'static>,
+    run: impl FnOnce() -> R,
+) -> Result<R, Failure> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| Failure::from_panic(payload, place))
+}
+
+/// The same under the eyes of the watchdog, where there is one ([`debug::is_watching`]).
+#[cold]
+#[inline(never)]
+pub(crate) fn catch_measured<R>(
     place: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {

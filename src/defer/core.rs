@@ -249,8 +249,8 @@ where
             },
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = &result {
-            went_through_callback(failure, self.location);
+        if result.is_err() {
+            went_through_callback(&result, self.location);
         }
         // There was none: nothing to drop.
         mem::forget(self.result.replace(Some(result)));
@@ -383,13 +383,10 @@ impl Core {
     #[inline]
     pub(super) fn take_settled<T: 'static>(&self) -> Option<Result<T, Failure>> {
         if self.is_settled() {
-            let result = self.line.take_last(take)?;
-            if let Some(Err(failure)) = &result {
-                if debug::is_on() {
-                    failure.went_through(self.hop());
-                }
+            if debug::is_on() {
+                self.trace();
             }
-            result
+            self.line.take_last(take)?
         } else {
             None
         }
@@ -428,8 +425,14 @@ impl Core {
         self.set_consumer(Consumer::Holder, self.waker.take());
     }
 
-    /// The step on the way of a failure that it is.
+    /// A failure that is its result has come this way.
     #[cold]
+    #[inline(never)]
+    fn trace(&self) {
+        self.line.with_last(|last| last.trace(&|| self.hop()));
+    }
+
+    /// The step on the way of a failure that it is.
     fn hop(&self) -> Hop {
         Hop::Deferred {
             made: self.place,
@@ -635,19 +638,17 @@ impl Core {
             Consumer::Then => {
                 self.consumer.set(Consumer::Holder);
                 let outer = self.then.take()?;
-                let is_traced = debug::is_on();
-                self.line.take_last(|last| {
-                    if is_traced {
-                        last.trace(&|| self.hop());
-                    }
+                if debug::is_on() {
+                    self.trace();
+                }
+                self.line
+                    .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));
+                if debug::is_on() {
                     outer.line.with_last(|step| {
-                        step.fill_from(last);
-                        if is_traced {
-                            let added = step.location();
-                            step.trace(&|| Hop::Callback { added });
-                        }
-                    })
-                });
+                        let added = step.location();
+                        step.trace(&|| Hop::Callback { added });
+                    });
+                }
                 outer.waits_for.set(None);
                 outer.stage.set(Stage::Fired);
                 Some(outer)
@@ -657,10 +658,10 @@ impl Core {
                 let take = |last: &dyn Slot| {
                     report::contain(Origin::Destructor, place, || last.take_failure())
                 };
+                if debug::is_on() {
+                    self.trace();
+                }
                 if let Some(failure) = self.line.take_last(take).flatten().flatten() {
-                    if debug::is_on() {
-                        failure.went_through(self.hop());
-                    }
                     if !(gave_up && failure.is::<Cancelled>()) {
                         report::deliver(Origin::Deferred, failure, self.place);
                     }
@@ -718,10 +719,14 @@ pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
     }
 }
 
-/// A failure came to a callback that let it pass, or out of one.
-#[inline]
-pub(super) fn went_through_callback(failure: &Failure, added: &'static Location<'static>) {
-    if debug::is_on() {
+/// A result came to a callback that let it pass, or out of one: if it is a failure, it has come this way.
+#[cold]
+#[inline(never)]
+pub(super) fn went_through_callback<T>(
+    result: &Result<T, Failure>,
+    added: &'static Location<'static>,
+) {
+    if let (Err(failure), true) = (result, debug::is_on()) {
         failure.went_through(Hop::Callback { added });
     }
 }

@@ -424,15 +424,16 @@ impl<T: 'static> Deferred<T> {
         };
         match report::catch(here, || f(result, here)) {
             Ok(Outcome::Ready(result)) => {
-                if let Err(failure) = &result {
-                    core::went_through_callback(failure, here);
+                if result.is_err() {
+                    core::went_through_callback(&result, here);
                 }
                 Deferred::settled(result, place)
             }
             Ok(Outcome::Wait(deferred)) => deferred.unpolled(),
             Err(failure) => {
-                core::went_through_callback(&failure, here);
-                Deferred::settled(Err(failure), place)
+                let result = Err(failure);
+                core::went_through_callback(&result, here);
+                Deferred::settled(result, place)
             }
         }
     }

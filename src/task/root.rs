@@ -22,6 +22,7 @@ use pin_project_lite::pin_project;
 
 use super::inbox::Place;
 use super::{Card, Executor, Number};
+use crate::debug;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
@@ -103,7 +104,10 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
             return Poll::Ready(Outcome::ended(place));
         };
         let entered = this.card.as_ref().map(Card::enter);
-        let polled = report::catch(place, || future.poll(cx));
+        let polled = match debug::is_watching() {
+            false => report::catch(place, || future.poll(cx)),
+            true => report::catch_measured(place, || future.poll(cx)),
+        };
         drop(entered);
         let result = match polled {
             Ok(Poll::Pending) => {
