@@ -12,6 +12,7 @@ pub mod net;
 pub mod protocol;
 pub mod protocols;
 pub mod reactor;
+pub mod repeat;
 pub mod report;
 mod slots;
 pub mod stream;
@@ -28,6 +29,7 @@ pub use crate::protocol::{Context, Factory, Handle, Protocol};
 #[cfg(unix)]
 pub use crate::reactor::{Descriptor, Watch};
 pub use crate::reactor::{OnPanic, Phase, Reactor, Remote, run};
+pub use crate::repeat::{Cooperator, LoopingCall, defer_later, interval};
 pub use crate::stream::Connection;
 pub use crate::task::{Task, spawn, yield_now};
 pub use crate::transport::{ConnectionAborted, ConnectionDone, ConnectionLost, Group, Transport};

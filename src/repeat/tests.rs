@@ -1,0 +1,1 @@
+//! Lateness, which a virtual clock does not show.
