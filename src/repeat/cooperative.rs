@@ -364,12 +364,12 @@ impl Job {
         *self.end.borrow_mut() = Some(end.clone());
         self.cooperator.forget(self.number);
         self.cooperator.remove(self);
+        if let Some(cancel) = self.cancel.take() {
+            cancel();
+        }
         let work = self.work.take();
         if let Some(work) = work {
             self.let_go(work, &end);
-        }
-        if let Some(cancel) = self.cancel.take() {
-            cancel();
         }
         for waiter in self.waiters.take() {
             if !waiter.is_cancelled() {
