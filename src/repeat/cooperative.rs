@@ -490,3 +490,23 @@ impl Drop for Job {
         report::deliver(Origin::Task, unasked, self.place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::VirtualClock;
+    use crate::repeat::Cooperator;
+
+    #[test]
+    fn whoever_asks_again_and_again_and_gives_up_leaves_nothing_behind() {
+        let clock = VirtualClock::new();
+        let task = Cooperator::new(&clock).cooperate(std::iter::repeat(()));
+        let kept = task.when_done();
+        for _ in 0..10_000 {
+            let asked = task.when_done();
+            asked.cancel();
+            drop(asked.add_errback(|_| ()));
+        }
+        assert!(task.0.waiters.borrow().len() < 100);
+        assert!(!kept.is_settled());
+    }
+}

@@ -39,7 +39,8 @@ use crate::report::{self, Origin};
 ///
 /// It is called at `start + k · interval`, however long the calls take: one that ends late is followed by the next
 /// point of the grid, and the points in between are left out. The function may return nothing, `Ok`/`Err`, a Deferred
-/// or an async block; the next call waits for it. With an interval of zero it is called once a turn.
+/// or an async block; the next call waits for it. With an interval of zero it is called once a turn; on a virtual clock
+/// no time passes then, until it is stopped.
 ///
 /// In `async` code an [`interval`](super::interval) is often simpler.
 ///
@@ -74,7 +75,6 @@ use crate::report::{self, Origin};
 /// assert_eq!(ticks.get(), 13);
 /// ```
 #[doc(alias("PeriodicCallback", "setInterval"))]
-#[must_use = "a looping call does nothing until it is started"]
 pub struct LoopingCall {
     f: Function,
 }
@@ -92,6 +92,7 @@ pub struct Looping {
 
 impl LoopingCall {
     /// Calls `f`.
+    #[must_use = "a looping call does nothing until it is started"]
     #[track_caller]
     pub fn new<V, R: IntoOutcome<V>>(mut f: impl FnMut() -> R + 'static) -> Self {
         let place = Location::caller();
@@ -120,6 +121,7 @@ impl LoopingCall {
     /// assert_eq!(*counts.borrow(), [1, 3, 3]); // at 0, 3 and 6
     /// ```
     #[doc(alias = "withCount")]
+    #[must_use = "a looping call does nothing until it is started"]
     #[track_caller]
     pub fn with_count<V, R: IntoOutcome<V>>(mut f: impl FnMut(u64) -> R + 'static) -> Self {
         let place = Location::caller();
@@ -145,6 +147,7 @@ impl LoopingCall {
     /// clock.advance(Duration::from_secs(2));
     /// assert!(done.is_settled());
     /// ```
+    #[must_use = "a looping call does nothing until it is started"]
     #[track_caller]
     pub fn with_handle<V, R: IntoOutcome<V>>(mut f: impl FnMut(&Looping) -> R + 'static) -> Self {
         let place = Location::caller();

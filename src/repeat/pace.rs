@@ -11,6 +11,7 @@ use crate::task::yield_now;
 ///
 /// A slice is over when either is used up, and has at least one step. The time is measured where the clock's time
 /// passes by itself; on a virtual clock only the steps count, so that what is done in a slice is always the same.
+/// There, too, work without end needs a rest, or time will never move: something is always ready.
 ///
 /// # Examples
 ///
