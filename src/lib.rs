@@ -13,6 +13,7 @@ pub mod net;
 pub mod protocol;
 pub mod protocols;
 pub mod reactor;
+pub mod repeat;
 pub mod report;
 pub mod scope;
 mod slots;
@@ -30,6 +31,8 @@ pub use crate::protocol::{Context, Factory, Handle, Protocol};
 #[cfg(unix)]
 pub use crate::reactor::{Descriptor, Watch};
 pub use crate::reactor::{OnPanic, Phase, Reactor, ReactorBuilder, Remote, run};
+pub use crate::reactor::{OnPanic, Phase, Reactor, Remote, run};
+pub use crate::repeat::{Cooperator, LoopingCall, defer_later, interval};
 pub use crate::stream::Connection;
 pub use crate::task::{Task, spawn, yield_now};
 pub use crate::transport::{ConnectionAborted, ConnectionDone, ConnectionLost, Group, Transport};

@@ -37,6 +37,11 @@ fn timers_prints_what_it_says() {
 }
 
 #[test]
+fn looping_prints_what_it_says() {
+    check("looping", &[]);
+}
+
+#[test]
 fn connect_prints_what_it_says() {
     check("connect", &[]);
 }

@@ -1,3 +1,25 @@
 //! What Twisted does, as tables of `(name, script, trace)`, each with one runner.
 
+mod clock;
+mod cooperator;
 mod deferred;
+mod looping;
+
+/// Plays every row of a table with `play`, and compares what it logged.
+#[track_caller]
+fn check(table: &[(&str, &str, &str)], play: impl Fn(&str) -> Vec<String>) {
+    let mut wrong = Vec::new();
+    for (name, script, trace) in table {
+        let got = play(script).join(" ");
+        if got != *trace {
+            wrong.push(format!(
+                "{name}\n  {script}\n  expected {trace}\n  got      {got}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    let mut names: Vec<_> = table.iter().map(|row| row.0).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), table.len(), "row names differ");
+}
