@@ -35,7 +35,7 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
-use super::core::{Core, Slot};
+use super::core::{Core, Group, Slot};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 
@@ -349,6 +349,14 @@ impl<S: Slot> Slot for Boxed<S> {
 
     fn take_failure(&self) -> Option<Failure> {
         self.0.take_failure()
+    }
+
+    fn group(&self) -> Option<&(dyn Group + 'static)> {
+        self.0.group()
+    }
+
+    fn fired(&self) -> Vec<Rc<Core>> {
+        self.0.fired()
     }
 
     fn location(&self) -> &'static Location<'static> {

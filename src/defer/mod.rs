@@ -36,6 +36,8 @@
 mod core;
 mod coroutine;
 mod line;
+mod list;
+mod make;
 mod outcome;
 
 use std::error::Error;
@@ -49,6 +51,10 @@ use std::task::{Context, Poll};
 
 use self::core::{Canceller, Core};
 use self::coroutine::Coroutine;
+pub use self::list::{
+    DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
+};
+pub use self::make::{ensure, execute, maybe_deferred};
 pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
 };
