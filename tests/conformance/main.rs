@@ -2,3 +2,5 @@
 
 mod deferred;
 mod lists;
+mod making;
+mod script;
