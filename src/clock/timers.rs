@@ -24,11 +24,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
-<<<<<<< HEAD
-use crate::debug::{Id, Thing};
-=======
 use super::{DelayedCall, Sleep};
->>>>>>> 22dc6d81b62fe54993707401d6738a1de6f5a6c2
+use crate::debug::{Id, Thing};
 use crate::report;
 
 /// All timers of one clock; a cheap handle.

@@ -11,41 +11,53 @@
 //! ```text
 //!            fire                     steps are taken
 //! Pending ─────────▶ Fired ◀────────────────────────────▶ Running
-//!                      ▲                                     │ a step returned a Deferred
-//!                      └──────────── Waiting ◀───────────────┘
-//!                  the other core gave its result
+//!                     ▲  ▲                                   │ a step returned a Deferred
+//!                     │  └────────── Waiting ◀───────────────┘
+//!                     │          the other core gave its result
+//!                     │
+//! Gathering ──────▶ Decided
+//!    a member's result was enough, or the last
 //! ```
 //!
-//! | stage     | the result is                                            | what moves it on                |
-//! |-----------|----------------------------------------------------------|---------------------------------|
-//! | `Pending` | not there                                                | [`Core::fire`]                  |
-//! | `Fired`   | with the step that ran last, or at the source            | [`advance`], unless paused      |
-//! | `Running` | being used by a callback, further down this very stack   | that callback's return          |
-//! | `Waiting` | at another core, whose consumer this one is              | that core's [`Core::hand_over`] |
+//! | stage       | the result is                                            | what moves it on                |
+//! |-------------|----------------------------------------------------------|---------------------------------|
+//! | `Pending`   | not there                                                | [`Core::fire`]                  |
+//! | `Fired`     | with the step that ran last, or at the source            | [`advance`], unless paused      |
+//! | `Running`   | being used by a callback, further down this very stack   | that callback's return          |
+//! | `Waiting`   | at another core, whose consumer this one is              | that core's [`Core::hand_over`] |
+//! | `Passed`    | at several other cores, each of which has fired          | [`advance`] goes on with those  |
+//! | `Gathering` | at several other cores, its members; it has no resolver  | a member's `hand_over`          |
+//! | `Decided`   | at the source, which is a [`Group`]                      | [`advance`] lets the rest go    |
 //!
 //! A core is *settled* when it is `Fired`, not paused and has no steps left: the consumer may take the result.
 //!
 //! # Invariants
 //!
-//! 1. [`advance`] is a loop over cores: neither a long chain of steps nor a long line of cores uses stack.
-//! 2. A core that waits holds the other one weakly; the other one holds it strongly, as its consumer. So the
-//!    source keeps alive everything that depends on it, and there is no cycle.
+//! 1. [`advance`] and [`cancel`] are one loop over cores: neither a long chain of steps nor a long line of cores,
+//!    nor groups inside groups, use stack.
+//! 2. A core that waits holds the other one weakly, a group its members; the others hold it strongly, as their
+//!    consumer. So the source keeps alive everything that depends on it, and there is no cycle.
 //! 3. A core whose last step returned a Deferred, and whose own consumer is another core or nobody, is taken
 //!    out of the line: a loop written as "a callback that returns the next round" uses no memory.
 //! 4. Nothing is borrowed while a callback, a canceller, a waker or a destructor runs, and nothing unwinds out
 //!    of them: whoever calls into a core finds it whole, and gets back.
 //! 5. A source fires once; what comes after a cancel is dropped without a word.
 //! 6. No core waits, directly or through others, for itself.
+//! 7. When a group is decided, all of its members that are left have another consumer before anything else
+//!    happens; then they are cancelled, if they are to be, in order; then its own steps run.
 
-use std::any::Any;
+mod group;
+mod slot;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::marker::PhantomData;
-use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
+pub(super) use self::group::{Group, Rest};
+use self::slot::{Callback, Lost, Passing, Source};
+pub(super) use self::slot::{Place, Slot, take, trace, went_through_callback};
 use super::coroutine::{self, Coroutine, Verdict};
 use super::line::Line;
 use super::live;
@@ -67,9 +79,10 @@ pub(super) struct Core {
     consumer: Cell<Consumer>,
     /// Set while the consumer is `Awaiting`.
     waker: Cell<Option<Waker>>,
-    /// When it was woken, as a [tick](coroutine::now). Of use while the consumer is `Woken`.
-    woken_at: Cell<u64>,
-    /// Set while the consumer is `Then`: the core whose step returned this one.
+    /// When it was woken, as a [tick](coroutine::now), while the consumer is `Woken`; which member it is, while that
+    /// is `Member`.
+    number: Cell<u64>,
+    /// Set while the consumer is `Then` or `Member`: the core whose step returned this one, or of the group.
     then: Cell<Option<Rc<Self>>>,
     /// Set in stage `Waiting` (invariant 2).
     waits_for: Cell<Option<Weak<Self>>>,
@@ -86,6 +99,9 @@ enum Stage {
     Fired,
     Running,
     Waiting,
+    Passed,
+    Gathering,
+    Decided,
 }
 
 /// Who gets the result in the end.
@@ -99,8 +115,21 @@ enum Consumer {
     Woken,
     /// The step of another core that returned this one.
     Then,
+    /// The group that is another core's source.
+    Member,
+    /// The resolvers of other cores, which the last step has used.
+    Others,
     /// Nobody; a failure is reported, but for the `Cancelled` of an await that was given up.
     Nobody { gave_up: bool },
+}
+
+/// Something to do when all that comes of the thing before has been done.
+enum Job {
+    Advance(Rc<Core>),
+    /// The place is where somebody asked for it.
+    Cancel(Rc<Core>, &'static Location<'static>),
+    /// The rest of its group has been let go.
+    Settle(Rc<Core>),
 }
 
 /// What to do when the source is to be cancelled.
@@ -119,182 +148,6 @@ pub(super) enum Awaited {
     Woken(u64),
 }
 
-/// A place for a result, and what is to be done to fill it.
-pub(super) trait Slot: 'static {
-    /// Takes the result out of `before` and does the work with it. `Some` if the result is still to come,
-    /// from that core.
-    ///
-    /// A source has nothing to do.
-    fn run(&self, _before: &dyn Slot) -> Option<Rc<Core>> {
-        None
-    }
-
-    /// The [`Place`] of the result. One that will never have a value need not have one.
-    fn result(&self) -> &dyn Any;
-
-    /// Takes over what stands in another place of the same type.
-    fn fill_from(&self, other: &dyn Slot);
-
-    /// Takes a failure as the result.
-    fn fail(&self, failure: Failure);
-
-    /// Empties it; gives the failure if there was one, and drops a value.
-    fn take_failure(&self) -> Option<Failure>;
-
-    /// Adds a step to the way of the failure that it holds, if it holds one.
-    fn trace(&self, hop: &dyn Fn() -> Hop);
-
-    /// Where it was made.
-    fn location(&self) -> &'static Location<'static>;
-}
-
-/// Where a result is kept until it is taken.
-type Place<T> = Cell<Option<Result<T, Failure>>>;
-
-/// The value that a resolver brings.
-struct Source<T> {
-    result: Place<T>,
-    location: &'static Location<'static>,
-}
-
-impl<T: 'static> Slot for Source<T> {
-    fn result(&self) -> &dyn Any {
-        &self.result
-    }
-
-    fn fill_from(&self, other: &dyn Slot) {
-        self.result.set(take(other));
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.result.set(Some(Err(failure)));
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.result.take()?.err()
-    }
-
-    fn trace(&self, hop: &dyn Fn() -> Hop) {
-        let result = self.result.take();
-        if let Some(Err(failure)) = &result {
-            failure.went_through(hop());
-        }
-        self.result.set(result);
-    }
-
-    fn location(&self) -> &'static Location<'static> {
-        self.location
-    }
-}
-
-/// The failure of a source that brings no value, whatever its type.
-struct Lost {
-    failure: Cell<Option<Failure>>,
-    location: &'static Location<'static>,
-}
-
-impl Slot for Lost {
-    fn result(&self) -> &dyn Any {
-        &self.failure
-    }
-
-    fn fill_from(&self, other: &dyn Slot) {
-        self.failure.set(other.take_failure());
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.failure.set(Some(failure));
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.failure.take()
-    }
-
-    fn trace(&self, hop: &dyn Fn() -> Hop) {
-        let failure = self.failure.take();
-        if let Some(failure) = &failure {
-            failure.went_through(hop());
-        }
-        self.failure.set(failure);
-    }
-
-    fn location(&self) -> &'static Location<'static> {
-        self.location
-    }
-}
-
-/// A callback, and the place of what it returned.
-struct Callback<T, U, F> {
-    result: Place<U>,
-    /// Empty once it was called.
-    f: Cell<Option<F>>,
-    location: &'static Location<'static>,
-    input: PhantomData<fn(T)>,
-}
-
-impl<T, U, F> Slot for Callback<T, U, F>
-where
-    T: 'static,
-    U: 'static,
-    F: FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
-{
-    fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
-        let f = self.f.take()?;
-        let input = take(before)?;
-        let result = match report::catch(self.location, || f(input, self.location)) {
-            Ok(Outcome::Ready(result)) => result,
-            Ok(Outcome::Wait(deferred)) => match deferred.into_core() {
-                Ok(core) => return Some(core),
-                Err(result) => result,
-            },
-            Err(failure) => Err(failure),
-        };
-        if result.is_err() {
-            went_through_callback(&result, self.location);
-        }
-        // There was none: nothing to drop.
-        mem::forget(self.result.replace(Some(result)));
-        None
-    }
-
-    fn result(&self) -> &dyn Any {
-        &self.result
-    }
-
-    fn fill_from(&self, other: &dyn Slot) {
-        self.result.set(take(other));
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.result.set(Some(Err(failure)));
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        self.result.take()?.err()
-    }
-
-    fn trace(&self, hop: &dyn Fn() -> Hop) {
-        let result = self.result.take();
-        if let Some(Err(failure)) = &result {
-            failure.went_through(hop());
-        }
-        self.result.set(result);
-    }
-
-    fn location(&self) -> &'static Location<'static> {
-        self.location
-    }
-}
-
-/// Takes the result out of a place whose type the caller knows: the typed ends of a Deferred agree about it.
-#[inline]
-fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
-    match slot.result().downcast_ref::<Place<T>>() {
-        Some(place) => place.take(),
-        None => slot.take_failure().map(Err),
-    }
-}
-
 impl Core {
     pub(super) fn new(place: &'static Location<'static>) -> Rc<Self> {
         let core = Rc::new(Self {
@@ -304,7 +157,7 @@ impl Core {
             line: Line::default(),
             consumer: Cell::new(Consumer::Holder),
             waker: Cell::new(None),
-            woken_at: Cell::new(0),
+            number: Cell::new(0),
             then: Cell::new(None),
             waits_for: Cell::new(None),
             canceller: Cell::new(None),
@@ -335,33 +188,63 @@ impl Core {
             return report::discard(result, place);
         }
         self.fired_at.set(Some(at));
-        let result = Cell::new(Some(result));
-        self.fire_source(Source {
-            result,
-            location: place,
-        });
+        if let Some(next) = self.fire_source(Source::new(result, place)) {
+            advance(next);
+        }
     }
 
-    /// Fires the source with a failure, as a cancel or the loss of its resolver does.
-    pub(super) fn fail_source(self: Rc<Self>, failure: Failure) {
+    /// Brings the source's result, and leaves it to the caller to [`advance`] the core. `false` when it was cancelled.
+    pub(super) fn put<T: 'static>(&self, result: Result<T, Failure>) -> bool {
         self.drop_canceller();
-        if !self.has_fired() {
-            let (failure, location) = (Cell::new(Some(failure)), self.place);
-            self.fire_source(Lost { failure, location });
+        let place = self.place;
+        if self.has_fired() {
+            report::discard(result, place);
+            return false;
         }
+        self.stage.set(Stage::Fired);
+        self.line.put_source(Source::new(result, place));
+        true
     }
 
-    fn fire_source(self: Rc<Self>, source: impl Slot) {
-        self.stage.set(Stage::Fired);
-        if self.is_held_back() {
-            self.line.put_source(source);
-            advance(self);
-        } else {
-            let inner = self.run_steps(Some(&source));
-            if let Some(next) = self.go_on(inner) {
-                advance(next);
-            }
+    /// Fires the source with a failure, as a cancel or the loss of its resolver does. Gives the core to go on with.
+    #[must_use]
+    fn fail_source(self: Rc<Self>, failure: Failure) -> Option<Rc<Self>> {
+        self.drop_canceller();
+        if self.has_fired() {
+            return None;
         }
+        let place = self.place;
+        self.fire_source(Lost::new(failure, place))
+    }
+
+    /// What comes of firing: the core to go on with.
+    #[inline]
+    fn fire_source(self: Rc<Self>, source: impl Slot) -> Option<Rc<Self>> {
+        self.stage.set(Stage::Fired);
+        if self.pauses.get() > 0 {
+            self.line.put_source(source);
+            return None;
+        }
+        if self.has_steps() {
+            let inner = self.run_steps(Some(&source));
+            return self.go_on(inner);
+        }
+        if self.consumer.get() == Consumer::Member {
+            return self.give_to_group(&source);
+        }
+        self.line.put_source(source);
+        self.hand_over()
+    }
+
+    /// Adds the last step: it uses resolvers with [`Core::put`] and gives the cores that it fired so.
+    pub(super) fn pass_on<T: 'static>(
+        self: Rc<Self>,
+        f: impl FnOnce(Result<T, Failure>) -> Vec<Rc<Self>> + 'static,
+        place: &'static Location<'static>,
+    ) {
+        self.line.push(|| Passing::new(f, place));
+        self.set_consumer(Consumer::Others, self.waker.take());
+        advance(self);
     }
 
     /// Adds a step at the end of the line.
@@ -371,12 +254,7 @@ impl Core {
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
         place: &'static Location<'static>,
     ) {
-        self.line.push(|| Callback {
-            result: Cell::new(None),
-            f: Cell::new(Some(f)),
-            location: place,
-            input: PhantomData,
-        });
+        self.line.push(|| Callback::new(f, place));
     }
 
     /// The result, if it is settled. Afterwards the core is of no use.
@@ -396,11 +274,6 @@ impl Core {
     #[inline]
     pub(super) fn is_settled(&self) -> bool {
         self.stage.get() == Stage::Fired && self.pauses.get() == 0 && !self.has_steps()
-    }
-
-    /// Can no step run when the source fires?
-    fn is_held_back(&self) -> bool {
-        self.pauses.get() > 0 || !self.has_steps()
     }
 
     /// Is there nobody to get the result, and nothing to be done with it?
@@ -449,7 +322,7 @@ impl Core {
     pub(super) fn awaited(&self) -> Awaited {
         match self.consumer.get() {
             Consumer::Awaiting => Awaited::Yes,
-            Consumer::Woken => Awaited::Woken(self.woken_at.get()),
+            Consumer::Woken => Awaited::Woken(self.number.get()),
             _ => Awaited::No,
         }
     }
@@ -475,7 +348,9 @@ impl Core {
     /// The Deferred was dropped: nobody will ask for the result.
     pub(super) fn abandon(self: Rc<Self>, gave_up: bool) {
         self.set_consumer(Consumer::Nobody { gave_up }, self.waker.take());
-        advance(self);
+        if self.has_fired() {
+            advance(self);
+        }
     }
 
     /// There is no more use for it. Its destructor, like everybody, finds the core whole.
@@ -493,12 +368,26 @@ impl Core {
     }
 
     /// Runs all steps that can run, or comes to the end of the line. Gives the core to go on with.
+    #[inline]
     fn step(self: Rc<Self>) -> Option<Rc<Self>> {
         if self.stage.get() != Stage::Fired || self.pauses.get() > 0 {
             return None;
         }
         let inner = self.run_steps(None);
         self.go_on(inner)
+    }
+
+    /// Has something come to its end here that others are to be told of?
+    #[inline]
+    fn concerns_others(&self) -> bool {
+        matches!(self.stage.get(), Stage::Passed | Stage::Decided)
+    }
+
+    /// Its last step has fired others: they are next.
+    fn tell_others(&self, later: &mut Vec<Job>) -> Option<Rc<Self>> {
+        let fired = self.line.take_last(Slot::fired).unwrap_or_default();
+        later.extend(fired.into_iter().rev().map(Job::Advance));
+        None
     }
 
     /// What comes after [`Core::run_steps`].
@@ -571,6 +460,9 @@ impl Core {
     fn is_awaited_by(self: &Rc<Self>, other: &Rc<Self>) -> bool {
         let (mut down, mut up) = (other.clone(), self.clone());
         while !Rc::ptr_eq(&down, self) && !Rc::ptr_eq(&up, other) {
+            if down.stage.get() == Stage::Gathering {
+                return self.is_member_below(down, up, other);
+            }
             let (Some(lower), Some(upper)) = (down.awaited_core(), up.consuming_core()) else {
                 return false;
             };
@@ -585,13 +477,18 @@ impl Core {
             _ if self.pauses.get() > 0 => "paused",
             Stage::Pending => "pending",
             Stage::Running => "running",
-            Stage::Fired => "fired",
-            Stage::Waiting => "waiting",
+            Stage::Fired | Stage::Passed => "fired",
+            Stage::Waiting | Stage::Gathering | Stage::Decided => "waiting",
         }
     }
 
     pub(super) fn fired_at(&self) -> Option<&'static Location<'static>> {
         self.fired_at.get()
+    }
+
+    /// Does it wait for the members of a group?
+    pub(super) fn is_gathering(&self) -> bool {
+        self.stage.get() == Stage::Gathering
     }
 
     /// Was its result taken?
@@ -633,7 +530,7 @@ impl Core {
         match self.consumer.get() {
             Consumer::Holder | Consumer::Woken => None,
             Consumer::Awaiting => {
-                self.woken_at.set(coroutine::now());
+                self.number.set(coroutine::now());
                 self.consumer.set(Consumer::Woken);
                 if let Some(waker) = self.waker.take() {
                     report::contain(Origin::Deferred, self.place, || waker.wake());
@@ -658,6 +555,14 @@ impl Core {
                 outer.stage.set(Stage::Fired);
                 Some(outer)
             }
+            Consumer::Member => self
+                .line
+                .take_last(|last| self.give_to_group(last))
+                .flatten(),
+            Consumer::Others => {
+                self.stage.set(Stage::Passed);
+                Some(self)
+            }
             Consumer::Nobody { gave_up } => {
                 let place = self.place;
                 let take = |last: &dyn Slot| {
@@ -681,58 +586,37 @@ impl Core {
 pub(super) fn advance(core: Rc<Core>) {
     let mut next = Some(core);
     while let Some(core) = next {
+        if core.concerns_others() {
+            return work(Some(core), Vec::new());
+        }
         next = core.step();
     }
 }
 
 /// Cancels whatever `core` is waiting for at the end of the line. `place` is where somebody asked for it.
 pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
-    let mut todo = vec![core.clone()];
-    while let Some(mut core) = todo.pop() {
-        while let Some(inner) = core.awaited_core() {
-            core = inner;
-        }
-        if core.stage.get() != Stage::Pending {
-            continue;
-        }
-        match core.canceller.take() {
-            None => {}
-            Some(Canceller::Call(f)) => {
-                core.cancelling.set(true);
-                let called = report::catch(core.place, f);
-                core.cancelling.set(false);
-                if let Err(failure) = called {
-                    if core.stage.get() == Stage::Pending {
-                        core.fail_source(failure);
-                    } else {
-                        report::deliver(Origin::Canceller, failure, core.place);
-                    }
-                    continue;
-                }
-            }
-            Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop() {
-                Verdict::Stopped => {}
-                Verdict::Decides(awaited) => {
-                    // The coroutine is told where it waits, decides, and may be asked again.
-                    core.canceller.set(Some(Canceller::Coroutine(coroutine)));
-                    todo.extend(awaited);
-                    continue;
-                }
-            },
-        }
-        core.fail_source(Failure::at(Box::new(Cancelled), place));
-    }
+    work(None, vec![Job::Cancel(core.clone(), place)]);
 }
 
-/// A result came to a callback that let it pass, or out of one: if it is a failure, it has come this way.
-#[cold]
-#[inline(never)]
-pub(super) fn went_through_callback<T>(
-    result: &Result<T, Failure>,
-    added: &'static Location<'static>,
-) {
-    if let (Err(failure), true) = (result, debug::is_on()) {
-        failure.went_through(Hop::Callback { added });
+/// Does as [`advance`] with `next`; then does the jobs, the last one first, and likewise all that comes of each.
+fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
+    loop {
+        while let Some(core) = next {
+            next = match core.stage.get() {
+                Stage::Passed => core.tell_others(&mut later),
+                Stage::Decided => core.let_rest_go(&mut later),
+                _ => core.step(),
+            };
+        }
+        next = match later.pop() {
+            Some(Job::Advance(core)) => Some(core),
+            Some(Job::Cancel(core, place)) => cancel_one(core, place, &mut later),
+            Some(Job::Settle(core)) => {
+                core.stage.set(Stage::Fired);
+                Some(core)
+            }
+            None => return,
+        };
     }
 }
 
@@ -747,7 +631,54 @@ pub(super) fn end(core: &Rc<Core>, place: &'static Location<'static>) {
         coroutine.end();
     }
     discard_canceller(canceller, core.place);
-    core.fail_source(Failure::at(Box::new(Cancelled), place));
+    if let Some(next) = core.fail_source(Failure::at(Box::new(Cancelled), place)) {
+        advance(next);
+    }
+}
+
+/// Cancels one. Gives the core to go on with.
+fn cancel_one(
+    mut core: Rc<Core>,
+    place: &'static Location<'static>,
+    later: &mut Vec<Job>,
+) -> Option<Rc<Core>> {
+    while let Some(inner) = core.awaited_core() {
+        core = inner;
+    }
+    if core.stage.get() == Stage::Gathering {
+        let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
+        let jobs = members.into_iter().map(|member| Job::Cancel(member, place));
+        later.extend(jobs.rev());
+        return None;
+    }
+    if core.stage.get() != Stage::Pending {
+        return None;
+    }
+    match core.canceller.take() {
+        None => {}
+        Some(Canceller::Call(f)) => {
+            core.cancelling.set(true);
+            let called = report::catch(core.place, f);
+            core.cancelling.set(false);
+            if let Err(failure) = called {
+                if core.stage.get() == Stage::Pending {
+                    return core.fail_source(failure);
+                }
+                report::deliver(Origin::Canceller, failure, core.place);
+                return None;
+            }
+        }
+        Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop() {
+            Verdict::Stopped => {}
+            Verdict::Decides(awaited) => {
+                // The coroutine is told where it waits, decides, and may be asked again.
+                core.canceller.set(Some(Canceller::Coroutine(coroutine)));
+                later.extend(awaited.into_iter().map(|core| Job::Cancel(core, place)));
+                return None;
+            }
+        },
+    }
+    core.fail_source(Failure::at(Box::new(Cancelled), place))
 }
 
 fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'static>) {
@@ -780,7 +711,9 @@ pub(super) fn abandon_source(core: Rc<Core>) {
     let mut next = Some(core);
     while let Some(core) = next {
         let place = core.place;
-        core.fail_source(Failure::at(Box::new(Abandoned), place));
+        if let Some(fired) = core.fail_source(Failure::at(Box::new(Abandoned), place)) {
+            advance(fired);
+        }
         next = ABANDONED
             .try_with(|line| {
                 let mut line = line.borrow_mut();

@@ -35,7 +35,7 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
-use super::core::{Core, Slot};
+use super::core::{Core, Group, Slot};
 use crate::debug;
 use crate::failure::{Failure, Hop};
 use crate::report::{self, Origin};
@@ -367,6 +367,14 @@ impl<S: Slot> Slot for Boxed<S> {
 
     fn trace(&self, hop: &dyn Fn() -> Hop) {
         self.0.trace(hop);
+    }
+
+    fn group(&self) -> Option<&(dyn Group + 'static)> {
+        self.0.group()
+    }
+
+    fn fired(&self) -> Vec<Rc<Core>> {
+        self.0.fired()
     }
 
     fn location(&self) -> &'static Location<'static> {

@@ -52,6 +52,7 @@ impl Wait for Awaits {
 fn thing(core: &Rc<Core>) -> Thing {
     let waits = match core.awaited_core() {
         Some(inner) => vec![thing_in_short(&inner)],
+        None if core.is_gathering() => core.members().iter().map(thing_in_short).collect(),
         None => core.driven_by().into_iter().collect(),
     };
     Thing {
@@ -80,6 +81,9 @@ impl fmt::Debug for Core {
         }
         if let Some(other) = self.awaited_core() {
             write!(f, ", waits for the one made at {}", other.place())?;
+        }
+        if self.is_gathering() {
+            write!(f, ", waits for {} others", self.members().len())?;
         }
         if let Some(task) = self.driven_by() {
             write!(f, ", waits for the task spawned at {}", task.place)?;

@@ -33,11 +33,15 @@
 //! `core` holds the state machine and its invariants, `line` the callbacks; this file holds the typed ends. A
 //! Deferred that is fired and has nothing to wait for keeps its result itself and needs no core at all.
 
+mod convert;
 mod core;
 mod coroutine;
 mod line;
+mod list;
 mod live;
+mod make;
 mod outcome;
+mod shared;
 
 use std::error::Error;
 use std::fmt;
@@ -51,10 +55,15 @@ use std::task::{Context, Poll};
 use self::core::{Canceller, Core};
 pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
+pub use self::list::{
+    DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
+};
 pub(crate) use self::live::things;
+pub use self::make::{ensure, execute, maybe_deferred};
 pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
 };
+pub use self::shared::Shared;
 use crate::debug;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
@@ -463,6 +472,12 @@ impl<T: 'static> Resolver<T> {
         if let Some(core) = self.core.take() {
             core.fire(result, at);
         }
+    }
+
+    /// Brings the result, and leaves what can run to the caller. `None` when it was cancelled before.
+    fn put(mut self, result: Result<T, Failure>) -> Option<Rc<Core>> {
+        let core = self.core.take()?;
+        core.put(result).then_some(core)
     }
 
     /// Was the Deferred cancelled, so that the result is of no use?

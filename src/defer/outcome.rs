@@ -1,10 +1,9 @@
 //! What a callback may return.
 
-use std::any::Any;
 use std::panic::Location;
 
 use super::Deferred;
-use super::coroutine::Coroutine;
+use super::make::ensure_at;
 use crate::failure::Failure;
 
 /// What a callback may return: nothing, `Ok`/`Err`, a [`Deferred`], or an async block.
@@ -87,13 +86,7 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>> + 'static> IntoOutcome<V
 
     #[inline]
     fn into_outcome(self, place: &'static Location<'static>) -> Outcome<T> {
-        let mut future = Some(self);
-        let any: &mut dyn Any = &mut future;
-        if let Some(deferred) = any.downcast_mut::<Option<Deferred<T>>>() {
-            return Outcome::Wait(deferred.take().expect("it was put there just now"));
-        }
-        let future = future.expect("it was not a Deferred, so it was not taken");
-        Outcome::Wait(Coroutine::start(future, place))
+        Outcome::Wait(ensure_at(self, place))
     }
 }
 

@@ -17,11 +17,13 @@
 //! 1. A `Failure` can cross threads, whatever it holds.
 //! 2. [`Failure::context`] adds a level on top and loses nothing below.
 //! 3. A panic's payload is kept until somebody takes it; dropping it never panics.
-//! 4. However many levels [`Failure::context`] has put on top of each other, dropping them uses no stack.
+//! 4. However many failures hold each other, as levels of [`Failure::context`] or as the causes of this crate's
+//!    errors, dropping them uses no stack.
 
 mod path;
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -393,14 +395,8 @@ impl Error for Context {
 }
 
 impl Drop for Context {
-    /// Takes the levels apart one by one (invariant 4).
     fn drop(&mut self) {
-        let mut cause = self.cause.take();
-        while let Some(failure) = cause {
-            cause = Arc::into_inner(failure.0)
-                .and_then(|inner| inner.error.downcast::<Self>().ok())
-                .and_then(|mut level| level.cause.take());
-        }
+        drop_held(self.cause.take());
     }
 }
 
@@ -424,11 +420,45 @@ error_sets!(A B C D; 0, 1, 2, 3);
 error_sets!(A B C D E; 0, 1, 2, 3, 4);
 error_sets!(A B C D E F; 0, 1, 2, 3, 4, 5);
 
+/// Drops failures that an error held. They may be the last to hold others: those are dropped after them, not inside
+/// (invariant 4).
+pub(crate) fn drop_held(failures: impl IntoIterator<Item = Failure>) {
+    /// Ends the outermost call, even one that unwinds.
+    struct Outermost;
+    impl Drop for Outermost {
+        fn drop(&mut self) {
+            let left = HELD.try_with(|held| held.borrow_mut().take());
+            drop(left);
+        }
+    }
+
+    let is_outermost = HELD.try_with(|held| {
+        let mut held = held.borrow_mut();
+        let is_outermost = held.is_none();
+        held.get_or_insert_default().extend(failures);
+        is_outermost
+    });
+    if is_outermost != Ok(true) {
+        return;
+    }
+    let _outermost = Outermost;
+    loop {
+        let next = HELD.try_with(|held| held.borrow_mut().as_mut().and_then(Vec::pop));
+        let Ok(Some(failure)) = next else { return };
+        drop(failure);
+    }
+}
+
 /// Drops a panic's payload. Should its destructor panic as well, the second payload is let go for good.
 fn drop_quietly(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }
+}
+
+thread_local! {
+    /// What is waiting to be dropped, while something is being dropped.
+    static HELD: RefCell<Option<Vec<Failure>>> = const { RefCell::new(None) };
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 mod clock;
 mod cooperator;
 mod deferred;
+mod lists;
 mod looping;
+mod making;
+mod script;
 
 /// Plays every row of a table with `play`, and compares what it logged.
 #[track_caller]

@@ -1,0 +1,125 @@
+//! From one Deferred to another, to channels and to streams, and back.
+
+use std::panic::Location;
+
+use futures::channel::oneshot;
+use futures::future::FusedFuture;
+use futures::stream::{self, Stream, TryStreamExt};
+
+use super::{Abandoned, Deferred, Resolver, State};
+use crate::failure::Failure;
+
+impl<T: 'static> Deferred<T> {
+    /// Fires another Deferred with the result, whichever it is, as the last callback.
+    ///
+    /// Cancelling the other one does not concern this one: what it brings then is dropped. A line of any length uses no
+    /// stack.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Deferred;
+    ///
+    /// let (promised, resolver) = Deferred::pair();
+    /// let promised = promised.map(|n: u32| n + 1);
+    /// Deferred::succeed(1).chain_deferred(resolver);
+    /// promised.add_callback(|n| assert_eq!(n, 2));
+    /// ```
+    #[doc(alias("chainDeferred", "pipe"))]
+    #[track_caller]
+    pub fn chain_deferred(self, resolver: Resolver<T>) {
+        let place = Location::caller();
+        match self.into_core() {
+            Ok(core) => {
+                let pass = move |result| resolver.put(result).into_iter().collect();
+                core.pass_on(pass, place);
+            }
+            Err(result) => resolver.resolve(result),
+        }
+    }
+
+    /// Gets the result of the other end of a channel. The same as `Deferred::from(receiver)`.
+    ///
+    /// A reactor must be running on this thread; the other end may be on any. Cancelling the Deferred closes
+    /// the channel.
+    ///
+    /// # Errors
+    ///
+    /// The Deferred fails with [`Abandoned`] when the other end is dropped, with [`NoReactor`](super::NoReactor) when
+    /// no reactor is running.
+    #[doc(alias("fromFuture", "from_receiver"))]
+    #[track_caller]
+    pub fn from_oneshot(receiver: oneshot::Receiver<T>) -> Self {
+        Self::from_future(async { receiver.await.map_err(|_| Abandoned.into()) })
+    }
+
+    /// Sends the result, whichever it is, to a channel, whose other end may go to any thread.
+    ///
+    /// If that end is dropped, a failure is reported as if it had never been sent. It does not cancel the Deferred.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Deferred;
+    ///
+    /// let mut receiver = Deferred::succeed(1).into_oneshot();
+    /// let result = receiver.try_recv().unwrap().expect("it has fired");
+    /// assert_eq!(result.unwrap(), 1);
+    /// ```
+    #[doc(alias = "asFuture")]
+    #[track_caller]
+    pub fn into_oneshot(self) -> oneshot::Receiver<Result<T, Failure>> {
+        let (sender, receiver) = oneshot::channel();
+        self.add_both(move |result| match sender.send(result) {
+            Err(Err(failure)) => Err(failure),
+            Ok(()) | Err(Ok(_)) => Ok(()),
+        });
+        receiver
+    }
+
+    /// A stream of one: the result.
+    ///
+    /// # Cancel safety
+    ///
+    /// As that of the Deferred: dropping the stream after it was polled cancels it.
+    pub fn into_stream(self) -> impl Stream<Item = Result<T, Failure>> {
+        stream::once(self)
+    }
+}
+
+impl<T: 'static> Deferred<Vec<T>> {
+    /// Everything a stream gives, or its first failure.
+    ///
+    /// The stream is run on this thread's reactor as by [`Deferred::from_future`], and dropped when it is
+    /// cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Deferred, Failure, testing};
+    /// testing::run(async |_reactor| {
+    ///     let numbers = futures::stream::iter([Ok(1), Ok(2), Ok(3)]);
+    ///     assert_eq!(Deferred::from_stream(numbers).await?, [1, 2, 3]);
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("collect", "try_collect"))]
+    #[track_caller]
+    pub fn from_stream(stream: impl Stream<Item = Result<T, Failure>> + 'static) -> Self {
+        Self::from_future(stream.try_collect())
+    }
+}
+
+impl<T: 'static> From<oneshot::Receiver<T>> for Deferred<T> {
+    #[track_caller]
+    fn from(receiver: oneshot::Receiver<T>) -> Self {
+        Self::from_oneshot(receiver)
+    }
+}
+
+/// It is terminated when its result has been taken.
+impl<T: 'static> FusedFuture for Deferred<T> {
+    fn is_terminated(&self) -> bool {
+        matches!(self.state, State::Gone)
+    }
+}

@@ -1,0 +1,301 @@
+//! Places for results: what lies in a line, and the sources in front of it.
+//!
+//! # Who owns what
+//!
+//! A slot owns its result until the next one, or the consumer, takes it. A line, or the stack of whoever fires, owns
+//! the slot.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::super::outcome::Outcome;
+use super::Core;
+use super::group::Group;
+use crate::debug;
+use crate::failure::{Failure, Hop};
+use crate::report;
+
+/// A place for a result, and what is to be done to fill it.
+pub(in crate::defer) trait Slot: 'static {
+    /// Takes the result out of `before` and does the work with it. `Some` if the result is still to come,
+    /// from that core.
+    ///
+    /// A source has nothing to do.
+    fn run(&self, _before: &dyn Slot) -> Option<Rc<Core>> {
+        None
+    }
+
+    /// The [`Place`] of the result. One that will never have a value need not have one.
+    fn result(&self) -> &dyn Any;
+
+    /// Takes over what stands in another place of the same type.
+    fn fill_from(&self, other: &dyn Slot);
+
+    /// Takes a failure as the result.
+    fn fail(&self, failure: Failure);
+
+    /// Empties it; gives the failure if there was one, and drops a value.
+    fn take_failure(&self) -> Option<Failure>;
+
+    /// Adds a step to the way of the failure that it holds, if it holds one.
+    fn trace(&self, hop: &dyn Fn() -> Hop);
+
+    /// The group it is, if it is one.
+    fn group(&self) -> Option<&(dyn Group + 'static)> {
+        None
+    }
+
+    /// The cores that it fired when it ran and that have not run their steps.
+    fn fired(&self) -> Vec<Rc<Core>> {
+        Vec::new()
+    }
+
+    /// Where it was made.
+    fn location(&self) -> &'static Location<'static>;
+}
+
+/// Where a result is kept until it is taken.
+pub(in crate::defer) type Place<T> = Cell<Option<Result<T, Failure>>>;
+
+/// The value that a resolver brings.
+pub(super) struct Source<T> {
+    result: Place<T>,
+    location: &'static Location<'static>,
+}
+
+impl<T> Source<T> {
+    #[inline]
+    pub(super) fn new(result: Result<T, Failure>, location: &'static Location<'static>) -> Self {
+        let result = Cell::new(Some(result));
+        Self { result, location }
+    }
+}
+
+impl<T: 'static> Slot for Source<T> {
+    fn result(&self) -> &dyn Any {
+        &self.result
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.result.set(take(other));
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.result.set(Some(Err(failure)));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.result.take()?.err()
+    }
+
+    fn trace(&self, hop: &dyn Fn() -> Hop) {
+        trace(&self.result, hop);
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+}
+
+/// The failure of a source that brings no value, whatever its type.
+pub(super) struct Lost {
+    failure: Cell<Option<Failure>>,
+    location: &'static Location<'static>,
+}
+
+impl Lost {
+    pub(super) fn new(failure: Failure, location: &'static Location<'static>) -> Self {
+        let failure = Cell::new(Some(failure));
+        Self { failure, location }
+    }
+}
+
+impl Slot for Lost {
+    fn result(&self) -> &dyn Any {
+        &self.failure
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.failure.set(other.take_failure());
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.failure.set(Some(failure));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    fn trace(&self, hop: &dyn Fn() -> Hop) {
+        let failure = self.failure.take();
+        if let Some(failure) = &failure {
+            failure.went_through(hop());
+        }
+        self.failure.set(failure);
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+}
+
+/// A callback, and the place of what it returned.
+pub(super) struct Callback<T, U, F> {
+    result: Place<U>,
+    /// Empty once it was called.
+    f: Cell<Option<F>>,
+    location: &'static Location<'static>,
+    input: PhantomData<fn(T)>,
+}
+
+impl<T, U, F> Callback<T, U, F> {
+    #[inline]
+    pub(super) fn new(f: F, location: &'static Location<'static>) -> Self {
+        Self {
+            result: Cell::new(None),
+            f: Cell::new(Some(f)),
+            location,
+            input: PhantomData,
+        }
+    }
+}
+
+impl<T, U, F> Slot for Callback<T, U, F>
+where
+    T: 'static,
+    U: 'static,
+    F: FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
+{
+    fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
+        let f = self.f.take()?;
+        let input = take(before)?;
+        let result = match report::catch(self.location, || f(input, self.location)) {
+            Ok(Outcome::Ready(result)) => result,
+            Ok(Outcome::Wait(deferred)) => match deferred.into_core() {
+                Ok(core) => return Some(core),
+                Err(result) => result,
+            },
+            Err(failure) => Err(failure),
+        };
+        if result.is_err() {
+            went_through_callback(&result, self.location);
+        }
+        // There was none: nothing to drop.
+        mem::forget(self.result.replace(Some(result)));
+        None
+    }
+
+    fn result(&self) -> &dyn Any {
+        &self.result
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.result.set(take(other));
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.result.set(Some(Err(failure)));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.result.take()?.err()
+    }
+
+    fn trace(&self, hop: &dyn Fn() -> Hop) {
+        trace(&self.result, hop);
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+}
+
+/// A callback that uses the resolvers of other cores.
+pub(super) struct Passing<T, F> {
+    /// Empty once it was called.
+    f: Cell<Option<F>>,
+    fired: Cell<Vec<Rc<Core>>>,
+    location: &'static Location<'static>,
+    input: PhantomData<fn(T)>,
+}
+
+impl<T, F> Passing<T, F> {
+    pub(super) fn new(f: F, location: &'static Location<'static>) -> Self {
+        Self {
+            f: Cell::new(Some(f)),
+            fired: Cell::default(),
+            location,
+            input: PhantomData,
+        }
+    }
+}
+
+impl<T, F> Slot for Passing<T, F>
+where
+    T: 'static,
+    F: FnOnce(Result<T, Failure>) -> Vec<Rc<Core>> + 'static,
+{
+    fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
+        let f = self.f.take()?;
+        let input = take(before)?;
+        self.fired.set(f(input));
+        None
+    }
+
+    fn result(&self) -> &dyn Any {
+        &self.fired
+    }
+
+    fn fill_from(&self, _: &dyn Slot) {}
+
+    fn fail(&self, _: Failure) {}
+
+    fn take_failure(&self) -> Option<Failure> {
+        None
+    }
+
+    fn trace(&self, _: &dyn Fn() -> Hop) {}
+
+    fn fired(&self) -> Vec<Rc<Core>> {
+        self.fired.take()
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+}
+
+/// Adds a step to the way of a failure in its place.
+pub(in crate::defer) fn trace<T>(place: &Place<T>, hop: &dyn Fn() -> Hop) {
+    let result = place.take();
+    if let Some(Err(failure)) = &result {
+        failure.went_through(hop());
+    }
+    place.set(result);
+}
+
+/// A result came to a callback that let it pass, or out of one: if it is a failure, it has come this way.
+#[cold]
+#[inline(never)]
+pub(in crate::defer) fn went_through_callback<T>(
+    result: &Result<T, Failure>,
+    added: &'static Location<'static>,
+) {
+    if let (Err(failure), true) = (result, debug::is_on()) {
+        failure.went_through(Hop::Callback { added });
+    }
+}
+
+/// Takes the result out of a place whose type the caller knows: the typed ends of a Deferred agree about it.
+#[inline]
+pub(in crate::defer) fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
+    match slot.result().downcast_ref::<Place<T>>() {
+        Some(place) => place.take(),
+        None => slot.take_failure().map(Err),
+    }
+}

@@ -1,0 +1,706 @@
+//! Several Deferreds at once: [`list`], [`gather`], [`race`], [`first`], and the [`DeferredList`] behind them.
+//!
+//! # The idea
+//!
+//! Each of them takes its *members*, and comes to one outcome. A member that is a Deferred is used as it is: no
+//! task, no reactor and no callback stands between it and the list. Any other future is run as by
+//! [`Deferred::from_future`].
+//!
+//! | function   | comes to                             | fails with                                        | of nothing           |
+//! |------------|--------------------------------------|---------------------------------------------------|----------------------|
+//! | [`list`]   | every result, in the members' order  | never                                             | `[]`                 |
+//! | [`gather`] | every value, in the members' order   | [`FirstError`], at the first failure              | `[]`                 |
+//! | [`race`]   | the first value, and whose it is     | [`FailureGroup`], when all have failed            | [`NothingToWaitFor`] |
+//! | [`first`]  | the first result, and whose it is    | never by a member                                 | [`NothingToWaitFor`] |
+//!
+//! # Rules
+//!
+//! 1. **The rest is cancelled** when the outcome is decided before all members are done, in their order and before
+//!    the outcome's own callbacks run; with [`DeferredList::let_rest_run`] it is not.
+//! 2. **Cancelling the outcome** cancels every member that is not done, whatever the cancellers of the others do. The
+//!    outcome is then what the members make of it, as ever; but a failure that says [`Cancelled`] only because of this
+//!    comes as it is, not inside another error. (Only [`list`] gives even that as a member's result.) Once
+//!    there is an outcome, cancelling does nothing.
+//! 3. **A failure that is in the outcome**, or was before a race is won, is the outcome's business. One that comes
+//!    later is reported, with the place where the member was made; only the [`Cancelled`] of a member that was
+//!    cancelled by rule 1 is dropped.
+//! 4. **Members that are done before it begins** count in their order.
+//!
+//! # Who owns what
+//!
+//! The members own the list (see `core`): it lives as long as one of them can still bring something. Values that are
+//! of no use are dropped when the outcome is decided.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::ops::ControlFlow;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::vec;
+
+use super::core::{self, Core, Group, Place, Rest, Slot, take};
+use super::make::ensure_at;
+use super::{AlreadyTaken, Deferred, State};
+use crate::failure::{Cancelled, Failure, Hop, drop_held};
+use crate::report;
+
+/// Every result, in the members' order, when all are there. It never fails.
+///
+/// Cancelled, it cancels the members, and gives what they have come to.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Deferred, Failure, defer};
+///
+/// let members = [Deferred::succeed(1), Deferred::fail(Failure::new("no")), Deferred::succeed(3)];
+/// defer::list(members).add_callback(|results| {
+///     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);
+/// });
+/// ```
+#[doc(alias("DeferredList", "join_all", "allSettled"))]
+#[track_caller]
+pub fn list<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<Vec<Result<T, Failure>>>
+where
+    T: 'static,
+    F: Future<Output = Result<T, Failure>> + 'static,
+{
+    DeferredList::new(members).all()
+}
+
+/// Every value, in the members' order, or the first failure; then the rest is cancelled.
+///
+/// # Errors
+///
+/// [`FirstError`], which says whose failure it was; [`Failure::find`] looks through it.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::defer::{self, FirstError};
+/// use torsade::{Deferred, Failure};
+///
+/// let (slow, resolver) = Deferred::pair();
+/// defer::gather([Deferred::succeed(1), slow]).add_callback(|sum| assert_eq!(sum, [1, 2]));
+/// resolver.callback(2);
+///
+/// let (slow, resolver) = Deferred::<u32>::pair();
+/// defer::gather([slow, Deferred::fail(Failure::new("no"))])
+///     .add_errback(|failure| {
+///         assert_eq!(failure.trap::<FirstError>()?.index(), 1);
+///         Ok(Vec::new())
+///     })
+///     .add_callback(|values| assert!(values.is_empty()));
+/// assert!(resolver.is_cancelled());
+/// ```
+#[doc(alias(
+    "gatherResults",
+    "fireOnOneErrback",
+    "consumeErrors",
+    "try_join_all",
+    "Promise.all"
+))]
+#[track_caller]
+pub fn gather<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<Vec<T>>
+where
+    T: 'static,
+    F: Future<Output = Result<T, Failure>> + 'static,
+{
+    DeferredList::new(members).gather()
+}
+
+/// The first value, and which member's it is; then the rest is cancelled.
+///
+/// The failures of members that fail before are in nobody's way, and told only if all fail.
+///
+/// # Errors
+///
+/// [`FailureGroup`] when all have failed, [`NothingToWaitFor`] when there are no members.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Deferred, Failure, defer};
+///
+/// let (slow, resolver) = Deferred::pair();
+/// let winner = defer::race([slow, Deferred::fail(Failure::new("no")), Deferred::succeed("me")]);
+/// winner.add_callback(|winner| assert_eq!(winner, (2, "me")));
+/// assert!(resolver.is_cancelled());
+/// ```
+#[doc(alias("fireOnOneCallback", "select_ok", "Promise.any"))]
+#[track_caller]
+pub fn race<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<(usize, T)>
+where
+    T: 'static,
+    F: Future<Output = Result<T, Failure>> + 'static,
+{
+    DeferredList::new(members).race()
+}
+
+/// The first result, be it a value or a failure, and which member's it is; then the rest is cancelled.
+///
+/// # Errors
+///
+/// [`NothingToWaitFor`] when there are no members.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Deferred, Failure, defer};
+///
+/// let (slow, _resolver) = Deferred::<u32>::pair();
+/// defer::first([slow, Deferred::fail(Failure::new("no"))]).add_callback(|(index, result)| {
+///     assert_eq!(index, 1);
+///     assert!(result.is_err());
+/// });
+/// ```
+#[doc(alias("select_all", "FIRST_COMPLETED", "Promise.race"))]
+#[track_caller]
+pub fn first<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<(usize, Result<T, Failure>)>
+where
+    T: 'static,
+    F: Future<Output = Result<T, Failure>> + 'static,
+{
+    DeferredList::new(members).first()
+}
+
+/// Several Deferreds, and a say in what becomes of those that are not waited for any more.
+///
+/// Twisted's `fireOnOneCallback` is `let_rest_run().race()`, its `fireOnOneErrback` is `let_rest_run().gather()`.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::Deferred;
+/// use torsade::defer::DeferredList;
+///
+/// let (slow, resolver) = Deferred::pair();
+/// let slow = slow.add_callback(|n| {
+///     println!("still here"); // and so it prints that
+///     Ok(n)
+/// });
+/// DeferredList::new([slow, Deferred::succeed(2)])
+///     .let_rest_run()
+///     .race()
+///     .add_callback(|winner| assert_eq!(winner, (1, 2)));
+/// resolver.callback(1);
+/// ```
+#[must_use = "it says nothing until it is told what to wait for"]
+pub struct DeferredList<T: 'static> {
+    members: Vec<Deferred<T>>,
+    /// Are those to be cancelled that are left when the outcome is decided?
+    cancels: bool,
+    place: &'static Location<'static>,
+}
+
+impl<T: 'static> DeferredList<T> {
+    /// Takes the members. Futures that are not Deferreds are started now, as by [`Deferred::from_future`].
+    ///
+    /// # Panics
+    ///
+    /// When the iterator does; what it had given by then is cancelled.
+    #[track_caller]
+    pub fn new<F>(members: impl IntoIterator<Item = F>) -> Self
+    where
+        F: Future<Output = Result<T, Failure>> + 'static,
+    {
+        let place = Location::caller();
+        let inputs = members.into_iter();
+        let mut taken = Taken(Vec::with_capacity(inputs.size_hint().0));
+        for input in inputs {
+            taken.0.push(ensure_at(input, place).unpolled());
+        }
+        Self {
+            members: mem::take(&mut taken.0),
+            cancels: true,
+            place,
+        }
+    }
+
+    /// Cancels nobody when the outcome is decided.
+    #[doc(alias("fireOnOneCallback", "fireOnOneErrback"))]
+    pub fn let_rest_run(mut self) -> Self {
+        self.cancels = false;
+        self
+    }
+
+    /// As [`list`].
+    pub fn all(self) -> Deferred<Vec<Result<T, Failure>>> {
+        self.start::<All>()
+    }
+
+    /// As [`gather`].
+    pub fn gather(self) -> Deferred<Vec<T>> {
+        self.start::<Gather>()
+    }
+
+    /// As [`race`].
+    pub fn race(self) -> Deferred<(usize, T)> {
+        self.start::<Race>()
+    }
+
+    /// As [`first`].
+    pub fn first(self) -> Deferred<(usize, Result<T, Failure>)> {
+        self.start::<First>()
+    }
+
+    fn start<R: Rule<T>>(self) -> Deferred<R::Outcome> {
+        let Self {
+            members,
+            cancels,
+            place,
+        } = self;
+        let mut seats = Vec::with_capacity(members.len());
+        let mut members = members.into_iter();
+        let mut missing = 0;
+        let mut group = None;
+        while let Some(member) = members.next() {
+            let index = seats.len();
+            let result = match member.into_core() {
+                Err(result) => result,
+                Ok(core) => match core.take_settled() {
+                    Some(result) => result,
+                    None => {
+                        core.join(group.get_or_insert_with(|| Core::new(place)), index);
+                        seats.push(Seat::Waits(Rc::downgrade(&core)));
+                        missing += 1;
+                        continue;
+                    }
+                },
+            };
+            match R::take(index, result, false) {
+                ControlFlow::Continue(result) => seats.push(Seat::Has(result)),
+                ControlFlow::Break(outcome) => {
+                    let outcome = Deferred::settled(outcome, place);
+                    let_go(seats, members, cancels, place);
+                    return outcome;
+                }
+            }
+        }
+        let Some(group) = group else {
+            let outcome = R::sum_up(&mut seats, false, place);
+            return Deferred::settled(outcome, place);
+        };
+        group.gather(Gathering::<T, R> {
+            outcome: Cell::new(None),
+            seats: RefCell::new(seats),
+            missing: Cell::new(missing),
+            was_cancelled: Cell::new(false),
+            cancels,
+            place,
+            rule: PhantomData,
+        });
+        Deferred {
+            state: State::Linked(group),
+            polled: false,
+        }
+    }
+}
+
+/// A member of a [`gather`] failed: which, and how.
+///
+/// Its cause is the member's own error, so [`Failure::find`] and [`Failure::chain`] reach that.
+#[derive(Debug)]
+pub struct FirstError {
+    index: usize,
+    /// Empty only while it is being dropped.
+    failure: Option<Failure>,
+}
+
+impl FirstError {
+    /// Which of the members it was, counted from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The member's failure.
+    #[doc(alias = "subFailure")]
+    pub fn failure(&self) -> &Failure {
+        self.failure.as_ref().expect("it is not being dropped")
+    }
+}
+
+/// All members of a [`race`] failed.
+#[derive(Debug)]
+pub struct FailureGroup {
+    failures: Vec<Failure>,
+}
+
+impl FailureGroup {
+    /// Each member's failure, in the members' order.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+}
+
+/// The first of no Deferreds at all was asked for, which would never have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NothingToWaitFor;
+
+impl<T: 'static> fmt::Debug for DeferredList<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.members).finish()
+    }
+}
+
+/// The same failure of the same member.
+impl PartialEq for FirstError {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index && self.failure().same(other.failure())
+    }
+}
+
+impl fmt::Display for FirstError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "member {} failed", self.index)
+    }
+}
+
+impl Error for FirstError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let cause: &(dyn Error + 'static) = self.failure().error();
+        Some(cause)
+    }
+}
+
+impl Drop for FirstError {
+    fn drop(&mut self) {
+        drop_held(self.failure.take());
+    }
+}
+
+impl fmt::Display for FailureGroup {
+    /// All in one line: an error has no more than one source.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "all {} failed", self.failures.len())?;
+        for (n, failure) in self.failures.iter().take(MANY).enumerate() {
+            write!(f, "{} {failure:#}", if n == 0 { ":" } else { ";" })?;
+        }
+        if self.failures.len() > MANY {
+            write!(f, "; and {} more", self.failures.len() - MANY)?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for FailureGroup {}
+
+impl Drop for FailureGroup {
+    fn drop(&mut self) {
+        drop_held(mem::take(&mut self.failures));
+    }
+}
+
+impl fmt::Display for NothingToWaitFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there was nothing to wait for")
+    }
+}
+
+impl Error for NothingToWaitFor {}
+
+/// What an iterator has given so far. Left over, they are cancelled.
+struct Taken<T: 'static>(Vec<Deferred<T>>);
+
+impl<T: 'static> Drop for Taken<T> {
+    fn drop(&mut self) {
+        for member in self.0.drain(..) {
+            let_member_go(member, true);
+        }
+    }
+}
+
+/// What a list comes to, and when.
+trait Rule<T>: 'static {
+    type Outcome: 'static;
+
+    /// Decides the outcome when it sees a member's result, or gives that back to be kept.
+    fn take(
+        index: usize,
+        result: Result<T, Failure>,
+        was_cancelled: bool,
+    ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>>;
+
+    /// The outcome when all results were kept. It takes what it needs.
+    fn sum_up(
+        seats: &mut Vec<Seat<T>>,
+        was_cancelled: bool,
+        place: &'static Location<'static>,
+    ) -> Result<Self::Outcome, Failure>;
+}
+
+struct All;
+struct Gather;
+struct Race;
+struct First;
+
+impl<T: 'static> Rule<T> for All {
+    type Outcome = Vec<Result<T, Failure>>;
+
+    fn take(
+        _: usize,
+        result: Result<T, Failure>,
+        _: bool,
+    ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>> {
+        ControlFlow::Continue(result)
+    }
+
+    fn sum_up(
+        seats: &mut Vec<Seat<T>>,
+        _: bool,
+        _: &'static Location<'static>,
+    ) -> Result<Self::Outcome, Failure> {
+        let seats = mem::take(seats).into_iter();
+        Ok(seats.filter_map(Seat::into_result).collect())
+    }
+}
+
+impl<T: 'static> Rule<T> for Gather {
+    type Outcome = Vec<T>;
+
+    #[inline]
+    fn take(
+        index: usize,
+        result: Result<T, Failure>,
+        was_cancelled: bool,
+    ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>> {
+        match result {
+            Ok(_) => ControlFlow::Continue(result),
+            Err(failure) if was_cancelled && failure.is::<Cancelled>() => {
+                ControlFlow::Break(Err(failure))
+            }
+            Err(failure) => {
+                let place = failure.location();
+                let failure = Some(failure);
+                let error = Box::new(FirstError { index, failure });
+                ControlFlow::Break(Err(Failure::at(error, place)))
+            }
+        }
+    }
+
+    fn sum_up(
+        seats: &mut Vec<Seat<T>>,
+        _: bool,
+        _: &'static Location<'static>,
+    ) -> Result<Self::Outcome, Failure> {
+        let results = mem::take(seats).into_iter().filter_map(Seat::into_result);
+        results.collect()
+    }
+}
+
+impl<T: 'static> Rule<T> for Race {
+    type Outcome = (usize, T);
+
+    fn take(
+        index: usize,
+        result: Result<T, Failure>,
+        _: bool,
+    ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>> {
+        match result {
+            Ok(value) => ControlFlow::Break(Ok((index, value))),
+            Err(_) => ControlFlow::Continue(result),
+        }
+    }
+
+    fn sum_up(
+        seats: &mut Vec<Seat<T>>,
+        was_cancelled: bool,
+        place: &'static Location<'static>,
+    ) -> Result<Self::Outcome, Failure> {
+        if seats.is_empty() {
+            return Err(Failure::at(Box::new(NothingToWaitFor), place));
+        }
+        let cancelled = seats.iter().position(Seat::is_cancelled);
+        if let Some(at) = cancelled.filter(|_| was_cancelled) {
+            let seat = mem::replace(&mut seats[at], Seat::Empty);
+            return match seat.into_result() {
+                Some(Err(failure)) => Err(failure),
+                _ => Err(Failure::at(Box::new(Cancelled), place)),
+            };
+        }
+        let results = mem::take(seats).into_iter().filter_map(Seat::into_result);
+        let failures = results.filter_map(Result::err).collect();
+        Err(Failure::at(Box::new(FailureGroup { failures }), place))
+    }
+}
+
+impl<T: 'static> Rule<T> for First {
+    type Outcome = (usize, Result<T, Failure>);
+
+    fn take(
+        index: usize,
+        result: Result<T, Failure>,
+        was_cancelled: bool,
+    ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>> {
+        match result {
+            Err(failure) if was_cancelled && failure.is::<Cancelled>() => {
+                ControlFlow::Break(Err(failure))
+            }
+            result => ControlFlow::Break(Ok((index, result))),
+        }
+    }
+
+    fn sum_up(
+        _: &mut Vec<Seat<T>>,
+        _: bool,
+        place: &'static Location<'static>,
+    ) -> Result<Self::Outcome, Failure> {
+        Err(Failure::at(Box::new(NothingToWaitFor), place))
+    }
+}
+
+/// Where a member's result goes.
+enum Seat<T> {
+    Waits(Weak<Core>),
+    Has(Result<T, Failure>),
+    Empty,
+}
+
+impl<T> Seat<T> {
+    fn into_result(self) -> Option<Result<T, Failure>> {
+        match self {
+            Self::Has(result) => Some(result),
+            Self::Waits(_) | Self::Empty => None,
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Has(Err(failure)) if failure.is::<Cancelled>())
+    }
+
+    fn member(&self) -> Option<Rc<Core>> {
+        match self {
+            Self::Waits(core) => core.upgrade(),
+            Self::Has(_) | Self::Empty => None,
+        }
+    }
+}
+
+/// The source of an outcome that is still to come.
+struct Gathering<T: 'static, R: Rule<T>> {
+    outcome: Place<R::Outcome>,
+    seats: RefCell<Vec<Seat<T>>>,
+    /// How many seats wait.
+    missing: Cell<usize>,
+    was_cancelled: Cell<bool>,
+    cancels: bool,
+    place: &'static Location<'static>,
+    rule: PhantomData<R>,
+}
+
+impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
+    fn accept(&self, index: usize, last: &dyn Slot) -> bool {
+        let result = take(last).unwrap_or_else(|| Err(AlreadyTaken.into()));
+        let mut seats = self.seats.borrow_mut();
+        let (seat, outcome) = match R::take(index, result, self.was_cancelled.get()) {
+            ControlFlow::Continue(result) => (Seat::Has(result), None),
+            ControlFlow::Break(outcome) => (Seat::Empty, Some(outcome)),
+        };
+        seats[index] = seat;
+        self.missing.set(self.missing.get() - 1);
+        let outcome = match outcome {
+            None if self.missing.get() > 0 => return false,
+            None => R::sum_up(&mut seats, self.was_cancelled.get(), self.place),
+            Some(outcome) => outcome,
+        };
+        self.outcome.set(Some(outcome));
+        true
+    }
+
+    fn ask_to_stop(&self) -> Vec<Rc<Core>> {
+        self.was_cancelled.set(true);
+        self.members()
+    }
+
+    fn members(&self) -> Vec<Rc<Core>> {
+        self.seats
+            .borrow()
+            .iter()
+            .filter_map(Seat::member)
+            .collect()
+    }
+
+    fn rest(&self) -> Rest {
+        let members = match self.missing.get() {
+            0 => Vec::new(),
+            _ => self.members(),
+        };
+        let seats = self.seats.take();
+        Rest {
+            members,
+            cancels: self.cancels,
+            results: if seats.is_empty() {
+                Box::new(())
+            } else {
+                Box::new(seats)
+            },
+        }
+    }
+}
+
+impl<T: 'static, R: Rule<T>> Slot for Gathering<T, R> {
+    fn result(&self) -> &dyn Any {
+        &self.outcome
+    }
+
+    fn fill_from(&self, other: &dyn Slot) {
+        self.outcome.set(take(other));
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.outcome.set(Some(Err(failure)));
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        self.outcome.take()?.err()
+    }
+
+    fn trace(&self, hop: &dyn Fn() -> Hop) {
+        core::trace(&self.outcome, hop);
+    }
+
+    fn group(&self) -> Option<&(dyn Group + 'static)> {
+        Some(self)
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.place
+    }
+}
+
+/// The outcome was decided by a member that was done already: lets go of those before it and those after.
+fn let_go<T: 'static>(
+    seats: Vec<Seat<T>>,
+    members: vec::IntoIter<Deferred<T>>,
+    cancels: bool,
+    place: &'static Location<'static>,
+) {
+    let before: Vec<_> = seats.iter().filter_map(Seat::member).collect();
+    for member in &before {
+        member.leave_group(cancels);
+    }
+    if cancels {
+        for member in before {
+            core::cancel(&member, place);
+        }
+    }
+    report::discard(seats, place);
+    for member in members {
+        let_member_go(member, cancels);
+    }
+}
+
+/// Drops a member: cancels it, or lets it run on.
+fn let_member_go<T: 'static>(mut member: Deferred<T>, cancels: bool) {
+    if let Some(place) = member.location() {
+        member.polled = cancels;
+        report::discard(member, place);
+    }
+}
+
+/// How many failures of a group are told.
+const MANY: usize = 5;

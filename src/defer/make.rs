@@ -1,0 +1,92 @@
+//! Making Deferreds out of functions and futures: [`execute`], [`maybe_deferred`], [`ensure`].
+
+use std::any::Any;
+use std::panic::Location;
+
+use super::Deferred;
+use super::coroutine::Coroutine;
+use super::outcome::{IntoOutcome, Outcome};
+use crate::failure::Failure;
+use crate::report;
+
+/// Calls `f` now; what it returns is the result. A panic is a failure.
+///
+/// A Deferred as the value stays one: for a function that may return a Deferred there is [`maybe_deferred`].
+///
+/// # Examples
+///
+/// ```
+/// use std::num::ParseIntError;
+/// use torsade::{Failure, defer};
+///
+/// let parsed = defer::execute(|| Ok("seven".parse::<u32>()?));
+/// parsed
+///     .add_errback(|failure| failure.trap::<ParseIntError>().map(|_| 7))
+///     .add_callback(|n| assert_eq!(n, 7));
+/// ```
+#[track_caller]
+pub fn execute<T: 'static>(f: impl FnOnce() -> Result<T, Failure>) -> Deferred<T> {
+    let place = Location::caller();
+    let result = report::catch(place, f).and_then(|result| result);
+    Deferred::settled(result, place)
+}
+
+/// Calls `f` now. It may return whatever a callback may: nothing, `Ok`/`Err`, a Deferred (the very same comes back) or
+/// an async block. A panic is a failure.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Deferred, defer};
+///
+/// let (deferred, resolver) = Deferred::pair();
+/// defer::maybe_deferred(|| deferred).add_callback(|n| assert_eq!(n, 1));
+/// resolver.callback(1);
+/// defer::maybe_deferred(|| Ok(2)).add_callback(|n| assert_eq!(n, 2));
+/// ```
+#[doc(alias = "maybeDeferred")]
+#[track_caller]
+pub fn maybe_deferred<V, R: IntoOutcome<V>>(f: impl FnOnce() -> R) -> Deferred<R::Value> {
+    let place = Location::caller();
+    match report::catch(place, || f().into_outcome(place)) {
+        Ok(Outcome::Ready(result)) => Deferred::settled(result, place),
+        Ok(Outcome::Wait(deferred)) => deferred,
+        Err(failure) => Deferred::settled(Err(failure), place),
+    }
+}
+
+/// A Deferred passes through; any other future is run, as by [`Deferred::from_future`].
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Deferred, defer};
+///
+/// let ready = defer::ensure(Deferred::succeed(1)); // no reactor, no task
+/// assert!(ready.is_settled());
+/// ```
+#[doc(alias("ensureDeferred", "ensure_future"))]
+#[track_caller]
+pub fn ensure<T, F>(future: F) -> Deferred<T>
+where
+    T: 'static,
+    F: Future<Output = Result<T, Failure>> + 'static,
+{
+    ensure_at(future, Location::caller())
+}
+
+/// [`ensure`], for somebody else's place.
+#[inline]
+pub(super) fn ensure_at<T, F>(future: F, place: &'static Location<'static>) -> Deferred<T>
+where
+    T: 'static,
+    F: Future<Output = Result<T, Failure>> + 'static,
+{
+    let mut future = Some(future);
+    let any: &mut dyn Any = &mut future;
+    if let Some(deferred) = any.downcast_mut::<Option<Deferred<T>>>() {
+        return deferred.take().expect("it was put there just now");
+    }
+    let future = future.expect("it was not a Deferred, so it was not taken");
+    Coroutine::start(future, place)
+}
