@@ -23,6 +23,9 @@
 //! | `Running` | being used by a callback, further down this very stack   | that callback's return          |
 //! | `Waiting` | at another core, whose consumer this one is              | that core's [`Core::hand_over`] |
 //!
+//! A `Pending` core may stand in a line (see `waiter`); it may then be *offered* its result, which is fetched when
+//! the consumer asks.
+//!
 //! A core is *settled* when it is `Fired`, not paused and has no steps left: the consumer may take the result.
 //!
 //! # Invariants
@@ -37,6 +40,8 @@
 //! 5. A source fires once; what comes after a cancel is dropped without a word.
 //! 6. No core waits, directly or through others, for itself.
 
+mod waiter;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -47,6 +52,8 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
+pub(crate) use self::waiter::Giver;
+use self::waiter::{Asking, Waiter};
 use super::coroutine::{self, Coroutine, Verdict};
 use super::line::Line;
 use super::outcome::Outcome;
@@ -59,6 +66,8 @@ pub(super) struct Core {
     stage: Cell<Stage>,
     /// Its canceller is running: a resolver that is dropped by it has brought nothing, and is not missed.
     cancelling: Cell<bool>,
+    /// Whether whoever has it must ask for the result.
+    asking: Cell<Asking>,
     /// How many [`Pause`](super::Pause)s are held.
     pauses: Cell<u32>,
     /// The steps, and from `Fired` on the result.
@@ -104,6 +113,8 @@ enum Consumer {
 pub(super) enum Canceller {
     Call(Box<dyn FnOnce()>),
     Coroutine(Rc<Coroutine>),
+    /// It stands in a line.
+    Waiter(Box<Waiter>),
 }
 
 /// How a core stands to the task that awaits it.
@@ -267,6 +278,7 @@ impl Core {
         Rc::new(Self {
             stage: Cell::new(Stage::Pending),
             cancelling: Cell::new(false),
+            asking: Cell::new(Asking::No),
             pauses: Cell::new(0),
             line: Line::default(),
             consumer: Cell::new(Consumer::Holder),
@@ -389,6 +401,13 @@ impl Core {
 
     /// What happens when the source is cancelled. Dropped at once when the source has fired.
     pub(super) fn set_canceller(&self, canceller: Canceller) {
+        let canceller = match canceller {
+            Canceller::Call(f) if self.asking.get() != Asking::No => match self.add_to_waiter(f) {
+                Some(f) => Canceller::Call(f),
+                None => return,
+            },
+            canceller => canceller,
+        };
         let old = match self.stage.get() {
             Stage::Pending => self.canceller.replace(Some(canceller)),
             _ => Some(canceller),
@@ -486,7 +505,10 @@ impl Core {
             }
         };
         inner.set_consumer(consumer, waker);
-        inner
+        match inner.asking.get() {
+            Asking::No => inner,
+            _ => inner.consumed(),
+        }
     }
 
     /// Sets the consumer. A waker that is of no use any more is somebody's code: it is dropped last.
@@ -530,16 +552,22 @@ impl Core {
         outer
     }
 
+    /// Wakes the task that awaits it.
+    #[inline]
+    fn wake(&self) {
+        self.woken_at.set(coroutine::now());
+        self.consumer.set(Consumer::Woken);
+        if let Some(waker) = self.waker.take() {
+            report::contain(Origin::Deferred, self.place, || waker.wake());
+        }
+    }
+
     /// The line is at its end: gives the result to the consumer.
     fn hand_over(self: Rc<Self>) -> Option<Rc<Self>> {
         match self.consumer.get() {
             Consumer::Holder | Consumer::Woken => None,
             Consumer::Awaiting => {
-                self.woken_at.set(coroutine::now());
-                self.consumer.set(Consumer::Woken);
-                if let Some(waker) = self.waker.take() {
-                    report::contain(Origin::Deferred, self.place, || waker.wake());
-                }
+                self.wake();
                 None
             }
             Consumer::Then => {
@@ -617,6 +645,10 @@ pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
                     continue;
                 }
             }
+            Some(Canceller::Waiter(waiter)) => {
+                waiter.give_up(core, place);
+                continue;
+            }
             Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop() {
                 Verdict::Stopped => {}
                 Verdict::Decides(awaited) => {
@@ -635,6 +667,7 @@ fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'sta
     match canceller {
         Some(Canceller::Call(f)) => report::discard(f, place),
         Some(Canceller::Coroutine(coroutine)) => drop(coroutine),
+        Some(Canceller::Waiter(waiter)) => report::discard(waiter, place),
         None => {}
     }
 }

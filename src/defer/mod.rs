@@ -47,6 +47,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
+pub(crate) use self::core::Giver;
 use self::core::{Canceller, Core};
 use self::coroutine::Coroutine;
 pub use self::outcome::{
@@ -389,6 +390,9 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) => {
                 if !core.is_settled() {
                     core.add(f, here);
+                    if core.is_offered() {
+                        core.ask();
+                    }
                     return Deferred {
                         state: State::Linked(core),
                         polled: false,
@@ -470,6 +474,9 @@ impl<T: 'static> Future for Deferred<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let State::Linked(core) = &self.state {
+            if core.is_offered() {
+                core.ask();
+            }
             match core.take_settled() {
                 Some(result) => {
                     self.state = State::Gone;
@@ -478,6 +485,10 @@ impl<T: 'static> Future for Deferred<T> {
                 None => {
                     if core.await_by(cx.waker()) {
                         Coroutine::note(core);
+                        if core.is_offered() {
+                            // By what the waker's clone or destructor did, when nobody was to be woken.
+                            cx.waker().wake_by_ref();
+                        }
                     }
                     self.polled = true;
                     return Poll::Pending;
@@ -500,7 +511,7 @@ impl<T: 'static> Drop for Deferred<T> {
                 report::deliver(Origin::Deferred, failure, place)
             }
             State::Linked(core) => {
-                if self.polled {
+                if self.polled || core.only_waits() {
                     core.clone().abandon(true);
                     core::cancel(&core, core.place());
                 } else {
