@@ -104,7 +104,7 @@ pub trait Clock: sealed::HasTimers {
     #[track_caller]
     fn call_later(&self, delay: Duration, f: impl FnOnce() + 'static) -> DelayedCall {
         let timers = self.timers();
-        DelayedCall::ask(timers, timers.after(delay), Box::new(f))
+        DelayedCall::ask(timers, timers.after(delay), Box::new(f), Location::caller())
     }
 
     /// Calls `f` once, when it is `deadline`.
@@ -113,7 +113,7 @@ pub trait Clock: sealed::HasTimers {
     #[track_caller]
     fn call_at(&self, deadline: Instant, f: impl FnOnce() + 'static) -> DelayedCall {
         let timers = self.timers();
-        DelayedCall::ask(timers, timers.at(deadline), Box::new(f))
+        DelayedCall::ask(timers, timers.at(deadline), Box::new(f), Location::caller())
     }
 
     /// Waits for `delay`, counted from now and not from when it is first polled.
@@ -275,9 +275,12 @@ impl DelayedCall {
         self.place
     }
 
-    #[track_caller]
-    fn ask(timers: &Timers, deadline: u64, f: Box<dyn FnOnce()>) -> Self {
-        let place = Location::caller();
+    fn ask(
+        timers: &Timers,
+        deadline: u64,
+        f: Box<dyn FnOnce()>,
+        place: &'static Location<'static>,
+    ) -> Self {
         let asked = timers.ask(deadline, Action::Call(f), place);
         // A stopped clock gives the closure back, and it is dropped here.
         let key = asked.unwrap_or(Key::NOBODY);

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,7 +53,8 @@ pub(super) fn limited<T: 'static>(
         note.set(true);
         cancel();
     };
-    let call = DelayedCall::ask(timers, timers.after(limit), Box::new(expire));
+    let place = Location::caller();
+    let call = DelayedCall::ask(timers, timers.after(limit), Box::new(expire), place);
     deferred.add_both(move |result| {
         call.cancel();
         if expired.get() {

@@ -23,8 +23,8 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::DelayedCall;
 use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
+use super::{DelayedCall, Sleep};
 use crate::report;
 
 /// All timers of one clock; a cheap handle.
@@ -117,6 +117,36 @@ impl Timers {
     pub(crate) fn now(&self) -> Instant {
         self.nanos();
         self.0.now.get()
+    }
+
+    /// The time at this very moment, where it passes by itself; `now` stays where it is.
+    pub(crate) fn reading(&self) -> Instant {
+        let now = self.now();
+        self.0.read.get().map_or(now, |read| read().max(now))
+    }
+
+    /// The instant `delay` after `instant`, or one that is too far off ever to come.
+    pub(crate) fn later(&self, instant: Instant, delay: Duration) -> Instant {
+        self.instant(self.at(instant).saturating_add(nanos(delay)))
+    }
+
+    /// A call on behalf of whoever asked for it at `place`.
+    pub(crate) fn call_at(
+        &self,
+        deadline: Instant,
+        place: &'static Location<'static>,
+        f: impl FnOnce() + 'static,
+    ) -> DelayedCall {
+        DelayedCall::ask(self, self.at(deadline), Box::new(f), place)
+    }
+
+    /// A sleep on behalf of whoever asked for it at `place`.
+    pub(crate) fn sleep_until(
+        &self,
+        deadline: Instant,
+        place: &'static Location<'static>,
+    ) -> Sleep {
+        Sleep::new(self.clone(), self.at(deadline), place)
     }
 
     /// When to look again: never late, and early only by a timer that has been put off since.
@@ -556,6 +586,25 @@ mod tests {
         timers.set_now(start + SECOND);
         timers.set_now(start);
         assert_eq!(timers.now(), start + SECOND);
+    }
+
+    #[test]
+    fn a_reading_moves_nothing() {
+        thread_local! {
+            static READ: Cell<Option<Instant>> = const { Cell::new(None) };
+        }
+        let start = Instant::now();
+        let timers = Timers::passing(start, || READ.get().expect("it was set"));
+        READ.set(Some(start + SECOND * 2));
+        assert_eq!(timers.reading(), start + SECOND * 2);
+        assert_eq!(timers.now(), start);
+        timers.let_time_pass();
+        assert_eq!(timers.now(), start + SECOND * 2);
+        READ.set(Some(start + SECOND));
+        assert_eq!(timers.reading(), start + SECOND * 2);
+        assert_eq!(timers.later(start, SECOND), start + SECOND);
+        let never = timers.later(start, Duration::MAX);
+        assert_eq!(timers.at(never), NEVER);
     }
 
     #[test]

@@ -368,6 +368,11 @@ impl Core {
         self.pauses.get() > 0 || !self.has_steps()
     }
 
+    /// Is there nobody to get the result, and nothing to be done with it?
+    pub(super) fn is_unheard(&self) -> bool {
+        matches!(self.consumer.get(), Consumer::Nobody { .. }) && !self.has_steps()
+    }
+
     pub(super) fn place(&self) -> &'static Location<'static> {
         self.place
     }

@@ -439,6 +439,11 @@ impl<T: 'static> Resolver<T> {
         self.core.as_ref().is_none_or(|core| core.has_fired())
     }
 
+    /// Was the Deferred dropped, and will no callback see the result?
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.core.as_ref().is_none_or(|core| core.is_unheard())
+    }
+
     /// Cancels the Deferred from its other end.
     fn cancel(&self) {
         if let Some(core) = &self.core {
