@@ -47,6 +47,8 @@
 //! in `defer`. `event` has what is told to all at once, and needs none of this.
 
 mod event;
+#[cfg(unix)]
+mod filesystem;
 mod line;
 mod lock;
 mod queue;
@@ -55,6 +57,10 @@ mod semaphore;
 mod watched;
 
 pub use self::event::Event;
+#[cfg(unix)]
+pub use self::filesystem::{
+    AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard, NotALock, NotOurLock,
+};
 pub use self::lock::{DeferredLock, LockGuard};
 pub use self::queue::{DeferredQueue, Items, QueueOverflow, QueueUnderflow};
 pub use self::semaphore::{DeferredSemaphore, NoPermits, SemaphoreClosed, SemaphorePermit};

@@ -256,13 +256,13 @@ impl Core {
 
 impl Waiter {
     /// Its core is cancelled.
-    pub(super) fn give_up(self: Box<Self>, core: Rc<Core>, place: &'static Location<'static>) {
+    pub(super) fn give_up(self, core: Rc<Core>, place: &'static Location<'static>) {
         let Self {
             giver,
             hold,
             number,
             also,
-        } = *self;
+        } = self;
         let giver = hold.or_else(|| giver.upgrade());
         core.cancelling.set(true);
         let called = also.map(|f| report::catch(core.place, f));
