@@ -4,7 +4,6 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -14,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::StreamExt;
-use support::{Log, poll_once, some_turns, until};
+use support::{Log, poll_once, some_turns};
 use torsade::defer::Abandoned;
 use torsade::locks::{
     DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, NoPermits, QueueOverflow,

@@ -1,3 +1,4 @@
 //! What Twisted does, as tables of `(name, script, trace)`, each with one runner.
 
 mod deferred;
+mod locks;
