@@ -9,6 +9,7 @@ mod debug;
 pub mod defer;
 mod driver;
 pub mod failure;
+pub mod locks;
 pub mod net;
 pub mod protocol;
 pub mod protocols;
@@ -26,6 +27,7 @@ pub mod transport;
 pub use crate::clock::{Clock, DelayedCall, VirtualClock};
 pub use crate::defer::{Deferred, Resolver};
 pub use crate::failure::{Cancelled, Failure};
+pub use crate::locks::{DeferredLock, DeferredQueue, DeferredSemaphore};
 pub use crate::net::tcp::Port;
 pub use crate::protocol::{Context, Factory, Handle, Protocol};
 #[cfg(unix)]

@@ -29,6 +29,9 @@
 //! | `Gathering` | at several other cores, its members; it has no resolver  | a member's `hand_over`          |
 //! | `Decided`   | at the source, which is a [`Group`]                      | [`advance`] lets the rest go    |
 //!
+//! A `Pending` core may stand in a line (see `waiter`); it may then be *offered* its result, which is fetched when
+//! the consumer asks.
+//!
 //! A core is *settled* when it is `Fired`, not paused and has no steps left: the consumer may take the result.
 //!
 //! # Invariants
@@ -48,6 +51,7 @@
 
 mod group;
 mod slot;
+mod waiter;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -58,6 +62,8 @@ use std::task::Waker;
 pub(super) use self::group::{Group, Rest};
 use self::slot::{Callback, Lost, Passing, Source};
 pub(super) use self::slot::{Place, Slot, take, trace, went_through_callback};
+pub(crate) use self::waiter::Giver;
+use self::waiter::{Asking, Waiter};
 use super::coroutine::{self, Coroutine, Verdict};
 use super::line::Line;
 use super::live;
@@ -72,6 +78,8 @@ pub(super) struct Core {
     stage: Cell<Stage>,
     /// Its canceller is running: a resolver that is dropped by it has brought nothing, and is not missed.
     cancelling: Cell<bool>,
+    /// Whether whoever has it must ask for the result.
+    asking: Cell<Asking>,
     /// How many [`Pause`](super::Pause)s are held.
     pauses: Cell<u32>,
     /// The steps, and from `Fired` on the result.
@@ -136,6 +144,8 @@ enum Job {
 pub(super) enum Canceller {
     Call(Box<dyn FnOnce()>),
     Coroutine(Rc<Coroutine>),
+    /// It stands in a line.
+    Waiter(Box<Waiter>),
 }
 
 /// How a core stands to the task that awaits it.
@@ -153,6 +163,7 @@ impl Core {
         let core = Rc::new(Self {
             stage: Cell::new(Stage::Pending),
             cancelling: Cell::new(false),
+            asking: Cell::new(Asking::No),
             pauses: Cell::new(0),
             line: Line::default(),
             consumer: Cell::new(Consumer::Holder),
@@ -202,6 +213,7 @@ impl Core {
             return false;
         }
         self.stage.set(Stage::Fired);
+        self.asking.set(Asking::No);
         self.line.put_source(Source::new(result, place));
         true
     }
@@ -329,6 +341,13 @@ impl Core {
 
     /// What happens when the source is cancelled. Dropped at once when the source has fired.
     pub(super) fn set_canceller(&self, canceller: Canceller) {
+        let canceller = match canceller {
+            Canceller::Call(f) if self.asking.get() != Asking::No => match self.add_to_waiter(f) {
+                Some(f) => Canceller::Call(f),
+                None => return,
+            },
+            canceller => canceller,
+        };
         let old = match self.stage.get() {
             Stage::Pending => self.canceller.replace(Some(canceller)),
             _ => Some(canceller),
@@ -442,7 +461,10 @@ impl Core {
             }
         };
         inner.set_consumer(consumer, waker);
-        inner
+        match inner.asking.get() {
+            Asking::No => inner,
+            _ => inner.consumed(),
+        }
     }
 
     /// Sets the consumer. A waker that is of no use any more is somebody's code: it is dropped last.
@@ -525,16 +547,22 @@ impl Core {
         outer
     }
 
+    /// Wakes the task that awaits it.
+    #[inline]
+    fn wake(&self) {
+        self.number.set(coroutine::now());
+        self.consumer.set(Consumer::Woken);
+        if let Some(waker) = self.waker.take() {
+            report::contain(Origin::Deferred, self.place, || waker.wake());
+        }
+    }
+
     /// The line is at its end: gives the result to the consumer.
     fn hand_over(self: Rc<Self>) -> Option<Rc<Self>> {
         match self.consumer.get() {
             Consumer::Holder | Consumer::Woken => None,
             Consumer::Awaiting => {
-                self.number.set(coroutine::now());
-                self.consumer.set(Consumer::Woken);
-                if let Some(waker) = self.waker.take() {
-                    report::contain(Origin::Deferred, self.place, || waker.wake());
-                }
+                self.wake();
                 None
             }
             Consumer::Then => {
@@ -626,11 +654,11 @@ pub(super) fn end(core: &Rc<Core>, place: &'static Location<'static>) {
     while let Some(inner) = core.awaited_core() {
         core = inner;
     }
-    let canceller = core.canceller.take();
-    if let Some(Canceller::Coroutine(coroutine)) = &canceller {
-        coroutine.end();
+    match core.canceller.take() {
+        Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, place),
+        Some(Canceller::Coroutine(coroutine)) => coroutine.end(),
+        other => discard_canceller(other, core.place),
     }
-    discard_canceller(canceller, core.place);
     if let Some(next) = core.fail_source(Failure::at(Box::new(Cancelled), place)) {
         advance(next);
     }
@@ -668,6 +696,10 @@ fn cancel_one(
                 return None;
             }
         }
+        Some(Canceller::Waiter(waiter)) => {
+            waiter.give_up(core, place);
+            return None;
+        }
         Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop() {
             Verdict::Stopped => {}
             Verdict::Decides(awaited) => {
@@ -685,6 +717,7 @@ fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'sta
     match canceller {
         Some(Canceller::Call(f)) => report::discard(f, place),
         Some(Canceller::Coroutine(coroutine)) => drop(coroutine),
+        Some(Canceller::Waiter(waiter)) => report::discard(waiter, place),
         None => {}
     }
 }

@@ -262,7 +262,7 @@ impl<T: 'static> DeferredList<T> {
             let index = seats.len();
             let result = match member.into_core() {
                 Err(result) => result,
-                Ok(core) => match core.take_settled() {
+                Ok(core) => match core.ask_and_take() {
                     Some(result) => result,
                     None => {
                         core.join(group.get_or_insert_with(|| Core::new(place)), index);

@@ -52,6 +52,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
+pub(crate) use self::core::Giver;
 use self::core::{Canceller, Core};
 pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
@@ -418,6 +419,9 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) => {
                 if !core.is_settled() {
                     core.add(f, here);
+                    if core.is_offered() {
+                        core.ask();
+                    }
                     return Deferred {
                         state: State::Linked(core),
                         polled: false,
@@ -525,6 +529,9 @@ impl<T: 'static> Future for Deferred<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let State::Linked(core) = &self.state {
+            if core.is_offered() {
+                core.ask();
+            }
             match core.take_settled() {
                 Some(result) => {
                     self.state = State::Gone;
@@ -534,6 +541,10 @@ impl<T: 'static> Future for Deferred<T> {
                 None => {
                     if core.await_by(cx.waker()) {
                         Coroutine::note(core);
+                        if core.is_offered() {
+                            // By what the waker's clone or destructor did, when nobody was to be woken.
+                            cx.waker().wake_by_ref();
+                        }
                     }
                     task::note_wait(|| live::awaits(core));
                     self.polled = true;
@@ -570,7 +581,7 @@ impl<T: 'static> Drop for Deferred<T> {
                 report::deliver(Origin::Deferred, failure, place)
             }
             State::Linked(core) => {
-                if self.polled {
+                if self.polled || core.only_waits() {
                     core.clone().abandon(true);
                     core::cancel(&core, core.place());
                 } else {

@@ -4,6 +4,7 @@ mod clock;
 mod cooperator;
 mod deferred;
 mod lists;
+mod locks;
 mod looping;
 mod making;
 mod script;

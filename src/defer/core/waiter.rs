@@ -1,0 +1,285 @@
+//! A source that stands in a line, and is given its result only when somebody takes it.
+//!
+//! # The idea
+//!
+//! A lock that gives itself to a Deferred which nobody polls is held by nobody, and stops everybody else. So one that
+//! hands things out, a [`Giver`], does not put them into a Deferred in the hope that it is looked at. If steps wait
+//! there it fires it; if not, it *offers*: the task that awaits is woken, the core stays `Pending`, and when the
+//! Deferred is polled or gets a callback, the core *asks* the giver, which gives what there is by then, or lets the core
+//! stand where it stood.
+//!
+//! The core that stands in line and the one that a task polls need not be the same: a step may have returned the
+//! former. The giver deals with the one, the *source*; the offer lies with the other, the *end*.
+//!
+//! # Who owns what
+//!
+//! The giver owns the resolver. The core knows the giver weakly, so that those who wait for what nobody can bring any more
+//! are told; while there is an offer it holds it, so that what was offered can be fetched.
+//!
+//! # Invariants
+//!
+//! 1. An end is `Offered` exactly while its source may ask with success or must come back into the line: from
+//!    [`Resolver::offer`] until [`Core::ask`].
+//! 2. A Deferred that is dropped while nothing but itself stands behind a source in line takes the source out of the
+//!    line: whether it was polled or not, there is nothing to run on.
+
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+
+use super::{Canceller, Consumer, Core, Stage, advance, cancel};
+use crate::defer::{Deferred, Resolver, State};
+use crate::failure::{Cancelled, Failure};
+use crate::report::{self, Origin};
+
+/// One that hands things out to a line of Deferreds.
+pub(crate) trait Giver {
+    /// The one with this number wants its own: fires it with [`Resolver::give`], or has it wait on.
+    fn ask(self: Rc<Self>, number: u64);
+
+    /// The one with this number leaves. Runs nobody's code.
+    fn leave(&self, number: u64);
+
+    /// Somebody has left: looks whether others can have something now.
+    fn serve(self: Rc<Self>);
+}
+
+/// A place in a giver's line.
+pub(in crate::defer) struct Waiter {
+    giver: Weak<dyn Giver>,
+    /// Set while there is an offer.
+    hold: Option<Rc<dyn Giver>>,
+    number: u64,
+    /// What the user wants to happen when it is cancelled.
+    also: Option<Box<dyn FnOnce()>>,
+}
+
+/// How a core stands to a giver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    No,
+    /// It stands in line.
+    InLine,
+    /// It, or one that it waits for, has been offered something.
+    Offered,
+}
+
+impl<T: 'static> Deferred<T> {
+    /// One that stands in a line under this number, and its resolver.
+    pub(crate) fn in_line(
+        giver: Rc<dyn Giver>,
+        number: u64,
+        offered: bool,
+        place: &'static Location<'static>,
+    ) -> (Self, Resolver<T>) {
+        let (deferred, resolver) = Self::pair_at(place);
+        if let State::Linked(core) = &deferred.state {
+            let waiter = Waiter {
+                giver: Rc::downgrade(&giver),
+                hold: offered.then_some(giver),
+                number,
+                also: None,
+            };
+            core.set_canceller(Canceller::Waiter(Box::new(waiter)));
+            core.asking.set(match offered {
+                true => Asking::Offered,
+                false => Asking::InLine,
+            });
+        }
+        (deferred, resolver)
+    }
+}
+
+impl<T: 'static> Resolver<T> {
+    /// Would a result be taken on the spot, and not lie in a Deferred that somebody holds?
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.core.as_ref().is_none_or(|core| core.end().is_none())
+    }
+
+    /// Offers: from now on the core asks when it is asked. Runs nobody's code; what it returns is to be called,
+    /// and wakes the task that awaits.
+    pub(crate) fn offer(&self, giver: Rc<dyn Giver>) -> impl FnOnce() + use<T> {
+        let core = self.core.as_ref();
+        if let Some(core) = core {
+            core.change_waiter(|waiter| waiter.hold = Some(giver));
+        }
+        let end = core.and_then(Core::end);
+        if let Some(end) = &end {
+            end.asking.set(Asking::Offered);
+        }
+        move || {
+            if let Some(end) = end {
+                end.wake_if_awaited();
+            }
+        }
+    }
+
+    /// Brings the value to one that has asked; it goes on from there by itself.
+    pub(crate) fn give(mut self, value: T) {
+        if let Some(core) = self.core.take() {
+            core.put(Ok(value));
+        }
+    }
+}
+
+impl Core {
+    /// Must it be asked for its result?
+    #[inline]
+    pub(in crate::defer) fn is_offered(&self) -> bool {
+        self.asking.get() == Asking::Offered
+    }
+
+    /// Asks the giver for the result, and runs what can run.
+    #[cold]
+    pub(in crate::defer) fn ask(self: &Rc<Self>) {
+        if let Some(source) = self.fetch() {
+            advance(source);
+        }
+    }
+
+    /// The result, if it is settled, or to be had for the asking.
+    pub(in crate::defer) fn ask_and_take<T: 'static>(
+        self: &Rc<Self>,
+    ) -> Option<Result<T, Failure>> {
+        if self.is_offered() {
+            self.ask();
+        }
+        self.take_settled()
+    }
+
+    /// Is a source in line all there is, with nothing to be run when it fires (invariant 2)?
+    #[inline]
+    pub(in crate::defer) fn only_waits(self: &Rc<Self>) -> bool {
+        let may_wait = self.asking.get() != Asking::No || self.stage.get() == Stage::Waiting;
+        may_wait && self.leads_to_a_line()
+    }
+
+    #[cold]
+    fn leads_to_a_line(self: &Rc<Self>) -> bool {
+        let mut core = self.clone();
+        while !core.has_steps() {
+            match core.awaited_core() {
+                Some(inner) => core = inner,
+                None => {
+                    return core.stage.get() == Stage::Pending && core.asking.get() != Asking::No;
+                }
+            }
+        }
+        false
+    }
+
+    /// It stands in line, and now somebody consumes it. Gives the core to go on with.
+    #[cold]
+    pub(super) fn consumed(self: Rc<Self>) -> Rc<Self> {
+        if self.consumer.get() == (Consumer::Nobody { gave_up: false }) && self.only_waits() {
+            self.consumer.set(Consumer::Nobody { gave_up: true });
+            cancel(&self, self.place);
+            return self;
+        }
+        if self.is_offered() {
+            match self.end() {
+                None => return self.fetch().unwrap_or(self),
+                Some(end) => {
+                    self.asking.set(self.asking_unless_offered());
+                    end.asking.set(Asking::Offered);
+                    end.wake_if_awaited();
+                }
+            }
+        }
+        self
+    }
+
+    /// Keeps what the user wants to happen beside the place in line, which must not be lost. Gives it back if there is
+    /// no such place.
+    pub(super) fn add_to_waiter(&self, f: Box<dyn FnOnce()>) -> Option<Box<dyn FnOnce()>> {
+        let mut new = Some(f);
+        let old = self.change_waiter(|waiter| waiter.also.replace(new.take()?));
+        report::discard(old, self.place);
+        new
+    }
+
+    /// Asks the giver. The source, if it has its result now, is to be advanced.
+    fn fetch(self: &Rc<Self>) -> Option<Rc<Self>> {
+        self.asking.set(self.asking_unless_offered());
+        let mut source = self.clone();
+        while let Some(inner) = source.awaited_core() {
+            source = inner;
+        }
+        if source.stage.get() != Stage::Pending {
+            return None;
+        }
+        let (giver, number) = source.change_waiter(|waiter| (waiter.hold.take(), waiter.number))?;
+        giver?.ask(number);
+        (source.stage.get() == Stage::Fired).then_some(source)
+    }
+
+    /// Where a result would come to lie until somebody looks: in a core that is held, and has nothing to do with it.
+    fn end(self: &Rc<Self>) -> Option<Rc<Self>> {
+        let mut core = self.clone();
+        while !core.has_steps() {
+            match core.consumer.get() {
+                Consumer::Holder | Consumer::Awaiting | Consumer::Woken => return Some(core),
+                Consumer::Then => core = core.consuming_core()?,
+                Consumer::Nobody { .. } | Consumer::Member | Consumer::Others => return None,
+            }
+        }
+        None
+    }
+
+    fn wake_if_awaited(&self) {
+        if self.consumer.get() == Consumer::Awaiting {
+            self.wake();
+        }
+    }
+
+    /// What it is when it has no offer.
+    fn asking_unless_offered(&self) -> Asking {
+        match self.stage.get() {
+            Stage::Pending => Asking::InLine,
+            _ => Asking::No,
+        }
+    }
+
+    /// Changes its place in line, if it has one.
+    fn change_waiter<R>(&self, change: impl FnOnce(&mut Waiter) -> R) -> Option<R> {
+        let mut canceller = self.canceller.take();
+        let result = match &mut canceller {
+            Some(Canceller::Waiter(waiter)) => Some(change(waiter)),
+            _ => None,
+        };
+        self.canceller.set(canceller);
+        result
+    }
+}
+
+impl Waiter {
+    /// Its core is cancelled.
+    pub(super) fn give_up(self, core: Rc<Core>, place: &'static Location<'static>) {
+        let Self {
+            giver,
+            hold,
+            number,
+            also,
+        } = self;
+        let giver = hold.or_else(|| giver.upgrade());
+        core.cancelling.set(true);
+        let called = also.map(|f| report::catch(core.place, f));
+        if let Some(giver) = &giver {
+            giver.leave(number);
+        }
+        core.cancelling.set(false);
+        let next = match called {
+            Some(Err(failure)) if core.has_fired() => {
+                report::deliver(Origin::Canceller, failure, core.place);
+                None
+            }
+            Some(Err(failure)) => core.fail_source(failure),
+            _ => core.fail_source(Failure::at(Box::new(Cancelled), place)),
+        };
+        if let Some(next) = next {
+            advance(next);
+        }
+        if let Some(giver) = giver {
+            giver.serve();
+        }
+    }
+}

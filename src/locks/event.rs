@@ -1,0 +1,137 @@
+//! Something that happens, and those who wait for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::mem;
+use std::rc::Rc;
+
+use crate::defer::{Deferred, Resolver};
+use crate::failure::Failure;
+
+/// A flag that one can wait for.
+///
+/// A handle: clones are the same event. Nobody owns what happens, so waiters that are not polled stop nobody.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::locks::Event;
+/// use torsade::testing;
+///
+/// testing::run(async |reactor| {
+///     let ready = Event::new();
+///     let waits = ready.wait();
+///     let setter = ready.clone();
+///     reactor.call_soon(move || setter.set());
+///     waits.await?;
+///     ready.wait().await // it is set: at once
+/// });
+/// ```
+#[doc(alias("Notify", "Condvar"))]
+#[derive(Clone, Default)]
+pub struct Event {
+    inner: Rc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    is_set: Cell<bool>,
+    waiters: Rc<Crowd>,
+}
+
+/// Those who wait for the same thing, which is told to all of them.
+#[derive(Default)]
+pub(super) struct Crowd {
+    waiters: RefCell<BTreeMap<u64, Resolver<()>>>,
+    next: Cell<u64>,
+}
+
+impl Event {
+    /// One that is not set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets it, and fires all who wait.
+    ///
+    /// # Order
+    ///
+    /// In the order in which they began to wait; callbacks run inside this call. All who waited when it was set are
+    /// fired, whatever the callbacks of the others do.
+    #[doc(alias("notify_waiters", "notify_all"))]
+    pub fn set(&self) {
+        self.inner.is_set.set(true);
+        self.inner.waiters.tell_all();
+    }
+
+    /// Sets it back: who waits from now on, waits for the next time.
+    pub fn clear(&self) {
+        self.inner.is_set.set(false);
+    }
+
+    /// Is it set?
+    pub fn is_set(&self) -> bool {
+        self.inner.is_set.get()
+    }
+
+    /// Waits until it is set.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: an event that is set stays so.
+    ///
+    /// # Errors
+    ///
+    /// [`Abandoned`](crate::defer::Abandoned) when the last handle is dropped.
+    #[doc(alias = "notified")]
+    #[track_caller]
+    pub fn wait(&self) -> Deferred<()> {
+        match self.is_set() {
+            true => Deferred::succeed(()),
+            false => self.inner.waiters.join(),
+        }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("is_set", &self.is_set())
+            .finish()
+    }
+}
+
+impl Crowd {
+    #[track_caller]
+    pub(super) fn join(self: &Rc<Self>) -> Deferred<()> {
+        let number = self.next.replace(self.next.get() + 1);
+        let (deferred, resolver) = Deferred::pair();
+        self.waiters.borrow_mut().insert(number, resolver);
+        let crowd = Rc::downgrade(self);
+        deferred.on_cancel(move || {
+            if let Some(crowd) = crowd.upgrade() {
+                let resolver = crowd.waiters.borrow_mut().remove(&number);
+                drop(resolver);
+            }
+        })
+    }
+
+    /// Fires those who are there.
+    pub(super) fn tell_all(&self) {
+        for resolver in self.take() {
+            resolver.callback(());
+        }
+    }
+
+    /// Fails those who are there.
+    pub(super) fn fail_all(&self, why: impl Fn() -> Failure) {
+        for resolver in self.take() {
+            resolver.errback(why());
+        }
+    }
+
+    fn take(&self) -> impl Iterator<Item = Resolver<()>> + use<> {
+        mem::take(&mut *self.waiters.borrow_mut()).into_values()
+    }
+}

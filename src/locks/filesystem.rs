@@ -1,0 +1,480 @@
+//! A lock between processes: a symbolic link whose target is the holder's process id.
+//!
+//! # The idea
+//!
+//! Making a symbolic link either works or finds one, for all processes alike, and the link says who made it. This is
+//! the lock of Twisted's `twisted.python.lockfile`, and the two exclude each other. A holder that died leaves its
+//! link behind; who finds that nobody has this process id removes the link and tries again.
+//!
+//! Removing must not hit the link of somebody who was faster, and there is no way to remove a link only if it still says
+//! what it said. So the breakers exclude each other: each one locks the directory (`flock`), looks again, and removes the
+//! link. Who does not get that lock lets the other one do it. A process of Twisted does not take part in this.
+//!
+//! # Invariants
+//!
+//! 1. A link is removed by its owner, or by one that holds the directory's lock and has seen, under it, that the owner is
+//!    dead.
+//! 2. Timers exist only while a Deferred waits.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::symlink;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+use crate::clock::{Clock, DelayedCall, TimedOut, Timers};
+use crate::defer::{Deferred, Resolver};
+use crate::failure::Failure;
+use crate::report::{self, Origin};
+
+/// A lock that processes share by its path.
+///
+/// It works together with Twisted's `DeferredFilesystemLock` and `FilesystemLock`, and survives the death of its holder.
+/// A handle: clones are the same lock. It excludes processes, not parts of one: see
+/// [`DeferredLock`](super::DeferredLock) for those. A process id that is given anew, as in a container that is started
+/// again, makes a lock that was left behind look held.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::VirtualClock;
+/// use torsade::locks::DeferredFilesystemLock;
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("torsade-doc-{}.lock", std::process::id()));
+/// let clock = VirtualClock::new();
+/// let lock = DeferredFilesystemLock::new(&path, &clock);
+/// let other = DeferredFilesystemLock::new(&path, &clock);
+///
+/// assert!(lock.lock()?);
+/// let waiting = other.defer_until_locked(None).map(|guard| guard.release());
+/// lock.unlock()?;
+/// clock.advance(Duration::from_secs(1)); // it tries again each second
+/// assert!(waiting.is_settled());
+/// assert!(!DeferredFilesystemLock::is_locked(&path)?);
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias("FilesystemLock", "lockfile"))]
+#[derive(Clone)]
+pub struct DeferredFilesystemLock {
+    inner: Rc<Inner>,
+}
+
+/// Holds a [`DeferredFilesystemLock`] until it is dropped.
+///
+/// Should the unlocking fail then, that is reported; [`release`](FilesystemLockGuard::release) gives the error instead.
+#[must_use = "the lock is released when its guard is dropped"]
+pub struct FilesystemLockGuard {
+    path: PathBuf,
+    place: &'static Location<'static>,
+    is_released: bool,
+}
+
+struct Inner {
+    path: PathBuf,
+    timers: Timers,
+    was_clean: Cell<bool>,
+    /// Set while a Deferred waits.
+    attempt: RefCell<Option<Attempt>>,
+}
+
+/// A Deferred that waits, and its timers.
+struct Attempt {
+    resolver: Resolver<FilesystemLockGuard>,
+    place: &'static Location<'static>,
+    retry: Option<DelayedCall>,
+    expiry: Option<DelayedCall>,
+}
+
+impl DeferredFilesystemLock {
+    /// A lock at this path, which nobody has touched yet.
+    pub fn new(path: impl Into<PathBuf>, clock: &impl Clock) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                path: path.into(),
+                timers: clock.timers().clone(),
+                was_clean: Cell::new(true),
+                attempt: RefCell::new(None),
+            }),
+        }
+    }
+
+    /// Tries to lock, now. `false` if another process, or this one, has it.
+    ///
+    /// What a dead process has left is removed first.
+    ///
+    /// # Errors
+    ///
+    /// [`NotALock`], as the inner error, when there is something else at the path; whatever the file system does not
+    /// allow.
+    pub fn lock(&self) -> io::Result<bool> {
+        self.inner.lock()
+    }
+
+    /// Was what this handle locked left in order? `false` if a dead process had it.
+    #[doc(alias = "clean")]
+    pub fn was_clean(&self) -> bool {
+        self.inner.was_clean.get()
+    }
+
+    /// Unlocks.
+    ///
+    /// # Errors
+    ///
+    /// [`NotOurLock`], as the inner error, when another process has it; `NotFound` when nobody has.
+    pub fn unlock(&self) -> io::Result<()> {
+        unlock(&self.inner.path)
+    }
+
+    /// Does a process that is alive hold the lock at this path? It only looks.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](DeferredFilesystemLock::lock).
+    #[doc(alias = "isLocked")]
+    pub fn is_locked(path: impl AsRef<Path>) -> io::Result<bool> {
+        match holder(path.as_ref())? {
+            Some(pid) => is_alive(pid),
+            None => Ok(false),
+        }
+    }
+
+    /// Locks as soon as possible: tries now, and each second from then on.
+    ///
+    /// # Order
+    ///
+    /// Nobody stands in line: of several processes any may be the next. When the limit is over it tries one last time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling removes the timers, and does not try again (Twisted tries once more). If the Deferred is dropped
+    /// when it has the lock, the lock is released.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyTryingToLock`] while another Deferred of this handle or its clones waits,
+    /// [`TimedOut`](crate::clock::TimedOut) when the limit is over, [`Abandoned`](crate::defer::Abandoned)
+    /// when the clock stops, and what [`lock`](DeferredFilesystemLock::lock) may fail with.
+    #[doc(alias = "deferUntilLocked")]
+    #[track_caller]
+    pub fn defer_until_locked(
+        &self,
+        limit: impl Into<Option<Duration>>,
+    ) -> Deferred<FilesystemLockGuard> {
+        let (inner, place) = (&self.inner, Location::caller());
+        if inner.attempt.borrow().is_some() {
+            return Deferred::fail(AlreadyTryingToLock);
+        }
+        match inner.lock() {
+            Ok(true) => return Deferred::succeed(inner.guard(place)),
+            Ok(false) => {}
+            Err(error) => return Deferred::fail(error),
+        }
+        let (deferred, resolver) = Deferred::pair();
+        let attempt = Attempt {
+            resolver,
+            place,
+            retry: None,
+            expiry: None,
+        };
+        let none = inner.attempt.replace(Some(attempt));
+        drop(none);
+        if let Some(limit) = limit.into() {
+            let call = inner.call_later(limit, place, move |inner| inner.expire(limit));
+            inner.change(|attempt| attempt.expiry = Some(call));
+        }
+        inner.plan_retry(place);
+        let weak = Rc::downgrade(inner);
+        deferred.on_cancel(move || {
+            if let Some(inner) = weak.upgrade() {
+                let attempt = inner.end();
+                drop(attempt);
+            }
+        })
+    }
+}
+
+impl FilesystemLockGuard {
+    /// Unlocks, as dropping does.
+    ///
+    /// # Errors
+    ///
+    /// As [`DeferredFilesystemLock::unlock`].
+    pub fn release(mut self) -> io::Result<()> {
+        self.is_released = true;
+        unlock(&self.path)
+    }
+}
+
+/// A second Deferred was to wait for a lock while one waits already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlreadyTryingToLock;
+
+/// There is something at a lock's path that is no lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotALock {
+    path: PathBuf,
+    /// The beginning of the link's target, if it is a link.
+    target: Option<String>,
+}
+
+/// Another process has the lock that was to be unlocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotOurLock {
+    holder: i32,
+}
+
+impl NotOurLock {
+    /// The process that has it.
+    pub fn holder(&self) -> i32 {
+        self.holder
+    }
+}
+
+impl Drop for FilesystemLockGuard {
+    fn drop(&mut self) {
+        if !self.is_released {
+            if let Err(error) = unlock(&self.path) {
+                report::deliver(Origin::Destructor, error.into(), self.place);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DeferredFilesystemLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeferredFilesystemLock")
+            .field("path", &self.inner.path)
+            .finish()
+    }
+}
+
+impl fmt::Debug for FilesystemLockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FilesystemLockGuard")
+            .field(&self.path)
+            .finish()
+    }
+}
+
+impl fmt::Display for AlreadyTryingToLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Deferred waits for this lock already")
+    }
+}
+
+impl Error for AlreadyTryingToLock {}
+
+impl fmt::Display for NotALock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not a lock: ", self.path)?;
+        match &self.target {
+            Some(target) => write!(f, "it points to {target:?}, not to a process id"),
+            None => f.write_str("it is not a symbolic link"),
+        }
+    }
+}
+
+impl Error for NotALock {}
+
+impl fmt::Display for NotOurLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} has the lock", self.holder)
+    }
+}
+
+impl Error for NotOurLock {}
+
+impl Inner {
+    fn lock(&self) -> io::Result<bool> {
+        let mut was_clean = true;
+        for _ in 0..ATTEMPTS {
+            match symlink(process::id().to_string(), &self.path) {
+                Ok(()) => {
+                    self.was_clean.set(was_clean);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            let Some(pid) = holder(&self.path)? else {
+                // It vanished meanwhile.
+                continue;
+            };
+            if is_alive(pid)? {
+                return Ok(false);
+            }
+            match remove_left_behind(&self.path)? {
+                Removed::Yes => was_clean = false,
+                Removed::ByAnother => return Ok(false),
+                Removed::No => {}
+            }
+        }
+        // It changes hands all the time.
+        Ok(false)
+    }
+
+    fn guard(&self, place: &'static Location<'static>) -> FilesystemLockGuard {
+        FilesystemLockGuard {
+            path: self.path.clone(),
+            place,
+            is_released: false,
+        }
+    }
+
+    fn plan_retry(self: &Rc<Self>, place: &'static Location<'static>) {
+        let call = self.call_later(INTERVAL, place, |inner| inner.retry());
+        self.change(|attempt| attempt.retry = Some(call));
+    }
+
+    fn retry(self: &Rc<Self>) {
+        let place = self.change(|attempt| attempt.place);
+        let Some(place) = place else { return };
+        match self.lock() {
+            Ok(false) => self.plan_retry(place),
+            Ok(true) => self.finish(Ok(())),
+            Err(error) => self.finish(Err(error.into())),
+        }
+    }
+
+    fn expire(&self, limit: Duration) {
+        match self.lock() {
+            Ok(false) => self.finish(Err(TimedOut(limit).into())),
+            Ok(true) => self.finish(Ok(())),
+            Err(error) => self.finish(Err(error.into())),
+        }
+    }
+
+    fn finish(&self, result: Result<(), Failure>) {
+        if let Some(attempt) = self.end() {
+            let place = attempt.place;
+            attempt.resolver.resolve(result.map(|()| self.guard(place)));
+        }
+    }
+
+    /// Nobody waits any more: removes the timers.
+    fn end(&self) -> Option<Attempt> {
+        let attempt = self.attempt.take()?;
+        for call in [&attempt.retry, &attempt.expiry].into_iter().flatten() {
+            call.cancel();
+        }
+        Some(attempt)
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Attempt) -> R) -> Option<R> {
+        self.attempt.borrow_mut().as_mut().map(change)
+    }
+
+    /// Calls `f` later; if the clock drops it uncalled, because it has stopped, nobody waits any more.
+    fn call_later(
+        self: &Rc<Self>,
+        delay: Duration,
+        place: &'static Location<'static>,
+        f: impl FnOnce(&Rc<Self>) + 'static,
+    ) -> DelayedCall {
+        struct Planned(Option<Rc<Inner>>);
+        impl Drop for Planned {
+            fn drop(&mut self) {
+                let attempt = self.0.take().and_then(|inner| inner.end());
+                drop(attempt);
+            }
+        }
+        let mut planned = Planned(Some(self.clone()));
+        let deadline = self.timers.later(self.timers.now(), delay);
+        self.timers.call_at(deadline, place, move || {
+            if let Some(inner) = planned.0.take() {
+                f(&inner);
+            }
+        })
+    }
+}
+
+/// What became of a link that a dead process has left.
+enum Removed {
+    Yes,
+    /// Somebody else is at it.
+    ByAnother,
+    /// It was not that any more.
+    No,
+}
+
+/// Removes the link if a dead process has left it (invariant 1).
+fn remove_left_behind(path: &Path) -> io::Result<Removed> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let folder = File::open(folder)?;
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(Removed::ByAnother),
+        Err(errno) => return Err(errno.into()),
+    }
+    match holder(path)? {
+        Some(pid) if !is_alive(pid)? => {
+            fs::remove_file(path)?;
+            Ok(Removed::Yes)
+        }
+        _ => Ok(Removed::No),
+    }
+}
+
+fn unlock(path: &Path) -> io::Result<()> {
+    let Some(holder) = holder(path)? else {
+        return Err(ErrorKind::NotFound.into());
+    };
+    if holder.as_raw_nonzero().get().unsigned_abs() != process::id() {
+        let holder = holder.as_raw_nonzero().get();
+        return Err(io::Error::other(NotOurLock { holder }));
+    }
+    fs::remove_file(path)
+}
+
+/// The process that the lock says has it; none if it is not there.
+fn holder(path: &Path) -> io::Result<Option<Pid>> {
+    let not_a_lock = |target| {
+        let path = path.to_owned();
+        Err(io::Error::new(
+            ErrorKind::InvalidData,
+            NotALock { path, target },
+        ))
+    };
+    let target = match fs::read_link(path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::InvalidInput => return not_a_lock(None),
+        Err(error) => return Err(error),
+    };
+    let text = target.to_string_lossy();
+    match text.parse::<i32>() {
+        Ok(pid) if pid > 0 => Ok(Pid::from_raw(pid)),
+        _ => not_a_lock(Some(text.chars().take(SHOWN).collect())),
+    }
+}
+
+fn is_alive(pid: Pid) -> io::Result<bool> {
+    match test_kill_process(pid) {
+        // It may be somebody else's.
+        Ok(()) | Err(Errno::PERM) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// So often a lock may change hands while one tries.
+const ATTEMPTS: usize = 100;
+/// So much is shown of a link that is no lock.
+const SHOWN: usize = 60;

@@ -1,0 +1,326 @@
+//! The line in front of a lock, a semaphore or a queue: who waits, who has been offered something, who comes next.
+//!
+//! What stands there is counted: a lock has one thing or none, a semaphore its permits, a queue its items. That is the
+//! [`Stock`]. The module docs of [`locks`](super) say why a waiter is offered what it waits for, and not given it.
+//!
+//! # States of a waiter
+//!
+//! ```text
+//!           there is enough, and a callback wants it
+//! Here ───────────────────────────────────────────────▶ has it
+//!  │ ▲                                                    ▲
+//!  │ └────────── it asks, and there is not enough ──┐     │ it asks, and there is enough
+//!  │ there is enough                                │     │
+//!  └──────────▶ Asked ──────────────────────────▶ Away ───┘
+//!                      it did not ask in its round
+//! ```
+//!
+//! | state   | means                                                           | of the stock          |
+//! |---------|-----------------------------------------------------------------|-----------------------|
+//! | `Here`  | waits in line                                                   | nothing               |
+//! | `Asked` | was offered what it waits for, in the present round or the next | is reserved for it    |
+//! | `Away`  | did not take the offer in time, or never stood in line          | what it finds there   |
+//!
+//! # Invariants
+//!
+//! 1. Nothing is given past one that is `Here`, but to those in front of it; and the first that is `Here` finds too
+//!    little, but for the time in which [`serve`] runs.
+//! 2. What is reserved is there.
+//! 3. A number is never given twice, so the line is in the order of the numbers, also for one that comes back.
+//! 4. [`serve`] does not run inside itself: however many waiters have a release in their callback, they run one after
+//!    the other.
+//! 5. A round ends when its errand was run or dropped, and there is one whenever something is reserved.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::mem;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+
+use crate::defer::{Deferred, Giver, Resolver};
+use crate::failure::Failure;
+use crate::task::{Errand, Executor, Job};
+
+/// Something countable that is handed out to those in a line. None of its methods runs anybody's code, but for the last.
+pub(super) trait Stock: Sized + 'static {
+    /// What one of the line gets.
+    type Given: 'static;
+
+    fn line(&self) -> &Line<Self>;
+
+    /// How much there is.
+    fn left(&self) -> usize;
+
+    /// Takes so much, which is there.
+    fn take(self: &Rc<Self>, count: usize) -> Self::Given;
+
+    /// Can nothing ever come in again?
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// Something has been taken, and may have made room.
+    fn taken(self: &Rc<Self>) {}
+}
+
+/// Those who wait for a stock.
+pub(super) struct Line<S: Stock> {
+    state: RefCell<State<S::Given>>,
+    serving: Cell<bool>,
+}
+
+struct State<T: 'static> {
+    /// Those who are `Here`.
+    here: BTreeMap<u64, Waiter<T>>,
+    /// Those who are `Asked` or `Away`.
+    offered: BTreeMap<u64, Waiter<T>>,
+    reserved: usize,
+    /// The number of the next to come.
+    next: u64,
+    /// Those who were `Asked` since the present round began.
+    fresh: Vec<u64>,
+    /// Those whose round it is. Set while there is an errand.
+    round: Option<Vec<u64>>,
+}
+
+struct Waiter<T: 'static> {
+    count: usize,
+    /// It is `Asked`.
+    is_reserved: bool,
+    resolver: Resolver<T>,
+}
+
+/// Joins the line.
+pub(super) fn join<S: Stock>(
+    stock: &Rc<S>,
+    count: usize,
+    place: &'static Location<'static>,
+) -> Deferred<S::Given> {
+    let is_free = is_free(stock, count);
+    let mut state = stock.line().state.borrow_mut();
+    let number = state.next;
+    state.next += 1;
+    let (deferred, resolver) = Deferred::in_line(stock.clone(), number, is_free, place);
+    let waiter = Waiter {
+        count,
+        is_reserved: false,
+        resolver,
+    };
+    let list = match is_free {
+        true => &mut state.offered,
+        false => &mut state.here,
+    };
+    list.insert(number, waiter);
+    deferred
+}
+
+/// Could somebody who comes just now have so much?
+pub(super) fn is_free<S: Stock>(stock: &Rc<S>, count: usize) -> bool {
+    let state = stock.line().state.borrow();
+    state.here.is_empty() && count <= stock.left() - state.reserved
+}
+
+/// Takes so much for somebody who comes just now, if that is possible.
+pub(super) fn try_take<S: Stock>(stock: &Rc<S>, count: usize) -> Option<S::Given> {
+    is_free(stock, count).then(|| stock.take(count))
+}
+
+/// How many stand in line, those who were passed over among them.
+pub(super) fn waiting<S: Stock>(stock: &S) -> usize {
+    let state = stock.line().state.borrow();
+    state.here.len() + state.offered.len()
+}
+
+/// How much those who are in line have not been able to take yet: what they wait for, and what is reserved.
+pub(super) fn expected<S: Stock>(stock: &S) -> usize {
+    let state = stock.line().state.borrow();
+    state.here.len() + state.reserved
+}
+
+/// Gives out what there is: fires those who have a use for it at once, offers it to the others.
+pub(super) fn serve<S: Stock>(stock: &Rc<S>) {
+    if stock.line().serving.replace(true) {
+        return;
+    }
+    loop {
+        while serve_one(stock) {}
+        if !begin_round(stock) {
+            break;
+        }
+    }
+    stock.line().serving.set(false);
+}
+
+/// Nothing will come in any more: those who wait for that are abandoned.
+pub(super) fn end<S: Stock>(stock: &Rc<S>) {
+    let mut state = stock.line().state.borrow_mut();
+    let here = mem::take(&mut state.here);
+    drop(state);
+    drop(here);
+}
+
+/// Ends all waiting: each waiter gets a failure.
+pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
+    let mut state = stock.line().state.borrow_mut();
+    state.reserved = 0;
+    let mut waiters = mem::take(&mut state.here);
+    waiters.append(&mut state.offered);
+    drop(state);
+    for waiter in waiters.into_values() {
+        waiter.resolver.errback(why());
+    }
+}
+
+/// Does what is to be done for the first in line. `false` if that is nothing.
+fn serve_one<S: Stock>(stock: &Rc<S>) -> bool {
+    let mut state = stock.line().state.borrow_mut();
+    let free = stock.left() - state.reserved;
+    let Some(first) = state.here.first_entry() else {
+        return false;
+    };
+    if first.get().count > free {
+        return false;
+    }
+    let (number, mut waiter) = first.remove_entry();
+    if waiter.resolver.is_wanted() {
+        drop(state);
+        let given = stock.take(waiter.count);
+        waiter.resolver.callback(given);
+        stock.taken();
+    } else {
+        let wake = waiter.resolver.offer(stock.clone());
+        waiter.is_reserved = true;
+        state.reserved += waiter.count;
+        state.fresh.push(number);
+        state.offered.insert(number, waiter);
+        drop(state);
+        wake();
+    }
+    true
+}
+
+/// Gives those who have been offered something a batch of the loop to take it: by then a task that was woken has had its
+/// poll. `true` if nothing is to be waited for, or no longer.
+fn begin_round<S: Stock>(stock: &Rc<S>) -> bool {
+    let mut state = stock.line().state.borrow_mut();
+    if state.fresh.is_empty() {
+        return false;
+    }
+    let Some(executor) = Executor::current() else {
+        let fresh = mem::take(&mut state.fresh);
+        state.unreserve(fresh);
+        return true;
+    };
+    if state.round.is_some() {
+        // They were woken later than the errand was queued.
+        return false;
+    }
+    state.round = Some(mem::take(&mut state.fresh));
+    drop(state);
+    executor.push(Job::Errand(Rc::new(Round(Rc::downgrade(stock)))));
+    // An executor that is shut down drops it.
+    stock.line().state.borrow().round.is_none()
+}
+
+impl<S: Stock> Default for Line<S> {
+    fn default() -> Self {
+        Self {
+            state: RefCell::new(State {
+                here: BTreeMap::new(),
+                offered: BTreeMap::new(),
+                reserved: 0,
+                next: 0,
+                fresh: Vec::new(),
+                round: None,
+            }),
+            serving: Cell::new(false),
+        }
+    }
+}
+
+impl<T> State<T> {
+    /// These have had their time.
+    fn unreserve(&mut self, numbers: Vec<u64>) {
+        for number in numbers {
+            if let Some(waiter) = self.offered.get_mut(&number) {
+                if mem::take(&mut waiter.is_reserved) {
+                    self.reserved -= waiter.count;
+                }
+            }
+        }
+    }
+}
+
+impl<S: Stock> Giver for S {
+    fn ask(self: Rc<Self>, number: u64) {
+        let mut state = self.line().state.borrow_mut();
+        let Some(mut waiter) = state.offered.remove(&number) else {
+            return;
+        };
+        let was_reserved = mem::take(&mut waiter.is_reserved);
+        if was_reserved {
+            state.reserved -= waiter.count;
+        }
+        let first = state.here.first_key_value();
+        let is_first = first.is_none_or(|(first, _)| number < *first);
+        let is_free = is_first && waiter.count <= self.left() - state.reserved;
+        if was_reserved || is_free {
+            drop(state);
+            let given = self.take(waiter.count);
+            waiter.resolver.give(given);
+            self.taken();
+        } else if self.is_over() {
+            drop(state);
+            drop(waiter);
+        } else {
+            state.here.insert(number, waiter);
+        }
+    }
+
+    fn leave(&self, number: u64) {
+        let mut state = self.line().state.borrow_mut();
+        let waiter = state.here.remove(&number);
+        let waiter = waiter.or_else(|| state.offered.remove(&number));
+        if let Some(waiter) = &waiter {
+            if waiter.is_reserved {
+                state.reserved -= waiter.count;
+            }
+        }
+        drop(state);
+        drop(waiter);
+    }
+
+    fn serve(self: Rc<Self>) {
+        serve(&self);
+    }
+}
+
+/// The errand that ends a round, when it is run and when it is dropped.
+struct Round<S: Stock>(Weak<S>);
+
+impl<S: Stock> Errand for Round<S> {
+    fn run(self: Rc<Self>) {}
+}
+
+impl<S: Stock> Drop for Round<S> {
+    fn drop(&mut self) {
+        if let Some(stock) = self.0.upgrade() {
+            let mut state = stock.line().state.borrow_mut();
+            let round = state.round.take();
+            state.unreserve(round.unwrap_or_default());
+            drop(state);
+            serve(&stock);
+        }
+    }
+}
+
+impl<S: Stock> fmt::Debug for Line<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.borrow();
+        f.debug_struct("Line")
+            .field("waiting", &(state.here.len() + state.offered.len()))
+            .field("reserved", &state.reserved)
+            .finish()
+    }
+}

@@ -1,0 +1,294 @@
+//! A lock, and the value it guards.
+
+use std::cell::Cell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::line::{self, Line, Stock};
+use super::run::{hold, run};
+use crate::defer::{Deferred, IntoOutcome};
+use crate::failure::Failure;
+
+/// A lock for what takes several turns of the loop; first come, first served.
+///
+/// A handle: clones are the same lock. It may guard a value, which the [`LockGuard`] then holds; without one it guards
+/// whatever its users agree on. The [module](super) says how a waiter gets it.
+///
+/// Nothing is poisoned: when the holder panics, the value comes back as it is then, and the next one gets it.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::locks::DeferredLock;
+/// use torsade::testing;
+///
+/// testing::run(async |reactor| {
+///     let lock = DeferredLock::new(Vec::new());
+///     let (first, second) = (lock.clone(), lock.clone());
+///     let writer = reactor.spawn(async move {
+///         let mut words = first.acquire().await?;
+///         words.push("one");
+///         torsade::yield_now().await; // nobody comes between
+///         words.push("two");
+///         Ok(())
+///     });
+///     torsade::yield_now().await;
+///     let words = second.acquire().await?;
+///     assert_eq!(*words, ["one", "two"]);
+///     writer.await?
+/// });
+/// ```
+#[doc(alias("Mutex", "Lock"))]
+pub struct DeferredLock<T: 'static = ()> {
+    inner: Rc<Inner<T>>,
+}
+
+/// What a lock guards, for as long as one holds it.
+///
+/// It owns the value, so it can be kept anywhere. Dropping it releases the lock: the value goes back, and the next in
+/// line gets it before the dropping returns, if that one has a callback.
+#[must_use = "the lock is released when its guard is dropped"]
+pub struct LockGuard<T: 'static = ()> {
+    inner: Rc<Inner<T>>,
+    /// Empty only while it is dropped.
+    value: Option<T>,
+}
+
+struct Inner<T: 'static> {
+    line: Line<Self>,
+    /// Empty while somebody holds it.
+    value: Cell<Option<T>>,
+    is_held: Cell<bool>,
+}
+
+impl<T: 'static> DeferredLock<T> {
+    /// A lock that guards `value`. For one without a value there is `DeferredLock::default()`.
+    pub fn new(value: T) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                line: Line::default(),
+                value: Cell::new(Some(value)),
+                is_held: Cell::new(false),
+            }),
+        }
+    }
+
+    /// Waits until it is this one's turn, and gives the guard.
+    ///
+    /// # Order
+    ///
+    /// First come, first served, counted from this call. A callback runs before the guard that made it possible has
+    /// been dropped to the end; if that happens inside another waiter's callback, when that one has returned. A
+    /// task is woken, and takes the guard when it is polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling or dropping a Deferred that waits leaves the line, and harms nobody.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::DeferredLock;
+    /// let lock = DeferredLock::new(1);
+    /// let held = lock.try_acquire();
+    /// lock.acquire().add_callback(|mut n| *n += 1);
+    /// assert_eq!(held.as_deref(), Some(&1));
+    /// drop(held); // the callback runs
+    /// assert_eq!(lock.try_acquire().as_deref(), Some(&2));
+    /// ```
+    #[doc(alias("lock", "aenter"))]
+    #[track_caller]
+    pub fn acquire(&self) -> Deferred<LockGuard<T>> {
+        line::join(&self.inner, 1, Location::caller())
+    }
+
+    /// The guard, if the lock is free and nobody's turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::DeferredLock;
+    /// let lock = DeferredLock::new('a');
+    /// let guard = lock.try_acquire().unwrap();
+    /// assert_eq!(*guard, 'a');
+    /// assert!(lock.try_acquire().is_none());
+    /// ```
+    #[doc(alias = "try_lock")]
+    pub fn try_acquire(&self) -> Option<LockGuard<T>> {
+        line::try_take(&self.inner, 1)
+    }
+
+    /// Acquires it, calls `f` with the value, and releases it when all that `f` began is done.
+    ///
+    /// `f` may return what a callback may; a Deferred or an async block is waited for. What came of it, a panic
+    /// included, is passed on. For async code that uses the value to the end there is
+    /// [`run_async`](DeferredLock::run_async).
+    ///
+    /// # Order
+    ///
+    /// The lock is released before the result is passed on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling the Deferred while it waits leaves the line, and `f` is never called; later it cancels what `f`
+    /// returned, and releases the lock when that is over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::Deferred;
+    /// # use torsade::locks::DeferredLock;
+    /// let lock = DeferredLock::new(0);
+    /// let (work, done) = Deferred::pair();
+    /// let result = lock.run(|n| {
+    ///     *n += 1;
+    ///     work
+    /// });
+    /// assert!(lock.is_locked());
+    /// done.callback("done");
+    /// assert!(!lock.is_locked());
+    /// result.add_callback(|word| assert_eq!(word, "done"));
+    /// ```
+    #[track_caller]
+    pub fn run<V, R: IntoOutcome<V>>(
+        &self,
+        f: impl FnOnce(&mut T) -> R + 'static,
+    ) -> Deferred<R::Value> {
+        let here = Location::caller();
+        run(
+            self.try_acquire(),
+            || self.acquire(),
+            here,
+            move |guard| hold(guard, here, |guard| f(guard)),
+        )
+    }
+
+    /// As [`run`](DeferredLock::run), for an async closure that has the value until it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`NoReactor`](crate::defer::NoReactor) when none runs on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::DeferredLock;
+    /// # torsade::testing::run(async |_reactor| {
+    /// let lock = DeferredLock::new(1);
+    /// let doubled = lock.run_async(async |n: &mut u32| {
+    ///     torsade::yield_now().await;
+    ///     *n *= 2;
+    ///     Ok(*n)
+    /// });
+    /// assert_eq!(doubled.await?, 2);
+    /// # Ok(())
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn run_async<U: 'static>(
+        &self,
+        f: impl AsyncFnOnce(&mut T) -> Result<U, Failure> + 'static,
+    ) -> Deferred<U> {
+        let waiting = self.acquire();
+        Deferred::from_future(async move {
+            let mut guard = waiting.await?;
+            f(&mut guard).await
+        })
+    }
+
+    /// Is it held, or offered to somebody whose turn it is?
+    ///
+    /// A lock that is free stays so until the Deferred of an [`acquire`](DeferredLock::acquire) is awaited or gets a
+    /// callback.
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
+        !line::is_free(&self.inner, 1)
+    }
+
+    /// How many Deferreds wait for it.
+    pub fn waiting(&self) -> usize {
+        line::waiting(&*self.inner)
+    }
+}
+
+impl<T: 'static> LockGuard<T> {
+    /// Releases the lock, as dropping does.
+    pub fn release(self) {}
+}
+
+impl<T: 'static> Clone for DeferredLock<T> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<T: Default + 'static> Default for DeferredLock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T: 'static> fmt::Debug for DeferredLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeferredLock")
+            .field("is_locked", &self.is_locked())
+            .field("waiting", &self.waiting())
+            .finish()
+    }
+}
+
+impl<T: 'static> Deref for LockGuard<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value
+            .as_ref()
+            .expect("a guard has its value until it is dropped")
+    }
+}
+
+impl<T: 'static> DerefMut for LockGuard<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value
+            .as_mut()
+            .expect("a guard has its value until it is dropped")
+    }
+}
+
+impl<T: 'static> Drop for LockGuard<T> {
+    fn drop(&mut self) {
+        self.inner.value.set(self.value.take());
+        self.inner.is_held.set(false);
+        line::serve(&self.inner);
+    }
+}
+
+impl<T: fmt::Debug + 'static> fmt::Debug for LockGuard<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LockGuard").field(&**self).finish()
+    }
+}
+
+impl<T: 'static> Stock for Inner<T> {
+    type Given = LockGuard<T>;
+
+    fn line(&self) -> &Line<Self> {
+        &self.line
+    }
+
+    fn left(&self) -> usize {
+        usize::from(!self.is_held.get())
+    }
+
+    fn take(self: &Rc<Self>, _: usize) -> LockGuard<T> {
+        self.is_held.set(true);
+        LockGuard {
+            inner: self.clone(),
+            value: self.value.take(),
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! A queue whose readers may come before what they want to read.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+use futures::stream::{FusedStream, Stream};
+
+use super::line::{self, Line, Stock};
+use crate::defer::{Deferred, Resolver};
+
+/// Items on their way from those who put them to those who get them, both first come, first served.
+///
+/// A handle: clones are the same queue. When the last one is dropped, what waits is abandoned, and the
+/// [`stream`](DeferredQueue::stream)s end behind the last item.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::locks::DeferredQueue;
+/// use torsade::{Failure, testing};
+///
+/// testing::run(async |reactor| {
+///     let queue = DeferredQueue::new();
+///     let jobs = queue.clone();
+///     let sum = reactor.spawn(async move {
+///         let mut sum = 0;
+///         while sum < 42 {
+///             sum += jobs.get().await?;
+///         }
+///         Ok::<_, Failure>(sum)
+///     });
+///     queue.put(40)?;
+///     queue.put(2)?;
+///     assert_eq!(sum.await??, 42);
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("mpsc", "channel", "Queue"))]
+pub struct DeferredQueue<T: 'static> {
+    handle: Rc<Handle<T>>,
+}
+
+/// The items of a queue as a stream; see [`DeferredQueue::stream`].
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Items<T: 'static> {
+    shared: Rc<Shared<T>>,
+    /// Set while it waits for an item.
+    next: Option<Deferred<T>>,
+}
+
+/// What all handles of a queue own together.
+struct Handle<T: 'static>(Rc<Shared<T>>);
+
+struct Shared<T: 'static> {
+    line: Line<Self>,
+    items: RefCell<VecDeque<T>>,
+    /// Those who wait for room.
+    putters: RefCell<BTreeMap<u64, (T, Resolver<()>)>>,
+    next_putter: Cell<u64>,
+    letting_in: Cell<bool>,
+    size: Option<usize>,
+    backlog: Option<usize>,
+    /// No handle is left.
+    is_over: Cell<bool>,
+}
+
+impl<T: 'static> DeferredQueue<T> {
+    /// One without limits.
+    pub fn new() -> Self {
+        Self::with_limits(None, None)
+    }
+
+    /// One that stores no more than `size` items, and has no more than `backlog` Deferreds waiting for one.
+    ///
+    /// With a size of 0 there must be somebody waiting for what is put.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::DeferredQueue;
+    /// let queue = DeferredQueue::with_limits(1, None);
+    /// assert!(queue.put('a').is_ok());
+    /// assert_eq!(queue.put('b').unwrap_err().0, 'b');
+    /// ```
+    #[doc(alias("maxsize", "bounded"))]
+    pub fn with_limits(size: impl Into<Option<usize>>, backlog: impl Into<Option<usize>>) -> Self {
+        Self {
+            handle: Rc::new(Handle(Rc::new(Shared {
+                line: Line::default(),
+                items: RefCell::default(),
+                putters: RefCell::default(),
+                next_putter: Cell::new(0),
+                letting_in: Cell::new(false),
+                size: size.into(),
+                backlog: backlog.into(),
+                is_over: Cell::new(false),
+            }))),
+        }
+    }
+
+    /// Puts an item at the end.
+    ///
+    /// # Order
+    ///
+    /// If a callback waits for it, it runs inside this call. A task that waits is woken; until it fetches the item,
+    /// that stays in the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueOverflow`], with the item, when as many are stored as may be.
+    #[doc(alias("put_nowait", "try_send"))]
+    pub fn put(&self, item: T) -> Result<(), QueueOverflow<T>> {
+        let shared = self.shared();
+        if !shared.has_room() {
+            return Err(QueueOverflow(item));
+        }
+        shared.items.borrow_mut().push_back(item);
+        line::serve(shared);
+        Ok(())
+    }
+
+    /// Puts an item at the end as soon as there is room, and tells when that has happened.
+    ///
+    /// # Order
+    ///
+    /// First come, first served. While somebody waits for room, there is none for [`put`](DeferredQueue::put).
+    ///
+    /// # Cancel safety
+    ///
+    /// The item is dropped with a Deferred that is cancelled before it went in. A Deferred that was never polled may
+    /// be dropped; the item goes in all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Abandoned`](crate::defer::Abandoned) when nobody is left who could make room.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::DeferredQueue;
+    /// # torsade::testing::run(async |reactor| {
+    /// let queue = DeferredQueue::with_limits(1, None);
+    /// queue.put('a')?;
+    /// let waits = queue.put_when_room('b');
+    /// assert_eq!(queue.get().await?, 'a');
+    /// waits.await?;
+    /// assert_eq!(queue.get().await?, 'b');
+    /// # Ok(())
+    /// # });
+    /// ```
+    #[doc(alias = "send")]
+    #[track_caller]
+    pub fn put_when_room(&self, item: T) -> Deferred<()> {
+        let item = match self.put(item) {
+            Ok(()) => return Deferred::succeed(()),
+            Err(QueueOverflow(item)) => item,
+        };
+        let shared = self.shared();
+        let number = shared.next_putter.replace(shared.next_putter.get() + 1);
+        let (deferred, resolver) = Deferred::pair();
+        let mut putters = shared.putters.borrow_mut();
+        putters.insert(number, (item, resolver));
+        drop(putters);
+        let weak: Weak<Shared<T>> = Rc::downgrade(shared);
+        deferred.on_cancel(move || {
+            if let Some(shared) = weak.upgrade() {
+                let putter = shared.putters.borrow_mut().remove(&number);
+                drop(putter);
+            }
+        })
+    }
+
+    /// Gives the first item, or waits for it.
+    ///
+    /// # Order
+    ///
+    /// Those who wait are served in the order of these calls; one that had no callback and was not polled when it could
+    /// have had an item, comes back into its place.
+    ///
+    /// # Cancel safety
+    ///
+    /// No item is lost: it leaves the queue when the Deferred gives it, or calls back. A Deferred that is dropped or
+    /// cancelled before leaves it where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueUnderflow`] when as many wait as may; [`Abandoned`](crate::defer::Abandoned) when the last handle of
+    /// the queue is dropped.
+    #[doc(alias = "recv")]
+    #[track_caller]
+    pub fn get(&self) -> Deferred<T> {
+        let shared = self.shared();
+        if let Some(backlog) = shared.backlog {
+            if line::waiting(&**shared) >= backlog && !line::is_free(shared, 1) {
+                return Deferred::fail(QueueUnderflow(backlog));
+            }
+        }
+        shared.join(Location::caller())
+    }
+
+    /// The first item, if there is one that nobody waits for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::DeferredQueue;
+    /// let queue = DeferredQueue::new();
+    /// assert_eq!(queue.try_get(), None);
+    /// queue.put(1).unwrap();
+    /// assert_eq!(queue.try_get(), Some(1));
+    /// ```
+    #[doc(alias("get_nowait", "try_recv"))]
+    pub fn try_get(&self) -> Option<T> {
+        let item = line::try_take(self.shared(), 1)?;
+        self.shared().let_in();
+        Some(item)
+    }
+
+    /// The items as a stream, which takes each from the queue when it gives it.
+    ///
+    /// Streams and Deferreds take turns. A stream is no handle: it ends when the last one is dropped and the queue is
+    /// empty. It does not count for the `backlog`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use futures::StreamExt;
+    /// # use torsade::locks::DeferredQueue;
+    /// # torsade::testing::run(async |_reactor| {
+    /// let queue = DeferredQueue::new();
+    /// for n in 1..=3 {
+    ///     queue.put(n)?;
+    /// }
+    /// let items = queue.stream();
+    /// drop(queue);
+    /// assert_eq!(items.collect::<Vec<_>>().await, [1, 2, 3]);
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub fn stream(&self) -> Items<T> {
+        Items {
+            shared: self.shared().clone(),
+            next: None,
+        }
+    }
+
+    /// How many items are stored.
+    #[doc(alias("pending", "qsize"))]
+    pub fn len(&self) -> usize {
+        self.shared().left()
+    }
+
+    /// Is nothing stored?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many Deferreds wait for an item.
+    pub fn waiting(&self) -> usize {
+        line::waiting(&**self.shared())
+    }
+
+    fn shared(&self) -> &Rc<Shared<T>> {
+        &self.handle.0
+    }
+}
+
+/// The queue was full. It gives the item back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct QueueOverflow<T>(pub T);
+
+/// As many waited for an item as may: this many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueUnderflow(pub usize);
+
+impl<T: 'static> Clone for DeferredQueue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            handle: self.handle.clone(),
+        }
+    }
+}
+
+impl<T: 'static> Default for DeferredQueue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: 'static> fmt::Debug for DeferredQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeferredQueue")
+            .field("len", &self.len())
+            .field("waiting", &self.waiting())
+            .finish()
+    }
+}
+
+impl<T: 'static> Stream for Items<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut next = match self.next.take() {
+            Some(next) => next,
+            None if self.is_terminated() => return Poll::Ready(None),
+            None => self.shared.join(Location::caller()),
+        };
+        match Pin::new(&mut next).poll(cx) {
+            // It fails only when it is abandoned.
+            Poll::Ready(item) => Poll::Ready(item.ok()),
+            Poll::Pending => {
+                self.next = Some(next);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T: 'static> FusedStream for Items<T> {
+    fn is_terminated(&self) -> bool {
+        self.shared.is_over.get() && self.shared.left() == 0
+    }
+}
+
+impl<T: 'static> Unpin for Items<T> {}
+
+impl<T: 'static> fmt::Debug for Items<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Items")
+            .field("len", &self.shared.left())
+            .finish()
+    }
+}
+
+impl<T> fmt::Debug for QueueOverflow<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QueueOverflow")
+    }
+}
+
+impl<T> fmt::Display for QueueOverflow<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the queue is full")
+    }
+}
+
+impl<T> Error for QueueOverflow<T> {}
+
+impl fmt::Display for QueueUnderflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} wait for the queue already", self.0)
+    }
+}
+
+impl Error for QueueUnderflow {}
+
+impl<T: 'static> Drop for Handle<T> {
+    fn drop(&mut self) {
+        self.0.is_over.set(true);
+        let putters = self.0.putters.take();
+        drop(putters);
+        line::end(&self.0);
+    }
+}
+
+impl<T: 'static> Shared<T> {
+    fn join(self: &Rc<Self>, place: &'static Location<'static>) -> Deferred<T> {
+        let deferred = line::join(self, 1, place);
+        self.let_in();
+        deferred
+    }
+
+    /// Is there room for one more, in the store or with somebody who waits?
+    fn has_room(&self) -> bool {
+        self.size
+            .is_none_or(|size| self.left() < size.saturating_add(line::expected(self)))
+    }
+
+    /// Takes in what waits for room.
+    fn let_in(self: &Rc<Self>) {
+        if self.letting_in.replace(true) {
+            return;
+        }
+        while self.has_room() {
+            let putter = self.putters.borrow_mut().pop_first();
+            let Some((_, (item, resolver))) = putter else {
+                break;
+            };
+            self.items.borrow_mut().push_back(item);
+            line::serve(self);
+            resolver.callback(());
+        }
+        self.letting_in.set(false);
+    }
+}
+
+impl<T: 'static> Stock for Shared<T> {
+    type Given = T;
+
+    fn line(&self) -> &Line<Self> {
+        &self.line
+    }
+
+    fn left(&self) -> usize {
+        self.items.borrow().len()
+    }
+
+    fn take(self: &Rc<Self>, _: usize) -> T {
+        let item = self.items.borrow_mut().pop_front();
+        item.expect("what is taken is there")
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    fn taken(self: &Rc<Self>) {
+        self.let_in();
+    }
+}

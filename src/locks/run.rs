@@ -1,0 +1,49 @@
+//! To run something while one holds a guard.
+
+use std::panic::Location;
+
+use crate::defer::{Deferred, IntoOutcome, Outcome};
+use crate::report;
+
+/// Calls `f` with a guard: the one that is there, or the one that `acquire` brings.
+#[track_caller]
+pub(super) fn run<G: 'static, U: 'static>(
+    free: Option<G>,
+    acquire: impl FnOnce() -> Deferred<G>,
+    place: &'static Location<'static>,
+    f: impl FnOnce(G) -> Deferred<U> + 'static,
+) -> Deferred<U> {
+    match free {
+        Some(guard) => match report::catch(place, || f(guard)) {
+            Ok(deferred) => deferred,
+            Err(failure) => Deferred::fail(failure),
+        },
+        None => acquire().add_callback(f),
+    }
+}
+
+/// Calls `f`, and drops the guard when what it returned has come to its end.
+pub(super) fn hold<G: 'static, V, R: IntoOutcome<V>>(
+    mut guard: G,
+    place: &'static Location<'static>,
+    f: impl FnOnce(&mut G) -> R,
+) -> Deferred<R::Value> {
+    let outcome = report::catch(place, || f(&mut guard).into_outcome(place));
+    match outcome {
+        Ok(Outcome::Wait(deferred)) => deferred.add_both(move |result| {
+            drop(guard);
+            result
+        }),
+        Ok(Outcome::Ready(result)) => {
+            drop(guard);
+            match result {
+                Ok(value) => Deferred::succeed(value),
+                Err(failure) => Deferred::fail(failure),
+            }
+        }
+        Err(failure) => {
+            drop(guard);
+            Deferred::fail(failure)
+        }
+    }
+}

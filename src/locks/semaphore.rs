@@ -1,0 +1,314 @@
+//! A semaphore: so many at once.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::line::{self, Line, Stock};
+use super::run::{hold, run};
+use crate::defer::{Deferred, IntoOutcome};
+
+/// Lets so many in at once; first come, first served.
+///
+/// A handle: clones are the same semaphore. The [module](super) says how a waiter gets its permit.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::locks::DeferredSemaphore;
+/// use torsade::{Failure, testing};
+///
+/// testing::run(async |reactor| {
+///     let semaphore = DeferredSemaphore::new(2)?;
+///     let mut tasks = Vec::new();
+///     for _ in 0..5 {
+///         let semaphore = semaphore.clone();
+///         tasks.push(reactor.spawn(async move {
+///             let _permit = semaphore.acquire().await?;
+///             torsade::yield_now().await; // never more than two are here
+///             Ok::<_, Failure>(())
+///         }));
+///     }
+///     for task in tasks {
+///         task.await??;
+///     }
+///     assert_eq!(semaphore.available(), 2);
+///     Ok(())
+/// });
+/// ```
+#[doc(alias = "Semaphore")]
+#[derive(Clone)]
+pub struct DeferredSemaphore {
+    inner: Rc<Inner>,
+}
+
+/// A right to be in, or several; dropping it gives them back.
+#[must_use = "a permit is given back when it is dropped"]
+pub struct SemaphorePermit {
+    inner: Rc<Inner>,
+    count: usize,
+}
+
+struct Inner {
+    line: Line<Self>,
+    available: Cell<usize>,
+    /// With those that are held.
+    total: Cell<usize>,
+    is_closed: Cell<bool>,
+}
+
+impl DeferredSemaphore {
+    /// One with `count` permits.
+    ///
+    /// # Errors
+    ///
+    /// [`NoPermits`] when `count` is 0.
+    pub fn new(count: usize) -> Result<Self, NoPermits> {
+        if count == 0 {
+            return Err(NoPermits);
+        }
+        Ok(Self {
+            inner: Rc::new(Inner {
+                line: Line::default(),
+                available: Cell::new(count),
+                total: Cell::new(count),
+                is_closed: Cell::new(false),
+            }),
+        })
+    }
+
+    /// Waits for a permit.
+    ///
+    /// # Order
+    ///
+    /// As [`DeferredLock::acquire`](super::DeferredLock::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling or dropping a Deferred that waits leaves the line, and harms nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`SemaphoreClosed`], as for everything that waits.
+    #[track_caller]
+    pub fn acquire(&self) -> Deferred<SemaphorePermit> {
+        self.acquire_many(1)
+    }
+
+    /// Waits for several permits at once.
+    ///
+    /// # Order
+    ///
+    /// First come, first served, also if those behind ask for less: who asks for much is not starved. More than there
+    /// are is waited for until somebody adds some.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](DeferredSemaphore::acquire).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::DeferredSemaphore;
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let semaphore = DeferredSemaphore::new(3)?;
+    /// let permit = semaphore.try_acquire();
+    /// semaphore.acquire_many(3).add_callback(|all| assert_eq!(all.count(), 3));
+    /// assert!(semaphore.try_acquire().is_none()); // two are left, and somebody waits for them
+    /// drop(permit);
+    /// assert_eq!(semaphore.available(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn acquire_many(&self, count: usize) -> Deferred<SemaphorePermit> {
+        if self.is_closed() {
+            return Deferred::fail(SemaphoreClosed);
+        }
+        line::join(&self.inner, count, Location::caller())
+    }
+
+    /// A permit, if one is there that nobody waits for.
+    pub fn try_acquire(&self) -> Option<SemaphorePermit> {
+        self.try_acquire_many(1)
+    }
+
+    /// Several permits, if they are there and nobody waits for them.
+    pub fn try_acquire_many(&self, count: usize) -> Option<SemaphorePermit> {
+        if self.is_closed() {
+            return None;
+        }
+        line::try_take(&self.inner, count)
+    }
+
+    /// Waits for a permit, calls `f`, and gives the permit back when all that `f` began is done.
+    ///
+    /// As [`DeferredLock::run`](super::DeferredLock::run), in all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::DeferredSemaphore;
+    /// # torsade::testing::run(async |_reactor| {
+    /// let semaphore = DeferredSemaphore::new(1)?;
+    /// let length = semaphore.run(async || {
+    ///     torsade::yield_now().await;
+    ///     Ok("page".len())
+    /// });
+    /// assert_eq!(length.await?, 4);
+    /// # Ok(())
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn run<V, R: IntoOutcome<V>>(&self, f: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
+        let here = Location::caller();
+        run(
+            self.try_acquire(),
+            || self.acquire(),
+            here,
+            move |permit| hold(permit, here, |_| f()),
+        )
+    }
+
+    /// Adds permits.
+    ///
+    /// # Panics
+    ///
+    /// When it gets more than a `usize` can count.
+    #[track_caller]
+    pub fn add_permits(&self, count: usize) {
+        let total = self.inner.total.get().checked_add(count);
+        let total = total.expect("a semaphore cannot count that many permits");
+        self.inner.total.set(total);
+        self.inner.give_back(count);
+    }
+
+    /// Ends all waiting with [`SemaphoreClosed`], and lets nobody in any more. What is held stays good.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::{DeferredSemaphore, SemaphoreClosed};
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let semaphore = DeferredSemaphore::new(1)?;
+    /// let held = semaphore.try_acquire();
+    /// semaphore.acquire().add_both(|permit| assert!(permit.unwrap_err().is::<SemaphoreClosed>()));
+    /// semaphore.close();
+    /// # drop(held);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close(&self) {
+        self.inner.is_closed.set(true);
+        line::dismiss(&self.inner, || SemaphoreClosed.into());
+    }
+
+    /// Has it been closed?
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed.get()
+    }
+
+    /// How many permits nobody holds.
+    #[doc(alias("tokens", "available_permits"))]
+    pub fn available(&self) -> usize {
+        self.inner.available.get()
+    }
+
+    /// How many Deferreds wait for permits.
+    pub fn waiting(&self) -> usize {
+        line::waiting(&*self.inner)
+    }
+}
+
+impl SemaphorePermit {
+    /// How many permits it is.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Gives them back, as dropping does.
+    pub fn release(self) {}
+
+    /// Never gives them back: the semaphore has so many fewer from now on.
+    pub fn forget(mut self) {
+        let total = &self.inner.total;
+        total.set(total.get() - self.count);
+        self.count = 0;
+    }
+}
+
+/// A semaphore was to be made that could let nobody in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoPermits;
+
+/// The semaphore was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SemaphoreClosed;
+
+impl fmt::Debug for DeferredSemaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeferredSemaphore")
+            .field("available", &self.available())
+            .field("waiting", &self.waiting())
+            .finish()
+    }
+}
+
+impl Drop for SemaphorePermit {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.inner.give_back(self.count);
+        }
+    }
+}
+
+impl fmt::Debug for SemaphorePermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SemaphorePermit").field(&self.count).finish()
+    }
+}
+
+impl fmt::Display for NoPermits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a semaphore needs at least one permit, and was given 0")
+    }
+}
+
+impl Error for NoPermits {}
+
+impl fmt::Display for SemaphoreClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the semaphore was closed")
+    }
+}
+
+impl Error for SemaphoreClosed {}
+
+impl Inner {
+    fn give_back(self: &Rc<Self>, count: usize) {
+        self.available.set(self.available.get() + count);
+        line::serve(self);
+    }
+}
+
+impl Stock for Inner {
+    type Given = SemaphorePermit;
+
+    fn line(&self) -> &Line<Self> {
+        &self.line
+    }
+
+    fn left(&self) -> usize {
+        self.available.get()
+    }
+
+    fn take(self: &Rc<Self>, count: usize) -> SemaphorePermit {
+        self.available.set(self.available.get() - count);
+        SemaphorePermit {
+            inner: self.clone(),
+            count,
+        }
+    }
+}

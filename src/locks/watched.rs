@@ -1,0 +1,210 @@
+//! A value that changes, and those who want to know.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::rc::Rc;
+
+use super::event::Crowd;
+use crate::defer::Deferred;
+
+/// A value that can be watched: watchers see the newest one, not each.
+///
+/// A handle: clones are the same value. When the last one is dropped, the watchers are told.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::locks::Watched;
+/// use torsade::testing;
+///
+/// testing::run(async |reactor| {
+///     let speed = Watched::new(0);
+///     let mut watcher = speed.watch();
+///     let seen = reactor.spawn(async move {
+///         let mut seen = Vec::new();
+///         while watcher.changed().await.is_ok() {
+///             seen.push(*watcher.get());
+///         }
+///         seen
+///     });
+///     torsade::yield_now().await;
+///     speed.set(1);
+///     speed.set(2); // comes before anybody has looked
+///     torsade::yield_now().await;
+///     speed.update(|old| old + 1);
+///     drop(speed);
+///     assert_eq!(seen.await?, [2, 3]);
+///     Ok(())
+/// });
+/// ```
+#[doc(alias = "watch")]
+pub struct Watched<T: 'static> {
+    owner: Rc<Owner<T>>,
+}
+
+/// Sees a [`Watched`] value, and knows what it has seen of it.
+///
+/// A clone has seen the same.
+pub struct Watcher<T: 'static> {
+    inner: Rc<Inner<T>>,
+    seen: u64,
+}
+
+/// What all handles of a value own together.
+struct Owner<T: 'static>(Rc<Inner<T>>);
+
+struct Inner<T: 'static> {
+    value: RefCell<Rc<T>>,
+    /// How often it was set.
+    version: Cell<u64>,
+    waiters: Rc<Crowd>,
+    is_over: Cell<bool>,
+}
+
+impl<T: 'static> Watched<T> {
+    /// A value to be watched.
+    pub fn new(value: T) -> Self {
+        Self {
+            owner: Rc::new(Owner(Rc::new(Inner {
+                value: RefCell::new(Rc::new(value)),
+                version: Cell::new(0),
+                waiters: Rc::default(),
+                is_over: Cell::new(false),
+            }))),
+        }
+    }
+
+    /// Sets it, and tells the watchers; also if it is equal to the old value.
+    ///
+    /// # Order
+    ///
+    /// Callbacks of watchers run inside this call, in the order in which they began to wait.
+    #[doc(alias("send", "send_replace"))]
+    pub fn set(&self, value: T) {
+        let inner = &self.owner.0;
+        let old = inner.value.replace(Rc::new(value));
+        inner.version.set(inner.version.get() + 1);
+        drop(old);
+        inner.waiters.tell_all();
+    }
+
+    /// Makes the new value of the old one, and tells the watchers.
+    #[doc(alias = "send_modify")]
+    pub fn update(&self, f: impl FnOnce(&T) -> T) {
+        self.set(f(&self.get()));
+    }
+
+    /// The value as it is now. It is shared, and does not change when another one is set.
+    #[doc(alias = "borrow")]
+    pub fn get(&self) -> Rc<T> {
+        self.owner.0.value.borrow().clone()
+    }
+
+    /// A watcher that has seen the present value.
+    #[doc(alias = "subscribe")]
+    pub fn watch(&self) -> Watcher<T> {
+        let inner = self.owner.0.clone();
+        let seen = inner.version.get();
+        Watcher { inner, seen }
+    }
+}
+
+impl<T: 'static> Watcher<T> {
+    /// Waits for a value that this watcher has not seen.
+    ///
+    /// Only [`get`](Watcher::get) counts as seeing: until then there is one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchOver`] when the last value was seen and the [`Watched`] is gone.
+    #[track_caller]
+    pub fn changed(&self) -> Deferred<()> {
+        if self.has_changed() {
+            Deferred::succeed(())
+        } else if self.inner.is_over.get() {
+            Deferred::fail(WatchOver)
+        } else {
+            self.inner.waiters.join()
+        }
+    }
+
+    /// The value as it is now; this watcher has seen it then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::locks::Watched;
+    /// let value = Watched::new('a');
+    /// let mut watcher = value.watch();
+    /// assert!(!watcher.has_changed());
+    /// value.set('b');
+    /// assert!(watcher.has_changed());
+    /// assert_eq!(*watcher.get(), 'b');
+    /// assert!(!watcher.has_changed());
+    /// ```
+    #[doc(alias = "borrow_and_update")]
+    pub fn get(&mut self) -> Rc<T> {
+        self.seen = self.inner.version.get();
+        self.inner.value.borrow().clone()
+    }
+
+    /// Is there a value that it has not seen?
+    pub fn has_changed(&self) -> bool {
+        self.seen != self.inner.version.get()
+    }
+}
+
+/// There is no value left that a watcher has not seen, and nobody who could set one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchOver;
+
+impl<T: 'static> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        Self {
+            owner: self.owner.clone(),
+        }
+    }
+}
+
+impl<T: 'static> Clone for Watcher<T> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            seen: self.seen,
+        }
+    }
+}
+
+impl<T: fmt::Debug + 'static> fmt::Debug for Watched<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watched").field(&self.get()).finish()
+    }
+}
+
+impl<T: 'static> fmt::Debug for Watcher<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher")
+            .field("has_changed", &self.has_changed())
+            .finish()
+    }
+}
+
+impl fmt::Display for WatchOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the watched value is gone, and its last state was seen")
+    }
+}
+
+impl Error for WatchOver {}
+
+impl<T: 'static> Drop for Owner<T> {
+    fn drop(&mut self) {
+        self.0.is_over.set(true);
+        self.0.waiters.fail_all(|| WatchOver.into());
+    }
+}
