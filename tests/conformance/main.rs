@@ -4,3 +4,4 @@ mod deferred;
 mod lists;
 mod making;
 mod script;
+mod timeouts;
