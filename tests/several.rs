@@ -413,7 +413,7 @@ fn a_member_that_waits_for_its_own_list_is_told_so() {
         for _ in 1..levels {
             outcome = defer::gather([outcome.map(|values| values[0])]);
         }
-        *slot.borrow_mut() = Some(outcome.add_errback(|failure| {
+        *slot.borrow_mut() = Some(outcome.add_errback(move |failure| {
             log.set(failure.find::<WaitsForItself>().is_some());
             Ok(vec![0])
         }));
