@@ -488,6 +488,22 @@ fn streams_become_deferreds_and_deferreds_streams() {
 }
 
 #[test]
+fn what_another_brings_after_a_cancel_is_dropped() {
+    let (source, fire) = Deferred::pair();
+    let (chained, resolver) = Deferred::pair();
+    source.chain_deferred(resolver);
+    chained.cancel();
+    fire.callback(1);
+    assert!(result(chained).unwrap_err().is::<Cancelled>());
+    // A waiter with a canceller of its own stays in the list.
+    let (source, fire) = Deferred::pair();
+    let waiter = source.shared().wait().on_cancel(|| {});
+    waiter.cancel();
+    fire.callback(1);
+    assert!(result(waiter).unwrap_err().is::<Cancelled>());
+}
+
+#[test]
 fn a_clone_that_panics_fails_its_own_waiter() {
     struct Fussy(Rc<Cell<u32>>);
     impl Clone for Fussy {
