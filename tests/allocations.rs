@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use torsade::Deferred;
+use torsade::{Deferred, defer};
 
 /// Counts what `work` allocates and what it leaves behind.
 fn count<R>(work: impl FnOnce() -> R) -> (usize, R) {
@@ -73,6 +73,23 @@ fn one_made_awaited_and_fired_takes_two() {
         assert!(poll(&mut deferred).is_ready());
     });
     assert_eq!(allocations, 2);
+}
+
+#[test]
+fn to_gather_takes_a_handful_however_many_there_are() {
+    for members in [10, 1_000] {
+        let (members, resolvers): (Vec<_>, Vec<_>) = (0..members).map(|_| Deferred::pair()).unzip();
+        let (allocations, mut all) = count(|| {
+            let all = defer::gather(members);
+            for resolver in resolvers {
+                resolver.callback(1_u64);
+            }
+            all
+        });
+        // The members, their seats, the outcome's core and the block in which it lies.
+        assert!(allocations <= 5, "{allocations}");
+        assert!(poll(&mut all).is_ready());
+    }
 }
 
 /// The system's allocator, counting.

@@ -319,6 +319,10 @@ impl FirstError {
 
     /// The member's failure.
     #[doc(alias = "subFailure")]
+    #[allow(
+        clippy::missing_panics_doc,
+        reason = "nobody has it while it is being dropped"
+    )]
     pub fn failure(&self) -> &Failure {
         self.failure.as_ref().expect("it is not being dropped")
     }

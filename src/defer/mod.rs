@@ -9,6 +9,16 @@
 //! Callbacks and `await` mix freely: a callback may return an async block, a future becomes a Deferred with
 //! [`Deferred::from_future`].
 //!
+//! | what there is                                          | what makes one Deferred of it                       |
+//! |--------------------------------------------------------|-----------------------------------------------------|
+//! | several Deferreds or other futures                     | [`list`], [`gather`], [`race`], [`first`], [`DeferredList`] |
+//! | a function                                             | [`execute`], [`maybe_deferred`]                     |
+//! | a future, of whichever kind                            | [`ensure`], [`Deferred::from_future`]               |
+//! | a channel, a stream                                    | [`Deferred::from_oneshot`], [`Deferred::from_stream`] |
+//!
+//! The other way round, [`Deferred::shared`] makes many of one, [`Deferred::chain_deferred`] fires another one, and
+//! [`Deferred::into_oneshot`] sends the result away.
+//!
 //! # Rules
 //!
 //! 1. **Firing is a call.** When [`Resolver::callback`] returns, all callbacks that could run have run. A task
@@ -31,7 +41,8 @@
 //! # Who owns what
 //!
 //! `core` holds the state machine and its invariants, `line` the callbacks; this file holds the typed ends. A
-//! Deferred that is fired and has nothing to wait for keeps its result itself and needs no core at all.
+//! Deferred that is fired and has nothing to wait for keeps its result itself and needs no core at all. `list` decides
+//! what several come to, `shared` what many get.
 
 mod convert;
 mod core;
@@ -245,8 +256,10 @@ impl<T: 'static> Deferred<T> {
     /// What is to happen when the Deferred is cancelled before its source has fired.
     ///
     /// `f` runs at most once, and may fire the resolver with something of its own; if it does not, the chain
-    /// gets [`Cancelled`](crate::Cancelled), also if `f` drops the resolver. If `f` panics, the chain gets that. Setting it again replaces it;
-    /// when the source has fired, `f` is dropped.
+    /// gets [`Cancelled`](crate::Cancelled), also if `f` drops the resolver. If `f` panics, the chain gets that.
+    ///
+    /// Setting it again replaces it, and what the source had set itself: a future that became a Deferred is then not
+    /// stopped. When the source has fired, or is a list of others to which a cancel goes, `f` is dropped.
     #[doc(alias = "canceller")]
     pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {
         if let State::Linked(core) = &self.state {

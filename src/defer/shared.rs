@@ -99,7 +99,8 @@ impl<T: Clone + 'static> Deferred<T> {
 impl<T: Clone + 'static> Shared<T> {
     /// A Deferred of its own for one consumer.
     ///
-    /// Should cloning the value panic, that is this one's failure.
+    /// Should cloning the value panic, that is this one's failure. A canceller of its own
+    /// ([`Deferred::on_cancel`]) takes the place of the one that says that it has given up.
     #[track_caller]
     pub fn wait(&self) -> Deferred<T> {
         let place = Location::caller();

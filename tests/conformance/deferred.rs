@@ -14,6 +14,9 @@
 //! | `pause`, `unpause`             | the last pause goes first                                            |
 //! | `drop`                         | drops the Deferred                                                   |
 //! | `poll`                         | polls it: logs `=N`, `=E` or `=?`                                    |
+//! | `timeout N`                    | limits it to N seconds                                               |
+//! | `timeout_with L N`             | the same; what comes of it is logged as `L(N)`, and -1 from there on |
+//! | `advance N`, `calls`           | lets seconds go by; logs how many calls are pending                  |
 //! | `log L`                        | logs `L`                                                             |
 //!
 //! After a callback's label comes what it does and returns, in that order: `do {…}` runs commands, `-> N` returns that, `-> +N` adds to what it got, `-> !E` fails, `-> @x` returns that Deferred,
@@ -24,10 +27,11 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use torsade::defer::Abandoned;
-use torsade::defer::{AlreadyTaken, Pause, WaitsForItself};
-use torsade::{Cancelled, Deferred, Failure, Resolver};
+use torsade::clock::TimedOut;
+use torsade::defer::{Abandoned, AlreadyTaken, Pause, WaitsForItself};
+use torsade::{Cancelled, Clock, Deferred, Failure, Resolver, VirtualClock};
 
 const TABLE: &[(&str, &str, &str)] = &[
     // The model.
@@ -235,6 +239,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "b(2) then a(1) z(3)",
     ),
     (
+        "a chain waits for one that waits already",
+        "pair @c; pair @b; cb b -> @c @b; fire 2 @b; pair; cb a -> @b; cb z; fire 1; log then; fire 3 @c",
+        "b(2) a(1) then z(3)",
+    ),
+    (
         "a chain may wait more than once",
         "pair @i; pair @j; pair; cb a -> @i; cb b -> @j; cb c; fire 1; fire 2 @i; log then; fire 3 @j",
         "a(1) b(2) then c(3)",
@@ -305,6 +314,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair @i; pair; cb a -> @i; cb b; fire 1; pause; fire 2 @i; log then; unpause",
         "a(1) then b(2)",
     ),
+    (
+        "unpausing a chain that waits does not make it go on",
+        "pair @i; pair; cb a -> @i; cb b; fire 1; pause; unpause; log then; fire 2 @i",
+        "a(1) then b(2)",
+    ),
     // Cancelling.
     (
         "without a canceller a cancel is a failure",
@@ -367,6 +381,16 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(Cancelled) then",
     ),
     (
+        "a late value is dropped after a canceller that brought nothing as well",
+        "pair; on_cancel x; both a -> 0; cancel; fire 1; cb b; log then",
+        "x a(Cancelled) b(0) then",
+    ),
+    (
+        "cancelling again after that does nothing",
+        "pair; both a -> 0; cancel; cancel; fire 1; cb b",
+        "a(Cancelled) b(0)",
+    ),
+    (
         "a late failure is dropped",
         "pair; both a -> 0; cancel; errback E; cb b",
         "a(Cancelled) b(0)",
@@ -385,6 +409,16 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a chain gets what the other one's canceller brings",
         "pair @i; on_cancel x do {fire 5 @i} @i; pair; cb a -> @i; cb b; fire 1; cancel",
         "a(1) x b(5)",
+    ),
+    (
+        "a chain gets another failure that the other one's canceller brings",
+        "pair @i; on_cancel x do {errback E @i} @i; pair; cb a -> @i; eb b; fire 1; cancel",
+        "a(1) x b(E)",
+    ),
+    (
+        "a cancelled chain may have to wait on",
+        "pair @j; pair @i; eb e -> @j @i; pair; cb a -> @i; cb b; fire 1; cancel; log then; fire 5 @j",
+        "a(1) e(Cancelled) then b(5)",
     ),
     (
         "cancelling reaches the innermost",
@@ -441,8 +475,14 @@ const TABLE: &[(&str, &str, &str)] = &[
 
 #[test]
 fn every_row_gives_its_trace() {
+    check(TABLE);
+}
+
+/// Plays each row of a table: its name, its script and what that logs.
+#[track_caller]
+pub(crate) fn check(table: &[(&str, &str, &str)]) {
     let mut wrong = Vec::new();
-    for (name, script, trace) in TABLE {
+    for (name, script, trace) in table {
         let world = Rc::new(World::default());
         world.run_all(script);
         let got = world.log.take().join(" ");
@@ -454,14 +494,10 @@ fn every_row_gives_its_trace() {
         world.clear();
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-}
-
-#[test]
-fn row_names_differ() {
-    let mut names: Vec<_> = TABLE.iter().map(|row| row.0).collect();
+    let mut names: Vec<_> = table.iter().map(|row| row.0).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), TABLE.len());
+    assert_eq!(names.len(), table.len(), "two rows of one name");
 }
 
 type Number = i64;
@@ -472,6 +508,7 @@ struct World {
     deferreds: RefCell<HashMap<String, Kept>>,
     resolvers: RefCell<HashMap<String, Resolver<Number>>>,
     pauses: RefCell<Vec<(String, Pause)>>,
+    clock: VirtualClock,
     log: RefCell<Vec<String>>,
 }
 
@@ -582,6 +619,20 @@ impl World {
                     Poll::Ready(result) => format!("={}", show(&result)),
                 });
             }
+            "timeout" => self.change(name, |d| self.clock.timeout(seconds(rest), d)),
+            "timeout_with" => {
+                let (label, limit) = rest.split_once(' ').expect("a label and seconds");
+                let (world, label) = (self.clone(), label.to_owned());
+                let translate = move |result: Result<Number, Failure>, _| {
+                    world.say(&format!("{label}({})", show(&result)));
+                    Ok(-1)
+                };
+                self.change(name, |d| {
+                    self.clock.timeout_with(seconds(limit), d, translate)
+                });
+            }
+            "advance" => self.clock.advance(seconds(rest)),
+            "calls" => self.say(&format!("{} calls", self.clock.delayed_calls().len())),
             "log" => self.say(rest),
             "panic" => std::panic::resume_unwind(Box::new("oh")),
             _ => panic!("no such command: {command}"),
@@ -671,6 +722,10 @@ fn number(text: &str) -> Number {
     text.parse().unwrap_or_else(|_| panic!("no number: {text}"))
 }
 
+fn seconds(text: &str) -> Duration {
+    Duration::from_secs(text.parse().expect("seconds"))
+}
+
 fn failure(text: &str) -> Failure {
     Failure::new(text)
 }
@@ -682,6 +737,7 @@ fn show(result: &Result<Number, Failure>) -> String {
         Err(failure) if failure.is::<Abandoned>() => "Abandoned".into(),
         Err(failure) if failure.is::<WaitsForItself>() => "WaitsForItself".into(),
         Err(failure) if failure.is::<AlreadyTaken>() => "AlreadyTaken".into(),
+        Err(failure) if failure.is::<TimedOut>() => "TimedOut".into(),
         Err(failure) if failure.is_panic() => "panic".into(),
         Err(failure) => failure.to_string(),
     }

@@ -332,7 +332,7 @@ enum Thing {
 
 /// What one gets: a guard, or an item.
 enum Got {
-    Guard(Box<dyn Any>),
+    Guard { _held: Box<dyn Any> },
     Item(u32),
 }
 
@@ -446,7 +446,7 @@ impl Stage {
                     Poll::Ready(Ok(got)) => {
                         let item = match got {
                             Got::Item(item) => item.to_string(),
-                            Got::Guard(_) => String::new(),
+                            Got::Guard { .. } => String::new(),
                         };
                         self.log(format!("{name}={item}"));
                         self.0.guards.borrow_mut().insert(name.to_owned(), got);
@@ -549,7 +549,7 @@ impl Stage {
     fn got(&self, name: &str, got: Got) {
         match got {
             Got::Item(item) => self.log(format!("{name}({item})")),
-            Got::Guard(_) => self.log(name),
+            Got::Guard { .. } => self.log(name),
         }
         self.0.guards.borrow_mut().insert(name.to_owned(), got);
     }
@@ -616,7 +616,9 @@ impl Stage {
 }
 
 fn guard(guard: impl Any) -> Got {
-    Got::Guard(Box::new(guard))
+    Got::Guard {
+        _held: Box::new(guard),
+    }
 }
 
 fn number<N: std::str::FromStr<Err: std::fmt::Debug>>(word: &str) -> N {

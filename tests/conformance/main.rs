@@ -8,6 +8,7 @@ mod locks;
 mod looping;
 mod making;
 mod script;
+mod timeouts;
 
 /// Plays every row of a table with `play`, and compares what it logged.
 #[track_caller]

@@ -146,6 +146,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "then !E",
     ),
     (
+        "a failure that a waiter has had is not reported again",
+        "pair a; share a; wait b; errback a E; watch b; unshare; log then",
+        "E then",
+    ),
+    (
         "cancelling one waiter leaves the others and the source alone",
         "pair a; on_cancel a nothing; share a; wait b; wait c; cb c; cancel b; fire a 1",
         "c(1)",
