@@ -54,7 +54,7 @@ pub(crate) struct Thing {
     /// What is to be said of it; nothing if that is said elsewhere.
     pub(crate) about: String,
     /// What it waits for, which may be told elsewhere as well.
-    pub(crate) waits: Vec<Thing>,
+    pub(crate) waits: Vec<Self>,
 }
 
 /// Tells one living thing from another.

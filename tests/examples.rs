@@ -42,6 +42,32 @@ fn looping_prints_what_it_says() {
 }
 
 #[test]
+fn gather_prints_what_it_says() {
+    check("gather", &[]);
+}
+
+#[test]
+fn scopes_prints_what_it_says() {
+    check("scopes", &[]);
+}
+
+#[test]
+fn why_draws_the_tree() {
+    let (lines, _) = Program::example("why", &[]).end();
+    let text = lines.join("\n");
+    for name in ["writer", "reader"] {
+        let at = lines
+            .iter()
+            .position(|line| line.starts_with(&format!("task `{name}`, waits")));
+        let below = &lines[at.unwrap_or_else(|| panic!("{text}")) + 1];
+        assert!(
+            below.starts_with("└─ Deferred, pending (made at examples/why.rs:"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn connect_prints_what_it_says() {
     check("connect", &[]);
 }

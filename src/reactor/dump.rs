@@ -41,7 +41,7 @@ pub struct Node {
     /// How it stands, in words.
     pub about: String,
     /// What it waits for.
-    pub waits_for: Vec<Node>,
+    pub waits_for: Vec<Self>,
 }
 
 impl Reactor {

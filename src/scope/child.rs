@@ -100,10 +100,13 @@ impl<T> Drop for Leaves<T> {
     }
 }
 
+/// A child's future.
+type Running<'env> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'env>>;
+
 /// A child as the scope has it.
 pub(super) struct Kid<'env> {
     /// Empty once it is done.
-    future: Option<Pin<Box<dyn Future<Output = Result<(), Failure>> + 'env>>>,
+    future: Option<Running<'env>>,
     asking: Asking,
     is_shielded: bool,
     card: Option<Rc<Card>>,

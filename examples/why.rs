@@ -1,0 +1,38 @@
+//! A program that is stuck, and the tree that tells why: two tasks take two locks, each in its own order.
+//!
+//! Run `cargo run --example why`. Prints `stuck; this is why:` and the tree, in which the tasks `writer` and `reader` each
+//! wait for a lock, at the lines that asked for the second one. (Any program can be asked with SIGUSR1: see
+//! `dumps_on_signal`.)
+
+use std::time::Duration;
+
+use torsade::{Clock, DeferredLock, Failure, Reactor};
+
+/// Takes two locks, one after the other.
+async fn work(reactor: Reactor, first: DeferredLock, second: DeferredLock) -> Result<(), Failure> {
+    let _first = first.acquire().await?;
+    reactor.sleep(Duration::from_millis(1)).await?;
+    let _second = second.acquire().await?;
+    Ok(())
+}
+
+fn main() -> Result<(), Failure> {
+    let reactor = Reactor::builder().debug(true).build()?;
+    reactor.run_until(async {
+        let (pen, page) = (DeferredLock::default(), DeferredLock::default());
+        let writer = work(reactor.clone(), pen.clone(), page.clone());
+        let reader = work(reactor.clone(), page, pen);
+        let tasks = [
+            reactor.spawn_named("writer", writer),
+            reactor.spawn_named("reader", reader),
+        ];
+        reactor.sleep(Duration::from_millis(20)).await?;
+        if tasks.iter().all(|task| !task.is_finished()) {
+            println!("stuck; this is why:\n{}", reactor.dump());
+        }
+        for task in tasks {
+            drop(task.cancel());
+        }
+        Ok(())
+    })?
+}
