@@ -67,7 +67,7 @@ fn a_failure_tells_the_way_it_has_come() {
         let last = next_line();
         let outer = outer.add_callback(|n| Ok(n * 2));
         let spawned = next_line();
-        let task = torsade::task::spawn_named("reader", async move { outer.await });
+        let task = torsade::task::spawn_named("reader", async move { outer.await.map(|n| n + 1) });
         yield_now().await;
         let fired = next_line();
         resolver.errback(Failure::new("no answer"));
@@ -143,7 +143,7 @@ fn without_debug_mode_nothing_is_remembered() {
     let reactor = Reactor::builder().in_memory().debug(false).build().unwrap();
     testing::run_on(reactor, async |reactor| {
         let (deferred, resolver) = Deferred::<u32>::pair();
-        let waiting = reactor.spawn(async move { deferred.await });
+        let waiting = reactor.spawn(deferred);
         yield_now().await;
         let dump = reactor.dump();
         assert!(!dump.is_complete);

@@ -378,7 +378,7 @@ fn a_loop_that_is_shut_down_with_an_offer_passes_it_on() {
     let kept = lock.acquire();
     let log = Log::new();
     let reactor = torsade::Reactor::in_memory().unwrap();
-    let (mine, notes) = (lock.clone(), log.clone());
+    let (mine, notes) = (lock, log.clone());
     reactor
         .run_until(async {
             // Offered to `kept`, which nobody polls; the loop ends before its round does.
@@ -470,7 +470,10 @@ fn a_hundred_thousand_run_one_after_the_other() {
         let again = queue.clone();
         queue
             .get()
-            .add_callback(move |got: usize| Ok(again.put(got + 1).map_err(drop).unwrap()))
+            .add_callback(move |got: usize| {
+                again.put(got + 1).map_err(drop).unwrap();
+                Ok(())
+            })
             .add_callback(move |()| assert!(n < MANY));
     }
     queue.put(0).unwrap();
@@ -531,7 +534,8 @@ fn leaving_passes_on_what_was_offered() {
             "cancel" => {
                 first.cancel();
                 assert!(
-                    poll(&mut first).is_ready_and(|result| result.unwrap_err().is::<Cancelled>())
+                    poll(&mut first)
+                        .comes_ready_and(|result| result.unwrap_err().is::<Cancelled>())
                 );
             }
             _ => drop(first),
@@ -544,11 +548,11 @@ fn leaving_passes_on_what_was_offered() {
 }
 
 trait ReadyAnd<T> {
-    fn is_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
+    fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
 }
 
 impl<T> ReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, f: impl FnOnce(T) -> bool) -> bool {
+    fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool {
         match self {
             Self::Ready(value) => f(value),
             Self::Pending => false,
@@ -823,7 +827,7 @@ fn those_who_wait_for_what_nobody_can_bring_are_abandoned() {
     let (got, mut put) = (queue.get(), queue.put_when_room(2));
     assert!(poll(&mut put).is_pending());
     drop(queue);
-    assert!(poll(&mut put).is_ready_and(|result| result.unwrap_err().is::<Abandoned>()));
+    assert!(poll(&mut put).comes_ready_and(|result| result.unwrap_err().is::<Abandoned>()));
     // What was there to be had still is.
     assert_eq!(now(got), 1);
 
