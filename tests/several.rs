@@ -303,7 +303,7 @@ fn a_members_callback_may_cancel_or_drop_the_outcome_it_belongs_to() {
 
 #[test]
 fn a_value_whose_destructor_comes_back_finds_everything_whole() {
-    struct Meddles(Rc<RefCell<Option<Deferred<()>>>>, Option<Resolver<Meddles>>);
+    struct Meddles(Rc<RefCell<Option<Deferred<()>>>>, Option<Resolver<Self>>);
     impl Drop for Meddles {
         fn drop(&mut self) {
             if let Some(outcome) = self.0.take() {
