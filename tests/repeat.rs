@@ -292,6 +292,22 @@ on_both! {
         assert!(reports.borrow().is_empty());
     }
 
+    async fn what_goes_wrong_in_a_step_after_its_work_was_stopped_is_reported(reactor) {
+        let reports = expect_reports(&reactor);
+        let (deferred, resolver) = Deferred::<()>::pair();
+        let work = Cooperator::new(&reactor).cooperate(std::iter::once(async move {
+            let failure = deferred.await.unwrap_err();
+            assert!(failure.is::<Cancelled>());
+            Err::<(), _>(Failure::new("while clearing up"))
+        }));
+        reactor.sleep(MS).await?;
+        some_turns().await;
+        work.stop()?;
+        until(|| !reports.borrow().is_empty()).await;
+        assert_eq!(reports.borrow()[0].failure().to_string(), "while clearing up");
+        drop(resolver);
+    }
+
     async fn destructors_of_work_may_do_as_they_like(reactor) {
         let reports = expect_reports(&reactor);
         let cooperator = Cooperator::new(&reactor);

@@ -334,7 +334,8 @@ impl Shared {
         self.timer.take();
         self.in_slice.set(true);
         let mut spell = Spell::begin(&self.timers);
-        while self.state.get() == State::Running {
+        // A stop empties the queue.
+        loop {
             let job = self.queue.borrow_mut().pop_front();
             let Some(job) = job else { break };
             job.is_queued.set(false);
