@@ -213,11 +213,14 @@ impl Subject for DeferredQueue<u32> {
     }
 }
 
+/// Who was given what, in order.
+type Given = Rc<RefCell<Vec<(usize, Vec<u32>)>>>;
+
 /// Both sides of one comparison.
 struct Walk<S: Subject> {
     subject: S,
     model: Model,
-    given: Rc<RefCell<Vec<(usize, Vec<u32>)>>>,
+    given: Given,
     held: Rc<RefCell<Vec<S::Given>>>,
     waiting: Vec<(usize, Deferred<S::Given>)>,
     chance: Chance,
