@@ -9,6 +9,7 @@ mod debug;
 pub mod defer;
 mod driver;
 pub mod failure;
+pub mod guide;
 pub mod locks;
 pub mod net;
 pub mod protocol;

@@ -1,0 +1,137 @@
+//! Deferreds for those who know futures.
+//!
+//! You have written `async fn`s for tokio, smol or embassy, and want to know what a `Deferred` is, and what it is for
+//! when there is `await`.
+//!
+//! # What it is
+//!
+//! A [`Deferred<T>`](crate::Deferred) is the receiving half of a one-shot channel that can also run callbacks. The sending
+//! half is a [`Resolver<T>`](crate::Resolver). The result is a `Result<T, Failure>`, where [`Failure`](crate::Failure) is one error
+//! type for everything, made by `?` from any error. It is a future, so you may stop reading here and await it:
+//!
+//! ```
+//! use torsade::{Clock, Deferred};
+//! use std::time::Duration;
+//!
+//! torsade::testing::run(async |reactor| {
+//!     let (answer, resolver) = Deferred::pair();
+//!     reactor.call_later(Duration::from_secs(5), move || resolver.callback(42));
+//!     assert_eq!(answer.await?, 42);
+//!     Ok(())
+//! });
+//! ```
+//!
+//! Four things are not as with a future.
+//!
+//! **It is hot.** A future is a plan: nothing happens until somebody polls it. A Deferred is a receipt: what it stands for
+//! is under way, whether anybody looks or not. So starting two things and then awaiting them is already concurrent:
+//!
+//! ```
+//! use torsade::{Clock, defer_later};
+//! use std::time::Duration;
+//!
+//! torsade::testing::run(async |reactor| {
+//!     let start = reactor.now();
+//!     let one = defer_later(&reactor, Duration::from_secs(3), || Ok(1));
+//!     let two = defer_later(&reactor, Duration::from_secs(3), || Ok(2));
+//!     assert_eq!(one.await? + two.await?, 3);
+//!     assert_eq!(reactor.now() - start, Duration::from_secs(3)); // not six
+//!     Ok(())
+//! });
+//! ```
+//!
+//! **Firing is a call.** When [`Resolver::callback`](crate::Resolver::callback) returns, every callback that could run has run, on
+//! this stack. Nothing was queued, so nothing can come in between. A task that *awaits* is only woken, as you are used to,
+//! and runs in its turn. That is the one place in torsade where somebody else's code runs inside your call.
+//!
+//! **It has one consumer.** Adding a callback takes the Deferred and gives it back with its new type, so that the order of
+//! callbacks is the order of the text. For many who wait for one result there is [`Shared`](crate::defer::Shared).
+//!
+//! **Cancelling is a request.** Dropping a future ends it on the spot, wherever it was. [`Deferred::cancel`](crate::Deferred::cancel)
+//! asks the source to stop; the source may refuse, or bring something else; usually the chain gets
+//! [`Cancelled`](crate::Cancelled), as an error that can be caught like any other, and the cleaning up is ordinary code:
+//!
+//! ```
+//! use torsade::{Cancelled, Deferred};
+//!
+//! let (answer, resolver) = Deferred::<u32>::pair();
+//! let answer = answer.add_errback(|failure| {
+//!     failure.trap::<Cancelled>()?; // other failures go on
+//!     Ok(0)
+//! });
+//! answer.cancel();
+//! assert!(answer.is_settled());
+//! resolver.callback(42); // too late, and no harm
+//! # drop(answer);
+//! ```
+//!
+//! # What dropping does
+//!
+//! | dropped                                | what becomes of the work                                             |
+//! |----------------------------------------|----------------------------------------------------------------------|
+//! | a future                               | it stops where it was                                                |
+//! | a Deferred that was never polled       | it runs on; its callbacks run; a failure at its end is reported      |
+//! | a Deferred that was polled             | it is cancelled: somebody awaited, and gave up                       |
+//! | a [`Task`](crate::Task)                | as a Deferred: runs on if it was never awaited, else it is cancelled |
+//! | a [`Resolver`](crate::Resolver)        | the Deferred fails with [`Abandoned`](crate::defer::Abandoned)       |
+//!
+//! So `race`, time limits and `select` of others work as you expect, since giving up an await cancels; and "fire and
+//! forget" works as Twisted expects. To keep waiting for the same Deferred in a loop of selects, await `&mut deferred`. For
+//! what must finish whoever gives up, there is [`shield`](crate::scope::shield).
+//!
+//! # Why callbacks at all?
+//!
+//! Most of the time, `await`. A callback is better
+//!
+//! * where there is no `async` around: in a protocol's method, a timer, a destructor;
+//! * where something must happen *at* the firing and not one turn later, so that the order is exact;
+//! * where thousands of results each need a line or two: a chain of ten callbacks takes three allocations and no task.
+//!
+//! The two mix. A callback may return an async block and the chain waits for it; any future becomes a Deferred with
+//! [`ensure`](crate::defer::ensure) or, as a task of its own, with [`spawn`](crate::spawn):
+//!
+//! ```
+//! use torsade::{Clock, Deferred, Failure, Reactor};
+//! use std::time::Duration;
+//!
+//! async fn decode(reactor: Reactor, body: &str) -> Result<usize, Failure> {
+//!     reactor.sleep(Duration::from_millis(5)).await?;
+//!     Ok(body.len())
+//! }
+//!
+//! torsade::testing::run(async |reactor| {
+//!     let length = Deferred::succeed("a page")
+//!         .add_callback(move |body| decode(reactor, body)) // the chain waits
+//!         .map(|length| length * 2);
+//!     assert_eq!(length.await?, 12);
+//!     Ok(())
+//! });
+//! ```
+//!
+//! # Your words, and ours
+//!
+//! | you know                                | here                                                                  |
+//! |-----------------------------------------|-----------------------------------------------------------------------|
+//! | `oneshot::channel()`                    | [`Deferred::pair`](crate::Deferred::pair)                             |
+//! | `future::ready(Ok(v))`, `ready(Err(e))` | [`Deferred::succeed`](crate::Deferred::succeed), [`Deferred::fail`](crate::Deferred::fail) |
+//! | `map_ok`, `and_then`                    | [`map`](crate::Deferred::map), [`add_callback`](crate::Deferred::add_callback) |
+//! | `or_else`, `then`                       | [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
+//! | `try_join_all`, `join_all`              | [`gather`](crate::defer::gather), [`list`](crate::defer::list)        |
+//! | `select_ok`, `select_all`               | [`race`](crate::defer::race), [`first`](crate::defer::first)          |
+//! | `Shared`                                | [`Deferred::shared`](crate::Deferred::shared)                         |
+//! | `timeout`                               | [`Deferred::timeout`](crate::Deferred::timeout), [`Clock::timeout`](crate::Clock::timeout) |
+//! | `spawn`, `JoinHandle`, `JoinSet`        | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
+//! | `thread::scope`, nurseries              | [`scope`](crate::scope::scope)                                        |
+//! | `Mutex`, `Semaphore`                    | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |
+//! | `mpsc`, `watch`, `Notify`               | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
+//! | `interval`                              | [`interval`](crate::interval), [`LoopingCall`](crate::LoopingCall)    |
+//! | `anyhow::Error`                         | [`Failure`](crate::Failure)                                           |
+//!
+//! # What you need not do
+//!
+//! * `Send`, `Sync`, `Arc<Mutex<_>>`: there is one thread. Share with `Rc` and `Cell`; only a
+//!   [`Remote`](crate::Remote) goes to other threads.
+//! * Think about a lock whose holder is not polled: the locks here give themselves only to a waiter that is there to take
+//!   them ([`locks`](crate::locks) says how).
+//! * Look for failures that nobody saw: each is reported once, with the place where its Deferred or task was made. In debug
+//!   mode a failure tells its whole way, and [`Reactor::dump`](crate::Reactor::dump) who waits for whom.

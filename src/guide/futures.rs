@@ -1,0 +1,158 @@
+//! Futures for those who know Deferreds.
+//!
+//! You have written Twisted, perhaps with `inlineCallbacks`, and want to know what `async`, `await` and futures are in
+//! Rust, and what became of the words that you know.
+//!
+//! # What a future is
+//!
+//! An `async fn` is `inlineCallbacks` that the compiler understands: `await` stands where `yield` stood, a value is returned
+//! with `return`, and there is no decorator. What it gives is a *future*: a value which holds the function's local variables and the
+//! line it stopped at.
+//!
+//! The great difference: **calling an `async fn` runs nothing.** In Twisted `d = fetch()` has started something. In Rust
+//! `let f = fetch();` has made a plan, which runs only while somebody awaits it, or when it is given to the reactor as a task:
+//!
+//! ```
+//! use std::{cell::Cell, rc::Rc};
+//! use torsade::Failure;
+//!
+//! async fn fetch(log: Rc<Cell<bool>>) -> Result<u32, Failure> {
+//!     log.set(true);
+//!     Ok(42)
+//! }
+//!
+//! torsade::testing::run(async |_reactor| {
+//!     let started = Rc::new(Cell::new(false));
+//!     let plan = fetch(started.clone());
+//!     torsade::yield_now().await;
+//!     assert!(!started.get()); // nobody has asked for it
+//!
+//!     let task = torsade::spawn(plan); // now it runs by itself
+//!     torsade::yield_now().await;
+//!     assert!(started.get());
+//!     assert_eq!(task.await??, 42);
+//!     Ok(())
+//! });
+//! ```
+//!
+//! (Two question marks: one for the task, which may have panicked or been cancelled; one for what it returned.)
+//!
+//! A [`Deferred`](crate::Deferred) is hot, as you know it, and is a future as well: it can be awaited wherever one can.
+//! [`ensure`](crate::defer::ensure) and [`Deferred::from_future`](crate::Deferred::from_future) start a future and give a Deferred, as
+//! `ensureDeferred` does.
+//!
+//! # Failures
+//!
+//! An errback is what follows a `?`. A function that may fail returns `Result<T, Failure>`; `?` after an expression gives its value,
+//! or returns the failure to the caller, as the chain would pass it by all callbacks to the next errback. `failure.trap(SomeError)`
+//! is still there, with its type in angle brackets; what it does not trap it gives back, for `?` to pass on:
+//!
+//! ```
+//! use std::num::ParseIntError;
+//! use torsade::{Deferred, Failure};
+//!
+//! // The two faces of one thing.
+//! fn with_callbacks(word: Deferred<String>) -> Deferred<u32> {
+//!     word.add_callback(|word| Ok(word.parse::<u32>()?))
+//!         .add_errback(|failure| {
+//!             failure.trap::<ParseIntError>()?;
+//!             Ok(0)
+//!         })
+//! }
+//!
+//! async fn with_await(word: Deferred<String>) -> Result<u32, Failure> {
+//!     let word = word.await?; // a failure of the word itself ends this function
+//!     match word.parse::<u32>() {
+//!         Ok(number) => Ok(number),
+//!         Err(_) => Ok(0),
+//!     }
+//! }
+//!
+//! torsade::testing::run(async |_reactor| {
+//!     assert_eq!(with_callbacks(Deferred::succeed("41".into())).await?, 41);
+//!     assert_eq!(with_await(Deferred::succeed("forty".into())).await?, 0);
+//!     Ok(())
+//! });
+//! ```
+//!
+//! A panic is not an exception to catch, it is a defect; but as in Twisted a defect in one callback does not end the loop: it is
+//! reported, and travels as a failure.
+//!
+//! # Ownership, where Python had references
+//!
+//! * **`add_callback` takes the Deferred and gives it back**, with the type of what the callback returns. `d.add_callback(f)` on a
+//!   line by itself lets it run on; `let d = d.add_callback(f)` keeps it.
+//! * **Firing takes the resolver.** The consumer's end and the source's end are two values, a Deferred and a
+//!   [`Resolver`](crate::Resolver). So there is no `AlreadyCalledError`: firing twice does not compile. A resolver that is forgotten
+//!   fires [`Abandoned`](crate::defer::Abandoned), so nobody waits for ever.
+//! * **A callback owns what it uses**, with `move`. What two callbacks share is an `Rc<Cell<_>>` or an `Rc<RefCell<_>>`. In a
+//!   [`Protocol`](crate::Protocol) you seldom need one: `cx.when(deferred, |me, cx, result| ..)` and `cx.call_later(..)`
+//!   come back with `&mut self`.
+//! * **Do not keep a `RefCell` borrowed across an `await`.** Others run meanwhile, and their borrow would panic. Take what you need
+//!   out, then await.
+//! * **An unhandled failure is reported when the Deferred's chain ends**, at once and always, for there is no garbage collector that
+//!   might come later.
+//!
+//! # Giving up
+//!
+//! A future is ended by dropping it, at the `await` where it was: its local variables are dropped, nothing after the `await`
+//! runs. `finally` is a destructor here. A Deferred that was being awaited at that moment is cancelled, as if you had called
+//! `cancel()`.
+//!
+//! [`Deferred::cancel`](crate::Deferred::cancel) on a Deferred made of a future is the gentle way that you know from
+//! `inlineCallbacks`: it cancels the Deferred which the future awaits, and the future sees [`Cancelled`](crate::Cancelled) there and may
+//! clean up, go on, or even succeed:
+//!
+//! ```
+//! use torsade::{Cancelled, Clock, Deferred, defer_later, yield_now};
+//! use std::time::Duration;
+//!
+//! torsade::testing::run(async |reactor| {
+//!     let slow = {
+//!         let reactor = reactor.clone();
+//!         Deferred::from_future(async move {
+//!             let page = defer_later(&reactor, Duration::from_secs(60), || Ok("a page"));
+//!             match page.await {
+//!                 Err(failure) if failure.is::<Cancelled>() => Ok("nothing, and all is tidy"),
+//!                 result => result,
+//!             }
+//!         })
+//!     };
+//!     yield_now().await; // it runs up to its await
+//!     slow.cancel();
+//!     assert_eq!(slow.await?, "nothing, and all is tidy");
+//!     Ok(())
+//! });
+//! ```
+//!
+//! # Your words, and Rust's
+//!
+//! | Twisted                                     | here                                                               |
+//! |---------------------------------------------|--------------------------------------------------------------------|
+//! | `d.addCallback`, `addErrback`, `addBoth`    | [`add_callback`](crate::Deferred::add_callback), [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
+//! | `d.callback(v)`, `d.errback(f)`             | [`resolver.callback(v)`](crate::Resolver::callback), [`resolver.errback(e)`](crate::Resolver::errback) |
+//! | `Deferred(canceller)`                       | [`on_cancel`](crate::Deferred::on_cancel)                          |
+//! | `d.called`                                  | [`is_settled`](crate::Deferred::is_settled)                        |
+//! | `d.addTimeout(5, reactor)`                  | [`d.timeout(limit, &reactor)`](crate::Deferred::timeout)           |
+//! | `d.asFuture`, `Deferred.fromFuture`         | it *is* one; [`from_future`](crate::Deferred::from_future)         |
+//! | `@inlineCallbacks`, `returnValue`           | `async fn`, `return Ok(..)`                                        |
+//! | `yield d`                                   | `d.await?`                                                         |
+//! | `DeferredList`, `gatherResults`, `race`     | [`list`](crate::defer::list), [`gather`](crate::defer::gather), [`race`](crate::defer::race) |
+//! | `maybeDeferred`, `execute`                  | [`maybe_deferred`](crate::defer::maybe_deferred), [`execute`](crate::defer::execute) |
+//! | `d.chainDeferred(other)`                    | [`chain_deferred(resolver)`](crate::Deferred::chain_deferred)      |
+//! | `deferLater`, `task.LoopingCall`            | [`defer_later`](crate::defer_later), [`LoopingCall`](crate::LoopingCall); or `sleep` and [`interval`](crate::interval) in a loop |
+//! | `cooperate`, `coiterate`                    | [`Cooperator`](crate::Cooperator); or [`Pace`](crate::repeat::Pace) in a loop |
+//! | `DeferredLock`, `run`                       | [`DeferredLock`](crate::DeferredLock), with a guard that releases when it is dropped |
+//! | `failure.check`, `failure.trap`             | [`check`](crate::Failure::check), [`trap`](crate::Failure::trap)   |
+//! | `task.Clock`                                | [`VirtualClock`](crate::VirtualClock), [`testing::run`](crate::testing::run) |
+//! | `reactor.callFromThread`                    | [`Remote::call`](crate::Remote::call)                              |
+//! | `contextvars`, `twisted.python.context`     | [`TaskLocal`](crate::task::TaskLocal)                              |
+//!
+//! # What is new to you
+//!
+//! * **Tasks.** A future of its own on the reactor, with a [name](crate::task::spawn_named), ended by dropping what has been awaited
+//!   or by [`cancel`](crate::Task::cancel).
+//! * **Scopes.** [`scope`](crate::scope::scope) runs children that may borrow your local variables and cannot outlive them; the first
+//!   failure ends the rest.
+//! * **Streams of bytes.** [`Connection`](crate::Connection) reads and writes in the order of the text; a protocol is often an
+//!   `async fn` with a loop.
