@@ -19,7 +19,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use torsade::net::tcp::ListenOptions;
+use torsade::net::ListenOptions;
 use torsade::{Connection, Context, Failure, Protocol};
 
 const ROUNDS: usize = 5;

@@ -12,13 +12,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use torsade::net::tcp::ListenOptions;
-use torsade::{Clock, Connection, Context, Failure, Port, Protocol, Reactor};
+use torsade::net::ListenOptions;
+use torsade::{Address, Clock, Connection, Context, Failure, Port, Protocol, Reactor};
 
 const CONNECTIONS: usize = 10_000;
 
@@ -75,7 +75,7 @@ fn measure(
         let warm = TcpStream::connect(port.local_addr())?;
         wait_for(&reactor, 1).await?;
         let before = LIVE.load(Ordering::Relaxed);
-        let mut holder = Holder::start(port.local_addr())?;
+        let mut holder = Holder::start(&port.local_addr())?;
         wait_for(&reactor, 1 + CONNECTIONS).await?;
         let each = (LIVE.load(Ordering::Relaxed) - before) as f64 / CONNECTIONS as f64;
         println!(
@@ -100,7 +100,7 @@ async fn wait_for(reactor: &Reactor, connections: usize) -> Result<(), Failure> 
 struct Holder(Child);
 
 impl Holder {
-    fn start(address: SocketAddr) -> Result<Self, Failure> {
+    fn start(address: &Address) -> Result<Self, Failure> {
         let child = Command::new(std::env::current_exe()?)
             .args(["hold", &address.to_string()])
             .stdin(Stdio::piped())

@@ -3,7 +3,7 @@
 //! Run `cargo run --example connect`. Prints `the server says PING`, `the protocol got 15 bytes`, `that was all`, and,
 //! when the server is gone, `connection refused`.
 
-use torsade::net::tcp::ConnectionRefused;
+use torsade::net::ConnectionRefused;
 use torsade::{Connection, Context, Deferred, Failure, Protocol, Resolver};
 
 /// Sends back in capitals what it is sent.
@@ -41,14 +41,14 @@ fn main() -> Result<(), Failure> {
         let port = reactor.serve("127.0.0.1:0", shout)?;
         let address = port.local_addr();
 
-        let mut conn = reactor.connect_stream(address).await?;
+        let mut conn = reactor.connect_stream(&address).await?;
         conn.write_all(b"ping\n").await?;
         let line = conn.read_line(80).await?.unwrap_or_default();
         println!("the server says {}", String::from_utf8_lossy(&line));
 
         let (all, done) = Deferred::pair();
         let done = Some(done);
-        let count = reactor.connect(address, Count { bytes: 0, done }).await?;
+        let count = reactor.connect(&address, Count { bytes: 0, done }).await?;
         all.await?;
         let bytes = count.ask(|count, _cx| count.bytes).await?;
         println!("the protocol got {bytes} bytes");
@@ -56,7 +56,7 @@ fn main() -> Result<(), Failure> {
         println!("that was all");
 
         port.stop().await?;
-        if let Err(failure) = reactor.connect_stream(address).await {
+        if let Err(failure) = reactor.connect_stream(&address).await {
             failure.trap::<ConnectionRefused>()?;
             println!("connection refused");
         }

@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod address;
 mod bytes;
 pub mod clock;
 mod debug;
@@ -25,11 +26,12 @@ pub mod task;
 pub mod testing;
 pub mod transport;
 
+pub use crate::address::Address;
 pub use crate::clock::{Clock, DelayedCall, VirtualClock};
 pub use crate::defer::{Deferred, Resolver};
 pub use crate::failure::{Cancelled, Failure};
 pub use crate::locks::{DeferredLock, DeferredQueue, DeferredSemaphore};
-pub use crate::net::tcp::Port;
+pub use crate::net::Port;
 pub use crate::protocol::{Context, Factory, Handle, Protocol};
 #[cfg(unix)]
 pub use crate::reactor::{Descriptor, Watch};

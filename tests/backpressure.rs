@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use support::{HERE, Log, Spy, how, poll_once, some_turns, until};
-use torsade::net::tcp::{ConnectOptions, ListenOptions};
+use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::transport::Limits;
 use torsade::{Connection, Transport, yield_now};
 

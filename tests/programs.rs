@@ -44,7 +44,7 @@ fn echo_servers_of_every_kind_are_spoken_to_the_same_way() {
     testing::run(async |reactor| {
         let ports = [
             reactor.listen(HERE, |_peer| Echo)?,
-            reactor.listen(HERE, |peer| peer.ip().is_loopback().then_some(Echo))?,
+            reactor.listen(HERE, |peer| peer.ip()?.is_loopback().then_some(Echo))?,
             reactor.serve(HERE, echo)?,
             reactor.serve(HERE, async |mut conn| {
                 while let Some(line) = conn.read_line(80).await? {

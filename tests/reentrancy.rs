@@ -7,7 +7,6 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,9 +17,9 @@ use support::{HERE, MS};
 use torsade::reactor::Stopped;
 use torsade::transport::Limits;
 use torsade::{
-    Clock, Connection, Context, Deferred, DelayedCall, Descriptor, Factory, Failure, Group, Handle,
-    OnPanic, Phase, Port, Protocol, Reactor, Resolver, Task, Transport, Watch, spawn, testing,
-    yield_now,
+    Address, Clock, Connection, Context, Deferred, DelayedCall, Descriptor, Factory, Failure,
+    Group, Handle, OnPanic, Phase, Port, Protocol, Reactor, Resolver, Task, Transport, Watch,
+    spawn, testing, yield_now,
 };
 
 /// What an action finds. Some of it is not there yet, or not any more.
@@ -117,7 +116,7 @@ struct Make;
 impl Factory for Make {
     type Protocol = Probe;
 
-    fn build_protocol(&mut self, _: SocketAddr) -> Option<Probe> {
+    fn build_protocol(&mut self, _: Address) -> Option<Probe> {
         go("build");
         Some(Probe)
     }

@@ -4,12 +4,11 @@
 mod support;
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use support::{HERE, Log, MS, Spy, alive, expect_reports, some_turns, until};
-use torsade::net::tcp::CannotListen;
-use torsade::{Clock, Factory, Phase, Port, Reactor, yield_now};
+use torsade::net::CannotListen;
+use torsade::{Address, Clock, Factory, Phase, Port, Reactor, yield_now};
 
 struct Counting {
     log: Log,
@@ -19,7 +18,7 @@ struct Counting {
 impl Factory for Counting {
     type Protocol = Spy;
 
-    fn build_protocol(&mut self, _peer: SocketAddr) -> Option<Spy> {
+    fn build_protocol(&mut self, _peer: Address) -> Option<Spy> {
         self.log.note("build");
         assert_ne!(self.bad, "build");
         Some(Spy::named(&self.log, "spy"))
@@ -58,7 +57,7 @@ on_both! {
 
     async fn several_addresses_are_tried_in_turn(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
-        let all = [port.local_addr(), HERE.parse().unwrap()];
+        let all = [port.local_addr().inet().unwrap(), HERE.parse().unwrap()];
         let second = reactor.listen(&all[..], |_| Spy::echo())?;
         assert_ne!(second.local_addr().port(), port.local_addr().port());
         port.stop().await?;
@@ -248,7 +247,7 @@ on_both_by_hand! {
         struct Again(Reactor, Log);
         impl Factory for Again {
             type Protocol = Spy;
-            fn build_protocol(&mut self, _: SocketAddr) -> Option<Spy> {
+            fn build_protocol(&mut self, _: Address) -> Option<Spy> {
                 None
             }
             fn stopped(&mut self) {

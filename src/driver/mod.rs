@@ -25,13 +25,13 @@
 //! `signals` being asked to stop.
 
 use std::io;
-use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(windows)]
 use std::os::windows::io::BorrowedSocket;
 use std::time::{Duration, Instant};
 
+use crate::address::{Address, not_inet};
 pub(crate) use signals::{Signals, Wants};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use waking::Waking;
@@ -234,32 +234,54 @@ impl Driver {
         }
     }
 
-    /// Listens for TCP connections; port 0 takes a free one.
-    ///
-    /// `reuse_address` allows, on Unix, a port whose last connections are still fading away. An IPv6 address
-    /// takes no IPv4 connections.
-    pub(crate) fn listen(
-        &self,
-        addr: SocketAddr,
-        backlog: i32,
-        reuse_address: bool,
-    ) -> io::Result<Listener> {
-        match self {
-            Self::Machine(_) => tcp::listen(addr, backlog, reuse_address).map(Listener::Machine),
-            Self::Memory(memory) => memory.listen(addr, backlog).map(Listener::Memory),
+    /// Listens for connections; port 0 takes a free one. An IPv6 address takes no IPv4 connections.
+    pub(crate) fn listen(&self, address: &Address, bind: &Bind) -> io::Result<Listener> {
+        match (self, address) {
+            (Self::Machine(_), Address::Ip(addr)) => {
+                tcp::listen(*addr, bind).map(Listener::Machine)
+            }
+            (Self::Memory(memory), Address::Ip(addr)) => {
+                memory.listen(*addr, bind.backlog).map(Listener::Memory)
+            }
+            _ => Err(not_inet(address)),
         }
     }
 
-    /// Begins a TCP connection to `addr`, from `bind` if given.
+    /// Begins a connection to `address`, from `bind` if given.
     ///
     /// It is done when the socket becomes writable; [`Socket::connected`] says how it went. What is known to
     /// be wrong at once is returned.
-    pub(crate) fn connect(&self, addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
+    pub(crate) fn connect(&self, address: &Address, bind: Option<&Address>) -> io::Result<Socket> {
+        let Address::Ip(addr) = *address else {
+            return Err(not_inet(address));
+        };
+        let bind = match bind {
+            Some(bind) => Some(bind.inet().ok_or_else(|| not_inet(bind))?),
+            None => None,
+        };
         match self {
             Self::Machine(_) => tcp::connect(addr, bind).map(Socket::Machine),
             Self::Memory(memory) => memory
                 .connect(addr, bind)
                 .map(|socket| Socket::Memory(Box::new(socket))),
+        }
+    }
+}
+
+/// How a listener is bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Bind {
+    /// How many connections wait to be accepted.
+    pub(crate) backlog: i32,
+    /// Whether, on Unix, a port may be taken whose last connections are still fading away.
+    pub(crate) reuse_address: bool,
+}
+
+impl Default for Bind {
+    fn default() -> Self {
+        Self {
+            backlog: 50,
+            reuse_address: true,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sockets and listeners of either driver. Each call is one system call, or its like in memory.
 
 use std::io::{self, IoSlice, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 #[cfg(unix)]
 use std::os::fd::AsFd;
 #[cfg(windows)]
@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::memory;
 use super::tcp;
 use super::{Name, Source};
+use crate::address::Address;
 
 /// One end of a TCP connection, or of one that is being made. Dropping it closes it.
 #[derive(Debug)]
@@ -78,19 +79,19 @@ impl Socket {
     }
 
     /// The address of this end.
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Machine(socket) => socket.local_addr().and_then(tcp::inet),
-            Self::Memory(socket) => Ok(socket.local_addr()),
+            Self::Machine(socket) => Ok(tcp::name(&socket.local_addr()?)),
+            Self::Memory(socket) => Ok(socket.local_addr().into()),
         }
     }
 
     /// The address of the other end.
     #[cfg(test)]
-    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Machine(socket) => socket.peer_addr().and_then(tcp::inet),
-            Self::Memory(socket) => socket.peer_addr(),
+            Self::Machine(socket) => Ok(tcp::name(&socket.peer_addr()?)),
+            Self::Memory(socket) => socket.peer_addr().map(Address::Ip),
         }
     }
 
@@ -155,7 +156,7 @@ pub(crate) enum Listener {
 
 impl Listener {
     /// The next connection, and who it is from.
-    pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+    pub(crate) fn accept(&self) -> io::Result<(Socket, Address)> {
         match self {
             Self::Machine(socket) => {
                 let (socket, from) = tcp::accept(socket)?;
@@ -163,16 +164,16 @@ impl Listener {
             }
             Self::Memory(listener) => {
                 let (socket, from) = listener.accept()?;
-                Ok((Socket::Memory(Box::new(socket)), from))
+                Ok((Socket::Memory(Box::new(socket)), from.into()))
             }
         }
     }
 
     /// The address it listens at, with the port it got.
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Machine(socket) => socket.local_addr().and_then(tcp::inet),
-            Self::Memory(listener) => Ok(listener.local_addr()),
+            Self::Machine(socket) => Ok(tcp::name(&socket.local_addr()?)),
+            Self::Memory(listener) => Ok(listener.local_addr().into()),
         }
     }
 }

@@ -11,18 +11,21 @@ use std::net::SocketAddr;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::Bind;
+use crate::address::Address;
+
 /// A listener at `addr`.
-pub(super) fn listen(addr: SocketAddr, backlog: i32, reuse_address: bool) -> io::Result<Socket> {
+pub(super) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Socket> {
     let socket = stream(addr)?;
     // On Windows the option means to share a port with whoever has it.
-    if cfg!(unix) && reuse_address {
+    if cfg!(unix) && bind.reuse_address {
         socket.set_reuse_address(true)?;
     }
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.bind(&addr.into())?;
-    socket.listen(backlog)?;
+    socket.listen(bind.backlog)?;
     Ok(socket)
 }
 
@@ -40,26 +43,26 @@ pub(super) fn connect(addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<
 
 /// The next connection of `listener`, and who it is from.
 #[cfg(target_os = "linux")]
-pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SocketAddr)> {
+pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, Address)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (fd, from) = acceptfrom_with(listener, flags)?;
     let socket = Socket::from(fd);
     let from = match from.map(SocketAddr::try_from) {
-        Some(Ok(from)) => from,
-        _ => inet(socket.peer_addr()?)?,
+        Some(Ok(from)) => Address::Ip(from),
+        _ => name(&socket.peer_addr()?),
     };
     Ok((socket, from))
 }
 
 /// The next connection of `listener`, and who it is from.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SocketAddr)> {
+pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, Address)> {
     let (socket, from) = listener.accept()?;
     socket.set_nonblocking(true)?;
     // Not every platform hands these down. That one fails is no reason to lose a connection.
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_out_of_band_inline(true);
-    Ok((socket, inet(from)?))
+    Ok((socket, name(&from)))
 }
 
 /// Whether a connect under way is done; an error is told once.
@@ -74,10 +77,20 @@ pub(super) fn connected(socket: &Socket) -> io::Result<bool> {
     }
 }
 
-/// The address of an IP socket.
-pub(super) fn inet(addr: SockAddr) -> io::Result<SocketAddr> {
-    let none = || io::Error::new(io::ErrorKind::InvalidData, "not an IP address");
-    addr.as_socket().ok_or_else(none)
+/// The address that the machine says.
+pub(super) fn name(addr: &SockAddr) -> Address {
+    if let Some(addr) = addr.as_socket() {
+        return Address::Ip(addr);
+    }
+    #[cfg(unix)]
+    if let Some(path) = addr.as_pathname() {
+        return Address::from_path(path);
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = addr.as_abstract_namespace() {
+        return Address::Abstract(name.to_owned());
+    }
+    Address::Unnamed
 }
 
 /// A socket of the kind that `addr` needs.

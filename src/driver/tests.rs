@@ -2,7 +2,7 @@
 //! memory.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -225,10 +225,10 @@ fn who_connects_and_who_accepts_agree_on_the_addresses() {
     each(|driver| {
         let listener = listen(driver);
         let addr = listener.local_addr().unwrap();
-        assert_ne!(addr.port(), 0);
+        assert_ne!(addr.port(), Some(0));
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
         driver.add(&listener, 1, Interest::Read).unwrap();
-        let client = driver.connect(addr, None).unwrap();
+        let client = driver.connect(&addr, None).unwrap();
         assert_eq!(one(driver).key, 1);
         let (server, from) = listener.accept().unwrap();
         assert_eq!(look(driver), []);
@@ -256,14 +256,14 @@ fn who_connects_and_who_accepts_agree_on_the_addresses() {
 fn a_connection_is_made_from_where_one_asks() {
     each(|driver| {
         let listener = listen(driver);
-        let bind = "127.0.0.2:0".parse().unwrap();
+        let bind = at("127.0.0.2:0");
         let addr = listener.local_addr().unwrap();
-        let client = driver.connect(addr, Some(bind)).unwrap();
+        let client = driver.connect(&addr, Some(&bind)).unwrap();
         let (_, from) = until(driver, || unblocked(listener.accept()));
         assert_eq!(from, client.local_addr().unwrap());
         assert_eq!(from.ip(), bind.ip());
-        assert_ne!(from.port(), 0);
-        let wrong = driver.connect(addr, Some("[::1]:0".parse().unwrap()));
+        assert_ne!(from.port(), Some(0));
+        let wrong = driver.connect(&addr, Some(&at("[::1]:0")));
         wrong.unwrap_err();
     });
 }
@@ -275,13 +275,19 @@ fn an_address_is_listened_at_once() {
         let addr = one.local_addr().unwrap();
         assert_ne!(addr, other.local_addr().unwrap());
         for reuse in [false, true] {
-            for taken in [addr, SocketAddr::new([0, 0, 0, 0].into(), addr.port())] {
-                let again = driver.listen(taken, 8, reuse);
+            for taken in [addr.clone(), ([0, 0, 0, 0], addr.port().unwrap()).into()] {
+                let again = driver.listen(
+                    &taken,
+                    &Bind {
+                        backlog: 8,
+                        reuse_address: reuse,
+                    },
+                );
                 assert_eq!(again.unwrap_err().kind(), ErrorKind::AddrInUse);
             }
         }
         drop(one);
-        driver.listen(addr, 8, true).unwrap();
+        driver.listen(&addr, &Bind::default()).unwrap();
     });
 }
 
@@ -289,19 +295,19 @@ fn an_address_is_listened_at_once() {
 fn a_listener_at_any_address_takes_them_all() {
     each(|driver| {
         for (any, to) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "::1")] {
-            let Ok(listener) = driver.listen(any.parse().unwrap(), 8, true) else {
+            let Ok(listener) = driver.listen(&at(any), &Bind::default()) else {
                 assert!(any.contains(':') && !driver.is_virtual());
                 continue;
             };
-            let port = listener.local_addr().unwrap().port();
-            let addr = SocketAddr::new(to.parse().unwrap(), port);
-            let client = driver.connect(addr, None).unwrap();
+            let port = listener.local_addr().unwrap().port().unwrap();
+            let addr: Address = (to.parse::<IpAddr>().unwrap(), port).into();
+            let client = driver.connect(&addr, None).unwrap();
             let (server, from) = until(driver, || unblocked(listener.accept()));
             assert_eq!(server.local_addr().unwrap(), addr);
             assert_eq!(from, client.local_addr().unwrap());
-            if addr.is_ipv6() {
-                let v4 = SocketAddr::new([127, 0, 0, 1].into(), port);
-                refused(driver, v4);
+            if addr.ip().unwrap().is_ipv6() {
+                let v4 = Address::from(([127, 0, 0, 1], port));
+                refused(driver, &v4);
             }
         }
     });
@@ -313,7 +319,7 @@ fn a_connection_to_nobody_is_refused_once() {
         let listener = listen(driver);
         let addr = listener.local_addr().unwrap();
         drop(listener);
-        refused(driver, addr);
+        refused(driver, &addr);
     });
 }
 
@@ -487,7 +493,7 @@ fn what_was_not_accepted_is_reset_with_its_listener() {
     each(|driver| {
         let listener = listen(driver);
         let client = driver
-            .connect(listener.local_addr().unwrap(), None)
+            .connect(&listener.local_addr().unwrap(), None)
             .unwrap();
         assert!(until(driver, || client
             .connected()
@@ -504,7 +510,7 @@ fn a_client_that_left_before_it_was_accepted_is_still_accepted() {
     each(|driver| {
         let listener = listen(driver);
         let client = driver
-            .connect(listener.local_addr().unwrap(), None)
+            .connect(&listener.local_addr().unwrap(), None)
             .unwrap();
         client.write(b"hi").unwrap();
         drop(client);
@@ -606,15 +612,23 @@ fn in_memory_events_come_in_the_order_of_their_keys() {
 #[test]
 fn in_memory_a_full_backlog_refuses() {
     let driver = Driver::memory().unwrap();
-    let addr = "10.1.2.3:80".parse().unwrap();
-    let listener = driver.listen(addr, 2, false).unwrap();
-    let clients = [(); 2].map(|()| driver.connect(addr, None).unwrap());
-    refused(&driver, addr);
+    let addr = at("10.1.2.3:80");
+    let listener = driver
+        .listen(
+            &addr,
+            &Bind {
+                backlog: 2,
+                reuse_address: false,
+            },
+        )
+        .unwrap();
+    let clients = [(); 2].map(|()| driver.connect(&addr, None).unwrap());
+    refused(&driver, &addr);
     listener.accept().unwrap();
-    let third = driver.connect(addr, None).unwrap();
+    let third = driver.connect(&addr, None).unwrap();
     assert!(third.connected().unwrap());
     drop((clients, third, listener));
-    refused(&driver, addr);
+    refused(&driver, &addr);
 }
 
 #[test]
@@ -623,17 +637,17 @@ fn in_memory_ports_are_used_again() {
     let listener = listen(&driver);
     let addr = listener.local_addr().unwrap();
     for _ in 0..70_000 {
-        let client = driver.connect(addr, None).unwrap();
+        let client = driver.connect(&addr, None).unwrap();
         assert_ne!(client.local_addr().unwrap(), addr);
         drop(client);
         drop(listener.accept().unwrap());
     }
-    let bind = Some("127.0.0.1:5000".parse().unwrap());
-    let client = driver.connect(addr, bind).unwrap();
-    let again = driver.connect(addr, bind).unwrap_err();
+    let bind = Some(at("127.0.0.1:5000"));
+    let client = driver.connect(&addr, bind.as_ref()).unwrap();
+    let again = driver.connect(&addr, bind.as_ref()).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AddrInUse);
     drop(client);
-    driver.connect(addr, bind).unwrap();
+    driver.connect(&addr, bind.as_ref()).unwrap();
 }
 
 /// Every way to drive, by name.
@@ -657,15 +671,14 @@ fn each(test: impl Fn(&Driver)) {
 }
 
 fn listen(driver: &Driver) -> Listener {
-    let addr = "127.0.0.1:0".parse().unwrap();
-    driver.listen(addr, 16, true).unwrap()
+    driver.listen(&at("127.0.0.1:0"), &Bind::default()).unwrap()
 }
 
 /// A client and a server that are connected.
 fn pair(driver: &Driver) -> (Socket, Socket) {
     let listener = listen(driver);
     let addr = listener.local_addr().unwrap();
-    let client = driver.connect(addr, None).unwrap();
+    let client = driver.connect(&addr, None).unwrap();
     let (server, _) = until(driver, || unblocked(listener.accept()));
     assert!(until(driver, || client
         .connected()
@@ -674,9 +687,14 @@ fn pair(driver: &Driver) -> (Socket, Socket) {
     (client, server)
 }
 
+/// An address as text.
+fn at(text: &str) -> Address {
+    text.parse::<SocketAddr>().unwrap().into()
+}
+
 /// A connection to `addr` is refused, and told so as a kernel does.
 #[track_caller]
-fn refused(driver: &Driver, addr: SocketAddr) {
+fn refused(driver: &Driver, addr: &Address) {
     let client = driver.connect(addr, None).unwrap();
     driver.add(&client, 2, Interest::Write).unwrap();
     let event = one(driver);

@@ -1,8 +1,7 @@
 //! Where protocols come from: [`Factory`].
 
-use std::net::SocketAddr;
-
 use super::Protocol;
+use crate::address::Address;
 
 /// Makes a protocol for each connection of a port, and keeps what they share.
 ///
@@ -14,7 +13,7 @@ pub trait Factory: 'static {
 
     /// A protocol for a connection from `peer`; `None` turns it away.
     #[doc(alias = "buildProtocol")]
-    fn build_protocol(&mut self, peer: SocketAddr) -> Option<Self::Protocol>;
+    fn build_protocol(&mut self, peer: Address) -> Option<Self::Protocol>;
 
     /// The port is open.
     #[doc(alias("startFactory", "doStart"))]

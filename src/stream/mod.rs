@@ -25,6 +25,7 @@ use std::task::{Context, Waker};
 
 pub use self::halves::{ReadHalf, WriteHalf};
 use self::reader::Reader;
+use crate::address::Address;
 use crate::debug::Thing;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
@@ -105,7 +106,7 @@ impl Connection {
 
     /// The peer's address.
     #[doc(alias = "getPeer")]
-    pub fn peer(&self) -> std::net::SocketAddr {
+    pub fn peer(&self) -> Address {
         self.transport().peer()
     }
 
@@ -115,7 +116,7 @@ impl Connection {
     ///
     /// [`std::io::ErrorKind::NotConnected`] when the connection is over.
     #[doc(alias = "getHost")]
-    pub fn host(&self) -> std::io::Result<std::net::SocketAddr> {
+    pub fn host(&self) -> std::io::Result<Address> {
         self.transport().host()
     }
 

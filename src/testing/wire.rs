@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::driver::Socket;
+use crate::address::Address;
+use crate::driver::{Bind, Socket};
 use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol};
 use crate::reactor::{OnPanic, Reactor};
@@ -72,17 +73,17 @@ impl<P: Protocol> Wire<P> {
     pub fn new(protocol: P) -> Self {
         let reactor = Reactor::in_memory().expect("a reactor in memory needs little");
         reactor.set_on_panic(OnPanic::Unwind);
-        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let address = Address::from(([127, 0, 0, 1], 1));
         let listener = reactor
             .inner()
             .driver()
-            .listen(address, 1, true)
+            .listen(&address, &Bind::default())
             .expect("the network is empty");
         let slot = Rc::new(Cell::new(None));
         let found = slot.clone();
         drop(
             reactor
-                .connect(address, protocol)
+                .connect(&address, protocol)
                 .add_callback(move |handle| found.set(Some(handle))),
         );
         reactor.settle();
@@ -133,18 +134,18 @@ impl<P: Protocol> Wire<P> {
         self.peer
             .reset_on_close()
             .expect("a socket in memory can be reset");
-        let (reactor, address) = (&self.reactor, SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (reactor, address) = (&self.reactor, Address::from(([127, 0, 0, 1], 0)));
         let other = reactor
             .inner()
             .driver()
-            .listen(address, 1, true)
+            .listen(&address, &Bind::default())
             .expect("there are ports enough");
         let port = other.local_addr().expect("it listens");
         // Any other socket does: what matters is that ours is dropped.
         self.peer = reactor
             .inner()
             .driver()
-            .connect(port, None)
+            .connect(&port, None)
             .expect("it is listened at");
         self.reactor.settle();
     }

@@ -15,7 +15,7 @@
 //! 4. Writing is armed only while the socket is full.
 //! 5. While the connection is full a protocol is given nothing from its own peer.
 
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -24,6 +24,7 @@ use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOver
 use super::life::{Action, Event as Lived};
 use super::linger;
 use super::link::{Link, Terms};
+use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Source};
@@ -78,7 +79,7 @@ impl<S: Seat> Conn<S> {
     pub(crate) fn new(
         reactor: &Reactor,
         socket: Socket,
-        peer: SocketAddr,
+        peer: Address,
         terms: &Rc<Terms>,
         seat: S,
     ) -> Result<Rc<Self>, Failure> {

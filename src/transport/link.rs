@@ -5,12 +5,13 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
 use super::life::{Action, Event, Life, Why};
+use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::clock::DelayedCall;
 use crate::debug::{Id, Thing};
@@ -92,14 +93,14 @@ pub(crate) struct Link {
 /// An address in half the room: nearly all are of the first kind.
 enum Peer {
     V4(SocketAddrV4),
-    V6(Box<SocketAddrV6>),
+    Other(Box<Address>),
 }
 
 impl Link {
     pub(super) fn new(
         socket: Socket,
         key: usize,
-        peer: SocketAddr,
+        peer: Address,
         terms: Rc<Terms>,
         reactor: &Reactor,
     ) -> Self {
@@ -123,8 +124,8 @@ impl Link {
             terms,
             reactor: reactor.downgrade(),
             peer: match peer {
-                SocketAddr::V4(peer) => Peer::V4(peer),
-                SocketAddr::V6(peer) => Peer::V6(Box::new(peer)),
+                Address::Ip(SocketAddr::V4(peer)) => Peer::V4(peer),
+                peer => Peer::Other(Box::new(peer)),
             },
         }
     }
@@ -395,10 +396,10 @@ impl Link {
         about
     }
 
-    pub(super) fn peer(&self) -> SocketAddr {
+    pub(super) fn peer(&self) -> Address {
         match &self.peer {
-            Peer::V4(peer) => SocketAddr::V4(*peer),
-            Peer::V6(peer) => SocketAddr::V6(**peer),
+            Peer::V4(peer) => SocketAddr::V4(*peer).into(),
+            Peer::Other(peer) => (**peer).clone(),
         }
     }
 }

@@ -24,7 +24,6 @@ mod link;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,6 +34,7 @@ pub use self::group::Group;
 use self::life::Event;
 pub use self::link::Limits;
 pub(crate) use self::link::Terms;
+use crate::address::Address;
 use crate::clock::Clock;
 use crate::driver::Socket;
 use crate::failure::Failure;
@@ -145,7 +145,7 @@ impl Transport {
 
     /// The peer's address. It stays known after the end.
     #[doc(alias = "getPeer")]
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> Address {
         self.0.link().peer()
     }
 
@@ -155,7 +155,7 @@ impl Transport {
     ///
     /// [`io::ErrorKind::NotConnected`] when the connection is over.
     #[doc(alias = "getHost")]
-    pub fn host(&self) -> io::Result<SocketAddr> {
+    pub fn host(&self) -> io::Result<Address> {
         self.on_socket(Socket::local_addr)
     }
 

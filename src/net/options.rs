@@ -1,8 +1,9 @@
 //! How to listen and how to connect, where the defaults do not fit.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::address::Address;
+use crate::driver::Bind;
 use crate::transport::Limits;
 
 /// How to listen. The defaults are Twisted's: a backlog of 50, and addresses used again at once.
@@ -10,7 +11,7 @@ use crate::transport::Limits;
 /// # Examples
 ///
 /// ```
-/// use torsade::net::tcp::ListenOptions;
+/// use torsade::net::ListenOptions;
 /// use torsade::transport::Limits;
 ///
 /// let options = ListenOptions::new().backlog(1024).limits(Limits { high: 1 << 20, ..Limits::default() });
@@ -18,8 +19,7 @@ use crate::transport::Limits;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ListenOptions {
-    pub(super) backlog: i32,
-    pub(super) reuse_address: bool,
+    pub(super) bind: Bind,
     pub(super) limits: Limits,
 }
 
@@ -29,15 +29,15 @@ pub struct ListenOptions {
 ///
 /// ```
 /// use std::time::Duration;
-/// use torsade::net::tcp::ConnectOptions;
+/// use torsade::net::ConnectOptions;
 ///
-/// let options = ConnectOptions::new().timeout(Duration::from_secs(5)).bind(([127, 0, 0, 1], 0).into());
+/// let options = ConnectOptions::new().timeout(Duration::from_secs(5)).bind(([127, 0, 0, 1], 0));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ConnectOptions {
     pub(super) timeout: Duration,
-    pub(super) bind: Option<SocketAddr>,
+    pub(super) bind: Option<Address>,
     pub(super) limits: Limits,
 }
 
@@ -45,21 +45,20 @@ impl ListenOptions {
     /// The defaults.
     pub fn new() -> Self {
         Self {
-            backlog: 50,
-            reuse_address: true,
+            bind: Bind::default(),
             limits: Limits::default(),
         }
     }
 
     /// How many connections the system keeps waiting to be accepted.
     pub fn backlog(mut self, backlog: i32) -> Self {
-        self.backlog = backlog;
+        self.bind.backlog = backlog;
         self
     }
 
     /// May the address be used again while old connections to it are still dying?
     pub fn reuse_address(mut self, reuse: bool) -> Self {
-        self.reuse_address = reuse;
+        self.bind.reuse_address = reuse;
         self
     }
 
@@ -88,8 +87,8 @@ impl ConnectOptions {
 
     /// Our own address.
     #[doc(alias = "bindAddress")]
-    pub fn bind(mut self, address: SocketAddr) -> Self {
-        self.bind = Some(address);
+    pub fn bind(mut self, address: impl Into<Address>) -> Self {
+        self.bind = Some(address.into());
         self
     }
 

@@ -3,15 +3,16 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::address::Address;
 
 /// The address could not be listened at.
 #[doc(alias("CannotListenError", "BindError"))]
 #[derive(Debug)]
 pub struct CannotListen {
     /// Where.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Why.
     pub error: io::Error,
 }
@@ -21,7 +22,7 @@ pub struct CannotListen {
 #[derive(Debug)]
 pub struct ConnectionRefused {
     /// Where.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What the system said.
     pub error: io::Error,
 }
@@ -31,7 +32,7 @@ pub struct ConnectionRefused {
 #[derive(Debug)]
 pub struct NoRoute {
     /// Where.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What the system said.
     pub error: io::Error,
 }
@@ -41,7 +42,7 @@ pub struct NoRoute {
 #[derive(Debug)]
 pub struct ConnectTimedOut {
     /// Where.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Our own limit, if that was what ended it.
     pub limit: Option<Duration>,
     /// What the system said, if it gave up first.
@@ -53,7 +54,7 @@ pub struct ConnectTimedOut {
 #[derive(Debug)]
 pub struct ConnectFailed {
     /// Where.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What the system said.
     pub error: io::Error,
 }
@@ -64,7 +65,7 @@ pub struct ConnectFailed {
 pub struct NoAddress;
 
 /// The failure of one attempt, as the error it is.
-pub(super) fn connect_failure(address: SocketAddr, error: io::Error) -> crate::Failure {
+pub(super) fn connect_failure(address: Address, error: io::Error) -> crate::Failure {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused => ConnectionRefused { address, error }.into(),

@@ -9,13 +9,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::panic::Location;
 use std::rc::Rc;
 use std::vec;
 
 use super::errors::{ConnectTimedOut, NoAddress, connect_failure};
 use super::options::ConnectOptions;
+use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Socket};
@@ -29,7 +30,7 @@ use crate::transport::{Conn, ConnectionLost, Terms};
 /// An attempt at a list of addresses.
 struct Attempt {
     reactor: WeakReactor,
-    left: RefCell<vec::IntoIter<SocketAddr>>,
+    left: RefCell<vec::IntoIter<Address>>,
     options: ConnectOptions,
     terms: Rc<Terms>,
     /// The attempt under way at one address.
@@ -39,13 +40,13 @@ struct Attempt {
 }
 
 /// What to do in the end.
-type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, SocketAddr), Failure>)>;
+type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, Address), Failure>)>;
 
 /// A socket that is connecting.
 struct Connecting {
     key: usize,
     socket: Cell<Option<Socket>>,
-    address: SocketAddr,
+    address: Address,
     timeout: Cell<Option<DelayedCall>>,
     attempt: Rc<Attempt>,
 }
@@ -59,9 +60,9 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// For the address tried last: [`ConnectionRefused`](crate::net::tcp::ConnectionRefused),
-    /// [`NoRoute`](crate::net::tcp::NoRoute), [`ConnectTimedOut`],
-    /// [`ConnectFailed`](crate::net::tcp::ConnectFailed); or [`NoAddress`].
+    /// For the address tried last: [`ConnectionRefused`](crate::net::ConnectionRefused),
+    /// [`NoRoute`](crate::net::NoRoute), [`ConnectTimedOut`],
+    /// [`ConnectFailed`](crate::net::ConnectFailed); or [`NoAddress`].
     ///
     /// # Examples
     ///
@@ -130,7 +131,7 @@ impl Reactor {
     /// # Examples
     ///
     /// ```
-    /// # use torsade::{Failure, net::tcp::ConnectionRefused};
+    /// # use torsade::{Failure, net::ConnectionRefused};
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
     ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
@@ -167,11 +168,11 @@ impl Reactor {
         &self,
         address: impl ToSocketAddrs,
         options: &ConnectOptions,
-        make: impl FnOnce(&Self, Socket, SocketAddr, &Rc<Terms>) -> Result<T, Failure> + 'static,
+        make: impl FnOnce(&Self, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
         let place = Location::caller();
-        let addresses: Vec<SocketAddr> = match address.to_socket_addrs() {
-            Ok(addresses) => addresses.collect(),
+        let addresses: Vec<Address> = match address.to_socket_addrs() {
+            Ok(addresses) => addresses.map(Address::from).collect(),
             Err(error) => return Deferred::fail(Failure::at(Box::new(error), place)),
         };
         let terms = Rc::new(Terms {
@@ -205,7 +206,7 @@ impl Reactor {
 fn finish<T: 'static>(
     resolver: Resolver<T>,
     terms: Rc<Terms>,
-    make: impl FnOnce(&Reactor, Socket, SocketAddr, &Rc<Terms>) -> Result<T, Failure> + 'static,
+    make: impl FnOnce(&Reactor, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
 ) -> Done {
     Box::new(move |reactor, result| {
         let made = match result {
@@ -234,22 +235,24 @@ impl Attempt {
                 return done(&reactor, Err(failure));
             };
             self.done.set(Some(done));
-            match self.try_one(&reactor, address) {
+            match self.try_one(&reactor, &address) {
                 Ok(()) => return,
                 Err(error) => failure = self.failure(address, error),
             }
         }
     }
 
-    fn try_one(self: &Rc<Self>, reactor: &Reactor, address: SocketAddr) -> io::Result<()> {
+    fn try_one(self: &Rc<Self>, reactor: &Reactor, address: &Address) -> io::Result<()> {
         let inner = reactor.inner();
-        let socket = inner.driver().connect(address, self.options.bind)?;
+        let socket = inner
+            .driver()
+            .connect(address, self.options.bind.as_ref())?;
         let mut made = None;
         let key = inner.insert(|key| {
             let connecting = Rc::new(Connecting {
                 key,
                 socket: Cell::new(None),
-                address,
+                address: address.clone(),
                 timeout: Cell::new(None),
                 attempt: self.clone(),
             });
@@ -291,7 +294,7 @@ impl Attempt {
         }
     }
 
-    fn failure(&self, address: SocketAddr, error: io::Error) -> Failure {
+    fn failure(&self, address: Address, error: io::Error) -> Failure {
         let failure = connect_failure(address, error);
         Failure::moved(failure, self.terms.place)
     }
@@ -319,7 +322,7 @@ impl Connecting {
         }
         let limit = Some(attempt.options.timeout);
         let error = ConnectTimedOut {
-            address: self.address,
+            address: self.address.clone(),
             limit,
             error: None,
         };
@@ -342,13 +345,13 @@ impl Source for Connecting {
                 self.attempt.now.take();
                 let done = self.attempt.done.take();
                 if let (Some(socket), Some(done)) = (socket, done) {
-                    done(reactor, Ok((socket, self.address)));
+                    done(reactor, Ok((socket, self.address.clone())));
                 }
             }
             Err(error) => {
                 drop(self.leave(reactor));
                 self.attempt.now.take();
-                let failure = self.attempt.failure(self.address, error);
+                let failure = self.attempt.failure(self.address.clone(), error);
                 self.attempt.next(failure);
             }
         }

@@ -11,13 +11,14 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::errors::{CannotListen, NoAddress};
 use super::options::ListenOptions;
+use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Listener, Socket};
@@ -32,7 +33,7 @@ use crate::transport::{Conn, Terms};
 #[derive(Clone)]
 pub struct Port {
     listening: Weak<Listening>,
-    address: SocketAddr,
+    address: Address,
 }
 
 /// A listening socket in the reactor's care.
@@ -57,7 +58,7 @@ struct Listening {
 
 /// What is done with a connection.
 trait Acceptor {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: SocketAddr, terms: &Rc<Terms>);
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: Address, terms: &Rc<Terms>);
     fn started(&mut self) {}
     fn stopped(&mut self) {}
 }
@@ -93,7 +94,7 @@ impl Reactor {
     pub fn listen<R: IntoProtocol + 'static>(
         &self,
         address: impl ToSocketAddrs,
-        build: impl FnMut(SocketAddr) -> R + 'static,
+        build: impl FnMut(Address) -> R + 'static,
     ) -> Result<Port, Failure> {
         self.listen_with(address, &ListenOptions::new(), build)
     }
@@ -108,7 +109,7 @@ impl Reactor {
         &self,
         address: impl ToSocketAddrs,
         options: &ListenOptions,
-        build: impl FnMut(SocketAddr) -> R + 'static,
+        build: impl FnMut(Address) -> R + 'static,
     ) -> Result<Port, Failure> {
         self.open_port(address, options, Box::new(Building(build)))
     }
@@ -207,7 +208,8 @@ impl Reactor {
             .to_socket_addrs()
             .map_err(|error| Failure::at(Box::new(error), place))?;
         for address in addresses {
-            match self.bind_port(address, options, place) {
+            let address = Address::from(address);
+            match self.bind_port(&address, options, place) {
                 Ok(listening) => return Ok(listening.open(acceptor)),
                 Err(error) => {
                     failure = Failure::at(Box::new(CannotListen { address, error }), place)
@@ -219,14 +221,11 @@ impl Reactor {
 
     fn bind_port(
         &self,
-        address: SocketAddr,
+        address: &Address,
         options: &ListenOptions,
         place: &'static Location<'static>,
     ) -> io::Result<Rc<Listening>> {
-        let listener =
-            self.inner()
-                .driver()
-                .listen(address, options.backlog, options.reuse_address)?;
+        let listener = self.inner().driver().listen(address, &options.bind)?;
         let mut made = None;
         let key = self.inner().insert(|key| {
             let listening = Rc::new(Listening {
@@ -261,8 +260,8 @@ impl Reactor {
 impl Port {
     /// Where it listens, with the real port when port 0 was asked for.
     #[doc(alias = "getHost")]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub fn local_addr(&self) -> Address {
+        self.address.clone()
     }
 
     /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on.
@@ -296,9 +295,7 @@ impl Port {
 impl Listening {
     fn open(self: Rc<Self>, mut acceptor: Box<dyn Acceptor>) -> Port {
         let address = self.listener.borrow().as_ref().map(Listener::local_addr);
-        let address = address
-            .and_then(Result::ok)
-            .unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
+        let address = address.and_then(Result::ok).unwrap_or(Address::Unnamed);
         report::contain(Origin::Protocol, self.terms.place, || acceptor.started());
         self.acceptor.set(Some(acceptor));
         Port {
@@ -342,7 +339,7 @@ impl Listening {
         });
     }
 
-    fn hand_over(&self, reactor: &Reactor, socket: Socket, peer: SocketAddr) {
+    fn hand_over(&self, reactor: &Reactor, socket: Socket, peer: Address) {
         let Some(mut acceptor) = self.acceptor.take() else {
             return;
         };
@@ -451,9 +448,9 @@ impl Source for Listening {
 
 struct Building<B>(B);
 
-impl<B: FnMut(SocketAddr) -> R, R: IntoProtocol> Acceptor for Building<B> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: SocketAddr, terms: &Rc<Terms>) {
-        if let Some(protocol) = (self.0)(peer).into_protocol() {
+impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: Address, terms: &Rc<Terms>) {
+        if let Some(protocol) = (self.0)(peer.clone()).into_protocol() {
             seat(reactor, socket, peer, terms, protocol);
         }
     }
@@ -462,8 +459,8 @@ impl<B: FnMut(SocketAddr) -> R, R: IntoProtocol> Acceptor for Building<B> {
 struct Made<F>(F);
 
 impl<F: Factory> Acceptor for Made<F> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: SocketAddr, terms: &Rc<Terms>) {
-        if let Some(protocol) = self.0.build_protocol(peer) {
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: Address, terms: &Rc<Terms>) {
+        if let Some(protocol) = self.0.build_protocol(peer.clone()) {
             seat(reactor, socket, peer, terms, protocol);
         }
     }
@@ -480,7 +477,7 @@ impl<F: Factory> Acceptor for Made<F> {
 struct Serving<H>(Rc<H>);
 
 impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serving<H> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: SocketAddr, terms: &Rc<Terms>) {
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: Address, terms: &Rc<Terms>) {
         match Conn::new(reactor, socket, peer, terms, Connection::seat()) {
             Ok(conn) => {
                 let handler = self.0.clone();
@@ -498,7 +495,7 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Servi
 fn seat<P: Protocol>(
     reactor: &Reactor,
     socket: Socket,
-    peer: SocketAddr,
+    peer: Address,
     terms: &Rc<Terms>,
     protocol: P,
 ) {
