@@ -14,6 +14,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::vec;
 
+use super::endpoint::{Destination, ToClientEndpoint};
 use super::errors::{ConnectTimedOut, NoAddress, connect_failure};
 use super::options::ConnectOptions;
 use crate::address::Address;
@@ -96,7 +97,7 @@ impl Reactor {
     #[track_caller]
     pub fn connect<P: Protocol>(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToClientEndpoint,
         protocol: P,
     ) -> Deferred<Handle<P>> {
         self.connect_with(address, &ConnectOptions::new(), protocol)
@@ -106,7 +107,7 @@ impl Reactor {
     #[track_caller]
     pub fn connect_with<P: Protocol>(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToClientEndpoint,
         options: &ConnectOptions,
         protocol: P,
     ) -> Deferred<Handle<P>> {
@@ -145,7 +146,7 @@ impl Reactor {
     /// ```
     #[doc(alias = "connectTCP")]
     #[track_caller]
-    pub fn connect_stream(&self, address: impl ToSocketAddrs) -> Deferred<Connection> {
+    pub fn connect_stream(&self, address: impl ToClientEndpoint) -> Deferred<Connection> {
         self.connect_stream_with(address, &ConnectOptions::new())
     }
 
@@ -153,7 +154,7 @@ impl Reactor {
     #[track_caller]
     pub fn connect_stream_with(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToClientEndpoint,
         options: &ConnectOptions,
     ) -> Deferred<Connection> {
         self.attempt(address, options, |reactor, socket, peer, terms| {
@@ -166,14 +167,22 @@ impl Reactor {
     #[track_caller]
     fn attempt<T: 'static>(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToClientEndpoint,
         options: &ConnectOptions,
         make: impl FnOnce(&Self, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
         let place = Location::caller();
-        let addresses: Vec<Address> = match address.to_socket_addrs() {
-            Ok(addresses) => addresses.map(Address::from).collect(),
-            Err(error) => return Deferred::fail(Failure::at(Box::new(error), place)),
+        let endpoint = match address.to_client_endpoint(options) {
+            Ok(endpoint) => endpoint,
+            Err(failure) => return Deferred::fail(Failure::moved(failure, place)),
+        };
+        let options = endpoint.options;
+        let addresses: Vec<Address> = match endpoint.to {
+            Destination::Addresses(addresses) => addresses,
+            Destination::Host { name, port } => match (name.as_str(), port).to_socket_addrs() {
+                Ok(addresses) => addresses.map(Address::from).collect(),
+                Err(error) => return Deferred::fail(Failure::at(Box::new(error), place)),
+            },
         };
         let terms = Rc::new(Terms {
             limits: options.limits,
@@ -183,7 +192,7 @@ impl Reactor {
         let attempt = Rc::new(Attempt {
             reactor: self.downgrade(),
             left: RefCell::new(addresses.into_iter()),
-            options: options.clone(),
+            options,
             terms: terms.clone(),
             now: RefCell::default(),
             done: Cell::new(Some(finish(resolver, terms, make))),

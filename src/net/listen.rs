@@ -11,11 +11,11 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::ToSocketAddrs;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use super::endpoint::ToServerEndpoint;
 use super::errors::{CannotListen, NoAddress};
 use super::options::ListenOptions;
 use crate::address::Address;
@@ -71,7 +71,7 @@ impl Reactor {
     /// # Errors
     ///
     /// [`CannotListen`] when the address is taken, not ours, or not allowed; with several addresses, what the last
-    /// one failed with; the lookup's [`io::Error`] when a name was given and not found.
+    /// one failed with; [`BadEndpoint`](crate::net::BadEndpoint) when text was given that says no address.
     ///
     /// # Examples
     ///
@@ -93,7 +93,7 @@ impl Reactor {
     #[track_caller]
     pub fn listen<R: IntoProtocol + 'static>(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToServerEndpoint,
         build: impl FnMut(Address) -> R + 'static,
     ) -> Result<Port, Failure> {
         self.listen_with(address, &ListenOptions::new(), build)
@@ -107,7 +107,7 @@ impl Reactor {
     #[track_caller]
     pub fn listen_with<R: IntoProtocol + 'static>(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToServerEndpoint,
         options: &ListenOptions,
         build: impl FnMut(Address) -> R + 'static,
     ) -> Result<Port, Failure> {
@@ -125,7 +125,7 @@ impl Reactor {
     #[doc(alias = "listenTCP")]
     pub fn listen_factory<F: Factory>(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToServerEndpoint,
         factory: F,
     ) -> Result<Port, Failure> {
         self.listen_factory_with(address, &ListenOptions::new(), factory)
@@ -139,7 +139,7 @@ impl Reactor {
     #[track_caller]
     pub fn listen_factory_with<F: Factory>(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToServerEndpoint,
         options: &ListenOptions,
         factory: F,
     ) -> Result<Port, Failure> {
@@ -174,7 +174,7 @@ impl Reactor {
     #[track_caller]
     pub fn serve(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToServerEndpoint,
         handler: impl AsyncFn(Connection) -> Result<(), Failure> + 'static,
     ) -> Result<Port, Failure> {
         self.serve_with(address, &ListenOptions::new(), handler)
@@ -188,7 +188,7 @@ impl Reactor {
     #[track_caller]
     pub fn serve_with(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToServerEndpoint,
         options: &ListenOptions,
         handler: impl AsyncFn(Connection) -> Result<(), Failure> + 'static,
     ) -> Result<Port, Failure> {
@@ -198,18 +198,17 @@ impl Reactor {
     #[track_caller]
     fn open_port(
         &self,
-        address: impl ToSocketAddrs,
+        address: impl ToServerEndpoint,
         options: &ListenOptions,
         acceptor: Box<dyn Acceptor>,
     ) -> Result<Port, Failure> {
         let place = Location::caller();
+        let endpoint = address
+            .to_server_endpoint(options)
+            .map_err(|failure| Failure::moved(failure, place))?;
         let mut failure = Failure::at(Box::new(NoAddress), place);
-        let addresses = address
-            .to_socket_addrs()
-            .map_err(|error| Failure::at(Box::new(error), place))?;
-        for address in addresses {
-            let address = Address::from(address);
-            match self.bind_port(&address, options, place) {
+        for address in endpoint.addresses {
+            match self.bind_port(&address, &endpoint.options, place) {
                 Ok(listening) => return Ok(listening.open(acceptor)),
                 Err(error) => {
                     failure = Failure::at(Box::new(CannotListen { address, error }), place)

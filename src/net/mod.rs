@@ -9,14 +9,38 @@
 //! [`Reactor::connect_stream`](crate::Reactor::connect_stream) for a stream. What is accepted and what is connected
 //! is moved by the same engine.
 //!
-//! Addresses are taken as `std` takes them: a literal (`"127.0.0.1:80"`, `("::1", 80)`) never waits. A name is
-//! looked up before the call returns, which may take its time.
+//! All five take an *endpoint*: text (`"127.0.0.1:80"`, `"example.org:80"`, `"tcp:80:interface=::1"`), an address, or a
+//! value with its own options ([`ServerEndpoint`], [`ClientEndpoint`]). Text is read as
+//!
+//! ```text
+//! description = type ":" field *( ":" field )
+//! field       = value / key "=" value
+//! ```
+//!
+//! or else as a host and a port. A backslash takes away the meaning of what follows it; a colon always ends a field; the
+//! first `=` that is not escaped ends a key, later ones belong to the value. It is a description when what stands before its
+//! first colon is one of these types, so a host of that name is written `tcp:tcp:80`.
+//!
+//! | to listen                                     | is                                                            |
+//! |-----------------------------------------------|---------------------------------------------------------------|
+//! | `tcp:PORT[:interface=A][:backlog=N]`          | TCP; of IPv4, unless the interface is an IPv6 address         |
+//! | `tcp6:PORT[:interface=A][:backlog=N]`         | TCP of IPv6                                                   |
+//!
+//! | to connect                                    | is                                                            |
+//! |-----------------------------------------------|---------------------------------------------------------------|
+//! | `tcp:HOST:PORT[:timeout=S][:bindAddress=A]`   | TCP; the fields may be named: `tcp:host=HOST:port=PORT`       |
+//!
+//! What is not understood is named, with its place in the text ([`BadEndpoint`]).
 
 mod connect;
+mod endpoint;
 mod errors;
 mod listen;
 mod options;
 
+pub use self::endpoint::{
+    BadEndpoint, ClientEndpoint, ServerEndpoint, ToClientEndpoint, ToServerEndpoint, quote,
+};
 pub use self::errors::{
     CannotListen, ConnectFailed, ConnectTimedOut, ConnectionRefused, NoAddress, NoRoute,
 };

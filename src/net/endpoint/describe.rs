@@ -1,0 +1,329 @@
+//! Reading text: the one parser of addresses and descriptions.
+//!
+//! # Invariants
+//!
+//! 1. What is not understood is an error that says what was found and where; nothing is passed over.
+//! 2. `quote` and the parser are each other's reverse: a quoted text is one field, with that value.
+
+use std::error::Error;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::place::{ToClientEndpoint, ToServerEndpoint, host, literal};
+use super::{ClientEndpoint, ConnectOptions, ListenOptions, ServerEndpoint};
+use crate::address::Address;
+use crate::failure::Failure;
+
+/// Text that describes no endpoint: what was found, and where.
+#[doc(alias = "InvalidAddressError")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadEndpoint {
+    text: String,
+    at: usize,
+    problem: String,
+}
+
+/// Takes away the meaning of what would end a field, so that any text can be one.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::net::quote;
+///
+/// assert_eq!(quote(r"C:\here"), r"C\:\\here");
+/// ```
+#[doc(alias = "quoteStringArgument")]
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for char in text.chars() {
+        if matches!(char, ':' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(char);
+    }
+    quoted
+}
+
+/// Where to listen.
+pub(super) fn server(text: &str, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return address.to_server_endpoint(options);
+    }
+    let Some(mut fields) = Fields::read(text)? else {
+        let (name, port) = name_and_port(text)?;
+        let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
+        return Ok(ServerEndpoint::with(addresses, options));
+    };
+    let mut options = options.clone();
+    let endpoint = match fields.kind {
+        Kind::Tcp | Kind::Tcp6 => {
+            let port = fields.port(0)?;
+            let addresses = match fields.take("interface", None) {
+                Some(field) => listening(&field.value, port)
+                    .ok_or_else(|| not_a_literal(text, field.at, &field.value))?,
+                None if fields.kind == Kind::Tcp => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
+                None => vec![(Ipv6Addr::UNSPECIFIED, port).into()],
+            };
+            if let Some(backlog) = fields.number("backlog", None)? {
+                options = options.backlog(backlog);
+            }
+            ServerEndpoint::with(addresses, &options)
+        }
+    };
+    fields.nothing_left()?;
+    Ok(endpoint)
+}
+
+/// Where to connect to.
+pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return address.to_client_endpoint(options);
+    }
+    let Some(mut fields) = Fields::read(text)? else {
+        let (name, port) = name_and_port(text)?;
+        return Ok(ClientEndpoint::with(host(name.into(), port), options));
+    };
+    let mut options = options.clone();
+    let endpoint = match fields.kind {
+        Kind::Tcp => {
+            let name = fields.wanted("host", 0)?;
+            let port = fields.port(1)?;
+            if let Some(seconds) = fields.number::<u32>("timeout", None)? {
+                options = options.timeout(Duration::from_secs(seconds.into()));
+            }
+            if let Some(field) = fields.take("bindAddress", None) {
+                let ip = literal(&field.value)
+                    .ok_or_else(|| not_a_literal(text, field.at, &field.value))?;
+                options = options.bind((ip, 0));
+            }
+            ClientEndpoint::with(host(name.value, port), &options)
+        }
+        Kind::Tcp6 => {
+            return Err(fields.bad(
+                0,
+                "one listens at \"tcp6\"; to connect, give the host to \"tcp\"",
+            ));
+        }
+    };
+    fields.nothing_left()?;
+    Ok(endpoint)
+}
+
+/// What to listen at for a name and a port.
+pub(super) fn listening_addresses(name: &str, port: u16) -> Result<Vec<Address>, Failure> {
+    listening(name, port).ok_or_else(|| not_a_literal(name, 0, name))
+}
+
+/// What a description is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tcp,
+    Tcp6,
+}
+
+/// The types, in the order in which an error lists them.
+const KINDS: [(&str, Kind); 2] = [("tcp", Kind::Tcp), ("tcp6", Kind::Tcp6)];
+
+/// A description, taken apart. What is used is taken out, so that in the end what is left was not understood.
+struct Fields<'a> {
+    text: &'a str,
+    kind: Kind,
+    /// With the place that each has among those without a key.
+    left: Vec<Field>,
+}
+
+/// One field.
+#[derive(Debug)]
+struct Field {
+    key: Result<String, usize>,
+    value: String,
+    /// Where it begins.
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Takes a description apart; `None` when the text is something else.
+    fn read(text: &'a str) -> Result<Option<Self>, Failure> {
+        let Some((kind, rest)) = text.split_once(':') else {
+            return Ok(None);
+        };
+        let lower = kind.to_ascii_lowercase();
+        let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == lower) else {
+            return Ok(None);
+        };
+        let left = split(text, text.len() - rest.len())?;
+        Ok(Some(Self {
+            text,
+            kind: *kind,
+            left,
+        }))
+    }
+
+    /// Takes out the field that is called `key`, or has no key and stands at `place` among those.
+    fn take(&mut self, key: &str, place: Option<usize>) -> Option<Field> {
+        let found = self.left.iter().position(|field| match &field.key {
+            Ok(found) => found == key,
+            Err(found) => Some(*found) == place,
+        });
+        found.map(|index| self.left.remove(index))
+    }
+
+    /// As [`Fields::take`], for a field that must be there, with something in it.
+    fn wanted(&mut self, key: &str, place: usize) -> Result<Field, Failure> {
+        match self.take(key, Some(place)) {
+            Some(field) if !field.value.is_empty() => Ok(field),
+            Some(field) => Err(self.bad(field.at, format!("the {key} is empty"))),
+            None => Err(self.bad(self.text.len(), format!("the {key} is missing"))),
+        }
+    }
+
+    /// A port, which must be there.
+    fn port(&mut self, place: usize) -> Result<u16, Failure> {
+        let field = self.wanted("port", place)?;
+        port(self.text, field.at, &field.value)
+    }
+
+    /// A number, if it is there.
+    fn number<N: FromStr>(
+        &mut self,
+        key: &str,
+        place: Option<usize>,
+    ) -> Result<Option<N>, Failure> {
+        let Some(field) = self.take(key, place) else {
+            return Ok(None);
+        };
+        match field.value.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => {
+                let problem = format!("the {key} is a number, not {:?}", field.value);
+                Err(self.bad(field.at, problem))
+            }
+        }
+    }
+
+    /// Refuses what nobody took.
+    fn nothing_left(&self) -> Result<(), Failure> {
+        let Some(field) = self.left.first() else {
+            return Ok(());
+        };
+        let problem = match &field.key {
+            Ok(key) => format!("nothing is called {key:?} here, or it is said twice"),
+            Err(_) => format!("nothing is known of a field {:?} here", field.value),
+        };
+        Err(self.bad(field.at, problem))
+    }
+
+    fn bad(&self, at: usize, problem: impl Into<String>) -> Failure {
+        bad(self.text, at, problem)
+    }
+}
+
+/// The fields of `text` from `start` on.
+fn split(text: &str, start: usize) -> Result<Vec<Field>, Failure> {
+    let mut fields = Vec::new();
+    let mut unnamed = 0;
+    let mut field = (None, String::new(), start);
+    let mut end = |(key, value, at): (Option<String>, String, usize)| {
+        let key = key.ok_or_else(|| {
+            unnamed += 1;
+            unnamed - 1
+        });
+        fields.push(Field { key, value, at });
+    };
+    let mut chars = text[start..].char_indices();
+    while let Some((at, char)) = chars.next() {
+        let at = start + at;
+        match char {
+            ':' => end(std::mem::replace(&mut field, (None, String::new(), at + 1))),
+            '=' if field.0.is_none() => field.0 = Some(std::mem::take(&mut field.1)),
+            '\\' => match chars.next() {
+                Some((_, char)) => field.1.push(char),
+                None => return Err(bad(text, at, "a backslash ends the text")),
+            },
+            char => field.1.push(char),
+        }
+    }
+    end(field);
+    Ok(fields)
+}
+
+/// An address that is no description: a host and a port.
+fn name_and_port(text: &str) -> Result<(&str, u16), Failure> {
+    let Some((name, number)) = text.rsplit_once(':') else {
+        return Err(bad(
+            text,
+            text.len(),
+            "a host and a port are wanted, with a colon between",
+        ));
+    };
+    let at = text.len() - number.len();
+    let number = port(text, at, number)?;
+    if name.is_empty() {
+        return Err(bad(text, 0, "the host is missing"));
+    }
+    if name.contains(':') && literal(name).is_none() {
+        let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        let problem = format!(
+            "neither a host and a port nor a description; its type would be one of {}",
+            kinds.join(", ")
+        );
+        return Err(bad(text, 0, problem));
+    }
+    Ok((name, number))
+}
+
+fn port(text: &str, at: usize, found: &str) -> Result<u16, Failure> {
+    found.parse().map_err(|_| {
+        let problem = format!("the port is a number up to {}, not {found:?}", u16::MAX);
+        bad(text, at, problem)
+    })
+}
+
+/// What to listen at for a host that need not be looked up.
+fn listening(name: &str, port: u16) -> Option<Vec<Address>> {
+    if name.eq_ignore_ascii_case("localhost") {
+        // RFC 6761, 6.3: it is this host, whatever anybody's tables say.
+        let both = [
+            Address::from((Ipv4Addr::LOCALHOST, port)),
+            Address::from((Ipv6Addr::LOCALHOST, port)),
+        ];
+        return Some(both.into());
+    }
+    literal(name).map(|ip| vec![(ip, port).into()])
+}
+
+fn not_a_literal(text: &str, at: usize, found: &str) -> Failure {
+    let problem = format!("{found:?} is no IP address, and names are not looked up here");
+    bad(text, at, problem)
+}
+
+fn bad(text: &str, at: usize, problem: impl Into<String>) -> Failure {
+    Failure::from(BadEndpoint {
+        text: text.into(),
+        at,
+        problem: problem.into(),
+    })
+}
+
+impl BadEndpoint {
+    /// What was to be read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where in the text, in bytes from its beginning.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+}
+
+impl fmt::Display for BadEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text, at, problem } = self;
+        write!(f, "bad endpoint {text:?}, at byte {at}: {problem}")
+    }
+}
+
+impl Error for BadEndpoint {}

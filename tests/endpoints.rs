@@ -1,0 +1,191 @@
+//! Endpoints as text: what is understood, and what is said about what is not.
+
+#[macro_use]
+mod support;
+
+use support::HERE;
+use torsade::net::{BadEndpoint, ClientEndpoint, ServerEndpoint, quote};
+
+#[test]
+fn text_to_listen_at_is_read_as_an_address_or_a_description() {
+    for (text, read) in [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("[::1]:80", "[::1]:80"),
+        ("localhost:80", "127.0.0.1:80 or [::1]:80"),
+        ("tcp:80", "0.0.0.0:80"),
+        ("TCP:80", "0.0.0.0:80"),
+        ("tcp:port=80", "0.0.0.0:80"),
+        ("tcp:80:interface=127.0.0.1", "127.0.0.1:80"),
+        ("tcp:interface=127.0.0.1:80", "127.0.0.1:80"),
+        (r"tcp:80:interface=\:\:1", "[::1]:80"),
+        ("tcp:80:backlog=7", "0.0.0.0:80"),
+        ("tcp6:80", "[::]:80"),
+        (r"tcp6:80:interface=\:\:1", "[::1]:80"),
+    ] {
+        assert_eq!(
+            ServerEndpoint::parse(text).unwrap().to_string(),
+            read,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn text_to_connect_to_is_read_as_a_host_or_a_description() {
+    for (text, read) in [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("[::1]:80", "[::1]:80"),
+        ("example.org:80", "example.org:80"),
+        ("tcp:tcp:80", "tcp:80"),
+        ("tcp:example.org:80", "example.org:80"),
+        ("tcp:host=example.org:port=80", "example.org:80"),
+        ("tcp:port=80:host=example.org", "example.org:80"),
+        ("tcp:port=80:example.org", "example.org:80"),
+        (r"tcp:\:\:1:80", "[::1]:80"),
+        (
+            "tcp:10.0.0.1:80:timeout=5:bindAddress=10.0.0.2",
+            "10.0.0.1:80",
+        ),
+    ] {
+        assert_eq!(
+            ClientEndpoint::parse(text).unwrap().to_string(),
+            read,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_named_with_its_place() {
+    for (text, at, problem) in [
+        ("", 0, "a host and a port are wanted, with a colon between"),
+        (
+            "80",
+            2,
+            "a host and a port are wanted, with a colon between",
+        ),
+        (":80", 0, "the host is missing"),
+        (
+            "127.0.0.1:http",
+            10,
+            "the port is a number up to 65535, not \"http\"",
+        ),
+        (
+            "127.0.0.1:65536",
+            10,
+            "the port is a number up to 65535, not \"65536\"",
+        ),
+        (
+            "127.0.0.1:-1",
+            10,
+            "the port is a number up to 65535, not \"-1\"",
+        ),
+        (
+            "example.org:80",
+            0,
+            "\"example.org\" is no IP address, and names are not looked up here",
+        ),
+        (
+            "udp:80:80",
+            0,
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6",
+        ),
+        ("tcp:", 4, "the port is empty"),
+        ("tcp:interface=::1", 15, "the port is empty"),
+        (
+            "tcp:80:interface=nowhere",
+            7,
+            "\"nowhere\" is no IP address, and names are not looked up here",
+        ),
+        (
+            "tcp:80:backlog=many",
+            7,
+            "the backlog is a number, not \"many\"",
+        ),
+        (
+            "tcp:80:colour=blue",
+            7,
+            "nothing is called \"colour\" here, or it is said twice",
+        ),
+        (
+            "tcp:80:backlog=1:backlog=2",
+            17,
+            "nothing is called \"backlog\" here, or it is said twice",
+        ),
+        ("tcp:80:81", 7, "nothing is known of a field \"81\" here"),
+        (r"tcp:80\", 6, "a backslash ends the text"),
+    ] {
+        let failure = ServerEndpoint::parse(text).unwrap_err();
+        let bad = failure.check::<BadEndpoint>().unwrap();
+        let whole = format!("bad endpoint {text:?}, at byte {at}: {problem}");
+        assert_eq!((bad.to_string(), bad.position()), (whole, at));
+    }
+    for (text, at, problem) in [
+        ("tcp:example.org", 15, "the port is missing"),
+        (
+            "tcp:80:interface=::1",
+            7,
+            "the port is a number up to 65535, not \"\"",
+        ),
+        (
+            "tcp:h:80:bindAddress=home",
+            9,
+            "\"home\" is no IP address, and names are not looked up here",
+        ),
+        (
+            "tcp:h:80:timeout=-1",
+            9,
+            "the timeout is a number, not \"-1\"",
+        ),
+        (
+            "tcp6:h:80",
+            0,
+            "one listens at \"tcp6\"; to connect, give the host to \"tcp\"",
+        ),
+    ] {
+        let failure = ClientEndpoint::parse(text).unwrap_err();
+        let whole = format!("bad endpoint {text:?}, at byte {at}: {problem}");
+        assert_eq!(failure.to_string(), whole);
+    }
+}
+
+#[test]
+fn whatever_is_quoted_is_one_field() {
+    for name in ["", "a:b", r"a\b", r"\:", "=", "a=b", "é:ü", r"\\::"] {
+        let text = format!("tcp:host={}x:port=80", quote(name));
+        let read = ClientEndpoint::parse(&text).unwrap().to_string();
+        assert_eq!(read, format!("{name}x:80"));
+    }
+}
+
+on_both! {
+    async fn a_failure_to_read_text_is_told_by_the_call_at_its_line(reactor) {
+        let failure = reactor.listen("nowhere:80", |_| support::Spy::echo()).unwrap_err();
+        failure.trap::<BadEndpoint>()?;
+        assert_eq!(failure.location().file(), file!());
+        let failure = reactor.connect_stream("nowhere").await.unwrap_err();
+        failure.trap::<BadEndpoint>()?;
+        assert_eq!(failure.location().file(), file!());
+    }
+
+    async fn descriptions_are_listened_at_and_connected_to(reactor) {
+        let port = reactor.serve("tcp:0:interface=127.0.0.1", async |mut conn| {
+            conn.write_all(b"hello\n").await?;
+            Ok(())
+        })?;
+        let text = format!("tcp:host=127.0.0.1:port={}:timeout=5", port.local_addr().port().unwrap());
+        let mut conn = reactor.connect_stream(text).await?;
+        assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn the_options_of_an_endpoint_go_before_those_of_the_call(reactor) {
+        let port = reactor.listen(HERE, |_| support::Spy::echo())?;
+        let from = ClientEndpoint::parse(&format!("tcp:127.0.0.1:{}:bindAddress=127.0.0.9", port.local_addr().port().unwrap()))?;
+        let conn = reactor.connect_stream(from).await?;
+        assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
+        drop(conn);
+        port.stop().await?;
+    }
+}
