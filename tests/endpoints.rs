@@ -122,11 +122,7 @@ fn what_is_not_understood_is_named_with_its_place() {
     }
     for (text, at, problem) in [
         ("tcp:example.org", 15, "the port is missing"),
-        (
-            "tcp:80:interface=::1",
-            7,
-            "the port is a number up to 65535, not \"\"",
-        ),
+        ("tcp:80:interface=::1", 18, "the port is empty"),
         (
             "tcp:h:80:bindAddress=home",
             9,
