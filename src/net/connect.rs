@@ -138,7 +138,7 @@ impl Reactor {
     ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
     ///     let address = port.local_addr();
     ///     port.stop().await?;
-    ///     let failure = reactor.connect_stream(address).await.unwrap_err();
+    ///     let failure = reactor.connect_stream(&address).await.unwrap_err();
     ///     assert_eq!(failure.trap::<ConnectionRefused>()?.address, address);
     ///     Ok(())
     /// })
