@@ -49,6 +49,7 @@
 mod event;
 #[cfg(unix)]
 mod filesystem;
+mod grants;
 mod line;
 mod lock;
 mod queue;

@@ -1,6 +1,7 @@
 //! What the behaviour tests share: each behaviour on both drivers, a protocol that notes its hooks, and waiting.
 #![allow(dead_code, unused_macros, reason = "each test file uses some of it")]
 
+pub(crate) mod debugged;
 pub(crate) mod program;
 
 use std::cell::RefCell;
