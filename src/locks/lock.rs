@@ -50,6 +50,7 @@ pub struct DeferredLock<T: 'static = ()> {
 ///
 /// It owns the value, so it can be kept anywhere. Dropping it releases the lock: the value goes back, and the next in
 /// line gets it before the dropping returns, if that one has a callback.
+#[doc(alias = "MutexGuard")]
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct LockGuard<T: 'static = ()> {
     inner: Rc<Inner<T>>,

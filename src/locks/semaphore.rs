@@ -39,7 +39,7 @@ use crate::defer::{Deferred, IntoOutcome};
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias = "Semaphore")]
+#[doc(alias("Semaphore", "BoundedSemaphore"))]
 #[derive(Clone)]
 pub struct DeferredSemaphore {
     inner: Rc<Inner>,

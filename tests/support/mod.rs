@@ -2,6 +2,9 @@
 #![allow(dead_code, unused_macros, reason = "each test file uses some of it")]
 
 pub(crate) mod debugged;
+#[cfg(target_os = "linux")]
+pub(crate) mod foreign;
+pub(crate) mod polled;
 pub(crate) mod program;
 
 use std::cell::RefCell;
