@@ -178,7 +178,7 @@ fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
         // Each runs something that wants the other lock; one is free at first, and one has to be waited for.
         let (pen, page) = (DeferredLock::default(), DeferredLock::default());
         let held = page.try_acquire();
-        let wants = [(page.clone(), pen.clone()), (pen.clone(), page.clone())];
+        let wants = [(page.clone(), pen.clone()), (pen, page)];
         for (first, second) in wants {
             drop(first.run(move |()| second.acquire().map(drop)));
         }
@@ -198,12 +198,17 @@ fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
             .filter(|line| *line == "lock, held by a Deferred");
         assert_eq!(held.count(), 2, "{tree:#?}");
         // Members that hold what others in their list wait for.
-        let (pen, page) = (DeferredLock::new(()), DeferredLock::new(()));
-        let both = torsade::defer::gather([pen.acquire(), page.acquire(), pen.acquire()]);
-        let text = format!("{}", reactor.dump());
-        assert_eq!(text.matches(": a circle").count(), 2, "{text}");
-        both.cancel();
-        drop(both.add_errback(|_| Ok(Vec::new())));
+        for is_free in [true, false] {
+            let (pen, page) = (DeferredLock::new(()), DeferredLock::new(()));
+            let held = (!is_free).then(|| pen.try_acquire());
+            let members = [pen.acquire(), page.acquire(), pen.acquire()];
+            let both = torsade::defer::gather(members);
+            drop(held);
+            let text = reactor.dump().to_string();
+            assert_eq!(text.matches(": a circle").count(), 2, "{is_free}: {text}");
+            both.cancel();
+            drop(both.add_errback(|_| Ok(Vec::new())));
+        }
         Ok(())
     });
 }
