@@ -452,8 +452,8 @@ fn guards_in_tasks_that_a_loop_drops_at_its_end_are_released_in_turn() {
 #[test]
 fn a_canceller_that_releases_and_asks_again_finds_its_place_left() {
     let (lock, log) = (DeferredLock::new(()), Log::new());
-    let guard = Rc::new(Cell::new(lock.try_acquire()));
-    let (held, again, notes) = (guard.clone(), lock.clone(), log.clone());
+    let held = Cell::new(lock.try_acquire());
+    let (again, notes) = (lock.clone(), log.clone());
     let first = lock.acquire().on_cancel(move || {
         drop(held.take());
         let inner = notes.clone();
