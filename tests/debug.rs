@@ -12,13 +12,8 @@ use std::time::{Duration, Instant};
 use support::debugged::{debugged, next_line, shapes};
 use support::{HERE, MS, expect_reports};
 use torsade::failure::Hop;
-#[cfg(unix)]
-use torsade::locks::DeferredFilesystemLock;
 use torsade::reactor::Blocked;
-use torsade::{
-    Clock, Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Reactor, testing,
-    yield_now,
-};
+use torsade::{Clock, Deferred, Failure, Reactor, testing, yield_now};
 
 /// What each step of a failure's way is, and its line.
 fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
