@@ -169,7 +169,8 @@ fn it_tries_each_second() {
         assert!(!waits.is_settled());
     }
     // Not twice at a time, also by another handle of the same.
-    let second = lock.clone().defer_until_locked(None);
+    let clone = lock.clone();
+    let second = clone.defer_until_locked(None);
     second.add_both(|result| assert!(result.unwrap_err().is::<AlreadyTryingToLock>()));
     clock.advance(SECOND / 2);
     holder.unlock().unwrap();
