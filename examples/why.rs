@@ -1,8 +1,8 @@
 //! A program that is stuck, and the tree that tells why: two tasks take two locks, each in its own order.
 //!
-//! Run `cargo run --example why`. Prints `stuck; this is why:` and the tree, in which the tasks `writer` and `reader` each
-//! wait for a lock, at the lines that asked for the second one. (Any program can be asked with SIGUSR1: see
-//! `dumps_on_signal`.)
+//! Run `cargo run --example why`. Prints `stuck; this is why:` and the tree: the task `writer` waits, at the line that asked
+//! for the second lock, for a lock that the task `reader` holds since it passed the line before; that one waits for a
+//! lock that `writer` holds, and this is called `a circle`. (Any program can be asked with SIGUSR1: see `dumps_on_signal`.)
 
 use std::time::Duration;
 

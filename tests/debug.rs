@@ -5,26 +5,15 @@ mod support;
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read};
-use std::panic::Location;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use support::debugged::{debugged, next_line, shapes};
 use support::{HERE, MS, expect_reports};
 use torsade::failure::Hop;
-use torsade::reactor::{Blocked, Node};
+use torsade::reactor::Blocked;
 use torsade::{Clock, Deferred, Failure, Reactor, testing, yield_now};
-
-/// A reactor in debug mode, with a network of its own.
-fn debugged() -> Reactor {
-    Reactor::builder().in_memory().debug(true).build().unwrap()
-}
-
-/// The line that comes after the one it is called in.
-#[track_caller]
-fn next_line() -> u32 {
-    Location::caller().line() + 1
-}
 
 /// What each step of a failure's way is, and its line.
 fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
@@ -36,23 +25,6 @@ fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
         _ => ("something new", 0),
     };
     failure.path().iter().map(step).collect()
-}
-
-/// The tree of a node as text, without places: `task(Deferred(task(sleep)))`.
-fn shape(node: &Node) -> String {
-    let below: Vec<_> = node.waits_for.iter().map(shape).collect();
-    let name = node.name.as_deref().unwrap_or(node.kind);
-    match below.is_empty() {
-        true => name.to_owned(),
-        false => format!("{name}({})", below.join(" ")),
-    }
-}
-
-fn shapes(reactor: &Reactor) -> Vec<String> {
-    let mut shapes: Vec<_> = reactor.dump().roots.iter().map(shape).collect();
-    shapes.retain(|shape| !shape.starts_with("main"));
-    shapes.sort();
-    shapes
 }
 
 #[test]

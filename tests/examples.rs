@@ -55,16 +55,28 @@ fn scopes_prints_what_it_says() {
 fn why_draws_the_tree() {
     let (lines, _) = Program::example("why", &[]).end();
     let text = lines.join("\n");
-    for name in ["writer", "reader"] {
-        let at = lines
-            .iter()
-            .position(|line| line.starts_with(&format!("task `{name}`, waits")));
-        let below = &lines[at.unwrap_or_else(|| panic!("{text}")) + 1];
-        assert!(
-            below.starts_with("└─ Deferred, pending (made at examples/why.rs:"),
-            "{text}"
-        );
+    let start = lines.iter().position(|line| line.contains("`writer`"));
+    let tree: Vec<_> = lines[start.unwrap_or_else(|| panic!("{text}"))..]
+        .iter()
+        .map(|line| line.trim_start().trim_start_matches("└─ "))
+        .collect();
+    let expected = [
+        "task `writer`, waits (made at ",
+        "Deferred, pending (made at examples/why.rs:",
+        "lock, held by task `reader` since examples/why.rs:",
+        "task `reader`, waits (made at ",
+        "Deferred, pending (made at examples/why.rs:",
+        "lock, held by task `writer` since examples/why.rs:",
+        "task `writer`, which waits for all this: a circle",
+    ];
+    for (line, begins) in tree.iter().zip(expected) {
+        assert!(line.starts_with(begins), "{text}");
     }
+    assert_eq!(
+        tree.iter().filter(|line| !line.is_empty()).count(),
+        7,
+        "{text}"
+    );
 }
 
 #[test]

@@ -8,30 +8,18 @@ use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt;
+use support::polled::{Bell, ReadyAnd, now, poll};
 use support::{Log, poll_once, some_turns};
-use torsade::defer::Abandoned;
+use torsade::defer::{Abandoned, DeferredList};
 use torsade::locks::{
     DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, WatchOver, Watched,
 };
+use torsade::scope::scope;
 use torsade::{Cancelled, Clock, Deferred, Failure, task, yield_now};
-
-/// Polls with a waker that does nothing.
-fn poll<T>(deferred: &mut Deferred<T>) -> Poll<Result<T, Failure>> {
-    Pin::new(deferred).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-#[track_caller]
-fn now<T>(mut deferred: Deferred<T>) -> T {
-    match poll(&mut deferred) {
-        Poll::Ready(result) => result.unwrap(),
-        Poll::Pending => panic!("it still waits: {deferred:?}"),
-    }
-}
 
 on_both! {
     async fn an_arm_of_a_select_that_lost_its_turn_does_not_hold_the_lock(reactor) {
@@ -257,6 +245,50 @@ on_both! {
         let _ = reactor;
     }
 
+    async fn members_of_lists_and_scopes_stand_in_line_like_anybody(reactor) {
+        // The first of a race that gets it wins; the others leave the line, or are let run.
+        for lets_run in [false, true] {
+            let (lock, log) = (DeferredLock::new(()), Log::new());
+            let guard = lock.try_acquire();
+            let members = (0..3).map(|n| {
+                let log = log.clone();
+                lock.acquire().map(move |guard| {
+                    log.note(n);
+                    guard
+                })
+            });
+            let members = DeferredList::new(members);
+            let first = match lets_run {
+                true => members.let_rest_run().first(),
+                false => members.first(),
+            };
+            drop(guard);
+            let (index, won) = first.await?;
+            assert_eq!(index, 0);
+            drop(won?);
+            some_turns().await;
+            let expected: &[&str] = if lets_run { &["0", "1", "2"] } else { &["0"] };
+            assert_eq!(log.take(), expected);
+            assert_eq!((lock.is_locked(), lock.waiting()), (false, 0));
+        }
+        // Children that are cancelled in line take nothing along.
+        let semaphore = DeferredSemaphore::new(1)?;
+        let held = semaphore.try_acquire();
+        let mine = semaphore.clone();
+        let ended = scope(async |scope| {
+            for _ in 0..3 {
+                let mine = mine.clone();
+                scope.spawn(async move { mine.acquire().await.map(drop) });
+            }
+            some_turns().await;
+            drop(held);
+            Err::<(), _>(Failure::new("enough"))
+        });
+        assert_eq!(ended.await.unwrap_err().to_string(), "enough");
+        assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
+        let _ = reactor;
+    }
+
     async fn run_async_has_the_value_to_the_end(reactor) {
         let lock = DeferredLock::new(Vec::new());
         let runs: Vec<_> = (0..3).map(|n| lock.run_async(async move |words: &mut Vec<u32>| {
@@ -391,6 +423,52 @@ fn a_loop_that_is_shut_down_with_an_offer_passes_it_on() {
 }
 
 #[test]
+fn guards_in_tasks_that_a_loop_drops_at_its_end_are_released_in_turn() {
+    let (lock, log) = (DeferredLock::new(()), Log::new());
+    let reactor = torsade::Reactor::in_memory().unwrap();
+    for n in 0..3 {
+        let (mine, notes) = (lock.clone(), log.clone());
+        let task = reactor.spawn(async move {
+            let _guard = mine.acquire().await;
+            notes.note(format!("task {n}"));
+            pending::<()>().await;
+        });
+        task.detach();
+    }
+    let (mine, notes) = (lock.clone(), log.clone());
+    reactor
+        .run_until(async {
+            some_turns().await;
+            mine.acquire().add_callback(move |_| notes.note("callback"));
+            assert_eq!(mine.waiting(), 3);
+        })
+        .unwrap();
+    drop((reactor, mine));
+    // None of the tasks that were dropped in line had it.
+    assert_eq!(log.take(), ["task 0", "callback"]);
+    assert_eq!((lock.is_locked(), lock.waiting()), (false, 0));
+}
+
+#[test]
+fn a_canceller_that_releases_and_asks_again_finds_its_place_left() {
+    let (lock, log) = (DeferredLock::new(()), Log::new());
+    let held = Cell::new(lock.try_acquire());
+    let (again, notes) = (lock.clone(), log.clone());
+    let first = lock.acquire().on_cancel(move || {
+        drop(held.take());
+        let inner = notes.clone();
+        again.acquire().add_callback(move |_| inner.note("last"));
+        notes.note("told");
+    });
+    let notes = log.clone();
+    let second = lock.acquire().map(move |_| notes.note("second"));
+    first.cancel();
+    first.add_both(|result| assert!(result.unwrap_err().is::<Cancelled>()));
+    assert_eq!(log.take(), ["second", "last", "told"]);
+    assert!(second.is_settled() && !lock.is_locked());
+}
+
+#[test]
 fn without_a_loop_all_are_asked_at_once() {
     let lock = DeferredLock::new(());
     let guard = lock.try_acquire();
@@ -405,7 +483,7 @@ fn without_a_loop_all_are_asked_at_once() {
         );
     }
     drop(guard);
-    assert!(bells.iter().all(|bell| bell.0.load(Ordering::Relaxed) == 1));
+    assert!(bells.iter().all(|bell| bell.count() == 1));
     // Whoever comes first has it; the others are in line, in their old places.
     let guard = now(waits.remove(1));
     let log = Log::new();
@@ -430,16 +508,6 @@ fn block_on_sees_no_futurelock_either() {
         drop(second.await.unwrap());
         drop(first.await.unwrap());
     });
-}
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 #[test]
@@ -543,19 +611,6 @@ fn leaving_passes_on_what_was_offered() {
         drop(guard);
         assert_eq!(log.take(), ["second"], "{how}");
         assert_eq!(lock.waiting(), 0);
-    }
-}
-
-trait ReadyAnd<T> {
-    fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> ReadyAnd<T> for Poll<T> {
-    fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Self::Ready(value) => f(value),
-            Self::Pending => false,
-        }
     }
 }
 

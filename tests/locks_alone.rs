@@ -6,53 +6,17 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use support::Log;
+use support::polled::{Bell, ReadyAnd, now, poll};
 use torsade::defer::Abandoned;
 use torsade::locks::{
     DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, NoPermits, QueueOverflow,
     QueueUnderflow, SemaphoreClosed, SemaphorePermit, WatchOver, Watched,
 };
 use torsade::{Cancelled, Clock, Deferred, Failure};
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Polls with a waker that does nothing.
-fn poll<T>(deferred: &mut Deferred<T>) -> Poll<Result<T, Failure>> {
-    Pin::new(deferred).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-#[track_caller]
-fn now<T>(mut deferred: Deferred<T>) -> T {
-    match poll(&mut deferred) {
-        Poll::Ready(result) => result.unwrap(),
-        Poll::Pending => panic!("it still waits: {deferred:?}"),
-    }
-}
-
-trait ReadyAnd<T> {
-    fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> ReadyAnd<T> for Poll<T> {
-    fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Self::Ready(value) => f(value),
-            Self::Pending => false,
-        }
-    }
-}
 
 #[test]
 fn cancelling_after_the_grant_changes_nothing() {
@@ -224,7 +188,7 @@ fn an_offer_that_comes_while_a_waker_is_exchanged_is_not_lost() {
     let bell = Arc::new(Bell::default());
     let second = bell.clone().into();
     let polled = Pin::new(&mut waits).poll(&mut Context::from_waker(&second));
-    assert!(polled.is_pending() && bell.0.load(Ordering::Relaxed) == 1);
+    assert!(polled.is_pending() && bell.count() == 1);
     assert_eq!(now(waits), 1);
 }
 

@@ -15,14 +15,14 @@ mod support;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use support::program::{Client, PATIENCE, Program, example_path, which};
+use support::foreign::{have, need, python, say, script, twisted};
+use support::program::{Client, PATIENCE, Program, example_path};
 use support::{HERE, Log, MS, Spy, how};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::transport::Limits;
@@ -592,87 +592,11 @@ fn talk(twisted: &Path, address: &str, steps: &[&str]) -> Program {
     Program::start(command.args(steps))
 }
 
-fn script(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/others").join(name)
-}
-
 /// A file of this test's own.
 fn scratch(name: &str) -> PathBuf {
     let thread = thread::current();
     let test = thread.name().unwrap_or_default().replace(':', "-");
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{name}"))
-}
-
-/// A program, or a word that it is missing.
-fn need(name: &str) -> Option<PathBuf> {
-    let path = which(name);
-    if path.is_none() {
-        say(&format!("skipped: there is no {name}"));
-    }
-    path
-}
-
-fn have(name: &str) -> bool {
-    need(name).is_some()
-}
-
-fn python() -> Option<PathBuf> {
-    need("python3")
-}
-
-/// A Python that knows Twisted: the system's, or one made for it.
-fn twisted() -> Option<PathBuf> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let python = python()?;
-        if succeeds(Command::new(&python).args(["-c", "import twisted"])) {
-            return Some(python);
-        }
-        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let venv = tmp.with_file_name("twisted-venv");
-        let inner = venv.join("bin/python");
-        if succeeds(Command::new(&inner).args(["-c", "import twisted"])) {
-            return Some(inner);
-        }
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--retries",
-            "0",
-            "--timeout",
-            "10",
-            "twisted",
-        ];
-        let made = succeeds(Command::new(python).args(["-m", "venv"]).arg(&venv))
-            && succeeds(Command::new(&inner).args(pip));
-        made.then_some(inner)
-    });
-    if found.is_none() {
-        say("skipped: Twisted is not there, and cannot be installed");
-    }
-    found.clone()
-}
-
-/// Does a program end well, within a minute?
-fn succeeds(command: &mut Command) -> bool {
-    let mut timed = Command::new("timeout");
-    timed
-        .arg("60")
-        .arg(command.get_program())
-        .args(command.get_args());
-    timed
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    timed.status().is_ok_and(|status| status.success())
-}
-
-/// Says it past the harness, which would keep it to itself.
-fn say(what: &str) {
-    let _ = io::stderr().write_all(format!("{what}\n").as_bytes());
 }
 
 /// So many bytes of no pattern.

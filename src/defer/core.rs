@@ -68,6 +68,7 @@ use super::coroutine::{self, Coroutine, Verdict};
 use super::line::Line;
 use super::live;
 use super::outcome::Outcome;
+use super::trail;
 use super::{Abandoned, WaitsForItself};
 use crate::debug::{self, Thing};
 use crate::failure::{Cancelled, Failure, Hop};
@@ -445,6 +446,9 @@ impl Core {
         let consumer = match self.consumer.get() {
             // Invariant 3.
             Consumer::Then if is_done => {
+                if debug::is_on() {
+                    trail::moved(&self, &inner);
+                }
                 let outer = self.then.take();
                 if let Some(outer) = &outer {
                     outer.waits_for.set(Some(Rc::downgrade(&inner)));
@@ -452,7 +456,12 @@ impl Core {
                 inner.then.set(outer);
                 Consumer::Then
             }
-            nobody @ Consumer::Nobody { .. } if is_done => nobody,
+            nobody @ Consumer::Nobody { .. } if is_done => {
+                if debug::is_on() {
+                    trail::moved(&self, &inner);
+                }
+                nobody
+            }
             _ => {
                 self.stage.set(Stage::Waiting);
                 self.waits_for.set(Some(Rc::downgrade(&inner)));
@@ -518,15 +527,16 @@ impl Core {
         self.is_settled() && self.line.with_last(|_| ()).is_none()
     }
 
-    /// The task that will bring its result, if it is a coroutine's and that is known.
-    pub(super) fn driven_by(&self) -> Option<Thing> {
+    /// What will bring its result, if that is known: a coroutine's task, or what it stands in line for.
+    pub(super) fn brought_by(&self) -> Option<Thing> {
         let canceller = self.canceller.take();
-        let task = match &canceller {
+        let bringer = match &canceller {
             Some(Canceller::Coroutine(coroutine)) => coroutine.thing(),
-            _ => None,
+            Some(Canceller::Waiter(waiter)) => waiter.thing(),
+            Some(Canceller::Call(_)) | None => None,
         };
         self.canceller.set(canceller);
-        task
+        bringer
     }
 
     /// The core it waits for.
@@ -570,6 +580,7 @@ impl Core {
                 let outer = self.then.take()?;
                 if debug::is_on() {
                     self.trace();
+                    trail::moved(&self, &outer);
                 }
                 self.line
                     .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));

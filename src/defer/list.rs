@@ -44,7 +44,8 @@ use std::vec;
 
 use super::core::{self, Core, Group, Place, Rest, Slot, take};
 use super::make::ensure_at;
-use super::{AlreadyTaken, Deferred, State};
+use super::{AlreadyTaken, Deferred, State, trail};
+use crate::debug;
 use crate::failure::{Cancelled, Failure, Hop, drop_held};
 use crate::report;
 
@@ -258,12 +259,17 @@ impl<T: 'static> DeferredList<T> {
         let mut members = members.into_iter();
         let mut missing = 0;
         let mut group = None;
+        // Those whose result was there, in debug mode.
+        let mut had = Vec::new();
         while let Some(member) = members.next() {
             let index = seats.len();
             let result = match member.into_core() {
                 Err(result) => result,
                 Ok(core) => match core.ask_and_take() {
-                    Some(result) => result,
+                    Some(result) => {
+                        had.extend(debug::is_on().then_some(core));
+                        result
+                    }
                     None => {
                         core.join(group.get_or_insert_with(|| Core::new(place)), index);
                         seats.push(Seat::Waits(Rc::downgrade(&core)));
@@ -285,6 +291,9 @@ impl<T: 'static> DeferredList<T> {
             let outcome = R::sum_up(&mut seats, false, place);
             return Deferred::settled(outcome, place);
         };
+        for core in &had {
+            trail::moved(core, &group);
+        }
         group.gather(Gathering::<T, R> {
             outcome: Cell::new(None),
             seats: RefCell::new(seats),

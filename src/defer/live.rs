@@ -5,7 +5,8 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 
 use super::core::{Awaited, Core};
-use crate::debug::{Id, Thing};
+use super::{Deferred, State};
+use crate::debug::{self, Id, Thing};
 use crate::task::Wait;
 
 /// Lists a new core of this thread.
@@ -15,22 +16,74 @@ pub(super) fn list(core: &Rc<Core>) {
     let _ = LIVE.try_with(|live| {
         let mut live = live.borrow_mut();
         if live.len() == live.capacity() {
-            // Weak handles are nobody's code: nothing runs under the borrow.
-            live.retain(|core| core.strong_count() > 0);
+            // Weak handles, and what holds only such, are nobody's code: nothing runs under the borrow.
+            live.retain(|listed| listed.core.strong_count() > 0);
             let more = live.len().max(16);
             live.reserve(more);
         }
-        live.push(core);
+        live.push(Listed { core, on: None });
     });
+}
+
+/// Notes what a Deferred waits for that nobody else could tell, if debug mode is on.
+#[inline]
+pub(crate) fn note_what_it_waits_for<T>(
+    deferred: &Deferred<T>,
+    make: impl FnOnce() -> Rc<dyn Wait>,
+) {
+    if debug::is_on() {
+        if let State::Linked(core) = &deferred.state {
+            note(core, make());
+        }
+    }
+}
+
+#[cold]
+fn note(core: &Rc<Core>, on: Rc<dyn Wait>) {
+    let _ = LIVE.try_with(|live| {
+        let mut live = live.borrow_mut();
+        // It was just made.
+        let listed = live.iter_mut().rev();
+        let mut listed = listed.filter(|listed| is(listed, core));
+        if let Some(listed) = listed.next() {
+            listed.on = Some(on);
+        }
+    });
+}
+
+/// What was noted of a core that still waits for it.
+fn noted(core: &Core) -> Option<Thing> {
+    if core.has_fired() {
+        return None;
+    }
+    let on = LIVE.try_with(|live| {
+        let live = live.borrow();
+        let listed = live.iter().find(|listed| is(listed, core))?;
+        listed.on.clone()
+    });
+    on.ok().flatten()?.look()
+}
+
+fn is(listed: &Listed, core: &Core) -> bool {
+    std::ptr::eq(listed.core.as_ptr(), core)
 }
 
 /// All Deferreds of this thread that were made in debug mode and whose result has not been taken.
 pub(crate) fn things() -> Vec<Thing> {
-    let live: Vec<Rc<Core>> =
-        LIVE.with(|live| live.borrow().iter().filter_map(Weak::upgrade).collect());
+    let live: Vec<_> = LIVE.with(|live| {
+        let live = live.borrow();
+        let alive = |listed: &Listed| Some((listed.core.upgrade()?, listed.on.clone()));
+        live.iter().filter_map(alive).collect()
+    });
     live.iter()
-        .filter(|core| !core.is_of_no_use())
-        .map(thing)
+        .filter(|(core, _)| !core.is_of_no_use())
+        .map(|(core, on)| {
+            let mut thing = thing(core);
+            if !core.has_fired() {
+                thing.waits.extend(on.as_ref().and_then(|on| on.look()));
+            }
+            thing
+        })
         .collect()
 }
 
@@ -38,6 +91,12 @@ pub(crate) fn things() -> Vec<Thing> {
 #[cold]
 pub(super) fn awaits(core: &Rc<Core>) -> Rc<dyn Wait> {
     Rc::new(Awaits(Rc::downgrade(core)))
+}
+
+struct Listed {
+    core: Weak<Core>,
+    /// What it waits for, if it had to be noted.
+    on: Option<Rc<dyn Wait>>,
 }
 
 struct Awaits(Weak<Core>);
@@ -53,7 +112,7 @@ fn thing(core: &Rc<Core>) -> Thing {
     let waits = match core.awaited_core() {
         Some(inner) => vec![thing_in_short(&inner)],
         None if core.is_gathering() => core.members().iter().map(thing_in_short).collect(),
-        None => core.driven_by().into_iter().collect(),
+        None => core.brought_by().into_iter().collect(),
     };
     Thing {
         waits,
@@ -62,7 +121,7 @@ fn thing(core: &Rc<Core>) -> Thing {
 }
 
 /// The core without what it waits for. That is listed as well, by itself: the line may be long.
-fn thing_in_short(core: &Rc<Core>) -> Thing {
+pub(super) fn thing_in_short(core: &Rc<Core>) -> Thing {
     Thing {
         id: Id::At(Rc::as_ptr(core).addr()),
         kind: "Deferred",
@@ -71,6 +130,14 @@ fn thing_in_short(core: &Rc<Core>) -> Thing {
         about: core.about().to_owned(),
         waits: Vec::new(),
     }
+}
+
+/// The last one of those that wait for each other.
+fn end_of_line(mut core: Option<Rc<Core>>) -> Option<Rc<Core>> {
+    while let Some(inner) = core.as_ref().and_then(|core| core.awaited_core()) {
+        core = Some(inner);
+    }
+    core
 }
 
 impl fmt::Debug for Core {
@@ -85,8 +152,16 @@ impl fmt::Debug for Core {
         if self.is_gathering() {
             write!(f, ", waits for {} others", self.members().len())?;
         }
-        if let Some(task) = self.driven_by() {
-            write!(f, ", waits for the task spawned at {}", task.place)?;
+        let end = end_of_line(self.awaited_core());
+        let end = end.as_deref().unwrap_or(self);
+        if let Some(thing) = end.brought_by().or_else(|| noted(end)) {
+            let Thing {
+                kind, place, about, ..
+            } = thing;
+            match kind {
+                "task" => write!(f, ", waits for the task spawned at {place}")?,
+                _ => write!(f, ", waits for the {kind} made at {place}, {about}")?,
+            }
         }
         f.write_str(")")
     }
@@ -94,5 +169,5 @@ impl fmt::Debug for Core {
 
 thread_local! {
     /// What was listed, less what was found to be gone.
-    static LIVE: RefCell<Vec<Weak<Core>>> = const { RefCell::new(Vec::new()) };
+    static LIVE: RefCell<Vec<Listed>> = const { RefCell::new(Vec::new()) };
 }

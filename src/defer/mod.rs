@@ -53,7 +53,9 @@ mod live;
 mod make;
 mod outcome;
 mod shared;
+mod trail;
 
+use std::any::TypeId;
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
@@ -70,7 +72,7 @@ use self::coroutine::Coroutine;
 pub use self::list::{
     DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
 };
-pub(crate) use self::live::things;
+pub(crate) use self::live::{note_what_it_waits_for, things};
 pub use self::make::{ensure, execute, maybe_deferred};
 pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
@@ -547,6 +549,9 @@ impl<T: 'static> Future for Deferred<T> {
             }
             match core.take_settled() {
                 Some(result) => {
+                    if debug::is_on() {
+                        trail::taken(core, TypeId::of::<T>());
+                    }
                     self.state = State::Gone;
                     note_awaited(&result, Location::caller());
                     return Poll::Ready(result);

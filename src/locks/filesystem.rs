@@ -25,7 +25,7 @@ use std::os::unix::fs::symlink;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -33,9 +33,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::clock::{Clock, DelayedCall, TimedOut, Timers};
-use crate::defer::{Deferred, Resolver};
+use crate::debug::{Id, Thing};
+use crate::defer::{self, Deferred, Resolver};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
+use crate::task::Wait;
 
 /// A lock that processes share by its path.
 ///
@@ -84,11 +86,15 @@ pub struct FilesystemLockGuard {
 
 struct Inner {
     path: PathBuf,
+    made: &'static Location<'static>,
     timers: Timers,
     was_clean: Cell<bool>,
     /// Set while a Deferred waits.
     attempt: RefCell<Option<Attempt>>,
 }
+
+/// What one waits for that waits for the lock.
+struct Freedom(Weak<Inner>);
 
 /// A Deferred that waits, and its timers.
 struct Attempt {
@@ -100,10 +106,12 @@ struct Attempt {
 
 impl DeferredFilesystemLock {
     /// A lock at this path, which nobody has touched yet.
+    #[track_caller]
     pub fn new(path: impl Into<PathBuf>, clock: &impl Clock) -> Self {
         Self {
             inner: Rc::new(Inner {
                 path: path.into(),
+                made: Location::caller(),
                 timers: clock.timers().clone(),
                 was_clean: Cell::new(true),
                 attempt: RefCell::new(None),
@@ -197,6 +205,7 @@ impl DeferredFilesystemLock {
         }
         inner.plan_retry(place);
         let weak = Rc::downgrade(inner);
+        defer::note_what_it_waits_for(&deferred, || Rc::new(Freedom(weak.clone())));
         deferred.on_cancel(move || {
             if let Some(inner) = weak.upgrade() {
                 let attempt = inner.end();
@@ -296,6 +305,26 @@ impl fmt::Display for NotOurLock {
 }
 
 impl Error for NotOurLock {}
+
+impl Wait for Freedom {
+    fn look(&self) -> Option<Thing> {
+        let inner = self.0.upgrade()?;
+        let about = match holder(&inner.path) {
+            Ok(Some(pid)) if is_this(pid) => "held by this process".to_owned(),
+            Ok(Some(pid)) => format!("held by process {pid}"),
+            Ok(None) => "free".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(Thing {
+            id: Id::At(Rc::as_ptr(&inner).addr()),
+            kind: "filesystem lock",
+            name: Some(inner.path.to_string_lossy().into()),
+            place: inner.made,
+            about,
+            waits: Vec::new(),
+        })
+    }
+}
 
 impl Inner {
     fn lock(&self) -> io::Result<bool> {
@@ -435,7 +464,7 @@ fn unlock(path: &Path) -> io::Result<()> {
     let Some(holder) = holder(path)? else {
         return Err(ErrorKind::NotFound.into());
     };
-    if holder.as_raw_nonzero().get().unsigned_abs() != process::id() {
+    if !is_this(holder) {
         let holder = holder.as_raw_nonzero().get();
         return Err(io::Error::other(NotOurLock { holder }));
     }
@@ -462,6 +491,11 @@ fn holder(path: &Path) -> io::Result<Option<Pid>> {
         Ok(pid) if pid > 0 => Ok(Pid::from_raw(pid)),
         _ => not_a_lock(Some(text.chars().take(SHOWN).collect())),
     }
+}
+
+/// Is it this process?
+fn is_this(pid: Pid) -> bool {
+    pid.as_raw_nonzero().get().unsigned_abs() == process::id()
 }
 
 fn is_alive(pid: Pid) -> io::Result<bool> {

@@ -38,6 +38,8 @@ use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
+use super::grants::{Granted, Grants};
+use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Giver, Resolver};
 use crate::failure::Failure;
 use crate::task::{Errand, Executor, Job};
@@ -47,13 +49,25 @@ pub(super) trait Stock: Sized + 'static {
     /// What one of the line gets.
     type Given: 'static;
 
+    /// What it is, in a word or two.
+    const KIND: &'static str;
+
+    /// Are things held, and given back?
+    const IS_LENT: bool = true;
+
     fn line(&self) -> &Line<Self>;
 
     /// How much there is.
     fn left(&self) -> usize;
 
     /// Takes so much, which is there.
-    fn take(self: &Rc<Self>, count: usize) -> Self::Given;
+    fn take(self: &Rc<Self>, count: usize, granted: Granted) -> Self::Given;
+
+    /// How it stands, in words; whether it `is_told` who holds it, is said after that.
+    fn about(&self, is_told: bool) -> String;
+
+    /// That something of it is held, in words.
+    fn held(count: usize) -> String;
 
     /// Can nothing ever come in again?
     fn is_over(&self) -> bool {
@@ -68,6 +82,8 @@ pub(super) trait Stock: Sized + 'static {
 pub(super) struct Line<S: Stock> {
     state: RefCell<State<S::Given>>,
     serving: Cell<bool>,
+    grants: Grants,
+    made: &'static Location<'static>,
 }
 
 struct State<T: 'static> {
@@ -122,8 +138,16 @@ pub(super) fn is_free<S: Stock>(stock: &Rc<S>, count: usize) -> bool {
 }
 
 /// Takes so much for somebody who comes just now, if that is possible.
+#[track_caller]
 pub(super) fn try_take<S: Stock>(stock: &Rc<S>, count: usize) -> Option<S::Given> {
-    is_free(stock, count).then(|| stock.take(count))
+    if !is_free(stock, count) {
+        return None;
+    }
+    let granted = match S::IS_LENT {
+        true => stock.line().grants.to_caller(count, Location::caller()),
+        false => None,
+    };
+    Some(stock.take(count, granted))
 }
 
 /// How many stand in line, those who were passed over among them.
@@ -185,7 +209,7 @@ fn serve_one<S: Stock>(stock: &Rc<S>) -> bool {
     let (number, mut waiter) = first.remove_entry();
     if waiter.resolver.is_wanted() {
         drop(state);
-        let given = stock.take(waiter.count);
+        let given = take_for(stock, &waiter);
         waiter.resolver.callback(given);
         stock.taken();
     } else {
@@ -198,6 +222,18 @@ fn serve_one<S: Stock>(stock: &Rc<S>) -> bool {
         wake();
     }
     true
+}
+
+/// Takes what this one waits for.
+fn take_for<S: Stock>(stock: &Rc<S>, waiter: &Waiter<S::Given>) -> S::Given {
+    let granted = match S::IS_LENT {
+        true => stock
+            .line()
+            .grants
+            .to_waiter(waiter.count, &waiter.resolver),
+        false => None,
+    };
+    stock.take(waiter.count, granted)
 }
 
 /// Gives those who have been offered something a batch of the loop to take it: by then a task that was woken has had its
@@ -223,8 +259,10 @@ fn begin_round<S: Stock>(stock: &Rc<S>) -> bool {
     stock.line().state.borrow().round.is_none()
 }
 
-impl<S: Stock> Default for Line<S> {
-    fn default() -> Self {
+impl<S: Stock> Line<S> {
+    /// The line of what is made by its caller.
+    #[track_caller]
+    pub(super) fn new() -> Self {
         Self {
             state: RefCell::new(State {
                 here: BTreeMap::new(),
@@ -235,6 +273,8 @@ impl<S: Stock> Default for Line<S> {
                 round: None,
             }),
             serving: Cell::new(false),
+            grants: Grants::default(),
+            made: Location::caller(),
         }
     }
 }
@@ -267,7 +307,7 @@ impl<S: Stock> Giver for S {
         let is_free = is_first && waiter.count <= self.left() - state.reserved;
         if was_reserved || is_free {
             drop(state);
-            let given = self.take(waiter.count);
+            let given = take_for(&self, &waiter);
             waiter.resolver.give(given);
             self.taken();
         } else if self.is_over() {
@@ -289,6 +329,21 @@ impl<S: Stock> Giver for S {
         }
         drop(state);
         drop(waiter);
+    }
+
+    fn thing(self: Rc<Self>) -> Thing {
+        let line = self.line();
+        let (mut texts, waits) = line.grants.tell(Self::held);
+        texts.insert(0, self.about(!texts.is_empty()));
+        texts.retain(|text| !text.is_empty());
+        Thing {
+            id: Id::At(Rc::as_ptr(&self).addr()),
+            kind: Self::KIND,
+            name: None,
+            place: line.made,
+            about: texts.join(", "),
+            waits,
+        }
     }
 
     fn serve(self: Rc<Self>) {

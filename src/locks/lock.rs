@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::grants::{Granted, Held};
 use super::line::{self, Line, Stock};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
@@ -49,9 +50,11 @@ pub struct DeferredLock<T: 'static = ()> {
 ///
 /// It owns the value, so it can be kept anywhere. Dropping it releases the lock: the value goes back, and the next in
 /// line gets it before the dropping returns, if that one has a callback.
+#[doc(alias = "MutexGuard")]
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct LockGuard<T: 'static = ()> {
     inner: Rc<Inner<T>>,
+    granted: Granted,
     /// Empty only while it is dropped.
     value: Option<T>,
 }
@@ -65,10 +68,11 @@ struct Inner<T: 'static> {
 
 impl<T: 'static> DeferredLock<T> {
     /// A lock that guards `value`. For one without a value there is `DeferredLock::default()`.
+    #[track_caller]
     pub fn new(value: T) -> Self {
         Self {
             inner: Rc::new(Inner {
-                line: Line::default(),
+                line: Line::new(),
                 value: Cell::new(Some(value)),
                 is_held: Cell::new(false),
             }),
@@ -116,6 +120,7 @@ impl<T: 'static> DeferredLock<T> {
     /// assert!(lock.try_acquire().is_none());
     /// ```
     #[doc(alias = "try_lock")]
+    #[track_caller]
     pub fn try_acquire(&self) -> Option<LockGuard<T>> {
         line::try_take(&self.inner, 1)
     }
@@ -157,12 +162,11 @@ impl<T: 'static> DeferredLock<T> {
         f: impl FnOnce(&mut T) -> R + 'static,
     ) -> Deferred<R::Value> {
         let here = Location::caller();
-        run(
-            self.try_acquire(),
-            || self.acquire(),
-            here,
-            move |guard| hold(guard, here, |guard| f(guard)),
-        )
+        let held = move |guard: LockGuard<T>| hold(guard, here, |guard| f(guard));
+        match self.try_acquire() {
+            Some(guard) => run(guard, here, held),
+            None => self.acquire().add_callback(held),
+        }
     }
 
     /// As [`run`](DeferredLock::run), for an async closure that has the value until it ends.
@@ -227,6 +231,7 @@ impl<T: 'static> Clone for DeferredLock<T> {
 }
 
 impl<T: Default + 'static> Default for DeferredLock<T> {
+    #[track_caller]
     fn default() -> Self {
         Self::new(T::default())
     }
@@ -261,6 +266,7 @@ impl<T: 'static> DerefMut for LockGuard<T> {
 
 impl<T: 'static> Drop for LockGuard<T> {
     fn drop(&mut self) {
+        self.granted = None;
         self.inner.value.set(self.value.take());
         self.inner.is_held.set(false);
         line::serve(&self.inner);
@@ -273,8 +279,16 @@ impl<T: fmt::Debug + 'static> fmt::Debug for LockGuard<T> {
     }
 }
 
+impl<T: 'static> Held for LockGuard<T> {
+    fn granted(&self) -> &Granted {
+        &self.granted
+    }
+}
+
 impl<T: 'static> Stock for Inner<T> {
     type Given = LockGuard<T>;
+
+    const KIND: &'static str = "lock";
 
     fn line(&self) -> &Line<Self> {
         &self.line
@@ -284,11 +298,25 @@ impl<T: 'static> Stock for Inner<T> {
         usize::from(!self.is_held.get())
     }
 
-    fn take(self: &Rc<Self>, _: usize) -> LockGuard<T> {
+    fn take(self: &Rc<Self>, _: usize, granted: Granted) -> LockGuard<T> {
         self.is_held.set(true);
         LockGuard {
             inner: self.clone(),
+            granted,
             value: self.value.take(),
         }
+    }
+
+    fn about(&self, is_told: bool) -> String {
+        let about = match (self.is_held.get(), is_told) {
+            (true, true) => "",
+            (true, false) => "held",
+            (false, _) => "free",
+        };
+        about.to_owned()
+    }
+
+    fn held(_: usize) -> String {
+        "held".to_owned()
     }
 }

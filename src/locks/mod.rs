@@ -41,14 +41,23 @@
 //! 5. Those who wait for what nobody can bring any more, because all handles and guards are gone, are
 //!    [`Abandoned`](crate::defer::Abandoned).
 //!
+//! # Who holds it?
+//!
+//! Where [debug mode](crate::reactor::ReactorBuilder::debug) is on, it is remembered who was given what. The [tree](crate::Reactor::dump)
+//! and the `Debug` of a Deferred that waits then say where the lock or semaphore was made, who holds it, and since which
+//! line. A guard is its task's, or that of the chain whose callback got it, for as long as that can be followed: of one that
+//! a callback has put away, only the line is known. In the tree those who hold stand below those who wait for them, so
+//! two who wait for each other are a circle, and called one.
+//!
 //! # Who owns what
 //!
 //! `line` is the line itself, common to all that hands things out one by one; how a Deferred stands in it is written
-//! in `defer`. `event` has what is told to all at once, and needs none of this.
+//! in `defer`. `grants` remembers who holds what; a guard owns its entry there. `event` has what is told to all at once, and needs none of this.
 
 mod event;
 #[cfg(unix)]
 mod filesystem;
+mod grants;
 mod line;
 mod lock;
 mod queue;

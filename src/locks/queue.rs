@@ -11,8 +11,11 @@ use std::task::{Context, Poll};
 
 use futures::stream::{FusedStream, Stream};
 
+use super::grants::Granted;
 use super::line::{self, Line, Stock};
-use crate::defer::{Deferred, Resolver};
+use crate::debug::Thing;
+use crate::defer::{self, Deferred, Giver, Resolver};
+use crate::task::Wait;
 
 /// Items on their way from those who put them to those who get them, both first come, first served.
 ///
@@ -54,6 +57,9 @@ pub struct Items<T: 'static> {
     next: Option<Deferred<T>>,
 }
 
+/// What one waits for that is to put something into a queue that is full.
+struct Room<T: 'static>(Weak<Shared<T>>);
+
 /// What all handles of a queue own together.
 struct Handle<T: 'static>(Rc<Shared<T>>);
 
@@ -72,6 +78,7 @@ struct Shared<T: 'static> {
 
 impl<T: 'static> DeferredQueue<T> {
     /// One without limits.
+    #[track_caller]
     pub fn new() -> Self {
         Self::with_limits(None, None)
     }
@@ -89,10 +96,11 @@ impl<T: 'static> DeferredQueue<T> {
     /// assert_eq!(queue.put('b').unwrap_err().0, 'b');
     /// ```
     #[doc(alias("maxsize", "bounded"))]
+    #[track_caller]
     pub fn with_limits(size: impl Into<Option<usize>>, backlog: impl Into<Option<usize>>) -> Self {
         Self {
             handle: Rc::new(Handle(Rc::new(Shared {
-                line: Line::default(),
+                line: Line::new(),
                 items: RefCell::default(),
                 putters: RefCell::default(),
                 next_putter: Cell::new(0),
@@ -168,6 +176,7 @@ impl<T: 'static> DeferredQueue<T> {
         putters.insert(number, (item, resolver));
         drop(putters);
         let weak: Weak<Shared<T>> = Rc::downgrade(shared);
+        defer::note_what_it_waits_for(&deferred, || Rc::new(Room(weak.clone())));
         deferred.on_cancel(move || {
             if let Some(shared) = weak.upgrade() {
                 let putter = shared.putters.borrow_mut().remove(&number);
@@ -288,6 +297,7 @@ impl<T: 'static> Clone for DeferredQueue<T> {
 }
 
 impl<T: 'static> Default for DeferredQueue<T> {
+    #[track_caller]
     fn default() -> Self {
         Self::new()
     }
@@ -400,8 +410,18 @@ impl<T: 'static> Shared<T> {
     }
 }
 
+impl<T: 'static> Wait for Room<T> {
+    fn look(&self) -> Option<Thing> {
+        Some(self.0.upgrade()?.thing())
+    }
+}
+
 impl<T: 'static> Stock for Shared<T> {
     type Given = T;
+
+    const KIND: &'static str = "queue";
+
+    const IS_LENT: bool = false;
 
     fn line(&self) -> &Line<Self> {
         &self.line
@@ -411,9 +431,21 @@ impl<T: 'static> Stock for Shared<T> {
         self.items.borrow().len()
     }
 
-    fn take(self: &Rc<Self>, _: usize) -> T {
+    fn take(self: &Rc<Self>, _: usize, _: Granted) -> T {
         let item = self.items.borrow_mut().pop_front();
         item.expect("what is taken is there")
+    }
+
+    fn about(&self, _: bool) -> String {
+        match (self.left(), self.size) {
+            (left, Some(size)) => format!("{left} of {size} stored"),
+            (0, None) => "empty".to_owned(),
+            (left, None) => format!("{left} stored"),
+        }
+    }
+
+    fn held(_: usize) -> String {
+        String::new()
     }
 
     fn is_over(&self) -> bool {

@@ -2,38 +2,38 @@
 
 use std::panic::Location;
 
+use super::grants::Held;
 use crate::defer::{Deferred, IntoOutcome, Outcome};
 use crate::report;
 
-/// Calls `f` with a guard: the one that is there, or the one that `acquire` brings.
+/// Calls `f` with a guard that is there.
 #[track_caller]
 pub(super) fn run<G: 'static, U: 'static>(
-    free: Option<G>,
-    acquire: impl FnOnce() -> Deferred<G>,
+    guard: G,
     place: &'static Location<'static>,
-    f: impl FnOnce(G) -> Deferred<U> + 'static,
+    f: impl FnOnce(G) -> Deferred<U>,
 ) -> Deferred<U> {
-    match free {
-        Some(guard) => match report::catch(place, || f(guard)) {
-            Ok(deferred) => deferred,
-            Err(failure) => Deferred::fail(failure),
-        },
-        None => acquire().add_callback(f),
+    match report::catch(place, || f(guard)) {
+        Ok(deferred) => deferred,
+        Err(failure) => Deferred::fail(failure),
     }
 }
 
 /// Calls `f`, and drops the guard when what it returned has come to its end.
-pub(super) fn hold<G: 'static, V, R: IntoOutcome<V>>(
+pub(super) fn hold<G: Held + 'static, V, R: IntoOutcome<V>>(
     mut guard: G,
     place: &'static Location<'static>,
     f: impl FnOnce(&mut G) -> R,
 ) -> Deferred<R::Value> {
     let outcome = report::catch(place, || f(&mut guard).into_outcome(place));
     match outcome {
-        Ok(Outcome::Wait(deferred)) => deferred.add_both(move |result| {
-            drop(guard);
-            result
-        }),
+        Ok(Outcome::Wait(deferred)) => {
+            guard.is_held_by(&deferred);
+            deferred.add_both(move |result| {
+                drop(guard);
+                result
+            })
+        }
         Ok(Outcome::Ready(result)) => {
             drop(guard);
             match result {

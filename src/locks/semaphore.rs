@@ -6,6 +6,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::grants::{Granted, Held};
 use super::line::{self, Line, Stock};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
@@ -38,7 +39,7 @@ use crate::defer::{Deferred, IntoOutcome};
 ///     Ok(())
 /// });
 /// ```
-#[doc(alias = "Semaphore")]
+#[doc(alias("Semaphore", "BoundedSemaphore"))]
 #[derive(Clone)]
 pub struct DeferredSemaphore {
     inner: Rc<Inner>,
@@ -48,6 +49,7 @@ pub struct DeferredSemaphore {
 #[must_use = "a permit is given back when it is dropped"]
 pub struct SemaphorePermit {
     inner: Rc<Inner>,
+    granted: Granted,
     count: usize,
 }
 
@@ -65,13 +67,14 @@ impl DeferredSemaphore {
     /// # Errors
     ///
     /// [`NoPermits`] when `count` is 0.
+    #[track_caller]
     pub fn new(count: usize) -> Result<Self, NoPermits> {
         if count == 0 {
             return Err(NoPermits);
         }
         Ok(Self {
             inner: Rc::new(Inner {
-                line: Line::default(),
+                line: Line::new(),
                 available: Cell::new(count),
                 total: Cell::new(count),
                 is_closed: Cell::new(false),
@@ -131,11 +134,13 @@ impl DeferredSemaphore {
     }
 
     /// A permit, if one is there that nobody waits for.
+    #[track_caller]
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.try_acquire_many(1)
     }
 
     /// Several permits, if they are there and nobody waits for them.
+    #[track_caller]
     pub fn try_acquire_many(&self, count: usize) -> Option<SemaphorePermit> {
         if self.is_closed() {
             return None;
@@ -164,12 +169,11 @@ impl DeferredSemaphore {
     #[track_caller]
     pub fn run<V, R: IntoOutcome<V>>(&self, f: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
         let here = Location::caller();
-        run(
-            self.try_acquire(),
-            || self.acquire(),
-            here,
-            move |permit| hold(permit, here, |_| f()),
-        )
+        let held = move |permit| hold(permit, here, |_| f());
+        match self.try_acquire() {
+            Some(permit) => run(permit, here, held),
+            None => self.acquire().add_callback(held),
+        }
     }
 
     /// Adds permits.
@@ -258,6 +262,7 @@ impl fmt::Debug for DeferredSemaphore {
 
 impl Drop for SemaphorePermit {
     fn drop(&mut self) {
+        self.granted = None;
         if self.count > 0 {
             self.inner.give_back(self.count);
         }
@@ -293,8 +298,16 @@ impl Inner {
     }
 }
 
+impl Held for SemaphorePermit {
+    fn granted(&self) -> &Granted {
+        &self.granted
+    }
+}
+
 impl Stock for Inner {
     type Given = SemaphorePermit;
+
+    const KIND: &'static str = "semaphore";
 
     fn line(&self) -> &Line<Self> {
         &self.line
@@ -304,11 +317,20 @@ impl Stock for Inner {
         self.available.get()
     }
 
-    fn take(self: &Rc<Self>, count: usize) -> SemaphorePermit {
+    fn take(self: &Rc<Self>, count: usize, granted: Granted) -> SemaphorePermit {
         self.available.set(self.available.get() - count);
         SemaphorePermit {
             inner: self.clone(),
+            granted,
             count,
         }
+    }
+
+    fn about(&self, _: bool) -> String {
+        format!("{} of {} left", self.available.get(), self.total.get())
+    }
+
+    fn held(count: usize) -> String {
+        format!("{count} held")
     }
 }

@@ -32,7 +32,7 @@ pub struct Dump {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Node {
-    /// What it is: `"task"`, `"Deferred"`, `"sleep"`, `"delayed call"`, `"connection"`, `"port"` and so on.
+    /// What it is: `"task"`, `"Deferred"`, `"lock"`, `"sleep"`, `"delayed call"`, `"connection"`, `"port"` and so on.
     pub kind: &'static str,
     /// Its name, if it was given one.
     pub name: Option<Arc<str>>,
@@ -46,7 +46,8 @@ pub struct Node {
 
 impl Reactor {
     /// The live tree: all tasks, timers, connections, ports and descriptors and, in debug mode, all Deferreds of this
-    /// thread; each with the place where it was made, and below it what it waits for.
+    /// thread; each with the place where it was made, and below it what it waits for. Below a [lock](crate::locks) stand
+    /// those who hold it.
     ///
     /// To ask a program that is stuck, see [`ReactorBuilder::dumps_on_signal`](super::ReactorBuilder::dumps_on_signal).
     ///

@@ -221,7 +221,8 @@ pub(crate) fn awaited(at: &'static Location<'static>) -> Hop {
     Hop::Awaited { at, by: current() }
 }
 
-fn current_card() -> Option<Rc<Card>> {
+/// The card of the task that is being polled, if it has one.
+pub(crate) fn current_card() -> Option<Rc<Card>> {
     CURRENT
         .try_with(|current| current.borrow().clone())
         .ok()

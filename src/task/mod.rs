@@ -42,7 +42,7 @@ use slab::Slab;
 
 pub use self::block_on::block_on;
 pub use self::card::current;
-pub(crate) use self::card::{Card, Wait, awaited, note_wait};
+pub(crate) use self::card::{Card, Wait, awaited, current_card, note_wait};
 pub(crate) use self::inbox::{Inbox, Message, Place};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 use self::root::{Outcome, Root};

@@ -190,6 +190,31 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a b!cancelled c a!cancelled 0 c=1 1",
     ),
     (
+        "a second one waits for a permit, and gets it inside the release",
+        "semaphore 1; acquire a; acquire b; state; release a; log after; state",
+        "a 0+1 b after 0",
+    ),
+    (
+        "a permit stays out when its holder's own callback fails",
+        "semaphore 1; failing a; acquire b; state; release a",
+        "a a!oh 0+1 b",
+    ),
+    (
+        "a permit that is given back inside a callback is handed over when that has returned",
+        "semaphore 1; acquire a; within b c; acquire c; acquire d; release a; state",
+        "a b b. c 0+1",
+    ),
+    (
+        "run of a semaphore waits for its turn, and holds until what it returned is done",
+        "semaphore 1; acquire a; run b; state; release a; state; finish b !E; state",
+        "a 0+1 b 0 b!E 1",
+    ),
+    (
+        "run of a semaphore gives back before it passes the result on",
+        "semaphore 1; run a; acquire b; finish a 7",
+        "a b a=7",
+    ),
+    (
         "a hundred through one door",
         "semaphore 1; acquire a; through b; through c; through d; release a; state",
         "a b c d 1",
@@ -244,6 +269,21 @@ const TABLE: &[(&str, &str, &str)] = &[
         "cancelling a get that has its item does nothing",
         "queue - -; get a; put 1; cancel a; put 2; state",
         "a(1) 1",
+    ),
+    (
+        "a cancelled get does not count for the backlog",
+        "queue - 1; get a; get b; cancel a; get c; put 1; state",
+        "b!underflow a!cancelled c(1) 0",
+    ),
+    (
+        "a cancelled get makes no room in a store of none",
+        "queue 0 -; get a; get b; cancel a; put 1; put 2; state",
+        "a!cancelled b(1) 2!overflow 0",
+    ),
+    (
+        "what overflowed is not there later",
+        "queue 1 -; put 1; put 2; get a; get b; state; put 3",
+        "2!overflow a(1) 0+1 b(3)",
     ),
     (
         "what is there can be tried for",

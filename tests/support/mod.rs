@@ -1,6 +1,10 @@
 //! What the behaviour tests share: each behaviour on both drivers, a protocol that notes its hooks, and waiting.
 #![allow(dead_code, unused_macros, reason = "each test file uses some of it")]
 
+pub(crate) mod debugged;
+#[cfg(target_os = "linux")]
+pub(crate) mod foreign;
+pub(crate) mod polled;
 pub(crate) mod program;
 
 use std::cell::RefCell;

@@ -14,7 +14,8 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::slot::Slot;
-use super::{Consumer, Core, Job, Stage};
+use super::{Consumer, Core, Job, Stage, trail};
+use crate::debug;
 use crate::report;
 
 /// A source that takes its value from several other cores, its members. Nobody else's code runs in its methods.
@@ -91,9 +92,12 @@ impl Core {
     }
 
     /// Gives its result to the group that it is a member of. Gives that group's core, if it is decided so.
-    pub(super) fn give_to_group(&self, last: &dyn Slot) -> Option<Rc<Self>> {
+    pub(super) fn give_to_group(self: &Rc<Self>, last: &dyn Slot) -> Option<Rc<Self>> {
         self.consumer.set(Consumer::Holder);
         let outer = self.then.take()?;
+        if debug::is_on() {
+            trail::moved(self, &outer);
+        }
         let index = self.number.get() as usize;
         if outer.with_group(|group| group.accept(index, last))? {
             outer.stage.set(Stage::Decided);

@@ -27,6 +27,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use super::{Canceller, Consumer, Core, Stage, advance, cancel};
+use crate::debug::Thing;
 use crate::defer::{Deferred, Resolver, State};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
@@ -38,6 +39,9 @@ pub(crate) trait Giver {
 
     /// The one with this number leaves. Runs nobody's code.
     fn leave(&self, number: u64);
+
+    /// What it is, and who holds what it has given out.
+    fn thing(self: Rc<Self>) -> Thing;
 
     /// Somebody has left: looks whether others can have something now.
     fn serve(self: Rc<Self>);
@@ -90,6 +94,12 @@ impl<T: 'static> Deferred<T> {
 }
 
 impl<T: 'static> Resolver<T> {
+    /// Where its Deferred was made.
+    pub(crate) fn place(&self) -> &'static Location<'static> {
+        let core = self.core.as_ref();
+        core.map_or_else(Location::caller, |core| core.place())
+    }
+
     /// Would a result be taken on the spot, and not lie in a Deferred that somebody holds?
     pub(crate) fn is_wanted(&self) -> bool {
         self.core.as_ref().is_none_or(|core| core.end().is_none())
@@ -252,6 +262,11 @@ impl Core {
 }
 
 impl Waiter {
+    /// What it stands in line for.
+    pub(super) fn thing(&self) -> Option<Thing> {
+        self.giver.upgrade().map(Giver::thing)
+    }
+
     /// Its core is cancelled.
     pub(super) fn give_up(self, core: Rc<Core>, place: &'static Location<'static>) {
         let Self {

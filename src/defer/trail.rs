@@ -1,0 +1,135 @@
+//! Where something has gone that was given to a Deferred: followed in debug mode, so that a dump can say who holds a lock.
+//!
+//! # The idea
+//!
+//! What is given to a Deferred lies with its core. If that core waits now for another one, the callback in
+//! between has it; when the core hands its result over to another one, that one has it; when a task takes a result of the
+//! same type from it, the task has it. What a callback has put elsewhere cannot be followed, and nothing is said of it.
+//!
+//! # Invariants
+//!
+//! 1. Nothing is noted outside of debug mode.
+//! 2. A trail is found under the address of its core. It holds that core weakly, so the address is not given anew while
+//!    the trail is alive.
+
+use std::any::TypeId;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+
+use super::core::Core;
+use super::live;
+use super::{Deferred, Resolver, State};
+use crate::debug::Thing;
+use crate::task::{self, Card, Wait};
+
+/// Follows one thing.
+pub(crate) struct Trail {
+    given: TypeId,
+    at: RefCell<At>,
+}
+
+enum At {
+    Core(Weak<Core>),
+    Task(Rc<Card>),
+    /// Nobody knows.
+    Lost,
+}
+
+impl<T: 'static> Resolver<T> {
+    /// Follows what its Deferred is about to be given.
+    #[cold]
+    pub(crate) fn trail(&self) -> Rc<dyn Wait> {
+        Trail::at_core(self.core.as_ref(), TypeId::of::<T>())
+    }
+}
+
+impl<T: 'static> Deferred<T> {
+    /// Follows what is held until this one has its result.
+    #[cold]
+    pub(crate) fn trail(&self) -> Rc<dyn Wait> {
+        match &self.state {
+            // It is not what the result is.
+            State::Linked(core) => Trail::at_core(Some(core), TypeId::of::<Trail>()),
+            _ => Trail::at_core(None, TypeId::of::<Trail>()),
+        }
+    }
+}
+
+impl Trail {
+    fn at_core(core: Option<&Rc<Core>>, given: TypeId) -> Rc<dyn Wait> {
+        let at = core.map_or(At::Lost, |core| At::Core(Rc::downgrade(core)));
+        let trail = Rc::new(Self {
+            given,
+            at: RefCell::new(at),
+        });
+        if let Some(core) = core {
+            note(core, vec![Rc::downgrade(&trail)]);
+        }
+        trail
+    }
+}
+
+impl Wait for Trail {
+    fn look(&self) -> Option<Thing> {
+        match &*self.at.borrow() {
+            At::Core(core) => core
+                .upgrade()
+                .filter(|core| !core.is_of_no_use())
+                .map(|core| live::thing_in_short(&core)),
+            At::Task(card) => card.look(),
+            At::Lost => None,
+        }
+    }
+}
+
+/// What lay with one core lies with another one now.
+#[cold]
+pub(super) fn moved(from: &Rc<Core>, to: &Rc<Core>) {
+    let trails = forget(from);
+    for trail in trails.iter().filter_map(Weak::upgrade) {
+        trail.at.replace(At::Core(Rc::downgrade(to)));
+    }
+    if !trails.is_empty() {
+        note(to, trails);
+    }
+}
+
+/// A result of this type was taken from a core.
+#[cold]
+pub(super) fn taken(core: &Core, given: TypeId) {
+    for trail in forget(core).iter().filter_map(Weak::upgrade) {
+        let card = task::current_card().filter(|_| trail.given == given);
+        let old = trail.at.replace(card.map_or(At::Lost, At::Task));
+        drop(old);
+    }
+}
+
+fn note(core: &Rc<Core>, mut trails: Vec<Weak<Trail>>) {
+    let _ = TRAILS.try_with(|all| {
+        let mut all = all.borrow_mut();
+        if all.len() >= LIMIT.get() {
+            all.retain(|_, trails| trails.iter().any(|trail| trail.strong_count() > 0));
+            LIMIT.set(2 * all.len().max(SOME));
+        }
+        all.entry(address(core)).or_default().append(&mut trails);
+    });
+}
+
+fn forget(core: &Core) -> Vec<Weak<Trail>> {
+    let trails = TRAILS.try_with(|all| all.borrow_mut().remove(&address(core)));
+    trails.ok().flatten().unwrap_or_default()
+}
+
+fn address(core: &Core) -> usize {
+    std::ptr::from_ref(core).addr()
+}
+
+thread_local! {
+    /// By the address of the core that each is at. Weak handles are nobody's code: nothing runs under the borrow.
+    static TRAILS: RefCell<BTreeMap<usize, Vec<Weak<Trail>>>> = const { RefCell::new(BTreeMap::new()) };
+    /// When there are so many, it is looked for those that are over.
+    static LIMIT: Cell<usize> = const { Cell::new(SOME) };
+}
+
+const SOME: usize = 64;

@@ -1,0 +1,47 @@
+//! Debug mode in tests: a reactor that has it, and what its tree looks like.
+
+use std::panic::Location;
+
+use torsade::Reactor;
+use torsade::reactor::Node;
+
+/// A reactor in debug mode, with a network of its own.
+pub(crate) fn debugged() -> Reactor {
+    Reactor::builder().in_memory().debug(true).build().unwrap()
+}
+
+/// The line that comes after the one it is called in.
+#[track_caller]
+pub(crate) fn next_line() -> u32 {
+    Location::caller().line() + 1
+}
+
+/// The tree of a node as text, without places: `task(Deferred(task(sleep)))`.
+pub(crate) fn shape(node: &Node) -> String {
+    let below: Vec<_> = node.waits_for.iter().map(shape).collect();
+    let name = node.name.as_deref().unwrap_or(node.kind);
+    match below.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name}({})", below.join(" ")),
+    }
+}
+
+pub(crate) fn shapes(reactor: &Reactor) -> Vec<String> {
+    let mut shapes: Vec<_> = reactor.dump().roots.iter().map(shape).collect();
+    shapes.retain(|shape| !shape.starts_with("main"));
+    shapes.sort();
+    shapes
+}
+
+/// The tree as lines, without what `main` is, and without branches and places.
+pub(crate) fn tree(reactor: &Reactor) -> Vec<String> {
+    let text = reactor.dump().to_string();
+    let lines = text.lines().filter(|line| !line.contains("`main`"));
+    lines
+        .map(|line| {
+            let line = line.trim_start_matches([' ', '│', '├', '└', '─']);
+            let line = line.split(" (made at ").next().unwrap();
+            line.split(" since ").next().unwrap().to_owned()
+        })
+        .collect()
+}

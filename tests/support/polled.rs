@@ -1,0 +1,52 @@
+//! Polling by hand.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use torsade::{Deferred, Failure};
+
+/// Counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Bell {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Polls with a waker that does nothing.
+pub(crate) fn poll<T>(deferred: &mut Deferred<T>) -> Poll<Result<T, Failure>> {
+    Pin::new(deferred).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The value that is there.
+#[track_caller]
+pub(crate) fn now<T>(mut deferred: Deferred<T>) -> T {
+    match poll(&mut deferred) {
+        Poll::Ready(result) => result.unwrap(),
+        Poll::Pending => panic!("it still waits: {deferred:?}"),
+    }
+}
+
+/// Asks what has come of a poll.
+pub(crate) trait ReadyAnd<T> {
+    fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
+}
+
+impl<T> ReadyAnd<T> for Poll<T> {
+    fn comes_ready_and(self, f: impl FnOnce(T) -> bool) -> bool {
+        match self {
+            Self::Ready(value) => f(value),
+            Self::Pending => false,
+        }
+    }
+}
