@@ -9,7 +9,6 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use crate::defer::Deferred;
 use crate::driver::{Event, Signals, Wants};
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
+use crate::sync::{AtomicBool, Ordering, Shared};
 use crate::task::{Card, Executor, Inbox, Locals};
 
 /// When the loop must next look at the driver, although there is enough to do.
@@ -42,7 +42,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(inbox: Shared<Inbox>) -> Self {
         Self {
             waker: Arc::new(MainWaker {
                 woken: AtomicBool::new(false),
@@ -75,7 +75,7 @@ impl Pace {
 #[derive(Debug)]
 struct MainWaker {
     woken: AtomicBool,
-    inbox: Arc<Inbox>,
+    inbox: Shared<Inbox>,
 }
 
 impl Wake for MainWaker {

@@ -7,6 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::panic::Location;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
 use async_task::{Builder, Runnable};
@@ -16,12 +17,12 @@ use super::root::Root;
 use super::{Card, Inbox, Locals, Message, Place, Task};
 use crate::debug;
 use crate::report::{self, Origin};
-use crate::sync::Arc;
+use crate::sync::{Shared, thread, thread_local};
 
 /// Runs tasks and calls, in batches, for one reactor.
 pub(crate) struct Executor {
     ready: RefCell<VecDeque<Job>>,
-    inbox: Arc<Inbox>,
+    inbox: Shared<Inbox>,
     /// The tasks that wait, each with the waker that brings it back.
     waiting: RefCell<Slab<(Waker, Place)>>,
     /// The cards of the tasks that have one.
@@ -71,9 +72,9 @@ impl Executor {
     }
 
     /// Does the loop with this inbox run on this thread?
-    pub(crate) fn is_current(inbox: &Arc<Inbox>) -> bool {
+    pub(crate) fn is_current(inbox: &Shared<Inbox>) -> bool {
         let current = Self::current();
-        current.is_some_and(|executor| Arc::ptr_eq(&executor.inbox, inbox))
+        current.is_some_and(|executor| Shared::ptr_eq(&executor.inbox, inbox))
     }
 
     /// Makes it this thread's current one until the guard is dropped.
@@ -197,7 +198,7 @@ impl Executor {
     }
 
     /// The way in for other threads.
-    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+    pub(crate) fn inbox(&self) -> &Shared<Inbox> {
         &self.inbox
     }
 
@@ -241,7 +242,7 @@ impl Executor {
             // A woken task comes back into the queue, and is dropped in the next round.
             wakers.into_iter().for_each(Waker::wake);
             if found == 0 && !self.is_ready() {
-                std::thread::yield_now();
+                thread::yield_now();
             }
         }
         // No future is left that a late wake could bring.
@@ -321,14 +322,14 @@ impl Drop for Entered {
 }
 
 /// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
-fn schedule(inbox: &Arc<Inbox>, runnable: Runnable<Place>) {
+fn schedule(inbox: &Shared<Inbox>, runnable: Runnable<Place>) {
     let mut runnable = Some(runnable);
     let _ = CURRENT.try_with(|current| {
         let Ok(current) = current.try_borrow() else {
             return;
         };
         match &*current {
-            Some(executor) if Arc::ptr_eq(&executor.inbox, inbox) => {
+            Some(executor) if Shared::ptr_eq(&executor.inbox, inbox) => {
                 if let Some(runnable) = runnable.take() {
                     executor.ready.borrow_mut().push_back(Job::Task(runnable));
                 }

@@ -33,6 +33,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use async_task::FallibleTask;
@@ -46,7 +47,6 @@ pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_wit
 use self::root::Outcome;
 use crate::debug;
 use crate::failure::{Cancelled, Failure, Hop, TaskName};
-use crate::sync::Arc;
 
 /// Starts a future on the reactor that is running on this thread.
 ///
