@@ -316,3 +316,6 @@ const VARIABLE: &str = "TORSADE_DEBUG";
 
 /// The watching thread does not look more often.
 const SOON: Duration = Duration::from_millis(1);
+
+#[cfg(all(test, torsade_loom))]
+mod model;

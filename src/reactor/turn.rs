@@ -269,7 +269,8 @@ impl Reactor {
             inner.run_tasks_only();
             inner.pace.main_waits.set(started.get() && main.is_some());
             if inner.pace.main_is_woken() {
-                inner.pace.waker.woken.store(false, Ordering::SeqCst);
+                // A swap, for a store would not show us what a wake that found the flag up was about.
+                inner.pace.waker.woken.swap(false, Ordering::SeqCst);
                 if let Some(future) = main.as_mut().as_pin_mut() {
                     let mut cx = Context::from_waker(&waker);
                     let card = inner.main_card();

@@ -26,6 +26,8 @@ mod card;
 mod executor;
 mod inbox;
 mod locals;
+#[cfg(all(test, torsade_loom))]
+mod model;
 mod root;
 
 use std::fmt;
@@ -339,5 +341,5 @@ impl<T: 'static> fmt::Debug for Cancelling<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(torsade_loom)))]
 mod tests;
