@@ -97,7 +97,8 @@ impl Poller {
     }
 
     pub(crate) fn notify(&self) -> io::Result<()> {
-        if !self.notified.swap(true, Ordering::SeqCst) {
+        let was = (self.notified).compare_exchange(false, true, Ordering::SeqCst, Ordering::SeqCst);
+        if was.is_ok() {
             self.bell.ring();
         }
         Ok(())
@@ -219,12 +220,13 @@ pub(crate) fn explore(
         Some(bound) => format!(", with at most {bound} preemptions"),
         None => String::new(),
     };
+    let start = std::time::Instant::now();
     builder.check(move || {
         count.fetch_add(1, Ordering::Relaxed);
         model();
     });
     let runs = runs.load(Ordering::Relaxed);
-    println!("{name}: {runs} interleavings{bound}");
+    println!("{name}: {runs} interleavings{bound}, {:?}", start.elapsed());
     assert!(runs > 1, "nothing in this model can happen in two ways");
 }
 

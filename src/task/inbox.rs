@@ -73,7 +73,8 @@ impl Inbox {
         if self.queue.is_empty() && !self.told.load(Ordering::Acquire) {
             return 0;
         }
-        self.told.store(false, Ordering::SeqCst);
+        // A swap: it shows us what was pushed by whoever found the flag up and so woke nobody.
+        self.told.swap(false, Ordering::SeqCst);
         self.queue.len()
     }
 
