@@ -9,7 +9,7 @@
 //! steps can mix, and finds each one that panics, leaks, or stands still for ever:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg torsade_loom" cargo test --release --lib model --target-dir target/loom
+//! RUSTFLAGS="--cfg torsade_loom" cargo test --release --lib --target-dir target/loom model::
 //! ```
 //!
 //! The cfg is our own, because several of our dependencies act on the usual one. Only the models (`model.rs` in their

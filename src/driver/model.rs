@@ -28,7 +28,7 @@ fn wait_and_wake(driver: &Driver, looks_first: bool) {
 
 #[test]
 fn in_memory_a_wake_ends_the_wait_under_way_or_the_next() {
-    explore("two threads wake the memory driver", None, || {
+    explore("two threads wake the memory driver", Some(3), || {
         wait_and_wake(&Driver::memory().unwrap(), false);
     });
 }
@@ -46,7 +46,7 @@ fn in_memory_a_look_takes_no_wake_away() {
 
 #[test]
 fn on_the_machine_a_wake_ends_the_wait_under_way_or_the_next() {
-    explore("two threads wake the machine's poller", None, || {
+    explore("two threads wake the machine's poller", Some(3), || {
         wait_and_wake(&Driver::portable(), false);
     });
 }

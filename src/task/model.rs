@@ -163,7 +163,7 @@ fn push_and_run(each: usize) {
 
 #[test]
 fn what_two_threads_push_is_run_and_the_loop_never_sleeps_on_it() {
-    explore("two threads push one each", None, || push_and_run(1));
+    explore("two threads push one each", Some(4), || push_and_run(1));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn what_one_thread_pushes_keeps_its_order() {
 
 #[test]
 fn what_is_pushed_while_the_loop_ends_is_the_loops_or_comes_back() {
-    explore("two threads push while the loop ends", None, || {
+    explore("two threads push while the loop ends", Some(3), || {
         let lap = Loop::new();
         let ran = Arc::new(AtomicUsize::new(0));
         let pushers = [(); 2].map(|()| {
