@@ -23,6 +23,10 @@
 //! condition variable where the kernel waits; the parker of `block_on`. A task's own state, `async-task`'s, changes
 //! in one step, since its atomics are not loom's: what lies between such steps, as from a wake to the push that
 //! it brings, is explored. The kernel's counter that a `Bell` rings has no steps that could mix.
+//!
+//! Loom takes `SeqCst` for acquire and release, and the queue's lock orders more than the real queue does: which orderings
+//! suffice for these is not shown. The larger models bound how often a thread is interrupted, and say so;
+//! `LOOM_MAX_PREEMPTIONS` changes it for all.
 
 #[cfg(torsade_loom)]
 mod stand_in;

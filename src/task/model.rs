@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::executor::{Entered, Executor};
-use super::{Task, block_on};
+use super::{Inbox, Task, block_on};
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, Bell, Ordering, Shared, explore};
 
@@ -94,6 +94,15 @@ impl Loop {
         (task, waker)
     }
 
+    fn wake_abroad(
+        &self,
+        flag: &Shared<AtomicBool>,
+        waker: Waker,
+        by_ref: bool,
+    ) -> thread::JoinHandle<()> {
+        wake_abroad(Some(self.executor.inbox().clone()), flag, waker, by_ref)
+    }
+
     /// One future was dropped, by this thread, after so many polls at most.
     fn check(&self, polls: usize) {
         assert_eq!(self.seen.at_home.load(Ordering::Relaxed), 1);
@@ -124,10 +133,19 @@ fn is_up(flag: &Shared<AtomicBool>) -> bool {
 }
 
 /// Puts a flag up on another thread, then wakes, by value or not.
-fn wake_abroad(flag: &Shared<AtomicBool>, waker: Waker, by_ref: bool) -> thread::JoinHandle<()> {
+///
+/// The inbox is looked at before: that a wake may bring a push hangs on the task's state, which loom does not see, and
+/// it tries out only what it knows to matter.
+fn wake_abroad(
+    inbox: Option<Shared<Inbox>>,
+    flag: &Shared<AtomicBool>,
+    waker: Waker,
+    by_ref: bool,
+) -> thread::JoinHandle<()> {
     let flag = flag.clone();
     thread::spawn(move || {
         flag.swap(true, Ordering::AcqRel);
+        inbox.map(|inbox| inbox.is_closed());
         match by_ref {
             true => waker.wake_by_ref(),
             false => waker.wake(),
@@ -204,12 +222,12 @@ fn what_is_pushed_while_the_loop_ends_is_the_loops_or_comes_back() {
 
 #[test]
 fn two_foreign_wakes_run_a_task_to_its_end() {
-    explore("two threads wake a task", Some(3), || {
+    explore("two threads wake a task", Some(2), || {
         let lap = Loop::new();
         let flags = flags::<2>();
         let (task, waker) = lap.wait_for(&flags);
-        let other = wake_abroad(&flags[0], waker.clone(), true);
-        let another = wake_abroad(&flags[1], waker, false);
+        let other = lap.wake_abroad(&flags[0], waker.clone(), true);
+        let another = lap.wake_abroad(&flags[1], waker, false);
         lap.run_until(|| task.is_finished());
         other.join().unwrap();
         another.join().unwrap();
@@ -222,11 +240,11 @@ fn two_foreign_wakes_run_a_task_to_its_end() {
 
 #[test]
 fn a_foreign_wake_of_a_task_that_finishes_just_then_does_nothing() {
-    explore("a wake meets a task's end", None, || {
+    explore("a wake meets a task's end", Some(3), || {
         let lap = Loop::new();
         let flags = flags::<1>();
         let (task, waker) = lap.wait_for(&flags);
-        let other = wake_abroad(&flags[0], waker.clone(), false);
+        let other = lap.wake_abroad(&flags[0], waker.clone(), false);
         // Whoever comes first, the flag is up and the task ends.
         flags[0].swap(true, Ordering::AcqRel);
         waker.wake();
@@ -241,11 +259,11 @@ fn a_foreign_wake_of_a_task_that_finishes_just_then_does_nothing() {
 
 #[test]
 fn a_foreign_wake_of_a_task_that_is_cancelled_drops_its_future_here() {
-    explore("a wake meets a cancellation", None, || {
+    explore("a wake meets a cancellation", Some(3), || {
         let lap = Loop::new();
         let flags = flags::<1>();
         let (task, waker) = lap.wait_for(&flags);
-        let other = wake_abroad(&flags[0], waker, false);
+        let other = lap.wake_abroad(&flags[0], waker, false);
         drop(task.cancel());
         lap.run_until(|| lap.executor.tasks().is_empty());
         other.join().unwrap();
@@ -257,12 +275,12 @@ fn a_foreign_wake_of_a_task_that_is_cancelled_drops_its_future_here() {
 
 #[test]
 fn the_last_waker_may_go_on_another_thread() {
-    explore("two threads drop the last wakers", None, || {
+    explore("two threads drop the last wakers", Some(3), || {
         let lap = Loop::new();
         let flags = flags::<1>();
         let (task, waker) = lap.wait_for(&flags);
         let last = waker.clone();
-        let other = wake_abroad(&flags[0], waker, true);
+        let other = lap.wake_abroad(&flags[0], waker, true);
         let another = thread::spawn(move || drop(last));
         lap.run_until(|| task.is_finished());
         drop(task);
@@ -276,13 +294,13 @@ fn the_last_waker_may_go_on_another_thread() {
 
 #[test]
 fn a_foreign_wake_while_the_loop_ends_drops_the_future_here() {
-    explore("two wakes meet the loop's end", None, || {
+    explore("two wakes meet the loop's end", Some(3), || {
         let lap = Loop::new();
         let flags = flags::<2>();
         let (task, waker) = lap.wait_for(&flags);
         task.detach();
-        let other = wake_abroad(&flags[0], waker.clone(), true);
-        let another = wake_abroad(&flags[1], waker, false);
+        let other = lap.wake_abroad(&flags[0], waker.clone(), true);
+        let another = lap.wake_abroad(&flags[1], waker, false);
         lap.executor.shut_down();
         lap.check(1);
         drop(lap);
@@ -293,7 +311,7 @@ fn a_foreign_wake_while_the_loop_ends_drops_the_future_here() {
 
 #[test]
 fn a_foreign_wake_while_a_task_ends_the_loop_drops_the_future_here() {
-    explore("a wake meets the loop's end from inside", None, || {
+    explore("a wake meets the loop's end from inside", Some(3), || {
         let lap = Loop::new();
         let flags = flags::<1>();
         let (task, waker) = lap.wait_for(&flags);
@@ -309,7 +327,7 @@ fn a_foreign_wake_while_a_task_ends_the_loop_drops_the_future_here() {
             Location::caller(),
         );
         ends.detach();
-        let other = wake_abroad(&flags[0], waker, false);
+        let other = lap.wake_abroad(&flags[0], waker, false);
         lap.run_until(|| done.get());
         lap.check(2);
         drop(lap);
@@ -324,7 +342,7 @@ fn block_on_never_sleeps_through_a_wake() {
         let mut others = Vec::new();
         block_on(poll_fn(|cx| {
             if others.is_empty() {
-                let wake = |flag| wake_abroad(flag, cx.waker().clone(), false);
+                let wake = |flag| wake_abroad(None, flag, cx.waker().clone(), false);
                 others.extend(flags.iter().map(wake));
             }
             match flags.iter().all(is_up) {
