@@ -21,9 +21,11 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex, MutexGuard, Shared};
 
 /// Something that blocked the loop: see [`ReactorBuilder::watchdog`](crate::reactor::ReactorBuilder::watchdog).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ pub(crate) type Told = Rc<dyn Fn(Blocked)>;
 pub(crate) struct Watchdog {
     limit: Duration,
     tell: Told,
-    beat: Arc<Beat>,
+    beat: Shared<Beat>,
 }
 
 /// What the watching thread looks at.
@@ -141,7 +143,7 @@ impl Watchdog {
         Rc::new(Self {
             limit,
             tell,
-            beat: Arc::default(),
+            beat: Shared::default(),
         })
     }
 
@@ -314,3 +316,6 @@ const VARIABLE: &str = "TORSADE_DEBUG";
 
 /// The watching thread does not look more often.
 const SOON: Duration = Duration::from_millis(1);
+
+#[cfg(all(test, torsade_loom))]
+mod model;

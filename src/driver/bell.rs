@@ -12,13 +12,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 #[cfg(not(target_os = "linux"))]
 use std::os::unix::net::UnixStream;
 
-use polling::{PollMode, Poller};
+use polling::PollMode;
 #[cfg(target_os = "linux")]
 use rustix::event::{EventfdFlags, eventfd};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
 use super::{BELL, register};
+use crate::sync::Poller;
 
 /// Something to ring. It does not block, and it stays open as long as it lives.
 #[derive(Debug)]

@@ -13,13 +13,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use polling::{PollMode, Poller};
+use polling::PollMode;
 
 use super::register::{self, Rearm};
 use super::waking::Waking;
 use super::{BELL, Borrowed, Event, Interest, LONGEST};
 #[cfg(target_os = "linux")]
 use super::{bell::Bell, epoll::Epoll};
+use crate::sync::Poller;
 
 /// The machine as a driver.
 pub(crate) struct Machine {

@@ -46,6 +46,8 @@ mod bell;
 mod epoll;
 mod machine;
 mod memory;
+#[cfg(all(test, torsade_loom))]
+mod model;
 #[allow(
     unsafe_code,
     reason = "a poller asks that descriptors outlive their registration"
@@ -61,7 +63,7 @@ mod register;
 mod signals;
 mod socket;
 mod tcp;
-#[cfg(all(test, unix))]
+#[cfg(all(test, unix, not(torsade_loom)))]
 mod tests;
 mod waking;
 
@@ -132,6 +134,12 @@ impl Driver {
     /// A new model with a network of its own; its clock starts at the present.
     pub(crate) fn memory() -> io::Result<Self> {
         memory::Memory::new().map(Self::Memory)
+    }
+
+    /// The machine, waited on through its poller.
+    #[cfg(all(test, torsade_loom))]
+    pub(crate) fn portable() -> Self {
+        Self::Machine(machine::Machine::portable())
     }
 
     /// The time: monotonic, virtual in memory.

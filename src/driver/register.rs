@@ -12,9 +12,10 @@ use std::os::fd::{AsRawFd, RawFd};
 #[cfg(windows)]
 use std::os::windows::io::{AsRawSocket, RawSocket};
 
-use polling::{PollMode, Poller};
+use polling::PollMode;
 
 use super::{Borrowed, Interest};
+use crate::sync::Poller;
 
 /// Makes `poller` watch `source`.
 ///

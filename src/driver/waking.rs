@@ -11,12 +11,10 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 #[cfg(unix)]
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use polling::Poller;
 
 #[cfg(unix)]
 use super::bell::Bell;
+use crate::sync::{AtomicBool, Ordering, Poller};
 
 /// Wakes one driver. Cheap to clone, and harmless when the driver is gone.
 #[derive(Clone, Debug)]

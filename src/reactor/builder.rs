@@ -29,6 +29,7 @@ enum Time {
 }
 
 /// What debug mode needs of a reactor.
+#[cfg_attr(all(test, torsade_loom), derive(Default))]
 pub(super) struct Debug {
     pub(super) watchdog: Option<Rc<Watchdog>>,
     _on: Option<Debugging>,

@@ -44,6 +44,8 @@ mod descriptor;
 mod drain;
 mod dump;
 mod events;
+#[cfg(all(test, torsade_loom))]
+mod model;
 mod remote;
 mod sources;
 mod turn;

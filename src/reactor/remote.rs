@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-use crate::sync::Arc;
+use crate::sync::Shared;
 use crate::task::Inbox;
 
 /// A handle that other threads may hold: it sends calls to the reactor's thread.
@@ -32,11 +32,11 @@ use crate::task::Inbox;
 /// ```
 #[derive(Clone)]
 pub struct Remote {
-    inbox: Arc<Inbox>,
+    inbox: Shared<Inbox>,
 }
 
 impl Remote {
-    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(inbox: Shared<Inbox>) -> Self {
         Self { inbox }
     }
 

@@ -9,7 +9,6 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use crate::defer::Deferred;
 use crate::driver::{Event, Signals, Wants};
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
+use crate::sync::{AtomicBool, Ordering, Shared};
 use crate::task::{Card, Executor, Inbox, Locals};
 
 /// When the loop must next look at the driver, although there is enough to do.
@@ -42,7 +42,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(inbox: Shared<Inbox>) -> Self {
         Self {
             waker: Arc::new(MainWaker {
                 woken: AtomicBool::new(false),
@@ -75,7 +75,7 @@ impl Pace {
 #[derive(Debug)]
 struct MainWaker {
     woken: AtomicBool,
-    inbox: Arc<Inbox>,
+    inbox: Shared<Inbox>,
 }
 
 impl Wake for MainWaker {
@@ -269,7 +269,8 @@ impl Reactor {
             inner.run_tasks_only();
             inner.pace.main_waits.set(started.get() && main.is_some());
             if inner.pace.main_is_woken() {
-                inner.pace.waker.woken.store(false, Ordering::SeqCst);
+                // A swap, for a store would not show us what a wake that found the flag up was about.
+                inner.pace.waker.woken.swap(false, Ordering::SeqCst);
                 if let Some(future) = main.as_mut().as_pin_mut() {
                     let mut cx = Context::from_waker(&waker);
                     let card = inner.main_card();

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::Executor;
+use crate::sync;
 
 /// Waits, on a thread without a reactor, until a future is done.
 ///
@@ -29,7 +30,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         Executor::current().is_none(),
         "a reactor is in a turn on this thread, and would stand still: await the future instead"
     );
-    let (parker, unparker) = parking::pair();
+    let (parker, unparker) = sync::pair();
     let waker = Waker::from(unparker);
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);

@@ -19,9 +19,8 @@ use std::fmt;
 use std::panic::Location;
 
 use async_task::Runnable;
-use concurrent_queue::ConcurrentQueue;
 
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
 
 /// Where a task was spawned: what a task's shell carries about it.
 pub(crate) type Place = &'static Location<'static>;
@@ -42,8 +41,8 @@ pub(crate) enum Message {
 
 impl Inbox {
     /// An empty one; `wake` must end the loop's present or next wait.
-    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Shared<Self> {
+        Shared::new(Self {
             queue: ConcurrentQueue::unbounded(),
             told: AtomicBool::new(false),
             wake: Box::new(wake),
@@ -74,7 +73,8 @@ impl Inbox {
         if self.queue.is_empty() && !self.told.load(Ordering::Acquire) {
             return 0;
         }
-        self.told.store(false, Ordering::SeqCst);
+        // A swap: it shows us what was pushed by whoever found the flag up and so woke nobody.
+        self.told.swap(false, Ordering::SeqCst);
         self.queue.len()
     }
 

@@ -20,8 +20,9 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::executor::Number;
 use super::inbox::Place;
-use super::{Card, Executor, Number};
+use super::{Card, Executor};
 use crate::debug;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
@@ -104,11 +105,15 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
             return Poll::Ready(Outcome::ended(place));
         };
         let entered = this.card.as_ref().map(Card::enter);
+        let busy = this.executor.busy();
+        let listed = usize::from(this.listed.is_some());
+        busy.set(busy.get() + listed);
         let polled = match debug::is_watching() {
             false => report::catch(place, || future.poll(cx)),
             true => report::catch_measured(place, || future.poll(cx)),
         };
         drop(entered);
+        busy.set(busy.get() - listed);
         let result = match polled {
             Ok(Poll::Pending) => {
                 if this.executor.is_closed() {

@@ -1,5 +1,6 @@
 //! Tasks under everything that can go wrong: none of it may end the process, and nothing may be left over.
 
+use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::panic::resume_unwind;
 use std::rc::Weak;
@@ -10,7 +11,7 @@ use std::thread;
 
 use super::*;
 use crate::failure::Panicked;
-use crate::report::Report;
+use crate::report::{self, Origin, Report};
 use crate::sync::AtomicBool;
 
 /// An executor that is being run by hand, what it said and what was reported.
@@ -450,6 +451,27 @@ fn shutting_down_from_inside_a_task_ends_that_task_as_well() {
     }
     lab.run_until_idle();
     assert_eq!(lab.log.take(), "dropped shut dropped");
+    lab.end();
+}
+
+#[test]
+fn shutting_down_from_inside_a_task_ends_those_that_wait() {
+    let lab = Lab::new();
+    let tell = Tell(lab.log.clone(), "dropped");
+    lab.spawn(async move {
+        let _held = tell;
+        pending::<()>().await;
+    })
+    .detach();
+    lab.run_until_idle();
+    let log = lab.log.clone();
+    lab.spawn(async move {
+        Executor::current().unwrap().shut_down();
+        log.say("shut");
+    })
+    .detach();
+    lab.run_until_idle();
+    assert_eq!(lab.log.take(), "dropped shut");
     lab.end();
 }
 

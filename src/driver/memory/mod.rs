@@ -16,14 +16,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use polling::Poller;
-
 use net::Net;
 pub(crate) use net::Place;
 pub(crate) use socket::{Listener, Socket};
 
 use super::waking::Waking;
 use super::{BELL, Event, Interest};
+use crate::sync::Poller;
 
 mod end;
 mod net;

@@ -1,0 +1,72 @@
+//! All interleavings of what the watchdog's thread shares with the loop; see [`crate::sync`].
+
+use std::sync::atomic::AtomicUsize;
+
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::*;
+use crate::sync::explore;
+
+/// Counts what is told, and says nothing.
+struct Count(Arc<AtomicUsize>);
+
+impl Subscriber for Count {
+    fn enabled(&self, about: &Metadata<'_>) -> bool {
+        about.target() == "torsade::watchdog"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+fn watchdog(limit: Duration) -> Rc<Watchdog> {
+    Watchdog::new(limit, Rc::new(|_| {}))
+}
+
+#[test]
+fn the_watching_thread_ends_with_its_guard() {
+    explore("a watchdog's guard goes, twice", None, || {
+        let dog = watchdog(Duration::MAX);
+        let place = Location::caller();
+        for _ in 0..2 {
+            let guard = dog.stand_guard();
+            dog.beat.note(Some((place, Instant::now())));
+            dog.beat.note(None);
+            drop(guard);
+        }
+    });
+}
+
+#[test]
+fn what_blocks_is_named_once() {
+    explore("a watchdog looks at what blocks", None, || {
+        let told = Arc::new(AtomicUsize::new(0));
+        tracing::subscriber::with_default(Count(told.clone()), || {
+            let dog = watchdog(Duration::ZERO);
+            let long_ago = Instant::now().checked_sub(Duration::from_secs(1));
+            let long_ago = long_ago.expect("the machine has been up for a second");
+            dog.beat.note(Some((Location::caller(), long_ago)));
+            let guard = dog.stand_guard();
+            // Something else runs from here on, and blocks as well.
+            let outer = dog.beat.note(Some((Location::caller(), long_ago)));
+            assert_eq!(outer.map(|(_, since)| since), Some(long_ago));
+            drop(guard);
+            let told = told.load(Ordering::Relaxed);
+            assert!(told <= 2, "told {told} times");
+        });
+    });
+}

@@ -1,0 +1,235 @@
+//! What stands behind the door while a model is explored: loom's primitives, and what is built of them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use concurrent_queue::{PopError, PushError};
+pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+pub(crate) use loom::sync::{Arc as Shared, Condvar, Mutex, MutexGuard};
+pub(crate) use loom::thread;
+
+/// As the standard one: loom knows nothing of constant beginnings.
+macro_rules! per_thread {
+    ($(#[$doc:meta])* static $name:ident: $type:ty = const { $init:expr };) => {
+        loom::thread_local! {
+            $(#[$doc])*
+            static $name: $type = $init;
+        }
+    };
+}
+pub(crate) use per_thread as thread_local;
+
+/// The queue of `concurrent-queue`, each of whose calls is one step.
+pub(crate) struct ConcurrentQueue<T>(Mutex<Queue<T>>);
+
+struct Queue<T> {
+    items: VecDeque<T>,
+    is_closed: bool,
+}
+
+impl<T> ConcurrentQueue<T> {
+    pub(crate) fn unbounded() -> Self {
+        Self(Mutex::new(Queue {
+            items: VecDeque::new(),
+            is_closed: false,
+        }))
+    }
+
+    pub(crate) fn push(&self, item: T) -> Result<(), PushError<T>> {
+        let mut queue = self.queue();
+        if queue.is_closed {
+            return Err(PushError::Closed(item));
+        }
+        queue.items.push_back(item);
+        Ok(())
+    }
+
+    pub(crate) fn pop(&self) -> Result<T, PopError> {
+        let mut queue = self.queue();
+        match queue.items.pop_front() {
+            Some(item) => Ok(item),
+            None if queue.is_closed => Err(PopError::Closed),
+            None => Err(PopError::Empty),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue().items.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue().items.is_empty()
+    }
+
+    pub(crate) fn close(&self) -> bool {
+        !std::mem::replace(&mut self.queue().is_closed, true)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue().is_closed
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A poller whose notification loom sees. Everything else is the real one's, which never waits in a model.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    real: polling::Poller,
+    /// Up from a notification until a wait is over.
+    notified: AtomicBool,
+    bell: Bell,
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            real: polling::Poller::new()?,
+            notified: AtomicBool::new(false),
+            bell: Bell::new(),
+        })
+    }
+
+    pub(crate) fn notify(&self) -> io::Result<()> {
+        let was = (self.notified).compare_exchange(false, true, Ordering::SeqCst, Ordering::SeqCst);
+        if was.is_ok() {
+            self.bell.ring();
+        }
+        Ok(())
+    }
+
+    /// A time is not waited for: it is over at once.
+    pub(crate) fn wait(
+        &self,
+        events: &mut polling::Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        match timeout {
+            None => self.bell.wait(),
+            Some(_) => self.bell.hush(),
+        }
+        self.notified.swap(false, Ordering::SeqCst);
+        self.real.wait(events, Some(Duration::ZERO))
+    }
+}
+
+impl Deref for Poller {
+    type Target = polling::Poller;
+
+    fn deref(&self) -> &polling::Poller {
+        &self.real
+    }
+}
+
+/// A descriptor that is readable from a ring until a wait has seen it, as the kernel has it.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Self {
+            rung: Mutex::new(false),
+            heard: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        *self.rung() = true;
+        self.heard.notify_one();
+    }
+
+    /// Waits for a ring, perhaps an earlier one.
+    pub(crate) fn wait(&self) {
+        let mut rung = self.rung();
+        while !*rung {
+            rung = self
+                .heard
+                .wait(rung)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        *rung = false;
+    }
+
+    fn hush(&self) {
+        *self.rung() = false;
+    }
+
+    fn rung(&self) -> MutexGuard<'_, bool> {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As `parking::pair`.
+pub(crate) fn pair() -> (Parker, Unparker) {
+    let bell = Arc::new(Bell::new());
+    (Parker(bell.clone()), Unparker(bell))
+}
+
+/// As `parking::Parker`.
+pub(crate) struct Parker(Arc<Bell>);
+
+impl Parker {
+    pub(crate) fn park(&self) {
+        self.0.wait();
+    }
+}
+
+/// As `parking::Unparker`.
+pub(crate) struct Unparker(Arc<Bell>);
+
+impl From<Unparker> for Waker {
+    fn from(unparker: Unparker) -> Self {
+        Self::from(unparker.0)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+/// Runs a model once for each way in which its threads' steps can mix, and says how many there were.
+///
+/// All of them, unless `preemptions` bounds how often a thread may be interrupted where it need not wait.
+#[cfg(test)]
+pub(crate) fn explore(
+    name: &str,
+    preemptions: Option<usize>,
+    model: impl Fn() + Send + Sync + 'static,
+) {
+    use std::sync::atomic::AtomicUsize;
+
+    let runs = Arc::new(AtomicUsize::new(0));
+    let count = runs.clone();
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = MANY;
+    if builder.preemption_bound.is_none() {
+        builder.preemption_bound = preemptions;
+    }
+    let bound = match builder.preemption_bound {
+        Some(bound) => format!(", with at most {bound} preemptions"),
+        None => String::new(),
+    };
+    let start = std::time::Instant::now();
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let runs = runs.load(Ordering::Relaxed);
+    println!("{name}: {runs} interleavings{bound}, {:?}", start.elapsed());
+    assert!(runs > 1, "nothing in this model can happen in two ways");
+}
+
+/// More steps than a model has in one run, unless it runs for ever.
+#[cfg(test)]
+const MANY: usize = 100_000;

@@ -1,0 +1,348 @@
+//! Runs the tasks and calls of one reactor, in batches: [`Executor`].
+//!
+//! The invariants are the room's; this file keeps 1, 3 and 4.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroU32;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use async_task::{Builder, Runnable};
+use slab::Slab;
+
+use super::root::Root;
+use super::{Card, Inbox, Locals, Message, Place, Task};
+use crate::debug;
+use crate::report::{self, Origin};
+use crate::sync::{Shared, thread, thread_local};
+
+/// Runs tasks and calls, in batches, for one reactor.
+pub(crate) struct Executor {
+    ready: RefCell<VecDeque<Job>>,
+    inbox: Shared<Inbox>,
+    /// The tasks that wait, each with the waker that brings it back.
+    waiting: RefCell<Slab<(Waker, Place)>>,
+    /// The cards of the tasks that have one.
+    cards: RefCell<Slab<Rc<Card>>>,
+    /// How many of the listed tasks are being polled, one inside the other: seldom more than one.
+    busy: Cell<usize>,
+    closed: Cell<bool>,
+}
+
+/// Where a task stands in the list of those that wait, counted from one.
+pub(super) type Number = NonZeroU32;
+
+/// Something that is ready to run.
+pub(crate) enum Job {
+    Task(Runnable<Place>),
+    /// Fenced by whoever made it.
+    Call(Box<dyn FnOnce()>),
+    /// Fenced as well: something that has collected work and now does it.
+    Errand(Rc<dyn Errand>),
+}
+
+/// A thing that can be queued again and again without an allocation.
+pub(crate) trait Errand {
+    /// Does the work. Must not unwind.
+    fn run(self: Rc<Self>);
+}
+
+impl Executor {
+    /// A new one; `wake` must end the loop's present or next wait, from any thread.
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Rc<Self> {
+        Rc::new(Self {
+            ready: RefCell::default(),
+            inbox: Inbox::new(wake),
+            waiting: RefCell::default(),
+            cards: RefCell::default(),
+            busy: Cell::new(0),
+            closed: Cell::new(false),
+        })
+    }
+
+    /// The one that is running on this thread.
+    pub(crate) fn current() -> Option<Rc<Self>> {
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
+    }
+
+    /// Does the loop with this inbox run on this thread?
+    pub(crate) fn is_current(inbox: &Shared<Inbox>) -> bool {
+        let current = Self::current();
+        current.is_some_and(|executor| Shared::ptr_eq(&executor.inbox, inbox))
+    }
+
+    /// Makes it this thread's current one until the guard is dropped.
+    pub(crate) fn enter(self: &Rc<Self>) -> Entered {
+        let before = CURRENT.with(|current| current.replace(Some(self.clone())));
+        Entered { before }
+    }
+
+    /// Starts a future.
+    pub(crate) fn spawn<T: 'static>(
+        self: &Rc<Self>,
+        future: impl Future<Output = T> + 'static,
+        place: Place,
+    ) -> Task<T> {
+        self.spawn_named(None, future, place)
+    }
+
+    /// The same, with a name.
+    pub(crate) fn spawn_named<T: 'static>(
+        self: &Rc<Self>,
+        name: Option<Arc<str>>,
+        future: impl Future<Output = T> + 'static,
+        place: Place,
+    ) -> Task<T> {
+        let card = self.make_card(name, place);
+        let root = Root::new(future, self.clone(), card.clone(), place);
+        let inbox = self.inbox.clone();
+        let schedule = move |runnable| schedule(&inbox, runnable);
+        let (runnable, task) = Builder::new()
+            .metadata(place)
+            .spawn_local(move |_| root, schedule);
+        if self.closed.get() {
+            drop(runnable);
+        } else {
+            self.ready.borrow_mut().push_back(Job::Task(runnable));
+        }
+        Task::new(task.fallible(), place, card)
+    }
+
+    /// A card for a new task, if it needs one.
+    fn make_card(&self, name: Option<Arc<str>>, place: Place) -> Option<Rc<Card>> {
+        let locals = Locals::capture();
+        if name.is_none() && locals.is_empty() && !debug::is_on() {
+            return None;
+        }
+        let card = Card::new(place, name, locals);
+        let number = self.cards.borrow_mut().insert(card.clone());
+        card.listed().set(Some(number));
+        Some(card)
+    }
+
+    /// A task has ended.
+    pub(super) fn take_back(&self, card: &Card) {
+        if let Some(number) = card.listed().take() {
+            let listed = self.cards.borrow_mut().try_remove(number);
+            drop(listed);
+        }
+        card.close();
+    }
+
+    /// The tasks that are alive and have cards.
+    pub(crate) fn cards(&self) -> Vec<Rc<Card>> {
+        let cards = self.cards.borrow();
+        cards.iter().map(|(_, card)| card.clone()).collect()
+    }
+
+    /// Queues a call; a panic in it is reported.
+    pub(crate) fn call(&self, place: Place, f: impl FnOnce() + 'static) {
+        let fenced = move || {
+            report::contain(Origin::Call, place, f);
+        };
+        self.push(Job::Call(Box::new(fenced)));
+    }
+
+    /// Queues a job.
+    pub(crate) fn push(&self, job: Job) {
+        if !self.closed.get() {
+            self.ready.borrow_mut().push_back(job);
+        }
+    }
+
+    /// Step 1 of a turn: takes in what other threads had sent when it began.
+    pub(crate) fn collect(&self) {
+        for _ in 0..self.inbox.begin() {
+            match self.inbox.pop() {
+                Some(Message::Task(runnable)) => self.push(Job::Task(runnable)),
+                Some(Message::Call(call, place)) => {
+                    report::contain(Origin::Call, place, call);
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile.
+    pub(crate) fn run_batch(&self) -> usize {
+        let batch = self.ready.borrow().len();
+        let mut done = 0;
+        while done < batch {
+            let job = self.ready.borrow_mut().pop_front();
+            match job {
+                Some(Job::Task(runnable)) => {
+                    runnable.run();
+                }
+                Some(Job::Call(call)) => call(),
+                Some(Job::Errand(errand)) => errand.run(),
+                None => break,
+            }
+            done += 1;
+        }
+        if self.is_closed() {
+            // Something in this batch shut it down: what was left to its own poll is an empty shell now.
+            while self.drop_ready() > 0 {}
+        }
+        done
+    }
+
+    /// Is anything ready here? (What other threads sent does not count.)
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    /// The way in for other threads.
+    pub(crate) fn inbox(&self) -> &Shared<Inbox> {
+        &self.inbox
+    }
+
+    /// The places of all tasks that are alive, but for one that runs just now and has never waited.
+    pub(crate) fn tasks(&self) -> Vec<Place> {
+        let waiting = self.waiting.borrow();
+        let mut places: Vec<Place> = waiting.iter().map(|(_, (_, place))| *place).collect();
+        let listed: HashSet<_> = waiting.iter().map(|(_, (waker, _))| waker.data()).collect();
+        drop(waiting);
+        let ready = self.ready.borrow();
+        let queued = ready.iter().filter_map(|job| match job {
+            Job::Task(runnable) => Some(runnable),
+            _ => None,
+        });
+        // A listed task may also stand in the queue: it is counted where it is listed.
+        let unlisted = queued.filter(|runnable| !listed.contains(&runnable.waker().data()));
+        places.extend(unlisted.map(|runnable| *runnable.metadata()));
+        places
+    }
+
+    /// Ends everything: drops all futures and calls, on this thread, and refuses new ones.
+    ///
+    /// A task that another thread has woken but not handed over yet is waited for; the wait is as short as that
+    /// thread's step from the one to the other. Called from inside a task, it leaves that task to its own poll,
+    /// which drops the future at its end, and ends all others.
+    pub(crate) fn shut_down(self: &Rc<Self>) {
+        let _entered = self.enter();
+        self.closed.set(true);
+        loop {
+            let found = self.drop_ready();
+            let waiting = self.waiting.borrow();
+            let wakers: Vec<Waker> = waiting
+                .iter()
+                .map(|(_, (waker, _))| waker.clone())
+                .collect();
+            drop(waiting);
+            // Those that are being polled stay listed until their polls return.
+            if wakers.len() <= self.busy.get() {
+                break;
+            }
+            // A woken task comes back into the queue, and is dropped in the next round.
+            wakers.into_iter().for_each(Waker::wake);
+            if found == 0 && !self.is_ready() {
+                thread::yield_now();
+            }
+        }
+        // No future is left that a late wake could bring.
+        self.inbox.close();
+        while self.drop_ready() > 0 {}
+    }
+
+    /// Drops everything that is ready or was sent; how much it was.
+    fn drop_ready(&self) -> usize {
+        let mut found = 0;
+        while let Some(message) = self.inbox.pop() {
+            found += 1;
+            match message {
+                Message::Task(runnable) => drop(runnable),
+                Message::Call(call, place) => report::discard(call, place),
+            }
+        }
+        let ready = self.ready.take();
+        found += ready.len();
+        for job in ready {
+            match job {
+                // Dropping the runnable drops the future, behind its fence.
+                Job::Task(runnable) => drop(runnable),
+                Job::Call(call) => report::discard(call, Location::caller()),
+                Job::Errand(errand) => report::discard(errand, Location::caller()),
+            }
+        }
+        found
+    }
+
+    /// Has it been shut down?
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// How many of the listed tasks are being polled.
+    pub(super) fn busy(&self) -> &Cell<usize> {
+        &self.busy
+    }
+
+    /// Lists a task that waits.
+    pub(super) fn list(&self, waker: Waker, place: Place) -> Number {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() == waiting.capacity() {
+            // A quarter more, not twice as much: this list is a good part of what an idle task costs.
+            let more = (waiting.len() / 4).max(16);
+            waiting.reserve_exact(more);
+        }
+        let number = u32::try_from(waiting.insert((waker, place)) + 1).ok();
+        number
+            .and_then(Number::new)
+            .expect("memory ends before there are four billion tasks")
+    }
+
+    /// Takes a task off the list. After a shutdown has emptied the list there may be nothing to take.
+    pub(super) fn unlist(&self, number: Number) {
+        let entry = self
+            .waiting
+            .borrow_mut()
+            .try_remove(number.get() as usize - 1);
+        drop(entry);
+    }
+}
+
+/// The guard of [`Executor::enter`].
+#[must_use]
+pub(crate) struct Entered {
+    before: Option<Rc<Executor>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}
+
+/// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
+fn schedule(inbox: &Shared<Inbox>, runnable: Runnable<Place>) {
+    let mut runnable = Some(runnable);
+    let _ = CURRENT.try_with(|current| {
+        let Ok(current) = current.try_borrow() else {
+            return;
+        };
+        match &*current {
+            Some(executor) if Shared::ptr_eq(&executor.inbox, inbox) => {
+                if let Some(runnable) = runnable.take() {
+                    executor.ready.borrow_mut().push_back(Job::Task(runnable));
+                }
+            }
+            _ => {}
+        }
+    });
+    if let Some(runnable) = runnable {
+        inbox.push_task(runnable);
+    }
+}
+
+thread_local! {
+    /// The executor whose turn this thread is in.
+    static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+}
