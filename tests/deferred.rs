@@ -9,7 +9,7 @@ use std::time::Duration;
 use torsade::clock::TimedOut;
 use torsade::defer::{Abandoned, AlreadyTaken, WaitsForItself};
 use torsade::failure::Panicked;
-use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock};
+use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock, testing, yield_now};
 
 #[track_caller]
 fn result<T>(mut deferred: Deferred<T>) -> Result<T, Failure> {
@@ -295,6 +295,33 @@ fn a_canceller_set_while_it_waits_comes_too_late_whenever_it_fired() {
         assert_eq!(asked.get(), "inner");
         assert!(result(outer).unwrap_err().is::<Cancelled>());
     }
+}
+
+#[test]
+fn a_future_that_hears_too_late_of_a_cancel_stops_nothing_else() {
+    testing::run(async |_reactor| {
+        let (awaited, fire_awaited) = Deferred::<()>::pair();
+        let (other, fire_other) = Deferred::<()>::pair();
+        let (gate, behind_gate) = futures::channel::oneshot::channel::<()>();
+        let future = Deferred::from_future(async {
+            awaited.await?;
+            let _ = behind_gate.await;
+            Ok(())
+        });
+        let deferred = future.add_errback(|_| other);
+        yield_now().await;
+        // It is woken, so that it is to be told at its next `await`; before it has come there, it is of no use any more.
+        fire_awaited.callback(());
+        deferred.cancel();
+        let deferred = deferred.on_cancel(|| {});
+        deferred.cancel();
+        yield_now().await;
+        assert!(!fire_other.is_cancelled());
+        fire_other.callback(());
+        drop(gate);
+        yield_now().await;
+        deferred.await
+    });
 }
 
 #[test]

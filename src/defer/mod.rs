@@ -524,9 +524,9 @@ impl<T: 'static> Resolver<T> {
         self.core.as_ref().is_none_or(|core| core.is_unheard())
     }
 
-    /// Cancels the Deferred from its other end.
+    /// Cancels the Deferred from its other end. When it was cancelled before, what it waits for since is left alone.
     fn cancel(&self) {
-        if let Some(core) = &self.core {
+        if let Some(core) = self.core.as_ref().filter(|core| !core.has_fired()) {
             core::cancel(core, core.place());
         }
     }

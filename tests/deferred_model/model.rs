@@ -22,8 +22,12 @@ pub(crate) struct Model<'a> {
     futures: Vec<Future<'a>>,
     /// The futures that will run in the next turn, in order.
     ready: VecDeque<usize>,
-    /// How many futures are running, one inside the other.
-    inside: usize,
+    /// A future is acting.
+    is_inside: bool,
+    /// The future whose turn it is.
+    polled: Option<usize>,
+    /// It was woken in its own turn.
+    woken: bool,
     /// Lost while another one that was lost is being told.
     lost: Option<VecDeque<Id>>,
     /// How deep in cancels that were passed on.
@@ -237,7 +241,7 @@ impl<'a> Model<'a> {
                 }
             }
             Step::Poll(slot, waker) => {
-                if self.inside > 0 {
+                if self.is_inside {
                     return;
                 }
                 if let Some(handle) = self.take(*slot) {
@@ -570,7 +574,11 @@ impl<'a> Model<'a> {
             }
             Consumer::Future(future) => {
                 self.deferreds[id].consumer = Consumer::Holder;
-                self.ready.push_back(future);
+                match self.polled {
+                    // It is put into the line again when it comes back.
+                    Some(polled) if polled == future => self.woken = true,
+                    _ => self.ready.push_back(future),
+                }
             }
             Consumer::Callback(outer) => {
                 self.deferreds[outer].result = self.deferreds[id].result.take();
@@ -641,7 +649,12 @@ impl<'a> Model<'a> {
         while let Some(future) = self.ready.pop_front() {
             ran += 1;
             if !self.futures[future].over {
+                self.polled = Some(future);
                 self.run(future);
+                self.polled = None;
+                if mem::take(&mut self.woken) {
+                    self.ready.push_back(future);
+                }
             }
         }
         self.turns.push(ran + 1);
@@ -653,9 +666,9 @@ impl<'a> Model<'a> {
         self.futures[future].running = true;
         if !mem::replace(&mut self.futures[future].started, true) {
             self.say(Event::Started(body.label));
-            self.inside += 1;
+            self.is_inside = true;
             self.act(&body.acts);
-            self.inside -= 1;
+            self.is_inside = false;
         }
         loop {
             let awaits = match self.futures[future].awaits.take() {
@@ -677,7 +690,8 @@ impl<'a> Model<'a> {
                 self.reached.note(Way::FutureWaits);
                 self.futures[future].awaits = Some(handle);
                 self.futures[future].running = false;
-                if mem::take(&mut self.futures[future].asked) {
+                let asked = mem::take(&mut self.futures[future].asked);
+                if asked && !self.deferreds[brings].fired {
                     self.cancel(brings);
                 }
                 return;

@@ -25,8 +25,8 @@ pub(crate) struct World {
     places: [RefCell<Place>; SLOTS],
     resolvers: [Cell<Option<Resolver<Value>>>; SLOTS],
     pauses: [RefCell<Vec<Pause>>; SLOTS],
-    /// How many futures are running, one inside the other.
-    inside: Cell<u32>,
+    /// A future is acting.
+    is_inside: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -53,7 +53,7 @@ pub(crate) async fn play(program: &[Step], mut turns: impl Iterator<Item = usize
         places: Default::default(),
         resolvers: Default::default(),
         pauses: Default::default(),
-        inside: Cell::default(),
+        is_inside: Cell::default(),
     });
     TRACE.take();
     LIVE.set(Live::default());
@@ -173,7 +173,7 @@ impl World {
                 }
             }
             // Inside a future it would be that which awaits.
-            Step::Poll(..) if self.inside.get() > 0 => {}
+            Step::Poll(..) if self.is_inside.get() => {}
             Step::Poll(slot, waker) => {
                 let Some(mut deferred) = self.take(*slot) else {
                     return;
@@ -348,9 +348,9 @@ impl Returned {
 /// What a future does.
 async fn run(world: Rc<World>, body: Rc<Body>) -> Outcome {
     say(Event::Started(body.label));
-    world.inside.set(world.inside.get() + 1);
+    world.is_inside.set(true);
     world.act(&body.acts);
-    world.inside.set(world.inside.get() - 1);
+    world.is_inside.set(false);
     let mut last = None;
     for slot in &body.awaits {
         if let Some(deferred) = world.take(*slot) {
