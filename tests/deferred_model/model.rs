@@ -547,6 +547,9 @@ impl<'a> Model<'a> {
             }
             next = self.deferreds[one].waits_for;
         }
+        if self.deferreds[id].pauses > 0 {
+            self.reached.note(Way::WaitsHeldBack);
+        }
         self.deferreds[id].waits_for = Some(inner);
         self.deferreds[inner].consumer = Consumer::Callback(id);
         if self.is_settled(inner) {
@@ -691,8 +694,10 @@ impl<'a> Model<'a> {
                 self.futures[future].awaits = Some(handle);
                 self.futures[future].running = false;
                 let asked = mem::take(&mut self.futures[future].asked);
-                if asked && !self.deferreds[brings].fired {
-                    self.cancel(brings);
+                match (asked, self.deferreds[brings].fired) {
+                    (true, false) => self.cancel(brings),
+                    (true, true) => self.reached.note(Way::FutureAskedTooLate),
+                    (false, _) => {}
                 }
                 return;
             };

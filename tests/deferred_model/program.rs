@@ -112,7 +112,7 @@ impl Chance {
         self.labels
     }
 
-    /// A program: some steps, and those that put an end to all that is left.
+    /// A program.
     pub(crate) fn program(&mut self) -> Vec<Step> {
         let length = 4 + self.below(MOST_STEPS - 4);
         // Some programs play in few places, where more happens to each.
@@ -131,16 +131,16 @@ impl Chance {
     fn phrase(&mut self, slots: usize) -> Vec<Step> {
         let one = self.below(slots);
         let other = (one + 1 + self.below(slots - 1)) % slots;
-        let returns = |chance: &mut Self, slot: Slot, other: Slot| {
+        let returns = |chance: &mut Self, slot: Slot, acts: Vec<Step>, other: Slot| {
             let body = Body {
                 label: chance.label(),
-                acts: Vec::new(),
+                acts,
                 awaits: Vec::new(),
                 gives: Gives::Deferred(other),
             };
             Step::Add(slot, Kind::Both, Size::Small, Rc::new(body))
         };
-        match self.below(3) {
+        match self.below(5) {
             // One future is asked to stop when what it awaits has woken it.
             0 => {
                 let body = Body {
@@ -161,14 +161,49 @@ impl Chance {
             }
             // Each returns the other.
             1 => vec![
-                returns(self, one, other),
-                returns(self, other, one),
+                returns(self, one, Vec::new(), other),
+                returns(self, other, Vec::new(), one),
                 Step::Callback(one, self.label()),
                 Step::Callback(other, self.label()),
             ],
+            // One is held back by its own last callback, and left to itself.
+            2 => vec![
+                returns(self, one, vec![Step::Pause(one), Step::Drop(one)], other),
+                Step::Callback(one, self.label()),
+                self.step(slots, 0),
+                Step::Errback(other, self.label()),
+                Step::Unpause(one),
+            ],
+            // A future is asked to stop too late, when the chain after it waits for another one.
+            3 => {
+                let [label, canceller, late] = [self.label(), self.label(), self.label()];
+                let body = |label, awaits, gives| {
+                    Rc::new(Body {
+                        label,
+                        acts: Vec::new(),
+                        awaits,
+                        gives,
+                    })
+                };
+                let waits = Gives::Future(body(self.label(), Vec::new(), Gives::Same));
+                vec![
+                    Step::Lose(one),
+                    Step::Drop(one),
+                    Step::Future(one, body(label, vec![other; 2], Gives::Same)),
+                    Step::Pair(other),
+                    Step::Turn,
+                    Step::Callback(other, self.label()),
+                    Step::Cancel(one),
+                    Step::Add(one, Kind::Both, Size::Small, body(late, Vec::new(), waits)),
+                    Step::OnCancel(one, body(canceller, Vec::new(), Gives::Same)),
+                    Step::Cancel(one),
+                    Step::Pair(other),
+                    Step::Turn,
+                ]
+            }
             // One waits for the other, and is cancelled.
             _ => vec![
-                returns(self, one, other),
+                returns(self, one, Vec::new(), other),
                 Step::Callback(one, self.label()),
                 Step::Cancel(one),
             ],

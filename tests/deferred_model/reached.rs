@@ -16,13 +16,13 @@ ways! {
     ReturnedSettled ReturnedPending ReturnedPaused ReturnedRunning ReturnedWaiting
     ReturnedItself ReturnedWhoWaits
     Chained
-    PausedTwice PausedByItself HeldBack
+    PausedTwice PausedByItself HeldBack WaitsHeldBack
     PolledReady PolledTwice Woken GivenUp GivenUpQuietly Reported
     CancelPassedOn CancelTooLate CancelWhileCancelling
     CancellerFired CancellerLost CancellerPanicked CancellerFiredAndPanicked CancellerTooLate
     CancellerReplaced
     FutureRan FutureWaits FutureNeverRan FutureToldWhereItWaits FutureAskedWhenWoken
-    FutureAskedByItself
+    FutureAskedByItself FutureAskedTooLate
     Absurd
 }
 
