@@ -8,10 +8,10 @@
 //!
 //! Chance is seeded. A program that goes wrong is made as small as it can be and printed with its seed.
 //!
-//! | variable            | does                                                                  |
-//! |---------------------|-----------------------------------------------------------------------|
+//! | variable            | does                                                                    |
+//! |---------------------|-------------------------------------------------------------------------|
 //! | `TORSADE_SEEDS=N`   | plays the seeds below N, not below 20 000; with `--nocapture` it counts |
-//! | `TORSADE_SEED=N`    | plays that one alone, and prints it and what the model says           |
+//! | `TORSADE_SEED=N`    | plays that one alone, and prints it and what the model says             |
 //!
 //! Each kind of thing that may happen ([`reached`]) must have happened often enough, or the test fails. Programs are left
 //! out in which a future awaits what waits for that future: nobody can see that, and cancelling it has no end.
