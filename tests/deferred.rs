@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use torsade::clock::TimedOut;
-use torsade::defer::{Abandoned, WaitsForItself};
+use torsade::defer::{Abandoned, AlreadyTaken, WaitsForItself};
 use torsade::failure::Panicked;
-use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock};
+use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock, testing, yield_now};
 
 #[track_caller]
 fn result<T>(mut deferred: Deferred<T>) -> Result<T, Failure> {
@@ -272,6 +272,76 @@ fn the_resolver_hears_of_a_cancel() {
     deferred.cancel();
     assert!(resolver.is_cancelled());
     drop(deferred.add_both(|_| Ok(())));
+}
+
+#[test]
+fn a_canceller_set_while_it_waits_comes_too_late_whenever_it_fired() {
+    for fired_first in [false, true] {
+        let asked = Rc::new(Cell::new(""));
+        let (log, late) = (asked.clone(), asked.clone());
+        let (inner, _fire_inner) = Deferred::<()>::pair();
+        let inner = inner.on_cancel(move || log.set("inner"));
+        let (outer, fire_outer) = Deferred::pair();
+        let outer = if fired_first {
+            fire_outer.callback(());
+            outer.add_callback(move |()| inner)
+        } else {
+            let outer = outer.add_callback(move |()| inner);
+            fire_outer.callback(());
+            outer
+        };
+        let outer = outer.on_cancel(move || late.set("outer"));
+        outer.cancel();
+        assert_eq!(asked.get(), "inner");
+        assert!(result(outer).unwrap_err().is::<Cancelled>());
+    }
+}
+
+#[test]
+fn a_future_that_hears_too_late_of_a_cancel_stops_nothing_else() {
+    testing::run(async |_reactor| {
+        let (awaited, fire_awaited) = Deferred::<()>::pair();
+        let (other, fire_other) = Deferred::<()>::pair();
+        let (gate, behind_gate) = futures::channel::oneshot::channel::<()>();
+        let future = Deferred::from_future(async {
+            awaited.await?;
+            let _ = behind_gate.await;
+            Ok(())
+        });
+        let deferred = future.add_errback(|_| other);
+        yield_now().await;
+        // It is woken, so that it is to be told at its next `await`; before it has come there, it is of no use any more.
+        fire_awaited.callback(());
+        deferred.cancel();
+        let deferred = deferred.on_cancel(|| {});
+        deferred.cancel();
+        yield_now().await;
+        assert!(!fire_other.is_cancelled());
+        fire_other.callback(());
+        drop(gate);
+        yield_now().await;
+        deferred.await
+    });
+}
+
+#[test]
+fn a_callback_that_returns_what_was_taken_fails_whenever_it_fired() {
+    for fired_first in [false, true] {
+        let mut taken = Deferred::succeed(1);
+        let polled = Pin::new(&mut taken).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_ready());
+        let (outer, fire_outer) = Deferred::pair();
+        let outer = if fired_first {
+            fire_outer.callback(());
+            outer.add_callback(move |()| taken)
+        } else {
+            let outer = outer.add_callback(move |()| taken);
+            fire_outer.callback(());
+            outer
+        };
+        assert!(outer.is_settled());
+        assert!(result(outer).unwrap_err().is::<AlreadyTaken>());
+    }
 }
 
 #[test]

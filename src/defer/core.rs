@@ -97,6 +97,8 @@ pub(super) struct Core {
     waits_for: Cell<Option<Weak<Self>>>,
     /// Set only until the source fires.
     canceller: Cell<Option<Canceller>>,
+    /// A callback returned it, in whose Deferred's stead it is: what that one's holder wants to happen comes too late.
+    keeps_canceller: Cell<bool>,
     place: &'static Location<'static>,
     /// Where its resolver was used.
     fired_at: Cell<Option<&'static Location<'static>>>,
@@ -173,6 +175,7 @@ impl Core {
             then: Cell::new(None),
             waits_for: Cell::new(None),
             canceller: Cell::new(None),
+            keeps_canceller: Cell::new(false),
             place,
             fired_at: Cell::new(None),
         });
@@ -342,6 +345,9 @@ impl Core {
 
     /// What happens when the source is cancelled. Dropped at once when the source has fired.
     pub(super) fn set_canceller(&self, canceller: Canceller) {
+        if self.keeps_canceller.get() {
+            return discard_canceller(Some(canceller), self.place);
+        }
         let canceller = match canceller {
             Canceller::Call(f) if self.asking.get() != Asking::No => match self.add_to_waiter(f) {
                 Some(f) => Canceller::Call(f),
@@ -354,6 +360,11 @@ impl Core {
             _ => Some(canceller),
         };
         discard_canceller(old, self.place);
+    }
+
+    /// From now on the canceller stays the one that it is.
+    pub(super) fn keep_canceller(&self) {
+        self.keeps_canceller.set(true);
     }
 
     pub(super) fn pause(&self) {

@@ -261,7 +261,8 @@ impl<T: 'static> Deferred<T> {
     /// gets [`Cancelled`](crate::Cancelled), also if `f` drops the resolver. If `f` panics, the chain gets that.
     ///
     /// Setting it again replaces it, and what the source had set itself: a future that became a Deferred is then not
-    /// stopped. When the source has fired, or is a list of others to which a cancel goes, `f` is dropped.
+    /// stopped. When the source has fired, or is a list of others to which a cancel goes, `f` is dropped; so it is while
+    /// the Deferred waits for what a callback returned, which is asked itself.
     #[doc(alias = "canceller")]
     pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {
         if let State::Linked(core) = &self.state {
@@ -281,6 +282,9 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// Holds back every callback, and whoever awaits, until the [`Pause`] is dropped. Pauses add up.
+    ///
+    /// A Deferred that had its result when a callback was added, which returned another one, is that other one from then
+    /// on: its callbacks are held back as well.
     ///
     /// # Examples
     ///
@@ -412,6 +416,19 @@ impl<T: 'static> Deferred<T> {
         self
     }
 
+    /// The same one, when a callback added at `here` has returned it and nothing is left but to be it.
+    fn returned(self, here: &'static Location<'static>) -> Self {
+        match &self.state {
+            State::Linked(core) => core.keep_canceller(),
+            State::Gone => {
+                let failure = Failure::at(Box::new(AlreadyTaken), here);
+                return Self::settled(Err(failure), here);
+            }
+            State::Settled(..) => {}
+        }
+        self.unpolled()
+    }
+
     /// Takes what it is made of.
     #[inline]
     fn into_state(mut self) -> State<T> {
@@ -457,7 +474,7 @@ impl<T: 'static> Deferred<T> {
                 }
                 Deferred::settled(result, place)
             }
-            Ok(Outcome::Wait(deferred)) => deferred.unpolled(),
+            Ok(Outcome::Wait(deferred)) => deferred.returned(here),
             Err(failure) => {
                 let result = Err(failure);
                 core::went_through_callback(&result, here);
@@ -509,9 +526,9 @@ impl<T: 'static> Resolver<T> {
         self.core.as_ref().is_none_or(|core| core.is_unheard())
     }
 
-    /// Cancels the Deferred from its other end.
+    /// Cancels the Deferred from its other end. When it was cancelled before, what it waits for since is left alone.
     fn cancel(&self) {
-        if let Some(core) = &self.core {
+        if let Some(core) = self.core.as_ref().filter(|core| !core.has_fired()) {
             core::cancel(core, core.place());
         }
     }
