@@ -419,3 +419,94 @@ fn a_canceller_that_drops_the_resolver_has_brought_nothing() {
     let failure = said.take().unwrap().unwrap_err();
     assert!(failure.is::<TimedOut>(), "{failure:?}");
 }
+
+#[test]
+fn a_future_that_waits_for_itself_is_ended_by_a_cancel() {
+    testing::run(async |_reactor| {
+        let slot = Rc::new(RefCell::new(None::<Deferred<u32>>));
+        let own = slot.clone();
+        let (gate, open) = Deferred::pair();
+        let future = Deferred::from_future(async move {
+            gate.await?;
+            let own = own.take();
+            own.unwrap().await
+        });
+        let ended = Rc::new(Cell::new(false));
+        let seen = ended.clone();
+        let future = future.add_errback(move |failure| {
+            seen.set(failure.is::<Cancelled>());
+            Ok(0)
+        });
+        yield_now().await;
+        open.callback(());
+        // It is awake, and hears of the cancel when it waits again: for itself.
+        future.cancel();
+        *slot.borrow_mut() = Some(future);
+        yield_now().await;
+        yield_now().await;
+        assert!(ended.get());
+        Ok(())
+    });
+}
+
+#[test]
+fn futures_that_wait_for_each_other_are_ended_by_a_cancel() {
+    type Slot = Rc<RefCell<Option<Deferred<()>>>>;
+    testing::run(async |_reactor| {
+        for length in 1..5 {
+            let slots: Vec<Slot> = (0..length).map(|_| Slot::default()).collect();
+            let ended = Rc::new(Cell::new(0));
+            for n in 0..length {
+                let (next, ended) = (slots[(n + 1) % length].clone(), ended.clone());
+                let future = Deferred::from_future(async move {
+                    std::future::poll_fn(|cx| match &mut *next.borrow_mut() {
+                        Some(next) => Pin::new(next).poll(cx),
+                        None => Poll::Ready(Ok(())),
+                    })
+                    .await
+                });
+                let future = future.add_errback(move |failure| {
+                    assert!(failure.is::<Cancelled>());
+                    ended.set(ended.get() + 1);
+                    Err(failure)
+                });
+                *slots[n].borrow_mut() = Some(future);
+            }
+            yield_now().await;
+            assert_eq!(ended.get(), 0);
+            slots[0].borrow().as_ref().unwrap().cancel();
+            for _ in 0..length {
+                yield_now().await;
+            }
+            assert_eq!(ended.get(), length);
+            for slot in slots {
+                let left = slot.take();
+                drop(left);
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn several_that_a_future_awaits_are_cancelled_in_the_order_in_which_it_polled_them() {
+    testing::run(async |_reactor| {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let deferreds: Vec<_> = (0..20)
+            .map(|n| {
+                let log = log.clone();
+                let (deferred, resolver) = Deferred::<()>::pair();
+                std::mem::forget(resolver);
+                deferred.on_cancel(move || log.borrow_mut().push(n))
+            })
+            .collect();
+        let all = Deferred::from_future(async move {
+            futures::future::join_all(deferreds).await;
+            Ok(())
+        });
+        yield_now().await;
+        all.cancel();
+        assert_eq!(*log.borrow(), (0..20).collect::<Vec<_>>());
+        all.await
+    });
+}

@@ -52,9 +52,9 @@
 mod group;
 mod slot;
 mod waiter;
+mod work;
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
@@ -64,12 +64,14 @@ use self::slot::{Callback, Lost, Passing, Source};
 pub(super) use self::slot::{Place, Slot, take, trace, went_through_callback};
 pub(crate) use self::waiter::Giver;
 use self::waiter::{Asking, Waiter};
-use super::coroutine::{self, Coroutine, Verdict};
+use self::work::Job;
+pub(super) use self::work::{abandon_source, advance, cancel, end};
+use super::WaitsForItself;
+use super::coroutine::{self, Coroutine};
 use super::line::Line;
 use super::live;
 use super::outcome::Outcome;
 use super::trail;
-use super::{Abandoned, WaitsForItself};
 use crate::debug::{self, Thing};
 use crate::failure::{Cancelled, Failure, Hop};
 use crate::report::{self, Origin};
@@ -132,15 +134,6 @@ enum Consumer {
     Others,
     /// Nobody; a failure is reported, but for the `Cancelled` of an await that was given up.
     Nobody { gave_up: bool },
-}
-
-/// Something to do when all that comes of the thing before has been done.
-enum Job {
-    Advance(Rc<Core>),
-    /// The place is where somebody asked for it.
-    Cancel(Rc<Core>, &'static Location<'static>),
-    /// The rest of its group has been let go.
-    Settle(Rc<Core>),
 }
 
 /// What to do when the source is to be cancelled.
@@ -632,109 +625,6 @@ impl Core {
     }
 }
 
-/// Runs everything that can run from here on (invariant 1).
-pub(super) fn advance(core: Rc<Core>) {
-    let mut next = Some(core);
-    while let Some(core) = next {
-        if core.concerns_others() {
-            return work(Some(core), Vec::new());
-        }
-        next = core.step();
-    }
-}
-
-/// Cancels whatever `core` is waiting for at the end of the line. `place` is where somebody asked for it.
-pub(super) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
-    work(None, vec![Job::Cancel(core.clone(), place)]);
-}
-
-/// Does as [`advance`] with `next`; then does the jobs, the last one first, and likewise all that comes of each.
-fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
-    loop {
-        while let Some(core) = next {
-            next = match core.stage.get() {
-                Stage::Passed => core.tell_others(&mut later),
-                Stage::Decided => core.let_rest_go(&mut later),
-                _ => core.step(),
-            };
-        }
-        next = match later.pop() {
-            Some(Job::Advance(core)) => Some(core),
-            Some(Job::Cancel(core, place)) => cancel_one(core, place, &mut later),
-            Some(Job::Settle(core)) => {
-                core.stage.set(Stage::Fired);
-                Some(core)
-            }
-            None => return,
-        };
-    }
-}
-
-/// Ends whatever `core` is waiting for at the end of the line, and asks nobody.
-pub(super) fn end(core: &Rc<Core>, place: &'static Location<'static>) {
-    let mut core = core.clone();
-    while let Some(inner) = core.awaited_core() {
-        core = inner;
-    }
-    match core.canceller.take() {
-        Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, place),
-        Some(Canceller::Coroutine(coroutine)) => coroutine.end(),
-        other => discard_canceller(other, core.place),
-    }
-    if let Some(next) = core.fail_source(Failure::at(Box::new(Cancelled), place)) {
-        advance(next);
-    }
-}
-
-/// Cancels one. Gives the core to go on with.
-fn cancel_one(
-    mut core: Rc<Core>,
-    place: &'static Location<'static>,
-    later: &mut Vec<Job>,
-) -> Option<Rc<Core>> {
-    while let Some(inner) = core.awaited_core() {
-        core = inner;
-    }
-    if core.stage.get() == Stage::Gathering {
-        let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
-        let jobs = members.into_iter().map(|member| Job::Cancel(member, place));
-        later.extend(jobs.rev());
-        return None;
-    }
-    if core.stage.get() != Stage::Pending {
-        return None;
-    }
-    match core.canceller.take() {
-        None => {}
-        Some(Canceller::Call(f)) => {
-            core.cancelling.set(true);
-            let called = report::catch(core.place, f);
-            core.cancelling.set(false);
-            if let Err(failure) = called {
-                if core.stage.get() == Stage::Pending {
-                    return core.fail_source(failure);
-                }
-                report::deliver(Origin::Canceller, failure, core.place);
-                return None;
-            }
-        }
-        Some(Canceller::Waiter(waiter)) => {
-            waiter.give_up(core, place);
-            return None;
-        }
-        Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop() {
-            Verdict::Stopped => {}
-            Verdict::Decides(awaited) => {
-                // The coroutine is told where it waits, decides, and may be asked again.
-                core.canceller.set(Some(Canceller::Coroutine(coroutine)));
-                later.extend(awaited.into_iter().map(|core| Job::Cancel(core, place)));
-                return None;
-            }
-        },
-    }
-    core.fail_source(Failure::at(Box::new(Cancelled), place))
-}
-
 fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'static>) {
     match canceller {
         Some(Canceller::Call(f)) => report::discard(f, place),
@@ -742,48 +632,4 @@ fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'sta
         Some(Canceller::Waiter(waiter)) => report::discard(waiter, place),
         None => {}
     }
-}
-
-/// A resolver was dropped. Its steps may drop the next resolver, and so on for ever: one after another, not one
-/// inside the other.
-pub(super) fn abandon_source(core: Rc<Core>) {
-    if core.cancelling.get() {
-        return;
-    }
-    let nested = ABANDONED.try_with(|line| match &mut *line.borrow_mut() {
-        Some(line) => {
-            line.push_back(core.clone());
-            true
-        }
-        none => {
-            *none = Some(VecDeque::new());
-            false
-        }
-    });
-    if nested == Ok(true) {
-        return;
-    }
-    let mut next = Some(core);
-    while let Some(core) = next {
-        let place = core.place;
-        if let Some(fired) = core.fail_source(Failure::at(Box::new(Abandoned), place)) {
-            advance(fired);
-        }
-        next = ABANDONED
-            .try_with(|line| {
-                let mut line = line.borrow_mut();
-                let next = line.as_mut().and_then(VecDeque::pop_front);
-                if next.is_none() {
-                    *line = None;
-                }
-                next
-            })
-            .ok()
-            .flatten();
-    }
-}
-
-thread_local! {
-    /// What is waiting to be abandoned, while something is being abandoned.
-    static ABANDONED: RefCell<Option<VecDeque<Rc<Core>>>> = const { RefCell::new(None) };
 }

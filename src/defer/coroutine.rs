@@ -15,6 +15,8 @@
 //! 3. Each request to stop reaches one `await`. One that comes while the coroutine runs, or after the Deferred
 //!    it waits for has woken it, is kept for the next.
 //! 4. The future's panic becomes the Deferred's failure; that it was dropped unfinished becomes `Cancelled`.
+//! 5. A request to stop that comes back to the coroutine it came from, which so waits for itself, ends it.
+//! 6. Of several Deferreds that it awaits, the first that was polled is asked first.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -41,6 +43,8 @@ pub(super) struct Coroutine {
     is_running: Cell<bool>,
     /// It was asked to stop and has not been told (invariant 3).
     is_asked: Cell<bool>,
+    /// The round in which what it awaits is being asked to stop, else 0 (invariant 5).
+    round: Cell<u64>,
     task: Cell<Option<Task<()>>>,
     /// The one inside which it was last polled: what it waits for, that one waits for as well.
     around: RefCell<Weak<Self>>,
@@ -50,8 +54,12 @@ pub(super) struct Coroutine {
 pub(super) enum Verdict {
     /// It was dropped.
     Stopped,
-    /// It decides itself, when these have been cancelled. There are none if it is about to run.
-    Decides(Vec<Rc<Core>>),
+    /// It decides itself, when these have been cancelled, in this order. There are none if it is about to run.
+    Decides {
+        awaited: Vec<Rc<Core>>,
+        /// For [`Coroutine::was_asked`], when they have been.
+        before: u64,
+    },
 }
 
 impl Coroutine {
@@ -76,8 +84,8 @@ impl Coroutine {
         deferred
     }
 
-    /// Asks it to stop.
-    pub(super) fn ask_to_stop(&self) -> Verdict {
+    /// Asks it to stop, in a [round](new_round) of cancelling.
+    pub(super) fn ask_to_stop(&self, round: u64) -> Verdict {
         self.look_through();
         let noted = self.noted.borrow();
         let cores = noted.iter().filter_map(Weak::upgrade);
@@ -86,13 +94,22 @@ impl Coroutine {
         drop(noted);
         if self.is_running.get() || (awaited.is_empty() && !woken.is_empty()) {
             self.is_asked.set(true);
-            return Verdict::Decides(Vec::new());
+            return Verdict::Decides {
+                awaited: Vec::new(),
+                before: self.round.get(),
+            };
         }
-        if awaited.is_empty() {
+        if awaited.is_empty() || self.round.get() == round {
             self.end();
             return Verdict::Stopped;
         }
-        Verdict::Decides(awaited)
+        let before = self.round.replace(round);
+        Verdict::Decides { awaited, before }
+    }
+
+    /// All that it awaits has been asked to stop, and all that came of it has been done.
+    pub(super) fn was_asked(&self, before: u64) {
+        self.round.set(before);
     }
 
     /// The task it runs in, if that is known.
@@ -156,8 +173,23 @@ impl Coroutine {
                 Awaited::Woken(tick) => tick >= polled_at,
             }
         });
-        noted.sort_unstable_by_key(|core| core.as_ptr().addr());
-        noted.dedup_by(|one, other| one.ptr_eq(other));
+        // Each once, where it came first: an order by address would differ from run to run.
+        let mut order: Vec<_> = noted
+            .iter()
+            .map(|core| core.as_ptr().addr())
+            .zip(0..)
+            .collect();
+        order.sort_unstable();
+        order.dedup_by_key(|(address, _)| *address);
+        if order.len() < noted.len() {
+            order.sort_unstable_by_key(|(_, index)| *index);
+            let mut kept = order.into_iter().map(|(_, index)| index).peekable();
+            let mut index = 0..;
+            noted.retain(|_| {
+                kept.next_if_eq(&index.next().unwrap_or(usize::MAX))
+                    .is_some()
+            });
+        }
     }
 }
 
@@ -196,10 +228,11 @@ impl Asking {
 
     /// Cancels the Deferreds that the future awaits; from inside one of its polls, those that it awaits after it.
     pub(crate) fn ask(&self, place: &'static Location<'static>) {
-        if let Verdict::Decides(awaited) = self.0.ask_to_stop() {
+        if let Verdict::Decides { awaited, before } = self.0.ask_to_stop(new_round()) {
             for core in awaited {
                 core::cancel(&core, place);
             }
+            self.0.was_asked(before);
         }
     }
 }
@@ -207,6 +240,15 @@ impl Asking {
 /// The tick of this thread's coroutines: a number that grows whenever one of them is polled.
 pub(super) fn now() -> u64 {
     TICK.try_with(Cell::get).unwrap_or(0)
+}
+
+/// A number for all that one call to cancel leads to. None is 0.
+pub(super) fn new_round() -> u64 {
+    let next = |last: &Cell<u64>| {
+        last.set(last.get() + 1);
+        last.get()
+    };
+    ROUND.try_with(next).unwrap_or(u64::MAX)
 }
 
 pin_project! {
@@ -263,4 +305,6 @@ thread_local! {
     static CURRENT: RefCell<Option<Rc<Coroutine>>> = const { RefCell::new(None) };
     /// See [`now`].
     static TICK: Cell<u64> = const { Cell::new(0) };
+    /// See [`new_round`].
+    static ROUND: Cell<u64> = const { Cell::new(0) };
 }
