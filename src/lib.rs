@@ -19,6 +19,7 @@ pub mod reactor;
 pub mod repeat;
 pub mod report;
 pub mod scope;
+pub mod services;
 mod slots;
 pub mod stream;
 mod sync;

@@ -32,12 +32,14 @@ use std::os::windows::io::BorrowedSocket;
 use std::time::{Duration, Instant};
 
 use crate::address::{Address, not_inet};
+pub(crate) use chance::Chance;
 pub(crate) use signals::{Signals, Wants};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use waking::Waking;
 
 #[cfg(unix)]
 mod bell;
+mod chance;
 #[cfg(target_os = "linux")]
 #[allow(
     unsafe_code,
@@ -147,6 +149,14 @@ impl Driver {
         match self {
             Self::Machine(_) => Instant::now(),
             Self::Memory(memory) => memory.now(),
+        }
+    }
+
+    /// Where chance comes from: in memory always the same.
+    pub(crate) fn chance(&self) -> Chance {
+        match self {
+            Self::Machine(_) => Chance::new(),
+            Self::Memory(_) => Chance::from_seed(0),
         }
     }
 

@@ -213,6 +213,50 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         deferred
     }
 
+    /// Fires when the connection is lost, with the reason, after the protocol's `connection_lost`.
+    ///
+    /// # Errors
+    ///
+    /// The Deferred fails with [`Abandoned`] when nothing is left of the connection to ask.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Context, Failure, Handle, Protocol};
+    /// async fn wait_for_the_end<P: Protocol>(handle: &Handle<P>) -> Result<(), Failure> {
+    ///     let reason = handle.closed().await?;
+    ///     println!("it is over: {reason}");
+    ///     Ok(())
+    /// }
+    /// ```
+    #[doc(alias("wait_closed", "connectionLost"))]
+    #[track_caller]
+    pub fn closed(&self) -> Deferred<Failure> {
+        let place = Location::caller();
+        let Some(chair) = self.chair.upgrade() else {
+            return Deferred::fail(Failure::at(Box::new(Abandoned), place));
+        };
+        if !chair.is_taken() {
+            return match chair.reason() {
+                Some(reason) => Deferred::succeed(reason),
+                None => Deferred::fail(Failure::at(Box::new(Abandoned), place)),
+            };
+        }
+        let (deferred, resolver) = Deferred::pair();
+        let weak = self.chair.clone();
+        let number = chair.keep_wait(Box::new(move || {
+            if let Some(reason) = weak.upgrade().and_then(|chair| chair.reason()) {
+                resolver.callback(reason);
+            }
+        }));
+        let weak = self.chair.clone();
+        deferred.on_cancel(move || {
+            if let (Some(chair), Some(number)) = (weak.upgrade(), number) {
+                chair.forget_wait(number);
+            }
+        })
+    }
+
     /// Is the protocol still connected?
     pub fn is_connected(&self) -> bool {
         self.chair.upgrade().is_some_and(|chair| chair.is_taken())

@@ -60,6 +60,8 @@ pub(super) trait Chair<P: 'static, T: 'static> {
     fn keep_wait(&self, cancel: Box<dyn FnOnce()>) -> Option<usize>;
     fn forget_wait(&self, number: usize);
     fn is_taken(&self) -> bool;
+    /// Why the connection was lost, once it has been.
+    fn reason(&self) -> Option<Failure>;
     /// The inert handle to what it sits on.
     fn transport(self: Rc<Self>) -> T;
 }
@@ -213,6 +215,10 @@ impl<P: Protocol> Chair<P, Transport> for Conn<Seated<P>> {
 
     fn is_taken(&self) -> bool {
         !self.link().has_gone()
+    }
+
+    fn reason(&self) -> Option<Failure> {
+        self.link().reason()
     }
 
     fn transport(self: Rc<Self>) -> Transport {

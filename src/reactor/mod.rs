@@ -76,7 +76,7 @@ use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
 use crate::clock::{Clock, Timers};
 pub use crate::debug::Blocked;
-use crate::driver::Driver;
+use crate::driver::{Chance, Driver};
 use crate::failure::Failure;
 use crate::report::{self, Report};
 use crate::slots::Slots;
@@ -140,6 +140,7 @@ pub(crate) struct WeakReactor(Weak<Inner>);
 
 pub(crate) struct Inner {
     driver: Driver,
+    chance: Chance,
     timers: Timers,
     executor: Rc<Executor>,
     sources: RefCell<Slots<Rc<dyn Source>>>,
@@ -235,6 +236,7 @@ impl Reactor {
                 true => Timers::new(now),
                 false => Timers::passing(now, Instant::now),
             },
+            chance: driver.chance(),
             driver,
             sources: RefCell::new(Slots::new()),
             attention: RefCell::default(),
@@ -491,6 +493,11 @@ impl Reactor {
 impl Inner {
     pub(crate) fn driver(&self) -> &Driver {
         &self.driver
+    }
+
+    /// Where chance comes from.
+    pub(crate) fn chance(&self) -> &Chance {
+        &self.chance
     }
 
     pub(crate) fn executor(&self) -> &Rc<Executor> {

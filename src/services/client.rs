@@ -1,0 +1,398 @@
+//! A connection that comes back.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+
+use futures::future::{Either, select};
+
+use super::{Backoff, Service};
+use crate::clock::Clock;
+use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred};
+use crate::failure::{Cancelled, Failure};
+use crate::net::{ClientEndpoint, ConnectOptions, ToClientEndpoint};
+use crate::protocol::{Handle, IntoProtocol, Protocol};
+use crate::reactor::Reactor;
+use crate::task::Task;
+
+/// Keeps a client connected: it connects when it is started, and again whenever the connection is lost or could not be
+/// made, after a [`Backoff`]. Clones are handles to the same one.
+///
+/// ```text
+///            start                        prepared
+/// Stopped ───────────▶ Connecting ───────────────────────▶ Connected
+///    ▲                  ▲     │ failed                        │ lost
+///    │                  │     ▼                               │
+///    │      waited long enough Waiting ◀──────────────────────┘
+///    │
+///    └── Stopping: told to stop while connected, it waits for the end; started then, it connects again after that
+/// ```
+///
+/// It runs until it is stopped, also when all handles are dropped.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::services::{ClientService, Service};
+/// use torsade::{Context, Protocol};
+///
+/// struct Greeter;
+///
+/// impl Protocol for Greeter {
+///     fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {}
+/// }
+///
+/// torsade::testing::run(async |reactor| {
+///     let port = reactor.serve("127.0.0.1:0", async |_conn| std::future::pending().await)?;
+///     let client = ClientService::new(&reactor, port.local_addr(), || Greeter)?;
+///     client.start()?;
+///     let greeter = client.when_connected().await?;
+///     greeter.transport().unwrap().write("hello");
+///     client.stop().await?;
+///     port.stop().await
+/// });
+/// ```
+#[doc(alias("ReconnectingClientFactory", "reconnect"))]
+pub struct ClientService<P: Protocol>(Rc<Inner<P>>);
+
+struct Inner<P: Protocol> {
+    reactor: Reactor,
+    endpoint: ClientEndpoint,
+    backoff: Cell<Backoff>,
+    /// Empty while they are being called.
+    build: Cell<Option<Box<dyn FnMut() -> Option<P>>>>,
+    prepare: Cell<Option<Box<Prepare<P>>>>,
+    state: Cell<State>,
+    /// The protocol, from when it is connected until it is lost.
+    connection: RefCell<Option<Handle<P>>>,
+    /// It may be given away: it has been prepared.
+    is_prepared: Cell<bool>,
+    /// Failures since it was last connected.
+    failures: Cell<u32>,
+    waiting: RefCell<Vec<Waiting<P>>>,
+    /// Who waits for it to stop.
+    stopping: RefCell<Vec<Resolver<()>>>,
+    task: Cell<Option<Task<()>>>,
+}
+
+type Prepare<P> = dyn FnMut(Handle<P>) -> Deferred<()>;
+
+/// Somebody who waits for a connection.
+struct Waiting<P: Protocol> {
+    resolver: Resolver<Handle<P>>,
+    /// After how many more failures that is given up.
+    failures_left: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Stopped,
+    Running,
+    Stopping,
+    /// As soon as it has stopped it is to start.
+    Restarting,
+}
+
+impl<P: Protocol> ClientService<P> {
+    /// A service that connects to `endpoint`, each time with a protocol that `build` makes; if `build` gives none, that
+    /// counts as a failure.
+    ///
+    /// # Errors
+    ///
+    /// [`BadEndpoint`](crate::net::BadEndpoint).
+    pub fn new<R: IntoProtocol<Protocol = P>>(
+        reactor: &Reactor,
+        endpoint: impl ToClientEndpoint,
+        mut build: impl FnMut() -> R + 'static,
+    ) -> Result<Self, Failure> {
+        Ok(Self(Rc::new(Inner {
+            reactor: reactor.clone(),
+            endpoint: endpoint.to_client_endpoint(&ConnectOptions::new())?,
+            backoff: Cell::new(Backoff::new()),
+            build: Cell::new(Some(Box::new(move || build().into_protocol()))),
+            prepare: Cell::new(None),
+            state: Cell::new(State::Stopped),
+            connection: RefCell::default(),
+            is_prepared: Cell::new(false),
+            failures: Cell::new(0),
+            waiting: RefCell::default(),
+            stopping: RefCell::default(),
+            task: Cell::new(None),
+        })))
+    }
+
+    /// Sets how long it waits before it connects again.
+    #[doc(alias = "retryPolicy")]
+    pub fn backoff(self, policy: Backoff) -> Self {
+        self.0.backoff.set(policy);
+        self
+    }
+
+    /// Has `f` called with each new connection before anybody else gets it. A failure ends the connection, and counts as
+    /// one to connect.
+    #[doc(alias = "prepareConnection")]
+    pub fn prepare<V: 'static, R: IntoOutcome<V>>(
+        self,
+        mut f: impl FnMut(Handle<P>) -> R + 'static,
+    ) -> Self {
+        let f = move |handle| maybe_deferred(|| f(handle)).map(drop);
+        self.0.prepare.set(Some(Box::new(f)));
+        self
+    }
+
+    /// The connection, as soon as there is one.
+    ///
+    /// # Errors
+    ///
+    /// The Deferred fails with [`Cancelled`] when the service is stopped, or does not run.
+    #[doc(alias = "whenConnected")]
+    #[track_caller]
+    pub fn when_connected(&self) -> Deferred<Handle<P>> {
+        self.wait(None)
+    }
+
+    /// The same, but not after `failures` failures to connect: it fails with the last of those.
+    ///
+    /// # Errors
+    ///
+    /// As for [`when_connected`](Self::when_connected), and why it could not connect.
+    #[doc(alias = "failAfterFailures")]
+    #[track_caller]
+    pub fn when_connected_within(&self, failures: u32) -> Deferred<Handle<P>> {
+        self.wait(Some(failures.max(1)))
+    }
+
+    /// How often in a row it could not connect.
+    pub fn failures(&self) -> u32 {
+        self.0.failures.get()
+    }
+
+    #[track_caller]
+    fn wait(&self, failures_left: Option<u32>) -> Deferred<Handle<P>> {
+        let inner = &self.0;
+        if !matches!(inner.state.get(), State::Running | State::Restarting) {
+            return Deferred::fail(Cancelled);
+        }
+        let connection = inner.connection.borrow().clone();
+        if let (Some(handle), State::Running, true) =
+            (connection, inner.state.get(), inner.is_prepared.get())
+        {
+            return Deferred::succeed(handle);
+        }
+        let (deferred, resolver) = Deferred::pair();
+        // Those that were given up go when others come.
+        let all = inner.waiting.take();
+        let (over, mut left): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|one| one.resolver.is_cancelled());
+        left.push(Waiting {
+            resolver,
+            failures_left,
+        });
+        inner.waiting.replace(left);
+        drop(over);
+        deferred
+    }
+}
+
+impl<P: Protocol> Service for ClientService<P> {
+    fn start(&self) -> Result<(), Failure> {
+        match self.0.state.get() {
+            State::Running | State::Restarting => {}
+            State::Stopping => self.0.state.set(State::Restarting),
+            State::Stopped => self.0.begin(),
+        }
+        Ok(())
+    }
+
+    fn stop(&self) -> Deferred<()> {
+        let inner = &self.0;
+        let before = inner.state.get();
+        if before == State::Stopped {
+            return Deferred::succeed(());
+        }
+        inner.state.set(State::Stopping);
+        inner.fail_waiting();
+        let connection = inner.connection.borrow().clone();
+        let Some(connection) = connection.filter(Handle::is_connected) else {
+            // It waits, or tries to connect: that is given up.
+            inner.state.set(State::Stopped);
+            if let Some(task) = inner.task.take() {
+                drop(task.cancel());
+            }
+            return Deferred::succeed(());
+        };
+        let (deferred, resolver) = Deferred::pair();
+        inner.stopping.borrow_mut().push(resolver);
+        if let Some(transport) = connection.transport() {
+            transport.lose_connection();
+        }
+        deferred
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.0.state.get(), State::Running | State::Restarting)
+    }
+}
+
+impl<P: Protocol> Inner<P> {
+    fn begin(self: &Rc<Self>) {
+        self.state.set(State::Running);
+        self.failures.set(0);
+        let this = self.clone();
+        let task = self.reactor.spawn(async move { this.run().await });
+        self.task.set(Some(task));
+    }
+
+    /// Connects again and again, until it is stopped.
+    async fn run(self: Rc<Self>) {
+        while self.state.get() == State::Running {
+            match self.connect().await {
+                Ok(()) => self.failures.set(0),
+                Err(failure) => {
+                    self.failures.set(self.failures.get().saturating_add(1));
+                    self.note_failure(&failure);
+                }
+            }
+            match self.state.get() {
+                State::Running => {
+                    let failures = self.failures.get().max(1);
+                    let chance = self.reactor.inner().chance().part();
+                    let wait = self.backoff.get().wait(failures, chance);
+                    if self.reactor.sleep(wait).await.is_err() {
+                        // The reactor has ended.
+                        break;
+                    }
+                }
+                State::Restarting => {
+                    self.state.set(State::Running);
+                    self.tell_stopped();
+                }
+                State::Stopping | State::Stopped => break,
+            }
+        }
+        self.state.set(State::Stopped);
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+        self.fail_waiting();
+        self.tell_stopped();
+    }
+
+    /// One connection from its beginning to its end.
+    async fn connect(&self) -> Result<(), Failure> {
+        let protocol = call(&self.build, |build| build()).flatten();
+        let protocol = protocol.ok_or(NoProtocol)?;
+        let handle = self.reactor.connect(&self.endpoint, protocol).await?;
+        let mut lost = pin!(handle.closed());
+        self.connection.replace(Some(handle.clone()));
+        let left = Left(self);
+        if let Some(prepared) = call(&self.prepare, |prepare| prepare(handle.clone())) {
+            if let Err(failure) = until(prepared, lost.as_mut()).await {
+                if let Some(transport) = handle.transport() {
+                    transport.lose_connection();
+                }
+                let _ = lost.await;
+                return Err(failure);
+            }
+        }
+        if self.state.get() == State::Running {
+            self.failures.set(0);
+            self.is_prepared.set(true);
+            let waiting = self.waiting.take();
+            for one in waiting {
+                one.resolver.callback(handle.clone());
+            }
+        }
+        let _ = lost.await;
+        drop(left);
+        Ok(())
+    }
+
+    /// Tells those who do not wait any longer.
+    fn note_failure(&self, failure: &Failure) {
+        let mut over = Vec::new();
+        for mut one in self.waiting.take() {
+            one.failures_left = one.failures_left.map(|left| left - 1);
+            match one.failures_left {
+                Some(0) => over.push(one.resolver),
+                _ => self.waiting.borrow_mut().push(one),
+            }
+        }
+        for resolver in over {
+            resolver.errback(failure.clone());
+        }
+    }
+
+    fn fail_waiting(&self) {
+        let waiting = self.waiting.take();
+        for one in waiting {
+            one.resolver.errback(Cancelled);
+        }
+    }
+
+    fn tell_stopped(&self) {
+        let stopping = self.stopping.take();
+        for resolver in stopping {
+            resolver.callback(());
+        }
+    }
+}
+
+/// The connection is forgotten when it is lost, and closed when whoever tends it is dropped.
+struct Left<'a, P: Protocol>(&'a Inner<P>);
+
+impl<P: Protocol> Drop for Left<'_, P> {
+    fn drop(&mut self) {
+        self.0.is_prepared.set(false);
+        let connection = self.0.connection.take();
+        if let Some(transport) = connection.and_then(|handle| handle.transport()) {
+            transport.lose_connection();
+        }
+    }
+}
+
+/// Takes a function out, calls it, and puts it back. `None` when it is not there.
+fn call<F: ?Sized, R>(slot: &Cell<Option<Box<F>>>, call: impl FnOnce(&mut F) -> R) -> Option<R> {
+    let mut f = slot.take()?;
+    let result = call(&mut f);
+    slot.set(Some(f));
+    Some(result)
+}
+
+/// What is prepared, or the reason that comes first.
+async fn until(prepared: Deferred<()>, lost: Pin<&mut Deferred<Failure>>) -> Result<(), Failure> {
+    match select(prepared, lost).await {
+        Either::Left((result, _)) => result,
+        Either::Right((reason, _)) => Err(reason?),
+    }
+}
+
+/// There was no protocol for the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoProtocol;
+
+impl fmt::Display for NoProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no protocol was made for the connection")
+    }
+}
+
+impl Error for NoProtocol {}
+
+impl<P: Protocol> Clone for ClientService<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<P: Protocol> fmt::Debug for ClientService<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientService")
+            .field("endpoint", &self.0.endpoint)
+            .field("state", &self.0.state.get())
+            .field("failures", &self.failures())
+            .finish_non_exhaustive()
+    }
+}

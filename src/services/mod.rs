@@ -1,0 +1,89 @@
+//! Services: parts of a program that start and stop in order.
+//!
+//! # The idea
+//!
+//! A [`Service`] is started and stopped; stopping may take its time. A [`MultiService`] starts its members in order and stops
+//! them in the reverse order, and [`attach`] ties one to a reactor: it starts at once or when the reactor does, and the
+//! reactor's shutdown waits for it to stop, before connections are lost.
+//!
+//! | service                                                 | while it runs                                          |
+//! |---------------------------------------------------------|--------------------------------------------------------|
+//! | [`MultiService`]                                        | its members do                                         |
+//! | [`ClientService`]                                       | it is connected, or tries to be                        |
+//! | [`PortService`]                                         | a port is open                                         |
+//! | [`TimerService`]                                        | a function is called again and again                   |
+//!
+//! # Rules
+//!
+//! 1. Starting what runs, and stopping what does not, changes nothing and is no error.
+//! 2. A service can be started again when it has been stopped.
+//! 3. Stopping never fails: what goes wrong is reported.
+
+mod backoff;
+mod client;
+mod multi;
+mod port;
+mod timer;
+
+use std::rc::Rc;
+
+pub use self::backoff::Backoff;
+pub use self::client::{ClientService, NoProtocol};
+pub use self::multi::{MultiService, NameTaken};
+pub use self::port::PortService;
+pub use self::timer::TimerService;
+use crate::defer::Deferred;
+use crate::failure::Failure;
+use crate::reactor::{Phase, Reactor};
+
+/// Something that is started and stopped.
+#[doc(alias("IService", "startService", "stopService"))]
+pub trait Service {
+    /// Starts it, if it does not run.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not run.
+    #[doc(alias("startService", "privilegedStartService"))]
+    fn start(&self) -> Result<(), Failure>;
+
+    /// Stops it. The Deferred fires when it has stopped.
+    #[doc(alias = "stopService")]
+    fn stop(&self) -> Deferred<()>;
+
+    /// Was it started, and not stopped since?
+    #[doc(alias = "running")]
+    fn is_running(&self) -> bool;
+}
+
+/// Starts a service, and has it stopped before the reactor shuts down.
+///
+/// # Errors
+///
+/// Why it does not run; then the reactor does not stop it either.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::services::{self, MultiService, PortService};
+///
+/// torsade::testing::run(async |reactor| {
+///     let all = MultiService::new();
+///     all.add(PortService::new(&reactor, |reactor| {
+///         reactor.serve("127.0.0.1:7000", async |_conn| Ok(()))
+///     }))?;
+///     services::attach(&reactor, all)?;
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("Application", "setServiceParent"))]
+#[track_caller]
+pub fn attach(reactor: &Reactor, service: impl Service + 'static) -> Result<(), Failure> {
+    let service = Rc::new(service);
+    service.start()?;
+    reactor.add_system_event_trigger(Phase::Before, "shutdown", move || {
+        // Whatever becomes of it, the rest of the shutdown goes on.
+        service.stop()
+    });
+    Ok(())
+}

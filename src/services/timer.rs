@@ -1,0 +1,151 @@
+//! A function that is called again and again while its service runs.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Service;
+use crate::clock::Clock;
+use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred};
+use crate::failure::Failure;
+use crate::repeat::{Looping, LoopingCall};
+
+/// Calls a function when it is started and after each interval from then on, until it is stopped. As for
+/// [`LoopingCall`], the next call waits for what the function returns.
+///
+/// A failure of the function is reported and ends the calls; the service counts as running until it is stopped. Stopping
+/// waits for a call that is under way.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+/// use torsade::VirtualClock;
+/// use torsade::services::{Service, TimerService};
+///
+/// let clock = VirtualClock::new();
+/// let count = Rc::new(Cell::new(0));
+/// let seen = count.clone();
+/// let beat = TimerService::new(&clock, Duration::from_secs(1), move || seen.set(seen.get() + 1));
+/// beat.start()?;
+/// clock.advance(Duration::from_secs(3));
+/// assert_eq!(count.get(), 4);
+/// drop(beat.stop());
+/// clock.advance(Duration::from_secs(3));
+/// assert_eq!(count.get(), 4);
+/// # Ok::<(), torsade::Failure>(())
+/// ```
+#[doc(alias("LoopingCall"))]
+pub struct TimerService {
+    /// Starts the calls; empty while that is being done.
+    begin: Cell<Option<Box<Begin>>>,
+    running: RefCell<Option<(Looping, Rc<Over>)>>,
+}
+
+type Begin = dyn FnMut() -> (Looping, Deferred<()>);
+
+/// The end of the calls, and who waits for it.
+#[derive(Default)]
+struct Over {
+    is_over: Cell<bool>,
+    waiting: RefCell<Vec<Resolver<()>>>,
+}
+
+impl TimerService {
+    /// `f` may return whatever a callback may.
+    #[track_caller]
+    pub fn new<V: 'static, R: IntoOutcome<V> + 'static>(
+        clock: &(impl Clock + Clone + 'static),
+        interval: Duration,
+        f: impl FnMut() -> R + 'static,
+    ) -> Self {
+        let clock = clock.clone();
+        let slot = Rc::new(Cell::new(Some(f)));
+        let begin = move || {
+            let slot = slot.clone();
+            let call = LoopingCall::new(move || {
+                let mut lent = Lent {
+                    f: slot.take(),
+                    slot: slot.clone(),
+                };
+                match &mut lent.f {
+                    Some(f) => maybe_deferred(f).map(drop),
+                    // It is running further down this very stack.
+                    None => Deferred::succeed(()),
+                }
+            });
+            let (looping, done) = call.start(&clock, interval);
+            (looping, done.map(drop))
+        };
+        Self {
+            begin: Cell::new(Some(Box::new(begin))),
+            running: RefCell::default(),
+        }
+    }
+}
+
+/// The function, taken out to be called; it goes back whatever it does.
+struct Lent<F> {
+    f: Option<F>,
+    slot: Rc<Cell<Option<F>>>,
+}
+
+impl<F> Drop for Lent<F> {
+    fn drop(&mut self) {
+        if let Some(f) = self.f.take() {
+            self.slot.set(Some(f));
+        }
+    }
+}
+
+impl Service for TimerService {
+    fn start(&self) -> Result<(), Failure> {
+        if self.is_running() {
+            return Ok(());
+        }
+        let Some(mut begin) = self.begin.take() else {
+            return Ok(());
+        };
+        let (looping, done) = begin();
+        self.begin.set(Some(begin));
+        let over = Rc::new(Over::default());
+        self.running.replace(Some((looping, over.clone())));
+        drop(done.add_both(move |result| {
+            over.is_over.set(true);
+            let waiting = over.waiting.take();
+            for resolver in waiting {
+                resolver.callback(());
+            }
+            // A failure that nobody takes is reported.
+            result
+        }));
+        Ok(())
+    }
+
+    fn stop(&self) -> Deferred<()> {
+        let running = self.running.take();
+        let Some((looping, over)) = running else {
+            return Deferred::succeed(());
+        };
+        looping.stop();
+        if over.is_over.get() {
+            return Deferred::succeed(());
+        }
+        let (deferred, resolver) = Deferred::pair();
+        over.waiting.borrow_mut().push(resolver);
+        deferred
+    }
+
+    fn is_running(&self) -> bool {
+        self.running.borrow().is_some()
+    }
+}
+
+impl fmt::Debug for TimerService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimerService")
+            .field("is_running", &self.is_running())
+            .finish_non_exhaustive()
+    }
+}
