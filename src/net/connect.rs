@@ -14,7 +14,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::vec;
 
-use super::endpoint::{Destination, ToClientEndpoint};
+use super::endpoint::{ClientEndpoint, Destination, ToClientEndpoint};
 use super::errors::{ConnectTimedOut, NoAddress, connect_failure};
 use super::options::ConnectOptions;
 use crate::address::Address;
@@ -164,6 +164,26 @@ impl Reactor {
         })
     }
 
+    /// As [`Reactor::connect`], with a protocol that is made when the connection is: none, if `build` gives none.
+    pub(super) fn connect_built<P: Protocol>(
+        &self,
+        endpoint: &ClientEndpoint,
+        build: impl FnOnce(&Address) -> Option<P> + 'static,
+        place: &'static Location<'static>,
+    ) -> Deferred<Option<Handle<P>>> {
+        let options = endpoint.options.clone();
+        self.attempt_at(endpoint, &options, place, |reactor, socket, peer, terms| {
+            let Some(protocol) = build(&peer) else {
+                return Ok(None);
+            };
+            let conn = Conn::new(reactor, socket, peer, terms, Seated::new(protocol))?;
+            conn.begin(reactor, || {
+                visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
+            });
+            Ok(Some(handle(&conn)))
+        })
+    }
+
     #[track_caller]
     fn attempt<T: 'static>(
         &self,
@@ -171,7 +191,16 @@ impl Reactor {
         options: &ConnectOptions,
         make: impl FnOnce(&Self, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
-        let place = Location::caller();
+        self.attempt_at(address, options, Location::caller(), make)
+    }
+
+    fn attempt_at<T: 'static>(
+        &self,
+        address: impl ToClientEndpoint,
+        options: &ConnectOptions,
+        place: &'static Location<'static>,
+        make: impl FnOnce(&Self, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
+    ) -> Deferred<T> {
         let endpoint = match address.to_client_endpoint(options) {
             Ok(endpoint) => endpoint,
             Err(failure) => return Deferred::fail(Failure::moved(failure, place)),

@@ -32,12 +32,17 @@
 //!
 //! What is not understood is named, with its place in the text ([`BadEndpoint`]).
 
+mod backoff;
 mod connect;
+mod connector;
 mod endpoint;
 mod errors;
 mod listen;
 mod options;
+mod reconnecting;
 
+pub use self::backoff::Backoff;
+pub use self::connector::{ClientFactory, Connector, ConnectorState, NotNow};
 pub use self::endpoint::{
     BadEndpoint, ClientEndpoint, ServerEndpoint, ToClientEndpoint, ToServerEndpoint, quote,
 };
@@ -46,3 +51,4 @@ pub use self::errors::{
 };
 pub use self::listen::Port;
 pub use self::options::{ConnectOptions, ListenOptions};
+pub use self::reconnecting::{Reconnecting, Retries};

@@ -19,7 +19,6 @@
 //! 2. A service can be started again when it has been stopped.
 //! 3. Stopping never fails: what goes wrong is reported.
 
-mod backoff;
 mod client;
 mod multi;
 mod port;
@@ -27,13 +26,13 @@ mod timer;
 
 use std::rc::Rc;
 
-pub use self::backoff::Backoff;
 pub use self::client::{ClientService, NoProtocol};
 pub use self::multi::{MultiService, NameTaken};
 pub use self::port::PortService;
 pub use self::timer::TimerService;
 use crate::defer::Deferred;
 use crate::failure::Failure;
+pub use crate::net::Backoff;
 use crate::reactor::{Phase, Reactor};
 
 /// Something that is started and stopped.

@@ -11,13 +11,13 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use torsade::services::Backoff;
+/// use torsade::net::Backoff;
 ///
 /// let policy = Backoff::new().initial(Duration::from_secs(1)).factor(2.0).jitter(Duration::ZERO);
 /// let waits: Vec<u64> = (1..=8).map(|n| policy.wait(n, 0.5).as_secs()).collect();
 /// assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
 /// ```
-#[doc(alias("backoffPolicy", "ReconnectingClientFactory", "retryPolicy"))]
+#[doc(alias("backoffPolicy", "retryPolicy"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct Backoff {

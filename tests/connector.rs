@@ -1,0 +1,277 @@
+//! Connecting with a factory: what it is told, and what it can ask for.
+
+#[macro_use]
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use support::{HERE, Log, Spy, how};
+use torsade::net::{
+    Backoff, ClientFactory, ConnectionRefused, Connector, ConnectorState, NotNow, Reconnecting,
+};
+use torsade::{Address, Cancelled, Clock, Failure, Reactor, yield_now};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Hook = Box<dyn FnMut(&Connector)>;
+
+/// Notes what it is told.
+struct Telling {
+    log: Log,
+    builds: bool,
+    begins: Option<Hook>,
+    ends: Option<Hook>,
+}
+
+impl Telling {
+    fn new(log: &Log) -> Self {
+        Self {
+            log: log.clone(),
+            builds: true,
+            begins: None,
+            ends: None,
+        }
+    }
+
+    fn at_begin(mut self, f: impl FnMut(&Connector) + 'static) -> Self {
+        self.begins = Some(Box::new(f));
+        self
+    }
+
+    /// When it failed or was lost.
+    fn at_end(mut self, f: impl FnMut(&Connector) + 'static) -> Self {
+        self.ends = Some(Box::new(f));
+        self
+    }
+
+    fn ended(&mut self, connector: &Connector) {
+        assert_eq!(connector.state(), ConnectorState::Disconnected);
+        if let Some(ends) = &mut self.ends {
+            ends(connector);
+        }
+    }
+}
+
+impl ClientFactory for Telling {
+    type Protocol = Spy;
+
+    fn build_protocol(&mut self, _peer: Address) -> Option<Spy> {
+        self.log.note("build");
+        self.builds.then(|| Spy::new(&self.log))
+    }
+
+    fn started_connecting(&mut self, connector: &Connector) {
+        self.log.note("connecting");
+        if let Some(begins) = &mut self.begins {
+            begins(connector);
+        }
+    }
+
+    fn connection_failed(&mut self, connector: &Connector, reason: Failure) {
+        let refused = reason.is::<ConnectionRefused>();
+        let what = match reason.is::<Cancelled>() {
+            true => "cancelled",
+            false if refused => "refused",
+            false => "otherwise",
+        };
+        self.log.note(format_args!("failed {what}"));
+        self.ended(connector);
+    }
+
+    fn connection_lost(&mut self, connector: &Connector, reason: Failure) {
+        self.log.note(format_args!("over {}", how(&reason)));
+        self.ended(connector);
+    }
+
+    fn started(&mut self) {
+        self.log.note("started");
+    }
+
+    fn stopped(&mut self) {
+        self.log.note("stopped");
+    }
+}
+
+/// Waits until it was noted.
+async fn until(log: &Log, note: &str) {
+    while !log.has(note) {
+        yield_now().await;
+    }
+}
+
+/// An address where nobody listens.
+async fn nowhere(reactor: &Reactor) -> Result<Address, Failure> {
+    let port = reactor.listen(HERE, |_| Spy::echo())?;
+    port.stop().await?;
+    Ok(port.local_addr())
+}
+
+on_both! {
+    async fn a_connection_is_told_from_its_beginning_to_its_end_the_protocol_first(reactor) {
+        let log = Log::new();
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let connector = reactor.connect_factory(port.local_addr(), Telling::new(&log))?;
+        assert!(log.is_empty() && connector.state() == ConnectorState::Connecting);
+        assert_eq!(connector.connect(), Err(NotNow(ConnectorState::Connecting)));
+        until(&log, "made").await;
+        assert_eq!(connector.state(), ConnectorState::Connected);
+        assert_eq!(connector.stop_connecting(), Err(NotNow(ConnectorState::Connected)));
+        connector.disconnect();
+        assert!(!log.has("lost done"));
+        until(&log, "stopped").await;
+        let all = ["started", "connecting", "build", "made", "lost done", "over done", "stopped"];
+        assert_eq!(log.take(), all);
+        assert_eq!(connector.stop_connecting(), Err(NotNow(ConnectorState::Disconnected)));
+        connector.disconnect();
+
+        // It can be used again.
+        connector.connect()?;
+        until(&log, "made").await;
+        connector.disconnect();
+        until(&log, "stopped").await;
+        assert_eq!(log.take(), all);
+        port.stop().await?;
+    }
+
+    async fn a_factory_that_asks_for_another_attempt_is_not_stopped_between(reactor) {
+        let log = Log::new();
+        let mut left = 2;
+        let factory = Telling::new(&log).at_end(move |connector| {
+            if left > 0 {
+                left -= 1;
+                connector.connect().unwrap();
+            }
+        });
+        reactor.connect_factory(nowhere(&reactor).await?, factory)?;
+        until(&log, "stopped").await;
+        let again = ["connecting", "failed refused"];
+        let mut all = vec!["started"];
+        all.extend(again.repeat(3));
+        all.push("stopped");
+        assert_eq!(log.take(), all);
+    }
+
+    async fn an_attempt_is_given_up_before_it_begins_at_its_beginning_and_later(reactor) {
+        let log = Log::new();
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let connector = reactor.connect_factory(port.local_addr(), Telling::new(&log))?;
+        connector.stop_connecting()?;
+        assert!(log.is_empty());
+        until(&log, "stopped").await;
+        assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
+
+        let factory = Telling::new(&log).at_begin(|connector| connector.stop_connecting().unwrap());
+        let connector = reactor.connect_factory(port.local_addr(), factory)?;
+        until(&log, "stopped").await;
+        assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
+        assert_eq!(connector.state(), ConnectorState::Disconnected);
+
+        let factory = Telling::new(&log).at_begin(|connector| {
+            let connector = connector.clone();
+            let reactor = connector.reactor().unwrap();
+            reactor.call_soon(move || connector.disconnect());
+        });
+        reactor.connect_factory(port.local_addr(), factory)?;
+        until(&log, "stopped").await;
+        assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
+        port.stop().await?;
+    }
+
+    async fn no_protocol_ends_the_connection_in_good_order(reactor) {
+        let (log, server) = (Log::new(), Log::new());
+        let seen = server.clone();
+        let port = reactor.listen(HERE, move |_| Spy::new(&seen))?;
+        let mut factory = Telling::new(&log);
+        factory.builds = false;
+        reactor.connect_factory(port.local_addr(), factory)?;
+        until(&log, "stopped").await;
+        assert_eq!(log.take(), ["started", "connecting", "build", "over done", "stopped"]);
+        until(&server, "lost done").await;
+        port.stop().await?;
+    }
+
+    async fn a_hook_that_panics_does_not_keep_the_rest_from_being_told(reactor) {
+        let reports = Log::new();
+        let count = reports.clone();
+        reactor.on_report(move |report| count.note(report.failure()));
+        reactor.set_on_panic(torsade::OnPanic::Report);
+        let log = Log::new();
+        let factory = Telling::new(&log)
+            .at_begin(|_| panic!("at the beginning"))
+            .at_end(|_| panic!("at the end"));
+        reactor.connect_factory(nowhere(&reactor).await?, factory)?;
+        until(&log, "stopped").await;
+        assert_eq!(log.take(), ["started", "connecting", "failed refused", "stopped"]);
+        assert_eq!(reports.take().len(), 2);
+    }
+}
+
+/// In memory, where time is moved.
+fn in_memory(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure> + 'static) {
+    torsade::testing::run_on(Reactor::in_memory().unwrap(), test);
+}
+
+fn exact() -> Backoff {
+    Backoff::new()
+        .initial(SECOND)
+        .factor(2.0)
+        .longest(SECOND * 5)
+        .jitter(Duration::ZERO)
+}
+
+#[test]
+fn it_connects_again_after_waits_that_grow_until_a_connection_is_made() {
+    in_memory(async |reactor| {
+        let log = Log::new();
+        let tries = Rc::new(RefCell::new(Vec::new()));
+        let (seen, clock, start) = (tries.clone(), reactor.clone(), reactor.now());
+        let factory = Telling::new(&log).at_begin(move |_| {
+            let at: Duration = clock.now() - start;
+            seen.borrow_mut().push(at.as_secs());
+        });
+        let factory = Reconnecting::new(factory).backoff(exact());
+        let retries = factory.retries();
+        let connector = reactor.connect_factory("10.0.0.1:80", factory)?;
+        reactor.sleep(SECOND * 13).await?;
+        assert_eq!(tries.take(), [0, 1, 3, 7, 12]);
+        assert_eq!(retries.count(), 5);
+        let port = reactor.listen("10.0.0.1:80", |_| Spy::echo())?;
+        reactor.sleep(SECOND * 5).await?;
+        assert_eq!((tries.take(), retries.count()), (vec![17], 0));
+        connector.disconnect();
+        reactor.sleep(SECOND * 2).await?;
+        // The connection that was ended comes back as well, and soon.
+        assert_eq!(
+            (tries.take(), connector.state()),
+            (vec![19], ConnectorState::Connected)
+        );
+        retries.stop_trying();
+        connector.disconnect();
+        reactor.sleep(SECOND * 99).await?;
+        assert!(tries.take().is_empty());
+        port.stop().await
+    });
+}
+
+#[test]
+fn it_stops_trying_when_told_to_or_after_so_many_retries() {
+    in_memory(async |reactor| {
+        let log = Log::new();
+        let factory = Reconnecting::new(Telling::new(&log)).most_retries(3);
+        reactor.connect_factory("10.0.0.1:80", factory)?;
+        reactor.sleep(SECOND * 600).await?;
+        assert_eq!(log.count("failed refused"), 4);
+
+        log.take();
+        let factory = Reconnecting::new(Telling::new(&log)).backoff(exact());
+        let retries = factory.retries();
+        reactor.connect_factory("10.0.0.1:80", factory)?;
+        reactor.sleep(SECOND / 2).await?;
+        retries.stop_trying();
+        reactor.sleep(SECOND * 600).await?;
+        assert_eq!(log.count("failed refused"), 1);
+        Ok(())
+    });
+}
