@@ -85,6 +85,21 @@ fn connect_prints_what_it_says() {
 }
 
 #[test]
+fn greeter_prints_what_it_says() {
+    check("greeter", &[]);
+}
+
+#[test]
+fn reconnect_prints_what_it_says() {
+    let (lines, _) = Program::example("reconnect", &[]).end();
+    let [first, last] = &promised("reconnect")[..] else {
+        panic!("two lines are quoted");
+    };
+    let nth = |nth| first.replace("1st", nth);
+    assert_eq!(lines, [nth("1st"), nth("2nd"), nth("3rd"), last.clone()]);
+}
+
+#[test]
 fn testing_prints_what_it_says() {
     check("testing", &[]);
 }
