@@ -47,7 +47,9 @@ mod events;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod remote;
+mod remote_work;
 mod sources;
+mod threads;
 mod turn;
 
 use std::cell::{Cell, RefCell};
@@ -70,7 +72,10 @@ pub use self::dump::{Dump, Node};
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
 pub use self::remote::{ReactorGone, Remote};
+pub use self::remote_work::{RemoteTask, WouldDeadlock};
 pub(crate) use self::sources::Source;
+pub use self::threads::StillRunning;
+use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
@@ -153,6 +158,7 @@ pub(crate) struct Inner {
     read_buffer: Cell<Option<Box<[u8]>>>,
     triggers: Triggers,
     drain: Drain,
+    threads: Threads,
     state: Cell<State>,
     /// Which run it is: one more after each crash.
     run: Cell<u64>,
@@ -243,6 +249,7 @@ impl Reactor {
             read_buffer: Cell::new(None),
             triggers: Triggers::default(),
             drain: Drain::default(),
+            threads: Threads::default(),
             state: Cell::new(State::New),
             run: Cell::new(0),
             manual: manual.then(|| Cell::new(now)),

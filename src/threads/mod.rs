@@ -44,10 +44,10 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-pub use self::settings::ThreadPoolBuilder;
-pub use self::token::CancelToken;
 use self::pool::Pool;
 pub(crate) use self::pool::{Place, Ticket, Work};
+pub use self::settings::ThreadPoolBuilder;
+pub use self::token::CancelToken;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::sync::Shared;
@@ -213,7 +213,7 @@ impl ThreadPool {
     #[track_caller]
     pub fn adjust(&self, min: usize, max: usize) {
         settings::check(min, max);
-        self.pool.adjust(min, max);
+        Pool::adjust(&self.pool, min, max);
     }
 
     /// How it stands.
@@ -242,6 +242,11 @@ impl ThreadPool {
     /// Takes queued work back, if nobody has begun it.
     pub(crate) fn take_back(&self, number: u64) -> Option<Ticket> {
         self.pool.take_back(number)
+    }
+
+    /// Has it not been begun?
+    pub(crate) fn is_queued(&self, number: Option<u64>) -> bool {
+        number.is_some_and(|number| self.pool.is_queued(number))
     }
 
     fn give(&self, place: Place, work: Work) -> Result<(), PoolRefused> {
@@ -301,7 +306,9 @@ impl Error for NeverBegun {}
 
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ThreadPool").field(&self.statistics()).finish()
+        f.debug_tuple("ThreadPool")
+            .field(&self.statistics())
+            .finish()
     }
 }
 

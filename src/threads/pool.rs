@@ -93,10 +93,12 @@ impl Pool {
         if state.is_closed {
             return Err((PoolRefused::Closed, work));
         }
-        let begun_at_once = state.idle.len() + (state.max - state.max.min(state.threads));
-        let limit = this.queue_limit.map(|limit| limit + begun_at_once);
-        if let Some(limit) = limit.filter(|limit| state.queue.len() >= *limit) {
-            return Err((PoolRefused::Full(limit), work));
+        // What there are threads for does not wait, although it may stand in the queue for a moment.
+        let free = state.max - state.max.min(state.running.len());
+        if let Some(limit) = this.queue_limit {
+            if state.queue.len() >= limit.saturating_add(free) {
+                return Err((PoolRefused::Full(limit), work));
+            }
         }
         let number = state.next;
         state.next += 1;
@@ -130,8 +132,16 @@ impl Pool {
         state.queue.remove(found.ok()?)
     }
 
-    pub(super) fn adjust(self: &Shared<Self>, min: usize, max: usize) {
-        let mut state = self.lock();
+    pub(super) fn is_queued(&self, number: u64) -> bool {
+        let state = self.lock();
+        let found = state
+            .queue
+            .binary_search_by_key(&number, |ticket| ticket.number);
+        found.is_ok()
+    }
+
+    pub(super) fn adjust(this: &Shared<Self>, min: usize, max: usize) {
+        let mut state = this.lock();
         (state.min, state.max) = (min, max);
         let idle = match state.threads > max {
             // They look again, and those too many end.
@@ -146,7 +156,7 @@ impl Pool {
         }
         for id in ids {
             // No work is given up: there are other threads, or none was waiting.
-            drop(Self::start(self, id, u64::MAX));
+            drop(Self::start(this, id, u64::MAX));
         }
     }
 
@@ -199,7 +209,9 @@ impl Pool {
         let pool = this.clone();
         let thread = thread::Builder::new().name(format!("{}-{}", this.name, id + 1));
         let started = thread.spawn(move || pool.work(id));
-        let Err(error) = started else { return None };
+        let Err(error) = started else {
+            return None;
+        };
         tracing::warn!(target: "torsade::threads", %error, pool = this.name, "no thread");
         let mut state = this.lock();
         state.threads -= 1;
