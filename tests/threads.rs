@@ -158,15 +158,17 @@ on_both! {
     }
 
     async fn work_that_was_called_off_may_look_at_its_token(reactor) {
+        let (begun, has_begun) = mpsc::channel();
         let (ended, has_ended) = mpsc::channel();
         let endless = reactor.defer_to_thread_with(move |token: &CancelToken| {
+            begun.send(())?;
             while !token.is_cancelled() {
                 thread::yield_now();
             }
             ended.send(())?;
             Ok(())
         });
-        some_turns().await;
+        has_begun.recv()?;
         endless.cancel();
         endless.await.unwrap_err().trap::<Cancelled>()?;
         has_ended.recv()?;
@@ -372,7 +374,9 @@ on_both_by_hand! {
             report.place().file(),
         )).collect();
         assert_eq!(told, [(true, false, file!()), (false, true, file!())]);
-        assert!(reactor.defer_to_thread(|| Ok(())).is_settled());
+        let late = reactor.defer_to_thread(|| Ok(()));
+        assert!(late.is_settled());
+        drop(late.add_errback(|_| ()));
         drop(release);
     }
 
