@@ -44,6 +44,7 @@ mod descriptor;
 mod drain;
 mod dump;
 mod events;
+mod keep;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod remote;
@@ -71,6 +72,7 @@ use self::drain::Drain;
 pub use self::dump::{Dump, Node};
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
+use self::keep::Keep;
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
 pub(crate) use self::sources::Source;
@@ -159,6 +161,7 @@ pub(crate) struct Inner {
     triggers: Triggers,
     drain: Drain,
     threads: Threads,
+    keep: Keep,
     state: Cell<State>,
     /// Which run it is: one more after each crash.
     run: Cell<u64>,
@@ -250,6 +253,7 @@ impl Reactor {
             triggers: Triggers::default(),
             drain: Drain::default(),
             threads: Threads::default(),
+            keep: Keep::default(),
             state: Cell::new(State::New),
             run: Cell::new(0),
             manual: manual.then(|| Cell::new(now)),

@@ -551,6 +551,7 @@ impl Inner {
         self.executor.shut_down();
         self.timers.clear();
         self.triggers.clear();
+        self.keep_nothing();
         let hook = self.hook.take();
         report::discard(hook, Location::caller());
     }
