@@ -25,6 +25,7 @@ pub mod stream;
 mod sync;
 pub mod task;
 pub mod testing;
+pub mod threads;
 pub mod transport;
 
 pub use crate::address::Address;

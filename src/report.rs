@@ -71,6 +71,8 @@ pub enum Origin {
     Descriptor,
     /// A system event trigger.
     Trigger,
+    /// Work in a thread of a pool.
+    Thread,
     /// A canceller.
     Canceller,
     /// The destructor of a value the runtime was given.
@@ -192,6 +194,7 @@ impl fmt::Display for Report {
             Origin::Protocol => "a protocol registered",
             Origin::Descriptor => "a descriptor registered",
             Origin::Trigger => "a system event trigger added",
+            Origin::Thread => "work for a thread given",
             Origin::Canceller => "the canceller of a Deferred made",
             Origin::Destructor => "the destructor of a value given",
         };

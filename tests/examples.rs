@@ -100,6 +100,16 @@ fn reconnect_prints_what_it_says() {
 }
 
 #[test]
+fn threads_prints_what_it_says() {
+    check("threads", &[]);
+}
+
+#[test]
+fn primes_prints_what_it_says() {
+    check("primes", &[]);
+}
+
+#[test]
 fn testing_prints_what_it_says() {
     check("testing", &[]);
 }

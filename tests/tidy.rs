@@ -105,7 +105,7 @@ fn no_file_is_too_long() {
 }
 
 /// The rooms, bottom first. A room may use itself and those above it in this list.
-const ROOMS: [&str; 23] = [
+const ROOMS: [&str; 24] = [
     "failure",
     "address",
     "sync",
@@ -120,6 +120,7 @@ const ROOMS: [&str; 23] = [
     "repeat",
     "scope",
     "driver",
+    "threads",
     "reactor",
     "transport",
     "protocol",

@@ -526,6 +526,11 @@ impl<T: 'static> Resolver<T> {
         self.core.as_ref().is_none_or(|core| core.is_unheard())
     }
 
+    /// Lets go of a Deferred that is unheard, without a failure that would be reported.
+    pub(crate) fn forsake(mut self) {
+        drop(self.core.take());
+    }
+
     /// Cancels the Deferred from its other end. When it was cancelled before, what it waits for since is left alone.
     fn cancel(&self) {
         if let Some(core) = self.core.as_ref().filter(|core| !core.has_fired()) {

@@ -1,69 +1,45 @@
-//! Connecting: one address after another, until one answers.
+//! Connecting: to an address, to one of several, to a host by its name.
+//!
+//! A name is looked up first; several addresses are raced (`race`).
 //!
 //! # Invariants
 //!
 //! 1. Nothing comes of it inside the call: success and failure both come from the loop's turn, but for the wish to
 //!    give up.
-//! 2. Giving up (cancelling the Deferred) closes the attempt under way and starts no other.
-//! 3. Each address has its own time limit.
+//! 2. Giving up (cancelling the Deferred) closes the attempts under way, starts no other, and calls the look-up off.
+//! 3. A protocol that is not connected in the end is dropped.
 
-use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::ToSocketAddrs;
 use std::panic::Location;
 use std::rc::Rc;
-use std::vec;
 
-use super::endpoint::{ClientEndpoint, Destination, ToClientEndpoint};
-use super::errors::{ConnectTimedOut, NoAddress, connect_failure};
+use super::endpoint::{ClientEndpoint, ToClientEndpoint};
 use super::options::ConnectOptions;
+use super::race::{Done, Race};
 use crate::address::Address;
-use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
-use crate::driver::{Event, Interest, Socket};
-use crate::failure::{Cancelled, Failure};
+use crate::driver::Socket;
+use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, Seated, handle, visit};
-use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::reactor::Reactor;
 use crate::report;
 use crate::stream::Connection;
-use crate::transport::{Conn, ConnectionLost, Terms};
-
-/// An attempt at a list of addresses.
-struct Attempt {
-    reactor: WeakReactor,
-    left: RefCell<vec::IntoIter<Address>>,
-    options: ConnectOptions,
-    terms: Rc<Terms>,
-    /// The attempt under way at one address.
-    now: RefCell<Option<Rc<Connecting>>>,
-    /// Empty when it is over.
-    done: Cell<Option<Done>>,
-}
-
-/// What to do in the end.
-type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, Address), Failure>)>;
-
-/// A socket that is connecting.
-struct Connecting {
-    key: usize,
-    socket: Cell<Option<Socket>>,
-    address: Address,
-    timeout: Cell<Option<DelayedCall>>,
-    attempt: Rc<Attempt>,
-}
+use crate::transport::{Conn, Terms};
 
 impl Reactor {
     /// Connects to an address with a protocol, and gives the protocol's [`Handle`] when it is connected and its
     /// `connection_made` has run.
     ///
-    /// Several addresses are tried in turn. Cancelling the Deferred gives up. A name is looked up inside this call,
-    /// which may take its time; a literal address never waits.
+    /// A name is looked up ([`Reactor::set_resolver`]). Several addresses are tried as RFC 8305 has it: families take
+    /// turns, the next attempt starts when one has failed or has not answered for a while, and the first that is connected
+    /// is taken. Cancelling the Deferred gives up.
     ///
     /// # Errors
     ///
-    /// For the address tried last: [`ConnectionRefused`](crate::net::ConnectionRefused),
-    /// [`NoRoute`](crate::net::NoRoute), [`ConnectTimedOut`],
-    /// [`ConnectFailed`](crate::net::ConnectFailed); or [`NoAddress`].
+    /// [`ConnectionRefused`](crate::net::ConnectionRefused), [`NoRoute`](crate::net::NoRoute),
+    /// [`ConnectTimedOut`](crate::net::ConnectTimedOut), [`ConnectFailed`](crate::net::ConnectFailed) of the one address
+    /// that was tried, or [`ConnectFailedEverywhere`](crate::net::ConnectFailedEverywhere) with what came of each;
+    /// [`NoAddress`](crate::net::NoAddress) of an empty list; [`LookupFailed`](crate::net::LookupFailed) and
+    /// [`BadHostName`](crate::net::BadHostName) of a name.
     ///
     /// # Examples
     ///
@@ -122,8 +98,9 @@ impl Reactor {
 
     /// Connects to an address and gives the connection, to be read and written by async code.
     ///
-    /// Several addresses are tried in turn. Cancelling the Deferred gives up. A name is looked up inside this call,
-    /// which may take its time; a literal address never waits.
+    /// A name is looked up ([`Reactor::set_resolver`]). Several addresses are tried as RFC 8305 has it: families take
+    /// turns, the next attempt starts when one has failed or has not answered for a while, and the first that is connected
+    /// is taken. Cancelling the Deferred gives up.
     ///
     /// # Errors
     ///
@@ -206,36 +183,22 @@ impl Reactor {
             Err(failure) => return Deferred::fail(Failure::moved(failure, place)),
         };
         let options = endpoint.options;
-        let addresses: Vec<Address> = match endpoint.to {
-            Destination::Addresses(addresses) => addresses,
-            Destination::Host { name, port } => match (name.as_str(), port).to_socket_addrs() {
-                Ok(addresses) => addresses.map(Address::from).collect(),
-                Err(error) => return Deferred::fail(Failure::at(Box::new(error), place)),
-            },
-        };
         let terms = Rc::new(Terms {
             limits: options.limits,
             place,
         });
         let (deferred, resolver) = Deferred::pair();
-        let attempt = Rc::new(Attempt {
-            reactor: self.downgrade(),
-            left: RefCell::new(addresses.into_iter()),
-            options,
-            terms: terms.clone(),
-            now: RefCell::default(),
-            done: Cell::new(Some(finish(resolver, terms, make))),
-        });
-        let weak = Rc::downgrade(&attempt);
+        let done = finish(resolver, terms.clone(), make);
+        let race = Race::new(self, options, terms, done);
+        let weak = Rc::downgrade(&race);
         let deferred = deferred.on_cancel(move || {
-            if let Some(attempt) = weak.upgrade() {
-                attempt.give_up();
+            if let Some(race) = weak.upgrade() {
+                race.give_up();
             }
         });
-        // The call holds the attempt until the socket does.
-        self.inner().executor().call(place, move || {
-            attempt.next(Failure::at(Box::new(NoAddress), place));
-        });
+        // The call holds the race until the reactor's table does.
+        let to = endpoint.to;
+        self.inner().executor().call(place, move || race.start(to));
         deferred
     }
 }
@@ -257,166 +220,4 @@ fn finish<T: 'static>(
         };
         resolver.resolve(made);
     })
-}
-
-impl Attempt {
-    /// Tries the next address; when there is none, it has failed as the last one did.
-    fn next(self: &Rc<Self>, mut failure: Failure) {
-        let Some(reactor) = self.reactor.upgrade() else {
-            return;
-        };
-        loop {
-            let done = self.done.take();
-            let Some(done) = done else { return };
-            let address = self.left.borrow_mut().next();
-            let Some(address) = address else {
-                return done(&reactor, Err(failure));
-            };
-            self.done.set(Some(done));
-            match self.try_one(&reactor, &address) {
-                Ok(()) => return,
-                Err(error) => failure = self.failure(address, error),
-            }
-        }
-    }
-
-    fn try_one(self: &Rc<Self>, reactor: &Reactor, address: &Address) -> io::Result<()> {
-        let inner = reactor.inner();
-        let socket = inner
-            .driver()
-            .connect(address, self.options.bind.as_ref())?;
-        let mut made = None;
-        let key = inner.insert(|key| {
-            let connecting = Rc::new(Connecting {
-                key,
-                socket: Cell::new(None),
-                address: address.clone(),
-                timeout: Cell::new(None),
-                attempt: self.clone(),
-            });
-            made = Some(connecting.clone());
-            connecting
-        })?;
-        let connecting = made.expect("`insert` calls its argument");
-        if let Err(error) = inner.driver().add(&socket, key, Interest::Write) {
-            inner.remove(key);
-            return Err(error);
-        }
-        connecting.socket.set(Some(socket));
-        let weak = Rc::downgrade(&connecting);
-        let timeout = reactor.call_later(self.options.timeout, move || {
-            if let Some(connecting) = weak.upgrade() {
-                connecting.timed_out();
-            }
-        });
-        connecting.timeout.set(Some(timeout));
-        self.now.replace(Some(connecting));
-        Ok(())
-    }
-
-    fn give_up(&self) {
-        let connecting = self.now.take();
-        let reactor = self.reactor.upgrade();
-        if let (Some(connecting), Some(reactor)) = (connecting, &reactor) {
-            drop(connecting.leave(reactor));
-        }
-        let done = self.done.take();
-        match (done, reactor) {
-            (Some(done), Some(reactor)) => {
-                done(
-                    &reactor,
-                    Err(Failure::at(Box::new(Cancelled), self.terms.place)),
-                );
-            }
-            (done, _) => report::discard(done, self.terms.place),
-        }
-    }
-
-    fn failure(&self, address: Address, error: io::Error) -> Failure {
-        let failure = connect_failure(address, error);
-        Failure::moved(failure, self.terms.place)
-    }
-}
-
-impl Connecting {
-    /// Takes the socket out of the reactor's care.
-    fn leave(&self, reactor: &Reactor) -> Option<Socket> {
-        let socket = self.socket.take()?;
-        let _ = reactor.inner().driver().remove(&socket);
-        reactor.inner().remove(self.key);
-        if let Some(timeout) = self.timeout.take() {
-            timeout.cancel();
-        }
-        Some(socket)
-    }
-
-    fn timed_out(&self) {
-        let attempt = &self.attempt;
-        let Some(reactor) = attempt.reactor.upgrade() else {
-            return;
-        };
-        if self.leave(&reactor).is_none() {
-            return;
-        }
-        let limit = Some(attempt.options.timeout);
-        let error = ConnectTimedOut {
-            address: self.address.clone(),
-            limit,
-            error: None,
-        };
-        attempt.now.take();
-        attempt.next(Failure::at(Box::new(error), attempt.terms.place));
-    }
-}
-
-impl Source for Connecting {
-    fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
-        let Some(socket) = self.socket.take() else {
-            return;
-        };
-        let connected = socket.connected();
-        self.socket.set(Some(socket));
-        match connected {
-            Ok(false) => {}
-            Ok(true) => {
-                let socket = self.leave(reactor);
-                self.attempt.now.take();
-                let done = self.attempt.done.take();
-                if let (Some(socket), Some(done)) = (socket, done) {
-                    done(reactor, Ok((socket, self.address.clone())));
-                }
-            }
-            Err(error) => {
-                drop(self.leave(reactor));
-                self.attempt.now.take();
-                let failure = self.attempt.failure(self.address.clone(), error);
-                self.attempt.next(failure);
-            }
-        }
-    }
-
-    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
-
-    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
-        let done = self.attempt.done.take();
-        self.attempt.now.take();
-        let Some(reactor) = reactor else {
-            return drop(done);
-        };
-        drop(self.leave(reactor));
-        if let Some(done) = done {
-            done(
-                reactor,
-                Err(Failure::new(ConnectionLost::new(reason.clone()))),
-            );
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        "connection attempt"
-    }
-
-    fn place(&self) -> &'static Location<'static> {
-        self.attempt.terms.place
-    }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::failure::Failure;
 
 /// The address could not be listened at.
 #[doc(alias("CannotListenError", "BindError"))]
@@ -59,13 +60,22 @@ pub struct ConnectFailed {
     pub error: io::Error,
 }
 
+/// Several addresses were tried, and none of them answered.
+///
+/// The failure of the last one is its source, so [`Failure::find`] looks into that.
+#[doc(alias = "ConnectError")]
+#[derive(Debug)]
+pub struct ConnectFailedEverywhere {
+    /// Each address that was tried, with how that failed, in the order in which they failed.
+    pub attempts: Vec<(Address, Failure)>,
+}
+
 /// There was no address to try.
-#[doc(alias("DNSLookupError", "UnknownHostError"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoAddress;
 
 /// The failure of one attempt, as the error it is.
-pub(super) fn connect_failure(address: Address, error: io::Error) -> crate::Failure {
+pub(super) fn connect_failure(address: Address, error: io::Error) -> Failure {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused => ConnectionRefused { address, error }.into(),
@@ -118,6 +128,30 @@ impl fmt::Display for ConnectTimedOut {
 impl Error for ConnectTimedOut {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(self.error.as_ref()?)
+    }
+}
+
+impl ConnectFailedEverywhere {
+    pub(super) fn new(attempts: Vec<(Address, Failure)>) -> Self {
+        Self { attempts }
+    }
+}
+
+impl fmt::Display for ConnectFailedEverywhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "none of {} addresses answered", self.attempts.len())?;
+        for (index, (_, failure)) in self.attempts.iter().enumerate() {
+            let before = if index == 0 { ": " } else { "; " };
+            write!(f, "{before}{failure}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for ConnectFailedEverywhere {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let (_, last) = self.attempts.last()?;
+        Some(last.error())
     }
 }
 

@@ -31,6 +31,11 @@
 //! | `tcp:HOST:PORT[:timeout=S][:bindAddress=A]`   | TCP; the fields may be named: `tcp:host=HOST:port=PORT`       |
 //!
 //! What is not understood is named, with its place in the text ([`BadEndpoint`]).
+//!
+//! To connect, names are looked up by the reactor's [`NameResolver`], on the machine in threads that do nothing else, and the
+//! addresses found are raced (RFC 8305). In memory only `localhost`, literal addresses and what stands in a [`HostsTable`]
+//! are known; there the addresses set aside for documentation (`192.0.2.0/24`, `198.51.100.0/24`, `203.0.113.0/24`,
+//! `2001:db8::/32`) never answer when nobody listens there, where others refuse.
 
 mod backoff;
 mod connect;
@@ -38,7 +43,9 @@ mod connector;
 mod endpoint;
 mod errors;
 mod listen;
+mod names;
 mod options;
+mod race;
 mod reconnecting;
 
 pub use self::backoff::Backoff;
@@ -47,8 +54,12 @@ pub use self::endpoint::{
     BadEndpoint, ClientEndpoint, ServerEndpoint, ToClientEndpoint, ToServerEndpoint, quote,
 };
 pub use self::errors::{
-    CannotListen, ConnectFailed, ConnectTimedOut, ConnectionRefused, NoAddress, NoRoute,
+    CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut, ConnectionRefused,
+    NoAddress, NoRoute,
 };
 pub use self::listen::Port;
+pub use self::names::{
+    BadHostName, HostsTable, LookupFailed, LookupProblem, NameResolver, SystemResolver,
+};
 pub use self::options::{ConnectOptions, ListenOptions};
 pub use self::reconnecting::{Reconnecting, Retries};

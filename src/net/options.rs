@@ -23,7 +23,8 @@ pub struct ListenOptions {
     pub(super) limits: Limits,
 }
 
-/// How to connect. By default an attempt may take 30 seconds, and the system chooses our address.
+/// How to connect. By default an attempt may take 30 seconds, the whole a minute, the next address is tried after a quarter
+/// of a second without an answer, and the system chooses our address.
 ///
 /// # Examples
 ///
@@ -37,6 +38,8 @@ pub struct ListenOptions {
 #[must_use]
 pub struct ConnectOptions {
     pub(super) timeout: Duration,
+    pub(super) overall: Option<Duration>,
+    pub(super) attempt_delay: Duration,
     pub(super) bind: Option<Address>,
     pub(super) limits: Limits,
 }
@@ -74,14 +77,31 @@ impl ConnectOptions {
     pub fn new() -> Self {
         Self {
             timeout: Duration::from_secs(30),
+            overall: None,
+            attempt_delay: Duration::from_millis(250),
             bind: None,
             limits: Limits::default(),
         }
     }
 
-    /// How long the attempt at one address may take.
+    /// How long the attempt at one address may take, and how long the look-up of a name.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// How long the whole may take, with the look-up and all attempts: twice as long as one, unless told.
+    pub fn overall_timeout(mut self, timeout: Duration) -> Self {
+        self.overall = Some(timeout);
+        self
+    }
+
+    /// How long an attempt may be without an answer before the next address is tried as well (RFC 8305).
+    ///
+    /// An attempt that fails is followed by the next one at once.
+    #[doc(alias("attemptDelay", "happy_eyeballs_delay"))]
+    pub fn attempt_delay(mut self, delay: Duration) -> Self {
+        self.attempt_delay = delay;
         self
     }
 
@@ -96,6 +116,11 @@ impl ConnectOptions {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    pub(super) fn overall(&self) -> Duration {
+        let twice = || self.timeout.saturating_mul(2);
+        self.overall.unwrap_or_else(twice)
     }
 }
 

@@ -44,10 +44,13 @@ mod descriptor;
 mod drain;
 mod dump;
 mod events;
+mod keep;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod remote;
+mod remote_work;
 mod sources;
+mod threads;
 mod turn;
 
 use std::cell::{Cell, RefCell};
@@ -69,8 +72,12 @@ use self::drain::Drain;
 pub use self::dump::{Dump, Node};
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
+use self::keep::Keep;
 pub use self::remote::{ReactorGone, Remote};
+pub use self::remote_work::{RemoteTask, WouldDeadlock};
 pub(crate) use self::sources::Source;
+pub use self::threads::StillRunning;
+use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
@@ -154,6 +161,8 @@ pub(crate) struct Inner {
     read_buffer: Cell<Option<Box<[u8]>>>,
     triggers: Triggers,
     drain: Drain,
+    threads: Threads,
+    keep: Keep,
     state: Cell<State>,
     /// Which run it is: one more after each crash.
     run: Cell<u64>,
@@ -245,6 +254,8 @@ impl Reactor {
             read_buffer: Cell::new(None),
             triggers: Triggers::default(),
             drain: Drain::default(),
+            threads: Threads::default(),
+            keep: Keep::default(),
             state: Cell::new(State::New),
             run: Cell::new(0),
             manual: manual.then(|| Cell::new(now)),

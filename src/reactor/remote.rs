@@ -32,7 +32,7 @@ use crate::task::Inbox;
 /// ```
 #[derive(Clone)]
 pub struct Remote {
-    inbox: Shared<Inbox>,
+    pub(super) inbox: Shared<Inbox>,
 }
 
 impl Remote {

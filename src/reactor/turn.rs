@@ -242,6 +242,7 @@ impl Reactor {
         inner.main.set(None);
         inner.pace.main_waits.set(false);
         if inner.state.get() == State::Ended {
+            inner.stop_threads();
             inner.let_go(Some(self));
         }
         Ok(result)
@@ -344,7 +345,9 @@ impl Reactor {
             return attended;
         }
         let mut timeout = if ready { Duration::ZERO } else { delay };
-        if timeout > Duration::ZERO {
+        // In memory time stands still while another thread does work for this one.
+        let stands = inner.driver.is_virtual() && inner.awaits_threads();
+        if timeout > Duration::ZERO && !stands {
             if let Some(deadline) = inner.timers.next_deadline() {
                 // With manual time a deadline is never reached by waiting.
                 let left = deadline.saturating_duration_since(inner.clock_now());
@@ -548,6 +551,7 @@ impl Inner {
         self.executor.shut_down();
         self.timers.clear();
         self.triggers.clear();
+        self.keep_nothing();
         let hook = self.hook.take();
         report::discard(hook, Location::caller());
     }

@@ -112,7 +112,7 @@ impl Poller {
     ) -> io::Result<usize> {
         match timeout {
             None => self.bell.wait(),
-            Some(_) => self.bell.hush(),
+            Some(_) => drop(self.bell.hush()),
         }
         self.notified.swap(false, Ordering::SeqCst);
         self.real.wait(events, Some(Duration::ZERO))
@@ -159,8 +159,9 @@ impl Bell {
         *rung = false;
     }
 
-    fn hush(&self) {
-        *self.rung() = false;
+    /// Takes a ring away; was there one?
+    fn hush(&self) -> bool {
+        std::mem::take(&mut *self.rung())
     }
 
     fn rung(&self) -> MutexGuard<'_, bool> {
@@ -181,10 +182,29 @@ impl Parker {
     pub(crate) fn park(&self) {
         self.0.wait();
     }
+
+    /// A time is not waited for: it is over at once, unless there was a call before. No time at all has none, and
+    /// waits.
+    pub(crate) fn park_timeout(&self, timeout: Duration) -> bool {
+        if timeout == Duration::MAX {
+            self.0.wait();
+            return true;
+        }
+        thread::yield_now();
+        self.0.hush()
+    }
 }
 
 /// As `parking::Unparker`.
+#[derive(Clone)]
 pub(crate) struct Unparker(Arc<Bell>);
+
+impl Unparker {
+    pub(crate) fn unpark(&self) -> bool {
+        self.0.ring();
+        true
+    }
+}
 
 impl From<Unparker> for Waker {
     fn from(unparker: Unparker) -> Self {

@@ -20,6 +20,7 @@ use std::panic::Location;
 
 use async_task::Runnable;
 
+use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
 
 /// Where a task was spawned: what a task's shell carries about it.
@@ -30,6 +31,8 @@ pub(crate) struct Inbox {
     queue: ConcurrentQueue<Message>,
     /// Set while the loop knows that there is something, or is about to look.
     told: AtomicBool,
+    /// The loop's thread.
+    home: ThreadId,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -45,6 +48,7 @@ impl Inbox {
         Shared::new(Self {
             queue: ConcurrentQueue::unbounded(),
             told: AtomicBool::new(false),
+            home: thread::current().id(),
             wake: Box::new(wake),
         })
     }
@@ -87,6 +91,11 @@ impl Inbox {
     #[inline]
     pub(crate) fn has_mail(&self) -> bool {
         self.told.load(Ordering::Acquire)
+    }
+
+    /// Is this the loop's thread?
+    pub(crate) fn is_home(&self) -> bool {
+        thread::current().id() == self.home
     }
 
     /// Ends the loop's wait, with nothing to take.

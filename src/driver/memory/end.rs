@@ -11,6 +11,8 @@
 //! | both shut                  | bytes left, then 0      | broken pipe               | all, with a hang-up     |
 //! | it died                    | bytes left, the error once, then 0 | the error once, then broken pipe | all, with a hang-up |
 //!
+//! An end that calls an address which never answers has nothing to tell.
+//!
 //! An end that dies after the peer had shut reads 0, not the error: the stream was complete.
 
 use std::collections::VecDeque;
@@ -26,6 +28,8 @@ pub(super) struct End {
     pub(super) remote: SocketAddr,
     /// It is the client's, whose address is its own; a server's end has its listener's.
     pub(super) called: bool,
+    /// It calls, and nobody answers.
+    pub(super) calling: bool,
     /// The other end, until one of the two is closed or dead.
     pub(super) peer: Option<usize>,
     /// What came and was not read.
@@ -60,6 +64,7 @@ impl End {
             local,
             remote,
             called,
+            calling: false,
             peer: None,
             inbox: VecDeque::new(),
             ended: false,
@@ -123,6 +128,13 @@ impl End {
 
     /// What is ready; `room` is the peer's, if there is one.
     pub(super) fn ready(&self, room: Option<usize>) -> Ready {
+        if self.calling {
+            return Ready {
+                readable: false,
+                writable: false,
+                hangup: false,
+            };
+        }
         let over = self.ended || self.deaf;
         let hangup = self.dead || self.fault.is_some() || (over && self.shut);
         Ready {

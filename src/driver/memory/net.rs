@@ -92,7 +92,7 @@ impl Net {
         Ok((door, addr))
     }
 
-    /// Makes a connection, or an end that was refused.
+    /// Makes a connection, or an end that was refused or is never answered.
     pub(super) fn connect(
         &mut self,
         addr: SocketAddr,
@@ -115,7 +115,10 @@ impl Net {
             .iter_mut()
             .find(|(_, door)| covers(door.addr, remote) && door.queue.len() < door.backlog);
         let Some((id, door)) = door else {
-            self.ends[client].die(Fault::Refused);
+            match is_silent(remote.ip()) {
+                true => self.ends[client].calling = true,
+                false => self.ends[client].die(Fault::Refused),
+            }
             return Ok(client);
         };
         let server = self.ends.insert(End::new(remote, local, false));
@@ -388,6 +391,17 @@ fn here(ip: IpAddr) -> IpAddr {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
+    }
+}
+
+/// Whether nobody answers there, not even by refusing: what is set aside for documentation (RFC 5737, RFC 3849).
+fn is_silent(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => matches!(
+            ip.octets(),
+            [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _]
+        ),
+        IpAddr::V6(ip) => ip.segments()[..2] == [0x2001, 0xdb8],
     }
 }
 

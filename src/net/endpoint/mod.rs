@@ -8,6 +8,7 @@ mod place;
 use std::fmt;
 
 pub use self::describe::{BadEndpoint, quote};
+pub(super) use self::place::literal;
 pub use self::place::{ToClientEndpoint, ToServerEndpoint};
 use super::options::{ConnectOptions, ListenOptions};
 use crate::address::Address;

@@ -152,7 +152,7 @@ pub(super) fn host(name: String, port: u16) -> Destination {
 }
 
 /// An IP address, also in brackets.
-pub(super) fn literal(text: &str) -> Option<IpAddr> {
+pub(in crate::net) fn literal(text: &str) -> Option<IpAddr> {
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));

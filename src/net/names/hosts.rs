@@ -1,0 +1,133 @@
+//! A table of names, for tests and for what is fixed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{LookupFailed, LookupProblem, NameResolver};
+use crate::defer::{Deferred, Resolver, execute};
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::repeat::defer_later;
+
+/// Knows the names it was told, and no others. What a reactor in memory has from the beginning is an empty one.
+///
+/// Clones are the same table. Upper and lower case are the same.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::net::{HostsTable, LookupFailed, LookupProblem};
+///
+/// torsade::testing::run(async |reactor| {
+///     let hosts = HostsTable::new();
+///     hosts.add("server.example", [[127, 0, 0, 1]]);
+///     hosts.fail("broken.example", LookupProblem::TryAgain);
+///     reactor.set_resolver(hosts.clone());
+///
+///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+///     let to = ("Server.Example", port.local_addr().port().unwrap());
+///     let conn = reactor.connect_stream(to).await?;
+///     assert_eq!(conn.peer(), port.local_addr());
+///
+///     let failure = reactor.connect_stream("broken.example:80").await.unwrap_err();
+///     assert!(failure.trap::<LookupFailed>()?.may_pass());
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("HostsResolver", "/etc/hosts"))]
+#[derive(Clone, Default)]
+pub struct HostsTable(Rc<Table>);
+
+#[derive(Default)]
+struct Table {
+    entries: RefCell<BTreeMap<String, Entry>>,
+    delay: Cell<Duration>,
+    /// Look-ups that are never answered.
+    waiting: RefCell<Vec<Resolver<Vec<SocketAddr>>>>,
+}
+
+#[derive(Clone)]
+enum Entry {
+    Addresses(Vec<IpAddr>),
+    Problem(LookupProblem),
+    Silence,
+}
+
+impl HostsTable {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives a name these addresses.
+    pub fn add<A: Into<IpAddr>>(&self, name: &str, addresses: impl IntoIterator<Item = A>) {
+        let addresses = addresses.into_iter().map(Into::into).collect();
+        self.put(name, Entry::Addresses(addresses));
+    }
+
+    /// Has look-ups of a name fail.
+    pub fn fail(&self, name: &str, problem: LookupProblem) {
+        self.put(name, Entry::Problem(problem));
+    }
+
+    /// Has look-ups of a name never be answered.
+    pub fn keep_silent(&self, name: &str) {
+        self.put(name, Entry::Silence);
+    }
+
+    /// Has answers take so long from now on.
+    pub fn set_delay(&self, delay: Duration) {
+        self.0.delay.set(delay);
+    }
+
+    /// Is there something about this name?
+    pub fn knows(&self, name: &str) -> bool {
+        self.0.entries.borrow().contains_key(&key(name))
+    }
+
+    fn put(&self, name: &str, entry: Entry) {
+        self.0.entries.borrow_mut().insert(key(name), entry);
+    }
+}
+
+impl NameResolver for HostsTable {
+    fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        let entry = self.0.entries.borrow().get(&key(host)).cloned();
+        let answer = match entry {
+            Some(Entry::Addresses(ips)) => {
+                Ok(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+            }
+            Some(Entry::Problem(problem)) => Err(LookupFailed::new(host, problem)),
+            Some(Entry::Silence) => {
+                let (deferred, resolver) = Deferred::pair();
+                let mut waiting = self.0.waiting.borrow_mut();
+                waiting.retain(|resolver| !resolver.is_cancelled());
+                waiting.push(resolver);
+                return deferred;
+            }
+            None => Err(LookupFailed::new(host, LookupProblem::NoSuchName)),
+        };
+        let answer = answer.map_err(Failure::from);
+        if self.0.delay.get().is_zero() {
+            return execute(|| answer);
+        }
+        defer_later(reactor, self.0.delay.get(), || answer)
+    }
+}
+
+impl fmt::Debug for HostsTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.0.entries.borrow();
+        f.debug_tuple("HostsTable")
+            .field(&entries.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+fn key(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}

@@ -1,0 +1,191 @@
+//! Looking names up: [`NameResolver`], and [`Reactor::resolve`].
+//!
+//! # The idea
+//!
+//! What need not be looked up is answered here, whoever the resolver is: literal addresses, `localhost` and what lies below
+//! it (RFC 6761), names that cannot be. Everything else goes to the reactor's resolver: on the machine the system's
+//! ([`SystemResolver`]), in memory a table ([`HostsTable`]), or one of the user's.
+//!
+//! # Invariants
+//!
+//! 1. What is answered here never leaves the loop's thread, and takes no time.
+//! 2. An answer names at least one address; no address is [`LookupProblem::NoSuchName`].
+//! 3. A panic of a user's resolver is the failure of the look-up.
+
+mod errors;
+mod hosts;
+mod system;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::Location;
+use std::rc::Rc;
+
+pub use self::errors::{BadHostName, LookupFailed, LookupProblem};
+pub use self::hosts::HostsTable;
+pub use self::system::SystemResolver;
+use super::endpoint::literal;
+use crate::defer::Deferred;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::report;
+
+/// What finds the addresses of a host.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use torsade::net::{HostsTable, NameResolver};
+/// use torsade::{Deferred, Reactor};
+///
+/// /// Looks in a table first, then asks the system.
+/// struct Both(HostsTable, torsade::net::SystemResolver);
+///
+/// impl NameResolver for Both {
+///     fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+///         if self.0.knows(host) {
+///             return self.0.resolve(reactor, host, port);
+///         }
+///         self.1.resolve(reactor, host, port)
+///     }
+/// }
+/// ```
+#[doc(alias("IHostnameResolver", "IResolverSimple", "getaddrinfo"))]
+pub trait NameResolver: 'static {
+    /// The addresses of `host`, with `port`, in the order in which they are to be tried.
+    ///
+    /// `host` is a name of ASCII letters, digits, hyphens, underscores and dots, and no literal address. When nobody
+    /// wants to know any more the Deferred is cancelled; what comes then is dropped.
+    fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
+}
+
+impl Reactor {
+    /// Looks a host up: a name, or a literal address, which is its own answer.
+    ///
+    /// # Errors
+    ///
+    /// [`LookupFailed`], which tells a name that does not exist from an answer that did not come; [`BadHostName`] for
+    /// what cannot be a name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::net::{HostsTable, LookupFailed, LookupProblem};
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let hosts = HostsTable::new();
+    ///     hosts.add("mail.example", [[192, 0, 2, 1], [192, 0, 2, 2]]);
+    ///     reactor.set_resolver(hosts);
+    ///
+    ///     let found = reactor.resolve("mail.example").await?;
+    ///     assert_eq!(found[0].to_string(), "192.0.2.1");
+    ///     assert_eq!(reactor.resolve("::1").await?[0].to_string(), "::1");
+    ///
+    ///     let failure = reactor.resolve("nowhere.example").await.unwrap_err();
+    ///     assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::NoSuchName);
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("getHostByName", "lookup_host", "getaddrinfo", "nameResolver"))]
+    #[track_caller]
+    pub fn resolve(&self, host: &str) -> Deferred<Vec<IpAddr>> {
+        let place = Location::caller();
+        let found = look_up(self, host, 0, place);
+        let ips = |found: Vec<SocketAddr>| found.iter().map(SocketAddr::ip).collect();
+        found
+            .map(ips)
+            .add_errback(move |failure| Err(failure.moved(place)))
+    }
+
+    /// Has names looked up by `resolver` from now on.
+    #[doc(alias("installResolver", "installNameResolver"))]
+    pub fn set_resolver(&self, resolver: impl NameResolver) {
+        let old = self.inner().keep(Rc::new(Kept(Rc::new(resolver))));
+        report::discard(old, Location::caller());
+    }
+}
+
+/// The reactor's resolver.
+struct Kept(Rc<dyn NameResolver>);
+
+/// The addresses of a host.
+pub(super) fn look_up(
+    reactor: &Reactor,
+    host: &str,
+    port: u16,
+    place: &'static Location<'static>,
+) -> Deferred<Vec<SocketAddr>> {
+    if let Some(ip) = literal(host) {
+        return Deferred::succeed(vec![SocketAddr::new(ip, port)]);
+    }
+    if let Err(bad) = check(host) {
+        return Deferred::fail(Failure::at(Box::new(bad), place));
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if is_below(name, "localhost") {
+        // IPv4 first, as `listen` takes it.
+        let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        return Deferred::succeed(both.map(|ip| SocketAddr::new(ip, port)).into());
+    }
+    if is_below(name, "invalid") {
+        return Deferred::fail(LookupFailed::new(host, LookupProblem::NoSuchName));
+    }
+    let resolver = resolver_of(reactor);
+    let found = report::catch(place, || resolver.resolve(reactor, host, port));
+    let host = host.to_owned();
+    match found {
+        Ok(found) => found.add_callback(move |found| match found.is_empty() {
+            true => Err(LookupFailed::new(host, LookupProblem::NoSuchName).into()),
+            false => Ok(found),
+        }),
+        Err(panic) => Deferred::fail(panic),
+    }
+}
+
+fn resolver_of(reactor: &Reactor) -> Rc<dyn NameResolver> {
+    let inner = reactor.inner();
+    if let Some(kept) = inner.kept::<Kept>() {
+        return kept.0.clone();
+    }
+    let resolver: Rc<dyn NameResolver> = match inner.driver().is_virtual() {
+        true => Rc::new(HostsTable::new()),
+        false => Rc::new(SystemResolver::new()),
+    };
+    drop(inner.keep(Rc::new(Kept(resolver.clone()))));
+    resolver
+}
+
+/// Can it be a host's name?
+fn check(host: &str) -> Result<(), BadHostName> {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let problem = if name.is_empty() {
+        "it is empty"
+    } else if !name.is_ascii() {
+        "it is not ASCII; give its form that begins with `xn--`"
+    } else if name.len() > LONGEST_NAME {
+        "it has more than 253 characters"
+    } else if name.split('.').any(str::is_empty) {
+        "it has an empty part"
+    } else if name.split('.').any(|part| part.len() > LONGEST_PART) {
+        "a part of it has more than 63 characters"
+    } else if !name.bytes().all(is_usual) {
+        "it has characters that no host's name has"
+    } else {
+        return Ok(());
+    };
+    Err(BadHostName::new(host, problem))
+}
+
+fn is_usual(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// Is it `domain`, or something in it?
+fn is_below(name: &str, domain: &str) -> bool {
+    let last = name.rsplit('.').next();
+    last.is_some_and(|last| last.eq_ignore_ascii_case(domain))
+}
+
+/// RFC 1035, without the final dot.
+const LONGEST_NAME: usize = 253;
+const LONGEST_PART: usize = 63;

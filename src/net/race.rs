@@ -1,0 +1,534 @@
+//! The race of connection attempts (RFC 8305): several addresses, the first that answers.
+//!
+//! # States
+//!
+//! | state      | holds                                     | leaves it                                              |
+//! |------------|-------------------------------------------|--------------------------------------------------------|
+//! | looking up | the look-up, its time limit               | an answer (racing), a failure or its limit (over)      |
+//! | racing     | addresses left, attempts, a starting shot | an attempt connects, or all have failed (over)         |
+//! | over       | nothing                                   | –                                                      |
+//!
+//! While addresses are left, the next attempt starts when the starting shot's delay is over, or at once when an attempt
+//! fails. Addresses of different families take turns, beginning with the family of the first.
+//!
+//! # Invariants
+//!
+//! 1. It ends once: whoever takes `done` out ends it. Then no attempt, timer or look-up of it is left.
+//! 2. What it ends with is called when nothing of it is left.
+//! 3. Each address has its own time limit, so has the look-up, and there is one for the whole.
+//! 4. While it is not over, something will go on with it: a look-up, or an attempt under way.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::endpoint::Destination;
+use super::errors::{ConnectFailedEverywhere, ConnectTimedOut, NoAddress, connect_failure};
+use super::names::{LookupFailed, LookupProblem, look_up};
+use super::options::ConnectOptions;
+use crate::address::Address;
+use crate::clock::{Clock, DelayedCall};
+use crate::defer::Deferred;
+use crate::driver::{Event, Interest, Socket};
+use crate::failure::{Cancelled, Failure};
+use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::report;
+use crate::transport::{ConnectionLost, Terms};
+
+/// What is done to reach one of several addresses.
+pub(super) struct Race {
+    reactor: WeakReactor,
+    options: ConnectOptions,
+    terms: Rc<Terms>,
+    /// Not tried yet.
+    left: RefCell<VecDeque<Address>>,
+    under_way: RefCell<Vec<Rc<Attempt>>>,
+    /// How attempts have failed, in that order.
+    failed: RefCell<Vec<(Address, Failure)>>,
+    lookup: RefCell<Option<Lookup>>,
+    /// Starts the next attempt.
+    shot: Cell<Option<DelayedCall>>,
+    /// The time limit for the whole.
+    limit: Cell<Option<DelayedCall>>,
+    /// Empty when it is over.
+    done: Cell<Option<Done>>,
+}
+
+/// What to do in the end.
+pub(super) type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, Address), Failure>)>;
+
+/// A look-up under way.
+struct Lookup {
+    host: String,
+    /// Its place in the reactor's table.
+    key: usize,
+    cancel: Option<Box<dyn FnOnce()>>,
+    timeout: Option<DelayedCall>,
+}
+
+/// A socket that is connecting.
+struct Attempt {
+    key: usize,
+    socket: Cell<Option<Socket>>,
+    address: Address,
+    timeout: Cell<Option<DelayedCall>>,
+    race: Rc<Race>,
+}
+
+impl Race {
+    pub(super) fn new(
+        reactor: &Reactor,
+        options: ConnectOptions,
+        terms: Rc<Terms>,
+        done: Done,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            reactor: reactor.downgrade(),
+            options,
+            terms,
+            left: RefCell::default(),
+            under_way: RefCell::default(),
+            failed: RefCell::default(),
+            lookup: RefCell::default(),
+            shot: Cell::new(None),
+            limit: Cell::new(None),
+            done: Cell::new(Some(done)),
+        })
+    }
+
+    /// Begins. Called from a turn.
+    pub(super) fn start(self: &Rc<Self>, to: Destination) {
+        let Some(reactor) = self.reactor.upgrade() else {
+            return;
+        };
+        if self.is_over() {
+            return;
+        }
+        // One attempt needs no limit besides its own.
+        let is_single = matches!(&to, Destination::Addresses(all) if all.len() == 1);
+        if !is_single || self.options.overall() < self.options.timeout {
+            let weak = Rc::downgrade(self);
+            let limit = reactor.call_later(self.options.overall(), move || {
+                if let Some(race) = weak.upgrade() {
+                    race.out_of_time();
+                }
+            });
+            self.limit.set(Some(limit));
+        }
+        match to {
+            Destination::Addresses(addresses) => self.run(addresses),
+            Destination::Host { name, port } => self.look_up(&reactor, name, port),
+        }
+    }
+
+    /// Ends it because nobody wants it any more.
+    pub(super) fn give_up(&self) {
+        let Some(done) = self.over() else { return };
+        match self.reactor.upgrade() {
+            Some(reactor) => {
+                let cancelled = Failure::at(Box::new(Cancelled), self.terms.place);
+                done(&reactor, Err(cancelled));
+            }
+            None => report::discard(done, self.terms.place),
+        }
+    }
+
+    fn look_up(self: &Rc<Self>, reactor: &Reactor, name: String, port: u16) {
+        let inserted = reactor.inner().insert(|_| self.clone());
+        let key = match inserted {
+            Ok(key) => key,
+            Err(error) => return self.finish(Err(Failure::at(Box::new(error), self.terms.place))),
+        };
+        self.lookup.replace(Some(Lookup {
+            host: name.clone(),
+            key,
+            cancel: None,
+            timeout: None,
+        }));
+        let found = look_up(reactor, &name, port, self.terms.place);
+        if found.is_settled() {
+            drop(self.when_found(found));
+            return;
+        }
+        let cancel: Box<dyn FnOnce()> = Box::new(found.remote_cancel());
+        let weak = Rc::downgrade(self);
+        let timeout = reactor.call_later(self.options.timeout, move || {
+            if let Some(race) = weak.upgrade() {
+                race.lookup_timed_out();
+            }
+        });
+        let is_gone = match &mut *self.lookup.borrow_mut() {
+            Some(lookup) => {
+                lookup.cancel = Some(cancel);
+                lookup.timeout = Some(timeout);
+                None
+            }
+            None => Some((cancel, timeout)),
+        };
+        if let Some((cancel, timeout)) = is_gone {
+            // The resolver itself has given us up.
+            timeout.cancel();
+            cancel();
+        }
+        drop(self.when_found(found));
+    }
+
+    fn when_found(self: &Rc<Self>, found: Deferred<Vec<SocketAddr>>) -> Deferred<()> {
+        let race = self.clone();
+        found.add_both(move |found| race.looked_up(found))
+    }
+
+    fn looked_up(self: &Rc<Self>, found: Result<Vec<SocketAddr>, Failure>) {
+        if self.is_over() {
+            return;
+        }
+        self.leave_lookup();
+        match found {
+            Ok(found) => self.run(found.into_iter().map(Address::from).collect()),
+            Err(failure) => self.finish(Err(failure.moved(self.terms.place))),
+        }
+    }
+
+    fn lookup_timed_out(&self) {
+        let host = self
+            .lookup
+            .borrow()
+            .as_ref()
+            .map(|lookup| lookup.host.clone());
+        let Some(host) = host else { return };
+        let error = LookupFailed::new(host, LookupProblem::TimedOut);
+        self.finish(Err(Failure::at(Box::new(error), self.terms.place)));
+    }
+
+    fn run(self: &Rc<Self>, addresses: Vec<Address>) {
+        self.left.replace(in_turn(addresses));
+        self.next();
+    }
+
+    /// Starts the next attempt, if one is left; when nothing is left at all, it has failed.
+    fn next(self: &Rc<Self>) {
+        let Some(reactor) = self.reactor.upgrade() else {
+            return;
+        };
+        cancel(&self.shot);
+        while !self.is_over() {
+            let address = self.left.borrow_mut().pop_front();
+            let Some(address) = address else {
+                if self.under_way.borrow().is_empty() {
+                    self.finish(Err(self.verdict()));
+                }
+                return;
+            };
+            match self.try_one(&reactor, &address) {
+                Ok(()) => return self.load(&reactor),
+                Err(error) => self.note(address, error),
+            }
+        }
+    }
+
+    /// Has the next attempt started after a while, if there is one.
+    fn load(self: &Rc<Self>, reactor: &Reactor) {
+        if self.left.borrow().is_empty() {
+            return;
+        }
+        let weak = Rc::downgrade(self);
+        let shot = reactor.call_later(self.options.attempt_delay, move || {
+            if let Some(race) = weak.upgrade() {
+                race.next();
+            }
+        });
+        self.shot.set(Some(shot));
+    }
+
+    fn try_one(self: &Rc<Self>, reactor: &Reactor, address: &Address) -> io::Result<()> {
+        let inner = reactor.inner();
+        let socket = inner
+            .driver()
+            .connect(address, self.options.bind.as_ref())?;
+        let mut made = None;
+        let key = inner.insert(|key| {
+            let attempt = Rc::new(Attempt {
+                key,
+                socket: Cell::new(None),
+                address: address.clone(),
+                timeout: Cell::new(None),
+                race: self.clone(),
+            });
+            made = Some(attempt.clone());
+            attempt
+        })?;
+        let attempt = made.expect("`insert` calls its argument");
+        if let Err(error) = inner.driver().add(&socket, key, Interest::Write) {
+            inner.remove(key);
+            return Err(error);
+        }
+        attempt.socket.set(Some(socket));
+        let weak = Rc::downgrade(&attempt);
+        let timeout = reactor.call_later(self.options.timeout, move || {
+            if let Some(attempt) = weak.upgrade() {
+                attempt.timed_out();
+            }
+        });
+        attempt.timeout.set(Some(timeout));
+        self.under_way.borrow_mut().push(attempt);
+        Ok(())
+    }
+
+    /// The time for the whole is over.
+    fn out_of_time(&self) {
+        if self.lookup.borrow().is_some() {
+            return self.lookup_timed_out();
+        }
+        let under_way = self.under_way.borrow().clone();
+        for attempt in under_way {
+            let error = attempt.too_late(self.options.overall());
+            self.failed.borrow_mut().push((
+                attempt.address.clone(),
+                Failure::at(Box::new(error), self.terms.place),
+            ));
+        }
+        self.finish(Err(self.verdict()));
+    }
+
+    /// How it has failed: as its only attempt has, or with all of them.
+    fn verdict(&self) -> Failure {
+        let mut failed = self.failed.take();
+        let (last, is_only) = (failed.pop(), failed.is_empty());
+        match last {
+            None => Failure::at(Box::new(NoAddress), self.terms.place),
+            Some((_, failure)) if is_only => failure,
+            Some(last) => {
+                failed.push(last);
+                let error = ConnectFailedEverywhere::new(failed);
+                Failure::at(Box::new(error), self.terms.place)
+            }
+        }
+    }
+
+    fn note(&self, address: Address, error: io::Error) {
+        let failure = connect_failure(address.clone(), error).moved(self.terms.place);
+        self.failed.borrow_mut().push((address, failure));
+    }
+
+    /// Ends it with this.
+    fn finish(&self, result: Result<(Socket, Address), Failure>) {
+        let Some(done) = self.over() else { return };
+        match self.reactor.upgrade() {
+            Some(reactor) => done(&reactor, result),
+            None => report::discard((done, result), self.terms.place),
+        }
+    }
+
+    /// Takes out what is to be done in the end, and leaves nothing else behind (invariant 1).
+    fn over(&self) -> Option<Done> {
+        let done = self.done.take()?;
+        cancel(&self.shot);
+        cancel(&self.limit);
+        let left = self.left.take();
+        drop(left);
+        let under_way = self.under_way.take();
+        if let Some(reactor) = self.reactor.upgrade() {
+            for attempt in under_way {
+                drop(attempt.leave(&reactor));
+            }
+        }
+        if let Some(wish) = self.leave_lookup() {
+            wish();
+        }
+        Some(done)
+    }
+
+    /// Ends the look-up; gives what tells the resolver so.
+    fn leave_lookup(&self) -> Option<Box<dyn FnOnce()>> {
+        let lookup = self.lookup.take()?;
+        if let Some(timeout) = lookup.timeout {
+            timeout.cancel();
+        }
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.inner().remove(lookup.key);
+        }
+        lookup.cancel
+    }
+
+    fn is_over(&self) -> bool {
+        let done = self.done.take();
+        let is_over = done.is_none();
+        self.done.set(done);
+        is_over
+    }
+
+    /// The reactor ends.
+    fn lost(&self, reactor: Option<&Reactor>, reason: &Failure) {
+        let Some(done) = self.over() else { return };
+        match reactor {
+            Some(reactor) => {
+                let lost = ConnectionLost::new(reason.clone());
+                done(reactor, Err(Failure::at(Box::new(lost), self.terms.place)));
+            }
+            None => report::discard(done, self.terms.place),
+        }
+    }
+}
+
+/// Its place in the reactor's table during the look-up.
+impl Source for Race {
+    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
+
+    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        self.lost(reactor, reason);
+    }
+
+    fn kind(&self) -> &'static str {
+        "connection attempt"
+    }
+
+    fn about(&self) -> String {
+        match &*self.lookup.borrow() {
+            Some(lookup) => format!("looks up {}", lookup.host),
+            None => String::new(),
+        }
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.terms.place
+    }
+}
+
+impl Attempt {
+    /// Takes the socket out of the reactor's care.
+    fn leave(&self, reactor: &Reactor) -> Option<Socket> {
+        let socket = self.socket.take()?;
+        let _ = reactor.inner().driver().remove(&socket);
+        reactor.inner().remove(self.key);
+        cancel(&self.timeout);
+        let mut under_way = self.race.under_way.borrow_mut();
+        under_way.retain(|attempt| attempt.key != self.key);
+        Some(socket)
+    }
+
+    fn too_late(&self, limit: Duration) -> ConnectTimedOut {
+        ConnectTimedOut {
+            address: self.address.clone(),
+            limit: Some(limit),
+            error: None,
+        }
+    }
+
+    fn timed_out(&self) {
+        let race = &self.race;
+        let Some(reactor) = race.reactor.upgrade() else {
+            return;
+        };
+        if self.leave(&reactor).is_none() {
+            return;
+        }
+        let error = self.too_late(race.options.timeout);
+        let failure = Failure::at(Box::new(error), race.terms.place);
+        race.failed
+            .borrow_mut()
+            .push((self.address.clone(), failure));
+        race.next();
+    }
+}
+
+impl Source for Attempt {
+    fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
+        let Some(socket) = self.socket.take() else {
+            return;
+        };
+        let connected = socket.connected();
+        self.socket.set(Some(socket));
+        match connected {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Some(socket) = self.leave(reactor) {
+                    self.race.finish(Ok((socket, self.address.clone())));
+                }
+            }
+            Err(error) => {
+                drop(self.leave(reactor));
+                self.race.note(self.address.clone(), error);
+                self.race.next();
+            }
+        }
+    }
+
+    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        self.race.lost(reactor, reason);
+    }
+
+    fn kind(&self) -> &'static str {
+        "connection attempt"
+    }
+
+    fn about(&self) -> String {
+        format!("to {}", self.address)
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.race.terms.place
+    }
+}
+
+fn cancel(call: &Cell<Option<DelayedCall>>) {
+    if let Some(call) = call.take() {
+        call.cancel();
+    }
+}
+
+/// The addresses with their families taking turns, each in its own order, the first one's first.
+fn in_turn(addresses: Vec<Address>) -> VecDeque<Address> {
+    let mut families: Vec<(Option<bool>, VecDeque<Address>)> = Vec::new();
+    let mut left = addresses.len();
+    for address in addresses {
+        let family = address.ip().map(|ip| ip.is_ipv4());
+        match families.iter_mut().find(|(other, _)| *other == family) {
+            Some((_, lane)) => lane.push_back(address),
+            None => families.push((family, VecDeque::from([address]))),
+        }
+    }
+    let mut sorted = VecDeque::with_capacity(left);
+    while left > 0 {
+        for (_, lane) in &mut families {
+            if let Some(address) = lane.pop_front() {
+                sorted.push_back(address);
+                left -= 1;
+            }
+        }
+    }
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_beginning_with_that_of_the_first() {
+        let sort = |texts: &[&str]| -> Vec<String> {
+            let addresses = texts.iter().map(|text| {
+                let address: SocketAddr = text.parse().unwrap();
+                Address::from(address)
+            });
+            let sorted = in_turn(addresses.collect());
+            sorted.iter().map(Address::to_string).collect()
+        };
+        assert_eq!(
+            sort(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]),
+            ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]
+        );
+        assert_eq!(
+            sort(&["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"]),
+            ["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]
+        );
+        assert!(sort(&[]).is_empty());
+    }
+}

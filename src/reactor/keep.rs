@@ -1,0 +1,43 @@
+//! What rooms above keep with a reactor: one thing of each type, for as long as it lives.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::Inner;
+use crate::report;
+
+/// The things, by their types.
+#[derive(Default)]
+pub(super) struct Keep(RefCell<Vec<(TypeId, Rc<dyn Any>)>>);
+
+impl Inner {
+    /// Keeps it; gives what was kept before, which may be a user's and is the caller's to drop.
+    pub(crate) fn keep<T: Any>(&self, thing: Rc<T>) -> Option<Rc<dyn Any>> {
+        let mut things = self.keep.0.borrow_mut();
+        let (id, thing) = (TypeId::of::<T>(), thing as Rc<dyn Any>);
+        match things.iter_mut().find(|(other, _)| *other == id) {
+            Some((_, old)) => Some(std::mem::replace(old, thing)),
+            None => {
+                things.push((id, thing));
+                None
+            }
+        }
+    }
+
+    /// What is kept of this type.
+    pub(crate) fn kept<T: Any>(&self) -> Option<Rc<T>> {
+        let things = self.keep.0.borrow();
+        let (_, thing) = things.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        thing.clone().downcast().ok()
+    }
+
+    /// Lets go of everything.
+    pub(super) fn keep_nothing(&self) {
+        let things = self.keep.0.take();
+        for (_, thing) in things {
+            report::discard(thing, Location::caller());
+        }
+    }
+}

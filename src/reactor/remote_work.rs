@@ -1,0 +1,318 @@
+//! What another thread asks of the loop and gets an answer to: [`Remote::spawn`], [`Remote::blocking_call`].
+//!
+//! # Invariants
+//!
+//! 1. Whoever waits is answered: with the result, or with why there is none. The end of the reactor is an answer.
+//! 2. No loop waits for a loop: a thread in a turn, and the loop's own thread, are refused before anything is sent.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::task::{Context, Poll};
+
+use futures::channel::oneshot;
+
+use super::{Reactor, ReactorGone, Remote, Source, Stopped};
+use crate::defer::{Deferred, IntoOutcome, Outcome};
+use crate::driver::Event;
+use crate::failure::{Cancelled, Failure};
+use crate::report::{self, Origin};
+use crate::task::{self, Executor, Place};
+
+impl Remote {
+    /// Starts, on the reactor's thread, the future that `make` makes there; the future itself need not be `Send`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorGone`] when the reactor has ended; `make` is dropped here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use std::thread;
+    ///
+    /// torsade::run(async |reactor| {
+    ///     let remote = reactor.remote();
+    ///     let answer = reactor.defer_to_thread(move || {
+    ///         let task = remote.spawn(|| async {
+    ///             let here = Rc::new(42); // never leaves the loop's thread
+    ///             *here
+    ///         })?;
+    ///         task.join()
+    ///     });
+    ///     assert_eq!(answer.await?, 42);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), torsade::Failure>(())
+    /// ```
+    #[doc(alias("spawn_from_thread", "run_coroutine_threadsafe"))]
+    #[track_caller]
+    pub fn spawn<T: Send + 'static, F: Future<Output = T> + 'static>(
+        &self,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<RemoteTask<T>, ReactorGone> {
+        let place = Location::caller();
+        let (sender, receiver) = oneshot::channel();
+        let (cancel, cancelled) = oneshot::channel();
+        let start = move || {
+            let Some(executor) = Executor::current() else {
+                return;
+            };
+            let task = executor.spawn(run(make, sender, cancelled, place), place);
+            task.detach();
+        };
+        let sent = self.inbox.push_call(Box::new(start), place);
+        match sent {
+            Ok(()) => Ok(RemoteTask {
+                receiver,
+                cancel: Some(cancel),
+                remote: self.clone(),
+            }),
+            Err(start) => {
+                report::discard(start, place);
+                Err(ReactorGone)
+            }
+        }
+    }
+
+    /// Calls `f` on the reactor's thread, and waits here for what comes of it.
+    ///
+    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block, which is waited for. A panic in it is a failure.
+    /// When the reactor does not run yet, this waits until it does.
+    ///
+    /// # Errors
+    ///
+    /// What `f` comes to; [`ReactorGone`] when the reactor has ended, [`Stopped`] when it ends
+    /// meanwhile; [`WouldDeadlock`] on the reactor's own thread, and on any thread that is in a turn of a reactor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::reactor::WouldDeadlock;
+    /// use torsade::{Clock, Reactor};
+    ///
+    /// torsade::run(async |reactor| {
+    ///     let remote = reactor.remote();
+    ///     let called = reactor.defer_to_thread(move || {
+    ///         remote.blocking_call(|| {
+    ///             let reactor = Reactor::current().expect("this is its thread");
+    ///             reactor.sleep(Duration::from_millis(1)).map(|()| "slept")
+    ///         })
+    ///     });
+    ///     assert_eq!(called.await?, "slept");
+    ///
+    ///     let failure = reactor.remote().blocking_call(|| Ok(1)).unwrap_err();
+    ///     failure.trap::<WouldDeadlock>()?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), torsade::Failure>(())
+    /// ```
+    #[doc(alias("blockingCallFromThread", "block_on"))]
+    #[track_caller]
+    pub fn blocking_call<V, R>(
+        &self,
+        f: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R::Value, Failure>
+    where
+        R: IntoOutcome<V>,
+        R::Value: Send,
+    {
+        let place = Location::caller();
+        self.may_wait()?;
+        let (sender, answer) = mpsc::sync_channel(1);
+        let call = move || {
+            let outcome = report::catch(place, move || f().into_outcome(place));
+            match outcome {
+                Ok(Outcome::Ready(result)) => drop(sender.send(result)),
+                Ok(Outcome::Wait(deferred)) => Asked::wait(deferred, sender, place),
+                Err(panic) => drop(sender.send(Err(panic))),
+            }
+        };
+        if let Err(call) = self.inbox.push_call(Box::new(call), place) {
+            report::discard(call, place);
+            return Err(Failure::at(Box::new(ReactorGone), place));
+        }
+        let answer = answer.recv();
+        answer.unwrap_or_else(|_| Err(Failure::at(Box::new(ReactorGone), place)))
+    }
+
+    /// Is this the reactor's thread?
+    #[doc(alias = "isInIOThread")]
+    pub fn is_here(&self) -> bool {
+        self.inbox.is_home()
+    }
+
+    fn may_wait(&self) -> Result<(), WouldDeadlock> {
+        match self.is_here() || Executor::current().is_some() {
+            true => Err(WouldDeadlock),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A task that another thread has started; see [`Remote::spawn`].
+///
+/// Awaited, anywhere, it gives the result; [`RemoteTask::join`] waits for it on a thread that has no loop. Dropping it
+/// lets the task run on.
+#[must_use = "a task runs by itself, but its result is lost"]
+pub struct RemoteTask<T> {
+    receiver: oneshot::Receiver<Result<T, Failure>>,
+    /// Empty once it was cancelled.
+    cancel: Option<oneshot::Sender<()>>,
+    remote: Remote,
+}
+
+impl<T: Send + 'static> RemoteTask<T> {
+    /// Ends the task: its future is dropped on the reactor's thread, and the result is [`Cancelled`], unless
+    /// it was there already.
+    #[doc(alias = "abort")]
+    pub fn cancel(&mut self) {
+        if let Some(cancel) = self.cancel.take() {
+            let _ = cancel.send(());
+        }
+    }
+
+    /// Waits here for the result.
+    ///
+    /// # Errors
+    ///
+    /// The task's panic, [`Cancelled`], [`ReactorGone`] when the reactor ended first, and [`WouldDeadlock`] as for
+    /// [`Remote::blocking_call`].
+    #[track_caller]
+    pub fn join(self) -> Result<T, Failure> {
+        self.remote.may_wait()?;
+        task::block_on(self)
+    }
+}
+
+impl<T> Future for RemoteTask<T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(answer.unwrap_or_else(|_| Err(ReactorGone.into())))
+    }
+}
+
+impl<T> fmt::Debug for RemoteTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteTask")
+            .field("is_cancelled", &self.cancel.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A thread was to wait for a loop, and is that loop's own or is in a turn of another one, which would stand still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WouldDeadlock;
+
+impl fmt::Display for WouldDeadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a loop's thread must not wait for a loop: await the result instead")
+    }
+}
+
+impl Error for WouldDeadlock {}
+
+/// Runs what `make` makes, and sends what comes of it.
+async fn run<T, F: Future<Output = T>>(
+    make: impl FnOnce() -> F,
+    sender: oneshot::Sender<Result<T, Failure>>,
+    cancelled: oneshot::Receiver<()>,
+    place: Place,
+) {
+    let result = match report::catch(place, make) {
+        Ok(future) => {
+            let mut future = pin!(future);
+            let mut cancelled = Some(cancelled);
+            poll_fn(|cx| {
+                match cancelled.as_mut().map(|wish| Pin::new(wish).poll(cx)) {
+                    Some(Poll::Ready(Ok(()))) => {
+                        return Poll::Ready(Err(Failure::at(Box::new(Cancelled), place)));
+                    }
+                    // The handle is gone, and with it the wish.
+                    Some(Poll::Ready(Err(_))) => cancelled = None,
+                    Some(Poll::Pending) | None => {}
+                }
+                match report::catch(place, || future.as_mut().poll(cx)) {
+                    Ok(poll) => poll.map(Ok),
+                    Err(panic) => Poll::Ready(Err(panic)),
+                }
+            })
+            .await
+        }
+        Err(panic) => Err(panic),
+    };
+    // A panic that nobody is told of there is told here.
+    if let Err(Err(failure)) = sender.send(result) {
+        if failure.is_panic() {
+            report::deliver(Origin::Task, failure, place);
+        }
+    }
+}
+
+/// A call from another thread whose answer is still to come.
+struct Asked<T> {
+    /// Empty once it was answered.
+    sender: Cell<Option<mpsc::SyncSender<Result<T, Failure>>>>,
+    place: Place,
+}
+
+impl<T: 'static> Asked<T> {
+    /// Answers when the Deferred fires or the reactor ends.
+    fn wait(deferred: Deferred<T>, sender: mpsc::SyncSender<Result<T, Failure>>, place: Place) {
+        let Some(reactor) = Reactor::current() else {
+            return;
+        };
+        let asked = Rc::new(Self {
+            sender: Cell::new(Some(sender)),
+            place,
+        });
+        let source = asked.clone();
+        // When the reactor has ended the sender is dropped, which is an answer as well.
+        let Ok(key) = reactor.inner().insert(move |_| source) else {
+            return;
+        };
+        let weak = reactor.downgrade();
+        drop(deferred.add_both(move |result| {
+            if let Some(reactor) = weak.upgrade() {
+                reactor.inner().remove(key);
+            }
+            asked.answer(result);
+        }));
+    }
+
+    fn answer(&self, result: Result<T, Failure>) {
+        let sender = self.sender.take();
+        if let Some(sender) = sender {
+            let _ = sender.send(result);
+        }
+    }
+}
+
+impl<T: 'static> Source for Asked<T> {
+    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
+
+    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+
+    fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {
+        self.answer(Err(Failure::at(Box::new(Stopped), self.place)));
+    }
+
+    fn kind(&self) -> &'static str {
+        "call from a thread"
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+}

@@ -1,0 +1,491 @@
+//! Work that leaves the loop's thread, and comes back: `call_in_thread`, `defer_to_thread`.
+//!
+//! Each piece of work has a source in the reactor's table while somebody may wait for it, so it is seen by dumps and by
+//! tests, and is told when the reactor ends. What it came to travels through the inbox.
+//!
+//! # Invariants
+//!
+//! 1. A result meets its Deferred on the loop's thread, in a turn. One that nobody waits for any more is dropped there.
+//!    Only when the loop is gone is it dropped by the thread that made it.
+//! 2. Calling queued work off drops its closure on the loop's thread. Work that has begun goes on, and is told by its token.
+//! 3. In memory, time stands still while work is awaited: what happens does not depend on how long it takes.
+//! 4. The end of a reactor waits for its pool no longer than its patience; what still runs then is reported.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Inner, Reactor, Source, Stopped, WeakReactor};
+use crate::defer::{Deferred, Resolver};
+use crate::driver::Event;
+use crate::failure::{Cancelled, Failure};
+use crate::report::{self, Origin};
+use crate::sync::Shared;
+use crate::task::Inbox;
+use crate::threads::{CancelToken, NeverBegun, Place, ThreadPool};
+
+/// A reactor's own pool, and what it is to be like.
+pub(super) struct Threads {
+    pool: RefCell<Option<ThreadPool>>,
+    max: Cell<usize>,
+    patience: Cell<Duration>,
+    /// How many pieces of work are awaited.
+    awaited: Cell<usize>,
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        Self {
+            pool: RefCell::default(),
+            max: Cell::new(USUAL_MAX),
+            patience: Cell::new(PATIENCE),
+            awaited: Cell::new(0),
+        }
+    }
+}
+
+impl Reactor {
+    /// Does work on another thread, and gives what comes of it: for everything that blocks, or takes long.
+    ///
+    /// A panic in `f` is a failure like any other. Cancelling the Deferred takes work that has not begun out of the
+    /// queue; work that has begun goes on, and its result is dropped on this thread ([`Reactor::defer_to_thread_with`]
+    /// lets it know).
+    ///
+    /// In memory time stands still meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// What `f` returns; its panic; [`Stopped`] when the reactor ends first; `PoolRefused` when the system gives
+    /// no thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// torsade::testing::run(async |reactor| {
+    ///     let sum = reactor.defer_to_thread(|| Ok((0..100_000_u64).sum::<u64>())).await?;
+    ///     assert_eq!(sum, 4_999_950_000);
+    ///
+    ///     let failure = reactor.defer_to_thread::<u32>(|| Ok("x".parse()?)).await.unwrap_err();
+    ///     failure.trap::<std::num::ParseIntError>()?;
+    ///     Ok(())
+    /// });
+    /// ```
+    ///
+    /// What is not `Send` stays here:
+    ///
+    /// ```compile_fail,E0277
+    /// # let reactor = torsade::Reactor::new().unwrap();
+    /// let mine = std::rc::Rc::new(1);
+    /// let _ = reactor.defer_to_thread(move || Ok(*mine));
+    /// ```
+    #[doc(alias("deferToThread", "spawn_blocking", "run_in_executor", "to_thread"))]
+    #[track_caller]
+    pub fn defer_to_thread<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Deferred<T> {
+        self.defer_to_thread_pool(&self.thread_pool(), f)
+    }
+
+    /// As [`Reactor::defer_to_thread`], for work that looks now and then whether anybody still waits for it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::{Cancelled, Clock};
+    ///
+    /// # use std::time::Duration;
+    /// torsade::testing::run_on(torsade::Reactor::new()?, async |reactor| {
+    ///     let endless = reactor.defer_to_thread_with(|token| loop {
+    ///         token.check()?;
+    ///         std::thread::yield_now();
+    ///     });
+    ///     let endless = reactor.timeout(Duration::from_millis(1), endless).map(|()| ());
+    ///     assert!(endless.await.is_err());
+    ///     Ok(())
+    /// });
+    /// # Ok::<(), torsade::Failure>(())
+    /// ```
+    #[doc(alias("deferToThread", "CancellationToken"))]
+    #[track_caller]
+    pub fn defer_to_thread_with<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&CancelToken) -> Result<T, Failure> + Send + 'static,
+    ) -> Deferred<T> {
+        self.defer_to_thread_pool_with(&self.thread_pool(), f)
+    }
+
+    /// As [`Reactor::defer_to_thread`], in a pool of one's own.
+    ///
+    /// # Errors
+    ///
+    /// Also `PoolRefused` when the pool is closed or its queue is full, and
+    /// [`NeverBegun`] when it was stopped before the work was begun.
+    #[doc(alias = "deferToThreadPool")]
+    #[track_caller]
+    pub fn defer_to_thread_pool<T: Send + 'static>(
+        &self,
+        pool: &ThreadPool,
+        f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Deferred<T> {
+        self.defer_to_thread_pool_with(pool, move |_| f())
+    }
+
+    /// As [`Reactor::defer_to_thread_with`], in a pool of one's own.
+    #[doc(alias = "deferToThreadPool")]
+    #[track_caller]
+    pub fn defer_to_thread_pool_with<T: Send + 'static>(
+        &self,
+        pool: &ThreadPool,
+        f: impl FnOnce(&CancelToken) -> Result<T, Failure> + Send + 'static,
+    ) -> Deferred<T> {
+        let place = Location::caller();
+        let (deferred, resolver) = Deferred::pair();
+        let awaited = match Awaited::new(self, pool, resolver, place) {
+            Ok(awaited) => awaited,
+            Err(failure) => {
+                report::discard(f, place);
+                return Deferred::fail(failure);
+            }
+        };
+        let token = awaited.token.clone();
+        let landing = awaited.landing(self);
+        let work = move || {
+            let result = report::catch(place, || f(&token)).and_then(|result| result);
+            let is_panic = result.as_ref().is_err_and(Failure::is_panic);
+            landing.land(result);
+            !is_panic
+        };
+        match pool.submit(place, Box::new(work)) {
+            Ok(number) => awaited.number.set(Some(number)),
+            Err((refused, work)) => {
+                let resolver = awaited.leave(self);
+                report::discard((work, resolver.map(Resolver::forsake)), place);
+                return Deferred::fail(Failure::at(Box::new(refused), place));
+            }
+        }
+        let (weak, reactor) = (Rc::downgrade(&awaited), self.downgrade());
+        deferred.on_cancel(move || {
+            if let (Some(awaited), Some(reactor)) = (weak.upgrade(), reactor.upgrade()) {
+                awaited.give_up(&reactor);
+            }
+        })
+    }
+
+    /// Does work on another thread; nobody waits for it. A panic in it is reported here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+    /// let done = Arc::new(AtomicBool::new(false));
+    /// let note = done.clone();
+    /// torsade::testing::run(async move |reactor| {
+    ///     reactor.call_in_thread(move || note.store(true, Ordering::SeqCst));
+    ///     Ok(())
+    /// });
+    /// assert!(done.load(Ordering::SeqCst));
+    /// ```
+    #[doc(alias("callInThread", "spawn_blocking"))]
+    #[track_caller]
+    pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) {
+        let place = Location::caller();
+        let called = self.defer_to_thread(move || {
+            f();
+            Ok(())
+        });
+        drop(called.add_errback(move |failure| {
+            // That the reactor ends is no news, and what is left then is told by whoever stops the pool.
+            if !failure.is::<Stopped>() && !failure.is::<NeverBegun>() {
+                report::deliver(Origin::Thread, failure, place);
+            }
+        }));
+    }
+
+    /// As [`Reactor::call_in_thread`]; then, on the same thread, calls `on_result` with what came of it.
+    ///
+    /// To have the result on this thread, use [`Reactor::defer_to_thread`].
+    #[doc(alias = "callInThreadWithCallback")]
+    #[track_caller]
+    pub fn call_in_thread_with_callback<T: 'static>(
+        &self,
+        on_result: impl FnOnce(Result<T, Failure>) + Send + 'static,
+        f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) {
+        let place = Location::caller();
+        self.call_in_thread(move || {
+            on_result(report::catch(place, f).and_then(|result| result));
+        });
+    }
+
+    /// Makes several calls one after the other on one other thread. A panic in one is reported, and the rest is dropped.
+    #[doc(alias = "callMultipleInThread")]
+    #[track_caller]
+    pub fn call_multiple_in_thread(
+        &self,
+        calls: impl IntoIterator<Item = Box<dyn FnOnce() + Send>>,
+    ) {
+        let calls: Vec<_> = calls.into_iter().collect();
+        self.call_in_thread(move || {
+            for call in calls {
+                call();
+            }
+        });
+    }
+
+    /// The reactor's own pool. It is made when it is first asked for, and stopped with the reactor.
+    #[doc(alias = "getThreadPool")]
+    pub fn thread_pool(&self) -> ThreadPool {
+        let threads = &self.inner().threads;
+        let mut pool = threads.pool.borrow_mut();
+        let make = || ThreadPool::builder().max(threads.max.get()).build();
+        pool.get_or_insert_with(make).clone()
+    }
+
+    /// How many threads the reactor's own pool may have: ten unless told.
+    ///
+    /// # Panics
+    ///
+    /// When it is none.
+    #[doc(alias("suggestThreadPoolSize", "max_blocking_threads"))]
+    #[track_caller]
+    pub fn suggest_thread_pool_size(&self, max: usize) {
+        assert!(max > 0, "a pool of no threads does no work");
+        let threads = &self.inner().threads;
+        threads.max.set(max);
+        let pool = threads.pool.borrow().clone();
+        if let Some(pool) = pool {
+            pool.adjust(0, max);
+        }
+    }
+
+    /// How long the end of the reactor waits for work in its own pool: half a second unless told.
+    ///
+    /// It waits after the shutdown triggers, and the loop does not turn meanwhile. Work that still runs then is reported
+    /// and left to itself; work that was not begun is reported and dropped.
+    #[doc(alias = "shutdown_timeout")]
+    pub fn set_thread_patience(&self, patience: Duration) {
+        self.inner().threads.patience.set(patience);
+    }
+}
+
+impl Inner {
+    /// Is there work on another thread that somebody waits for?
+    pub(super) fn awaits_threads(&self) -> bool {
+        self.threads.awaited.get() > 0
+    }
+
+    /// Stops the reactor's own pool, and tells what it leaves behind.
+    pub(super) fn stop_threads(&self) {
+        let pool = self.threads.pool.take();
+        let Some(pool) = pool else { return };
+        let left = pool.stop(self.threads.patience.get());
+        for place in left.running {
+            let failure = Failure::at(Box::new(StillRunning), place);
+            report::deliver(Origin::Thread, failure, place);
+        }
+        for place in left.dropped {
+            let failure = Failure::at(Box::new(NeverBegun), place);
+            report::deliver(Origin::Thread, failure, place);
+        }
+    }
+}
+
+/// When the reactor ended this work was still running on its thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StillRunning;
+
+impl fmt::Display for StillRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the work still ran on its thread when the reactor ended")
+    }
+}
+
+impl Error for StillRunning {}
+
+/// Work that is awaited.
+struct Awaited<T: Send + 'static> {
+    key: Cell<usize>,
+    place: Place,
+    pool: ThreadPool,
+    /// What the pool knows it by, if it took it.
+    number: Cell<Option<u64>>,
+    token: CancelToken,
+    shelf: Shelf<T>,
+    /// Empty when it is over.
+    resolver: Cell<Option<Resolver<T>>>,
+    reactor: WeakReactor,
+}
+
+/// Where a result lies from its coming in until it is fetched: both on the loop's thread.
+type Shelf<T> = Arc<Mutex<Option<Result<T, Failure>>>>;
+
+impl<T: Send + 'static> Awaited<T> {
+    fn new(
+        reactor: &Reactor,
+        pool: &ThreadPool,
+        resolver: Resolver<T>,
+        place: Place,
+    ) -> Result<Rc<Self>, Failure> {
+        let inner = reactor.inner();
+        let awaited = Rc::new(Self {
+            key: Cell::new(0),
+            place,
+            pool: pool.clone(),
+            number: Cell::new(None),
+            token: CancelToken::new(),
+            shelf: Shelf::default(),
+            resolver: Cell::new(Some(resolver)),
+            reactor: reactor.downgrade(),
+        });
+        inner.threads.awaited.set(inner.threads.awaited.get() + 1);
+        let source = awaited.clone();
+        match inner.insert(move |_| source) {
+            Ok(key) => awaited.key.set(key),
+            Err(error) => {
+                let resolver = awaited.resolver.take();
+                resolver.map(Resolver::forsake);
+                return Err(Failure::at(Box::new(error), place));
+            }
+        }
+        Ok(awaited)
+    }
+
+    /// The way back for the result.
+    fn landing(&self, reactor: &Reactor) -> Landing<T> {
+        Landing {
+            inbox: reactor.inner().executor().inbox().clone(),
+            key: self.key.get(),
+            place: self.place,
+            shelf: Some(self.shelf.clone()),
+        }
+    }
+
+    /// Nobody waits any more.
+    fn give_up(&self, reactor: &Reactor) {
+        self.token.cancel();
+        let Some(resolver) = self.leave(reactor) else {
+            return;
+        };
+        let number = self.number.take();
+        let ticket = number.and_then(|number| self.pool.take_back(number));
+        if let Some(ticket) = ticket {
+            ticket.call_off();
+        }
+        resolver.errback(Failure::at(Box::new(Cancelled), self.place));
+    }
+
+    /// Leaves the reactor's table. Whoever gets the resolver is the one who ends it.
+    fn leave(&self, reactor: &Reactor) -> Option<Resolver<T>> {
+        let resolver = self.resolver.take()?;
+        reactor.inner().remove(self.key.get());
+        Some(resolver)
+    }
+}
+
+impl<T: Send + 'static> Source for Awaited<T> {
+    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
+
+    /// The result is on the shelf.
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        let result = fetch(&self.shelf);
+        let (Some(result), Some(resolver)) = (result, self.leave(reactor)) else {
+            return;
+        };
+        resolver.resolve(result);
+    }
+
+    fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
+        self.token.cancel();
+        let resolver = self.resolver.take();
+        match resolver {
+            // That the reactor ends is no news to a Deferred that was dropped long ago.
+            Some(resolver) if resolver.is_unheard() => resolver.forsake(),
+            Some(resolver) => resolver.errback(reason.clone()),
+            None => {}
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        "work in a thread"
+    }
+
+    fn about(&self) -> String {
+        let is_queued = self.pool.is_queued(self.number.get());
+        String::from(if is_queued {
+            "waits for a thread"
+        } else {
+            "runs"
+        })
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+}
+
+impl<T: Send + 'static> Drop for Awaited<T> {
+    fn drop(&mut self) {
+        if let Some(reactor) = self.reactor.upgrade() {
+            let awaited = &reactor.inner().threads.awaited;
+            awaited.set(awaited.get() - 1);
+        }
+    }
+}
+
+/// Carries a result to the loop; when it is dropped without one, that the work was never begun.
+struct Landing<T: Send + 'static> {
+    inbox: Shared<Inbox>,
+    key: usize,
+    place: Place,
+    /// Empty once the result is on its way.
+    shelf: Option<Shelf<T>>,
+}
+
+impl<T: Send + 'static> Landing<T> {
+    fn land(mut self, result: Result<T, Failure>) {
+        self.send(result);
+    }
+
+    fn send(&mut self, result: Result<T, Failure>) {
+        let Some(shelf) = self.shelf.take() else {
+            return;
+        };
+        let (key, place) = (self.key, self.place);
+        let call = move || {
+            *shelf.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            let reactor = Reactor::current();
+            let source = reactor.as_ref().and_then(|r| r.inner().source(key));
+            if let (Some(reactor), Some(source)) = (&reactor, source) {
+                source.attend(reactor);
+            }
+            // What nobody fetched is dropped here (invariant 1).
+            report::discard(fetch(&shelf), place);
+        };
+        if let Err(call) = self.inbox.push_call(Box::new(call), place) {
+            report::discard(call, place);
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Landing<T> {
+    fn drop(&mut self) {
+        if self.shelf.is_some() {
+            self.send(Err(Failure::at(Box::new(NeverBegun), self.place)));
+        }
+    }
+}
+
+fn fetch<T>(shelf: &Mutex<Option<Result<T, Failure>>>) -> Option<Result<T, Failure>> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// As many threads as Twisted's reactor has.
+const USUAL_MAX: usize = 10;
+
+/// How long the end of a reactor waits for its threads.
+const PATIENCE: Duration = Duration::from_millis(500);

@@ -1,0 +1,327 @@
+//! Work on other threads: [`ThreadPool`], and the [`CancelToken`] that tells work that nobody waits for it any more.
+//!
+//! # The idea
+//!
+//! What blocks (a file, a database's library, a long sum) would hold up the loop, so it is given to a thread. A pool has
+//! no thread until there is work, starts one for each piece of work that finds no idle thread, up to its maximum, and lets
+//! idle ones end after a while. Work that finds all threads busy waits in a queue, first come, first served.
+//!
+//! Most programs never name a pool: each reactor has one of its own for
+//! [`Reactor::defer_to_thread`](crate::Reactor::defer_to_thread), which brings the result back to the loop. A pool of one's
+//! own ([`ThreadPool::new`]) keeps one kind of work from holding up another. A pool knows nothing of reactors.
+//!
+//! # Who owns what
+//!
+//! One lock guards the queue, the list of idle threads and all counts. Queued work belongs to the queue; whoever takes it
+//! out, to run it or because it was called off, owns it, so it happens once. A thread holds the lock only to take work or
+//! to note that it has none.
+//!
+//! # States of a thread
+//!
+//! | state   | leaves it                                                                        |
+//! |---------|----------------------------------------------------------------------------------|
+//! | looking | takes work (running); finds none (idle); is one too many or the pool closes (over) |
+//! | running | the work has come to its end, or has panicked (looking)                          |
+//! | idle    | is called for new work (looking); has waited long enough, above the minimum (over) |
+//!
+//! # Invariants
+//!
+//! 1. Work that was taken is run once, called off once, or dropped once by [`ThreadPool::stop`]; nothing else becomes of it.
+//! 2. While work waits, either as many threads as there may be are not idle, or one was called or started for it.
+//! 3. A thread that was called looks into the queue before it ends, whatever the time.
+//! 4. The work's own panic does not end its thread. No lock is held while work runs or is dropped.
+//! 5. When the pool is closed and its queue is empty, all its threads end.
+
+mod pool;
+mod settings;
+mod token;
+
+#[cfg(all(test, torsade_loom))]
+mod model;
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use self::pool::Pool;
+pub(crate) use self::pool::{Place, Ticket, Work};
+pub use self::settings::ThreadPoolBuilder;
+pub use self::token::CancelToken;
+use crate::failure::Failure;
+use crate::report::{self, Origin};
+use crate::sync::Shared;
+
+/// Threads for what blocks.
+///
+/// Clones are the same pool. When the last one is gone the pool closes: what is queued is still run, then its threads end.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc;
+/// use std::time::Duration;
+/// use torsade::threads::ThreadPool;
+///
+/// let pool = ThreadPool::new(0, 2);
+/// let (sender, sums) = mpsc::channel();
+/// for n in 1..=3 {
+///     let sender = sender.clone();
+///     pool.call_in_thread(move || sender.send((1..=n).sum::<u32>()).unwrap())?;
+/// }
+/// let mut sums: Vec<u32> = sums.iter().take(3).collect();
+/// sums.sort();
+/// assert_eq!(sums, [1, 3, 6]);
+///
+/// assert!(pool.stop(Duration::from_secs(1)).is_clean());
+/// assert!(pool.call_in_thread(|| {}).is_err());
+/// # Ok::<(), torsade::Failure>(())
+/// ```
+#[doc(alias("twisted.python.threadpool", "Team", "ThreadPoolExecutor"))]
+#[derive(Clone)]
+pub struct ThreadPool {
+    pool: Shared<Pool>,
+    /// Closes the pool when the last handle is gone.
+    _handle: std::sync::Arc<Handle>,
+}
+
+/// How a pool stands; see [`ThreadPool::statistics`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatistics {
+    /// Threads that live.
+    pub threads: usize,
+    /// Those of them that wait for work.
+    #[doc(alias = "idleWorkerCount")]
+    pub idle: usize,
+    /// Pieces of work that run.
+    #[doc(alias = "busyWorkerCount")]
+    pub running: usize,
+    /// Pieces of work that wait.
+    #[doc(alias = "backloggedWorkCount")]
+    pub queued: usize,
+    /// Pieces of work that have come to their end.
+    pub finished: u64,
+    /// Those of them that panicked.
+    pub panicked: u64,
+    /// How many threads there may be.
+    pub max: usize,
+}
+
+/// What a pool that was stopped had not finished in time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// Where the work was given that still runs. Its threads end when it does.
+    pub running: Vec<&'static Location<'static>>,
+    /// Where the work was given that was never begun, and was dropped.
+    pub dropped: Vec<&'static Location<'static>>,
+}
+
+impl ThreadPool {
+    /// A pool that has `max` threads at most, and keeps `min` of those it has started.
+    ///
+    /// # Panics
+    ///
+    /// When `max` is zero or less than `min`.
+    #[track_caller]
+    pub fn new(min: usize, max: usize) -> Self {
+        Self::builder().min(min).max(max).build()
+    }
+
+    /// A pool with wishes: a name, a limit to its queue, how long idle threads stay.
+    pub fn builder() -> ThreadPoolBuilder {
+        ThreadPoolBuilder::new()
+    }
+
+    pub(crate) fn with(pool: Pool) -> Self {
+        let pool = Shared::new(pool);
+        Self {
+            _handle: std::sync::Arc::new(Handle(pool.clone())),
+            pool,
+        }
+    }
+
+    /// Runs `f` on one of the threads. A panic in it is reported.
+    ///
+    /// # Order
+    ///
+    /// Work is begun first come, first served; with several threads it may end in any order.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolRefused`] when the pool is closed, its queue is full, or the system gives no thread; `f` is dropped here.
+    #[doc(alias("callInThread", "spawn_blocking"))]
+    #[track_caller]
+    pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) -> Result<(), PoolRefused> {
+        let place = Location::caller();
+        self.give(place, Box::new(move || told(place, f)))
+    }
+
+    /// Runs `f` on one of the threads, and then, on the same thread, `on_result` with what came of it; a panic in `f` is
+    /// a failure there.
+    ///
+    /// # Errors
+    ///
+    /// As [`ThreadPool::call_in_thread`].
+    #[doc(alias = "callInThreadWithCallback")]
+    #[track_caller]
+    pub fn call_in_thread_with_callback<T>(
+        &self,
+        on_result: impl FnOnce(Result<T, Failure>) + Send + 'static,
+        f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<(), PoolRefused> {
+        let place = Location::caller();
+        let work = move || {
+            let result = report::catch(place, f);
+            let panicked = result.is_err();
+            let ran = told(place, move || on_result(result.and_then(|result| result)));
+            ran && !panicked
+        };
+        self.give(place, Box::new(work))
+    }
+
+    /// Runs several calls one after the other on one thread. A panic in one is reported, and the rest is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`ThreadPool::call_in_thread`].
+    #[doc(alias = "callMultipleInThread")]
+    #[track_caller]
+    pub fn call_multiple_in_thread(
+        &self,
+        calls: impl IntoIterator<Item = Box<dyn FnOnce() + Send>>,
+    ) -> Result<(), PoolRefused> {
+        let place = Location::caller();
+        let calls: Vec<_> = calls.into_iter().collect();
+        let work = move || {
+            told(place, move || {
+                for call in calls {
+                    call();
+                }
+            })
+        };
+        self.give(place, Box::new(work))
+    }
+
+    /// Changes how many threads there may be, and how many stay. Threads too many end when they have nothing to do.
+    ///
+    /// # Panics
+    ///
+    /// When `max` is zero or less than `min`.
+    #[doc(alias = "adjustPoolsize")]
+    #[track_caller]
+    pub fn adjust(&self, min: usize, max: usize) {
+        settings::check(min, max);
+        Pool::adjust(&self.pool, min, max);
+    }
+
+    /// How it stands.
+    pub fn statistics(&self) -> PoolStatistics {
+        self.pool.statistics()
+    }
+
+    /// Takes no more work, and waits until what was given is done, for `patience` at most. Then what is still queued
+    /// is dropped here.
+    ///
+    /// This blocks the calling thread. Called by the pool's own work it waits for that as well, in vain.
+    #[must_use = "what was not finished is told only here"]
+    pub fn stop(&self, patience: Duration) -> Unfinished {
+        let (dropped, running) = self.pool.stop(patience);
+        Unfinished {
+            running,
+            dropped: dropped.into_iter().map(Ticket::call_off).collect(),
+        }
+    }
+
+    /// Queues work that reports for itself; `work` says whether it ended without a panic.
+    pub(crate) fn submit(&self, place: Place, work: Work) -> Result<u64, (PoolRefused, Work)> {
+        Pool::submit(&self.pool, place, work)
+    }
+
+    /// Takes queued work back, if nobody has begun it.
+    pub(crate) fn take_back(&self, number: u64) -> Option<Ticket> {
+        self.pool.take_back(number)
+    }
+
+    /// Has it not been begun?
+    pub(crate) fn is_queued(&self, number: Option<u64>) -> bool {
+        number.is_some_and(|number| self.pool.is_queued(number))
+    }
+
+    fn give(&self, place: Place, work: Work) -> Result<(), PoolRefused> {
+        match self.submit(place, work) {
+            Ok(_) => Ok(()),
+            Err((refused, work)) => {
+                report::discard(work, place);
+                Err(refused)
+            }
+        }
+    }
+}
+
+impl Unfinished {
+    /// Was everything done in time?
+    pub fn is_clean(&self) -> bool {
+        self.running.is_empty() && self.dropped.is_empty()
+    }
+}
+
+/// A pool took no work.
+#[doc(alias = "AlreadyQuit")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PoolRefused {
+    /// It was stopped.
+    Closed,
+    /// As much work waits as may.
+    Full(usize),
+    /// The system gave no thread, and there is no other.
+    NoThread,
+}
+
+impl fmt::Display for PoolRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the thread pool was stopped"),
+            Self::Full(limit) => write!(f, "the thread pool's queue is full: {limit} wait"),
+            Self::NoThread => f.write_str("the thread pool got no thread from the system"),
+        }
+    }
+}
+
+impl Error for PoolRefused {}
+
+/// Work that was given to a pool was dropped before it was begun: the pool was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NeverBegun;
+
+impl fmt::Display for NeverBegun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the thread pool was stopped before the work was begun")
+    }
+}
+
+impl Error for NeverBegun {}
+
+impl fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ThreadPool")
+            .field(&self.statistics())
+            .finish()
+    }
+}
+
+/// What all handles of a pool share.
+struct Handle(Shared<Pool>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Runs user code; a panic in it is reported. Did it end without one?
+fn told(place: Place, f: impl FnOnce()) -> bool {
+    report::contain(Origin::Thread, place, f).is_some()
+}

@@ -1,0 +1,138 @@
+//! All interleavings of a pool's queue with its threads; see [`crate::sync`].
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use super::ThreadPool;
+use crate::sync::{Ordering, explore, thread};
+
+/// A pool whose idle threads end at once, or wait until they are called.
+fn pool(max: usize, idle: Duration) -> ThreadPool {
+    ThreadPool::builder().max(max).idle_after(idle).build()
+}
+
+/// Work that counts how often it ran, and how often it was dropped.
+struct Counted {
+    runs: Arc<AtomicUsize>,
+    ends: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    fn new() -> Self {
+        Self {
+            runs: Arc::default(),
+            ends: Arc::default(),
+        }
+    }
+
+    fn give_to(&self, pool: &ThreadPool) -> u64 {
+        let work = Dropped(self.runs.clone(), self.ends.clone());
+        let given = pool.submit(
+            Location::caller(),
+            Box::new(move || {
+                work.0.fetch_add(1, Ordering::SeqCst);
+                true
+            }),
+        );
+        given.map_err(|(refused, _)| refused).unwrap()
+    }
+
+    /// So many pieces of work ran, and all were dropped.
+    fn check(&self, runs: usize, ends: usize) {
+        assert_eq!(self.runs.load(Ordering::SeqCst), runs);
+        assert_eq!(self.ends.load(Ordering::SeqCst), ends);
+    }
+}
+
+struct Dropped(Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Ends the pool: all its threads come to their end, however long that takes.
+fn end(pool: &ThreadPool) {
+    assert!(pool.stop(A_WHILE).is_clean());
+    assert_eq!(pool.statistics().threads, 0);
+}
+
+#[test]
+fn work_given_while_the_idle_thread_ends_is_done() {
+    explore("an idle thread ends while work comes", None, || {
+        let (pool, work) = (pool(1, Duration::ZERO), Counted::new());
+        work.give_to(&pool);
+        work.give_to(&pool);
+        end(&pool);
+        work.check(2, 2);
+    });
+}
+
+#[test]
+fn a_thread_that_waits_is_called_for_new_work() {
+    explore("a waiting thread is called", None, || {
+        let (pool, work) = (pool(1, Duration::MAX), Counted::new());
+        work.give_to(&pool);
+        work.give_to(&pool);
+        end(&pool);
+        work.check(2, 2);
+    });
+}
+
+#[test]
+fn what_two_threads_give_two_threads_do() {
+    explore("two threads give work to two", Some(2), || {
+        let (pool, work) = (pool(2, Duration::MAX), Arc::new(Counted::new()));
+        let other = {
+            let (pool, work) = (pool.clone(), work.clone());
+            thread::spawn(move || {
+                work.give_to(&pool);
+            })
+        };
+        work.give_to(&pool);
+        other.join().unwrap();
+        end(&pool);
+        work.check(2, 2);
+    });
+}
+
+#[test]
+fn work_called_off_is_run_or_given_back() {
+    explore("work is called off", None, || {
+        let (pool, work) = (pool(1, Duration::ZERO), Counted::new());
+        let number = work.give_to(&pool);
+        let came_back = pool.take_back(number).map(|ticket| ticket.call_off());
+        end(&pool);
+        work.check(usize::from(came_back.is_none()), 1);
+    });
+}
+
+#[test]
+fn a_pool_made_smaller_still_does_what_waits() {
+    explore("a pool is made smaller", Some(2), || {
+        let (pool, work) = (pool(2, Duration::MAX), Counted::new());
+        work.give_to(&pool);
+        work.give_to(&pool);
+        pool.adjust(0, 1);
+        end(&pool);
+        work.check(2, 2);
+    });
+}
+
+#[test]
+fn a_pool_whose_last_handle_goes_does_what_waits() {
+    explore("the last handle of a pool goes", None, || {
+        let (pool, work) = (pool(1, Duration::MAX), Counted::new());
+        work.give_to(&pool);
+        let left = pool.pool.clone();
+        drop(pool);
+        assert!(left.stop(A_WHILE).1.is_empty());
+        work.check(1, 1);
+    });
+}
+
+/// In a model no time is waited for, so it is never over.
+const A_WHILE: Duration = Duration::from_secs(3600);
