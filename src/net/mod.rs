@@ -33,6 +33,7 @@
 //! What is not understood is named, with its place in the text ([`BadEndpoint`]).
 
 mod connect;
+pub mod datagram;
 mod endpoint;
 mod errors;
 mod listen;

@@ -20,13 +20,15 @@ use polling::Poller;
 
 use net::Net;
 pub(crate) use net::Place;
-pub(crate) use socket::{Listener, Socket};
+pub(crate) use socket::{Datagrams, Listener, Socket};
 
 use super::waking::Waking;
 use super::{BELL, Event, Interest};
+use crate::address::Address;
 
 mod end;
 mod net;
+mod post;
 mod socket;
 
 /// The model as a driver.
@@ -122,6 +124,12 @@ impl Memory {
     pub(super) fn connect(&self, addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
         let end = self.net.borrow_mut().connect(addr, bind)?;
         Ok(Socket::new(self.net.clone(), end))
+    }
+
+    /// See [`Driver::datagrams`](super::Driver::datagrams).
+    pub(super) fn datagrams(&self, addr: &Address, share: bool) -> io::Result<Datagrams> {
+        let post = self.net.borrow_mut().post(addr, share)?;
+        Ok(Datagrams::new(self.net.clone(), post))
     }
 
     /// Waits for what comes from outside, or clears it away.
