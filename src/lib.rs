@@ -34,6 +34,7 @@ pub use crate::defer::{Deferred, Resolver};
 pub use crate::failure::{Cancelled, Failure};
 pub use crate::locks::{DeferredLock, DeferredQueue, DeferredSemaphore};
 pub use crate::net::Port;
+pub use crate::net::datagram::{DatagramPort, DatagramProtocol, UdpSocket};
 pub use crate::protocol::{Context, Factory, Handle, Protocol};
 #[cfg(unix)]
 pub use crate::reactor::{Descriptor, Watch};

@@ -21,8 +21,8 @@
 //! # Files
 //!
 //! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` sockets of the
-//! machine · `waking` and `bell` being woken · `socket` either kind of socket · `memory` the model ·
-//! `signals` being asked to stop.
+//! machine · `waking` and `bell` being woken · `socket` either kind of socket · `datagram` the same for datagrams ·
+//! `memory` the model · `signals` being asked to stop.
 
 use std::io;
 #[cfg(unix)]
@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 
 use crate::address::{Address, not_inet};
 pub(crate) use chance::Chance;
+pub use datagram::Interface;
+pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
 pub(crate) use signals::{Signals, Wants};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use waking::Waking;
@@ -40,6 +42,7 @@ pub(crate) use waking::Waking;
 #[cfg(unix)]
 mod bell;
 mod chance;
+mod datagram;
 #[cfg(target_os = "linux")]
 #[allow(
     unsafe_code,

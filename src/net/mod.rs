@@ -40,6 +40,7 @@
 mod backoff;
 mod connect;
 mod connector;
+pub mod datagram;
 mod endpoint;
 mod errors;
 mod listen;

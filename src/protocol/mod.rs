@@ -13,13 +13,14 @@
 //! 3. What a hook writes leaves when it returns.
 //! 4. A hook that panics is reported, and its connection is lost with the panic as the reason.
 
+mod connected;
 mod context;
 mod factory;
 mod seat;
 
 pub use self::context::{Context, Handle};
 pub use self::factory::{Factory, IntoProtocol};
-pub(crate) use self::seat::{Seated, handle, visit};
+pub(crate) use self::seat::{Home, Seated, handle, leave, visit};
 use crate::failure::Failure;
 
 /// What to do when something happens on a connection.

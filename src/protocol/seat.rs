@@ -6,38 +6,65 @@
 //! puts it back. Everybody else holds a [`Handle`] and posts; what is posted runs in a batch of the loop. So a
 //! protocol's `&mut self` is real, no `RefCell` guards it, and nothing can enter it twice.
 //!
+//! The same seat serves every kind of protocol and transport: a [`Home`] is what has one.
+//!
 //! # Invariants
 //!
 //! 1. The seat is empty only while the protocol is being visited, and after it left.
-//! 2. The protocol leaves once, with `connection_lost`; its timers, what it waits for and its mail go with it.
-//! 3. A panic in a hook is reported and ends the connection, with the panic as the reason.
+//! 2. The protocol leaves once, by [`leave`]; its timers, what it waits for and its mail go with it.
+//! 3. A panic in a hook is reported, and its home is told; a connection ends, with the panic as the reason.
 //! 4. What is posted during a batch of mail waits for the next.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use slab::Slab;
 
-use super::{Context, Handle, Protocol};
+use super::{Context, Handle};
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::task::{Errand, Job};
-use crate::transport::{Conn, Seat, Transport};
+use crate::transport::ConnectionDone;
 
 /// A seat with its protocol.
-pub(crate) struct Seated<P: Protocol> {
+pub(crate) struct Seated<P: 'static, T: 'static> {
     /// See invariant 1.
     occupant: Cell<Option<Box<P>>>,
     /// Made when it is first needed.
-    belongings: Cell<Option<Box<Belongings<P>>>>,
+    belongings: Cell<Option<Box<Belongings<P, T>>>>,
+}
+
+/// What has a seat: a connection, a port of datagrams.
+pub(crate) trait Home: 'static {
+    /// Who sits in it.
+    type Protocol: 'static;
+    /// The inert handle to what it is.
+    type Transport: 'static;
+
+    fn seat_inside(&self) -> &Seated<Self::Protocol, Self::Transport>;
+    fn home_reactor(&self) -> Option<Reactor>;
+    /// Where it was made.
+    fn home_place(&self) -> &'static Location<'static>;
+    /// All that may still come is the end.
+    fn is_closing(&self) -> bool;
+    /// The protocol has left.
+    fn is_left(&self) -> bool;
+    /// Why it is over, once it is.
+    fn why_it_ended(&self) -> Option<Failure> {
+        self.is_left().then(|| Failure::new(ConnectionDone))
+    }
+    /// A hook panicked; that has been reported.
+    fn panicked(&self, panic: Failure);
+    fn inert_handle(self: &Rc<Self>) -> Self::Transport;
 }
 
 /// What a protocol has besides itself.
-struct Belongings<P: Protocol> {
-    mail: VecDeque<Message<P, Transport>>,
+struct Belongings<P: 'static, T: 'static> {
+    mail: VecDeque<Message<P, T>>,
     /// The mail's delivery is in the loop's queue.
     called: bool,
     timers: Vec<DelayedCall>,
@@ -66,7 +93,7 @@ pub(super) trait Chair<P: 'static, T: 'static> {
     fn transport(self: Rc<Self>) -> T;
 }
 
-impl<P: Protocol> Seated<P> {
+impl<P: 'static, T: 'static> Seated<P, T> {
     pub(crate) fn new(protocol: P) -> Self {
         Self {
             occupant: Cell::new(Some(Box::new(protocol))),
@@ -74,7 +101,7 @@ impl<P: Protocol> Seated<P> {
         }
     }
 
-    fn with_belongings<R>(&self, f: impl FnOnce(&mut Belongings<P>) -> R) -> R {
+    fn with_belongings<R>(&self, f: impl FnOnce(&mut Belongings<P, T>) -> R) -> R {
         let mut belongings = self.belongings.take().unwrap_or_default();
         let result = f(&mut belongings);
         self.belongings.set(Some(belongings));
@@ -83,115 +110,89 @@ impl<P: Protocol> Seated<P> {
 }
 
 /// Takes the protocol out, calls it, and puts it back. `None` when it is not there, or panics.
-pub(crate) fn visit<P: Protocol, R>(
-    conn: &Rc<Conn<Seated<P>>>,
+pub(crate) fn visit<H: Home, R>(
+    home: &Rc<H>,
     reactor: &Reactor,
-    call: impl FnOnce(&mut P, &mut Context<'_, P>) -> R,
+    call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
-    let mut occupant = conn.seat().occupant.take()?;
-    let chair: Rc<dyn Chair<P, Transport>> = conn.clone();
-    let transport = conn.transport();
+    let mut occupant = home.seat_inside().occupant.take()?;
+    let chair: Rc<dyn Chair<H::Protocol, H::Transport>> = home.clone();
+    let transport = home.inert_handle();
     let mut cx = Context::new(reactor, &chair, &transport);
-    let result = report::catch(conn.link().place(), || call(&mut occupant, &mut cx));
-    conn.seat().occupant.set(Some(occupant));
+    let result = report::catch(home.home_place(), || call(&mut occupant, &mut cx));
+    home.seat_inside().occupant.set(Some(occupant));
     match result {
         Ok(result) => Some(result),
         Err(panic) => {
-            report::deliver(Origin::Protocol, panic.clone(), conn.link().place());
-            conn.link().break_with(panic);
+            report::deliver(Origin::Protocol, panic.clone(), home.home_place());
+            home.panicked(panic);
             None
         }
     }
 }
 
-impl<P: Protocol> Seat for Seated<P> {
-    fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
-        let mut buffer = reactor.inner().take_read_buffer();
-        match conn.link().read(&mut buffer) {
-            Some(0) => conn.peer_done(reactor),
-            Some(count) => {
-                visit(conn, reactor, |protocol, cx| {
-                    protocol.data_received(cx, &buffer[..count])
-                });
-            }
-            None => {}
-        }
-        reactor.inner().give_back_read_buffer(buffer);
+/// The protocol leaves, after its last words (invariant 2).
+pub(crate) fn leave<H: Home>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) {
+    let place = home.home_place();
+    let occupant = home.seat_inside().occupant.take();
+    if let Some(mut occupant) = occupant {
+        report::contain(Origin::Protocol, place, || farewell(&mut occupant));
+        report::discard(occupant, place);
     }
-
-    fn eof(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
-        visit(conn, reactor, |protocol, cx| protocol.eof_received(cx));
+    let belongings = home.seat_inside().belongings.take();
+    let Some(belongings) = belongings else { return };
+    let Belongings {
+        mail,
+        timers,
+        waits,
+        ..
+    } = *belongings;
+    for timer in timers {
+        report::contain(Origin::Destructor, place, || timer.cancel());
     }
-
-    fn write_ready(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
-        visit(conn, reactor, |protocol, cx| protocol.write_ready(cx));
+    for (_, cancel) in waits {
+        report::contain(Origin::Canceller, place, cancel);
     }
-
-    fn flushed(_conn: &Rc<Conn<Self>>) {}
-
-    fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
-        let place = conn.link().place();
-        let occupant = conn.seat().occupant.take();
-        if let Some(mut occupant) = occupant {
-            report::contain(Origin::Protocol, place, || occupant.connection_lost(reason));
-            report::discard(occupant, place);
-        }
-        let belongings = conn.seat().belongings.take();
-        let Some(belongings) = belongings else { return };
-        let Belongings {
-            mail,
-            timers,
-            waits,
-            ..
-        } = *belongings;
-        for timer in timers {
-            report::contain(Origin::Destructor, place, || timer.cancel());
-        }
-        for (_, cancel) in waits {
-            report::contain(Origin::Canceller, place, cancel);
-        }
-        for message in mail {
-            report::discard(message, place);
-        }
-    }
-
-    fn wants_bytes(&self) -> bool {
-        true
-    }
-
-    fn kind(&self) -> &'static str {
-        "connection"
+    for message in mail {
+        report::discard(message, place);
     }
 }
 
-impl<P: Protocol> Chair<P, Transport> for Conn<Seated<P>> {
-    fn post(self: Rc<Self>, message: Message<P, Transport>) {
-        if self.link().has_gone() {
-            return report::discard(message, self.link().place());
+/// The handle to a protocol in its seat.
+pub(crate) fn handle<H: Home>(home: &Rc<H>) -> Handle<H::Protocol, H::Transport> {
+    let chair: Rc<dyn Chair<H::Protocol, H::Transport>> = home.clone();
+    let chair: Weak<dyn Chair<H::Protocol, H::Transport>> = Rc::downgrade(&chair);
+    Handle::new(chair)
+}
+
+impl<H: Home> Chair<H::Protocol, H::Transport> for H {
+    fn post(self: Rc<Self>, message: Message<H::Protocol, H::Transport>) {
+        if self.is_left() {
+            return report::discard(message, self.home_place());
         }
-        let called = self.seat().with_belongings(|belongings| {
+        let called = self.seat_inside().with_belongings(|belongings| {
             belongings.mail.push_back(message);
             std::mem::replace(&mut belongings.called, true)
         });
         if !called {
-            if let Some(reactor) = self.link().reactor() {
+            if let Some(reactor) = self.home_reactor() {
                 reactor.inner().executor().push(Job::Errand(self));
             }
         }
     }
 
-    fn visit_now(self: Rc<Self>, message: Message<P, Transport>) {
-        match self.link().reactor() {
-            // Once it is over all that may come is `connection_lost`.
-            Some(reactor) if !self.link().life().is_over() => {
+    fn visit_now(self: Rc<Self>, message: Message<H::Protocol, H::Transport>) {
+        match self.home_reactor() {
+            // Once it is over all that may come is the end.
+            Some(reactor) if !self.is_closing() => {
                 visit(&self, &reactor, message);
             }
-            _ => report::discard(message, self.link().place()),
+            _ => report::discard(message, self.home_place()),
         }
     }
 
     fn keep_timer(&self, timer: DelayedCall) {
-        self.seat().with_belongings(|belongings| {
+        self.seat_inside().with_belongings(|belongings| {
             if belongings.timers.len() == belongings.timers.capacity() {
                 belongings.timers.retain(DelayedCall::is_pending);
             }
@@ -201,48 +202,48 @@ impl<P: Protocol> Chair<P, Transport> for Conn<Seated<P>> {
 
     fn keep_wait(&self, cancel: Box<dyn FnOnce()>) -> Option<usize> {
         Some(
-            self.seat()
+            self.seat_inside()
                 .with_belongings(|belongings| belongings.waits.insert(cancel)),
         )
     }
 
     fn forget_wait(&self, number: usize) {
         let cancel = self
-            .seat()
+            .seat_inside()
             .with_belongings(|belongings| belongings.waits.try_remove(number));
         drop(cancel);
     }
 
     fn is_taken(&self) -> bool {
-        !self.link().has_gone()
+        !self.is_left()
     }
 
     fn reason(&self) -> Option<Failure> {
-        self.link().reason()
+        self.why_it_ended()
     }
 
-    fn transport(self: Rc<Self>) -> Transport {
-        Self::transport(&self)
+    fn transport(self: Rc<Self>) -> H::Transport {
+        self.inert_handle()
     }
 }
 
-impl<P: Protocol> Errand for Conn<Seated<P>> {
+impl<H: Home> Errand for H {
     /// Delivers the mail that is there.
     fn run(self: Rc<Self>) {
-        let Some(reactor) = self.link().reactor() else {
+        let Some(reactor) = self.home_reactor() else {
             return;
         };
-        let letters = self.seat().with_belongings(|belongings| {
+        let letters = self.seat_inside().with_belongings(|belongings| {
             belongings.called = false;
             belongings.mail.len()
         });
         for _ in 0..letters {
-            if self.link().life().is_over() {
+            if self.is_closing() {
                 // What is left is dropped when it is told so.
                 return;
             }
             let message = self
-                .seat()
+                .seat_inside()
                 .with_belongings(|belongings| belongings.mail.pop_front());
             let Some(message) = message else { return };
             visit(&self, &reactor, message);
@@ -250,7 +251,7 @@ impl<P: Protocol> Errand for Conn<Seated<P>> {
     }
 }
 
-impl<P: Protocol> Default for Belongings<P> {
+impl<P: 'static, T: 'static> Default for Belongings<P, T> {
     fn default() -> Self {
         Self {
             mail: VecDeque::new(),
@@ -259,11 +260,4 @@ impl<P: Protocol> Default for Belongings<P> {
             waits: Slab::new(),
         }
     }
-}
-
-/// The handle to a protocol in its seat.
-pub(crate) fn handle<P: Protocol>(conn: &Rc<Conn<Seated<P>>>) -> Handle<P> {
-    let chair: Rc<dyn Chair<P, Transport>> = conn.clone();
-    let chair: Weak<dyn Chair<P, Transport>> = Rc::downgrade(&chair);
-    Handle::new(chair)
 }

@@ -18,14 +18,16 @@ use std::time::{Duration, Instant};
 
 use net::Net;
 pub(crate) use net::Place;
-pub(crate) use socket::{Listener, Socket};
+pub(crate) use socket::{Datagrams, Listener, Socket};
 
 use super::waking::Waking;
 use super::{BELL, Event, Interest};
+use crate::address::Address;
 use crate::sync::Poller;
 
 mod end;
 mod net;
+mod post;
 mod socket;
 
 /// The model as a driver.
@@ -121,6 +123,12 @@ impl Memory {
     pub(super) fn connect(&self, addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
         let end = self.net.borrow_mut().connect(addr, bind)?;
         Ok(Socket::new(self.net.clone(), end))
+    }
+
+    /// See [`Driver::datagrams`](super::Driver::datagrams).
+    pub(super) fn datagrams(&self, addr: &Address, share: bool) -> io::Result<Datagrams> {
+        let post = self.net.borrow_mut().post(addr, share)?;
+        Ok(Datagrams::new(self.net.clone(), post))
     }
 
     /// Waits for what comes from outside, or clears it away.

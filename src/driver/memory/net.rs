@@ -19,17 +19,21 @@ use slab::Slab;
 
 use super::super::{Event, Interest};
 use super::end::{CAPACITY, End, Watch};
+use super::post::Post;
 
 /// A network.
 #[derive(Debug, Default)]
 pub(super) struct Net {
     ends: Slab<End>,
     doors: Slab<Door>,
+    pub(super) posts: Slab<Post>,
     /// What may have something to tell, in the order it is told.
     changed: BTreeSet<(usize, Place)>,
     taken: BTreeSet<SocketAddr>,
     /// How many ports were handed out.
     handed_out: usize,
+    /// How many ports for datagrams were.
+    pub(super) posted: usize,
 }
 
 /// The name of a thing that can be watched.
@@ -39,6 +43,8 @@ pub(crate) enum Place {
     Door(usize),
     /// An end of a connection.
     End(usize),
+    /// A socket for datagrams.
+    Post(usize),
 }
 
 /// What can go wrong, by the names of the machine's errors.
@@ -47,11 +53,15 @@ pub(super) enum Fault {
     AlreadyExists,
     BrokenPipe,
     InUse,
+    Invalid,
     NoAddress,
+    NoDestination,
+    NotAllowed,
     NotConnected,
     NotFound,
     Refused,
     Reset,
+    TooLong,
     WouldBlock,
     WrongFamily,
 }
@@ -320,11 +330,12 @@ impl Net {
                 let end = &self.ends[end];
                 end.ready(end.peer.map(|peer| self.ends[peer].room()))
             }
+            Place::Post(post) => self.post_ready(post),
         }
     }
 
     /// The state of `place` changed.
-    fn touch(&mut self, place: Place) {
+    pub(super) fn touch(&mut self, place: Place) {
         if let Some(watch) = *self.watch_of(place) {
             self.changed.insert((watch.key, place));
         }
@@ -334,6 +345,7 @@ impl Net {
         match place {
             Place::Door(door) => &mut self.doors[door].watch,
             Place::End(end) => &mut self.ends[end].watch,
+            Place::Post(post) => &mut self.posts[post].watch,
         }
     }
 }
@@ -356,11 +368,15 @@ impl From<Fault> for io::Error {
             Fault::AlreadyExists => libc::EEXIST,
             Fault::BrokenPipe => libc::EPIPE,
             Fault::InUse => libc::EADDRINUSE,
+            Fault::Invalid => libc::EINVAL,
             Fault::NoAddress => libc::EADDRNOTAVAIL,
+            Fault::NoDestination => libc::EDESTADDRREQ,
+            Fault::NotAllowed => libc::EACCES,
             Fault::NotConnected => libc::ENOTCONN,
             Fault::NotFound => libc::ENOENT,
             Fault::Refused => libc::ECONNREFUSED,
             Fault::Reset => libc::ECONNRESET,
+            Fault::TooLong => libc::EMSGSIZE,
             Fault::WouldBlock => libc::EAGAIN,
             Fault::WrongFamily => libc::EAFNOSUPPORT,
         })
@@ -374,11 +390,15 @@ impl From<Fault> for io::Error {
             Fault::AlreadyExists => K::AlreadyExists,
             Fault::BrokenPipe => K::BrokenPipe,
             Fault::InUse => K::AddrInUse,
+            Fault::Invalid => K::InvalidInput,
             Fault::NoAddress => K::AddrNotAvailable,
+            Fault::NoDestination => K::NotConnected,
+            Fault::NotAllowed => K::PermissionDenied,
             Fault::NotConnected => K::NotConnected,
             Fault::NotFound => K::NotFound,
             Fault::Refused => K::ConnectionRefused,
             Fault::Reset => K::ConnectionReset,
+            Fault::TooLong => K::InvalidInput,
             Fault::WouldBlock => K::WouldBlock,
             Fault::WrongFamily => K::InvalidInput,
         })
@@ -386,7 +406,7 @@ impl From<Fault> for io::Error {
 }
 
 /// Where one gets to by connecting to `ip`: any address means this host.
-fn here(ip: IpAddr) -> IpAddr {
+pub(super) fn here(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -418,7 +438,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// Ports that are handed out, in turn, to who asks for none in particular.
-const FIRST_PORT: u16 = 32_768;
-const PORTS: usize = 32_768;
+pub(super) const FIRST_PORT: u16 = 32_768;
+pub(super) const PORTS: usize = 32_768;
 
 const _: () = assert!(FIRST_PORT as usize + PORTS == 1 << 16 && CAPACITY > 0);

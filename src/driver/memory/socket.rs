@@ -6,7 +6,9 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
+use super::super::datagram::{Arrived, Change, Question};
 use super::net::{Net, Place};
+use crate::address::Address;
 
 /// One end of a connection in memory.
 pub(crate) struct Socket {
@@ -120,6 +122,55 @@ impl Listener {
     }
 }
 
+/// A socket for datagrams in memory.
+pub(crate) struct Datagrams {
+    net: Rc<RefCell<Net>>,
+    post: usize,
+}
+
+impl Datagrams {
+    pub(super) fn new(net: Rc<RefCell<Net>>, post: usize) -> Self {
+        Self { net, post }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::Post(self.post)
+    }
+
+    pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<Arrived> {
+        Ok(self.net.borrow_mut().receive(self.post, into)?)
+    }
+
+    pub(crate) fn next_size(&self) -> Option<usize> {
+        self.net.borrow().next_size(self.post)
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<()> {
+        Ok(self.net.borrow_mut().send(self.post, bytes, to)?)
+    }
+
+    pub(crate) fn connect(&self, to: &Address) -> io::Result<()> {
+        Ok(self.net.borrow_mut().connect_post(self.post, to)?)
+    }
+
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        let fault = self.net.borrow_mut().take_refusal(self.post);
+        fault.map(io::Error::from)
+    }
+
+    pub(crate) fn local_addr(&self) -> Address {
+        self.net.borrow().post_local(self.post)
+    }
+
+    pub(crate) fn change(&self, change: Change) -> io::Result<()> {
+        self.net.borrow_mut().change_post(self.post, change)
+    }
+
+    pub(crate) fn ask(&self, question: Question) -> u32 {
+        self.net.borrow().ask_post(self.post, question)
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         self.net.borrow_mut().close(self.end);
@@ -129,6 +180,18 @@ impl Drop for Socket {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.net.borrow_mut().close_door(self.door);
+    }
+}
+
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        self.net.borrow_mut().close_post(self.post);
+    }
+}
+
+impl fmt::Debug for Datagrams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Datagrams").field(&self.post).finish()
     }
 }
 

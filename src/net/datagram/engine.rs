@@ -1,0 +1,678 @@
+//! The engine under every port of datagrams: what the loop does with it.
+//!
+//! # The idea
+//!
+//! A port is a [`Core`] and a *user*: a protocol, or async code. What is sent goes out at once if the system takes it,
+//! else it waits in a queue; [`Post::settle`] empties that when it can. Reading is the user's: it is told that there
+//! is something.
+//!
+//! # States
+//!
+//! | state      | sends                   | reads | becomes                                                     |
+//! |------------|-------------------------|-------|-------------------------------------------------------------|
+//! | `Open`     | yes                     | yes   | `Stopping` by `stop`; `Closed` when the reactor ends        |
+//! | `Stopping` | what is queued          | no    | `Closed` when the queue is empty, or after [`PATIENCE`]     |
+//! | `Closed`   | no                      | no    | –                                                           |
+//!
+//! # Invariants
+//!
+//! 1. A user is told `closed` once, last, when the socket is closed and the key is out of the table.
+//! 2. Nothing a peer does closes a port: a refusal is told, other errors of reading let it rest for [`RETRY`].
+//! 3. No more than the limit and one datagram is queued.
+//! 4. Writing is armed only while the socket is full, and not where the system would say at once that it is not: then
+//!    it is tried again after [`RETRY`]. So nothing spins.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::Location;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::DatagramPort;
+use super::errors::{AlreadyConnected, MessageTooLong, PortClosed, QueueFull, SendFailed};
+use super::place::invalid;
+use crate::address::Address;
+use crate::clock::{Clock, DelayedCall};
+use crate::debug::{Id, Thing};
+use crate::defer::{Deferred, Resolver};
+use crate::driver::{Arrived, Datagrams, Event, Interest};
+use crate::failure::Failure;
+use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::report::{self, Origin};
+
+/// A port and its user.
+pub(super) struct Post<U: ?Sized = dyn User> {
+    core: Core,
+    user: U,
+}
+
+/// Whoever uses a port. None of the hooks may unwind.
+pub(super) trait User: 'static {
+    /// There may be something to read.
+    fn readable(post: &Rc<Post<Self>>, reactor: &Reactor)
+    where
+        Self: Sized;
+
+    /// Nobody is there to whom it is connected.
+    fn refused(post: &Rc<Post<Self>>, reactor: &Reactor)
+    where
+        Self: Sized;
+
+    /// More can be sent; `was_full` when the queue had been.
+    fn room(post: &Rc<Post<Self>>, reactor: &Reactor, was_full: bool)
+    where
+        Self: Sized;
+
+    /// It is over.
+    fn closed(post: &Rc<Post<Self>>)
+    where
+        Self: Sized;
+
+    /// Does it want to be told of what can be read?
+    fn wants_datagrams(&self) -> bool;
+}
+
+/// A port without its user. Everything here is inert.
+pub(super) struct Core {
+    /// Empty once closed.
+    socket: RefCell<Option<Datagrams>>,
+    key: usize,
+    state: Cell<State>,
+    /// What the driver was told.
+    armed: Cell<Interest>,
+    /// The loop will attend to it, or is doing so.
+    attended: Cell<bool>,
+    paused: Cell<bool>,
+    /// The socket takes no more for now.
+    blocked: Cell<bool>,
+    /// The queue was full, and its user has not been told that it is no more.
+    full: Cell<bool>,
+    /// A refusal was met in sending, and its user has not been told.
+    refused: Cell<bool>,
+    /// Reading failed: not before the retry.
+    resting: Cell<bool>,
+    retry: Cell<Option<DelayedCall>>,
+    /// When it is closed, whatever is still queued.
+    deadline: Cell<Option<DelayedCall>>,
+    queue: RefCell<VecDeque<Waiting>>,
+    /// What the queue counts for.
+    queued: Cell<usize>,
+    peer: RefCell<Option<Address>>,
+    local: Address,
+    limit: usize,
+    /// A name in the file system that goes when the port does.
+    name: Option<PathBuf>,
+    /// Who is to be told when it is closed.
+    stopped: RefCell<Vec<Resolver<()>>>,
+    reactor: WeakReactor,
+    place: &'static Location<'static>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Stopping,
+    Closed,
+}
+
+/// A datagram that could not be sent at once.
+struct Waiting {
+    bytes: Box<[u8]>,
+    to: Option<Address>,
+}
+
+/// What came of reading.
+pub(super) enum Got {
+    Datagram(Arrived),
+    Nothing,
+    Refused(io::Error),
+    /// The port rests now.
+    Failed(io::Error),
+}
+
+impl<U: User> Post<U> {
+    /// Takes a bound socket into the reactor's care.
+    pub(super) fn new(
+        reactor: &Reactor,
+        socket: Datagrams,
+        limit: usize,
+        name: Option<PathBuf>,
+        place: &'static Location<'static>,
+        user: U,
+    ) -> io::Result<Rc<Self>> {
+        let local = socket.local_addr()?;
+        let mut made = None;
+        let key = reactor.inner().insert(|key| {
+            let core = Core {
+                socket: RefCell::new(Some(socket)),
+                key,
+                state: Cell::new(State::Open),
+                armed: Cell::new(Interest::Read),
+                attended: Cell::new(false),
+                paused: Cell::new(false),
+                blocked: Cell::new(false),
+                full: Cell::new(false),
+                refused: Cell::new(false),
+                resting: Cell::new(false),
+                retry: Cell::new(None),
+                deadline: Cell::new(None),
+                queue: RefCell::default(),
+                queued: Cell::new(0),
+                peer: RefCell::default(),
+                local,
+                limit,
+                name,
+                stopped: RefCell::default(),
+                reactor: reactor.downgrade(),
+                place,
+            };
+            let post = Rc::new(Self { core, user });
+            made = Some(post.clone());
+            post
+        })?;
+        let post = made.expect("`insert` calls its argument");
+        let added = post
+            .core
+            .with_socket(|socket| reactor.inner().driver().add(socket, key, Interest::Read));
+        if let Some(Err(error)) = added {
+            reactor.inner().remove(key);
+            return Err(error);
+        }
+        Ok(post)
+    }
+
+    pub(super) fn user(&self) -> &U {
+        &self.user
+    }
+
+    /// The inert handle.
+    pub(super) fn port(self: &Rc<Self>) -> DatagramPort {
+        DatagramPort(self.clone())
+    }
+
+    /// Does what can be done without waiting.
+    fn settle(self: &Rc<Self>, reactor: &Reactor) {
+        let core = &self.core;
+        core.attended.set(true);
+        if core.refused.replace(false) && core.is_open() {
+            U::refused(self, reactor);
+        }
+        if !core.blocked.get() {
+            core.flush();
+        }
+        if !core.blocked.get() && core.is_open() {
+            let was_full = core.full.get() && core.queued.get() <= core.limit / 2;
+            if was_full {
+                core.full.set(false);
+            }
+            U::room(self, reactor, was_full);
+        }
+        match core.state.get() {
+            State::Stopping if core.queued.get() == 0 => return self.close(Some(reactor)),
+            State::Closed => return,
+            _ => {}
+        }
+        if let Err(error) = self.arm(reactor) {
+            core.rest(&error);
+        }
+        core.attended.set(false);
+        // It may have been asked for something after that was looked at.
+        if core.refused.get() {
+            core.ask_for_attention();
+        }
+    }
+
+    /// Tells the driver what is wanted, if that has changed.
+    fn arm(&self, reactor: &Reactor) -> io::Result<()> {
+        let core = &self.core;
+        let reads = core.may_read() && self.user.wants_datagrams();
+        let wanted = Interest::of(reads, core.blocked.get() && !core.waits_to_retry());
+        if wanted == core.armed.get() {
+            return Ok(());
+        }
+        let driver = reactor.inner().driver();
+        let told = core.with_socket(|socket| driver.set_interest(socket, core.key, wanted));
+        core.armed.set(wanted);
+        told.unwrap_or(Ok(()))
+    }
+
+    /// The end (invariant 1).
+    fn close(self: &Rc<Self>, reactor: Option<&Reactor>) {
+        let core = &self.core;
+        if core.state.replace(State::Closed) == State::Closed {
+            return;
+        }
+        let socket = core.socket.take();
+        if let Some(reactor) = reactor {
+            if let Some(socket) = &socket {
+                let _ = reactor.inner().driver().remove(socket);
+            }
+            reactor.inner().remove(core.key);
+        }
+        drop(socket);
+        if let Some(name) = &core.name {
+            // Somebody may have taken it away: then it is gone, as it should be.
+            let _ = std::fs::remove_file(name);
+        }
+        for timer in [core.retry.take(), core.deadline.take()] {
+            if let Some(timer) = timer {
+                timer.cancel();
+            }
+        }
+        core.queue.take();
+        core.queued.set(0);
+        U::closed(self);
+        let resolvers = core.stopped.take();
+        for resolver in resolvers {
+            resolver.callback(());
+        }
+    }
+}
+
+impl<U: ?Sized> Post<U> {
+    pub(super) fn core(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl<U: User> Source for Post<U> {
+    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
+        let core = &self.core;
+        core.attended.set(true);
+        if (event.readable || event.hangup) && core.may_read() && self.user.wants_datagrams() {
+            U::readable(&self, reactor);
+        }
+        if event.hangup {
+            // Reading has taken the error away, unless nobody read.
+            if let Some(Ok(Some(error))) = core.with_socket(Datagrams::take_error) {
+                core.note_refusal(&error);
+            }
+        }
+        if event.writable || event.hangup {
+            core.blocked.set(false);
+        }
+        self.settle(reactor);
+    }
+
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        let core = &self.core;
+        if has_rung(&core.deadline) {
+            return self.close(Some(reactor));
+        }
+        if has_rung(&core.retry) {
+            core.blocked.set(false);
+            core.resting.set(false);
+        }
+        self.settle(reactor);
+    }
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
+        self.close(reactor);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.core.state.get() == State::Stopping
+    }
+
+    fn kind(&self) -> &'static str {
+        "port"
+    }
+
+    fn about(&self) -> String {
+        let mut about = format!("of datagrams, at {}", self.core.local_addr());
+        if let Some(peer) = self.core.peer() {
+            about += &format!(", connected to {peer}");
+        }
+        if self.core.queued.get() > 0 {
+            about += &format!(", {} bytes to be sent", self.core.queued.get());
+        }
+        about
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.core.place
+    }
+}
+
+impl Core {
+    /// Sends, or queues what cannot be sent now.
+    pub(super) fn write(&self, bytes: &[u8], to: Option<&Address>) -> Result<(), Failure> {
+        if self.queued.get() == 0 && self.send(bytes, to)? {
+            return Ok(());
+        }
+        self.enqueue(bytes, to)
+    }
+
+    /// Sends at once; `false` when that would block.
+    pub(super) fn send(&self, bytes: &[u8], to: Option<&Address>) -> Result<bool, Failure> {
+        if !self.is_open() {
+            return Err(Failure::new(PortClosed));
+        }
+        self.check(to)?;
+        if self.blocked.get() {
+            return Ok(false);
+        }
+        self.hand_over(bytes, to)
+    }
+
+    /// Queues, to be sent later.
+    pub(super) fn enqueue(&self, bytes: &[u8], to: Option<&Address>) -> Result<(), Failure> {
+        if !self.is_open() {
+            return Err(Failure::new(PortClosed));
+        }
+        self.check(to)?;
+        let queued = self.queued.get();
+        if queued > self.limit {
+            self.full.set(true);
+            let limit = self.limit;
+            return Err(Failure::new(QueueFull { queued, limit }));
+        }
+        self.queue.borrow_mut().push_back(Waiting {
+            bytes: bytes.into(),
+            to: to.cloned(),
+        });
+        self.queued.set(queued + bytes.len() + OVERHEAD);
+        self.full.set(self.full.get() || self.is_full());
+        self.ask_for_attention();
+        Ok(())
+    }
+
+    /// Is it an address of the kind that the port has?
+    fn check(&self, to: Option<&Address>) -> Result<(), Failure> {
+        let wanted = match (&self.local, to) {
+            (_, None) if self.peer.borrow().is_none() => {
+                return Err(invalid("", "an address; the port is not connected"));
+            }
+            (_, None) => return Ok(()),
+            (Address::Ip(local), Some(Address::Ip(to))) if local.is_ipv4() == to.is_ipv4() => {
+                return Ok(());
+            }
+            (Address::Ip(local), _) if local.is_ipv4() => "an IPv4 address",
+            (Address::Ip(_), _) => "an IPv6 address",
+            (_, Some(Address::Path(_) | Address::Abstract(_))) => return Ok(()),
+            _ => "the address of a UNIX socket",
+        };
+        let to = to.map(Address::to_string).unwrap_or_default();
+        Err(invalid(&to, wanted))
+    }
+
+    /// Gives it to the system; `false` when that takes no more for now.
+    fn hand_over(&self, bytes: &[u8], to: Option<&Address>) -> Result<bool, Failure> {
+        let mut refusals = 0;
+        loop {
+            let sent = self.with_socket(|socket| socket.send(bytes, to));
+            let error = match sent {
+                None => return Err(Failure::new(PortClosed)),
+                Some(Ok(())) => return Ok(true),
+                Some(Err(error)) => error,
+            };
+            if error.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            let is_full = error.kind() == io::ErrorKind::WouldBlock;
+            let is_short = error.raw_os_error() == Some(NO_BUFFERS);
+            if is_full || is_short {
+                self.blocked.set(true);
+                if is_short || (self.is_unix() && self.peer.borrow().is_none()) {
+                    self.attend_after(RETRY, &self.retry);
+                }
+                self.ask_for_attention();
+                return Ok(false);
+            }
+            // It is about what was sent before: this one has not been sent.
+            if self.note_refusal(&error) && refusals < REFUSALS {
+                refusals += 1;
+                continue;
+            }
+            if error.raw_os_error() == Some(TOO_LONG) {
+                return Err(Failure::new(MessageTooLong { size: bytes.len() }));
+            }
+            let to = to.cloned();
+            return Err(Failure::new(SendFailed { to, error }));
+        }
+    }
+
+    /// Sends what is queued, as far as that goes.
+    fn flush(&self) {
+        loop {
+            let waiting = self.queue.borrow_mut().pop_front();
+            let Some(waiting) = waiting else { return };
+            match self.hand_over(&waiting.bytes, waiting.to.as_ref()) {
+                Ok(false) => return self.queue.borrow_mut().push_front(waiting),
+                Ok(true) => {}
+                Err(failure) => report::deliver(Origin::Protocol, failure, self.place),
+            }
+            let count = waiting.bytes.len() + OVERHEAD;
+            self.queued.set(self.queued.get() - count);
+        }
+    }
+
+    /// Receives one.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> Got {
+        loop {
+            let got = self.with_socket(|socket| socket.receive(buffer));
+            match got {
+                None => return Got::Nothing,
+                Some(Ok(arrived)) => return Got::Datagram(arrived),
+                Some(Err(error)) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return Got::Nothing,
+                    _ if is_refusal(&error) => return Got::Refused(error),
+                    _ => {
+                        self.rest(&error);
+                        return Got::Failed(error);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Receives one, making the buffer larger if that is what it takes.
+    pub(super) fn receive_whole(&self, buffer: &mut Box<[u8]>) -> Got {
+        if self.is_unix() {
+            if let Some(Ok(Some(size))) = self.with_socket(Datagrams::next_size) {
+                if size > buffer.len() {
+                    *buffer = vec![0; size].into_boxed_slice();
+                }
+            }
+        }
+        self.receive(buffer)
+    }
+
+    /// Reading does not work: it is tried again later (invariant 2).
+    fn rest(&self, error: &io::Error) {
+        tracing::warn!(target: "torsade::net", %error, "cannot receive datagrams for now");
+        self.resting.set(true);
+        self.attend_after(RETRY, &self.retry);
+        self.ask_for_attention();
+    }
+
+    fn attend_after(&self, delay: Duration, timer: &Cell<Option<DelayedCall>>) {
+        let Some(reactor) = self.reactor() else {
+            return;
+        };
+        let (weak, key) = (self.reactor.clone(), self.key);
+        let new = reactor.call_later(delay, move || {
+            if let Some(reactor) = weak.upgrade() {
+                reactor.inner().attend(key);
+            }
+        });
+        let old = timer.replace(Some(new));
+        if let Some(old) = old {
+            old.cancel();
+        }
+    }
+
+    fn waits_to_retry(&self) -> bool {
+        let retry = self.retry.take();
+        let waits = retry.is_some();
+        self.retry.set(retry);
+        waits
+    }
+
+    /// Was it a refusal? Then it is told soon.
+    fn note_refusal(&self, error: &io::Error) -> bool {
+        let is = is_refusal(error) && self.peer.borrow().is_some();
+        if is {
+            self.refused.set(true);
+            self.ask_for_attention();
+        }
+        is
+    }
+
+    pub(super) fn connect(&self, to: &Address) -> Result<(), Failure> {
+        if let Some(to) = self.peer() {
+            return Err(Failure::new(AlreadyConnected { to }));
+        }
+        self.check(Some(to))?;
+        match self.with_socket(|socket| socket.connect(to)) {
+            None => Err(Failure::new(PortClosed)),
+            Some(Ok(())) => {
+                self.peer.replace(Some(to.clone()));
+                Ok(())
+            }
+            Some(Err(error)) => Err(super::super::errors::connect_failure(to.clone(), error)),
+        }
+    }
+
+    /// Closes it from the loop's turn, when what is queued has been sent.
+    #[track_caller]
+    pub(super) fn stop(&self) -> Deferred<()> {
+        if self.state.get() == State::Closed {
+            return Deferred::succeed(());
+        }
+        let (deferred, resolver) = Deferred::pair();
+        self.stopped.borrow_mut().push(resolver);
+        self.begin_to_stop();
+        deferred
+    }
+
+    pub(super) fn begin_to_stop(&self) {
+        if self.is_open() {
+            self.state.set(State::Stopping);
+            if self.queued.get() > 0 {
+                self.blocked.set(false);
+                self.attend_after(PATIENCE, &self.deadline);
+            }
+            self.ask_for_attention();
+        }
+    }
+
+    pub(super) fn ask_for_attention(&self) {
+        if !self.attended.get() {
+            if let Some(reactor) = self.reactor() {
+                self.attended.set(true);
+                reactor.inner().attend(self.key);
+            }
+        }
+    }
+
+    /// The socket, for one statement that runs nobody's code. `None` once it is closed.
+    pub(super) fn with_socket<R>(&self, f: impl FnOnce(&Datagrams) -> R) -> Option<R> {
+        self.socket.borrow().as_ref().map(f)
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.set(paused);
+        self.ask_for_attention();
+    }
+
+    /// Shall its user be told what there is to read?
+    pub(super) fn may_read(&self) -> bool {
+        self.is_open() && !self.paused.get() && !self.resting.get()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state.get() == State::Open
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.get() == State::Closed
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.queued.get() > self.limit
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queued.get()
+    }
+
+    pub(super) fn is_unix(&self) -> bool {
+        self.local.inet().is_none()
+    }
+
+    /// Where it is bound; after the end, where it was.
+    pub(super) fn local_addr(&self) -> Address {
+        let local = self.with_socket(Datagrams::local_addr);
+        local
+            .and_then(Result::ok)
+            .unwrap_or_else(|| self.local.clone())
+    }
+
+    pub(super) fn peer(&self) -> Option<Address> {
+        self.peer.borrow().clone()
+    }
+
+    pub(super) fn reactor(&self) -> Option<Reactor> {
+        self.reactor.upgrade()
+    }
+
+    pub(super) fn place(&self) -> &'static Location<'static> {
+        self.place
+    }
+
+    /// The port as a dump shows it where something waits for it.
+    pub(super) fn thing(&self) -> Option<Thing> {
+        (!self.is_closed()).then(|| Thing {
+            id: Id::Source(self.key),
+            kind: "port",
+            name: None,
+            place: self.place,
+            about: String::new(),
+            waits: Vec::new(),
+        })
+    }
+}
+
+/// Has the timer run? Then it is taken out.
+fn has_rung(timer: &Cell<Option<DelayedCall>>) -> bool {
+    let taken = timer.take();
+    match taken {
+        Some(taken) if taken.is_pending() => {
+            timer.set(Some(taken));
+            false
+        }
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// Is it what a peer's host says when nobody listens there?
+fn is_refusal(error: &io::Error) -> bool {
+    // Windows calls it a reset.
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// How long it takes until something is tried again of which the system does not say when it will do.
+const RETRY: Duration = Duration::from_millis(5);
+/// How long the last datagrams may take.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What a datagram counts for besides its bytes.
+const OVERHEAD: usize = 64;
+/// How many refusals one datagram may meet.
+const REFUSALS: usize = 2;
+
+#[cfg(unix)]
+const NO_BUFFERS: i32 = libc::ENOBUFS;
+#[cfg(not(unix))]
+const NO_BUFFERS: i32 = 10055;
+#[cfg(unix)]
+const TOO_LONG: i32 = libc::EMSGSIZE;
+#[cfg(not(unix))]
+const TOO_LONG: i32 = 10040;

@@ -1,0 +1,158 @@
+//! What can be wrong with a datagram.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::address::Address;
+
+/// A datagram is larger than the network takes: 65,507 bytes over IPv4.
+#[doc(alias("MessageLengthError", "EMSGSIZE"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageTooLong {
+    /// How many bytes it has.
+    pub size: usize,
+}
+
+/// A datagram had more bytes than there was room for; the others are lost.
+#[doc(alias = "MSG_TRUNC")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Truncated {
+    /// How many bytes it had, as far as the system says.
+    pub size: usize,
+    /// How many were kept.
+    pub kept: usize,
+    /// Who sent it.
+    pub from: Address,
+}
+
+/// A datagram could not be sent at once, and too much waits to be sent already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFull {
+    /// How many bytes wait.
+    pub queued: usize,
+    /// How many may.
+    pub limit: usize,
+}
+
+/// The system would not send a datagram.
+#[derive(Debug)]
+pub struct SendFailed {
+    /// Where it was to go; none for a port that is connected.
+    pub to: Option<Address>,
+    /// Why it did not.
+    pub error: io::Error,
+}
+
+/// What was given is no address that this port can send to, or be bound to. Names are not looked up.
+#[doc(alias = "InvalidAddressError")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidAddress {
+    /// What was given.
+    pub address: String,
+    /// What was wanted.
+    pub wanted: &'static str,
+}
+
+/// The port is connected already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlreadyConnected {
+    /// With whom.
+    pub to: Address,
+}
+
+/// The port is closed, or about to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortClosed;
+
+/// A multicast group could not be joined or left.
+#[derive(Debug)]
+pub struct MulticastJoinError {
+    /// The group.
+    pub group: std::net::IpAddr,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl MulticastJoinError {
+    /// The number of the system's error.
+    #[doc(alias = "errno")]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.error.raw_os_error()
+    }
+}
+
+impl fmt::Display for MessageTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a datagram of {} bytes is too long", self.size)
+    }
+}
+
+impl fmt::Display for Truncated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { size, kept, from } = self;
+        write!(
+            f,
+            "of a datagram of {size} bytes from {from} there was room for {kept}"
+        )
+    }
+}
+
+impl fmt::Display for QueueFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queued, limit } = self;
+        write!(f, "{queued} bytes wait to be sent and the limit is {limit}")
+    }
+}
+
+impl fmt::Display for SendFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.to {
+            Some(to) => write!(f, "cannot send to {to}: {}", self.error),
+            None => write!(f, "cannot send: {}", self.error),
+        }
+    }
+}
+
+impl fmt::Display for InvalidAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not {}", self.address, self.wanted)
+    }
+}
+
+impl fmt::Display for AlreadyConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the port is connected to {} already", self.to)
+    }
+}
+
+impl fmt::Display for PortClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the port is closed")
+    }
+}
+
+impl fmt::Display for MulticastJoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot join or leave {}: {}", self.group, self.error)
+    }
+}
+
+impl Error for MessageTooLong {}
+impl Error for Truncated {}
+impl Error for QueueFull {}
+impl Error for InvalidAddress {}
+impl Error for AlreadyConnected {}
+impl Error for PortClosed {}
+
+impl Error for SendFailed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Error for MulticastJoinError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}

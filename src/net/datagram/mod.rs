@@ -1,0 +1,97 @@
+//! Datagrams: UDP, multicast, UNIX sockets. A [`DatagramProtocol`], or an async [`UdpSocket`].
+//!
+//! # The idea
+//!
+//! [`Reactor::listen_udp`](crate::Reactor::listen_udp) gives a port a protocol, whose hooks are lent the same
+//! [`Context`] as those of streams; what they act on is a [`DatagramPort`]. [`Reactor::bind_udp`](crate::Reactor::bind_udp)
+//! gives async code a [`UdpSocket`]. One engine is under both, under UNIX sockets and under those in memory.
+//!
+//! # Rules
+//!
+//! 1. **A datagram is whole.** It is sent as it is given or not at all, up to 65,507 bytes over IPv4; what would not
+//!    fit where it is received is told ([`Truncated`]), never cut in silence. One of no bytes is one, too.
+//! 2. **Nothing a peer does closes a port**: when nobody is there, a connected port is told
+//!    ([`DatagramProtocol::connection_refused`]) and goes on. Nor does a panic in a hook: it is reported.
+//! 3. **What would block waits** in the port's queue, in order, up to 256 KiB and one datagram unless
+//!    [`DatagramOptions::queue`] says otherwise; then writing fails with [`QueueFull`]. Async sends wait instead.
+//! 4. **Names are not looked up**: addresses are literal.
+//! 5. One event of the loop brings as many datagrams as are there, up to 256 KiB (each counting for 1 KiB at least), so
+//!    that one port does not keep the loop from the others.
+
+mod engine;
+mod errors;
+mod open;
+mod place;
+mod port;
+mod socket;
+
+pub use self::errors::{
+    AlreadyConnected, InvalidAddress, MessageTooLong, MulticastJoinError, PortClosed, QueueFull,
+    SendFailed, Truncated,
+};
+pub use self::open::{Bound, DatagramOptions};
+pub use self::place::ToDatagramAddress;
+pub use self::port::DatagramPort;
+pub use self::socket::UdpSocket;
+use crate::address::Address;
+pub use crate::driver::Interface;
+use crate::protocol::Context;
+
+/// What to do when something happens at a port of datagrams.
+///
+/// # Order
+///
+/// [`started`](Self::started) once, then the others as things happen, and [`stopped`](Self::stopped) once, last.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::net::datagram::{DatagramPort, DatagramProtocol};
+/// use torsade::{Address, Context};
+///
+/// struct Echo;
+///
+/// impl DatagramProtocol for Echo {
+///     fn datagram_received(&mut self, cx: &mut Context<'_, Self, DatagramPort>, data: &[u8], from: Address) {
+///         if let Err(failure) = cx.write(data, from) {
+///             eprintln!("no answer: {failure}");
+///         }
+///     }
+/// }
+/// ```
+#[doc(alias(
+    "AbstractDatagramProtocol",
+    "ConnectedDatagramProtocol",
+    "asyncio.DatagramProtocol"
+))]
+pub trait DatagramProtocol: Sized + 'static {
+    /// The port is open.
+    #[doc(alias("startProtocol", "connection_made"))]
+    fn started(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
+        let _ = cx;
+    }
+
+    /// A datagram came: all of it, perhaps no bytes.
+    #[doc(alias = "datagramReceived")]
+    fn datagram_received(
+        &mut self,
+        cx: &mut Context<'_, Self, DatagramPort>,
+        data: &[u8],
+        from: Address,
+    );
+
+    /// Nobody is where the port is connected to; at least not just now, so the port stays open.
+    #[doc(alias("connectionRefused", "error_received"))]
+    fn connection_refused(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
+        let _ = cx;
+    }
+
+    /// The queue was full, and is half empty again: go on writing.
+    fn write_ready(&mut self, cx: &mut Context<'_, Self, DatagramPort>) {
+        let _ = cx;
+    }
+
+    /// The port is closed; the protocol is dropped when this returns.
+    #[doc(alias("stopProtocol", "connection_lost"))]
+    fn stopped(&mut self) {}
+}

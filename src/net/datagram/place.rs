@@ -1,0 +1,109 @@
+//! What may stand for the address of a datagram: the addresses of `std`, our own, literal text.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::path::{Path, PathBuf};
+
+use super::errors::InvalidAddress;
+use crate::address::Address;
+use crate::failure::Failure;
+
+/// What a datagram can be sent to, or its port be bound to: an address, or text that is one (`"127.0.0.1:53"`,
+/// `"[::1]:53"`, `"unix:/run/log"`).
+///
+/// Names are not looked up: a datagram would have to wait for that, and others would overtake it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address of a datagram",
+    note = "give text (\"127.0.0.1:53\"), or an address"
+)]
+pub trait ToDatagramAddress {
+    /// The address.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAddress`] for text that is none.
+    fn to_datagram_address(&self) -> Result<Address, Failure>;
+}
+
+macro_rules! is_an_address {
+    ($($kind:ty),+ $(,)?) => {
+        $(impl ToDatagramAddress for $kind {
+            #[inline]
+            fn to_datagram_address(&self) -> Result<Address, Failure> {
+                Ok(Address::from(self.clone()))
+            }
+        })+
+    };
+}
+
+is_an_address!(
+    Address,
+    SocketAddr,
+    SocketAddrV4,
+    SocketAddrV6,
+    (IpAddr, u16),
+    (Ipv4Addr, u16),
+    (Ipv6Addr, u16),
+    ([u8; 4], u16),
+);
+
+impl ToDatagramAddress for str {
+    fn to_datagram_address(&self) -> Result<Address, Failure> {
+        if let Some(name) = self.strip_prefix("unix:") {
+            return Ok(match name.strip_prefix('@') {
+                Some(name) => Address::Abstract(name.as_bytes().to_owned()),
+                None => Address::from_path(name),
+            });
+        }
+        match self.parse::<SocketAddr>() {
+            Ok(address) => Ok(address.into()),
+            Err(_) => Err(invalid(self, "a literal address and a port")),
+        }
+    }
+}
+
+impl ToDatagramAddress for (&str, u16) {
+    fn to_datagram_address(&self) -> Result<Address, Failure> {
+        match self.0.parse::<IpAddr>() {
+            Ok(ip) => Ok((ip, self.1).into()),
+            Err(_) => Err(invalid(self.0, "a literal address")),
+        }
+    }
+}
+
+impl ToDatagramAddress for String {
+    fn to_datagram_address(&self) -> Result<Address, Failure> {
+        self.as_str().to_datagram_address()
+    }
+}
+
+/// A path that begins with NUL is a name outside the file system.
+impl ToDatagramAddress for Path {
+    fn to_datagram_address(&self) -> Result<Address, Failure> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            if let Some(name) = self.as_os_str().as_bytes().strip_prefix(b"\0") {
+                return Ok(Address::Abstract(name.to_owned()));
+            }
+        }
+        Ok(Address::from_path(self))
+    }
+}
+
+impl ToDatagramAddress for PathBuf {
+    fn to_datagram_address(&self) -> Result<Address, Failure> {
+        self.as_path().to_datagram_address()
+    }
+}
+
+impl<T: ToDatagramAddress + ?Sized> ToDatagramAddress for &T {
+    fn to_datagram_address(&self) -> Result<Address, Failure> {
+        (**self).to_datagram_address()
+    }
+}
+
+#[track_caller]
+pub(super) fn invalid(address: &(impl ToString + ?Sized), wanted: &'static str) -> Failure {
+    let address = address.to_string();
+    Failure::new(InvalidAddress { address, wanted })
+}

@@ -1,0 +1,441 @@
+//! A port of datagrams for async code: [`UdpSocket`].
+//!
+//! # Invariants
+//!
+//! 1. The loop reads nothing ahead: a datagram is read when somebody who awaits one is polled. So a receive that is
+//!    dropped while it waits loses nothing.
+//! 2. What nobody reads costs two wakes, then the driver is not asked any more until somebody does.
+//! 3. Whoever waits is woken, however many there are; one of them gets it.
+//! 4. A task that never has to wait is made to yield now and then.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use futures::{Sink, Stream};
+
+use super::DatagramPort;
+use super::engine::{Got, Post, User};
+use super::errors::PortClosed;
+use super::open::truncated;
+use super::place::ToDatagramAddress;
+use crate::address::Address;
+use crate::debug::Thing;
+use crate::driver::Arrived;
+use crate::failure::Failure;
+use crate::net::errors::ConnectionRefused;
+use crate::reactor::Reactor;
+use crate::task::{self, Wait};
+
+/// A UDP or UNIX socket, for async code: send to, receive from, connect.
+///
+/// Its methods take `&self`, so that several tasks may use one. It is futures' [`Stream`] of whole datagrams with their
+/// senders, and a [`Sink`] of datagrams with their receivers. Dropping it closes the port.
+///
+/// # Cancel safety
+///
+/// Every method may be dropped while it waits: what was not reported as received is still there, what was not reported
+/// as sent was not sent.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::testing;
+///
+/// testing::run(async |reactor| {
+///     let one = reactor.bind_udp("127.0.0.1:0")?;
+///     let other = reactor.bind_udp("127.0.0.1:0")?;
+///     one.connect(other.local_addr())?;
+///     one.send(b"hello").await?;
+///     let (count, from) = other.recv_from(&mut [0; 100]).await?;
+///     assert_eq!((count, from), (5, one.local_addr()));
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("UnixDatagram", "DatagramEndpoint"))]
+pub struct UdpSocket {
+    post: Rc<Post<Awaited>>,
+}
+
+/// The user of a port that is awaited.
+pub(super) struct Awaited {
+    readers: Wakers,
+    writers: Wakers,
+    /// There may be something to read.
+    readable: Cell<bool>,
+    /// Nobody read what there was, so we asked not to be told again (invariant 2).
+    ignored: Cell<bool>,
+    /// Nobody is there, and nobody was told.
+    refused: Cell<bool>,
+    /// How many bytes were moved since a task last had to wait.
+    spent: Cell<usize>,
+}
+
+/// Who waits. They are all woken together.
+#[derive(Default)]
+struct Wakers(RefCell<Vec<Waker>>);
+
+impl UdpSocket {
+    pub(super) fn user() -> Awaited {
+        Awaited {
+            readers: Wakers::default(),
+            writers: Wakers::default(),
+            readable: Cell::new(true),
+            ignored: Cell::new(false),
+            refused: Cell::new(false),
+            spent: Cell::new(0),
+        }
+    }
+
+    pub(super) fn new(post: Rc<Post<Awaited>>) -> Self {
+        Self { post }
+    }
+
+    /// Sends a datagram, waiting until the system takes it.
+    ///
+    /// # Order
+    ///
+    /// After what was given to the [`Sink`] before.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageTooLong`](super::MessageTooLong), [`InvalidAddress`](super::InvalidAddress), [`PortClosed`], and
+    /// [`SendFailed`](super::SendFailed) for what else the system has against it.
+    pub async fn send_to(&self, data: &[u8], to: impl ToDatagramAddress) -> Result<(), Failure> {
+        let to = to.to_datagram_address()?;
+        poll_fn(|cx| self.poll_send(cx, data, Some(&to))).await
+    }
+
+    /// Sends a datagram to the one it is connected to.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::send_to`]; and [`ConnectionRefused`] when nobody was there for an earlier one: then this
+    /// one was not sent.
+    pub async fn send(&self, data: &[u8]) -> Result<(), Failure> {
+        poll_fn(|cx| match self.refusal() {
+            Some(refusal) => Poll::Ready(Err(refusal)),
+            None => self.poll_send(cx, data, None),
+        })
+        .await
+    }
+
+    /// Receives a datagram into `buf`: how many bytes it had, and who sent it.
+    ///
+    /// # Errors
+    ///
+    /// [`Truncated`](super::Truncated) when it had more bytes than `buf`, which then has the first ones;
+    /// [`ConnectionRefused`] when it is connected and nobody is there (it can be used on); [`PortClosed`].
+    pub async fn recv_from(&self, buf: &mut [u8]) -> Result<(usize, Address), Failure> {
+        let arrived = poll_fn(|cx| self.poll_receive(cx, |post| post.core().receive(buf))).await?;
+        match arrived.size > arrived.count {
+            true => Err(truncated(arrived)),
+            false => Ok((arrived.count, arrived.from)),
+        }
+    }
+
+    /// Receives a datagram into `buf`, when there is no question who sent it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::recv_from`].
+    pub async fn recv(&self, buf: &mut [u8]) -> Result<usize, Failure> {
+        Ok(self.recv_from(buf).await?.0)
+    }
+
+    /// Connects: from now on it receives from this address only, and is told when nobody is there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`DatagramPort::connect`].
+    pub fn connect(&self, to: impl ToDatagramAddress) -> Result<(), Failure> {
+        self.port().connect(to)
+    }
+
+    /// Where it is bound, with the real port when port 0 was asked for.
+    pub fn local_addr(&self) -> Address {
+        self.post.core().local_addr()
+    }
+
+    /// The port's inert handle: to set it up, to join groups, to close it from elsewhere.
+    pub fn port(&self) -> DatagramPort {
+        self.post.port()
+    }
+
+    fn poll_send(
+        &self,
+        cx: &Context<'_>,
+        data: &[u8],
+        to: Option<&Address>,
+    ) -> Poll<Result<(), Failure>> {
+        let (core, user) = (self.post.core(), self.post.user());
+        if user.is_too_busy(cx) {
+            return Poll::Pending;
+        }
+        if core.queued() == 0 && core.send(data, to)? {
+            user.spend(data.len());
+            return Poll::Ready(Ok(()));
+        }
+        if !core.is_open() {
+            return Poll::Ready(Err(Failure::new(PortClosed)));
+        }
+        self.wait_for_room(cx);
+        Poll::Pending
+    }
+
+    fn poll_receive(
+        &self,
+        cx: &Context<'_>,
+        receive: impl FnOnce(&Post<Awaited>) -> Got,
+    ) -> Poll<Result<Arrived, Failure>> {
+        let (core, user) = (self.post.core(), self.post.user());
+        if let Some(refusal) = self.refusal() {
+            return Poll::Ready(Err(refusal));
+        }
+        if !core.is_open() {
+            return Poll::Ready(Err(Failure::new(PortClosed)));
+        }
+        if user.readable.get() && core.may_read() {
+            if user.is_too_busy(cx) {
+                return Poll::Pending;
+            }
+            match receive(&self.post) {
+                Got::Datagram(arrived) => {
+                    user.spend(arrived.size);
+                    return Poll::Ready(Ok(arrived));
+                }
+                Got::Refused(error) => return Poll::Ready(Err(self.refused_by(error))),
+                Got::Failed(error) => return Poll::Ready(Err(error.into())),
+                Got::Nothing => {}
+            }
+        }
+        // The driver will say when there is something, or may be read again.
+        user.readable.set(false);
+        if user.ignored.replace(false) {
+            core.ask_for_attention();
+        }
+        user.spent.set(0);
+        user.readers.add(cx);
+        task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.readers)));
+        Poll::Pending
+    }
+
+    fn wait_for_room(&self, cx: &Context<'_>) {
+        let user = self.post.user();
+        user.spent.set(0);
+        user.writers.add(cx);
+        task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.writers)));
+    }
+
+    /// What nobody was told yet.
+    fn refusal(&self) -> Option<Failure> {
+        let refused = self.post.user().refused.replace(false);
+        refused.then(|| self.refused_by(io::ErrorKind::ConnectionRefused.into()))
+    }
+
+    fn refused_by(&self, error: io::Error) -> Failure {
+        let address = self.post.core().peer().unwrap_or(Address::Unnamed);
+        Failure::new(ConnectionRefused { address, error })
+    }
+
+    fn poll_flushed(&self, cx: &Context<'_>) -> Poll<Result<(), Failure>> {
+        if self.post.core().queued() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.wait_for_room(cx);
+        Poll::Pending
+    }
+}
+
+impl Awaited {
+    /// May a task go on without a pause? If not it is woken again, after the others.
+    fn is_too_busy(&self, cx: &Context<'_>) -> bool {
+        if self.spent.get() < BUDGET {
+            return false;
+        }
+        self.spent.set(0);
+        cx.waker().wake_by_ref();
+        true
+    }
+
+    fn spend(&self, bytes: usize) {
+        self.spent.set(self.spent.get() + bytes.max(LEAST));
+    }
+}
+
+impl Wakers {
+    fn add(&self, cx: &Context<'_>) {
+        let mut all = self.0.borrow_mut();
+        if !all.iter().any(|waker| waker.will_wake(cx.waker())) {
+            all.push(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        let all = self.0.take();
+        for waker in all {
+            waker.wake();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+}
+
+impl User for Awaited {
+    fn readable(post: &Rc<Post<Self>>, _reactor: &Reactor) {
+        let user = post.user();
+        if user.readable.replace(true) {
+            user.ignored.set(true);
+        }
+        user.readers.wake();
+    }
+
+    fn refused(post: &Rc<Post<Self>>, _reactor: &Reactor) {
+        post.user().refused.set(true);
+        post.user().readers.wake();
+    }
+
+    fn room(post: &Rc<Post<Self>>, _reactor: &Reactor, _was_full: bool) {
+        post.user().writers.wake();
+    }
+
+    fn closed(post: &Rc<Post<Self>>) {
+        post.user().readers.wake();
+        post.user().writers.wake();
+    }
+
+    fn wants_datagrams(&self) -> bool {
+        !self.ignored.get()
+    }
+}
+
+impl Stream for &UdpSocket {
+    /// A whole datagram, and who sent it.
+    type Item = Result<(Vec<u8>, Address), Failure>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut data = Vec::new();
+        let receive = |post: &Post<Awaited>| {
+            let Some(reactor) = post.core().reactor() else {
+                return Got::Nothing;
+            };
+            let mut buffer = reactor.inner().take_read_buffer();
+            let usual = buffer.len();
+            let got = post.core().receive_whole(&mut buffer);
+            if let Got::Datagram(arrived) = &got {
+                data.extend_from_slice(&buffer[..arrived.count]);
+            }
+            if buffer.len() == usual {
+                reactor.inner().give_back_read_buffer(buffer);
+            }
+            got
+        };
+        let arrived = self.poll_receive(cx, receive);
+        arrived.map(|arrived| match arrived {
+            Ok(arrived) if arrived.size > arrived.count => Some(Err(truncated(arrived))),
+            Ok(arrived) => Some(Ok((data, arrived.from))),
+            Err(failure) if failure.is::<PortClosed>() => None,
+            Err(failure) => Some(Err(failure)),
+        })
+    }
+}
+
+impl Stream for UdpSocket {
+    /// A whole datagram, and who sent it.
+    type Item = Result<(Vec<u8>, Address), Failure>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut &*self).poll_next(cx)
+    }
+}
+
+impl<B: AsRef<[u8]>, A: ToDatagramAddress> Sink<(B, A)> for &UdpSocket {
+    type Error = Failure;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if self.post.core().is_full() {
+            self.wait_for_room(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, (data, to): (B, A)) -> Result<(), Failure> {
+        let to = to.to_datagram_address()?;
+        self.post.core().write(data.as_ref(), Some(&to))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.poll_flushed(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.poll_flushed(cx)
+    }
+}
+
+impl<B: AsRef<[u8]>, A: ToDatagramAddress> Sink<(B, A)> for UdpSocket {
+    type Error = Failure;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Sink::<(B, A)>::poll_ready(Pin::new(&mut &*self), cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, item: (B, A)) -> Result<(), Failure> {
+        Pin::new(&mut &*self).start_send(item)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.poll_flushed(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.poll_flushed(cx)
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        self.post.core().begin_to_stop();
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UdpSocket").field(&self.port()).finish()
+    }
+}
+
+/// What a task notes that waits for a socket.
+struct Waits {
+    post: Weak<Post<Awaited>>,
+    wakers: fn(&Awaited) -> &Wakers,
+}
+
+impl Waits {
+    fn new(post: &Rc<Post<Awaited>>, wakers: fn(&Awaited) -> &Wakers) -> Self {
+        Self {
+            post: Rc::downgrade(post),
+            wakers,
+        }
+    }
+}
+
+impl Wait for Waits {
+    fn look(&self) -> Option<Thing> {
+        let post = self.post.upgrade()?;
+        let is_waiting = !(self.wakers)(post.user()).is_empty();
+        post.core().thing().filter(|_| is_waiting)
+    }
+}
+
+/// How many bytes one task moves in a row, so that a peer that never stops does not keep the loop from the others.
+const BUDGET: usize = 256 * 1024;
+/// What a datagram counts for at least.
+const LEAST: usize = 1024;

@@ -1,0 +1,88 @@
+//! A protocol on a stream connection: what the engine tells it.
+
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::Protocol;
+use super::seat::{self, Home, Seated, visit};
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::transport::{Conn, Seat, Transport};
+
+/// The seat of a protocol on a connection.
+pub(crate) type OnStream<P> = Seated<P, Transport>;
+
+impl<P: Protocol> Home for Conn<OnStream<P>> {
+    type Protocol = P;
+    type Transport = Transport;
+
+    fn seat_inside(&self) -> &OnStream<P> {
+        self.seat()
+    }
+
+    fn home_reactor(&self) -> Option<Reactor> {
+        self.link().reactor()
+    }
+
+    fn home_place(&self) -> &'static Location<'static> {
+        self.link().place()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.link().life().is_over()
+    }
+
+    fn is_left(&self) -> bool {
+        self.link().has_gone()
+    }
+
+    fn why_it_ended(&self) -> Option<Failure> {
+        self.link().reason()
+    }
+
+    fn panicked(&self, panic: Failure) {
+        self.link().break_with(panic);
+    }
+
+    fn inert_handle(self: &Rc<Self>) -> Transport {
+        self.transport()
+    }
+}
+
+impl<P: Protocol> Seat for OnStream<P> {
+    fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        let mut buffer = reactor.inner().take_read_buffer();
+        match conn.link().read(&mut buffer) {
+            Some(0) => conn.peer_done(reactor),
+            Some(count) => {
+                visit(conn, reactor, |protocol, cx| {
+                    protocol.data_received(cx, &buffer[..count])
+                });
+            }
+            None => {}
+        }
+        reactor.inner().give_back_read_buffer(buffer);
+    }
+
+    fn eof(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        visit(conn, reactor, |protocol, cx| protocol.eof_received(cx));
+    }
+
+    fn write_ready(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        visit(conn, reactor, |protocol, cx| protocol.write_ready(cx));
+    }
+
+    fn flushed(_conn: &Rc<Conn<Self>>) {}
+
+    fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
+        seat::leave(&**conn, |protocol| protocol.connection_lost(reason));
+    }
+
+    fn wants_bytes(&self) -> bool {
+        true
+    }
+
+    fn kind(&self) -> &'static str {
+        "connection"
+    }
+}
