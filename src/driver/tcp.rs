@@ -108,9 +108,9 @@ fn stream(addr: SocketAddr) -> io::Result<Socket> {
 
 /// Whether a connect has begun rather than failed.
 fn is_under_way(error: &io::Error) -> bool {
+    // On Unix a call that would block has not begun: there is no port left to connect from.
     #[cfg(unix)]
-    if error.raw_os_error() == Some(libc::EINPROGRESS) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::WouldBlock
+    return error.raw_os_error() == Some(libc::EINPROGRESS);
+    #[cfg(not(unix))]
+    return error.kind() == io::ErrorKind::WouldBlock;
 }
