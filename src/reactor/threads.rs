@@ -96,18 +96,23 @@ impl Reactor {
     /// # Examples
     ///
     /// ```
-    /// use torsade::{Cancelled, Clock};
+    /// use std::time::Duration;
+    /// use torsade::Clock;
+    /// use torsade::clock::TimedOut;
     ///
-    /// # use std::time::Duration;
-    /// torsade::testing::run_on(torsade::Reactor::new()?, async |reactor| {
-    ///     let endless = reactor.defer_to_thread_with(|token| loop {
-    ///         token.check()?;
-    ///         std::thread::yield_now();
+    /// torsade::run(async |reactor| {
+    ///     let counting = reactor.defer_to_thread_with(|token| {
+    ///         let mut count = 0_u64;
+    ///         while count < u64::MAX {
+    ///             token.check()?;
+    ///             count += 1;
+    ///         }
+    ///         Ok(count)
     ///     });
-    ///     let endless = reactor.timeout(Duration::from_millis(1), endless).map(|()| ());
-    ///     assert!(endless.await.is_err());
+    ///     let failure = reactor.timeout(Duration::from_millis(1), counting).await.unwrap_err();
+    ///     failure.trap::<TimedOut>()?;
     ///     Ok(())
-    /// });
+    /// })?;
     /// # Ok::<(), torsade::Failure>(())
     /// ```
     #[doc(alias("deferToThread", "CancellationToken"))]
@@ -163,8 +168,10 @@ impl Reactor {
         match pool.submit(place, Box::new(work)) {
             Ok(number) => awaited.number.set(Some(number)),
             Err((refused, work)) => {
-                let resolver = awaited.leave(self);
-                report::discard((work, resolver.map(Resolver::forsake)), place);
+                if let Some(resolver) = awaited.leave(self) {
+                    resolver.forsake();
+                }
+                report::discard(work, place);
                 return Deferred::fail(Failure::at(Box::new(refused), place));
             }
         }
@@ -348,7 +355,9 @@ impl<T: Send + 'static> Awaited<T> {
             Ok(key) => awaited.key.set(key),
             Err(error) => {
                 let resolver = awaited.resolver.take();
-                resolver.map(Resolver::forsake);
+                if let Some(resolver) = resolver {
+                    resolver.forsake();
+                }
                 return Err(Failure::at(Box::new(error), place));
             }
         }
