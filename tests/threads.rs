@@ -438,6 +438,21 @@ on_both_by_hand! {
         assert!(called.is::<ReactorGone>() && joined.is::<ReactorGone>());
     }
 
+    fn work_that_waits_for_the_loop_does_not_hold_up_its_end(reactor) {
+        reactor.set_thread_patience(Duration::from_secs(3600));
+        let (remote, waits) = (reactor.remote(), reactor.clone());
+        let (told, how) = mpsc::channel();
+        reactor.run_until(async {
+            waits.call_in_thread(move || {
+                let first = remote.blocking_call(Deferred::<()>::pair_that_waits).unwrap_err();
+                let second = remote.blocking_call(|| Ok(())).unwrap_err();
+                told.send((first.is::<Stopped>(), second.is::<ReactorGone>())).unwrap();
+            });
+            until(|| alive(&waits).contains(&"call from a thread")).await;
+        }).unwrap();
+        assert_eq!(how.recv().unwrap(), (true, true));
+    }
+
     fn threads_may_be_used_before_shutdown_triggers_end(reactor) {
         let log = Log::new();
         let (note, pool) = (log.clone(), reactor.clone());

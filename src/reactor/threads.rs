@@ -9,7 +9,8 @@
 //!    Only when the loop is gone is it dropped by the thread that made it.
 //! 2. Calling queued work off drops its closure on the loop's thread. Work that has begun goes on, and is told by its token.
 //! 3. In memory, time stands still while work is awaited: what happens does not depend on how long it takes.
-//! 4. The end of a reactor waits for its pool no longer than its patience; what still runs then is reported.
+//! 4. The end of a reactor waits for its pool no longer than its patience; what still runs then is reported. Before it waits
+//!    the inbox is closed, so work that waits for the loop is told at once.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -272,8 +273,10 @@ impl Reactor {
 
     /// How long the end of the reactor waits for work in its own pool: half a second unless told.
     ///
-    /// It waits after the shutdown triggers, and the loop does not turn meanwhile. Work that still runs then is reported
-    /// and left to itself; work that was not begun is reported and dropped.
+    /// It waits after the shutdown triggers, when the loop is gone: work that asks something of it is refused. What was
+    /// given is done meanwhile; what then still runs is reported and left to itself, what was not begun is reported and
+    /// dropped. Who is to have the result of work waits for it *before* shutdown
+    /// ([`Reactor::add_system_event_trigger`]).
     #[doc(alias = "shutdown_timeout")]
     pub fn set_thread_patience(&self, patience: Duration) {
         self.inner().threads.patience.set(patience);
@@ -282,7 +285,7 @@ impl Reactor {
 
 impl Inner {
     /// Is there work on another thread that somebody waits for?
-    pub(super) fn awaits_threads(&self) -> bool {
+    pub(crate) fn awaits_threads(&self) -> bool {
         self.threads.awaited.get() > 0
     }
 
