@@ -9,7 +9,10 @@ use std::rc::Rc;
 
 use support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use torsade::defer::Abandoned;
-use torsade::net::{ConnectFailed, ConnectOptions, ConnectTimedOut, ConnectionRefused, NoAddress};
+use torsade::net::{
+    ConnectFailed, ConnectFailedEverywhere, ConnectOptions, ConnectTimedOut, ConnectionRefused,
+    NoAddress,
+};
 use torsade::{Cancelled, Clock, Context, Failure, Protocol, Reactor};
 
 /// Where nobody listens.
@@ -56,13 +59,21 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn the_failure_is_that_of_the_address_tried_last(reactor) {
+    async fn the_failure_is_that_of_the_only_address_or_tells_all(reactor) {
         let all = [nowhere(&reactor).await?, nowhere(&reactor).await?];
-        let failure = reactor.connect(&all[..], Spy::echo()).await.unwrap_err();
+        let failure = reactor.connect(all[1], Spy::echo()).await.unwrap_err();
         let refused = failure.trap::<ConnectionRefused>()?;
         assert_eq!(refused.address, all[1]);
         assert_eq!(refused.error.raw_os_error(), Some(libc::ECONNREFUSED));
         assert_eq!(failure.location().file(), file!());
+
+        let failure = reactor.connect(&all[..], Spy::echo()).await.unwrap_err();
+        let everywhere = failure.trap::<ConnectFailedEverywhere>()?;
+        assert_eq!(failure.location().file(), file!());
+        for ((address, why), tried) in everywhere.attempts.iter().zip(all) {
+            assert_eq!((address, &why.trap::<ConnectionRefused>()?.address), (&tried.into(), &tried.into()));
+        }
+        assert_eq!(failure.find::<ConnectionRefused>().unwrap().address, all[1]);
     }
 
     async fn no_address_is_a_failure_of_its_own(reactor) {

@@ -279,7 +279,7 @@ on_both! {
                 *not_send == here
             })?;
             let panics = remote.spawn(|| async { panic!("oh") })?;
-            let failure = panics.join().map(|()| ()).unwrap_err();
+            let failure = panics.join().unwrap_err();
             assert!(failure.is_panic());
             let cannot_begin = remote.spawn(|| -> std::future::Ready<()> { panic!("oh") })?;
             assert!(cannot_begin.join().unwrap_err().is_panic());
@@ -427,18 +427,30 @@ on_both_by_hand! {
         let remote = reactor.remote();
         let (asked, has_asked) = mpsc::channel();
         let waits = thread::spawn(move || {
-            asked.send(()).unwrap();
             let task = remote.spawn(|| async {}).unwrap();
+            asked.send(()).unwrap();
             let called = remote.blocking_call(|| Ok(())).unwrap_err();
             (called, task.join().unwrap_err())
         });
         has_asked.recv().unwrap();
         drop(reactor);
-        // It asked before the end, or was refused after it.
-        match waits.join() {
-            Ok((called, joined)) => assert!(called.is::<ReactorGone>() && joined.is::<ReactorGone>()),
-            Err(_) => {}
-        }
+        let (called, joined) = waits.join().unwrap();
+        assert!(called.is::<ReactorGone>() && joined.is::<ReactorGone>());
+    }
+
+    fn work_that_waits_for_the_loop_does_not_hold_up_its_end(reactor) {
+        reactor.set_thread_patience(Duration::from_secs(3600));
+        let (remote, waits) = (reactor.remote(), reactor.clone());
+        let (told, how) = mpsc::channel();
+        reactor.run_until(async {
+            waits.call_in_thread(move || {
+                let first = remote.blocking_call(Deferred::<()>::pair_that_waits).unwrap_err();
+                let second = remote.blocking_call(|| Ok(())).unwrap_err();
+                told.send((first.is::<Stopped>(), second.is::<ReactorGone>())).unwrap();
+            });
+            until(|| alive(&waits).contains(&"call from a thread")).await;
+        }).unwrap();
+        assert_eq!(how.recv().unwrap(), (true, true));
     }
 
     fn threads_may_be_used_before_shutdown_triggers_end(reactor) {

@@ -101,9 +101,10 @@ impl Remote {
     /// torsade::run(async |reactor| {
     ///     let remote = reactor.remote();
     ///     let called = reactor.defer_to_thread(move || {
-    ///         remote.blocking_call(|| {
+    ///         remote.blocking_call(async || {
     ///             let reactor = Reactor::current().expect("this is its thread");
-    ///             reactor.sleep(Duration::from_millis(1)).map(|()| "slept")
+    ///             reactor.sleep(Duration::from_millis(1)).await?;
+    ///             Ok("slept")
     ///         })
     ///     });
     ///     assert_eq!(called.await?, "slept");

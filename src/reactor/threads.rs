@@ -9,7 +9,8 @@
 //!    Only when the loop is gone is it dropped by the thread that made it.
 //! 2. Calling queued work off drops its closure on the loop's thread. Work that has begun goes on, and is told by its token.
 //! 3. In memory, time stands still while work is awaited: what happens does not depend on how long it takes.
-//! 4. The end of a reactor waits for its pool no longer than its patience; what still runs then is reported.
+//! 4. The end of a reactor waits for its pool no longer than its patience; what still runs then is reported. Before it waits
+//!    the inbox is closed, so work that waits for the loop is told at once.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -96,18 +97,23 @@ impl Reactor {
     /// # Examples
     ///
     /// ```
-    /// use torsade::{Cancelled, Clock};
+    /// use std::time::Duration;
+    /// use torsade::Clock;
+    /// use torsade::clock::TimedOut;
     ///
-    /// # use std::time::Duration;
-    /// torsade::testing::run_on(torsade::Reactor::new()?, async |reactor| {
-    ///     let endless = reactor.defer_to_thread_with(|token| loop {
-    ///         token.check()?;
-    ///         std::thread::yield_now();
+    /// torsade::run(async |reactor| {
+    ///     let counting = reactor.defer_to_thread_with(|token| {
+    ///         let mut count = 0_u64;
+    ///         while count < u64::MAX {
+    ///             token.check()?;
+    ///             count += 1;
+    ///         }
+    ///         Ok(count)
     ///     });
-    ///     let endless = reactor.timeout(Duration::from_millis(1), endless).map(|()| ());
-    ///     assert!(endless.await.is_err());
+    ///     let failure = reactor.timeout(Duration::from_millis(1), counting).await.unwrap_err();
+    ///     failure.trap::<TimedOut>()?;
     ///     Ok(())
-    /// });
+    /// })?;
     /// # Ok::<(), torsade::Failure>(())
     /// ```
     #[doc(alias("deferToThread", "CancellationToken"))]
@@ -163,8 +169,10 @@ impl Reactor {
         match pool.submit(place, Box::new(work)) {
             Ok(number) => awaited.number.set(Some(number)),
             Err((refused, work)) => {
-                let resolver = awaited.leave(self);
-                report::discard((work, resolver.map(Resolver::forsake)), place);
+                if let Some(resolver) = awaited.leave(self) {
+                    resolver.forsake();
+                }
+                report::discard(work, place);
                 return Deferred::fail(Failure::at(Box::new(refused), place));
             }
         }
@@ -265,8 +273,10 @@ impl Reactor {
 
     /// How long the end of the reactor waits for work in its own pool: half a second unless told.
     ///
-    /// It waits after the shutdown triggers, and the loop does not turn meanwhile. Work that still runs then is reported
-    /// and left to itself; work that was not begun is reported and dropped.
+    /// It waits after the shutdown triggers, when the loop is gone: work that asks something of it is refused. What was
+    /// given is done meanwhile; what then still runs is reported and left to itself, what was not begun is reported and
+    /// dropped. Who is to have the result of work waits for it *before* shutdown
+    /// ([`Reactor::add_system_event_trigger`]).
     #[doc(alias = "shutdown_timeout")]
     pub fn set_thread_patience(&self, patience: Duration) {
         self.inner().threads.patience.set(patience);
@@ -275,7 +285,7 @@ impl Reactor {
 
 impl Inner {
     /// Is there work on another thread that somebody waits for?
-    pub(super) fn awaits_threads(&self) -> bool {
+    pub(crate) fn awaits_threads(&self) -> bool {
         self.threads.awaited.get() > 0
     }
 
@@ -348,7 +358,9 @@ impl<T: Send + 'static> Awaited<T> {
             Ok(key) => awaited.key.set(key),
             Err(error) => {
                 let resolver = awaited.resolver.take();
-                resolver.map(Resolver::forsake);
+                if let Some(resolver) = resolver {
+                    resolver.forsake();
+                }
                 return Err(Failure::at(Box::new(error), place));
             }
         }

@@ -242,7 +242,6 @@ impl Reactor {
         inner.main.set(None);
         inner.pace.main_waits.set(false);
         if inner.state.get() == State::Ended {
-            inner.stop_threads();
             inner.let_go(Some(self));
         }
         Ok(result)
@@ -552,6 +551,9 @@ impl Inner {
         self.timers.clear();
         self.triggers.clear();
         self.keep_nothing();
+        if reactor.is_some() {
+            self.stop_threads();
+        }
         let hook = self.hook.take();
         report::discard(hook, Location::caller());
     }

@@ -32,6 +32,8 @@ use crate::repeat::defer_later;
 ///     let to = ("Server.Example", port.local_addr().port().unwrap());
 ///     let conn = reactor.connect_stream(to).await?;
 ///     assert_eq!(conn.peer(), port.local_addr());
+///     drop(conn);
+///     port.stop().await?;
 ///
 ///     let failure = reactor.connect_stream("broken.example:80").await.unwrap_err();
 ///     assert!(failure.trap::<LookupFailed>()?.may_pass());

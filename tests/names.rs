@@ -1,0 +1,180 @@
+//! Names: what is answered without asking, what the system is asked, and how that fails.
+
+#[macro_use]
+mod support;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use support::{MS, alive};
+use torsade::net::{
+    BadHostName, HostsTable, LookupFailed, LookupProblem, NameResolver, SystemResolver,
+};
+use torsade::{Clock, Deferred, Reactor};
+
+/// A resolver that must not be asked.
+struct Never;
+
+impl NameResolver for Never {
+    fn resolve(&self, _: &Reactor, host: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
+        panic!("{host} is asked for");
+    }
+}
+
+on_both! {
+    async fn literal_addresses_and_localhost_are_answered_at_once_and_nobody_is_asked(reactor) {
+        reactor.set_resolver(Never);
+        for (host, found) in [
+            ("127.0.0.1", "[127.0.0.1]"),
+            ("::1", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("localhost", "[127.0.0.1, ::1]"),
+            ("LocalHost.", "[127.0.0.1, ::1]"),
+            ("db.localhost", "[127.0.0.1, ::1]"),
+        ] {
+            let resolving = reactor.resolve(host);
+            assert!(resolving.is_settled());
+            assert_eq!(format!("{:?}", resolving.await?), found, "{host}");
+        }
+    }
+
+    async fn what_cannot_be_a_name_is_refused_and_nobody_is_asked(reactor) {
+        reactor.set_resolver(Never);
+        let long = format!("{}.example", "a".repeat(64));
+        let longer = "a.".repeat(127) + "a";
+        for (host, problem) in [
+            ("", "it is empty"),
+            (".", "it is empty"),
+            ("a..b", "it has an empty part"),
+            (".example", "it has an empty part"),
+            ("a b", "it has characters that no host's name has"),
+            ("a\0b", "it has characters that no host's name has"),
+            ("a\n", "it has characters that no host's name has"),
+            ("bücher.example", "it is not ASCII; give its form that begins with `xn--`"),
+            (&*long, "a part of it has more than 63 characters"),
+            (&*longer, "it has more than 253 characters"),
+        ] {
+            let failure = reactor.resolve(host).await.unwrap_err();
+            let bad = failure.trap::<BadHostName>()?;
+            assert_eq!(bad.to_string(), format!("{host:?} is no host's name: {problem}"));
+            assert_eq!(bad.host(), host);
+            assert_eq!(failure.location().file(), file!());
+        }
+    }
+
+    async fn a_name_below_invalid_does_not_exist(reactor) {
+        reactor.set_resolver(Never);
+        let failure = reactor.resolve("host.invalid").await.unwrap_err();
+        assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::NoSuchName);
+        assert!(!failure.trap::<LookupFailed>()?.may_pass());
+        assert_eq!(failure.location().file(), file!());
+    }
+
+    async fn a_resolver_can_be_replaced(reactor) {
+        let (one, other) = (HostsTable::new(), HostsTable::new());
+        one.add("host.example", [Ipv4Addr::new(10, 0, 0, 1)]);
+        other.add("HOST.example.", [Ipv4Addr::new(10, 0, 0, 2)]);
+        reactor.set_resolver(one);
+        assert_eq!(reactor.resolve("host.example").await?, [Ipv4Addr::new(10, 0, 0, 1)]);
+        reactor.set_resolver(other);
+        assert_eq!(reactor.resolve("host.EXAMPLE").await?, [Ipv4Addr::new(10, 0, 0, 2)]);
+    }
+
+    async fn the_system_is_asked_in_threads_of_its_own(reactor) {
+        reactor.set_resolver(SystemResolver::new());
+        // The user's pool is full, and stays so.
+        reactor.suggest_thread_pool_size(1);
+        let (release, held) = mpsc::channel::<()>();
+        let blocked = reactor.defer_to_thread(move || {
+            let _ = held.recv();
+            Ok(())
+        });
+        // A literal address in an old form: no server is asked for it.
+        let resolving = reactor.resolve("127.1");
+        assert!(!resolving.is_settled());
+        assert_eq!(resolving.await?, [Ipv4Addr::LOCALHOST]);
+        drop(release);
+        blocked.await?;
+    }
+
+    async fn more_look_ups_than_may_wait_are_refused_and_cancelled_ones_make_room(reactor) {
+        // One thread, which is given work faster than it can be done; at least one look-up waits.
+        let system = SystemResolver::with_limits(1, 1);
+        let all: Vec<_> = (0..200).map(|_| system.resolve(&reactor, "127.1", 80)).collect();
+        let (mut found, mut refused) = (0, 0);
+        for one in all {
+            match one.await {
+                Ok(addresses) => {
+                    assert_eq!(addresses, [SocketAddr::from(([127, 0, 0, 1], 80))]);
+                    found += 1;
+                }
+                Err(failure) => {
+                    assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::TooMany);
+                    refused += 1;
+                }
+            }
+        }
+        assert!(found >= 2 && refused > 0, "{found} found, {refused} refused");
+        let queued = system.resolve(&reactor, "127.1", 80);
+        queued.cancel();
+        assert!(queued.await.is_err());
+        assert!(alive(&reactor).is_empty());
+    }
+
+    async fn a_host_of_this_machine_is_connected_to(reactor) {
+        let port = reactor.serve("localhost:0", async |mut conn| Ok(conn.write_all(b"hello\n").await?))?;
+        let number = port.local_addr().port().unwrap();
+        let mut conn = reactor.connect_stream(("localhost", number)).await?;
+        assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+        drop(conn);
+        port.stop().await?;
+    }
+}
+
+#[test]
+fn in_memory_only_the_table_is_known_and_its_answers_take_their_time() {
+    torsade::testing::run(async |reactor| {
+        let failure = reactor.resolve("example.org").await.unwrap_err();
+        assert_eq!(
+            failure.trap::<LookupFailed>()?.problem,
+            LookupProblem::NoSuchName
+        );
+        let hosts = HostsTable::new();
+        reactor.set_resolver(hosts.clone());
+        hosts.add("example.org", [Ipv6Addr::LOCALHOST]);
+        hosts.set_delay(MS * 7);
+        hosts.fail("broken.example", LookupProblem::TryAgain);
+        let start = reactor.now();
+        assert_eq!(reactor.resolve("example.org").await?, [Ipv6Addr::LOCALHOST]);
+        assert_eq!(reactor.now() - start, MS * 7);
+        let failure = reactor.resolve("broken.example").await.unwrap_err();
+        assert_eq!(
+            failure.to_string(),
+            "cannot look up \"broken.example\": no answer could be had now"
+        );
+        hosts.keep_silent("silent.example");
+        let late = reactor.timeout(Duration::from_secs(5), reactor.resolve("silent.example"));
+        assert!(late.await.is_err());
+        Ok(())
+    });
+}
+
+/// Whatever network there is: the name does not exist, or nobody can say so.
+#[test]
+fn a_name_that_does_not_exist_is_told_from_one_that_could_not_be_asked_for() {
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let name = "no-such-host-at-all.example";
+        let failure = reactor.resolve(name).await.unwrap_err();
+        let lookup = failure.trap::<LookupFailed>()?;
+        assert_eq!(lookup.host, name);
+        let code = lookup.code.expect("the system was asked");
+        let told = match lookup.problem {
+            LookupProblem::NoSuchName => code == libc::EAI_NONAME || code == libc::EAI_NODATA,
+            LookupProblem::TryAgain => code == libc::EAI_AGAIN,
+            _ => true,
+        };
+        assert!(told && lookup.said.is_some(), "{failure:?}");
+        Ok(())
+    });
+}
