@@ -1,4 +1,4 @@
 //! The one door to what threads share, so that a model checker can stand behind it.
 
-pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+pub(crate) use std::sync::{Arc, Mutex, OnceLock, PoisonError};
