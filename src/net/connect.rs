@@ -6,12 +6,14 @@
 //!    give up.
 //! 2. Giving up (cancelling the Deferred) closes the attempt under way and starts no other.
 //! 3. Each address has its own time limit.
+//! 4. A UNIX socket whose queue is full cannot be waited for: it is tried again every [`RETRY`], within that limit.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::ToSocketAddrs;
 use std::panic::Location;
 use std::rc::Rc;
+use std::time::Duration;
 use std::vec;
 
 use super::endpoint::{Destination, ToClientEndpoint};
@@ -46,9 +48,14 @@ type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, Address), Failure>)>;
 /// A socket that is connecting.
 struct Connecting {
     key: usize,
+    /// Empty while there is no room at the peer's, and in the end.
     socket: Cell<Option<Socket>>,
     address: Address,
     timeout: Cell<Option<DelayedCall>>,
+    /// Set while there is no room at the peer's.
+    retry: Cell<Option<DelayedCall>>,
+    /// It is out of the reactor's care.
+    has_left: Cell<bool>,
     attempt: Rc<Attempt>,
 }
 
@@ -89,6 +96,7 @@ impl Reactor {
     /// ```
     #[doc(alias(
         "connectTCP",
+        "connectUNIX",
         "connectProtocol",
         "connect_tcp",
         "ClientFactory",
@@ -144,7 +152,7 @@ impl Reactor {
     /// })
     /// # }
     /// ```
-    #[doc(alias = "connectTCP")]
+    #[doc(alias("connectTCP", "connectUNIX"))]
     #[track_caller]
     pub fn connect_stream(&self, address: impl ToClientEndpoint) -> Deferred<Connection> {
         self.connect_stream_with(address, &ConnectOptions::new())
@@ -187,6 +195,7 @@ impl Reactor {
         let terms = Rc::new(Terms {
             limits: options.limits,
             place,
+            is_shared: false,
         });
         let (deferred, resolver) = Deferred::pair();
         let attempt = Rc::new(Attempt {
@@ -253,9 +262,10 @@ impl Attempt {
 
     fn try_one(self: &Rc<Self>, reactor: &Reactor, address: &Address) -> io::Result<()> {
         let inner = reactor.inner();
-        let socket = inner
-            .driver()
-            .connect(address, self.options.bind.as_ref())?;
+        if self.options.lock_file {
+            inner.driver().check_lock(address)?;
+        }
+        let socket = self.begin(reactor, address)?;
         let mut made = None;
         let key = inner.insert(|key| {
             let connecting = Rc::new(Connecting {
@@ -263,17 +273,18 @@ impl Attempt {
                 socket: Cell::new(None),
                 address: address.clone(),
                 timeout: Cell::new(None),
+                retry: Cell::new(None),
+                has_left: Cell::new(false),
                 attempt: self.clone(),
             });
             made = Some(connecting.clone());
             connecting
         })?;
         let connecting = made.expect("`insert` calls its argument");
-        if let Err(error) = inner.driver().add(&socket, key, Interest::Write) {
+        if let Err(error) = connecting.watch(reactor, socket) {
             inner.remove(key);
             return Err(error);
         }
-        connecting.socket.set(Some(socket));
         let weak = Rc::downgrade(&connecting);
         let timeout = reactor.call_later(self.options.timeout, move || {
             if let Some(connecting) = weak.upgrade() {
@@ -283,6 +294,16 @@ impl Attempt {
         connecting.timeout.set(Some(timeout));
         self.now.replace(Some(connecting));
         Ok(())
+    }
+
+    /// A connection begun; none where there is no room for one more now.
+    fn begin(&self, reactor: &Reactor, address: &Address) -> io::Result<Option<Socket>> {
+        let driver = reactor.inner().driver();
+        match driver.connect(address, self.options.bind.as_ref()) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn give_up(&self) {
@@ -310,15 +331,58 @@ impl Attempt {
 }
 
 impl Connecting {
-    /// Takes the socket out of the reactor's care.
-    fn leave(&self, reactor: &Reactor) -> Option<Socket> {
-        let socket = self.socket.take()?;
-        let _ = reactor.inner().driver().remove(&socket);
-        reactor.inner().remove(self.key);
-        if let Some(timeout) = self.timeout.take() {
-            timeout.cancel();
+    /// Waits for the socket, or for room.
+    fn watch(self: &Rc<Self>, reactor: &Reactor, socket: Option<Socket>) -> io::Result<()> {
+        let Some(socket) = socket else {
+            let weak = Rc::downgrade(self);
+            let retry = reactor.call_later(RETRY, move || {
+                if let Some(connecting) = weak.upgrade() {
+                    connecting.try_again();
+                }
+            });
+            self.retry.set(Some(retry));
+            return Ok(());
+        };
+        let driver = reactor.inner().driver();
+        driver.add(&socket, self.key, Interest::Write)?;
+        self.socket.set(Some(socket));
+        Ok(())
+    }
+
+    fn try_again(self: &Rc<Self>) {
+        let attempt = &self.attempt;
+        let Some(reactor) = attempt.reactor.upgrade() else {
+            return;
+        };
+        if self.has_left.get() {
+            return;
         }
-        Some(socket)
+        let begun = attempt.begin(&reactor, &self.address);
+        if let Err(error) = begun.and_then(|socket| self.watch(&reactor, socket)) {
+            drop(self.leave(&reactor));
+            attempt.now.take();
+            let failure = attempt.failure(self.address.clone(), error);
+            attempt.next(failure);
+        }
+    }
+
+    /// Takes the socket, if there is one yet, out of the reactor's care.
+    fn leave(&self, reactor: &Reactor) -> Option<Socket> {
+        if self.has_left.replace(true) {
+            return None;
+        }
+        let socket = self.socket.take();
+        if let Some(socket) = &socket {
+            let _ = reactor.inner().driver().remove(socket);
+        }
+        reactor.inner().remove(self.key);
+        for timer in [self.timeout.take(), self.retry.take()]
+            .into_iter()
+            .flatten()
+        {
+            timer.cancel();
+        }
+        socket
     }
 
     fn timed_out(&self) {
@@ -326,9 +390,10 @@ impl Connecting {
         let Some(reactor) = attempt.reactor.upgrade() else {
             return;
         };
-        if self.leave(&reactor).is_none() {
+        if self.has_left.get() {
             return;
         }
+        drop(self.leave(&reactor));
         let limit = Some(attempt.options.timeout);
         let error = ConnectTimedOut {
             address: self.address.clone(),
@@ -391,3 +456,6 @@ impl Source for Connecting {
         self.attempt.terms.place
     }
 }
+
+/// How long a UNIX socket whose queue is full is left alone.
+const RETRY: Duration = Duration::from_millis(10);
