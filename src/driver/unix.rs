@@ -139,20 +139,20 @@ impl Listener {
     /// The next connection, and who it is from.
     #[cfg(target_os = "linux")]
     pub(super) fn accept(&self) -> io::Result<(Stream, Address)> {
+        use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
 
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, from) = acceptfrom_with(&self.socket, flags)?;
         let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
-        let from = match from
-            .as_ref()
-            .map(|from| (from.path_bytes(), from.abstract_name()))
-        {
-            Some((Some(path), _)) => {
-                Address::from_path(Path::new(std::ffi::OsStr::from_bytes(path)))
-            }
-            Some((_, Some(name))) => Address::Abstract(name.to_owned()),
-            _ => Address::Unnamed,
+        let from = match &from {
+            Some(from) => match (from.path_bytes(), from.abstract_name()) {
+                (Some(path), _) => Address::from_path(OsStr::from_bytes(path)),
+                // What has no name comes as an empty one.
+                (None, Some(name)) if !name.is_empty() => Address::from_abstract(name),
+                _ => Address::Unnamed,
+            },
+            None => Address::Unnamed,
         };
         Ok((Stream::new(Socket::from(fd)), from))
     }

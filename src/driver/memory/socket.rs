@@ -120,7 +120,7 @@ impl Socket {
     }
 
     pub(crate) fn nodelay(&self) -> bool {
-        self.net.borrow_mut().end(self.end).nodelay
+        self.local || self.net.borrow_mut().end(self.end).nodelay
     }
 
     pub(crate) fn set_keepalive(&self, on: bool) {
