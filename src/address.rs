@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// The address of an end of a connection, or of a port.
 ///
-/// Printed, it can be read again by whatever takes an address.
+/// Printed, it can be read again by whatever takes an address. What would not do in a line of text (a name that is no
+/// UTF-8, or has control characters in it) is printed in hexadecimal, so a peer's name cannot upset a log.
 ///
 /// # Examples
 ///
@@ -32,6 +33,7 @@ pub enum Address {
     /// A socket's name in the file system.
     Path(PathBuf),
     /// A name that Linux keeps outside the file system, without its leading NUL.
+    #[doc(alias("abstract namespace", "sun_path"))]
     Abstract(Vec<u8>),
     /// None: the end of a UNIX connection that was not bound, a pipe, a terminal.
     Unnamed,
@@ -41,6 +43,11 @@ impl Address {
     /// The address of a UNIX socket with a name in the file system.
     pub fn from_path(path: impl Into<PathBuf>) -> Self {
         Self::Path(path.into())
+    }
+
+    /// The address of a UNIX socket with a name that Linux keeps outside the file system.
+    pub fn from_abstract(name: impl Into<Vec<u8>>) -> Self {
+        Self::Abstract(name.into())
     }
 
     /// The IP address and port, where it has them.
@@ -123,11 +130,31 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),
-            Self::Path(path) => {
-                f.write_str("unix:")?;
-                quoted(f, &path.to_string_lossy())
-            }
-            Self::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
+            Self::Path(path) => match plain(path.as_os_str().as_encoded_bytes()) {
+                // Without the key it would be taken for a name outside the file system.
+                Some(path) if path.starts_with('@') => {
+                    f.write_str("unix:path=")?;
+                    quoted(f, path)
+                }
+                Some(path) => {
+                    f.write_str("unix:")?;
+                    quoted(f, path)
+                }
+                None => {
+                    f.write_str("unix:path-hex=")?;
+                    hex(f, path.as_os_str().as_encoded_bytes())
+                }
+            },
+            Self::Abstract(name) => match plain(name) {
+                Some(name) => {
+                    f.write_str("unix:@")?;
+                    quoted(f, name)
+                }
+                None => {
+                    f.write_str("unix:abstract-hex=")?;
+                    hex(f, name)
+                }
+            },
             Self::Unnamed => f.write_str("unnamed"),
         }
     }
@@ -147,13 +174,23 @@ pub(crate) fn not_inet(found: &Address) -> io::Error {
     )
 }
 
-/// Writes what is a field of an endpoint's description, where a colon would end it.
+/// A name that can be printed as it is.
+fn plain(name: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(name).ok()?;
+    (!text.chars().any(char::is_control)).then_some(text)
+}
+
+/// Writes what is a field of an endpoint's description, where a colon would end it and an equals sign its key.
 fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     for char in text.chars() {
-        if matches!(char, ':' | '\\') {
+        if matches!(char, ':' | '\\' | '=') {
             f.write_str("\\")?;
         }
         write!(f, "{char}")?;
     }
     Ok(())
+}
+
+fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }

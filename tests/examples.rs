@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::{fs, thread};
 
-use support::program::{Client, Program};
+use support::program::{Client, PATIENCE, Program};
 
 /// Runs an example that ends by itself, and compares its lines with those its header promises.
 #[track_caller]
@@ -82,6 +82,12 @@ fn why_draws_the_tree() {
 #[test]
 fn connect_prints_what_it_says() {
     check("connect", &[]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn fd_passing_prints_what_it_says() {
+    check("fd_passing", &[]);
 }
 
 #[test]
@@ -204,6 +210,42 @@ fn guests_of_the_chat_talk_to_each_other() {
     cyd.hears("Ben has joined");
     other_ben.say("back again");
     cyd.hears("<Ben> back again");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn guests_of_the_unix_chat_are_known_by_what_they_are() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixStream;
+
+    let folder = support::folder::Folder::new();
+    let server = Program::example("unix_chat", &[&format!("{}:mode=600", folder.socket())]);
+    assert_eq!(server.address(), folder.socket().to_string());
+    assert_eq!(folder.files(), ["socket", "socket.lock"]);
+    let join = || {
+        let stream = UnixStream::connect(folder.path("socket")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        BufReader::new(stream)
+    };
+    let hears = |guest: &mut BufReader<UnixStream>, line: &str| {
+        let mut heard = String::new();
+        guest.read_line(&mut heard).expect(line);
+        assert_eq!(heard.trim_end(), line);
+    };
+    let user = rustix::process::getuid().as_raw();
+    let name = format!("user {user}, process {}", std::process::id());
+    let mut one = join();
+    hears(&mut one, &format!("Welcome, {name}!"));
+    let mut other = join();
+    hears(&mut other, &format!("Welcome, {name}!"));
+    hears(&mut one, &format!("{name} has joined"));
+    one.get_mut().write_all(b"hello\r\n").unwrap();
+    hears(&mut other, &format!("<{name}> hello"));
+    drop(other);
+    hears(&mut one, &format!("{name} has left"));
+    server.interrupt();
+    server.end();
+    assert!(folder.files().is_empty());
 }
 
 #[test]

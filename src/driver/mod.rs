@@ -20,8 +20,9 @@
 //!
 //! # Files
 //!
-//! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` sockets of the
-//! machine · `waking` and `bell` being woken · `socket` either kind of socket · `datagram` the same for datagrams ·
+//! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` and `unix` sockets of
+//! the machine · `passing` descriptors beside the bytes · `adopt` sockets that somebody else has made · `waking` and
+//! `bell` being woken · `socket` any kind of socket · `datagram` the same for datagrams · `chance` numbers of chance ·
 //! `memory` the model · `signals` being asked to stop.
 
 use std::io;
@@ -32,13 +33,19 @@ use std::os::windows::io::BorrowedSocket;
 use std::time::{Duration, Instant};
 
 use crate::address::{Address, not_inet};
+#[cfg(unix)]
+pub(crate) use adopt::NotAdopted;
 pub(crate) use chance::Chance;
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
+#[cfg(unix)]
+pub(crate) use passing::Passing;
 pub(crate) use signals::{Signals, Wants};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use waking::Waking;
 
+#[cfg(unix)]
+mod adopt;
 #[cfg(unix)]
 mod bell;
 mod chance;
@@ -53,6 +60,8 @@ mod machine;
 mod memory;
 #[cfg(all(test, torsade_loom))]
 mod model;
+#[cfg(unix)]
+mod passing;
 #[allow(
     unsafe_code,
     reason = "a poller asks that descriptors outlive their registration"
@@ -70,6 +79,8 @@ mod socket;
 mod tcp;
 #[cfg(all(test, unix, not(torsade_loom)))]
 mod tests;
+#[cfg(unix)]
+mod unix;
 mod waking;
 
 /// What a wait found out about one source.
@@ -261,8 +272,13 @@ impl Driver {
             (Self::Machine(_), Address::Ip(addr)) => {
                 tcp::listen(*addr, bind).map(Listener::Machine)
             }
-            (Self::Memory(memory), Address::Ip(addr)) => {
-                memory.listen(*addr, bind.backlog).map(Listener::Memory)
+            #[cfg(unix)]
+            (Self::Machine(_), Address::Path(_) | Address::Abstract(_)) => {
+                unix::listen(address, bind).map(Listener::Unix)
+            }
+            (Self::Memory(memory), _) => {
+                check_name(address)?;
+                memory.listen(address, bind.backlog).map(Listener::Memory)
             }
             _ => Err(not_inet(address)),
         }
@@ -271,20 +287,37 @@ impl Driver {
     /// Begins a connection to `address`, from `bind` if given.
     ///
     /// It is done when the socket becomes writable; [`Socket::connected`] says how it went. What is known to
-    /// be wrong at once is returned.
+    /// be wrong at once is returned. To a UNIX socket that has no room for one more it is
+    /// [`io::ErrorKind::WouldBlock`], and there is nothing to wait on.
     pub(crate) fn connect(&self, address: &Address, bind: Option<&Address>) -> io::Result<Socket> {
-        let Address::Ip(addr) = *address else {
-            return Err(not_inet(address));
-        };
-        let bind = match bind {
-            Some(bind) => Some(bind.inet().ok_or_else(|| not_inet(bind))?),
-            None => None,
-        };
+        match (self, address) {
+            (Self::Machine(_), Address::Ip(addr)) => {
+                let inet = |bind: &Address| bind.inet().ok_or_else(|| not_inet(bind));
+                tcp::connect(*addr, bind.map(inet).transpose()?).map(Socket::Machine)
+            }
+            #[cfg(unix)]
+            (Self::Machine(_), Address::Path(_) | Address::Abstract(_)) => {
+                let stream = unix::connect(address, bind)?;
+                Ok(Socket::Unix(Box::new(stream)))
+            }
+            (Self::Memory(memory), _) => {
+                check_name(address)?;
+                let socket = memory.connect(address, bind)?;
+                Ok(Socket::Memory(Box::new(socket)))
+            }
+            _ => Err(not_inet(address)),
+        }
+    }
+
+    /// Fails unless somebody alive holds the lock beside the socket's file. In memory nothing is locked.
+    pub(crate) fn check_lock(&self, address: &Address) -> io::Result<()> {
         match self {
-            Self::Machine(_) => tcp::connect(addr, bind).map(Socket::Machine),
-            Self::Memory(memory) => memory
-                .connect(addr, bind)
-                .map(|socket| Socket::Memory(Box::new(socket))),
+            #[cfg(unix)]
+            Self::Machine(_) => unix::check_lock(address),
+            _ => {
+                let _ = address;
+                Ok(())
+            }
         }
     }
 }
@@ -296,6 +329,10 @@ pub(crate) struct Bind {
     pub(crate) backlog: i32,
     /// Whether, on Unix, a port may be taken whose last connections are still fading away.
     pub(crate) reuse_address: bool,
+    /// Who may connect: the mode of a UNIX socket's file.
+    pub(crate) mode: u32,
+    /// Whether a lock beside a UNIX socket's file says whose it is.
+    pub(crate) lock_file: bool,
 }
 
 impl Default for Bind {
@@ -303,6 +340,8 @@ impl Default for Bind {
         Self {
             backlog: 50,
             reuse_address: true,
+            mode: 0o666,
+            lock_file: false,
         }
     }
 }
@@ -366,6 +405,32 @@ fn check_key(key: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Refuses an address that no socket can be bound to. A name that is too long is never cut off.
+fn check_name(address: &Address) -> io::Result<()> {
+    let (what, length) = match address {
+        Address::Ip(_) => return Ok(()),
+        Address::Path(path) => {
+            let path = path.as_os_str().as_encoded_bytes();
+            if path.is_empty() || path.contains(&0) {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a socket's path is not empty and has no NUL in it",
+                ));
+            }
+            ("path", path.len())
+        }
+        Address::Abstract(name) => ("name", name.len()),
+        Address::Unnamed => return Err(not_inet(address)),
+    };
+    if length > LONGEST_NAME {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a socket's {what} has room for {LONGEST_NAME} bytes, and this has {length}"),
+        ));
+    }
+    Ok(())
+}
+
 /// The machine was given something of memory's, or the other way round.
 fn foreign() -> io::Error {
     io::Error::new(
@@ -379,3 +444,9 @@ const BELL: usize = usize::MAX - 1;
 
 /// The longest a wait takes on the machine: kernels differ in what they take for too long.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest name of a UNIX socket. One more byte is for the NUL.
+#[cfg(any(target_os = "linux", target_os = "android", not(unix)))]
+const LONGEST_NAME: usize = 107;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+const LONGEST_NAME: usize = 103;

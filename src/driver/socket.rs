@@ -11,13 +11,18 @@ use std::time::Duration;
 use super::memory;
 use super::tcp;
 use super::{Name, Source};
+#[cfg(unix)]
+use super::{Passing, unix};
 use crate::address::Address;
 
-/// One end of a TCP connection, or of one that is being made. Dropping it closes it.
+/// One end of a connection, or of one that is being made. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    /// The machine's.
+    /// The machine's, of TCP.
     Machine(socket2::Socket),
+    /// The machine's, of the UNIX kind. Boxed, as it has its descriptors with it.
+    #[cfg(unix)]
+    Unix(Box<unix::Stream>),
     /// In memory.
     /// Boxed: that makes a connection on the machine a word smaller.
     Memory(Box<memory::Socket>),
@@ -29,6 +34,8 @@ impl Socket {
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Machine(socket) => (&*socket).read(into),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.read(into),
             Self::Memory(socket) => socket.read(into),
         }
     }
@@ -38,6 +45,8 @@ impl Socket {
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Machine(socket) => socket.send_with_flags(bytes, NO_SIGNAL),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.write(bytes),
             Self::Memory(socket) => socket.write(bytes),
         }
     }
@@ -50,6 +59,8 @@ impl Socket {
                 let pieces = &pieces[..pieces.len().min(PIECES)];
                 socket.send_vectored_with_flags(pieces, NO_SIGNAL)
             }
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.write_vectored(&pieces[..pieces.len().min(PIECES)]),
             Self::Memory(socket) => socket.write_vectored(pieces),
         }
     }
@@ -58,6 +69,8 @@ impl Socket {
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Machine(socket) => socket.shutdown(how),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.socket.shutdown(how),
             Self::Memory(socket) => socket.shutdown(how),
         }
     }
@@ -66,6 +79,8 @@ impl Socket {
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Self::Machine(socket) => socket.take_error(),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.socket.take_error(),
             Self::Memory(socket) => Ok(socket.take_error()),
         }
     }
@@ -74,6 +89,8 @@ impl Socket {
     pub(crate) fn connected(&self) -> io::Result<bool> {
         match self {
             Self::Machine(socket) => tcp::connected(socket),
+            #[cfg(unix)]
+            Self::Unix(stream) => tcp::connected(&stream.socket),
             Self::Memory(socket) => socket.connected(),
         }
     }
@@ -82,7 +99,9 @@ impl Socket {
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Self::Machine(socket) => Ok(tcp::name(&socket.local_addr()?)),
-            Self::Memory(socket) => Ok(socket.local_addr().into()),
+            #[cfg(unix)]
+            Self::Unix(stream) => Ok(tcp::name(&stream.socket.local_addr()?)),
+            Self::Memory(socket) => Ok(socket.local_addr()),
         }
     }
 
@@ -91,7 +110,9 @@ impl Socket {
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
             Self::Machine(socket) => Ok(tcp::name(&socket.peer_addr()?)),
-            Self::Memory(socket) => socket.peer_addr().map(Address::Ip),
+            #[cfg(unix)]
+            Self::Unix(stream) => Ok(tcp::name(&stream.socket.peer_addr()?)),
+            Self::Memory(socket) => socket.peer_addr(),
         }
     }
 
@@ -99,6 +120,9 @@ impl Socket {
     pub(crate) fn set_nodelay(&self, on: bool) -> io::Result<()> {
         match self {
             Self::Machine(socket) => socket.set_tcp_nodelay(on),
+            // Nothing is ever gathered there.
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(()),
             Self::Memory(socket) => {
                 socket.set_nodelay(on);
                 Ok(())
@@ -110,6 +134,8 @@ impl Socket {
     pub(crate) fn nodelay(&self) -> io::Result<bool> {
         match self {
             Self::Machine(socket) => socket.tcp_nodelay(),
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(true),
             Self::Memory(socket) => Ok(socket.nodelay()),
         }
     }
@@ -118,6 +144,8 @@ impl Socket {
     pub(crate) fn set_keepalive(&self, on: bool) -> io::Result<()> {
         match self {
             Self::Machine(socket) => socket.set_keepalive(on),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.socket.set_keepalive(on),
             Self::Memory(socket) => {
                 socket.set_keepalive(on);
                 Ok(())
@@ -129,7 +157,52 @@ impl Socket {
     pub(crate) fn keepalive(&self) -> io::Result<bool> {
         match self {
             Self::Machine(socket) => socket.keepalive(),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.socket.keepalive(),
             Self::Memory(socket) => Ok(socket.keepalive()),
+        }
+    }
+
+    /// What it has of descriptors; none where none can be passed.
+    #[cfg(unix)]
+    pub(crate) fn passing(&self) -> Option<&Passing> {
+        match self {
+            Self::Machine(_) => None,
+            Self::Unix(stream) => Some(&stream.passing),
+            Self::Memory(socket) => socket.passing(),
+        }
+    }
+
+    /// Did descriptors come with what was read?
+    #[inline]
+    pub(crate) fn has_descriptors(&self) -> bool {
+        #[cfg(unix)]
+        return match self {
+            Self::Machine(_) => false,
+            _ => self.passing().is_some_and(Passing::has_come),
+        };
+        #[cfg(not(unix))]
+        return false;
+    }
+
+    /// Is what was written with the peer already, so that closing takes nothing back?
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Machine(_) => false,
+            #[cfg(unix)]
+            Self::Unix(_) => true,
+            Self::Memory(socket) => socket.is_local(),
+        }
+    }
+
+    /// The process, user and group at the other end.
+    pub(crate) fn peer_credentials(&self) -> io::Result<(i32, u32, u32)> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Unix(stream) => unix::peer_credentials(&stream.socket),
+            #[cfg(unix)]
+            Self::Memory(socket) if socket.is_local() => Ok(unix::own_credentials()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -137,6 +210,8 @@ impl Socket {
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
         match self {
             Self::Machine(socket) => socket.set_linger(Some(Duration::ZERO)),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.socket.set_linger(Some(Duration::ZERO)),
             Self::Memory(socket) => {
                 socket.reset_on_close();
                 Ok(())
@@ -148,8 +223,11 @@ impl Socket {
 /// Where connections come in. Dropping it closes it, and resets those that were not accepted.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    /// The machine's.
+    /// The machine's, of TCP.
     Machine(socket2::Socket),
+    /// The machine's, of the UNIX kind.
+    #[cfg(unix)]
+    Unix(unix::Listener),
     /// In memory.
     Memory(memory::Listener),
 }
@@ -162,9 +240,14 @@ impl Listener {
                 let (socket, from) = tcp::accept(socket)?;
                 Ok((Socket::Machine(socket), from))
             }
+            #[cfg(unix)]
+            Self::Unix(listener) => {
+                let (stream, from) = listener.accept()?;
+                Ok((Socket::Unix(Box::new(stream)), from))
+            }
             Self::Memory(listener) => {
                 let (socket, from) = listener.accept()?;
-                Ok((Socket::Memory(Box::new(socket)), from.into()))
+                Ok((Socket::Memory(Box::new(socket)), from))
             }
         }
     }
@@ -173,7 +256,9 @@ impl Listener {
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Self::Machine(socket) => Ok(tcp::name(&socket.local_addr()?)),
-            Self::Memory(listener) => Ok(listener.local_addr().into()),
+            #[cfg(unix)]
+            Self::Unix(listener) => Ok(tcp::name(&listener.socket.local_addr()?)),
+            Self::Memory(listener) => Ok(listener.local_addr()),
         }
     }
 }
@@ -182,6 +267,8 @@ impl Source for Socket {
     fn name(&self) -> Name<'_> {
         match self {
             Self::Machine(socket) => machine(socket),
+            #[cfg(unix)]
+            Self::Unix(stream) => machine(&stream.socket),
             Self::Memory(socket) => Name::Memory(socket.place()),
         }
     }
@@ -191,6 +278,8 @@ impl Source for Listener {
     fn name(&self) -> Name<'_> {
         match self {
             Self::Machine(socket) => machine(socket),
+            #[cfg(unix)]
+            Self::Unix(listener) => machine(&listener.socket),
             Self::Memory(listener) => Name::Memory(listener.place()),
         }
     }
@@ -205,9 +294,9 @@ fn machine(socket: &socket2::Socket) -> Name<'_> {
 
 /// Writing to a peer that went away raises no signal. Apple's sockets are made so instead.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
-const NO_SIGNAL: i32 = 0;
+pub(super) const NO_SIGNAL: i32 = 0;
 
 /// The most pieces that every platform takes in one call.
 const PIECES: usize = 1024;

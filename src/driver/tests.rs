@@ -281,6 +281,7 @@ fn an_address_is_listened_at_once() {
                     &Bind {
                         backlog: 8,
                         reuse_address: reuse,
+                        ..Bind::default()
                     },
                 );
                 assert_eq!(again.unwrap_err().kind(), ErrorKind::AddrInUse);
@@ -619,6 +620,7 @@ fn in_memory_a_full_backlog_refuses() {
             &Bind {
                 backlog: 2,
                 reuse_address: false,
+                ..Bind::default()
             },
         )
         .unwrap();

@@ -328,31 +328,13 @@ impl Wait for Freedom {
 
 impl Inner {
     fn lock(&self) -> io::Result<bool> {
-        let mut was_clean = true;
-        for _ in 0..ATTEMPTS {
-            match symlink(process::id().to_string(), &self.path) {
-                Ok(()) => {
-                    self.was_clean.set(was_clean);
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+        match lock_at(&self.path)? {
+            Locked::Ours { was_clean } => {
+                self.was_clean.set(was_clean);
+                Ok(true)
             }
-            let Some(pid) = holder(&self.path)? else {
-                // It vanished meanwhile.
-                continue;
-            };
-            if is_alive(pid)? {
-                return Ok(false);
-            }
-            match remove_left_behind(&self.path)? {
-                Removed::Yes => was_clean = false,
-                Removed::ByAnother => return Ok(false),
-                Removed::No => {}
-            }
+            Locked::Theirs(_) => Ok(false),
         }
-        // It changes hands all the time.
-        Ok(false)
     }
 
     fn guard(&self, place: &'static Location<'static>) -> FilesystemLockGuard {
@@ -430,6 +412,41 @@ impl Inner {
     }
 }
 
+/// What came of trying to lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locked {
+    /// It is ours; `was_clean` is false if a dead process had it.
+    Ours { was_clean: bool },
+    /// It is another's, or this process has it already; none if it could not be seen whose.
+    Theirs(Option<i32>),
+}
+
+/// Tries to lock, now, whatever handles there are. Who got it unlocks with [`unlock`].
+pub(crate) fn lock_at(path: &Path) -> io::Result<Locked> {
+    let mut was_clean = true;
+    for _ in 0..ATTEMPTS {
+        match symlink(process::id().to_string(), path) {
+            Ok(()) => return Ok(Locked::Ours { was_clean }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        let Some(pid) = holder(path)? else {
+            // It vanished meanwhile.
+            continue;
+        };
+        if is_alive(pid)? {
+            return Ok(Locked::Theirs(Some(pid.as_raw_nonzero().get())));
+        }
+        match remove_left_behind(path)? {
+            Removed::Yes => was_clean = false,
+            Removed::ByAnother => return Ok(Locked::Theirs(None)),
+            Removed::No => {}
+        }
+    }
+    // It changes hands all the time.
+    Ok(Locked::Theirs(None))
+}
+
 /// What became of a link that a dead process has left.
 enum Removed {
     Yes,
@@ -460,7 +477,8 @@ fn remove_left_behind(path: &Path) -> io::Result<Removed> {
     }
 }
 
-fn unlock(path: &Path) -> io::Result<()> {
+/// Unlocks, if it is ours.
+pub(crate) fn unlock(path: &Path) -> io::Result<()> {
     let Some(holder) = holder(path)? else {
         return Err(ErrorKind::NotFound.into());
     };

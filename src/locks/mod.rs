@@ -70,6 +70,8 @@ pub use self::event::Event;
 pub use self::filesystem::{
     AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard, NotALock, NotOurLock,
 };
+#[cfg(unix)]
+pub(crate) use self::filesystem::{Locked, lock_at, unlock};
 pub use self::lock::{DeferredLock, LockGuard};
 pub use self::queue::{DeferredQueue, Items, QueueOverflow, QueueUnderflow};
 pub use self::semaphore::{DeferredSemaphore, NoPermits, SemaphoreClosed, SemaphorePermit};

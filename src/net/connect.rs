@@ -65,6 +65,7 @@ impl Reactor {
     /// ```
     #[doc(alias(
         "connectTCP",
+        "connectUNIX",
         "connectProtocol",
         "connect_tcp",
         "ClientFactory",
@@ -121,7 +122,7 @@ impl Reactor {
     /// })
     /// # }
     /// ```
-    #[doc(alias = "connectTCP")]
+    #[doc(alias("connectTCP", "connectUNIX"))]
     #[track_caller]
     pub fn connect_stream(&self, address: impl ToClientEndpoint) -> Deferred<Connection> {
         self.connect_stream_with(address, &ConnectOptions::new())
@@ -186,6 +187,7 @@ impl Reactor {
         let terms = Rc::new(Terms {
             limits: options.limits,
             place,
+            is_shared: false,
         });
         let (deferred, resolver) = Deferred::pair();
         let done = finish(resolver, terms.clone(), make);

@@ -15,7 +15,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::endpoint::ToServerEndpoint;
+use super::endpoint::{Places, ToServerEndpoint};
 use super::errors::{CannotListen, NoAddress};
 use super::options::ListenOptions;
 use crate::address::Address;
@@ -89,7 +89,7 @@ impl Reactor {
     /// })
     /// # }
     /// ```
-    #[doc(alias("listenTCP", "listen_tcp", "startListening"))]
+    #[doc(alias("listenTCP", "listenUNIX", "listen_tcp", "startListening"))]
     #[track_caller]
     pub fn listen<R: IntoProtocol + 'static>(
         &self,
@@ -122,7 +122,7 @@ impl Reactor {
     ///
     /// As for [`Reactor::listen`].
     #[track_caller]
-    #[doc(alias = "listenTCP")]
+    #[doc(alias("listenTCP", "listenUNIX"))]
     pub fn listen_factory<F: Factory>(
         &self,
         address: impl ToServerEndpoint,
@@ -206,9 +206,23 @@ impl Reactor {
         let endpoint = address
             .to_server_endpoint(options)
             .map_err(|failure| Failure::moved(failure, place))?;
+        let options = &endpoint.options;
+        let addresses = match endpoint.at {
+            Places::Addresses(addresses) => addresses,
+            #[cfg(unix)]
+            Places::Given(given) => {
+                let listening = given.listen(self).and_then(|listener| {
+                    let watched = self.watch_port(listener, options, place);
+                    watched.map_err(Failure::from)
+                });
+                let listening = listening.map_err(|failure| Failure::moved(failure, place))?;
+                return Ok(listening.open(acceptor));
+            }
+        };
         let mut failure = Failure::at(Box::new(NoAddress), place);
-        for address in endpoint.addresses {
-            match self.bind_port(&address, &endpoint.options, place) {
+        for address in addresses {
+            let bound = self.inner().driver().listen(&address, &options.bind);
+            match bound.and_then(|listener| self.watch_port(listener, options, place)) {
                 Ok(listening) => return Ok(listening.open(acceptor)),
                 Err(error) => {
                     failure = Failure::at(Box::new(CannotListen { address, error }), place)
@@ -218,13 +232,13 @@ impl Reactor {
         Err(failure)
     }
 
-    fn bind_port(
+    /// Takes a listening socket into the reactor's care.
+    fn watch_port(
         &self,
-        address: &Address,
+        listener: Listener,
         options: &ListenOptions,
         place: &'static Location<'static>,
     ) -> io::Result<Rc<Listening>> {
-        let listener = self.inner().driver().listen(address, &options.bind)?;
         let mut made = None;
         let key = self.inner().insert(|key| {
             let listening = Rc::new(Listening {
@@ -240,6 +254,7 @@ impl Reactor {
                 terms: Rc::new(Terms {
                     limits: options.limits,
                     place,
+                    is_shared: false,
                 }),
             });
             made = Some(listening.clone());

@@ -25,10 +25,33 @@
 //! |-----------------------------------------------|---------------------------------------------------------------|
 //! | `tcp:PORT[:interface=A][:backlog=N]`          | TCP; of IPv4, unless the interface is an IPv6 address         |
 //! | `tcp6:PORT[:interface=A][:backlog=N]`         | TCP of IPv6                                                   |
+//! | `unix:PATH[:mode=M][:backlog=N][:lockfile=L]` | a UNIX socket; `M` is octal (666), `L` 1 (the default) or 0   |
+//! | `systemd:index=N[:domain=D]`                  | a socket of the supervisor's ([`activation`]), by its place   |
+//! | `systemd:name=NAME[:domain=D]`                | the same by its name; `D` is `INET`, `INET6` or `UNIX`        |
+//! | `fd:N[:domain=D]`                             | a socket that the process was started with, by its number     |
 //!
 //! | to connect                                    | is                                                            |
 //! |-----------------------------------------------|---------------------------------------------------------------|
 //! | `tcp:HOST:PORT[:timeout=S][:bindAddress=A]`   | TCP; the fields may be named: `tcp:host=HOST:port=PORT`       |
+//! | `unix:PATH[:timeout=S][:lockfile=L]`          | a UNIX socket; with `L` 1 its server must hold the lock       |
+//!
+//! A `PATH` that begins with `@` is a name that Linux keeps outside the file system, without mode and lock; `path=` before
+//! it makes it a path all the same. What cannot be written in a line of text is written in hexadecimal, after `path-hex=`
+//! or `abstract-hex=`; this is how an [`Address`](crate::Address) prints itself.
+//!
+//! # UNIX sockets
+//!
+//! They are listened at and connected to like all others, and can do more: tell who is at the other end
+//! ([`Transport::peer_credentials`](crate::Transport::peer_credentials)) and pass descriptors
+//! ([`Transport::send_descriptor`](crate::Transport::send_descriptor)). The file is made with its mode
+//! ([`ListenOptions::mode`]) before anybody can connect, and removed when the port is closed, if it is still ours. A file
+//! that is in the way is an error, unless the lock ([`ListenOptions::lock_file`]) says that its owner is dead.
+//!
+//! # Sockets that somebody else has made
+//!
+//! A listener of `std` or a bare descriptor is adopted ([`Reactor::adopt_listener`](crate::Reactor::adopt_listener),
+//! [`ServerEndpoint::adopt`]), and so is a connection ([`Reactor::adopt_connection`](crate::Reactor::adopt_connection),
+//! [`Reactor::adopt_stream`](crate::Reactor::adopt_stream)).
 //!
 //! What is not understood is named, with its place in the text ([`BadEndpoint`]).
 //!
@@ -37,6 +60,10 @@
 //! are known; there the addresses set aside for documentation (`192.0.2.0/24`, `198.51.100.0/24`, `203.0.113.0/24`,
 //! `2001:db8::/32`) never answer when nobody listens there, where others refuse.
 
+#[cfg(unix)]
+pub mod activation;
+#[cfg(unix)]
+mod adopt;
 mod backoff;
 mod connect;
 mod connector;
@@ -49,6 +76,8 @@ mod options;
 mod race;
 mod reconnecting;
 
+#[cfg(unix)]
+pub use self::adopt::{AlreadyListened, CannotAdopt};
 pub use self::backoff::Backoff;
 pub use self::connector::{ClientFactory, Connector, ConnectorState, NotNow};
 pub use self::endpoint::{

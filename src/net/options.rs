@@ -6,7 +6,8 @@ use crate::address::Address;
 use crate::driver::Bind;
 use crate::transport::Limits;
 
-/// How to listen. The defaults are Twisted's: a backlog of 50, and addresses used again at once.
+/// How to listen. The defaults are Twisted's: a backlog of 50, addresses used again at once, UNIX sockets that
+/// everybody may connect to. What does not concern the kind of the address is passed over.
 ///
 /// # Examples
 ///
@@ -20,6 +21,8 @@ use crate::transport::Limits;
 #[must_use]
 pub struct ListenOptions {
     pub(super) bind: Bind,
+    /// None where the endpoint decides.
+    pub(super) lock_file: Option<bool>,
     pub(super) limits: Limits,
 }
 
@@ -41,6 +44,7 @@ pub struct ConnectOptions {
     pub(super) overall: Option<Duration>,
     pub(super) attempt_delay: Duration,
     pub(super) bind: Option<Address>,
+    pub(super) lock_file: bool,
     pub(super) limits: Limits,
 }
 
@@ -49,6 +53,7 @@ impl ListenOptions {
     pub fn new() -> Self {
         Self {
             bind: Bind::default(),
+            lock_file: None,
             limits: Limits::default(),
         }
     }
@@ -62,6 +67,34 @@ impl ListenOptions {
     /// May the address be used again while old connections to it are still dying?
     pub fn reuse_address(mut self, reuse: bool) -> Self {
         self.bind.reuse_address = reuse;
+        self
+    }
+
+    /// Who may connect to a UNIX socket: the mode of its file, whatever the process's mask is. By default it is
+    /// `0o666`: everybody who gets to the directory. Only the nine bits of a file's permissions count.
+    ///
+    /// The mode holds from the beginning: nobody can connect before it is set.
+    #[doc(alias("chmod", "umask", "permissions"))]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.bind.mode = mode & 0o777;
+        self
+    }
+
+    /// Is a lock beside a UNIX socket's file, `PATH.lock`, to say whose it is? By default not, but with a description
+    /// (`unix:PATH`) it is, unless that says otherwise.
+    ///
+    /// While the process lives nobody else who asks for the lock listens there. When it has died, the next one takes
+    /// the lock over and removes the file that was left behind; without a lock a file in the way is an error. It is the
+    /// lock of Twisted's `wantPID` and of [`DeferredFilesystemLock`](crate::locks::DeferredFilesystemLock).
+    #[doc(alias("wantPID", "lockfile"))]
+    pub fn lock_file(mut self, lock: bool) -> Self {
+        self.lock_file = Some(lock);
+        self
+    }
+
+    /// What the driver is told; `text` if the endpoint was given as text.
+    pub(super) fn settled(mut self, text: bool) -> Self {
+        self.bind.lock_file = self.lock_file.unwrap_or(text);
         self
     }
 
@@ -80,6 +113,7 @@ impl ConnectOptions {
             overall: None,
             attempt_delay: Duration::from_millis(250),
             bind: None,
+            lock_file: false,
             limits: Limits::default(),
         }
     }
@@ -105,7 +139,15 @@ impl ConnectOptions {
         self
     }
 
-    /// Our own address.
+    /// Must the server's lock be held, for a UNIX socket? Then connecting fails with
+    /// [`ConnectionRefused`](crate::net::ConnectionRefused) unless a process that is alive has `PATH.lock`.
+    #[doc(alias("checkPID", "lockfile"))]
+    pub fn lock_file(mut self, lock: bool) -> Self {
+        self.lock_file = lock;
+        self
+    }
+
+    /// Our own address. A UNIX socket's is a path or a name of its own kind; the file it makes is left there.
     #[doc(alias = "bindAddress")]
     pub fn bind(mut self, address: impl Into<Address>) -> Self {
         self.bind = Some(address.into());

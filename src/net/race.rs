@@ -17,6 +17,7 @@
 //! 2. What it ends with is called when nothing of it is left.
 //! 3. Each address has its own time limit, so has the look-up, and there is one for the whole.
 //! 4. While it is not over, something will go on with it: a look-up, or an attempt under way.
+//! 5. A UNIX socket whose queue is full cannot be waited for: it is tried again every [`RETRY`], within its limit.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -73,9 +74,14 @@ struct Lookup {
 /// A socket that is connecting.
 struct Attempt {
     key: usize,
+    /// Empty while there is no room at the peer's, and in the end.
     socket: Cell<Option<Socket>>,
     address: Address,
     timeout: Cell<Option<DelayedCall>>,
+    /// Set while there is no room at the peer's (invariant 5).
+    retry: Cell<Option<DelayedCall>>,
+    /// It is out of the reactor's care.
+    has_left: Cell<bool>,
     race: Rc<Race>,
 }
 
@@ -246,9 +252,10 @@ impl Race {
 
     fn try_one(self: &Rc<Self>, reactor: &Reactor, address: &Address) -> io::Result<()> {
         let inner = reactor.inner();
-        let socket = inner
-            .driver()
-            .connect(address, self.options.bind.as_ref())?;
+        if self.options.lock_file {
+            inner.driver().check_lock(address)?;
+        }
+        let socket = self.begin(reactor, address)?;
         let mut made = None;
         let key = inner.insert(|key| {
             let attempt = Rc::new(Attempt {
@@ -256,17 +263,18 @@ impl Race {
                 socket: Cell::new(None),
                 address: address.clone(),
                 timeout: Cell::new(None),
+                retry: Cell::new(None),
+                has_left: Cell::new(false),
                 race: self.clone(),
             });
             made = Some(attempt.clone());
             attempt
         })?;
         let attempt = made.expect("`insert` calls its argument");
-        if let Err(error) = inner.driver().add(&socket, key, Interest::Write) {
+        if let Err(error) = attempt.watch(reactor, socket) {
             inner.remove(key);
             return Err(error);
         }
-        attempt.socket.set(Some(socket));
         let weak = Rc::downgrade(&attempt);
         let timeout = reactor.call_later(self.options.timeout, move || {
             if let Some(attempt) = weak.upgrade() {
@@ -276,6 +284,18 @@ impl Race {
         attempt.timeout.set(Some(timeout));
         self.under_way.borrow_mut().push(attempt);
         Ok(())
+    }
+
+    /// A connection begun; none where there is no room for one more now.
+    fn begin(&self, reactor: &Reactor, address: &Address) -> io::Result<Option<Socket>> {
+        let driver = reactor.inner().driver();
+        match driver.connect(address, self.options.bind.as_ref()) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && address.ip().is_none() => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The time for the whole is over.
@@ -401,15 +421,55 @@ impl Source for Race {
 }
 
 impl Attempt {
-    /// Takes the socket out of the reactor's care.
+    /// Waits for the socket, or for room.
+    fn watch(self: &Rc<Self>, reactor: &Reactor, socket: Option<Socket>) -> io::Result<()> {
+        let Some(socket) = socket else {
+            let weak = Rc::downgrade(self);
+            let retry = reactor.call_later(RETRY, move || {
+                if let Some(attempt) = weak.upgrade() {
+                    attempt.try_again();
+                }
+            });
+            self.retry.set(Some(retry));
+            return Ok(());
+        };
+        let driver = reactor.inner().driver();
+        driver.add(&socket, self.key, Interest::Write)?;
+        self.socket.set(Some(socket));
+        Ok(())
+    }
+
+    fn try_again(self: &Rc<Self>) {
+        let race = &self.race;
+        let Some(reactor) = race.reactor.upgrade() else {
+            return;
+        };
+        if self.has_left.get() {
+            return;
+        }
+        let begun = race.begin(&reactor, &self.address);
+        if let Err(error) = begun.and_then(|socket| self.watch(&reactor, socket)) {
+            drop(self.leave(&reactor));
+            race.note(self.address.clone(), error);
+            race.next();
+        }
+    }
+
+    /// Takes the socket, if there is one yet, out of the reactor's care.
     fn leave(&self, reactor: &Reactor) -> Option<Socket> {
-        let socket = self.socket.take()?;
-        let _ = reactor.inner().driver().remove(&socket);
+        if self.has_left.replace(true) {
+            return None;
+        }
+        let socket = self.socket.take();
+        if let Some(socket) = &socket {
+            let _ = reactor.inner().driver().remove(socket);
+        }
         reactor.inner().remove(self.key);
         cancel(&self.timeout);
+        cancel(&self.retry);
         let mut under_way = self.race.under_way.borrow_mut();
         under_way.retain(|attempt| attempt.key != self.key);
-        Some(socket)
+        socket
     }
 
     fn too_late(&self, limit: Duration) -> ConnectTimedOut {
@@ -425,9 +485,10 @@ impl Attempt {
         let Some(reactor) = race.reactor.upgrade() else {
             return;
         };
-        if self.leave(&reactor).is_none() {
+        if self.has_left.get() {
             return;
         }
+        drop(self.leave(&reactor));
         let error = self.too_late(race.options.timeout);
         let failure = Failure::at(Box::new(error), race.terms.place);
         race.failed
@@ -506,6 +567,9 @@ fn in_turn(addresses: Vec<Address>) -> VecDeque<Address> {
     }
     sorted
 }
+
+/// How long a UNIX socket whose queue is full is left alone.
+const RETRY: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

@@ -49,11 +49,26 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
     }
 }
 
+/// Gives the protocol the descriptors that came with what was read. `false` if it wants no more, of the bytes either.
+fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) -> bool {
+    #[cfg(unix)]
+    while let Some(descriptor) = conn.link().take_descriptor() {
+        if conn.link().life().is_reading() {
+            visit(conn, reactor, |protocol, cx| {
+                protocol.descriptor_received(cx, descriptor)
+            });
+        }
+    }
+    let _ = reactor;
+    conn.link().life().is_reading()
+}
+
 impl<P: Protocol> Seat for OnStream<P> {
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let mut buffer = reactor.inner().take_read_buffer();
         match conn.link().read(&mut buffer) {
             Some(0) => conn.peer_done(reactor),
+            Some(_) if conn.link().has_descriptors() && !hand_over(conn, reactor) => {}
             Some(count) => {
                 visit(conn, reactor, |protocol, cx| {
                     protocol.data_received(cx, &buffer[..count])

@@ -18,6 +18,9 @@ mod context;
 mod factory;
 mod seat;
 
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
+
 pub use self::context::{Context, Handle};
 pub use self::factory::{Factory, IntoProtocol};
 pub(crate) use self::seat::{Home, Seated, handle, leave, visit};
@@ -55,6 +58,17 @@ pub trait Protocol: Sized + 'static {
     #[doc(alias = "dataReceived")]
     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]);
 
+    /// A descriptor came over a UNIX socket: the other process has given it to us. It is called once for each, before
+    /// [`data_received`](Self::data_received) is called with the bytes that brought them.
+    ///
+    /// Unless it is overridden, what comes is closed, and that is logged once for each connection. Beware: what a peer
+    /// gives may be anything, also something whose reading blocks, or no end of it.
+    #[cfg(unix)]
+    #[doc(alias("fileDescriptorReceived", "IFileDescriptorReceiver", "SCM_RIGHTS"))]
+    fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
+        cx.refuse_descriptor(descriptor);
+    }
+
     /// The peer has nothing more to say; it may still listen. Unless it is overridden, the connection ends when
     /// what is queued has been written.
     #[doc(alias("readConnectionLost", "IHalfCloseableProtocol"))]
@@ -71,12 +85,13 @@ pub trait Protocol: Sized + 'static {
     /// The connection is over; the protocol is dropped when this returns.
     ///
     /// The reason is [`ConnectionDone`] for an end in good order, [`ConnectionLost`] (with the system's error inside)
-    /// when it broke, [`ConnectionAborted`], [`WriteOverflow`], or the panic of a hook.
+    /// when it broke, [`ConnectionAborted`], [`WriteOverflow`], [`DescriptorOverrun`], or the panic of a hook.
     ///
     /// [`ConnectionDone`]: crate::ConnectionDone
     /// [`ConnectionLost`]: crate::ConnectionLost
     /// [`ConnectionAborted`]: crate::ConnectionAborted
     /// [`WriteOverflow`]: crate::transport::WriteOverflow
+    /// [`DescriptorOverrun`]: crate::transport::DescriptorOverrun
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, reason: Failure) {
         let _ = reason;

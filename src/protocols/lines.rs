@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 
 use crate::failure::Failure;
 use crate::protocol::{Context, Protocol};
@@ -119,6 +121,14 @@ pub trait LineProtocol: Sized + 'static {
         cx.lose_connection();
     }
 
+    /// A descriptor came over a UNIX socket. Unless it is overridden, it is closed. See
+    /// [`Protocol::descriptor_received`].
+    #[cfg(unix)]
+    #[doc(alias = "fileDescriptorReceived")]
+    fn descriptor_received(&mut self, cx: &mut Context<'_, Lines<Self>>, descriptor: OwnedFd) {
+        cx.refuse_descriptor(descriptor);
+    }
+
     /// The peer has nothing more to say. Unless it is overridden, the connection ends when what is queued has been
     /// written. An unfinished last line is not delivered.
     fn eof_received(&mut self, cx: &mut Context<'_, Lines<Self>>) {
@@ -217,6 +227,11 @@ impl<P: LineProtocol> Protocol for Lines<P> {
             self.buffer.feed(data);
             self.deliver(cx);
         }
+    }
+
+    #[cfg(unix)]
+    fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
+        self.protocol.descriptor_received(cx, descriptor);
     }
 
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {

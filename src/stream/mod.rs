@@ -14,6 +14,8 @@
 //! 3. A task that reads or writes without ever having to wait is made to yield now and then.
 //! 4. When the last handle is dropped, the connection ends as by `lose_connection`.
 
+#[cfg(unix)]
+mod descriptors;
 mod halves;
 mod reader;
 mod writer;

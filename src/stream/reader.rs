@@ -3,6 +3,8 @@
 
 use std::io;
 use std::mem;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -61,13 +63,7 @@ impl Reader {
 
     /// Shows what was read ahead, reading more when that is nothing. Empty is the end.
     pub(super) fn poll_fill_buf(&mut self, cx: &Context<'_>) -> Poll<io::Result<&[u8]>> {
-        let ahead = self.ahead.get_or_insert_with(|| {
-            Box::new(Ahead {
-                buffer: [0; AHEAD],
-                start: 0,
-                end: 0,
-            })
-        });
+        let ahead = self.ahead.get_or_insert_with(Ahead::new);
         if ahead.start == ahead.end {
             ahead.end = 0;
             ahead.start = 0;
@@ -76,10 +72,48 @@ impl Reader {
         Poll::Ready(Ok(&ahead.buffer[ahead.start..ahead.end]))
     }
 
+    /// The next descriptor that came, reading ahead for it. None at the end.
+    #[cfg(unix)]
+    pub(super) fn poll_descriptor(
+        &mut self,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<Option<OwnedFd>>> {
+        loop {
+            if let Some(descriptor) = self.conn.link().take_descriptor() {
+                return Poll::Ready(Ok(Some(descriptor)));
+            }
+            let ahead = self.ahead.get_or_insert_with(Ahead::new);
+            if ahead.start > 0 {
+                ahead.buffer.copy_within(ahead.start..ahead.end, 0);
+                ahead.end -= ahead.start;
+                ahead.start = 0;
+            }
+            if ahead.end == AHEAD {
+                let message = format!("{AHEAD} bytes came and no descriptor with them");
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+            }
+            let room = &mut ahead.buffer[ahead.end..];
+            match ready!(poll_socket(&self.conn, cx, room))? {
+                0 => return Poll::Ready(Ok(None)),
+                count => ahead.end += count,
+            }
+        }
+    }
+
     pub(super) fn consume(&mut self, count: usize) {
         if let Some(ahead) = &mut self.ahead {
             ahead.start = ahead.end.min(ahead.start + count);
         }
+    }
+}
+
+impl Ahead {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            buffer: [0; AHEAD],
+            start: 0,
+            end: 0,
+        })
     }
 }
 

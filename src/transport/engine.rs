@@ -20,7 +20,9 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Transport;
-use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
+use super::errors::{
+    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, WriteOverflow,
+};
 use super::life::{Action, Event as Lived};
 use super::linger;
 use super::link::{Link, Terms};
@@ -145,6 +147,13 @@ impl<S: Seat> Conn<S> {
         }
         let left = link.queued();
         if left == 0 {
+            if link.life.get().is_about_to_end() {
+                let left = link.descriptors_left();
+                if left > 0 {
+                    link.break_with(Failure::new(DescriptorOverrun { left }));
+                    return false;
+                }
+            }
             match link.on(Lived::Drained, || Failure::new(ConnectionDone)) {
                 Action::ShutWrite => {
                     // A peer that is gone is found out by reading.
@@ -211,7 +220,11 @@ impl<S: Seat> Conn<S> {
                 if reason.is::<ConnectionAborted>() || reason.is::<WriteOverflow>() {
                     let _ = socket.reset_on_close();
                 }
-                let _ = driver.remove_closing(&socket);
+                if link.terms.is_shared {
+                    let _ = driver.remove(&socket);
+                } else {
+                    let _ = driver.remove_closing(&socket);
+                }
             }
         }
         if let Some(reactor) = reactor {

@@ -31,6 +31,14 @@ pub struct WriteOverflow {
     pub limit: usize,
 }
 
+/// The connection was to end, and descriptors were left that had no byte to ride on.
+#[doc(alias = "FileDescriptorOverrun")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptorOverrun {
+    /// How many were left.
+    pub left: usize,
+}
+
 impl ConnectionLost {
     pub(crate) fn new(cause: Failure) -> Self {
         Self { cause }
@@ -87,6 +95,18 @@ impl fmt::Display for WriteOverflow {
 }
 
 impl Error for WriteOverflow {}
+
+impl fmt::Display for DescriptorOverrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the connection was to end with {} descriptors that no byte was written for",
+            self.left
+        )
+    }
+}
+
+impl Error for DescriptorOverrun {}
 
 /// A connection's end, in the terms of `std::io`.
 pub(crate) fn as_io_error(reason: &Failure) -> io::Error {

@@ -140,6 +140,11 @@ impl Life {
         self.writing == Writing::Open
     }
 
+    /// Is the writing side to end when everything is written?
+    pub(crate) fn is_about_to_end(self) -> bool {
+        matches!(self.writing, Writing::Until(_))
+    }
+
     /// Has the writing side been shut, with everything written?
     pub(crate) fn has_shut_write(self) -> bool {
         matches!(self.writing, Writing::HalfShut | Writing::Over)

@@ -5,7 +5,8 @@
 //! When a socket is closed while bytes of the peer's are unread, or come later, the system answers with a reset,
 //! and what it had not sent yet of our own is gone. So where that is to be feared the socket says the end of
 //! file first and stays for a while: what still comes is thrown away, until the peer says the end as well or
-//! [`PATIENCE`] is over. Nobody waits for it: the connection's user has been told of the end before.
+//! [`PATIENCE`] is over. Nobody waits for it: the connection's user has been told of the end before. What was written to
+//! a UNIX socket is with the peer already, so there it is enough to throw away what has come.
 
 use std::cell::Cell;
 use std::io;
@@ -36,6 +37,7 @@ pub(super) fn close(
     place: &'static Location<'static>,
 ) {
     match discard(reactor, &socket) {
+        _ if socket.is_local() => return,
         Some(true) => {}
         Some(false) if sent > AT_ONCE => {}
         _ => return,

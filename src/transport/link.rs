@@ -6,6 +6,8 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -15,6 +17,8 @@ use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::clock::DelayedCall;
 use crate::debug::{Id, Thing};
+#[cfg(unix)]
+use crate::driver::Passing;
 use crate::driver::{Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, WeakReactor};
@@ -51,6 +55,8 @@ impl Default for Limits {
 pub(crate) struct Terms {
     pub(crate) limits: Limits,
     pub(crate) place: &'static Location<'static>,
+    /// Others may have the descriptor too, so closing ours does not take it off the poller.
+    pub(crate) is_shared: bool,
 }
 
 /// A connection without its user.
@@ -73,6 +79,8 @@ pub(crate) struct Link {
     pub(super) sent: Cell<u32>,
     /// The peer has said that there is nothing more to come.
     pub(super) peer_done: Cell<bool>,
+    /// Descriptors came with what was read last, or before.
+    pub(super) has_descriptors: Cell<bool>,
     /// `lost` has been told.
     pub(super) gone: Cell<bool>,
     /// What is queued. An idle connection has no queue.
@@ -115,6 +123,7 @@ impl Link {
             blocked: Cell::new(false),
             sent: Cell::new(0),
             peer_done: Cell::new(false),
+            has_descriptors: Cell::new(false),
             gone: Cell::new(false),
             out: Cell::new(None),
             queued: Cell::new(0),
@@ -210,7 +219,10 @@ impl Link {
             loop {
                 match socket.read(buf) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => return result,
+                    result => {
+                        self.has_descriptors.set(socket.has_descriptors());
+                        return result;
+                    }
                 }
             }
         });
@@ -292,6 +304,57 @@ impl Link {
                 None
             }
         }
+    }
+
+    /// Did descriptors come that nobody has taken?
+    #[inline]
+    pub(crate) fn has_descriptors(&self) -> bool {
+        self.has_descriptors.get()
+    }
+
+    /// The next descriptor that came.
+    #[cfg(unix)]
+    pub(crate) fn take_descriptor(&self) -> Option<OwnedFd> {
+        if !self.has_descriptors.get() {
+            return None;
+        }
+        let taken = self.with_socket(|socket| socket.passing().and_then(Passing::take));
+        let taken = taken.flatten();
+        self.has_descriptors.set(taken.is_some());
+        taken
+    }
+
+    /// Has a descriptor sent with the next byte. Dropped when the connection is ending.
+    #[cfg(unix)]
+    pub(super) fn send_descriptor(&self, descriptor: OwnedFd) -> io::Result<()> {
+        if !self.life.get().takes_writes() {
+            return Ok(());
+        }
+        let sent = self.with_socket(|socket| {
+            let Some(passing) = socket.passing() else {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "descriptors are passed over UNIX sockets only",
+                ));
+            };
+            passing.send(descriptor)?;
+            Ok(passing.waiting())
+        });
+        // Bytes are what takes them away; without any there is nothing to wait for.
+        if sent.unwrap_or(Ok(0))? > MANY && self.queued() > 0 {
+            self.note_full();
+        }
+        Ok(())
+    }
+
+    /// How many descriptors wait for a byte to ride on.
+    pub(super) fn descriptors_left(&self) -> usize {
+        #[cfg(unix)]
+        return self
+            .with_socket(|socket| socket.passing().map_or(0, Passing::waiting))
+            .unwrap_or(0);
+        #[cfg(not(unix))]
+        return 0;
     }
 
     fn note_sent(&self, count: usize) {
@@ -411,6 +474,10 @@ fn is_for_later(error: &io::Error) -> bool {
 
 /// How much one flush writes at most, so that one connection does not keep the loop from the others.
 const FLUSH: usize = 1024 * 1024;
+
+/// With more descriptors than this to be sent a connection counts as full.
+#[cfg(unix)]
+const MANY: usize = 64;
 
 #[cfg(unix)]
 const ENOBUFS: i32 = libc::ENOBUFS;

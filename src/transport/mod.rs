@@ -14,7 +14,17 @@
 //!    [`Transport::abort_connection`] does not. After either nothing is taken or delivered any more.
 //! 3. **Back-pressure is on**: see [`Limits`].
 //! 4. **`connection_lost` comes once**, for every connection that was made, with the reason.
+//!
+//! # Passing descriptors
+//!
+//! Over a UNIX socket open files and sockets can be given to another process. [`Transport::send_descriptor`] queues one;
+//! it leaves with the next byte that is sent, one with each byte, so there must be as many bytes as descriptors: a
+//! connection that is to end while some have none is lost with [`DescriptorOverrun`]. At the other end
+//! `Protocol::descriptor_received` is given them before `data_received` is given the bytes they came with, and async
+//! code takes them with `Connection::recv_descriptor`. All are closed on exec, and those that nobody takes are closed.
 
+#[cfg(unix)]
+mod credentials;
 mod engine;
 mod errors;
 mod group;
@@ -27,9 +37,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(unix)]
+pub use self::credentials::Credentials;
 pub(crate) use self::engine::{Conn, Seat};
 pub(crate) use self::errors::as_io_error;
-pub use self::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
+pub use self::errors::{
+    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, WriteOverflow,
+};
 pub use self::group::Group;
 use self::life::Event;
 pub use self::link::Limits;
@@ -93,7 +107,8 @@ impl Transport {
         }
     }
 
-    /// Ends the connection at once: what is queued is dropped, and the peer sees a reset.
+    /// Ends the connection at once: what is queued is dropped, and the peer sees a reset. (Over a UNIX socket it sees
+    /// one only if something it sent was not read, else the end of file.)
     ///
     /// `connection_lost` comes with [`ConnectionAborted`], in a later dispatch.
     #[doc(alias = "abortConnection")]
@@ -165,7 +180,8 @@ impl Transport {
         !self.0.link().life().is_ending()
     }
 
-    /// Sends small writes at once (the default here) or lets the system gather them (Nagle's algorithm).
+    /// Sends small writes at once (the default here) or lets the system gather them (Nagle's algorithm). UNIX sockets
+    /// gather nothing, whatever is said here.
     ///
     /// # Errors
     ///

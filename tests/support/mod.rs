@@ -2,6 +2,8 @@
 #![allow(dead_code, unused_macros, reason = "each test file uses some of it")]
 
 pub(crate) mod debugged;
+#[cfg(unix)]
+pub(crate) mod folder;
 #[cfg(target_os = "linux")]
 pub(crate) mod foreign;
 pub(crate) mod polled;

@@ -25,10 +25,14 @@ impl Program {
 
     /// Starts any program.
     pub(crate) fn start(command: &mut Command) -> Self {
+        Self::start_with(command.stdin(Stdio::null()))
+    }
+
+    /// The same for one that reads what it was given.
+    pub(crate) fn start_with(command: &mut Command) -> Self {
         let path = PathBuf::from(command.get_program());
         let mut child = command
             .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

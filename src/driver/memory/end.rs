@@ -14,22 +14,35 @@
 //! An end that calls an address which never answers has nothing to tell.
 //!
 //! An end that dies after the peer had shut reads 0, not the error: the stream was complete.
+//!
+//! An end of the UNIX kind differs as it does on Linux: where the peer closed, writing is a broken pipe at once and a
+//! hang-up is told; a reset comes of closing only when bytes were left unread; and descriptors come with their bytes.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 
 use super::super::Interest;
 use super::net::{Fault, Ready};
+use crate::address::Address;
 
 /// One end of a connection.
 #[derive(Debug)]
 pub(super) struct End {
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
+    pub(super) local: Address,
+    pub(super) remote: Address,
     /// It is the client's, whose address is its own; a server's end has its listener's.
     pub(super) called: bool,
     /// It calls, and nobody answers.
     pub(super) calling: bool,
+    /// It is no TCP: see the header.
+    pub(super) is_unix: bool,
+    /// How many bytes were read.
+    #[cfg(unix)]
+    taken: u64,
+    /// Descriptors, each with the place in the stream of the byte it came on.
+    #[cfg(unix)]
+    descriptors: VecDeque<(u64, OwnedFd)>,
     /// The other end, until one of the two is closed or dead.
     pub(super) peer: Option<usize>,
     /// What came and was not read.
@@ -59,12 +72,17 @@ pub(super) struct Watch {
 }
 
 impl End {
-    pub(super) fn new(local: SocketAddr, remote: SocketAddr, called: bool) -> Self {
+    pub(super) fn new(local: Address, remote: Address, called: bool) -> Self {
         Self {
+            is_unix: remote.inet().is_none() || local.inet().is_none(),
             local,
             remote,
             called,
             calling: false,
+            #[cfg(unix)]
+            taken: 0,
+            #[cfg(unix)]
+            descriptors: VecDeque::new(),
             peer: None,
             inbox: VecDeque::new(),
             ended: false,
@@ -97,6 +115,23 @@ impl End {
             return Ok(0);
         }
         Err(Fault::WouldBlock)
+    }
+
+    /// Bytes come, the last of them with a descriptor.
+    #[cfg(unix)]
+    pub(super) fn come_with(&mut self, byte: u8, descriptor: OwnedFd) {
+        let place = self.taken + self.inbox.len() as u64;
+        self.inbox.push_back(byte);
+        self.descriptors.push_back((place, descriptor));
+    }
+
+    /// Those whose bytes were read.
+    #[cfg(unix)]
+    pub(super) fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        let count = self
+            .descriptors
+            .partition_point(|(place, _)| *place < self.taken);
+        self.descriptors.drain(..count).map(|(_, fd)| fd).collect()
     }
 
     /// Whether a write may go to the peer.
@@ -136,7 +171,8 @@ impl End {
             };
         }
         let over = self.ended || self.deaf;
-        let hangup = self.dead || self.fault.is_some() || (over && self.shut);
+        let left = self.is_unix && self.ended && self.peer.is_none();
+        let hangup = self.dead || self.fault.is_some() || (over && self.shut) || left;
         Ready {
             readable: hangup || over || !self.inbox.is_empty(),
             // As in a kernel, not for a few bytes.
@@ -147,11 +183,21 @@ impl End {
 
     fn take(&mut self, into: &mut [u8]) -> usize {
         let count = into.len().min(self.inbox.len());
+        // As in a kernel, a read ends with the byte that brings a descriptor.
+        #[cfg(unix)]
+        let count = match self.descriptors.front() {
+            Some((place, _)) => count.min((place + 1 - self.taken) as usize),
+            None => count,
+        };
         let (front, back) = self.inbox.as_slices();
         let first = count.min(front.len());
         into[..first].copy_from_slice(&front[..first]);
         into[first..count].copy_from_slice(&back[..count - first]);
         self.inbox.drain(..count);
+        #[cfg(unix)]
+        {
+            self.taken += count as u64;
+        }
         if self.inbox.is_empty() && self.inbox.capacity() > KEPT {
             self.inbox = VecDeque::new();
         }

@@ -9,7 +9,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
@@ -114,13 +113,13 @@ impl Memory {
     }
 
     /// See [`Driver::listen`](super::Driver::listen).
-    pub(super) fn listen(&self, addr: SocketAddr, backlog: i32) -> io::Result<Listener> {
-        let (door, addr) = self.net.borrow_mut().listen(addr, backlog)?;
+    pub(super) fn listen(&self, addr: &Address, backlog: i32) -> io::Result<Listener> {
+        let (door, addr) = self.net.borrow_mut().listen(addr.clone(), backlog)?;
         Ok(Listener::new(self.net.clone(), door, addr))
     }
 
     /// See [`Driver::connect`](super::Driver::connect).
-    pub(super) fn connect(&self, addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
+    pub(super) fn connect(&self, addr: &Address, bind: Option<&Address>) -> io::Result<Socket> {
         let end = self.net.borrow_mut().connect(addr, bind)?;
         Ok(Socket::new(self.net.clone(), end))
     }

@@ -14,12 +14,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 
 use slab::Slab;
 
 use super::super::{Event, Interest};
 use super::end::{CAPACITY, End, Watch};
 use super::post::Post;
+use crate::address::Address;
 
 /// A network.
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ pub(super) struct Net {
     pub(super) posts: Slab<Post>,
     /// What may have something to tell, in the order it is told.
     changed: BTreeSet<(usize, Place)>,
-    taken: BTreeSet<SocketAddr>,
+    taken: BTreeSet<Address>,
     /// How many ports were handed out.
     handed_out: usize,
     /// How many ports for datagrams were.
@@ -77,7 +80,7 @@ pub(super) struct Ready {
 /// A listener.
 #[derive(Debug)]
 struct Door {
-    addr: SocketAddr,
+    addr: Address,
     backlog: usize,
     /// Ends whose connection is made and was not accepted.
     queue: VecDeque<usize>,
@@ -89,12 +92,12 @@ impl Net {
     /// Listens, and says at which address.
     pub(super) fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: Address,
         backlog: i32,
-    ) -> Result<(usize, SocketAddr), Fault> {
+    ) -> Result<(usize, Address), Fault> {
         let addr = self.bind(addr)?;
         let door = self.doors.insert(Door {
-            addr,
+            addr: addr.clone(),
             backlog: usize::try_from(backlog).unwrap_or(0).max(1),
             queue: VecDeque::new(),
             watch: None,
@@ -105,11 +108,17 @@ impl Net {
     /// Makes a connection, or an end that was refused or is never answered.
     pub(super) fn connect(
         &mut self,
-        addr: SocketAddr,
-        bind: Option<SocketAddr>,
+        addr: &Address,
+        bind: Option<&Address>,
     ) -> Result<usize, Fault> {
+        let Address::Ip(addr) = addr else {
+            return self.connect_unix(addr, bind);
+        };
         let remote = SocketAddr::new(here(addr.ip()), addr.port());
-        let from = bind.unwrap_or_else(|| SocketAddr::new(remote.ip(), 0));
+        let from = match bind {
+            Some(bind) => bind.inet().ok_or(Fault::WrongFamily)?,
+            None => SocketAddr::new(remote.ip(), 0),
+        };
         if from.is_ipv4() != remote.is_ipv4() {
             return Err(Fault::WrongFamily);
         }
@@ -118,32 +127,65 @@ impl Net {
         } else {
             from
         };
-        let local = self.bind(from)?;
-        let client = self.ends.insert(End::new(local, remote, true));
-        let door = self
-            .doors
-            .iter_mut()
-            .find(|(_, door)| covers(door.addr, remote) && door.queue.len() < door.backlog);
-        let Some((id, door)) = door else {
-            match is_silent(remote.ip()) {
+        let local = self.bind(from.into())?;
+        let remote = Address::Ip(remote);
+        let end = End::new(local.clone(), remote.clone(), true);
+        let client = self.ends.insert(end);
+        let Some(id) = self.door_to(&remote).filter(|door| self.has_room(*door)) else {
+            match remote.ip().is_some_and(is_silent) {
                 true => self.ends[client].calling = true,
                 false => self.ends[client].die(Fault::Refused),
             }
             return Ok(client);
         };
-        let server = self.ends.insert(End::new(remote, local, false));
-        door.queue.push_back(server);
-        self.ends[server].peer = Some(client);
-        self.ends[client].peer = Some(server);
-        self.touch(Place::Door(id));
+        self.join(client, id, End::new(remote, local, false));
         Ok(client)
     }
 
+    /// The same by a name of the UNIX kind, where everything is known at once.
+    fn connect_unix(&mut self, addr: &Address, bind: Option<&Address>) -> Result<usize, Fault> {
+        let door = self.door_to(addr).ok_or(match addr {
+            Address::Path(_) => Fault::NotFound,
+            _ => Fault::Refused,
+        })?;
+        if !self.has_room(door) {
+            return Err(Fault::WouldBlock);
+        }
+        let local = match bind {
+            Some(Address::Ip(_)) => return Err(Fault::WrongFamily),
+            Some(bind) => self.bind(bind.clone())?,
+            None => Address::Unnamed,
+        };
+        let end = End::new(local.clone(), addr.clone(), true);
+        let client = self.ends.insert(end);
+        self.join(client, door, End::new(addr.clone(), local, false));
+        Ok(client)
+    }
+
+    /// Who listens there.
+    fn door_to(&self, addr: &Address) -> Option<usize> {
+        let mut doors = self.doors.iter();
+        doors.find_map(|(id, door)| covers(&door.addr, addr).then_some(id))
+    }
+
+    fn has_room(&self, door: usize) -> bool {
+        self.doors[door].queue.len() < self.doors[door].backlog
+    }
+
+    /// Makes a client's connection with a listener.
+    fn join(&mut self, client: usize, door: usize, server: End) {
+        let server = self.ends.insert(server);
+        self.doors[door].queue.push_back(server);
+        self.ends[server].peer = Some(client);
+        self.ends[client].peer = Some(server);
+        self.touch(Place::Door(door));
+    }
+
     /// The next connection of a listener.
-    pub(super) fn accept(&mut self, door: usize) -> Result<(usize, SocketAddr), Fault> {
+    pub(super) fn accept(&mut self, door: usize) -> Result<(usize, Address), Fault> {
         let end = self.doors[door].queue.pop_front();
         let end = end.ok_or(Fault::WouldBlock)?;
-        Ok((end, self.ends[end].remote))
+        Ok((end, self.ends[end].remote.clone()))
     }
 
     /// Stops listening. Who was not accepted is reset.
@@ -152,33 +194,36 @@ impl Net {
         let door = self.doors.remove(door);
         self.taken.remove(&door.addr);
         for end in door.queue {
-            self.ends[end].reset_on_close = true;
+            if let Some(peer) = self.ends[end].peer {
+                self.kill(peer, Fault::Reset);
+            }
             self.close(end);
         }
     }
 
     /// Takes `addr`, or a free port of it.
-    fn bind(&mut self, addr: SocketAddr) -> Result<SocketAddr, Fault> {
-        let free = |net: &Self, addr| {
-            let listening = |(_, door): (_, &Door)| overlap(door.addr, addr);
-            !net.taken.contains(&addr) && !net.doors.iter().any(listening)
+    fn bind(&mut self, addr: Address) -> Result<Address, Fault> {
+        let free = |net: &Self, addr: &Address| {
+            let listening = |(_, door): (_, &Door)| overlap(&door.addr, addr);
+            !net.taken.contains(addr) && !net.doors.iter().any(listening)
         };
-        let addr = if addr.port() != 0 {
-            Some(addr)
-                .filter(|&addr| free(self, addr))
-                .ok_or(Fault::InUse)?
-        } else {
-            let ports = (0..PORTS).map(|n| FIRST_PORT + ((self.handed_out + n) % PORTS) as u16);
-            let mut all = ports
-                .map(|port| SocketAddr::new(addr.ip(), port))
-                .enumerate();
-            let (tried, addr) = all
-                .find(|&(_, addr)| free(self, addr))
-                .ok_or(Fault::NoAddress)?;
-            self.handed_out += tried + 1;
-            addr
+        let addr = match addr {
+            Address::Ip(wanted) if wanted.port() == 0 => {
+                let ports = (0..PORTS).map(|n| FIRST_PORT + ((self.handed_out + n) % PORTS) as u16);
+                let mut all = ports
+                    .map(|port| SocketAddr::new(wanted.ip(), port).into())
+                    .enumerate();
+                let (tried, addr) = all
+                    .find(|(_, addr)| free(self, addr))
+                    .ok_or(Fault::NoAddress)?;
+                self.handed_out += tried + 1;
+                addr
+            }
+            addr => Some(addr)
+                .filter(|addr| free(self, addr))
+                .ok_or(Fault::InUse)?,
         };
-        self.taken.insert(addr);
+        self.taken.insert(addr.clone());
         Ok(addr)
     }
 }
@@ -205,6 +250,9 @@ impl Net {
             return Ok(0);
         }
         let Some(peer) = self.ends[end].peer else {
+            if self.ends[end].is_unix {
+                return Err(Fault::BrokenPipe);
+            }
             // It closed: what comes is answered by a reset, and the write itself has gone well.
             self.kill(end, Fault::Reset);
             return Ok(bytes.len());
@@ -217,6 +265,26 @@ impl Net {
         inbox.inbox.extend(&bytes[..count]);
         self.touch(Place::End(peer));
         Ok(count)
+    }
+
+    /// Writes one byte and a descriptor with it.
+    #[cfg(unix)]
+    pub(super) fn write_with(
+        &mut self,
+        end: usize,
+        byte: &[u8],
+        descriptor: OwnedFd,
+    ) -> Result<usize, Fault> {
+        self.ends[end].may_write()?;
+        let (Some(peer), Some(byte)) = (self.ends[end].peer, byte.first()) else {
+            return Err(Fault::BrokenPipe);
+        };
+        if self.ends[peer].room() == 0 {
+            return Err(Fault::WouldBlock);
+        }
+        self.ends[peer].come_with(*byte, descriptor);
+        self.touch(Place::End(peer));
+        Ok(1)
     }
 
     pub(super) fn shutdown(&mut self, end: usize, how: Shutdown) -> Result<(), Fault> {
@@ -243,7 +311,7 @@ impl Net {
             self.taken.remove(&this.local);
         }
         let Some(peer) = this.peer else { return };
-        if this.reset_on_close || !this.inbox.is_empty() {
+        if (this.reset_on_close && !this.is_unix) || !this.inbox.is_empty() {
             self.kill(peer, Fault::Reset);
         } else {
             self.ends[peer].peer = None;
@@ -426,14 +494,19 @@ fn is_silent(ip: IpAddr) -> bool {
 }
 
 /// Whether a listener at `door` takes connections to `addr`.
-fn covers(door: SocketAddr, addr: SocketAddr) -> bool {
-    door.port() == addr.port()
-        && door.is_ipv4() == addr.is_ipv4()
-        && (door.ip() == addr.ip() || door.ip().is_unspecified())
+fn covers(door: &Address, addr: &Address) -> bool {
+    match (door, addr) {
+        (Address::Ip(door), Address::Ip(addr)) => {
+            door.port() == addr.port()
+                && door.is_ipv4() == addr.is_ipv4()
+                && (door.ip() == addr.ip() || door.ip().is_unspecified())
+        }
+        (door, addr) => door == addr,
+    }
 }
 
 /// Whether two addresses cannot both be listened at.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+fn overlap(one: &Address, other: &Address) -> bool {
     covers(one, other) || covers(other, one)
 }
 

@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::rc::Rc;
 
+#[cfg(unix)]
+use super::super::Passing;
 use super::super::datagram::{Arrived, Change, Question};
 use super::net::{Net, Place};
 use crate::address::Address;
@@ -14,11 +16,22 @@ use crate::address::Address;
 pub(crate) struct Socket {
     net: Rc<RefCell<Net>>,
     end: usize,
+    /// Both ends are on the same machine, as it were: it behaves as a UNIX socket.
+    local: bool,
+    #[cfg(unix)]
+    passing: Passing,
 }
 
 impl Socket {
     pub(super) fn new(net: Rc<RefCell<Net>>, end: usize) -> Self {
-        Self { net, end }
+        let local = net.borrow_mut().end(end).is_unix;
+        Self {
+            net,
+            end,
+            local,
+            #[cfg(unix)]
+            passing: Passing::default(),
+        }
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -26,11 +39,39 @@ impl Socket {
     }
 
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        Ok(self.net.borrow_mut().read(self.end, into)?)
+        let count = self.net.borrow_mut().read(self.end, into)?;
+        #[cfg(unix)]
+        if self.local {
+            let came = self.net.borrow_mut().end(self.end).take_descriptors();
+            self.passing.come(came.into_iter());
+        }
+        Ok(count)
     }
 
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(unix)]
+        if self.passing.waiting() > 0 {
+            let carried = self.passing.carry(bytes, |byte, descriptor| {
+                let copy = descriptor.try_clone_to_owned()?;
+                Ok(self.net.borrow_mut().write_with(self.end, byte, copy)?)
+            })?;
+            // What there is no room for is written the next time.
+            return match self.net.borrow_mut().write(self.end, &bytes[carried..]) {
+                Ok(count) => Ok(carried + count),
+                Err(_) if carried > 0 => Ok(carried),
+                Err(fault) => Err(fault.into()),
+            };
+        }
         Ok(self.net.borrow_mut().write(self.end, bytes)?)
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn passing(&self) -> Option<&Passing> {
+        self.local.then_some(&self.passing)
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        self.local
     }
 
     pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -61,18 +102,18 @@ impl Socket {
         }
     }
 
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.net.borrow_mut().end(self.end).local
+    pub(crate) fn local_addr(&self) -> Address {
+        self.net.borrow_mut().end(self.end).local.clone()
     }
 
     #[cfg(test)]
-    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         let mut net = self.net.borrow_mut();
         let end = net.end(self.end);
         if end.dead {
             return Err(super::net::Fault::NotConnected.into());
         }
-        Ok(end.remote)
+        Ok(end.remote.clone())
     }
 
     pub(crate) fn set_nodelay(&self, on: bool) {
@@ -80,7 +121,7 @@ impl Socket {
     }
 
     pub(crate) fn nodelay(&self) -> bool {
-        self.net.borrow_mut().end(self.end).nodelay
+        self.local || self.net.borrow_mut().end(self.end).nodelay
     }
 
     pub(crate) fn set_keepalive(&self, on: bool) {
@@ -100,11 +141,11 @@ impl Socket {
 pub(crate) struct Listener {
     net: Rc<RefCell<Net>>,
     door: usize,
-    addr: SocketAddr,
+    addr: Address,
 }
 
 impl Listener {
-    pub(super) fn new(net: Rc<RefCell<Net>>, door: usize, addr: SocketAddr) -> Self {
+    pub(super) fn new(net: Rc<RefCell<Net>>, door: usize, addr: Address) -> Self {
         Self { net, door, addr }
     }
 
@@ -112,13 +153,13 @@ impl Listener {
         Place::Door(self.door)
     }
 
-    pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+    pub(crate) fn accept(&self) -> io::Result<(Socket, Address)> {
         let (end, from) = self.net.borrow_mut().accept(self.door)?;
         Ok((Socket::new(self.net.clone(), end), from))
     }
 
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.addr
+    pub(crate) fn local_addr(&self) -> Address {
+        self.addr.clone()
     }
 }
 

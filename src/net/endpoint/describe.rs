@@ -8,11 +8,18 @@
 use std::error::Error;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+#[cfg(unix)]
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+#[cfg(unix)]
+use super::super::activation::Which;
+#[cfg(unix)]
+use super::super::adopt::{Family, Given};
 use super::place::{ToClientEndpoint, ToServerEndpoint, host, literal};
-use super::{ClientEndpoint, ConnectOptions, ListenOptions, ServerEndpoint};
+use super::{ClientEndpoint, ConnectOptions, Destination, ListenOptions, Places, ServerEndpoint};
 use crate::address::Address;
 use crate::failure::Failure;
 
@@ -71,6 +78,27 @@ pub(super) fn server(text: &str, options: &ListenOptions) -> Result<ServerEndpoi
             }
             ServerEndpoint::with(addresses, &options)
         }
+        Kind::Unix => {
+            let address = fields.unix_address()?;
+            if let Some(mode) = fields.mode()? {
+                options = options.mode(mode);
+            }
+            if let Some(backlog) = fields.number("backlog", None)? {
+                options = options.backlog(backlog);
+            }
+            if let Some(lock) = fields.yes_or_no("lockfile")? {
+                options = options.lock_file(lock);
+            }
+            ServerEndpoint {
+                at: Places::Addresses(vec![address]),
+                options: options.settled(true),
+            }
+        }
+        #[cfg(unix)]
+        Kind::Systemd | Kind::Fd => ServerEndpoint {
+            at: Places::Given(fields.given()?),
+            options: options.settled(false),
+        },
     };
     fields.nothing_left()?;
     Ok(endpoint)
@@ -100,10 +128,27 @@ pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpo
             }
             ClientEndpoint::with(host(name.value, port), &options)
         }
+        Kind::Unix => {
+            let address = fields.unix_address()?;
+            if let Some(seconds) = fields.number::<u32>("timeout", None)? {
+                options = options.timeout(Duration::from_secs(seconds.into()));
+            }
+            if let Some(lock) = fields.yes_or_no("lockfile")? {
+                options = options.lock_file(lock);
+            }
+            ClientEndpoint::with(Destination::Addresses(vec![address]), &options)
+        }
         Kind::Tcp6 => {
             return Err(fields.bad(
                 0,
                 "one listens at \"tcp6\"; to connect, give the host to \"tcp\"",
+            ));
+        }
+        #[cfg(unix)]
+        Kind::Systemd | Kind::Fd => {
+            return Err(fields.bad(
+                0,
+                "one listens with a socket that was given, and does not connect",
             ));
         }
     };
@@ -121,10 +166,23 @@ pub(super) fn listening_addresses(name: &str, port: u16) -> Result<Vec<Address>,
 enum Kind {
     Tcp,
     Tcp6,
+    Unix,
+    #[cfg(unix)]
+    Systemd,
+    #[cfg(unix)]
+    Fd,
 }
 
 /// The types, in the order in which an error lists them.
-const KINDS: [(&str, Kind); 2] = [("tcp", Kind::Tcp), ("tcp6", Kind::Tcp6)];
+const KINDS: &[(&str, Kind)] = &[
+    ("tcp", Kind::Tcp),
+    ("tcp6", Kind::Tcp6),
+    ("unix", Kind::Unix),
+    #[cfg(unix)]
+    ("systemd", Kind::Systemd),
+    #[cfg(unix)]
+    ("fd", Kind::Fd),
+];
 
 /// A description, taken apart. What is used is taken out, so that in the end what is left was not understood.
 struct Fields<'a> {
@@ -201,6 +259,114 @@ impl<'a> Fields<'a> {
                 Err(self.bad(field.at, problem))
             }
         }
+    }
+
+    /// The name of a UNIX socket, which must be there.
+    fn unix_address(&mut self) -> Result<Address, Failure> {
+        if let Some(field) = self.take("path-hex", None) {
+            return Ok(Address::from_path(path_of(self.bytes(&field)?)));
+        }
+        if let Some(field) = self.take("abstract-hex", None) {
+            return Ok(Address::Abstract(self.bytes(&field)?));
+        }
+        let keyed = self
+            .take("path", None)
+            .or_else(|| self.take("address", None));
+        let is_keyed = keyed.is_some();
+        let field = match keyed {
+            Some(field) => field,
+            None => self.wanted("path", 0)?,
+        };
+        if field.value.is_empty() {
+            return Err(self.bad(field.at, "the path is empty"));
+        }
+        match field.value.strip_prefix('@') {
+            Some(name) if !is_keyed => Ok(Address::from_abstract(name)),
+            _ => Ok(Address::from_path(field.value)),
+        }
+    }
+
+    /// What a field says in hexadecimal.
+    fn bytes(&self, field: &Field) -> Result<Vec<u8>, Failure> {
+        let digits = field.value.as_bytes();
+        let pairs = digits.chunks(2).map(|pair| {
+            let pair = std::str::from_utf8(pair).ok()?;
+            let is_pair = pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_pair.then(|| u8::from_str_radix(pair, 16).ok()).flatten()
+        });
+        pairs.collect::<Option<_>>().ok_or_else(|| {
+            let problem = format!(
+                "pairs of hexadecimal digits are wanted, not {:?}",
+                field.value
+            );
+            self.bad(field.at, problem)
+        })
+    }
+
+    /// The mode of a file, if it is there.
+    fn mode(&mut self) -> Result<Option<u32>, Failure> {
+        let Some(field) = self.take("mode", None) else {
+            return Ok(None);
+        };
+        let mode = u32::from_str_radix(&field.value, 8).ok();
+        match mode.filter(|mode| *mode <= 0o777 && !field.value.starts_with('+')) {
+            Some(mode) => Ok(Some(mode)),
+            None => {
+                let problem = format!(
+                    "the mode is an octal number up to 777, not {:?}",
+                    field.value
+                );
+                Err(self.bad(field.at, problem))
+            }
+        }
+    }
+
+    /// 1 or 0, if it is there.
+    fn yes_or_no(&mut self, key: &str) -> Result<Option<bool>, Failure> {
+        let Some(field) = self.take(key, None) else {
+            return Ok(None);
+        };
+        match field.value.as_str() {
+            "1" => Ok(Some(true)),
+            "0" => Ok(Some(false)),
+            other => Err(self.bad(field.at, format!("the {key} is 0 or 1, not {other:?}"))),
+        }
+    }
+
+    /// A socket that this process was given when it was started.
+    #[cfg(unix)]
+    fn given(&mut self) -> Result<Given, Failure> {
+        let which = if self.kind == Kind::Fd {
+            let field = self.wanted("number", 0)?;
+            match field.value.parse::<u16>() {
+                Ok(number) => Which::Number(number.into()),
+                Err(_) => {
+                    let problem = format!("the descriptor is a number, not {:?}", field.value);
+                    return Err(self.bad(field.at, problem));
+                }
+            }
+        } else {
+            match (self.number("index", None)?, self.take("name", None)) {
+                (Some(index), None) => Which::Index(index),
+                (None, Some(field)) => Which::Name(field.value),
+                _ => {
+                    let at = self.text.len();
+                    return Err(self.bad(at, "an index or a name is wanted, one of the two"));
+                }
+            }
+        };
+        let family = match self.take("domain", None) {
+            None => None,
+            Some(field) => match Family::read(&field.value) {
+                Some(family) => Some(family),
+                None => {
+                    let problem =
+                        format!("the domain is INET, INET6 or UNIX, not {:?}", field.value);
+                    return Err(self.bad(field.at, problem));
+                }
+            },
+        };
+        Ok(Given::inherited(which, family))
     }
 
     /// Refuses what nobody took.
@@ -292,6 +458,13 @@ fn listening(name: &str, port: u16) -> Option<Vec<Address>> {
         return Some(both.into());
     }
     literal(name).map(|ip| vec![(ip, port).into()])
+}
+
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    #[cfg(unix)]
+    return std::ffi::OsString::from_vec(bytes).into();
+    #[cfg(not(unix))]
+    return String::from_utf8_lossy(&bytes).into_owned().into();
 }
 
 fn not_a_literal(text: &str, at: usize, found: &str) -> Failure {

@@ -10,6 +10,8 @@ use std::fmt;
 pub use self::describe::{BadEndpoint, quote};
 pub(super) use self::place::literal;
 pub use self::place::{ToClientEndpoint, ToServerEndpoint};
+#[cfg(unix)]
+use super::adopt::Given;
 use super::options::{ConnectOptions, ListenOptions};
 use crate::address::Address;
 use crate::failure::Failure;
@@ -35,11 +37,13 @@ use crate::failure::Failure;
     "serverFromString",
     "IStreamServerEndpoint",
     "TCP4ServerEndpoint",
-    "TCP6ServerEndpoint"
+    "TCP6ServerEndpoint",
+    "UNIXServerEndpoint",
+    "AdoptedStreamServerEndpoint"
 ))]
 #[derive(Clone, Debug)]
 pub struct ServerEndpoint {
-    pub(super) addresses: Vec<Address>,
+    pub(super) at: Places,
     pub(super) options: ListenOptions,
 }
 
@@ -59,12 +63,23 @@ pub struct ServerEndpoint {
     "IStreamClientEndpoint",
     "TCP4ClientEndpoint",
     "TCP6ClientEndpoint",
+    "UNIXClientEndpoint",
     "HostnameEndpoint"
 ))]
 #[derive(Clone, Debug)]
 pub struct ClientEndpoint {
     pub(super) to: Destination,
     pub(super) options: ConnectOptions,
+}
+
+/// What a server listens at.
+#[derive(Clone, Debug)]
+pub(super) enum Places {
+    /// The first of these that is free.
+    Addresses(Vec<Address>),
+    /// A socket that listens already.
+    #[cfg(unix)]
+    Given(Given),
 }
 
 /// What a client looks for.
@@ -91,17 +106,41 @@ impl ServerEndpoint {
         text.to_server_endpoint(&ListenOptions::new())
     }
 
+    /// Listens with a socket that somebody else has bound and that listens already, once: the second time it is
+    /// [`AlreadyListened`](super::AlreadyListened). See [`Reactor::adopt_listener`](crate::Reactor::adopt_listener).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Failure, net::ServerEndpoint};
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    ///     let port = reactor.serve(ServerEndpoint::adopt(listener), async |_conn| Ok(()))?;
+    ///     port.stop().await
+    /// })
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    #[doc(alias("AdoptedStreamServerEndpoint", "from_std"))]
+    pub fn adopt(listener: impl Into<std::os::fd::OwnedFd>) -> Self {
+        Self {
+            at: Places::Given(Given::owned(listener.into())),
+            options: ListenOptions::new(),
+        }
+    }
+
     /// With other options.
     #[must_use]
     pub fn options(mut self, options: ListenOptions) -> Self {
-        self.options = options;
+        self.options = options.settled(false);
         self
     }
 
     fn with(addresses: Vec<Address>, options: &ListenOptions) -> Self {
         Self {
-            addresses,
-            options: options.clone(),
+            at: Places::Addresses(addresses),
+            options: options.clone().settled(false),
         }
     }
 }
@@ -144,7 +183,11 @@ impl ClientEndpoint {
 
 impl fmt::Display for ServerEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        all(f, &self.addresses)
+        match &self.at {
+            Places::Addresses(addresses) => all(f, addresses),
+            #[cfg(unix)]
+            Places::Given(given) => given.fmt(f),
+        }
     }
 }
 

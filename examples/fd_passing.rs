@@ -1,0 +1,80 @@
+//! A server hands its listening socket to a new process and leaves; no client is refused meanwhile.
+//!
+//! The two processes have a UNIX socket between them. Over it the old one gives the listening socket to the new one, which
+//! adopts it and says so; only then does the old one stop. The queue of clients is the same for both.
+//!
+//! Run `cargo run --example fd_passing`. Prints `before: served by the old process`, `the new process is ready`,
+//! `after: served by the new process`.
+
+use std::env;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use torsade::net::ServerEndpoint;
+use torsade::{Address, Failure, Port, Reactor};
+
+/// Listens with a socket that is there already, and tells each client who serves it.
+fn serve(
+    reactor: &Reactor,
+    listener: impl Into<OwnedFd>,
+    who: &'static str,
+) -> Result<Port, Failure> {
+    reactor.serve(ServerEndpoint::adopt(listener), async move |mut conn| {
+        conn.write_all(format!("served by the {who} process\n").as_bytes())
+            .await?;
+        Ok(())
+    })
+}
+
+async fn ask(reactor: &Reactor, address: &Address) -> Result<String, Failure> {
+    let mut conn = reactor.connect_stream(address).await?;
+    let line = conn.read_line(100).await?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+async fn old(reactor: Reactor) -> Result<(), Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = serve(&reactor, listener.try_clone()?, "old")?;
+    let address = port.local_addr();
+    println!("before: {}", ask(&reactor, &address).await?);
+
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut heir = Command::new(env::current_exe()?)
+        .arg("new")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .spawn()?;
+    let mut to_heir = reactor.adopt_stream(ours)?;
+    to_heir.send_descriptor(listener)?;
+    to_heir.write_all(b"here it is\n").await?;
+    to_heir.read_line(100).await?;
+    println!("the new process is ready");
+
+    port.stop().await?;
+    println!("after: {}", ask(&reactor, &address).await?);
+    to_heir.close().await?;
+    heir.wait()?;
+    Ok(())
+}
+
+async fn new(reactor: Reactor) -> Result<(), Failure> {
+    let mut from_old = reactor.adopt_stream(io::stdin().as_fd().try_clone_to_owned()?)?;
+    let Some(listener) = from_old.recv_descriptor().await? else {
+        return Err(Failure::new("no socket was given"));
+    };
+    from_old.read_line(100).await?;
+    let port = serve(&reactor, listener, "new")?;
+    from_old.write_all(b"thank you\n").await?;
+    // Until the old process has left.
+    from_old.read_line(100).await?;
+    port.stop().await
+}
+
+fn main() -> Result<(), Failure> {
+    match env::args().nth(1).as_deref() {
+        Some("new") => torsade::run(new),
+        _ => torsade::run(old),
+    }
+}

@@ -1,0 +1,123 @@
+//! Sockets that somebody else has made: what they are, and taking them over.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use socket2::{Domain, Type};
+
+use super::{Driver, Listener, Socket, foreign, tcp, unix};
+use crate::address::Address;
+
+/// Why a descriptor cannot be adopted.
+#[derive(Debug)]
+pub(crate) enum NotAdopted {
+    /// It is something else.
+    Is(String),
+    /// The system would not.
+    Io(io::Error),
+}
+
+impl Driver {
+    /// Takes over a listening socket.
+    pub(crate) fn adopt_listener(&self, fd: OwnedFd) -> Result<Listener, NotAdopted> {
+        self.check_machine()?;
+        let (socket, domain) = adopted(fd, Kind::Listener)?;
+        Ok(if domain == Domain::UNIX {
+            Listener::Unix(unix::Listener::adopted(socket))
+        } else {
+            Listener::Machine(socket)
+        })
+    }
+
+    /// Takes over a connection, and says who the peer is.
+    pub(crate) fn adopt_connection(&self, fd: OwnedFd) -> Result<(Socket, Address), NotAdopted> {
+        self.check_machine()?;
+        let (socket, domain) = adopted(fd, Kind::Connection)?;
+        let peer = tcp::name(&socket.peer_addr()?);
+        let socket = if domain == Domain::UNIX {
+            Socket::Unix(Box::new(unix::Stream::new(socket)))
+        } else {
+            Socket::Machine(socket)
+        };
+        Ok((socket, peer))
+    }
+
+    fn check_machine(&self) -> io::Result<()> {
+        match self {
+            Self::Machine(_) => Ok(()),
+            Self::Memory(_) => Err(foreign()),
+        }
+    }
+}
+
+impl From<io::Error> for NotAdopted {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// What a descriptor is wanted to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A stream socket that listens.
+    Listener,
+    /// A stream socket that is connected.
+    Connection,
+}
+
+/// Sees that it is what is wanted, and sets it up as our own sockets are.
+fn adopted(fd: OwnedFd, wanted: Kind) -> Result<(socket2::Socket, Domain), NotAdopted> {
+    let socket = socket2::Socket::from(fd);
+    let kind = match socket.r#type() {
+        Ok(kind) => kind,
+        Err(error) if error.raw_os_error() == Some(Errno::NOTSOCK.raw_os_error()) => {
+            return Err(NotAdopted::Is("no socket".into()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let domain = socket.domain()?;
+    let family = match domain {
+        Domain::IPV4 => "TCP",
+        Domain::IPV6 => "TCP",
+        Domain::UNIX => "UNIX",
+        _ => {
+            return Err(NotAdopted::Is(format!(
+                "a socket of family {}",
+                i32::from(domain)
+            )));
+        }
+    };
+    if kind != Type::STREAM {
+        let what = if kind == Type::DGRAM {
+            "datagram"
+        } else {
+            "packet"
+        };
+        return Err(NotAdopted::Is(format!("a {what} socket")));
+    }
+    let found = if socket.is_listener()? {
+        Some(Kind::Listener)
+    } else if socket.peer_addr().is_ok() {
+        Some(Kind::Connection)
+    } else {
+        None
+    };
+    if found != Some(wanted) {
+        let how = match found {
+            Some(Kind::Listener) => "that listens",
+            Some(Kind::Connection) => "that is connected",
+            None => "that neither listens nor is connected",
+        };
+        return Err(NotAdopted::Is(format!("a {family} socket {how}")));
+    }
+    socket.set_nonblocking(true)?;
+    let flags = fcntl_getfd(socket.as_fd()).map_err(io::Error::from)?;
+    fcntl_setfd(socket.as_fd(), flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
+    if domain != Domain::UNIX {
+        // See `tcp`: an urgent byte beside the stream would stay readable for ever.
+        socket.set_out_of_band_inline(true)?;
+    }
+    Ok((socket, domain))
+}

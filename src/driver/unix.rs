@@ -1,0 +1,386 @@
+//! UNIX stream sockets of the machine, and the files that name them.
+//!
+//! # Invariants
+//!
+//! 1. Nobody connects before a socket's file has the mode that was asked for. The file is made with no more than that
+//!    mode (the socket has it before it is bound), it is given the rest if the process's mask took some of it away, and
+//!    only then does the socket listen: until then the system refuses all connections.
+//! 2. A file is removed only if it is the one that this socket was bound to, by device and inode.
+//! 3. A file in the way is removed only under a lock that a dead process had left behind, and only if it is a socket.
+//! 4. What comes is closed on exec.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+#[cfg(target_os = "linux")]
+use rustix::fs::{Mode, OFlags, fchmod, fstat};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+#[cfg(target_os = "linux")]
+use rustix::net::{SocketAddrUnix, SocketFlags, acceptfrom_with};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::Bind;
+use super::passing::Passing;
+use crate::address::Address;
+use crate::locks::{DeferredFilesystemLock, Locked, lock_at, unlock};
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(super) socket: Socket,
+    pub(super) passing: Passing,
+}
+
+/// Where connections come in.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(super) socket: Socket,
+    /// Removed, and unlocked, when this is dropped: after the socket has closed.
+    _file: Option<Box<File>>,
+}
+
+/// The file that names a listener. Dropping it removes it, and unlocks.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    /// The device and inode, once it is bound.
+    id: Option<(u64, u64)>,
+    lock: Option<PathBuf>,
+}
+
+impl Stream {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            passing: Passing::default(),
+        }
+    }
+
+    /// Reads what is there; descriptors that came with it wait in `passing`.
+    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); SPACE];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut pieces = [IoSliceMut::new(into)];
+        let message = recvmsg(&self.socket, &mut pieces, &mut control, CLOSED_ON_EXEC)?;
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = part {
+                #[cfg(target_vendor = "apple")]
+                let descriptors = descriptors.inspect(|descriptor| {
+                    let _ = rustix::io::ioctl_fioclex(descriptor);
+                });
+                self.passing.come(descriptors);
+            }
+        }
+        // There was room for as many as a message can have: so this process has none.
+        if message.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(io::Error::other(
+                "descriptors that came were lost: this process cannot have more",
+            ));
+        }
+        Ok(message.bytes)
+    }
+
+    /// Writes as much as there is room for, and the descriptors that wait with it.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.passing.waiting() == 0 {
+            return self.socket.send_with_flags(bytes, super::socket::NO_SIGNAL);
+        }
+        let carried = self.passing.carry(bytes, |byte, descriptor| {
+            let descriptors = [descriptor];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let pieces = [IoSlice::new(byte)];
+            Ok(sendmsg(
+                &self.socket,
+                &pieces,
+                &mut control,
+                SendFlags::from_bits_retain(super::socket::NO_SIGNAL.cast_unsigned()),
+            )?)
+        })?;
+        if carried == bytes.len() {
+            return Ok(carried);
+        }
+        let rest = &bytes[carried..];
+        match self.socket.send_with_flags(rest, super::socket::NO_SIGNAL) {
+            Ok(count) => Ok(carried + count),
+            Err(_) if carried > 0 => Ok(carried),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the first of `pieces`.
+    pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match pieces.iter().find(|piece| !piece.is_empty()) {
+            Some(piece) if self.passing.waiting() > 0 => self.write(piece),
+            _ => self
+                .socket
+                .send_vectored_with_flags(pieces, super::socket::NO_SIGNAL),
+        }
+    }
+}
+
+impl Listener {
+    /// One that somebody else has bound, and whose file is not ours.
+    pub(super) fn adopted(socket: Socket) -> Self {
+        Self {
+            socket,
+            _file: None,
+        }
+    }
+
+    /// The next connection, and who it is from.
+    #[cfg(target_os = "linux")]
+    pub(super) fn accept(&self) -> io::Result<(Stream, Address)> {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (fd, from) = acceptfrom_with(&self.socket, flags)?;
+        let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
+        let from = match &from {
+            Some(from) => match (from.path_bytes(), from.abstract_name()) {
+                (Some(path), _) => Address::from_path(OsStr::from_bytes(path)),
+                // What has no name comes as an empty one.
+                (None, Some(name)) if !name.is_empty() => Address::from_abstract(name),
+                _ => Address::Unnamed,
+            },
+            None => Address::Unnamed,
+        };
+        Ok((Stream::new(Socket::from(fd)), from))
+    }
+
+    /// The next connection, and who it is from.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn accept(&self) -> io::Result<(Stream, Address)> {
+        let (socket, from) = self.socket.accept()?;
+        socket.set_nonblocking(true)?;
+        Ok((Stream::new(socket), super::tcp::name(&from)))
+    }
+}
+
+/// A listener at a path or a name outside the file system.
+pub(super) fn listen(address: &Address, bind: &Bind) -> io::Result<Listener> {
+    let name = sockaddr(address)?;
+    let mut file = match address {
+        Address::Path(path) => Some(Box::new(File::lock(path, bind)?)),
+        _ => None,
+    };
+    let socket = stream()?;
+    if let Some(file) = &mut file {
+        file.bind(&socket, &name, bind.mode)?;
+    } else {
+        socket.bind(&name)?;
+    }
+    socket.listen(bind.backlog)?;
+    Ok(Listener {
+        socket,
+        _file: file,
+    })
+}
+
+/// A connection to `address`, begun.
+///
+/// When the peer has no room for one more that is [`io::ErrorKind::WouldBlock`], and there is nothing to wait on: one
+/// tries again later.
+pub(super) fn connect(address: &Address, bind: Option<&Address>) -> io::Result<Stream> {
+    let name = sockaddr(address)?;
+    let socket = stream()?;
+    if let Some(bind) = bind {
+        socket.bind(&sockaddr(bind)?)?;
+    }
+    match socket.connect(&name) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(Stream::new(socket)),
+    }
+}
+
+/// Fails unless a process that is alive holds the lock of this address.
+pub(super) fn check_lock(address: &Address) -> io::Result<()> {
+    let Address::Path(path) = address else {
+        return Ok(());
+    };
+    let lock = lock_of(path);
+    if DeferredFilesystemLock::is_locked(&lock)? {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ConnectionRefused,
+        format!("no process that is alive holds the lock {lock:?}"),
+    ))
+}
+
+/// The process, user and group at the other end, as they were when it connected or listened.
+#[cfg(target_os = "linux")]
+pub(super) fn peer_credentials(socket: &Socket) -> io::Result<(i32, u32, u32)> {
+    let peer = rustix::net::sockopt::socket_peercred(socket)?;
+    Ok((
+        peer.pid.as_raw_nonzero().get(),
+        peer.uid.as_raw(),
+        peer.gid.as_raw(),
+    ))
+}
+
+/// This process's own.
+pub(super) fn own_credentials() -> (i32, u32, u32) {
+    (
+        std::process::id().cast_signed(),
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    )
+}
+
+impl File {
+    /// A file that is to be at `path`, with its lock if one was asked for.
+    fn lock(path: &Path, bind: &Bind) -> io::Result<Self> {
+        // Where the process may go meanwhile is no matter.
+        let mut file = Self {
+            path: std::path::absolute(path)?,
+            id: None,
+            lock: None,
+        };
+        if !bind.lock_file {
+            return Ok(file);
+        }
+        let lock = lock_of(&file.path);
+        match lock_at(&lock)? {
+            Locked::Ours { was_clean } => {
+                file.lock = Some(lock);
+                if !was_clean {
+                    file.remove_left_behind()?;
+                }
+                Ok(file)
+            }
+            Locked::Theirs(holder) => {
+                let who = match holder {
+                    Some(pid) => format!("process {pid}"),
+                    None => "another process".to_owned(),
+                };
+                Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    format!("{who} has the lock {lock:?}"),
+                ))
+            }
+        }
+    }
+
+    /// Removes what a dead process has left, if it is a socket (invariant 3).
+    fn remove_left_behind(&self) -> io::Result<()> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if found.file_type().is_socket() => fs::remove_file(&self.path),
+            _ => Ok(()),
+        }
+    }
+
+    /// Binds a socket to it, and gives it its mode (invariant 1).
+    fn bind(&mut self, socket: &Socket, name: &SockAddr, mode: u32) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        fchmod(socket, Mode::from_raw_mode(mode))?;
+        socket.bind(name)?;
+        let found = fs::symlink_metadata(&self.path)?;
+        self.id = Some(id(&found));
+        if found.permissions().mode() & PERMISSIONS != mode {
+            self.set_mode(mode)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the mode of what was bound, and of nothing that somebody has put in its place.
+    #[cfg(target_os = "linux")]
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let found = fstat(&file)?;
+        if Some((found.st_dev, found.st_ino)) != self.id {
+            return Err(io::Error::other(format!(
+                "something else was put at {:?}",
+                self.path
+            )));
+        }
+        // A descriptor of this kind can be named, and nothing else.
+        let named = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(named, fs::Permissions::from_mode(mode))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if let (Some(ours), Ok(found)) = (self.id, fs::symlink_metadata(&self.path)) {
+            if id(&found) == ours {
+                let _ = fs::remove_file(&self.path);
+            }
+        }
+        if let Some(lock) = &self.lock {
+            let _ = unlock(lock);
+        }
+    }
+}
+
+/// The address as the system takes it. What does not fit is an error: nothing is cut off.
+fn sockaddr(address: &Address) -> io::Result<SockAddr> {
+    super::check_name(address)?;
+    match address {
+        Address::Path(path) => SockAddr::unix(path),
+        Address::Abstract(name) => {
+            use std::os::unix::ffi::OsStringExt;
+
+            let mut long = vec![0];
+            long.extend_from_slice(name);
+            SockAddr::unix(PathBuf::from(OsString::from_vec(long)))
+        }
+        Address::Ip(_) | Address::Unnamed => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{address} is no name of a UNIX socket"),
+        )),
+    }
+}
+
+/// The lock of a socket's path.
+fn lock_of(path: &Path) -> PathBuf {
+    let mut lock = OsString::from(path);
+    lock.push(".lock");
+    lock.into()
+}
+
+fn id(found: &fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+fn stream() -> io::Result<Socket> {
+    let kind = Type::STREAM;
+    #[cfg(target_os = "linux")]
+    let kind = kind.nonblocking();
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
+    #[cfg(not(target_os = "linux"))]
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+const CLOSED_ON_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+#[cfg(target_vendor = "apple")]
+const CLOSED_ON_EXEC: RecvFlags = RecvFlags::empty();
+
+/// Linux sends no more in one message.
+const MOST: usize = 253;
+#[cfg(target_os = "linux")]
+const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST), ScmCredentials(1));
+#[cfg(not(target_os = "linux"))]
+const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST));
+
+/// The bits of a file's mode that say who may do what.
+const PERMISSIONS: u32 = 0o7777;

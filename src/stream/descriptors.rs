@@ -1,0 +1,83 @@
+//! Descriptors beside the bytes of a UNIX connection, for async code.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::{Connection, ReadHalf, WriteHalf};
+
+macro_rules! receives {
+    ($name:ident) => {
+        impl $name {
+            /// The next descriptor that the peer of a UNIX socket gives; none at the end of file.
+            ///
+            /// When none has come yet, it reads ahead: the bytes wait for the next read. It is an error when 8 KiB come and
+            /// none with them.
+            ///
+            /// # Cancel safety
+            ///
+            /// Nothing is lost when the future is dropped while it waits.
+            ///
+            /// # Errors
+            ///
+            /// Why the connection broke; [`io::ErrorKind::InvalidData`] when only bytes come.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # use std::io::{Read, Write};
+            /// # use torsade::Failure;
+            /// # fn main() -> Result<(), Failure> {
+            /// torsade::run(async |reactor| {
+            ///     let (one, other) = std::os::unix::net::UnixStream::pair()?;
+            ///     let (mut one, mut other) = (reactor.adopt_stream(one)?, reactor.adopt_stream(other)?);
+            ///     let (mut reader, writer) = std::io::pipe()?;
+            ///     one.send_descriptor(writer)?;
+            ///     one.write_all(b"a pipe").await?;
+            ///     let pipe = other.recv_descriptor().await?.expect("one was sent");
+            ///     std::fs::File::from(pipe).write_all(b"hello")?;
+            ///     let mut heard = String::new();
+            ///     reader.read_to_string(&mut heard)?;
+            ///     assert_eq!(heard, "hello");
+            ///     let mut text = [0; 6];
+            ///     other.read_exact(&mut text).await?;
+            ///     assert_eq!(&text, b"a pipe");
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            #[doc(alias("fileDescriptorReceived", "SCM_RIGHTS", "recvmsg"))]
+            pub async fn recv_descriptor(&mut self) -> io::Result<Option<OwnedFd>> {
+                poll_fn(|cx| self.reader.poll_descriptor(cx)).await
+            }
+
+            /// The next descriptor of those that came with what has been read. At most some hundred are kept: while 64
+            /// wait to be taken, what comes is closed.
+            pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
+                self.reader.conn().link().take_descriptor()
+            }
+        }
+    };
+}
+
+macro_rules! sends {
+    ($name:ident) => {
+        impl $name {
+            /// Gives the peer of a UNIX socket an open descriptor, which leaves with the next byte that is written. See
+            /// [`Transport::send_descriptor`](crate::Transport::send_descriptor).
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            #[doc(alias("sendFileDescriptor", "SCM_RIGHTS", "sendmsg"))]
+            pub fn send_descriptor(&mut self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
+                self.transport().send_descriptor(descriptor)
+            }
+        }
+    };
+}
+
+receives!(Connection);
+receives!(ReadHalf);
+sends!(Connection);
+sends!(WriteHalf);
