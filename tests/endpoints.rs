@@ -148,9 +148,11 @@ fn what_is_not_understood_is_named_with_its_place() {
 #[test]
 fn whatever_is_quoted_is_one_field() {
     for name in ["", "a:b", r"a\b", r"\:", "=", "a=b", "é:ü", r"\\::"] {
-        let text = format!("tcp:host={}x:port=80", quote(name));
-        let read = ClientEndpoint::parse(&text).unwrap().to_string();
-        assert_eq!(read, format!("{name}x:80"));
+        for field in ["host=", ""] {
+            let text = format!("tcp:{field}{}x:port=80", quote(name));
+            let read = ClientEndpoint::parse(&text).unwrap().to_string();
+            assert_eq!(read, format!("{name}x:80"));
+        }
     }
 }
 

@@ -101,6 +101,77 @@ fn members_start_in_order_and_stop_in_reverse_each_after_the_one_behind_it() {
 }
 
 #[test]
+fn every_stop_waits_for_the_end_and_a_start_before_it_comes_after_it() {
+    let log = Log::new();
+    let slow = Part::new("b", &log).slow();
+    let all = MultiService::new();
+    all.add(Rc::new(Part::new("a", &log))).unwrap();
+    all.add(slow.clone()).unwrap();
+    all.start().unwrap();
+    log.take();
+    let (one, other) = (all.stop(), all.stop());
+    assert!(!one.is_settled() && !other.is_settled());
+    all.start().unwrap();
+    assert!(all.is_running());
+    assert_eq!(log.take(), ["stop b"]);
+    slow.ends.take().unwrap().callback(());
+    assert_eq!(log.take(), ["stop a", "start a", "start b"]);
+    assert!(one.is_settled() && other.is_settled() && all.is_running());
+    let last = all.stop();
+    all.start().unwrap();
+    let after_all = all.stop();
+    slow.ends.take().unwrap().callback(());
+    assert!(last.is_settled() && after_all.is_settled() && !all.is_running());
+    assert_eq!(log.take(), ["stop b", "stop a"]);
+}
+
+#[test]
+fn a_member_that_panics_when_it_is_to_stop_keeps_no_other_from_stopping() {
+    struct Bad;
+    impl Service for Bad {
+        fn start(&self) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn stop(&self) -> Deferred<()> {
+            panic!("not me")
+        }
+        fn is_running(&self) -> bool {
+            true
+        }
+    }
+    let log = Log::new();
+    let all = MultiService::new();
+    all.add(Part::new("a", &log)).unwrap();
+    all.add(Bad).unwrap();
+    all.start().unwrap();
+    assert!(all.stop().is_settled());
+    assert_eq!(log.take(), ["start a", "stop a"]);
+}
+
+#[test]
+fn a_beat_that_is_left_running_is_no_failure_when_the_program_ends() {
+    torsade::testing::run(async |reactor| {
+        let beat = TimerService::new(&reactor, SECOND, || {});
+        beat.start()?;
+        reactor.sleep(SECOND * 3).await?;
+        beat.stop().await
+    });
+    let reactor = Reactor::in_memory().unwrap();
+    let reports = Rc::new(Cell::new(0));
+    let count = reports.clone();
+    reactor.on_report(move |_| count.set(count.get() + 1));
+    let clock = reactor.clone();
+    reactor
+        .run_until(async move {
+            TimerService::new(&clock, SECOND, || {}).start().unwrap();
+            clock.sleep(SECOND).await.unwrap();
+        })
+        .unwrap();
+    drop(reactor);
+    assert_eq!(reports.get(), 0);
+}
+
+#[test]
 fn when_a_member_cannot_start_those_before_it_are_stopped_again() {
     let log = Log::new();
     let all = MultiService::new();
@@ -343,9 +414,92 @@ on_both! {
         let client = ClientService::new(&reactor, port.local_addr(), || Spy::echo())?;
         client.start()?;
         let waiting = client.when_connected();
-        assert!(client.stop().is_settled());
+        let stopped = client.stop();
         assert!(waiting.await.unwrap_err().is::<Cancelled>());
-        yield_now().await;
+        stopped.await?;
+        assert_eq!(log.count("server made"), log.count("server lost done"));
+        port.stop().await?;
+    }
+
+    async fn a_protocol_may_stop_its_own_service_as_soon_as_it_is_connected(reactor) {
+        let log = Log::new();
+        let port = server(&reactor, &log)?;
+        let slot: Rc<RefCell<Option<ClientService<Spy>>>> = Rc::default();
+        let (own, seen) = (slot.clone(), log.clone());
+        let client = ClientService::new(&reactor, port.local_addr(), move || {
+            let own = own.clone();
+            Spy::named(&seen, "client").on_made(move |_| {
+                let client = own.take().unwrap();
+                drop(client.stop());
+            })
+        })?;
+        *slot.borrow_mut() = Some(client.clone());
+        client.start()?;
+        until(&log, "client lost done").await;
+        until(&log, "server lost done").await;
+        assert!(!client.is_running() && client.stop().await.is_ok());
+        port.stop().await?;
+    }
+
+    async fn each_stop_is_told_of_the_end_whenever_it_comes(reactor) {
+        let log = Log::new();
+        let port = server(&reactor, &log)?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
+        client.start()?;
+        let handle = client.when_connected().await?;
+        let again = client.clone();
+        let second = handle.closed().add_callback(move |_| again.stop());
+        client.stop().await?;
+        second.await?;
+        port.stop().await?;
+    }
+
+    async fn who_is_told_of_a_stop_may_start_it_again(reactor) {
+        let log = Log::new();
+        let port = server(&reactor, &log)?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
+        client.start()?;
+        let again = client.clone();
+        client.when_connected().add_errback(move |failure| {
+            again.start().unwrap();
+            drop(failure);
+            again.when_connected()
+        }).add_callback(|_| ());
+        client.stop().await?;
+        assert!(client.is_running());
+        client.when_connected().await?;
+        client.stop().await?;
+        port.stop().await?;
+    }
+
+    async fn a_function_that_panics_is_a_failure_to_connect_or_to_start(reactor) {
+        let log = Log::new();
+        let port = server(&reactor, &log)?;
+        let mut calls = 0;
+        let client = ClientService::new(&reactor, port.local_addr(), move || {
+            calls += 1;
+            assert!(calls > 1, "not yet");
+            Spy::echo()
+        })?
+        .backoff(Backoff::new().initial(MS).jitter(Duration::ZERO));
+        client.start()?;
+        let failure = client.when_connected_within(1).await.unwrap_err();
+        assert!(failure.is_panic());
+        client.when_connected().await?;
+        client.stop().await?;
+
+        let mut calls = 0;
+        let service = PortService::new(&reactor, move |reactor| {
+            calls += 1;
+            assert!(calls > 1, "not yet");
+            reactor.listen(HERE, |_| Spy::echo())
+        });
+        assert!(service.start().unwrap_err().is_panic() && !service.is_running());
+        service.start()?;
+        let (stopped, again) = (service.clone().stop(), service.stop());
+        assert!(!service.is_running());
+        stopped.await?;
+        again.await?;
         port.stop().await?;
     }
 
@@ -395,6 +549,12 @@ on_both! {
         }
         assert!(log.has("given up"));
         port.stop().await?;
+    }
+}
+
+async fn until(log: &Log, note: &str) {
+    while !log.has(note) {
+        yield_now().await;
     }
 }
 
@@ -485,9 +645,9 @@ fn who_waits_for_so_many_failures_is_told_the_last_of_them() {
         let failure = thrice.await.unwrap_err();
         assert!(failure.is::<ConnectionRefused>() && client.failures() == 3);
         assert!(!ever.is_settled());
-        assert!(client.stop().is_settled());
+        let stopped = client.stop();
         assert!(ever.await.unwrap_err().is::<Cancelled>());
-        Ok(())
+        stopped.await
     });
 }
 

@@ -74,7 +74,10 @@ impl Backoff {
         } else {
             self.longest
         };
-        wait.saturating_add(self.jitter.mul_f64(chance.clamp(0.0, 1.0)))
+        // A part of the longest duration there is may round up to more than that.
+        let jitter = self.jitter.as_secs_f64() * chance.clamp(0.0, 1.0);
+        let jitter = Duration::try_from_secs_f64(jitter).unwrap_or(self.jitter);
+        wait.saturating_add(jitter)
     }
 }
 
@@ -93,6 +96,8 @@ mod tests {
         let longest = Duration::from_secs(60);
         for factor in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1.0, 1.5, 1e300] {
             for failures in [0, 1, 2, 100, u32::MAX] {
+                let most = Backoff::new().factor(factor).jitter(Duration::MAX);
+                assert_eq!(most.wait(failures, 1.0), Duration::MAX);
                 for initial in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
                     let policy = Backoff::new().initial(initial).factor(factor);
                     let (least, most) = (policy.wait(failures, 0.0), policy.wait(failures, 1.0));

@@ -1,8 +1,15 @@
 //! A connection that comes back.
+//!
+//! # The idea
+//!
+//! One task connects, waits for the end and connects again ([`Inner::run`]). Whoever stops the service only says so: the
+//! attempt or the wait under way is given up, a connection is ended, and the task notices and tells that it has stopped. So
+//! there is one place where things end, and a protocol that asks its own service to stop is no special case.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
@@ -15,7 +22,7 @@ use crate::failure::{Cancelled, Failure};
 use crate::net::{ClientEndpoint, ConnectOptions, ToClientEndpoint};
 use crate::protocol::{Handle, IntoProtocol, Protocol};
 use crate::reactor::Reactor;
-use crate::task::Task;
+use crate::report;
 
 /// Keeps a client connected: it connects when it is started, and again whenever the connection is lost or could not be
 /// made, after a [`Backoff`]. Clones are handles to the same one.
@@ -74,7 +81,8 @@ struct Inner<P: Protocol> {
     waiting: RefCell<Vec<Waiting<P>>>,
     /// Who waits for it to stop.
     stopping: RefCell<Vec<Resolver<()>>>,
-    task: Cell<Option<Task<()>>>,
+    /// Fired when it is told to stop, for the wait or the attempt under way.
+    given_up: Cell<Option<Resolver<()>>>,
 }
 
 type Prepare<P> = dyn FnMut(Handle<P>) -> Deferred<()>;
@@ -119,7 +127,7 @@ impl<P: Protocol> ClientService<P> {
             failures: Cell::new(0),
             waiting: RefCell::default(),
             stopping: RefCell::default(),
-            task: Cell::new(None),
+            given_up: Cell::new(None),
         })))
     }
 
@@ -208,26 +216,20 @@ impl<P: Protocol> Service for ClientService<P> {
 
     fn stop(&self) -> Deferred<()> {
         let inner = &self.0;
-        let before = inner.state.get();
-        if before == State::Stopped {
+        if inner.state.get() == State::Stopped {
             return Deferred::succeed(());
         }
         inner.state.set(State::Stopping);
-        inner.fail_waiting();
-        let connection = inner.connection.borrow().clone();
-        let Some(connection) = connection.filter(Handle::is_connected) else {
-            // It waits, or tries to connect: that is given up.
-            inner.state.set(State::Stopped);
-            if let Some(task) = inner.task.take() {
-                drop(task.cancel());
-            }
-            return Deferred::succeed(());
-        };
         let (deferred, resolver) = Deferred::pair();
         inner.stopping.borrow_mut().push(resolver);
-        if let Some(transport) = connection.transport() {
+        let connection = inner.connection.borrow().clone();
+        if let Some(transport) = connection.and_then(|handle| handle.transport()) {
             transport.lose_connection();
         }
+        if let Some(given_up) = inner.given_up.take() {
+            given_up.callback(());
+        }
+        inner.fail_waiting();
         deferred
     }
 
@@ -241,13 +243,21 @@ impl<P: Protocol> Inner<P> {
         self.state.set(State::Running);
         self.failures.set(0);
         let this = self.clone();
-        let task = self.reactor.spawn(async move { this.run().await });
-        self.task.set(Some(task));
+        self.reactor.spawn(async move { this.run().await }).detach();
     }
 
     /// Connects again and again, until it is stopped.
     async fn run(self: Rc<Self>) {
-        while self.state.get() == State::Running {
+        loop {
+            match self.state.get() {
+                State::Running => {}
+                State::Restarting => {
+                    self.state.set(State::Running);
+                    self.failures.set(0);
+                    self.tell_stopped();
+                }
+                State::Stopping | State::Stopped => break,
+            }
             match self.connect().await {
                 Ok(()) => self.failures.set(0),
                 Err(failure) => {
@@ -255,40 +265,56 @@ impl<P: Protocol> Inner<P> {
                     self.note_failure(&failure);
                 }
             }
-            match self.state.get() {
-                State::Running => {
-                    let failures = self.failures.get().max(1);
-                    let chance = self.reactor.inner().chance().part();
-                    let wait = self.backoff.get().wait(failures, chance);
-                    if self.reactor.sleep(wait).await.is_err() {
-                        // The reactor has ended.
-                        break;
-                    }
+            if self.state.get() == State::Running {
+                let failures = self.failures.get().max(1);
+                let chance = self.reactor.inner().chance().part();
+                let wait = self.backoff.get().wait(failures, chance);
+                let sleep = pin!(self.reactor.sleep(wait));
+                if let Either::Left((Err(_), _)) = select(sleep, self.give_up()).await {
+                    // The reactor has ended.
+                    break;
                 }
-                State::Restarting => {
-                    self.state.set(State::Running);
-                    self.tell_stopped();
-                }
-                State::Stopping | State::Stopped => break,
             }
         }
         self.state.set(State::Stopped);
-        if let Some(task) = self.task.take() {
-            task.detach();
-        }
         self.fail_waiting();
         self.tell_stopped();
     }
 
+    /// Fires when the service is told to stop; at once if it has been.
+    fn give_up(&self) -> Deferred<()> {
+        if self.state.get() != State::Running {
+            return Deferred::succeed(());
+        }
+        let (deferred, resolver) = Deferred::pair();
+        let old = self.given_up.replace(Some(resolver));
+        drop(old);
+        // What it is dropped with, the next one or the end, is no failure.
+        deferred.add_errback(|_| {})
+    }
+
     /// One connection from its beginning to its end.
     async fn connect(&self) -> Result<(), Failure> {
-        let protocol = call(&self.build, |build| build()).flatten();
+        let protocol = call(&self.build, |build| build())?.flatten();
         let protocol = protocol.ok_or(NoProtocol)?;
-        let handle = self.reactor.connect(&self.endpoint, protocol).await?;
+        let connecting = self.reactor.connect(&self.endpoint, protocol);
+        let handle = match select(connecting, self.give_up()).await {
+            Either::Left((handle, _)) => handle?,
+            Either::Right((_, connecting)) => {
+                connecting.cancel();
+                // It may have been made in the very moment.
+                connecting.await?
+            }
+        };
         let mut lost = pin!(handle.closed());
         self.connection.replace(Some(handle.clone()));
         let left = Left(self);
-        if let Some(prepared) = call(&self.prepare, |prepare| prepare(handle.clone())) {
+        if self.state.get() != State::Running {
+            drop(left);
+            let _ = lost.await;
+            return Ok(());
+        }
+        if let Some(prepared) = call(&self.prepare, |prepare| prepare(handle.clone()))? {
             if let Err(failure) = until(prepared, lost.as_mut()).await {
                 if let Some(transport) = handle.transport() {
                     transport.lose_connection();
@@ -353,12 +379,18 @@ impl<P: Protocol> Drop for Left<'_, P> {
     }
 }
 
-/// Takes a function out, calls it, and puts it back. `None` when it is not there.
-fn call<F: ?Sized, R>(slot: &Cell<Option<Box<F>>>, call: impl FnOnce(&mut F) -> R) -> Option<R> {
-    let mut f = slot.take()?;
-    let result = call(&mut f);
+/// Takes a function out, calls it, and puts it back. `None` when it is not there; a panic is the failure.
+#[track_caller]
+fn call<F: ?Sized, R>(
+    slot: &Cell<Option<Box<F>>>,
+    call: impl FnOnce(&mut F) -> R,
+) -> Result<Option<R>, Failure> {
+    let Some(mut f) = slot.take() else {
+        return Ok(None);
+    };
+    let result = report::catch(Location::caller(), || call(&mut f));
     slot.set(Some(f));
-    Some(result)
+    result.map(Some)
 }
 
 /// What is prepared, or the reason that comes first.

@@ -17,7 +17,7 @@
 //!
 //! 1. Starting what runs, and stopping what does not, changes nothing and is no error.
 //! 2. A service can be started again when it has been stopped.
-//! 3. Stopping never fails: what goes wrong is reported.
+//! 3. Stopping never fails: what goes wrong is reported. Each call's Deferred fires when it has stopped.
 
 mod client;
 mod multi;
@@ -53,6 +53,20 @@ pub trait Service {
     /// Was it started, and not stopped since?
     #[doc(alias = "running")]
     fn is_running(&self) -> bool;
+}
+
+impl<S: Service + ?Sized> Service for Rc<S> {
+    fn start(&self) -> Result<(), Failure> {
+        (**self).start()
+    }
+
+    fn stop(&self) -> Deferred<()> {
+        (**self).stop()
+    }
+
+    fn is_running(&self) -> bool {
+        (**self).is_running()
+    }
 }
 
 /// Starts a service, and has it stopped before the reactor shuts down.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::Service;
-use crate::defer::Deferred;
+use crate::defer::{Deferred, Resolver, maybe_deferred};
 use crate::failure::Failure;
 
 /// Services that start in the order in which they were added, and stop in the reverse order, each when the one after it
@@ -33,7 +33,20 @@ pub struct MultiService(Rc<Inner>);
 #[derive(Default)]
 struct Inner {
     members: RefCell<Vec<Member>>,
-    running: Cell<bool>,
+    state: Cell<State>,
+    /// Who waits for it to stop.
+    stopping: RefCell<Vec<Resolver<()>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Stopped,
+    Running,
+    /// Some of its members still run.
+    Stopping,
+    /// As soon as it has stopped it is to start.
+    Restarting,
 }
 
 #[derive(Clone)]
@@ -115,49 +128,86 @@ impl MultiService {
 }
 
 impl Service for MultiService {
-    /// Starts all, in order. If one cannot start, those before it are stopped again.
+    /// Starts all, in order. If one cannot start, those before it are stopped again. While it is still stopping, it starts
+    /// when it has stopped; if that fails, it is reported.
     fn start(&self) -> Result<(), Failure> {
-        if self.0.running.replace(true) {
-            return Ok(());
+        match self.0.state.get() {
+            State::Running | State::Restarting => Ok(()),
+            State::Stopping => {
+                self.0.state.set(State::Restarting);
+                Ok(())
+            }
+            State::Stopped => self.0.begin(),
         }
-        let members = self.0.members.borrow().clone();
+    }
+
+    fn stop(&self) -> Deferred<()> {
+        let inner = &self.0;
+        let before = inner.state.get();
+        if before == State::Stopped {
+            return Deferred::succeed(());
+        }
+        inner.state.set(State::Stopping);
+        let (deferred, resolver) = Deferred::pair();
+        inner.stopping.borrow_mut().push(resolver);
+        if before == State::Running {
+            let members = inner.members.borrow().clone();
+            inner.end(members);
+        }
+        deferred
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.0.state.get(), State::Running | State::Restarting)
+    }
+}
+
+impl Inner {
+    fn begin(self: &Rc<Self>) -> Result<(), Failure> {
+        self.state.set(State::Running);
+        let members = self.members.borrow().clone();
         for (index, member) in members.iter().enumerate() {
             if let Err(failure) = member.service.start() {
-                self.0.running.set(false);
-                drop(stop_all(members[..index].to_vec()));
+                self.state.set(State::Stopping);
+                self.end(members[..index].to_vec());
                 return Err(failure);
             }
         }
         Ok(())
     }
 
-    fn stop(&self) -> Deferred<()> {
-        if !self.0.running.replace(false) {
-            return Deferred::succeed(());
-        }
-        let members = self.0.members.borrow().clone();
-        stop_all(members)
-    }
-
-    fn is_running(&self) -> bool {
-        self.0.running.get()
+    /// Stops these, and tells those who wait for it.
+    fn end(self: &Rc<Self>, members: Vec<Member>) {
+        let this = self.clone();
+        drop(stop_all(members).add_both(move |_| {
+            let again = this.state.replace(State::Stopped) == State::Restarting;
+            let waiting = this.stopping.take();
+            if again {
+                let begun = this.begin();
+                report(begun);
+            }
+            for resolver in waiting {
+                resolver.callback(());
+            }
+        }));
     }
 }
 
-/// Stops the last one, then the one before it, and so on.
+/// Stops the last one, then the one before it, and so on. Never fails.
 fn stop_all(mut members: Vec<Member>) -> Deferred<()> {
     let Some(last) = members.pop() else {
         return Deferred::succeed(());
     };
-    last.service
-        .stop()
-        .add_both(move |result| {
-            // The rest stops all the same; nobody could do anything about it but be told.
-            if let Err(failure) = result {
-                drop(Deferred::<()>::fail(failure));
-            }
-        })
+    maybe_deferred(|| last.service.stop())
+        .add_both(report)
         .add_callback(move |()| stop_all(members))
+}
+
+/// What nobody could do anything about is reported.
+fn report(result: Result<(), Failure>) {
+    if let Err(failure) = result {
+        drop(Deferred::<()>::fail(failure));
+    }
 }
 
 /// There is a service of this name already.

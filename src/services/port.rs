@@ -2,14 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
 
 use super::Service;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::net::Port;
 use crate::reactor::Reactor;
+use crate::report;
 
-/// Opens a port when it is started, and closes it when it is stopped. Connections that were accepted go on.
+/// Opens a port when it is started, and closes it when it is stopped. Connections that were accepted go on. Clones are
+/// handles to the same one.
 ///
 /// # Examples
 ///
@@ -26,7 +30,10 @@ use crate::reactor::Reactor;
 /// });
 /// ```
 #[doc(alias("StreamServerEndpointService", "TCPServer", "UNIXServer", "strports"))]
-pub struct PortService {
+#[derive(Clone)]
+pub struct PortService(Rc<Inner>);
+
+struct Inner {
     reactor: Reactor,
     /// Empty while it is being called.
     open: Cell<Option<Box<Open>>>,
@@ -41,16 +48,20 @@ impl PortService {
         reactor: &Reactor,
         open: impl FnMut(&Reactor) -> Result<Port, Failure> + 'static,
     ) -> Self {
-        Self {
+        Self(Rc::new(Inner {
             reactor: reactor.clone(),
             open: Cell::new(Some(Box::new(open))),
             port: RefCell::default(),
-        }
+        }))
     }
 
-    /// The port, while it runs.
+    /// The port, while it is open.
     pub fn port(&self) -> Option<Port> {
-        self.port.borrow().clone()
+        self.last().filter(Port::is_listening)
+    }
+
+    fn last(&self) -> Option<Port> {
+        self.0.port.borrow().clone()
     }
 }
 
@@ -59,29 +70,33 @@ impl Service for PortService {
         if self.is_running() {
             return Ok(());
         }
-        let Some(mut open) = self.open.take() else {
+        let Some(mut open) = self.0.open.take() else {
             return Ok(());
         };
-        let opened = open(&self.reactor);
-        self.open.set(Some(open));
-        self.port.replace(Some(opened?));
+        let opened = report::catch(Location::caller(), || open(&self.0.reactor));
+        self.0.open.set(Some(open));
+        let port = opened.and_then(|opened| opened)?;
+        self.0.port.replace(Some(port));
         Ok(())
     }
 
     fn stop(&self) -> Deferred<()> {
-        let port = self.port.take();
-        port.map_or_else(|| Deferred::succeed(()), |port| port.stop())
+        // The port knows of all who wait for its end.
+        match self.last() {
+            Some(port) => port.stop(),
+            None => Deferred::succeed(()),
+        }
     }
 
     fn is_running(&self) -> bool {
-        self.port.borrow().is_some()
+        self.port().is_some()
     }
 }
 
 impl fmt::Debug for PortService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PortService")
-            .field("port", &self.port)
+            .field("port", &self.port())
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Service;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockStopped};
 use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred};
 use crate::failure::Failure;
 use crate::repeat::{Looping, LoopingCall};
@@ -15,7 +15,7 @@ use crate::repeat::{Looping, LoopingCall};
 /// [`LoopingCall`], the next call waits for what the function returns.
 ///
 /// A failure of the function is reported and ends the calls; the service counts as running until it is stopped. Stopping
-/// waits for a call that is under way.
+/// waits for a call that is under way. Clones are handles to the same one.
 ///
 /// # Examples
 ///
@@ -37,10 +37,15 @@ use crate::repeat::{Looping, LoopingCall};
 /// # Ok::<(), torsade::Failure>(())
 /// ```
 #[doc(alias("LoopingCall"))]
-pub struct TimerService {
+#[derive(Clone)]
+pub struct TimerService(Rc<Inner>);
+
+struct Inner {
     /// Starts the calls; empty while that is being done.
     begin: Cell<Option<Box<Begin>>>,
+    /// The calls that were started last.
     running: RefCell<Option<(Looping, Rc<Over>)>>,
+    is_wanted: Cell<bool>,
 }
 
 type Begin = dyn FnMut() -> (Looping, Deferred<()>);
@@ -78,10 +83,11 @@ impl TimerService {
             let (looping, done) = call.start(&clock, interval);
             (looping, done.map(drop))
         };
-        Self {
+        Self(Rc::new(Inner {
             begin: Cell::new(Some(Box::new(begin))),
             running: RefCell::default(),
-        }
+            is_wanted: Cell::new(false),
+        }))
     }
 }
 
@@ -101,30 +107,37 @@ impl<F> Drop for Lent<F> {
 
 impl Service for TimerService {
     fn start(&self) -> Result<(), Failure> {
-        if self.is_running() {
+        let inner = &self.0;
+        if inner.is_wanted.replace(true) {
             return Ok(());
         }
-        let Some(mut begin) = self.begin.take() else {
+        let Some(mut begin) = inner.begin.take() else {
             return Ok(());
         };
         let (looping, done) = begin();
-        self.begin.set(Some(begin));
+        inner.begin.set(Some(begin));
         let over = Rc::new(Over::default());
-        self.running.replace(Some((looping, over.clone())));
+        let old = inner.running.replace(Some((looping, over.clone())));
+        drop(old);
         drop(done.add_both(move |result| {
             over.is_over.set(true);
             let waiting = over.waiting.take();
             for resolver in waiting {
                 resolver.callback(());
             }
-            // A failure that nobody takes is reported.
-            result
+            match result {
+                // The clock is no more, which is no failure of the calls.
+                Err(failure) if failure.is::<ClockStopped>() => Ok(()),
+                // A failure that nobody takes is reported.
+                result => result,
+            }
         }));
         Ok(())
     }
 
     fn stop(&self) -> Deferred<()> {
-        let running = self.running.take();
+        self.0.is_wanted.set(false);
+        let running = self.0.running.borrow().clone();
         let Some((looping, over)) = running else {
             return Deferred::succeed(());
         };
@@ -138,7 +151,7 @@ impl Service for TimerService {
     }
 
     fn is_running(&self) -> bool {
-        self.running.borrow().is_some()
+        self.0.is_wanted.get()
     }
 }
 

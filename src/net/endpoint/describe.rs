@@ -45,7 +45,7 @@ pub struct BadEndpoint {
 pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     for char in text.chars() {
-        if matches!(char, ':' | '\\') {
+        if matches!(char, ':' | '\\' | '=') {
             quoted.push('\\');
         }
         quoted.push(char);
