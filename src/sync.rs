@@ -3,10 +3,10 @@
 //! # The idea
 //!
 //! Threads meet in few places: a loop's inbox, the wakers of its tasks and of what it is run for, what ends its wait,
-//! and what its watchdog looks at. All of these take their atomics, locks and queues from here. In a normal build
-//! these are the ordinary ones, by another name and nothing more. Under `--cfg torsade_loom` they are those of
-//! [`loom`](https://docs.rs/loom), which runs a *model*, a test with a few threads, once for each way in which their
-//! steps can mix, and finds each one that panics, leaks, or stands still for ever:
+//! what its watchdog looks at, and the queue of a pool of threads. All of these take their atomics, locks and queues from
+//! here. In a normal build these are the ordinary ones, by another name and nothing more. Under `--cfg torsade_loom` they
+//! are those of [`loom`](https://docs.rs/loom), which runs a *model*, a test with a few threads, once for each way in
+//! which their steps can mix, and finds each one that panics, leaks, or stands still for ever:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg torsade_loom" cargo test --release --lib --target-dir target/loom model::
@@ -18,11 +18,12 @@
 //! # What is real in a model
 //!
 //! `Inbox`, `Executor`, `Remote`, the reactor's turn and the waker of what it is run for, `Waking`, both drivers' waits
-//! (the machine's through its poller), `block_on`, the watchdog's thread. Stand-ins are, see `stand_in`: the queue, a
-//! lock around a list with the same answers; the poller's notification, step by step as `polling` does it, with a
-//! condition variable where the kernel waits; the parker of `block_on`. A task's own state, `async-task`'s, changes
-//! in one step, since its atomics are not loom's: what lies between such steps, as from a wake to the push that
-//! it brings, is explored. The kernel's counter that a `Bell` rings has no steps that could mix.
+//! (the machine's through its poller), `block_on`, the watchdog's thread, a pool with its threads. Stand-ins are, see
+//! `stand_in`: the queue, a lock around a list with the same answers; the poller's notification, step by step as
+//! `polling` does it, with a condition variable where the kernel waits; the parker of `block_on` and of idle threads,
+//! whose time is over at once or never. A task's own state, `async-task`'s, changes in one step, since its atomics are
+//! not loom's: what lies between such steps, as from a wake to the push that it brings, is explored. The kernel's
+//! counter that a `Bell` rings has no steps that could mix.
 //!
 //! Loom takes `SeqCst` for acquire and release, and the queue's lock orders more than the real queue does: which orderings
 //! suffice for these is not shown. The larger models bound how often a thread is interrupted, and say so;

@@ -246,6 +246,14 @@ fn a_connect_that_takes_too_long_times_out_and_the_next_address_is_tried() {
         assert_eq!(conn.peer(), port.local_addr());
         drop(conn);
 
+        // Or beside it, when it has been silent for a while.
+        let options = ConnectOptions::new().attempt_delay(MS * 10);
+        let start = reactor.now();
+        let conn = reactor.connect_stream_with(&both[..], &options).await?;
+        assert_eq!(conn.peer(), port.local_addr());
+        assert!(reactor.now() - start >= MS * 10);
+        drop(conn);
+
         // Cancelled while under way.
         let log = Log::new();
         let connecting = reactor.connect(address, Spy::new(&log));

@@ -167,18 +167,20 @@ impl Race {
                 race.lookup_timed_out();
             }
         });
-        let is_gone = match &mut *self.lookup.borrow_mut() {
+        let lookup = self.lookup.take();
+        match lookup {
             Some(lookup) => {
-                lookup.cancel = Some(cancel);
-                lookup.timeout = Some(timeout);
-                None
+                self.lookup.replace(Some(Lookup {
+                    cancel: Some(cancel),
+                    timeout: Some(timeout),
+                    ..lookup
+                }));
             }
-            None => Some((cancel, timeout)),
-        };
-        if let Some((cancel, timeout)) = is_gone {
             // The resolver itself has given us up.
-            timeout.cancel();
-            cancel();
+            None => {
+                timeout.cancel();
+                cancel();
+            }
         }
         drop(self.when_found(found));
     }
@@ -409,10 +411,11 @@ impl Source for Race {
     }
 
     fn about(&self) -> String {
-        match &*self.lookup.borrow() {
-            Some(lookup) => format!("looks up {}", lookup.host),
-            None => String::new(),
-        }
+        let lookup = self.lookup.borrow();
+        lookup
+            .as_ref()
+            .map(|lookup| format!("looks up {}", lookup.host))
+            .unwrap_or_default()
     }
 
     fn place(&self) -> &'static Location<'static> {

@@ -227,7 +227,7 @@ impl Reactor {
     }
 
     /// A new reactor with a network of its own in memory, and virtual time: when there is nothing to do, the
-    /// clock jumps to the next deadline.
+    /// clock jumps to the next deadline. While it awaits work in threads its time stands still.
     ///
     /// # Errors
     ///
