@@ -140,9 +140,9 @@ on_both! {
 
     async fn a_request_sent_with_its_end_gets_its_reply(reactor) {
         let folder = Folder::new();
-        let port = reactor.listen(folder.socket(), |_| Spy::echo())?;
+        let port = reactor.listen(folder.path("socket"), |_| Spy::echo())?;
         for size in [1, 1000, 3 << 20] {
-            let (mut reader, mut writer) = reactor.connect_stream(folder.socket()).await?.split();
+            let (mut reader, mut writer) = reactor.connect_stream(folder.path("socket").as_path()).await?.split();
             let request = vec![b'x'; size];
             let sent = request.clone();
             let writing = torsade::spawn(async move {
