@@ -171,6 +171,20 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn who_has_ended_is_gone_at_once_and_what_it_wrote_is_read_later(reactor) {
+        let folder = Folder::new();
+        let (mut client, server, port) = ends(&reactor, &folder).await?;
+        let transport = server.transport();
+        transport.write(vec![b'x'; 30_000]);
+        drop(server);
+        until(|| transport.reason().is_some()).await;
+        assert!(!support::alive(&reactor).contains(&"closing connection"));
+        let mut all = Vec::new();
+        assert_eq!(client.read_to_end(&mut all).await?, 30_000);
+        drop(client);
+        port.stop().await?;
+    }
+
     async fn an_abort_is_an_end_of_file_or_a_reset_if_bytes_were_unread(reactor) {
         let folder = Folder::new();
         let (mut client, server, port) = ends(&reactor, &folder).await?;

@@ -41,9 +41,9 @@ pub(crate) struct Stream {
 /// Where connections come in.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(super) socket: Socket,
-    /// Removed, and unlocked, when this is dropped: after the socket has closed.
+    /// Removed, and unlocked, before the socket closes: until then nobody else's file can have the same inode.
     _file: Option<Box<File>>,
+    pub(super) socket: Socket,
 }
 
 /// The file that names a listener. Dropping it removes it, and unlocks.
@@ -303,7 +303,12 @@ impl File {
         }
         // A descriptor of this kind can be named, and nothing else.
         let named = format!("/proc/self/fd/{}", file.as_raw_fd());
-        fs::set_permissions(named, fs::Permissions::from_mode(mode))
+        fs::set_permissions(named, fs::Permissions::from_mode(mode)).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("the mode {mode:o} cannot be set: {error}"),
+            )
+        })
     }
 
     #[cfg(not(target_os = "linux"))]
