@@ -95,6 +95,18 @@ impl From<SocketAddrV6> for Address {
     }
 }
 
+impl From<PathBuf> for Address {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Self {
+        Self::Path(path.to_owned())
+    }
+}
+
 impl<I: Into<IpAddr>> From<(I, u16)> for Address {
     fn from(address: (I, u16)) -> Self {
         Self::Ip(address.into())

@@ -6,7 +6,7 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{self, ErrorKind, IoSlice, PipeReader, PipeWriter, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -50,13 +50,13 @@ impl Protocol for Taker {
     }
 }
 
-/// Pipes, whose writing ends are to be given away.
-fn pipes(count: usize) -> (Vec<PipeReader>, Vec<PipeWriter>) {
-    (0..count).map(|_| io::pipe().unwrap()).unzip()
+/// Pairs of sockets, to be read and to be given away. (A pipe would need a newer Rust.)
+fn pipes(count: usize) -> (Vec<UnixStream>, Vec<UnixStream>) {
+    (0..count).map(|_| UnixStream::pair().unwrap()).unzip()
 }
 
 /// Has the last copy of the other end been closed, with nothing written?
-fn is_closed(reader: &PipeReader) -> bool {
+fn is_closed(reader: &UnixStream) -> bool {
     rustix::io::ioctl_fionread(reader).unwrap() == 0 && {
         rustix::fs::fcntl_setfl(reader, rustix::fs::OFlags::NONBLOCK).unwrap();
         matches!((&*reader).read(&mut [0]), Ok(0))
@@ -95,7 +95,7 @@ async fn ends(
 }
 
 /// Sends several in one message, as other programs do.
-fn send_together(socket: &UnixStream, bytes: &[u8], descriptors: &[PipeWriter]) {
+fn send_together(socket: &UnixStream, bytes: &[u8], descriptors: &[UnixStream]) {
     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = SendAncillaryBuffer::new(&mut space);

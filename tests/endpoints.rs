@@ -21,6 +21,22 @@ fn text_to_listen_at_is_read_as_an_address_or_a_description() {
         ("tcp:80:backlog=7", "0.0.0.0:80"),
         ("tcp6:80", "[::]:80"),
         (r"tcp6:80:interface=\:\:1", "[::1]:80"),
+        ("unix:/run/chat", "unix:/run/chat"),
+        (
+            "unix:/run/chat:mode=660:backlog=7:lockfile=0",
+            "unix:/run/chat",
+        ),
+        ("unix:address=/run/chat", "unix:/run/chat"),
+        (r"unix:a\:b\=c", r"unix:a\:b\=c"),
+        ("unix:@chat", "unix:@chat"),
+        ("unix:path=@chat", "unix:path=@chat"),
+        ("unix:path-hex=2f610A", "unix:path-hex=2f610a"),
+        ("unix:path-hex=2f61", "unix:/a"),
+        ("unix:abstract-hex=00ff", "unix:abstract-hex=00ff"),
+        ("systemd:domain=INET:index=0", "systemd:index=0:domain=INET"),
+        ("systemd:name=web", "systemd:name=web"),
+        ("fd:3", "fd:3"),
+        ("fd:3:domain=UNIX", "fd:3:domain=UNIX"),
     ] {
         assert_eq!(
             ServerEndpoint::parse(text).unwrap().to_string(),
@@ -46,6 +62,8 @@ fn text_to_connect_to_is_read_as_a_host_or_a_description() {
             "tcp:10.0.0.1:80:timeout=5:bindAddress=10.0.0.2",
             "10.0.0.1:80",
         ),
+        ("unix:/run/chat:timeout=5:lockfile=1", "unix:/run/chat"),
+        ("unix:@chat", "unix:@chat"),
     ] {
         assert_eq!(
             ClientEndpoint::parse(text).unwrap().to_string(),
@@ -114,6 +132,56 @@ fn what_is_not_understood_is_named_with_its_place() {
         ),
         ("tcp:80:81", 7, "nothing is known of a field \"81\" here"),
         (r"tcp:80\", 6, "a backslash ends the text"),
+        ("unix:", 5, "the path is empty"),
+        ("unix:mode=600", 13, "the path is missing"),
+        (
+            "unix:a:mode=888",
+            7,
+            "the mode is an octal number up to 777, not \"888\"",
+        ),
+        (
+            "unix:a:mode=1777",
+            7,
+            "the mode is an octal number up to 777, not \"1777\"",
+        ),
+        (
+            "unix:a:mode=+77",
+            7,
+            "the mode is an octal number up to 777, not \"+77\"",
+        ),
+        (
+            "unix:a:lockfile=yes",
+            7,
+            "the lockfile is 0 or 1, not \"yes\"",
+        ),
+        (
+            "unix:abstract-hex=0",
+            5,
+            "pairs of hexadecimal digits are wanted, not \"0\"",
+        ),
+        (
+            "unix:path-hex=+1é",
+            5,
+            "pairs of hexadecimal digits are wanted, not \"+1é\"",
+        ),
+        ("unix:a=b", 8, "the path is missing"),
+        (
+            "systemd:domain=INET",
+            19,
+            "an index or a name is wanted, one of the two",
+        ),
+        (
+            "systemd:index=0:name=web",
+            24,
+            "an index or a name is wanted, one of the two",
+        ),
+        (
+            "systemd:index=0:domain=inet",
+            16,
+            "the domain is INET, INET6 or UNIX, not \"inet\"",
+        ),
+        ("fd:x", 3, "the descriptor is a number, not \"x\""),
+        ("fd:-1", 3, "the descriptor is a number, not \"-1\""),
     ] {
         let failure = ServerEndpoint::parse(text).unwrap_err();
         let bad = failure.check::<BadEndpoint>().unwrap();
@@ -137,6 +205,16 @@ fn what_is_not_understood_is_named_with_its_place() {
             "tcp6:h:80",
             0,
             "one listens at \"tcp6\"; to connect, give the host to \"tcp\"",
+        ),
+        (
+            "fd:3",
+            0,
+            "one listens with a socket that was given, and does not connect",
+        ),
+        (
+            "unix:a:mode=600",
+            7,
+            "nothing is called \"mode\" here, or it is said twice",
         ),
     ] {
         let failure = ClientEndpoint::parse(text).unwrap_err();

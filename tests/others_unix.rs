@@ -132,7 +132,7 @@ fn twisted_takes_and_gives_descriptors() {
         let mut conn = reactor.connect_stream(folder.socket()).await?;
         let mut readers = Vec::new();
         for _ in 0..3 {
-            let (reader, writer) = std::io::pipe()?;
+            let (reader, writer) = UnixStream::pair()?;
             conn.send_descriptor(writer)?;
             readers.push(reader);
         }

@@ -493,6 +493,17 @@ const ACTIONS: &[Action] = &[
             let _ = (own.set_keep_alive(true), own.keep_alive());
         })
     }),
+    ("Transport::send_descriptor", |w| {
+        with(&w.own, |own| {
+            let null = std::fs::File::open("/dev/null").unwrap();
+            ignore((own.send_descriptor(null), own.peer_credentials()));
+        })
+    }),
+    ("Reactor::adopt_connection", |w| {
+        let (one, other) = UnixStream::pair().unwrap();
+        drop(w.reactor.adopt_connection(one, Probe));
+        ignore(w.reactor.adopt_stream(other));
+    }),
     ("Transport, the peer's: abort", |w| {
         with(&w.other, Transport::abort_connection)
     }),

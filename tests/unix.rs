@@ -140,9 +140,9 @@ on_both! {
 
     async fn a_request_sent_with_its_end_gets_its_reply(reactor) {
         let folder = Folder::new();
-        let port = reactor.listen(folder.socket(), |_| Spy::echo())?;
+        let port = reactor.listen(folder.path("socket"), |_| Spy::echo())?;
         for size in [1, 1000, 3 << 20] {
-            let (mut reader, mut writer) = reactor.connect_stream(folder.socket()).await?.split();
+            let (mut reader, mut writer) = reactor.connect_stream(folder.path("socket").as_path()).await?.split();
             let request = vec![b'x'; size];
             let sent = request.clone();
             let writing = torsade::spawn(async move {
@@ -167,6 +167,20 @@ on_both! {
         let mut all = Vec::new();
         client.read_to_end(&mut all).await?;
         assert_eq!(all, b"last words");
+        drop(client);
+        port.stop().await?;
+    }
+
+    async fn who_has_ended_is_gone_at_once_and_what_it_wrote_is_read_later(reactor) {
+        let folder = Folder::new();
+        let (mut client, server, port) = ends(&reactor, &folder).await?;
+        let transport = server.transport();
+        transport.write(vec![b'x'; 30_000]);
+        drop(server);
+        until(|| transport.reason().is_some()).await;
+        assert!(!support::alive(&reactor).contains(&"closing connection"));
+        let mut all = Vec::new();
+        assert_eq!(client.read_to_end(&mut all).await?, 30_000);
         drop(client);
         port.stop().await?;
     }

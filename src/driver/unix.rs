@@ -41,9 +41,9 @@ pub(crate) struct Stream {
 /// Where connections come in.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(super) socket: Socket,
-    /// Removed, and unlocked, when this is dropped: after the socket has closed.
+    /// Removed, and unlocked, before the socket closes: until then nobody else's file can have the same inode.
     _file: Option<Box<File>>,
+    pub(super) socket: Socket,
 }
 
 /// The file that names a listener. Dropping it removes it, and unlocks.
@@ -98,12 +98,7 @@ impl Stream {
             let mut control = SendAncillaryBuffer::new(&mut space);
             control.push(SendAncillaryMessage::ScmRights(&descriptors));
             let pieces = [IoSlice::new(byte)];
-            Ok(sendmsg(
-                &self.socket,
-                &pieces,
-                &mut control,
-                SendFlags::from_bits_retain(super::socket::NO_SIGNAL.cast_unsigned()),
-            )?)
+            Ok(sendmsg(&self.socket, &pieces, &mut control, NO_SIGNAL)?)
         })?;
         if carried == bytes.len() {
             return Ok(carried);
@@ -231,7 +226,7 @@ pub(super) fn peer_credentials(socket: &Socket) -> io::Result<(i32, u32, u32)> {
 /// This process's own.
 pub(super) fn own_credentials() -> (i32, u32, u32) {
     (
-        std::process::id().cast_signed(),
+        rustix::process::getpid().as_raw_nonzero().get(),
         rustix::process::getuid().as_raw(),
         rustix::process::getgid().as_raw(),
     )
@@ -308,7 +303,12 @@ impl File {
         }
         // A descriptor of this kind can be named, and nothing else.
         let named = format!("/proc/self/fd/{}", file.as_raw_fd());
-        fs::set_permissions(named, fs::Permissions::from_mode(mode))
+        fs::set_permissions(named, fs::Permissions::from_mode(mode)).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("the mode {mode:o} cannot be set: {error}"),
+            )
+        })
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -374,6 +374,11 @@ fn stream() -> io::Result<Socket> {
 const CLOSED_ON_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 #[cfg(target_vendor = "apple")]
 const CLOSED_ON_EXEC: RecvFlags = RecvFlags::empty();
+
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// Linux sends no more in one message.
 const MOST: usize = 253;

@@ -45,7 +45,7 @@ pub fn names() -> &'static [String] {
 /// [`NotGiven`] when there is none; [`AlreadyListened`] when it was taken before; the system's, where it allows no
 /// copying.
 pub fn take(index: usize) -> Result<OwnedFd, Failure> {
-    take_given(&Which::Index(index))
+    take_given(&Which::Index(index)).map(|(_, copy)| copy)
 }
 
 /// Takes the first descriptor of this name that was not taken.
@@ -54,7 +54,7 @@ pub fn take(index: usize) -> Result<OwnedFd, Failure> {
 ///
 /// As [`take`].
 pub fn take_named(name: &str) -> Result<OwnedFd, Failure> {
-    take_given(&Which::Name(name.to_owned()))
+    take_given(&Which::Name(name.to_owned())).map(|(_, copy)| copy)
 }
 
 /// This process was given no such descriptor.
@@ -94,9 +94,8 @@ impl fmt::Display for NotGiven {
 
 impl Error for NotGiven {}
 
-/// Takes one, the first time.
-pub(super) fn take_given(which: &Which) -> Result<OwnedFd, Failure> {
-    static TAKEN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+/// Takes one, the first time; also says which it was.
+pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
     let names = names();
     let missing = || {
         Failure::new(NotGiven {
@@ -125,7 +124,13 @@ pub(super) fn take_given(which: &Which) -> Result<OwnedFd, Failure> {
     };
     let copy = copy_of(number)?.ok_or_else(missing)?;
     taken.insert(number);
-    Ok(copy)
+    Ok((number, copy))
+}
+
+/// It was not what was wanted: it may be taken again.
+pub(super) fn give_back(number: i32) {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    taken.remove(&number);
 }
 
 /// What the environment says to this process: the names, in order.
@@ -173,6 +178,9 @@ fn copy_of(number: i32) -> Result<Option<OwnedFd>, Failure> {
 fn copy_of(_number: i32) -> Result<Option<OwnedFd>, Failure> {
     Err(std::io::Error::from(std::io::ErrorKind::Unsupported).into())
 }
+
+/// What this process has taken.
+static TAKEN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// The number of the first.
 const FIRST: i32 = 3;

@@ -222,23 +222,32 @@ impl Given {
 
     /// Takes the socket (invariant 1).
     pub(super) fn listen(&self, reactor: &Reactor) -> Result<Listener, Failure> {
-        let fd = match &self.what {
-            What::Owned(slot) => slot
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-                .ok_or_else(|| Failure::new(AlreadyListened))?,
-            What::Inherited(which) => activation::take_given(which)?,
-        };
-        let wanted = "a stream socket that listens";
+        match &self.what {
+            What::Owned(slot) => {
+                let fd = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                self.adopt(reactor, fd.ok_or_else(|| Failure::new(AlreadyListened))?)
+            }
+            What::Inherited(which) => {
+                let (number, fd) = activation::take_given(which)?;
+                let adopted = self.adopt(reactor, fd);
+                if adopted.is_err() {
+                    activation::give_back(number);
+                }
+                adopted
+            }
+        }
+    }
+
+    fn adopt(&self, reactor: &Reactor, fd: OwnedFd) -> Result<Listener, Failure> {
+        let wanted = self
+            .family
+            .map_or("a stream socket that listens", Family::listener);
         let adopted = reactor.inner().driver().adopt_listener(fd);
         let listener = adopted.map_err(|why| Failure::new(CannotAdopt::new(wanted, why)))?;
-        if let Some(family) = self.family {
-            let found = Family::of(&listener.local_addr()?);
-            if found != family {
-                let (wanted, found) = (family.listener(), Ok(found.listener().into()));
-                return Err(Failure::new(CannotAdopt { wanted, found }));
-            }
+        let found = Family::of(&listener.local_addr()?);
+        if self.family.is_some_and(|family| family != found) {
+            let found = Ok(found.listener().into());
+            return Err(Failure::new(CannotAdopt { wanted, found }));
         }
         Ok(listener)
     }

@@ -26,22 +26,23 @@ macro_rules! receives {
             ///
             /// ```
             /// # use std::io::{Read, Write};
+            /// # use std::os::unix::net::UnixStream;
             /// # use torsade::Failure;
             /// # fn main() -> Result<(), Failure> {
             /// torsade::run(async |reactor| {
-            ///     let (one, other) = std::os::unix::net::UnixStream::pair()?;
+            ///     let (one, other) = UnixStream::pair()?;
             ///     let (mut one, mut other) = (reactor.adopt_stream(one)?, reactor.adopt_stream(other)?);
-            ///     let (mut reader, writer) = std::io::pipe()?;
-            ///     one.send_descriptor(writer)?;
-            ///     one.write_all(b"a pipe").await?;
-            ///     let pipe = other.recv_descriptor().await?.expect("one was sent");
-            ///     std::fs::File::from(pipe).write_all(b"hello")?;
+            ///     let (mut kept, given) = UnixStream::pair()?;
+            ///     one.send_descriptor(given)?;
+            ///     one.write_all(b"a socket").await?;
+            ///     let socket = other.recv_descriptor().await?.expect("one was sent");
+            ///     UnixStream::from(socket).write_all(b"hello")?;
             ///     let mut heard = String::new();
-            ///     reader.read_to_string(&mut heard)?;
+            ///     kept.read_to_string(&mut heard)?;
             ///     assert_eq!(heard, "hello");
-            ///     let mut text = [0; 6];
+            ///     let mut text = [0; 8];
             ///     other.read_exact(&mut text).await?;
-            ///     assert_eq!(&text, b"a pipe");
+            ///     assert_eq!(&text, b"a socket");
             ///     Ok(())
             /// })
             /// # }

@@ -1,14 +1,15 @@
 //! What may stand for an endpoint: the addresses of `std`, our own, text.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::path::{Path, PathBuf};
 
 use super::describe;
 use super::{ClientEndpoint, ConnectOptions, Destination, ListenOptions, ServerEndpoint};
 use crate::address::Address;
 use crate::failure::Failure;
 
-/// What one can listen at: text, an address, several of them (the first that is free is taken), a
-/// [`ServerEndpoint`].
+/// What one can listen at: text, an address, several of them (the first that is free is taken), the path of a UNIX
+/// socket, a [`ServerEndpoint`].
 ///
 /// Listening looks no name up: of names only `localhost` is understood.
 #[diagnostic::on_unimplemented(
@@ -24,7 +25,8 @@ pub trait ToServerEndpoint {
     fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure>;
 }
 
-/// What one can connect to: text, an address, several of them (each is tried), a [`ClientEndpoint`].
+/// What one can connect to: text, an address, several of them (each is tried), the path of a UNIX socket, a
+/// [`ClientEndpoint`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is nothing to connect to",
     note = "give text (\"example.org:80\", \"tcp:example.org:80\"), an address, or a `ClientEndpoint`"
@@ -59,6 +61,7 @@ is_an_address!(
     SocketAddr,
     SocketAddrV4,
     SocketAddrV6,
+    PathBuf,
     (IpAddr, u16),
     (Ipv4Addr, u16),
     (Ipv6Addr, u16),
@@ -79,6 +82,18 @@ impl<A: Clone + Into<Address>> ToClientEndpoint for [A] {
             Destination::Addresses(addresses),
             options,
         ))
+    }
+}
+
+impl ToServerEndpoint for Path {
+    fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
+        Address::from(self).to_server_endpoint(options)
+    }
+}
+
+impl ToClientEndpoint for Path {
+    fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
+        Address::from(self).to_client_endpoint(options)
     }
 }
 
