@@ -25,7 +25,10 @@ struct Ear {
 impl Ear {
     fn new(log: &Log) -> Self {
         let log = log.clone();
-        Self { log, answers: false }
+        Self {
+            log,
+            answers: false,
+        }
     }
 
     fn echo(log: &Log) -> Self {

@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::super::Interest;
 use super::net::{Fault, Ready};
@@ -24,6 +25,18 @@ use super::net::{Fault, Ready};
 pub(super) struct End {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
+    /// It never names another one.
+    pub(super) id: u64,
+    /// The number of the client's end.
+    pub(super) connection: u64,
+    /// It is not connected yet.
+    pub(super) connecting: bool,
+    /// When the last thing arrives that is under way to it.
+    pub(super) last: Option<Instant>,
+    /// How many bytes are under way to it.
+    pub(super) in_air: usize,
+    /// How many it holds, with those that are under way.
+    pub(super) capacity: usize,
     /// It is the client's, whose address is its own; a server's end has its listener's.
     pub(super) called: bool,
     /// The other end, until one of the two is closed or dead.
@@ -55,11 +68,17 @@ pub(super) struct Watch {
 }
 
 impl End {
-    pub(super) fn new(local: SocketAddr, remote: SocketAddr, called: bool) -> Self {
+    pub(super) fn new(local: SocketAddr, remote: SocketAddr, id: u64, capacity: usize) -> Self {
         Self {
             local,
             remote,
-            called,
+            id,
+            connection: id,
+            connecting: false,
+            last: None,
+            in_air: 0,
+            capacity,
+            called: true,
             peer: None,
             inbox: VecDeque::new(),
             ended: false,
@@ -108,6 +127,7 @@ impl End {
             return;
         }
         self.dead = true;
+        self.connecting = false;
         self.peer = None;
         // To one who has seen the end already, a reset says no more than that nobody listens.
         self.fault = Some(match fault {
@@ -118,7 +138,7 @@ impl End {
 
     /// How many more bytes it takes.
     pub(super) fn room(&self) -> usize {
-        CAPACITY - self.inbox.len()
+        self.capacity.saturating_sub(self.inbox.len() + self.in_air)
     }
 
     /// What is ready; `room` is the peer's, if there is one.
@@ -128,7 +148,9 @@ impl End {
         Ready {
             readable: hangup || over || !self.inbox.is_empty(),
             // As in a kernel, not for a few bytes.
-            writable: hangup || self.shut || room.is_none_or(|room| room >= CAPACITY / 3),
+            writable: hangup
+                || self.shut
+                || (!self.connecting && room.is_none_or(|room| room >= (self.capacity / 3).max(1))),
             hangup,
         }
     }

@@ -10,19 +10,24 @@
 //! 2. `peer` goes both ways: if A's peer is B then B's peer is A.
 //! 3. An address in `taken` belongs to a listener or to the end of a client that is open.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
 
 use slab::Slab;
 
 use super::super::{Event, Interest};
 use super::end::{CAPACITY, End, Watch};
+use super::faults::NetworkFaults;
 use super::post::Post;
+use super::weather::{Arrival, Weather};
 
 /// A network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Net {
     ends: Slab<End>,
     doors: Slab<Door>,
@@ -34,6 +39,11 @@ pub(super) struct Net {
     handed_out: usize,
     /// How many ports for datagrams were.
     pub(super) posted: usize,
+    /// How many numbers for ends and sockets were.
+    numbers: u64,
+    /// The driver's time.
+    pub(super) now: Rc<Cell<Instant>>,
+    pub(super) weather: Option<Box<Weather>>,
 }
 
 /// The name of a thing that can be watched.
@@ -61,6 +71,7 @@ pub(super) enum Fault {
     NotFound,
     Refused,
     Reset,
+    TimedOut,
     TooLong,
     WouldBlock,
     WrongFamily,
@@ -86,6 +97,28 @@ struct Door {
 
 /// Who is listening and connecting.
 impl Net {
+    /// A network, and what goes wrong in it, if anything.
+    pub(super) fn new(now: Rc<Cell<Instant>>, faults: Option<NetworkFaults>) -> Self {
+        Self {
+            ends: Slab::new(),
+            doors: Slab::new(),
+            posts: Slab::new(),
+            changed: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            handed_out: 0,
+            posted: 0,
+            numbers: 0,
+            now,
+            weather: faults.map(|faults| Box::new(Weather::new(faults))),
+        }
+    }
+
+    /// A number for an end or a socket.
+    pub(super) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
     /// Listens, and says at which address.
     pub(super) fn listen(
         &mut self,
@@ -119,21 +152,45 @@ impl Net {
             from
         };
         let local = self.bind(from)?;
-        let client = self.ends.insert(End::new(local, remote, true));
+        let id = self.number();
+        let capacity = match &self.weather {
+            Some(weather) => weather.faults.room,
+            None => CAPACITY,
+        };
+        let mut end = End::new(local, remote, id, capacity);
+        end.connecting = true;
+        let client = self.ends.insert(end);
+        self.reach(client, Arrival::Knock);
+        Ok(client)
+    }
+
+    /// A client comes to where it wants to connect to: it is let in, or refused.
+    fn knock(&mut self, client: usize) {
+        let (local, remote) = (self.ends[client].local, self.ends[client].remote);
+        let refused = self
+            .weather
+            .as_mut()
+            .is_some_and(|weather| weather.refuses());
         let door = self
             .doors
-            .iter_mut()
-            .find(|(_, door)| covers(door.addr, remote) && door.queue.len() < door.backlog);
-        let Some((id, door)) = door else {
-            self.ends[client].die(Fault::Refused);
-            return Ok(client);
+            .iter()
+            .find(|(_, door)| covers(door.addr, remote) && door.queue.len() < door.backlog)
+            .map(|(door, _)| door);
+        let Some(door) = door.filter(|_| !refused) else {
+            return self.reach(client, Arrival::Fault(Fault::Refused));
         };
-        let server = self.ends.insert(End::new(remote, local, false));
-        door.queue.push_back(server);
-        self.ends[server].peer = Some(client);
+        let mut end = End::new(remote, local, self.number(), self.ends[client].capacity);
+        end.called = false;
+        end.connection = self.ends[client].id;
+        end.peer = Some(client);
+        if let Some(weather) = &mut self.weather {
+            weather.foretell(end.connection);
+        }
+        let server = self.ends.insert(end);
         self.ends[client].peer = Some(server);
-        self.touch(Place::Door(id));
-        Ok(client)
+        self.doors[door].queue.push_back(server);
+        self.touch(Place::Door(door));
+        self.reach(client, Arrival::Made);
     }
 
     /// The next connection of a listener.
@@ -188,7 +245,11 @@ impl Net {
     }
 
     pub(super) fn read(&mut self, end: usize, into: &mut [u8]) -> Result<usize, Fault> {
-        let count = self.ends[end].read(into)?;
+        let most = match &mut self.weather {
+            Some(weather) => weather.piece(into.len(), weather.faults.split),
+            None => into.len(),
+        };
+        let count = self.ends[end].read(&mut into[..most])?;
         // There is room now: the peer may be writable.
         if let Some(peer) = self.ends[end].peer {
             self.touch(Place::End(peer));
@@ -203,16 +264,23 @@ impl Net {
         }
         let Some(peer) = self.ends[end].peer else {
             // It closed: what comes is answered by a reset, and the write itself has gone well.
-            self.kill(end, Fault::Reset);
+            self.reach(end, Arrival::Fault(Fault::Reset));
             return Ok(bytes.len());
         };
-        let inbox = &mut self.ends[peer];
-        let count = inbox.room().min(bytes.len());
+        let most = match &mut self.weather {
+            Some(weather) => weather.piece(bytes.len(), weather.faults.short),
+            None => bytes.len(),
+        };
+        let count = self.ends[peer].room().min(most);
         if count == 0 {
             return Err(Fault::WouldBlock);
         }
-        inbox.inbox.extend(&bytes[..count]);
-        self.touch(Place::End(peer));
+        let arriving = self.spend(end, count);
+        // It may be that neither is there for the other any more.
+        if arriving > 0 && self.ends[end].peer.is_some() {
+            self.ends[peer].in_air += count;
+            self.reach(peer, Arrival::Bytes(bytes[..arriving].into()));
+        }
         Ok(count)
     }
 
@@ -226,8 +294,7 @@ impl Net {
         let (shut, peer) = (this.shut, this.peer);
         self.touch(Place::End(end));
         if let Some(peer) = peer.filter(|_| shut) {
-            self.ends[peer].ended = true;
-            self.touch(Place::End(peer));
+            self.reach(peer, Arrival::End);
         }
         Ok(())
     }
@@ -239,20 +306,64 @@ impl Net {
         if this.called {
             self.taken.remove(&this.local);
         }
-        let Some(peer) = this.peer else { return };
-        if this.reset_on_close || !this.inbox.is_empty() {
-            self.kill(peer, Fault::Reset);
-        } else {
-            self.ends[peer].peer = None;
-            self.ends[peer].ended = true;
-            self.touch(Place::End(peer));
-        }
+        let Some(peer) = this.peer else {
+            self.forget(this.connection);
+            return;
+        };
+        self.ends[peer].peer = None;
+        self.touch(Place::End(peer));
+        self.reach(
+            peer,
+            match this.reset_on_close || !this.inbox.is_empty() {
+                true => Arrival::Fault(Fault::Reset),
+                false => Arrival::End,
+            },
+        );
     }
 
-    /// Ends a connection by force, seen from `end`.
-    fn kill(&mut self, end: usize, fault: Fault) {
-        self.ends[end].die(fault);
+    /// Something has come to an end.
+    pub(super) fn arrive(&mut self, end: usize, arrival: Arrival) {
+        let this = &mut self.ends[end];
+        match arrival {
+            Arrival::Bytes(bytes) => {
+                this.in_air = this.in_air.saturating_sub(bytes.len());
+                if !this.dead {
+                    this.inbox.extend(&bytes);
+                }
+            }
+            // One that is dead has something else to say.
+            Arrival::End => this.ended |= !this.dead,
+            Arrival::Fault(fault) => {
+                let peer = this.peer;
+                this.die(fault);
+                if let Some(peer) = peer {
+                    self.ends[peer].peer = None;
+                    self.touch(Place::End(peer));
+                }
+            }
+            Arrival::Knock => return self.knock(end),
+            Arrival::Made => this.connecting = false,
+        }
         self.touch(Place::End(end));
+    }
+
+    /// Is this still the end with that number?
+    pub(super) fn is_end(&self, end: usize, id: u64) -> bool {
+        self.ends.get(end).is_some_and(|end| end.id == id)
+    }
+
+    /// The number of an end, that of its connection, and when the last thing comes that is under way to it.
+    pub(super) fn flight_to(&self, end: usize) -> (u64, u64, Option<Instant>) {
+        let end = &self.ends[end];
+        (end.id, end.connection, end.last)
+    }
+
+    pub(super) fn note_flight(&mut self, end: usize, at: Instant) {
+        self.ends[end].last = Some(at);
+    }
+
+    pub(super) fn peer_of(&self, end: usize) -> Option<usize> {
+        self.ends[end].peer
     }
 }
 
@@ -373,6 +484,7 @@ impl From<Fault> for io::Error {
             Fault::NotFound => libc::ENOENT,
             Fault::Refused => libc::ECONNREFUSED,
             Fault::Reset => libc::ECONNRESET,
+            Fault::TimedOut => libc::ETIMEDOUT,
             Fault::TooLong => libc::EMSGSIZE,
             Fault::WouldBlock => libc::EAGAIN,
             Fault::WrongFamily => libc::EAFNOSUPPORT,
@@ -395,6 +507,7 @@ impl From<Fault> for io::Error {
             Fault::NotFound => K::NotFound,
             Fault::Refused => K::ConnectionRefused,
             Fault::Reset => K::ConnectionReset,
+            Fault::TimedOut => K::TimedOut,
             Fault::TooLong => K::InvalidInput,
             Fault::WouldBlock => K::WouldBlock,
             Fault::WrongFamily => K::InvalidInput,
