@@ -42,7 +42,7 @@ use crate::reactor::Reactor;
 pub fn each_seed(
     count: u64,
     faults: impl Fn(u64) -> NetworkFaults,
-    test: impl AsyncFn(Reactor, u64) -> Result<(), Failure>,
+    mut test: impl AsyncFnMut(Reactor, u64) -> Result<(), Failure>,
 ) {
     let seeds = match from_env::<u64>("TORSADE_SEED") {
         Some(seed) => seed..=seed,
