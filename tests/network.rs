@@ -32,7 +32,8 @@ fn noise(random: &mut Random, size: usize) -> Vec<u8> {
 
 /// Mostly small, now and then up to 4096: in debug builds many single bytes take their time.
 fn some_size(random: &mut Random) -> usize {
-    let power = random.below(10 + usize::from(random.happens(0.1)) * 3);
+    let most = random.pick(&[10, 10, 10, 10, 10, 13]);
+    let power = random.below(most);
     random.below(1 << power)
 }
 
