@@ -231,7 +231,9 @@ fn bound(address: &Address, share: bool) -> io::Result<Inner> {
     if *address != Address::Unnamed {
         socket.bind(&name(address)?)?;
     }
-    Ok(socket.into())
+    #[cfg(not(unix))]
+    let socket = socket.into();
+    Ok(socket)
 }
 
 /// An address as the machine takes it.
