@@ -116,6 +116,25 @@ fn primes_prints_what_it_says() {
 }
 
 #[test]
+fn multicast_prints_what_it_says() {
+    let (lines, _) = Program::example("multicast", &[]).end();
+    // Ada and Ben hear it at the same time.
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(lines), sorted(promised("multicast")));
+}
+
+#[test]
+fn the_datagram_echo_server_echoes() {
+    let server = Program::example("udp_echo", &["127.0.0.1:0"]);
+    let address = server.address();
+    let (lines, _) = Program::example("udp_echo", &["ask", &address, "one", "two", "three"]).end();
+    assert_eq!(lines, ["one", "two", "three"]);
+}
+
+#[test]
 fn testing_prints_what_it_says() {
     check("testing", &[]);
 }

@@ -1,14 +1,80 @@
-//! Numbers of chance, for what must differ from process to process (or, in memory, must not).
+//! Numbers of chance: [`Random`], and the one that a reactor has.
 //!
 //! The generator is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). It is good
-//! enough to spread retries in time; it keeps no secret.
+//! enough to spread retries in time and to try a network; it keeps no secret.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
-/// A generator.
+/// Numbers that look like chance and are the same for the same seed, on every machine.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::testing::Random;
+///
+/// let mut one = Random::new(7);
+/// let mut other = Random::new(7);
+/// assert_eq!(one.next_u64(), other.next_u64());
+/// assert!(one.below(6) < 6);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Begins with a seed. Seeds that are next to each other begin nothing alike.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Any number. (A counter with a large step, its bits well mixed.)
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
+
+    /// A number less than `end`, each as likely as the others; 0 if there is none.
+    pub fn below(&mut self, end: usize) -> usize {
+        let wide = u128::from(self.next_u64()) * end as u128;
+        (wide >> 64) as usize
+    }
+
+    /// Does something happen that happens with this probability?
+    pub fn happens(&mut self, probability: f64) -> bool {
+        self.part() < probability
+    }
+
+    /// A number from 0 to 1, but not 1.
+    pub fn part(&mut self) -> f64 {
+        const BITS: u32 = f64::MANTISSA_DIGITS;
+        (self.next_u64() >> (u64::BITS - BITS)) as f64 / (1_u64 << BITS) as f64
+    }
+
+    /// One of these.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    /// A time between these.
+    pub fn time(&mut self, range: &RangeInclusive<Duration>) -> Duration {
+        let width = range.end().saturating_sub(*range.start());
+        let nanos = usize::try_from(width.as_nanos()).unwrap_or(usize::MAX);
+        *range.start() + Duration::from_nanos(self.below(nanos.saturating_add(1)) as u64)
+    }
+}
+
+/// A reactor's own.
 #[derive(Debug)]
-pub(crate) struct Chance(Cell<u64>);
+pub(crate) struct Chance(RefCell<Random>);
 
 impl Chance {
     /// One that is like no other.
@@ -18,22 +84,12 @@ impl Chance {
 
     /// The one that belongs to a seed.
     pub(super) fn from_seed(seed: u64) -> Self {
-        Self(Cell::new(seed))
+        Self(RefCell::new(Random::new(seed)))
     }
 
-    /// The next number.
-    pub(crate) fn next(&self) -> u64 {
-        let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.0.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// The next number between 0 and 1, which it never is.
+    /// The next number from 0 to 1.
     pub(crate) fn part(&self) -> f64 {
-        const BITS: u32 = f64::MANTISSA_DIGITS;
-        (self.next() >> (u64::BITS - BITS)) as f64 / (1_u64 << BITS) as f64
+        self.0.borrow_mut().part()
     }
 }
 
@@ -43,16 +99,16 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_numbers_of_the_paper_and_parts_lie_between_0_and_1() {
-        let chance = Chance::from_seed(1_234_567);
+        let mut random = Random::new(1_234_567);
         // The first three that the reference implementation gives for this seed.
         for number in [
             6_457_827_717_110_365_317,
             3_203_168_211_198_807_973,
             9_817_491_932_198_370_423,
         ] {
-            assert_eq!(chance.next(), number);
+            assert_eq!(random.next_u64(), number);
         }
-        let parts: Vec<f64> = (0..1000).map(|_| chance.part()).collect();
+        let parts: Vec<f64> = (0..1000).map(|_| random.part()).collect();
         assert!(parts.iter().all(|part| (0.0..1.0).contains(part)));
         let mean = parts.iter().sum::<f64>() / 1000.0;
         assert!((0.45..0.55).contains(&mean), "{mean}");

@@ -216,6 +216,12 @@ fn bound(address: &Address, share: bool) -> io::Result<Inner> {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        // Otherwise it would hear the groups that other sockets of this host have joined. Old kernels cannot help it.
+        #[cfg(target_os = "linux")]
+        let _ = match address.is_ipv4() {
+            true => socket.set_multicast_all_v4(false),
+            false => socket.set_multicast_all_v6(false),
+        };
         if share {
             socket.set_reuse_address(true)?;
             #[cfg(unix)]
@@ -225,7 +231,9 @@ fn bound(address: &Address, share: bool) -> io::Result<Inner> {
     if *address != Address::Unnamed {
         socket.bind(&name(address)?)?;
     }
-    Ok(socket.into())
+    #[cfg(not(unix))]
+    let socket = socket.into();
+    Ok(socket)
 }
 
 /// An address as the machine takes it.

@@ -36,8 +36,10 @@ use crate::address::{Address, not_inet};
 #[cfg(unix)]
 pub(crate) use adopt::NotAdopted;
 pub(crate) use chance::Chance;
+pub use chance::Random;
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
+pub use memory::NetworkFaults;
 #[cfg(unix)]
 pub(crate) use passing::Passing;
 pub(crate) use signals::{Signals, Wants};
@@ -147,9 +149,9 @@ impl Driver {
         machine::Machine::new().map(Self::Machine)
     }
 
-    /// A new model with a network of its own; its clock starts at the present.
-    pub(crate) fn memory() -> io::Result<Self> {
-        memory::Memory::new().map(Self::Memory)
+    /// A new model with a network of its own, which may have faults; its clock starts at the present.
+    pub(crate) fn memory(faults: Option<NetworkFaults>) -> io::Result<Self> {
+        memory::Memory::new(faults).map(Self::Memory)
     }
 
     /// The machine, waited on through its poller.
@@ -177,6 +179,14 @@ impl Driver {
     /// Whether time moves only when told to.
     pub(crate) fn is_virtual(&self) -> bool {
         matches!(self, Self::Memory(_))
+    }
+
+    /// When the next thing arrives that is under way in a network in memory.
+    pub(crate) fn next_arrival(&self) -> Option<Instant> {
+        match self {
+            Self::Machine(_) => None,
+            Self::Memory(memory) => memory.next_arrival(),
+        }
     }
 
     /// Moves virtual time forward to `now`, never back. Does nothing on the machine.

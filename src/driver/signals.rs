@@ -467,7 +467,7 @@ mod tests {
             raise(SIGTERM);
         }),
         ("second after taking", || {
-            let driver = Driver::memory().unwrap();
+            let driver = Driver::memory(None).unwrap();
             let stop = Signals::install(driver.waker(), STOPS).unwrap();
             raise(SIGINT);
             assert_eq!(stop.take(), Some(SIGINT));
@@ -516,7 +516,7 @@ mod tests {
         ("several", || {
             let drivers = [
                 Driver::machine().unwrap(),
-                Driver::memory().unwrap(),
+                Driver::memory(None).unwrap(),
                 Driver::machine().unwrap(),
             ];
             let install = |driver: &Driver| Signals::install(driver.waker(), STOPS).unwrap();

@@ -213,7 +213,7 @@ fn a_descriptor_can_be_watched_on_the_machine_only() {
         io::Write::write_all(&mut other, b"x").unwrap();
         assert_eq!(one(driver).key, 5);
         driver.remove(&source).unwrap();
-        let memory = Driver::memory().unwrap();
+        let memory = Driver::memory(None).unwrap();
         let (client, _server) = pair(&memory);
         let added = driver.add(&client, 6, Interest::Read);
         assert_eq!(added.unwrap_err().kind(), ErrorKind::Unsupported);
@@ -577,7 +577,7 @@ fn a_poller_that_was_notified_all_the_same_does_not_spin() {
 
 #[test]
 fn virtual_time_goes_forward_only() {
-    let driver = Driver::memory().unwrap();
+    let driver = Driver::memory(None).unwrap();
     let start = driver.now();
     driver.set_now(start + SHORT);
     driver.set_now(start);
@@ -598,7 +598,7 @@ fn virtual_time_goes_forward_only() {
 
 #[test]
 fn in_memory_events_come_in_the_order_of_their_keys() {
-    let driver = Driver::memory().unwrap();
+    let driver = Driver::memory(None).unwrap();
     let pairs: Vec<_> = (0..20).map(|_| pair(&driver)).collect();
     for (n, (_, server)) in pairs.iter().enumerate() {
         driver.add(server, n * 7 % 20, Interest::Read).unwrap();
@@ -612,7 +612,7 @@ fn in_memory_events_come_in_the_order_of_their_keys() {
 
 #[test]
 fn in_memory_a_full_backlog_refuses() {
-    let driver = Driver::memory().unwrap();
+    let driver = Driver::memory(None).unwrap();
     let addr = at("10.1.2.3:80");
     let listener = driver
         .listen(
@@ -635,7 +635,7 @@ fn in_memory_a_full_backlog_refuses() {
 
 #[test]
 fn in_memory_ports_are_used_again() {
-    let driver = Driver::memory().unwrap();
+    let driver = Driver::memory(None).unwrap();
     let listener = listen(&driver);
     let addr = listener.local_addr().unwrap();
     for _ in 0..70_000 {
@@ -660,7 +660,7 @@ fn drivers() -> Vec<(&'static str, Driver)> {
         ("coarse", Driver::Machine(Machine::coarse())),
         ("portable", Driver::Machine(Machine::portable())),
         ("oneshot", Driver::Machine(Machine::oneshot())),
-        ("memory", Driver::memory().unwrap()),
+        ("memory", Driver::memory(None).unwrap()),
     ]
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::{Blocked, OnPanic, Reactor};
 use crate::debug::{self, Debugging, Told, Watchdog};
-use crate::driver::Driver;
+use crate::driver::{Driver, NetworkFaults};
 
 /// Makes a [`Reactor`]; see [`Reactor::builder`].
 #[must_use = "it makes nothing until `build` is called"]
 pub struct ReactorBuilder {
     time: Time,
+    faults: Option<NetworkFaults>,
     debug: Option<bool>,
     watchdog: Option<Option<Duration>>,
     on_blocked: Option<Told>,
@@ -56,6 +57,7 @@ impl Reactor {
     pub fn builder() -> ReactorBuilder {
         ReactorBuilder {
             time: Time::Passing,
+            faults: None,
             debug: None,
             watchdog: None,
             on_blocked: None,
@@ -129,6 +131,12 @@ impl ReactorBuilder {
         self
     }
 
+    /// As [`Reactor::in_memory_with`].
+    pub fn in_memory_with(mut self, faults: NetworkFaults) -> Self {
+        self.faults = Some(faults);
+        self.in_memory()
+    }
+
     /// Makes the reactor.
     ///
     /// # Errors
@@ -136,7 +144,7 @@ impl ReactorBuilder {
     /// As [`Reactor::new`].
     pub fn build(self) -> io::Result<Reactor> {
         let driver = match self.time {
-            Time::Virtual => Driver::memory()?,
+            Time::Virtual => Driver::memory(self.faults)?,
             _ => Driver::machine()?,
         };
         let is_debugged = self.debug.unwrap_or_else(debug::is_default);

@@ -83,7 +83,7 @@ use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
 use crate::clock::{Clock, Timers};
 pub use crate::debug::Blocked;
-use crate::driver::{Chance, Driver};
+use crate::driver::{Chance, Driver, NetworkFaults};
 use crate::failure::Failure;
 use crate::report::{self, Report};
 use crate::slots::Slots;
@@ -234,6 +234,15 @@ impl Reactor {
     /// As [`Reactor::new`]: other threads still need a way to wake it.
     pub fn in_memory() -> io::Result<Self> {
         Self::builder().in_memory().build()
+    }
+
+    /// As [`Reactor::in_memory`], with a network that is slow, breaks off and loses things.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::new`].
+    pub fn in_memory_with(faults: NetworkFaults) -> io::Result<Self> {
+        Self::builder().in_memory_with(faults).build()
     }
 
     fn with_driver(driver: Driver, manual: bool, debug: Debug) -> Self {

@@ -150,7 +150,9 @@ impl Reactor {
         if self.inner().has_work() {
             return Some(Duration::ZERO);
         }
-        let deadline = self.inner().timers.next_deadline()?;
+        let inner = self.inner();
+        let next = [inner.timers.next_deadline(), inner.driver.next_arrival()];
+        let deadline = next.into_iter().flatten().min()?;
         Some(deadline.saturating_duration_since(self.inner().clock_now()))
     }
 
@@ -170,8 +172,9 @@ impl Reactor {
         let end = inner.clock_now() + step;
         loop {
             self.settle();
-            match inner.timers.next_deadline() {
-                Some(deadline) if deadline <= end => inner.set_now(deadline.max(inner.clock_now())),
+            let next = [inner.timers.next_deadline(), inner.driver.next_arrival()];
+            match next.into_iter().flatten().min() {
+                Some(next) if next <= end => inner.set_now(next.max(inner.clock_now())),
                 _ => break,
             }
         }

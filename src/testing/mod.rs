@@ -7,7 +7,11 @@
 //! [`run`] runs a whole test on it, and fails it for anything it leaves behind: a task, a timer, a connection, a
 //! port, or a failure that nobody handled, each named with the place where it was made. [`run_on`] does the same on
 //! any reactor, so that one test can run on every driver.
+//!
+//! A network in memory can be a bad one: slow, in pieces, breaking off, losing datagrams ([`NetworkFaults`]). One seed
+//! decides all of it, and [`each_seed`] runs a test for many of them.
 
+mod seeds;
 mod wire;
 
 use std::cell::RefCell;
@@ -18,7 +22,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use self::seeds::each_seed;
 pub use self::wire::Wire;
+use crate::clock::Clock;
+pub use crate::driver::{NetworkFaults, Random};
 use crate::failure::Failure;
 use crate::reactor::{OnPanic, Reactor};
 use crate::report::Report;
@@ -88,7 +95,16 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
             {
                 return result;
             }
-            yield_now().await;
+            // On a slow network time has to pass until the last things have arrived.
+            match reactor.inner().driver().next_arrival() {
+                Some(at) => {
+                    turns = 0;
+                    let _ = reactor
+                        .sleep(at.saturating_duration_since(reactor.now()))
+                        .await;
+                }
+                None => yield_now().await,
+            }
         }
     });
     if let Err(failure) = result.and_then(|result| result) {

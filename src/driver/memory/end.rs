@@ -21,6 +21,7 @@
 use std::collections::VecDeque;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use super::super::Interest;
 use super::net::{Fault, Ready};
@@ -31,10 +32,20 @@ use crate::address::Address;
 pub(super) struct End {
     pub(super) local: Address,
     pub(super) remote: Address,
+    /// It never names another one.
+    pub(super) id: u64,
+    /// The number of the client's end.
+    pub(super) connection: u64,
+    /// It is not connected yet; never, if nobody answers.
+    pub(super) connecting: bool,
+    /// When the last thing arrives that is under way to it.
+    pub(super) last: Option<Instant>,
+    /// How many bytes are under way to it.
+    pub(super) in_air: usize,
+    /// How many it holds, with those that are under way.
+    pub(super) capacity: usize,
     /// It is the client's, whose address is its own; a server's end has its listener's.
     pub(super) called: bool,
-    /// It calls, and nobody answers.
-    pub(super) calling: bool,
     /// It is no TCP: see the header.
     pub(super) is_unix: bool,
     /// How many bytes were read.
@@ -72,13 +83,18 @@ pub(super) struct Watch {
 }
 
 impl End {
-    pub(super) fn new(local: Address, remote: Address, called: bool) -> Self {
+    pub(super) fn new(local: Address, remote: Address, id: u64, capacity: usize) -> Self {
         Self {
             is_unix: remote.inet().is_none() || local.inet().is_none(),
             local,
             remote,
-            called,
-            calling: false,
+            id,
+            connection: id,
+            connecting: false,
+            last: None,
+            in_air: 0,
+            capacity,
+            called: true,
             #[cfg(unix)]
             taken: 0,
             #[cfg(unix)]
@@ -148,6 +164,7 @@ impl End {
             return;
         }
         self.dead = true;
+        self.connecting = false;
         self.peer = None;
         // To one who has seen the end already, a reset says no more than that nobody listens.
         self.fault = Some(match fault {
@@ -158,25 +175,20 @@ impl End {
 
     /// How many more bytes it takes.
     pub(super) fn room(&self) -> usize {
-        CAPACITY - self.inbox.len()
+        self.capacity.saturating_sub(self.inbox.len() + self.in_air)
     }
 
     /// What is ready; `room` is the peer's, if there is one.
     pub(super) fn ready(&self, room: Option<usize>) -> Ready {
-        if self.calling {
-            return Ready {
-                readable: false,
-                writable: false,
-                hangup: false,
-            };
-        }
         let over = self.ended || self.deaf;
         let left = self.is_unix && self.ended && self.peer.is_none();
         let hangup = self.dead || self.fault.is_some() || (over && self.shut) || left;
         Ready {
             readable: hangup || over || !self.inbox.is_empty(),
             // As in a kernel, not for a few bytes.
-            writable: hangup || self.shut || room.is_none_or(|room| room >= CAPACITY / 3),
+            writable: hangup
+                || self.shut
+                || (!self.connecting && room.is_none_or(|room| room >= (self.capacity / 3).max(1))),
             hangup,
         }
     }

@@ -1,8 +1,9 @@
 //! A model of the machine in memory: virtual time and a network of its own.
 //!
 //! Time stands still until a wait with a timeout finds nothing to tell, or [`Memory::set_now`] is called; so a
-//! year goes by in no time, and exactly. The network delivers at once and in order. Nothing in here depends on
-//! chance, on the hash of anything or on the machine's clock, but for the moment the clock starts at.
+//! year goes by in no time, and exactly. The network delivers at once and in order, unless it is given faults, which
+//! one seed decides. Nothing in here depends on other chance, on the hash of anything or on the machine's clock, but
+//! for the moment the clock starts at.
 //!
 //! It has a poller all the same, for what comes from outside: a wake by another thread, a signal.
 
@@ -15,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use faults::NetworkFaults;
 use net::Net;
 pub(crate) use net::Place;
 pub(crate) use socket::{Datagrams, Listener, Socket};
@@ -25,14 +27,16 @@ use crate::address::Address;
 use crate::sync::Poller;
 
 mod end;
+mod faults;
 mod net;
 mod post;
 mod socket;
+mod weather;
 
 /// The model as a driver.
 pub(crate) struct Memory {
     net: Rc<RefCell<Net>>,
-    now: Cell<Instant>,
+    now: Rc<Cell<Instant>>,
     poller: Arc<Poller>,
     waking: Waking,
     /// For the poller, which has nothing to tell but wakes.
@@ -40,11 +44,12 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(faults: Option<NetworkFaults>) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
+        let now = Rc::new(Cell::new(Instant::now()));
         Ok(Self {
-            net: Rc::default(),
-            now: Cell::new(Instant::now()),
+            net: Rc::new(RefCell::new(Net::new(now.clone(), faults))),
+            now,
             waking: Waking::notifying(poller.clone()),
             poller,
             told: RefCell::new(polling::Events::with_capacity(FEW)),
@@ -73,16 +78,26 @@ impl Memory {
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
         let before = events.len();
-        self.net.borrow_mut().tell(events);
+        self.tell(events);
         if self.waking.take() {
             // The descriptor was made readable for it.
             return self.look_outside(Some(Duration::ZERO));
         }
-        if events.len() > before || timeout == Some(Duration::ZERO) {
-            return Ok(());
-        }
         // A time that no clock can show never comes.
         let then = timeout.and_then(|timeout| self.now.get().checked_add(timeout));
+        loop {
+            if events.len() > before || timeout == Some(Duration::ZERO) {
+                return Ok(());
+            }
+            let next = self.next_arrival();
+            match next.filter(|at| then.is_none_or(|then| *at <= then)) {
+                Some(at) => {
+                    self.set_now(at);
+                    self.tell(events);
+                }
+                None => break,
+            }
+        }
         if let Some(then) = then {
             self.now.set(then);
             return Ok(());
@@ -90,6 +105,18 @@ impl Memory {
         self.look_outside(None)?;
         self.waking.take();
         Ok(())
+    }
+
+    /// Tells what is ready, with what arrives by now.
+    fn tell(&self, events: &mut Vec<Event>) {
+        let mut net = self.net.borrow_mut();
+        net.let_arrive();
+        net.tell(events);
+    }
+
+    /// See [`Driver::next_arrival`](super::Driver::next_arrival).
+    pub(super) fn next_arrival(&self) -> Option<Instant> {
+        self.net.borrow().next_arrival()
     }
 
     /// See [`Driver::add`](super::Driver::add).

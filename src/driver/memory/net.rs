@@ -10,22 +10,27 @@
 //! 2. `peer` goes both ways: if A's peer is B then B's peer is A.
 //! 3. An address in `taken` belongs to a listener or to the end of a client that is open.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
 
 use slab::Slab;
 
 use super::super::{Event, Interest};
 use super::end::{CAPACITY, End, Watch};
+use super::faults::NetworkFaults;
 use super::post::Post;
+use super::weather::{Arrival, Weather};
 use crate::address::Address;
 
 /// A network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Net {
     ends: Slab<End>,
     doors: Slab<Door>,
@@ -37,6 +42,11 @@ pub(super) struct Net {
     handed_out: usize,
     /// How many ports for datagrams were.
     pub(super) posted: usize,
+    /// How many numbers for ends and sockets were.
+    numbers: u64,
+    /// The driver's time.
+    pub(super) now: Rc<Cell<Instant>>,
+    pub(super) weather: Option<Box<Weather>>,
 }
 
 /// The name of a thing that can be watched.
@@ -64,6 +74,7 @@ pub(super) enum Fault {
     NotFound,
     Refused,
     Reset,
+    TimedOut,
     TooLong,
     WouldBlock,
     WrongFamily,
@@ -89,6 +100,28 @@ struct Door {
 
 /// Who is listening and connecting.
 impl Net {
+    /// A network, and what goes wrong in it, if anything.
+    pub(super) fn new(now: Rc<Cell<Instant>>, faults: Option<NetworkFaults>) -> Self {
+        Self {
+            ends: Slab::new(),
+            doors: Slab::new(),
+            posts: Slab::new(),
+            changed: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            handed_out: 0,
+            posted: 0,
+            numbers: 0,
+            now,
+            weather: faults.map(|faults| Box::new(Weather::new(faults))),
+        }
+    }
+
+    /// A number for an end or a socket.
+    pub(super) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
     /// Listens, and says at which address.
     pub(super) fn listen(
         &mut self,
@@ -128,18 +161,38 @@ impl Net {
             from
         };
         let local = self.bind(from.into())?;
-        let remote = Address::Ip(remote);
-        let end = End::new(local.clone(), remote.clone(), true);
-        let client = self.ends.insert(end);
-        let Some(id) = self.door_to(&remote).filter(|door| self.has_room(*door)) else {
-            match remote.ip().is_some_and(is_silent) {
-                true => self.ends[client].calling = true,
-                false => self.ends[client].die(Fault::Refused),
-            }
-            return Ok(client);
+        let id = self.number();
+        let capacity = match &self.weather {
+            Some(weather) => weather.faults.room,
+            None => CAPACITY,
         };
-        self.join(client, id, End::new(remote, local, false));
+        let mut end = End::new(local, Address::Ip(remote), id, capacity);
+        end.connecting = true;
+        let client = self.ends.insert(end);
+        self.reach(client, Arrival::Knock);
         Ok(client)
+    }
+
+    /// A client comes to where it wants to connect to: it is let in, or refused, or nobody answers.
+    fn knock(&mut self, client: usize) {
+        let remote = self.ends[client].remote.clone();
+        let refused = self
+            .weather
+            .as_mut()
+            .is_some_and(|weather| weather.refuses());
+        let door = self.door_to(&remote).filter(|door| self.has_room(*door));
+        match door {
+            Some(door) if !refused => {
+                self.join(client, door);
+                let connection = self.ends[client].connection;
+                if let Some(weather) = &mut self.weather {
+                    weather.foretell(connection);
+                }
+                self.reach(client, Arrival::Made);
+            }
+            None if !refused && remote.ip().is_some_and(is_silent) => {}
+            _ => self.reach(client, Arrival::Fault(Fault::Refused)),
+        }
     }
 
     /// The same by a name of the UNIX kind, where everything is known at once.
@@ -156,9 +209,10 @@ impl Net {
             Some(bind) => self.bind(bind.clone())?,
             None => Address::Unnamed,
         };
-        let end = End::new(local.clone(), addr.clone(), true);
+        let id = self.number();
+        let end = End::new(local, addr.clone(), id, CAPACITY);
         let client = self.ends.insert(end);
-        self.join(client, door, End::new(addr.clone(), local, false));
+        self.join(client, door);
         Ok(client)
     }
 
@@ -173,11 +227,17 @@ impl Net {
     }
 
     /// Makes a client's connection with a listener.
-    fn join(&mut self, client: usize, door: usize, server: End) {
-        let server = self.ends.insert(server);
-        self.doors[door].queue.push_back(server);
-        self.ends[server].peer = Some(client);
+    fn join(&mut self, client: usize, door: usize) {
+        let number = self.number();
+        let called = &self.ends[client];
+        let (local, remote) = (called.remote.clone(), called.local.clone());
+        let mut end = End::new(local, remote, number, called.capacity);
+        end.called = false;
+        end.connection = called.id;
+        end.peer = Some(client);
+        let server = self.ends.insert(end);
         self.ends[client].peer = Some(server);
+        self.doors[door].queue.push_back(server);
         self.touch(Place::Door(door));
     }
 
@@ -236,7 +296,11 @@ impl Net {
     }
 
     pub(super) fn read(&mut self, end: usize, into: &mut [u8]) -> Result<usize, Fault> {
-        let count = self.ends[end].read(into)?;
+        let most = match &mut self.weather {
+            Some(weather) => weather.piece(into.len(), weather.faults.split),
+            None => into.len(),
+        };
+        let count = self.ends[end].read(&mut into[..most])?;
         // There is room now: the peer may be writable.
         if let Some(peer) = self.ends[end].peer {
             self.touch(Place::End(peer));
@@ -254,16 +318,23 @@ impl Net {
                 return Err(Fault::BrokenPipe);
             }
             // It closed: what comes is answered by a reset, and the write itself has gone well.
-            self.kill(end, Fault::Reset);
+            self.reach(end, Arrival::Fault(Fault::Reset));
             return Ok(bytes.len());
         };
-        let inbox = &mut self.ends[peer];
-        let count = inbox.room().min(bytes.len());
+        let most = match &mut self.weather {
+            Some(weather) => weather.piece(bytes.len(), weather.faults.short),
+            None => bytes.len(),
+        };
+        let count = self.ends[peer].room().min(most);
         if count == 0 {
             return Err(Fault::WouldBlock);
         }
-        inbox.inbox.extend(&bytes[..count]);
-        self.touch(Place::End(peer));
+        let arriving = self.spend(end, count);
+        // It may be that neither is there for the other any more.
+        if arriving > 0 && self.ends[end].peer.is_some() {
+            self.ends[peer].in_air += count;
+            self.reach(peer, Arrival::Bytes(bytes[..arriving].into()));
+        }
         Ok(count)
     }
 
@@ -297,10 +368,14 @@ impl Net {
         let (shut, peer) = (this.shut, this.peer);
         self.touch(Place::End(end));
         if let Some(peer) = peer.filter(|_| shut) {
-            self.ends[peer].ended = true;
-            self.touch(Place::End(peer));
+            self.reach(peer, Arrival::End);
         }
         Ok(())
+    }
+
+    /// Breaks one end off.
+    fn kill(&mut self, end: usize, fault: Fault) {
+        self.arrive(end, Arrival::Fault(fault));
     }
 
     /// Closes one end; the other finds the end of the stream, or a reset if bytes were left unread.
@@ -310,20 +385,65 @@ impl Net {
         if this.called {
             self.taken.remove(&this.local);
         }
-        let Some(peer) = this.peer else { return };
-        if (this.reset_on_close && !this.is_unix) || !this.inbox.is_empty() {
-            self.kill(peer, Fault::Reset);
-        } else {
-            self.ends[peer].peer = None;
-            self.ends[peer].ended = true;
-            self.touch(Place::End(peer));
-        }
+        let Some(peer) = this.peer else {
+            self.forget(this.connection);
+            return;
+        };
+        self.ends[peer].peer = None;
+        self.touch(Place::End(peer));
+        let is_reset = (this.reset_on_close && !this.is_unix) || !this.inbox.is_empty();
+        self.reach(
+            peer,
+            match is_reset {
+                true => Arrival::Fault(Fault::Reset),
+                false => Arrival::End,
+            },
+        );
     }
 
-    /// Ends a connection by force, seen from `end`.
-    fn kill(&mut self, end: usize, fault: Fault) {
-        self.ends[end].die(fault);
+    /// Something has come to an end.
+    pub(super) fn arrive(&mut self, end: usize, arrival: Arrival) {
+        let this = &mut self.ends[end];
+        match arrival {
+            Arrival::Bytes(bytes) => {
+                this.in_air = this.in_air.saturating_sub(bytes.len());
+                if !this.dead {
+                    this.inbox.extend(&bytes);
+                }
+            }
+            // One that is dead has something else to say.
+            Arrival::End => this.ended |= !this.dead,
+            Arrival::Fault(fault) => {
+                let peer = this.peer;
+                this.die(fault);
+                if let Some(peer) = peer {
+                    self.ends[peer].peer = None;
+                    self.touch(Place::End(peer));
+                }
+            }
+            Arrival::Knock => return self.knock(end),
+            Arrival::Made => this.connecting = false,
+        }
         self.touch(Place::End(end));
+    }
+
+    /// Is this still the end with that number?
+    pub(super) fn is_end(&self, end: usize, id: u64) -> bool {
+        self.ends.get(end).is_some_and(|end| end.id == id)
+    }
+
+    /// The number of an end, that of its connection, and when the last thing comes that is under way to it.
+    pub(super) fn flight_to(&self, end: usize) -> (u64, u64, Option<Instant>) {
+        let end = &self.ends[end];
+        (end.id, end.connection, end.last)
+    }
+
+    pub(super) fn note_flight(&mut self, end: usize, at: Instant) {
+        self.ends[end].last = Some(at);
+    }
+
+    pub(super) fn peer_of(&self, end: usize) -> Option<usize> {
+        self.ends[end].peer
     }
 }
 
@@ -444,6 +564,7 @@ impl From<Fault> for io::Error {
             Fault::NotFound => libc::ENOENT,
             Fault::Refused => libc::ECONNREFUSED,
             Fault::Reset => libc::ECONNRESET,
+            Fault::TimedOut => libc::ETIMEDOUT,
             Fault::TooLong => libc::EMSGSIZE,
             Fault::WouldBlock => libc::EAGAIN,
             Fault::WrongFamily => libc::EAFNOSUPPORT,
@@ -466,6 +587,7 @@ impl From<Fault> for io::Error {
             Fault::NotFound => K::NotFound,
             Fault::Refused => K::ConnectionRefused,
             Fault::Reset => K::ConnectionReset,
+            Fault::TimedOut => K::TimedOut,
             Fault::TooLong => K::InvalidInput,
             Fault::WouldBlock => K::WouldBlock,
             Fault::WrongFamily => K::InvalidInput,

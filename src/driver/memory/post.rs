@@ -17,6 +17,8 @@ use crate::address::Address;
 /// A socket for datagrams.
 #[derive(Debug)]
 pub(super) struct Post {
+    /// It never names another one.
+    pub(super) id: u64,
     pub(super) local: Address,
     peer: Option<Address>,
     inbox: VecDeque<(Address, Rc<[u8]>)>,
@@ -38,7 +40,7 @@ impl Post {
         self.local.inet().is_none()
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         match self.is_unix() {
             true => self.inbox.len() > UNIX_QUEUE,
             false => self.held > CAPACITY,
@@ -46,11 +48,11 @@ impl Post {
     }
 
     /// Does it take what `from` sends?
-    fn takes_from(&self, from: &Address) -> bool {
+    pub(super) fn takes_from(&self, from: &Address) -> bool {
         self.peer.as_ref().is_none_or(|peer| peer == from)
     }
 
-    fn put(&mut self, from: Address, bytes: Rc<[u8]>) {
+    pub(super) fn put(&mut self, from: Address, bytes: Rc<[u8]>) {
         self.held += bytes.len() + OVERHEAD;
         self.inbox.push_back((from, bytes));
     }
@@ -68,7 +70,9 @@ impl Net {
             }
             address => address.clone(),
         };
+        let id = self.number();
         Ok(self.posts.insert(Post {
+            id,
             local,
             peer: None,
             inbox: VecDeque::new(),
@@ -217,7 +221,7 @@ impl Net {
                 false => Ok(()),
             },
             Some(id) => {
-                self.hand_in(id, from, bytes.into());
+                self.carry(id, from, bytes.into());
                 Ok(())
             }
         }
@@ -243,16 +247,8 @@ impl Net {
             .map(|(id, _)| id)
             .collect();
         for id in wanted {
-            if !self.posts[id].is_full() {
-                self.hand_in(id, from, bytes.clone());
-            }
+            self.carry(id, from, bytes.clone());
         }
-    }
-
-    /// A datagram comes to a socket.
-    fn hand_in(&mut self, post: usize, from: &Address, bytes: Rc<[u8]>) {
-        self.posts[post].put(from.clone(), bytes);
-        self.touch(Place::Post(post));
     }
 
     /// Who gets what is sent to one address: of several, one that is bound to just that.

@@ -98,7 +98,11 @@ impl Socket {
     pub(crate) fn connected(&self) -> io::Result<bool> {
         match self.take_error() {
             Some(error) => Err(error),
-            None => Ok(!self.net.borrow_mut().end(self.end).dead),
+            None => {
+                let mut net = self.net.borrow_mut();
+                let end = net.end(self.end);
+                Ok(!end.dead && !end.connecting)
+            }
         }
     }
 

@@ -256,10 +256,9 @@ impl<U: User> Post<U> {
             // Somebody may have taken it away: then it is gone, as it should be.
             let _ = std::fs::remove_file(name);
         }
-        for timer in [core.retry.take(), core.deadline.take()] {
-            if let Some(timer) = timer {
-                timer.cancel();
-            }
+        let timers = [core.retry.take(), core.deadline.take()];
+        for timer in timers.into_iter().flatten() {
+            timer.cancel();
         }
         core.queue.take();
         core.queued.set(0);
