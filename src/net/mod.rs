@@ -31,6 +31,8 @@
 //! | `tcp:HOST:PORT[:timeout=S][:bindAddress=A]`   | TCP; the fields may be named: `tcp:host=HOST:port=PORT`       |
 //!
 //! What is not understood is named, with its place in the text ([`BadEndpoint`]).
+//!
+//! Datagrams have ports and verbs of their own: see [`datagram`].
 
 mod connect;
 pub mod datagram;
