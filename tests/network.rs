@@ -30,9 +30,9 @@ fn noise(random: &mut Random, size: usize) -> Vec<u8> {
     (0..size).map(|_| random.next_u64() as u8).collect()
 }
 
-/// Mostly small, now and then up to 4096: in debug builds many single bytes take their time.
+/// Mostly small, now and then up to 2048: in debug builds many single bytes take their time.
 fn some_size(random: &mut Random) -> usize {
-    let most = random.pick(&[10, 10, 10, 10, 10, 13]);
+    let most = random.pick(&[8, 8, 8, 8, 8, 8, 8, 12]);
     let power = random.below(most);
     random.below(1 << power)
 }

@@ -618,3 +618,25 @@ mod unix {
         });
     }
 }
+
+/// The error of a refusal is told by the poller even where nobody reads.
+#[test]
+fn a_refusal_that_nobody_reads_does_not_turn_the_loop() {
+    let reactor = Reactor::new().unwrap();
+    let log = Log::new();
+    let port = reactor.listen_udp(HERE, Ear::new(&log)).unwrap();
+    port.pause_producing();
+    let address = std::net::UdpSocket::bind(HERE)
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    port.connect(address).unwrap();
+    port.write_connected("anybody?").unwrap();
+    reactor.settle();
+    let begin = std::time::Instant::now();
+    for _ in 0..5 {
+        reactor.iterate(MS * 20);
+    }
+    assert!(begin.elapsed() > MS * 60, "{:?}", begin.elapsed());
+    assert_eq!(log.take(), ["started", "refused"]);
+}
