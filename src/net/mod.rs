@@ -55,14 +55,12 @@
 //!
 //! What is not understood is named, with its place in the text ([`BadEndpoint`]).
 //!
-<<<<<<< HEAD
 //! To connect, names are looked up by the reactor's [`NameResolver`], on the machine in threads that do nothing else, and the
 //! addresses found are raced (RFC 8305). In memory only `localhost`, literal addresses and what stands in a [`HostsTable`]
 //! are known; there the addresses set aside for documentation (`192.0.2.0/24`, `198.51.100.0/24`, `203.0.113.0/24`,
 //! `2001:db8::/32`) never answer when nobody listens there, where others refuse.
-=======
+//!
 //! Datagrams have ports and verbs of their own: see [`datagram`].
->>>>>>> 08922cbe3c021a3e4fdc64fd59e48e1e318ace70
 
 #[cfg(unix)]
 pub mod activation;
