@@ -1,5 +1,6 @@
 //! Sockets and listeners of either driver. Each call is one system call, or its like in memory.
 
+use std::fs::File;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 #[cfg(unix)]
@@ -63,6 +64,21 @@ impl Socket {
             Self::Unix(stream) => stream.write_vectored(&pieces[..pieces.len().min(PIECES)]),
             Self::Memory(socket) => socket.write_vectored(pieces),
         }
+    }
+
+    /// Sends of a file, from where it stands, as much as there is room for. [`io::ErrorKind::Unsupported`] where the system
+    /// does not do that.
+    pub(crate) fn send_file(&self, file: &File, most: usize) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        match self {
+            Self::Machine(socket) => return Ok(rustix::fs::sendfile(socket, file, None, most)?),
+            Self::Unix(stream) if stream.passing.waiting() == 0 => {
+                return Ok(rustix::fs::sendfile(&stream.socket, file, None, most)?);
+            }
+            _ => {}
+        }
+        let _ = (file, most);
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Ends one direction or both.

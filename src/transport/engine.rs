@@ -165,7 +165,13 @@ impl<S: Seat> Conn<S> {
             }
         }
         if left < queued {
+            if left == 0 {
+                link.note_drained();
+            }
             S::flushed(self);
+        }
+        if link.has_source.get() && link.produce(|| self.transport()) {
+            return true;
         }
         if link.full.get() && left <= link.limits().low {
             link.full.set(false);
@@ -233,8 +239,16 @@ impl<S: Seat> Conn<S> {
                 reactor.inner().stock().give_back(out);
             }
         }
-        if let Some(deadline) = link.deadline.take() {
-            deadline.cancel();
+        let extras = link.extras.take();
+        if let Some(mut extras) = extras {
+            if let Some(deadline) = extras.deadline.take() {
+                deadline.cancel();
+            }
+            link.extras.set(Some(extras));
+        }
+        let source = link.take_source();
+        if let Some(source) = source {
+            source.stop(link, reason.clone());
         }
         S::lost(self, reason);
     }

@@ -13,9 +13,9 @@ use std::rc::Rc;
 
 use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
 use super::life::{Action, Event, Life, Why};
+use super::producer::Extras;
 use crate::address::Address;
 use crate::bytes::Outgoing;
-use crate::clock::DelayedCall;
 use crate::debug::{Id, Thing};
 #[cfg(unix)]
 use crate::driver::Passing;
@@ -83,6 +83,8 @@ pub(crate) struct Link {
     pub(super) has_descriptors: Cell<bool>,
     /// `lost` has been told.
     pub(super) gone: Cell<bool>,
+    /// There is a producer.
+    pub(super) has_source: Cell<bool>,
     /// What is queued. An idle connection has no queue.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
     /// How many bytes are in it.
@@ -91,8 +93,8 @@ pub(crate) struct Link {
     pub(super) reason: Cell<Option<Failure>>,
     /// Limits of its own, when they were changed.
     limits: OnceCell<Box<Cell<Limits>>>,
-    /// Aborts it when the end takes too long.
-    pub(super) deadline: Cell<Option<Box<DelayedCall>>>,
+    /// A deadline, a producer: see `producer`.
+    pub(super) extras: Cell<Option<Box<Extras>>>,
     pub(super) terms: Rc<Terms>,
     pub(super) reactor: WeakReactor,
     peer: Peer,
@@ -125,11 +127,12 @@ impl Link {
             peer_done: Cell::new(false),
             has_descriptors: Cell::new(false),
             gone: Cell::new(false),
+            has_source: Cell::new(false),
             out: Cell::new(None),
             queued: Cell::new(0),
             reason: Cell::new(None),
             limits: OnceCell::new(),
-            deadline: Cell::new(None),
+            extras: Cell::new(None),
             terms,
             reactor: reactor.downgrade(),
             peer: match peer {
@@ -357,7 +360,7 @@ impl Link {
         return 0;
     }
 
-    fn note_sent(&self, count: usize) {
+    pub(super) fn note_sent(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.sent.set(self.sent.get().saturating_add(count));
     }

@@ -31,8 +31,10 @@ mod group;
 mod life;
 mod linger;
 mod link;
+mod producer;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,8 +50,11 @@ pub use self::group::Group;
 use self::life::Event;
 pub use self::link::Limits;
 pub(crate) use self::link::Terms;
+use self::producer::Sending;
+pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 use crate::address::Address;
 use crate::clock::Clock;
+use crate::defer::Deferred;
 use crate::driver::Socket;
 use crate::failure::Failure;
 
@@ -84,7 +89,7 @@ impl Transport {
     /// for ever: see [`Transport::lose_connection_within`].
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
-        self.0.link().wish(Event::Lose);
+        self.0.link().end_by(Event::Lose);
     }
 
     /// Ends the connection when what is queued has been written, and aborts it when that takes too long.
@@ -101,7 +106,7 @@ impl Transport {
                     Self(conn).abort_connection();
                 }
             });
-            if let Some(old) = link.deadline.replace(Some(Box::new(deadline))) {
+            if let Some(old) = link.with_extras(|extras| extras.deadline.replace(deadline)) {
                 old.cancel();
             }
         }
@@ -120,7 +125,7 @@ impl Transport {
     /// file. Reading goes on.
     #[doc(alias("loseWriteConnection", "shutdown"))]
     pub fn lose_write(&self) {
-        self.0.link().wish(Event::LoseWrite);
+        self.0.link().end_by(Event::LoseWrite);
     }
 
     /// Stops delivering what the peer sends, and reading it. (For protocols: async code that does not want to read
@@ -134,8 +139,113 @@ impl Transport {
     /// Goes on delivering.
     #[doc(alias("resumeProducing", "resume_reading"))]
     pub fn resume_producing(&self) {
+        if self.0.link().ends_later() {
+            return;
+        }
         self.0.link().paused.set(false);
         self.0.link().ask_for_attention();
+    }
+
+    /// Has somebody write at this connection's pace, until they are unregistered or the connection is over.
+    ///
+    /// While a producer is registered, an end in good order that is asked for waits for
+    /// [`unregister_producer`](Self::unregister_producer). If the connection is over already, the producer is told to stop.
+    ///
+    /// # Order
+    ///
+    /// The producer is called from the loop's turn, never inside this call.
+    ///
+    /// # Errors
+    ///
+    /// [`ProducerRegistered`] when there is one already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::transport::{Flow, Producer};
+    /// use torsade::{Context, Protocol, Transport};
+    ///
+    /// /// Counts down, one line at a time.
+    /// struct Down(u32);
+    ///
+    /// impl Producer for Down {
+    ///     fn resume_producing(&mut self, consumer: &Transport) {
+    ///         consumer.write(format!("{}\n", self.0));
+    ///         match self.0.checked_sub(1) {
+    ///             Some(less) => self.0 = less,
+    ///             None => consumer.unregister_producer(),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// struct Launch;
+    ///
+    /// impl Protocol for Launch {
+    ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+    ///         cx.register_producer(Down(3), Flow::Pull).expect("there is no other");
+    ///         cx.lose_connection(); // when it is done
+    ///     }
+    ///     fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {}
+    /// }
+    ///
+    /// let mut wire = torsade::testing::Wire::new(Launch);
+    /// wire.settle();
+    /// assert_eq!(wire.take_received(), b"3\n2\n1\n0\n");
+    /// assert!(wire.is_closed());
+    /// ```
+    #[doc(alias = "registerProducer")]
+    pub fn register_producer(
+        &self,
+        producer: impl Producer,
+        flow: Flow,
+    ) -> Result<(), ProducerRegistered> {
+        let link = self.0.link();
+        if link.life().is_over() {
+            let mut producer = producer;
+            if let Some(reactor) = link.reactor() {
+                reactor.call_soon(move || producer.stop_producing());
+            }
+            return Ok(());
+        }
+        link.register(producer, flow)
+    }
+
+    /// Lets go of the producer, if there is one. An end that was asked for meanwhile comes now.
+    #[doc(alias("unregisterProducer", "stopConsuming"))]
+    pub fn unregister_producer(&self) {
+        self.0.link().unregister();
+    }
+
+    /// Sends a file from where it stands to its end, after what is queued; gives how many bytes that were.
+    ///
+    /// Where the system can send a file by itself (`sendfile` on Linux) its bytes are not copied here. Reading a file may
+    /// wait for the disk, and the loop with it. Until it is sent the connection has a producer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling sends no more of it; what was sent stays sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ProducerRegistered`]; why the file could not be read; or why the connection was lost.
+    #[doc(alias("FileSender", "beginFileTransfer", "sendfile"))]
+    #[track_caller]
+    pub fn send_file(&self, file: File) -> Deferred<u64> {
+        let link = self.0.link();
+        if let (true, Some(reason)) = (link.life().is_over(), link.reason()) {
+            return Deferred::fail(reason);
+        }
+        let (deferred, resolver) = Deferred::pair();
+        if let Err(sending) = link.register_file(Sending::new(file, resolver)) {
+            sending.resolver.errback(ProducerRegistered);
+            return deferred;
+        }
+        let this = Rc::downgrade(&self.0);
+        deferred.on_cancel(move || {
+            if let Some(conn) = this.upgrade() {
+                conn.link().unregister();
+            }
+        })
     }
 
     /// Sets how much may be queued.
@@ -177,7 +287,7 @@ impl Transport {
     /// Is it neither over nor asked to end?
     #[doc(alias = "disconnecting")]
     pub fn is_connected(&self) -> bool {
-        !self.0.link().life().is_ending()
+        !self.0.link().life().is_ending() && !self.0.link().ends_later()
     }
 
     /// Sends small writes at once (the default here) or lets the system gather them (Nagle's algorithm). UNIX sockets
