@@ -299,11 +299,16 @@ impl Driver {
     /// It is done when the socket becomes writable; [`Socket::connected`] says how it went. What is known to
     /// be wrong at once is returned. To a UNIX socket that has no room for one more it is
     /// [`io::ErrorKind::WouldBlock`], and there is nothing to wait on.
-    pub(crate) fn connect(&self, address: &Address, bind: Option<&Address>) -> io::Result<Socket> {
+    pub(crate) fn connect(
+        &self,
+        address: &Address,
+        bind: Option<&Address>,
+        buffers: Buffers,
+    ) -> io::Result<Socket> {
         match (self, address) {
             (Self::Machine(_), Address::Ip(addr)) => {
                 let inet = |bind: &Address| bind.inet().ok_or_else(|| not_inet(bind));
-                tcp::connect(*addr, bind.map(inet).transpose()?).map(Socket::Machine)
+                tcp::connect(*addr, bind.map(inet).transpose()?, buffers).map(Socket::Machine)
             }
             #[cfg(unix)]
             (Self::Machine(_), Address::Path(_) | Address::Abstract(_)) => {
@@ -339,10 +344,22 @@ pub(crate) struct Bind {
     pub(crate) backlog: i32,
     /// Whether, on Unix, a port may be taken whose last connections are still fading away.
     pub(crate) reuse_address: bool,
+    /// Whether others may listen at the same address, and share what comes.
+    pub(crate) reuse_port: bool,
+    /// Whether an IPv6 address takes IPv4 connections as well.
+    pub(crate) dual_stack: bool,
+    pub(crate) buffers: Buffers,
     /// Who may connect: the mode of a UNIX socket's file.
     pub(crate) mode: u32,
     /// Whether a lock beside a UNIX socket's file says whose it is.
     pub(crate) lock_file: bool,
+}
+
+/// How many bytes the system holds of a connection, where that was said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Buffers {
+    pub(crate) send: Option<usize>,
+    pub(crate) receive: Option<usize>,
 }
 
 impl Default for Bind {
@@ -350,6 +367,9 @@ impl Default for Bind {
         Self {
             backlog: 50,
             reuse_address: true,
+            reuse_port: false,
+            dual_stack: false,
+            buffers: Buffers::default(),
             mode: 0o666,
             lock_file: false,
         }

@@ -179,6 +179,26 @@ impl Socket {
         }
     }
 
+    /// How long what was sent may go unacknowledged; none for as long as the system thinks right. Only TCP, and only on
+    /// Linux, knows this.
+    pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Self::Machine(socket) = self {
+            return socket.set_tcp_user_timeout(limit);
+        }
+        let _ = limit;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// What [`Socket::set_user_timeout`] set.
+    pub(crate) fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        #[cfg(target_os = "linux")]
+        if let Self::Machine(socket) = self {
+            return socket.tcp_user_timeout();
+        }
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// What it has of descriptors; none where none can be passed.
     #[cfg(unix)]
     pub(crate) fn passing(&self) -> Option<&Passing> {

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::Bind;
+use super::{Bind, Buffers};
 use crate::address::Address;
 
 /// A listener at `addr`.
@@ -21,17 +21,27 @@ pub(super) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Socket> {
     if cfg!(unix) && bind.reuse_address {
         socket.set_reuse_address(true)?;
     }
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
+    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+    if bind.reuse_port {
+        socket.set_reuse_port(true)?;
     }
+    if addr.is_ipv6() {
+        socket.set_only_v6(!bind.dual_stack)?;
+    }
+    set_buffers(&socket, bind.buffers)?;
     socket.bind(&addr.into())?;
     socket.listen(bind.backlog)?;
     Ok(socket)
 }
 
 /// A connection to `addr`, begun.
-pub(super) fn connect(addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
+pub(super) fn connect(
+    addr: SocketAddr,
+    bind: Option<SocketAddr>,
+    buffers: Buffers,
+) -> io::Result<Socket> {
     let socket = stream(addr)?;
+    set_buffers(&socket, buffers)?;
     if let Some(bind) = bind {
         socket.bind(&bind.into())?;
     }
@@ -39,6 +49,17 @@ pub(super) fn connect(addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<
         Err(error) if !is_under_way(&error) => Err(error),
         _ => Ok(socket),
     }
+}
+
+/// Before a socket connects or listens, so that TCP agrees on its windows with that in mind.
+fn set_buffers(socket: &Socket, buffers: Buffers) -> io::Result<()> {
+    if let Some(bytes) = buffers.send {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = buffers.receive {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    Ok(())
 }
 
 /// The next connection of `listener`, and who it is from.

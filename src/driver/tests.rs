@@ -228,7 +228,7 @@ fn who_connects_and_who_accepts_agree_on_the_addresses() {
         assert_ne!(addr.port(), Some(0));
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
         driver.add(&listener, 1, Interest::Read).unwrap();
-        let client = driver.connect(&addr, None).unwrap();
+        let client = driver.connect(&addr, None, Buffers::default()).unwrap();
         assert_eq!(one(driver).key, 1);
         let (server, from) = listener.accept().unwrap();
         assert_eq!(look(driver), []);
@@ -258,12 +258,14 @@ fn a_connection_is_made_from_where_one_asks() {
         let listener = listen(driver);
         let bind = at("127.0.0.2:0");
         let addr = listener.local_addr().unwrap();
-        let client = driver.connect(&addr, Some(&bind)).unwrap();
+        let client = driver
+            .connect(&addr, Some(&bind), Buffers::default())
+            .unwrap();
         let (_, from) = until(driver, || unblocked(listener.accept()));
         assert_eq!(from, client.local_addr().unwrap());
         assert_eq!(from.ip(), bind.ip());
         assert_ne!(from.port(), Some(0));
-        let wrong = driver.connect(&addr, Some(&at("[::1]:0")));
+        let wrong = driver.connect(&addr, Some(&at("[::1]:0")), Buffers::default());
         wrong.unwrap_err();
     });
 }
@@ -302,7 +304,7 @@ fn a_listener_at_any_address_takes_them_all() {
             };
             let port = listener.local_addr().unwrap().port().unwrap();
             let addr: Address = (to.parse::<IpAddr>().unwrap(), port).into();
-            let client = driver.connect(&addr, None).unwrap();
+            let client = driver.connect(&addr, None, Buffers::default()).unwrap();
             let (server, from) = until(driver, || unblocked(listener.accept()));
             assert_eq!(server.local_addr().unwrap(), addr);
             assert_eq!(from, client.local_addr().unwrap());
@@ -494,7 +496,7 @@ fn what_was_not_accepted_is_reset_with_its_listener() {
     each(|driver| {
         let listener = listen(driver);
         let client = driver
-            .connect(&listener.local_addr().unwrap(), None)
+            .connect(&listener.local_addr().unwrap(), None, Buffers::default())
             .unwrap();
         assert!(until(driver, || client
             .connected()
@@ -511,7 +513,7 @@ fn a_client_that_left_before_it_was_accepted_is_still_accepted() {
     each(|driver| {
         let listener = listen(driver);
         let client = driver
-            .connect(&listener.local_addr().unwrap(), None)
+            .connect(&listener.local_addr().unwrap(), None, Buffers::default())
             .unwrap();
         client.write(b"hi").unwrap();
         drop(client);
@@ -624,10 +626,10 @@ fn in_memory_a_full_backlog_refuses() {
             },
         )
         .unwrap();
-    let clients = [(); 2].map(|()| driver.connect(&addr, None).unwrap());
+    let clients = [(); 2].map(|()| driver.connect(&addr, None, Buffers::default()).unwrap());
     refused(&driver, &addr);
     listener.accept().unwrap();
-    let third = driver.connect(&addr, None).unwrap();
+    let third = driver.connect(&addr, None, Buffers::default()).unwrap();
     assert!(third.connected().unwrap());
     drop((clients, third, listener));
     refused(&driver, &addr);
@@ -639,17 +641,23 @@ fn in_memory_ports_are_used_again() {
     let listener = listen(&driver);
     let addr = listener.local_addr().unwrap();
     for _ in 0..70_000 {
-        let client = driver.connect(&addr, None).unwrap();
+        let client = driver.connect(&addr, None, Buffers::default()).unwrap();
         assert_ne!(client.local_addr().unwrap(), addr);
         drop(client);
         drop(listener.accept().unwrap());
     }
     let bind = Some(at("127.0.0.1:5000"));
-    let client = driver.connect(&addr, bind.as_ref()).unwrap();
-    let again = driver.connect(&addr, bind.as_ref()).unwrap_err();
+    let client = driver
+        .connect(&addr, bind.as_ref(), Buffers::default())
+        .unwrap();
+    let again = driver
+        .connect(&addr, bind.as_ref(), Buffers::default())
+        .unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AddrInUse);
     drop(client);
-    driver.connect(&addr, bind.as_ref()).unwrap();
+    driver
+        .connect(&addr, bind.as_ref(), Buffers::default())
+        .unwrap();
 }
 
 /// Every way to drive, by name.
@@ -680,7 +688,7 @@ fn listen(driver: &Driver) -> Listener {
 fn pair(driver: &Driver) -> (Socket, Socket) {
     let listener = listen(driver);
     let addr = listener.local_addr().unwrap();
-    let client = driver.connect(&addr, None).unwrap();
+    let client = driver.connect(&addr, None, Buffers::default()).unwrap();
     let (server, _) = until(driver, || unblocked(listener.accept()));
     assert!(until(driver, || client
         .connected()
@@ -697,7 +705,7 @@ fn at(text: &str) -> Address {
 /// A connection to `addr` is refused, and told so as a kernel does.
 #[track_caller]
 fn refused(driver: &Driver, addr: &Address) {
-    let client = driver.connect(addr, None).unwrap();
+    let client = driver.connect(addr, None, Buffers::default()).unwrap();
     driver.add(&client, 2, Interest::Write).unwrap();
     let event = one(driver);
     assert!(event.writable && event.hangup);

@@ -25,7 +25,7 @@ use crate::protocol::{Handle, IntoProtocol, Protocol, Seated, handle, visit};
 use crate::reactor::Reactor;
 use crate::report;
 use crate::stream::Connection;
-use crate::transport::{Conn, Limits, Terms};
+use crate::transport::{Conn, Limits, PATIENCE, Terms};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A socket that listens already, to be listened with.
@@ -196,6 +196,7 @@ impl Reactor {
         })?;
         let terms = Terms {
             limits: Limits::default(),
+            linger: PATIENCE,
             place,
             is_shared: true,
         };

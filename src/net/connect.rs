@@ -186,6 +186,7 @@ impl Reactor {
         let options = endpoint.options;
         let terms = Rc::new(Terms {
             limits: options.limits,
+            linger: options.linger,
             place,
             is_shared: false,
         });

@@ -253,6 +253,7 @@ impl Reactor {
                 reactor: self.downgrade(),
                 terms: Rc::new(Terms {
                     limits: options.limits,
+                    linger: options.linger,
                     place,
                     is_shared: false,
                 }),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::driver::Bind;
-use crate::transport::Limits;
+use crate::driver::{Bind, Buffers};
+use crate::transport::{Limits, PATIENCE};
 
 /// How to listen. The defaults are Twisted's: a backlog of 50, addresses used again at once, UNIX sockets that
 /// everybody may connect to. What does not concern the kind of the address is passed over.
@@ -20,6 +20,7 @@ use crate::transport::Limits;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ListenOptions {
+    pub(super) linger: Duration,
     pub(super) bind: Bind,
     /// None where the endpoint decides.
     pub(super) lock_file: Option<bool>,
@@ -40,6 +41,8 @@ pub struct ListenOptions {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ConnectOptions {
+    pub(super) linger: Duration,
+    pub(super) buffers: Buffers,
     pub(super) timeout: Duration,
     pub(super) overall: Option<Duration>,
     pub(super) attempt_delay: Duration,
@@ -55,6 +58,7 @@ impl ListenOptions {
             bind: Bind::default(),
             lock_file: None,
             limits: Limits::default(),
+            linger: PATIENCE,
         }
     }
 
@@ -67,6 +71,44 @@ impl ListenOptions {
     /// May the address be used again while old connections to it are still dying?
     pub fn reuse_address(mut self, reuse: bool) -> Self {
         self.bind.reuse_address = reuse;
+        self
+    }
+
+    /// May others, in this process or another one, listen at the same address, so that the system shares the connections
+    /// out? All of them must say so. (Not on Windows.)
+    #[doc(alias = "SO_REUSEPORT")]
+    pub fn reuse_port(mut self, reuse: bool) -> Self {
+        self.bind.reuse_port = reuse;
+        self
+    }
+
+    /// Does an IPv6 address take IPv4 connections as well? Their peers' addresses are then of the kind `::ffff:127.0.0.1`.
+    #[doc(alias("IPV6_V6ONLY", "bindv6only"))]
+    pub fn dual_stack(mut self, both: bool) -> Self {
+        self.bind.dual_stack = both;
+        self
+    }
+
+    /// How many bytes the system may hold that were written and not yet acknowledged. (The system may round it, and Linux
+    /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
+    #[doc(alias = "SO_SNDbind.buffers")]
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.bind.buffers.send = Some(bytes);
+        self
+    }
+
+    /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
+    #[doc(alias = "SO_RCVbind.buffers")]
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.bind.buffers.receive = Some(bytes);
+        self
+    }
+
+    /// How long the socket may stay when a connection has ended in good order, until the peer has got all: 2 seconds unless
+    /// told. Nobody waits for it.
+    #[doc(alias = "SO_LINGER")]
+    pub fn linger(mut self, limit: Duration) -> Self {
+        self.linger = limit;
         self
     }
 
@@ -115,6 +157,8 @@ impl ConnectOptions {
             bind: None,
             lock_file: false,
             limits: Limits::default(),
+            linger: PATIENCE,
+            buffers: Buffers::default(),
         }
     }
 
@@ -136,6 +180,29 @@ impl ConnectOptions {
     #[doc(alias("attemptDelay", "happy_eyeballs_delay"))]
     pub fn attempt_delay(mut self, delay: Duration) -> Self {
         self.attempt_delay = delay;
+        self
+    }
+
+    /// How many bytes the system may hold that were written and not yet acknowledged. (The system may round it, and Linux
+    /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
+    #[doc(alias = "SO_SNDbuffers")]
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.buffers.send = Some(bytes);
+        self
+    }
+
+    /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
+    #[doc(alias = "SO_RCVbuffers")]
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.buffers.receive = Some(bytes);
+        self
+    }
+
+    /// How long the socket may stay when a connection has ended in good order, until the peer has got all: 2 seconds unless
+    /// told. Nobody waits for it.
+    #[doc(alias = "SO_LINGER")]
+    pub fn linger(mut self, limit: Duration) -> Self {
+        self.linger = limit;
         self
     }
 

@@ -291,7 +291,7 @@ impl Race {
     /// A connection begun; none where there is no room for one more now.
     fn begin(&self, reactor: &Reactor, address: &Address) -> io::Result<Option<Socket>> {
         let driver = reactor.inner().driver();
-        match driver.connect(address, self.options.bind.as_ref()) {
+        match driver.connect(address, self.options.bind.as_ref(), self.options.buffers) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && address.ip().is_none() => {
                 Ok(None)

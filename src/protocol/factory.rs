@@ -1,5 +1,9 @@
 //! Where protocols come from: [`Factory`].
 
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+
 use super::Protocol;
 use crate::address::Address;
 
@@ -22,6 +26,110 @@ pub trait Factory: 'static {
     /// The port is closed. Connections made before go on.
     #[doc(alias("stopFactory", "doStop"))]
     fn stopped(&mut self) {}
+}
+
+/// One factory for several ports: it is told that the first opens and that the last closes. Clones share it.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::protocol::SharedFactory;
+/// use torsade::{Address, Context, Factory, Protocol};
+///
+/// struct Quiet;
+///
+/// impl Protocol for Quiet {
+///     fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {}
+/// }
+///
+/// #[derive(Default)]
+/// struct Count(u32);
+///
+/// impl Factory for Count {
+///     type Protocol = Quiet;
+///
+///     fn build_protocol(&mut self, _peer: Address) -> Option<Quiet> {
+///         self.0 += 1;
+///         Some(Quiet)
+///     }
+/// }
+///
+/// torsade::testing::run(async |reactor| {
+///     let count = SharedFactory::new(Count::default());
+///     let one = reactor.listen_factory("127.0.0.1:0", count.clone())?;
+///     let other = reactor.listen_factory("127.0.0.1:0", count)?;
+///     one.stop().await?;
+///     other.stop().await
+/// });
+/// ```
+#[doc(alias = "numPorts")]
+pub struct SharedFactory<F>(Rc<Sharing<F>>);
+
+struct Sharing<F> {
+    /// Empty while it is being called.
+    factory: Cell<Option<F>>,
+    ports: Cell<usize>,
+}
+
+impl<F: Factory> SharedFactory<F> {
+    /// Shares a factory.
+    pub fn new(factory: F) -> Self {
+        Self(Rc::new(Sharing {
+            factory: Cell::new(Some(factory)),
+            ports: Cell::new(0),
+        }))
+    }
+
+    /// Takes the factory out, calls it, and puts it back, whatever it does. `None` when it is being called already.
+    fn call<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
+        struct Back<'a, F>(&'a Cell<Option<F>>, Option<F>);
+        impl<F> Drop for Back<'_, F> {
+            fn drop(&mut self) {
+                self.0.set(self.1.take());
+            }
+        }
+        let slot = &self.0.factory;
+        let mut back = Back(slot, Some(slot.take()?));
+        back.1.as_mut().map(call)
+    }
+}
+
+impl<F> Clone for SharedFactory<F> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<F> fmt::Debug for SharedFactory<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedFactory")
+            .field("ports", &self.0.ports.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F: Factory> Factory for SharedFactory<F> {
+    type Protocol = F::Protocol;
+
+    fn build_protocol(&mut self, peer: Address) -> Option<F::Protocol> {
+        self.call(|factory| factory.build_protocol(peer)).flatten()
+    }
+
+    fn started(&mut self) {
+        let ports = self.0.ports.get();
+        self.0.ports.set(ports + 1);
+        if ports == 0 {
+            self.call(F::started);
+        }
+    }
+
+    fn stopped(&mut self) {
+        let left = self.0.ports.get().saturating_sub(1);
+        self.0.ports.set(left);
+        if left == 0 {
+            self.call(F::stopped);
+        }
+    }
 }
 
 /// What a closure given to `Reactor::listen` may return: a protocol, or `None` to turn the peer away.

@@ -22,7 +22,7 @@ mod seat;
 use std::os::fd::OwnedFd;
 
 pub use self::context::{Context, Handle};
-pub use self::factory::{Factory, IntoProtocol};
+pub use self::factory::{Factory, IntoProtocol, SharedFactory};
 pub(crate) use self::seat::{Home, Seated, handle, leave, visit};
 use crate::failure::Failure;
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::driver::{Bind, Socket};
+use crate::driver::{Bind, Buffers, Socket};
 use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol};
 use crate::reactor::{OnPanic, Reactor};
@@ -145,7 +145,7 @@ impl<P: Protocol> Wire<P> {
         self.peer = reactor
             .inner()
             .driver()
-            .connect(&port, None)
+            .connect(&port, None, Buffers::default())
             .expect("it is listened at");
         self.reactor.settle();
     }

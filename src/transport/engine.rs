@@ -221,7 +221,13 @@ impl<S: Seat> Conn<S> {
             let driver = reactor.inner().driver();
             if reason.is::<ConnectionDone>() && !link.peer_done.get() {
                 let _ = driver.remove(&socket);
-                linger::close(reactor, socket, link.sent.get(), link.place());
+                linger::close(
+                    reactor,
+                    socket,
+                    link.sent.get(),
+                    link.terms.linger,
+                    link.place(),
+                );
             } else {
                 if reason.is::<ConnectionAborted>() || reason.is::<WriteOverflow>() {
                     let _ = socket.reset_on_close();

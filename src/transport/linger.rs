@@ -5,7 +5,7 @@
 //! When a socket is closed while bytes of the peer's are unread, or come later, the system answers with a reset,
 //! and what it had not sent yet of our own is gone. So where that is to be feared the socket says the end of
 //! file first and stays for a while: what still comes is thrown away, until the peer says the end as well or
-//! [`PATIENCE`] is over. Nobody waits for it: the connection's user has been told of the end before. What was written to
+//! its patience is over. Nobody waits for it: the connection's user has been told of the end before. What was written to
 //! a UNIX socket is with the peer already, so there it is enough to throw away what has come.
 
 use std::cell::Cell;
@@ -34,6 +34,7 @@ pub(super) fn close(
     reactor: &Reactor,
     socket: Socket,
     sent: u32,
+    patience: Duration,
     place: &'static Location<'static>,
 ) {
     match discard(reactor, &socket) {
@@ -70,7 +71,7 @@ pub(super) fn close(
     }
     lingering.socket.set(Some(socket));
     let (weak, reactor_too) = (Rc::downgrade(&lingering), reactor.downgrade());
-    let timer = reactor.call_later(PATIENCE, move || {
+    let timer = reactor.call_later(patience, move || {
         if let (Some(lingering), Some(reactor)) = (weak.upgrade(), reactor_too.upgrade()) {
             lingering.leave(Some(&reactor));
         }
@@ -153,7 +154,7 @@ fn discard(reactor: &Reactor, socket: &Socket) -> Option<bool> {
 
 /// No more than this is surely on its way when it has been written: the first window of TCP.
 const AT_ONCE: u32 = 14_600;
-/// How long a peer may take to say the end.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a peer may take to say the end, unless told otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How often is read in one go.
 const READS: usize = 4;

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
 use super::life::{Action, Event, Life, Why};
@@ -54,6 +55,8 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) limits: Limits,
+    /// How long the socket may stay after the end, for the peer to get all.
+    pub(crate) linger: Duration,
     pub(crate) place: &'static Location<'static>,
     /// Others may have the descriptor too, so closing ours does not take it off the poller.
     pub(crate) is_shared: bool,

@@ -48,6 +48,7 @@ pub use self::errors::{
 };
 pub use self::group::Group;
 use self::life::Event;
+pub(crate) use self::linger::PATIENCE;
 pub use self::link::Limits;
 pub(crate) use self::link::Terms;
 use self::producer::Sending;
@@ -329,6 +330,26 @@ impl Transport {
     #[doc(alias = "getTcpKeepAlive")]
     pub fn keep_alive(&self) -> io::Result<bool> {
         self.on_socket(Socket::keepalive)
+    }
+
+    /// How long what was sent may go unacknowledged before the connection is lost (RFC 5482); `None` for as long as the
+    /// system thinks right. TCP on Linux only.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transport::set_no_delay`]; [`io::ErrorKind::Unsupported`] elsewhere.
+    #[doc(alias = "TCP_USER_TIMEOUT")]
+    pub fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.on_socket(|socket| socket.set_user_timeout(limit))
+    }
+
+    /// What [`Transport::set_user_timeout`] set.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transport::set_user_timeout`].
+    pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        self.on_socket(Socket::user_timeout)
     }
 
     /// Why it ended, once it has.

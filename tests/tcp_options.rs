@@ -1,0 +1,148 @@
+//! Options of ports and connections, as the system sees them; and one factory for several ports.
+#![cfg(unix)]
+
+#[macro_use]
+mod support;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use support::{HERE, Log, Spy};
+use torsade::net::{ConnectOptions, ListenOptions};
+use torsade::protocol::SharedFactory;
+use torsade::{Address, Factory, Reactor, yield_now};
+
+/// On the machine alone: in memory there is no system to look at.
+fn on_the_machine(test: impl AsyncFnOnce(Reactor) -> Result<(), torsade::Failure> + 'static) {
+    torsade::testing::run_on(Reactor::new().unwrap(), test);
+}
+
+#[test]
+fn ports_that_all_say_so_share_an_address() {
+    on_the_machine(async |reactor| {
+        let options = ListenOptions::new().reuse_port(true);
+        let one = reactor.listen_with(HERE, &options, |_| Spy::echo())?;
+        let other = reactor.listen_with(one.local_addr(), &options, |_| Spy::echo())?;
+        assert_eq!(one.local_addr(), other.local_addr());
+        assert!(reactor.listen(one.local_addr(), |_| Spy::echo()).is_err());
+        one.stop().await?;
+        other.stop().await
+    });
+}
+
+#[test]
+fn a_port_of_both_stacks_takes_ipv4_and_others_do_not() {
+    on_the_machine(async |reactor| {
+        for both in [true, false] {
+            let options = ListenOptions::new().dual_stack(both);
+            let port = reactor.serve_with("[::]:0", &options, async |mut conn| {
+                let peer = conn.peer().to_string();
+                conn.write_all(peer.as_bytes()).await?;
+                Ok(())
+            })?;
+            let v4 = Address::from(([127, 0, 0, 1], port.local_addr().port().unwrap()));
+            let conn = reactor.connect_stream(v4).await;
+            assert_eq!(conn.is_ok(), both);
+            if let Ok(mut conn) = conn {
+                let said = conn.read_line(80).await?.unwrap_or_default();
+                assert!(
+                    said.starts_with(b"[::ffff:127.0.0.1]:"),
+                    "{}",
+                    said.escape_ascii()
+                );
+            }
+            port.stop().await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_user_timeout_is_the_systems_and_elsewhere_not_supported() {
+    on_the_machine(async |reactor| {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let transport = conn.transport();
+        transport.set_user_timeout(Some(Duration::from_millis(1500)))?;
+        assert_eq!(transport.user_timeout()?, Some(Duration::from_millis(1500)));
+        drop(conn);
+        port.stop().await
+    });
+    torsade::testing::run_on(Reactor::in_memory().unwrap(), async |reactor| {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let error = conn.transport().set_user_timeout(None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        drop(conn);
+        port.stop().await
+    });
+}
+
+#[test]
+fn small_buffers_of_the_system_leave_more_in_ours() {
+    on_the_machine(async |reactor| {
+        let mut left = Vec::new();
+        for bytes in [4096, 1 << 20] {
+            let options = ListenOptions::new().receive_buffer(bytes);
+            let port =
+                reactor.serve_with(HERE, &options, async |_conn| std::future::pending().await)?;
+            let options = ConnectOptions::new().send_buffer(bytes);
+            let conn = reactor
+                .connect_stream_with(port.local_addr(), &options)
+                .await?;
+            conn.transport().write(vec![0; 1 << 20]);
+            for _ in 0..50 {
+                yield_now().await;
+            }
+            left.push(conn.transport().queued());
+            conn.transport().abort_connection();
+            drop(conn);
+            port.stop().await?;
+        }
+        assert!(left[0] > left[1] + 100_000, "{left:?}");
+        Ok(())
+    });
+}
+
+/// Notes when it is started and stopped.
+struct Noting(Log);
+
+impl Factory for Noting {
+    type Protocol = Spy;
+
+    fn build_protocol(&mut self, _peer: Address) -> Option<Spy> {
+        self.0.note("build");
+        Some(Spy::echo())
+    }
+
+    fn started(&mut self) {
+        self.0.note("started");
+    }
+
+    fn stopped(&mut self) {
+        self.0.note("stopped");
+    }
+}
+
+on_both! {
+    async fn a_shared_factory_starts_with_its_first_port_and_stops_with_its_last(reactor) {
+        let log = Log::new();
+        let shared = SharedFactory::new(Noting(log.clone()));
+        let one = reactor.listen_factory(HERE, shared.clone())?;
+        let other = reactor.listen_factory(HERE, shared.clone())?;
+        for port in [&one, &other] {
+            drop(reactor.connect_stream(port.local_addr()).await?);
+        }
+        while log.count("build") < 2 {
+            yield_now().await;
+        }
+        one.stop().await?;
+        assert_eq!(log.all(), ["started", "build", "build"]);
+        other.stop().await?;
+        assert_eq!(log.take(), ["started", "build", "build", "stopped"]);
+        let again = reactor.listen_factory(HERE, shared)?;
+        again.stop().await?;
+        assert_eq!(log.take(), ["started", "stopped"]);
+    }
+}
