@@ -5,8 +5,7 @@ use std::rc::Rc;
 use std::thread;
 
 use torsade::defer::Abandoned;
-use torsade::{Cancelled, Deferred, Failure, Resolver};
-use tracing::subscriber::NoSubscriber;
+use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver};
 
 const MANY: u32 = 1_000_000;
 
@@ -199,21 +198,28 @@ fn a_line_dropped_resolver_first() {
 #[test]
 fn a_line_dropped_unfired() {
     on_small_stack(|| {
-        // Two million failures that nobody handles are too much for a terminal.
-        let _quiet = tracing::subscriber::set_default(NoSubscriber::new());
-        // Each owns the one before in a callback that never runs.
-        for deferred_first in [false, true] {
-            let (deferred, resolvers) = long_line();
-            let (deferred, end) = note(deferred.add_errback(|_| Ok(0)));
-            if deferred_first {
-                drop(deferred);
-                drop(resolvers);
-            } else {
-                drop(resolvers.into_iter().rev().collect::<Vec<_>>());
-                drop(deferred);
+        let reports = Rc::new(Cell::new(0));
+        let count = reports.clone();
+        let reactor = Reactor::in_memory().unwrap();
+        reactor.on_report(move |_| count.set(count.get() + 1));
+        let done = reactor.run_until(async {
+            // Each owns the one before in a callback that never runs.
+            for deferred_first in [false, true] {
+                let (deferred, resolvers) = long_line();
+                let (deferred, end) = note(deferred.add_errback(|_| Ok(0)));
+                if deferred_first {
+                    drop(deferred);
+                    drop(resolvers);
+                } else {
+                    drop(resolvers.into_iter().rev().collect::<Vec<_>>());
+                    drop(deferred);
+                }
+                assert_eq!(value(&end), 0);
             }
-            assert_eq!(value(&end), 0);
-        }
+        });
+        done.unwrap();
+        // All but the outermost were abandoned with nobody to hear of it.
+        assert_eq!(reports.get(), 2 * (MANY - 1));
     });
 }
 

@@ -240,6 +240,9 @@ fn a_connect_that_takes_too_long_times_out_and_the_next_address_is_tried() {
             (address.into(), Some(MS * 10))
         );
 
+        let options = ConnectOptions::new()
+            .timeout(MS * 200)
+            .overall_timeout(MS * 20_000);
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let both = [address, port.local_addr().inet().unwrap()];
         let conn = reactor.connect_stream_with(&both[..], &options).await?;

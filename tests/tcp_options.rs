@@ -85,8 +85,10 @@ fn small_buffers_of_the_system_leave_more_in_ours() {
         let mut left = Vec::new();
         for bytes in [4096, 1 << 20] {
             let options = ListenOptions::new().receive_buffer(bytes);
-            let port =
-                reactor.serve_with(HERE, &options, async |_conn| std::future::pending().await)?;
+            // It reads nothing until the end.
+            let port = reactor.listen_with(HERE, &options, |_| {
+                Spy::echo().on_made(|transport| transport.pause_producing())
+            })?;
             let options = ConnectOptions::new().send_buffer(bytes);
             let conn = reactor
                 .connect_stream_with(port.local_addr(), &options)

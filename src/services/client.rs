@@ -52,7 +52,7 @@ use crate::report;
 /// }
 ///
 /// torsade::testing::run(async |reactor| {
-///     let port = reactor.serve("127.0.0.1:0", async |_conn| std::future::pending().await)?;
+///     let port = reactor.listen("127.0.0.1:0", |_peer| Greeter)?;
 ///     let client = ClientService::new(&reactor, port.local_addr(), || Greeter)?;
 ///     client.start()?;
 ///     let greeter = client.when_connected().await?;

@@ -80,14 +80,16 @@ impl<S: Service + ?Sized> Service for Rc<S> {
 /// ```
 /// use torsade::services::{self, MultiService, PortService};
 ///
-/// torsade::testing::run(async |reactor| {
+/// # fn main() -> Result<(), torsade::Failure> {
+/// torsade::run(async |reactor| {
 ///     let all = MultiService::new();
 ///     all.add(PortService::new(&reactor, |reactor| {
-///         reactor.serve("127.0.0.1:7000", async |_conn| Ok(()))
+///         reactor.serve("127.0.0.1:0", async |_conn| Ok(()))
 ///     }))?;
 ///     services::attach(&reactor, all)?;
 ///     Ok(())
-/// });
+/// })
+/// # }
 /// ```
 #[doc(alias("Application", "setServiceParent"))]
 #[track_caller]
