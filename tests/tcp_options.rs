@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::{HERE, Log, Spy};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::protocol::SharedFactory;
-use torsade::{Address, Factory, Reactor, yield_now};
+use torsade::{Address, Clock, Factory, Reactor, yield_now};
 
 /// On the machine alone: in memory there is no system to look at.
 fn on_the_machine(test: impl AsyncFnOnce(Reactor) -> Result<(), torsade::Failure> + 'static) {
@@ -147,4 +147,41 @@ on_both! {
         again.stop().await?;
         assert_eq!(log.take(), ["started", "stopped"]);
     }
+}
+
+#[test]
+fn urgent_bytes_come_in_line_and_keep_nobody_busy() {
+    on_the_machine(async |reactor| {
+        let log = Log::new();
+        let seen = log.clone();
+        let port = reactor.listen(HERE, move |_| Spy::new(&seen))?;
+        let address = port.local_addr().inet().unwrap();
+        let client = socket2::Socket::new(
+            socket2::Domain::IPV4,
+            socket2::Type::STREAM,
+            Some(socket2::Protocol::TCP),
+        )?;
+        client.connect(&address.into())?;
+        client.send(b"one ")?;
+        client.send_out_of_band(b"!")?;
+        client.send(b" two")?;
+        let all = || {
+            let notes = log.all();
+            let data = notes.iter().filter_map(|note| note.strip_prefix("data "));
+            data.collect::<String>()
+        };
+        while all().len() < 9 {
+            yield_now().await;
+        }
+        assert_eq!(all(), "one ! two");
+        // There is nothing more to tell, so nothing is told.
+        let before = log.all().len();
+        reactor.sleep(Duration::from_millis(20)).await?;
+        assert_eq!(log.all().len(), before);
+        drop(client);
+        while !log.has("lost done") {
+            yield_now().await;
+        }
+        port.stop().await
+    });
 }
