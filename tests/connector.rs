@@ -264,6 +264,17 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
         reactor.sleep(SECOND * 600).await?;
         assert_eq!(log.count("failed refused"), 4);
 
+        // A connection that no protocol was made for is no success.
+        log.take();
+        let port = reactor.listen("10.0.0.2:80", |_| Spy::echo())?;
+        let mut factory = Telling::new(&log);
+        factory.builds = false;
+        let factory = Reconnecting::new(factory).most_retries(3);
+        reactor.connect_factory("10.0.0.2:80", factory)?;
+        reactor.sleep(SECOND * 600).await?;
+        assert_eq!(log.count("over done"), 4);
+        port.stop().await?;
+
         log.take();
         let factory = Reconnecting::new(Telling::new(&log)).backoff(exact());
         let retries = factory.retries();

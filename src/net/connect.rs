@@ -67,6 +67,7 @@ impl Reactor {
         "connectTCP",
         "connectUNIX",
         "connectProtocol",
+        "ClientCreator",
         "connect_tcp",
         "ClientFactory",
         "clientConnectionFailed"

@@ -12,7 +12,8 @@ use crate::failure::Failure;
 
 /// A [`ClientFactory`] that connects again, whenever a connection was lost or could not be made, after waits that grow.
 ///
-/// The waits begin anew when a connection has been made.
+/// The waits begin anew when a connection has been made and has a protocol. They are those of [`Backoff::new`] unless told
+/// otherwise; Twisted's factory waits for 1 second, *e* times as long each time, up to an hour.
 ///
 /// # Examples
 ///
@@ -150,8 +151,12 @@ impl<F: ClientFactory> ClientFactory for Reconnecting<F> {
     type Protocol = F::Protocol;
 
     fn build_protocol(&mut self, peer: Address) -> Option<F::Protocol> {
-        self.retries.reset();
-        self.factory.build_protocol(peer)
+        let protocol = self.factory.build_protocol(peer);
+        // A connection that nobody wanted is no success.
+        if protocol.is_some() {
+            self.retries.reset();
+        }
+        protocol
     }
 
     fn started_connecting(&mut self, connector: &Connector) {

@@ -190,7 +190,7 @@ impl Transport {
     /// }
     ///
     /// let mut wire = torsade::testing::Wire::new(Launch);
-    /// wire.settle();
+    /// wire.advance(std::time::Duration::ZERO);
     /// assert_eq!(wire.take_received(), b"3\n2\n1\n0\n");
     /// assert!(wire.is_closed());
     /// ```
