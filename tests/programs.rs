@@ -313,3 +313,21 @@ fn guests_talk_to_each_other() {
         port.stop().await
     });
 }
+
+#[test]
+fn a_protocol_may_end_its_connection_at_once_on_a_wire() {
+    struct Refuses;
+
+    impl Protocol for Refuses {
+        fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+            cx.write("not now\n");
+            cx.lose_connection();
+        }
+
+        fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {}
+    }
+
+    let mut wire = Wire::new(Refuses);
+    assert_eq!(wire.take_received(), b"not now\n");
+    assert!(wire.is_closed());
+}

@@ -84,15 +84,16 @@ impl<P: Protocol> Wire<P> {
         drop(
             reactor
                 .connect(&address, protocol)
-                .add_callback(move |handle| found.set(Some(handle))),
+                .add_callback(move |handle: Handle<P>| {
+                    // Soon after it may be over.
+                    let transport = handle.transport();
+                    found.set(transport.map(|transport| (handle, transport)));
+                }),
         );
         reactor.settle();
         let (peer, _) = listener.accept().expect("the protocol is connecting");
         reactor.settle();
-        let handle: Handle<P> = slot.take().expect("the protocol is connected");
-        let transport = handle
-            .transport()
-            .expect("the protocol has not been dropped");
+        let (handle, transport) = slot.take().expect("the protocol is connected");
         let mut wire = Self {
             reactor,
             peer,
