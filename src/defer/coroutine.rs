@@ -226,8 +226,13 @@ impl Asking {
         polled
     }
 
-    /// Cancels the Deferreds that the future awaits; from inside one of its polls, those that it awaits after it.
+    /// Cancels the Deferreds that the future awaits; before its first poll and from inside one, those that it awaits
+    /// after it.
     pub(crate) fn ask(&self, place: &'static Location<'static>) {
+        if self.0.polled_at.get() == 0 {
+            self.0.is_asked.set(true);
+            return;
+        }
         if let Verdict::Decides { awaited, before } = self.0.ask_to_stop(new_round()) {
             for core in awaited {
                 core::cancel(&core, place);
