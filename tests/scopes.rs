@@ -662,4 +662,34 @@ on_both! {
         set.shutdown().await;
         assert_eq!(log.take(), order);
     }
+
+    async fn a_graceful_cancel_drops_the_members_of_a_list_that_go_on(reactor) {
+        let log = Log::new();
+        let stubborn = |name| {
+            let (guard, note) = (Guard(log.clone(), name), log.clone());
+            let (never, resolver) = Deferred::<()>::pair();
+            Deferred::from_future(async move {
+                let (_guard, _resolver) = (guard, resolver);
+                let _ = never.await;
+                note.note("swallowed");
+                pending::<Result<(), _>>().await
+            })
+        };
+        let gathered = defer::gather([stubborn("one"), stubborn("two")]);
+        let all = defer::list([stubborn("three"), stubborn("four")]);
+        some_turns().await;
+        let ended = [
+            cancel_within(gathered.map(drop), MS, &reactor),
+            cancel_within(all.map(drop), MS, &reactor),
+        ];
+        reactor.sleep(MS * 10).await?;
+        let results = ended.map(|ended| ended.now_or_never().map(|result| result.is_ok()));
+        assert_eq!(results, [Some(false), Some(true)]);
+        some_turns().await;
+        let mut notes = log.take();
+        notes.sort();
+        let dropped = ["four", "one"].map(|name| format!("{name} dropped"));
+        assert_eq!(notes[..2], dropped);
+        assert_eq!(notes.len(), 8);
+    }
 }

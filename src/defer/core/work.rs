@@ -65,12 +65,24 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
     }
 }
 
-/// Ends whatever `core` is waiting for at the end of the line, and asks nobody.
+/// Ends whatever `core` is waiting for at the end of the line, and asks nobody; of a group, its members.
 pub(in crate::defer) fn end(core: &Rc<Core>, place: &'static Location<'static>) {
-    let mut core = core.clone();
-    while let Some(inner) = core.awaited_core() {
-        core = inner;
+    let mut left = vec![core.clone()];
+    while let Some(mut core) = left.pop() {
+        while let Some(inner) = core.awaited_core() {
+            core = inner;
+        }
+        match core.stage.get() {
+            Stage::Gathering => {
+                let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
+                left.extend(members.into_iter().rev());
+            }
+            _ => end_source(core, place),
+        }
     }
+}
+
+fn end_source(core: Rc<Core>, place: &'static Location<'static>) {
     match core.canceller.take() {
         Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, place),
         Some(Canceller::Coroutine(coroutine)) => coroutine.end(),
