@@ -16,6 +16,8 @@ pub(super) enum Job {
     Advance(Rc<Core>),
     /// The place is where somebody asked for it.
     Cancel(Rc<Core>, &'static Location<'static>),
+    /// The same for a member of a group, unless that was decided meanwhile, and so has let go of it.
+    CancelMember(Rc<Core>, &'static Location<'static>),
     /// The rest of its group has been let go.
     Settle(Rc<Core>),
     /// What it awaits has been asked to stop.
@@ -52,6 +54,10 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
         next = match later.pop() {
             Some(Job::Advance(core)) => Some(core),
             Some(Job::Cancel(core, place)) => cancel_one(core, place, round, &mut later),
+            Some(Job::CancelMember(core, place)) => {
+                let member = Some(core).filter(|core| core.is_member());
+                member.and_then(|core| cancel_one(core, place, round, &mut later))
+            }
             Some(Job::Settle(core)) => {
                 core.stage.set(Stage::Fired);
                 Some(core)
@@ -105,7 +111,9 @@ fn cancel_one(
     }
     if core.stage.get() == Stage::Gathering {
         let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
-        let jobs = members.into_iter().map(|member| Job::Cancel(member, place));
+        let jobs = members
+            .into_iter()
+            .map(|member| Job::CancelMember(member, place));
         later.extend(jobs.rev());
         return None;
     }
