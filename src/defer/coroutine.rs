@@ -133,7 +133,8 @@ impl Coroutine {
         let _ = TICK.try_with(|last| last.set(tick));
         self.polled_at.set(tick);
         self.is_running.set(true);
-        let outer = CURRENT.replace(Some(self.clone()));
+        let outer = CURRENT.try_with(|current| current.replace(Some(self.clone())));
+        let outer = outer.ok().flatten();
         let around = outer.as_ref().map(Rc::downgrade).unwrap_or_default();
         let old = self.around.replace(around);
         drop(old);
