@@ -336,6 +336,38 @@ fn the_watchdog_names_each_callback_and_task_that_blocks_the_loop() {
 }
 
 #[test]
+fn a_hook_of_the_watchdog_that_panics_harms_nobody() {
+    let line = next_line() + 2;
+    let reactor = Reactor::builder()
+        .watchdog(MS)
+        .on_blocked(|_| std::panic::resume_unwind(Box::new("no more")))
+        .build()
+        .unwrap();
+    let told = expect_reports(&reactor);
+    let work = async || {
+        let (deferred, resolver) = Deferred::<()>::pair();
+        let deferred = deferred.map(|()| block(MS * 10));
+        resolver.callback(());
+        deferred.await?;
+        let (deferred, resolver) = Deferred::<()>::pair();
+        let deferred = deferred.map(|()| {
+            block(MS * 10);
+            std::panic::resume_unwind(Box::new("oh"))
+        });
+        resolver.callback(());
+        deferred.await
+    };
+    let failure = reactor.run_until(work()).unwrap().unwrap_err();
+    assert!(failure.to_string().contains("oh"), "{failure}");
+    let told = std::mem::take(&mut *told.borrow_mut());
+    assert!(told.len() >= 2);
+    for report in told {
+        assert!(report.failure().to_string().contains("no more"));
+        assert_eq!(report.place().line(), line);
+    }
+}
+
+#[test]
 fn the_watchdog_leaves_alone_what_is_quick() {
     let told = blamed(Duration::from_secs(20), async |reactor| {
         for _ in 0..100 {

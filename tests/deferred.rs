@@ -1,15 +1,19 @@
 //! Deferreds: types, places and values, where a script with numbers (see `conformance`) does not reach.
 
+mod support;
+
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use support::polled::Bell;
 use torsade::clock::TimedOut;
 use torsade::defer::{Abandoned, AlreadyTaken, WaitsForItself};
 use torsade::failure::Panicked;
-use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock, testing, yield_now};
+use torsade::{Cancelled, Clock, Deferred, Failure, Resolver, VirtualClock, testing, yield_now};
 
 #[track_caller]
 fn result<T>(mut deferred: Deferred<T>) -> Result<T, Failure> {
@@ -509,4 +513,37 @@ fn several_that_a_future_awaits_are_cancelled_in_the_order_in_which_it_polled_th
         assert_eq!(*log.borrow(), (0..20).collect::<Vec<_>>());
         all.await
     });
+}
+
+#[test]
+fn one_that_is_fired_by_a_waker_that_is_replaced_wakes_the_new_one() {
+    thread_local! {
+        static RESOLVER: Cell<Option<Resolver<u32>>> = const { Cell::new(None) };
+    }
+
+    struct Fires;
+
+    impl Wake for Fires {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Fires {
+        fn drop(&mut self) {
+            if let Some(resolver) = RESOLVER.take() {
+                resolver.callback(7);
+            }
+        }
+    }
+
+    let (mut deferred, resolver) = Deferred::pair();
+    let first = Waker::from(Arc::new(Fires));
+    let polled = Pin::new(&mut deferred).poll(&mut Context::from_waker(&first));
+    assert!(polled.is_pending());
+    drop(first);
+    RESOLVER.set(Some(resolver));
+    let bell = Arc::new(Bell::default());
+    let second = Waker::from(bell.clone());
+    let polled = Pin::new(&mut deferred).poll(&mut Context::from_waker(&second));
+    assert!(polled.is_ready() || bell.count() == 1);
+    assert_eq!(result(deferred).unwrap(), 7);
 }

@@ -4,15 +4,18 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use futures::FutureExt;
 use support::{Log, MS, expect_reports, some_turns};
 use torsade::clock::TimedOut;
 use torsade::scope::{JoinSet, Scoping, cancel_within, scope, shield};
 use torsade::task::TaskLocal;
-use torsade::{Cancelled, Clock, Deferred, Failure, spawn, yield_now};
+use torsade::{Cancelled, Clock, Deferred, Failure, defer, spawn, yield_now};
 
 /// Notes when it is dropped.
 struct Guard(Log, &'static str);
@@ -21,6 +24,13 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.0.note(format_args!("{} dropped", self.1));
     }
+}
+
+/// A waker that does nothing, and can be counted.
+struct Idle;
+
+impl Wake for Idle {
+    fn wake(self: Arc<Self>) {}
 }
 
 static USER: TaskLocal<&str> = TaskLocal::new();
@@ -256,7 +266,7 @@ on_both! {
             let _guard = Guard(log.clone(), "body");
             pending::<Result<(), _>>().await
         }));
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         assert!(running.as_mut().poll(&mut cx).is_pending());
         // Nobody has taken this one over when the scope is dropped. It owns the scope's handle.
         let (guard, held) = (Guard(log.clone(), "fresh"), handle.take().unwrap());
@@ -439,7 +449,7 @@ on_both! {
             })
         };
         let mut awaited = start();
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         assert!(std::pin::Pin::new(&mut awaited).poll(&mut cx).is_pending());
         drop(awaited);
         let cancelled = start();
@@ -480,5 +490,206 @@ on_both! {
         assert_eq!(log.take(), ["work dropped"]);
         let task = spawn(async { 1 });
         assert_eq!(task.await?, 1);
+    }
+
+    async fn a_child_that_was_just_spawned_ends_with_the_scope(_reactor) {
+        let log = Log::new();
+        let failed = scope(async |s| {
+            let (inner, guard) = (s.clone(), Guard(log.clone(), "fresh"));
+            s.spawn(async move {
+                inner.spawn(async move {
+                    let _guard = guard;
+                    pending::<Result<(), _>>().await
+                });
+                Err::<(), _>(Failure::new("no"))
+            });
+            Ok(())
+        });
+        let failed = failed.now_or_never().expect("nothing is left to be waited for");
+        assert_eq!(failed.unwrap_err().to_string(), "no");
+        assert_eq!(log.take(), ["fresh dropped"]);
+    }
+
+    async fn a_child_that_was_spawned_from_outside_ends_with_the_scope(_reactor) {
+        let handle = RefCell::new(None);
+        let mut running = Box::pin(scope(async |s| {
+            handle.replace(Some(s));
+            pending::<Result<(), _>>().await
+        }));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(running.as_mut().poll(&mut cx).is_pending());
+        let handle = handle.take().unwrap();
+        let child = handle.spawn(pending::<Result<(), _>>());
+        let shielded = handle.spawn_shielded(async { Ok(7) });
+        handle.cancel();
+        assert!(running.as_mut().poll(&mut cx).is_ready());
+        assert!(child.await.unwrap_err().is::<Cancelled>());
+        assert_eq!(shielded.await?, 7);
+    }
+
+    async fn with_a_grace_a_child_that_was_just_spawned_is_asked_too(reactor) {
+        let log = Log::new();
+        let (never, _resolver) = Deferred::<()>::pair();
+        let failed = Scoping::new().grace(&reactor, MS * 20).run(async |s| {
+            let (inner, log) = (s.clone(), &log);
+            s.spawn(async move {
+                inner.spawn(async move {
+                    log.note(never.await.unwrap_err().is::<Cancelled>());
+                    Ok(())
+                });
+                Err::<(), _>(Failure::new("no"))
+            });
+            Ok(())
+        });
+        assert_eq!(failed.await.unwrap_err().to_string(), "no");
+        assert_eq!(log.take(), ["true"]);
+    }
+
+    async fn whoever_stops_watching_for_the_end_leaves_nothing_behind(_reactor) {
+        let idle = Arc::new(Idle);
+        scope(async |s| {
+            for _ in 0..100 {
+                let watcher = Arc::new(Idle);
+                let waker = Waker::from(watcher.clone());
+                let mut watching = Box::pin(s.cancelled());
+                for _ in 0..3 {
+                    assert!(watching.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                }
+                drop((watching, waker));
+                assert_eq!(Arc::strong_count(&watcher), 1);
+            }
+            let waker = Waker::from(idle.clone());
+            let mut watching = Box::pin(s.cancelled());
+            assert!(watching.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            s.cancel();
+            assert_eq!(watching.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(()));
+            Ok(())
+        })
+        .await?;
+        assert_eq!(Arc::strong_count(&idle), 1);
+    }
+
+    async fn a_childs_panic_is_what_its_handle_gives(reactor) {
+        struct Bomb;
+
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                std::panic::resume_unwind(Box::new("boom"));
+            }
+        }
+
+        for in_destructor in [false, true] {
+            let panicked = Cell::new(false);
+            let grace = Scoping::new().grace(&reactor, Duration::from_secs(3600));
+            let failed = grace.run(async |s| {
+                let bomb = in_destructor.then(|| Bomb);
+                let child = s.spawn(poll_fn(move |_| {
+                    if bomb.is_none() {
+                        std::panic::resume_unwind(Box::new("oh"));
+                    }
+                    Poll::Ready(Ok(()))
+                }));
+                panicked.set(child.await.unwrap_err().is_panic());
+                Ok(())
+            })
+            .await;
+            assert!(failed.unwrap_err().is_panic());
+            assert!(panicked.get());
+        }
+    }
+
+    async fn children_are_asked_and_dropped_in_the_order_of_spawning(reactor) {
+        let log = Log::new();
+        for has_grace in [false, true] {
+            let mut scoping = Scoping::new();
+            if has_grace {
+                scoping = scoping.grace(&reactor, MS);
+            }
+            let ended = scoping.run(async |s| {
+                for name in ["one", "two", "three"] {
+                    let guard = Guard(log.clone(), name);
+                    let note = log.clone();
+                    let (never, resolver) = Deferred::<()>::pair();
+                    s.spawn(async move {
+                        let (_guard, _resolver) = (guard, resolver);
+                        let never = never.on_cancel(move || note.note(format_args!("{name} asked")));
+                        let _ = never.await;
+                        pending::<Result<(), _>>().await
+                    });
+                }
+                yield_now().await;
+                s.cancel();
+                Ok(())
+            });
+            ended.await?;
+            let notes = log.take();
+            let those = |what: &str| -> Vec<_> {
+                let those = notes.iter().filter_map(|note| note.strip_suffix(what));
+                those.map(String::from).collect()
+            };
+            assert_eq!(those(" asked"), ["one", "two", "three"]);
+            assert_eq!(those(" dropped"), ["one", "two", "three"]);
+        }
+    }
+
+    async fn a_set_ends_its_tasks_in_the_order_of_spawning(_reactor) {
+        let log = Log::new();
+        let start = || {
+            let mut set = JoinSet::new();
+            for name in ["one", "two", "three", "four"] {
+                let guard = Guard(log.clone(), name);
+                if name == "two" {
+                    set.spawn(async {});
+                } else {
+                    set.spawn(async move {
+                        let _guard = guard;
+                        pending::<()>().await
+                    });
+                }
+            }
+            set
+        };
+        let order = ["one dropped", "three dropped", "four dropped"];
+        let mut set = start();
+        set.join_next().await.unwrap()?;
+        log.take();
+        set.cancel_all();
+        some_turns().await;
+        assert_eq!(log.take(), order);
+        let mut set = start();
+        set.join_next().await.unwrap()?;
+        log.take();
+        set.shutdown().await;
+        assert_eq!(log.take(), order);
+    }
+
+    async fn a_graceful_cancel_drops_the_members_of_a_list_that_go_on(reactor) {
+        let log = Log::new();
+        let stubborn = |name| {
+            let (guard, note) = (Guard(log.clone(), name), log.clone());
+            let (never, resolver) = Deferred::<()>::pair();
+            Deferred::from_future(async move {
+                let (_guard, _resolver) = (guard, resolver);
+                let _ = never.await;
+                note.note("swallowed");
+                pending::<Result<(), _>>().await
+            })
+        };
+        let gathered = defer::gather([stubborn("one"), stubborn("two")]);
+        let all = defer::list([stubborn("three"), stubborn("four")]);
+        some_turns().await;
+        let ended = [
+            cancel_within(gathered.map(drop), MS, &reactor),
+            cancel_within(all.map(drop), MS, &reactor),
+        ];
+        reactor.sleep(MS * 10).await?;
+        let results = ended.map(|ended| ended.now_or_never().map(|result| result.is_ok()));
+        assert_eq!(results, [Some(false), Some(true)]);
+        some_turns().await;
+        let mut notes = log.take();
+        notes.sort();
+        let dropped = ["four", "one"].map(|name| format!("{name} dropped"));
+        assert_eq!(notes[..2], dropped);
+        assert_eq!(notes.len(), 8);
     }
 }

@@ -18,6 +18,7 @@ use torsade::defer::{
     self, Abandoned, AlreadyTaken, DeferredList, FailureGroup, FirstError, NoReactor,
     WaitsForItself,
 };
+use torsade::locks::DeferredQueue;
 use torsade::report::Origin;
 use torsade::{
     Cancelled, Clock, Deferred, Failure, Reactor, Resolver, VirtualClock, testing, yield_now,
@@ -267,6 +268,77 @@ fn a_canceller_may_fire_another_member() {
             assert_eq!(*all[2].as_ref().unwrap(), 30);
         }
     }
+}
+
+#[test]
+fn a_member_may_be_fired_while_another_is_taken() {
+    // Taking the item of the second makes room, which fires the first.
+    let members = || {
+        let (first, resolver) = Deferred::pair();
+        let queue = DeferredQueue::with_limits(1, None);
+        queue.put('a').unwrap();
+        queue
+            .put_when_room('b')
+            .add_callback(move |()| resolver.callback('x'));
+        ([first, queue.get()], queue)
+    };
+    let (both, _queue) = members();
+    assert_eq!(result(defer::gather(both)).unwrap(), ['x', 'a']);
+    let (both, _queue) = members();
+    let all = result(defer::list(both)).unwrap();
+    assert!(all.into_iter().map(Result::unwrap).eq(['x', 'a']));
+    let (both, _queue) = members();
+    assert_eq!(result(defer::race(both)).unwrap(), (1, 'a'));
+    let ([first, second], queue) = members();
+    let last = queue.get();
+    let rest = DeferredList::new([first, second]).let_rest_run();
+    assert_eq!(result(rest.race()).unwrap(), (1, 'a'));
+    assert_eq!(result(last).unwrap(), 'b');
+}
+
+#[test]
+fn cancelling_a_list_cancels_each_member_once_and_before_its_callbacks_run() {
+    testing::run(async |reactor| {
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let reports = told.clone();
+        reactor.on_report(move |report| reports.borrow_mut().push(report.to_string()));
+        for rest_runs in [false, true] {
+            let log = Rc::new(RefCell::new(Vec::new()));
+            let note = |what: &'static str| {
+                let log = log.clone();
+                move || log.borrow_mut().push(what)
+            };
+            let (a, _a) = Deferred::<()>::pair();
+            let (b, _b) = Deferred::<()>::pair();
+            let (once, _once) = Deferred::<()>::pair();
+            let (twice, _twice) = Deferred::<()>::pair();
+            let (noted_once, noted_twice) = (note("c told"), note("c told again"));
+            let c = Deferred::from_future(async move {
+                let _ = once.on_cancel(noted_once).await;
+                let _ = twice.on_cancel(noted_twice).await;
+                Ok(())
+            });
+            let mut all = DeferredList::new([a.on_cancel(note("a")), b.on_cancel(note("b")), c]);
+            if rest_runs {
+                all = all.let_rest_run();
+            }
+            for _ in 0..3 {
+                yield_now().await;
+            }
+            let ended = note("outcome");
+            let outcome = all.gather().add_both(move |result| {
+                ended();
+                assert!(result.unwrap_err().is::<Cancelled>());
+            });
+            outcome.cancel();
+            for _ in 0..5 {
+                yield_now().await;
+            }
+            assert_eq!(*log.borrow(), ["a", "b", "c told", "outcome"]);
+        }
+        assert!(told.borrow().is_empty(), "{:?}", told.borrow());
+        Ok(())
+    });
 }
 
 #[test]

@@ -133,7 +133,8 @@ impl Coroutine {
         let _ = TICK.try_with(|last| last.set(tick));
         self.polled_at.set(tick);
         self.is_running.set(true);
-        let outer = CURRENT.replace(Some(self.clone()));
+        let outer = CURRENT.try_with(|current| current.replace(Some(self.clone())));
+        let outer = outer.ok().flatten();
         let around = outer.as_ref().map(Rc::downgrade).unwrap_or_default();
         let old = self.around.replace(around);
         drop(old);
@@ -226,8 +227,13 @@ impl Asking {
         polled
     }
 
-    /// Cancels the Deferreds that the future awaits; from inside one of its polls, those that it awaits after it.
+    /// Cancels the Deferreds that the future awaits; before its first poll and from inside one, those that it awaits
+    /// after it.
     pub(crate) fn ask(&self, place: &'static Location<'static>) {
+        if self.0.polled_at.get() == 0 {
+            self.0.is_asked.set(true);
+            return;
+        }
         if let Verdict::Decides { awaited, before } = self.0.ask_to_stop(new_round()) {
             for core in awaited {
                 core::cancel(&core, place);

@@ -257,8 +257,8 @@ impl<T: 'static> DeferredList<T> {
         } = self;
         let mut seats = Vec::with_capacity(members.len());
         let mut members = members.into_iter();
-        let mut missing = 0;
-        let mut group = None;
+        // Those that are not done. Whatever runs when another is asked, may fire them.
+        let mut waiting = Vec::new();
         // Those whose result was there, in debug mode.
         let mut had = Vec::new();
         while let Some(member) = members.next() {
@@ -271,9 +271,8 @@ impl<T: 'static> DeferredList<T> {
                         result
                     }
                     None => {
-                        core.join(group.get_or_insert_with(|| Core::new(place)), index);
                         seats.push(Seat::Waits(Rc::downgrade(&core)));
-                        missing += 1;
+                        waiting.push((index, core));
                         continue;
                     }
                 },
@@ -287,22 +286,29 @@ impl<T: 'static> DeferredList<T> {
                 }
             }
         }
-        let Some(group) = group else {
+        if waiting.is_empty() {
             let outcome = R::sum_up(&mut seats, false, place);
             return Deferred::settled(outcome, place);
-        };
+        }
+        let group = Core::new(place);
         for core in &had {
             trail::moved(core, &group);
         }
         group.gather(Gathering::<T, R> {
             outcome: Cell::new(None),
             seats: RefCell::new(seats),
-            missing: Cell::new(missing),
+            missing: Cell::new(waiting.len()),
             was_cancelled: Cell::new(false),
             cancels,
             place,
             rule: PhantomData,
         });
+        for (index, core) in &waiting {
+            core.join(&group, *index);
+        }
+        for (_, core) in waiting {
+            core.give_what_it_has();
+        }
         Deferred {
             state: State::Linked(group),
             polled: false,
@@ -645,7 +651,8 @@ impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
         let seats = self.seats.take();
         Rest {
             members,
-            cancels: self.cancels,
+            // Whoever is asked to stop, stops them all.
+            cancels: self.cancels || self.was_cancelled.get(),
             results: if seats.is_empty() {
                 Box::new(())
             } else {
@@ -694,7 +701,7 @@ fn let_go<T: 'static>(
 ) {
     let before: Vec<_> = seats.iter().filter_map(Seat::member).collect();
     for member in &before {
-        member.leave_group(cancels);
+        member.clone().abandon(cancels);
     }
     if cancels {
         for member in before {

@@ -581,7 +581,7 @@ impl<T: 'static> Future for Deferred<T> {
                 None => {
                     if core.await_by(cx.waker()) {
                         Coroutine::note(core);
-                        if core.is_offered() {
+                        if core.is_offered() || core.is_settled() {
                             // By what the waker's clone or destructor did, when nobody was to be woken.
                             cx.waker().wake_by_ref();
                         }

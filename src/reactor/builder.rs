@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Blocked, OnPanic, Reactor};
 use crate::debug::{self, Debugging, Told, Watchdog};
 use crate::driver::{Driver, NetworkFaults};
+use crate::report::{self, Origin};
 
 /// Makes a [`Reactor`]; see [`Reactor::builder`].
 #[must_use = "it makes nothing until `build` is called"]
@@ -94,8 +96,15 @@ impl ReactorBuilder {
     }
 
     /// Has `hook` told what blocked the loop, when it has come back. It is called on the loop's thread, right after.
+    #[track_caller]
     pub fn on_blocked(mut self, hook: impl Fn(Blocked) + 'static) -> Self {
-        self.on_blocked = Some(Rc::new(hook));
+        let place = Location::caller();
+        // It is called when a guard is dropped, perhaps by a panic: not with `contain`, which would set a guard itself.
+        self.on_blocked = Some(Rc::new(move |blocked| {
+            if let Err(failure) = report::catch(place, || hook(blocked)) {
+                report::deliver(Origin::Call, failure, place);
+            }
+        }));
         self
     }
 

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::Location;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -107,14 +108,44 @@ type Running<'env> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'env>>;
 pub(super) struct Kid<'env> {
     /// Empty once it is done.
     future: Option<Running<'env>>,
+    /// The order of spawning.
+    number: u64,
     asking: Asking,
     is_shielded: bool,
     card: Option<Rc<Card>>,
     place: &'static Location<'static>,
 }
 
+/// What `future` comes to; a panic in it, or in its destructor, is a failure like any other.
+async fn contained<T>(
+    future: impl Future<Output = Result<T, Failure>>,
+    place: &'static Location<'static>,
+) -> Result<T, Failure> {
+    let mut future = pin!(Some(future));
+    let result = poll_fn(|cx| match future.as_mut().as_pin_mut() {
+        None => Poll::Pending,
+        Some(future) => match report::catch(place, || future.poll(cx)) {
+            Ok(polled) => polled,
+            Err(failure) => Poll::Ready(Err(failure)),
+        },
+    })
+    .await;
+    match (report::catch(place, || future.set(None)), result) {
+        (Ok(()), result) => result,
+        (Err(panic), Ok(value)) => {
+            report::discard(value, place);
+            Err(panic)
+        }
+        (Err(panic), Err(failure)) => {
+            report::deliver(Origin::Destructor, panic, place);
+            Err(failure)
+        }
+    }
+}
+
 impl<'env> Kid<'env> {
     pub(super) fn new<T: 'env>(
+        number: u64,
         future: impl Future<Output = Result<T, Failure>> + 'env,
         is_shielded: bool,
         place: &'static Location<'static>,
@@ -127,7 +158,7 @@ impl<'env> Kid<'env> {
         });
         let leaves = Leaves(cradle.clone());
         let future = Box::pin(async move {
-            let result = future.await;
+            let result = contained(future, place).await;
             let failed = result.as_ref().err().cloned();
             leaves.0.put(Some(result));
             failed.map_or(Ok(()), Err)
@@ -136,12 +167,17 @@ impl<'env> Kid<'env> {
         let has_card = !locals.is_empty() || debug::is_on();
         let kid = Self {
             future: Some(future),
+            number,
             asking: Asking::default(),
             is_shielded,
             card: has_card.then(|| Card::of_a_child(place, locals)),
             place,
         };
         (kid, Child(cradle, std::marker::PhantomData))
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(super) fn is_shielded(&self) -> bool {

@@ -41,7 +41,9 @@ use crate::task::{Task, spawn, spawn_named};
 #[doc(alias("TaskSet", "TaskGroup"))]
 #[must_use = "dropping it ends its tasks"]
 pub struct JoinSet<T: 'static> {
-    tasks: FuturesUnordered<Task<T>>,
+    tasks: FuturesUnordered<Member<T>>,
+    /// How many there have been.
+    count: u64,
 }
 
 impl<T: 'static> JoinSet<T> {
@@ -49,6 +51,7 @@ impl<T: 'static> JoinSet<T> {
     pub fn new() -> Self {
         Self {
             tasks: FuturesUnordered::new(),
+            count: 0,
         }
     }
 
@@ -59,7 +62,7 @@ impl<T: 'static> JoinSet<T> {
     /// When no reactor runs on this thread.
     #[track_caller]
     pub fn spawn(&mut self, future: impl Future<Output = T> + 'static) {
-        self.tasks.push(spawn(future));
+        self.push(spawn(future));
     }
 
     /// Starts a task with a name.
@@ -73,12 +76,14 @@ impl<T: 'static> JoinSet<T> {
         name: impl Into<Arc<str>>,
         future: impl Future<Output = T> + 'static,
     ) {
-        self.tasks.push(spawn_named(name, future));
+        self.push(spawn_named(name, future));
     }
 
     /// Takes over a task.
     pub fn push(&mut self, task: Task<T>) {
-        self.tasks.push(task);
+        let number = self.count;
+        self.count += 1;
+        self.tasks.push(Member { number, task });
     }
 
     /// The result of the task that is done next; `None` when there is none left. `Err` holds the task's panic.
@@ -103,18 +108,19 @@ impl<T: 'static> JoinSet<T> {
         results
     }
 
-    /// Ends all tasks: their futures are dropped in the loop's next batch. The set is empty then.
+    /// Ends all tasks: their futures are dropped in the loop's next batch, in the order in which the tasks came. The set
+    /// is empty then.
     #[doc(alias = "abort_all")]
     pub fn cancel_all(&mut self) {
-        for task in std::mem::take(&mut self.tasks) {
+        for task in self.in_order() {
             drop(task.cancel());
         }
     }
 
-    /// Ends all tasks and waits until they are gone; results of those that were done are dropped.
+    /// Ends all tasks, in the order in which they came, and waits until they are gone; results of those that were done are
+    /// dropped.
     pub async fn shutdown(mut self) {
-        let tasks = std::mem::take(&mut self.tasks);
-        let ending: Vec<_> = tasks.into_iter().map(Task::cancel).collect();
+        let ending: Vec<_> = self.in_order().map(Task::cancel).collect();
         for task in ending {
             drop(task.await);
         }
@@ -122,7 +128,7 @@ impl<T: 'static> JoinSet<T> {
 
     /// Lets all tasks run on by themselves. The set is empty then.
     pub fn detach_all(&mut self) {
-        for task in std::mem::take(&mut self.tasks) {
+        for task in self.in_order() {
             task.detach();
         }
     }
@@ -135,6 +141,13 @@ impl<T: 'static> JoinSet<T> {
     /// Is there none left?
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
+    }
+
+    /// All that are left, in the order in which they came.
+    fn in_order(&mut self) -> impl Iterator<Item = Task<T>> + use<T> {
+        let mut members: Vec<_> = std::mem::take(&mut self.tasks).into_iter().collect();
+        members.sort_by_key(|member| member.number);
+        members.into_iter().map(|member| member.task)
     }
 }
 
@@ -174,5 +187,19 @@ impl<T: 'static> fmt::Debug for JoinSet<T> {
         f.debug_struct("JoinSet")
             .field("tasks", &self.len())
             .finish()
+    }
+}
+
+/// A task, and the order of its coming.
+struct Member<T: 'static> {
+    number: u64,
+    task: Task<T>,
+}
+
+impl<T: 'static> Future for Member<T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.task).poll(cx)
     }
 }

@@ -25,7 +25,7 @@
 //!
 //! *Asked to end*, with a grace: [`Scope::cancelled`] is ready, and the Deferreds that they await are cancelled, so that
 //! they see [`Cancelled`] where they wait and may clean up; what is left after the grace is dropped. Without a grace they
-//! are dropped at once. A *shielded* child is neither asked nor dropped: the scope waits for it.
+//! are dropped at once. Both happens in the order of spawning. A *shielded* child is neither asked nor dropped: the scope waits for it.
 //!
 //! # Invariants
 //!
@@ -40,6 +40,7 @@ mod join_set;
 mod shield;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::Location;
@@ -222,11 +223,13 @@ pub struct Scope<'env>(Rc<Inner<'env>>);
 struct Inner<'env> {
     /// Children that the scope's future has not taken over yet.
     fresh: RefCell<Vec<Kid<'env>>>,
+    next_kid: Cell<u64>,
     stage: Cell<Stage>,
     /// Wakes the scope's future.
     waker: RefCell<Option<Waker>>,
-    /// Wakes those that wait for the end.
-    watchers: RefCell<Vec<Waker>>,
+    /// Wakes those that wait for the end, by the order in which they began to.
+    watchers: RefCell<BTreeMap<u64, Waker>>,
+    next_watcher: Cell<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,16 +285,19 @@ impl<'env> Scope<'env> {
     ///
     /// Nothing is lost when it is dropped.
     pub async fn cancelled(&self) {
-        poll_fn(|cx| {
-            if self.is_cancelled() {
-                return Poll::Ready(());
+        let inner = &*self.0;
+        let number = inner.next_watcher.replace(inner.next_watcher.get() + 1);
+        let watcher = Watcher { inner, number };
+        poll_fn(|cx| match self.is_cancelled() {
+            true => Poll::Ready(()),
+            false => {
+                watcher.watch(cx.waker());
+                // A waker is somebody's code.
+                match self.is_cancelled() {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
             }
-            let waker = cx.waker();
-            let mut watchers = self.0.watchers.borrow_mut();
-            if !watchers.iter().any(|other| other.will_wake(waker)) {
-                watchers.push(waker.clone());
-            }
-            Poll::Pending
         })
         .await;
     }
@@ -303,7 +309,8 @@ impl<'env> Scope<'env> {
         is_shielded: bool,
     ) -> Child<'env, T> {
         let place = Location::caller();
-        let (kid, child) = Kid::new(future, is_shielded, place);
+        let number = self.0.next_kid.replace(self.0.next_kid.get() + 1);
+        let (kid, child) = Kid::new(number, future, is_shielded, place);
         if self.is_cancelled() {
             drop(kid);
         } else {
@@ -336,7 +343,7 @@ impl Inner<'_> {
 
     fn tell_watchers(&self) {
         let watchers = self.watchers.take();
-        watchers.into_iter().for_each(Waker::wake);
+        watchers.into_values().for_each(Waker::wake);
     }
 
     /// Lets go of the children that nobody has taken over.
@@ -351,6 +358,31 @@ impl Inner<'_> {
     }
 }
 
+/// One that waits for the end.
+struct Watcher<'a, 'env> {
+    inner: &'a Inner<'env>,
+    number: u64,
+}
+
+impl Watcher<'_, '_> {
+    fn watch(&self, waker: &Waker) {
+        let old = self.inner.watchers.borrow_mut().remove(&self.number);
+        let new = match old {
+            Some(old) if old.will_wake(waker) => old,
+            _ => waker.clone(),
+        };
+        let old = self.inner.watchers.borrow_mut().insert(self.number, new);
+        drop(old);
+    }
+}
+
+impl Drop for Watcher<'_, '_> {
+    fn drop(&mut self) {
+        let waker = self.inner.watchers.borrow_mut().remove(&self.number);
+        drop(waker);
+    }
+}
+
 async fn run<'env, T>(
     scoping: Scoping,
     body: impl AsyncFnOnce(Scope<'env>) -> Result<T, Failure>,
@@ -358,9 +390,11 @@ async fn run<'env, T>(
 ) -> Result<T, Failure> {
     let scope = Scope(Rc::new(Inner {
         fresh: RefCell::default(),
+        next_kid: Cell::new(0),
         stage: Cell::new(Stage::Open),
         waker: RefCell::default(),
         watchers: RefCell::default(),
+        next_watcher: Cell::new(0),
     }));
     let mut body = pin!(Some(body(scope.clone())));
     let mut running = Running {
@@ -431,11 +465,7 @@ impl Running<'_> {
                     }
                 }
             }
-            let fresh = inner.fresh.take();
-            for kid in fresh {
-                kid.note();
-                self.kids.push(kid);
-            }
+            self.adopt();
             while let Poll::Ready(Some((done, place))) = Pin::new(&mut self.kids).poll_next(cx) {
                 if let Err(failure) = done {
                     self.fail(failure, place);
@@ -450,6 +480,15 @@ impl Running<'_> {
             if !has_fresh && inner.stage.get() != Stage::Cancelled {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Takes over the children that are fresh.
+    fn adopt(&mut self) {
+        let fresh = self.scope.0.fresh.take();
+        for kid in fresh {
+            kid.note();
+            self.kids.push(kid);
         }
     }
 
@@ -489,13 +528,17 @@ impl Running<'_> {
 
     /// Asks all to end, or drops them.
     fn end<B>(&mut self, body: Pin<&mut Option<B>>) {
+        // From now on there are no others.
         self.scope.0.stage.set(Stage::Ending);
+        self.adopt();
         self.scope.0.tell_watchers();
         match self.grace.take() {
             None => self.drop_all(body),
             Some(grace) => {
                 self.patience = Some(grace());
-                for kid in &self.kids {
+                let mut kids: Vec<_> = self.kids.iter().collect();
+                kids.sort_by_key(|kid| kid.number());
+                for kid in kids {
                     kid.ask();
                 }
                 self.asking.ask(self.place);
@@ -507,6 +550,8 @@ impl Running<'_> {
     fn drop_all<B>(&mut self, body: Pin<&mut Option<B>>) {
         self.drop_body(body);
         let kids = std::mem::take(&mut self.kids);
+        let mut kids: Vec<_> = kids.into_iter().collect();
+        kids.sort_by_key(Kid::number);
         let (kept, dropped): (Vec<_>, Vec<_>) = kids.into_iter().partition(Kid::is_shielded);
         drop(dropped);
         self.kids.extend(kept);

@@ -14,6 +14,7 @@
 //! 3. Locals are let go with the future, not with the card.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(crate) struct Card {
     listed: Cell<Option<usize>>,
     locals: RefCell<Locals>,
     waits: RefCell<Vec<Rc<dyn Wait>>>,
+    /// So many waits are looked through.
+    many: Cell<usize>,
     state: Cell<State>,
 }
 
@@ -74,6 +77,7 @@ impl Card {
             listed: Cell::new(None),
             locals: RefCell::new(locals),
             waits: RefCell::default(),
+            many: Cell::new(SOME),
             state: Cell::new(State::New),
         })
     }
@@ -82,9 +86,11 @@ impl Card {
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         self.state.set(State::Running);
         let locals = self.locals.borrow().clone();
+        // A thread that ends has none.
+        let current = CURRENT.try_with(|current| current.replace(Some(self.clone())));
         Entered {
             _set: locals.set(),
-            before: CURRENT.replace(Some(self.clone())),
+            before: current.ok().flatten(),
             card: self.clone(),
         }
     }
@@ -132,28 +138,27 @@ impl Card {
         Id::At(std::ptr::from_ref(self).addr())
     }
 
-    /// What it waits for. Forgets what is over.
+    /// What it waits for, each once. Forgets what is over, and what was noted again.
     fn waiting_for(&self) -> Vec<Thing> {
         let noted = self.waits.borrow().clone();
         let looked: Vec<_> = noted.iter().map(|wait| wait.look()).collect();
-        let mut still = looked.iter().map(Option::is_some);
+        let mut seen = BTreeSet::new();
+        // The last note of a thing is the one that goes for now.
+        let is_last = |thing: &Option<Thing>| thing.as_ref().is_some_and(|it| seen.insert(it.id));
+        let mut last: Vec<_> = looked.iter().rev().map(is_last).collect();
         let mut over = Vec::new();
         self.waits.borrow_mut().retain(|wait| {
             // What was noted since stays.
-            let stays = still.next().unwrap_or(true);
+            let stays = last.pop().unwrap_or(true);
             if !stays {
                 over.push(wait.clone());
             }
             stays
         });
         drop((noted, over));
-        let mut things: Vec<Thing> = Vec::new();
-        for thing in looked.into_iter().flatten() {
-            if !things.iter().any(|other| other.id == thing.id) {
-                things.push(thing);
-            }
-        }
-        things
+        let mut seen = BTreeSet::new();
+        let things = looked.into_iter().flatten();
+        things.filter(|thing| seen.insert(thing.id)).collect()
     }
 }
 
@@ -210,8 +215,9 @@ pub(crate) fn note_wait(make: impl FnOnce() -> Rc<dyn Wait>) {
 fn note(wait: Rc<dyn Wait>) {
     let Some(card) = current_card() else { return };
     let count = card.waits.borrow().len();
-    if count >= SOME && count.is_power_of_two() {
-        drop(card.waiting_for());
+    if count >= card.many.get() {
+        let left = card.waiting_for().len();
+        card.many.set(SOME.max(left * 2));
     }
     card.waits.borrow_mut().push(wait);
 }
@@ -236,3 +242,40 @@ thread_local! {
 
 /// From so many on, a card is looked through now and then.
 const SOME: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debug::Debugging;
+
+    struct Long(usize);
+
+    impl Wait for Long {
+        fn look(&self) -> Option<Thing> {
+            Some(Thing {
+                id: Id::At(self.0),
+                kind: "long wait",
+                name: None,
+                place: Location::caller(),
+                about: String::new(),
+                waits: Vec::new(),
+            })
+        }
+    }
+
+    #[test]
+    fn a_long_wait_is_kept_once_however_often_it_is_noted() {
+        let _on = Debugging::begin();
+        let card = Card::new(Location::caller(), None, Locals::default());
+        let _entered = card.enter();
+        for _ in 0..100_000 {
+            note_wait(|| Rc::new(Long(1)));
+        }
+        assert!(card.waits.borrow().len() <= SOME);
+        assert_eq!(card.waiting_for().len(), 1);
+        for n in 0..1000 {
+            note_wait(|| Rc::new(Long(n)));
+        }
+        assert_eq!(card.waiting_for().len(), 1000);
+    }
+}

@@ -259,8 +259,10 @@ impl Locals {
 
     /// Makes these the current ones until the guard is dropped.
     pub(super) fn set(self) -> Set {
+        // A thread that ends has none.
+        let before = CURRENT.try_with(|current| current.replace(self));
         Set {
-            before: CURRENT.replace(self),
+            before: before.unwrap_or_default(),
         }
     }
 

@@ -14,7 +14,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::slot::Slot;
-use super::{Consumer, Core, Job, Stage, trail};
+use super::{Consumer, Core, Job, Stage, advance, trail};
 use crate::debug;
 use crate::report;
 
@@ -50,11 +50,25 @@ impl Core {
         self.stage.set(Stage::Gathering);
     }
 
-    /// Makes it the member of a group. It is not settled, and nobody awaits it.
+    /// Makes it the member of a group. Nobody awaits it.
     pub(in crate::defer) fn join(&self, group: &Rc<Self>, index: usize) {
         self.number.set(index as u64);
         self.then.set(Some(group.clone()));
         self.consumer.set(Consumer::Member);
+    }
+
+    /// It may have been fired, or offered its result, before it became a member: then that goes to the group.
+    pub(in crate::defer) fn give_what_it_has(self: Rc<Self>) {
+        if self.is_offered() && self.is_member() {
+            self.ask();
+        } else if self.is_settled() {
+            advance(self);
+        }
+    }
+
+    /// Does a group wait for it?
+    pub(super) fn is_member(&self) -> bool {
+        self.consumer.get() == Consumer::Member
     }
 
     /// The members of the group that is its source.
@@ -123,7 +137,7 @@ impl Core {
     }
 
     /// Its result is of no use any more to the group that it is a member of.
-    pub(in crate::defer) fn leave_group(&self, gave_up: bool) {
+    fn leave_group(&self, gave_up: bool) {
         self.consumer.set(Consumer::Nobody { gave_up });
         self.then.take();
     }

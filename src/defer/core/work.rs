@@ -16,6 +16,8 @@ pub(super) enum Job {
     Advance(Rc<Core>),
     /// The place is where somebody asked for it.
     Cancel(Rc<Core>, &'static Location<'static>),
+    /// The same for a member of a group, unless that was decided meanwhile, and so has let go of it.
+    CancelMember(Rc<Core>, &'static Location<'static>),
     /// The rest of its group has been let go.
     Settle(Rc<Core>),
     /// What it awaits has been asked to stop.
@@ -52,6 +54,10 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
         next = match later.pop() {
             Some(Job::Advance(core)) => Some(core),
             Some(Job::Cancel(core, place)) => cancel_one(core, place, round, &mut later),
+            Some(Job::CancelMember(core, place)) => {
+                let member = Some(core).filter(|core| core.is_member());
+                member.and_then(|core| cancel_one(core, place, round, &mut later))
+            }
             Some(Job::Settle(core)) => {
                 core.stage.set(Stage::Fired);
                 Some(core)
@@ -65,12 +71,24 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
     }
 }
 
-/// Ends whatever `core` is waiting for at the end of the line, and asks nobody.
+/// Ends whatever `core` is waiting for at the end of the line, and asks nobody; of a group, its members.
 pub(in crate::defer) fn end(core: &Rc<Core>, place: &'static Location<'static>) {
-    let mut core = core.clone();
-    while let Some(inner) = core.awaited_core() {
-        core = inner;
+    let mut left = vec![core.clone()];
+    while let Some(mut core) = left.pop() {
+        while let Some(inner) = core.awaited_core() {
+            core = inner;
+        }
+        match core.stage.get() {
+            Stage::Gathering => {
+                let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
+                left.extend(members.into_iter().rev());
+            }
+            _ => end_source(core, place),
+        }
     }
+}
+
+fn end_source(core: Rc<Core>, place: &'static Location<'static>) {
     match core.canceller.take() {
         Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, place),
         Some(Canceller::Coroutine(coroutine)) => coroutine.end(),
@@ -93,7 +111,9 @@ fn cancel_one(
     }
     if core.stage.get() == Stage::Gathering {
         let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
-        let jobs = members.into_iter().map(|member| Job::Cancel(member, place));
+        let jobs = members
+            .into_iter()
+            .map(|member| Job::CancelMember(member, place));
         later.extend(jobs.rev());
         return None;
     }
