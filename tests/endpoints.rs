@@ -5,6 +5,7 @@ mod support;
 
 use support::HERE;
 use torsade::net::{BadEndpoint, ClientEndpoint, ServerEndpoint, quote};
+use torsade::testing::Random;
 
 #[test]
 fn text_to_listen_at_is_read_as_an_address_or_a_description() {
@@ -37,6 +38,18 @@ fn text_to_listen_at_is_read_as_an_address_or_a_description() {
         ("systemd:name=web", "systemd:name=web"),
         ("fd:3", "fd:3"),
         ("fd:3:domain=UNIX", "fd:3:domain=UNIX"),
+        ("haproxy:tcp:80", "haproxy:0.0.0.0:80"),
+        ("HAProxy:127.0.0.1:80", "haproxy:127.0.0.1:80"),
+        ("haproxy:[::1]:80", "haproxy:[::1]:80"),
+        (
+            "haproxy:tcp6:80:trust=10.0.0.0/8,127.0.0.1:backlog=7",
+            "haproxy:[::]:80",
+        ),
+        (
+            r"haproxy:unix:/run/chat:mode=600:headertimeout=3:trust=fd00\:\:/8",
+            "haproxy:unix:/run/chat",
+        ),
+        ("haproxy:fd:3", "haproxy:fd:3"),
     ] {
         assert_eq!(
             ServerEndpoint::parse(text).unwrap().to_string(),
@@ -182,6 +195,42 @@ fn what_is_not_understood_is_named_with_its_place() {
         ),
         ("fd:x", 3, "the descriptor is a number, not \"x\""),
         ("fd:-1", 3, "the descriptor is a number, not \"-1\""),
+        (
+            "haproxy:",
+            8,
+            "a host and a port are wanted, with a colon between",
+        ),
+        (
+            "haproxy:80",
+            10,
+            "a host and a port are wanted, with a colon between",
+        ),
+        (
+            "haproxy:haproxy:tcp:80",
+            8,
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd",
+        ),
+        ("haproxy:tcp:", 12, "the port is empty"),
+        (
+            "haproxy:tcp:80:trust=10/8",
+            15,
+            "an address or a network (10.0.0.0/8) is wanted, not \"10/8\"",
+        ),
+        (
+            "haproxy:tcp:80:trust=",
+            15,
+            "an address or a network (10.0.0.0/8) is wanted, not \"\"",
+        ),
+        (
+            "haproxy:tcp:80:headertimeout=soon",
+            15,
+            "the headertimeout is a number, not \"soon\"",
+        ),
+        (
+            "tcp:80:trust=127.0.0.1",
+            7,
+            "nothing is called \"trust\" here, or it is said twice",
+        ),
     ] {
         let failure = ServerEndpoint::parse(text).unwrap_err();
         let bad = failure.check::<BadEndpoint>().unwrap();
@@ -230,6 +279,105 @@ fn whatever_is_quoted_is_one_field() {
             let text = format!("tcp:{field}{}x:port=80", quote(name));
             let read = ClientEndpoint::parse(&text).unwrap().to_string();
             assert_eq!(read, format!("{name}x:80"));
+        }
+    }
+}
+
+/// Whatever text is read, it is an endpoint or named as bad, at a place that is in it.
+#[test]
+fn no_text_does_harm() {
+    const PIECES: [&str; 32] = [
+        "tcp",
+        "tcp6",
+        "unix",
+        "systemd",
+        "fd",
+        "haproxy",
+        ":",
+        ":",
+        ":",
+        "=",
+        "\\",
+        "@",
+        "/",
+        ",",
+        "[",
+        "]",
+        "::1",
+        "127.0.0.1",
+        "80",
+        "65536",
+        "-1",
+        "interface=",
+        "backlog=",
+        "trust=",
+        "headertimeout=",
+        "path-hex=",
+        "mode=",
+        "index=",
+        "é",
+        "\0",
+        "\u{feff}",
+        "timeout=",
+    ];
+    let mut random = Random::new(5);
+    let mut read = 0;
+    for _ in 0..30_000 {
+        let count = random.below(9);
+        let begins = random.pick(&["", "tcp:80", "unix:/a", "haproxy:tcp:", "haproxy:"]);
+        let rest = (0..count).map(|_| PIECES[random.below(PIECES.len())]);
+        let text: String = std::iter::once(begins).chain(rest).collect();
+        for endpoint in [
+            ServerEndpoint::parse(&text).map(|endpoint| endpoint.to_string()),
+            ClientEndpoint::parse(&text).map(|endpoint| endpoint.to_string()),
+        ] {
+            match endpoint {
+                Ok(said) => {
+                    assert!(!said.is_empty(), "{text:?}");
+                    read += 1;
+                }
+                Err(failure) => {
+                    let bad = failure
+                        .check::<BadEndpoint>()
+                        .expect("a failure to read text");
+                    assert!(text.is_char_boundary(bad.position()), "{bad}");
+                    assert_eq!(bad.text(), text);
+                }
+            }
+        }
+    }
+    assert!(read > 300, "{read}");
+}
+
+/// What a good description becomes when a few of its bytes are others.
+#[test]
+fn a_slip_of_the_pen_does_no_harm() {
+    let good = [
+        "tcp:80:interface=127.0.0.1:backlog=7",
+        r"haproxy:tcp6:80:trust=10.0.0.0/8,fd00\:\:/8:headertimeout=3",
+        "unix:path-hex=2f610A:mode=660:lockfile=0",
+        "systemd:domain=INET:index=0",
+        "tcp:host=example.org:port=80:timeout=5:bindAddress=10.0.0.2",
+    ];
+    let mut random = Random::new(6);
+    for _ in 0..30_000 {
+        let mut chars: Vec<char> = random.pick(&good).chars().collect();
+        for _ in 0..=random.below(3) {
+            let at = random.below(chars.len());
+            chars[at] = char::from_u32(random.below(0x180) as u32).unwrap_or('x');
+        }
+        let text: String = chars.into_iter().collect();
+        for failure in [
+            ServerEndpoint::parse(&text).err(),
+            ClientEndpoint::parse(&text).err(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let bad = failure
+                .check::<BadEndpoint>()
+                .expect("a failure to read text");
+            assert!(text.is_char_boundary(bad.position()), "{bad}");
         }
     }
 }

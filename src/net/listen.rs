@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::endpoint::{Places, ToServerEndpoint};
 use super::errors::{CannotListen, NoAddress};
 use super::options::ListenOptions;
+use super::proxied::Proxied;
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
@@ -27,7 +28,7 @@ use crate::protocol::{Factory, IntoProtocol, Protocol, Seated, visit};
 use crate::reactor::{Reactor, Source, WeakReactor};
 use crate::report::{self, Origin};
 use crate::stream::Connection;
-use crate::transport::{Conn, Terms};
+use crate::transport::{Conn, Ends, Terms};
 
 /// A port that is listened at. Clones are handles to the same one; dropping them changes nothing.
 #[derive(Clone)]
@@ -57,8 +58,8 @@ struct Listening {
 }
 
 /// What is done with a connection.
-trait Acceptor {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: Address, terms: &Rc<Terms>);
+pub(super) trait Acceptor {
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>);
     fn started(&mut self) {}
     fn stopped(&mut self) {}
 }
@@ -206,6 +207,10 @@ impl Reactor {
         let endpoint = address
             .to_server_endpoint(options)
             .map_err(|failure| Failure::moved(failure, place))?;
+        let acceptor = match endpoint.proxy {
+            Some(proxy) => Proxied::before(acceptor, proxy, place),
+            None => acceptor,
+        };
         let options = &endpoint.options;
         let addresses = match endpoint.at {
             Places::Addresses(addresses) => addresses,
@@ -279,7 +284,8 @@ impl Port {
         self.address.clone()
     }
 
-    /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on.
+    /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on; those whose proxy
+    /// has not told yet for whom it connects are ended.
     ///
     /// Stopping it again is no error: each Deferred fires.
     #[doc(alias = "stopListening")]
@@ -360,7 +366,7 @@ impl Listening {
         };
         let place = self.terms.place;
         report::contain(Origin::Protocol, place, || {
-            acceptor.accepted(reactor, socket, peer, &self.terms)
+            acceptor.accepted(reactor, socket, peer.into(), &self.terms)
         });
         self.acceptor.set(Some(acceptor));
     }
@@ -464,9 +470,9 @@ impl Source for Listening {
 struct Building<B>(B);
 
 impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: Address, terms: &Rc<Terms>) {
-        if let Some(protocol) = (self.0)(peer.clone()).into_protocol() {
-            seat(reactor, socket, peer, terms, protocol);
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>) {
+        if let Some(protocol) = (self.0)(ends.peer.clone()).into_protocol() {
+            seat(reactor, socket, ends, terms, protocol);
         }
     }
 }
@@ -474,9 +480,9 @@ impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
 struct Made<F>(F);
 
 impl<F: Factory> Acceptor for Made<F> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: Address, terms: &Rc<Terms>) {
-        if let Some(protocol) = self.0.build_protocol(peer.clone()) {
-            seat(reactor, socket, peer, terms, protocol);
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>) {
+        if let Some(protocol) = self.0.build_protocol(ends.peer.clone()) {
+            seat(reactor, socket, ends, terms, protocol);
         }
     }
 
@@ -492,8 +498,8 @@ impl<F: Factory> Acceptor for Made<F> {
 struct Serving<H>(Rc<H>);
 
 impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serving<H> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, peer: Address, terms: &Rc<Terms>) {
-        match Conn::new(reactor, socket, peer, terms, Connection::seat()) {
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>) {
+        match Conn::new(reactor, socket, ends, terms, Connection::seat()) {
             Ok(conn) => {
                 let handler = self.0.clone();
                 let connection = Connection::new(conn.clone());
@@ -510,11 +516,11 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Servi
 fn seat<P: Protocol>(
     reactor: &Reactor,
     socket: Socket,
-    peer: Address,
+    ends: Ends,
     terms: &Rc<Terms>,
     protocol: P,
 ) {
-    match Conn::new(reactor, socket, peer, terms, Seated::new(protocol)) {
+    match Conn::new(reactor, socket, ends, terms, Seated::new(protocol)) {
         Ok(conn) => conn.begin(reactor, || {
             visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
         }),

@@ -29,6 +29,7 @@
 //! | `systemd:index=N[:domain=D]`                  | a socket of the supervisor's ([`activation`]), by its place   |
 //! | `systemd:name=NAME[:domain=D]`                | the same by its name; `D` is `INET`, `INET6` or `UNIX`        |
 //! | `fd:N[:domain=D]`                             | a socket that the process was started with, by its number     |
+//! | `haproxy:` and any of these, with these fields too: `[:trust=LIST][:headertimeout=S]` | behind proxies (below) |
 //!
 //! | to connect                                    | is                                                            |
 //! |-----------------------------------------------|---------------------------------------------------------------|
@@ -46,6 +47,14 @@
 //! ([`Transport::send_descriptor`](crate::Transport::send_descriptor)). The file is made with its mode
 //! ([`ListenOptions::mode`]) before anybody can connect, and removed when the port is closed, if it is still ours. A file
 //! that is in the way is an error, unless the lock ([`ListenOptions::lock_file`]) says that its owner is dead.
+//!
+//! # Behind a proxy
+//!
+//! A load balancer that connects for others can say for whom, in a header before all other bytes: the PROXY protocol of
+//! HAProxy. `haproxy:` in front of any text to listen at (`haproxy:127.0.0.1:80` too), or [`ServerEndpoint::proxied`], has
+//! the header read first; the connection then has its addresses. `trust=10.0.0.0/8,127.0.0.1` says whose header is believed
+//! (in a literal of IPv6 the colons are escaped as everywhere, `trust=fd00\:\:/8`); all others are cut off. What else may be
+//! in a header is passed over.
 //!
 //! # Sockets that somebody else has made
 //!
@@ -75,6 +84,7 @@ mod errors;
 mod listen;
 mod names;
 mod options;
+mod proxied;
 mod race;
 mod reconnecting;
 
@@ -94,4 +104,5 @@ pub use self::names::{
     BadHostName, HostsTable, LookupFailed, LookupProblem, NameResolver, SystemResolver,
 };
 pub use self::options::{ConnectOptions, ListenOptions};
+pub use self::proxied::{BadNetwork, Network, ProxyOptions};
 pub use self::reconnecting::{Reconnecting, Retries};

@@ -9,7 +9,7 @@
 //! # Invariants
 //!
 //! 1. A seat is told `lost` exactly once, when the socket is closed and the key is out of the table, and nothing
-//!    after it.
+//!    after it; or never, if it has given up the socket.
 //! 2. No hook runs inside another hook of the same connection, nor inside a handle's method.
 //! 3. Reading is armed only while the seat wants bytes; a paused connection is disarmed, so a hang-up cannot spin.
 //! 4. Writing is armed only while the socket is full.
@@ -25,8 +25,7 @@ use super::errors::{
 };
 use super::life::{Action, Event as Lived};
 use super::linger;
-use super::link::{Link, Terms};
-use crate::address::Address;
+use super::link::{Ends, Link, Terms};
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Source};
@@ -81,13 +80,14 @@ impl<S: Seat> Conn<S> {
     pub(crate) fn new(
         reactor: &Reactor,
         socket: Socket,
-        peer: Address,
+        ends: impl Into<Ends>,
         terms: &Rc<Terms>,
         seat: S,
     ) -> Result<Rc<Self>, Failure> {
+        let ends = ends.into();
         let mut made = None;
         let key = reactor.inner().insert(|key| {
-            let link = Link::new(socket, key, peer, terms.clone(), reactor);
+            let link = Link::new(socket, key, ends, terms.clone(), reactor);
             let conn = Rc::new(Self { link, seat });
             made = Some(conn.clone());
             conn
@@ -269,6 +269,22 @@ impl<S: Seat> Conn<S> {
         {
             S::eof(self, reactor);
         }
+    }
+
+    /// Gives up the socket, for another connection to be made of it. This one is over, and its seat is told nothing more.
+    /// `None` when it was over already.
+    ///
+    /// What is queued is lost, so it is for seats that do not write.
+    pub(crate) fn give_up(&self, reactor: &Reactor) -> Option<Socket> {
+        let link = &self.link;
+        if link.life.get().is_over() || link.gone.replace(true) {
+            return None;
+        }
+        link.on(Lived::Abort, || Failure::new(ConnectionAborted));
+        let socket = link.socket.take()?;
+        let _ = reactor.inner().driver().remove(&socket);
+        reactor.inner().remove(link.key);
+        Some(socket)
     }
 
     pub(crate) fn seat(&self) -> &S {

@@ -103,17 +103,26 @@ pub(crate) struct Link {
     peer: Peer,
 }
 
+/// The addresses of a connection's ends.
+pub(crate) struct Ends {
+    pub(crate) peer: Address,
+    /// Our own, where somebody else has told it; else the socket knows.
+    pub(crate) host: Option<Address>,
+}
+
 /// An address in half the room: nearly all are of the first kind.
 enum Peer {
     V4(SocketAddrV4),
     Other(Box<Address>),
+    /// Our own was told, too.
+    Told(Box<(Address, Address)>),
 }
 
 impl Link {
     pub(super) fn new(
         socket: Socket,
         key: usize,
-        peer: Address,
+        ends: Ends,
         terms: Rc<Terms>,
         reactor: &Reactor,
     ) -> Self {
@@ -138,9 +147,10 @@ impl Link {
             extras: Cell::new(None),
             terms,
             reactor: reactor.downgrade(),
-            peer: match peer {
-                Address::Ip(SocketAddr::V4(peer)) => Peer::V4(peer),
-                peer => Peer::Other(Box::new(peer)),
+            peer: match (ends.peer, ends.host) {
+                (peer, Some(host)) => Peer::Told(Box::new((peer, host))),
+                (Address::Ip(SocketAddr::V4(peer)), None) => Peer::V4(peer),
+                (peer, None) => Peer::Other(Box::new(peer)),
             },
         }
     }
@@ -432,6 +442,10 @@ impl Link {
         self.terms.place
     }
 
+    pub(crate) fn terms(&self) -> &Rc<Terms> {
+        &self.terms
+    }
+
     /// The connection as a dump shows it where something waits for it.
     pub(crate) fn thing(&self) -> Option<Thing> {
         (!self.has_gone()).then(|| Thing {
@@ -469,7 +483,22 @@ impl Link {
         match &self.peer {
             Peer::V4(peer) => SocketAddr::V4(*peer).into(),
             Peer::Other(peer) => (**peer).clone(),
+            Peer::Told(both) => both.0.clone(),
         }
+    }
+
+    /// Our own address, if it was told and is not the socket's.
+    pub(super) fn told_host(&self) -> Option<Address> {
+        match &self.peer {
+            Peer::Told(both) => Some(both.1.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl From<Address> for Ends {
+    fn from(peer: Address) -> Self {
+        Self { peer, host: None }
     }
 }
 

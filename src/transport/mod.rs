@@ -50,7 +50,7 @@ pub use self::group::Group;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 pub use self::link::Limits;
-pub(crate) use self::link::Terms;
+pub(crate) use self::link::{Ends, Terms};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 use crate::address::Address;
@@ -269,20 +269,24 @@ impl Transport {
         self.0.link().queued()
     }
 
-    /// The peer's address. It stays known after the end.
+    /// The peer's address. It stays known after the end. Where a proxy has told for whom it connects
+    /// ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)), that one's.
     #[doc(alias = "getPeer")]
     pub fn peer(&self) -> Address {
         self.0.link().peer()
     }
 
-    /// Our own address.
+    /// Our own address; where a proxy has told it, the one that its client had connected to.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::NotConnected`] when the connection is over.
     #[doc(alias = "getHost")]
     pub fn host(&self) -> io::Result<Address> {
-        self.on_socket(Socket::local_addr)
+        self.on_socket(|socket| match self.0.link().told_host() {
+            Some(host) => Ok(host),
+            None => socket.local_addr(),
+        })
     }
 
     /// Is it neither over nor asked to end?

@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::super::activation::Which;
 #[cfg(unix)]
 use super::super::adopt::{Family, Given};
+use super::super::proxied::{Network, ProxyOptions};
 use super::place::{ToClientEndpoint, ToServerEndpoint, host, literal};
 use super::{ClientEndpoint, ConnectOptions, Destination, ListenOptions, Places, ServerEndpoint};
 use crate::address::Address;
@@ -55,6 +56,31 @@ pub fn quote(text: &str) -> String {
 
 /// Where to listen.
 pub(super) fn server(text: &str, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
+    match text.split_once(':') {
+        Some((kind, rest)) if kind.eq_ignore_ascii_case(PROXIED) => {
+            let endpoint = described(rest, options, Some(ProxyOptions::new()));
+            endpoint.map_err(|failure| as_part_of(text, rest, failure))
+        }
+        _ => described(text, options, None),
+    }
+}
+
+/// The same without what says that proxies connect.
+fn described(
+    text: &str,
+    options: &ListenOptions,
+    mut proxy: Option<ProxyOptions>,
+) -> Result<ServerEndpoint, Failure> {
+    let mut endpoint = undecorated(text, options, &mut proxy)?;
+    endpoint.proxy = proxy;
+    Ok(endpoint)
+}
+
+fn undecorated(
+    text: &str,
+    options: &ListenOptions,
+    proxy: &mut Option<ProxyOptions>,
+) -> Result<ServerEndpoint, Failure> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return address.to_server_endpoint(options);
     }
@@ -63,6 +89,9 @@ pub(super) fn server(text: &str, options: &ListenOptions) -> Result<ServerEndpoi
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
         return Ok(ServerEndpoint::with(addresses, options));
     };
+    if let Some(behind) = proxy {
+        *behind = fields.proxy()?;
+    }
     let mut options = options.clone();
     let endpoint = match fields.kind {
         Kind::Tcp | Kind::Tcp6 => {
@@ -92,12 +121,14 @@ pub(super) fn server(text: &str, options: &ListenOptions) -> Result<ServerEndpoi
             ServerEndpoint {
                 at: Places::Addresses(vec![address]),
                 options: options.settled(true),
+                proxy: None,
             }
         }
         #[cfg(unix)]
         Kind::Systemd | Kind::Fd => ServerEndpoint {
             at: Places::Given(fields.given()?),
             options: options.settled(false),
+            proxy: None,
         },
     };
     fields.nothing_left()?;
@@ -183,6 +214,9 @@ const KINDS: &[(&str, Kind)] = &[
     #[cfg(unix)]
     ("fd", Kind::Fd),
 ];
+
+/// What stands before the rest where proxies connect. It is no type to connect to, and there may be a host of this name.
+const PROXIED: &str = "haproxy";
 
 /// A description, taken apart. What is used is taken out, so that in the end what is left was not understood.
 struct Fields<'a> {
@@ -319,6 +353,22 @@ impl<'a> Fields<'a> {
                 Err(self.bad(field.at, problem))
             }
         }
+    }
+
+    /// Whom to believe for whom they connect, and how long they may take to say so.
+    fn proxy(&mut self) -> Result<ProxyOptions, Failure> {
+        let mut options = ProxyOptions::new();
+        if let Some(field) = self.take("trust", None) {
+            for network in field.value.split(',') {
+                let network = network.parse::<Network>();
+                let network = network.map_err(|error| self.bad(field.at, error.to_string()))?;
+                options = options.trust(network);
+            }
+        }
+        if let Some(seconds) = self.number::<u32>("headertimeout", None)? {
+            options = options.timeout(Duration::from_secs(seconds.into()));
+        }
+        Ok(options)
     }
 
     /// 1 or 0, if it is there.
@@ -460,7 +510,7 @@ fn listening(name: &str, port: u16) -> Option<Vec<Address>> {
     literal(name).map(|ip| vec![(ip, port).into()])
 }
 
-fn path_of(bytes: Vec<u8>) -> PathBuf {
+pub(in crate::net) fn path_of(bytes: Vec<u8>) -> PathBuf {
     #[cfg(unix)]
     return std::ffi::OsString::from_vec(bytes).into();
     #[cfg(not(unix))]
@@ -470,6 +520,14 @@ fn path_of(bytes: Vec<u8>) -> PathBuf {
 fn not_a_literal(text: &str, at: usize, found: &str) -> Failure {
     let problem = format!("{found:?} is no IP address, and names are not looked up here");
     bad(text, at, problem)
+}
+
+/// What is wrong with the end of a text, as something wrong with the whole.
+fn as_part_of(text: &str, end: &str, failure: Failure) -> Failure {
+    match failure.check::<BadEndpoint>() {
+        Some(found) => bad(text, text.len() - end.len() + found.at, &*found.problem),
+        None => failure,
+    }
 }
 
 fn bad(text: &str, at: usize, problem: impl Into<String>) -> Failure {

@@ -7,12 +7,14 @@ mod place;
 
 use std::fmt;
 
+pub(super) use self::describe::path_of;
 pub use self::describe::{BadEndpoint, quote};
 pub(super) use self::place::literal;
 pub use self::place::{ToClientEndpoint, ToServerEndpoint};
 #[cfg(unix)]
 use super::adopt::Given;
 use super::options::{ConnectOptions, ListenOptions};
+use super::proxied::ProxyOptions;
 use crate::address::Address;
 use crate::failure::Failure;
 
@@ -45,6 +47,8 @@ use crate::failure::Failure;
 pub struct ServerEndpoint {
     pub(super) at: Places,
     pub(super) options: ListenOptions,
+    /// If it is behind proxies.
+    pub(super) proxy: Option<ProxyOptions>,
 }
 
 /// Where to connect to, and how.
@@ -127,7 +131,69 @@ impl ServerEndpoint {
         Self {
             at: Places::Given(Given::owned(listener.into())),
             options: ListenOptions::new(),
+            proxy: None,
         }
+    }
+
+    /// Behind a proxy, which tells in front of all other bytes for whom it connects: in the header of the PROXY protocol,
+    /// of version 1 or 2. The text for it is `haproxy:` in front of the rest.
+    ///
+    /// The header is read, and checked, before anybody is told of the connection. Then its `peer` and `host` are those of
+    /// the header, unless it says nothing of them (`UNKNOWN`, `LOCAL`), and the bytes after the header come first. Who sends
+    /// no header, a bad one, or one that takes more than ten seconds, is cut off; that is logged.
+    ///
+    /// Everybody who can connect is believed: if that may be others than the proxies, say whom to trust
+    /// ([`ServerEndpoint::proxied_with`]).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Failure, net::ServerEndpoint};
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::testing::run(async |reactor| {
+    ///     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.proxied();
+    ///     let port = reactor.serve(endpoint, async |mut conn| {
+    ///         let hello = format!("hello {}", conn.peer());
+    ///         conn.write_all(hello.as_bytes()).await?;
+    ///         Ok(())
+    ///     })?;
+    ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+    ///     conn.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 50001 80\r\n").await?;
+    ///     assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello 192.0.2.7:50001"[..]));
+    ///     Ok(())
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias(
+        "proxyEndpoint",
+        "HAProxyWrappingFactory",
+        "HAProxy",
+        "PROXY",
+        "send-proxy"
+    ))]
+    #[must_use]
+    pub fn proxied(self) -> Self {
+        self.proxied_with(ProxyOptions::new())
+    }
+
+    /// As [`ServerEndpoint::proxied`], with options: whom to believe, and how long to wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::net::{ProxyOptions, ServerEndpoint};
+    ///
+    /// let options = ProxyOptions::new().trust("10.0.0.0/8".parse()?);
+    /// let endpoint = ServerEndpoint::parse("tcp:80")?.proxied_with(options);
+    /// assert_eq!(endpoint.to_string(), "haproxy:0.0.0.0:80");
+    /// # Ok::<(), torsade::Failure>(())
+    /// ```
+    #[doc(alias("proxyEndpoint", "HAProxy", "PROXY"))]
+    #[must_use]
+    pub fn proxied_with(mut self, options: ProxyOptions) -> Self {
+        self.proxy = Some(options);
+        self
     }
 
     /// With other options.
@@ -141,6 +207,7 @@ impl ServerEndpoint {
         Self {
             at: Places::Addresses(addresses),
             options: options.clone().settled(false),
+            proxy: None,
         }
     }
 }
@@ -183,6 +250,9 @@ impl ClientEndpoint {
 
 impl fmt::Display for ServerEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.proxy.is_some() {
+            f.write_str("haproxy:")?;
+        }
         match &self.at {
             Places::Addresses(addresses) => all(f, addresses),
             #[cfg(unix)]

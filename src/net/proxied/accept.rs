@@ -1,0 +1,254 @@
+//! Reading headers: what sits between a port and those that it is for.
+//!
+//! # The idea
+//!
+//! A connection that is accepted is given to a seat that does nothing but read its header. When that has come, the seat
+//! gives up the socket, and the acceptor that was wanted is called with it as if it had just been accepted.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::super::listen::Acceptor;
+use super::ProxyOptions;
+use super::header::{BadHeader, Header, Says};
+use crate::address::Address;
+use crate::clock::{Clock, DelayedCall};
+use crate::driver::Socket;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::report::{self, Origin};
+use crate::transport::{Conn, Ends, Seat, Terms};
+
+/// An acceptor that has headers read before another one is called.
+pub(in crate::net) struct Proxied(Rc<Shared>);
+
+/// What a port and the connections whose header is being read have in common.
+struct Shared {
+    /// Who gets the connections. Empty only while being called, and after the end.
+    inner: Cell<Option<Box<dyn Acceptor>>>,
+    reading: RefCell<Slab<Weak<Conn<Preface>>>>,
+    options: ProxyOptions,
+    /// When somebody was last cut off with a warning: once a second is enough.
+    warned: Cell<Option<Instant>>,
+    place: &'static Location<'static>,
+}
+
+/// The seat that reads a header.
+struct Preface {
+    header: RefCell<Header>,
+    /// Its place in the list, while it is there.
+    number: Cell<Option<usize>>,
+    deadline: Cell<Option<DelayedCall>>,
+    shared: Rc<Shared>,
+}
+
+/// What came of reading.
+enum Step {
+    Wait,
+    End,
+    Bad(BadHeader),
+    Whole(Says),
+}
+
+impl Proxied {
+    pub(in crate::net) fn before(
+        inner: Box<dyn Acceptor>,
+        options: ProxyOptions,
+        place: &'static Location<'static>,
+    ) -> Box<dyn Acceptor> {
+        Box::new(Self(Rc::new(Shared {
+            inner: Cell::new(Some(inner)),
+            reading: RefCell::default(),
+            options,
+            warned: Cell::new(None),
+            place,
+        })))
+    }
+}
+
+impl Acceptor for Proxied {
+    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>) {
+        let shared = &self.0;
+        if !shared.options.trusts(&ends.peer) {
+            shared.complain(reactor, &ends.peer, &"it is not trusted");
+            return cut_off(socket);
+        }
+        let seat = Preface {
+            header: RefCell::new(Header::new()),
+            number: Cell::new(None),
+            deadline: Cell::new(None),
+            shared: shared.clone(),
+        };
+        match Conn::new(reactor, socket, ends, terms, seat) {
+            Ok(conn) => conn.begin(reactor, || Preface::begin(&conn, reactor)),
+            Err(failure) => report::deliver(Origin::Protocol, failure, shared.place),
+        }
+    }
+
+    fn started(&mut self) {
+        let inner = self.0.inner.take();
+        let Some(mut inner) = inner else { return };
+        report::contain(Origin::Protocol, self.0.place, || inner.started());
+        self.0.inner.set(Some(inner));
+    }
+
+    fn stopped(&mut self) {
+        let reading = self.0.reading.take();
+        for (_, conn) in reading {
+            if let Some(conn) = conn.upgrade() {
+                conn.seat().number.set(None);
+                conn.transport().abort_connection();
+            }
+        }
+        let inner = self.0.inner.take();
+        let Some(mut inner) = inner else { return };
+        report::contain(Origin::Protocol, self.0.place, || inner.stopped());
+        report::discard(inner, self.0.place);
+    }
+}
+
+impl Shared {
+    /// Says that somebody is cut off, and why.
+    fn complain(&self, reactor: &Reactor, peer: &Address, why: &dyn fmt::Display) {
+        let now = reactor.now();
+        let last = self.warned.get();
+        if last.is_none_or(|last| now.duration_since(last) >= A_SECOND) {
+            self.warned.set(Some(now));
+            tracing::warn!(target: "torsade::net", %peer, %why, "a proxy is cut off");
+        } else {
+            tracing::debug!(target: "torsade::net", %peer, %why, "a proxy is cut off");
+        }
+    }
+}
+
+impl Preface {
+    fn begin(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        let seat = conn.seat();
+        let number = seat.shared.reading.borrow_mut().insert(Rc::downgrade(conn));
+        seat.number.set(Some(number));
+        let weak = Rc::downgrade(conn);
+        let deadline = reactor.call_later(seat.shared.options.timeout, move || {
+            if let Some(conn) = weak.upgrade() {
+                Self::refuse(&conn, |header| header.bad("it did not come in time"));
+            }
+        });
+        seat.deadline.set(Some(deadline));
+    }
+
+    /// Takes of the header what is there.
+    fn read(conn: &Rc<Conn<Self>>, buffer: &mut [u8]) -> Step {
+        let mut header = conn.seat().header.borrow_mut();
+        loop {
+            let wanted = header.wants().min(buffer.len());
+            let count = match conn.link().read(&mut buffer[..wanted]) {
+                None => return Step::Wait,
+                Some(0) => return Step::End,
+                Some(count) => count,
+            };
+            match header.feed(&buffer[..count]) {
+                Ok(Some(says)) => return Step::Whole(says),
+                // Less than was asked for: that was all for now.
+                Ok(None) if count < wanted => return Step::Wait,
+                Ok(None) => {}
+                Err(bad) => return Step::Bad(bad),
+            }
+        }
+    }
+
+    /// Cuts it off.
+    fn refuse(conn: &Rc<Conn<Self>>, why: impl FnOnce(&Header) -> BadHeader) {
+        let transport = conn.transport();
+        let why = why(&conn.seat().header.borrow());
+        if let Some(reactor) = conn.link().reactor() {
+            conn.seat()
+                .shared
+                .complain(&reactor, &transport.peer(), &why);
+        }
+        transport.abort_connection();
+    }
+
+    /// Gives it to those who wait for it.
+    fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, says: Says) {
+        let shared = &conn.seat().shared;
+        conn.seat().leave();
+        let Some(socket) = conn.give_up(reactor) else {
+            return;
+        };
+        let ends = match says {
+            Says::Nothing => conn.transport().peer().into(),
+            Says::Ends { peer, host } => Ends {
+                peer,
+                host: Some(host),
+            },
+        };
+        let inner = shared.inner.take();
+        let Some(mut inner) = inner else {
+            return cut_off(socket);
+        };
+        report::contain(Origin::Protocol, shared.place, || {
+            inner.accepted(reactor, socket, ends, conn.link().terms());
+        });
+        shared.inner.set(Some(inner));
+    }
+
+    /// Nobody waits for the header any more.
+    fn leave(&self) {
+        if let Some(deadline) = self.deadline.take() {
+            deadline.cancel();
+        }
+        if let Some(number) = self.number.take() {
+            self.shared.reading.borrow_mut().try_remove(number);
+        }
+    }
+}
+
+impl Seat for Preface {
+    fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        let mut buffer = reactor.inner().take_read_buffer();
+        let step = Self::read(conn, &mut buffer);
+        reactor.inner().give_back_read_buffer(buffer);
+        match step {
+            Step::Wait => {}
+            Step::End => conn.peer_done(reactor),
+            Step::Bad(bad) => Self::refuse(conn, |_| bad),
+            Step::Whole(says) => Self::pass_on(conn, reactor, says),
+        }
+    }
+
+    fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
+        if conn.seat().header.borrow().is_empty() {
+            // So a balancer sees if a server is there: that is nothing to be told.
+            return conn.transport().lose_connection();
+        }
+        Self::refuse(conn, |header| header.bad("it is cut off"));
+    }
+
+    fn write_ready(_conn: &Rc<Conn<Self>>, _reactor: &Reactor) {}
+
+    fn flushed(_conn: &Rc<Conn<Self>>) {}
+
+    fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
+        conn.seat().leave();
+    }
+
+    fn wants_bytes(&self) -> bool {
+        true
+    }
+
+    fn kind(&self) -> &'static str {
+        "connection"
+    }
+}
+
+/// Closes a socket so that its peer sees a reset.
+fn cut_off(socket: Socket) {
+    let _ = socket.reset_on_close();
+}
+
+/// No more often than this is it warned that somebody is cut off.
+const A_SECOND: Duration = Duration::from_secs(1);

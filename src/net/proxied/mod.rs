@@ -1,0 +1,251 @@
+//! Being behind proxies that say for whom they connect: the PROXY protocol of HAProxy, versions 1 and 2.
+//!
+//! `header` is what they say, as a value; `accept` reads it and passes the connection on. Whom to believe is here.
+//!
+//! # Invariants
+//!
+//! 1. Nobody is told of a connection before its header has come and was good.
+//! 2. Of what comes nothing but the header is read here, so nothing has to be given on with the socket.
+//! 3. A connection leaves within the time there is for its header: passed on, cut off, or with its port.
+
+mod accept;
+mod header;
+
+use std::error::Error;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+use std::time::Duration;
+
+pub(super) use self::accept::Proxied;
+use crate::address::Address;
+
+/// Whom to believe for whom they connect, and how long they may take to say so: ten seconds, unless told. See
+/// [`ServerEndpoint::proxied_with`](super::ServerEndpoint::proxied_with).
+///
+/// # Examples
+///
+/// ```
+/// use std::net::Ipv4Addr;
+/// use std::time::Duration;
+/// use torsade::net::ProxyOptions;
+///
+/// let options = ProxyOptions::new()
+///     .trust("10.0.0.0/8".parse()?)
+///     .trust(Ipv4Addr::LOCALHOST.into())
+///     .timeout(Duration::from_secs(3));
+/// # Ok::<(), torsade::Failure>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ProxyOptions {
+    /// None while everybody is believed.
+    trusted: Option<Vec<Network>>,
+    timeout: Duration,
+}
+
+/// The IP addresses that begin alike: `10.0.0.0/8`, `2001:db8::/32`, or a single one.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::Ipv4Addr;
+/// use torsade::net::Network;
+///
+/// let network: Network = "10.0.0.0/8".parse()?;
+/// assert!(network.contains(Ipv4Addr::new(10, 1, 2, 3)));
+/// assert!(!network.contains(Ipv4Addr::new(11, 0, 0, 0)));
+/// # Ok::<(), torsade::Failure>(())
+/// ```
+#[doc(alias("IpNet", "CIDR", "ip_network"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// Text that is no network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadNetwork {
+    text: String,
+}
+
+impl ProxyOptions {
+    /// The defaults: everybody is believed, and has ten seconds.
+    pub fn new() -> Self {
+        Self {
+            trusted: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Believes who connects from this network, and of all others only those that were named too. Others are cut off.
+    ///
+    /// It is about those that connect by IP; who may connect to a UNIX socket is said by its file's mode.
+    #[doc(alias("set_real_ip_from", "expect-proxy"))]
+    pub fn trust(mut self, network: Network) -> Self {
+        self.trusted.get_or_insert_default().push(network);
+        self
+    }
+
+    /// How long the header may take to come.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    fn trusts(&self, peer: &Address) -> bool {
+        match (&self.trusted, peer.ip()) {
+            (Some(trusted), Some(ip)) => trusted.iter().any(|network| network.contains(ip)),
+            _ => true,
+        }
+    }
+}
+
+impl Network {
+    /// Is the address in it? An IPv4 address that IPv6 has wrapped (`::ffff:10.0.0.1`) counts as itself.
+    pub fn contains(&self, ip: impl Into<IpAddr>) -> bool {
+        let differ = match (self.address, ip.into().to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                u128::from(own.to_bits() ^ ip.to_bits()) << (128 - 32)
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => own.to_bits() ^ ip.to_bits(),
+            _ => return false,
+        };
+        differ.leading_zeros() >= self.bits.into()
+    }
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        Self { address, bits }
+    }
+}
+
+impl From<Ipv4Addr> for Network {
+    fn from(address: Ipv4Addr) -> Self {
+        IpAddr::V4(address).into()
+    }
+}
+
+impl From<Ipv6Addr> for Network {
+    fn from(address: Ipv6Addr) -> Self {
+        IpAddr::V6(address).into()
+    }
+}
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let bad = || BadNetwork { text: text.into() };
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let Some(bits) = bits else {
+            return Ok(address.into());
+        };
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let is_number = bits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = bits.parse().ok();
+        match number.filter(|bits| is_number && *bits <= most) {
+            Some(bits) => Ok(Self { address, bits }),
+            None => Err(bad()),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl fmt::Display for BadNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "an address or a network (10.0.0.0/8) is wanted, not {:?}",
+            self.text
+        )
+    }
+}
+
+impl Error for BadNetwork {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_in(ip: &str, network: &str) -> bool {
+        let network: Network = network.parse().unwrap();
+        network.contains(ip.parse::<IpAddr>().unwrap())
+    }
+
+    #[test]
+    fn a_network_has_the_addresses_that_begin_as_it_does() {
+        for (ip, network, inside) in [
+            ("10.255.0.1", "10.0.0.0/8", true),
+            ("11.0.0.1", "10.0.0.0/8", false),
+            ("10.0.0.1", "10.255.0.0/8", true),
+            ("192.0.2.129", "192.0.2.128/25", true),
+            ("192.0.2.127", "192.0.2.128/25", false),
+            ("1.2.3.4", "0.0.0.0/0", true),
+            ("::1", "0.0.0.0/0", false),
+            ("1.2.3.4", "::/0", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.2", "127.0.0.1/32", false),
+            ("::ffff:10.0.0.1", "10.0.0.0/8", true),
+            ("10.0.0.1", "::ffff:10.0.0.1", true),
+            ("2001:db8::1", "2001:db8::/32", true),
+            ("2001:db9::1", "2001:db8::/32", false),
+            ("::1", "::1", true),
+            ("::2", "::1", false),
+        ] {
+            assert_eq!(is_in(ip, network), inside, "{ip} in {network}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in [
+            "",
+            "/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/+8",
+            "home",
+            "10/8",
+            "::1/",
+        ] {
+            let error = text.parse::<Network>().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("not {text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn unless_somebody_is_named_everybody_is_believed() {
+        let peer = |text: &str| Address::from((text.parse::<IpAddr>().unwrap(), 1));
+        let options = ProxyOptions::new();
+        assert!(options.trusts(&peer("192.0.2.1")));
+        let options = options.trust("10.0.0.0/8".parse().unwrap());
+        let options = options.trust(Ipv6Addr::LOCALHOST.into());
+        assert!(options.trusts(&peer("10.0.0.9")) && options.trusts(&peer("::1")));
+        assert!(!options.trusts(&peer("192.0.2.1")));
+        assert!(
+            options.trusts(&Address::Unnamed),
+            "a UNIX socket has a mode for that"
+        );
+    }
+}
