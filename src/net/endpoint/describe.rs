@@ -99,6 +99,14 @@ pub(super) fn server(text: &str, options: &ListenOptions) -> Result<ServerEndpoi
             at: Places::Given(fields.given()?),
             options: options.settled(false),
         },
+        #[cfg(unix)]
+        Kind::Stdio => {
+            fields.left.retain(|field| field.key.is_ok() || !field.value.is_empty());
+            ServerEndpoint {
+                at: Places::Stdio,
+                options: options.settled(false),
+            }
+        }
     };
     fields.nothing_left()?;
     Ok(endpoint)
@@ -151,6 +159,13 @@ pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpo
                 "one listens with a socket that was given, and does not connect",
             ));
         }
+        #[cfg(unix)]
+        Kind::Stdio => {
+            return Err(fields.bad(
+                0,
+                "one listens at \"stdio\", and does not connect; see `Reactor::stdio`",
+            ));
+        }
     };
     fields.nothing_left()?;
     Ok(endpoint)
@@ -171,6 +186,8 @@ enum Kind {
     Systemd,
     #[cfg(unix)]
     Fd,
+    #[cfg(unix)]
+    Stdio,
 }
 
 /// The types, in the order in which an error lists them.
@@ -182,6 +199,8 @@ const KINDS: &[(&str, Kind)] = &[
     ("systemd", Kind::Systemd),
     #[cfg(unix)]
     ("fd", Kind::Fd),
+    #[cfg(unix)]
+    ("stdio", Kind::Stdio),
 ];
 
 /// A description, taken apart. What is used is taken out, so that in the end what is left was not understood.
