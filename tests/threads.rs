@@ -278,7 +278,7 @@ on_both! {
         let result = reactor.defer_to_thread(move || {
             let task = remote.spawn(move || async move {
                 let not_send = Rc::new(thread::current().id());
-                torsade::yield_now().await;
+                yield_now().await;
                 *not_send == here
             })?;
             let panics = remote.spawn(|| async { panic!("oh") })?;
@@ -300,7 +300,7 @@ on_both! {
         reactor.defer_to_thread(move || {
             drop(remote.spawn(|| async {
                 for _ in 0..3 {
-                    torsade::yield_now().await;
+                    yield_now().await;
                 }
                 RAN.set(true);
             })?);
@@ -318,7 +318,7 @@ on_both! {
                 Reactor::current().unwrap().call_soon(move || resolver.callback(2));
                 deferred
             })?;
-            let block = remote.blocking_call(async || { torsade::yield_now().await; Ok(3) })?;
+            let block = remote.blocking_call(async || { yield_now().await; Ok(3) })?;
             remote.blocking_call(|| {})?;
             let failure = remote.blocking_call(|| Err::<(), _>(Failure::new("no"))).unwrap_err();
             let panic = remote.blocking_call(|| -> Result<(), Failure> { panic!("oh") }).unwrap_err();

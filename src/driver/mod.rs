@@ -21,13 +21,14 @@
 //! # Files
 //!
 //! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` and `unix` sockets of
-//! the machine · `passing` descriptors beside the bytes · `adopt` sockets that somebody else has made · `waking` and
-//! `bell` being woken · `socket` any kind of socket · `datagram` the same for datagrams · `chance` numbers of chance ·
+//! the machine · `passing` descriptors beside the bytes · `pair` two descriptors as one, `clerk` a thread for what no
+//! poller takes · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket · `datagram` the same for datagrams · `chance` numbers of chance ·
 //! `memory` the model · `signals` being asked to stop.
 
 use std::io;
+use std::net::Shutdown;
 #[cfg(unix)]
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[cfg(windows)]
 use std::os::windows::io::BorrowedSocket;
 use std::time::{Duration, Instant};
@@ -51,6 +52,8 @@ mod adopt;
 #[cfg(unix)]
 mod bell;
 mod chance;
+#[cfg(unix)]
+mod clerk;
 mod datagram;
 #[cfg(target_os = "linux")]
 #[allow(
@@ -62,6 +65,8 @@ mod machine;
 mod memory;
 #[cfg(all(test, torsade_loom))]
 mod model;
+#[cfg(unix)]
+mod pair;
 #[cfg(unix)]
 mod passing;
 #[allow(
@@ -234,6 +239,8 @@ impl Driver {
         match (self, source.name()) {
             (Self::Machine(machine), Name::Machine(fd)) => machine.add(fd, key, interest),
             (Self::Memory(memory), Name::Memory(place)) => memory.add(place, key, interest),
+            #[cfg(unix)]
+            (Self::Machine(machine), Name::Pair(pair)) => pair.add(machine, key, interest),
             _ => Err(foreign()),
         }
     }
@@ -251,6 +258,8 @@ impl Driver {
             (Self::Memory(memory), Name::Memory(place)) => {
                 memory.set_interest(place, key, interest)
             }
+            #[cfg(unix)]
+            (Self::Machine(machine), Name::Pair(pair)) => pair.set_interest(machine, key, interest),
             _ => Err(foreign()),
         }
     }
@@ -263,6 +272,8 @@ impl Driver {
                 memory.remove(place);
                 Ok(())
             }
+            #[cfg(unix)]
+            (Self::Machine(machine), Name::Pair(pair)) => pair.remove(machine),
             _ => Err(foreign()),
         }
     }
@@ -273,6 +284,39 @@ impl Driver {
         match self {
             Self::Machine(machine) if machine.forgets_what_is_closed() => Ok(()),
             _ => self.remove(socket),
+        }
+    }
+
+    /// Says the end of file to the peer. What has a descriptor of its own for writing is closed there.
+    pub(crate) fn shut_write(&self, socket: &Socket) -> io::Result<()> {
+        match (self, socket) {
+            #[cfg(unix)]
+            (Self::Machine(machine), Socket::Pair(pair)) => pair.remove_output(machine),
+            _ => socket.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Makes one of two descriptors, which may be of any kind.
+    #[cfg(unix)]
+    pub(crate) fn pair(&self, input: OwnedFd, output: OwnedFd) -> io::Result<Socket> {
+        match self {
+            Self::Machine(_) => Ok(Socket::Pair(Box::new(pair::Pair::new(input, output)?))),
+            Self::Memory(_) => Err(foreign()),
+        }
+    }
+
+    /// Standard input and output; none while they are in use. In memory they are a connection to [`STDIO`].
+    #[cfg(unix)]
+    pub(crate) fn stdio(&self) -> io::Result<Option<Socket>> {
+        match self {
+            Self::Machine(_) => {
+                let pair = pair::Pair::standard()?;
+                Ok(pair.map(|pair| Socket::Pair(Box::new(pair))))
+            }
+            Self::Memory(_) => {
+                let (stdio, buffers) = (Address::from_abstract(STDIO), Buffers::default());
+                self.connect(&stdio, None, buffers).map(Some)
+            }
         }
     }
 
@@ -389,6 +433,9 @@ pub(crate) enum Name<'a> {
     Machine(Borrowed<'a>),
     /// An end of a connection or a listener of a [`memory::Memory`].
     Memory(memory::Place),
+    /// Two descriptors, which know best how they are watched.
+    #[cfg(unix)]
+    Pair(&'a pair::Pair),
 }
 
 /// A descriptor of the machine's that is neither a [`Socket`] nor a [`Listener`]: a pipe, a datagram socket.
@@ -468,6 +515,10 @@ fn foreign() -> io::Error {
         "the source is of another kind than the driver",
     )
 }
+
+/// Where in memory whoever plays the user of standard input and output listens.
+#[cfg(unix)]
+pub(crate) const STDIO: &str = "torsade standard input and output";
 
 /// The key of our own bell. The one above it is the poller's.
 const BELL: usize = usize::MAX - 1;

@@ -43,7 +43,7 @@ pub(super) fn event(key: usize, interest: Interest) -> polling::Event {
 /// it, and if there is still something, the platform tells again.
 #[derive(Debug, Default)]
 pub(super) struct Rearm {
-    armed: RefCell<BTreeMap<usize, (Raw, Interest)>>,
+    armed: RefCell<BTreeMap<(usize, Raw), Interest>>,
     told: RefCell<Vec<usize>>,
 }
 
@@ -52,9 +52,9 @@ impl Rearm {
     pub(super) fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {
         let raw = raw(source);
         let mut armed = self.armed.borrow_mut();
-        armed.retain(|_, (other, _)| *other != raw);
+        armed.retain(|(_, other), _| *other != raw);
         if interest != Interest::Nothing {
-            armed.insert(key, (raw, interest));
+            armed.insert((key, raw), interest);
         }
     }
 
@@ -63,7 +63,7 @@ impl Rearm {
         let raw = raw(source);
         self.armed
             .borrow_mut()
-            .retain(|_, (other, _)| *other != raw);
+            .retain(|(_, other), _| *other != raw);
     }
 
     /// The source of `key` told something and is silent now.
@@ -75,13 +75,12 @@ impl Rearm {
     pub(super) fn all(&self, poller: &Poller) -> io::Result<()> {
         let armed = self.armed.borrow();
         for key in self.told.borrow_mut().drain(..) {
-            let Some(&(raw, interest)) = armed.get(&key) else {
-                continue;
-            };
-            // SAFETY: the number is in `armed` only from `note` until `forget`, that is while the source is
-            // registered, and `add`'s caller keeps the descriptor open for that long.
-            let source = unsafe { Borrowed::borrow_raw(raw) };
-            poller.modify_with_mode(source, event(key, interest), PollMode::Oneshot)?;
+            for (&(_, raw), &interest) in armed.range((key, Raw::MIN)..=(key, Raw::MAX)) {
+                // SAFETY: the number is in `armed` only from `note` until `forget`, that is while the source is
+                // registered, and `add`'s caller keeps the descriptor open for that long.
+                let source = unsafe { Borrowed::borrow_raw(raw) };
+                poller.modify_with_mode(source, event(key, interest), PollMode::Oneshot)?;
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::memory;
 use super::tcp;
 use super::{Name, Source};
 #[cfg(unix)]
-use super::{Passing, unix};
+use super::{Passing, pair, unix};
 use crate::address::Address;
 
 /// One end of a connection, or of one that is being made. Dropping it closes it.
@@ -24,6 +24,9 @@ pub(crate) enum Socket {
     /// The machine's, of the UNIX kind. Boxed, as it has its descriptors with it.
     #[cfg(unix)]
     Unix(Box<unix::Stream>),
+    /// Two of the machine's descriptors, of any kind.
+    #[cfg(unix)]
+    Pair(Box<pair::Pair>),
     /// In memory.
     /// Boxed: that makes a connection on the machine a word smaller.
     Memory(Box<memory::Socket>),
@@ -37,6 +40,8 @@ impl Socket {
             Self::Machine(socket) => (&*socket).read(into),
             #[cfg(unix)]
             Self::Unix(stream) => stream.read(into),
+            #[cfg(unix)]
+            Self::Pair(pair) => pair.read(into),
             Self::Memory(socket) => socket.read(into),
         }
     }
@@ -48,6 +53,8 @@ impl Socket {
             Self::Machine(socket) => socket.send_with_flags(bytes, NO_SIGNAL),
             #[cfg(unix)]
             Self::Unix(stream) => stream.write(bytes),
+            #[cfg(unix)]
+            Self::Pair(pair) => pair.write(bytes),
             Self::Memory(socket) => socket.write(bytes),
         }
     }
@@ -62,6 +69,8 @@ impl Socket {
             }
             #[cfg(unix)]
             Self::Unix(stream) => stream.write_vectored(&pieces[..pieces.len().min(PIECES)]),
+            #[cfg(unix)]
+            Self::Pair(pair) => pair.write_vectored(pieces),
             Self::Memory(socket) => socket.write_vectored(pieces),
         }
     }
@@ -87,6 +96,8 @@ impl Socket {
             Self::Machine(socket) => socket.shutdown(how),
             #[cfg(unix)]
             Self::Unix(stream) => stream.socket.shutdown(how),
+            #[cfg(unix)]
+            Self::Pair(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Memory(socket) => socket.shutdown(how),
         }
     }
@@ -97,6 +108,8 @@ impl Socket {
             Self::Machine(socket) => socket.take_error(),
             #[cfg(unix)]
             Self::Unix(stream) => stream.socket.take_error(),
+            #[cfg(unix)]
+            Self::Pair(pair) => Ok(pair.take_error()),
             Self::Memory(socket) => Ok(socket.take_error()),
         }
     }
@@ -107,6 +120,8 @@ impl Socket {
             Self::Machine(socket) => tcp::connected(socket),
             #[cfg(unix)]
             Self::Unix(stream) => tcp::connected(&stream.socket),
+            #[cfg(unix)]
+            Self::Pair(_) => Ok(true),
             Self::Memory(socket) => socket.connected(),
         }
     }
@@ -117,6 +132,8 @@ impl Socket {
             Self::Machine(socket) => Ok(tcp::name(&socket.local_addr()?)),
             #[cfg(unix)]
             Self::Unix(stream) => Ok(tcp::name(&stream.socket.local_addr()?)),
+            #[cfg(unix)]
+            Self::Pair(_) => Ok(Address::Unnamed),
             Self::Memory(socket) => Ok(socket.local_addr()),
         }
     }
@@ -128,6 +145,8 @@ impl Socket {
             Self::Machine(socket) => Ok(tcp::name(&socket.peer_addr()?)),
             #[cfg(unix)]
             Self::Unix(stream) => Ok(tcp::name(&stream.socket.peer_addr()?)),
+            #[cfg(unix)]
+            Self::Pair(_) => Ok(Address::Unnamed),
             Self::Memory(socket) => socket.peer_addr(),
         }
     }
@@ -138,7 +157,7 @@ impl Socket {
             Self::Machine(socket) => socket.set_tcp_nodelay(on),
             // Nothing is ever gathered there.
             #[cfg(unix)]
-            Self::Unix(_) => Ok(()),
+            Self::Unix(_) | Self::Pair(_) => Ok(()),
             Self::Memory(socket) => {
                 socket.set_nodelay(on);
                 Ok(())
@@ -151,7 +170,7 @@ impl Socket {
         match self {
             Self::Machine(socket) => socket.tcp_nodelay(),
             #[cfg(unix)]
-            Self::Unix(_) => Ok(true),
+            Self::Unix(_) | Self::Pair(_) => Ok(true),
             Self::Memory(socket) => Ok(socket.nodelay()),
         }
     }
@@ -162,6 +181,8 @@ impl Socket {
             Self::Machine(socket) => socket.set_keepalive(on),
             #[cfg(unix)]
             Self::Unix(stream) => stream.socket.set_keepalive(on),
+            #[cfg(unix)]
+            Self::Pair(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Memory(socket) => {
                 socket.set_keepalive(on);
                 Ok(())
@@ -175,6 +196,8 @@ impl Socket {
             Self::Machine(socket) => socket.keepalive(),
             #[cfg(unix)]
             Self::Unix(stream) => stream.socket.keepalive(),
+            #[cfg(unix)]
+            Self::Pair(_) => Ok(false),
             Self::Memory(socket) => Ok(socket.keepalive()),
         }
     }
@@ -203,7 +226,7 @@ impl Socket {
     #[cfg(unix)]
     pub(crate) fn passing(&self) -> Option<&Passing> {
         match self {
-            Self::Machine(_) => None,
+            Self::Machine(_) | Self::Pair(_) => None,
             Self::Unix(stream) => Some(&stream.passing),
             Self::Memory(socket) => socket.passing(),
         }
@@ -226,8 +249,33 @@ impl Socket {
         match self {
             Self::Machine(_) => false,
             #[cfg(unix)]
-            Self::Unix(_) => true,
+            Self::Unix(_) | Self::Pair(_) => true,
             Self::Memory(socket) => socket.is_local(),
+        }
+    }
+
+    /// Is it made of two descriptors? Then news of one may look like news of the other.
+    pub(crate) fn is_pair(&self) -> bool {
+        #[cfg(unix)]
+        return matches!(self, Self::Pair(_));
+        #[cfg(not(unix))]
+        return false;
+    }
+
+    /// Is what is written gone when the call returns? If not, the same bytes must be given again.
+    pub(crate) fn takes_at_once(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Pair(pair) => pair.takes_at_once(),
+            _ => true,
+        }
+    }
+
+    /// Closes in good order what is off the poller, and must be told so.
+    pub(crate) fn end(&self) {
+        #[cfg(unix)]
+        if let Self::Pair(pair) = self {
+            pair.end();
         }
     }
 
@@ -248,6 +296,8 @@ impl Socket {
             Self::Machine(socket) => socket.set_linger(Some(Duration::ZERO)),
             #[cfg(unix)]
             Self::Unix(stream) => stream.socket.set_linger(Some(Duration::ZERO)),
+            #[cfg(unix)]
+            Self::Pair(_) => Ok(()),
             Self::Memory(socket) => {
                 socket.reset_on_close();
                 Ok(())
@@ -305,6 +355,8 @@ impl Source for Socket {
             Self::Machine(socket) => machine(socket),
             #[cfg(unix)]
             Self::Unix(stream) => machine(&stream.socket),
+            #[cfg(unix)]
+            Self::Pair(pair) => Name::Pair(pair),
             Self::Memory(socket) => Name::Memory(socket.place()),
         }
     }

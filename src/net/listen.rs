@@ -223,6 +223,8 @@ impl Reactor {
                 let listening = listening.map_err(|failure| Failure::moved(failure, place))?;
                 return Ok(listening.open(acceptor));
             }
+            #[cfg(unix)]
+            Places::Stdio => return self.accept_stdio(options, acceptor, place),
         };
         let mut failure = Failure::at(Box::new(NoAddress), place);
         for address in addresses {
@@ -235,6 +237,38 @@ impl Reactor {
             }
         }
         Err(failure)
+    }
+
+    /// Standard input and output are accepted once, and there is no port to close.
+    #[cfg(unix)]
+    fn accept_stdio(
+        &self,
+        options: &ListenOptions,
+        mut acceptor: Box<dyn Acceptor>,
+        place: &'static Location<'static>,
+    ) -> Result<Port, Failure> {
+        let socket = self.open_stdio(place)?;
+        let terms = Rc::new(Terms {
+            limits: options.limits,
+            linger: options.linger,
+            place,
+            is_shared: true,
+        });
+        report::contain(Origin::Protocol, place, || acceptor.started());
+        let reactor = self.downgrade();
+        self.inner().executor().call(place, move || {
+            if let Some(reactor) = reactor.upgrade() {
+                report::contain(Origin::Protocol, place, || {
+                    acceptor.accepted(&reactor, socket, Address::Unnamed.into(), &terms)
+                });
+            }
+            report::contain(Origin::Protocol, place, || acceptor.stopped());
+            report::discard(acceptor, place);
+        });
+        Ok(Port {
+            listening: Weak::new(),
+            address: Address::Unnamed,
+        })
     }
 
     /// Takes a listening socket into the reactor's care.

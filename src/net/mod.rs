@@ -29,6 +29,7 @@
 //! | `systemd:index=N[:domain=D]`                  | a socket of the supervisor's ([`activation`]), by its place   |
 //! | `systemd:name=NAME[:domain=D]`                | the same by its name; `D` is `INET`, `INET6` or `UNIX`        |
 //! | `fd:N[:domain=D]`                             | a socket that the process was started with, by its number     |
+//! | `stdio:`                                      | standard input and output: one connection, made at once       |
 //! | `haproxy:` and any of these, with these fields too: `[:trust=LIST][:headertimeout=S]` | behind proxies (below) |
 //!
 //! | to connect                                    | is                                                            |
@@ -62,6 +63,14 @@
 //! [`ServerEndpoint::adopt`]), and so is a connection ([`Reactor::adopt_connection`](crate::Reactor::adopt_connection),
 //! [`Reactor::adopt_stream`](crate::Reactor::adopt_stream)).
 //!
+//! # Standard input and output
+//!
+//! They are a connection like others ([`Reactor::stdio`](crate::Reactor::stdio),
+//! [`Reactor::stdio_stream`](crate::Reactor::stdio_stream)), and so are any two descriptors
+//! ([`Reactor::stdio_with`](crate::Reactor::stdio_with)). Listened at as `stdio:` they are accepted in the loop's next batch,
+//! and that is all: the port is closed from the beginning, though its factory is told so when it has made its protocol.
+//! A [`Terminal`] changes what the keys do.
+//!
 //! What is not understood is named, with its place in the text ([`BadEndpoint`]).
 //!
 //! To connect, names are looked up by the reactor's [`NameResolver`], on the machine in threads that do nothing else, and the
@@ -87,6 +96,10 @@ mod options;
 mod proxied;
 mod race;
 mod reconnecting;
+#[cfg(unix)]
+mod stdio;
+#[cfg(unix)]
+mod terminal;
 
 #[cfg(unix)]
 pub use self::adopt::{AlreadyListened, CannotAdopt};
@@ -106,3 +119,7 @@ pub use self::names::{
 pub use self::options::{ConnectOptions, ListenOptions};
 pub use self::proxied::{BadNetwork, Network, ProxyOptions};
 pub use self::reconnecting::{Reconnecting, Retries};
+#[cfg(unix)]
+pub use self::stdio::StdioInUse;
+#[cfg(unix)]
+pub use self::terminal::{NotATerminal, Terminal};

@@ -12,6 +12,8 @@
 //! decides all of it, and [`each_seed`] runs a test for many of them.
 
 mod seeds;
+#[cfg(unix)]
+mod stdio;
 mod wire;
 
 use std::cell::RefCell;
@@ -23,6 +25,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use self::seeds::each_seed;
+#[cfg(unix)]
+pub use self::stdio::Stdio;
 pub use self::wire::Wire;
 use crate::clock::Clock;
 pub use crate::driver::{NetworkFaults, Random};

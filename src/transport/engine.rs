@@ -15,7 +15,6 @@
 //! 4. Writing is armed only while the socket is full.
 //! 5. While the connection is full a protocol is given nothing from its own peer.
 
-use std::net::Shutdown;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -84,29 +83,57 @@ impl<S: Seat> Conn<S> {
         terms: &Rc<Terms>,
         seat: S,
     ) -> Result<Rc<Self>, Failure> {
-        let ends = ends.into();
-        let mut made = None;
-        let key = reactor.inner().insert(|key| {
-            let link = Link::new(socket, key, ends, terms.clone(), reactor);
-            let conn = Rc::new(Self { link, seat });
-            made = Some(conn.clone());
-            conn
-        })?;
-        let conn = made.expect("`insert` calls its argument");
-        let added = conn
-            .link
-            .with_socket(|socket| reactor.inner().driver().add(socket, key, Interest::Read));
-        if let Some(Err(error)) = added {
-            reactor.inner().remove(key);
+        let conn = Self::unwatched(reactor, socket, ends, terms, seat)?;
+        if let Err(error) = conn.watch(reactor) {
+            reactor.inner().remove(conn.link.key);
             conn.link.gone.set(true);
             return Err(error.into());
         }
         Ok(conn)
     }
 
+    /// As [`Conn::new`], but nothing comes of it until [`Conn::begin_unwatched`].
+    pub(crate) fn unwatched(
+        reactor: &Reactor,
+        socket: Socket,
+        ends: impl Into<Ends>,
+        terms: &Rc<Terms>,
+        seat: S,
+    ) -> Result<Rc<Self>, Failure> {
+        let ends = ends.into();
+        let mut made = None;
+        reactor.inner().insert(|key| {
+            let link = Link::new(socket, key, ends, terms.clone(), reactor);
+            let conn = Rc::new(Self { link, seat });
+            made = Some(conn.clone());
+            conn
+        })?;
+        Ok(made.expect("`insert` calls its argument"))
+    }
+
+    fn watch(&self, reactor: &Reactor) -> std::io::Result<()> {
+        let (driver, key) = (reactor.inner().driver(), self.link.key);
+        let added = self
+            .link
+            .with_socket(|socket| driver.add(socket, key, Interest::Read));
+        added.unwrap_or(Ok(()))
+    }
+
     /// The first thing after [`Conn::new`]: lets the seat begin, then does what it wished.
     pub(crate) fn begin(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         hook();
+        self.settle(reactor);
+    }
+
+    /// The first thing after [`Conn::unwatched`]: as [`Conn::begin`]. Why it cannot be watched is how it ends.
+    pub(crate) fn begin_unwatched(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
+        if self.link.gone.get() {
+            return;
+        }
+        hook();
+        if let Err(error) = self.watch(reactor) {
+            self.link.broken_by(error);
+        }
         self.settle(reactor);
     }
 
@@ -157,7 +184,8 @@ impl<S: Seat> Conn<S> {
             match link.on(Lived::Drained, || Failure::new(ConnectionDone)) {
                 Action::ShutWrite => {
                     // A peer that is gone is found out by reading.
-                    let _ = link.with_socket(|socket| socket.shutdown(Shutdown::Write));
+                    let driver = reactor.inner().driver();
+                    let _ = link.with_socket(|socket| driver.shut_write(socket));
                     S::flushed(self);
                 }
                 Action::Close(_) => return false,
@@ -219,7 +247,13 @@ impl<S: Seat> Conn<S> {
         let socket = link.socket.take();
         if let (Some(socket), Some(reactor)) = (socket, reactor) {
             let driver = reactor.inner().driver();
-            if reason.is::<ConnectionDone>() && !link.peer_done.get() {
+            if socket.is_pair() {
+                let _ = driver.remove(&socket);
+                // When the reactor ends, or nobody is there any more, whoever comes next may have them.
+                if !reason.is::<ConnectionLost>() {
+                    socket.end();
+                }
+            } else if reason.is::<ConnectionDone>() && !link.peer_done.get() {
                 let _ = driver.remove(&socket);
                 linger::close(
                     reactor,
@@ -309,15 +343,18 @@ impl<S: Seat> Source for Conn<S> {
         // From here on everybody may wish; it is all done in the end.
         link.attended.set(true);
         // Armed is not enough: an earlier event of this batch may have paused or ended it.
-        if (event.readable || event.hangup) && link.armed.get().reads() && self.takes_bytes() {
+        let reads =
+            (event.readable || event.hangup) && link.armed.get().reads() && self.takes_bytes();
+        if reads {
             S::readable(&self, reactor);
-        } else if event.hangup {
+        }
+        if event.hangup && (!reads || link.is_pair()) {
             // Nobody reads, but a connection that is broken is over all the same.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
                 link.broken_by(error);
             }
         }
-        if event.writable || event.hangup {
+        if event.writable || event.hangup || (link.blocked.get() && link.is_pair()) {
             link.blocked.set(false);
         }
         self.settle(reactor);

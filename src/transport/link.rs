@@ -307,7 +307,8 @@ impl Link {
         if self.queued() > 0 || self.blocked.get() || !self.life.get().takes_writes() {
             return None;
         }
-        match self.with_socket(|socket| socket.write(bytes))? {
+        let write = |socket: &Socket| socket.takes_at_once().then(|| socket.write(bytes));
+        match self.with_socket(write)?? {
             Ok(count) => {
                 self.note_sent(count);
                 Some(count)
@@ -371,6 +372,11 @@ impl Link {
             .unwrap_or(0);
         #[cfg(not(unix))]
         return 0;
+    }
+
+    /// See [`Socket::is_pair`].
+    pub(super) fn is_pair(&self) -> bool {
+        self.with_socket(Socket::is_pair).unwrap_or(false)
     }
 
     pub(super) fn note_sent(&self, count: usize) {

@@ -130,6 +130,17 @@ fn undecorated(
             options: options.settled(false),
             proxy: None,
         },
+        #[cfg(unix)]
+        Kind::Stdio => {
+            fields
+                .left
+                .retain(|field| field.key.is_ok() || !field.value.is_empty());
+            ServerEndpoint {
+                at: Places::Stdio,
+                options: options.settled(false),
+                proxy: None,
+            }
+        }
     };
     fields.nothing_left()?;
     Ok(endpoint)
@@ -182,6 +193,13 @@ pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpo
                 "one listens with a socket that was given, and does not connect",
             ));
         }
+        #[cfg(unix)]
+        Kind::Stdio => {
+            return Err(fields.bad(
+                0,
+                "one listens at \"stdio\", and does not connect; see `Reactor::stdio`",
+            ));
+        }
     };
     fields.nothing_left()?;
     Ok(endpoint)
@@ -202,6 +220,8 @@ enum Kind {
     Systemd,
     #[cfg(unix)]
     Fd,
+    #[cfg(unix)]
+    Stdio,
 }
 
 /// The types, in the order in which an error lists them.
@@ -213,6 +233,8 @@ const KINDS: &[(&str, Kind)] = &[
     ("systemd", Kind::Systemd),
     #[cfg(unix)]
     ("fd", Kind::Fd),
+    #[cfg(unix)]
+    ("stdio", Kind::Stdio),
 ];
 
 /// What stands before the rest where proxies connect. It is no type to connect to, and there may be a host of this name.

@@ -41,7 +41,8 @@ use crate::failure::Failure;
     "TCP4ServerEndpoint",
     "TCP6ServerEndpoint",
     "UNIXServerEndpoint",
-    "AdoptedStreamServerEndpoint"
+    "AdoptedStreamServerEndpoint",
+    "StandardIOEndpoint"
 ))]
 #[derive(Clone, Debug)]
 pub struct ServerEndpoint {
@@ -84,6 +85,9 @@ pub(super) enum Places {
     /// A socket that listens already.
     #[cfg(unix)]
     Given(Given),
+    /// Standard input and output.
+    #[cfg(unix)]
+    Stdio,
 }
 
 /// What a client looks for.
@@ -257,6 +261,8 @@ impl fmt::Display for ServerEndpoint {
             Places::Addresses(addresses) => all(f, addresses),
             #[cfg(unix)]
             Places::Given(given) => given.fmt(f),
+            #[cfg(unix)]
+            Places::Stdio => f.write_str("stdio:"),
         }
     }
 }

@@ -1,0 +1,207 @@
+//! A thread that reads or writes what no poller takes: files, and what could only be made non-blocking for everybody.
+//!
+//! # The idea
+//!
+//! The loop asks and goes on; the thread does one call that may block, and rings. So the loop sees something that is
+//! ready or not, as with a socket. To read: the first call asks, the call after the bell gives what came. To write: the
+//! first call hands a copy over, and *the same bytes are given again* after the bell, to hear how many of them are
+//! written. So nothing counts as written that is not, and nothing is lost with the process.
+//!
+//! # States
+//!
+//! | state   | bell   | a call                        | becomes |
+//! |---------|--------|-------------------------------|---------|
+//! | `Idle`  | rings  | asks, and would block         | `Asked` |
+//! | `Asked` | silent | would block                   | `Done` by the thread |
+//! | `Done`  | rings  | gives what came of it         | `Idle`, when all was given |
+//!
+//! # Invariants
+//!
+//! 1. The thread is asked for one thing at a time, and reads nothing that it was not asked for.
+//! 2. It holds up nobody: it is never waited for, not by the end of the reactor nor by that of the process.
+//! 3. When its clerk is dropped it leaves without touching the descriptor again, unless a call is under way: it waits for
+//!    readiness where there is such a thing, so a terminal's next line is not taken from whoever reads it then.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+/// What the loop has of the thread. Dropping it sends the thread home.
+#[derive(Debug)]
+pub(super) struct Clerk {
+    /// Readable while it rings.
+    bell: UnixStream,
+    desk: Arc<Mutex<Desk>>,
+}
+
+/// Which of the two a descriptor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    In,
+    Out,
+}
+
+/// What goes from one to the other.
+#[derive(Debug)]
+struct Desk {
+    state: State,
+    /// What was read, or is to be written.
+    buffer: Vec<u8>,
+    /// How much of what was read has been given.
+    given: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Asked,
+    Done(io::Result<usize>),
+}
+
+impl Clerk {
+    /// A thread for this descriptor.
+    pub(super) fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
+        let (bell, mut rope) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        // Idle, so it rings.
+        rope.write_all(&[0])?;
+        let desk = Arc::new(Mutex::new(Desk {
+            state: State::Idle,
+            buffer: Vec::new(),
+            given: 0,
+        }));
+        let shared = desk.clone();
+        let name = match way {
+            Way::In => "torsade-input",
+            Way::Out => "torsade-output",
+        };
+        thread::Builder::new()
+            .name(name.into())
+            .spawn(move || while serve(&fd, way, &mut rope, &shared).is_some() {})?;
+        Ok(Self { bell, desk })
+    }
+
+    /// What to watch for reading, whatever the thread does.
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Gives what was read, or has the thread read.
+    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut desk = lock(&self.desk);
+        match &desk.state {
+            State::Idle => {
+                desk.given = 0;
+                desk.buffer.resize(MOST, 0);
+                self.ask(desk)
+            }
+            State::Asked => self.is_asked(),
+            State::Done(Ok(count)) => {
+                let count = *count;
+                let give = into.len().min(count - desk.given);
+                into[..give].copy_from_slice(&desk.buffer[desk.given..desk.given + give]);
+                desk.given += give;
+                if desk.given == count && count > 0 {
+                    desk.state = State::Idle;
+                }
+                Ok(give)
+            }
+            State::Done(Err(_)) => desk.take_result(),
+        }
+    }
+
+    /// Has the thread write, or says how much it wrote of the same bytes.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut desk = lock(&self.desk);
+        match &desk.state {
+            State::Idle => {
+                desk.buffer.clear();
+                desk.buffer
+                    .extend_from_slice(&bytes[..bytes.len().min(MOST)]);
+                self.ask(desk)
+            }
+            State::Asked => self.is_asked(),
+            State::Done(_) => desk.take_result(),
+        }
+    }
+
+    fn ask(&self, mut desk: MutexGuard<'_, Desk>) -> io::Result<usize> {
+        let _ = (&self.bell).read(&mut [0]);
+        desk.state = State::Asked;
+        drop(desk);
+        (&self.bell).write_all(&[0])?;
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn is_asked(&self) -> io::Result<usize> {
+        match rustix::net::recv(&self.bell, &mut [0], rustix::net::RecvFlags::PEEK) {
+            Ok((0, _)) => Err(io::Error::other("the thread of a descriptor is gone")),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Desk {
+    fn take_result(&mut self) -> io::Result<usize> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Done(result) => result,
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+/// Does one thing that was asked for; none when nobody asks any more.
+fn serve(fd: &OwnedFd, way: Way, rope: &mut UnixStream, desk: &Mutex<Desk>) -> Option<()> {
+    rope.read_exact(&mut [0]).ok()?;
+    let mut buffer = std::mem::take(&mut lock(desk).buffer);
+    let result = loop {
+        if !is_wanted(fd, way, rope) {
+            return None;
+        }
+        let result = match way {
+            Way::In => rustix::io::read(fd, &mut buffer[..]),
+            Way::Out => rustix::io::write(fd, &buffer),
+        };
+        match result {
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(Errno::IO) if way == Way::In && rustix::termios::isatty(fd) => break Ok(0),
+            result => break result,
+        }
+    };
+    let mut desk = lock(desk);
+    desk.buffer = buffer;
+    desk.state = State::Done(result.map_err(io::Error::from));
+    drop(desk);
+    rope.write_all(&[0]).ok()
+}
+
+/// Waits until a call does not block, as far as the system knows; `false` when it is not wanted any more (invariant 3).
+fn is_wanted(fd: &OwnedFd, way: Way, rope: &UnixStream) -> bool {
+    let ready = match way {
+        Way::In => PollFlags::IN,
+        Way::Out => PollFlags::OUT,
+    };
+    loop {
+        let mut fds = [
+            PollFd::new(rope, PollFlags::empty()),
+            PollFd::new(fd, ready),
+        ];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => {}
+            Err(_) => return true,
+            Ok(_) => return !fds[0].revents().contains(PollFlags::HUP),
+        }
+    }
+}
+
+fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The most that one call reads or writes.
+const MOST: usize = 64 * 1024;

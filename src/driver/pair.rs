@@ -1,0 +1,375 @@
+//! A pair of descriptors of the machine, one to read and one to write, as one end of a connection: standard input and
+//! output, the pipes of a child.
+//!
+//! # The idea
+//!
+//! Whether a read may block is a property of the *open file*, which whoever started this process shares: to make
+//! standard input non-blocking breaks the shell that reads it next, and nobody puts it right after a kill. So no flag of
+//! what is given is ever changed, and there is nothing to restore. Instead, by what it is:
+//!
+//! | given                          | is read and written                                               |
+//! |--------------------------------|-------------------------------------------------------------------|
+//! | a socket                       | with calls that do not wait, one by one                           |
+//! | one that does not block        | as it is                                                          |
+//! | a pipe, a terminal, a device   | through an open file of our own, which `/proc` gives of the same  |
+//! | a file, and what `/proc` gives not, or no poller takes | by a thread (`clerk`)                     |
+//!
+//! # Invariants
+//!
+//! 1. Both ends are registered under one key; an event of that key may be of either, so it is tried and not believed.
+//! 2. An end is off the poller before it is closed: others may have the same open file.
+//! 3. Standard input and output are taken by one pair of the process at a time, until it is dropped.
+//! 4. An end in good order closes them for whoever waits at the other side: the numbers 0 and 1 then name `/dev/null`,
+//!    so that no file that is opened later gets them. Terminals and files, where nobody waits, are left as they are.
+
+use std::cell::{Cell, RefCell};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+
+use super::Interest;
+use super::clerk::{Clerk, Way};
+use super::machine::Machine;
+
+/// A descriptor to read and one to write.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    input: Side,
+    output: Side,
+    standard: Option<Standard>,
+}
+
+/// One half of it.
+#[derive(Debug)]
+struct Side {
+    way: Way,
+    /// Empty once closed.
+    end: RefCell<Option<End>>,
+    /// What the poller was told, once it was told anything.
+    armed: Cell<Option<bool>>,
+}
+
+/// What is read or written.
+#[derive(Debug)]
+enum End {
+    /// It does not block.
+    Polled(OwnedFd),
+    Socket(OwnedFd),
+    Thread(Clerk),
+}
+
+/// The process's own standard input and output are in use (invariant 3).
+#[derive(Debug)]
+struct Standard;
+
+impl Pair {
+    /// Any two descriptors, which are closed with it.
+    pub(super) fn new(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            input: Side::new(input, Way::In)?,
+            output: Side::new(output, Way::Out)?,
+            standard: None,
+        })
+    }
+
+    /// Standard input and output; none if they are in use.
+    pub(super) fn standard() -> io::Result<Option<Self>> {
+        let Some(standard) = Standard::take() else {
+            return Ok(None);
+        };
+        // What was printed before is to come before.
+        io::stdout().flush()?;
+        let input = io::stdin().as_fd().try_clone_to_owned()?;
+        let output = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Some(Self {
+            standard: Some(standard),
+            ..Self::new(input, output)?
+        }))
+    }
+
+    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let end = self.input.end.borrow();
+        let result = match &*end {
+            None => return Ok(0),
+            Some(End::Polled(fd)) => rustix::io::read(fd, into),
+            Some(End::Socket(fd)) => recv(fd, into, RecvFlags::DONTWAIT).map(|(count, _)| count),
+            Some(End::Thread(clerk)) => return clerk.read(into),
+        };
+        match result {
+            // A terminal that was hung up: there is nothing more to come.
+            Err(Errno::IO) => Ok(0),
+            result => Ok(result?),
+        }
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &*self.output.end.borrow() {
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+            Some(End::Polled(fd)) => Ok(rustix::io::write(fd, bytes)?),
+            Some(End::Socket(fd)) => Ok(send(
+                fd,
+                bytes,
+                SendFlags::DONTWAIT | super::unix::NO_SIGNAL,
+            )?),
+            Some(End::Thread(clerk)) => clerk.write(bytes),
+        }
+    }
+
+    /// Writes the first of `pieces`.
+    pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut written = 0;
+        for piece in pieces {
+            match self.write(piece) {
+                Ok(count) => written += count,
+                Err(error) if written == 0 => return Err(error),
+                Err(_) => break,
+            }
+            if !self.takes_at_once() {
+                break;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Is what is written gone when the call returns? To a thread it is told twice: the first time begins, the second
+    /// says what has come of it.
+    pub(super) fn takes_at_once(&self) -> bool {
+        !matches!(&*self.output.end.borrow(), Some(End::Thread(_)))
+    }
+
+    /// Nobody reads what is written: that is found out without writing.
+    pub(super) fn take_error(&self) -> Option<io::Error> {
+        let output = self.output.end.borrow();
+        let (Some(End::Polled(fd)) | Some(End::Socket(fd))) = &*output else {
+            return None;
+        };
+        let mut fds = [PollFd::new(fd, PollFlags::empty())];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&at_once)).ok()?;
+        let is_broken = fds[0].revents().contains(PollFlags::ERR);
+        is_broken.then(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Closes the output. It is off the poller.
+    fn shut_write(&self) {
+        let end = self.output.end.take();
+        if let Some(End::Socket(fd)) = &end {
+            // The input may be the same socket, and keep it open.
+            let _ = shutdown(fd, Shutdown::Write);
+        }
+        drop(end);
+        if self.standard.is_some() && is_awaited(io::stdout()) {
+            let _ = null().and_then(|null| Ok(rustix::stdio::dup2_stdout(null)?));
+        }
+    }
+
+    /// Closes both in good order (invariant 4). They are off the poller.
+    pub(super) fn end(&self) {
+        drop(self.output.end.take());
+        drop(self.input.end.take());
+        if self.standard.is_none() {
+            return;
+        }
+        if is_awaited(io::stdin()) {
+            let _ = null().and_then(|null| Ok(rustix::stdio::dup2_stdin(null)?));
+        }
+        if is_awaited(io::stdout()) {
+            let _ = null().and_then(|null| Ok(rustix::stdio::dup2_stdout(null)?));
+        }
+    }
+}
+
+/// What the poller is told.
+impl Pair {
+    pub(super) fn add(&self, machine: &Machine, key: usize, interest: Interest) -> io::Result<()> {
+        self.input.add(machine, key, interest.reads())?;
+        let added = self.output.add(machine, key, interest.writes());
+        if added.is_err() {
+            self.input.remove(machine)?;
+        }
+        added
+    }
+
+    pub(super) fn set_interest(
+        &self,
+        machine: &Machine,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.input.set(machine, key, interest.reads())?;
+        self.output.set(machine, key, interest.writes())
+    }
+
+    pub(super) fn remove(&self, machine: &Machine) -> io::Result<()> {
+        let removed = self.input.remove(machine);
+        self.output.remove(machine).and(removed)
+    }
+
+    /// Takes the output off the poller, and closes it.
+    pub(super) fn remove_output(&self, machine: &Machine) -> io::Result<()> {
+        let removed = self.output.remove(machine);
+        self.shut_write();
+        removed
+    }
+}
+
+impl Side {
+    fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
+        Ok(Self {
+            way,
+            end: RefCell::new(Some(End::new(fd, way)?)),
+            armed: Cell::new(None),
+        })
+    }
+
+    fn add(&self, machine: &Machine, key: usize, wanted: bool) -> io::Result<()> {
+        let mut end = self.end.borrow_mut();
+        let Some(open) = &*end else { return Ok(()) };
+        let added = machine.add(open.watched(), key, open.interest(self.way, wanted));
+        let is_refused = added.as_ref().is_err_and(is_refusal);
+        match end.take() {
+            // The poller takes no such thing: `/dev/null` and its kin.
+            Some(End::Polled(fd)) if is_refused => {
+                let clerk = End::Thread(Clerk::new(fd, self.way)?);
+                machine.add(clerk.watched(), key, clerk.interest(self.way, wanted))?;
+                *end = Some(clerk);
+            }
+            other => {
+                *end = other;
+                added?;
+            }
+        }
+        self.armed.set(Some(wanted));
+        Ok(())
+    }
+
+    fn set(&self, machine: &Machine, key: usize, wanted: bool) -> io::Result<()> {
+        let end = self.end.borrow();
+        let (Some(open), Some(armed)) = (&*end, self.armed.get()) else {
+            return Ok(());
+        };
+        if armed != wanted {
+            self.armed.set(Some(wanted));
+            machine.set_interest(open.watched(), key, open.interest(self.way, wanted))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, machine: &Machine) -> io::Result<()> {
+        match (&*self.end.borrow(), self.armed.take()) {
+            (Some(open), Some(_)) => machine.remove(open.watched()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl End {
+    fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
+        let flags = fcntl_getfl(&fd)?;
+        let mode = flags & OFlags::RWMODE;
+        match way {
+            Way::In if mode == OFlags::WRONLY => return Err(not_open_for("reading")),
+            Way::Out if mode == OFlags::RDONLY => return Err(not_open_for("writing")),
+            _ => {}
+        }
+        match FileType::from_raw_mode(fstat(&fd)?.st_mode) {
+            FileType::Socket => Ok(Self::Socket(fd)),
+            FileType::Fifo | FileType::CharacterDevice if flags.contains(OFlags::NONBLOCK) => {
+                Ok(Self::Polled(fd))
+            }
+            FileType::Fifo | FileType::CharacterDevice => match reopened(&fd, way) {
+                Some(own) => Ok(Self::Polled(own)),
+                None => Clerk::new(fd, way).map(Self::Thread),
+            },
+            _ => Clerk::new(fd, way).map(Self::Thread),
+        }
+    }
+
+    /// What the poller watches.
+    fn watched(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Polled(fd) | Self::Socket(fd) => fd.as_fd(),
+            Self::Thread(clerk) => clerk.bell(),
+        }
+    }
+
+    fn interest(&self, way: Way, wanted: bool) -> Interest {
+        match (self, way) {
+            _ if !wanted => Interest::Nothing,
+            (Self::Thread(_), _) | (_, Way::In) => Interest::Read,
+            (_, Way::Out) => Interest::Write,
+        }
+    }
+}
+
+impl Standard {
+    fn take() -> Option<Self> {
+        (!TAKEN.swap(true, Ordering::SeqCst)).then_some(Self)
+    }
+}
+
+impl Drop for Standard {
+    fn drop(&mut self) {
+        TAKEN.store(false, Ordering::SeqCst);
+    }
+}
+
+/// An open file of our own, of the same pipe or device, that does not block. None where the system gives none: it has
+/// no `/proc`, or another user has made what was given.
+#[cfg(target_os = "linux")]
+fn reopened(fd: &OwnedFd, way: Way) -> Option<OwnedFd> {
+    use std::os::fd::AsRawFd;
+
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = match way {
+        Way::In => flags | OFlags::RDONLY,
+        Way::Out => flags | OFlags::WRONLY,
+    };
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reopened(_fd: &OwnedFd, _way: Way) -> Option<OwnedFd> {
+    None
+}
+
+/// Does somebody wait at the other side for it to be closed?
+fn is_awaited(fd: impl AsFd) -> bool {
+    fstat(fd).is_ok_and(|found| {
+        matches!(
+            FileType::from_raw_mode(found.st_mode),
+            FileType::Fifo | FileType::Socket
+        )
+    })
+}
+
+fn null() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/null")
+}
+
+/// The poller says that such a thing cannot be waited for.
+fn is_refusal(error: &io::Error) -> bool {
+    [Errno::PERM, Errno::INVAL, Errno::NODEV]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+fn not_open_for(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("the descriptor is not open for {what}"),
+    )
+}
+
+/// See invariant 3.
+static TAKEN: AtomicBool = AtomicBool::new(false);

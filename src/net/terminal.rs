@@ -1,0 +1,203 @@
+//! The mode of a terminal: [`Terminal`].
+//!
+//! # Invariants
+//!
+//! 1. The mode it was found in comes back when the `Terminal` is dropped, and at the latest when its reactor has run the
+//!    triggers *after* its shutdown; a panic drops it as well. (After a kill it is for the shell to set.)
+//! 2. Each mode is made of the one it was found in, so what this room does not know of stays as it was.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize,
+    tcsetattr,
+};
+
+use crate::failure::Failure;
+use crate::reactor::{Phase, Reactor, TriggerId, WeakReactor};
+
+/// A terminal whose mode may be changed. Dropping it brings back the mode it was found in.
+///
+/// It only sets the mode: what is typed is read from [`Reactor::stdio`] or [`Reactor::stdio_stream`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # use torsade::Failure;
+/// # fn main() -> Result<(), Failure> {
+/// torsade::run(async |reactor| {
+///     let terminal = reactor.terminal()?;
+///     terminal.raw()?;
+///     let mut user = reactor.stdio_stream()?;
+///     let mut key = [0];
+///     user.read_exact(&mut key).await?;
+///     terminal.restore()?;
+///     println!("that was {key:?}");
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[doc(alias("setRawMode", "tty", "termios", "insults"))]
+pub struct Terminal(Rc<Held>);
+
+struct Held {
+    fd: OwnedFd,
+    found: Termios,
+    /// It is in another mode than it was found in.
+    is_changed: Cell<bool>,
+    trigger: Cell<Option<TriggerId>>,
+    reactor: WeakReactor,
+}
+
+/// What was to be a terminal is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotATerminal;
+
+impl Reactor {
+    /// The terminal that standard input is, to change its mode.
+    ///
+    /// # Errors
+    ///
+    /// [`NotATerminal`] when it is a pipe, a file or the like.
+    #[doc(alias("is_terminal", "isatty"))]
+    #[track_caller]
+    pub fn terminal(&self) -> Result<Terminal, Failure> {
+        self.terminal_of(io::stdin())
+    }
+
+    /// Any terminal. What is given is not kept: a descriptor of its own is.
+    ///
+    /// # Errors
+    ///
+    /// [`NotATerminal`] when it is something else.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::{Reactor, net::NotATerminal};
+    ///
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let file = std::fs::File::open("/dev/null")?;
+    /// let failure = Reactor::in_memory()?.terminal_of(file).unwrap_err();
+    /// assert!(failure.is::<NotATerminal>());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("is_terminal", "isatty"))]
+    #[track_caller]
+    pub fn terminal_of(&self, fd: impl AsFd) -> Result<Terminal, Failure> {
+        let fd = fd.as_fd();
+        if !isatty(fd) {
+            return Err(Failure::new(NotATerminal));
+        }
+        let held = Rc::new(Held {
+            fd: fd.try_clone_to_owned()?,
+            found: tcgetattr(fd).map_err(io::Error::from)?,
+            is_changed: Cell::new(false),
+            trigger: Cell::new(None),
+            reactor: self.downgrade(),
+        });
+        let weak = Rc::downgrade(&held);
+        let trigger = self.add_system_event_trigger(Phase::After, "shutdown", move || {
+            if let Some(held) = weak.upgrade() {
+                let _ = held.restore();
+            }
+        });
+        held.trigger.set(Some(trigger));
+        Ok(Terminal(held))
+    }
+}
+
+impl Terminal {
+    /// Raw mode: each key comes at once and as it is, Ctrl-C among them, and nothing is echoed. A line that is written
+    /// needs its `\r\n`.
+    ///
+    /// # Errors
+    ///
+    /// The system's, as when the terminal has been hung up.
+    #[doc(alias("setRawMode", "cfmakeraw", "enable_raw_mode"))]
+    pub fn raw(&self) -> io::Result<()> {
+        let mut mode = self.0.found.clone();
+        mode.make_raw();
+        self.0.set(&mode)
+    }
+
+    /// Line mode: a line comes when it is finished, can be corrected until then, and is echoed; Ctrl-C interrupts.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Terminal::raw`].
+    #[doc(alias("setLineMode", "cooked", "disable_raw_mode"))]
+    pub fn line(&self) -> io::Result<()> {
+        let mut mode = self.0.found.clone();
+        mode.input_modes |= InputModes::ICRNL;
+        mode.output_modes |= OutputModes::OPOST;
+        mode.local_modes |=
+            LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
+        self.0.set(&mode)
+    }
+
+    /// The mode it was found in.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Terminal::raw`].
+    pub fn restore(&self) -> io::Result<()> {
+        self.0.restore()
+    }
+
+    /// How many columns and rows its window has.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Terminal::raw`].
+    #[doc(alias("terminalSize", "winsize"))]
+    pub fn window_size(&self) -> io::Result<(u16, u16)> {
+        let size = tcgetwinsize(&self.0.fd)?;
+        Ok((size.ws_col, size.ws_row))
+    }
+}
+
+impl Held {
+    fn set(&self, mode: &Termios) -> io::Result<()> {
+        self.is_changed.set(true);
+        Ok(tcsetattr(&self.fd, OptionalActions::Now, mode)?)
+    }
+
+    fn restore(&self) -> io::Result<()> {
+        if self.is_changed.replace(false) {
+            tcsetattr(&self.fd, OptionalActions::Now, &self.found)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.restore();
+        if let (Some(trigger), Some(reactor)) = (self.trigger.take(), self.reactor.upgrade()) {
+            reactor.remove_system_event_trigger(trigger);
+        }
+    }
+}
+
+impl fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terminal")
+            .field("is_changed", &self.0.is_changed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for NotATerminal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this is no terminal")
+    }
+}
+
+impl Error for NotATerminal {}
