@@ -239,7 +239,7 @@ fn the_shutdown_waits_for_an_attached_service() {
     let reactor = Reactor::in_memory().unwrap();
     let log = Log::new();
     let part = Part::new("a", &log).slow();
-    let (inner, clock) = (part.clone(), reactor.clone());
+    let (inner, clock) = (part, reactor.clone());
     let seen = log.clone();
     reactor
         .run_until(async move {
@@ -369,7 +369,7 @@ on_both! {
     async fn a_client_is_given_to_all_who_wait_and_at_once_when_it_is_there(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
-        let client = ClientService::new(&reactor, port.local_addr(), || Spy::echo())?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
         assert!(client.when_connected().await.unwrap_err().is::<Cancelled>());
         client.start()?;
         client.start()?;
@@ -393,7 +393,7 @@ on_both! {
     async fn a_start_while_it_stops_connects_again_after_the_end(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
-        let client = ClientService::new(&reactor, port.local_addr(), || Spy::echo())?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
         client.start()?;
         let first = client.when_connected().await?;
         let stopped = client.stop();
@@ -411,7 +411,7 @@ on_both! {
     async fn a_stop_while_it_connects_gives_that_up(reactor) {
         let log = Log::new();
         let port = server(&reactor, &log)?;
-        let client = ClientService::new(&reactor, port.local_addr(), || Spy::echo())?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
         client.start()?;
         let waiting = client.when_connected();
         let stopped = client.stop();
@@ -509,7 +509,7 @@ on_both! {
         let (gate, resolver) = Deferred::pair();
         let gate = RefCell::new(Some(gate));
         let seen = log.clone();
-        let client = ClientService::new(&reactor, port.local_addr(), || Spy::echo())?
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?
             .prepare(move |_handle| {
                 seen.note("preparing");
                 gate.take().unwrap()
@@ -530,7 +530,7 @@ on_both! {
         let log = Log::new();
         let port = server(&reactor, &log)?;
         let seen = log.clone();
-        let client = ClientService::new(&reactor, port.local_addr(), || Spy::echo())?
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?
             .prepare(move |_handle| {
                 let (gate, resolver) = Deferred::<()>::pair();
                 let log = seen.clone();
@@ -632,7 +632,7 @@ fn the_jitter_is_within_its_bounds_and_the_same_in_each_run_in_memory() {
 #[test]
 fn who_waits_for_so_many_failures_is_told_the_last_of_them() {
     in_memory(async |reactor| {
-        let client = ClientService::new(&reactor, "10.0.0.1:80", || Spy::echo())?;
+        let client = ClientService::new(&reactor, "10.0.0.1:80", Spy::echo)?;
         client.start()?;
         let start = reactor.now();
         let (once, thrice) = (

@@ -29,7 +29,7 @@ fn wait_and_wake(driver: &Driver, looks_first: bool) {
 #[test]
 fn in_memory_a_wake_ends_the_wait_under_way_or_the_next() {
     explore("two threads wake the memory driver", Some(3), || {
-        wait_and_wake(&Driver::memory().unwrap(), false);
+        wait_and_wake(&Driver::memory(None).unwrap(), false);
     });
 }
 
@@ -39,7 +39,7 @@ fn in_memory_a_look_takes_no_wake_away() {
         "two threads wake a memory driver that looks",
         Some(3),
         || {
-            wait_and_wake(&Driver::memory().unwrap(), true);
+            wait_and_wake(&Driver::memory(None).unwrap(), true);
         },
     );
 }

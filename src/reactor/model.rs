@@ -10,7 +10,7 @@ use super::*;
 use crate::sync::{AtomicBool, Ordering, Shared, explore, thread};
 
 fn in_memory() -> Reactor {
-    Reactor::with_driver(Driver::memory().unwrap(), false, Debug::default())
+    Reactor::with_driver(Driver::memory(None).unwrap(), false, Debug::default())
 }
 
 fn on_the_machine() -> Reactor {

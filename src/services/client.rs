@@ -69,7 +69,7 @@ struct Inner<P: Protocol> {
     endpoint: ClientEndpoint,
     backoff: Cell<Backoff>,
     /// Empty while they are being called.
-    build: Cell<Option<Box<dyn FnMut() -> Option<P>>>>,
+    build: Cell<Option<Box<Build<P>>>>,
     prepare: Cell<Option<Box<Prepare<P>>>>,
     state: Cell<State>,
     /// The protocol, from when it is connected until it is lost.
@@ -85,6 +85,7 @@ struct Inner<P: Protocol> {
     given_up: Cell<Option<Resolver<()>>>,
 }
 
+type Build<P> = dyn FnMut() -> Option<P>;
 type Prepare<P> = dyn FnMut(Handle<P>) -> Deferred<()>;
 
 /// Somebody who waits for a connection.
