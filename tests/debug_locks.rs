@@ -5,6 +5,7 @@ mod support;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use futures::StreamExt;
 use support::MS;
 use support::debugged::{debugged, next_line, shapes, tree};
 #[cfg(unix)]
@@ -60,6 +61,23 @@ fn who_holds_a_lock_is_shown_below_those_who_wait_for_it() {
         holder.await??;
         drop(waiter.await??);
         assert!(shapes(&reactor).is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_stream_of_a_queue_is_shown_with_its_users_line() {
+    testing::run_on(debugged(), async |reactor| {
+        let queue = DeferredQueue::<u32>::new();
+        let made = next_line();
+        let mut items = queue.stream();
+        let reader = reactor.spawn_named("reader", async move { items.next().await });
+        yield_now().await;
+        assert_eq!(shapes(&reactor), ["reader(Deferred(queue))"]);
+        let (text, place) = (reactor.dump().to_string(), format!("{}:{made}:", file!()));
+        assert!(text.contains(&place), "{text}");
+        drop(queue);
+        assert_eq!(reader.await?, None);
         Ok(())
     });
 }

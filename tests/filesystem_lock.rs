@@ -3,11 +3,13 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -104,6 +106,25 @@ fn one_that_breaks_it_at_the_same_time_is_let_alone() {
     assert!(lock.lock().unwrap() && !lock.was_clean());
     lock.unlock().unwrap();
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn cancelling_ends_the_trying_whatever_the_user_wants_to_happen() {
+    let (path, clock) = (scratch("cancelled"), VirtualClock::new());
+    let lock = DeferredFilesystemLock::new(&path, &clock);
+    symlink("1", &path).unwrap();
+    let called = Rc::new(Cell::new(false));
+    let note = called.clone();
+    let waits = lock.defer_until_locked(None);
+    let waits = waits.on_cancel(move || note.set(true));
+    waits.cancel();
+    assert!(called.get());
+    drop(waits.map(drop).add_errback(|_| ()));
+    // Nobody is in the way of the next, and there is no timer left.
+    assert!(clock.delayed_calls().is_empty());
+    fs::remove_file(&path).unwrap();
+    assert!(lock.defer_until_locked(None).is_settled());
+    assert!(!path.exists());
 }
 
 #[test]

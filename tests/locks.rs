@@ -22,6 +22,20 @@ use torsade::scope::scope;
 use torsade::{Cancelled, Clock, Deferred, Failure, task, yield_now};
 
 on_both! {
+    async fn one_that_comes_back_into_the_line_is_somebody_to_put_for(_reactor) {
+        let queue = DeferredQueue::with_limits(0, None);
+        let mut first = queue.get();
+        queue.put('a')?;
+        // It was offered that one, and did not look in time.
+        some_turns().await;
+        assert_eq!(queue.try_get(), Some('a'));
+        let second = queue.put_when_room('b');
+        assert!(!second.is_settled());
+        assert!(poll(&mut first).is_pending());
+        assert!(second.is_settled());
+        assert!(poll(&mut first).comes_ready_and(|item| item.is_ok_and(|item| item == 'b')));
+    }
+
     async fn an_arm_of_a_select_that_lost_its_turn_does_not_hold_the_lock(reactor) {
         // As it happened at Oxide: the lock is held for a while; a task polls a future that waits for it, then
         // goes on with something else that needs the lock, and keeps the future.

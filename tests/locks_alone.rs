@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use futures::Stream;
 use support::Log;
 use support::polled::{Bell, ReadyAnd, now, poll};
 use torsade::defer::Abandoned;
@@ -437,4 +438,90 @@ fn a_watcher_asks_again_inside_its_callback() {
     value.update(|n| n + 1);
     assert_eq!(log.take(), ["1", "10", "11"]);
     drop(value);
+}
+
+#[test]
+fn a_canceller_of_the_users_is_called_beside_the_librarys() {
+    let log = Log::new();
+    let note = |what: &'static str| {
+        let log = log.clone();
+        move || log.note(what)
+    };
+    // One that is set later replaces the user's own.
+    let (first, second) = (note("first"), note("queue"));
+    let queue = DeferredQueue::with_limits(1, None);
+    queue.put('a').unwrap();
+    let waits = queue.put_when_room('b').on_cancel(first).on_cancel(second);
+    waits.cancel();
+    assert!(waits.add_errback(|_| ()).is_settled());
+    assert_eq!(now(queue.get()), 'a');
+    assert!(queue.is_empty());
+
+    // A panic in the user's does not stop the library's.
+    queue.put('a').unwrap();
+    let waits = queue
+        .put_when_room('b')
+        .on_cancel(|| std::panic::resume_unwind(Box::new("oh")));
+    waits.cancel();
+    waits.add_errback(|failure| assert!(failure.is_panic()));
+    assert_eq!(now(queue.get()), 'a');
+    assert!(queue.is_empty());
+    assert_eq!(log.take(), ["queue"]);
+}
+
+#[test]
+fn a_stream_does_not_count_for_the_backlog() {
+    let queue = DeferredQueue::<u32>::with_limits(None, 1);
+    let mut items = queue.stream();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut items).poll_next(&mut cx).is_pending());
+    let first = queue.get();
+    queue.get().add_errback(|failure| {
+        assert_eq!(failure.trap::<QueueUnderflow>()?.0, 1);
+        Ok(0)
+    });
+    assert!(!first.is_settled());
+    drop(items);
+    drop(first);
+    let first = queue.get();
+    assert!(!first.is_settled());
+}
+
+#[test]
+fn nobody_overtakes_those_who_wait_for_room() {
+    let queue = DeferredQueue::with_limits(1, None);
+    queue.put('a').unwrap();
+    let (inner, refused) = (queue.clone(), Rc::new(Cell::new(false)));
+    let was_refused = refused.clone();
+    queue.put_when_room('b').add_callback(move |()| {
+        // Room again, in the middle of letting in: it is for the next in line.
+        assert_eq!(inner.try_get(), Some('b'));
+        was_refused.set(inner.put('x').is_err());
+    });
+    let last = queue.put_when_room('c');
+    assert_eq!(now(queue.get()), 'a');
+    assert!(refused.get());
+    assert!(last.is_settled());
+    assert_eq!(queue.try_get(), Some('c'));
+}
+
+#[test]
+fn a_destructor_that_panics_does_not_keep_a_queue_from_its_end() {
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("boom"));
+        }
+    }
+
+    let queue = DeferredQueue::with_limits(0, None);
+    let puts = [(); 2].map(|()| queue.put_when_room(Bomb));
+    let mut items = queue.stream();
+    drop(queue);
+    for put in puts {
+        put.add_errback(|failure| assert!(failure.is::<Abandoned>()));
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut items).poll_next(&mut cx).is_ready());
 }

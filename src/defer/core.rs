@@ -55,6 +55,7 @@ mod waiter;
 mod work;
 
 use std::cell::Cell;
+use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
@@ -139,9 +140,17 @@ enum Consumer {
 /// What to do when the source is to be cancelled.
 pub(super) enum Canceller {
     Call(Box<dyn FnOnce()>),
+    /// The source must know, whatever the user wants to happen as well.
+    Source(Box<Sourced>),
     Coroutine(Rc<Coroutine>),
     /// It stands in a line.
     Waiter(Box<Waiter>),
+}
+
+/// What a source does when it is cancelled, and the user.
+pub(super) struct Sourced {
+    own: Box<dyn FnOnce()>,
+    also: Option<Box<dyn FnOnce()>>,
 }
 
 /// How a core stands to the task that awaits it.
@@ -342,7 +351,7 @@ impl Core {
             return discard_canceller(Some(canceller), self.place);
         }
         let canceller = match canceller {
-            Canceller::Call(f) if self.asking.get() != Asking::No => match self.add_to_waiter(f) {
+            Canceller::Call(f) => match self.add_beside(f) {
                 Some(f) => Canceller::Call(f),
                 None => return,
             },
@@ -353,6 +362,21 @@ impl Core {
             _ => Some(canceller),
         };
         discard_canceller(old, self.place);
+    }
+
+    /// Keeps what the user wants to happen beside what the source does, which must not be lost. Gives it back if the
+    /// source does nothing.
+    fn add_beside(&self, f: Box<dyn FnOnce()>) -> Option<Box<dyn FnOnce()>> {
+        let mut new = Some(f);
+        let mut canceller = self.canceller.take();
+        let old = match &mut canceller {
+            Some(Canceller::Waiter(waiter)) => mem::replace(&mut waiter.also, new.take()),
+            Some(Canceller::Source(sourced)) => mem::replace(&mut sourced.also, new.take()),
+            _ => None,
+        };
+        self.canceller.set(canceller);
+        report::discard(old, self.place);
+        new
     }
 
     /// From now on the canceller stays the one that it is.
@@ -537,7 +561,7 @@ impl Core {
         let bringer = match &canceller {
             Some(Canceller::Coroutine(coroutine)) => coroutine.thing(),
             Some(Canceller::Waiter(waiter)) => waiter.thing(),
-            Some(Canceller::Call(_)) | None => None,
+            Some(Canceller::Call(_) | Canceller::Source(_)) | None => None,
         };
         self.canceller.set(canceller);
         bringer
@@ -625,9 +649,38 @@ impl Core {
     }
 }
 
+impl Sourced {
+    /// `own` is the library's, and does not panic.
+    pub(super) fn new(own: impl FnOnce() + 'static) -> Box<Self> {
+        Box::new(Self {
+            own: Box::new(own),
+            also: None,
+        })
+    }
+
+    /// Calls both, the user's first.
+    fn call(self, place: &'static Location<'static>) -> Result<(), Failure> {
+        let called = self.also.map_or(Ok(()), |f| report::catch(place, f));
+        let own = report::catch(place, self.own);
+        called.and(own)
+    }
+
+    /// Calls only the source's.
+    fn call_own(self, place: &'static Location<'static>) {
+        report::contain(Origin::Canceller, place, self.own);
+        report::discard(self.also, place);
+    }
+
+    fn discard(self, place: &'static Location<'static>) {
+        report::discard(self.own, place);
+        report::discard(self.also, place);
+    }
+}
+
 fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'static>) {
     match canceller {
         Some(Canceller::Call(f)) => report::discard(f, place),
+        Some(Canceller::Source(sourced)) => sourced.discard(place),
         Some(Canceller::Coroutine(coroutine)) => drop(coroutine),
         Some(Canceller::Waiter(waiter)) => report::discard(waiter, place),
         None => {}

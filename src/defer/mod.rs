@@ -66,7 +66,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 pub(crate) use self::core::Giver;
-use self::core::{Canceller, Core};
+use self::core::{Canceller, Core, Sourced};
 pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
 pub use self::list::{
@@ -261,12 +261,21 @@ impl<T: 'static> Deferred<T> {
     /// gets [`Cancelled`](crate::Cancelled), also if `f` drops the resolver. If `f` panics, the chain gets that.
     ///
     /// Setting it again replaces it, and what the source had set itself: a future that became a Deferred is then not
-    /// stopped. When the source has fired, or is a list of others to which a cancel goes, `f` is dropped; so it is while
+    /// stopped. But whoever waits for something of [`locks`](crate::locks) leaves the line all the same. When the source has fired, or is a list of others to which a cancel goes, `f` is dropped; so it is while
     /// the Deferred waits for what a callback returned, which is asked itself.
     #[doc(alias = "canceller")]
     pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {
         if let State::Linked(core) = &self.state {
             core.set_canceller(Canceller::Call(Box::new(f)));
+        }
+        self
+    }
+
+    /// What the source does when it is cancelled, which [`on_cancel`](Deferred::on_cancel) does not replace: that is called
+    /// before it.
+    pub(crate) fn on_cancel_itself(self, own: impl FnOnce() + 'static) -> Self {
+        if let State::Linked(core) = &self.state {
+            core.set_canceller(Canceller::Source(Sourced::new(own)));
         }
         self
     }

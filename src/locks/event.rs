@@ -109,7 +109,7 @@ impl Crowd {
         let (deferred, resolver) = Deferred::pair();
         self.waiters.borrow_mut().insert(number, resolver);
         let crowd = Rc::downgrade(self);
-        deferred.on_cancel(move || {
+        deferred.on_cancel_itself(move || {
             if let Some(crowd) = crowd.upgrade() {
                 let resolver = crowd.waiters.borrow_mut().remove(&number);
                 drop(resolver);
@@ -133,5 +133,26 @@ impl Crowd {
 
     fn take(&self) -> impl Iterator<Item = Resolver<()>> + use<> {
         mem::take(&mut *self.waiters.borrow_mut()).into_values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_cancelled_leaves_the_crowd_whatever_the_user_wants_to_happen() {
+        let event = Event::new();
+        let count = Rc::new(Cell::new(0));
+        for n in 1..=3 {
+            let called = count.clone();
+            let waits = event.wait().on_cancel(|| ());
+            let waits = waits.on_cancel(move || called.set(called.get() + 1));
+            assert_eq!(event.inner.waiters.waiters.borrow().len(), 1);
+            waits.cancel();
+            waits.add_errback(|_| ());
+            assert_eq!(event.inner.waiters.waiters.borrow().len(), 0);
+            assert_eq!(count.get(), n);
+        }
     }
 }

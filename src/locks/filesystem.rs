@@ -206,7 +206,7 @@ impl DeferredFilesystemLock {
         inner.plan_retry(place);
         let weak = Rc::downgrade(inner);
         defer::note_what_it_waits_for(&deferred, || Rc::new(Freedom(weak.clone())));
-        deferred.on_cancel(move || {
+        deferred.on_cancel_itself(move || {
             if let Some(inner) = weak.upgrade() {
                 let attempt = inner.end();
                 drop(attempt);

@@ -74,7 +74,7 @@ pub(super) trait Stock: Sized + 'static {
         false
     }
 
-    /// Something has been taken, and may have made room.
+    /// Something has been taken, or somebody has come back into the line: there may be room.
     fn taken(self: &Rc<Self>) {}
 }
 
@@ -315,6 +315,8 @@ impl<S: Stock> Giver for S {
             drop(waiter);
         } else {
             state.here.insert(number, waiter);
+            drop(state);
+            self.taken();
         }
     }
 

@@ -15,6 +15,7 @@ use super::grants::Granted;
 use super::line::{self, Line, Stock};
 use crate::debug::Thing;
 use crate::defer::{self, Deferred, Giver, Resolver};
+use crate::report;
 use crate::task::Wait;
 
 /// Items on their way from those who put them to those who get them, both first come, first served.
@@ -54,7 +55,14 @@ pub struct DeferredQueue<T: 'static> {
 pub struct Items<T: 'static> {
     shared: Rc<Shared<T>>,
     /// Set while it waits for an item.
-    next: Option<Deferred<T>>,
+    next: Option<Next<T>>,
+    place: &'static Location<'static>,
+}
+
+/// A stream that waits in line.
+struct Next<T: 'static> {
+    deferred: Deferred<T>,
+    shared: Rc<Shared<T>>,
 }
 
 /// What one waits for that is to put something into a queue that is full.
@@ -72,6 +80,8 @@ struct Shared<T: 'static> {
     letting_in: Cell<bool>,
     size: Option<usize>,
     backlog: Option<usize>,
+    /// How many in line are streams.
+    streams: Cell<usize>,
     /// No handle is left.
     is_over: Cell<bool>,
 }
@@ -107,6 +117,7 @@ impl<T: 'static> DeferredQueue<T> {
                 letting_in: Cell::new(false),
                 size: size.into(),
                 backlog: backlog.into(),
+                streams: Cell::new(0),
                 is_over: Cell::new(false),
             }))),
         }
@@ -125,7 +136,8 @@ impl<T: 'static> DeferredQueue<T> {
     #[doc(alias("put_nowait", "try_send"))]
     pub fn put(&self, item: T) -> Result<(), QueueOverflow<T>> {
         let shared = self.shared();
-        if !shared.has_room() {
+        let is_next = shared.putters.borrow().is_empty();
+        if !is_next || !shared.has_room() {
             return Err(QueueOverflow(item));
         }
         shared.items.borrow_mut().push_back(item);
@@ -177,7 +189,7 @@ impl<T: 'static> DeferredQueue<T> {
         drop(putters);
         let weak: Weak<Shared<T>> = Rc::downgrade(shared);
         defer::note_what_it_waits_for(&deferred, || Rc::new(Room(weak.clone())));
-        deferred.on_cancel(move || {
+        deferred.on_cancel_itself(move || {
             if let Some(shared) = weak.upgrade() {
                 let putter = shared.putters.borrow_mut().remove(&number);
                 drop(putter);
@@ -206,7 +218,8 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn get(&self) -> Deferred<T> {
         let shared = self.shared();
         if let Some(backlog) = shared.backlog {
-            if line::waiting(&**shared) >= backlog && !line::is_free(shared, 1) {
+            let waiting = line::waiting(&**shared).saturating_sub(shared.streams.get());
+            if waiting >= backlog && !line::is_free(shared, 1) {
                 return Deferred::fail(QueueUnderflow(backlog));
             }
         }
@@ -252,10 +265,12 @@ impl<T: 'static> DeferredQueue<T> {
     /// # Ok(())
     /// # });
     /// ```
+    #[track_caller]
     pub fn stream(&self) -> Items<T> {
         Items {
             shared: self.shared().clone(),
             next: None,
+            place: Location::caller(),
         }
     }
 
@@ -319,9 +334,9 @@ impl<T: 'static> Stream for Items<T> {
         let mut next = match self.next.take() {
             Some(next) => next,
             None if self.is_terminated() => return Poll::Ready(None),
-            None => self.shared.join(Location::caller()),
+            None => Next::join(&self.shared, self.place),
         };
-        match Pin::new(&mut next).poll(cx) {
+        match Pin::new(&mut next.deferred).poll(cx) {
             // It fails only when it is abandoned.
             Poll::Ready(item) => Poll::Ready(item.ok()),
             Poll::Pending => {
@@ -374,8 +389,31 @@ impl<T: 'static> Drop for Handle<T> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
         let putters = self.0.putters.take();
-        drop(putters);
+        for (item, resolver) in putters.into_values() {
+            let place = resolver.place();
+            drop(resolver);
+            report::discard(item, place);
+        }
         line::end(&self.0);
+    }
+}
+
+impl<T: 'static> Next<T> {
+    fn join(shared: &Rc<Shared<T>>, place: &'static Location<'static>) -> Self {
+        let next = Self {
+            // It counts when it is in line, and so before anybody is let in.
+            deferred: line::join(shared, 1, place),
+            shared: shared.clone(),
+        };
+        shared.streams.set(shared.streams.get() + 1);
+        shared.let_in();
+        next
+    }
+}
+
+impl<T: 'static> Drop for Next<T> {
+    fn drop(&mut self) {
+        self.shared.streams.set(self.shared.streams.get() - 1);
     }
 }
 

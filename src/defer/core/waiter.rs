@@ -54,7 +54,7 @@ pub(in crate::defer) struct Waiter {
     hold: Option<Rc<dyn Giver>>,
     number: u64,
     /// What the user wants to happen when it is cancelled.
-    also: Option<Box<dyn FnOnce()>>,
+    pub(super) also: Option<Box<dyn FnOnce()>>,
 }
 
 /// How a core stands to a giver.
@@ -196,15 +196,6 @@ impl Core {
             }
         }
         self
-    }
-
-    /// Keeps what the user wants to happen beside the place in line, which must not be lost. Gives it back if there is
-    /// no such place.
-    pub(super) fn add_to_waiter(&self, f: Box<dyn FnOnce()>) -> Option<Box<dyn FnOnce()>> {
-        let mut new = Some(f);
-        let old = self.change_waiter(|waiter| waiter.also.replace(new.take()?));
-        report::discard(old, self.place);
-        new
     }
 
     /// Asks the giver. The source, if it has its result now, is to be advanced.

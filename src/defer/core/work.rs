@@ -92,6 +92,9 @@ fn end_source(core: Rc<Core>, place: &'static Location<'static>) {
     match core.canceller.take() {
         Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, place),
         Some(Canceller::Coroutine(coroutine)) => coroutine.end(),
+        Some(Canceller::Source(sourced)) => {
+            call(&core, || sourced.call_own(core.place));
+        }
         other => discard_canceller(other, core.place),
     }
     if let Some(next) = core.fail_source(Failure::at(Box::new(Cancelled), place)) {
@@ -123,15 +126,15 @@ fn cancel_one(
     match core.canceller.take() {
         None => {}
         Some(Canceller::Call(f)) => {
-            core.cancelling.set(true);
-            let called = report::catch(core.place, f);
-            core.cancelling.set(false);
-            if let Err(failure) = called {
-                if core.stage.get() == Stage::Pending {
-                    return core.fail_source(failure);
-                }
-                report::deliver(Origin::Canceller, failure, core.place);
-                return None;
+            let place = core.place;
+            if let Err(failure) = call(&core, || report::catch(place, f)) {
+                return fail_by_canceller(core, failure);
+            }
+        }
+        Some(Canceller::Source(sourced)) => {
+            let place = core.place;
+            if let Err(failure) = call(&core, || sourced.call(place)) {
+                return fail_by_canceller(core, failure);
             }
         }
         Some(Canceller::Waiter(waiter)) => {
@@ -152,6 +155,23 @@ fn cancel_one(
         },
     }
     core.fail_source(Failure::at(Box::new(Cancelled), place))
+}
+
+/// Calls a canceller.
+fn call<R>(core: &Core, canceller: impl FnOnce() -> R) -> R {
+    core.cancelling.set(true);
+    let called = canceller();
+    core.cancelling.set(false);
+    called
+}
+
+/// A canceller has panicked.
+fn fail_by_canceller(core: Rc<Core>, failure: Failure) -> Option<Rc<Core>> {
+    if core.stage.get() == Stage::Pending {
+        return core.fail_source(failure);
+    }
+    report::deliver(Origin::Canceller, failure, core.place);
+    None
 }
 
 /// A resolver was dropped. Its steps may drop the next resolver, and so on for ever: one after another, not one
