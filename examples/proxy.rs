@@ -2,8 +2,9 @@
 //! file.
 //!
 //! Run `cargo run --example proxy [LISTEN [CONNECT]]` (default `127.0.0.1:4010` and `127.0.0.1:4002`, where `echo_async`
-//! listens) and talk to it. Either may be any endpoint: `tcp:80`, `unix:/run/app.sock`, `haproxy:tcp:80`. Prints
-//! `listening on ADDR`, and when a connection ends how many bytes went which way: `PEER: 5 up, 5 down`, or what went wrong.
+//! listens) and talk to it. Either may be any endpoint: `tcp:80`, `unix:/run/app.sock`, `haproxy:tcp:80`.
+//! Prints `listening on ADDR`, and when a connection ends how many bytes went which way: `PEER: 5 up, 5 down`, or what went
+//! wrong.
 
 use std::env;
 use std::future::pending;
