@@ -7,6 +7,7 @@ use super::Protocol;
 use super::seat::{self, Home, Seated, visit};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
+use crate::report;
 use crate::transport::{Conn, Seat, Transport};
 
 /// The seat of a protocol on a connection.
@@ -29,7 +30,7 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
     }
 
     fn is_closing(&self) -> bool {
-        self.link().life().is_over()
+        self.link().life().is_over() || self.link().is_handing_on()
     }
 
     fn is_left(&self) -> bool {
@@ -38,6 +39,10 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
 
     fn why_it_ended(&self) -> Option<Failure> {
         self.link().reason()
+    }
+
+    fn named_successor(&self) {
+        self.link().note_successor();
     }
 
     fn panicked(&self, panic: Failure) {
@@ -52,7 +57,10 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
 /// Gives the protocol the descriptors that came with what was read. `false` if it wants no more, of the bytes either.
 fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) -> bool {
     #[cfg(unix)]
-    while let Some(descriptor) = conn.link().take_descriptor() {
+    while !conn.link().is_handing_on() {
+        let Some(descriptor) = conn.link().take_descriptor() else {
+            break;
+        };
         if conn.link().life().is_reading() {
             visit(conn, reactor, |protocol, cx| {
                 protocol.descriptor_received(cx, descriptor)
@@ -69,6 +77,9 @@ impl<P: Protocol> Seat for OnStream<P> {
         match conn.link().read(&mut buffer) {
             Some(0) => conn.peer_done(reactor),
             Some(_) if conn.link().has_descriptors() && !hand_over(conn, reactor) => {}
+            Some(count) if conn.link().is_handing_on() => {
+                conn.seat().leave_to_successor(buffer[..count].into());
+            }
             Some(count) => {
                 visit(conn, reactor, |protocol, cx| {
                     protocol.data_received(cx, &buffer[..count])
@@ -95,6 +106,16 @@ impl<P: Protocol> Seat for OnStream<P> {
 
     fn wants_bytes(&self) -> bool {
         true
+    }
+
+    fn hand_on(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        let next = conn.seat().take_successor();
+        let Some(next) = next else { return };
+        let Some(handed) = conn.hand_over(reactor) else {
+            return report::discard(next, conn.link().place());
+        };
+        seat::leave(&**conn, |_protocol| {});
+        next.take_over(reactor, handed, conn.link().place());
     }
 
     fn kind(&self) -> &'static str {

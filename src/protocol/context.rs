@@ -6,7 +6,9 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use super::Protocol;
 use super::seat::Chair;
+use super::successor::Next;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Abandoned, Deferred};
 use crate::failure::Failure;
@@ -132,6 +134,52 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
                 chair.forget_wait(number);
             }
             chair.post(Box::new(move |protocol, cx| f(protocol, cx, result)));
+        }));
+    }
+}
+
+impl<P: 'static> Context<'_, P, Transport> {
+    /// Hands the connection to another protocol, for good: after `STARTTLS`, an upgrade, a login. `rest` is what came
+    /// already and is for that one, so mostly the end of what `data_received` was given.
+    ///
+    /// What this protocol has written is still sent, before all that the next one writes. Its timers, its mail and what it
+    /// waits for are called off. Its handles and the transports taken from its context are over, with [`HandedOver`](crate::transport::HandedOver) as the
+    /// reason, and so is its membership in a [`Group`](crate::Group). Paused stays paused, and limits stay.
+    ///
+    /// # Order
+    ///
+    /// It is done when this hook has returned; no other hook of this protocol is called, not even `connection_lost`, and it
+    /// is dropped. Then `connection_made` of the next one is called, `data_received` with the rest, and, if the peer had said
+    /// its end before, `eof_received`. When the connection is told to end in this hook, or the hook panics, it is not handed
+    /// over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Context, Protocol};
+    /// struct Echo;
+    ///
+    /// impl Protocol for Echo {
+    ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) { cx.write(data) }
+    /// }
+    ///
+    /// /// Wants a star first.
+    /// struct Door;
+    ///
+    /// impl Protocol for Door {
+    ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+    ///         match data {
+    ///             [b'*', rest @ ..] => cx.become_protocol(Echo, rest),
+    ///             _ => cx.lose_connection(),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias("switchProtocol", "startTLS", "upgrade", "set_protocol"))]
+    pub fn become_protocol<Q: Protocol>(&self, next: Q, rest: &[u8]) {
+        self.chair.succeed(Box::new(Next {
+            protocol: next,
+            rest: rest.into(),
         }));
     }
 }

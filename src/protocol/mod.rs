@@ -11,12 +11,15 @@
 //! 1. `connection_made` comes first, once; `connection_lost` last, once; the others in between.
 //! 2. No hook runs inside another one of the same protocol, nor inside a method of a handle.
 //! 3. What a hook writes leaves when it returns.
-//! 4. A hook that panics is reported, and its connection is lost with the panic as the reason.
+//! 4. A protocol may hand its connection to another one ([`Context::become_protocol`]): that one has the two ends of rule 1
+//!    again, and the first one is told nothing more.
+//! 5. A hook that panics is reported, and its connection is lost with the panic as the reason.
 
 mod connected;
 mod context;
 mod factory;
 mod seat;
+mod successor;
 
 #[cfg(unix)]
 use std::os::fd::OwnedFd;

@@ -22,6 +22,7 @@ use std::rc::{Rc, Weak};
 
 use slab::Slab;
 
+use super::successor::Successor;
 use super::{Context, Handle};
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
@@ -57,6 +58,8 @@ pub(crate) trait Home: 'static {
     fn why_it_ended(&self) -> Option<Failure> {
         self.is_left().then(|| Failure::new(ConnectionDone))
     }
+    /// The protocol has named another one to have its connection.
+    fn named_successor(&self) {}
     /// A hook panicked; that has been reported.
     fn panicked(&self, panic: Failure);
     fn inert_handle(self: &Rc<Self>) -> Self::Transport;
@@ -70,6 +73,8 @@ struct Belongings<P: 'static, T: 'static> {
     timers: Vec<DelayedCall>,
     /// How to cancel the Deferreds that it waits for.
     waits: Slab<Box<dyn FnOnce()>>,
+    /// Who is to have the connection next.
+    successor: Option<Box<dyn Successor>>,
 }
 
 /// Something to be done with a protocol.
@@ -86,6 +91,8 @@ pub(super) trait Chair<P: 'static, T: 'static> {
     /// Has something called when the protocol leaves, unless [`Chair::forget_wait`] comes first.
     fn keep_wait(&self, cancel: Box<dyn FnOnce()>) -> Option<usize>;
     fn forget_wait(&self, number: usize);
+    /// Names who is to have the connection next; the last one that is named counts.
+    fn succeed(&self, successor: Box<dyn Successor>);
     fn is_taken(&self) -> bool;
     /// Why the connection was lost, once it has been.
     fn reason(&self) -> Option<Failure>;
@@ -106,6 +113,20 @@ impl<P: 'static, T: 'static> Seated<P, T> {
         let result = f(&mut belongings);
         self.belongings.set(Some(belongings));
         result
+    }
+
+    /// Who is to have the connection next.
+    pub(super) fn take_successor(&self) -> Option<Box<dyn Successor>> {
+        self.with_belongings(|belongings| belongings.successor.take())
+    }
+
+    /// What came for this one is for its successor.
+    pub(super) fn leave_to_successor(&self, bytes: Vec<u8>) {
+        self.with_belongings(|belongings| {
+            if let Some(successor) = &mut belongings.successor {
+                successor.put_before(bytes);
+            }
+        });
     }
 }
 
@@ -145,6 +166,7 @@ pub(crate) fn leave<H: Home>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) 
         mail,
         timers,
         waits,
+        successor,
         ..
     } = *belongings;
     for timer in timers {
@@ -156,6 +178,7 @@ pub(crate) fn leave<H: Home>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) 
     for message in mail {
         report::discard(message, place);
     }
+    report::discard(successor, place);
 }
 
 /// The handle to a protocol in its seat.
@@ -214,6 +237,14 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
         drop(cancel);
     }
 
+    fn succeed(&self, successor: Box<dyn Successor>) {
+        let old = self
+            .seat_inside()
+            .with_belongings(|belongings| belongings.successor.replace(successor));
+        report::discard(old, self.home_place());
+        self.named_successor();
+    }
+
     fn is_taken(&self) -> bool {
         !self.is_left()
     }
@@ -258,6 +289,7 @@ impl<P: 'static, T: 'static> Default for Belongings<P, T> {
             called: false,
             timers: Vec::new(),
             waits: Slab::new(),
+            successor: None,
         }
     }
 }

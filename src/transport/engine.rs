@@ -9,11 +9,13 @@
 //! # Invariants
 //!
 //! 1. A seat is told `lost` exactly once, when the socket is closed and the key is out of the table, and nothing
-//!    after it; or never, if it has given up the socket.
+//!    after it; or never, if the connection was handed to another seat.
 //! 2. No hook runs inside another hook of the same connection, nor inside a handle's method.
 //! 3. Reading is armed only while the seat wants bytes; a paused connection is disarmed, so a hang-up cannot spin.
 //! 4. Writing is armed only while the socket is full.
 //! 5. While the connection is full a protocol is given nothing from its own peer.
+//! 6. When a seat has named its successor no more hooks of it run, and the connection is handed over in the next
+//!    [`Conn::settle`], unless it is ending.
 
 use std::panic::Location;
 use std::rc::Rc;
@@ -68,6 +70,14 @@ pub(crate) trait Seat: 'static {
     /// Is it given no bytes while the connection is full? One that reads for itself is its own judge.
     fn is_held_when_full(&self) -> bool {
         true
+    }
+
+    /// It has named its successor: the connection is to be handed over.
+    fn hand_on(conn: &Rc<Conn<Self>>, reactor: &Reactor)
+    where
+        Self: Sized,
+    {
+        let _ = (conn, reactor);
     }
 
     /// What it is, for the list of what was left behind.
@@ -142,8 +152,11 @@ impl<S: Seat> Conn<S> {
         let link = &self.link;
         link.attended.set(true);
         let mut rounds = 0;
-        while !link.life.get().is_over() && rounds < ROUNDS && self.flush(reactor) {
+        while !link.is_over_here() && rounds < ROUNDS && self.flush(reactor) {
             rounds += 1;
+        }
+        if link.is_handing_on() {
+            return S::hand_on(self, reactor);
         }
         if link.life.get().is_over() {
             return self.close(Some(reactor));
@@ -213,6 +226,7 @@ impl<S: Seat> Conn<S> {
     fn takes_bytes(&self) -> bool {
         let link = &self.link;
         link.life.get().is_reading()
+            && !link.is_handing_on()
             && !link.paused.get()
             && !(link.full.get() && self.seat.is_held_when_full())
     }
@@ -303,22 +317,6 @@ impl<S: Seat> Conn<S> {
         {
             S::eof(self, reactor);
         }
-    }
-
-    /// Gives up the socket, for another connection to be made of it. This one is over, and its seat is told nothing more.
-    /// `None` when it was over already.
-    ///
-    /// What is queued is lost, so it is for seats that do not write.
-    pub(crate) fn give_up(&self, reactor: &Reactor) -> Option<Socket> {
-        let link = &self.link;
-        if link.life.get().is_over() || link.gone.replace(true) {
-            return None;
-        }
-        link.on(Lived::Abort, || Failure::new(ConnectionAborted));
-        let socket = link.socket.take()?;
-        let _ = reactor.inner().driver().remove(&socket);
-        reactor.inner().remove(link.key);
-        Some(socket)
     }
 
     pub(crate) fn seat(&self) -> &S {

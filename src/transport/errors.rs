@@ -22,6 +22,11 @@ pub struct ConnectionLost {
     cause: Failure,
 }
 
+/// The connection goes on, with another protocol: see
+/// [`Context::become_protocol`](crate::Context::become_protocol). It is for handles and transports of the one that had it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandedOver;
+
 /// More was written than the connection's hard limit allows, while the peer did not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteOverflow {
@@ -57,6 +62,14 @@ impl fmt::Display for ConnectionDone {
 }
 
 impl Error for ConnectionDone {}
+
+impl fmt::Display for HandedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was handed to another protocol")
+    }
+}
+
+impl Error for HandedOver {}
 
 impl fmt::Display for ConnectionAborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

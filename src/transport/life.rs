@@ -130,6 +130,17 @@ impl Life {
         action
     }
 
+    /// The same for a user that has not been told that the peer has nothing more to say.
+    pub(crate) fn read_anew(self) -> Self {
+        match self.writing {
+            Writing::Over => self,
+            writing => Self {
+                reading: Reading::Open,
+                writing,
+            },
+        }
+    }
+
     /// May what the peer sends still be delivered?
     pub(crate) fn is_reading(self) -> bool {
         self.reading == Reading::Open && !matches!(self.writing, Writing::Until(Then::Over))

@@ -84,6 +84,8 @@ pub(crate) struct Link {
     pub(super) peer_done: Cell<bool>,
     /// Descriptors came with what was read last, or before.
     pub(super) has_descriptors: Cell<bool>,
+    /// Its user has named a successor.
+    pub(super) succeeded: Cell<bool>,
     /// `lost` has been told.
     pub(super) gone: Cell<bool>,
     /// There is a producer.
@@ -138,6 +140,7 @@ impl Link {
             sent: Cell::new(0),
             peer_done: Cell::new(false),
             has_descriptors: Cell::new(false),
+            succeeded: Cell::new(false),
             gone: Cell::new(false),
             has_source: Cell::new(false),
             out: Cell::new(None),
@@ -421,6 +424,22 @@ impl Link {
         self.full.get()
     }
 
+    /// Its user has named a successor.
+    pub(crate) fn note_successor(&self) {
+        self.succeeded.set(true);
+        self.ask_for_attention();
+    }
+
+    /// Is it to go to a successor? Not any more when it is to end.
+    pub(crate) fn is_handing_on(&self) -> bool {
+        self.succeeded.get() && !self.life.get().is_ending()
+    }
+
+    /// Is there nothing more to do for its user but to leave?
+    pub(super) fn is_over_here(&self) -> bool {
+        self.life.get().is_over() || self.is_handing_on()
+    }
+
     /// Has its user been told of the end?
     pub(crate) fn has_gone(&self) -> bool {
         self.gone.get()
@@ -446,10 +465,6 @@ impl Link {
 
     pub(crate) fn place(&self) -> &'static Location<'static> {
         self.terms.place
-    }
-
-    pub(crate) fn terms(&self) -> &Rc<Terms> {
-        &self.terms
     }
 
     /// The connection as a dump shows it where something waits for it.
@@ -491,6 +506,19 @@ impl Link {
             Peer::Other(peer) => (**peer).clone(),
             Peer::Told(both) => both.0.clone(),
         }
+    }
+
+    /// The addresses of its ends.
+    pub(super) fn ends(&self) -> Ends {
+        Ends {
+            peer: self.peer(),
+            host: self.told_host(),
+        }
+    }
+
+    /// Limits of its own, when they were changed.
+    pub(super) fn own_limits(&self) -> Option<Limits> {
+        self.limits.get().map(|limits| limits.get())
     }
 
     /// Our own address, if it was told and is not the socket's.

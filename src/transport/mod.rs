@@ -28,6 +28,7 @@ mod credentials;
 mod engine;
 mod errors;
 mod group;
+mod handed;
 mod life;
 mod linger;
 mod link;
@@ -44,9 +45,10 @@ pub use self::credentials::Credentials;
 pub(crate) use self::engine::{Conn, Seat};
 pub(crate) use self::errors::as_io_error;
 pub use self::errors::{
-    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, WriteOverflow,
+    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, HandedOver, WriteOverflow,
 };
 pub use self::group::Group;
+pub(crate) use self::handed::Handed;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 pub use self::link::Limits;

@@ -176,11 +176,12 @@ impl Preface {
     fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, says: Says) {
         let shared = &conn.seat().shared;
         conn.seat().leave();
-        let Some(socket) = conn.give_up(reactor) else {
+        let Some(handed) = conn.hand_over(reactor) else {
             return;
         };
+        let (socket, ends, terms) = handed.into_socket();
         let ends = match says {
-            Says::Nothing => conn.transport().peer().into(),
+            Says::Nothing => ends,
             Says::Ends { peer, host } => Ends {
                 peer,
                 host: Some(host),
@@ -191,7 +192,7 @@ impl Preface {
             return cut_off(socket);
         };
         report::contain(Origin::Protocol, shared.place, || {
-            inner.accepted(reactor, socket, ends, conn.link().terms());
+            inner.accepted(reactor, socket, ends, &terms);
         });
         shared.inner.set(Some(inner));
     }

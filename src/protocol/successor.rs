@@ -1,0 +1,61 @@
+//! A protocol that is to have the connection of another one.
+
+use super::Protocol;
+use super::seat::{Seated, visit};
+use crate::reactor::Reactor;
+use crate::report::{self, Origin};
+use crate::transport::{Conn, Handed};
+use std::panic::Location;
+
+/// Whoever is to have a connection next.
+pub(crate) trait Successor {
+    /// Bytes that are to be delivered to it before all others.
+    fn put_before(&mut self, bytes: Vec<u8>);
+
+    /// Here it is. Nothing unwinds.
+    fn take_over(
+        self: Box<Self>,
+        reactor: &Reactor,
+        handed: Handed,
+        place: &'static Location<'static>,
+    );
+}
+
+/// A protocol, and what came that is for it.
+pub(super) struct Next<Q> {
+    pub(super) protocol: Q,
+    pub(super) rest: Vec<u8>,
+}
+
+impl<Q: Protocol> Successor for Next<Q> {
+    fn put_before(&mut self, mut bytes: Vec<u8>) {
+        bytes.append(&mut self.rest);
+        self.rest = bytes;
+    }
+
+    fn take_over(
+        self: Box<Self>,
+        reactor: &Reactor,
+        handed: Handed,
+        place: &'static Location<'static>,
+    ) {
+        let Self { protocol, rest } = *self;
+        match Conn::of_handed(reactor, handed, Seated::new(protocol)) {
+            Ok((conn, peer_done)) => conn.begin(reactor, || {
+                visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
+                if conn.link().is_handing_on() {
+                    // It has named the next one at once.
+                    conn.seat().leave_to_successor(rest);
+                } else if !rest.is_empty() && conn.link().life().is_reading() {
+                    visit(&conn, reactor, |protocol, cx| {
+                        protocol.data_received(cx, &rest)
+                    });
+                }
+                if peer_done && !conn.link().is_handing_on() {
+                    conn.peer_done(reactor);
+                }
+            }),
+            Err(failure) => report::deliver(Origin::Protocol, failure, place),
+        }
+    }
+}

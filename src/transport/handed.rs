@@ -1,0 +1,88 @@
+//! Handing a connection from one seat to another: everything but the user moves.
+
+use std::rc::Rc;
+
+use super::engine::{Conn, Seat};
+use super::errors::HandedOver;
+use super::life::{Event, Life};
+use super::link::{Ends, Limits, Terms};
+use crate::bytes::Outgoing;
+use crate::driver::Socket;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+
+/// A connection between two seats.
+pub(crate) struct Handed {
+    socket: Socket,
+    ends: Ends,
+    terms: Rc<Terms>,
+    limits: Option<Limits>,
+    life: Life,
+    peer_done: bool,
+    paused: bool,
+    full: bool,
+    sent: u32,
+    has_descriptors: bool,
+    out: Option<Box<Outgoing>>,
+    queued: usize,
+}
+
+impl<S: Seat> Conn<S> {
+    /// Takes away all that can go to another seat. This connection is over then, and its seat is told nothing more.
+    /// `None` when it was over already.
+    pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
+        let link = self.link();
+        let life = link.life.get();
+        if life.is_over() || link.gone.replace(true) {
+            return None;
+        }
+        link.on(Event::Broken, || Failure::new(HandedOver));
+        let socket = link.socket.take()?;
+        let _ = reactor.inner().driver().remove(&socket);
+        reactor.inner().remove(link.key);
+        Some(Handed {
+            socket,
+            ends: link.ends(),
+            terms: link.terms.clone(),
+            limits: link.own_limits(),
+            life,
+            peer_done: link.peer_done.get(),
+            paused: link.paused.get(),
+            full: link.full.get(),
+            sent: link.sent.get(),
+            has_descriptors: link.has_descriptors.get(),
+            out: link.out.take(),
+            queued: link.queued.take(),
+        })
+    }
+
+    /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after [`Conn::new`]; then
+    /// [`Conn::peer_done`], if the peer had said its end before.
+    pub(crate) fn of_handed(
+        reactor: &Reactor,
+        handed: Handed,
+        seat: S,
+    ) -> Result<(Rc<Self>, bool), Failure> {
+        let conn = Self::new(reactor, handed.socket, handed.ends, &handed.terms, seat)?;
+        let link = conn.link();
+        link.life.set(handed.life.read_anew());
+        link.paused.set(handed.paused);
+        link.full.set(handed.full);
+        link.sent.set(handed.sent);
+        link.has_descriptors.set(handed.has_descriptors);
+        link.out.set(handed.out);
+        link.queued.set(handed.queued);
+        if let Some(limits) = handed.limits {
+            link.set_limits(limits);
+        }
+        Ok((conn, handed.peer_done))
+    }
+}
+
+impl Handed {
+    /// The bare socket, of a connection to which nothing was written, and the addresses of its ends.
+    pub(crate) fn into_socket(self) -> (Socket, Ends, Rc<Terms>) {
+        debug_assert_eq!(self.queued, 0, "it is for seats that do not write");
+        (self.socket, self.ends, self.terms)
+    }
+}
