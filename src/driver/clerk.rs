@@ -121,7 +121,8 @@ impl Clerk {
         match &desk.state {
             State::Idle => {
                 desk.buffer.clear();
-                desk.buffer.extend_from_slice(&bytes[..bytes.len().min(MOST)]);
+                desk.buffer
+                    .extend_from_slice(&bytes[..bytes.len().min(MOST)]);
                 self.ask(desk)
             }
             State::Asked => self.is_asked(),

@@ -98,9 +98,7 @@ impl Pair {
         let result = match &*end {
             None => return Ok(0),
             Some(End::Polled(fd)) => rustix::io::read(fd, into),
-            Some(End::Socket(fd)) => {
-                recv(fd, into, RecvFlags::DONTWAIT).map(|(count, _)| count)
-            }
+            Some(End::Socket(fd)) => recv(fd, into, RecvFlags::DONTWAIT).map(|(count, _)| count),
             Some(End::Thread(clerk)) => return clerk.read(into),
         };
         match result {
@@ -114,9 +112,11 @@ impl Pair {
         match &*self.output.end.borrow() {
             None => Err(io::ErrorKind::BrokenPipe.into()),
             Some(End::Polled(fd)) => Ok(rustix::io::write(fd, bytes)?),
-            Some(End::Socket(fd)) => {
-                Ok(send(fd, bytes, SendFlags::DONTWAIT | super::unix::NO_SIGNAL)?)
-            }
+            Some(End::Socket(fd)) => Ok(send(
+                fd,
+                bytes,
+                SendFlags::DONTWAIT | super::unix::NO_SIGNAL,
+            )?),
             Some(End::Thread(clerk)) => clerk.write(bytes),
         }
     }
@@ -313,7 +313,9 @@ impl End {
 
 impl Standard {
     fn take() -> Option<Self> {
-        (!TAKEN.swap(true, Ordering::SeqCst)).then_some(Self)
+        let was_taken = TAKEN.swap(true, Ordering::SeqCst);
+        // Not made in vain: dropping one says that they are free.
+        (!was_taken).then(|| Self)
     }
 }
 

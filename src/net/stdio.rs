@@ -178,9 +178,8 @@ impl Reactor {
             Ok(Some(socket)) => Ok(socket),
             Ok(None) => Err(Failure::at(Box::new(StdioInUse), place)),
             Err(error) if driver.is_virtual() => {
-                let text = format!(
-                    "in memory standard input and output are a `testing::Stdio`: {error}"
-                );
+                let text =
+                    format!("in memory standard input and output are a `testing::Stdio`: {error}");
                 let error = io::Error::new(io::ErrorKind::Unsupported, text);
                 Err(Failure::at(Box::new(error), place))
             }

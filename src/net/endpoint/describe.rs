@@ -101,7 +101,9 @@ pub(super) fn server(text: &str, options: &ListenOptions) -> Result<ServerEndpoi
         },
         #[cfg(unix)]
         Kind::Stdio => {
-            fields.left.retain(|field| field.key.is_ok() || !field.value.is_empty());
+            fields
+                .left
+                .retain(|field| field.key.is_ok() || !field.value.is_empty());
             ServerEndpoint {
                 at: Places::Stdio,
                 options: options.settled(false),
