@@ -231,6 +231,28 @@ fn guests_of_the_chat_talk_to_each_other() {
     cyd.hears("<Ben> back again");
 }
 
+#[cfg(unix)]
+#[test]
+fn the_guest_of_the_chat_reads_a_pipe() {
+    use std::process::{Command, Stdio};
+    use support::program::example_path;
+
+    let server = Program::example("chat", &["127.0.0.1:0"]);
+    let address = server.address();
+    let (input, typing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let mut typing = fs::File::from(typing);
+    let mut command = Command::new(example_path("stdio_chat"));
+    let guest = Program::start_with(command.arg(&address).stdin(Stdio::from(input)));
+    drop(command);
+    assert_eq!(guest.line(), "What is your name?");
+    typing.write_all(b"Ada\n").unwrap();
+    assert_eq!(guest.line(), "Welcome, Ada!");
+    // The end of what is typed is the end of what the guest has to say; the server leaves then.
+    drop(typing);
+    let (lines, _) = guest.end();
+    assert_eq!(lines, ["* the server has left"]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn guests_of_the_unix_chat_are_known_by_what_they_are() {

@@ -313,7 +313,9 @@ impl End {
 
 impl Standard {
     fn take() -> Option<Self> {
-        (!TAKEN.swap(true, Ordering::SeqCst)).then_some(Self)
+        let was_taken = TAKEN.swap(true, Ordering::SeqCst);
+        // Not made in vain: dropping one says that they are free.
+        (!was_taken).then(|| Self)
     }
 }
 
@@ -373,3 +375,116 @@ fn not_open_for(what: &str) -> io::Error {
 
 /// See invariant 3.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+#[cfg(all(test, not(torsade_loom)))]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::super::{Driver, Event};
+    use super::*;
+
+    /// A pair of two pipes, watched; with their other ends.
+    fn watched(driver: &Driver) -> (super::super::Socket, OwnedFd, OwnedFd) {
+        let (input, typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (heard, output) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let pair = driver.pair(input, output).unwrap();
+        driver.add(&pair, 7, Interest::Both).unwrap();
+        (pair, typing, heard)
+    }
+
+    fn look(driver: &Driver) -> Vec<Event> {
+        let mut events = Vec::new();
+        driver.wait(Some(Duration::ZERO), &mut events).unwrap();
+        assert!(events.iter().all(|event| event.key == 7), "{events:?}");
+        events
+    }
+
+    fn each(test: impl Fn(&Driver)) {
+        for machine in [
+            Machine::new().unwrap(),
+            Machine::portable(),
+            Machine::oneshot(),
+        ] {
+            test(&Driver::Machine(machine));
+        }
+    }
+
+    #[test]
+    fn news_of_both_ends_comes_under_one_key_again_and_again() {
+        each(|driver| {
+            let (pair, typing, _heard) = watched(driver);
+            for _ in 0..3 {
+                let events = look(driver);
+                assert!(events.iter().all(|event| !event.readable), "{events:?}");
+                assert!(events.iter().any(|event| event.writable), "{events:?}");
+            }
+            rustix::io::write(&typing, b"x").unwrap();
+            for _ in 0..3 {
+                let events = look(driver);
+                assert!(events.iter().any(|event| event.readable), "{events:?}");
+                assert!(events.iter().any(|event| event.writable), "{events:?}");
+            }
+            assert_eq!(pair.read(&mut [0; 4]).unwrap(), 1);
+            let error = pair.read(&mut [0; 4]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            driver.remove(&pair).unwrap();
+            assert_eq!(look(driver), []);
+        });
+    }
+
+    #[test]
+    fn an_end_that_nobody_wants_tells_its_hang_up_at_most_once() {
+        each(|driver| {
+            let (pair, typing, heard) = watched(driver);
+            driver.set_interest(&pair, 7, Interest::Nothing).unwrap();
+            drop((typing, heard));
+            look(driver);
+            assert_eq!(look(driver), []);
+            driver.remove(&pair).unwrap();
+        });
+    }
+
+    #[test]
+    fn the_output_is_shut_alone() {
+        each(|driver| {
+            let (pair, typing, heard) = watched(driver);
+            driver.shut_write(&pair).unwrap();
+            assert_eq!(rustix::io::read(&heard, &mut [0; 4]), Ok(0));
+            assert_eq!(pair.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+            assert_eq!(look(driver), []);
+            rustix::io::write(&typing, b"x").unwrap();
+            assert!(look(driver).iter().any(|event| event.readable));
+            driver.remove(&pair).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_thread_writes_before_it_is_said_to_be_written() {
+        each(|driver| {
+            let folder = std::env::temp_dir();
+            let path = folder.join(format!("torsade-pair-{}", std::process::id()));
+            let file = File::create(&path).unwrap();
+            let (input, _typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let pair = driver.pair(input, file.into()).unwrap();
+            driver.add(&pair, 7, Interest::Write).unwrap();
+            assert!(!pair.takes_at_once());
+            let mut calls = 0;
+            let count = loop {
+                let mut events = Vec::new();
+                driver.wait(None, &mut events).unwrap();
+                match pair.write(b"hello") {
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                    Ok(count) => break count,
+                }
+                calls += 1;
+            };
+            assert_eq!((count, calls), (5, 1), "it is told twice, and no more");
+            assert_eq!(std::fs::read(&path).unwrap(), b"hello");
+            driver.remove(&pair).unwrap();
+            std::fs::remove_file(&path).unwrap();
+        });
+    }
+}

@@ -6,7 +6,7 @@
 //! a clock that jumps. [`Wire`] puts a single protocol on such a network and gives the test the other end.
 //! [`run`] runs a whole test on it, and fails it for anything it leaves behind: a task, a timer, a connection, a
 //! port, or a failure that nobody handled, each named with the place where it was made. [`run_on`] does the same on
-//! any reactor, so that one test can run on every driver.
+//! any reactor, so that one test can run on every driver. [`Stdio`] plays the user of standard input and output.
 //!
 //! A network in memory can be a bad one: slow, in pieces, breaking off, losing datagrams ([`NetworkFaults`]). One seed
 //! decides all of it, and [`each_seed`] runs a test for many of them.

@@ -8,6 +8,8 @@ pub(crate) mod folder;
 pub(crate) mod foreign;
 pub(crate) mod polled;
 pub(crate) mod program;
+#[cfg(target_os = "linux")]
+pub(crate) mod role;
 
 use std::cell::RefCell;
 use std::fmt::Display;

@@ -1,0 +1,102 @@
+//! Children that are the test's own program, playing a role: for what needs standard input and output of its own.
+//!
+//! A test called `role` plays it, when it finds its name in the environment.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::{self, Child, Command, Stdio};
+use std::{env, thread};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use torsade::{Failure, Reactor};
+
+use super::program::PATIENCE;
+use super::{Log, Spy};
+
+/// What a child says first, after the harness's own words.
+pub(crate) const READY: &str = "READY\n";
+
+/// Plays the role that this process was given, if it was, and ends it.
+pub(crate) fn play(act: impl AsyncFnOnce(&Reactor, &str) -> Result<(), Failure>) {
+    let Ok(name) = env::var("TORSADE_ROLE") else {
+        return;
+    };
+    // Nobody waits for one that hangs.
+    thread::spawn(|| {
+        thread::park_timeout(PATIENCE);
+        process::exit(124);
+    });
+    match torsade::run(async |reactor| act(&reactor, &name).await) {
+        Ok(()) => process::exit(0),
+        Err(failure) => {
+            eprintln!("{failure:#}");
+            process::exit(3);
+        }
+    }
+}
+
+/// A protocol that begins by saying that it is ready.
+pub(crate) fn spy(log: &Log) -> Spy {
+    Spy::new(log).on_made(|cx| cx.write(READY))
+}
+
+/// Answers with what comes, until its end.
+pub(crate) async fn echo(reactor: &Reactor) -> Result<(), Failure> {
+    let handle = reactor.stdio(spy(&Log::new()).on_data(|cx, data| cx.write(data)))?;
+    let reason = handle.closed().await?;
+    eprint!("{}", super::how(&reason));
+    Ok(())
+}
+
+/// This program in a role.
+pub(crate) fn child(role: &str) -> Command {
+    let words = words();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env("TORSADE_ROLE", role);
+    command.stderr(Stdio::piped());
+    command
+}
+
+/// What starts this program so that it plays.
+pub(crate) fn words() -> [String; 5] {
+    let exe = env::current_exe().unwrap();
+    let exe = exe.to_str().unwrap();
+    [exe, "--exact", "role", "--nocapture", "--test-threads=1"].map(String::from)
+}
+
+/// What a child said after it was ready.
+#[track_caller]
+pub(crate) fn after_ready(said: &[u8]) -> &[u8] {
+    let at = said
+        .windows(READY.len())
+        .position(|part| part == READY.as_bytes());
+    let at = at.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(said)));
+    &said[at + READY.len()..]
+}
+
+/// Reads until a child has said this.
+#[track_caller]
+pub(crate) fn await_text(from: &mut impl Read, text: &str) {
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while !said.ends_with(text.as_bytes()) {
+        from.read_exact(&mut byte)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&said)));
+        said.push(byte[0]);
+    }
+}
+
+/// Waits for a child's end, and gives what it wrote to standard error.
+#[track_caller]
+pub(crate) fn end(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    errors
+}
+
+/// A pipe: its end to read, and its end to write.
+pub(crate) fn pipe() -> (File, File) {
+    let (input, output) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    (input.into(), output.into())
+}
