@@ -61,6 +61,7 @@ use crate::failure::{Cancelled, Failure};
 ///     Ok(())
 /// });
 /// ```
+#[doc(alias = "CooperatorService")]
 #[derive(Clone)]
 pub struct Cooperator(Rc<Handle>);
 

@@ -67,6 +67,7 @@ use crate::report::{self, Origin};
 pub struct CooperativeTask(Rc<Job>);
 
 /// Keeps work from going on until it is dropped; see [`CooperativeTask::pause`].
+#[doc(alias = "NotPaused")]
 #[must_use = "dropping it lets the work go on"]
 pub struct TaskPause(Rc<Job>);
 
