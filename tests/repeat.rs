@@ -532,3 +532,28 @@ fn neither_handles_nor_iterators_nor_functions_are_kept_when_all_is_over() {
     assert!(endless.is_over());
     assert_eq!(Rc::strong_count(&owned), 1);
 }
+
+#[test]
+fn very_many_tasks_are_paused_and_stopped_in_no_time() {
+    let clock = VirtualClock::new();
+    let cooperator = Cooperator::new(&clock);
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..100_000)
+        .map(|n| {
+            let log = log.clone();
+            cooperator.cooperate((0..3).map(move |_| log.borrow_mut().push(n)))
+        })
+        .collect();
+    let pauses = tasks.iter().rev().map(|task| task.pause().unwrap());
+    let mut pauses = pauses.collect::<Vec<_>>().into_iter();
+    // Each comes back at the end of the queue.
+    drop(pauses.by_ref().take(3).collect::<Vec<_>>());
+    clock.advance(Duration::ZERO);
+    assert_eq!(log.borrow()[..4], [99_999, 99_998, 99_997, 99_999]);
+    drop(pauses);
+    cooperator.stop();
+    assert!(tasks.iter().all(|task| task.is_over()));
+    // Looking for each in the whole queue takes minutes.
+    assert!(start.elapsed() < Duration::from_secs(20));
+}

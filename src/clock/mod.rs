@@ -165,7 +165,7 @@ pub trait Clock: sealed::HasTimers {
     /// clock.advance(SECOND);
     /// # drop(resolver);
     /// ```
-    #[doc(alias = "addTimeout")]
+    #[doc(alias("addTimeout", "wait_for"))]
     #[track_caller]
     fn timeout<T: 'static>(&self, limit: Duration, deferred: Deferred<T>) -> Deferred<T> {
         timeout::limited(self.timers(), limit, deferred, timeout::timed_out(limit))

@@ -159,7 +159,7 @@ where
 ///     assert!(result.is_err());
 /// });
 /// ```
-#[doc(alias("select_all", "FIRST_COMPLETED", "Promise.race"))]
+#[doc(alias("select", "select_all", "FIRST_COMPLETED", "Promise.race"))]
 #[track_caller]
 pub fn first<T, F>(members: impl IntoIterator<Item = F>) -> Deferred<(usize, Result<T, Failure>)>
 where

@@ -135,12 +135,23 @@ enum State<T: 'static> {
 ///
 /// Each of the three ways to fire consumes it. Dropped, it fires [`Abandoned`].
 ///
+/// # Order
+///
+/// Firing runs every callback that can run before it returns, and so does dropping; but a resolver that is dropped while
+/// another one's `Abandoned` is on its way, as by the callbacks or the destructors that this runs, waits until that has
+/// arrived: its own callbacks run after the drop, and before the outermost drop returns.
+///
+/// # Examples
+///
+/// It fires once:
+///
 /// ```compile_fail,E0382
 /// let (deferred, resolver) = torsade::Deferred::pair();
 /// resolver.callback(1);
 /// resolver.callback(2);
 /// # drop(deferred);
 /// ```
+#[doc(alias("AlreadyCalledError", "Promise.withResolvers", "oneshot"))]
 #[must_use = "dropping a resolver makes its Deferred fail with `Abandoned`"]
 pub struct Resolver<T: 'static> {
     /// Empty once fired.
@@ -185,7 +196,12 @@ impl<T: 'static> Deferred<T> {
     /// # Errors
     ///
     /// The Deferred fails with [`NoReactor`] when none is running on this thread.
-    #[doc(alias("fromCoroutine", "ensureDeferred", "inlineCallbacks"))]
+    #[doc(alias(
+        "fromCoroutine",
+        "ensureDeferred",
+        "inlineCallbacks",
+        "waitForDeferred"
+    ))]
     #[track_caller]
     pub fn from_future(future: impl Future<Output = Result<T, Failure>> + 'static) -> Self {
         Coroutine::start(future, Location::caller())

@@ -53,6 +53,7 @@ pub use self::path::{Hop, TaskName};
 /// assert!(failure.is::<ParseIntError>());
 /// assert!(failure.location().file().ends_with(".rs"));
 /// ```
+#[doc(alias("cleanFailure", "Exception", "anyhow"))]
 #[derive(Clone)]
 pub struct Failure(Arc<Inner>);
 
@@ -193,7 +194,7 @@ impl Failure {
     }
 
     /// The error inside.
-    #[doc(alias = "value")]
+    #[doc(alias("value", "getErrorMessage", "raiseException"))]
     pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0.error
     }
@@ -231,7 +232,7 @@ impl Failure {
 }
 
 /// Somebody asked for the work to stop before it was done.
-#[doc(alias = "CancelledError")]
+#[doc(alias("CancelledError", "ConnectingCancelledError"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cancelled;
 

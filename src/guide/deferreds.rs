@@ -42,7 +42,10 @@
 //!
 //! **Firing is a call.** When [`Resolver::callback`](crate::Resolver::callback) returns, every callback that could run has run, on
 //! this stack. Nothing was queued, so nothing can come in between. A task that *awaits* is only woken, as you are used to,
-//! and runs in its turn. That is the one place in torsade where somebody else's code runs inside your call.
+//! and runs in its turn. Whatever fires a Deferred is such a call too: dropping a resolver or a lock's guard,
+//! [`Event::set`](crate::locks::Event::set), [`Watched::set`](crate::locks::Watched::set),
+//! [`DeferredQueue::put`](crate::locks::DeferredQueue::put), [`Looping::stop`](crate::repeat::Looping::stop), and a cancel. Everything
+//! else only notes a wish, and nobody's code runs inside it.
 //!
 //! **It has one consumer.** Adding a callback takes the Deferred and gives it back with its new type, so that the order of
 //! callbacks is the order of the text. For many who wait for one result there is [`Shared`](crate::defer::Shared).

@@ -28,7 +28,7 @@ use crate::failure::Failure;
 ///     ready.wait().await // it is set: at once
 /// });
 /// ```
-#[doc(alias("Notify", "Condvar", "Condition"))]
+#[doc(alias("Notify", "Condvar", "Condition", "Barrier"))]
 #[derive(Clone, Default)]
 pub struct Event {
     inner: Rc<Inner>,

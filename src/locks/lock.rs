@@ -41,7 +41,7 @@ use crate::failure::Failure;
 ///     writer.await?
 /// });
 /// ```
-#[doc(alias("Mutex", "Lock"))]
+#[doc(alias("Mutex", "Lock", "RwLock"))]
 pub struct DeferredLock<T: 'static = ()> {
     inner: Rc<Inner<T>>,
 }

@@ -77,7 +77,7 @@ impl ReactorBuilder {
     /// It costs time and memory. Without this wish the environment variable `TORSADE_DEBUG` decides (`1` or `0`), and
     /// where that is not set, debug mode is on in debug builds and off in release builds. It is on for all that is
     /// made on this thread while the reactor lives.
-    #[doc(alias("setDebugging", "set_debug"))]
+    #[doc(alias("setDebugging", "getDebugging", "set_debug"))]
     pub fn debug(mut self, on: bool) -> Self {
         self.debug = Some(on);
         self

@@ -308,7 +308,7 @@ impl Reactor {
     /// # Panics
     ///
     /// When `main` panics, and as [`Reactor::run`].
-    #[doc(alias = "block_on")]
+    #[doc(alias("block_on", "run_until_complete"))]
     #[track_caller]
     pub fn run_until<T>(&self, main: impl Future<Output = T>) -> Result<T, Failure> {
         let result = self.turn_until(main)?;
@@ -422,7 +422,7 @@ impl Reactor {
     /// # Ok(())
     /// # }
     /// ```
-    #[doc(alias("flushLoggedErrors", "log.err"))]
+    #[doc(alias("flushLoggedErrors", "log.err", "logError"))]
     pub fn on_report(&self, hook: impl Fn(&Report) + 'static) {
         let old = self.0.hook.replace(Some(Rc::new(hook)));
         drop(old);

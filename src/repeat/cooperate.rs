@@ -20,7 +20,7 @@
 //! 4. What is over has left the queue before anybody is told.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
@@ -61,6 +61,7 @@ use crate::failure::{Cancelled, Failure};
 ///     Ok(())
 /// });
 /// ```
+#[doc(alias = "CooperatorService")]
 #[derive(Clone)]
 pub struct Cooperator(Rc<Handle>);
 
@@ -182,6 +183,7 @@ impl Cooperator {
             slice,
             state: Cell::new(state),
             queue: RefCell::default(),
+            tickets: Cell::new(0),
             jobs: RefCell::default(),
             numbers: Cell::new(0),
             timer: Cell::new(None),
@@ -236,8 +238,10 @@ pub(super) struct Shared {
     timers: Timers,
     slice: Slice,
     state: Cell<State>,
-    /// Invariant 2.
-    queue: RefCell<VecDeque<Rc<Job>>>,
+    /// Invariant 2. By the order of coming.
+    queue: RefCell<BTreeMap<u64, Rc<Job>>>,
+    /// How often something has come into the queue.
+    tickets: Cell<u64>,
     /// All that is not over, by the order of adding.
     jobs: RefCell<BTreeMap<u64, Weak<Job>>>,
     /// How many jobs there have been.
@@ -279,19 +283,19 @@ impl Shared {
 
     /// Puts work that can go on at the end of the queue.
     pub(super) fn push(self: &Rc<Self>, job: Rc<Job>) {
-        job.is_queued.set(true);
-        self.queue.borrow_mut().push_back(job);
+        let ticket = self.tickets.replace(self.tickets.get() + 1);
+        job.ticket.set(Some(ticket));
+        self.queue.borrow_mut().insert(ticket, job);
         self.schedule();
     }
 
     /// Takes it out of the queue, if it is there.
     pub(super) fn remove(&self, job: &Rc<Job>) {
-        if !job.is_queued.replace(false) {
+        let Some(ticket) = job.ticket.take() else {
             return;
-        }
+        };
         let mut queue = self.queue.borrow_mut();
-        let at = queue.iter().position(|queued| Rc::ptr_eq(queued, job));
-        let removed = at.and_then(|at| queue.remove(at));
+        let removed = queue.remove(&ticket);
         let is_empty = queue.is_empty();
         drop(queue);
         drop(removed);
@@ -336,9 +340,9 @@ impl Shared {
         let mut spell = Spell::begin(&self.timers);
         // A stop empties the queue.
         loop {
-            let job = self.queue.borrow_mut().pop_front();
-            let Some(job) = job else { break };
-            job.is_queued.set(false);
+            let first = self.queue.borrow_mut().pop_first();
+            let Some((_, job)) = first else { break };
+            job.ticket.set(None);
             job.step();
             drop(job);
             if spell.is_over_after_step(&self.timers, self.slice) {

@@ -67,6 +67,7 @@ use crate::report::{self, Origin};
 pub struct CooperativeTask(Rc<Job>);
 
 /// Keeps work from going on until it is dropped; see [`CooperativeTask::pause`].
+#[doc(alias = "NotPaused")]
 #[must_use = "dropping it lets the work go on"]
 pub struct TaskPause(Rc<Job>);
 
@@ -288,8 +289,8 @@ pub(super) struct Job {
     /// Invariant 1.
     work: Cell<Option<Box<dyn Work>>>,
     is_stepping: Cell<bool>,
-    /// Does it stand in the queue?
-    pub(super) is_queued: Cell<bool>,
+    /// Set while it stands in the queue.
+    pub(super) ticket: Cell<Option<u64>>,
     /// What keeps it from going on: pauses, and the Deferred that it waits for.
     holds: Cell<u32>,
     /// Cancels the Deferred that it waits for.
@@ -314,7 +315,7 @@ impl Job {
             number,
             work: Cell::new(Some(work)),
             is_stepping: Cell::new(false),
-            is_queued: Cell::new(false),
+            ticket: Cell::new(None),
             holds: Cell::new(0),
             cancel: Cell::new(None),
             end: RefCell::default(),

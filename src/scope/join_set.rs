@@ -91,6 +91,7 @@ impl<T: 'static> JoinSet<T> {
     /// # Cancel safety
     ///
     /// Nothing is lost when it is dropped.
+    #[doc(alias("as_completed", "wait"))]
     pub async fn join_next(&mut self) -> Option<Result<T, Failure>> {
         self.tasks.next().await
     }

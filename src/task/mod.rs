@@ -70,7 +70,7 @@ use crate::failure::{Cancelled, Failure, Hop, TaskName};
 /// })
 /// # }
 /// ```
-#[doc(alias = "ensureDeferred")]
+#[doc(alias("ensureDeferred", "LocalSet", "spawn_local"))]
 #[track_caller]
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     running().spawn(future, Location::caller())
@@ -172,6 +172,7 @@ impl Future for YieldNow {
 /// })
 /// # }
 /// ```
+#[doc(alias("JoinHandle", "asyncio.Task"))]
 #[must_use = "a task runs by itself, but its result is lost; say `detach` when that is meant"]
 pub struct Task<T: 'static> {
     /// Empty only after it was detached, cancelled or dropped.
@@ -195,7 +196,7 @@ impl<T: 'static> Task<T> {
     ///
     /// What comes back can be awaited until that has happened, and gives the result if the task had finished
     /// before; ignoring it changes nothing.
-    #[doc(alias = "abort")]
+    #[doc(alias("abort", "abort_handle"))]
     pub fn cancel(mut self) -> Cancelling<T> {
         let inner = self
             .inner
