@@ -314,3 +314,69 @@ on_both! {
         port.stop().await?;
     }
 }
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use std::os::fd::OwnedFd;
+    use support::folder::Folder;
+
+    /// Becomes another one when the first descriptor comes.
+    struct First(Log);
+
+    impl Protocol for First {
+        fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
+            drop(descriptor);
+            self.0.note("first descriptor");
+            cx.become_protocol(Second(self.0.clone()), b"");
+        }
+
+        fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+            self.0.note(format_args!("first {}", data.escape_ascii()));
+        }
+    }
+
+    struct Second(Log);
+
+    impl Protocol for Second {
+        fn descriptor_received(&mut self, _cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
+            drop(descriptor);
+            self.0.note("second descriptor");
+        }
+
+        fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+            for byte in data {
+                self.0.note(format_args!("second {}", byte.escape_ascii()));
+            }
+        }
+
+        fn connection_lost(&mut self, _reason: Failure) {
+            self.0.note("second lost");
+        }
+    }
+
+    on_both! {
+        async fn the_bytes_of_a_descriptor_and_other_descriptors_are_for_the_next(reactor) {
+            let folder = Folder::new();
+            let log = Log::new();
+            let noted = log.clone();
+            let port = reactor.listen(folder.socket(), move |_peer| First(noted.clone()))?;
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            for _ in 0..3 {
+                conn.send_descriptor(std::fs::File::open("/dev/null")?)?;
+            }
+            conn.write_all(b"abc").await?;
+            some_turns().await;
+            conn.write_all(b"d").await?;
+            until(|| log.has("second d")).await;
+            drop(conn);
+            until(|| log.has("second lost")).await;
+            assert_eq!(log.count("first descriptor"), 1);
+            assert_eq!(log.count("second descriptor"), 2);
+            let all = log.all();
+            let bytes: Vec<_> = all.iter().filter(|note| note.len() == 8).collect();
+            assert_eq!(bytes, ["second a", "second b", "second c", "second d"]);
+            port.stop().await?;
+        }
+    }
+}

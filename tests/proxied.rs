@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use support::{HERE, Log, MS, Spy, alive, expect_reports, some_turns, until};
 use torsade::net::{ProxyOptions, ServerEndpoint};
+use torsade::reactor::Stopped;
 use torsade::testing::Random;
 use torsade::{Address, Clock, Connection, Factory, Failure, Port, Reactor, testing};
 
@@ -298,6 +299,25 @@ on_both! {
         drop(conn);
         until(|| log.has("lost done")).await;
         port.stop().await?;
+    }
+}
+
+on_both_by_hand! {
+    fn the_end_of_the_reactor_ends_those_whose_header_is_still_coming(reactor) {
+        let log = Log::new();
+        let noted = log.clone();
+        let result = reactor.run_until(async {
+            let endpoint = here().unwrap().proxied();
+            let port = reactor.listen_factory(endpoint, Noting(noted)).unwrap();
+            let mut conn = reactor.connect_stream(port.local_addr()).await.unwrap();
+            conn.write_all(&LINE[..20]).await.unwrap();
+            some_turns().await;
+            reactor.stop().unwrap();
+            std::future::pending::<()>().await;
+        });
+        result.unwrap_err().trap::<Stopped>().unwrap();
+        assert!(alive(&reactor).is_empty(), "{:?}", alive(&reactor));
+        assert_eq!(log.all(), ["started", "stopped"]);
     }
 }
 

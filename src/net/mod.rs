@@ -30,7 +30,7 @@
 //! | `systemd:name=NAME[:domain=D]`                | the same by its name; `D` is `INET`, `INET6` or `UNIX`        |
 //! | `fd:N[:domain=D]`                             | a socket that the process was started with, by its number     |
 //! | `stdio:`                                      | standard input and output: one connection, made at once       |
-//! | `haproxy:` and any of these, with these fields too: `[:trust=LIST][:headertimeout=S]` | behind proxies (below) |
+//! | `haproxy:WHAT[:trust=LIST][:headertimeout=S]` | `WHAT` is any of these, or an address: behind proxies (below) |
 //!
 //! | to connect                                    | is                                                            |
 //! |-----------------------------------------------|---------------------------------------------------------------|
@@ -55,7 +55,8 @@
 //! HAProxy. `haproxy:` in front of any text to listen at (`haproxy:127.0.0.1:80` too), or [`ServerEndpoint::proxied`], has
 //! the header read first; the connection then has its addresses. `trust=10.0.0.0/8,127.0.0.1` says whose header is believed
 //! (in a literal of IPv6 the colons are escaped as everywhere, `trust=fd00\:\:/8`); all others are cut off. What else may be
-//! in a header is passed over.
+//! in a header is passed over. [`Transport::peer_credentials`](crate::Transport::peer_credentials) and the port's own address
+//! are those of the socket all the same.
 //!
 //! # Sockets that somebody else has made
 //!

@@ -225,10 +225,10 @@ impl<S: Seat> Conn<S> {
     /// May the seat be told of bytes?
     fn takes_bytes(&self) -> bool {
         let link = &self.link;
-        link.life.get().is_reading()
-            && !link.is_handing_on()
-            && !link.paused.get()
-            && !(link.full.get() && self.seat.is_held_when_full())
+        if link.is_handing_on() || link.paused.get() {
+            return false;
+        }
+        link.life.get().is_reading() && !(link.full.get() && self.seat.is_held_when_full())
     }
 
     /// Tells the driver what is wanted, if that has changed.

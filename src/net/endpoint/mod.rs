@@ -154,7 +154,7 @@ impl ServerEndpoint {
     /// ```
     /// # use torsade::{Failure, net::ServerEndpoint};
     /// # fn main() -> Result<(), Failure> {
-    /// torsade::testing::run(async |reactor| {
+    /// torsade::run(async |reactor| {
     ///     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.proxied();
     ///     let port = reactor.serve(endpoint, async |mut conn| {
     ///         let hello = format!("hello {}", conn.peer());
@@ -165,8 +165,7 @@ impl ServerEndpoint {
     ///     conn.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 50001 80\r\n").await?;
     ///     assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello 192.0.2.7:50001"[..]));
     ///     Ok(())
-    /// });
-    /// # Ok(())
+    /// })
     /// # }
     /// ```
     #[doc(alias(
