@@ -106,7 +106,7 @@ fn what_is_not_understood_is_named_with_its_place() {
         (
             "udp:80:80",
             0,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd",
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio",
         ),
         ("tcp:", 4, "the port is empty"),
         ("tcp:interface=::1", 15, "the port is empty"),
