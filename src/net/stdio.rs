@@ -39,7 +39,7 @@ pub struct StdioInUse;
 impl Reactor {
     /// Connects a protocol to standard input and output. Its `connection_made` runs in the loop's next batch.
     ///
-    /// What was printed before is flushed. The peer and the host are [`Address::Unnamed`]. In memory it is a
+    /// What was printed before is flushed; what `std` has read ahead of standard input does not come back. The peer and the host are [`Address::Unnamed`]. In memory it is a
     /// [`testing::Stdio`](crate::testing::Stdio) that one talks to.
     ///
     /// # Errors
