@@ -258,7 +258,7 @@ impl<T: 'static> DeferredList<T> {
         let mut seats = Vec::with_capacity(members.len());
         let mut members = members.into_iter();
         // Those that are not done. Whatever runs when another is asked, may fire them.
-        let mut waiting = Vec::new();
+        let mut waiting = Vec::with_capacity(members.len());
         // Those whose result was there, in debug mode.
         let mut had = Vec::new();
         while let Some(member) = members.next() {
