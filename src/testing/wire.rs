@@ -1,18 +1,18 @@
 //! A protocol without a socket: [`Wire`].
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::address::Address;
 use crate::driver::{Bind, Buffers, Socket};
 use crate::failure::Failure;
-use crate::protocol::{Handle, Protocol};
+use crate::protocol::{Handle, Protocol, Seated, handle, visit};
 use crate::reactor::{OnPanic, Reactor};
-use crate::transport::Transport;
+use crate::transport::{Conn, Limits, PATIENCE, Terms, Transport};
 
 /// A protocol at one end of a connection in memory, and the test at the other.
 ///
@@ -79,21 +79,28 @@ impl<P: Protocol> Wire<P> {
             .driver()
             .listen(&address, &Bind::default())
             .expect("the network is empty");
-        let slot = Rc::new(Cell::new(None));
-        let found = slot.clone();
-        drop(
-            reactor
-                .connect(&address, protocol)
-                .add_callback(move |handle: Handle<P>| {
-                    // Soon after it may be over.
-                    let transport = handle.transport();
-                    found.set(transport.map(|transport| (handle, transport)));
-                }),
-        );
+        let socket = reactor
+            .inner()
+            .driver()
+            .connect(&address, None, Buffers::default())
+            .expect("it is listened at");
+        let (peer, _) = listener.accept().expect("somebody is connecting");
+        let terms = Rc::new(Terms {
+            limits: Limits::default(),
+            linger: PATIENCE,
+            place: Location::caller(),
+            is_shared: false,
+        });
+        let conn = Conn::new(&reactor, socket, address, &terms, Seated::new(protocol))
+            .expect("a socket in memory can be watched");
+        let (handle, transport) = (handle(&conn), conn.transport());
+        let inside = reactor.clone();
+        reactor.call_soon(move || {
+            conn.begin(&inside, || {
+                visit(&conn, &inside, |protocol, cx| protocol.connection_made(cx));
+            });
+        });
         reactor.settle();
-        let (peer, _) = listener.accept().expect("the protocol is connecting");
-        reactor.settle();
-        let (handle, transport) = slot.take().expect("the protocol is connected");
         let mut wire = Self {
             reactor,
             peer,
