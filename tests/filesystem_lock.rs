@@ -24,11 +24,13 @@ use torsade::{Cancelled, Clock, Deferred, Reactor, VirtualClock, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A path of this test's own, at which there is nothing.
+/// A path of this test's own, at which there is nothing. It has a folder of its own as well, for who breaks a lock holds on
+/// to its folder meanwhile.
 fn scratch(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.lock"));
-    let _ = fs::remove_file(&path);
-    path
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lock-{name}"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).unwrap();
+    folder.join("lock")
 }
 
 /// The id of a process that is dead, and was waited for.
