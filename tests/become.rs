@@ -134,7 +134,8 @@ on_both! {
         let (waited, resolver) = Deferred::<u32>::pair();
         let cancelled = log.clone();
         let waited = Cell::new(Some(waited.on_cancel(move || cancelled.note("cancelled"))));
-        let handle: Rc<Cell<Option<(Handle<Door>, Deferred<Failure>)>>> = Rc::default();
+        type Slot = Rc<Cell<Option<(Handle<Door>, Deferred<Failure>)>>>;
+        let handle = Slot::default();
         let kept = handle.clone();
         let (port, conn) = knock(&reactor, move || {
             let (noted, waited, kept) = (noted.clone(), waited.take(), kept.clone());
