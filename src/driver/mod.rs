@@ -22,7 +22,8 @@
 //!
 //! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` and `unix` sockets of
 //! the machine · `passing` descriptors beside the bytes · `pair` two descriptors as one, `clerk` a thread for what no
-//! poller takes · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket · `datagram` the same for datagrams · `chance` numbers of chance ·
+//! poller takes · `child` other programs, `fork` how they begin, `orphans` those
+//! whose reactor has ended · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket · `datagram` the same for datagrams · `chance` numbers of chance ·
 //! `memory` the model · `signals` being asked to stop.
 
 use std::io;
@@ -37,6 +38,8 @@ use crate::address::{Address, not_inet};
 #[cfg(unix)]
 pub(crate) use adopt::NotAdopted;
 pub(crate) use chance::Chance;
+#[cfg(unix)]
+pub(crate) use child::{Child, ChildPlace, Launch, Launched, NotLaunched, Pty};
 pub use chance::Random;
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
@@ -53,6 +56,8 @@ mod adopt;
 mod bell;
 mod chance;
 #[cfg(unix)]
+mod child;
+#[cfg(unix)]
 mod clerk;
 mod datagram;
 #[cfg(target_os = "linux")]
@@ -61,10 +66,18 @@ mod datagram;
     reason = "epoll_pwait2 has no safe wrapper in the features in use"
 )]
 mod epoll;
+#[cfg(unix)]
+#[allow(
+    unsafe_code,
+    reason = "a child makes bare system calls until it is another program"
+)]
+mod fork;
 mod machine;
 mod memory;
 #[cfg(all(test, torsade_loom))]
 mod model;
+#[cfg(unix)]
+mod orphans;
 #[cfg(unix)]
 mod pair;
 #[cfg(unix)]
@@ -300,7 +313,10 @@ impl Driver {
     #[cfg(unix)]
     pub(crate) fn pair(&self, input: OwnedFd, output: OwnedFd) -> io::Result<Socket> {
         match self {
-            Self::Machine(_) => Ok(Socket::Pair(Box::new(pair::Pair::new(input, output)?))),
+            Self::Machine(_) => {
+                let pair = pair::Pair::new(Some(input), Some(output))?;
+                Ok(Socket::Pair(Box::new(pair)))
+            }
             Self::Memory(_) => Err(foreign()),
         }
     }

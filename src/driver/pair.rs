@@ -69,8 +69,9 @@ enum End {
 struct Standard;
 
 impl Pair {
-    /// Any two descriptors, which are closed with it.
-    pub(super) fn new(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
+    /// Any two descriptors, which are closed with it. One may be missing: then there is nothing to read, or nobody reads
+    /// what is written.
+    pub(super) fn new(input: Option<OwnedFd>, output: Option<OwnedFd>) -> io::Result<Self> {
         Ok(Self {
             input: Side::new(input, Way::In)?,
             output: Side::new(output, Way::Out)?,
@@ -89,7 +90,7 @@ impl Pair {
         let output = io::stdout().as_fd().try_clone_to_owned()?;
         Ok(Some(Self {
             standard: Some(standard),
-            ..Self::new(input, output)?
+            ..Self::new(Some(input), Some(output))?
         }))
     }
 
@@ -223,10 +224,11 @@ impl Pair {
 }
 
 impl Side {
-    fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
+    fn new(fd: Option<OwnedFd>, way: Way) -> io::Result<Self> {
+        let end = fd.map(|fd| End::new(fd, way)).transpose()?;
         Ok(Self {
             way,
-            end: RefCell::new(Some(End::new(fd, way)?)),
+            end: RefCell::new(end),
             armed: Cell::new(None),
         })
     }

@@ -1,0 +1,395 @@
+//! Other programs: started with just the descriptors they are to have, watched for their end, signalled.
+//!
+//! # The idea
+//!
+//! A [`Launch`] says all about a program to be started; what comes of it is a [`Child`] and a socket for each pipe to it. A
+//! child is watched through a descriptor that becomes readable when it ends: on Linux its *pidfd*, elsewhere the end of
+//! a pipe that a thread of its own holds while it waits. No signal is caught for this, and nobody else's children are
+//! waited for.
+//!
+//! # Invariants
+//!
+//! 1. All descriptors made here are closed on exec, so that no other child gets them.
+//! 2. A child is waited for on the loop's thread alone, once. Before that its number is its own, so a signal never goes to
+//!    another process.
+//! 3. Of a launch that fails nothing is left: no child, no descriptor.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::thread;
+
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::fork::{self, Leads, Plan, Refused, Step};
+use super::pair::Pair;
+use super::{Descriptor, Name, Socket, Source};
+
+/// All about a program to be started.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    /// What to run: a path if it has a slash, else it is looked for along the `PATH` of `env`.
+    pub(crate) program: &'a OsStr,
+    /// Its arguments, the name it is called by among them.
+    pub(crate) args: Vec<&'a OsStr>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) directory: Option<&'a Path>,
+    pub(crate) groups: Option<Vec<u32>>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    /// Which descriptors it has, by number. With a terminal these are none of 0, 1 and 2.
+    pub(crate) places: &'a [(RawFd, ChildPlace)],
+    pub(crate) pty: Option<Pty>,
+    /// It leads a group of processes. (With a terminal it leads a session.)
+    pub(crate) leads_group: bool,
+}
+
+/// What a child has under one number.
+#[derive(Clone, Debug)]
+pub(crate) enum ChildPlace {
+    /// A pipe that we write.
+    Write,
+    /// A pipe that we read.
+    Read,
+    /// Nothing comes, and what is written is thrown away.
+    Null,
+    /// What we have under the same number.
+    Inherit,
+    /// A descriptor of ours.
+    Given(Arc<OwnedFd>),
+}
+
+/// A terminal of its own: of so many rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pty {
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
+}
+
+/// What came of a launch.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) child: Child,
+    /// Our ends, by the numbers that the child has. A terminal is under 1.
+    pub(crate) pipes: Vec<(RawFd, Socket)>,
+}
+
+/// Why nothing was started.
+#[derive(Debug)]
+pub(crate) struct NotLaunched {
+    /// What was being done.
+    pub(crate) step: &'static str,
+    pub(crate) error: io::Error,
+}
+
+/// A child that has not been waited for.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: Pid,
+    watch: Watch,
+}
+
+/// What tells of its end by becoming readable.
+#[derive(Debug)]
+enum Watch {
+    #[cfg(target_os = "linux")]
+    PidFd(OwnedFd),
+    /// A thread holds the other end of this pipe while it waits.
+    Thread(OwnedFd),
+}
+
+/// A child's descriptors, while they are being made.
+#[derive(Default)]
+struct Ends {
+    /// Ours, by the child's numbers.
+    pipes: Vec<(RawFd, Socket)>,
+    /// What the child gets.
+    descriptors: Vec<(RawFd, RawFd)>,
+    /// Kept open until it has them.
+    made: Vec<OwnedFd>,
+}
+
+impl Launch<'_> {
+    /// Starts it. When this returns the program has begun.
+    pub(crate) fn start(&self) -> Result<Launched, NotLaunched> {
+        let ends = self.make_ends().map_err(at("making its descriptors"))?;
+        let leads = match (self.pty, self.leads_group) {
+            (Some(_), _) => Leads::Session(Some(0)),
+            (None, true) => Leads::Group,
+            (None, false) => Leads::Nothing,
+        };
+        let plan = self.plan(&ends, leads).map_err(at("reading what to run"))?;
+        let pid = fork::fork(&plan).map_err(NotLaunched::from)?;
+        let pid = Pid::from_raw(pid).expect("a child's number is positive");
+        let child = Child::new(pid).map_err(at("watching it"))?;
+        Ok(Launched {
+            child,
+            pipes: ends.pipes,
+        })
+    }
+
+    fn make_ends(&self) -> io::Result<Ends> {
+        let mut ends = Ends::default();
+        if let Some(size) = self.pty {
+            let (master, slave) = open_pty(size)?;
+            ends.give_all(&slave, &[0, 1, 2]);
+            ends.made.push(slave);
+            let pair = Pair::new(Some(master.try_clone()?), Some(master))?;
+            ends.pipes.push((1, Socket::Pair(Box::new(pair))));
+        }
+        for (number, place) in self.places {
+            let number = *number;
+            match place {
+                ChildPlace::Write => {
+                    let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+                    set_nonblocking(&ours)?;
+                    ends.add_pipe(number, theirs, Pair::new(None, Some(ours))?);
+                }
+                ChildPlace::Read => {
+                    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+                    set_nonblocking(&ours)?;
+                    ends.add_pipe(number, theirs, Pair::new(Some(ours), None)?);
+                }
+                ChildPlace::Null => {
+                    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+                    let null = open("/dev/null", flags, Mode::empty())?;
+                    ends.give_all(&null, &[number]);
+                    ends.made.push(null);
+                }
+                ChildPlace::Inherit => ends.descriptors.push((number, number)),
+                ChildPlace::Given(fd) => ends.give_all(fd, &[number]),
+            }
+        }
+        Ok(ends)
+    }
+
+    fn plan(&self, ends: &Ends, leads: Leads) -> io::Result<Plan> {
+        let args = self.args.iter().map(|arg| c_string("an argument", arg));
+        let mut env = Vec::with_capacity(self.env.len());
+        for (name, value) in &self.env {
+            let mut entry = name.clone().into_vec();
+            if entry.is_empty() || entry[1..].contains(&b'=') {
+                let text = format!("an environment variable cannot be named {name:?}");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            entry.push(b'=');
+            entry.extend_from_slice(value.as_bytes());
+            env.push(c_string("the environment", OsStr::from_bytes(&entry))?);
+        }
+        let directory = self.directory.map(Path::as_os_str);
+        let in_directory = |path: &OsStr| c_string("the directory", path);
+        Ok(Plan {
+            programs: self.candidates()?,
+            args: args.collect::<io::Result<_>>()?,
+            env,
+            directory: directory.map(in_directory).transpose()?,
+            groups: self.groups.clone(),
+            gid: self.gid,
+            uid: self.uid,
+            descriptors: ends.descriptors.clone(),
+            leads,
+        })
+    }
+
+    /// Where the program may be.
+    fn candidates(&self) -> io::Result<Vec<CString>> {
+        if self.program.is_empty() {
+            let text = "a program's name is not empty";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        if self.program.as_bytes().contains(&b'/') {
+            return Ok(vec![c_string("the program", self.program)?]);
+        }
+        let path = self.env.iter().rfind(|(name, _)| name == "PATH");
+        let path = path.map_or_else(|| OsStr::new(USUAL_PATH), |(_, path)| path);
+        let places = path.as_bytes().split(|byte| *byte == b':');
+        places
+            .map(|place| {
+                let place = match place {
+                    [] => Path::new("."),
+                    place => Path::new(OsStr::from_bytes(place)),
+                };
+                c_string("the program", place.join(self.program).as_os_str())
+            })
+            .collect()
+    }
+}
+
+impl Ends {
+    fn add_pipe(&mut self, number: RawFd, theirs: OwnedFd, ours: Pair) {
+        self.give_all(&theirs, &[number]);
+        self.made.push(theirs);
+        self.pipes.push((number, Socket::Pair(Box::new(ours))));
+    }
+
+    fn give_all(&mut self, fd: &impl AsFd, numbers: &[RawFd]) {
+        let fd = fd.as_fd().as_raw_fd();
+        self.descriptors
+            .extend(numbers.iter().map(|number| (fd, *number)));
+    }
+}
+
+impl Child {
+    /// Watches a child; if it cannot be watched, there is none (invariant 3).
+    fn new(pid: Pid) -> io::Result<Self> {
+        match Watch::new(pid) {
+            Ok(watch) => Ok(Self { pid, watch }),
+            Err(error) => {
+                // It has not been waited for, so the number is its own.
+                let _ = fork::signal(pid.as_raw_pid(), libc::SIGKILL, false);
+                let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// How it ended, if it has; to be asked no more then. An error is of somebody else's making, who has waited for it.
+    pub(crate) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        let waited =
+            rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::NOHANG))?;
+        Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
+    }
+
+    /// Sends it a signal; with `group` to all of the group that it leads.
+    pub(crate) fn signal(&self, number: i32, group: bool) -> io::Result<()> {
+        match &self.watch {
+            #[cfg(target_os = "linux")]
+            Watch::PidFd(pidfd) if !group => fork::signal_by(pidfd, number),
+            _ => fork::signal(self.pid.as_raw_pid(), number, group),
+        }
+    }
+
+    /// Its loop is gone: somebody else waits for it.
+    pub(crate) fn abandon(self) {
+        super::orphans::adopt(self);
+    }
+
+    /// As [`Child::try_wait`], however long it takes.
+    pub(super) fn wait(&self) {
+        let _ = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()));
+    }
+}
+
+impl AsFd for Child {
+    /// Readable when it has ended.
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match &self.watch {
+            #[cfg(target_os = "linux")]
+            Watch::PidFd(fd) => fd.as_fd(),
+            Watch::Thread(fd) => fd.as_fd(),
+        }
+    }
+}
+
+impl Source for Child {
+    fn name(&self) -> Name<'_> {
+        match &self.watch {
+            #[cfg(target_os = "linux")]
+            Watch::PidFd(fd) => Name::Machine(fd.as_fd()),
+            Watch::Thread(fd) => Name::Machine(fd.as_fd()),
+        }
+    }
+}
+
+impl Watch {
+    fn new(pid: Pid) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            Ok(fd) => return Ok(Self::PidFd(fd)),
+            // An older kernel, or a sandbox that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Self::by_thread(pid)
+    }
+
+    /// A thread waits, and leaves the child to be waited for.
+    fn by_thread(pid: Pid) -> io::Result<Self> {
+        let (news, held) = pipe_with(PipeFlags::CLOEXEC)?;
+        let body = move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options));
+            drop(held);
+        };
+        let named = thread::Builder::new().name("torsade-child".to_owned());
+        named.stack_size(STACK).spawn(body)?;
+        Ok(Self::Thread(news))
+    }
+}
+
+impl From<Refused> for NotLaunched {
+    fn from(refused: Refused) -> Self {
+        let step = match refused.step {
+            Step::Fork => "making a process",
+            Step::Lead => "making it lead",
+            Step::Descriptors => "giving it its descriptors",
+            Step::Terminal => "giving it its terminal",
+            Step::Directory => "going to its directory",
+            Step::Identity => "becoming its user",
+            Step::Run => "running it",
+        };
+        Self {
+            step,
+            error: refused.error,
+        }
+    }
+}
+
+fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
+    move |error| NotLaunched { step, error }
+}
+
+/// A new terminal: our end, which does not block, and the child's.
+fn open_pty(size: Pty) -> io::Result<(OwnedFd, OwnedFd)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    rustix::io::fcntl_setfd(&master, rustix::io::FdFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = open(ptsname(&master, Vec::new())?, flags, Mode::empty())?;
+    set_window_size(&master, size)?;
+    set_nonblocking(&master)?;
+    Ok((master, slave))
+}
+
+/// Tells a terminal how large it is; who runs in it gets SIGWINCH.
+pub(super) fn set_window_size(terminal: &impl AsFd, size: Pty) -> io::Result<()> {
+    let size = Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    Ok(tcsetwinsize(terminal, size)?)
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    Ok(fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?)
+}
+
+fn c_string(what: &str, string: &OsStr) -> io::Result<CString> {
+    CString::new(string.as_bytes()).map_err(|_| {
+        let text = format!("{what} has a NUL in it: {string:?}");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })
+}
+
+/// Where programs are looked for when the environment has no `PATH`.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A thread that only waits needs little.
+const STACK: usize = 64 * 1024;

@@ -1,0 +1,428 @@
+//! A new process: `fork`, and what the child does until it is another program.
+//!
+//! # The idea
+//!
+//! Between `fork` and `execve` the child of a process with threads may do very little: another thread may have held any
+//! lock, the allocator's too, and it is not there any more to give it back. So all that takes memory or a lookup is done
+//! before, in a [`Plan`], and the child only walks along it with system calls. How that went is told through a pipe that the
+//! new program closes by beginning: nothing read is success, else the step that failed and its error.
+//!
+//! # What the child does, in this order
+//!
+//! 1. The dispositions of all signals become the default, ignored ones too; then none is blocked. (All are from before the
+//!    `fork`, so that no handler of ours runs in the child.)
+//! 2. It leads a session, or a group of processes, if asked.
+//! 3. Each descriptor that it is to have is first copied above all numbers asked for, then to its own number; so any
+//!    permutation comes out right. All others are marked to be closed by `execve`.
+//! 4. The terminal becomes its own, if it has one; then the directory; then groups, group and user, in this order, since
+//!    none of them can be changed by who has changed the user.
+//! 5. The programs are tried one after another, as a search along `PATH` would.
+//!
+//! # Invariants
+//!
+//! 1. The child takes no lock, allocates nothing and cannot panic: it walks along slices and calls the system.
+//! 2. The child never returns: it becomes another program, or ends by `_exit`.
+//! 3. A call that fails leaves no child behind: it has been waited for.
+
+use std::ffi::{CString, c_char};
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use libc::{c_int, pid_t};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// All that a child needs to know, found out beforehand.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Where the program may be; the first that can be run is.
+    pub(super) programs: Vec<CString>,
+    /// Its arguments, the name it is called by among them.
+    pub(super) args: Vec<CString>,
+    /// Its whole environment.
+    pub(super) env: Vec<CString>,
+    /// Where it begins.
+    pub(super) directory: Option<CString>,
+    /// Its supplementary groups.
+    pub(super) groups: Option<Vec<u32>>,
+    pub(super) gid: Option<u32>,
+    pub(super) uid: Option<u32>,
+    /// Which descriptor of ours it gets under which number. The numbers differ.
+    pub(super) descriptors: Vec<(RawFd, RawFd)>,
+    pub(super) leads: Leads,
+}
+
+/// What a new process is the first of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Leads {
+    #[default]
+    Nothing,
+    /// A group of processes.
+    Group,
+    /// A session, with the descriptor of this number (as the child has it) as its terminal if there is one.
+    Session(Option<RawFd>),
+}
+
+/// Why there is no new process.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) step: Step,
+    pub(super) error: io::Error,
+}
+
+/// What was being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Fork,
+    Lead,
+    Descriptors,
+    Terminal,
+    Directory,
+    Identity,
+    Run,
+}
+
+/// The plan as the system wants it: lists that end with nothing.
+struct Lists<'a> {
+    plan: &'a Plan,
+    args: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+    /// Room for the copies of the descriptors.
+    copies: Vec<(RawFd, RawFd)>,
+    /// From and to where, both included, there is nothing it is to have.
+    gaps: Vec<(RawFd, RawFd)>,
+    /// Above all numbers that it is to have.
+    floor: RawFd,
+}
+
+/// Makes a process along `plan`. When this returns the program has begun.
+pub(super) fn fork(plan: &Plan) -> Result<pid_t, Refused> {
+    let refused = |error: io::Error| Refused {
+        step: Step::Fork,
+        error,
+    };
+    let mut lists = Lists::new(plan);
+    let (news, teller) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| refused(error.into()))?;
+    let mask = block_all();
+    // SAFETY: the child calls only what is safe after a fork, and does not return (invariants 1 and 2).
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: this is the child of a fork, and `lists` was made before it.
+        unsafe { child(&mut lists, teller.as_raw_fd()) }
+    }
+    let forked = match pid {
+        -1 => Err(refused(io::Error::last_os_error())),
+        pid => Ok(pid),
+    };
+    set_mask(&mask);
+    drop(teller);
+    let pid = forked?;
+    match listen(news) {
+        None => Ok(pid),
+        Some(refused) => {
+            wait_for(pid);
+            Err(refused)
+        }
+    }
+}
+
+/// Sends a signal to a process of ours that has not been waited for, so the number is still its own. With `group` to all of
+/// the group that it leads.
+pub(super) fn signal(pid: pid_t, number: c_int, group: bool) -> io::Result<()> {
+    let target = if group { -pid } else { pid };
+    // SAFETY: it takes two numbers, and memory is none of its business.
+    check(unsafe { libc::kill(target, number) })
+}
+
+/// As [`signal`], by the descriptor of the process: never to another one.
+#[cfg(target_os = "linux")]
+pub(super) fn signal_by(pidfd: &OwnedFd, number: c_int) -> io::Result<()> {
+    let (fd, nothing) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+    // SAFETY: the descriptor is open, and without a `siginfo_t` the kernel makes up its own.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, nothing, 0) };
+    check(c_int::try_from(done).unwrap_or(-1))
+}
+
+impl<'a> Lists<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let list = |strings: &[CString]| {
+            let all = strings.iter().map(|string| string.as_ptr());
+            all.chain([ptr::null()]).collect()
+        };
+        let mut wanted: Vec<RawFd> = plan.descriptors.iter().map(|(_, to)| *to).collect();
+        wanted.sort_unstable();
+        let mut gaps = Vec::new();
+        let mut next = 0;
+        for number in wanted {
+            if number > next {
+                gaps.push((next, number - 1));
+            }
+            next = number + 1;
+        }
+        gaps.push((next, RawFd::MAX));
+        Self {
+            plan,
+            args: list(&plan.args),
+            env: list(&plan.env),
+            copies: plan.descriptors.clone(),
+            gaps,
+            floor: next,
+        }
+    }
+}
+
+/// What came through the pipe; nothing when the program has begun.
+fn listen(news: OwnedFd) -> Option<Refused> {
+    let mut told = [0; 8];
+    // It is read to the end or filled: what else may go wrong with a pipe of our own?
+    std::fs::File::from(news).read_exact(&mut told).ok()?;
+    let [a, b, c, d, e, f, g, h] = told;
+    let step = match u32::from_ne_bytes([a, b, c, d]) {
+        1 => Step::Lead,
+        2 => Step::Descriptors,
+        3 => Step::Terminal,
+        4 => Step::Directory,
+        5 => Step::Identity,
+        _ => Step::Run,
+    };
+    let error = io::Error::from_raw_os_error(i32::from_ne_bytes([e, f, g, h]));
+    Some(Refused { step, error })
+}
+
+impl Step {
+    /// As it is told through the pipe.
+    fn number(self) -> u32 {
+        match self {
+            Self::Fork => 0,
+            Self::Lead => 1,
+            Self::Descriptors => 2,
+            Self::Terminal => 3,
+            Self::Directory => 4,
+            Self::Identity => 5,
+            Self::Run => 6,
+        }
+    }
+}
+
+/// A child that failed is ending, or has ended.
+fn wait_for(pid: pid_t) {
+    loop {
+        // SAFETY: nothing is to be written to.
+        let waited = unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+        if waited != -1 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return;
+        }
+    }
+}
+
+/// Blocks all signals for this thread; gives what was blocked before.
+fn block_all() -> libc::sigset_t {
+    let mut all = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: it fills the set that it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set has been filled, and there is room for the present one.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    // SAFETY: it fails for an unknown `how` only, so it has filled `before`.
+    unsafe { before.assume_init() }
+}
+
+fn set_mask(mask: &libc::sigset_t) {
+    // SAFETY: `mask` is a whole set, and what was before is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
+}
+
+fn check(done: c_int) -> io::Result<()> {
+    match done {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// What the child does.
+///
+/// # Safety
+///
+/// To be called right after `fork`, in the child, with lists that were made before.
+unsafe fn child(lists: &mut Lists<'_>, teller: RawFd) -> ! {
+    // SAFETY: as this function's own promise.
+    let (step, teller, error) = match unsafe { prepare(lists, teller) } {
+        Ok(teller) => {
+            // SAFETY: as this function's own promise.
+            let error = unsafe { run(lists) };
+            (Step::Run, teller, error)
+        }
+        Err((step, teller)) => (step, teller, errno()),
+    };
+    let [a, b, c, d] = step.number().to_ne_bytes();
+    let [e, f, g, h] = error.to_ne_bytes();
+    let told = [a, b, c, d, e, f, g, h];
+    // SAFETY: eight bytes are read from `told`, which is that long.
+    unsafe { libc::write(teller, told.as_ptr().cast(), told.len()) };
+    // SAFETY: it ends this process, and runs nothing on the way.
+    unsafe { libc::_exit(127) }
+}
+
+/// Becomes the first of the programs that can be run; if none can, why. A program that is there and may not be run is what to
+/// tell of, rather than places where there is none.
+///
+/// # Safety
+///
+/// As for [`child`].
+unsafe fn run(lists: &Lists<'_>) -> c_int {
+    let mut worst = libc::ENOENT;
+    for program in &lists.plan.programs {
+        // SAFETY: a C string and two lists of such that end with nothing, all alive.
+        unsafe { libc::execve(program.as_ptr(), lists.args.as_ptr(), lists.env.as_ptr()) };
+        match errno() {
+            libc::ENOENT | libc::ENOTDIR => {}
+            libc::EACCES => worst = libc::EACCES,
+            other => return other,
+        }
+    }
+    worst
+}
+
+/// All before the program is run. Gives where to tell of a failure, which moves; or what failed, with `errno` set.
+///
+/// # Safety
+///
+/// As for [`child`].
+unsafe fn prepare(lists: &mut Lists<'_>, teller: RawFd) -> Result<RawFd, (Step, RawFd)> {
+    let plan = lists.plan;
+    reset_signals();
+    let session = match plan.leads {
+        Leads::Nothing => 0,
+        // SAFETY: they take numbers or nothing.
+        Leads::Group => unsafe { libc::setpgid(0, 0) },
+        // SAFETY: as above.
+        Leads::Session(_) => unsafe { libc::setsid() },
+    };
+    if session == -1 {
+        return Err((Step::Lead, teller));
+    }
+    let teller = match copy_above(teller, lists.floor) {
+        -1 => return Err((Step::Descriptors, teller)),
+        copy => copy,
+    };
+    for (from, _) in &mut lists.copies {
+        *from = copy_above(*from, lists.floor);
+        if *from == -1 {
+            return Err((Step::Descriptors, teller));
+        }
+    }
+    for (from, to) in &lists.copies {
+        // SAFETY: it takes two numbers; what it closes nobody in this process will use again.
+        if unsafe { libc::dup2(*from, *to) } == -1 {
+            return Err((Step::Descriptors, teller));
+        }
+    }
+    for (from, to) in &lists.gaps {
+        close_on_exec(*from, *to);
+    }
+    if let Leads::Session(Some(terminal)) = plan.leads {
+        // SAFETY: this request takes a number.
+        if unsafe { libc::ioctl(terminal, libc::TIOCSCTTY as _, 0) } == -1 {
+            return Err((Step::Terminal, teller));
+        }
+    }
+    if let Some(directory) = &plan.directory {
+        // SAFETY: it is a C string.
+        if unsafe { libc::chdir(directory.as_ptr()) } == -1 {
+            return Err((Step::Directory, teller));
+        }
+    }
+    match become_somebody(plan) {
+        true => Ok(teller),
+        false => Err((Step::Identity, teller)),
+    }
+}
+
+/// Groups, group and user; `false` when one could not be had.
+fn become_somebody(plan: &Plan) -> bool {
+    if plan.uid.is_none() && plan.gid.is_none() && plan.groups.is_none() {
+        return true;
+    }
+    // Whoever put root aside for a while may become anybody again; who cannot is told by what follows.
+    // SAFETY: it takes a number.
+    unsafe { libc::seteuid(0) };
+    if let Some(groups) = &plan.groups {
+        // SAFETY: as many groups are read as there are. (The count's type differs from system to system.)
+        if unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) } == -1 {
+            return false;
+        }
+    }
+    if let Some(gid) = plan.gid {
+        // SAFETY: it takes a number.
+        if unsafe { libc::setgid(gid) } == -1 {
+            return false;
+        }
+    }
+    match plan.uid {
+        // SAFETY: it takes a number.
+        Some(uid) => unsafe { libc::setuid(uid) != -1 },
+        None => true,
+    }
+}
+
+/// The default is done about every signal, and none is blocked.
+fn reset_signals() {
+    for signal in 1..=LAST_SIGNAL {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: there is room for the present disposition, and no new one is given.
+        if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } == -1 {
+            continue;
+        }
+        // SAFETY: the call succeeded, so it has filled `action`.
+        let mut action = unsafe { action.assume_init() };
+        if action.sa_sigaction != libc::SIG_DFL {
+            action.sa_sigaction = libc::SIG_DFL;
+            action.sa_flags = 0;
+            // SAFETY: `action` is whole. KILL and STOP are at their default already.
+            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+        }
+    }
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: it fills the set that it is given.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: the set has been made empty.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
+}
+
+/// A copy at `floor` or above, closed by `execve`; -1 with `errno` if there is none.
+fn copy_above(fd: RawFd, floor: RawFd) -> RawFd {
+    // SAFETY: the command takes a number.
+    unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, floor) }
+}
+
+/// Has all descriptors from `from` to `to` closed by `execve`.
+fn close_on_exec(from: RawFd, to: RawFd) {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = libc::CLOSE_RANGE_CLOEXEC;
+        // SAFETY: it takes numbers, and closes nothing now.
+        if unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) } == 0 {
+            return;
+        }
+    }
+    // An older kernel, or another system: one after another, as many as there may be.
+    // SAFETY: it takes a number.
+    let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+    let most = RawFd::try_from(most).unwrap_or(RawFd::MAX);
+    for fd in from..=to.min(most) {
+        // SAFETY: the command takes a number; a descriptor that is not open is refused.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Why the last call failed.
+fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// The highest number of a signal.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LAST_SIGNAL: c_int = 64;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const LAST_SIGNAL: c_int = 31;

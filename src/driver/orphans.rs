@@ -1,0 +1,67 @@
+//! Children whose reactor has ended before them: somebody waits for them, so that none is left as a zombie.
+//!
+//! One thread of the process watches them all, and ends with the last of them. It holds up nobody's end.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::child::Child;
+
+/// Those that are waited for, and how to tell their keeper of a new one.
+struct Asylum {
+    children: Vec<Child>,
+    /// There while the keeper lives.
+    bell: Option<OwnedFd>,
+}
+
+/// Waits for a child until it ends. Where the system has no thread for that it stays a zombie until a later one is taken in.
+pub(super) fn adopt(child: Child) {
+    let mut asylum = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
+    asylum.children.push(child);
+    match &asylum.bell {
+        // It does not block: a full pipe has been rung already.
+        Some(bell) => drop(rustix::io::write(bell, b"!")),
+        None => asylum.bell = hire().ok(),
+    }
+}
+
+/// Begins a keeper; gives what to ring.
+fn hire() -> io::Result<OwnedFd> {
+    let (heard, bell) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let named = thread::Builder::new().name("torsade-orphans".to_owned());
+    named.spawn(move || keep(&heard))?;
+    Ok(bell)
+}
+
+/// What the keeper does: wait for any of them, then look at all.
+fn keep(heard: &OwnedFd) {
+    loop {
+        let watched = {
+            let mut asylum = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
+            asylum
+                .children
+                .retain(|child| matches!(child.try_wait(), Ok(None)));
+            if asylum.children.is_empty() {
+                asylum.bell = None;
+                return;
+            }
+            let copies = asylum.children.iter().map(|child| child.as_fd().try_clone_to_owned());
+            copies.collect::<io::Result<Vec<_>>>()
+        };
+        let watched = watched.unwrap_or_default();
+        let _ = rustix::io::read(heard, &mut [0; 64]);
+        let mut fds = vec![PollFd::new(heard, PollFlags::IN)];
+        fds.extend(watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let _ = poll(&mut fds, None);
+    }
+}
+
+static ASYLUM: Mutex<Asylum> = Mutex::new(Asylum {
+    children: Vec::new(),
+    bell: None,
+});
