@@ -105,9 +105,10 @@ fn no_file_is_too_long() {
 }
 
 /// The rooms, bottom first. A room may use itself and those above it in this list.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 26] = [
     "failure",
     "address",
+    "signal",
     "sync",
     "slots",
     "bytes",
@@ -122,6 +123,7 @@ const ROOMS: [&str; 24] = [
     "driver",
     "threads",
     "reactor",
+    "signals",
     "transport",
     "protocol",
     "stream",

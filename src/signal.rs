@@ -1,0 +1,375 @@
+//! A signal's name and number: [`Signal`].
+//!
+//! A signal here is a number that the system knows, and no more: nothing is sent or listened to by having one. The same
+//! type says what to listen to, what to send to a process, and what a process ended by.
+//!
+//! Names are those of POSIX and of this system, written `SIGTERM`. What has a number and no name (two of Linux's that the C
+//! library keeps for itself) is a signal all the same, for a process may end by it.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// A signal, by its number on this system.
+///
+/// # Examples
+///
+/// By name or by number, and back:
+///
+/// ```
+/// use torsade::Signal;
+///
+/// let signal: Signal = "SIGTERM".parse()?;
+/// assert_eq!(signal, Signal::TERM);
+/// assert_eq!(signal, "term".parse()?);
+/// assert_eq!(signal, Signal::from_number(15)?);
+/// assert_eq!(signal.to_string(), "SIGTERM");
+/// # #[cfg(target_os = "linux")]
+/// assert_eq!("RTMAX-1".parse::<Signal>()?.to_string(), "SIGRTMIN+29");
+///
+/// let error = "SIGNIFICANT".parse::<Signal>().unwrap_err();
+/// assert_eq!(error.to_string(), "no signal is called \"SIGNIFICANT\"");
+/// # Ok::<(), torsade::Failure>(())
+/// ```
+#[doc(alias("signalProcess", "signum", "SignalKind", "Signals"))]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(i32);
+
+/// Makes the constants, and the table of their names.
+macro_rules! signals {
+    ($($(#[$cfg:meta])* $name:ident = $number:expr, $text:literal: $about:literal;)+) => {
+        impl Signal {
+            $($(#[$cfg])*
+            #[doc = $about]
+            #[doc(alias = $text)]
+            pub const $name: Self = Self($number);)+
+        }
+
+        /// Each signal with its name.
+        const NAMED: &[(Signal, &str)] = &[$($(#[$cfg])* (Signal::$name, $text)),+];
+    };
+}
+
+#[cfg(unix)]
+signals! {
+    HUP = libc::SIGHUP, "SIGHUP": "The terminal is gone; to a daemon: read your settings again.";
+    INT = libc::SIGINT, "SIGINT": "Interrupted from the terminal: Ctrl-C.";
+    QUIT = libc::SIGQUIT, "SIGQUIT": "Asked from the terminal to leave a core dump: Ctrl-\\\\.";
+    ILL = libc::SIGILL, "SIGILL": "Met an instruction that is none.";
+    TRAP = libc::SIGTRAP, "SIGTRAP": "Met a breakpoint.";
+    ABRT = libc::SIGABRT, "SIGABRT": "Aborted itself.";
+    BUS = libc::SIGBUS, "SIGBUS": "Used memory that is not there.";
+    FPE = libc::SIGFPE, "SIGFPE": "Divided by zero, or the like.";
+    KILL = libc::SIGKILL, "SIGKILL": "Ends the process; it cannot be listened to.";
+    USR1 = libc::SIGUSR1, "SIGUSR1": "The first of two that programs may use as they like.";
+    SEGV = libc::SIGSEGV, "SIGSEGV": "Used memory that is not its own.";
+    USR2 = libc::SIGUSR2, "SIGUSR2": "The second of two that programs may use as they like.";
+    PIPE = libc::SIGPIPE, "SIGPIPE": "Wrote to what nobody reads.";
+    ALRM = libc::SIGALRM, "SIGALRM": "The alarm that was set.";
+    TERM = libc::SIGTERM, "SIGTERM": "Asked to end.";
+    CHLD = libc::SIGCHLD, "SIGCHLD": "A child has ended, stopped, or goes on.";
+    CONT = libc::SIGCONT, "SIGCONT": "Goes on after having been stopped.";
+    STOP = libc::SIGSTOP, "SIGSTOP": "Stops the process; it cannot be listened to.";
+    TSTP = libc::SIGTSTP, "SIGTSTP": "Asked from the terminal to stop: Ctrl-Z.";
+    TTIN = libc::SIGTTIN, "SIGTTIN": "Reads from the terminal in the background.";
+    TTOU = libc::SIGTTOU, "SIGTTOU": "Writes to the terminal in the background.";
+    URG = libc::SIGURG, "SIGURG": "Urgent data came on a socket.";
+    XCPU = libc::SIGXCPU, "SIGXCPU": "Used more processor time than it may.";
+    XFSZ = libc::SIGXFSZ, "SIGXFSZ": "Made a file larger than it may.";
+    VTALRM = libc::SIGVTALRM, "SIGVTALRM": "The alarm that counts the process' own time.";
+    PROF = libc::SIGPROF, "SIGPROF": "The alarm of profilers.";
+    WINCH = libc::SIGWINCH, "SIGWINCH": "The terminal has another size.";
+    IO = libc::SIGIO, "SIGIO": "A descriptor is ready.";
+    SYS = libc::SIGSYS, "SIGSYS": "Made a system call that is none.";
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    PWR = libc::SIGPWR, "SIGPWR": "The power is failing.";
+    #[cfg(all(
+        any(target_os = "linux", target_os = "android"),
+        not(any(
+            target_arch = "mips",
+            target_arch = "mips64",
+            target_arch = "mips32r6",
+            target_arch = "mips64r6",
+            target_arch = "sparc",
+            target_arch = "sparc64"
+        ))
+    ))]
+    STKFLT = libc::SIGSTKFLT, "SIGSTKFLT": "A coprocessor's stack fault; unused.";
+    #[cfg(any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))]
+    EMT = libc::SIGEMT, "SIGEMT": "An emulator's trap.";
+    #[cfg(any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))]
+    INFO = libc::SIGINFO, "SIGINFO": "Asked from the terminal how it goes: Ctrl-T.";
+}
+
+#[cfg(not(unix))]
+signals! {
+    INT = 2, "SIGINT": "Interrupted from the terminal: Ctrl-C.";
+    ILL = 4, "SIGILL": "Met an instruction that is none.";
+    FPE = 8, "SIGFPE": "Divided by zero, or the like.";
+    KILL = 9, "SIGKILL": "Ends the process; it cannot be listened to.";
+    SEGV = 11, "SIGSEGV": "Used memory that is not its own.";
+    TERM = 15, "SIGTERM": "Asked to end.";
+    BREAK = 21, "SIGBREAK": "Interrupted from the terminal: Ctrl-Break.";
+    ABRT = 22, "SIGABRT": "Aborted itself.";
+}
+
+impl Signal {
+    /// The signal with this number.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownSignal`] when there is none.
+    pub fn from_number(number: i32) -> Result<Self, UnknownSignal> {
+        let signal = Self(number);
+        match Self::range().contains(&number) || signal.name().is_some() {
+            true => Ok(signal),
+            false => Err(UnknownSignal(Asked::Number(number))),
+        }
+    }
+
+    /// The real-time signal `SIGRTMIN+n`; none where the system has no such signal.
+    #[doc(alias("SIGRTMIN", "SIGRTMAX"))]
+    pub fn real_time(n: u32) -> Option<Self> {
+        let (first, last) = real_time()?;
+        let number = first.checked_add(i32::try_from(n).ok()?)?;
+        (number <= last).then_some(Self(number))
+    }
+
+    /// All signals that have a name here, by number.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::range()
+            .map(Self)
+            .filter(|signal| signal.name().is_some() || signal.is_real_time())
+    }
+
+    /// Its number on this system.
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Is it one of those without a meaning of their own, from `SIGRTMIN` on?
+    pub fn is_real_time(self) -> bool {
+        real_time().is_some_and(|(first, last)| (first..=last).contains(&self.0))
+    }
+
+    /// Its name, unless it is a real-time one or has none.
+    fn name(self) -> Option<&'static str> {
+        let named = NAMED.iter().find(|(signal, _)| *signal == self);
+        named.map(|(_, name)| *name)
+    }
+
+    /// All numbers there may be.
+    fn range() -> std::ops::RangeInclusive<i32> {
+        let highest = NAMED.iter().map(|(signal, _)| signal.0).max().unwrap_or(0);
+        1..=real_time().map_or(highest, |(_, last)| last)
+    }
+}
+
+/// There is no such signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownSignal(Asked);
+
+/// What was looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    Name(Box<str>),
+    Number(i32),
+}
+
+impl fmt::Display for UnknownSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Asked::Name(name) => write!(f, "no signal is called {name:?}"),
+            Asked::Number(number) => write!(f, "no signal has the number {number}"),
+        }
+    }
+}
+
+impl Error for UnknownSignal {}
+
+/// Its name: `SIGTERM`, `SIGRTMIN+3`; `signal 33` where it has none.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = self.name() {
+            return f.pad(name);
+        }
+        match real_time() {
+            Some((first, _)) if self.0 == first => f.pad("SIGRTMIN"),
+            Some((first, _)) if self.is_real_time() => {
+                f.pad(&format!("SIGRTMIN+{}", self.0 - first))
+            }
+            _ => f.pad(&format!("signal {}", self.0)),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// By name or number: `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3`, `RTMAX-1`.
+impl FromStr for Signal {
+    type Err = UnknownSignal;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSignal> {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let number = text.parse().ok();
+            let signal = number.and_then(|number| Self::from_number(number).ok());
+            return signal.ok_or_else(|| unknown(text));
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let name = match name {
+            "IOT" => "ABRT",
+            "CLD" => "CHLD",
+            "POLL" => "IO",
+            other => other,
+        };
+        let named = NAMED.iter().find(|(_, known)| known[3..] == *name);
+        let found = named.map(|(signal, _)| *signal);
+        found
+            .or_else(|| parse_real_time(name))
+            .ok_or_else(|| unknown(text))
+    }
+}
+
+/// The same as parsing it.
+impl TryFrom<&str> for Signal {
+    type Error = UnknownSignal;
+
+    fn try_from(text: &str) -> Result<Self, UnknownSignal> {
+        text.parse()
+    }
+}
+
+/// The same as [`Signal::from_number`].
+impl TryFrom<i32> for Signal {
+    type Error = UnknownSignal;
+
+    fn try_from(number: i32) -> Result<Self, UnknownSignal> {
+        Self::from_number(number)
+    }
+}
+
+fn unknown(text: &str) -> UnknownSignal {
+    UnknownSignal(Asked::Name(text.into()))
+}
+
+/// `RTMIN`, `RTMIN+n`, `RTMAX`, `RTMAX-n`.
+fn parse_real_time(name: &str) -> Option<Signal> {
+    let (first, last) = real_time()?;
+    let count = |text: &str, sign: char| match text.strip_prefix(sign) {
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok(),
+        _ => text.is_empty().then_some(0),
+    };
+    let n = match name.strip_prefix("RTMIN") {
+        Some(rest) => count(rest, '+')?,
+        None => {
+            let down: u32 = count(name.strip_prefix("RTMAX")?, '-')?;
+            last.abs_diff(first).checked_sub(down)?
+        }
+    };
+    Signal::real_time(n)
+}
+
+/// The first real-time signal that is free for use, and the last.
+fn real_time() -> Option<(i32, i32)> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return Some((libc::SIGRTMIN(), libc::SIGRTMAX()));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_a_name_that_leads_back_to_it() {
+        for signal in Signal::all() {
+            let name = signal.to_string();
+            assert!(name.starts_with("SIG"), "{name}");
+            assert_eq!(name.parse(), Ok(signal));
+            assert_eq!(name.to_lowercase()[3..].parse(), Ok(signal));
+            assert_eq!(signal.number().to_string().parse(), Ok(signal));
+            assert_eq!(Signal::try_from(signal.number()), Ok(signal));
+            assert_eq!(Signal::try_from(&*name), Ok(signal));
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused_by_what_was_asked() {
+        for text in [
+            "", "SIG", "SIGFOO", "TERMS", "+15", "-15", "RTMIN+", "RTMIN+-1", "RTMAX+1",
+        ] {
+            let error = text.parse::<Signal>().unwrap_err();
+            assert_eq!(error.to_string(), format!("no signal is called {text:?}"));
+        }
+        for text in ["0", "200", "99999999999999999999"] {
+            assert!(text.parse::<Signal>().is_err(), "{text}");
+        }
+        for number in [i32::MIN, -1, 0, 200] {
+            let error = Signal::from_number(number).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("no signal has the number {number}")
+            );
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linux_has_sixty_four_and_two_of_them_have_no_name() {
+        let all: Vec<_> = Signal::all().map(Signal::number).collect();
+        let expected: Vec<_> = (1..=31).chain(34..=64).collect();
+        assert_eq!(all, expected);
+        assert_eq!(Signal::from_number(33).unwrap().to_string(), "signal 33");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn real_time_signals_are_counted_from_either_end() {
+        for (text, number) in [
+            ("SIGRTMIN", 34),
+            ("rtmin+0", 34),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX", 64),
+            ("SIGRTMAX-30", 34),
+        ] {
+            assert_eq!(text.parse::<Signal>().unwrap().number(), number, "{text}");
+        }
+        for text in ["RTMIN+31", "RTMAX-31", "RTMIN3", "RTMIN+4294967296"] {
+            assert!(text.parse::<Signal>().is_err(), "{text}");
+        }
+        assert_eq!(Signal::real_time(31), None);
+        assert_eq!(Signal::real_time(u32::MAX), None);
+        assert!(Signal::real_time(0).unwrap().is_real_time());
+        assert!(!Signal::SYS.is_real_time());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn other_names_of_the_same_are_known() {
+        for (text, signal) in [
+            ("SIGIOT", Signal::ABRT),
+            ("SIGCLD", Signal::CHLD),
+            ("poll", Signal::IO),
+        ] {
+            assert_eq!(text.parse(), Ok(signal));
+        }
+    }
+}
