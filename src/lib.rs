@@ -13,6 +13,8 @@ pub mod failure;
 pub mod guide;
 pub mod locks;
 pub mod net;
+#[cfg(unix)]
+pub mod process;
 pub mod protocol;
 pub mod protocols;
 pub mod reactor;

@@ -105,7 +105,7 @@ fn no_file_is_too_long() {
 }
 
 /// The rooms, bottom first. A room may use itself and those above it in this list.
-const ROOMS: [&str; 26] = [
+const ROOMS: [&str; 27] = [
     "failure",
     "address",
     "signal",
@@ -127,6 +127,7 @@ const ROOMS: [&str; 26] = [
     "transport",
     "protocol",
     "stream",
+    "process",
     "net",
     "protocols",
     "services",

@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread;
@@ -33,7 +33,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::fork::{self, Leads, Plan, Refused, Step};
 use super::pair::Pair;
-use super::{Descriptor, Name, Socket, Source};
+use super::{Name, Socket, Source};
 
 /// All about a program to be started.
 #[derive(Debug)]
@@ -48,25 +48,46 @@ pub(crate) struct Launch<'a> {
     pub(crate) gid: Option<u32>,
     pub(crate) uid: Option<u32>,
     /// Which descriptors it has, by number. With a terminal these are none of 0, 1 and 2.
-    pub(crate) places: &'a [(RawFd, ChildPlace)],
+    pub(crate) fds: Vec<(RawFd, ChildFd)>,
     pub(crate) pty: Option<Pty>,
     /// It leads a group of processes. (With a terminal it leads a session.)
     pub(crate) leads_group: bool,
 }
 
-/// What a child has under one number.
+/// What a child has under the number of a descriptor.
+#[doc(alias("childFDs", "pass_fds", "Stdio"))]
 #[derive(Clone, Debug)]
-pub(crate) enum ChildPlace {
-    /// A pipe that we write.
+#[non_exhaustive]
+pub enum ChildFd {
+    /// A pipe that we write and the child reads: Twisted's `"w"`.
     Write,
-    /// A pipe that we read.
+    /// A pipe that the child writes and we read: Twisted's `"r"`.
     Read,
-    /// Nothing comes, and what is written is thrown away.
+    /// `/dev/null`: nothing comes, and what is written is thrown away.
+    #[doc(alias = "DEVNULL")]
     Null,
-    /// What we have under the same number.
+    /// What this program has under the same number: its terminal, say.
     Inherit,
-    /// A descriptor of ours.
+    /// A descriptor of ours, whatever its number is here. It is closed here with the last clone of this.
     Given(Arc<OwnedFd>),
+}
+
+impl ChildFd {
+    /// A copy of a descriptor that is open here.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when it cannot be copied.
+    #[doc(alias = "dup2")]
+    pub fn copy_of(fd: impl AsFd) -> io::Result<Self> {
+        Ok(fd.as_fd().try_clone_to_owned()?.into())
+    }
+}
+
+impl<F: Into<OwnedFd>> From<F> for ChildFd {
+    fn from(fd: F) -> Self {
+        Self::Given(Arc::new(fd.into()))
+    }
 }
 
 /// A terminal of its own: of so many rows and columns.
@@ -147,27 +168,27 @@ impl Launch<'_> {
             let pair = Pair::new(Some(master.try_clone()?), Some(master))?;
             ends.pipes.push((1, Socket::Pair(Box::new(pair))));
         }
-        for (number, place) in self.places {
+        for (number, fd) in &self.fds {
             let number = *number;
-            match place {
-                ChildPlace::Write => {
+            match fd {
+                ChildFd::Write => {
                     let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
                     set_nonblocking(&ours)?;
                     ends.add_pipe(number, theirs, Pair::new(None, Some(ours))?);
                 }
-                ChildPlace::Read => {
+                ChildFd::Read => {
                     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
                     set_nonblocking(&ours)?;
                     ends.add_pipe(number, theirs, Pair::new(Some(ours), None)?);
                 }
-                ChildPlace::Null => {
+                ChildFd::Null => {
                     let flags = OFlags::RDWR | OFlags::CLOEXEC;
                     let null = open("/dev/null", flags, Mode::empty())?;
                     ends.give_all(&null, &[number]);
                     ends.made.push(null);
                 }
-                ChildPlace::Inherit => ends.descriptors.push((number, number)),
-                ChildPlace::Given(fd) => ends.give_all(fd, &[number]),
+                ChildFd::Inherit => ends.descriptors.push((number, number)),
+                ChildFd::Given(fd) => ends.give_all(fd, &[number]),
             }
         }
         Ok(ends)

@@ -158,7 +158,7 @@ impl<'a> Lists<'a> {
             if number > next {
                 gaps.push((next, number - 1));
             }
-            next = number + 1;
+            next = number.saturating_add(1);
         }
         gaps.push((next, RawFd::MAX));
         Self {

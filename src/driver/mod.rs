@@ -39,7 +39,9 @@ use crate::address::{Address, not_inet};
 pub(crate) use adopt::NotAdopted;
 pub(crate) use chance::Chance;
 #[cfg(unix)]
-pub(crate) use child::{Child, ChildPlace, Launch, Launched, NotLaunched, Pty};
+pub use child::ChildFd;
+#[cfg(unix)]
+pub(crate) use child::{Child, Launch, Launched, NotLaunched, Pty};
 pub use chance::Random;
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
@@ -333,6 +335,18 @@ impl Driver {
                 let (stdio, buffers) = (Address::from_abstract(STDIO), Buffers::default());
                 self.connect(&stdio, None, buffers).map(Some)
             }
+        }
+    }
+
+    /// Starts a program.
+    #[cfg(unix)]
+    pub(crate) fn launch(&self, launch: &Launch<'_>) -> Result<Launched, NotLaunched> {
+        match self {
+            Self::Machine(_) => launch.start(),
+            Self::Memory(_) => Err(NotLaunched {
+                step: "making a process",
+                error: foreign(),
+            }),
         }
     }
 

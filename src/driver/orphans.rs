@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::child::Child;
@@ -41,6 +41,8 @@ fn hire() -> io::Result<OwnedFd> {
 /// What the keeper does: wait for any of them, then look at all.
 fn keep(heard: &OwnedFd) {
     loop {
+        // Heard before looking: who comes after this is heard the next time.
+        let _ = rustix::io::read(heard, &mut [0; 64]);
         let watched = {
             let mut asylum = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
             asylum
@@ -53,13 +55,20 @@ fn keep(heard: &OwnedFd) {
             let copies = asylum.children.iter().map(|child| child.as_fd().try_clone_to_owned());
             copies.collect::<io::Result<Vec<_>>>()
         };
+        // Without a copy of each there is nothing to do but to look again later.
+        let again = watched.is_err().then_some(LATER);
         let watched = watched.unwrap_or_default();
-        let _ = rustix::io::read(heard, &mut [0; 64]);
         let mut fds = vec![PollFd::new(heard, PollFlags::IN)];
         fds.extend(watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let _ = poll(&mut fds, None);
+        let _ = poll(&mut fds, again.as_ref());
     }
 }
+
+/// When they are looked at again for want of descriptors.
+const LATER: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 static ASYLUM: Mutex<Asylum> = Mutex::new(Asylum {
     children: Vec::new(),

@@ -160,6 +160,14 @@ impl Pair {
         is_broken.then(|| io::ErrorKind::BrokenPipe.into())
     }
 
+    /// Tells a terminal how large it is.
+    pub(super) fn set_window_size(&self, size: super::Pty) -> io::Result<()> {
+        match &*self.output.end.borrow() {
+            Some(End::Polled(fd)) => super::child::set_window_size(fd, size),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Closes the output. It is off the poller.
     fn shut_write(&self) {
         let end = self.output.end.take();

@@ -279,6 +279,15 @@ impl Socket {
         }
     }
 
+    /// Tells a terminal how large it is.
+    #[cfg(unix)]
+    pub(crate) fn set_window_size(&self, size: super::Pty) -> io::Result<()> {
+        match self {
+            Self::Pair(pair) => pair.set_window_size(size),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// The process, user and group at the other end.
     pub(crate) fn peer_credentials(&self) -> io::Result<(i32, u32, u32)> {
         match self {

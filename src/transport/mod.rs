@@ -368,7 +368,12 @@ impl Transport {
         Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(&other.0).cast::<()>()
     }
 
-    fn on_socket<R>(&self, f: impl FnOnce(&Socket) -> io::Result<R>) -> io::Result<R> {
+    /// Ends it, for a reason of somebody else's.
+    pub(crate) fn break_with(&self, reason: Failure) {
+        self.0.link().break_with(reason);
+    }
+
+    pub(crate) fn on_socket<R>(&self, f: impl FnOnce(&Socket) -> io::Result<R>) -> io::Result<R> {
         self.0
             .link()
             .with_socket(f)

@@ -1,0 +1,213 @@
+//! A process for async code: [`Child`].
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Deref;
+use std::panic::Location;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::running::{Running, terms};
+use super::{Command, Process, ProcessProtocol};
+use crate::address::Address;
+use crate::defer::{Deferred, Resolver};
+use crate::failure::Failure;
+use crate::protocol::Context;
+use crate::reactor::Reactor;
+use crate::stream::Connection;
+use crate::transport::Conn;
+
+/// A process whose pipes are [`Connection`]s.
+///
+/// It derefs to [`Process`]: `child.pid()`, `child.signal_process(..)`, `child.kill()`.
+///
+/// Dropping it changes nothing, unless [`Command::kill_on_drop`] was asked for: the process goes on, and is waited for by the loop.
+/// Pipes that have not been taken are closed.
+///
+/// # Examples
+///
+/// ```
+/// # use torsade::Failure;
+/// use torsade::process::Command;
+///
+/// # fn main() -> Result<(), Failure> {
+/// torsade::run(async |reactor| {
+///     let mut child = reactor.spawn_child(Command::new("sort"))?;
+///     let (mut stdin, mut stdout) = (child.take_stdin()?, child.take_stdout()?);
+///     stdin.write_all(b"b\na\n").await?;
+///     drop(stdin);
+///     assert_eq!(stdout.read_line(80).await?.as_deref(), Some(&b"a"[..]));
+///     assert_eq!(stdout.read_line(80).await?.as_deref(), Some(&b"b"[..]));
+///     assert!(child.status().await?.success());
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[doc(alias("Process", "Popen", "subprocess"))]
+pub struct Child {
+    process: Process,
+    pipes: Vec<(i32, Connection)>,
+    waiters: Waiters,
+}
+
+/// Who waits for it to exit.
+type Waiters = Rc<RefCell<Vec<Resolver<ExitStatus>>>>;
+
+/// What sits in the seat of a process that has a [`Child`].
+struct Waited(Waiters);
+
+impl Reactor {
+    /// Starts a program whose pipes are connections for async code. When this returns the program has begun.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::spawn_process`].
+    #[doc(alias("spawnProcess", "create_subprocess_exec", "Popen", "ProcessEndpoint"))]
+    #[track_caller]
+    pub fn spawn_child(&self, command: Command) -> Result<Child, Failure> {
+        let place = Location::caller();
+        let waiters = Waiters::default();
+        let waited = Waited(waiters.clone());
+        let (running, sockets) = Running::start(self, &command, waited, place)?;
+        let mut child = Child {
+            process: Process(running.common.clone()),
+            pipes: Vec::new(),
+            waiters,
+        };
+        for (number, socket) in sockets {
+            let (peer, seat) = (Address::Unnamed, Connection::seat());
+            let conn = Conn::new(self, socket, peer, &terms(place), seat)?;
+            conn.begin(self, || {});
+            child.pipes.push((number, Connection::new(conn)));
+        }
+        running.begin(self);
+        Ok(child)
+    }
+}
+
+impl Child {
+    /// The pipe to its standard input, or its terminal. Dropping it closes it: the program sees the end of its input.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchPipe`](super::NoSuchPipe) when it has been taken already, or there is none.
+    pub fn take_stdin(&mut self) -> Result<Connection, Failure> {
+        self.take_pipe(0)
+    }
+
+    /// The pipe from its standard output, or its terminal.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Child::take_stdin`].
+    pub fn take_stdout(&mut self) -> Result<Connection, Failure> {
+        self.take_pipe(1)
+    }
+
+    /// The pipe from its standard error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Child::take_stdin`].
+    pub fn take_stderr(&mut self) -> Result<Connection, Failure> {
+        self.take_pipe(2)
+    }
+
+    /// The pipe under any number. A terminal is under 0 as well as under 1, and is taken once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Child::take_stdin`].
+    pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
+        let fd = match fd {
+            0 if self.process.has_terminal() => 1,
+            fd => fd,
+        };
+        let at = self.pipes.iter().position(|(number, _)| *number == fd);
+        match at {
+            Some(at) => Ok(self.pipes.remove(at).1),
+            None => Err(Failure::new(super::NoSuchPipe(fd))),
+        }
+    }
+
+    /// Fires when it exits, with how; at once if it has. It may be asked any number of times.
+    ///
+    /// # Errors
+    ///
+    /// [`StatusTaken`](super::StatusTaken), [`ProcessLeft`](super::ProcessLeft).
+    #[doc(alias("wait", "returncode"))]
+    #[track_caller]
+    pub fn status(&self) -> Deferred<ExitStatus> {
+        match self.process.0.exited() {
+            Some(Ok(status)) => Deferred::succeed(status),
+            Some(Err(failure)) => Deferred::fail(failure),
+            None => {
+                let (deferred, resolver) = Deferred::pair();
+                self.waiters.borrow_mut().push(resolver);
+                deferred
+            }
+        }
+    }
+
+    /// Asks it to end, kills it if it has not after `grace`, and tells how it exited. See [`Process::terminate_within`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Child::status`].
+    #[track_caller]
+    pub fn end_within(&self, grace: Duration) -> Deferred<ExitStatus> {
+        self.process.terminate_within(grace);
+        self.status()
+    }
+
+    /// Its inert handle.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.process.0.forsake();
+    }
+}
+
+impl Deref for Child {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Waited {
+    fn tell(&self, exited: &Result<ExitStatus, Failure>) {
+        let waiters = self.0.take();
+        for waiter in waiters {
+            waiter.resolve(exited.clone());
+        }
+    }
+}
+
+impl ProcessProtocol for Waited {
+    fn process_exited(
+        &mut self,
+        _cx: &mut Context<'_, Self, Process>,
+        exited: Result<ExitStatus, Failure>,
+    ) {
+        self.tell(&exited);
+    }
+
+    fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
+        self.tell(&ended);
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a process was not started, and how it ended.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::process::ExitStatus;
+
+use crate::driver::NotLaunched;
+use crate::failure::Failure;
+
+/// The program could not be started; nothing is left of the attempt.
+///
+/// Its source is the system's error: [`io::ErrorKind::NotFound`] for a program that is missing, and so on.
+#[derive(Debug)]
+pub struct NotStarted {
+    program: OsString,
+    step: &'static str,
+    error: io::Error,
+}
+
+/// The process ended by itself, and says that all went well: its code is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessDone;
+
+/// The process ended by itself with a code that is not 0, or by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessTerminated(pub ExitStatus);
+
+/// The process has ended already, so there is nobody to send a signal to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessExitedAlready;
+
+/// The process ended, and how is not known: somebody else in this program has waited for it, or this program ignores
+/// `SIGCHLD`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusTaken;
+
+/// The reactor ended before the process did. The process goes on, unless it was to be killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessLeft;
+
+/// More came from the process than was to be kept; it has been killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputTooLong {
+    /// How many bytes were to be kept.
+    pub limit: usize,
+}
+
+/// The process has no pipe under this number that can be written, or none any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchPipe(pub i32);
+
+impl NotStarted {
+    pub(super) fn new(program: OsString, why: NotLaunched) -> Self {
+        Self {
+            program,
+            step: why.step,
+            error: why.error,
+        }
+    }
+
+    /// The system's error.
+    pub fn io_error(&self) -> &io::Error {
+        &self.error
+    }
+}
+
+/// How a process ended, as a reason.
+pub(super) fn reason(status: ExitStatus) -> Failure {
+    match status.success() {
+        true => Failure::new(ProcessDone),
+        false => Failure::new(ProcessTerminated(status)),
+    }
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cannot start {:?}: {}: {}",
+            self.program, self.step, self.error
+        )
+    }
+}
+
+impl fmt::Display for ProcessDone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process has ended, and all went well")
+    }
+}
+
+impl fmt::Display for ProcessTerminated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the process has ended with {}", self.0)
+    }
+}
+
+impl fmt::Display for ProcessExitedAlready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process has ended already")
+    }
+}
+
+impl fmt::Display for StatusTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process has ended, and somebody else was told how")
+    }
+}
+
+impl fmt::Display for ProcessLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reactor has ended before the process")
+    }
+}
+
+impl fmt::Display for OutputTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the process wrote more than {} bytes", self.limit)
+    }
+}
+
+impl fmt::Display for NoSuchPipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing can be written to descriptor {}", self.0)
+    }
+}
+
+impl Error for NotStarted {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Error for ProcessDone {}
+impl Error for ProcessTerminated {}
+impl Error for ProcessExitedAlready {}
+impl Error for StatusTaken {}
+impl Error for ProcessLeft {}
+impl Error for OutputTooLong {}
+impl Error for NoSuchPipe {}

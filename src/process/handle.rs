@@ -1,0 +1,379 @@
+//! A process, seen from outside: [`Process`].
+
+use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Command;
+use super::errors::{NoSuchPipe, ProcessExitedAlready, ProcessLeft, reason};
+use crate::clock::{Clock, DelayedCall};
+use crate::driver::{self, Pty};
+use crate::failure::Failure;
+use crate::reactor::{Reactor, WeakReactor};
+use crate::signal::Signal;
+use crate::transport::Transport;
+
+/// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
+///
+/// Nobody's code runs inside its methods: what they wish for is done by the loop. Dropping it changes nothing.
+#[doc(alias("IProcessTransport", "SubprocessTransport"))]
+#[derive(Clone)]
+pub struct Process(pub(super) Rc<Common>);
+
+/// A process without its protocol.
+pub(super) struct Common {
+    program: OsString,
+    kills_on_drop: bool,
+    /// It leads a group of processes.
+    leads: bool,
+    has_terminal: bool,
+    /// Empty before it is there, and when it has been waited for.
+    child: RefCell<Option<driver::Child>>,
+    /// Those that are open, by the child's numbers.
+    pipes: RefCell<Vec<(i32, Transport)>>,
+    /// How it exited, or why that is not known.
+    exit: RefCell<Option<Result<ExitStatus, Failure>>>,
+    /// When it is killed.
+    deadline: Cell<Option<DelayedCall>>,
+    reactor: WeakReactor,
+    pub(super) place: &'static Location<'static>,
+}
+
+impl Process {
+    /// Its number; none when it has exited and been waited for, since from then on the number may be another's.
+    pub fn pid(&self) -> Option<u32> {
+        self.0.child.borrow().as_ref().map(driver::Child::pid)
+    }
+
+    /// How it exited; none while it runs, and when that is not known.
+    #[doc(alias("returncode", "exitCode", "poll"))]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.0.exited()?.ok()
+    }
+
+    /// Has it not exited?
+    pub fn is_running(&self) -> bool {
+        self.pid().is_some()
+    }
+
+    /// Queues bytes for its standard input, or its terminal. Dropped when that is closed, as [`Transport::write`] does.
+    pub fn write(&self, bytes: impl AsRef<[u8]>) {
+        if let Some(stdin) = self.stdin() {
+            stdin.write(bytes);
+        }
+    }
+
+    /// Queues several pieces, one after another.
+    #[doc(alias = "writeSequence")]
+    pub fn write_sequence<B: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = B>) {
+        if let Some(stdin) = self.stdin() {
+            stdin.write_sequence(pieces);
+        }
+    }
+
+    /// Queues bytes for one of its descriptors.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchPipe`] when it has no pipe under that number, or it is closed.
+    #[doc(alias = "writeToChild")]
+    pub fn write_to_child(&self, fd: i32, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+        match self.pipe(fd) {
+            Some(pipe) => {
+                pipe.write(bytes);
+                Ok(())
+            }
+            None => Err(Failure::new(NoSuchPipe(fd))),
+        }
+    }
+
+    /// One of its pipes, as a connection: to ask how much is queued, to set limits, to register a producer. What is written to
+    /// one that we read is lost.
+    pub fn pipe(&self, fd: i32) -> Option<Transport> {
+        let pipes = self.0.pipes.borrow();
+        let (_, pipe) = pipes.iter().find(|(number, _)| *number == fd)?;
+        Some(pipe.clone())
+    }
+
+    /// The pipe to its standard input; its terminal, if it has one.
+    pub fn stdin(&self) -> Option<Transport> {
+        match self.0.has_terminal {
+            true => self.pipe(1),
+            false => self.pipe(0),
+        }
+    }
+
+    /// Closes its standard input when what is queued has been written. A terminal stays open: write `\x04` to it.
+    #[doc(alias = "closeStdin")]
+    pub fn close_stdin(&self) {
+        self.close_child_fd(0);
+    }
+
+    /// Closes its standard output: when it writes on, it is told so, mostly by a signal. A terminal stays open.
+    #[doc(alias = "closeStdout")]
+    pub fn close_stdout(&self) {
+        self.close_child_fd(1);
+    }
+
+    /// Closes its standard error. See [`Process::close_stdout`].
+    #[doc(alias = "closeStderr")]
+    pub fn close_stderr(&self) {
+        self.close_child_fd(2);
+    }
+
+    /// Closes one of its pipes: when what is queued has been written, or at once if it is one that we read. A number that has
+    /// none, and a terminal, are left alone.
+    #[doc(alias = "closeChildFD")]
+    pub fn close_child_fd(&self, fd: i32) {
+        if self.0.has_terminal && fd < 3 {
+            return;
+        }
+        if let Some(pipe) = self.pipe(fd) {
+            pipe.lose_connection();
+        }
+    }
+
+    /// Closes all of its pipes, or its terminal, which hangs up. Many a program ends upon that.
+    #[doc(alias = "loseConnection")]
+    pub fn lose_connection(&self) {
+        for pipe in self.0.all_pipes() {
+            pipe.lose_connection();
+        }
+    }
+
+    /// Stops reading what it writes.
+    #[doc(alias = "pauseProducing")]
+    pub fn pause_producing(&self) {
+        for pipe in self.0.all_pipes() {
+            pipe.pause_producing();
+        }
+    }
+
+    /// Goes on reading what it writes.
+    #[doc(alias = "resumeProducing")]
+    pub fn resume_producing(&self) {
+        for pipe in self.0.all_pipes() {
+            pipe.resume_producing();
+        }
+    }
+
+    /// Sends it a signal, by name or by number.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessExitedAlready`]; [`UnknownSignal`](crate::UnknownSignal); the system's, when it became another user and may not be
+    /// signalled by us.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use torsade::{Failure, Signal, process::Process};
+    /// # fn pause(process: &Process) -> Result<(), Failure> {
+    /// process.signal_process(Signal::STOP)?;
+    /// process.signal_process("CONT")?;
+    /// process.signal_process(1)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("signalProcess", "send_signal"))]
+    #[track_caller]
+    pub fn signal_process<S>(&self, signal: S) -> Result<(), Failure>
+    where
+        S: TryInto<Signal>,
+        Failure: From<S::Error>,
+    {
+        let signal = signal.try_into()?;
+        self.0.send(signal, false)
+    }
+
+    /// Kills it, and if it leads a group of processes or has a terminal, all of the group. Nothing if it has exited.
+    pub fn kill(&self) {
+        // Whom we may not kill we may not kill; who asked learns by `is_running`.
+        let _ = self.0.send(Signal::KILL, self.0.leads);
+    }
+
+    /// Asks it to end, with SIGTERM, and kills it if it has not exited after `grace`. As [`Process::kill`] both are for all of the
+    /// group that it leads.
+    #[doc(alias("terminate", "kill_with_grace"))]
+    #[track_caller]
+    pub fn terminate_within(&self, grace: Duration) {
+        if self.0.send(Signal::TERM, self.0.leads).is_err() {
+            return;
+        }
+        let Some(reactor) = self.0.reactor.upgrade() else {
+            return;
+        };
+        let this = Rc::downgrade(&self.0);
+        let deadline = reactor.call_later(grace, move || {
+            if let Some(common) = this.upgrade() {
+                Self(common).kill();
+            }
+        });
+        let old = self.0.deadline.replace(Some(deadline));
+        if let Some(old) = old {
+            old.cancel();
+        }
+    }
+
+    pub(super) fn has_terminal(&self) -> bool {
+        self.0.has_terminal
+    }
+
+    /// Tells its terminal how large it is; it gets SIGWINCH.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] without a terminal; the system's.
+    #[doc(alias = "TIOCSWINSZ")]
+    pub fn set_window_size(&self, rows: u16, columns: u16) -> io::Result<()> {
+        let terminal = self.0.has_terminal.then(|| self.pipe(1)).flatten();
+        match terminal {
+            Some(terminal) => {
+                terminal.on_socket(|socket| socket.set_window_size(Pty { rows, columns }))
+            }
+            None => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the process has no terminal of its own",
+            )),
+        }
+    }
+}
+
+impl Common {
+    pub(super) fn new(
+        reactor: &Reactor,
+        command: &Command,
+        place: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            program: command.program().to_owned(),
+            kills_on_drop: command.kills_on_drop,
+            leads: command.leads(),
+            has_terminal: command.has_terminal(),
+            child: RefCell::new(None),
+            pipes: RefCell::new(Vec::new()),
+            exit: RefCell::new(None),
+            deadline: Cell::new(None),
+            reactor: reactor.downgrade(),
+            place,
+        }
+    }
+
+    pub(super) fn reactor(&self) -> Option<Reactor> {
+        self.reactor.upgrade()
+    }
+
+    pub(super) fn began(&self, child: driver::Child) {
+        *self.child.borrow_mut() = Some(child);
+    }
+
+    /// The child, for one statement that runs nobody's code.
+    pub(super) fn with_child<R>(&self, f: impl FnOnce(&driver::Child) -> R) -> Option<R> {
+        self.child.borrow().as_ref().map(f)
+    }
+
+    /// It has exited, and been waited for.
+    pub(super) fn exit(&self, how: Result<ExitStatus, Failure>) {
+        *self.exit.borrow_mut() = Some(how);
+        let child = self.child.take();
+        drop(child);
+        let deadline = self.deadline.take();
+        if let Some(deadline) = deadline {
+            deadline.cancel();
+        }
+    }
+
+    /// Its reactor ends first.
+    pub(super) fn leave(&self) {
+        if self.exit.borrow().is_some() {
+            return;
+        }
+        if self.kills_on_drop {
+            let _ = self.send(Signal::KILL, self.leads);
+        }
+        let child = self.child.take();
+        if let Some(child) = child {
+            child.abandon();
+        }
+        self.exit(Err(Failure::new(ProcessLeft)));
+    }
+
+    /// Its reactor has nobody any more who would ask for it.
+    pub(super) fn forsake(&self) {
+        if self.kills_on_drop {
+            let _ = self.send(Signal::KILL, self.leads);
+        }
+    }
+
+    pub(super) fn exited(&self) -> Option<Result<ExitStatus, Failure>> {
+        self.exit.borrow().clone()
+    }
+
+    /// Why it is over, once it has exited.
+    pub(super) fn reason(&self) -> Option<Failure> {
+        Some(match self.exited()? {
+            Ok(status) => reason(status),
+            Err(failure) => failure,
+        })
+    }
+
+    pub(super) fn add_pipe(&self, number: i32, pipe: Transport) {
+        self.pipes.borrow_mut().push((number, pipe));
+    }
+
+    pub(super) fn remove_pipe(&self, number: i32) {
+        let mut pipes = self.pipes.borrow_mut();
+        let at = pipes.iter().position(|(other, _)| *other == number);
+        let removed = at.map(|at| pipes.remove(at));
+        drop(pipes);
+        drop(removed);
+    }
+
+    pub(super) fn has_pipes(&self) -> bool {
+        !self.pipes.borrow().is_empty()
+    }
+
+    pub(super) fn all_pipes(&self) -> Vec<Transport> {
+        let pipes = self.pipes.borrow();
+        pipes.iter().map(|(_, pipe)| pipe.clone()).collect()
+    }
+
+    /// How it stands, for a dump.
+    pub(super) fn about(&self) -> String {
+        let mut about = format!("{:?}", self.program);
+        match self.with_child(driver::Child::pid) {
+            Some(pid) => about += &format!(", process {pid}"),
+            None => about += ", exited",
+        }
+        let open: Vec<i32> = self.pipes.borrow().iter().map(|(fd, _)| *fd).collect();
+        if !open.is_empty() {
+            about += &format!(", pipes {open:?} open");
+        }
+        about
+    }
+
+    fn send(&self, signal: Signal, group: bool) -> Result<(), Failure> {
+        match self.with_child(|child| child.signal(signal.number(), group)) {
+            None => Err(Failure::new(ProcessExitedAlready)),
+            Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => {
+                Err(Failure::new(ProcessExitedAlready))
+            }
+            Some(sent) => Ok(sent?),
+        }
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("program", &self.0.program)
+            .field("pid", &self.pid())
+            .field("exited", &self.0.exited())
+            .finish()
+    }
+}

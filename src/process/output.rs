@@ -1,0 +1,245 @@
+//! What comes of a program, and nothing else: [`Reactor::output`], [`Reactor::status`].
+
+use std::cell::Cell;
+use std::process::ExitStatus;
+use std::rc::Rc;
+
+use super::errors::{OutputTooLong, reason};
+use super::{Command, Process, ProcessProtocol};
+use crate::defer::{Deferred, Resolver};
+use crate::failure::Failure;
+use crate::protocol::Context;
+use crate::reactor::Reactor;
+
+/// What a program wrote, and how it exited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// How it exited.
+    pub status: ExitStatus,
+    /// What it wrote to its standard output, or to its terminal.
+    pub out: Vec<u8>,
+    /// What it wrote to its standard error.
+    pub err: Vec<u8>,
+}
+
+impl Output {
+    /// Itself, if the program says that all went well.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessTerminated`](super::ProcessTerminated), with the last line that it wrote to its standard error before it.
+    #[track_caller]
+    pub fn success(self) -> Result<Self, Failure> {
+        if self.status.success() {
+            return Ok(self);
+        }
+        let failure = reason(self.status);
+        let err = String::from_utf8_lossy(&self.err);
+        match err.trim_end().lines().next_back() {
+            Some(line) if !line.is_empty() => Err(failure.context(format!("{line:?}"))),
+            _ => Err(failure),
+        }
+    }
+}
+
+impl Reactor {
+    /// Runs a program, and gives what it wrote and how it exited.
+    ///
+    /// Its standard input is what [`Command::input`] says, else nothing. The Deferred fires when it has exited *and* both
+    /// pipes are closed, so when it has started something that holds them open, not before that ends. Cancelling it kills
+    /// the program.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`](super::NotStarted); [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
+    /// [`ProcessLeft`](super::ProcessLeft). That the program fails is *not* an error: see [`Output::success`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::Failure;
+    /// use torsade::process::Command;
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let output = reactor.output(Command::new("echo").arg("hello")).await?;
+    ///     assert!(output.status.success());
+    ///     assert_eq!(output.out, b"hello\n");
+    ///
+    ///     let counted = reactor.output(Command::new("wc").arg("-c").input("abc")).await?;
+    ///     assert_eq!(counted.success()?.out.trim_ascii(), b"3");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias(
+        "getProcessOutput",
+        "getProcessOutputAndValue",
+        "communicate",
+        "check_output"
+    ))]
+    #[track_caller]
+    pub fn output(&self, command: Command) -> Deferred<Output> {
+        let collector = Collector {
+            input: command.input.clone().unwrap_or_default(),
+            limit: command.output_limit,
+            out: Vec::new(),
+            err: Vec::new(),
+        };
+        self.collect(command, collector)
+    }
+
+    /// Runs a program with our own standard input, output and error, and tells how it exited. Cancelling the Deferred kills the
+    /// program.
+    ///
+    /// Descriptors that the command names are as it says.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`](super::NotStarted); [`StatusTaken`](super::StatusTaken), [`ProcessLeft`](super::ProcessLeft). That the
+    /// program fails is *not* an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::Failure;
+    /// use torsade::process::Command;
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let status = reactor.status(Command::new("sh").args(["-c", "exit 3"])).await?;
+    ///     assert_eq!(status.code(), Some(3));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias("getProcessValue", "system", "call"))]
+    #[track_caller]
+    pub fn status(&self, command: Command) -> Deferred<ExitStatus> {
+        self.collect(command.or_inherit(), Exit)
+    }
+
+    #[track_caller]
+    fn collect<C: Collect>(&self, command: Command, collect: C) -> Deferred<C::Value> {
+        let (deferred, resolver) = Deferred::pair();
+        let resolver = Rc::new(Cell::new(Some(resolver)));
+        let collecting = Collecting {
+            collect,
+            resolver: resolver.clone(),
+        };
+        match self.spawn_process(command, collecting) {
+            Err(failure) => {
+                if let Some(resolver) = resolver.take() {
+                    resolver.errback(failure);
+                }
+                deferred
+            }
+            Ok(handle) => deferred.on_cancel_itself(move || {
+                if let Some(process) = handle.transport() {
+                    process.kill();
+                }
+            }),
+        }
+    }
+}
+
+/// What is made of a process.
+trait Collect: 'static {
+    type Value: 'static;
+
+    fn begin(&mut self, process: &Process) {
+        let _ = process;
+    }
+
+    /// Keeps what came from a descriptor of its.
+    ///
+    /// # Errors
+    ///
+    /// Why that is enough.
+    fn add(&mut self, fd: i32, data: &[u8]) -> Result<(), Failure> {
+        let _ = (fd, data);
+        Ok(())
+    }
+
+    fn finish(&mut self, status: ExitStatus) -> Self::Value;
+}
+
+/// The protocol of a process of which something is made.
+struct Collecting<C: Collect> {
+    collect: C,
+    /// Empty once it is known what comes of it.
+    resolver: Rc<Cell<Option<Resolver<C::Value>>>>,
+}
+
+/// How it exited.
+struct Exit;
+
+/// What it wrote.
+struct Collector {
+    input: Vec<u8>,
+    limit: usize,
+    out: Vec<u8>,
+    err: Vec<u8>,
+}
+
+impl<C: Collect> ProcessProtocol for Collecting<C> {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self, Process>) {
+        self.collect.begin(cx);
+    }
+
+    fn child_data_received(&mut self, cx: &mut Context<'_, Self, Process>, fd: i32, data: &[u8]) {
+        let Err(failure) = self.collect.add(fd, data) else {
+            return;
+        };
+        cx.kill();
+        cx.lose_connection();
+        if let Some(resolver) = self.resolver.take() {
+            resolver.errback(failure);
+        }
+    }
+
+    fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
+        if let Some(resolver) = self.resolver.take() {
+            resolver.resolve(ended.map(|status| self.collect.finish(status)));
+        }
+    }
+}
+
+impl Collect for Exit {
+    type Value = ExitStatus;
+
+    fn finish(&mut self, status: ExitStatus) -> ExitStatus {
+        status
+    }
+}
+
+impl Collect for Collector {
+    type Value = Output;
+
+    fn begin(&mut self, process: &Process) {
+        process.write(std::mem::take(&mut self.input));
+        process.close_stdin();
+    }
+
+    fn add(&mut self, fd: i32, data: &[u8]) -> Result<(), Failure> {
+        let kept = self.out.len() + self.err.len();
+        let (limit, kept_there) = match fd {
+            1 => (self.limit, &mut self.out),
+            2 => (self.limit, &mut self.err),
+            _ => return Ok(()),
+        };
+        if data.len() > limit.saturating_sub(kept) {
+            return Err(Failure::new(OutputTooLong { limit }));
+        }
+        kept_there.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn finish(&mut self, status: ExitStatus) -> Output {
+        Output {
+            status,
+            out: std::mem::take(&mut self.out),
+            err: std::mem::take(&mut self.err),
+        }
+    }
+}

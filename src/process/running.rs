@@ -1,0 +1,329 @@
+//! The engine under every process: what the loop does with it, and with its pipes.
+//!
+//! # The idea
+//!
+//! A process is a [`Common`], which is inert, and a seat with a protocol. It has a place in the reactor's table for its end,
+//! and each of its pipes is a connection with a seat of this room, [`OnPipe`], which passes on what happens.
+//!
+//! # Invariants
+//!
+//! 1. Nothing is told before `connection_made`, and `process_ended` is told once, last, when the exit has been told and no pipe is
+//!    left.
+//! 2. The pipes hold the process, and it holds those that are open; a pipe that is lost is let go.
+//! 3. The child is off the poller before its descriptor is closed.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::process::ExitStatus;
+use std::rc::Rc;
+
+use super::errors::{NotStarted, StatusTaken};
+use super::handle::Common;
+use super::{Command, Process, ProcessProtocol};
+use crate::address::Address;
+use crate::driver::{Event, Interest, Socket};
+use crate::failure::Failure;
+use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
+use crate::reactor::{Reactor, Source};
+use crate::transport::{Conn, Limits, PATIENCE, Seat, Terms, Transport};
+
+impl Reactor {
+    /// Starts a program, and gives it a protocol that is told what it does. When this returns the program has begun;
+    /// `connection_made` runs in the loop's next batch.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`], with the system's error: the program is missing or may not be run, its arguments are too long, there are
+    /// no descriptors left. Nothing is left of the attempt.
+    ///
+    /// # Examples
+    ///
+    /// See [`ProcessProtocol`].
+    #[doc(alias("spawnProcess", "IReactorProcess", "subprocess_exec"))]
+    #[track_caller]
+    pub fn spawn_process<P: ProcessProtocol>(
+        &self,
+        command: Command,
+        protocol: P,
+    ) -> Result<Handle<P, Process>, Failure> {
+        let place = Location::caller();
+        let (running, pipes) = Running::start(self, &command, protocol, place)?;
+        let mut conns = Vec::new();
+        for (number, socket) in pipes {
+            let seat = OnPipe {
+                running: running.clone(),
+                number,
+                is_read: command.reads(number),
+            };
+            let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms(place), seat)?;
+            running.common.add_pipe(number, conn.transport());
+            conns.push(conn);
+        }
+        let (weak, later) = (self.downgrade(), running.clone());
+        self.inner().executor().call(place, move || {
+            let Some(reactor) = weak.upgrade() else {
+                return;
+            };
+            later.begin(&reactor);
+            for conn in conns {
+                conn.begin_unwatched(&reactor, || {});
+            }
+        });
+        Ok(handle(&running))
+    }
+}
+
+/// A process and its protocol.
+pub(super) struct Running<P: 'static> {
+    pub(super) common: Rc<Common>,
+    seat: Seated<P, Process>,
+    key: usize,
+    /// `connection_made` has been called.
+    begun: Cell<bool>,
+    /// `process_ended` has been called, or is being called.
+    ended: Cell<bool>,
+    /// Whose hook is being called; none for those that are of no pipe.
+    visited: RefCell<Option<Transport>>,
+}
+
+/// The seat of a pipe.
+struct OnPipe<P: 'static> {
+    running: Rc<Running<P>>,
+    number: i32,
+    /// It is one that we read.
+    is_read: bool,
+}
+
+impl<P: ProcessProtocol> Running<P> {
+    /// Starts it, and has its end watched; gives the pipes to it.
+    pub(super) fn start(
+        reactor: &Reactor,
+        command: &Command,
+        protocol: P,
+        place: &'static Location<'static>,
+    ) -> Result<(Rc<Self>, Vec<(i32, Socket)>), Failure> {
+        let mut made = None;
+        let key = reactor.inner().insert(|key| {
+            let running = Rc::new(Self {
+                common: Rc::new(Common::new(reactor, command, place)),
+                seat: Seated::new(protocol),
+                key,
+                begun: Cell::new(false),
+                ended: Cell::new(false),
+                visited: RefCell::new(None),
+            });
+            made = Some(running.clone());
+            running
+        })?;
+        let running = made.expect("`insert` calls its argument");
+        match running.launch(reactor, command) {
+            Ok(pipes) => Ok((running, pipes)),
+            Err(failure) => {
+                running.ended.set(true);
+                reactor.inner().remove(key);
+                Err(failure)
+            }
+        }
+    }
+
+    fn launch(
+        &self,
+        reactor: &Reactor,
+        command: &Command,
+    ) -> Result<Vec<(i32, Socket)>, Failure> {
+        let place = self.common.place;
+        let driver = reactor.inner().driver();
+        let launched = driver.launch(&command.launch()).map_err(|why| {
+            let program = command.program().to_owned();
+            Failure::at(Box::new(NotStarted::new(program, why)), place)
+        })?;
+        driver.add(&launched.child, self.key, Interest::Read)?;
+        self.common.began(launched.child);
+        Ok(launched.pipes)
+    }
+
+    /// The first thing that is told.
+    pub(super) fn begin(self: &Rc<Self>, reactor: &Reactor) {
+        self.begun.set(true);
+        visit(self, reactor, |protocol, cx| protocol.connection_made(cx));
+    }
+
+    /// All has been told but the end.
+    fn end_if_over(self: &Rc<Self>) {
+        let Some(exited) = self.common.exited() else {
+            return;
+        };
+        if !self.common.has_pipes() && !self.ended.replace(true) {
+            leave(&**self, |protocol| protocol.process_ended(exited));
+        }
+    }
+
+    /// It is waited for; nothing when it has not exited yet.
+    fn wait(self: &Rc<Self>, reactor: &Reactor) {
+        let exited: Result<ExitStatus, Failure> = match self.common.with_child(|it| it.try_wait()) {
+            None | Some(Ok(None)) => return,
+            Some(Ok(Some(status))) => Ok(status),
+            Some(Err(_)) => Err(Failure::at(Box::new(StatusTaken), self.common.place)),
+        };
+        let driver = reactor.inner().driver();
+        // What cannot be taken off is off (invariant 3).
+        let _ = self.common.with_child(|child| driver.remove(child));
+        reactor.inner().remove(self.key);
+        self.common.exit(exited.clone());
+        visit(self, reactor, |protocol, cx| {
+            protocol.process_exited(cx, exited)
+        });
+        self.end_if_over();
+    }
+}
+
+impl<P: ProcessProtocol> Source for Running<P> {
+    fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
+        // It is told again until then.
+        if self.begun.get() {
+            self.wait(reactor);
+        }
+    }
+
+    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
+        if let Some(reactor) = reactor {
+            let driver = reactor.inner().driver();
+            let _ = self.common.with_child(|child| driver.remove(child));
+            reactor.inner().remove(self.key);
+        }
+        self.common.leave();
+        self.end_if_over();
+    }
+
+    fn kind(&self) -> &'static str {
+        "process"
+    }
+
+    fn about(&self) -> String {
+        self.common.about()
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.common.place
+    }
+}
+
+impl<P: ProcessProtocol> Home for Running<P> {
+    type Protocol = P;
+    type Transport = Process;
+
+    fn seat_inside(&self) -> &Seated<P, Process> {
+        &self.seat
+    }
+
+    fn home_reactor(&self) -> Option<Reactor> {
+        self.common.reactor()
+    }
+
+    fn home_place(&self) -> &'static Location<'static> {
+        self.common.place
+    }
+
+    fn is_closing(&self) -> bool {
+        self.ended.get()
+    }
+
+    fn is_left(&self) -> bool {
+        self.ended.get()
+    }
+
+    fn why_it_ended(&self) -> Option<Failure> {
+        self.common.reason()
+    }
+
+    fn panicked(&self, panic: Failure) {
+        let visited = self.visited.borrow().clone();
+        let pipes = visited.map_or_else(|| self.common.all_pipes(), |pipe| vec![pipe]);
+        for pipe in pipes {
+            pipe.break_with(panic.clone());
+        }
+    }
+
+    fn inert_handle(self: &Rc<Self>) -> Process {
+        Process(self.common.clone())
+    }
+}
+
+impl<P: ProcessProtocol> OnPipe<P> {
+    /// Calls a hook on behalf of a pipe.
+    fn tell(
+        conn: &Rc<Conn<Self>>,
+        reactor: &Reactor,
+        hook: impl FnOnce(&mut P, &mut crate::protocol::Context<'_, P, Process>, i32),
+    ) {
+        let Self {
+            running, number, ..
+        } = conn.seat();
+        *running.visited.borrow_mut() = Some(conn.transport());
+        visit(running, reactor, |protocol, cx| hook(protocol, cx, *number));
+        let visited = running.visited.take();
+        drop(visited);
+    }
+}
+
+impl<P: ProcessProtocol> Seat for OnPipe<P> {
+    fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        let mut buffer = reactor.inner().take_read_buffer();
+        match conn.link().read(&mut buffer) {
+            Some(0) => conn.peer_done(reactor),
+            Some(count) => Self::tell(conn, reactor, |protocol, cx, fd| {
+                protocol.child_data_received(cx, fd, &buffer[..count])
+            }),
+            None => {}
+        }
+        reactor.inner().give_back_read_buffer(buffer);
+    }
+
+    fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
+        conn.transport().lose_connection();
+    }
+
+    fn write_ready(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        Self::tell(conn, reactor, |protocol, cx, fd| {
+            protocol.write_ready(cx, fd)
+        });
+    }
+
+    fn flushed(_conn: &Rc<Conn<Self>>) {}
+
+    fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
+        let running = &conn.seat().running;
+        running.common.remove_pipe(conn.seat().number);
+        if let Some(reactor) = running.common.reactor().filter(|_| running.begun.get()) {
+            Self::tell(conn, &reactor, |protocol, cx, fd| {
+                protocol.child_connection_lost(cx, fd)
+            });
+        }
+        running.end_if_over();
+    }
+
+    fn wants_bytes(&self) -> bool {
+        self.is_read
+    }
+
+    /// What is read from a terminal does not make it fuller.
+    fn is_held_when_full(&self) -> bool {
+        false
+    }
+
+    fn kind(&self) -> &'static str {
+        "pipe of a process"
+    }
+}
+
+/// All pipes are on these terms.
+pub(super) fn terms(place: &'static Location<'static>) -> Rc<Terms> {
+    Rc::new(Terms {
+        limits: Limits::default(),
+        linger: PATIENCE,
+        place,
+        is_shared: true,
+    })
+}
