@@ -280,8 +280,7 @@ impl Child {
 
     /// How it ended, if it has; to be asked no more then. An error is of somebody else's making, who has waited for it.
     pub(crate) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
-        let waited =
-            rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::NOHANG))?;
+        let waited = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::NOHANG))?;
         Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
     }
 
@@ -297,11 +296,6 @@ impl Child {
     /// Its loop is gone: somebody else waits for it.
     pub(crate) fn abandon(self) {
         super::orphans::adopt(self);
-    }
-
-    /// As [`Child::try_wait`], however long it takes.
-    pub(super) fn wait(&self) {
-        let _ = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()));
     }
 }
 
@@ -333,9 +327,17 @@ impl Watch {
             Ok(fd) => return Ok(Self::PidFd(fd)),
             // An older kernel, or a sandbox that does not know the call.
             Err(Errno::NOSYS | Errno::PERM) => {}
+            // It has ended, and this program has the system wait for its children.
+            Err(Errno::SRCH) => return Self::gone(),
             Err(error) => return Err(error.into()),
         }
         Self::by_thread(pid)
+    }
+
+    /// Tells of an end at once.
+    fn gone() -> io::Result<Self> {
+        let (news, _) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Self::Thread(news))
     }
 
     /// A thread waits, and leaves the child to be waited for.
@@ -414,3 +416,135 @@ const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A thread that only waits needs little.
 const STACK: usize = 64 * 1024;
+
+#[cfg(all(test, not(torsade_loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::driver::{Driver, Interest};
+
+    fn launch(script: &str) -> Launch<'_> {
+        Launch {
+            program: OsStr::new("/bin/sh"),
+            args: ["sh", "-c", script].map(OsStr::new).to_vec(),
+            env: std::env::vars_os().collect(),
+            directory: None,
+            groups: None,
+            gid: None,
+            uid: None,
+            fds: vec![
+                (0, ChildFd::Null),
+                (1, ChildFd::Null),
+                (2, ChildFd::Inherit),
+            ],
+            pty: None,
+            leads_group: false,
+        }
+    }
+
+    /// Waits until the driver tells of a child's end.
+    fn await_end(child: &Child) -> ExitStatus {
+        let driver = Driver::machine().unwrap();
+        driver.add(child, 5, Interest::Read).unwrap();
+        let mut events = Vec::new();
+        while events.is_empty() {
+            driver
+                .wait(Some(Duration::from_secs(20)), &mut events)
+                .unwrap();
+        }
+        assert_eq!(events[0].key, 5);
+        driver.remove(child).unwrap();
+        child.try_wait().unwrap().expect("it has ended")
+    }
+
+    #[test]
+    fn an_end_is_told_through_a_descriptor_by_whatever_watches() {
+        let launched = launch("exit 3").start().unwrap();
+        assert_eq!(await_end(&launched.child).code(), Some(3));
+
+        let launched = launch("exit 4").start().unwrap();
+        let watch = Watch::by_thread(launched.child.pid).unwrap();
+        let child = Child {
+            pid: launched.child.pid,
+            watch,
+        };
+        assert_eq!(await_end(&child).code(), Some(4));
+        // It has been waited for once, and cannot be again.
+        assert!(child.try_wait().is_err());
+    }
+
+    #[test]
+    fn one_that_is_watched_by_a_thread_is_signalled_all_the_same() {
+        let launched = launch("exec sleep 1000").start().unwrap();
+        let watch = Watch::by_thread(launched.child.pid).unwrap();
+        let child = Child {
+            pid: launched.child.pid,
+            watch,
+        };
+        assert!(child.try_wait().unwrap().is_none());
+        child.signal(libc::SIGTERM, false).unwrap();
+        assert_eq!(await_end(&child).signal(), Some(libc::SIGTERM));
+    }
+
+    #[test]
+    fn what_cannot_be_watched_tells_its_end_at_once() {
+        let watch = Watch::gone().unwrap();
+        let Watch::Thread(fd) = &watch else {
+            panic!("{watch:?}");
+        };
+        assert_eq!(rustix::io::read(fd, &mut [0; 1]), Ok(0));
+    }
+
+    #[test]
+    fn what_is_given_is_placed_whatever_the_numbers_were() {
+        // Four descriptors of ours are dealt out again in each order, under the very numbers they have.
+        let (folder, mut files) = (std::env::temp_dir(), Vec::new());
+        let path = |n: usize| folder.join(format!("torsade-child-{}-{n}", std::process::id()));
+        for n in 0..4 {
+            files.push(std::fs::File::create(path(n)).unwrap());
+        }
+        let own: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
+        let orders = [
+            [1, 0, 3, 2],
+            [1, 2, 3, 0],
+            [3, 0, 1, 2],
+            [0, 1, 2, 3],
+            [3, 2, 1, 0],
+        ];
+        for order in orders {
+            let script = "for fd in /proc/$$/fd/*; do readlink $fd; done";
+            let found = std::env::temp_dir().join(format!("torsade-found-{}", std::process::id()));
+            let output = std::fs::File::create(&found).unwrap();
+            let mut launch = launch(script);
+            launch.fds = vec![(1, ChildFd::from(output)), (2, ChildFd::Inherit)];
+            for (at, from) in order.into_iter().enumerate() {
+                let given = ChildFd::from(files[from].try_clone().unwrap());
+                launch.fds.push((own[at], given));
+            }
+            let launched = launch.start().unwrap();
+            assert!(await_end(&launched.child).success());
+            let lines = std::fs::read_to_string(&found).unwrap();
+            let mut lines: Vec<&str> = lines.lines().skip(2).collect();
+            // `/proc` lists them as text: by their first digits.
+            let mut texts: Vec<(String, usize)> = own
+                .iter()
+                .zip(order)
+                .map(|(fd, from)| (fd.to_string(), from))
+                .collect();
+            texts.sort();
+            let expected: Vec<String> = texts
+                .iter()
+                .map(|(_, from)| path(*from).to_str().unwrap().to_owned())
+                .collect();
+            lines.retain(|line| line.contains("torsade-child-"));
+            assert_eq!(lines, expected, "{order:?}");
+            std::fs::remove_file(&found).unwrap();
+        }
+        let left: BTreeSet<_> = (0..4).map(path).collect();
+        for path in left {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}

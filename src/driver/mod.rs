@@ -38,11 +38,11 @@ use crate::address::{Address, not_inet};
 #[cfg(unix)]
 pub(crate) use adopt::NotAdopted;
 pub(crate) use chance::Chance;
+pub use chance::Random;
 #[cfg(unix)]
 pub use child::ChildFd;
 #[cfg(unix)]
 pub(crate) use child::{Child, Launch, Launched, NotLaunched, Pty};
-pub use chance::Random;
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
 pub use memory::NetworkFaults;

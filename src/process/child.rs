@@ -69,7 +69,7 @@ impl Reactor {
         let place = Location::caller();
         let waiters = Waiters::default();
         let waited = Waited(waiters.clone());
-        let (running, sockets) = Running::start(self, &command, waited, place)?;
+        let (running, sockets) = Running::start(self, &command, waited, true, place)?;
         let mut child = Child {
             process: Process(running.common.clone()),
             pipes: Vec::new(),
@@ -79,6 +79,7 @@ impl Reactor {
             let (peer, seat) = (Address::Unnamed, Connection::seat());
             let conn = Conn::new(self, socket, peer, &terms(place), seat)?;
             conn.begin(self, || {});
+            running.common.add_pipe(number, conn.transport());
             child.pipes.push((number, Connection::new(conn)));
         }
         running.begin(self);

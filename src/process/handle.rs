@@ -36,6 +36,8 @@ pub(super) struct Common {
     child: RefCell<Option<driver::Child>>,
     /// Those that are open, by the child's numbers.
     pipes: RefCell<Vec<(i32, Transport)>>,
+    /// They are async code's, and so the exit is the end.
+    has_streams: bool,
     /// How it exited, or why that is not known.
     exit: RefCell<Option<Result<ExitStatus, Failure>>>,
     /// When it is killed.
@@ -248,6 +250,7 @@ impl Common {
     pub(super) fn new(
         reactor: &Reactor,
         command: &Command,
+        has_streams: bool,
         place: &'static Location<'static>,
     ) -> Self {
         Self {
@@ -257,6 +260,7 @@ impl Common {
             has_terminal: command.has_terminal(),
             child: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
+            has_streams,
             exit: RefCell::new(None),
             deadline: Cell::new(None),
             reactor: reactor.downgrade(),
@@ -334,8 +338,9 @@ impl Common {
         drop(removed);
     }
 
+    /// Is there a pipe whose loss has not been told?
     pub(super) fn has_pipes(&self) -> bool {
-        !self.pipes.borrow().is_empty()
+        !self.has_streams && !self.pipes.borrow().is_empty()
     }
 
     pub(super) fn all_pipes(&self) -> Vec<Transport> {

@@ -47,7 +47,7 @@ impl Reactor {
         protocol: P,
     ) -> Result<Handle<P, Process>, Failure> {
         let place = Location::caller();
-        let (running, pipes) = Running::start(self, &command, protocol, place)?;
+        let (running, pipes) = Running::start(self, &command, protocol, false, place)?;
         let mut conns = Vec::new();
         for (number, socket) in pipes {
             let seat = OnPipe {
@@ -100,12 +100,13 @@ impl<P: ProcessProtocol> Running<P> {
         reactor: &Reactor,
         command: &Command,
         protocol: P,
+        has_streams: bool,
         place: &'static Location<'static>,
     ) -> Result<(Rc<Self>, Vec<(i32, Socket)>), Failure> {
         let mut made = None;
         let key = reactor.inner().insert(|key| {
             let running = Rc::new(Self {
-                common: Rc::new(Common::new(reactor, command, place)),
+                common: Rc::new(Common::new(reactor, command, has_streams, place)),
                 seat: Seated::new(protocol),
                 key,
                 begun: Cell::new(false),
@@ -126,11 +127,7 @@ impl<P: ProcessProtocol> Running<P> {
         }
     }
 
-    fn launch(
-        &self,
-        reactor: &Reactor,
-        command: &Command,
-    ) -> Result<Vec<(i32, Socket)>, Failure> {
+    fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Vec<(i32, Socket)>, Failure> {
         let place = self.common.place;
         let driver = reactor.inner().driver();
         let launched = driver.launch(&command.launch()).map_err(|why| {

@@ -6,6 +6,8 @@ pub(crate) mod debugged;
 pub(crate) mod folder;
 #[cfg(target_os = "linux")]
 pub(crate) mod foreign;
+#[cfg(unix)]
+pub(crate) mod noted;
 pub(crate) mod polled;
 pub(crate) mod program;
 #[cfg(target_os = "linux")]
@@ -305,4 +307,29 @@ pub(crate) fn alive(reactor: &Reactor) -> Vec<&'static str> {
 /// Polls a future once.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
+}
+
+/// The processes that this one has started and not waited for, zombies among them.
+#[cfg(target_os = "linux")]
+pub(crate) fn children() -> Vec<u32> {
+    let mut children = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path().join("children");
+        // A thread may have ended meanwhile.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        children.extend(
+            text.split_whitespace()
+                .map(|pid| pid.parse::<u32>().unwrap()),
+        );
+    }
+    children
+}
+
+/// Has one of them exited?
+#[cfg(target_os = "linux")]
+pub(crate) fn has_zombies() -> bool {
+    children().iter().any(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") Z ")
+    })
 }
