@@ -10,9 +10,9 @@ use std::rc::Rc;
 use support::noted::{Noted, told};
 use support::{Log, expect_reports, some_turns, until};
 use torsade::process::{
-    ChildFd, Command, NoSuchPipe, ProcessDone, ProcessExitedAlready, ProcessLeft,
-    ProcessTerminated, StatusTaken,
+    ChildFd, Command, NoSuchPipe, ProcessDone, ProcessExitedAlready, ProcessTerminated, StatusTaken,
 };
+use torsade::reactor::Stopped;
 use torsade::transport::Limits;
 use torsade::{Deferred, Failure, Reactor, Signal, UnknownSignal, testing};
 
@@ -475,10 +475,7 @@ fn a_reactor_that_ends_first_says_so_and_leaves_no_zombie() {
         })
         .unwrap();
     let mut notes = log.take();
-    assert_eq!(
-        notes.pop().unwrap(),
-        "ended with the reactor has ended before the process"
-    );
+    assert_eq!(notes.pop().unwrap(), "ended with the reactor was stopped");
     notes.sort();
     assert_eq!(notes, ["0 closed", "1 closed", "2 closed", "made"]);
     assert!(!handle.is_connected());
@@ -506,7 +503,7 @@ fn one_that_is_to_be_killed_goes_with_its_reactor() {
         until(|| fs::metadata(format!("/proc/{pid}")).is_err()).await;
         Ok(())
     });
-    let taken = told(&Err(Failure::new(ProcessLeft)));
+    let taken = told(&Err(Failure::new(Stopped)));
     assert!(log.has(&format!("ended with {taken}")));
 }
 

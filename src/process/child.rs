@@ -136,7 +136,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`StatusTaken`](super::StatusTaken), [`ProcessLeft`](super::ProcessLeft).
+    /// [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped).
     #[doc(alias("wait", "returncode"))]
     #[track_caller]
     pub fn status(&self) -> Deferred<ExitStatus> {

@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Command;
-use super::errors::{NoSuchPipe, ProcessExitedAlready, ProcessLeft, reason};
+use super::errors::{NoSuchPipe, ProcessExitedAlready, reason};
 use crate::clock::{Clock, DelayedCall};
 use crate::driver::{self, Pty};
 use crate::failure::Failure;
-use crate::reactor::{Reactor, WeakReactor};
+use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
 use crate::transport::Transport;
 
@@ -304,7 +304,7 @@ impl Common {
         if let Some(child) = child {
             child.abandon();
         }
-        self.exit(Err(Failure::new(ProcessLeft)));
+        self.exit(Err(Failure::new(Stopped)));
     }
 
     /// Its reactor has nobody any more who would ask for it.

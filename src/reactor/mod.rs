@@ -81,11 +81,11 @@ use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
-use crate::clock::{Clock, Timers};
+use crate::clock::{Clock, ClockStopped, Timers};
 pub use crate::debug::Blocked;
 use crate::driver::{Chance, Driver, NetworkFaults};
 use crate::failure::Failure;
-use crate::report::{self, Report};
+use crate::report::{self, Origin, Report};
 use crate::slots::Slots;
 use crate::task::{Card, Executor, Task};
 
@@ -479,6 +479,9 @@ impl Reactor {
             let Some(reactor) = weak.upgrade() else {
                 return report::by_default(&report);
             };
+            if reactor.0.is_no_news(&report) {
+                return;
+            }
             let hook = reactor.0.hook.borrow().clone();
             match hook {
                 // Nothing unwinds out of a report, not even out of who is told of it.
@@ -518,6 +521,14 @@ impl Inner {
     /// Where chance comes from.
     pub(crate) fn chance(&self) -> &Chance {
         &self.chance
+    }
+
+    /// Does it only say that somebody still waited for something when the reactor ended, and has ended with it?
+    fn is_no_news(&self, report: &Report) -> bool {
+        let failure = report.failure();
+        self.state.get() == State::Ended
+            && matches!(report.origin(), Origin::Deferred | Origin::Task)
+            && (failure.find::<Stopped>().is_some() || failure.find::<ClockStopped>().is_some())
     }
 
     pub(crate) fn executor(&self) -> &Rc<Executor> {
