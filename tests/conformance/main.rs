@@ -1,5 +1,6 @@
 //! What Twisted does, as tables of `(name, script, trace)`, each with one runner.
 
+mod cancelling;
 mod clock;
 mod cooperator;
 mod deferred;
