@@ -70,6 +70,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "~a ~b ~c [panic,Cancelled,Cancelled]",
     ),
     (
+        "a member that goes on after the cancel is waited for",
+        "pair a b c; eb a 7; inner a c; on_cancel b nothing; list a b; cancel; log then; fire c 1",
+        "a(Cancelled) ~b then [1,Cancelled]",
+    ),
+    (
         "cancelling a list leaves what is there alone",
         "pair a b; on_cancel a nothing; on_cancel b nothing; list a b; fire a 1; cancel",
         "~b [1,Cancelled]",
@@ -234,6 +239,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "a loser's failure before the race is won is dropped",
         "pair a b; race a b; errback a E; fire b 2; drop; log then",
+        "1:2 then",
+    ),
+    (
+        "what a cancelled loser brings later is dropped, whatever it is",
+        "pair a b c; race a b c; fire b 2; fire a 1; errback c E; log then",
         "1:2 then",
     ),
     (

@@ -10,6 +10,7 @@ mod looping;
 mod making;
 mod script;
 mod timeouts;
+mod unhandled;
 
 /// Plays every row of a table with `play`, and compares what it logged.
 #[track_caller]
