@@ -3,6 +3,7 @@
 mod cancelling;
 mod clock;
 mod cooperator;
+mod coroutines;
 mod deferred;
 mod lists;
 mod locks;
@@ -29,4 +30,14 @@ fn check(table: &[(&str, &str, &str)], play: impl Fn(&str) -> Vec<String>) {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), table.len(), "row names differ");
+}
+
+/// The parts of a script between separators that stand in no braces.
+fn split(script: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut depth = 0;
+    let parts = script.split(move |c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == separator && depth == 0
+    });
+    parts.map(str::trim)
 }
