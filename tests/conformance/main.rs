@@ -5,6 +5,12 @@ mod clock;
 mod cooperator;
 mod coroutines;
 mod deferred;
+#[cfg(unix)]
+mod filesystem;
+#[cfg(unix)]
+#[path = "../support/folder.rs"]
+#[allow(dead_code, reason = "the tests of sockets use more of it")]
+mod folder;
 mod lists;
 mod locks;
 mod looping;
