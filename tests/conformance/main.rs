@@ -5,6 +5,7 @@ mod clock;
 mod cooperator;
 mod coroutines;
 mod deferred;
+mod failures;
 #[cfg(unix)]
 mod filesystem;
 #[cfg(unix)]
@@ -15,6 +16,7 @@ mod lists;
 mod locks;
 mod looping;
 mod making;
+mod running;
 mod script;
 mod timeouts;
 mod unhandled;
