@@ -9,6 +9,7 @@
 //! | `fire a N`, `errback a E`, `lose a` | uses its resolver                                                   |
 //! | `cb a`, `cb_var a`             | adds a callback that logs `a(N)`, or what the task-local is              |
 //! | `go f {…}`                     | makes a Deferred of a future that does what the braces say; logs `f=N` or `f=E` in the end |
+//! | `way f {…}`                    | the same, and the way its failure has come                               |
 //! | `loose f {…}`                  | the same without a callback                                              |
 //! | `nested f a`                   | makes one of a future that returns a, and logs what that is              |
 //! | `cancel f`, `drop f`           | cancels it; drops it                                                     |
@@ -39,6 +40,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use torsade::failure::Hop;
 use torsade::task::TaskLocal;
 use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver, yield_now};
 
@@ -120,6 +122,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a Deferred that it returns is its value, and is not waited for",
         "pair a; nested f a; turn; log then; fire a 1",
         "Deferred then",
+    ),
+    (
+        "a failure tells of all that it came through, the innermost first",
+        "pair a; way f {call g {await a}}; turn; errback a E; turn",
+        "f=E Deferred await Deferred await",
     ),
     // Cancelling.
     (
@@ -245,7 +252,7 @@ const TABLE: &[(&str, &str, &str)] = &[
 #[test]
 fn every_row_gives_its_trace() {
     super::check(TABLE, |script| {
-        let reactor = Reactor::in_memory().unwrap();
+        let reactor = Reactor::builder().in_memory().debug(true).build().unwrap();
         let world = Rc::new(World::default());
         let log = world.clone();
         reactor.on_report(move |report| log.say(format!("!{}", name(report.failure()))));
@@ -316,11 +323,20 @@ impl World {
                 });
                 self.put(name, deferred);
             }
-            "go" => {
-                let (world, label) = (self.clone(), name.to_owned());
+            "go" | "way" => {
+                let (world, label, told) = (self.clone(), name.to_owned(), verb == "way");
                 let deferred = Deferred::from_future(self.body(name, inside(more)));
                 let deferred = deferred.add_both(move |result| {
                     world.say(format!("{label}={}", show(&result)));
+                    let way = result.err().map(|failure| failure.path());
+                    for hop in way.iter().flatten().filter(|_| told) {
+                        world.say(match hop {
+                            Hop::Callback { .. } => "callback",
+                            Hop::Deferred { .. } => "Deferred",
+                            Hop::Awaited { .. } => "await",
+                            _ => "task",
+                        });
+                    }
                 });
                 self.running
                     .borrow_mut()
