@@ -131,6 +131,16 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(1) b(2)",
     ),
     (
+        "cancelling a chain that is held back cancels what it waits for",
+        "pair @i; on_cancel x @i; pair; cb a -> @i; eb b; fire 1; pause; cancel; log then; unpause",
+        "a(1) x then b(Cancelled)",
+    ),
+    (
+        "cancelling again from the other one's canceller does nothing more",
+        "pair @i; on_cancel x do {cancel} @i; pair; cb a -> @i; eb b; fire 1; cancel; log then",
+        "a(1) x b(Cancelled) then",
+    ),
+    (
         "a chain may be cancelled at each wait",
         "pair @i; pair @j; pair; cb a -> @i; eb b -> @j; eb c; fire 1; cancel; log then; cancel",
         "a(1) b(Cancelled) then c(Cancelled)",

@@ -136,6 +136,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "-a a=Abandoned",
     ),
     // The end.
+    // In Twisted everybody gets the iterator; here its one owner does, who has called `coiterate`.
     (
         "whoever asks is told when everything is done",
         "co a 1; ask a; log then; turn",
@@ -161,6 +162,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "iter a 1 !E 3; turn",
         "a1 -a a:E",
     ),
+    // Of which Twisted's cooperator does not hear.
     (
         "cancelling what coiterate gave ends the work",
         "iter a 1 2; cancel a; turn; timers",

@@ -13,6 +13,8 @@
 //! | `loose f {…}`                  | the same without a callback                                              |
 //! | `nested f a`                   | makes one of a future that returns a, and logs what that is              |
 //! | `cancel f`, `drop f`           | cancels it; drops it                                                     |
+//! | `limit f S {…}`                | the same as `go`, with a limit of S seconds                              |
+//! | `sleep S`                      | lets so many seconds pass                                                |
 //! | `with V {…}`                   | runs commands, separated by `,`, with the task-local set to V            |
 //! | `later l`                      | a call without delay logs what the task-local is                         |
 //! | `var`, `log L`                 | logs what the task-local is, or `L`                                      |
@@ -40,6 +42,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use torsade::clock::TimedOut;
 use torsade::failure::Hop;
 use torsade::task::TaskLocal;
 use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver, yield_now};
@@ -189,6 +192,21 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a; go f {await a}; step; fire a 1; step; cancel f; turn",
         "f:1 f=1",
     ),
+    (
+        "a limit cancels what it waits for, and is over",
+        "pair a; on_cancel a nothing; limit f 5 {await a,log never}; sleep 4; log then; sleep 2",
+        "then ~a f=TimedOut",
+    ),
+    (
+        "it may succeed when the limit is over, and that passes unchanged",
+        "pair a; limit f 5 {or a 7}; sleep 6",
+        "f=7",
+    ),
+    (
+        "it may go on when the limit is over",
+        "pair a b; limit f 5 {try a,await b}; sleep 6; log then; fire b 2; step",
+        "f:Cancelled then f:2 f=2",
+    ),
     // Of which Twisted does not know.
     (
         "one that waits for no Deferred is cancelled at once, and dropped in its turn",
@@ -266,7 +284,10 @@ fn every_row_gives_its_trace() {
                             yield_now().await;
                         }
                     }
-                    command => world.run(&inside, command),
+                    command => match command.strip_prefix("sleep ") {
+                        Some(time) => inside.sleep(seconds(time)).await.unwrap(),
+                        None => world.run(&inside, command),
+                    },
                 }
             }
             world.log.take()
@@ -323,9 +344,16 @@ impl World {
                 });
                 self.put(name, deferred);
             }
-            "go" | "way" => {
+            "go" | "way" | "limit" => {
                 let (world, label, told) = (self.clone(), name.to_owned(), verb == "way");
-                let deferred = Deferred::from_future(self.body(name, inside(more)));
+                let (limit, braces) = match verb {
+                    "limit" => more.split_once(' ').expect("a limit"),
+                    _ => ("", more),
+                };
+                let mut deferred = Deferred::from_future(self.body(name, inside(braces)));
+                if !limit.is_empty() {
+                    deferred = reactor.timeout(seconds(limit), deferred);
+                }
                 let deferred = deferred.add_both(move |result| {
                     world.say(format!("{label}={}", show(&result)));
                     let way = result.err().map(|failure| failure.path());
@@ -473,6 +501,10 @@ fn number(text: &str) -> Number {
     text.parse().unwrap_or_else(|_| panic!("no number: {text}"))
 }
 
+fn seconds(text: &str) -> Duration {
+    Duration::from_secs(text.parse().expect("seconds"))
+}
+
 fn show(result: &Result<Number, Failure>) -> String {
     match result {
         Ok(n) => n.to_string(),
@@ -483,6 +515,8 @@ fn show(result: &Result<Number, Failure>) -> String {
 fn name(failure: &Failure) -> String {
     if failure.is::<Cancelled>() {
         "Cancelled".into()
+    } else if failure.is::<TimedOut>() {
+        "TimedOut".into()
     } else if failure.is_panic() {
         "panic".into()
     } else {

@@ -36,6 +36,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "every 1; go 3",
         "0 1 2 3",
     ),
+    // In Twisted it does.
     (
         "its first call does not run inside the start",
         "every 1; log started; go 0",
@@ -139,6 +140,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "waiting; on 1 {stop}; every 1; go 1; log now; fire; go 5",
         "0 now done",
     ),
+    // In Twisted this is an error of whoever stops it.
     (
         "stopping again does nothing",
         "every 1; stop; stop; waiting; every 1; go 0; stop; stop; fire",
@@ -231,7 +233,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "counting; every 1; go 0; stop; go 5; again 1; go 1",
         "0:1 done 5:1 6:1",
     ),
-    // Cancelling.
+    // Cancelling, of which Twisted's loop does not hear.
     (
         "cancelling the Deferred stops the loop",
         "every 1; go 1; cancel; go 5; running; timers",

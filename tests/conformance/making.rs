@@ -111,6 +111,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; watch b; chain a b; errback a E; log then",
         "E then",
     ),
+    // In Twisted a few thousand are too many.
     (
         "twenty thousand that fire each other use no stack",
         "pair a z; watch z; chains 20000 a z; log then; fire a 1",
@@ -136,7 +137,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; watch b; chain a b; cancel; errback a E; log then",
         "Cancelled then",
     ),
-    // One for many.
+    // One for many. In Twisted only the first who awaits it gets the result.
     (
         "each waiter gets the value, in order",
         "pair a; share a; wait b; wait c; cb b; cb c; fire a 1; log then",
