@@ -192,6 +192,17 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a; go f {await a}; step; fire a 1; step; cancel f; turn",
         "f:1 f=1",
     ),
+    // What it waited for has come, and it has not had its turn yet.
+    (
+        "a cancel before its turn loses nothing of what has come, and reaches what it awaits next",
+        "pair a b; on_cancel b nothing; go f {await a,await b}; step; fire a 1; cancel f; log then; step; step",
+        "then f:1 ~b f=Cancelled",
+    ),
+    (
+        "a cancel before its turn comes too late if it awaits nothing more",
+        "pair a; go f {await a,log on}; step; fire a 1; cancel f; step; turn",
+        "f:1 on f=1",
+    ),
     (
         "a limit cancels what it waits for, and is over",
         "pair a; on_cancel a nothing; limit f 5 {await a,log never}; sleep 4; log then; sleep 2",
