@@ -116,6 +116,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 1 done after 0",
     ),
     (
+        "stopping takes its timer away",
+        "every 1; timers; stop; timers; every 1; go 1; timers; stop; timers; every 1; cancel; timers",
+        "1 done 0 0 1 1 done 0 done(Cancelled) 0",
+    ),
+    (
         "it may be stopped before its first call",
         "every 1; stop; go 5; timers",
         "done 0",
