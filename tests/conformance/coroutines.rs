@@ -432,7 +432,7 @@ impl World {
                         let result = world.take(name).await;
                         world.say(format!("{label}:{}", show(&result)));
                     }
-                    "or" => last = world.take(name).await.unwrap_or(number(more)),
+                    "or" => last = world.take(name).await.unwrap_or_else(|_| number(more)),
                     "else" => {
                         let result = world.take(name).await;
                         last = result.map_err(|_| Failure::new(more))?;
