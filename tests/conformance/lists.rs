@@ -127,6 +127,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "FirstError(1,E) then",
     ),
     (
+        "first errors are equal if they are the same failure of the same member",
+        "twins a b E; compare a b; twins c d E; compare_second c d; fail e E; fail f E; compare e f",
+        "equal different different",
+    ),
+    (
         "of several that have failed before the one that stands first counts, and the others are reported",
         "fail a E; fail b F; fail c G; gather a b c",
         "!F !G FirstError(0,E)",

@@ -16,6 +16,8 @@
 //! | `pause a`, `unpause`               | holds it back                                                    |
 //! | `fire a N`, `errback a E`, `lose a` | uses its resolver                                               |
 //! | `list`, `gather`, `race`, `first` and names | waits for those, and logs the outcome                   |
+//! | `twins a b E`                      | makes two of one failure                                         |
+//! | `compare a b`, `compare_second a b` | logs whether a `gather` of a fails as one of b does, with b as the second member too |
 //! | `loose race a b` and so on         | the same with `let_rest_run`                                     |
 //! | `given a`, `given_later a`         | a Deferred whose value is that member, there at once or fired    |
 //! | `execute X`, `maybe X`, `ensure a` | calls a function that gives X, which may be a member, and logs the outcome |
@@ -186,6 +188,23 @@ impl World {
             "lose" => drop(self.resolver(names[0])),
             "list" | "gather" | "race" | "first" => self.wait_for(verb, &names, false),
             "loose" => self.wait_for(words[0], &names[1..], true),
+            "twins" => {
+                let failure = failure(last);
+                self.put(names[0], Deferred::fail(failure.clone()));
+                self.put(names[1], Deferred::fail(failure));
+            }
+            "compare" | "compare_second" => {
+                let mut second = vec![self.take(names[1])];
+                if verb == "compare_second" {
+                    second.insert(0, Deferred::succeed(0));
+                }
+                let (one, other) = (
+                    defer::gather([self.take(names[0])]).await.unwrap_err(),
+                    defer::gather(second).await.unwrap_err(),
+                );
+                let are_equal = one.check::<FirstError>() == other.check::<FirstError>();
+                self.say(if are_equal { "equal" } else { "different" });
+            }
             "gather_quietly" => {
                 let all = defer::gather(self.take_all(&names)).map(|_| ());
                 self.keep(all);
