@@ -20,9 +20,15 @@ use torsade::signals::CannotListen;
 use torsade::{Cancelled, Clock, Deferred, Phase, Reactor, Signal, testing, yield_now};
 
 /// Signals are the process': those who send some take turns.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+struct Alone {
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn alone() -> Alone {
+    static TURNS: Mutex<()> = Mutex::new(());
+    Alone {
+        _turn: TURNS.lock().unwrap_or_else(PoisonError::into_inner),
+    }
 }
 
 /// Is there a handler for it?
@@ -192,7 +198,7 @@ on_both! {
         drop(signals);
     }
 
-    async fn a_signal_from_another_process_ends_a_wait(reactor) {
+    async fn one_sent_to_the_process_from_elsewhere_ends_a_wait(reactor) {
         let _alone = alone();
         let mut signals = reactor.signals([Signal::USR2])?;
         for _ in 0..20 {
@@ -311,7 +317,7 @@ fn one_of_two_reactors_ends_and_the_other_hears_on() {
         })
     };
     let (short, long) = (listen(2), listen(4));
-    let mut next = |count: usize| {
+    let next = |count: usize| {
         let mut said: Vec<_> = (0..count).map(|_| heard.recv().unwrap()).collect();
         said.sort_unstable();
         said

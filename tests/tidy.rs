@@ -135,7 +135,7 @@ const ROOMS: [&str; 26] = [
 ];
 
 /// Who may say `unsafe`, and why.
-const UNSAFE_FILES: [(&str, &str); 7] = [
+const UNSAFE_FILES: [(&str, &str); 8] = [
     ("src/defer/line.rs", "callbacks lie in one allocation"),
     ("src/driver/epoll.rs", "waiting has no safe function"),
     ("src/driver/register.rs", "the poller trusts descriptors"),
@@ -143,6 +143,7 @@ const UNSAFE_FILES: [(&str, &str); 7] = [
     ("src/driver/signals/unix.rs", "signal handlers are C"),
     ("tests/allocations.rs", "an allocator counts"),
     ("tests/memory.rs", "an allocator counts"),
+    ("tests/signals_flood.rs", "a signal is sent to one thread"),
 ];
 
 /// Who may put a thread to sleep, and why.

@@ -192,15 +192,18 @@ impl Drop for Inner {
 }
 
 impl Place {
-    const FREE: Self = Self {
-        hand: AtomicI32::new(NOBODY),
-        heard: Words::NONE,
-        stops: Words::NONE,
-        is_stopping: AtomicBool::new(false),
-        told: AtomicI32::new(QUIET),
-        came: Words::NONE,
-        any: AtomicBool::new(false),
-    };
+    /// One that nobody has.
+    const fn free() -> Self {
+        Self {
+            hand: AtomicI32::new(NOBODY),
+            heard: Words::none(),
+            stops: Words::none(),
+            is_stopping: AtomicBool::new(false),
+            told: AtomicI32::new(QUIET),
+            came: Words::none(),
+            any: AtomicBool::new(false),
+        }
+    }
 
     /// Notes that `signal` came.
     fn hear(&self, signal: Signal) -> Heard {
@@ -229,7 +232,9 @@ impl Place {
 }
 
 impl Words {
-    const NONE: Self = Self([const { AtomicU32::new(0) }; 4]);
+    const fn none() -> Self {
+        Self([const { AtomicU32::new(0) }; 4])
+    }
 
     fn has(&self, signal: Signal) -> bool {
         let wanted = SignalSet::from(signal).words();
@@ -461,7 +466,7 @@ fn errno_place() -> *mut c_int {
 /// What was taken, in the order in which it was.
 static TABLE: Mutex<Vec<Taken>> = Mutex::new(Vec::new());
 
-static PLACES: [Place; 64] = [const { Place::FREE }; 64];
+static PLACES: [Place; 64] = [const { Place::free() }; 64];
 
 /// How many handlers are under way.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
