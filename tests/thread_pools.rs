@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use support::{MS, expect_reports, until};
 use torsade::reactor::StillRunning;
 use torsade::threads::{NeverBegun, PoolRefused, ThreadPool};
-use torsade::{Failure, Reactor, Signal, testing};
+use torsade::{Failure, Reactor, testing};
 
 /// Waits for something that other threads bring about.
 #[track_caller]
@@ -209,7 +209,7 @@ mod children {
     use std::fs;
 
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    use torsade::yield_now;
+    use torsade::{Signal, yield_now};
 
     use super::*;
     use crate::support::role;

@@ -474,6 +474,30 @@ on_both_by_hand! {
         assert_eq!(how.recv().unwrap(), (true, true));
     }
 
+    fn calls_are_made_when_the_loop_runs_and_never_inside_anything_else(reactor) {
+        let remote = reactor.remote();
+        thread_local!(static LOG: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) });
+        LOG.take();
+        let note = |what| LOG.with(|log| log.borrow_mut().push(what));
+        assert!(remote.is_here());
+        let there = remote.clone();
+        let far = thread::spawn(move || {
+            there.call(move || note("from elsewhere")).unwrap();
+            there.is_here()
+        });
+        assert!(!far.join().unwrap());
+        let again = remote.clone();
+        remote.call(move || {
+            again.call(move || note("nested")).unwrap();
+            note("from here");
+        }).unwrap();
+        assert!(LOG.take().is_empty());
+        reactor.run_until_current();
+        assert_eq!(LOG.take(), ["from elsewhere", "from here"]);
+        reactor.run_until_current();
+        assert_eq!(LOG.take(), ["nested"]);
+    }
+
     fn threads_may_be_used_before_shutdown_triggers_end(reactor) {
         let log = Log::new();
         let (note, pool) = (log.clone(), reactor.clone());
