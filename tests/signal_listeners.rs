@@ -392,6 +392,26 @@ fn role() {
                     say(&signals.next().await.unwrap().to_string());
                 }
             }
+            // Each SIGUSR1 is heard, and has the reactor dump while it runs.
+            "dumps" => {
+                let other = thread::spawn(move || {
+                    let reactor = Reactor::builder().dumps_on_signal(true).build().unwrap();
+                    let mut signals = reactor.signals([Signal::USR1]).unwrap();
+                    // Before the run there is none.
+                    Signal::USR1.raise().unwrap();
+                    reactor.run_until_current();
+                    let heard = reactor.run_until(async {
+                        assert_eq!(signals.next().await, Some(Signal::USR1));
+                        Signal::USR1.raise().unwrap();
+                        signals.next().await
+                    });
+                    assert_eq!(heard.unwrap(), Some(Signal::USR1));
+                    say("the run is over");
+                    assert!(!is_caught(Signal::USR1));
+                });
+                other.join().unwrap();
+                Ok(())
+            }
             // Descriptors come back.
             "descriptors" => {
                 let count = || fs::read_dir("/proc/self/fd").unwrap().count();
@@ -484,6 +504,18 @@ fn who_listens_to_stop_signals_does_not_keep_a_shutdown_that_hangs_from_being_cu
     role::await_text(&mut errors, "SIGTERM\n");
     send(&child, rustix::process::Signal::INT);
     assert_eq!(child.wait().unwrap().signal(), Some(Signal::INT.number()));
+}
+
+#[test]
+fn who_listens_to_the_signal_for_dumps_gets_both() {
+    let errors = role::end(start("dumps"));
+    let (dump, _) = errors.split_once("the run is over\n").unwrap();
+    assert_eq!(
+        dump.matches("everything that is alive").count(),
+        1,
+        "{errors}"
+    );
+    assert!(dump.contains("signal listener"), "{errors}");
 }
 
 #[test]

@@ -6,12 +6,15 @@
 mod support;
 
 use std::cell::Cell;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::pipe::pipe;
 use support::{HERE, MS, Spy};
 use torsade::{Clock, Failure, Reactor, Signal, spawn};
 
@@ -115,6 +118,27 @@ on_both! {
         listening.cancel().await;
         port.stop().await?;
     }
+}
+
+#[test]
+fn a_call_that_blocks_goes_on_after_each_signal() {
+    let reactor = Reactor::new().unwrap();
+    let both = [Signal::USR2, Signal::WINCH];
+    let signals = reactor.signals(both).unwrap();
+    let (here, there) = pipe().unwrap();
+    let (mut here, mut there) = (File::from(here), File::from(there));
+    let flood = Flood::begin(both);
+    let writer = thread::spawn(move || {
+        thread::park_timeout(MS * 50);
+        there.write_all(b"!").unwrap();
+    });
+    let mut byte = [0];
+    // The standard library does not try again by itself.
+    assert_eq!(here.read(&mut byte).unwrap(), 1);
+    writer.join().unwrap();
+    let (sent, _) = flood.end();
+    assert!(sent > 100, "{sent} signals are no flood");
+    drop(signals);
 }
 
 const PER_SECOND: f64 = 10_000.0;

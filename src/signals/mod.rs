@@ -15,6 +15,12 @@
 //! How often. A signal that comes again before the loop has looked at it has come once; the system does the same with
 //! those that wait. What a program must know exactly it cannot be told by signals.
 //!
+//! # In memory
+//!
+//! Signals are the process', so a reactor in memory hears the same ones; its time does not wait for them. A test has one
+//! come to a single reactor, and nothing happen to the process, with
+//! [`testing::deliver_signal`](crate::testing::deliver_signal).
+//!
 //! # Stopping
 //!
 //! [`run`](crate::run()) stops its reactor by SIGINT and SIGTERM
