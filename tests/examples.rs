@@ -105,6 +105,12 @@ fn reconnect_prints_what_it_says() {
     assert_eq!(lines, [nth("1st"), nth("2nd"), nth("3rd"), last.clone()]);
 }
 
+#[cfg(unix)]
+#[test]
+fn signals_prints_what_it_says() {
+    check("signals", &[]);
+}
+
 #[test]
 fn threads_prints_what_it_says() {
     check("threads", &[]);

@@ -136,14 +136,16 @@ const ROOMS: [&str; 27] = [
 ];
 
 /// Who may say `unsafe`, and why.
-const UNSAFE_FILES: [(&str, &str); 7] = [
+const UNSAFE_FILES: [(&str, &str); 9] = [
     ("src/defer/line.rs", "callbacks lie in one allocation"),
     ("src/driver/epoll.rs", "waiting has no safe function"),
     ("src/driver/fork.rs", "a child makes bare system calls"),
     ("src/driver/register.rs", "the poller trusts descriptors"),
-    ("src/driver/signals.rs", "signal handlers are C"),
+    ("src/driver/signals/tests.rs", "signals are sent as C does"),
+    ("src/driver/signals/unix.rs", "signal handlers are C"),
     ("tests/allocations.rs", "an allocator counts"),
     ("tests/memory.rs", "an allocator counts"),
+    ("tests/signals_flood.rs", "a signal is sent to one thread"),
 ];
 
 /// Who may put a thread to sleep, and why.

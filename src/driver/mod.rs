@@ -24,7 +24,7 @@
 //! the machine · `passing` descriptors beside the bytes · `pair` two descriptors as one, `clerk` a thread for what no
 //! poller takes · `child` other programs, `fork` how they begin, `orphans` those
 //! whose reactor has ended · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket · `datagram` the same for datagrams · `chance` numbers of chance ·
-//! `memory` the model · `signals` being asked to stop.
+//! `memory` the model · `signals` what the system tells out of turn.
 
 use std::io;
 use std::net::Shutdown;
@@ -48,7 +48,7 @@ pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
 pub use memory::NetworkFaults;
 #[cfg(unix)]
 pub(crate) use passing::Passing;
-pub(crate) use signals::{Signals, Wants};
+pub(crate) use signals::{Signals, raise};
 pub(crate) use socket::{Listener, Socket};
 pub(crate) use waking::Waking;
 
@@ -89,13 +89,6 @@ mod passing;
     reason = "a poller asks that descriptors outlive their registration"
 )]
 mod register;
-#[cfg_attr(
-    unix,
-    allow(
-        unsafe_code,
-        reason = "a signal's disposition is set, and a handler runs, in C's terms"
-    )
-)]
 mod signals;
 mod socket;
 mod tcp;

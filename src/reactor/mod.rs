@@ -49,6 +49,7 @@ mod keep;
 mod model;
 mod remote;
 mod remote_work;
+mod signals;
 mod sources;
 mod threads;
 mod turn;
@@ -75,6 +76,8 @@ pub use self::events::{Phase, TriggerId};
 use self::keep::Keep;
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
+use self::signals::Ears;
+pub(crate) use self::signals::Heard;
 pub(crate) use self::sources::Source;
 pub use self::threads::StillRunning;
 use self::threads::Threads;
@@ -162,6 +165,7 @@ pub(crate) struct Inner {
     triggers: Triggers,
     drain: Drain,
     threads: Threads,
+    ears: Ears,
     keep: Keep,
     state: Cell<State>,
     /// Which run it is: one more after each crash.
@@ -264,6 +268,7 @@ impl Reactor {
             triggers: Triggers::default(),
             drain: Drain::default(),
             threads: Threads::default(),
+            ears: Ears::default(),
             keep: Keep::default(),
             state: Cell::new(State::New),
             run: Cell::new(0),
@@ -432,7 +437,11 @@ impl Reactor {
     /// left alone unless told.
     ///
     /// The first signal stops the reactor, a second one ends the process. What was installed before comes back
-    /// when the run is over.
+    /// when the run is over; who ignored SIGINT before, or had a handler for it, keeps that.
+    ///
+    /// While somebody [listens](crate::signals) to one of them on this reactor, that one is theirs and does not stop it:
+    /// they may. When the reactor is stopping, for whatever reason, it counts again, so that a shutdown which hangs can
+    /// always be cut short.
     #[doc(alias = "installSignalHandlers")]
     pub fn set_stops_on_signals(&self, stops: bool) {
         self.0.stops_on_signals.set(stops);

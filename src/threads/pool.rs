@@ -43,6 +43,8 @@ struct State {
     max: usize,
     /// Threads that live or are being started.
     threads: usize,
+    /// Those of them that have not come to their first look; the system may refuse them.
+    starting: usize,
     /// Who waits for work. The last one waits for the shortest time and is called first.
     idle: Vec<(u64, Unparker)>,
     running: Vec<(u64, Place)>,
@@ -72,6 +74,7 @@ impl Pool {
                 min: settings.min,
                 max: settings.max,
                 threads: 0,
+                starting: 0,
                 idle: Vec::new(),
                 running: Vec::new(),
                 is_closed: false,
@@ -215,8 +218,13 @@ impl Pool {
         tracing::warn!(target: "torsade::threads", %error, pool = this.name, "no thread");
         let mut state = this.lock();
         state.threads -= 1;
-        if state.threads > 0 {
-            // They empty the queue, this work with it.
+        state.starting -= 1;
+        if state.is_closed {
+            // Who waits for the end of all threads need not wait for this one.
+            this.ended.notify_all();
+        }
+        if state.threads > state.starting {
+            // They empty the queue, this work with it. Who is only being started may be refused as well.
             return None;
         }
         let found = state
@@ -229,6 +237,7 @@ impl Pool {
     fn work(&self, id: u64) {
         let (parker, unparker) = sync::pair();
         let mut state = self.lock();
+        state.starting -= 1;
         loop {
             if state.threads > state.max {
                 break;
@@ -292,6 +301,7 @@ impl State {
 
     fn new_thread(&mut self) -> u64 {
         self.threads += 1;
+        self.starting += 1;
         self.started += 1;
         self.started - 1
     }
