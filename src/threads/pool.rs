@@ -216,13 +216,23 @@ impl Pool {
         let mut state = this.lock();
         state.threads -= 1;
         if state.threads > 0 {
-            // They empty the queue, this work with it.
+            // They empty the queue, this work with it; and if they do not start either, the last of them comes here.
             return None;
         }
-        let found = state
-            .queue
-            .binary_search_by_key(&number, |ticket| ticket.number);
-        state.queue.remove(found.ok()?)
+        let queue = std::mem::take(&mut state.queue);
+        let is_closed = state.is_closed;
+        drop(state);
+        if is_closed {
+            this.ended.notify_all();
+        }
+        // Others have left their work to this thread, and there is nobody to do it.
+        let (ours, others): (Vec<_>, Vec<_>) = queue
+            .into_iter()
+            .partition(|ticket| ticket.number == number);
+        for ticket in others {
+            ticket.call_off();
+        }
+        ours.into_iter().next()
     }
 
     /// What a thread does all its life.
