@@ -38,11 +38,11 @@ use crate::address::{Address, not_inet};
 #[cfg(unix)]
 pub(crate) use adopt::NotAdopted;
 pub(crate) use chance::Chance;
+pub use chance::Random;
 #[cfg(unix)]
 pub use child::ChildFd;
 #[cfg(unix)]
 pub(crate) use child::{Child, Launch, Launched, NotLaunched, Pty};
-pub use chance::Random;
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
 pub use memory::NetworkFaults;
@@ -50,12 +50,20 @@ pub use memory::NetworkFaults;
 pub(crate) use passing::Passing;
 pub(crate) use signals::{Signals, Wants};
 pub(crate) use socket::{Listener, Socket};
+#[cfg(unix)]
+pub(crate) use unix::File as SocketFile;
 pub(crate) use waking::Waking;
 
 #[cfg(unix)]
 mod adopt;
 #[cfg(unix)]
 mod bell;
+#[cfg(unix)]
+#[allow(
+    unsafe_code,
+    reason = "what comes beside bytes is read in C's terms, as no library's type has room for all of it"
+)]
+mod beside;
 mod chance;
 #[cfg(unix)]
 mod child;
@@ -410,6 +418,11 @@ impl Driver {
         }
     }
 }
+
+/// The file that names a socket: here there is none.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(crate) enum SocketFile {}
 
 /// How a listener is bound.
 #[derive(Clone, Debug)]

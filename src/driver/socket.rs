@@ -292,7 +292,7 @@ impl Socket {
     pub(crate) fn peer_credentials(&self) -> io::Result<(i32, u32, u32)> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Unix(stream) => unix::peer_credentials(&stream.socket),
+            Self::Unix(stream) => super::beside::peer_credentials(stream.socket.as_fd()),
             #[cfg(unix)]
             Self::Memory(socket) if socket.is_local() => Ok(unix::own_credentials()),
             _ => Err(io::ErrorKind::Unsupported.into()),

@@ -70,6 +70,7 @@ impl<S: Seat> Conn<S> {
         link.full.set(handed.full);
         link.sent.set(handed.sent);
         link.has_descriptors.set(handed.has_descriptors);
+        link.set_descriptors_asked(true);
         link.out.set(handed.out);
         link.queued.set(handed.queued);
         if let Some(limits) = handed.limits {

@@ -332,6 +332,17 @@ impl Link {
         self.has_descriptors.get()
     }
 
+    /// Notes whether somebody takes the descriptors that come. Until something else is noted, somebody does.
+    pub(crate) fn set_descriptors_asked(&self, asked: bool) {
+        #[cfg(unix)]
+        let _ = self.with_socket(|socket| {
+            if let Some(passing) = socket.passing() {
+                passing.set_asked(asked);
+            }
+        });
+        let _ = asked;
+    }
+
     /// The next descriptor that came.
     #[cfg(unix)]
     pub(crate) fn take_descriptor(&self) -> Option<OwnedFd> {
