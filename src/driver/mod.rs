@@ -45,6 +45,8 @@ pub use child::ChildFd;
 pub(crate) use child::{Child, Launch, Launched, NotLaunched, Pty};
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
+#[cfg(unix)]
+pub(crate) use inherited::copy_of;
 pub use memory::NetworkFaults;
 #[cfg(unix)]
 pub(crate) use passing::Passing;
@@ -82,6 +84,9 @@ mod epoll;
     reason = "a child makes bare system calls until it is another program"
 )]
 mod fork;
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a descriptor is named by its number")]
+mod inherited;
 mod machine;
 mod memory;
 #[cfg(all(test, torsade_loom))]

@@ -89,6 +89,12 @@ impl Inner {
     }
 }
 
+/// Does this signal, when it comes, end the process?
+#[cfg(target_os = "linux")]
+pub(super) fn kills(signal: i32) -> bool {
+    unix::disposition(signal).is_ok_and(|found| found.sa_sigaction == libc::SIG_DFL)
+}
+
 #[cfg(unix)]
 mod unix {
     use std::io;

@@ -76,10 +76,12 @@ impl Socket {
     }
 
     /// Sends of a file, from where it stands, as much as there is room for. [`io::ErrorKind::Unsupported`] where the system
-    /// does not do that.
+    /// does not do that, or where that could kill this process.
     pub(crate) fn send_file(&self, file: &File, most: usize) -> io::Result<usize> {
+        // The call takes no flag that keeps a peer which went away from being a signal.
         #[cfg(target_os = "linux")]
         match self {
+            _ if super::signals::kills(libc::SIGPIPE) => {}
             Self::Machine(socket) => return Ok(rustix::fs::sendfile(socket, file, None, most)?),
             Self::Unix(stream) if stream.passing.waiting() == 0 => {
                 return Ok(rustix::fs::sendfile(&stream.socket, file, None, most)?);
