@@ -37,6 +37,10 @@ impl<S: Seat> Conn<S> {
             return None;
         }
         link.on(Event::Broken, || Failure::new(HandedOver));
+        let source = link.take_source();
+        if let Some(source) = source {
+            source.stop(link, Failure::new(HandedOver));
+        }
         let socket = link.socket.take()?;
         let _ = reactor.inner().driver().remove(&socket);
         reactor.inner().remove(link.key);
