@@ -381,3 +381,113 @@ mod unix {
         }
     }
 }
+
+/// What a protocol had set going when it named its successor.
+mod sources {
+    use std::fs::File;
+    use std::io::Write;
+
+    use support::folder::Folder;
+    use torsade::transport::{Flow, Producer};
+
+    use super::*;
+
+    /// Notes what it is told.
+    struct Source(Log);
+
+    impl Producer for Source {
+        fn resume_producing(&mut self, _consumer: &torsade::Transport) {
+            self.0.note("resume");
+        }
+
+        fn pause_producing(&mut self) {
+            self.0.note("pause");
+        }
+
+        fn stop_producing(&mut self) {
+            self.0.note("stop");
+        }
+    }
+
+    impl Drop for Source {
+        fn drop(&mut self) {
+            self.0.note("source dropped");
+        }
+    }
+
+    on_both! {
+        async fn a_file_is_sent_before_what_the_next_one_writes(reactor) {
+            let (log, folder) = (Log::new(), Folder::new());
+            let path = folder.path("file");
+            File::create(&path)?.write_all(&vec![b'f'; 3_000_000])?;
+            let door = log.clone();
+            let (port, mut conn) = knock(&reactor, move || {
+                let (path, log) = (path.clone(), door.clone());
+                Door::new(&door).on_made(move |cx| {
+                    cx.write("before ");
+                    let sent = cx.send_file(File::open(path).unwrap());
+                    let to = log.clone();
+                    drop(sent.map(move |count| to.note(format_args!("sent {count}"))));
+                    let next = Spy::named(&log, "inside").on_made(|cx| cx.write(" after"));
+                    cx.become_protocol(next.on_data(|cx, data| cx.write(data)), b"");
+                })
+            }).await?;
+            conn.write_all(b" early").await?;
+            let mut text = vec![0; 7 + 3_000_000 + 6 + 6];
+            conn.read_exact(&mut text).await?;
+            assert!(text.starts_with(b"before fff"));
+            assert!(text.ends_with(b"fff after early"), "{}", text[text.len() - 20..].escape_ascii());
+            drop(conn);
+            until(|| log.has("inside lost done")).await;
+            assert_eq!(log.take(), ["door made", "sent 3000000", "door dropped", "inside made", "inside data  early", "inside eof", "inside lost done"]);
+            port.stop().await?;
+        }
+
+        async fn a_producer_is_told_to_stop(reactor) {
+            let log = Log::new();
+            let door = log.clone();
+            let (port, mut conn) = knock(&reactor, move || {
+                let log = door.clone();
+                Door::new(&door).on_made(move |cx| {
+                    cx.register_producer(Source(log.clone()), Flow::Push).unwrap();
+                    let next = Spy::new(&log).on_made(|cx| {
+                        let other = Source(Log::new());
+                        cx.register_producer(other, Flow::Push).unwrap();
+                        cx.write("next");
+                        cx.unregister_producer();
+                    });
+                    cx.become_protocol(next, b"");
+                })
+            }).await?;
+            conn.read_exact(&mut [0; 4]).await?;
+            assert_eq!(log.take(), ["door made", "stop", "source dropped", "door dropped", "made"]);
+            drop(conn);
+            until(|| log.has("lost done")).await;
+            port.stop().await?;
+        }
+
+        async fn an_end_that_waited_for_a_producer_or_a_file_goes_before(reactor) {
+            for is_file in [false, true] {
+                let log = Log::new();
+                let door = log.clone();
+                let (port, mut conn) = knock(&reactor, move || {
+                    let log = door.clone();
+                    Door::new(&door).on_made(move |cx| {
+                        if is_file {
+                            drop(cx.send_file(File::open("/dev/null").unwrap()));
+                        } else {
+                            cx.register_producer(Source(Log::new()), Flow::Push).unwrap();
+                        }
+                        cx.lose_connection();
+                        cx.become_protocol(Spy::new(&log).on_made(|_| unreachable!()), b"");
+                    })
+                }).await?;
+                assert_eq!(conn.read(&mut [0]).await?, 0);
+                drop(conn);
+                until(|| log.has("door dropped")).await;
+                assert_eq!(log.take(), ["door made", "door lost done", "door dropped"]);
+                port.stop().await?;
+            }
+        }
+    }
+}

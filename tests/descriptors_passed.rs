@@ -338,22 +338,27 @@ on_both! {
 
     async fn of_a_flood_that_nobody_takes_few_are_kept(reactor) {
         let folder = Folder::new();
-        let (client, mut server, port) = ends(&reactor, &folder).await?;
-        let (readers, writers) = pipes(200);
-        for writer in writers {
-            client.transport().send_descriptor(writer)?;
-            client.transport().write("x");
+        for (asked, kept) in [(false, 4), (true, 64)] {
+            let (client, mut server, port) = ends(&reactor, &folder).await?;
+            if asked {
+                assert!(server.take_descriptor().is_none());
+            }
+            let (readers, writers) = pipes(200);
+            for writer in writers {
+                client.transport().send_descriptor(writer)?;
+                client.transport().write("x");
+            }
+            server.read_exact(&mut [0; 200]).await?;
+            let closed = readers.iter().filter(|reader| is_closed(reader)).count();
+            assert_eq!(closed, 200 - kept);
+            for _ in 0..kept {
+                assert!(server.take_descriptor().is_some());
+            }
+            assert!(server.take_descriptor().is_none());
+            drop((client, server));
+            port.stop().await?;
+            assert!(readers.iter().all(is_closed));
         }
-        server.read_exact(&mut [0; 200]).await?;
-        let closed = readers.iter().filter(|reader| is_closed(reader)).count();
-        assert_eq!(closed, 200 - 64);
-        for _ in 0..64 {
-            assert!(server.take_descriptor().is_some());
-        }
-        assert!(server.take_descriptor().is_none());
-        drop((client, server));
-        port.stop().await?;
-        assert!(readers.iter().all(is_closed));
     }
 
     async fn many_at_once_come_in_order_and_make_the_connection_full(reactor) {
@@ -423,6 +428,29 @@ fn several_in_one_message_all_come_before_its_bytes() {
         }
         drop(theirs);
         until(|| taker.log.has("done")).await;
+        Ok(())
+    });
+}
+
+/// A message is taken as a whole, or as far as there is room: the next one finds what is left.
+#[test]
+fn large_messages_leave_no_more_than_one_of_them() {
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        for (asked, kept) in [(false, 4), (true, 64)] {
+            let (ours, theirs) = UnixStream::pair()?;
+            let mut server = reactor.adopt_stream(ours)?;
+            if asked {
+                assert!(server.take_descriptor().is_none());
+            }
+            let (readers, writers) = pipes(253);
+            for part in [&writers[..63], &writers[63..]] {
+                send_together(&theirs, b"x", part);
+                server.read_exact(&mut [0]).await?;
+            }
+            drop(writers);
+            let closed = readers.iter().filter(|reader| is_closed(reader)).count();
+            assert_eq!(closed, 253 - kept);
+        }
         Ok(())
     });
 }

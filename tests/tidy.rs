@@ -138,8 +138,16 @@ const ROOMS: [&str; 27] = [
 /// Who may say `unsafe`, and why.
 const UNSAFE_FILES: [(&str, &str); 9] = [
     ("src/defer/line.rs", "callbacks lie in one allocation"),
+    (
+        "src/driver/beside.rs",
+        "a peer out of sight has no safe type",
+    ),
     ("src/driver/epoll.rs", "waiting has no safe function"),
     ("src/driver/fork.rs", "a child makes bare system calls"),
+    (
+        "src/driver/inherited.rs",
+        "a descriptor is named by its number",
+    ),
     ("src/driver/register.rs", "the poller trusts descriptors"),
     ("src/driver/signals/tests.rs", "signals are sent as C does"),
     ("src/driver/signals/unix.rs", "signal handlers are C"),

@@ -20,7 +20,7 @@ use torsade::locks::DeferredFilesystemLock;
 use torsade::net::{
     CannotListen, ConnectFailed, ConnectOptions, ConnectTimedOut, ConnectionRefused, ListenOptions,
 };
-use torsade::{Address, Cancelled, Failure, Port, Reactor, testing};
+use torsade::{Address, Cancelled, Clock, Failure, Port, Reactor, testing};
 
 fn locked() -> ListenOptions {
     ListenOptions::new().lock_file(true)
@@ -343,5 +343,70 @@ fn a_folder_that_is_not_there_is_an_error() {
         let failure = reactor.connect_stream(&address).await.unwrap_err();
         failure.trap::<ConnectFailed>()?;
         Ok::<(), Failure>(())
+    });
+}
+
+/// The other end is out of sight from another namespace of processes: the system calls it 0.
+#[test]
+fn who_cannot_be_seen_has_no_number() {
+    const WHERE: &str = "TORSADE_UNSEEN";
+    let name = "who_cannot_be_seen_has_no_number";
+    if let Ok(path) = std::env::var(WHERE) {
+        testing::run_on(Reactor::new().unwrap(), async |reactor| {
+            let conn = reactor.connect_stream(Address::from_path(path)).await?;
+            let peer = conn.transport().peer_credentials()?;
+            assert_eq!(peer.pid, 0);
+            Ok(())
+        });
+        return;
+    }
+    let folder = Folder::new();
+    let _open = UnixListener::bind(folder.path("socket")).unwrap();
+    let run = |program: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--pid", "--fork"]);
+        command.args(program).env(WHERE, folder.path("socket"));
+        command
+            .output()
+            .ok()
+            .map(|output| (output.status.success(), output))
+    };
+    if !matches!(run(&["true"]), Some((true, _))) {
+        return println!("namespaces cannot be made here");
+    }
+    let own = std::env::current_exe().unwrap();
+    let (well, output) = run(&[own.to_str().unwrap(), "--exact", name, "--nocapture"]).unwrap();
+    assert!(well, "{output:?}");
+}
+
+/// What a client's attempt left behind must not be in the way of the next one.
+#[test]
+fn a_client_with_a_name_may_try_again() {
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let folder = Folder::new();
+        let own = Address::from_path(folder.path("own"));
+        let options = ConnectOptions::new().bind(own.clone());
+        for _ in 0..2 {
+            let failure = reactor
+                .connect_stream_with(folder.socket(), &options)
+                .await
+                .unwrap_err();
+            assert_eq!(
+                failure.trap::<ConnectFailed>()?.error.kind(),
+                ErrorKind::NotFound
+            );
+            assert!(folder.files().is_empty());
+        }
+        // One may wait, and nobody accepts: the others are to try until there is room.
+        let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+        listener.bind(&socket2::SockAddr::unix(folder.path("socket"))?)?;
+        listener.listen(0)?;
+        let _first = reactor.connect_stream(folder.socket()).await?;
+        let second = reactor.connect_stream_with(folder.socket(), &options);
+        reactor.sleep(MS * 50).await?;
+        listener.accept()?;
+        let second = second.await?;
+        assert_eq!(second.host()?, own);
+        Ok(())
     });
 }

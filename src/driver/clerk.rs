@@ -21,6 +21,8 @@
 //! 2. It holds up nobody: it is never waited for, not by the end of the reactor nor by that of the process.
 //! 3. When its clerk is dropped it leaves without touching the descriptor again, unless a call is under way: it waits for
 //!    readiness where there is such a thing, so a terminal's next line is not taken from whoever reads it then.
+//! 4. The state and the bell agree whenever the desk is locked by the loop: one byte lies in the bell unless the state is
+//!    `Asked`. So the bell never rings for nothing.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -176,7 +178,7 @@ fn serve(fd: &OwnedFd, way: Way, rope: &mut UnixStream, desk: &Mutex<Desk>) -> O
     let mut desk = lock(desk);
     desk.buffer = buffer;
     desk.state = State::Done(result.map_err(io::Error::from));
-    drop(desk);
+    // Whoever sees that it is done finds the bell ringing, and silences it when asking again (invariant 4).
     rope.write_all(&[0]).ok()
 }
 

@@ -45,17 +45,27 @@ pub use child::ChildFd;
 pub(crate) use child::{Child, Launch, Launched, NotLaunched, Pty};
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
+#[cfg(unix)]
+pub(crate) use inherited::copy_of;
 pub use memory::NetworkFaults;
 #[cfg(unix)]
 pub(crate) use passing::Passing;
 pub(crate) use signals::{Signals, raise};
 pub(crate) use socket::{Listener, Socket};
+#[cfg(unix)]
+pub(crate) use unix::File as SocketFile;
 pub(crate) use waking::Waking;
 
 #[cfg(unix)]
 mod adopt;
 #[cfg(unix)]
 mod bell;
+#[cfg(unix)]
+#[allow(
+    unsafe_code,
+    reason = "what comes beside bytes is read in C's terms, as no library's type has room for all of it"
+)]
+mod beside;
 mod chance;
 #[cfg(unix)]
 mod child;
@@ -74,6 +84,9 @@ mod epoll;
     reason = "a child makes bare system calls until it is another program"
 )]
 mod fork;
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a descriptor is named by its number")]
+mod inherited;
 mod machine;
 mod memory;
 #[cfg(all(test, torsade_loom))]
@@ -403,6 +416,11 @@ impl Driver {
         }
     }
 }
+
+/// The file that names a socket: here there is none.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(crate) enum SocketFile {}
 
 /// How a listener is bound.
 #[derive(Clone, Debug)]

@@ -11,8 +11,10 @@
 //! |--------------------------------|-------------------------------------------------------------------|
 //! | a socket                       | with calls that do not wait, one by one                           |
 //! | one that does not block        | as it is                                                          |
-//! | a pipe, a terminal, a device   | through an open file of our own, which `/proc` gives of the same  |
-//! | a file, and what `/proc` gives not, or no poller takes | by a thread (`clerk`)                     |
+//! | a pipe, a terminal             | through an open file of our own, which `/proc` gives of the same  |
+//! | a file, a device, and what `/proc` gives not, or no poller takes | by a thread (`clerk`)           |
+//!
+//! Of other devices `/proc` gives not always the same: to open the controlling side of a pseudo-terminal makes a new one.
 //!
 //! # Invariants
 //!
@@ -341,6 +343,9 @@ impl Drop for Standard {
 fn reopened(fd: &OwnedFd, way: Way) -> Option<OwnedFd> {
     use std::os::fd::AsRawFd;
 
+    if !gives_the_same(fd) {
+        return None;
+    }
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let flags = match way {
         Way::In => flags | OFlags::RDONLY,
@@ -348,6 +353,20 @@ fn reopened(fd: &OwnedFd, way: Way) -> Option<OwnedFd> {
     };
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()
+}
+
+/// Does opening it anew give the same? Not of the controlling side of a pseudo-terminal, nor of who knows what device.
+#[cfg(target_os = "linux")]
+fn gives_the_same(fd: &OwnedFd) -> bool {
+    let Ok(found) = fstat(fd) else { return false };
+    if FileType::from_raw_mode(found.st_mode) == FileType::Fifo {
+        return true;
+    }
+    let (major, minor) = (
+        rustix::fs::major(found.st_rdev),
+        rustix::fs::minor(found.st_rdev),
+    );
+    rustix::termios::isatty(fd) && (major, minor) != PTMX && major != OLD_MASTERS
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -382,6 +401,13 @@ fn not_open_for(what: &str) -> io::Error {
         format!("the descriptor is not open for {what}"),
     )
 }
+
+/// The device that makes pseudo-terminals.
+#[cfg(target_os = "linux")]
+const PTMX: (u32, u32) = (5, 2);
+/// The kind of those that are made by nobody.
+#[cfg(target_os = "linux")]
+const OLD_MASTERS: u32 = 2;
 
 /// See invariant 3.
 static TAKEN: AtomicBool = AtomicBool::new(false);

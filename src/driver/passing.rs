@@ -4,8 +4,8 @@
 //!
 //! 1. A descriptor rides on a byte, each on one of its own, so that whoever has room for one gets them all. Those that
 //!    wait for a byte wait here.
-//! 2. What came lies here until somebody takes it. Once [`KEPT`] lie here, more are closed: a peer cannot use up the
-//!    descriptors of this process.
+//! 2. What came lies here until somebody takes it: [`KEPT`] at most, or all of one message; and only [`FEW`] where
+//!    nobody has asked for any. More are closed: a peer cannot use up the descriptors of this process.
 //! 3. Nobody's code runs in here: a descriptor is closed, and that is all.
 
 use std::cell::{Cell, RefCell};
@@ -20,6 +20,8 @@ pub(crate) struct Passing {
     out: RefCell<VecDeque<OwnedFd>>,
     /// Came, and was not taken.
     came: RefCell<VecDeque<OwnedFd>>,
+    /// Nobody has asked for what comes, and perhaps nobody ever will.
+    is_unasked: Cell<bool>,
     /// It was said that some were closed: once is enough.
     warned: Cell<bool>,
 }
@@ -81,15 +83,28 @@ impl Passing {
         Ok(gone)
     }
 
-    /// Notes what came with one read (invariant 2).
-    pub(super) fn come(&self, descriptors: impl Iterator<Item = OwnedFd>) {
-        let room = self.came.borrow().len() < KEPT;
-        for descriptor in descriptors {
-            if room {
-                self.came.borrow_mut().push_back(descriptor);
-            } else {
-                self.warn("nobody takes those that came before");
-            }
+    /// Notes whether somebody takes what comes.
+    pub(crate) fn set_asked(&self, asked: bool) {
+        self.is_unasked.set(!asked);
+    }
+
+    /// How many may lie here when the next message has come. Nobody takes any while it is read.
+    pub(super) fn room(&self) -> usize {
+        let came = self.came.borrow().len();
+        match self.is_unasked.get() {
+            true => FEW,
+            false if came == 0 => WHOLE,
+            false => KEPT,
+        }
+    }
+
+    /// Keeps one that came, if there is room (invariant 2).
+    pub(super) fn come(&self, descriptor: OwnedFd, room: usize) {
+        let mut came = self.came.borrow_mut();
+        if came.len() < room {
+            came.push_back(descriptor);
+        } else {
+            self.warn("nobody takes those that came before");
         }
     }
 }
@@ -98,3 +113,7 @@ impl Passing {
 const QUEUED: usize = 1024;
 /// When so many came and were not taken, the next ones are closed.
 const KEPT: usize = 64;
+/// As many as one message can bring.
+const WHOLE: usize = 253;
+/// As many are kept for somebody who may still ask for them.
+const FEW: usize = 4;

@@ -76,10 +76,12 @@ impl Socket {
     }
 
     /// Sends of a file, from where it stands, as much as there is room for. [`io::ErrorKind::Unsupported`] where the system
-    /// does not do that.
+    /// does not do that, or where that could kill this process.
     pub(crate) fn send_file(&self, file: &File, most: usize) -> io::Result<usize> {
+        // The call takes no flag that keeps a peer which went away from being a signal.
         #[cfg(target_os = "linux")]
         match self {
+            _ if super::signals::kills(libc::SIGPIPE) => {}
             Self::Machine(socket) => return Ok(rustix::fs::sendfile(socket, file, None, most)?),
             Self::Unix(stream) if stream.passing.waiting() == 0 => {
                 return Ok(rustix::fs::sendfile(&stream.socket, file, None, most)?);
@@ -292,7 +294,7 @@ impl Socket {
     pub(crate) fn peer_credentials(&self) -> io::Result<(i32, u32, u32)> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Unix(stream) => unix::peer_credentials(&stream.socket),
+            Self::Unix(stream) => super::beside::peer_credentials(stream.socket.as_fd()),
             #[cfg(unix)]
             Self::Memory(socket) if socket.is_local() => Ok(unix::own_credentials()),
             _ => Err(io::ErrorKind::Unsupported.into()),

@@ -11,23 +11,21 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
 use rustix::fs::{Mode, OFlags, fchmod, fstat};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 #[cfg(target_os = "linux")]
 use rustix::net::{SocketAddrUnix, SocketFlags, acceptfrom_with};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Bind;
 use super::passing::Passing;
+use super::{Bind, beside};
 use crate::address::Address;
 use crate::locks::{DeferredFilesystemLock, Locked, lock_at, unlock};
 
@@ -46,9 +44,9 @@ pub(crate) struct Listener {
     pub(super) socket: Socket,
 }
 
-/// The file that names a listener. Dropping it removes it, and unlocks.
+/// The file that names a socket. Dropping it removes it, and unlocks.
 #[derive(Debug)]
-struct File {
+pub(crate) struct File {
     path: PathBuf,
     /// The device and inode, once it is bound.
     id: Option<(u64, u64)>,
@@ -65,21 +63,11 @@ impl Stream {
 
     /// Reads what is there; descriptors that came with it wait in `passing`.
     pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); SPACE];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut pieces = [IoSliceMut::new(into)];
-        let message = recvmsg(&self.socket, &mut pieces, &mut control, CLOSED_ON_EXEC)?;
-        for part in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = part {
-                #[cfg(target_vendor = "apple")]
-                let descriptors = descriptors.inspect(|descriptor| {
-                    let _ = rustix::io::ioctl_fioclex(descriptor);
-                });
-                self.passing.come(descriptors);
-            }
-        }
+        let room = self.passing.room();
+        let take = |one| self.passing.come(one, room);
+        let message = beside::receive(self.socket.as_fd(), into, take)?;
         // There was room for as many as a message can have: so this process has none.
-        if message.flags.contains(ReturnFlags::CTRUNC) {
+        if message.is_cut {
             return Err(io::Error::other(
                 "descriptors that came were lost: this process cannot have more",
             ));
@@ -100,7 +88,8 @@ impl Stream {
             let pieces = [IoSlice::new(byte)];
             Ok(sendmsg(&self.socket, &pieces, &mut control, NO_SIGNAL)?)
         })?;
-        if carried == bytes.len() {
+        // A byte must not overtake the descriptor that is to ride on it.
+        if carried == bytes.len() || self.passing.waiting() > 0 {
             return Ok(carried);
         }
         let rest = &bytes[carried..];
@@ -188,12 +177,20 @@ pub(super) fn listen(address: &Address, bind: &Bind) -> io::Result<Listener> {
 pub(super) fn connect(address: &Address, bind: Option<&Address>) -> io::Result<Stream> {
     let name = sockaddr(address)?;
     let socket = stream()?;
+    let mut file = None;
     if let Some(bind) = bind {
         socket.bind(&sockaddr(bind)?)?;
+        file = File::bound(bind)?;
     }
     match socket.connect(&name) {
+        // The next attempt is to find the name free.
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(Stream::new(socket)),
+        _ => {
+            if let Some(file) = file {
+                file.leave();
+            }
+            Ok(Stream::new(socket))
+        }
     }
 }
 
@@ -212,17 +209,6 @@ pub(super) fn check_lock(address: &Address) -> io::Result<()> {
     ))
 }
 
-/// The process, user and group at the other end, as they were when it connected or listened.
-#[cfg(target_os = "linux")]
-pub(super) fn peer_credentials(socket: &Socket) -> io::Result<(i32, u32, u32)> {
-    let peer = rustix::net::sockopt::socket_peercred(socket)?;
-    Ok((
-        peer.pid.as_raw_nonzero().get(),
-        peer.uid.as_raw(),
-        peer.gid.as_raw(),
-    ))
-}
-
 /// This process's own.
 pub(super) fn own_credentials() -> (i32, u32, u32) {
     (
@@ -233,6 +219,25 @@ pub(super) fn own_credentials() -> (i32, u32, u32) {
 }
 
 impl File {
+    /// The file that a socket was just bound to; none if its name is not in the file system.
+    pub(crate) fn bound(address: &Address) -> io::Result<Option<Self>> {
+        let Address::Path(path) = address else {
+            return Ok(None);
+        };
+        let path = std::path::absolute(path)?;
+        let id = Some(id(&fs::symlink_metadata(&path)?));
+        Ok(Some(Self {
+            path,
+            id,
+            lock: None,
+        }))
+    }
+
+    /// Leaves it where it is.
+    fn leave(mut self) {
+        self.id = None;
+    }
+
     /// A file that is to be at `path`, with its lock if one was asked for.
     fn lock(path: &Path, bind: &Bind) -> io::Result<Self> {
         // Where the process may go meanwhile is no matter.
@@ -279,12 +284,17 @@ impl File {
         #[cfg(target_os = "linux")]
         fchmod(socket, Mode::from_raw_mode(mode))?;
         socket.bind(name)?;
+        self.id = Some(id(&fs::symlink_metadata(&self.path)?));
+        self.give_mode(mode)
+    }
+
+    /// Gives it this mode, unless it has it.
+    pub(crate) fn give_mode(&self, mode: u32) -> io::Result<()> {
         let found = fs::symlink_metadata(&self.path)?;
-        self.id = Some(id(&found));
-        if found.permissions().mode() & PERMISSIONS != mode {
-            self.set_mode(mode)?;
+        match found.permissions().mode() & PERMISSIONS == mode {
+            true => Ok(()),
+            false => self.set_mode(mode),
         }
-        Ok(())
     }
 
     /// Sets the mode of what was bound, and of nothing that somebody has put in its place.
@@ -371,21 +381,9 @@ fn stream() -> io::Result<Socket> {
 }
 
 #[cfg(not(target_vendor = "apple"))]
-const CLOSED_ON_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
-#[cfg(target_vendor = "apple")]
-const CLOSED_ON_EXEC: RecvFlags = RecvFlags::empty();
-
-#[cfg(not(target_vendor = "apple"))]
 pub(super) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub(super) const NO_SIGNAL: SendFlags = SendFlags::empty();
-
-/// Linux sends no more in one message.
-const MOST: usize = 253;
-#[cfg(target_os = "linux")]
-const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST), ScmCredentials(1));
-#[cfg(not(target_os = "linux"))]
-const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST));
 
 /// The bits of a file's mode that say who may do what.
 const PERMISSIONS: u32 = 0o7777;

@@ -122,7 +122,7 @@ pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
     let Some(number) = numbers.into_iter().find(|number| !taken.contains(number)) else {
         return Err(Failure::new(AlreadyListened));
     };
-    let copy = copy_of(number)?.ok_or_else(missing)?;
+    let copy = crate::driver::copy_of(number)?.ok_or_else(missing)?;
     taken.insert(number);
     Ok((number, copy))
 }
@@ -158,25 +158,6 @@ fn read(pid: u32, var: impl Fn(&str) -> Option<OsString>) -> Vec<String> {
 fn number_of(index: usize) -> i32 {
     // There are few: see `read`.
     FIRST + i32::try_from(index).unwrap_or(i32::MAX - FIRST)
-}
-
-/// A copy of the descriptor with this number; none if it is not open.
-#[cfg(target_os = "linux")]
-fn copy_of(number: i32) -> Result<Option<OwnedFd>, Failure> {
-    use rustix::io::Errno;
-    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-
-    let this = pidfd_open(getpid(), PidfdFlags::empty()).map_err(std::io::Error::from)?;
-    match pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) {
-        Ok(copy) => Ok(Some(copy)),
-        Err(Errno::BADF) => Ok(None),
-        Err(errno) => Err(std::io::Error::from(errno).into()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn copy_of(_number: i32) -> Result<Option<OwnedFd>, Failure> {
-    Err(std::io::Error::from(std::io::ErrorKind::Unsupported).into())
 }
 
 /// What this process has taken.

@@ -159,8 +159,11 @@ impl Reactor {
                 handle(&conn)
             }));
         });
+        // Whatever becomes of the call, becomes of what it holds.
+        let slot = Rc::downgrade(&slot);
         deferred.on_cancel(move || {
-            if let Some((socket, protocol, resolver)) = slot.take() {
+            let held = slot.upgrade().and_then(|slot| slot.take());
+            if let Some((socket, protocol, resolver)) = held {
                 drop(socket);
                 report::discard(protocol, place);
                 resolver.errback(Failure::at(Box::new(Cancelled), place));

@@ -207,6 +207,11 @@ impl Reactor {
         let endpoint = address
             .to_server_endpoint(options)
             .map_err(|failure| Failure::moved(failure, place))?;
+        #[cfg(unix)]
+        if endpoint.proxy.is_some() && matches!(endpoint.at, Places::Stdio) {
+            let failure = super::endpoint::no_proxy(&endpoint.to_string());
+            return Err(Failure::moved(failure, place));
+        }
         let acceptor = match endpoint.proxy {
             Some(proxy) => Proxied::before(acceptor, proxy, place),
             None => acceptor,

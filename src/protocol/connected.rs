@@ -101,7 +101,12 @@ impl<P: Protocol> Seat for OnStream<P> {
     fn flushed(_conn: &Rc<Conn<Self>>) {}
 
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
-        seat::leave(&**conn, |protocol| protocol.connection_lost(reason));
+        let has_begun = conn.link().has_begun();
+        seat::leave(&**conn, |protocol| {
+            if has_begun {
+                protocol.connection_lost(reason);
+            }
+        });
     }
 
     fn wants_bytes(&self) -> bool {

@@ -142,16 +142,18 @@ impl<P: 'static> Context<'_, P, Transport> {
     /// Hands the connection to another protocol, for good: after `STARTTLS`, an upgrade, a login. `rest` is what came
     /// already and is for that one, so mostly the end of what `data_received` was given.
     ///
-    /// What this protocol has written is still sent, before all that the next one writes. Its timers, its mail and what it
+    /// What this protocol has written is still sent, before all that the next one writes; so is a file that it sends
+    /// ([`Transport::send_file`]), and the hand-over waits for that. A producer that it has registered is told to stop, and an
+    /// end that waited for the producer comes then. Its timers, its mail and what it
     /// waits for are called off. Its handles and the transports taken from its context are over, with [`HandedOver`](crate::transport::HandedOver) as the
     /// reason, and so is its membership in a [`Group`](crate::Group). Paused stays paused, and limits stay.
     ///
     /// # Order
     ///
-    /// It is done when this hook has returned; no other hook of this protocol is called, not even `connection_lost`, and it
+    /// It is done when this hook has returned, and a file under way is sent; no other hook of this protocol is called, not even `connection_lost`, and it
     /// is dropped. Then `connection_made` of the next one is called, `data_received` with the rest, and, if the peer had said
-    /// its end before, `eof_received`. When the connection is told to end in this hook, or the hook panics, it is not handed
-    /// over.
+    /// its end before, `eof_received`. When the connection was told to end, before or in this hook, or the hook panics, it is
+    /// not handed over.
     ///
     /// # Examples
     ///

@@ -22,7 +22,7 @@ use crate::failure::{Cancelled, Failure};
 use crate::net::{ClientEndpoint, ConnectOptions, ToClientEndpoint};
 use crate::protocol::{Handle, IntoProtocol, Protocol};
 use crate::reactor::Reactor;
-use crate::report;
+use crate::report::{self, Origin};
 
 /// Keeps a client connected: it connects when it is started, and again whenever the connection is lost or could not be
 /// made, after a [`Backoff`]. Clones are handles to the same one.
@@ -83,6 +83,7 @@ struct Inner<P: Protocol> {
     stopping: RefCell<Vec<Resolver<()>>>,
     /// Fired when it is told to stop, for the wait or the attempt under way.
     given_up: Cell<Option<Resolver<()>>>,
+    place: &'static Location<'static>,
 }
 
 type Build<P> = dyn FnMut() -> Option<P>;
@@ -106,11 +107,12 @@ enum State {
 
 impl<P: Protocol> ClientService<P> {
     /// A service that connects to `endpoint`, each time with a protocol that `build` makes; if `build` gives none, that
-    /// counts as a failure.
+    /// counts as a failure. So does a panic, which is reported unless somebody waits who is told.
     ///
     /// # Errors
     ///
     /// [`BadEndpoint`](crate::net::BadEndpoint).
+    #[track_caller]
     pub fn new<R: IntoProtocol<Protocol = P>>(
         reactor: &Reactor,
         endpoint: impl ToClientEndpoint,
@@ -129,6 +131,7 @@ impl<P: Protocol> ClientService<P> {
             waiting: RefCell::default(),
             stopping: RefCell::default(),
             given_up: Cell::new(None),
+            place: Location::caller(),
         })))
     }
 
@@ -261,10 +264,10 @@ impl<P: Protocol> Inner<P> {
             }
             match self.connect().await {
                 Ok(()) => self.failures.set(0),
-                Err(failure) => {
-                    self.failures.set(self.failures.get().saturating_add(1));
-                    self.note_failure(&failure);
-                }
+                Err(failure) if self.state.get() == State::Running => self.note_failure(failure),
+                // What was given up is no failure to connect, least of all of those who wait for what comes next.
+                Err(failure) if !failure.is_panic() => {}
+                Err(panic) => report::deliver(Origin::Call, panic, self.place),
             }
             if self.state.get() == State::Running {
                 let failures = self.failures.get().max(1);
@@ -337,8 +340,9 @@ impl<P: Protocol> Inner<P> {
         Ok(())
     }
 
-    /// Tells those who do not wait any longer.
-    fn note_failure(&self, failure: &Failure) {
+    /// Tells those who do not wait any longer. A panic that is told to nobody is reported.
+    fn note_failure(&self, failure: Failure) {
+        self.failures.set(self.failures.get().saturating_add(1));
         let mut over = Vec::new();
         for mut one in self.waiting.take() {
             one.failures_left = one.failures_left.map(|left| left - 1);
@@ -346,6 +350,9 @@ impl<P: Protocol> Inner<P> {
                 Some(0) => over.push(one.resolver),
                 _ => self.waiting.borrow_mut().push(one),
             }
+        }
+        if over.is_empty() && failure.is_panic() {
+            return report::deliver(Origin::Call, failure, self.place);
         }
         for resolver in over {
             resolver.errback(failure.clone());

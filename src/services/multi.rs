@@ -121,6 +121,13 @@ impl MultiService {
     fn insert(&self, name: Option<Rc<str>>, service: Rc<dyn Service>) -> Result<(), Failure> {
         if self.is_running() {
             service.start()?;
+            if !self.is_running() {
+                // It has stopped us meanwhile, and is none of those that were stopped.
+                drop(stop_all(vec![Member {
+                    name: None,
+                    service: service.clone(),
+                }]));
+            }
         }
         self.0.members.borrow_mut().push(Member { name, service });
         Ok(())
@@ -167,10 +174,20 @@ impl Inner {
         self.state.set(State::Running);
         let members = self.members.borrow().clone();
         for (index, member) in members.iter().enumerate() {
-            if let Err(failure) = member.service.start() {
-                self.state.set(State::Stopping);
-                self.end(members[..index].to_vec());
-                return Err(failure);
+            let started = member.service.start();
+            match (self.state.get(), started) {
+                (State::Running, Ok(())) => {}
+                (State::Running, Err(failure)) => {
+                    self.state.set(State::Stopping);
+                    self.end(members[..index].to_vec());
+                    return Err(failure);
+                }
+                // It has stopped us meanwhile, and all the others with us.
+                (_, Err(failure)) => return Err(failure),
+                (_, Ok(())) => {
+                    drop(stop_all(vec![member.clone()]));
+                    return Ok(());
+                }
             }
         }
         Ok(())

@@ -52,10 +52,15 @@ macro_rules! receives {
                 poll_fn(|cx| self.reader.poll_descriptor(cx)).await
             }
 
-            /// The next descriptor of those that came with what has been read. At most some hundred are kept: while 64
-            /// wait to be taken, what comes is closed.
+            /// The next descriptor of those that came with what has been read.
+            ///
+            /// So that no peer fills this process with what nobody wants, only four are kept for a connection whose
+            /// descriptors were never asked for, by this or by [`recv_descriptor`](Self::recv_descriptor); after
+            /// that, all of one message, or 64 of several. Whoever expects more asks once before the first read.
             pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
-                self.reader.conn().link().take_descriptor()
+                let link = self.reader.conn().link();
+                link.set_descriptors_asked(true);
+                link.take_descriptor()
             }
         }
     };

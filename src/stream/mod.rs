@@ -96,6 +96,7 @@ impl Connection {
     }
 
     pub(crate) fn new(conn: Rc<Conn<Awaited>>) -> Self {
+        conn.link().set_descriptors_asked(false);
         Self {
             reader: Reader::new(conn),
         }

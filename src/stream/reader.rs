@@ -78,6 +78,7 @@ impl Reader {
         &mut self,
         cx: &Context<'_>,
     ) -> Poll<io::Result<Option<OwnedFd>>> {
+        self.conn.link().set_descriptors_asked(true);
         loop {
             if let Some(descriptor) = self.conn.link().take_descriptor() {
                 return Poll::Ready(Ok(Some(descriptor)));

@@ -131,6 +131,7 @@ impl<S: Seat> Conn<S> {
 
     /// The first thing after [`Conn::new`]: lets the seat begin, then does what it wished.
     pub(crate) fn begin(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
+        self.link.has_begun.set(true);
         hook();
         self.settle(reactor);
     }
@@ -140,6 +141,7 @@ impl<S: Seat> Conn<S> {
         if self.link.gone.get() {
             return;
         }
+        self.link.has_begun.set(true);
         hook();
         if let Err(error) = self.watch(reactor) {
             self.link.broken_by(error);
@@ -152,10 +154,12 @@ impl<S: Seat> Conn<S> {
         let link = &self.link;
         link.attended.set(true);
         let mut rounds = 0;
-        while !link.is_over_here() && rounds < ROUNDS && self.flush(reactor) {
-            rounds += 1;
+        self.flush_all(reactor, &mut rounds);
+        if link.is_handing_on() && link.dismiss_producer() {
+            // An end may have waited for that.
+            self.flush_all(reactor, &mut rounds);
         }
-        if link.is_handing_on() {
+        if link.is_over_here() && link.is_handing_on() {
             return S::hand_on(self, reactor);
         }
         if link.life.get().is_over() {
@@ -169,6 +173,13 @@ impl<S: Seat> Conn<S> {
         if rounds == ROUNDS {
             // The peer reads as fast as we write: the others are to have their turn.
             link.ask_for_attention();
+        }
+    }
+
+    /// Flushes until there is nothing more to do without waiting.
+    fn flush_all(self: &Rc<Self>, reactor: &Reactor, rounds: &mut usize) {
+        while !self.link.is_over_here() && *rounds < ROUNDS && self.flush(reactor) {
+            *rounds += 1;
         }
     }
 
@@ -214,7 +225,8 @@ impl<S: Seat> Conn<S> {
         if link.has_source.get() && link.produce(|| self.transport()) {
             return true;
         }
-        if link.full.get() && left <= link.limits().low {
+        // Whoever has named a successor is told nothing more.
+        if link.full.get() && left <= link.limits().low && !link.is_handing_on() {
             link.full.set(false);
             S::write_ready(self, reactor);
             return true;

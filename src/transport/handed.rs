@@ -37,6 +37,10 @@ impl<S: Seat> Conn<S> {
             return None;
         }
         link.on(Event::Broken, || Failure::new(HandedOver));
+        let source = link.take_source();
+        if let Some(source) = source {
+            source.stop(link, Failure::new(HandedOver));
+        }
         let socket = link.socket.take()?;
         let _ = reactor.inner().driver().remove(&socket);
         reactor.inner().remove(link.key);
@@ -70,6 +74,7 @@ impl<S: Seat> Conn<S> {
         link.full.set(handed.full);
         link.sent.set(handed.sent);
         link.has_descriptors.set(handed.has_descriptors);
+        link.set_descriptors_asked(true);
         link.out.set(handed.out);
         link.queued.set(handed.queued);
         if let Some(limits) = handed.limits {

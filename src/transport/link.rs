@@ -84,6 +84,8 @@ pub(crate) struct Link {
     pub(super) peer_done: Cell<bool>,
     /// Descriptors came with what was read last, or before.
     pub(super) has_descriptors: Cell<bool>,
+    /// Its user was told of it.
+    pub(super) has_begun: Cell<bool>,
     /// Its user has named a successor.
     pub(super) succeeded: Cell<bool>,
     /// `lost` has been told.
@@ -140,6 +142,7 @@ impl Link {
             sent: Cell::new(0),
             peer_done: Cell::new(false),
             has_descriptors: Cell::new(false),
+            has_begun: Cell::new(false),
             succeeded: Cell::new(false),
             gone: Cell::new(false),
             has_source: Cell::new(false),
@@ -332,6 +335,17 @@ impl Link {
         self.has_descriptors.get()
     }
 
+    /// Notes whether somebody takes the descriptors that come. Until something else is noted, somebody does.
+    pub(crate) fn set_descriptors_asked(&self, asked: bool) {
+        #[cfg(unix)]
+        let _ = self.with_socket(|socket| {
+            if let Some(passing) = socket.passing() {
+                passing.set_asked(asked);
+            }
+        });
+        let _ = asked;
+    }
+
     /// The next descriptor that came.
     #[cfg(unix)]
     pub(crate) fn take_descriptor(&self) -> Option<OwnedFd> {
@@ -435,9 +449,14 @@ impl Link {
         self.succeeded.get() && !self.life.get().is_ending()
     }
 
-    /// Is there nothing more to do for its user but to leave?
+    /// Is there nothing more to do for its user but to leave? A file that it sends goes before its successor's bytes.
     pub(super) fn is_over_here(&self) -> bool {
-        self.life.get().is_over() || self.is_handing_on()
+        self.life.get().is_over() || (self.is_handing_on() && !self.sends_file())
+    }
+
+    /// Has its user been told of it?
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun.get()
     }
 
     /// Has its user been told of the end?

@@ -15,7 +15,8 @@
 //! # Invariants
 //!
 //! 1. A producer is taken out while it is called, from the loop's turn, never inside a handle's method.
-//! 2. `stop_producing` comes once, when the connection is lost before the producer was unregistered.
+//! 2. `stop_producing` comes once, when the connection is lost, or handed to another protocol, before the producer was
+//!    unregistered.
 //! 3. While one is registered the end that its user asks for waits: it comes when it is unregistered.
 
 use std::error::Error;
@@ -24,6 +25,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use super::Transport;
+use super::errors::HandedOver;
 use super::life::Event;
 use super::link::Link;
 use crate::clock::DelayedCall;
@@ -45,7 +47,7 @@ pub trait Producer: 'static {
     /// There is no room: stop writing until [`resume_producing`](Self::resume_producing).
     fn pause_producing(&mut self) {}
 
-    /// The connection is over: nothing that is written arrives.
+    /// The connection is over, or belongs to another protocol now: nothing that is written arrives.
     fn stop_producing(&mut self) {}
 }
 
@@ -318,6 +320,29 @@ impl Link {
     /// Is it asked to end as soon as its source is done?
     pub(super) fn ends_later(&self) -> bool {
         self.has_source.get() && self.with_extras(|extras| extras.then == Some(Event::Lose))
+    }
+
+    /// Is a file on its way?
+    pub(super) fn sends_file(&self) -> bool {
+        let is_file = |source: &Source| matches!(source.kind, Kind::File(_));
+        self.has_source.get()
+            && self.with_extras(|extras| extras.source.as_ref().is_some_and(is_file))
+    }
+
+    /// Stops a producer whose user has named a successor, and does what waited for it; a file goes on. `true` if there was
+    /// one.
+    pub(super) fn dismiss_producer(&self) -> bool {
+        if !self.has_source.get() || self.sends_file() {
+            return false;
+        }
+        let then = self.with_extras(|extras| extras.then.take());
+        if let Some(source) = self.take_source() {
+            source.stop(self, Failure::new(HandedOver));
+        }
+        if let Some(then) = then {
+            self.wish(then);
+        }
+        true
     }
 
     /// Takes out the source for good.

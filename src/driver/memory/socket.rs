@@ -43,7 +43,10 @@ impl Socket {
         #[cfg(unix)]
         if self.local {
             let came = self.net.borrow_mut().end(self.end).take_descriptors();
-            self.passing.come(came.into_iter());
+            let room = self.passing.room();
+            for descriptor in came {
+                self.passing.come(descriptor, room);
+            }
         }
         Ok(count)
     }
@@ -55,7 +58,10 @@ impl Socket {
                 let copy = descriptor.try_clone_to_owned()?;
                 Ok(self.net.borrow_mut().write_with(self.end, byte, copy)?)
             })?;
-            // What there is no room for is written the next time.
+            // What there is no room for is written the next time, and so is what a descriptor is to ride on.
+            if self.passing.waiting() > 0 {
+                return Ok(carried);
+            }
             return match self.net.borrow_mut().write(self.end, &bytes[carried..]) {
                 Ok(count) => Ok(carried + count),
                 Err(_) if carried > 0 => Ok(carried),

@@ -21,23 +21,24 @@
 //! 3. No more than the limit and one datagram is queued.
 //! 4. Writing is armed only while the socket is full, and not where the system would say at once that it is not: then
 //!    it is tried again after [`RETRY`]. So nothing spins.
+//! 5. A destination that takes no more holds up nobody but those who send to it.
+//! 6. What can be sent is never left lying: whoever clears `blocked` has the queue looked at.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::panic::Location;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::DatagramPort;
 use super::errors::{AlreadyConnected, MessageTooLong, PortClosed, QueueFull, SendFailed};
 use super::place::invalid;
+use super::queue::{Queue, Waiting};
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver};
-use crate::driver::{Arrived, Datagrams, Event, Interest};
+use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Source, WeakReactor};
 use crate::report::{self, Origin};
@@ -76,6 +77,9 @@ pub(super) trait User: 'static {
 
 /// A port without its user. Everything here is inert.
 pub(super) struct Core {
+    /// A name in the file system that goes when the port does: before the socket closes, so that no other file can be
+    /// taken for it.
+    file: Cell<Option<SocketFile>>,
     /// Empty once closed.
     socket: RefCell<Option<Datagrams>>,
     key: usize,
@@ -96,14 +100,12 @@ pub(super) struct Core {
     retry: Cell<Option<DelayedCall>>,
     /// When it is closed, whatever is still queued.
     deadline: Cell<Option<DelayedCall>>,
-    queue: RefCell<VecDeque<Waiting>>,
-    /// What the queue counts for.
-    queued: Cell<usize>,
+    queue: Queue,
+    /// It was closed before all of the queue was sent.
+    has_lost: Cell<bool>,
     peer: RefCell<Option<Address>>,
     local: Address,
     limit: usize,
-    /// A name in the file system that goes when the port does.
-    name: Option<PathBuf>,
     /// Who is to be told when it is closed.
     stopped: RefCell<Vec<Resolver<()>>>,
     reactor: WeakReactor,
@@ -117,10 +119,14 @@ enum State {
     Closed,
 }
 
-/// A datagram that could not be sent at once.
-struct Waiting {
-    bytes: Box<[u8]>,
-    to: Option<Address>,
+/// What came of giving a datagram to the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    Sent,
+    /// The socket takes no more for now.
+    Blocked,
+    /// Its destination does not.
+    Full,
 }
 
 /// What came of reading.
@@ -138,7 +144,7 @@ impl<U: User> Post<U> {
         reactor: &Reactor,
         socket: Datagrams,
         limit: usize,
-        name: Option<PathBuf>,
+        file: Option<SocketFile>,
         place: &'static Location<'static>,
         user: U,
     ) -> io::Result<Rc<Self>> {
@@ -158,12 +164,12 @@ impl<U: User> Post<U> {
                 resting: Cell::new(false),
                 retry: Cell::new(None),
                 deadline: Cell::new(None),
-                queue: RefCell::default(),
-                queued: Cell::new(0),
+                queue: Queue::default(),
+                has_lost: Cell::new(false),
                 peer: RefCell::default(),
                 local,
                 limit,
-                name,
+                file: Cell::new(file),
                 stopped: RefCell::default(),
                 reactor: reactor.downgrade(),
                 place,
@@ -202,15 +208,15 @@ impl<U: User> Post<U> {
         if !core.blocked.get() {
             core.flush();
         }
-        if !core.blocked.get() && core.is_open() {
-            let was_full = core.full.get() && core.queued.get() <= core.limit / 2;
+        let was_full = core.full.get() && core.queued() <= core.limit / 2;
+        if core.is_open() && (was_full || !core.blocked.get()) {
             if was_full {
                 core.full.set(false);
             }
             U::room(self, reactor, was_full);
         }
         match core.state.get() {
-            State::Stopping if core.queued.get() == 0 => return self.close(Some(reactor)),
+            State::Stopping if core.queued() == 0 => return self.close(Some(reactor)),
             State::Closed => return,
             _ => {}
         }
@@ -218,8 +224,8 @@ impl<U: User> Post<U> {
             core.rest(&error);
         }
         core.attended.set(false);
-        // It may have been asked for something after that was looked at.
-        if core.refused.get() {
+        // It may have been asked for something after that was looked at (invariant 6).
+        if core.refused.get() || (core.queue.has_line() && !core.blocked.get()) {
             core.ask_for_attention();
         }
     }
@@ -234,12 +240,13 @@ impl<U: User> Post<U> {
         }
         let driver = reactor.inner().driver();
         let told = core.with_socket(|socket| driver.set_interest(socket, core.key, wanted));
+        told.unwrap_or(Ok(()))?;
         core.armed.set(wanted);
-        told.unwrap_or(Ok(()))
+        Ok(())
     }
 
     /// The end (invariant 1).
-    fn close(self: &Rc<Self>, reactor: Option<&Reactor>) {
+    pub(super) fn close(self: &Rc<Self>, reactor: Option<&Reactor>) {
         let core = &self.core;
         if core.state.replace(State::Closed) == State::Closed {
             return;
@@ -251,17 +258,14 @@ impl<U: User> Post<U> {
             }
             reactor.inner().remove(core.key);
         }
+        drop(core.file.take());
         drop(socket);
-        if let Some(name) = &core.name {
-            // Somebody may have taken it away: then it is gone, as it should be.
-            let _ = std::fs::remove_file(name);
-        }
         let timers = [core.retry.take(), core.deadline.take()];
         for timer in timers.into_iter().flatten() {
             timer.cancel();
         }
-        core.queue.take();
-        core.queued.set(0);
+        core.has_lost.set(core.queued() > 0);
+        core.queue.clear();
         U::closed(self);
         let resolvers = core.stopped.take();
         for resolver in resolvers {
@@ -303,6 +307,7 @@ impl<U: User> Source for Post<U> {
         if has_rung(&core.retry) {
             core.blocked.set(false);
             core.resting.set(false);
+            core.flush_held();
         }
         self.settle(reactor);
     }
@@ -324,8 +329,8 @@ impl<U: User> Source for Post<U> {
         if let Some(peer) = self.core.peer() {
             about += &format!(", connected to {peer}");
         }
-        if self.core.queued.get() > 0 {
-            about += &format!(", {} bytes to be sent", self.core.queued.get());
+        if self.core.queued() > 0 {
+            about += &format!(", {} bytes to be sent", self.core.queued());
         }
         about
     }
@@ -338,44 +343,43 @@ impl<U: User> Source for Post<U> {
 impl Core {
     /// Sends, or queues what cannot be sent now.
     pub(super) fn write(&self, bytes: &[u8], to: Option<&Address>) -> Result<(), Failure> {
-        if self.queued.get() == 0 && self.send(bytes, to)? {
+        let given = self.try_to_send(bytes, to)?;
+        if given == Given::Sent {
             return Ok(());
         }
-        self.enqueue(bytes, to)
-    }
-
-    /// Sends at once; `false` when that would block.
-    pub(super) fn send(&self, bytes: &[u8], to: Option<&Address>) -> Result<bool, Failure> {
-        if !self.is_open() {
-            return Err(Failure::new(PortClosed));
-        }
-        self.check(to)?;
-        if self.blocked.get() {
-            return Ok(false);
-        }
-        self.hand_over(bytes, to)
-    }
-
-    /// Queues, to be sent later.
-    pub(super) fn enqueue(&self, bytes: &[u8], to: Option<&Address>) -> Result<(), Failure> {
-        if !self.is_open() {
-            return Err(Failure::new(PortClosed));
-        }
-        self.check(to)?;
-        let queued = self.queued.get();
+        let queued = self.queued();
         if queued > self.limit {
             self.full.set(true);
             let limit = self.limit;
             return Err(Failure::new(QueueFull { queued, limit }));
         }
-        self.queue.borrow_mut().push_back(Waiting {
-            bytes: bytes.into(),
-            to: to.cloned(),
-        });
-        self.queued.set(queued + bytes.len() + OVERHEAD);
+        let waiting = Waiting::new(bytes, to);
+        match to {
+            Some(to) if given == Given::Full => self.queue.hold(to.clone(), waiting),
+            _ => self.queue.push(waiting),
+        }
         self.full.set(self.full.get() || self.is_full());
         self.ask_for_attention();
         Ok(())
+    }
+
+    /// Sends at once; `false` when that would block.
+    pub(super) fn send(&self, bytes: &[u8], to: Option<&Address>) -> Result<bool, Failure> {
+        Ok(self.try_to_send(bytes, to)? == Given::Sent)
+    }
+
+    fn try_to_send(&self, bytes: &[u8], to: Option<&Address>) -> Result<Given, Failure> {
+        if !self.is_open() {
+            return Err(Failure::new(PortClosed));
+        }
+        self.check(to)?;
+        if to.is_some_and(|to| self.queue.holds(to)) {
+            return Ok(Given::Full);
+        }
+        if self.blocked.get() || self.queue.has_line() {
+            return Ok(Given::Blocked);
+        }
+        self.hand_over(bytes, to)
     }
 
     /// Is it an address of the kind that the port has?
@@ -397,14 +401,14 @@ impl Core {
         Err(invalid(&to, wanted))
     }
 
-    /// Gives it to the system; `false` when that takes no more for now.
-    fn hand_over(&self, bytes: &[u8], to: Option<&Address>) -> Result<bool, Failure> {
-        let mut refusals = 0;
+    /// Gives it to the system. Runs nobody's code.
+    fn hand_over(&self, bytes: &[u8], to: Option<&Address>) -> Result<Given, Failure> {
+        let mut others = 0;
         loop {
             let sent = self.with_socket(|socket| socket.send(bytes, to));
             let error = match sent {
                 None => return Err(Failure::new(PortClosed)),
-                Some(Ok(())) => return Ok(true),
+                Some(Ok(())) => return Ok(Given::Sent),
                 Some(Err(error)) => error,
             };
             if error.kind() == io::ErrorKind::Interrupted {
@@ -412,17 +416,23 @@ impl Core {
             }
             let is_full = error.kind() == io::ErrorKind::WouldBlock;
             let is_short = error.raw_os_error() == Some(NO_BUFFERS);
+            // The system says of each destination that it is full, and says never when it is no more (invariant 5).
+            if is_full && to.is_some() && self.is_unix() {
+                self.retry_soon();
+                return Ok(Given::Full);
+            }
             if is_full || is_short {
                 self.blocked.set(true);
-                if is_short || (self.is_unix() && self.peer.borrow().is_none()) {
-                    self.attend_after(RETRY, &self.retry);
+                if is_short {
+                    self.retry_soon();
                 }
                 self.ask_for_attention();
-                return Ok(false);
+                return Ok(Given::Blocked);
             }
             // It is about what was sent before: this one has not been sent.
-            if self.note_refusal(&error) && refusals < REFUSALS {
-                refusals += 1;
+            let is_old = self.note_refusal(&error) || self.is_about_another(&error, bytes.len());
+            if is_old && others < OTHERS {
+                others += 1;
                 continue;
             }
             if error.raw_os_error() == Some(TOO_LONG) {
@@ -433,23 +443,51 @@ impl Core {
         }
     }
 
-    /// Sends what is queued, as far as that goes.
+    /// Sends what is in the line, as far as that goes.
     fn flush(&self) {
         loop {
-            let waiting = self.queue.borrow_mut().pop_front();
-            let Some(waiting) = waiting else { return };
-            match self.hand_over(&waiting.bytes, waiting.to.as_ref()) {
-                Ok(false) => return self.queue.borrow_mut().push_front(waiting),
-                Ok(true) => {}
-                Err(failure) => report::deliver(Origin::Protocol, failure, self.place),
+            let Some(waiting) = self.queue.next() else {
+                return;
+            };
+            let held_for = waiting.to.clone().filter(|to| self.queue.holds(to));
+            if let Some(to) = held_for {
+                self.queue.hold(to, waiting);
+                continue;
             }
-            let count = waiting.bytes.len() + OVERHEAD;
-            self.queued.set(self.queued.get() - count);
+            match (
+                self.hand_over(&waiting.bytes, waiting.to.as_ref()),
+                &waiting.to,
+            ) {
+                (Ok(Given::Sent), _) => {}
+                (Ok(Given::Full), Some(to)) => self.queue.hold(to.clone(), waiting),
+                (Ok(_), _) => return self.queue.put_back(waiting),
+                (Err(failure), _) => report::deliver(Origin::Protocol, failure, self.place),
+            }
+        }
+    }
+
+    /// Sends what was held, to each destination as far as that goes.
+    fn flush_held(&self) {
+        for to in self.queue.destinations() {
+            while let Some(waiting) = self.queue.next_held(&to) {
+                match self.hand_over(&waiting.bytes, Some(&to)) {
+                    Ok(Given::Sent) => {}
+                    Ok(_) => {
+                        self.queue.hold_back(to, waiting);
+                        break;
+                    }
+                    Err(failure) => report::deliver(Origin::Protocol, failure, self.place),
+                }
+            }
+        }
+        if self.queue.holds_any() {
+            self.retry_soon();
         }
     }
 
     /// Receives one.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> Got {
+        let mut others = 0;
         loop {
             let got = self.with_socket(|socket| socket.receive(buffer));
             match got {
@@ -459,6 +497,7 @@ impl Core {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => return Got::Nothing,
                     _ if is_refusal(&error) => return Got::Refused(error),
+                    _ if others < OTHERS && self.is_about_another(&error, 0) => others += 1,
                     _ => {
                         self.rest(&error);
                         return Got::Failed(error);
@@ -484,7 +523,7 @@ impl Core {
     fn rest(&self, error: &io::Error) {
         tracing::warn!(target: "torsade::net", %error, "cannot receive datagrams for now");
         self.resting.set(true);
-        self.attend_after(RETRY, &self.retry);
+        self.retry_soon();
         self.ask_for_attention();
     }
 
@@ -504,6 +543,13 @@ impl Core {
         }
     }
 
+    /// Has it tried again soon. What waits for that already is not put off.
+    fn retry_soon(&self) {
+        if !self.waits_to_retry() {
+            self.attend_after(RETRY, &self.retry);
+        }
+    }
+
     fn waits_to_retry(&self) -> bool {
         let retry = self.retry.take();
         let waits = retry.is_some();
@@ -519,6 +565,14 @@ impl Core {
             self.ask_for_attention();
         }
         is
+    }
+
+    /// Is it about a datagram that was sent before, and was too large for some network on its way?
+    fn is_about_another(&self, error: &io::Error, size: usize) -> bool {
+        error.raw_os_error() == Some(TOO_LONG)
+            && size <= SMALL
+            && !self.is_unix()
+            && self.peer.borrow().is_some()
     }
 
     pub(super) fn connect(&self, to: &Address) -> Result<(), Failure> {
@@ -551,7 +605,7 @@ impl Core {
     pub(super) fn begin_to_stop(&self) {
         if self.is_open() {
             self.state.set(State::Stopping);
-            if self.queued.get() > 0 {
+            if self.queued() > 0 {
                 self.blocked.set(false);
                 self.attend_after(PATIENCE, &self.deadline);
             }
@@ -592,11 +646,16 @@ impl Core {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.queued.get() > self.limit
+        self.queued() > self.limit
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queued.get()
+        self.queue.size()
+    }
+
+    /// Was something queued that was never sent?
+    pub(super) fn has_lost(&self) -> bool {
+        self.has_lost.get()
     }
 
     pub(super) fn is_unix(&self) -> bool {
@@ -662,10 +721,10 @@ fn is_refusal(error: &io::Error) -> bool {
 const RETRY: Duration = Duration::from_millis(5);
 /// How long the last datagrams may take.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// What a datagram counts for besides its bytes.
-const OVERHEAD: usize = 64;
-/// How many refusals one datagram may meet.
-const REFUSALS: usize = 2;
+/// How many errors about others one datagram may meet.
+const OTHERS: usize = 2;
+/// What every network takes, so that no error can be about its size.
+const SMALL: usize = 1200;
 
 #[cfg(unix)]
 const NO_BUFFERS: i32 = libc::ENOBUFS;

@@ -13,7 +13,10 @@
 //! 2. **Nothing a peer does closes a port**: when nobody is there, a connected port is told
 //!    ([`DatagramProtocol::connection_refused`]) and goes on. Nor does a panic in a hook: it is reported.
 //! 3. **What would block waits** in the port's queue, in order, up to 256 KiB and one datagram unless
-//!    [`DatagramOptions::queue`] says otherwise; then writing fails with [`QueueFull`]. Async sends wait instead.
+//!    [`DatagramOptions::queue`] says otherwise; then writing fails with [`QueueFull`]. Async sends wait instead. A UNIX
+//!    socket that is full holds up what is for it, and nothing else: what is for others is sent although the queue be
+//!    full. (Linux counts what its peers have not read against the sender's own buffer, so datagrams of many kilobytes
+//!    that a peer leaves lying may still use that up, [`DatagramOptions::send_buffer`].)
 //! 4. **Names are not looked up**: addresses are literal.
 //! 5. One event of the loop brings as many datagrams as are there, up to 256 KiB (each counting for 1 KiB at least), so
 //!    that one port does not keep the loop from the others.
@@ -23,6 +26,7 @@ mod errors;
 mod open;
 mod place;
 mod port;
+mod queue;
 mod socket;
 
 pub use self::errors::{

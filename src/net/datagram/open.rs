@@ -13,7 +13,7 @@ use super::place::{ToDatagramAddress, invalid};
 use super::socket::UdpSocket;
 use super::{DatagramPort, DatagramProtocol};
 use crate::address::Address;
-use crate::driver::Change;
+use crate::driver::{Change, SocketFile};
 use crate::failure::Failure;
 use crate::net::errors::CannotListen;
 use crate::protocol::{self, Handle, Home, Seated, visit};
@@ -204,7 +204,9 @@ impl Reactor {
         let own = options.bind.clone().unwrap_or(Address::Unnamed);
         let post = self.open_datagrams(&own, options, place, Seated::new(protocol))?;
         if let Err(failure) = post.core().connect(&to) {
-            post.core().begin_to_stop();
+            // It has not begun, so it is not told of an end.
+            protocol::leave(&*post, |_| {});
+            post.close(Some(self));
             return Err(Failure::moved(failure, place));
         }
         seat(self, &post)
@@ -250,17 +252,16 @@ impl Reactor {
     ) -> io::Result<Rc<Post<U>>> {
         let driver = self.inner().driver();
         let socket = driver.datagrams(address, options.share)?;
-        let name = match driver.is_virtual() {
+        // When something fails the file goes with it.
+        #[cfg(unix)]
+        let file = match driver.is_virtual() {
             true => None,
-            false => address.path().map(Path::to_owned),
+            false => SocketFile::bound(address)?,
         };
-        let begun = set_up(&socket, options, name.as_deref());
-        let post =
-            begun.and_then(|()| Post::new(self, socket, options.queue, name.clone(), place, user));
-        if let (Err(_), Some(name)) = (&post, &name) {
-            let _ = std::fs::remove_file(name);
-        }
-        post
+        #[cfg(not(unix))]
+        let file = None;
+        set_up(&socket, options, file.as_ref())?;
+        Post::new(self, socket, options.queue, file, place, user)
     }
 }
 
@@ -491,18 +492,17 @@ fn ip_address(
 fn set_up(
     socket: &crate::driver::Datagrams,
     options: &DatagramOptions,
-    name: Option<&Path>,
+    file: Option<&SocketFile>,
 ) -> io::Result<()> {
     if options.broadcast {
         socket.change(Change::Broadcast(true))?;
     }
     socket.set_buffers(options.buffers)?;
     #[cfg(unix)]
-    if let Some(name) = name {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(name, std::fs::Permissions::from_mode(options.mode))?;
+    if let Some(file) = file {
+        file.give_mode(options.mode)?;
     }
-    let _ = name;
+    let _ = file;
     Ok(())
 }
 

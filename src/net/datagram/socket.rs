@@ -176,7 +176,7 @@ impl UdpSocket {
         if user.is_too_busy(cx) {
             return Poll::Pending;
         }
-        if core.queued() == 0 && core.send(data, to)? {
+        if core.send(data, to)? {
             user.spend(data.len());
             return Poll::Ready(Ok(()));
         }
@@ -243,6 +243,9 @@ impl UdpSocket {
     }
 
     fn poll_flushed(&self, cx: &Context<'_>) -> Poll<Result<(), Failure>> {
+        if self.post.core().has_lost() {
+            return Poll::Ready(Err(Failure::new(PortClosed)));
+        }
         if self.post.core().queued() == 0 {
             return Poll::Ready(Ok(()));
         }

@@ -72,6 +72,10 @@ fn described(
     mut proxy: Option<ProxyOptions>,
 ) -> Result<ServerEndpoint, Failure> {
     let mut endpoint = undecorated(text, options, &mut proxy)?;
+    #[cfg(unix)]
+    if proxy.is_some() && matches!(endpoint.at, Places::Stdio) {
+        return Err(no_proxy(text));
+    }
     endpoint.proxy = proxy;
     Ok(endpoint)
 }
@@ -550,6 +554,12 @@ fn as_part_of(text: &str, end: &str, failure: Failure) -> Failure {
         Some(found) => bad(text, text.len() - end.len() + found.at, &*found.problem),
         None => failure,
     }
+}
+
+/// What is there once, and has no port, has nobody who could connect in somebody's name.
+#[cfg(unix)]
+pub(in crate::net) fn no_proxy(text: &str) -> Failure {
+    bad(text, 0, "no proxy connects to standard input and output")
 }
 
 fn bad(text: &str, at: usize, problem: impl Into<String>) -> Failure {

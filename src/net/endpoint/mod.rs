@@ -7,6 +7,8 @@ mod place;
 
 use std::fmt;
 
+#[cfg(unix)]
+pub(super) use self::describe::no_proxy;
 pub(super) use self::describe::path_of;
 pub use self::describe::{BadEndpoint, quote};
 pub(super) use self::place::literal;

@@ -166,6 +166,7 @@ impl Header {
 
     /// Passes over what comes after the addresses, but for the checksum.
     fn look_at_fields(&self, mut fields: &[u8]) -> Result<(), &'static str> {
+        let mut is_summed = false;
         while !fields.is_empty() {
             let Some(([kind, high, low], rest)) = fields.split_first_chunk::<3>() else {
                 return Err("a field of it is cut off");
@@ -176,6 +177,11 @@ impl Header {
             }
             let (value, after) = rest.split_at(length);
             if *kind == CHECKSUM {
+                // Each takes a walk over all of it.
+                if is_summed {
+                    return Err("its checksum comes twice");
+                }
+                is_summed = true;
                 let Ok(said) = <[u8; 4]>::try_from(value) else {
                     return Err("its checksum is not four bytes long");
                 };
@@ -446,6 +452,18 @@ mod tests {
             .collect()
     }
 
+    /// The first of its two checksums is right.
+    fn summed_twice() -> Vec<u8> {
+        let fields = [V4, b"\x03\x00\x04\0\0\0\0\x03\x00\x04\0\0\0\0"].concat();
+        let mut bytes = binary(0x21, 0x11, &fields);
+        let start = bytes.len() - 11;
+        let header = Header {
+            bytes: bytes.clone(),
+        };
+        bytes[start..start + 4].copy_from_slice(&header.sum_without(start).to_be_bytes());
+        bytes
+    }
+
     trait Sum {
         fn sum(self) -> u32;
     }
@@ -541,6 +559,7 @@ mod tests {
                 "its checksum is not four bytes long",
             ),
             (summed(1), "its checksum is wrong"),
+            (summed_twice(), "its checksum comes twice"),
             (
                 binary(0x20, 0, &[0; LONGEST])[..16].into(),
                 "it is too long",
