@@ -206,6 +206,51 @@ on_both! {
         assert_eq!(log.take(), ["started", "connecting", "failed refused", "stopped"]);
         assert_eq!(reports.take().len(), 2);
     }
+
+    async fn a_protocol_that_panics_at_its_end_does_not_keep_the_end_from_its_factory(reactor) {
+        let reports = support::expect_reports(&reactor);
+        let (log, port) = (Log::new(), reactor.listen(HERE, |_| Spy::echo())?);
+        struct Bad(Log);
+        impl ClientFactory for Bad {
+            type Protocol = Spy;
+            fn build_protocol(&mut self, _peer: Address) -> Option<Spy> {
+                Some(Spy::new(&self.0).on_lost(|_| panic!("not the end")))
+            }
+            fn connection_lost(&mut self, _connector: &Connector, reason: Failure) {
+                self.0.note(format_args!("over {}", how(&reason)));
+            }
+            fn stopped(&mut self) {
+                self.0.note("stopped");
+            }
+        }
+        let connector = reactor.connect_factory(port.local_addr(), Bad(log.clone()))?;
+        until(&log, "made").await;
+        connector.disconnect();
+        until(&log, "stopped").await;
+        assert_eq!(log.take(), ["made", "lost done", "over done", "stopped"]);
+        assert_eq!(reports.borrow().len(), 1);
+        port.stop().await?;
+    }
+
+    async fn a_connection_that_was_lost_is_made_anew_without_a_stop_between(reactor) {
+        let log = Log::new();
+        let mut left = 2;
+        let port = reactor.listen(HERE, |_| Spy::echo().on_made(|cx| cx.lose_connection()))?;
+        let factory = Telling::new(&log).at_end(move |connector| {
+            if left > 0 {
+                left -= 1;
+                connector.connect().unwrap();
+            }
+        });
+        reactor.connect_factory(port.local_addr(), factory)?;
+        until(&log, "stopped").await;
+        let again = ["connecting", "build", "made", "eof", "lost done", "over done"];
+        let mut all = vec!["started"];
+        all.extend(again.repeat(3));
+        all.push("stopped");
+        assert_eq!(log.take(), all);
+        port.stop().await?;
+    }
 }
 
 /// In memory, where time is moved.

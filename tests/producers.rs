@@ -280,4 +280,53 @@ on_both! {
         assert!(all.len() < content.len() && all.ends_with(b"the end"));
         until(&log, "lost done").await;
     }
+
+    async fn a_producer_may_write_when_it_is_paused_and_when_it_goes_on(reactor) {
+        struct Stubborn {
+            log: Log,
+            consumer: Transport,
+            left: u32,
+        }
+        impl Producer for Stubborn {
+            fn resume_producing(&mut self, consumer: &Transport) {
+                self.log.note("resume");
+                self.left -= 1;
+                consumer.write([b'r'; 3000]);
+                consumer.write([b'r'; 3000]);
+                if self.left == 0 {
+                    consumer.unregister_producer();
+                }
+            }
+            fn pause_producing(&mut self) {
+                self.log.note("pause");
+                self.consumer.write([b'p'; 1000]);
+            }
+        }
+        let (log, calls) = (Log::new(), Log::new());
+        let (transport, mut conn) = pair(&reactor, &log).await?;
+        transport.set_limits(Limits { low: 1000, high: 5000, ..Limits::default() });
+        let producer = Stubborn { log: calls.clone(), consumer: transport.clone(), left: 3 };
+        transport.register_producer(producer, Flow::Push)?;
+        transport.write([b'w'; 6000]);
+        transport.lose_connection();
+        let all = read_all(&mut conn).await?;
+        assert_eq!(calls.take(), ["pause", "resume", "pause", "resume", "pause", "resume"]);
+        let count = |byte| all.iter().filter(|found| **found == byte).count();
+        assert_eq!((count(b'w'), count(b'r'), count(b'p')), (6000, 18_000, 3000));
+        until(&log, "lost done").await;
+    }
+
+    async fn unregistering_after_the_end_changes_nothing(reactor) {
+        let (log, calls) = (Log::new(), Log::new());
+        let (transport, conn) = pair(&reactor, &log).await?;
+        transport.register_producer(Telling::new(&calls, |_| {}), Flow::Push)?;
+        transport.lose_connection();
+        transport.abort_connection();
+        until(&log, "lost aborted").await;
+        transport.unregister_producer();
+        transport.unregister_producer();
+        some_turns().await;
+        assert_eq!((log.take().len(), calls.take()), (2, vec!["stop".into(), "dropped".into()]));
+        drop(conn);
+    }
 }

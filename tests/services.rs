@@ -550,6 +550,41 @@ on_both! {
         assert!(log.has("given up"));
         port.stop().await?;
     }
+
+    async fn a_client_that_was_lost_connects_again(reactor) {
+        let log = Log::new();
+        let seen = log.clone();
+        let port = reactor.listen(HERE, move |_| {
+            Spy::named(&seen, "server").on_data(|cx, _| cx.abort_connection())
+        })?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?
+            .backoff(Backoff::new().initial(MS).jitter(Duration::ZERO));
+        client.start()?;
+        for _ in 0..3 {
+            let handle = client.when_connected().await?;
+            handle.transport().unwrap().write("x");
+            handle.closed().await?;
+        }
+        client.when_connected().await?;
+        assert!(log.count("server made") >= 3);
+        client.stop().await?;
+        port.stop().await?;
+    }
+
+    async fn a_stop_while_it_waits_to_try_again_is_at_once_and_leaves_no_timer(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        port.stop().await?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
+        client.start()?;
+        client.when_connected_within(1).await.unwrap_err();
+        yield_now().await;
+        assert!(!support::alive(&reactor).is_empty(), "the wait of a second or so");
+        let waiting = client.when_connected();
+        let (stopped, start) = (client.stop(), reactor.now());
+        assert!(waiting.is_settled() && waiting.await.unwrap_err().is::<Cancelled>());
+        stopped.await?;
+        assert!(reactor.now() - start < SECOND && support::alive(&reactor).is_empty());
+    }
 }
 
 async fn until(log: &Log, note: &str) {

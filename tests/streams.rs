@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Cursor};
-use support::{HERE, MS, Spy, poll_once, some_turns};
+use support::{HERE, Log, MS, Spy, poll_once, some_turns, until};
 use torsade::{Clock, Connection, Failure, Port, Reactor, yield_now};
 
 /// The two ends of a connection.
@@ -213,7 +213,7 @@ on_both! {
         let transport = reader.transport();
         assert!(transport.is_connected());
         drop(reader);
-        support::until(|| !transport.is_connected()).await;
+        until(|| !transport.is_connected()).await;
         drop(server);
         port.stop().await?;
     }
@@ -367,6 +367,48 @@ on_both! {
         let waiting: Poll<_> = poll_once(&mut Box::pin(conn.read(&mut [0]))).await;
         assert!(waiting.is_pending());
         reactor.sleep(MS).await?;
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn what_one_hook_writes_leaves_together_when_it_returns(reactor) {
+        let (log, sent) = (Log::new(), Rc::new(Cell::new(None)));
+        let slot = sent.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let slot = slot.clone();
+            Spy::new(&Log::new()).on_made(move |cx| {
+                cx.write("");
+                cx.write("one, ");
+                cx.write_sequence(["two", "", ", "]);
+                cx.write_sequence([""; 0]);
+                cx.write(vec![]);
+                cx.write("three");
+                slot.set(Some(cx.queued()));
+            })
+        })?;
+        let handle = reactor.connect(port.local_addr(), Spy::new(&log)).await?;
+        until(|| log.all().len() == 2).await;
+        assert_eq!(log.take(), ["made", "data one, two, three"]);
+        assert_eq!(sent.get(), Some(15), "nothing was sent inside the calls");
+        handle.transport().unwrap().lose_connection();
+        until(|| !log.is_empty()).await;
+        port.stop().await?;
+    }
+
+    async fn no_more_than_64_kib_are_delivered_at_once(reactor) {
+        let (most, total) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (largest, sum) = (most.clone(), total.clone());
+        let port = reactor.listen(HERE, move |_| {
+            let (largest, sum) = (largest.clone(), sum.clone());
+            Spy::new(&Log::new()).on_data(move |_, data| {
+                largest.set(data.len().max(largest.get()));
+                sum.set(sum.get() + data.len());
+            })
+        })?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.transport().write(vec![b'x'; 1 << 20]);
+        until(|| total.get() == 1 << 20).await;
+        assert!(most.get() <= 64 * 1024, "{} bytes at once", most.get());
         drop(conn);
         port.stop().await?;
     }

@@ -179,4 +179,29 @@ on_both! {
         assert_eq!(log.take(), ["eof", "lost done"]);
         port.stop().await?;
     }
+
+    async fn a_half_close_after_the_peer_has_left_is_no_error(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        let kept: Rc<Cell<Option<Transport>>> = Rc::default();
+        let slot = kept.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let slot = slot.clone();
+            Spy::new(&to).on_eof(move |cx| {
+                cx.lose_write();
+                cx.lose_write();
+                slot.set(Some(cx.clone()));
+            })
+        })?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        drop(conn);
+        until(|| log.has("eof")).await;
+        some_turns().await;
+        // Both directions are closed; the protocol says when it has had enough.
+        assert_eq!(log.all(), ["made", "eof"]);
+        kept.take().unwrap().lose_connection();
+        until(|| log.all().len() == 3).await;
+        assert_eq!(log.take(), ["made", "eof", "lost done"]);
+        port.stop().await?;
+    }
 }
