@@ -331,3 +331,35 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
         Ok(())
     });
 }
+
+#[test]
+fn its_waits_begin_anew_when_told_to_and_it_goes_on_after_it_was_stopped() {
+    in_memory(async |reactor| {
+        let log = Log::new();
+        let (tries, clock) = (Rc::new(RefCell::new(Vec::new())), reactor.clone());
+        let (seen, start) = (tries.clone(), reactor.now());
+        let factory = Telling::new(&log).at_begin(move |_| {
+            let at: Duration = clock.now() - start;
+            seen.borrow_mut().push(at.as_secs());
+        });
+        let factory = Reconnecting::new(factory).backoff(exact());
+        let retries = factory.retries();
+        let connector = reactor.connect_factory("10.0.0.1:80", factory)?;
+        reactor.sleep(SECOND * 4).await?;
+        retries.reset();
+        reactor.sleep(SECOND * 8 + SECOND / 2).await?;
+        // The wait under way is as long as it was; those after it begin with the first.
+        assert_eq!(tries.take(), [0, 1, 3, 7, 8, 10]);
+        retries.stop_trying();
+        assert!(!retries.is_trying() && retries.count() > 0);
+        retries.continue_trying();
+        retries.reset();
+        reactor.sleep(SECOND * 60).await?;
+        assert!(retries.is_trying() && tries.take().is_empty());
+        connector.connect()?;
+        reactor.sleep(SECOND * 2).await?;
+        assert_eq!(tries.take(), [72, 73]);
+        retries.stop_trying();
+        Ok(())
+    });
+}

@@ -64,6 +64,7 @@ fn text_to_connect_to_is_read_as_a_host_or_a_description() {
     for (text, read) in [
         ("127.0.0.1:80", "127.0.0.1:80"),
         ("[::1]:80", "[::1]:80"),
+        ("[fe80::1%3]:80", "[fe80::1%3]:80"),
         ("example.org:80", "example.org:80"),
         ("tcp:tcp:80", "tcp:80"),
         ("tcp:example.org:80", "example.org:80"),

@@ -360,6 +360,36 @@ fn any_two_descriptors_are_a_connection() {
 }
 
 #[test]
+fn a_panic_in_a_hook_is_the_reason_of_the_end() {
+    run(async |reactor| {
+        let reports = support::expect_reports(&reactor);
+        for bad in ["made", "data", "eof"] {
+            let (input, mut typing) = pipe();
+            let (mut heard, output) = pipe();
+            let log = Log::new();
+            let blow = move |hook: &str| assert_ne!(hook, bad);
+            let spy = Spy::new(&log)
+                .on_made(move |_| blow("made"))
+                .on_data(move |_, _| blow("data"))
+                .on_eof(move |_| blow("eof"));
+            reactor.stdio_with(input, output, spy)?;
+            let _ = typing.write_all(b"x");
+            drop(typing);
+            until(|| {
+                log.all()
+                    .last()
+                    .is_some_and(|last| last.starts_with("lost panicked"))
+            })
+            .await;
+            // What was connected is closed.
+            assert_eq!(heard.read(&mut [0])?, 0, "{bad}");
+        }
+        assert_eq!(reports.borrow().len(), 3);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_pipe_that_is_not_read_fills_the_queue_and_then_goes_on() {
     let bytes = a_megabyte();
     run(async |reactor| {
