@@ -60,17 +60,17 @@ pub trait Service {
 /// Work that is added while the service does not run waits for it, or, once it has been stopped, is refused.
 impl Service for Cooperator {
     fn start(&self) -> Result<(), Failure> {
-        Cooperator::start(self);
+        Self::start(self);
         Ok(())
     }
 
     fn stop(&self) -> Deferred<()> {
-        Cooperator::stop(self);
+        Self::stop(self);
         Deferred::succeed(())
     }
 
     fn is_running(&self) -> bool {
-        Cooperator::is_running(self)
+        Self::is_running(self)
     }
 }
 
