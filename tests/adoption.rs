@@ -15,7 +15,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_setfd};
 use support::folder::Folder;
 use support::program::{Client, PATIENCE, Program, example_path};
-use support::{HERE, Log, MS, Spy, some_turns, until};
+use support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
 use torsade::net::{AlreadyListened, CannotAdopt, ServerEndpoint, activation};
 use torsade::{
     Address, Cancelled, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor, testing,
@@ -394,11 +394,4 @@ fn what_this_process_was_given_is_taken_once() {
         drop(listener);
         Ok(())
     });
-}
-
-/// This thread's CPU time, in microseconds.
-fn cpu_time() -> u128 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let time = stat.split_whitespace().next().unwrap();
-    time.parse::<u128>().unwrap() / 1000
 }

@@ -7,11 +7,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, Spy, how};
+use support::{HERE, Log, Spy, how, nowhere, until};
 use torsade::net::{
     Backoff, ClientFactory, ConnectionRefused, Connector, ConnectorState, NotNow, Reconnecting,
 };
-use torsade::{Address, Cancelled, Clock, Failure, Reactor, yield_now};
+use torsade::{Address, Cancelled, Clock, Failure, Reactor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -94,20 +94,6 @@ impl ClientFactory for Telling {
     }
 }
 
-/// Waits until it was noted.
-async fn until(log: &Log, note: &str) {
-    while !log.has(note) {
-        yield_now().await;
-    }
-}
-
-/// An address where nobody listens.
-async fn nowhere(reactor: &Reactor) -> Result<Address, Failure> {
-    let port = reactor.listen(HERE, |_| Spy::echo())?;
-    port.stop().await?;
-    Ok(port.local_addr())
-}
-
 on_both! {
     async fn a_connection_is_told_from_its_beginning_to_its_end_the_protocol_first(reactor) {
         let log = Log::new();
@@ -115,12 +101,12 @@ on_both! {
         let connector = reactor.connect_factory(port.local_addr(), Telling::new(&log))?;
         assert!(log.is_empty() && connector.state() == ConnectorState::Connecting);
         assert_eq!(connector.connect(), Err(NotNow(ConnectorState::Connecting)));
-        until(&log, "made").await;
+        until(|| log.has("made")).await;
         assert_eq!(connector.state(), ConnectorState::Connected);
         assert_eq!(connector.stop_connecting(), Err(NotNow(ConnectorState::Connected)));
         connector.disconnect();
         assert!(!log.has("lost done"));
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         let all = ["started", "connecting", "build", "made", "lost done", "over done", "stopped"];
         assert_eq!(log.take(), all);
         assert_eq!(connector.stop_connecting(), Err(NotNow(ConnectorState::Disconnected)));
@@ -128,9 +114,9 @@ on_both! {
 
         // It can be used again.
         connector.connect()?;
-        until(&log, "made").await;
+        until(|| log.has("made")).await;
         connector.disconnect();
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), all);
         port.stop().await?;
     }
@@ -145,7 +131,7 @@ on_both! {
             }
         });
         reactor.connect_factory(nowhere(&reactor).await?, factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         let again = ["connecting", "failed refused"];
         let mut all = vec!["started"];
         all.extend(again.repeat(3));
@@ -159,12 +145,12 @@ on_both! {
         let connector = reactor.connect_factory(port.local_addr(), Telling::new(&log))?;
         connector.stop_connecting()?;
         assert!(log.is_empty());
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
 
         let factory = Telling::new(&log).at_begin(|connector| connector.stop_connecting().unwrap());
         let connector = reactor.connect_factory(port.local_addr(), factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
         assert_eq!(connector.state(), ConnectorState::Disconnected);
 
@@ -174,7 +160,7 @@ on_both! {
             reactor.call_soon(move || connector.disconnect());
         });
         reactor.connect_factory(port.local_addr(), factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
         port.stop().await?;
     }
@@ -186,9 +172,9 @@ on_both! {
         let mut factory = Telling::new(&log);
         factory.builds = false;
         reactor.connect_factory(port.local_addr(), factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "build", "over done", "stopped"]);
-        until(&server, "lost done").await;
+        until(|| server.has("lost done")).await;
         port.stop().await?;
     }
 
@@ -202,7 +188,7 @@ on_both! {
             .at_begin(|_| panic!("at the beginning"))
             .at_end(|_| panic!("at the end"));
         reactor.connect_factory(nowhere(&reactor).await?, factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed refused", "stopped"]);
         assert_eq!(reports.take().len(), 2);
     }
@@ -224,9 +210,9 @@ on_both! {
             }
         }
         let connector = reactor.connect_factory(port.local_addr(), Bad(log.clone()))?;
-        until(&log, "made").await;
+        until(|| log.has("made")).await;
         connector.disconnect();
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["made", "lost done", "over done", "stopped"]);
         assert_eq!(reports.borrow().len(), 1);
         port.stop().await?;
@@ -243,7 +229,7 @@ on_both! {
             }
         });
         reactor.connect_factory(port.local_addr(), factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         let again = ["connecting", "build", "made", "eof", "lost done", "over done"];
         let mut all = vec!["started"];
         all.extend(again.repeat(3));

@@ -9,12 +9,12 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use support::{HERE, MS, alive, some_turns};
+use support::{HERE, MS, alive, nowhere, some_turns};
 use torsade::net::{
     BadHostName, ConnectFailedEverywhere, ConnectionRefused, HostsTable, LookupFailed,
     LookupProblem, NameResolver, SystemResolver,
 };
-use torsade::{Cancelled, Clock, Deferred, Failure, Reactor};
+use torsade::{Cancelled, Clock, Deferred, Reactor};
 
 /// A resolver that must not be asked.
 struct Never;
@@ -32,13 +32,6 @@ impl NameResolver for Always {
     fn resolve(&self, _: &Reactor, _: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
         Deferred::succeed(self.0.clone())
     }
-}
-
-/// Where nobody listens.
-async fn nobody(reactor: &Reactor) -> Result<SocketAddr, Failure> {
-    let port = reactor.serve(HERE, async |_conn| Ok(()))?;
-    port.stop().await?;
-    Ok(port.local_addr().inet().unwrap())
 }
 
 on_both! {
@@ -151,7 +144,7 @@ on_both! {
     }
 
     async fn a_host_is_connected_to_at_its_first_address_that_answers(reactor) {
-        let (first, second) = (nobody(&reactor).await?, nobody(&reactor).await?);
+        let (first, second) = (nowhere(&reactor).await?, nowhere(&reactor).await?);
         let port = reactor.serve(HERE, async |mut conn| Ok(conn.write_all(b"hello\n").await?))?;
         let there = port.local_addr().inet().unwrap();
         reactor.set_resolver(Always(vec![first, second, there]));
@@ -166,7 +159,7 @@ on_both! {
     }
 
     async fn a_host_nobody_answers_at_tells_of_each_address_and_one_without_any_that_it_has_none(reactor) {
-        let all = [nobody(&reactor).await?, nobody(&reactor).await?];
+        let all = [nowhere(&reactor).await?, nowhere(&reactor).await?];
         reactor.set_resolver(Always(all.to_vec()));
         let start = reactor.now();
         let failure = reactor.connect_stream("host.example:80").await.map(drop).unwrap_err();

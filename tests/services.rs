@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, MS, Spy};
+use support::{HERE, Log, MS, Spy, until};
 use torsade::net::ConnectionRefused;
 use torsade::repeat::{SchedulerStopped, Slice};
 use torsade::services::{
@@ -437,8 +437,8 @@ on_both! {
         })?;
         *slot.borrow_mut() = Some(client.clone());
         client.start()?;
-        until(&log, "client lost done").await;
-        until(&log, "server lost done").await;
+        until(|| log.has("client lost done")).await;
+        until(|| log.has("server lost done")).await;
         assert!(!client.is_running() && client.stop().await.is_ok());
         port.stop().await?;
     }
@@ -610,7 +610,7 @@ on_both! {
             all.start()?;
             let port = service.port().unwrap();
             socket.send_to(b"hello", port.local_addr()).await?;
-            until(&log, "hello").await;
+            until(|| log.has("hello")).await;
             all.stop().await?;
             assert!(!port.is_listening() && service.port().is_none() && !service.is_running());
             assert_eq!(log.take(), ["hello", "stopped"]);
@@ -637,12 +637,6 @@ on_both! {
         all.start()?;
         cooperator.cooperate(std::iter::once(())).when_done().await?;
         all.stop().await?;
-    }
-}
-
-async fn until(log: &Log, note: &str) {
-    while !log.has(note) {
-        yield_now().await;
     }
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use support::{HERE, Log, MS, Spy, some_turns, until};
+use support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
 use torsade::{Clock, Reactor, Transport};
 
 /// The CPU time the loop takes, in microseconds, while it is asked for nothing for 20 ms.
@@ -14,17 +14,6 @@ async fn cpu_while_idle(reactor: &Reactor) -> u128 {
     let before = cpu_time();
     reactor.sleep(MS * 20).await.unwrap();
     cpu_time() - before
-}
-
-/// This thread's CPU time, in microseconds.
-fn cpu_time() -> u128 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    stat.split_whitespace()
-        .next()
-        .unwrap()
-        .parse::<u128>()
-        .unwrap()
-        / 1000
 }
 
 on_both! {
