@@ -389,6 +389,31 @@ fn several_in_one_message_all_come_before_its_bytes() {
     });
 }
 
+/// The system may put other things beside the bytes: here who has sent them, with every message.
+#[test]
+fn what_else_comes_with_a_message_is_passed_over() {
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let taker = Taker::default();
+        let (ours, theirs) = UnixStream::pair()?;
+        rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(std::io::Error::from)?;
+        reactor.adopt_connection(ours, taker.clone()).await?;
+        (&theirs).write_all(b"alone")?;
+        until(|| taker.log.has("alone")).await;
+        for count in [1, 253] {
+            let (readers, writers) = pipes(count);
+            send_together(&theirs, b"xyz", &writers);
+            until(|| taker.log.has("xyz")).await;
+            assert_eq!(taker.log.count("descriptor"), count);
+            taker.log.take();
+            taker.kept.borrow_mut().clear();
+            drop((readers, writers));
+        }
+        drop(theirs);
+        until(|| taker.log.has("done")).await;
+        Ok(())
+    });
+}
+
 #[test]
 fn nothing_spins_while_one_waits_for_its_byte() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {

@@ -330,3 +330,29 @@ fn an_address_is_used_again_while_old_connections_die_unless_told_otherwise() {
         reactor.listen(&address, |_| Spy::echo())?.stop().await
     });
 }
+
+/// On the machine, where clients may wait without a loop of their own.
+#[test]
+fn no_more_than_a_hundred_are_accepted_in_one_turn() {
+    let reactor = Reactor::new().unwrap();
+    let (log, options) = (Log::new(), ListenOptions::new().backlog(1000));
+    let seen = log.clone();
+    let port = reactor.listen_with(HERE, &options, move |_| {
+        seen.note("build");
+        Spy::echo()
+    });
+    let port = port.unwrap();
+    let address = port.local_addr().inet().unwrap();
+    let clients: Vec<_> = (0..250)
+        .map(|_| std::net::TcpStream::connect(address).unwrap())
+        .collect();
+    let (mut most, mut all) = (0, 0);
+    for _ in 0..100 {
+        reactor.iterate(MS);
+        let count = log.take().len();
+        most = most.max(count);
+        all += count;
+    }
+    assert_eq!((most, all), (100, 250));
+    drop(clients);
+}

@@ -249,4 +249,22 @@ on_both! {
         }
         port.stop().await?;
     }
+
+    async fn a_client_with_a_path_of_its_own_is_known_by_it(reactor) {
+        let folder = Folder::new();
+        let own = Address::from_path(folder.path("client"));
+        let options = ConnectOptions::new().bind(own.clone());
+        let seen = Log::new();
+        let to = seen.clone();
+        let port = reactor.listen(folder.socket(), move |peer| {
+            to.note(&peer);
+            Spy::echo()
+        })?;
+        let conn = reactor.connect_stream_with(folder.socket(), &options).await?;
+        assert_eq!((conn.peer(), conn.host()?), (folder.socket(), own.clone()));
+        until(|| !seen.is_empty()).await;
+        assert_eq!(seen.take(), [own.to_string()]);
+        drop(conn);
+        port.stop().await?;
+    }
 }
