@@ -7,14 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, MS, Spy};
+use support::{HERE, Log, MS, Spy, until};
 use torsade::net::ConnectionRefused;
+use torsade::repeat::{SchedulerStopped, Slice};
 use torsade::services::{
     self, Backoff, ClientService, MultiService, NameTaken, NoProtocol, PortService, Service,
     TimerService,
 };
 use torsade::{
-    Cancelled, Clock, Deferred, Failure, Port, Reactor, Resolver, VirtualClock, yield_now,
+    Address, Cancelled, Clock, Context, Cooperator, DatagramPort, DatagramProtocol, Deferred,
+    Failure, Port, Reactor, Resolver, VirtualClock, yield_now,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -435,8 +437,8 @@ on_both! {
         })?;
         *slot.borrow_mut() = Some(client.clone());
         client.start()?;
-        until(&log, "client lost done").await;
-        until(&log, "server lost done").await;
+        until(|| log.has("client lost done")).await;
+        until(|| log.has("server lost done")).await;
         assert!(!client.is_running() && client.stop().await.is_ok());
         port.stop().await?;
     }
@@ -550,11 +552,91 @@ on_both! {
         assert!(log.has("given up"));
         port.stop().await?;
     }
-}
 
-async fn until(log: &Log, note: &str) {
-    while !log.has(note) {
+    async fn a_client_that_was_lost_connects_again(reactor) {
+        let log = Log::new();
+        let seen = log.clone();
+        let port = reactor.listen(HERE, move |_| {
+            Spy::named(&seen, "server").on_data(|cx, _| cx.abort_connection())
+        })?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?
+            .backoff(Backoff::new().initial(MS).jitter(Duration::ZERO));
+        client.start()?;
+        for _ in 0..3 {
+            let handle = client.when_connected().await?;
+            handle.transport().unwrap().write("x");
+            handle.closed().await?;
+        }
+        client.when_connected().await?;
+        assert!(log.count("server made") >= 3);
+        client.stop().await?;
+        port.stop().await?;
+    }
+
+    async fn a_stop_while_it_waits_to_try_again_is_at_once_and_leaves_no_timer(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        port.stop().await?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
+        client.start()?;
+        client.when_connected_within(1).await.unwrap_err();
         yield_now().await;
+        assert!(!support::alive(&reactor).is_empty(), "the wait of a second or so");
+        let waiting = client.when_connected();
+        let (stopped, start) = (client.stop(), reactor.now());
+        assert!(waiting.is_settled() && waiting.await.unwrap_err().is::<Cancelled>());
+        stopped.await?;
+        assert!(reactor.now() - start < SECOND && support::alive(&reactor).is_empty());
+    }
+
+    async fn a_port_of_datagrams_is_a_service_as_well(reactor) {
+        struct Ear(Log);
+        impl DatagramProtocol for Ear {
+            fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, data: &[u8], _: Address) {
+                self.0.note(data.escape_ascii());
+            }
+            fn stopped(&mut self) {
+                self.0.note("stopped");
+            }
+        }
+        let log = Log::new();
+        let seen = log.clone();
+        let service = PortService::new(&reactor, move |reactor| {
+            reactor.listen_udp(HERE, Ear(seen.clone()))
+        });
+        let all = MultiService::new();
+        all.add(service.clone())?;
+        let socket = reactor.bind_udp(HERE)?;
+        for _ in 0..2 {
+            all.start()?;
+            let port = service.port().unwrap();
+            socket.send_to(b"hello", port.local_addr()).await?;
+            until(|| log.has("hello")).await;
+            all.stop().await?;
+            assert!(!port.is_listening() && service.port().is_none() && !service.is_running());
+            assert_eq!(log.take(), ["hello", "stopped"]);
+        }
+    }
+
+    async fn a_cooperator_is_a_service_as_well(reactor) {
+        let cooperator = Cooperator::unstarted(&reactor, Slice::default());
+        let all = MultiService::new();
+        all.add(cooperator.clone())?;
+        let steps = Rc::new(Cell::new(0));
+        let count = steps.clone();
+        let work = cooperator.cooperate((0..1000).map(move |_| count.set(count.get() + 1)));
+        support::some_turns().await;
+        assert_eq!(steps.get(), 0);
+        all.start()?;
+        work.when_done().await?;
+        assert_eq!(steps.get(), 1000);
+        let endless = cooperator.cooperate(std::iter::repeat(()));
+        let ended = endless.when_done();
+        all.stop().await?;
+        assert!(!cooperator.is_running());
+        ended.await.unwrap_err().trap::<SchedulerStopped>()?;
+        all.start()?;
+        cooperator.cooperate(std::iter::once(())).when_done().await?;
+        all.stop().await?;
     }
 }
 

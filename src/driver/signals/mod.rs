@@ -93,6 +93,12 @@ impl Signals {
     }
 }
 
+/// Does this signal, when it comes, end the process?
+#[cfg(target_os = "linux")]
+pub(super) fn kills(signal: i32) -> bool {
+    unix::disposition(signal).is_ok_and(|found| found.sa_sigaction == libc::SIG_DFL)
+}
+
 /// Sends a signal to this thread. The handler has run when this returns, unless the thread blocks the signal.
 #[cfg(not(unix))]
 pub(crate) fn raise(_signal: Signal) -> io::Result<()> {
