@@ -266,9 +266,7 @@ impl Child {
         match Watch::new(pid) {
             Ok(watch) => Ok(Self { pid, watch }),
             Err(error) => {
-                // It has not been waited for, so the number is its own.
-                let _ = fork::signal(pid.as_raw_pid(), libc::SIGKILL, false);
-                let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+                end(pid);
                 Err(error)
             }
         }
@@ -291,6 +289,11 @@ impl Child {
             Watch::PidFd(pidfd) if !group => fork::signal_by(pidfd, number),
             _ => fork::signal(self.pid.as_raw_pid(), number, group),
         }
+    }
+
+    /// Kills it, and waits for it.
+    pub(crate) fn end(self) {
+        end(self.pid);
     }
 
     /// Its loop is gone: somebody else waits for it.
@@ -370,6 +373,12 @@ impl From<Refused> for NotLaunched {
             error: refused.error,
         }
     }
+}
+
+/// Kills a child that has not been waited for, so its number is its own; and waits for it.
+fn end(pid: Pid) {
+    let _ = fork::signal(pid.as_raw_pid(), libc::SIGKILL, false);
+    let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
 }
 
 fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {

@@ -42,7 +42,7 @@ pub use chance::Random;
 #[cfg(unix)]
 pub use child::ChildFd;
 #[cfg(unix)]
-pub(crate) use child::{Child, Launch, Launched, NotLaunched, Pty};
+pub(crate) use child::{Child, Launch, NotLaunched, Pty};
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
 #[cfg(unix)]
@@ -341,18 +341,6 @@ impl Driver {
                 let (stdio, buffers) = (Address::from_abstract(STDIO), Buffers::default());
                 self.connect(&stdio, None, buffers).map(Some)
             }
-        }
-    }
-
-    /// Starts a program.
-    #[cfg(unix)]
-    pub(crate) fn launch(&self, launch: &Launch<'_>) -> Result<Launched, NotLaunched> {
-        match self {
-            Self::Machine(_) => launch.start(),
-            Self::Memory(_) => Err(NotLaunched {
-                step: "making a process",
-                error: foreign(),
-            }),
         }
     }
 

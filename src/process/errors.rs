@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 
-use crate::driver::NotLaunched;
+use super::body::NoBody;
 use crate::failure::Failure;
 
 /// The program could not be started; nothing is left of the attempt.
@@ -48,11 +48,11 @@ pub struct OutputTooLong {
 pub struct NoSuchPipe(pub i32);
 
 impl NotStarted {
-    pub(super) fn new(program: OsString, why: NotLaunched) -> Self {
+    pub(super) fn new(none: NoBody) -> Self {
         Self {
-            program,
-            step: why.step,
-            error: why.error,
+            program: none.program,
+            step: none.why.step,
+            error: none.why.error,
         }
     }
 

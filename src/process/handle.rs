@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Command;
+use super::body::Body;
 use super::errors::{NoSuchPipe, ProcessExitedAlready, reason};
 use crate::clock::{Clock, DelayedCall};
-use crate::driver::{self, Pty};
+use crate::driver::Pty;
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
@@ -33,7 +34,7 @@ pub(super) struct Common {
     leads: bool,
     has_terminal: bool,
     /// Empty before it is there, and when it has been waited for.
-    child: RefCell<Option<driver::Child>>,
+    body: RefCell<Option<Body>>,
     /// Those that are open, by the child's numbers.
     pipes: RefCell<Vec<(i32, Transport)>>,
     /// They are async code's, and so the exit is the end.
@@ -49,7 +50,7 @@ pub(super) struct Common {
 impl Process {
     /// Its number; none when it has exited and been waited for, since from then on the number may be another's.
     pub fn pid(&self) -> Option<u32> {
-        self.0.child.borrow().as_ref().map(driver::Child::pid)
+        self.0.body.borrow().as_ref().map(Body::pid)
     }
 
     /// How it exited; none while it runs, and when that is not known.
@@ -258,7 +259,7 @@ impl Common {
             kills_on_drop: command.kills_on_drop,
             leads: command.leads(),
             has_terminal: command.has_terminal(),
-            child: RefCell::new(None),
+            body: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
             has_streams,
             exit: RefCell::new(None),
@@ -272,20 +273,20 @@ impl Common {
         self.reactor.upgrade()
     }
 
-    pub(super) fn began(&self, child: driver::Child) {
-        *self.child.borrow_mut() = Some(child);
+    pub(super) fn began(&self, body: Body) {
+        *self.body.borrow_mut() = Some(body);
     }
 
-    /// The child, for one statement that runs nobody's code.
-    pub(super) fn with_child<R>(&self, f: impl FnOnce(&driver::Child) -> R) -> Option<R> {
-        self.child.borrow().as_ref().map(f)
+    /// What it is underneath, for one statement that runs nobody's code.
+    pub(super) fn with_body<R>(&self, f: impl FnOnce(&Body) -> R) -> Option<R> {
+        self.body.borrow().as_ref().map(f)
     }
 
     /// It has exited, and been waited for.
     pub(super) fn exit(&self, how: Result<ExitStatus, Failure>) {
         *self.exit.borrow_mut() = Some(how);
-        let child = self.child.take();
-        drop(child);
+        let body = self.body.take();
+        drop(body);
         let deadline = self.deadline.take();
         if let Some(deadline) = deadline {
             deadline.cancel();
@@ -300,9 +301,9 @@ impl Common {
         if self.kills_on_drop {
             let _ = self.send(Signal::KILL, self.leads);
         }
-        let child = self.child.take();
-        if let Some(child) = child {
-            child.abandon();
+        let body = self.body.take();
+        if let Some(body) = body {
+            body.abandon();
         }
         self.exit(Err(Failure::new(Stopped)));
     }
@@ -351,7 +352,7 @@ impl Common {
     /// How it stands, for a dump.
     pub(super) fn about(&self) -> String {
         let mut about = format!("{:?}", self.program);
-        match self.with_child(driver::Child::pid) {
+        match self.with_body(Body::pid) {
             Some(pid) => about += &format!(", process {pid}"),
             None => about += ", exited",
         }
@@ -363,7 +364,7 @@ impl Common {
     }
 
     fn send(&self, signal: Signal, group: bool) -> Result<(), Failure> {
-        match self.with_child(|child| child.signal(signal.number(), group)) {
+        match self.with_body(|body| body.signal(signal.number(), group)) {
             None => Err(Failure::new(ProcessExitedAlready)),
             Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => {
                 Err(Failure::new(ProcessExitedAlready))

@@ -32,6 +32,8 @@
 //! A pipe that is full does not keep the others from being read: a filter that is fed more than it can take back would never
 //! be done. [`Process::pause_producing`] stops reading.
 
+pub(crate) mod acted;
+mod body;
 mod child;
 mod command;
 mod errors;

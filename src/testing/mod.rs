@@ -31,6 +31,8 @@ pub use self::wire::Wire;
 use crate::clock::Clock;
 pub use crate::driver::{NetworkFaults, Random};
 use crate::failure::Failure;
+#[cfg(unix)]
+pub use crate::process::acted::{Actor, Programs};
 use crate::reactor::{OnPanic, Reactor};
 use crate::report::Report;
 use crate::signal::Signal;
