@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::rc::Rc;
 
 use support::noted::Noted;
-use support::{Log, expect_reports, some_turns, until};
+use support::{Log, Spy, expect_reports, some_turns, until};
 use torsade::process::{
     Command, NotStarted, OutputTooLong, ProcessDone, ProcessExitedAlready, ProcessTerminated,
 };
@@ -35,9 +35,19 @@ impl Stage {
                 }
             }
         });
+        programs.add("echo", async |mut actor| {
+            let mut peer = actor.take_stdin()?;
+            while let Some(line) = peer.read_line(80).await? {
+                peer.write_all(&line).await?;
+            }
+            Ok(0)
+        });
         programs.add("say", async |mut actor| {
             actor.take_stdout()?.write_all(b"out\n").await?;
-            actor.take_pipe(2)?.write_all(b"err\n").await?;
+            // Its errors may go elsewhere.
+            if let Ok(mut errors) = actor.take_pipe(2) {
+                errors.write_all(b"err\n").await?;
+            }
             Ok(6)
         });
         programs.add("flood", async |mut actor| {
@@ -73,6 +83,7 @@ impl Stage {
     fn command(&self, name: &str) -> Command {
         let script = match name {
             _ if self.0.is_some() => return Command::new(name),
+            "echo" => "exec cat",
             "say" => "echo out; echo err >&2; exit 6",
             "flood" => "head -c 1000000 /dev/zero",
             "deaf" => "exec 0<&-; exec sleep 1000",
@@ -227,6 +238,25 @@ on_both! {
         let command = stage.command("env").arg("x").env_clear().env("A", "a").env("PATH", "/bin:/usr/bin");
         let output = reactor.output(command).await?.success()?;
         assert_eq!(output.out, b"x a\n");
+    }
+
+    async fn a_protocol_speaks_to_a_program_as_to_a_peer(reactor) {
+        let (stage, log) = (Stage::new(&reactor), Log::new());
+        let spy = Spy::new(&log).on_made(|cx| {
+            cx.write("ping");
+            cx.lose_write();
+        });
+        let (peer, child) = reactor.connect_process(stage.command("echo"), spy)?;
+        assert!(log.is_empty(), "nothing is called inside `connect_process`");
+        peer.closed().await?;
+        assert_eq!(log.take(), ["made", "data ping", "eof", "lost done"]);
+        assert!(child.status().await?.success());
+        // One that ends by itself, badly.
+        let (peer, child) = reactor.connect_process(stage.command("say"), Spy::new(&log))?;
+        peer.closed().await?;
+        // What it did not read is closed as well, and which is found first is not said.
+        assert_eq!(log.take()[..2], ["made", "data out\\n"]);
+        assert_eq!(child.status().await?.code(), Some(6));
     }
 
     async fn one_that_is_missing_is_an_error_of_the_call(reactor) {

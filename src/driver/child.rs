@@ -50,6 +50,8 @@ pub(crate) struct Launch<'a> {
     /// Which descriptors it has, by number. With a terminal these are none of 0, 1 and 2.
     pub(crate) fds: Vec<(RawFd, ChildFd)>,
     pub(crate) pty: Option<Pty>,
+    /// Its 0 and 1 are one connection, under 1; none of the others are these.
+    pub(crate) has_stream: bool,
     /// It leads a group of processes. (With a terminal it leads a session.)
     pub(crate) leads_group: bool,
 }
@@ -167,6 +169,15 @@ impl Launch<'_> {
             ends.made.push(slave);
             let pair = Pair::new(Some(master.try_clone()?), Some(master))?;
             ends.pipes.push((1, Socket::Pair(Box::new(pair))));
+        }
+        if self.has_stream {
+            let (stdin, to_child) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (from_child, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+            set_nonblocking(&to_child)?;
+            set_nonblocking(&from_child)?;
+            ends.give_all(&stdin, &[0]);
+            ends.made.push(stdin);
+            ends.add_pipe(1, stdout, Pair::new(Some(from_child), Some(to_child))?);
         }
         for (number, fd) in &self.fds {
             let number = *number;
@@ -448,6 +459,7 @@ mod tests {
                 (2, ChildFd::Inherit),
             ],
             pty: None,
+            has_stream: false,
             leads_group: false,
         }
     }

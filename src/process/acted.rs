@@ -70,6 +70,8 @@ pub struct Actor {
     env: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
     pipes: Pipes,
+    /// What is under 1 is under 0 as well.
+    is_duplex: bool,
     part: Rc<Part>,
 }
 
@@ -185,12 +187,17 @@ impl Actor {
         self.take_pipe(1)
     }
 
-    /// Its end of any pipe.
+    /// Its end of any pipe. A terminal, and what [`Reactor::connect_process`] made, is under 0 as well as under 1, and is taken
+    /// once.
     ///
     /// # Errors
     ///
     /// As for [`Actor::take_stdin`].
     pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
+        let fd = match fd {
+            0 if self.is_duplex => 1,
+            fd => fd,
+        };
         take(&self.pipes, fd).ok_or_else(|| Failure::new(NoSuchPipe(fd)))
     }
 
@@ -241,6 +248,7 @@ pub(super) fn launch(
         env: launch.env.clone(),
         directory: launch.directory.map(Into::into),
         pipes: Pipes::default(),
+        is_duplex: launch.pty.is_some() || launch.has_stream,
         part: part.clone(),
     };
     let piped = launch
@@ -248,7 +256,7 @@ pub(super) fn launch(
         .iter()
         .filter(|(_, fd)| matches!(fd, ChildFd::Read | ChildFd::Write));
     let mut numbers: Vec<i32> = piped.map(|(number, _)| *number).collect();
-    if launch.pty.is_some() {
+    if launch.pty.is_some() || launch.has_stream {
         numbers.push(1);
     }
     let mut ours = Vec::new();

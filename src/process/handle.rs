@@ -32,6 +32,8 @@ pub(super) struct Common {
     kills_on_drop: bool,
     /// It leads a group of processes.
     leads: bool,
+    /// Its standard input is under 1, with its output.
+    is_duplex: bool,
     has_terminal: bool,
     /// Empty before it is there, and when it has been waited for.
     body: RefCell<Option<Body>>,
@@ -105,7 +107,7 @@ impl Process {
 
     /// The pipe to its standard input; its terminal, if it has one.
     pub fn stdin(&self) -> Option<Transport> {
-        match self.0.has_terminal {
+        match self.0.is_duplex {
             true => self.pipe(1),
             false => self.pipe(0),
         }
@@ -223,8 +225,8 @@ impl Process {
         }
     }
 
-    pub(super) fn has_terminal(&self) -> bool {
-        self.0.has_terminal
+    pub(super) fn is_duplex(&self) -> bool {
+        self.0.is_duplex
     }
 
     /// Tells its terminal how large it is; it gets SIGWINCH.
@@ -258,6 +260,7 @@ impl Common {
             program: command.program().to_owned(),
             kills_on_drop: command.kills_on_drop,
             leads: command.leads(),
+            is_duplex: command.is_duplex(),
             has_terminal: command.has_terminal(),
             body: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
