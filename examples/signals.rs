@@ -1,8 +1,9 @@
 //! Signals: new settings on SIGHUP, a count on SIGUSR1, and a stop in good order on SIGTERM.
 //!
-//! Run `cargo run --example signals`; it sends itself all of them, as `kill` would from another terminal. Prints
-//! `settings, reading 1`, `settings, reading 2`, `hint 1`, `hint 2`, `asked to stop by SIGTERM`, `the work is finished`,
-//! `stopped`. A second SIGTERM during the work would stop the loop all the same, and a third one end the process.
+//! Run `cargo run --example signals`; it sends itself all of them, as `kill` would from another terminal.
+//! Prints `settings, reading 1`, `settings, reading 2`, `hint 1`, `hint 2`, `asked to stop by SIGTERM`,
+//! `the work is finished`, `stopped`. A second SIGTERM during the work would stop the loop all the same, and a third one end
+//! the process.
 
 use std::time::Duration;
 
