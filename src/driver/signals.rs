@@ -585,6 +585,21 @@ mod tests {
             let errno = io::Error::last_os_error().raw_os_error();
             assert_eq!(errno, Some(libc::EBADF));
         }),
+        #[cfg(target_os = "linux")]
+        ("a file for nobody", || {
+            let driver = Driver::machine().unwrap();
+            let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+            let (socket, _) = driver.adopt_connection(one.into()).unwrap();
+            drop(other);
+            let file = std::fs::File::open(env::current_exe().unwrap()).unwrap();
+            for (handler, kind) in [
+                (libc::SIG_IGN, io::ErrorKind::BrokenPipe),
+                (libc::SIG_DFL, io::ErrorKind::Unsupported),
+            ] {
+                set_handler(libc::SIGPIPE, handler);
+                assert_eq!(socket.send_file(&file, 100).unwrap_err().kind(), kind);
+            }
+        }),
     ];
 
     #[test]
@@ -592,6 +607,12 @@ mod tests {
         check("first", None);
         check("while waiting", None);
         check("through the poller", None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_for_a_peer_that_went_away_kills_nobody() {
+        check("a file for nobody", None);
     }
 
     #[test]
