@@ -394,6 +394,27 @@ fn several_in_one_message_all_come_before_its_bytes() {
     });
 }
 
+/// The system adds who the sender is, if somebody who shares the socket has asked for that.
+#[test]
+fn descriptors_are_found_behind_what_nobody_asked_for() {
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let (ours, theirs) = UnixStream::pair()?;
+        rustix::net::sockopt::set_socket_passcred(&ours, true)?;
+        let mut server = reactor.adopt_stream(ours)?;
+        let (readers, writers) = pipes(3);
+        send_together(&theirs, b"x", &writers);
+        drop(writers);
+        for reader in &readers {
+            assert!(!is_closed(reader));
+            drop(server.recv_descriptor().await?.unwrap());
+        }
+        assert!(readers.iter().all(is_closed));
+        assert!(server.take_descriptor().is_none());
+        server.read_exact(&mut [0]).await?;
+        Ok(())
+    });
+}
+
 /// A message is taken as a whole, or as far as there is room: the next one finds what is left.
 #[test]
 fn large_messages_leave_no_more_than_one_of_them() {

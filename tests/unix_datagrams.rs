@@ -7,7 +7,9 @@ mod support;
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures::{SinkExt, future};
 use support::{Log, MS, some_turns, until};
@@ -61,7 +63,30 @@ async fn soon<T>(
     }
 }
 
+/// Notes how many of its clones there are.
+struct Counted;
+
+impl std::task::Wake for Counted {
+    fn wake(self: Arc<Self>) {}
+}
+
 on_both! {
+    async fn who_has_given_up_leaves_no_waker_behind(reactor) {
+        let there = path("there", &reactor);
+        let _full = reactor.bind_unix_datagram(&there)?;
+        let socket = reactor.bind_unix_datagram(path("here", &reactor))?;
+        let counted = Arc::new(Counted);
+        let waker = counted.clone().into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        while pin!(socket.send_to(b"x", &there)).poll(&mut cx).is_ready() {}
+        for _ in 0..100 {
+            assert!(pin!(socket.recv(&mut [0])).poll(&mut cx).is_pending());
+            assert!(pin!(socket.send_to(b"x", &there)).poll(&mut cx).is_pending());
+        }
+        drop(waker);
+        assert_eq!(Arc::strong_count(&counted), 1);
+    }
+
     async fn a_destination_that_never_reads_holds_up_nobody_else(reactor) {
         let log = Log::new();
         let (bad, good, here) = (path("deaf", &reactor), path("good", &reactor), path("busy", &reactor));

@@ -100,6 +100,10 @@ pub(super) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32, 
 }
 
 /// Gives `f` the level, kind and data of each part of what came beside the bytes.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "elsewhere these numbers are of other types"
+)]
 fn each_part(header: &libc::msghdr, mut f: impl FnMut((i32, i32), &[u8])) {
     let end = header.msg_control.addr() + header.msg_controllen as usize;
     // SAFETY: the header is one that the system has filled in.
@@ -130,7 +134,7 @@ const CLOSED_ON_EXEC: i32 = 0;
 #[cfg(target_os = "linux")]
 const PROCESS: i32 = 4;
 #[cfg(not(target_os = "linux"))]
-const PROCESS: i32 = libc::SCM_RIGHTS;
+const PROCESS: i32 = -1;
 
 /// Linux sends no more than 253 descriptors in one message. The rest is for what else it may say.
 const SPACE: usize = 2048;

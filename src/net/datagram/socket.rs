@@ -7,8 +7,10 @@
 //! 2. What nobody reads costs two wakes, then the driver is not asked any more until somebody does.
 //! 3. Whoever waits is woken, however many there are; one of them gets it.
 //! 4. A task that never has to wait is made to yield now and then.
+//! 5. A future that is dropped leaves no waker behind, however long nothing comes.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -76,7 +78,20 @@ pub(super) struct Awaited {
 
 /// Who waits. They are all woken together.
 #[derive(Default)]
-struct Wakers(RefCell<Vec<Waker>>);
+struct Wakers {
+    /// Futures, by their numbers.
+    futures: RefCell<BTreeMap<u64, Waker>>,
+    /// Tasks that poll the socket itself, as a stream or a sink.
+    tasks: RefCell<Vec<Waker>>,
+    /// The last number.
+    last: Cell<u64>,
+}
+
+/// Where one future waits. Dropping it takes its waker away (invariant 5).
+struct Place<'a> {
+    wakers: &'a Wakers,
+    number: u64,
+}
 
 impl UdpSocket {
     pub(super) fn user() -> Awaited {
@@ -106,7 +121,8 @@ impl UdpSocket {
     /// [`SendFailed`](super::SendFailed) for what else the system has against it.
     pub async fn send_to(&self, data: &[u8], to: impl ToDatagramAddress) -> Result<(), Failure> {
         let to = to.to_datagram_address()?;
-        poll_fn(|cx| self.poll_send(cx, data, Some(&to))).await
+        let place = self.post.user().writers.place();
+        poll_fn(|cx| self.poll_send(cx, &place, data, Some(&to))).await
     }
 
     /// Sends a datagram to the one it is connected to.
@@ -116,9 +132,10 @@ impl UdpSocket {
     /// As for [`UdpSocket::send_to`]; and [`ConnectionRefused`] when nobody was there for an earlier one: then this
     /// one was not sent.
     pub async fn send(&self, data: &[u8]) -> Result<(), Failure> {
+        let place = self.post.user().writers.place();
         poll_fn(|cx| match self.refusal() {
             Some(refusal) => Poll::Ready(Err(refusal)),
-            None => self.poll_send(cx, data, None),
+            None => self.poll_send(cx, &place, data, None),
         })
         .await
     }
@@ -130,7 +147,11 @@ impl UdpSocket {
     /// [`Truncated`](super::Truncated) when it had more bytes than `buf`, which then has the first ones;
     /// [`ConnectionRefused`] when it is connected and nobody is there (it can be used on); [`PortClosed`].
     pub async fn recv_from(&self, buf: &mut [u8]) -> Result<(usize, Address), Failure> {
-        let arrived = poll_fn(|cx| self.poll_receive(cx, |post| post.core().receive(buf))).await?;
+        let place = self.post.user().readers.place();
+        let receive = |cx: &mut Context<'_>| {
+            self.poll_receive(cx, Some(&place), |post| post.core().receive(buf))
+        };
+        let arrived = poll_fn(receive).await?;
         match arrived.size > arrived.count {
             true => Err(truncated(arrived)),
             false => Ok((arrived.count, arrived.from)),
@@ -168,6 +189,7 @@ impl UdpSocket {
     fn poll_send(
         &self,
         cx: &Context<'_>,
+        place: &Place<'_>,
         data: &[u8],
         to: Option<&Address>,
     ) -> Poll<Result<(), Failure>> {
@@ -182,13 +204,14 @@ impl UdpSocket {
         if !core.is_open() {
             return Poll::Ready(Err(Failure::new(PortClosed)));
         }
-        self.wait_for_room(cx);
+        self.wait_for_room(cx, Some(place));
         Poll::Pending
     }
 
     fn poll_receive(
         &self,
         cx: &Context<'_>,
+        place: Option<&Place<'_>>,
         receive: impl FnOnce(&Post<Awaited>) -> Got,
     ) -> Poll<Result<Arrived, Failure>> {
         let (core, user) = (self.post.core(), self.post.user());
@@ -218,15 +241,15 @@ impl UdpSocket {
             core.ask_for_attention();
         }
         user.budget.renew();
-        user.readers.add(cx);
+        user.readers.add(cx, place);
         task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.readers)));
         Poll::Pending
     }
 
-    fn wait_for_room(&self, cx: &Context<'_>) {
+    fn wait_for_room(&self, cx: &Context<'_>, place: Option<&Place<'_>>) {
         let user = self.post.user();
         user.budget.renew();
-        user.writers.add(cx);
+        user.writers.add(cx, place);
         task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.writers)));
     }
 
@@ -248,28 +271,61 @@ impl UdpSocket {
         if self.post.core().queued() == 0 {
             return Poll::Ready(Ok(()));
         }
-        self.wait_for_room(cx);
+        self.wait_for_room(cx, None);
         Poll::Pending
     }
 }
 
 impl Wakers {
-    fn add(&self, cx: &Context<'_>) {
-        let mut all = self.0.borrow_mut();
-        if !all.iter().any(|waker| waker.will_wake(cx.waker())) {
-            all.push(cx.waker().clone());
+    /// A place for a future.
+    fn place(&self) -> Place<'_> {
+        self.last.set(self.last.get() + 1);
+        Place {
+            wakers: self,
+            number: self.last.get(),
         }
     }
 
+    fn add(&self, cx: &Context<'_>, place: Option<&Place<'_>>) {
+        let new = cx.waker();
+        let is_new = match place {
+            Some(place) => {
+                let futures = self.futures.borrow();
+                let old = futures.get(&place.number);
+                old.is_none_or(|old| !old.will_wake(new))
+            }
+            None => !self.tasks.borrow().iter().any(|one| one.will_wake(new)),
+        };
+        if !is_new {
+            return;
+        }
+        let new = new.clone();
+        let old = match place {
+            Some(place) => self.futures.borrow_mut().insert(place.number, new),
+            None => {
+                self.tasks.borrow_mut().push(new);
+                None
+            }
+        };
+        drop(old);
+    }
+
     fn wake(&self) {
-        let all = self.0.take();
-        for waker in all {
+        let (futures, tasks) = (self.futures.take(), self.tasks.take());
+        for waker in futures.into_values().chain(tasks) {
             waker.wake();
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.futures.borrow().is_empty() && self.tasks.borrow().is_empty()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let gone = self.wakers.futures.borrow_mut().remove(&self.number);
+        drop(gone);
     }
 }
 
@@ -322,7 +378,7 @@ impl Stream for &UdpSocket {
             }
             got
         };
-        let arrived = self.poll_receive(cx, receive);
+        let arrived = self.poll_receive(cx, None, receive);
         arrived.map(|arrived| match arrived {
             Ok(arrived) if arrived.size > arrived.count => Some(Err(truncated(arrived))),
             Ok(arrived) => Some(Ok((data, arrived.from))),
@@ -346,7 +402,7 @@ impl<B: AsRef<[u8]>, A: ToDatagramAddress> Sink<(B, A)> for &UdpSocket {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         if self.post.core().is_full() {
-            self.wait_for_room(cx);
+            self.wait_for_room(cx, None);
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
