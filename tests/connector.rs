@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, Spy, how, nowhere, until};
+use support::{HERE, Log, MS, Spy, how, nowhere, until};
 use torsade::net::{
     Backoff, ClientFactory, ConnectionRefused, Connector, ConnectorState, NotNow, Reconnecting,
 };
@@ -235,6 +235,60 @@ on_both! {
         all.extend(again.repeat(3));
         all.push("stopped");
         assert_eq!(log.take(), all);
+        port.stop().await?;
+    }
+
+    async fn a_reconnecting_factory_tries_so_often_and_no_more_until_it_is_told(reactor) {
+        let log = Log::new();
+        let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
+        let factory = Reconnecting::new(Telling::new(&log)).backoff(quick).most_retries(3);
+        let retries = factory.retries();
+        let connector = reactor.connect_factory(nowhere(&reactor).await?, factory)?;
+        while log.count("failed refused") < 4 {
+            reactor.sleep(MS).await?;
+        }
+        reactor.sleep(MS * 10).await?;
+        assert_eq!((log.count("failed refused"), retries.count()), (4, 3));
+        retries.reset();
+        connector.connect()?;
+        while log.count("failed refused") < 6 {
+            reactor.sleep(MS).await?;
+        }
+        retries.stop_trying();
+        assert!(!retries.is_trying());
+        let count = log.count("failed refused");
+        reactor.sleep(MS * 10).await?;
+        assert_eq!(log.count("connecting"), log.count("failed refused") + log.count("failed cancelled"));
+        assert_eq!(log.count("failed refused"), count);
+        retries.continue_trying();
+        retries.reset();
+        reactor.sleep(MS * 10).await?;
+        assert_eq!(log.count("failed refused"), count);
+        connector.connect()?;
+        while log.count("failed refused") < count + 2 {
+            reactor.sleep(MS).await?;
+        }
+        retries.stop_trying();
+    }
+
+    async fn a_reconnecting_factory_leaves_a_connection_alone_when_it_is_to_stop(reactor) {
+        let log = Log::new();
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
+        let factory = Reconnecting::new(Telling::new(&log)).backoff(quick);
+        let retries = factory.retries();
+        let connector = reactor.connect_factory(port.local_addr(), factory)?;
+        until(|| log.has("made")).await;
+        connector.disconnect();
+        while log.count("made") < 2 {
+            reactor.sleep(MS).await?;
+        }
+        retries.stop_trying();
+        assert_eq!(connector.state(), ConnectorState::Connected);
+        connector.disconnect();
+        until(|| log.count("over done") == 2).await;
+        reactor.sleep(MS * 10).await?;
+        assert_eq!((log.count("made"), connector.state()), (2, ConnectorState::Disconnected));
         port.stop().await?;
     }
 }

@@ -1,6 +1,7 @@
-//! Several addresses for one connection: who is tried when, who wins, and what is left behind. In memory, so that each
-//! moment is exact.
+//! Several addresses for one connection: who is tried when, who wins, and what is left behind. Mostly in memory, so that
+//! each moment is exact.
 
+#[macro_use]
 mod support;
 
 use std::cell::{Cell, RefCell};
@@ -56,6 +57,51 @@ fn an_address_that_is_silent_for_a_quarter_of_a_second_is_joined_by_the_next() {
         drop(conn);
         port.stop().await
     });
+}
+
+/// An address that does not answer: of nobody in memory; on the machine of a listener whose queue is full, which is given
+/// back to be kept.
+fn silent(reactor: &Reactor) -> (SocketAddr, Option<impl Sized>) {
+    if testing::Stdio::new(reactor).is_ok() {
+        return (addr(SILENT_4), None);
+    }
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    deaf.bind(&addr(HERE).into()).unwrap();
+    deaf.listen(0).unwrap();
+    let address = deaf.local_addr().unwrap().as_socket().unwrap();
+    let waiting = std::net::TcpStream::connect(address).unwrap();
+    (address, Some((deaf, waiting)))
+}
+
+on_both! {
+    async fn the_first_that_is_connected_wins_and_the_others_are_called_off(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let there = port.local_addr().inet().unwrap();
+        let (silent, _kept) = silent(&reactor);
+        let options = ConnectOptions::new().attempt_delay(MS * 10);
+        for all in [vec![silent, silent, there], vec![there, silent]] {
+            let start = reactor.now();
+            let delays = MS * 10 * u32::try_from(all.len() - 1).unwrap();
+            let conn = reactor.connect_stream_with(&all[..], &options).await?;
+            assert_eq!(conn.peer(), there);
+            assert!(all[0] == there || reactor.now() - start >= delays);
+            assert!(under_way(&reactor).is_empty());
+        }
+        port.stop().await?;
+    }
+
+    async fn giving_up_calls_all_attempts_and_timers_off(reactor) {
+        let (silent, _kept) = silent(&reactor);
+        let options = ConnectOptions::new().attempt_delay(MS);
+        let log = Log::new();
+        let connecting = reactor.connect_with(&[silent; 3][..], &options, Spy::new(&log));
+        reactor.sleep(MS * 20).await?;
+        assert_eq!(under_way(&reactor).len(), 3);
+        connecting.cancel();
+        connecting.await.unwrap_err().trap::<Cancelled>()?;
+        some_turns().await;
+        assert!(alive(&reactor).is_empty() && log.is_empty(), "{:?}", alive(&reactor));
+    }
 }
 
 #[test]

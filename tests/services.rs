@@ -236,9 +236,8 @@ fn members_come_and_go_while_it_runs_and_are_found_by_name() {
     assert_eq!(log.take(), ["stop b"]);
 }
 
-#[test]
-fn the_shutdown_waits_for_an_attached_service() {
-    let reactor = Reactor::in_memory().unwrap();
+on_both_by_hand! {
+fn the_shutdown_waits_for_an_attached_service(reactor) {
     let log = Log::new();
     let part = Part::new("a", &log).slow();
     let (inner, clock) = (part, reactor.clone());
@@ -249,15 +248,16 @@ fn the_shutdown_waits_for_an_attached_service() {
             let later = clock.clone();
             clock.call_later(MS, move || {
                 later.stop().unwrap();
-                later.call_later(SECOND, move || {
-                    seen.note("a second later");
+                later.call_later(MS * 20, move || {
+                    seen.note("a while later");
                     inner.ends.take().unwrap().callback(());
                 });
             });
             std::future::pending::<()>().await
         })
         .unwrap_err();
-    assert_eq!(log.take(), ["start a", "stop a", "a second later"]);
+    assert_eq!(log.take(), ["start a", "stop a", "a while later"]);
+}
 }
 
 #[test]
@@ -637,6 +637,57 @@ on_both! {
         all.start()?;
         cooperator.cooperate(std::iter::once(())).when_done().await?;
         all.stop().await?;
+    }
+
+    async fn each_failure_counts_and_the_number_of_them_may_be_limited(reactor) {
+        let address = support::nowhere(&reactor).await?;
+        let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
+        let client = ClientService::new(&reactor, address, Spy::echo)?.backoff(quick);
+        client.start()?;
+        let (once, thrice) = (client.when_connected_within(1), client.when_connected_within(3));
+        let ever = client.when_connected();
+        assert!(once.await.unwrap_err().is::<ConnectionRefused>());
+        assert!(!thrice.is_settled());
+        assert!(thrice.await.unwrap_err().is::<ConnectionRefused>());
+        assert!(client.failures() >= 3 && !ever.is_settled());
+        // As soon as somebody listens it is connected, and the failures are forgotten.
+        let port = reactor.listen(address, |_| Spy::echo())?;
+        ever.await?;
+        assert_eq!(client.failures(), 0);
+        client.stop().await?;
+        port.stop().await?;
+    }
+
+    async fn no_protocol_or_a_failed_preparation_is_a_failure_to_connect(reactor) {
+        let log = Log::new();
+        let port = server(&reactor, &log)?;
+        let client = ClientService::new(&reactor, port.local_addr(), || None::<Spy>)?;
+        client.start()?;
+        client.when_connected_within(1).await.unwrap_err().trap::<NoProtocol>()?;
+        client.stop().await?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?
+            .prepare(|_| Err::<(), _>(Failure::new("not good enough")));
+        client.start()?;
+        let failure = client.when_connected_within(1).await.unwrap_err();
+        assert_eq!(failure.to_string(), "not good enough");
+        client.stop().await?;
+        until(|| log.has("server lost done")).await;
+        port.stop().await?;
+    }
+
+    async fn a_timer_service_beats_by_the_reactors_clock(reactor) {
+        let count = Rc::new(Cell::new(0));
+        let seen = count.clone();
+        let beat = TimerService::new(&reactor, MS, move || seen.set(seen.get() + 1));
+        beat.start()?;
+        assert_eq!(count.get(), 0, "not inside the call");
+        while count.get() < 4 {
+            reactor.sleep(MS).await?;
+        }
+        beat.stop().await?;
+        let last = count.get();
+        reactor.sleep(MS * 5).await?;
+        assert_eq!(count.get(), last);
     }
 }
 

@@ -3,6 +3,7 @@
 //! What needs its own standard input and output runs in a child: this very program, playing a `role`.
 #![cfg(target_os = "linux")]
 
+#[macro_use]
 mod support;
 
 use std::fs::{self, File, OpenOptions};
@@ -20,7 +21,7 @@ use support::program::PATIENCE;
 use support::role::{self, READY, after_ready, await_text, child, end, pipe, spy};
 use support::{Log, Spy, cpu_time, some_turns, until};
 use torsade::net::{NotATerminal, ServerEndpoint, StdioInUse};
-use torsade::{Address, Clock, Failure, Reactor, Transport, testing};
+use torsade::{Address, Clock, Connection, Failure, Handle, Reactor, Transport, testing};
 
 #[track_caller]
 fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
@@ -360,36 +361,6 @@ fn any_two_descriptors_are_a_connection() {
 }
 
 #[test]
-fn a_panic_in_a_hook_is_the_reason_of_the_end() {
-    run(async |reactor| {
-        let reports = support::expect_reports(&reactor);
-        for bad in ["made", "data", "eof"] {
-            let (input, mut typing) = pipe();
-            let (mut heard, output) = pipe();
-            let log = Log::new();
-            let blow = move |hook: &str| assert_ne!(hook, bad);
-            let spy = Spy::new(&log)
-                .on_made(move |_| blow("made"))
-                .on_data(move |_, _| blow("data"))
-                .on_eof(move |_| blow("eof"));
-            reactor.stdio_with(input, output, spy)?;
-            let _ = typing.write_all(b"x");
-            drop(typing);
-            until(|| {
-                log.all()
-                    .last()
-                    .is_some_and(|last| last.starts_with("lost panicked"))
-            })
-            .await;
-            // What was connected is closed.
-            assert_eq!(heard.read(&mut [0])?, 0, "{bad}");
-        }
-        assert_eq!(reports.borrow().len(), 3);
-        Ok(())
-    });
-}
-
-#[test]
 fn a_pipe_that_is_not_read_fills_the_queue_and_then_goes_on() {
     let bytes = a_megabyte();
     run(async |reactor| {
@@ -522,6 +493,102 @@ fn when_the_reactor_ends_its_protocol_is_told() {
     })
     .unwrap();
     assert_eq!(log.all(), ["made", "lost stopped"]);
+}
+
+/// A protocol with a user: on the machine by two pipes, in memory by what stands for standard input and output.
+fn used(reactor: &Reactor, protocol: Spy) -> Result<(Handle<Spy>, Connection), Failure> {
+    if let Ok(stdio) = testing::Stdio::new(reactor) {
+        let handle = reactor.stdio(protocol)?;
+        return Ok((handle, stdio.user()?));
+    }
+    let (input, typing) = pipe();
+    let (heard, output) = pipe();
+    let handle = reactor.stdio_with(input, output, protocol)?;
+    Ok((handle, reactor.stdio_stream_with(heard, typing)?))
+}
+
+/// The same where the user has something typed already, and only listens.
+fn heard(reactor: &Reactor, protocol: Spy) -> Result<(Connection, Option<File>), Failure> {
+    if let Ok(stdio) = testing::Stdio::new(reactor) {
+        reactor.stdio(protocol)?;
+        return Ok((stdio.user()?, None));
+    }
+    let (input, mut typing) = pipe();
+    typing.write_all(b"nobody reads this")?;
+    let (heard, output) = pipe();
+    reactor.stdio_with(input, output, protocol)?;
+    let null = OpenOptions::new().write(true).open("/dev/null")?;
+    Ok((reactor.stdio_stream_with(heard, null)?, Some(typing)))
+}
+
+on_both! {
+    async fn what_is_typed_is_received_until_the_end_of_input(reactor) {
+        let log = Log::new();
+        let spy = Spy::new(&log).on_data(|cx, data| cx.write(data));
+        let (handle, mut user) = used(&reactor, spy)?;
+        assert!(log.is_empty(), "nothing is called inside a call");
+        user.write_all(b"hello").await?;
+        user.read_exact(&mut [0; 5]).await?;
+        let transport = handle.transport().unwrap();
+        assert_eq!((transport.peer(), transport.host()?), (Address::Unnamed, Address::Unnamed));
+        user.close().await?;
+        until(|| log.has("lost done")).await;
+        assert_eq!(log.take(), ["made", "data hello", "eof", "lost done"]);
+        assert_eq!(user.read(&mut [0]).await?, 0);
+    }
+
+    async fn the_output_may_be_closed_while_input_goes_on(reactor) {
+        let log = Log::new();
+        let spy = Spy::new(&log).on_made(|cx| {
+            cx.write("the last word");
+            cx.lose_write();
+            cx.write("dropped");
+        });
+        let (handle, mut user) = used(&reactor, spy)?;
+        let mut said = Vec::new();
+        user.read_to_end(&mut said).await?;
+        assert_eq!(said, b"the last word");
+        user.write_all(b"I see").await?;
+        until(|| log.has("data I see")).await;
+        assert!(handle.is_connected());
+        user.close().await?;
+        until(|| log.has("lost done")).await;
+        assert_eq!(log.take(), ["made", "data I see", "eof", "lost done"]);
+    }
+
+    async fn much_is_printed_to_the_last_byte_before_the_end(reactor) {
+        let bytes = a_megabyte();
+        let (log, much) = (Log::new(), bytes.clone());
+        let spy = Spy::new(&log).on_made(move |cx| {
+            cx.write(&much);
+            cx.lose_connection();
+        });
+        let (mut user, _typing) = heard(&reactor, spy)?;
+        let mut said = Vec::new();
+        user.read_to_end(&mut said).await?;
+        assert!(said == bytes);
+        until(|| log.has("lost done")).await;
+        assert_eq!(log.take(), ["made", "lost done"]);
+    }
+
+    async fn a_panic_in_a_hook_is_the_reason_of_the_end(reactor) {
+        let reports = support::expect_reports(&reactor);
+        for bad in ["made", "data", "eof"] {
+            let log = Log::new();
+            let blow = move |hook: &str| assert_ne!(hook, bad);
+            let spy = Spy::new(&log)
+                .on_made(move |_| blow("made"))
+                .on_data(move |_, _| blow("data"))
+                .on_eof(move |_| blow("eof"));
+            let (_, mut user) = used(&reactor, spy)?;
+            let _ = user.write_all(b"x").await;
+            let _ = user.close().await;
+            until(|| log.all().last().is_some_and(|last| last.starts_with("lost panicked"))).await;
+            // What was connected is closed.
+            assert_eq!(user.read(&mut [0]).await.unwrap_or(0), 0, "{bad}");
+        }
+        assert_eq!(reports.borrow().len(), 3);
+    }
 }
 
 #[test]

@@ -62,10 +62,11 @@ pub(crate) enum Change {
     Ttl(u32),
 }
 
-/// Something to be known about a socket; yes is one, no is zero.
+/// Something to be known about a socket; yes is one, no is zero, and an interface a number or the bits of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     Broadcast,
+    Interface,
     Loopback,
     MulticastTtl,
     Ttl,
@@ -344,6 +345,8 @@ fn get(socket: &Socket, question: Question) -> io::Result<u32> {
     let v6 = is_v6(socket);
     match question {
         Question::Broadcast => socket.broadcast().map(u32::from),
+        Question::Interface if v6 => socket.multicast_if_v6(),
+        Question::Interface => socket.multicast_if_v4().map(u32::from),
         Question::Loopback if v6 => socket.multicast_loop_v6().map(u32::from),
         Question::Loopback => socket.multicast_loop_v4().map(u32::from),
         Question::MulticastTtl if v6 => socket.multicast_hops_v6(),

@@ -32,6 +32,8 @@ pub(super) struct Post {
     loops: bool,
     ttl: u32,
     multicast_ttl: u32,
+    /// The bits of an IPv4 address, or a number for IPv6.
+    interface: u32,
     pub(super) watch: Option<Watch>,
 }
 
@@ -84,6 +86,7 @@ impl Net {
             loops: true,
             ttl: 64,
             multicast_ttl: 1,
+            interface: 0,
             watch: None,
         }))
     }
@@ -309,12 +312,12 @@ impl Net {
             Change::Ttl(ttl) => this.ttl = ttl,
             Change::Interface(interface) => {
                 use super::super::datagram::Interface as I;
-                if matches!(
-                    (is_v4, interface),
-                    (true, I::Index(_)) | (false, I::Address(_))
-                ) {
-                    return Err(wrong_interface());
-                }
+                this.interface = match (is_v4, interface) {
+                    (_, I::Any) => 0,
+                    (true, I::Address(address)) => address.into(),
+                    (false, I::Index(index)) => index,
+                    _ => return Err(wrong_interface()),
+                };
             }
             Change::Join(group, _) => {
                 if !group.is_multicast() || group.is_ipv4() != is_v4 {
@@ -337,6 +340,7 @@ impl Net {
         let this = &self.posts[post];
         match question {
             Question::Broadcast => this.broadcasts.into(),
+            Question::Interface => this.interface,
             Question::Loopback => this.loops.into(),
             Question::MulticastTtl => this.multicast_ttl,
             Question::Ttl => this.ttl,

@@ -266,6 +266,21 @@ impl DatagramPort {
         self.change(Change::Interface(interface.into()))
     }
 
+    /// See [`DatagramPort::set_outgoing_interface`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`DatagramPort::set_broadcast`].
+    #[doc(alias = "getOutgoingInterface")]
+    pub fn outgoing_interface(&self) -> Result<Interface, Failure> {
+        let is_v4 = self.local_addr().ip().is_some_and(|ip| ip.is_ipv4());
+        Ok(match self.ask(Question::Interface)? {
+            0 => Interface::Any,
+            bits if is_v4 => Interface::Address(bits.into()),
+            index => Interface::Index(index),
+        })
+    }
+
     #[track_caller]
     fn membership(&self, group: IpAddr, change: Change) -> Deferred<()> {
         let changed = self.0.core().with_socket(|socket| socket.change(change));
