@@ -21,6 +21,8 @@
 //!           └──────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Before step 1 those who listen to [signals](crate::signals) are told what came.
+//!
 //! # Life
 //!
 //! | state      | `run`                    | `stop`              | becomes                                     |

@@ -95,12 +95,6 @@ impl Ears {
         }
     }
 
-    /// Nobody listens any more.
-    pub(super) fn clear(&self, driver: &Driver) {
-        self.listeners.borrow_mut().clear();
-        let _ = self.adjust(driver);
-    }
-
     /// Brings the place in line with what is wanted (invariant 1). When that fails the place is as it was.
     fn adjust(&self, driver: &Driver) -> io::Result<()> {
         let wants = self.wants.get();

@@ -551,7 +551,6 @@ impl Inner {
         self.executor.shut_down();
         self.timers.clear();
         self.triggers.clear();
-        self.ears.clear(&self.driver);
         self.keep_nothing();
         if reactor.is_some() {
             self.stop_threads();

@@ -159,11 +159,9 @@ impl Source for Listener {
         let Whom::Once(waits) = &self.whom else {
             return self.wake();
         };
-        match waits.take() {
-            // That the reactor ends is no news to a Deferred that was dropped long ago.
-            Some(resolver) if resolver.is_unheard() => resolver.forsake(),
-            Some(resolver) => resolver.errback(reason.clone()),
-            None => {}
+        // Somebody is to be told: a Deferred that has nobody has left the line.
+        if let Some(resolver) = waits.take() {
+            resolver.errback(reason.clone());
         }
     }
 

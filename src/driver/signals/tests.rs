@@ -44,8 +44,8 @@ const PLAYS: &[(&str, fn())] = &[
         let (driver, other) = (Driver::machine().unwrap(), Driver::machine().unwrap());
         let hears = listener(&driver, &[Signal::USR1, Signal::HUP]);
         let stops = stopper(&other);
-        for _ in 0..3 {
-            for _ in 0..3 {
+        for times in [1, 3, 1] {
+            for _ in 0..times {
                 raise(SIGUSR1);
             }
             assert!(is_woken(&driver));
@@ -243,6 +243,14 @@ const PLAYS: &[(&str, fn())] = &[
         assert_ne!(handler(libc::SIGHUP), own);
         drop(first);
         assert_eq!(handler(libc::SIGHUP), own);
+        // Ours, put back by somebody when it was ours no more, is as good as none.
+        set_handler(libc::SIGHUP, libc::SIG_DFL);
+        let first = listener(&driver, &[Signal::HUP]);
+        let ours = handler(libc::SIGHUP);
+        drop(first);
+        set_handler(libc::SIGHUP, ours);
+        drop(listener(&driver, &[Signal::HUP]));
+        assert_eq!(handler(libc::SIGHUP), libc::SIG_DFL);
         // Interrupted and ignored: heard all the same, and no reason to stop.
         set_handler(SIGINT, libc::SIG_IGN);
         let first = listener(&driver, &[Signal::INT]);
@@ -314,6 +322,12 @@ const PLAYS: &[(&str, fn())] = &[
     ("errno", || {
         let driver = Driver::machine().unwrap();
         let _stop = stopper(&driver);
+        // Full, so that the handler's own call fails: it was rung once, when the driver was made.
+        let most = (u64::MAX - 2).to_ne_bytes();
+        let hand = driver.waker().hand().unwrap();
+        // SAFETY: eight bytes are read from `most`, and the descriptor is open while the driver lives.
+        let written = unsafe { libc::write(hand, most.as_ptr().cast(), most.len()) };
+        assert_eq!(written, 8);
         // SAFETY: closing a descriptor that cannot be open only sets errno.
         unsafe { libc::close(-1) };
         raise(SIGTERM);
