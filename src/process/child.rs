@@ -126,8 +126,9 @@ impl Reactor {
     ) -> Result<(Handle<P>, Child), Failure> {
         let place = Location::caller();
         let (child, sockets) = self.begin_child(&command.with_stream(), place)?;
-        let mut sockets = sockets.into_iter();
-        let (number, socket) = sockets.next().expect("a stream was asked for");
+        let Some((number, socket)) = sockets.into_iter().next() else {
+            return Err(Failure::new(super::NoSuchPipe(1)));
+        };
         let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
         let conn = Conn::unwatched(self, socket, peer, &terms(place), seat)?;
         child.process.0.add_pipe(number, conn.transport());
