@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use support::noted::Noted;
-use support::{Log, children, has_zombies, role, some_turns, until};
+use support::{Log, Spy, children, cpu_time, has_zombies, role, some_turns, until};
 use torsade::clock::TimedOut;
 use torsade::defer::gather;
 use torsade::process::{
@@ -414,6 +414,91 @@ fn a_window_that_changes_its_size_is_told() {
         assert!(child.status().await?.success());
         let plain = reactor.spawn_child(Command::new("cat"))?;
         assert!(plain.set_window_size(1, 1).is_err());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_terminal_whose_program_ends_with_typed_bytes_unread_is_over() {
+    run(async |reactor| {
+        for is_paused in [false, true] {
+            let log = Log::new();
+            let noted = Noted::new(&log).quiet().on_data(move |process, _, _| {
+                // More than a terminal holds.
+                process.write(vec![b'x'; 100_000]);
+                if is_paused {
+                    process.pause_producing();
+                }
+                process.signal_process("USR1").unwrap();
+            });
+            let script =
+                "stty raw -echo; trap 'exit 5' USR1; echo up; while :; do sleep 0.01; done";
+            let handle = reactor.spawn_process(sh(script).pty(), noted)?;
+            let process = handle.transport().unwrap();
+            until(|| log.has("exited with code 5")).await;
+            if is_paused {
+                let before = cpu_time();
+                reactor.sleep(Duration::from_millis(300)).await?;
+                assert!(cpu_time() - before < 100_000, "it spins");
+                process.resume_producing();
+            }
+            until(|| log.has("ended with code 5")).await;
+            assert_eq!(log.count("1 closed"), 1);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_terminal_is_read_whatever_was_said_of_what_it_takes_the_place_of() {
+    run(async |reactor| {
+        let command = sh("echo up; read x; exit 4");
+        let nulls = [(0, ChildFd::Null), (1, ChildFd::Null), (2, ChildFd::Null)];
+        let log = Log::new();
+        let command = command.child_fds(nulls).pty();
+        let noted = Noted::new(&log).on_data(|process, _, _| process.lose_connection());
+        reactor.spawn_process(command, noted)?.closed().await?;
+        assert!(
+            log.has("1 says up\\r\\n") && log.has("1 closed"),
+            "{:?}",
+            log.all()
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_peer_that_is_a_program_may_close_its_input_and_write_on() {
+    run(async |reactor| {
+        let log = Log::new();
+        let spy = Spy::new(&log).on_made(|cx| cx.write("nobody reads this"));
+        let late = sh("exec 0<&-; sleep 0.05; echo late; exit 3");
+        let (peer, child) = reactor.connect_process(late, spy)?;
+        peer.closed().await?;
+        assert_eq!(log.take(), ["made", "data late\\n", "eof", "lost done"]);
+        assert_eq!(child.status().await?.code(), Some(3));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_peer_that_is_a_program_may_have_other_pipes_or_a_terminal() {
+    run(async |reactor| {
+        let log = Log::new();
+        let command = sh("echo err >&2; cat").child_fd(2, ChildFd::Read);
+        let (peer, mut child) = reactor.connect_process(command, Spy::new(&log))?;
+        assert_eq!(child.take_stderr()?.read_line(80).await?.unwrap(), b"err");
+        // The other direction stays.
+        child.write("x");
+        child.close_stdin();
+        peer.closed().await?;
+        assert_eq!(log.take(), ["made", "data x", "eof", "lost done"]);
+
+        let (peer, child) =
+            reactor.connect_process(sh("tty >/dev/null && echo yes").pty(), Spy::new(&log))?;
+        peer.closed().await?;
+        assert!(log.has("data yes\\r\\n"), "{:?}", log.all());
+        assert!(child.status().await?.success());
         Ok(())
     });
 }

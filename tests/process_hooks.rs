@@ -12,10 +12,11 @@ use std::rc::Rc;
 use support::noted::Noted;
 use support::{Log, Spy, expect_reports, some_turns, until};
 use torsade::process::{
-    Command, NotStarted, OutputTooLong, ProcessDone, ProcessExitedAlready, ProcessTerminated,
+    Command, NoSuchPipe, NotStarted, OutputTooLong, ProcessDone, ProcessExitedAlready,
+    ProcessTerminated,
 };
 use torsade::testing::Programs;
-use torsade::{Cancelled, Clock, Failure, Reactor, Signal, testing};
+use torsade::{Cancelled, Clock, ConnectionDone, Failure, Reactor, Signal, testing};
 
 /// The programs that are needed here: in memory they are played, on the machine a shell has a script for each.
 struct Stage(Option<Programs>);
@@ -37,10 +38,13 @@ impl Stage {
         });
         programs.add("echo", async |mut actor| {
             let mut peer = actor.take_stdin()?;
-            while let Some(line) = peer.read_line(80).await? {
-                peer.write_all(&line).await?;
+            let mut buffer = [0; 4096];
+            loop {
+                match peer.read(&mut buffer).await? {
+                    0 => return Ok(0),
+                    count => peer.write_all(&buffer[..count]).await?,
+                }
             }
-            Ok(0)
         });
         programs.add("say", async |mut actor| {
             actor.take_stdout()?.write_all(b"out\n").await?;
@@ -259,6 +263,55 @@ on_both! {
         assert_eq!(child.status().await?.code(), Some(6));
     }
 
+    async fn a_filter_may_be_fed_more_than_it_can_hold(reactor) {
+        let (stage, count) = (Stage::new(&reactor), Rc::new(Cell::new(0)));
+        let counted = count.clone();
+        let spy = Spy::new(&Log::new())
+            .on_made(|cx| {
+                cx.write(vec![b'x'; 3 << 20]);
+                cx.lose_write();
+            })
+            .on_data(move |_, data| counted.set(counted.get() + data.len()));
+        let (peer, child) = reactor.connect_process(stage.command("echo"), spy)?;
+        peer.closed().await?.trap::<ConnectionDone>()?;
+        assert_eq!(count.get(), 3 << 20);
+        assert!(child.status().await?.success());
+    }
+
+    async fn only_what_can_be_written_is_written_to(reactor) {
+        let (stage, log) = (Stage::new(&reactor), Log::new());
+        let handle = reactor.spawn_process(stage.command("cat"), Noted::new(&log))?;
+        let process = handle.transport().unwrap();
+        for fd in [1, 2, 3] {
+            let failure = process.write_to_child(fd, "x").unwrap_err();
+            assert_eq!(failure.check(), Some(&NoSuchPipe(fd)));
+        }
+        // Whoever does it all the same does no harm.
+        process.pipe(1).unwrap().write("x");
+        some_turns().await;
+        process.write_to_child(0, "still")?;
+        until(|| log.has("1 says still")).await;
+        process.close_stdin();
+        handle.closed().await?;
+        assert!(log.has("ended with code 0"), "{:?}", log.all());
+        assert!(process.write_to_child(0, "late").is_err());
+    }
+
+    async fn those_who_wait_no_more_for_an_exit_leave_nothing(reactor) {
+        let stage = Stage::new(&reactor);
+        let child = reactor.spawn_child(stage.command("wait"))?;
+        for _ in 0..100 {
+            let status = child.status();
+            status.cancel();
+            assert!(status.await.is_err());
+        }
+        let status = child.status();
+        child.kill();
+        assert_eq!(status.await?.signal(), Some(9));
+        assert!(child.pipe(0).is_some(), "it is open until it is dropped");
+        assert!(child.signal_process("KILL").is_err());
+    }
+
     async fn one_that_is_missing_is_an_error_of_the_call(reactor) {
         let _stage = Stage::new(&reactor);
         let failure = reactor.output(Command::new("no-such-program")).await.unwrap_err();
@@ -287,6 +340,18 @@ on_both! {
 }
 
 on_both_by_hand! {
+    fn one_that_is_left_at_once_is_told_of_its_beginning_all_the_same(reactor) {
+        let log = Log::new();
+        let stage = Stage::new(&reactor);
+        let wait = stage.command("wait").kill_on_drop(true);
+        let main = async { drop(reactor.spawn_process(wait, Noted::new(&log)).unwrap()) };
+        reactor.run_until(main).unwrap();
+        let notes = log.take();
+        assert_eq!(notes[0], "made");
+        assert_eq!(notes.last().unwrap(), "ended with the reactor was stopped");
+        assert_eq!(notes.len(), 5, "{notes:?}");
+    }
+
     fn the_end_of_the_reactor_is_told_last(reactor) {
         let log = Log::new();
         let stage = Stage::new(&reactor);
@@ -322,6 +387,26 @@ fn a_part_that_does_not_end_is_killed_when_its_time_is_over() -> Result<(), Fail
         let status = child.end_within(std::time::Duration::from_secs(5)).await?;
         assert_eq!(status.signal(), Some(9));
         assert_eq!(reactor.now() - before, std::time::Duration::from_secs(5));
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Whoever waits for a signal no longer does not keep it from others.
+#[test]
+fn a_signal_that_nobody_waits_for_any_more_ends_a_part() -> Result<(), Failure> {
+    testing::run_on(Reactor::in_memory()?, async |reactor| {
+        let programs = Programs::new(&reactor)?;
+        programs.add("hasty", async |actor| {
+            let caught = actor.catch(Signal::TERM);
+            caught.cancel();
+            assert!(caught.await.is_err());
+            std::future::pending().await
+        });
+        let child = reactor.spawn_child(Command::new("hasty"))?;
+        some_turns().await;
+        child.signal_process(Signal::TERM)?;
+        assert_eq!(child.status().await?.signal(), Some(15));
         Ok(())
     });
     Ok(())

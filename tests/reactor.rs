@@ -594,6 +594,25 @@ fn a_foreign_loop_can_drive_it_by_its_descriptor() {
     REMOTE.with(|slot| drop(slot.take()));
 }
 
+/// What ends a wait that nobody was in must not be forgotten.
+#[test]
+fn a_foreign_loop_is_told_of_what_came_between_its_two_halves() {
+    let reactor = Reactor::new().unwrap();
+    reactor.run_until_current();
+    let remote = reactor.remote();
+    let call =
+        move || remote.call(|| REMOTE.with(|log| log.borrow().as_ref().unwrap().note("remote")));
+    std::thread::spawn(call).join().unwrap().unwrap();
+    reactor.do_iteration(Some(Duration::ZERO));
+    assert_eq!(reactor.poll_timeout(), Some(Duration::ZERO));
+    let log = Log::new();
+    REMOTE.with(|slot| drop(slot.replace(Some(log.clone()))));
+    reactor.run_until_current();
+    assert!(log.has("remote"));
+    assert_eq!(reactor.poll_timeout(), None);
+    REMOTE.with(|slot| drop(slot.take()));
+}
+
 #[test]
 fn two_reactors_take_turns_on_a_thread() {
     let (one, two) = (Reactor::new().unwrap(), Reactor::in_memory().unwrap());

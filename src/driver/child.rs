@@ -25,13 +25,12 @@ use std::sync::Arc;
 use std::thread;
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
-use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+use rustix::io::{Errno, FdFlags};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getegid, geteuid, waitid, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::fork::{self, Leads, Plan, Refused, Step};
+use super::fork::{self, Identity, Leads, Plan, Refused, Step};
 use super::pair::Pair;
 use super::{Name, Socket, Source};
 
@@ -171,8 +170,8 @@ impl Launch<'_> {
             ends.pipes.push((1, Socket::Pair(Box::new(pair))));
         }
         if self.has_stream {
-            let (stdin, to_child) = pipe_with(PipeFlags::CLOEXEC)?;
-            let (from_child, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (stdin, to_child) = pipe()?;
+            let (from_child, stdout) = pipe()?;
             set_nonblocking(&to_child)?;
             set_nonblocking(&from_child)?;
             ends.give_all(&stdin, &[0]);
@@ -183,12 +182,12 @@ impl Launch<'_> {
             let number = *number;
             match fd {
                 ChildFd::Write => {
-                    let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+                    let (theirs, ours) = pipe()?;
                     set_nonblocking(&ours)?;
                     ends.add_pipe(number, theirs, Pair::new(None, Some(ours))?);
                 }
                 ChildFd::Read => {
-                    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+                    let (ours, theirs) = pipe()?;
                     set_nonblocking(&ours)?;
                     ends.add_pipe(number, theirs, Pair::new(Some(ours), None)?);
                 }
@@ -225,11 +224,26 @@ impl Launch<'_> {
             args: args.collect::<io::Result<_>>()?,
             env,
             directory: directory.map(in_directory).transpose()?,
-            groups: self.groups.clone(),
-            gid: self.gid,
-            uid: self.uid,
+            identity: self.identity(),
             descriptors: ends.descriptors.clone(),
             leads,
+        })
+    }
+
+    /// Who it becomes. It has no other groups than those that were said, and is, if nothing was said, who we are now: also when
+    /// we could be root again.
+    fn identity(&self) -> Option<Identity> {
+        if self.uid.is_none() && self.gid.is_none() && self.groups.is_none() {
+            return None;
+        }
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let is_same =
+            self.uid.is_none_or(|asked| asked == uid) && self.gid.is_none_or(|asked| asked == gid);
+        Some(Identity {
+            may_keep_groups: is_same && self.groups.is_none(),
+            groups: self.groups.clone().unwrap_or_default(),
+            gid: self.gid,
+            uid: self.uid.unwrap_or(uid),
         })
     }
 
@@ -350,13 +364,13 @@ impl Watch {
 
     /// Tells of an end at once.
     fn gone() -> io::Result<Self> {
-        let (news, _) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (news, _) = pipe()?;
         Ok(Self::Thread(news))
     }
 
     /// A thread waits, and leaves the child to be waited for.
     fn by_thread(pid: Pid) -> io::Result<Self> {
-        let (news, held) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (news, held) = pipe()?;
         let body = move || {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options));
@@ -398,8 +412,11 @@ fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
 
 /// A new terminal: our end, which does not block, and the child's.
 fn open_pty(size: Pty) -> io::Result<(OwnedFd, OwnedFd)> {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-    rustix::io::fcntl_setfd(&master, rustix::io::FdFlags::CLOEXEC)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
+    let flags = flags | OpenptFlags::CLOEXEC;
+    let master = openpt(flags)?;
+    rustix::io::fcntl_setfd(&master, FdFlags::CLOEXEC)?;
     grantpt(&master)?;
     unlockpt(&master)?;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -420,7 +437,20 @@ pub(super) fn set_window_size(terminal: &impl AsFd, size: Pty) -> io::Result<()>
     Ok(tcsetwinsize(terminal, size)?)
 }
 
-fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+/// A pipe: its end to read, and its end to write. Both are closed on exec.
+pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    #[cfg(not(any(target_vendor = "apple", target_os = "aix", target_os = "haiku")))]
+    return Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?);
+    #[cfg(any(target_vendor = "apple", target_os = "aix", target_os = "haiku"))]
+    {
+        let (read, write) = rustix::pipe::pipe()?;
+        rustix::io::fcntl_setfd(&read, FdFlags::CLOEXEC)?;
+        rustix::io::fcntl_setfd(&write, FdFlags::CLOEXEC)?;
+        Ok((read, write))
+    }
+}
+
+pub(super) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     Ok(fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?)
 }
 

@@ -13,14 +13,14 @@
 //!
 //! # What the child does, in this order
 //!
-//! 1. The dispositions of all signals become the default, ignored ones too; then none is blocked. (All are from before the
-//!    `fork`, so that no handler of ours runs in the child.)
+//! 1. The dispositions of all signals become the default, ignored ones too. (All are blocked from before the `fork`, so that no
+//!    handler of ours runs in the child.)
 //! 2. It leads a session, or a group of processes, if asked.
 //! 3. Each descriptor that it is to have is first copied above all numbers asked for, then to its own number; so any
 //!    permutation comes out right. All others are marked to be closed by `execve`.
 //! 4. The terminal becomes its own, if it has one; then the directory; then groups, group and user, in this order, since
 //!    none of them can be changed by who has changed the user.
-//! 5. The programs are tried one after another, as a search along `PATH` would.
+//! 5. No signal is blocked any more, and the programs are tried one after another, as a search along `PATH` would.
 //!
 //! # Invariants
 //!
@@ -37,7 +37,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use libc::{c_int, pid_t};
-use rustix::pipe::{PipeFlags, pipe_with};
 
 /// All that a child needs to know, found out beforehand.
 #[derive(Debug, Default)]
@@ -50,13 +49,22 @@ pub(super) struct Plan {
     pub(super) env: Vec<CString>,
     /// Where it begins.
     pub(super) directory: Option<CString>,
-    /// Its supplementary groups.
-    pub(super) groups: Option<Vec<u32>>,
-    pub(super) gid: Option<u32>,
-    pub(super) uid: Option<u32>,
+    /// Who it becomes; nothing when it is who we are.
+    pub(super) identity: Option<Identity>,
     /// Which descriptor of ours it gets under which number. The numbers differ.
     pub(super) descriptors: Vec<(RawFd, RawFd)>,
     pub(super) leads: Leads,
+}
+
+/// Who a child becomes.
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// Its supplementary groups.
+    pub(super) groups: Vec<u32>,
+    /// It may keep the groups it has, where it is not allowed to have others: it is who we are in all else.
+    pub(super) may_keep_groups: bool,
+    pub(super) gid: Option<u32>,
+    pub(super) uid: u32,
 }
 
 /// What a new process is the first of.
@@ -109,7 +117,11 @@ pub(super) fn fork(plan: &Plan) -> Result<pid_t, Refused> {
         error,
     };
     let mut lists = Lists::new(plan);
-    let (news, teller) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| refused(error.into()))?;
+    let (news, teller) = super::child::pipe().map_err(refused)?;
+    if SHARES_MEMORY {
+        // When the child is there it has told what there is to be told; others may have a copy of its end, and keep it.
+        super::child::set_nonblocking(&news).map_err(refused)?;
+    }
     let mask = block_all();
     let pid = begin(&mut lists, teller.as_raw_fd());
     let forked = match pid {
@@ -129,7 +141,10 @@ pub(super) fn fork(plan: &Plan) -> Result<pid_t, Refused> {
 }
 
 /// Makes the child. It runs in our memory, and by now it does not any more.
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 fn begin(lists: &mut Lists<'_>, teller: RawFd) -> pid_t {
     use std::ffi::c_void;
 
@@ -155,7 +170,10 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> pid_t {
 }
 
 /// Makes the child.
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
 fn begin(lists: &mut Lists<'_>, teller: RawFd) -> pid_t {
     // SAFETY: the child calls only what is safe after a fork, and does not return (invariants 1 and 2).
     let pid = unsafe { libc::fork() };
@@ -310,6 +328,7 @@ unsafe fn child(lists: &mut Lists<'_>, teller: RawFd) -> ! {
 ///
 /// As for [`child`].
 unsafe fn run(lists: &Lists<'_>) -> c_int {
+    unblock_signals();
     let mut worst = libc::ENOENT;
     for program in &lists.plan.programs {
         // SAFETY: a C string and two lists of such that end with nothing, all alive.
@@ -330,7 +349,9 @@ unsafe fn run(lists: &Lists<'_>) -> c_int {
 /// As for [`child`].
 unsafe fn prepare(lists: &mut Lists<'_>, teller: RawFd) -> Result<RawFd, (Step, RawFd)> {
     let plan = lists.plan;
-    reset_signals();
+    for signal in 1..=LAST_SIGNAL {
+        bare::reset(signal);
+    }
     let session = match plan.leads {
         Leads::Nothing => 0,
         // SAFETY: they take numbers or nothing.
@@ -380,20 +401,43 @@ unsafe fn prepare(lists: &mut Lists<'_>, teller: RawFd) -> Result<RawFd, (Step, 
 
 /// Groups, group and user; `false` when one could not be had.
 fn become_somebody(plan: &Plan) -> bool {
-    if plan.uid.is_none() && plan.gid.is_none() && plan.groups.is_none() {
+    let Some(identity) = &plan.identity else {
         return true;
-    }
+    };
     // Whoever put root aside for a while may become anybody again; who cannot is told by what follows.
-    identity::become_root();
-    plan.groups.as_deref().is_none_or(identity::set_groups)
-        && plan.gid.is_none_or(identity::set_gid)
-        && plan.uid.is_none_or(identity::set_uid)
+    bare::become_root();
+    (bare::set_groups(&identity.groups) || identity.may_keep_groups)
+        && identity.gid.is_none_or(bare::set_gid)
+        && bare::set_uid(identity.uid)
 }
 
 /// Bare system calls: the C library's would tell our threads, which are not the child's (invariant 4).
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-mod identity {
-    use libc::{SYS_setgid, SYS_setgroups, SYS_setresuid, SYS_setuid, syscall};
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod bare {
+    use std::ptr;
+
+    use libc::{
+        SYS_rt_sigaction, SYS_setgid, SYS_setgroups, SYS_setresuid, SYS_setuid, c_int, syscall,
+    };
+
+    /// The default is done about a signal, also about those that the C library keeps for itself.
+    pub(super) fn reset(signal: c_int) {
+        // As the kernel knows it: handler, flags, the way back and mask, all of them nothing.
+        let nothing = [0_u64; 4];
+        // SAFETY: it reads a disposition of that size, and is told that a set of signals has eight bytes.
+        unsafe {
+            syscall(
+                SYS_rt_sigaction,
+                signal,
+                nothing.as_ptr(),
+                ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
+    }
 
     pub(super) fn become_root() {
         // SAFETY: it takes three numbers.
@@ -417,8 +461,31 @@ mod identity {
 }
 
 /// The child has its memory for itself, and no thread but this one.
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-mod identity {
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+mod bare {
+    use std::mem::MaybeUninit;
+    use std::ptr;
+
+    /// The default is done about a signal.
+    pub(super) fn reset(signal: libc::c_int) {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: there is room for the present disposition, and no new one is given.
+        if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } == -1 {
+            return;
+        }
+        // SAFETY: the call succeeded, so it has filled `action`.
+        let mut action = unsafe { action.assume_init() };
+        if action.sa_sigaction != libc::SIG_DFL {
+            action.sa_sigaction = libc::SIG_DFL;
+            action.sa_flags = 0;
+            // SAFETY: `action` is whole. KILL and STOP are at their default already.
+            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+        }
+    }
+
     pub(super) fn become_root() {
         // SAFETY: it takes a number.
         unsafe { libc::seteuid(0) };
@@ -440,23 +507,9 @@ mod identity {
     }
 }
 
-/// The default is done about every signal, and none is blocked.
-fn reset_signals() {
-    for signal in 1..=LAST_SIGNAL {
-        let mut action = MaybeUninit::<libc::sigaction>::uninit();
-        // SAFETY: there is room for the present disposition, and no new one is given.
-        if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } == -1 {
-            continue;
-        }
-        // SAFETY: the call succeeded, so it has filled `action`.
-        let mut action = unsafe { action.assume_init() };
-        if action.sa_sigaction != libc::SIG_DFL {
-            action.sa_sigaction = libc::SIG_DFL;
-            action.sa_flags = 0;
-            // SAFETY: `action` is whole. KILL and STOP are at their default already.
-            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
-        }
-    }
+/// None is blocked. The last thing before the program: a signal that ends the child with a core dump would, on older kernels,
+/// end all who share its memory.
+fn unblock_signals() {
     let mut none = MaybeUninit::uninit();
     // SAFETY: it fills the set that it is given.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
@@ -483,7 +536,8 @@ fn close_on_exec(from: RawFd, to: RawFd) {
     // An older kernel, or another system: one after another, as many as there may be.
     // SAFETY: it takes a number.
     let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
-    let most = RawFd::try_from(most).unwrap_or(RawFd::MAX);
+    let most = RawFd::try_from(most).unwrap_or(MOST);
+    let most = if most < 0 { MOST } else { most.min(MOST) };
     for fd in from..=to.min(most) {
         // SAFETY: the command takes a number; a descriptor that is not open is refused.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
@@ -496,8 +550,20 @@ fn errno() -> c_int {
 }
 
 /// What a child needs of a stack, many times over.
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 const STACK: usize = 256 * 1024;
+
+/// Does the child run in our memory?
+const SHARES_MEMORY: bool = cfg!(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+));
+
+/// Where all cannot be closed at once, so many are looked at.
+const MOST: RawFd = 1 << 20;
 
 /// The highest number of a signal.
 #[cfg(any(target_os = "linux", target_os = "android"))]

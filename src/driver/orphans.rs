@@ -7,10 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use super::child::{Child, pipe, set_nonblocking};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
-
-use super::child::Child;
 
 /// Those that are waited for, and how to tell their keeper of a new one.
 struct Asylum {
@@ -32,7 +30,9 @@ pub(super) fn adopt(child: Child) {
 
 /// Begins a keeper; gives what to ring.
 fn hire() -> io::Result<OwnedFd> {
-    let (heard, bell) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let (heard, bell) = pipe()?;
+    set_nonblocking(&heard)?;
+    set_nonblocking(&bell)?;
     let named = thread::Builder::new().name("torsade-orphans".to_owned());
     named.spawn(move || keep(&heard))?;
     Ok(bell)

@@ -46,6 +46,8 @@ use super::machine::Machine;
 pub(crate) struct Pair {
     input: Side,
     output: Side,
+    /// There never was an output: what is written is gone.
+    is_deaf: bool,
     standard: Option<Standard>,
 }
 
@@ -77,6 +79,7 @@ impl Pair {
     /// what is written.
     pub(super) fn new(input: Option<OwnedFd>, output: Option<OwnedFd>) -> io::Result<Self> {
         Ok(Self {
+            is_deaf: output.is_none(),
             input: Side::new(input, Way::In)?,
             output: Side::new(output, Way::Out)?,
             standard: None,
@@ -115,6 +118,7 @@ impl Pair {
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &*self.output.end.borrow() {
+            None if self.is_deaf => Ok(bytes.len()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
             Some(End::Polled(fd)) => Ok(rustix::io::write(fd, bytes)?),
             Some(End::Socket(fd)) => Ok(send(fd, bytes, NO_WAIT)?),
@@ -142,20 +146,32 @@ impl Pair {
         !matches!(&*self.output.end.borrow(), Some(End::Thread(_)))
     }
 
-    /// Nobody reads what is written: that is found out without writing.
+    /// Nobody reads what is written: that is found out without writing. A terminal that was hung up takes nothing either, and
+    /// does not say so when it is written to.
     pub(super) fn take_error(&self) -> Option<io::Error> {
-        let output = self.output.end.borrow();
-        let (Some(End::Polled(fd)) | Some(End::Socket(fd))) = &*output else {
-            return None;
-        };
-        let mut fds = [PollFd::new(fd, PollFlags::empty())];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut fds, Some(&at_once)).ok()?;
-        let is_broken = fds[0].revents().contains(PollFlags::ERR);
+        let found = self.look_at_output();
+        let hung_up = found.contains(PollFlags::HUP) && !found.contains(PollFlags::IN);
+        let is_broken = found.contains(PollFlags::ERR) || hung_up;
         is_broken.then(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Is it a terminal that was hung up, with something left to read?
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.look_at_output().contains(PollFlags::HUP)
+    }
+
+    fn look_at_output(&self) -> PollFlags {
+        match &*self.output.end.borrow() {
+            // A socket's hang-up may be of its other direction.
+            Some(End::Socket(fd)) => return look_at(fd) & PollFlags::ERR,
+            Some(End::Polled(fd)) => look_at(fd),
+            _ => PollFlags::empty(),
+        }
+    }
+
+    /// Is there something to read, or was there ever?
+    pub(super) fn is_read(&self) -> bool {
+        self.input.end.borrow().is_some()
     }
 
     /// Tells a terminal how large it is.
@@ -368,6 +384,19 @@ fn gives_the_same(fd: &OwnedFd) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn reopened(_fd: &OwnedFd, _way: Way) -> Option<OwnedFd> {
     None
+}
+
+/// What is so with it now: errors, a hang-up, something to read.
+fn look_at(fd: &OwnedFd) -> PollFlags {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match poll(&mut fds, Some(&at_once)) {
+        Ok(_) => fds[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
 }
 
 /// Does somebody wait at the other side for it to be closed?

@@ -202,6 +202,7 @@ impl Reactor {
             linger: PATIENCE,
             place,
             is_shared: true,
+            is_filter: false,
         };
         Ok((socket, peer, Rc::new(terms)))
     }

@@ -190,6 +190,7 @@ impl Reactor {
             linger: options.linger,
             place,
             is_shared: false,
+            is_filter: false,
         });
         let (deferred, resolver) = Deferred::pair();
         let done = finish(resolver, terms.clone(), make);

@@ -258,6 +258,7 @@ impl Reactor {
             linger: options.linger,
             place,
             is_shared: true,
+            is_filter: false,
         });
         report::contain(Origin::Protocol, place, || acceptor.started());
         let reactor = self.downgrade();
@@ -300,6 +301,7 @@ impl Reactor {
                     linger: options.linger,
                     place,
                     is_shared: false,
+                    is_filter: false,
                 }),
             });
             made = Some(listening.clone());

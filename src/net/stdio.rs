@@ -246,5 +246,6 @@ fn terms(place: &'static Location<'static>) -> Rc<Terms> {
         linger: PATIENCE,
         place,
         is_shared: true,
+        is_filter: false,
     })
 }

@@ -333,7 +333,8 @@ impl Part {
         };
         let caught = {
             let mut caught = this.caught.borrow_mut();
-            let at = caught.iter().position(|(other, _)| *other == number);
+            let mut all = caught.iter();
+            let at = all.position(|(other, told)| *other == number && !told.is_cancelled());
             at.map(|at| caught.remove(at))
         };
         match caught {

@@ -9,10 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::body::Sockets;
+use super::errors::NoSuchPipe;
 use super::running::{Running, terms};
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
+use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::protocol::{Context, Handle, Protocol, Seated, handle, visit};
 use crate::reactor::Reactor;
@@ -69,13 +71,7 @@ impl Reactor {
     pub fn spawn_child(&self, command: Command) -> Result<Child, Failure> {
         let place = Location::caller();
         let (mut child, sockets) = self.begin_child(&command, place)?;
-        for (number, socket) in sockets {
-            let (peer, seat) = (Address::Unnamed, Connection::seat());
-            let conn = Conn::new(self, socket, peer, &terms(place), seat)?;
-            conn.begin(self, || {});
-            child.process.0.add_pipe(number, conn.transport());
-            child.pipes.push((number, Connection::new(conn)));
-        }
+        child.take_streams(self, &command, sockets, place)?;
         Ok(child)
     }
 
@@ -125,13 +121,17 @@ impl Reactor {
         protocol: P,
     ) -> Result<(Handle<P>, Child), Failure> {
         let place = Location::caller();
-        let (child, sockets) = self.begin_child(&command.with_stream(), place)?;
-        let Some((number, socket)) = sockets.into_iter().next() else {
-            return Err(Failure::new(super::NoSuchPipe(1)));
+        let command = command.with_stream();
+        let (mut child, sockets) = self.begin_child(&command, place)?;
+        let is_peer = |(number, _): &(i32, Socket)| *number == 1;
+        let (peer, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_peer);
+        child.take_streams(self, &command, others, place)?;
+        let Some((number, socket)) = peer.into_iter().next() else {
+            return Err(Failure::new(NoSuchPipe(1)));
         };
         let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
         let conn = Conn::unwatched(self, socket, peer, &terms(place), seat)?;
-        child.process.0.add_pipe(number, conn.transport());
+        child.process.0.add_pipe(number, true, conn.transport());
         let (later, weak) = (conn.clone(), self.downgrade());
         self.inner().executor().call(place, move || {
             let Some(reactor) = weak.upgrade() else {
@@ -166,6 +166,27 @@ impl Reactor {
 }
 
 impl Child {
+    /// Makes streams of its pipes. When that fails there is nobody to speak with it: it is killed.
+    fn take_streams(
+        &mut self,
+        reactor: &Reactor,
+        command: &Command,
+        sockets: Sockets,
+        place: &'static Location<'static>,
+    ) -> Result<(), Failure> {
+        for (number, socket) in sockets {
+            let (peer, seat) = (Address::Unnamed, Connection::seat());
+            let made = Conn::new(reactor, socket, peer, &terms(place), seat);
+            let conn = made.inspect_err(|_| self.process.kill())?;
+            conn.begin(reactor, || {});
+            let is_written = command.writes(number);
+            let common = &self.process.0;
+            common.add_pipe(number, is_written, conn.transport());
+            self.pipes.push((number, Connection::new(conn)));
+        }
+        Ok(())
+    }
+
     /// The pipe to its standard input, or its terminal. Dropping it closes it: the program sees the end of its input.
     ///
     /// # Errors
@@ -206,7 +227,7 @@ impl Child {
         let at = self.pipes.iter().position(|(number, _)| *number == fd);
         match at {
             Some(at) => Ok(self.pipes.remove(at).1),
-            None => Err(Failure::new(super::NoSuchPipe(fd))),
+            None => Err(Failure::new(NoSuchPipe(fd))),
         }
     }
 
@@ -223,7 +244,11 @@ impl Child {
             Some(Err(failure)) => Deferred::fail(failure),
             None => {
                 let (deferred, resolver) = Deferred::pair();
-                self.waiters.borrow_mut().push(resolver);
+                let mut waiters = self.waiters.take();
+                waiters.push(resolver);
+                let (gone, waiting) = waiters.into_iter().partition(Resolver::is_cancelled);
+                *self.waiters.borrow_mut() = waiting;
+                drop::<Vec<_>>(gone);
                 deferred
             }
         }

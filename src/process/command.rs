@@ -237,18 +237,12 @@ impl Command {
     pub(super) fn launch(&self) -> Launch<'_> {
         let name = self.arg0.as_deref().unwrap_or(&self.program);
         let args = self.args.iter().map(OsString::as_os_str);
-        let changes_identity = self.uid.is_some() || self.gid.is_some();
         Launch {
             program: &self.program,
             args: [name].into_iter().chain(args).collect(),
             env: self.environment(),
             directory: self.directory.as_deref().map(Path::as_ref),
-            groups: match &self.groups {
-                None if changes_identity && rustix::process::geteuid().is_root() => {
-                    Some(Vec::new())
-                }
-                groups => groups.clone(),
-            },
+            groups: self.groups.clone(),
             gid: self.gid,
             uid: self.uid,
             fds: self.choices(),
@@ -293,8 +287,14 @@ impl Command {
 
     /// Its standard input and output are one connection. Its errors go where ours go.
     pub(super) fn with_stream(mut self) -> Self {
-        self.has_stream = true;
+        // A terminal is one already.
+        self.has_stream = !self.has_terminal();
         self.or_inherit()
+    }
+
+    /// Is what it has under this number to be written by us?
+    pub(super) fn writes(&self, number: i32) -> bool {
+        !self.reads(number) || (number == 1 && self.is_duplex())
     }
 
     /// Is there one connection for both directions?
@@ -306,6 +306,7 @@ impl Command {
     pub(super) fn reads(&self, number: i32) -> bool {
         let said = self.fds.iter().find(|(other, _)| *other == number);
         match said {
+            _ if number == 1 && self.is_duplex() => true,
             Some((_, Some(fd))) => matches!(fd, ChildFd::Read),
             _ => number != 0,
         }

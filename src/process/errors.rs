@@ -43,7 +43,7 @@ pub struct OutputTooLong {
     pub limit: usize,
 }
 
-/// The process has no pipe under this number that can be written, or none any more.
+/// The process has no such pipe under this number: none, none of that direction, or none any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSuchPipe(pub i32);
 
@@ -112,7 +112,7 @@ impl fmt::Display for OutputTooLong {
 
 impl fmt::Display for NoSuchPipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing can be written to descriptor {}", self.0)
+        write!(f, "the process has no such pipe under {}", self.0)
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Common {
     /// Empty before it is there, and when it has been waited for.
     body: RefCell<Option<Body>>,
     /// Those that are open, by the child's numbers.
-    pipes: RefCell<Vec<(i32, Transport)>>,
+    pipes: RefCell<Vec<Pipe>>,
     /// They are async code's, and so the exit is the end.
     has_streams: bool,
     /// How it exited, or why that is not known.
@@ -47,6 +47,15 @@ pub(super) struct Common {
     deadline: Cell<Option<DelayedCall>>,
     reactor: WeakReactor,
     pub(super) place: &'static Location<'static>,
+}
+
+/// One of its pipes.
+struct Pipe {
+    /// The child's number.
+    number: i32,
+    /// We write it.
+    is_written: bool,
+    transport: Transport,
 }
 
 impl Process {
@@ -88,7 +97,7 @@ impl Process {
     /// [`NoSuchPipe`] when it has no pipe under that number, or it is closed.
     #[doc(alias = "writeToChild")]
     pub fn write_to_child(&self, fd: i32, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
-        match self.pipe(fd) {
+        match self.0.pipe(fd, |pipe| pipe.is_written) {
             Some(pipe) => {
                 pipe.write(bytes);
                 Ok(())
@@ -100,9 +109,7 @@ impl Process {
     /// One of its pipes, as a connection: to ask how much is queued, to set limits, to register a producer. What is written to
     /// one that we read is lost.
     pub fn pipe(&self, fd: i32) -> Option<Transport> {
-        let pipes = self.0.pipes.borrow();
-        let (_, pipe) = pipes.iter().find(|(number, _)| *number == fd)?;
-        Some(pipe.clone())
+        self.0.pipe(fd, |_| true)
     }
 
     /// The pipe to its standard input; its terminal, if it has one.
@@ -135,11 +142,19 @@ impl Process {
     /// none, and a terminal, are left alone.
     #[doc(alias = "closeChildFD")]
     pub fn close_child_fd(&self, fd: i32) {
-        if self.0.has_terminal && fd < 3 {
-            return;
-        }
-        if let Some(pipe) = self.pipe(fd) {
-            pipe.lose_connection();
+        match fd {
+            0..3 if self.0.has_terminal => {}
+            // The other direction stays.
+            0 if self.0.is_duplex => {
+                if let Some(pipe) = self.pipe(1) {
+                    pipe.lose_write();
+                }
+            }
+            _ => {
+                if let Some(pipe) = self.pipe(fd) {
+                    pipe.lose_connection();
+                }
+            }
         }
     }
 
@@ -330,13 +345,25 @@ impl Common {
         })
     }
 
-    pub(super) fn add_pipe(&self, number: i32, pipe: Transport) {
-        self.pipes.borrow_mut().push((number, pipe));
+    pub(super) fn add_pipe(&self, number: i32, is_written: bool, transport: Transport) {
+        self.pipes.borrow_mut().push(Pipe {
+            number,
+            is_written,
+            transport,
+        });
+    }
+
+    /// One that is open.
+    fn pipe(&self, fd: i32, fits: impl Fn(&Pipe) -> bool) -> Option<Transport> {
+        let pipes = self.pipes.borrow();
+        let mut open = pipes.iter().filter(|pipe| pipe.is_open());
+        let pipe = open.find(|pipe| pipe.number == fd && fits(pipe))?;
+        Some(pipe.transport.clone())
     }
 
     pub(super) fn remove_pipe(&self, number: i32) {
         let mut pipes = self.pipes.borrow_mut();
-        let at = pipes.iter().position(|(other, _)| *other == number);
+        let at = pipes.iter().position(|pipe| pipe.number == number);
         let removed = at.map(|at| pipes.remove(at));
         drop(pipes);
         drop(removed);
@@ -349,7 +376,7 @@ impl Common {
 
     pub(super) fn all_pipes(&self) -> Vec<Transport> {
         let pipes = self.pipes.borrow();
-        pipes.iter().map(|(_, pipe)| pipe.clone()).collect()
+        pipes.iter().map(|pipe| pipe.transport.clone()).collect()
     }
 
     /// How it stands, for a dump.
@@ -359,7 +386,9 @@ impl Common {
             Some(pid) => about += &format!(", process {pid}"),
             None => about += ", exited",
         }
-        let open: Vec<i32> = self.pipes.borrow().iter().map(|(fd, _)| *fd).collect();
+        let pipes = self.pipes.borrow();
+        let open = pipes.iter().filter(|pipe| pipe.is_open());
+        let open: Vec<i32> = open.map(|pipe| pipe.number).collect();
         if !open.is_empty() {
             about += &format!(", pipes {open:?} open");
         }
@@ -374,6 +403,13 @@ impl Common {
             }
             Some(sent) => Ok(sent?),
         }
+    }
+}
+
+impl Pipe {
+    /// Those of async code are not taken out when they are closed.
+    fn is_open(&self) -> bool {
+        !self.transport.has_ended()
     }
 }
 

@@ -59,7 +59,10 @@ impl Reactor {
                 is_read: is_virtual || command.reads(number),
             };
             let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms(place), seat)?;
-            running.common.add_pipe(number, conn.transport());
+            let is_written = command.writes(number);
+            running
+                .common
+                .add_pipe(number, is_written, conn.transport());
             conns.push(conn);
         }
         let (weak, later) = (self.downgrade(), running.clone());
@@ -190,6 +193,10 @@ impl<P: ProcessProtocol> Source for Running<P> {
     }
 
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
+        // It was started, so its protocol is told of it from the beginning (invariant 1).
+        if let Some(reactor) = reactor.filter(|_| !self.begun.get()) {
+            self.begin(reactor);
+        }
         if let Some(reactor) = reactor {
             let driver = reactor.inner().driver();
             self.common.with_body(|body| body.unwatch(driver));
@@ -327,5 +334,6 @@ pub(super) fn terms(place: &'static Location<'static>) -> Rc<Terms> {
         linger: PATIENCE,
         place,
         is_shared: true,
+        is_filter: true,
     })
 }

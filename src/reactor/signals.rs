@@ -66,6 +66,14 @@ impl Ears {
         came.is_some()
     }
 
+    /// Is there something to tell? A wait may have ended by it, and nothing ends the next one then.
+    pub(super) fn has_news(&self) -> bool {
+        self.note();
+        let place = self.place.borrow();
+        let has_stop = place.as_ref().is_some_and(|place| place.has_stop());
+        has_stop || self.dump_is_due.get() || !self.due.borrow().is_empty()
+    }
+
     /// The reactor is stopping: a second signal ends the process, whoever listens to it.
     pub(super) fn set_stopping(&self) {
         if let Some(place) = &*self.place.borrow() {

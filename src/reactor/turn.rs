@@ -479,6 +479,8 @@ impl Inner {
             || self.pace.main_is_woken()
             || self.pace.stop_asked.get()
             || !self.attention.borrow().is_empty()
+            || self.executor.inbox().has_mail()
+            || self.ears.has_news()
     }
 
     fn is_time_to_look(&self) -> bool {

@@ -65,6 +65,7 @@ impl Stdio {
             linger: PATIENCE,
             place: Location::caller(),
             is_shared: false,
+            is_filter: false,
         });
         let (peer, seat) = (Address::Unnamed, Connection::seat());
         let conn = Conn::new(&self.reactor, socket, peer, &terms, seat)?;

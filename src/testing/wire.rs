@@ -90,6 +90,7 @@ impl<P: Protocol> Wire<P> {
             linger: PATIENCE,
             place: Location::caller(),
             is_shared: false,
+            is_filter: false,
         });
         let conn = Conn::new(&reactor, socket, address, &terms, Seated::new(protocol))
             .expect("a socket in memory can be watched");

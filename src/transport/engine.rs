@@ -240,7 +240,8 @@ impl<S: Seat> Conn<S> {
         if link.is_handing_on() || link.paused.get() {
             return false;
         }
-        link.life.get().is_reading() && !(link.full.get() && self.seat.is_held_when_full())
+        let is_held = self.seat.is_held_when_full() && !link.terms.is_filter;
+        link.life.get().is_reading() && !(link.full.get() && is_held)
     }
 
     /// Tells the driver what is wanted, if that has changed.
@@ -360,8 +361,16 @@ impl<S: Seat> Source for Conn<S> {
         }
         if event.hangup && (!reads || link.is_pair()) {
             // Nobody reads, but a connection that is broken is over all the same.
-            if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
-                link.broken_by(error);
+            match link.with_socket(Socket::take_error) {
+                Some(Ok(Some(error))) => {
+                    if !(link.terms.is_filter && link.writing_broken()) {
+                        link.broken_by(error);
+                    }
+                }
+                _ if link.with_socket(Socket::is_hung_up).unwrap_or(false) => {
+                    link.writing_broken();
+                }
+                _ => {}
             }
         }
         if event.writable || event.hangup || (link.blocked.get() && link.is_pair()) {

@@ -368,6 +368,11 @@ impl Transport {
         Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(&other.0).cast::<()>()
     }
 
+    /// Is the socket closed?
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.link().has_gone()
+    }
+
     /// Ends it, for a reason of somebody else's.
     pub(crate) fn break_with(&self, reason: Failure) {
         self.0.link().break_with(reason);

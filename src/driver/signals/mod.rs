@@ -87,6 +87,11 @@ impl Signals {
         self.0.take_stop()
     }
 
+    /// Is there a signal by which it is to stop, that was not taken?
+    pub(crate) fn has_stop(&self) -> bool {
+        self.0.has_stop()
+    }
+
     /// As if `signal` had come, but for this place alone, and without an end to the process. Did it want the signal?
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
         self.0.deliver(signal)
@@ -131,6 +136,10 @@ impl Inner {
 
     fn take_heard(&self) -> SignalSet {
         SignalSet::default()
+    }
+
+    fn has_stop(&self) -> bool {
+        false
     }
 
     fn take_stop(&self) -> Option<Signal> {

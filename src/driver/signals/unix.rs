@@ -163,6 +163,10 @@ impl Inner {
         is_news.then_some(Signal::given(told))
     }
 
+    pub(super) fn has_stop(&self) -> bool {
+        self.place().told.load(SeqCst) != QUIET && !self.is_taken.get()
+    }
+
     pub(super) fn deliver(&self, signal: Signal) -> bool {
         let heard = self.place().hear(signal);
         if heard.rings {
