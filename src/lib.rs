@@ -23,6 +23,7 @@ pub mod report;
 pub mod scope;
 pub mod services;
 mod signal;
+pub mod signals;
 mod slots;
 pub mod stream;
 mod sync;

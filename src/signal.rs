@@ -139,6 +139,11 @@ impl Signal {
         }
     }
 
+    /// The one with a number that the system gave.
+    pub(crate) const fn given(number: i32) -> Self {
+        Self(number)
+    }
+
     /// The real-time signal `SIGRTMIN+n`; none where the system has no such signal.
     #[doc(alias("SIGRTMIN", "SIGRTMAX"))]
     pub fn real_time(n: u32) -> Option<Self> {
@@ -164,6 +169,11 @@ impl Signal {
         real_time().is_some_and(|(first, last)| (first..=last).contains(&self.0))
     }
 
+    /// Is it one without a name, which the C library keeps for itself?
+    pub(crate) fn is_reserved(self) -> bool {
+        self.name().is_none() && !self.is_real_time()
+    }
+
     /// Its name, unless it is a real-time one or has none.
     fn name(self) -> Option<&'static str> {
         let named = NAMED.iter().find(|(signal, _)| *signal == self);
@@ -174,6 +184,75 @@ impl Signal {
     fn range() -> std::ops::RangeInclusive<i32> {
         let highest = NAMED.iter().map(|(signal, _)| signal.0).max().unwrap_or(0);
         1..=real_time().map_or(highest, |(_, last)| last)
+    }
+}
+
+/// Any number of signals.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SignalSet(u128);
+
+impl SignalSet {
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn with(self, other: impl Into<Self>) -> Self {
+        Self(self.0 | other.into().0)
+    }
+
+    pub(crate) fn without(self, other: impl Into<Self>) -> Self {
+        Self(self.0 & !other.into().0)
+    }
+
+    /// Those that are in both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Takes out the one with the lowest number.
+    pub(crate) fn pop(&mut self) -> Option<Signal> {
+        let lowest = (!self.is_empty()).then_some(Signal(self.0.trailing_zeros() as i32));
+        self.0 &= self.0.wrapping_sub(1);
+        lowest
+    }
+
+    /// Each of them, by number.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Signal> {
+        let mut left = self;
+        std::iter::from_fn(move || left.pop())
+    }
+
+    /// Its four words, the lowest numbers first: a signal handler has no larger ones to share.
+    pub(crate) fn words(self) -> [u32; 4] {
+        [0, 32, 64, 96].map(|shift| (self.0 >> shift) as u32)
+    }
+
+    pub(crate) fn from_words(words: [u32; 4]) -> Self {
+        let put = |set, word: &u32| (set << 32) | u128::from(*word);
+        Self(words.iter().rev().fold(0, put))
+    }
+}
+
+impl From<Signal> for SignalSet {
+    fn from(signal: Signal) -> Self {
+        // No system has signals beyond 127: the kernel's own sets end there.
+        Self(
+            1_u128
+                .checked_shl(signal.0.unsigned_abs())
+                .unwrap_or_default(),
+        )
+    }
+}
+
+impl FromIterator<Signal> for SignalSet {
+    fn from_iter<I: IntoIterator<Item = Signal>>(signals: I) -> Self {
+        signals.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+impl fmt::Debug for SignalSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
     }
 }
 
@@ -359,6 +438,27 @@ mod tests {
         assert_eq!(Signal::real_time(u32::MAX), None);
         assert!(Signal::real_time(0).unwrap().is_real_time());
         assert!(!Signal::SYS.is_real_time());
+    }
+
+    #[test]
+    fn a_set_gives_them_back_by_number() {
+        let few = [
+            Signal::TERM,
+            Signal::INT,
+            Signal::SEGV,
+            Signal(64),
+            Signal(127),
+        ];
+        let set: SignalSet = few.into_iter().collect();
+        assert!(!set.and(Signal::TERM.into()).is_empty());
+        assert!(set.and(Signal(9).into()).is_empty());
+        let numbers: Vec<_> = set.iter().map(Signal::number).collect();
+        assert_eq!(numbers, [2, 11, 15, 64, 127]);
+        assert_eq!(SignalSet::from_words(set.words()), set);
+        assert_eq!(set.words(), [1 << 2 | 1 << 11 | 1 << 15, 0, 1, 1 << 31]);
+        let left = set.without(Signal::TERM).without(Signal::TERM);
+        assert_eq!(left.with(Signal::TERM), set);
+        assert!(set.without(set).is_empty() && set.without(set).iter().next().is_none());
     }
 
     #[cfg(unix)]

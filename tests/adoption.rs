@@ -15,9 +15,11 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_setfd};
 use support::folder::Folder;
 use support::program::{Client, PATIENCE, Program, example_path};
-use support::{HERE, Log, MS, Spy, some_turns, until};
+use support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
 use torsade::net::{AlreadyListened, CannotAdopt, ServerEndpoint, activation};
-use torsade::{Cancelled, Clock, Failure, Reactor, testing};
+use torsade::{
+    Address, Cancelled, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor, testing,
+};
 
 #[track_caller]
 fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
@@ -93,6 +95,57 @@ fn connections_are_taken_over_at_both_ends() {
 }
 
 #[test]
+fn sockets_for_datagrams_are_taken_over_too() {
+    run(async |reactor| {
+        struct Echo(Log);
+        impl DatagramProtocol for Echo {
+            fn started(&mut self, _cx: &mut Context<'_, Self, DatagramPort>) {
+                self.0.note("started");
+            }
+            fn datagram_received(
+                &mut self,
+                cx: &mut Context<'_, Self, DatagramPort>,
+                data: &[u8],
+                from: Address,
+            ) {
+                self.0.note(data.escape_ascii());
+                match cx.peer() {
+                    Some(_) => cx.write_connected(data).unwrap(),
+                    None => cx.write(data, from).unwrap(),
+                }
+            }
+            fn stopped(&mut self) {
+                self.0.note("stopped");
+            }
+        }
+        let log = Log::new();
+        let (given, asking) = (UdpSocket::bind(HERE)?, UdpSocket::bind(HERE)?);
+        let (copy, address) = (given.try_clone()?, given.local_addr()?);
+        asking.connect(address)?;
+        let port = reactor.adopt_datagrams(given, Echo(log.clone()))?;
+        assert_eq!(log.take(), ["started"]);
+        assert_eq!((port.local_addr(), port.peer()), (address.into(), None));
+        let asker = reactor.adopt_datagram_socket(asking)?;
+        assert_eq!(asker.port().peer(), Some(address.into()));
+        asker.send(b"hello").await?;
+        assert_eq!(asker.recv(&mut [0; 8]).await?, 5);
+        port.stop().await?;
+        assert_eq!(log.take(), ["hello", "stopped"]);
+        // Whoever else has it goes on.
+        asker.send(b"still there?").await?;
+        until(|| copy.recv(&mut [0; 20]).is_ok_and(|count| count == 12)).await;
+
+        let (one, other) = UnixDatagram::pair()?;
+        let port = reactor.adopt_datagrams(one, Echo(log.clone()))?;
+        other.send(b"over UNIX")?;
+        let mut buf = [0; 20];
+        let answered = reactor.adopt_datagram_socket(other)?;
+        assert_eq!(answered.recv(&mut buf).await?, 9);
+        port.stop().await
+    });
+}
+
+#[test]
 fn what_is_adopted_does_not_block_and_is_closed_on_exec() {
     run(async |reactor| {
         let (ours, theirs) = UnixStream::pair()?;
@@ -153,6 +206,19 @@ fn what_is_something_else_is_named() {
             assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
         }
         drop(rest);
+        for (fd, found) in [
+            (file(), "no socket"),
+            (tcp(), "a TCP socket that listens"),
+            (
+                UnixStream::pair()?.0.into(),
+                "a UNIX socket that is connected",
+            ),
+        ] {
+            let said = format!("a datagram socket is wanted, and this is {found}");
+            let failure = reactor.adopt_datagram_socket(fd).unwrap_err();
+            assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
+            assert_eq!(failure.location().file(), file!());
+        }
         Ok(())
     });
 }
@@ -169,6 +235,10 @@ fn in_memory_nothing_of_the_machine_is_adopted() {
         let failure = reactor
             .adopt_connection(one, Spy::echo())
             .await
+            .unwrap_err();
+        failure.trap::<CannotAdopt>()?;
+        let failure = reactor
+            .adopt_datagram_socket(UdpSocket::bind(HERE)?)
             .unwrap_err();
         failure.trap::<CannotAdopt>()?;
         Ok(())
@@ -324,11 +394,4 @@ fn what_this_process_was_given_is_taken_once() {
         drop(listener);
         Ok(())
     });
-}
-
-/// This thread's CPU time, in microseconds.
-fn cpu_time() -> u128 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let time = stat.split_whitespace().next().unwrap();
-    time.parse::<u128>().unwrap() / 1000
 }

@@ -7,11 +7,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, Spy, how};
+use support::{HERE, Log, Spy, how, nowhere, until};
 use torsade::net::{
     Backoff, ClientFactory, ConnectionRefused, Connector, ConnectorState, NotNow, Reconnecting,
 };
-use torsade::{Address, Cancelled, Clock, Failure, Reactor, yield_now};
+use torsade::{Address, Cancelled, Clock, Failure, Reactor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -94,20 +94,6 @@ impl ClientFactory for Telling {
     }
 }
 
-/// Waits until it was noted.
-async fn until(log: &Log, note: &str) {
-    while !log.has(note) {
-        yield_now().await;
-    }
-}
-
-/// An address where nobody listens.
-async fn nowhere(reactor: &Reactor) -> Result<Address, Failure> {
-    let port = reactor.listen(HERE, |_| Spy::echo())?;
-    port.stop().await?;
-    Ok(port.local_addr())
-}
-
 on_both! {
     async fn a_connection_is_told_from_its_beginning_to_its_end_the_protocol_first(reactor) {
         let log = Log::new();
@@ -115,12 +101,12 @@ on_both! {
         let connector = reactor.connect_factory(port.local_addr(), Telling::new(&log))?;
         assert!(log.is_empty() && connector.state() == ConnectorState::Connecting);
         assert_eq!(connector.connect(), Err(NotNow(ConnectorState::Connecting)));
-        until(&log, "made").await;
+        until(|| log.has("made")).await;
         assert_eq!(connector.state(), ConnectorState::Connected);
         assert_eq!(connector.stop_connecting(), Err(NotNow(ConnectorState::Connected)));
         connector.disconnect();
         assert!(!log.has("lost done"));
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         let all = ["started", "connecting", "build", "made", "lost done", "over done", "stopped"];
         assert_eq!(log.take(), all);
         assert_eq!(connector.stop_connecting(), Err(NotNow(ConnectorState::Disconnected)));
@@ -128,9 +114,9 @@ on_both! {
 
         // It can be used again.
         connector.connect()?;
-        until(&log, "made").await;
+        until(|| log.has("made")).await;
         connector.disconnect();
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), all);
         port.stop().await?;
     }
@@ -145,7 +131,7 @@ on_both! {
             }
         });
         reactor.connect_factory(nowhere(&reactor).await?, factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         let again = ["connecting", "failed refused"];
         let mut all = vec!["started"];
         all.extend(again.repeat(3));
@@ -159,12 +145,12 @@ on_both! {
         let connector = reactor.connect_factory(port.local_addr(), Telling::new(&log))?;
         connector.stop_connecting()?;
         assert!(log.is_empty());
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
 
         let factory = Telling::new(&log).at_begin(|connector| connector.stop_connecting().unwrap());
         let connector = reactor.connect_factory(port.local_addr(), factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
         assert_eq!(connector.state(), ConnectorState::Disconnected);
 
@@ -174,7 +160,7 @@ on_both! {
             reactor.call_soon(move || connector.disconnect());
         });
         reactor.connect_factory(port.local_addr(), factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
         port.stop().await?;
     }
@@ -186,9 +172,9 @@ on_both! {
         let mut factory = Telling::new(&log);
         factory.builds = false;
         reactor.connect_factory(port.local_addr(), factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "build", "over done", "stopped"]);
-        until(&server, "lost done").await;
+        until(|| server.has("lost done")).await;
         port.stop().await?;
     }
 
@@ -202,9 +188,54 @@ on_both! {
             .at_begin(|_| panic!("at the beginning"))
             .at_end(|_| panic!("at the end"));
         reactor.connect_factory(nowhere(&reactor).await?, factory)?;
-        until(&log, "stopped").await;
+        until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed refused", "stopped"]);
         assert_eq!(reports.take().len(), 2);
+    }
+
+    async fn a_protocol_that_panics_at_its_end_does_not_keep_the_end_from_its_factory(reactor) {
+        let reports = support::expect_reports(&reactor);
+        let (log, port) = (Log::new(), reactor.listen(HERE, |_| Spy::echo())?);
+        struct Bad(Log);
+        impl ClientFactory for Bad {
+            type Protocol = Spy;
+            fn build_protocol(&mut self, _peer: Address) -> Option<Spy> {
+                Some(Spy::new(&self.0).on_lost(|_| panic!("not the end")))
+            }
+            fn connection_lost(&mut self, _connector: &Connector, reason: Failure) {
+                self.0.note(format_args!("over {}", how(&reason)));
+            }
+            fn stopped(&mut self) {
+                self.0.note("stopped");
+            }
+        }
+        let connector = reactor.connect_factory(port.local_addr(), Bad(log.clone()))?;
+        until(|| log.has("made")).await;
+        connector.disconnect();
+        until(|| log.has("stopped")).await;
+        assert_eq!(log.take(), ["made", "lost done", "over done", "stopped"]);
+        assert_eq!(reports.borrow().len(), 1);
+        port.stop().await?;
+    }
+
+    async fn a_connection_that_was_lost_is_made_anew_without_a_stop_between(reactor) {
+        let log = Log::new();
+        let mut left = 2;
+        let port = reactor.listen(HERE, |_| Spy::echo().on_made(|cx| cx.lose_connection()))?;
+        let factory = Telling::new(&log).at_end(move |connector| {
+            if left > 0 {
+                left -= 1;
+                connector.connect().unwrap();
+            }
+        });
+        reactor.connect_factory(port.local_addr(), factory)?;
+        until(|| log.has("stopped")).await;
+        let again = ["connecting", "build", "made", "eof", "lost done", "over done"];
+        let mut all = vec!["started"];
+        all.extend(again.repeat(3));
+        all.push("stopped");
+        assert_eq!(log.take(), all);
+        port.stop().await?;
     }
 }
 
@@ -283,6 +314,38 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
         retries.stop_trying();
         reactor.sleep(SECOND * 600).await?;
         assert_eq!(log.count("failed refused"), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn its_waits_begin_anew_when_told_to_and_it_goes_on_after_it_was_stopped() {
+    in_memory(async |reactor| {
+        let log = Log::new();
+        let (tries, clock) = (Rc::new(RefCell::new(Vec::new())), reactor.clone());
+        let (seen, start) = (tries.clone(), reactor.now());
+        let factory = Telling::new(&log).at_begin(move |_| {
+            let at: Duration = clock.now() - start;
+            seen.borrow_mut().push(at.as_secs());
+        });
+        let factory = Reconnecting::new(factory).backoff(exact());
+        let retries = factory.retries();
+        let connector = reactor.connect_factory("10.0.0.1:80", factory)?;
+        reactor.sleep(SECOND * 4).await?;
+        retries.reset();
+        reactor.sleep(SECOND * 8 + SECOND / 2).await?;
+        // The wait under way is as long as it was; those after it begin with the first.
+        assert_eq!(tries.take(), [0, 1, 3, 7, 8, 10]);
+        retries.stop_trying();
+        assert!(!retries.is_trying() && retries.count() > 0);
+        retries.continue_trying();
+        retries.reset();
+        reactor.sleep(SECOND * 60).await?;
+        assert!(retries.is_trying() && tries.take().is_empty());
+        connector.connect()?;
+        reactor.sleep(SECOND * 2).await?;
+        assert_eq!(tries.take(), [72, 73]);
+        retries.stop_trying();
         Ok(())
     });
 }

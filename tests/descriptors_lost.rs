@@ -5,15 +5,13 @@
 mod support;
 
 use std::fs::File;
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use support::folder::Folder;
+use support::passing::send_together;
 use support::{Log, Spy, until};
 use torsade::net::ListenOptions;
 use torsade::{Reactor, testing};
@@ -21,20 +19,6 @@ use torsade::{Reactor, testing};
 /// How many descriptors this process has.
 fn open() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-fn send_together(socket: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) {
-    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
-    let sent = sendmsg(
-        socket,
-        &[IoSlice::new(bytes)],
-        &mut control,
-        SendFlags::empty(),
-    );
-    assert_eq!(sent, Ok(bytes.len()));
 }
 
 #[test]

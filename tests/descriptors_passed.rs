@@ -6,21 +6,18 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use rustix::io::{FdFlags, fcntl_getfd};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use support::folder::Folder;
-use support::{HERE, Log, MS, Spy, some_turns, until};
+use support::passing::send_together;
+use support::{HERE, Log, MS, Spy, cpu_time, ends, some_turns, until};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::transport::DescriptorOverrun;
-use torsade::{
-    Address, Connection, Context, Failure, OnPanic, Port, Protocol, Reactor, Transport, yield_now,
-};
+use torsade::{Address, Connection, Context, Failure, OnPanic, Port, Protocol, Reactor, Transport};
 
 /// Notes what it is given, in order; each descriptor by what it says when it is written to.
 #[derive(Clone, Default)]
@@ -72,41 +69,6 @@ async fn given(
     let taker = taker.clone();
     let port = reactor.listen(folder.socket(), move |_| taker.clone())?;
     Ok((reactor.connect_stream(folder.socket()).await?, port))
-}
-
-/// The two ends of a connection.
-async fn ends(
-    reactor: &Reactor,
-    folder: &Folder,
-) -> Result<(Connection, Connection, Port), Failure> {
-    let slot: Rc<Cell<Option<Connection>>> = Rc::default();
-    let kept = slot.clone();
-    let port = reactor.serve(folder.socket(), async move |conn| {
-        kept.set(Some(conn));
-        Ok(())
-    })?;
-    let client = reactor.connect_stream(folder.socket()).await?;
-    loop {
-        if let Some(server) = slot.take() {
-            return Ok((client, server, port));
-        }
-        yield_now().await;
-    }
-}
-
-/// Sends several in one message, as other programs do.
-fn send_together(socket: &UnixStream, bytes: &[u8], descriptors: &[UnixStream]) {
-    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
-    let sent = sendmsg(
-        socket,
-        &[IoSlice::new(bytes)],
-        &mut control,
-        SendFlags::empty(),
-    );
-    assert_eq!(sent, Ok(bytes.len()));
 }
 
 on_both! {
@@ -291,7 +253,7 @@ on_both! {
 
     async fn async_code_waits_for_one_and_loses_no_bytes(reactor) {
         let folder = Folder::new();
-        let (mut client, mut server, port) = ends(&reactor, &folder).await?;
+        let (mut client, mut server, port) = ends(&reactor, folder.socket()).await?;
         let waiting = torsade::spawn(async move {
             let first = server.recv_descriptor().await?;
             Ok::<_, Failure>((first.is_some(), server))
@@ -316,7 +278,7 @@ on_both! {
 
     async fn halves_pass_them_too(reactor) {
         let folder = Folder::new();
-        let (client, server, port) = ends(&reactor, &folder).await?;
+        let (client, server, port) = ends(&reactor, folder.socket()).await?;
         let ((_reader, mut writer), (mut reader, _writer)) = (client.split(), server.split());
         writer.send_descriptor(pipes(1).1.remove(0))?;
         writer.write_all(b"x").await?;
@@ -327,7 +289,7 @@ on_both! {
 
     async fn bytes_without_end_are_not_kept_for_one_that_waits_for_a_descriptor(reactor) {
         let folder = Folder::new();
-        let (mut client, mut server, port) = ends(&reactor, &folder).await?;
+        let (mut client, mut server, port) = ends(&reactor, folder.socket()).await?;
         client.write_all(&vec![b'x'; 20_000]).await?;
         let error = server.recv_descriptor().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
@@ -339,7 +301,7 @@ on_both! {
     async fn of_a_flood_that_nobody_takes_few_are_kept(reactor) {
         let folder = Folder::new();
         for (asked, kept) in [(false, 4), (true, 64)] {
-            let (client, mut server, port) = ends(&reactor, &folder).await?;
+            let (client, mut server, port) = ends(&reactor, folder.socket()).await?;
             if asked {
                 assert!(server.take_descriptor().is_none());
             }
@@ -383,7 +345,7 @@ on_both! {
 
     async fn no_more_than_a_thousand_wait(reactor) {
         let folder = Folder::new();
-        let (client, server, port) = ends(&reactor, &folder).await?;
+        let (client, server, port) = ends(&reactor, folder.socket()).await?;
         let null = File::open("/dev/null")?;
         for _ in 0..1024 {
             client.transport().send_descriptor(null.try_clone()?)?;
@@ -476,6 +438,31 @@ fn large_messages_leave_no_more_than_one_of_them() {
     });
 }
 
+/// The system may put other things beside the bytes: here who has sent them, with every message.
+#[test]
+fn what_else_comes_with_a_message_is_passed_over() {
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let taker = Taker::default();
+        let (ours, theirs) = UnixStream::pair()?;
+        rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(std::io::Error::from)?;
+        reactor.adopt_connection(ours, taker.clone()).await?;
+        (&theirs).write_all(b"alone")?;
+        until(|| taker.log.has("alone")).await;
+        for count in [1, 253] {
+            let (readers, writers) = pipes(count);
+            send_together(&theirs, b"xyz", &writers);
+            until(|| taker.log.has("xyz")).await;
+            assert_eq!(taker.log.count("descriptor"), count);
+            taker.log.take();
+            taker.kept.borrow_mut().clear();
+            drop((readers, writers));
+        }
+        drop(theirs);
+        until(|| taker.log.has("done")).await;
+        Ok(())
+    });
+}
+
 #[test]
 fn nothing_spins_while_one_waits_for_its_byte() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
@@ -489,11 +476,4 @@ fn nothing_spins_while_one_waits_for_its_byte() {
         conn.transport().abort_connection();
         Ok(())
     });
-}
-
-/// This thread's CPU time, in microseconds.
-fn cpu_time() -> u128 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let time = stat.split_whitespace().next().unwrap();
-    time.parse::<u128>().unwrap() / 1000
 }

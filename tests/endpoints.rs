@@ -64,12 +64,15 @@ fn text_to_connect_to_is_read_as_a_host_or_a_description() {
     for (text, read) in [
         ("127.0.0.1:80", "127.0.0.1:80"),
         ("[::1]:80", "[::1]:80"),
+        ("[fe80::1%3]:80", "[fe80::1%3]:80"),
         ("example.org:80", "example.org:80"),
         ("tcp:tcp:80", "tcp:80"),
         ("tcp:example.org:80", "example.org:80"),
         ("tcp:host=example.org:port=80", "example.org:80"),
         ("tcp:port=80:host=example.org", "example.org:80"),
         ("tcp:port=80:example.org", "example.org:80"),
+        ("tcp:host=example.org:80", "example.org:80"),
+        ("tcp:80:host=example.org", "example.org:80"),
         (r"tcp:\:\:1:80", "[::1]:80"),
         (
             "tcp:10.0.0.1:80:timeout=5:bindAddress=10.0.0.2",

@@ -105,6 +105,12 @@ fn reconnect_prints_what_it_says() {
     assert_eq!(lines, [nth("1st"), nth("2nd"), nth("3rd"), last.clone()]);
 }
 
+#[cfg(unix)]
+#[test]
+fn signals_prints_what_it_says() {
+    check("signals", &[]);
+}
+
 #[test]
 fn threads_prints_what_it_says() {
     check("threads", &[]);
@@ -132,6 +138,70 @@ fn the_datagram_echo_server_echoes() {
     let address = server.address();
     let (lines, _) = Program::example("udp_echo", &["ask", &address, "one", "two", "three"]).end();
     assert_eq!(lines, ["one", "two", "three"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn wc_tells_every_hook_and_its_figures() {
+    let (lines, _) = Program::example("wc", &[]).end();
+    let said = promised("wc");
+    assert_eq!(lines[0], said[0]);
+    assert_eq!(lines.last(), said.last());
+    // The pipes and the exit come in no order.
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(lines), sorted(said));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn pty_prints_what_it_says() {
+    check("pty", &[]);
+}
+
+#[cfg(unix)]
+#[test]
+fn shell_prints_what_it_says() {
+    let (mut lines, _) = Program::example("shell", &[]).end();
+    assert_eq!(lines, promised("shell"));
+    (lines, _) = Program::example("shell", &["echo $((6 * 7))"]).end();
+    assert_eq!(lines, ["out: 42", "it ended with exit status: 0"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn gpg_decrypts_what_it_has_the_passphrase_for() {
+    let Some(gpg) = support::foreign::need("gpg") else {
+        return;
+    };
+    let folder = support::folder::Folder::new();
+    let (home, file) = (folder.path("home"), folder.path("secret"));
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(&file, "the tower clock is five minutes slow\n").unwrap();
+    let made = std::process::Command::new(gpg)
+        .args(["--batch", "--quiet", "--pinentry-mode", "loopback"])
+        .args(["--passphrase", "sesame", "--symmetric"])
+        .arg(&file)
+        .env("GNUPGHOME", &home)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let file = file.with_extension("gpg");
+    let decrypt = |passphrase| {
+        let mut command = std::process::Command::new(support::program::example_path("gpg_decrypt"));
+        command.arg(&file).arg(passphrase).env("GNUPGHOME", &home);
+        Program::start(&mut command).end_somehow(PATIENCE)
+    };
+    let (status, lines, told) = decrypt("sesame");
+    assert!(status.success(), "{told}");
+    assert_eq!(lines, ["the tower clock is five minutes slow"]);
+    assert!(told.contains("gpg: DECRYPTION_OKAY\n"), "{told}");
+    let (status, lines, told) = decrypt("open");
+    assert!(!status.success() && lines.is_empty(), "{lines:?}");
+    assert!(told.contains("gpg: DECRYPTION_FAILED\n"), "{told}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Every system call of a small conversation fails once, in every way it may: nothing hangs, nothing panics, nothing is left
-//! behind, and only those whose call it was are harmed.
+//! behind, and only those whose call it was are harmed. There are four: over TCP, over a UNIX socket with a descriptor
+//! passed, with datagrams, and behind a proxy's header.
 //!
 //! strace makes them fail (<https://man7.org/linux/man-pages/man1/strace.1.html>, `--inject`), in a process of its own for
 //! each: the first call with the first error, the second, and so on until the conversation makes no more of them.
@@ -7,21 +8,32 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::pin::pin;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use futures::future::{Either, select};
+use support::folder::Folder;
 use support::foreign::{need, say};
 use support::{HERE, Log, MS, Spy};
-use torsade::{Address, Clock, Failure, Reactor};
+use torsade::{
+    Address, Clock, Connection, Context, DatagramPort, DatagramProtocol, Failure, Reactor,
+    UdpSocket,
+};
 
-/// The system calls, and how each may fail.
-const FAULTS: [(&str, &[&str]); 5] = [
+/// In which conversation which system calls fail, and how.
+const FAULTS: [(&str, &str, &[&str]); 17] = [
     (
+        "tcp",
         "accept4",
         &[
             "EMFILE",
@@ -35,15 +47,10 @@ const FAULTS: [(&str, &[&str]); 5] = [
             "EAGAIN",
         ],
     ),
+    ("tcp", "recvfrom", READING),
+    ("tcp", "sendto", WRITING),
     (
-        "recvfrom",
-        &["ECONNRESET", "ETIMEDOUT", "ENOMEM", "EINTR", "EAGAIN"],
-    ),
-    (
-        "sendto",
-        &["EPIPE", "ECONNRESET", "ENOBUFS", "EINTR", "EAGAIN"],
-    ),
-    (
+        "tcp",
         "connect",
         &[
             "ECONNREFUSED",
@@ -54,44 +61,93 @@ const FAULTS: [(&str, &[&str]); 5] = [
             "EINTR",
         ],
     ),
-    ("epoll_ctl", &["ENOMEM", "ENOSPC"]),
+    ("tcp", "epoll_ctl", WATCHING),
+    ("unix", "accept4", &["EMFILE", "ENOMEM", "EINTR", "EAGAIN"]),
+    ("unix", "recvmsg", READING),
+    (
+        "unix",
+        "sendmsg",
+        &[
+            "EPIPE",
+            "ECONNRESET",
+            "ENOBUFS",
+            "ETOOMANYREFS",
+            "EINTR",
+            "EAGAIN",
+        ],
+    ),
+    ("unix", "sendto", WRITING),
+    (
+        "unix",
+        "connect",
+        &["ECONNREFUSED", "EACCES", "EAGAIN", "EINTR"],
+    ),
+    ("unix", "epoll_ctl", WATCHING),
+    (
+        "udp",
+        "recvfrom",
+        &["ECONNREFUSED", "ENOMEM", "EINTR", "EAGAIN"],
+    ),
+    (
+        "udp",
+        "sendto",
+        &[
+            "ECONNREFUSED",
+            "ENETUNREACH",
+            "EPERM",
+            "ENOBUFS",
+            "EINTR",
+            "EAGAIN",
+        ],
+    ),
+    ("udp", "connect", &["ENETUNREACH", "EINTR"]),
+    ("udp", "epoll_ctl", WATCHING),
+    ("proxied", "recvfrom", READING),
+    ("proxied", "epoll_ctl", WATCHING),
 ];
+
+const READING: &[&str] = &["ECONNRESET", "ETIMEDOUT", "ENOMEM", "EINTR", "EAGAIN"];
+const WRITING: &[&str] = &["EPIPE", "ECONNRESET", "ENOBUFS", "EINTR", "EAGAIN"];
+const WATCHING: &[&str] = &["ENOMEM", "ENOSPC"];
 
 #[test]
 fn each_system_call_fails_once_and_only_its_own_connection_is_harmed() {
     let Some(strace) = need("strace") else { return };
-    if run(&strace, "getpid", "EPERM", 1).is_none() {
+    if run(&strace, "tcp", "getpid", "EPERM", 1).is_none() {
         return say("skipped: strace may not attach here");
     }
     let next = AtomicUsize::new(0);
-    let points = AtomicUsize::new(0);
+    let points = Mutex::new(BTreeMap::<&str, usize>::new());
     let kinds: Vec<_> = FAULTS
         .iter()
-        .flat_map(|(call, errors)| errors.iter().map(|error| (*call, *error)))
+        .flat_map(|(talk, call, errors)| errors.iter().map(|error| (*talk, *call, *error)))
         .collect();
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((call, error)) = kinds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((talk, call, error)) =
+                    kinds.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     for nth in 1.. {
-                        match run(&strace, call, error, nth) {
-                            Some(true) => points.fetch_add(1, Ordering::Relaxed),
+                        match run(&strace, talk, call, error, nth) {
+                            Some(true) => *points.lock().unwrap().entry(talk).or_default() += 1,
                             _ => break,
-                        };
+                        }
                     }
                 }
             });
         }
     });
-    let points = points.into_inner();
-    say(&format!("{points} points of failure tried"));
-    assert!(points > 100, "only {points} calls failed");
+    let points = points.into_inner().unwrap();
+    let all: usize = points.values().sum();
+    say(&format!("{all} points of failure tried: {points:?}"));
+    assert!(points.len() == 4 && points.values().all(|count| *count > 30));
 }
 
 /// Runs the conversation with the `nth` call failing. Did it come to that call? `None` if strace cannot be used.
 #[track_caller]
-fn run(strace: &Path, call: &str, error: &str, nth: usize) -> Option<bool> {
-    let name = format!("faults-{call}-{error}-{nth}");
+fn run(strace: &Path, talk: &str, call: &str, error: &str, nth: usize) -> Option<bool> {
+    let name = format!("faults-{talk}-{call}-{error}-{nth}");
     let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
     let output = Command::new("timeout")
         .args(["--signal=KILL", "20"])
@@ -102,7 +158,7 @@ fn run(strace: &Path, call: &str, error: &str, nth: usize) -> Option<bool> {
         .arg(&trace)
         .arg(env::current_exe().unwrap())
         .args(["the_conversation", "--exact", "--nocapture"])
-        .env("TORSADE_FAULTS", "1")
+        .env("TORSADE_FAULTS", talk)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -120,7 +176,7 @@ fn run(strace: &Path, call: &str, error: &str, nth: usize) -> Option<bool> {
     let is_fine = output.status.success() && harmed.is_some_and(|harmed| harmed <= 1);
     assert!(
         is_fine,
-        "{call} {error} {nth}: {:?}\n{said}\n{errors}\n{text}",
+        "{talk} {call} {error} {nth}: {:?}\n{said}\n{errors}\n{text}",
         output.status
     );
     Some(text.contains("(INJECTED)"))
@@ -129,9 +185,9 @@ fn run(strace: &Path, call: &str, error: &str, nth: usize) -> Option<bool> {
 /// What is run under strace: does nothing unless it is told to.
 #[test]
 fn the_conversation() {
-    if env::var_os("TORSADE_FAULTS").is_none() {
+    let Ok(kind) = env::var("TORSADE_FAULTS") else {
         return;
-    }
+    };
     // What fails here is to be a call of the conversation, so what comes before it is tried again.
     let reactor = Reactor::new().or_else(|_| Reactor::new()).unwrap();
     torsade::testing::run_on(reactor, async |reactor| {
@@ -143,51 +199,128 @@ fn the_conversation() {
                 seen.note(report.failure());
             }
         });
-        let port = open(&reactor).await?;
-        let address = port.local_addr();
-        let mut harmed = 0;
-        let mut kept = reactor.connect_stream(&address).await.ok();
-        for kind in [talk_by_stream, talk_by_stream] {
-            harmed += usize::from(!limited(&reactor, kind(&reactor, &address)).await);
-        }
-        // Whoever was there before still is.
-        let fine = match &mut kept {
-            Some(kept) => limited(&reactor, echo(kept)).await,
-            None => false,
+        let harmed = match &*kind {
+            "udp" => datagrams(&reactor).await?,
+            kind => streams(&reactor, kind).await?,
         };
-        harmed += usize::from(!fine);
-        drop(kept);
         assert_eq!(panics.all(), [""; 0]);
         println!("harmed: {harmed}");
-        port.stop().await
+        Ok(())
     });
 }
 
-/// A port: tried again when the system has refused it once.
-async fn open(reactor: &Reactor) -> Result<torsade::Port, Failure> {
-    match reactor.listen(HERE, |_| Spy::echo()) {
-        Ok(port) => Ok(port),
-        Err(_) => reactor.listen(HERE, |_| Spy::echo()),
+/// One is there before; two come, and go; the first still is there. How many of them were harmed?
+async fn streams(reactor: &Reactor, kind: &str) -> Result<usize, Failure> {
+    let folder = Folder::new();
+    let at = match kind {
+        "unix" => folder.socket().to_string() + ":lockfile=0",
+        "proxied" => format!("haproxy:{HERE}"),
+        _ => HERE.into(),
+    };
+    let port = twice(|| match kind {
+        "unix" => reactor.serve(&at, take_and_echo),
+        _ => reactor.listen(&at, |_| Spy::echo()),
+    })?;
+    let address = port.local_addr();
+    let kept = limited(reactor, connected(reactor, kind, &address)).await;
+    let mut harmed = 0;
+    for _ in 0..2 {
+        let talk = limited(reactor, talk(reactor, kind, &address)).await;
+        harmed += usize::from(talk.is_err());
+    }
+    let fine = match kept {
+        Ok(mut kept) => limited(reactor, echo(&mut kept)).await.is_ok(),
+        Err(_) => false,
+    };
+    harmed += usize::from(!fine);
+    port.stop().await?;
+    Ok(harmed)
+}
+
+/// The same with datagrams, of which each may be lost, and is sent again then.
+async fn datagrams(reactor: &Reactor) -> Result<usize, Failure> {
+    let echo = twice(|| reactor.listen_udp(HERE, Answering))?;
+    let kept = twice(|| reactor.bind_udp(HERE))?;
+    let mut harmed = usize::from(
+        asked(reactor, &kept, Some(echo.local_addr()))
+            .await
+            .is_err(),
+    );
+    for _ in 0..2 {
+        let talk = async {
+            let socket = twice(|| reactor.bind_udp(HERE))?;
+            socket.connect(echo.local_addr())?;
+            asked(reactor, &socket, None).await?;
+            asked(reactor, &socket, None).await
+        };
+        harmed += usize::from(limited(reactor, talk).await.is_err());
+    }
+    let again = asked(reactor, &kept, Some(echo.local_addr()));
+    harmed += usize::from(limited(reactor, again).await.is_err());
+    echo.stop().await?;
+    Ok(harmed)
+}
+
+/// Asks until there is an answer: any datagram may be lost.
+async fn asked(reactor: &Reactor, socket: &UdpSocket, to: Option<Address>) -> Result<(), Failure> {
+    let mut buf = [0; 8];
+    loop {
+        match &to {
+            Some(to) => socket.send_to(b"hello", to).await?,
+            None => socket.send(b"hello").await?,
+        }
+        let answer = pin!(socket.recv(&mut buf));
+        if let Either::Left((count, _)) = select(answer, reactor.sleep(MS * 500)).await {
+            assert_eq!(count?, 5);
+            return Ok(());
+        }
     }
 }
 
-/// Does it go well, within its time?
-async fn limited(reactor: &Reactor, talk: impl Future<Output = Result<(), Failure>>) -> bool {
-    let mut talk = std::pin::pin!(talk);
-    let mut limit = std::pin::pin!(reactor.sleep(Duration::from_secs(5)));
-    std::future::poll_fn(|cx| {
-        if let std::task::Poll::Ready(result) = talk.as_mut().poll(cx) {
-            return std::task::Poll::Ready(result.is_ok());
-        }
-        limit.as_mut().poll(cx).map(|_| panic!("it hangs"))
-    })
-    .await
+/// Tries a thing again that the system has refused once.
+fn twice<T>(mut make: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    make().or_else(|_| make())
 }
 
-async fn talk_by_stream(reactor: &Reactor, address: &Address) -> Result<(), Failure> {
+/// What comes of it, within its time.
+async fn limited<T>(
+    reactor: &Reactor,
+    talk: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match select(pin!(talk), reactor.sleep(Duration::from_secs(5))).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => panic!("it hangs"),
+    }
+}
+
+/// A connection that has said who it is for, where it has to.
+async fn connected(
+    reactor: &Reactor,
+    kind: &str,
+    address: &Address,
+) -> Result<Connection, Failure> {
     let mut conn = reactor.connect_stream(address).await?;
+    if kind == "proxied" {
+        conn.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 ")
+            .await?;
+        conn.flush().await?;
+        reactor.sleep(MS).await?;
+        conn.write_all(b"80\r\n").await?;
+    }
+    Ok(conn)
+}
+
+async fn talk(reactor: &Reactor, kind: &str, address: &Address) -> Result<(), Failure> {
+    let mut conn = connected(reactor, kind, address).await?;
     echo(&mut conn).await?;
     reactor.sleep(MS).await?;
+    if kind == "unix" {
+        let (mut ours, theirs) = UnixStream::pair()?;
+        conn.send_descriptor(theirs)?;
+        echo(&mut conn).await?;
+        ours.set_nonblocking(true)?;
+        ours.read_exact(&mut [0])?;
+    }
     echo(&mut conn).await?;
     conn.transport().lose_write();
     match conn.read(&mut [0; 16]).await? {
@@ -196,10 +329,39 @@ async fn talk_by_stream(reactor: &Reactor, address: &Address) -> Result<(), Fail
     }
 }
 
-async fn echo(conn: &mut torsade::Connection) -> Result<(), Failure> {
+async fn echo(conn: &mut Connection) -> Result<(), Failure> {
     conn.write_all(b"hello").await?;
     let mut answer = [0; 5];
     conn.read_exact(&mut answer).await?;
     assert_eq!(&answer, b"hello");
     Ok(())
+}
+
+/// Writes to each descriptor that comes, and echoes.
+async fn take_and_echo(mut conn: Connection) -> Result<(), Failure> {
+    let mut buf = [0; 100];
+    loop {
+        let count = conn.read(&mut buf).await?;
+        while let Some(descriptor) = conn.take_descriptor() {
+            UnixStream::from(descriptor).write_all(b"!")?;
+        }
+        match count {
+            0 => return Ok(()),
+            count => conn.write_all(&buf[..count]).await?,
+        }
+    }
+}
+
+/// Echoes datagrams, as far as it can.
+struct Answering;
+
+impl DatagramProtocol for Answering {
+    fn datagram_received(
+        &mut self,
+        cx: &mut Context<'_, Self, DatagramPort>,
+        data: &[u8],
+        from: Address,
+    ) {
+        let _ = cx.write(data, from);
+    }
 }

@@ -3,15 +3,18 @@
 #[macro_use]
 mod support;
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use support::{MS, alive};
+use support::{HERE, MS, alive, nowhere, some_turns};
 use torsade::net::{
-    BadHostName, HostsTable, LookupFailed, LookupProblem, NameResolver, SystemResolver,
+    BadHostName, ConnectFailedEverywhere, ConnectionRefused, HostsTable, LookupFailed,
+    LookupProblem, NameResolver, SystemResolver,
 };
-use torsade::{Clock, Deferred, Reactor};
+use torsade::{Cancelled, Clock, Deferred, Reactor};
 
 /// A resolver that must not be asked.
 struct Never;
@@ -19,6 +22,15 @@ struct Never;
 impl NameResolver for Never {
     fn resolve(&self, _: &Reactor, host: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
         panic!("{host} is asked for");
+    }
+}
+
+/// A resolver that finds the same whatever it is asked for.
+struct Always(Vec<SocketAddr>);
+
+impl NameResolver for Always {
+    fn resolve(&self, _: &Reactor, _: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
+        Deferred::succeed(self.0.clone())
     }
 }
 
@@ -129,6 +141,64 @@ on_both! {
         assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
         drop(conn);
         port.stop().await?;
+    }
+
+    async fn a_host_is_connected_to_at_its_first_address_that_answers(reactor) {
+        let (first, second) = (nowhere(&reactor).await?, nowhere(&reactor).await?);
+        let port = reactor.serve(HERE, async |mut conn| Ok(conn.write_all(b"hello\n").await?))?;
+        let there = port.local_addr().inet().unwrap();
+        reactor.set_resolver(Always(vec![first, second, there]));
+        let start = reactor.now();
+        let mut conn = reactor.connect_stream("host.example:80").await?;
+        assert_eq!(conn.peer(), there);
+        assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+        // Who refuses is followed at once.
+        assert!(reactor.now() - start < MS * 200);
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn a_host_nobody_answers_at_tells_of_each_address_and_one_without_any_that_it_has_none(reactor) {
+        let all = [nowhere(&reactor).await?, nowhere(&reactor).await?];
+        reactor.set_resolver(Always(all.to_vec()));
+        let start = reactor.now();
+        let failure = reactor.connect_stream("host.example:80").await.map(drop).unwrap_err();
+        let everywhere = failure.trap::<ConnectFailedEverywhere>()?;
+        for ((address, why), tried) in everywhere.attempts.iter().zip(all) {
+            assert_eq!(*address, tried);
+            assert_eq!(why.trap::<ConnectionRefused>()?.address, tried);
+        }
+        reactor.set_resolver(Always(vec![all[0]]));
+        let failure = reactor.connect_stream("host.example:80").await.map(drop).unwrap_err();
+        failure.trap::<ConnectionRefused>()?;
+        assert!(reactor.now() - start < MS * 200);
+        reactor.set_resolver(Always(Vec::new()));
+        let failure = reactor.connect_stream("host.example:80").await.map(drop).unwrap_err();
+        assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::NoSuchName);
+        let failure = reactor.connect_stream(("no host", 80)).await.map(drop).unwrap_err();
+        failure.trap::<BadHostName>()?;
+    }
+
+    async fn giving_up_while_a_host_is_looked_up_is_a_cancel_and_calls_the_look_up_off(reactor) {
+        let given_up = Rc::new(Cell::new(false));
+        struct Silent(Rc<Cell<bool>>);
+        impl NameResolver for Silent {
+            fn resolve(&self, _: &Reactor, _: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
+                let (deferred, resolver) = Deferred::pair();
+                let noted = self.0.clone();
+                deferred.on_cancel(move || {
+                    noted.set(true);
+                    drop(resolver);
+                })
+            }
+        }
+        reactor.set_resolver(Silent(given_up.clone()));
+        let connecting = reactor.connect_stream("host.example:80");
+        some_turns().await;
+        assert!(!connecting.is_settled() && !alive(&reactor).is_empty());
+        connecting.cancel();
+        connecting.await.map(drop).unwrap_err().trap::<Cancelled>()?;
+        assert!(given_up.get() && alive(&reactor).is_empty());
     }
 }
 

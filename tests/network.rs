@@ -159,6 +159,34 @@ fn what_is_sent_comes_back_exactly_on_a_network_that_loses_nothing() {
     });
 }
 
+/// A queue of more than one piece, which the system may take only a part of each of.
+#[test]
+fn a_queue_of_many_pieces_arrives_in_order_though_little_is_taken_at_a_time() {
+    let faults = |seed| {
+        let faults = NetworkFaults::lossless(seed).short_writes(30_000);
+        faults
+            .split_reads(30_000)
+            .room(200_000)
+            .delay(Duration::ZERO..=MS)
+    };
+    each_seed(20, faults, async |reactor, seed| {
+        let port = reactor.serve(HERE, echo)?;
+        let mut random = Random::new(seed);
+        let data = noise(&mut random, 500_000);
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        let transport = conn.transport();
+        for piece in data.chunks(50_000) {
+            transport.write(piece);
+        }
+        transport.lose_write();
+        let mut answer = Vec::new();
+        conn.read_to_end(&mut answer).await?;
+        assert!(answer == data);
+        drop(conn);
+        port.stop().await
+    });
+}
+
 #[test]
 fn on_a_network_that_breaks_off_each_connection_is_lost_once_and_has_a_beginning() {
     let ends = Rc::new(RefCell::new(BTreeMap::<String, usize>::new()));

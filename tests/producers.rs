@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::rc::Rc;
 
-use support::{HERE, Log, Spy};
+use support::{HERE, Log, Spy, until};
 use torsade::transport::{Consumer, Flow, Limits, Producer, ProducerRegistered};
 use torsade::{Cancelled, Connection, Failure, Reactor, Transport, yield_now};
 
@@ -75,12 +75,6 @@ async fn read_all(conn: &mut Connection) -> Result<Vec<u8>, Failure> {
     }
 }
 
-async fn until(log: &Log, note: &str) {
-    while !log.has(note) {
-        yield_now().await;
-    }
-}
-
 async fn some_turns() {
     for _ in 0..20 {
         yield_now().await;
@@ -124,7 +118,7 @@ on_both! {
         assert!(!transport.is_connected());
         assert_eq!(read_all(&mut conn).await?, b"3 2 1 ");
         assert_eq!(calls.take(), ["resume", "resume", "resume", "dropped"]);
-        until(&log, "lost done").await;
+        until(|| log.has("lost done")).await;
     }
 
     async fn a_push_producer_is_paused_when_full_and_resumed_when_drained(reactor) {
@@ -144,12 +138,12 @@ on_both! {
         assert!(calls.is_empty());
         transport.write([7; 6000]);
         assert!(calls.is_empty() && transport.is_full());
-        until(&calls, "dropped").await;
+        until(|| calls.has("dropped")).await;
         assert_eq!(calls.count("pause"), 3);
         assert_eq!(calls.count("resume"), 3);
         transport.lose_connection();
         assert_eq!(read_all(&mut conn).await?.len(), 18_000);
-        until(&log, "lost done").await;
+        until(|| log.has("lost done")).await;
     }
 
     async fn there_is_one_producer_and_the_end_waits_for_it(reactor) {
@@ -170,7 +164,7 @@ on_both! {
         transport.unregister_producer();
         assert_eq!(calls.take(), ["dropped"]);
         assert_eq!(read_all(&mut conn).await?, b"the last words");
-        until(&log, "lost done").await;
+        until(|| log.has("lost done")).await;
         assert_eq!(log.take(), ["made", "lost done"]);
     }
 
@@ -180,11 +174,11 @@ on_both! {
         transport.register_producer(Telling::new(&calls, |_| {}), Flow::Push)?;
         transport.abort_connection();
         assert!(calls.is_empty());
-        until(&log, "lost aborted").await;
+        until(|| log.has("lost aborted")).await;
         assert_eq!(calls.take(), ["stop", "dropped"]);
         transport.register_producer(Telling::new(&calls, |_| {}), Flow::Pull)?;
         assert!(calls.is_empty());
-        until(&calls, "dropped").await;
+        until(|| calls.has("dropped")).await;
         assert_eq!(calls.take(), ["stop", "dropped"]);
         drop(conn);
     }
@@ -200,7 +194,7 @@ on_both! {
         assert_eq!(calls.take(), ["resume"]);
         transport.unregister_producer();
         drop(conn);
-        until(&log, "lost done").await;
+        until(|| log.has("lost done")).await;
     }
 
     async fn a_producer_that_panics_loses_the_connection_with_that(reactor) {
@@ -211,7 +205,7 @@ on_both! {
         let (log, calls) = (Log::new(), Log::new());
         let (transport, conn) = pair(&reactor, &log).await?;
         transport.register_producer(Telling::new(&calls, |_| panic!("dry")), Flow::Pull)?;
-        until(&calls, "dropped").await;
+        until(|| calls.has("dropped")).await;
         assert_eq!(calls.take(), ["resume", "stop", "dropped"]);
         assert!(log.all()[1].contains("dry"), "{:?}", log.all());
         assert_eq!(reports.take().len(), 1);
@@ -228,12 +222,12 @@ on_both! {
         let mut buf = vec![0; 6000];
         sink.read_exact(&mut buf).await?;
         source.write_all(b"hello").await?;
-        until(&log, "data hello").await;
+        until(|| log.has("data hello")).await;
         to.abort_connection();
         // Stopping it ends it.
         assert_eq!(read_all(&mut source).await?, b"");
-        until(&log, "lost done").await;
-        until(&log, "lost aborted").await;
+        until(|| log.has("lost done")).await;
+        until(|| log.has("lost aborted")).await;
     }
 
     async fn a_file_is_sent_from_where_it_stands_after_what_is_queued(reactor) {
@@ -250,12 +244,12 @@ on_both! {
         let all = read_all(&mut conn).await?;
         assert!(all[..7] == *b"before " && all[7..] == content[10..]);
         assert_eq!(sending.await?, content.len() as u64 - 10);
-        until(&log, "lost done").await;
+        until(|| log.has("lost done")).await;
 
         let (transport, conn) = pair(&reactor, &log).await?;
         assert_eq!(transport.send_file(file(b"")).await?, 0);
         drop(conn);
-        until(&log, "lost done").await;
+        until(|| log.has("lost done")).await;
     }
 
     async fn sending_a_file_fails_with_the_connection_or_is_given_up(reactor) {
@@ -278,6 +272,55 @@ on_both! {
         transport.lose_connection();
         let all = read_all(&mut conn).await?;
         assert!(all.len() < content.len() && all.ends_with(b"the end"));
-        until(&log, "lost done").await;
+        until(|| log.has("lost done")).await;
+    }
+
+    async fn a_producer_may_write_when_it_is_paused_and_when_it_goes_on(reactor) {
+        struct Stubborn {
+            log: Log,
+            consumer: Transport,
+            left: u32,
+        }
+        impl Producer for Stubborn {
+            fn resume_producing(&mut self, consumer: &Transport) {
+                self.log.note("resume");
+                self.left -= 1;
+                consumer.write([b'r'; 3000]);
+                consumer.write([b'r'; 3000]);
+                if self.left == 0 {
+                    consumer.unregister_producer();
+                }
+            }
+            fn pause_producing(&mut self) {
+                self.log.note("pause");
+                self.consumer.write([b'p'; 1000]);
+            }
+        }
+        let (log, calls) = (Log::new(), Log::new());
+        let (transport, mut conn) = pair(&reactor, &log).await?;
+        transport.set_limits(Limits { low: 1000, high: 5000, ..Limits::default() });
+        let producer = Stubborn { log: calls.clone(), consumer: transport.clone(), left: 3 };
+        transport.register_producer(producer, Flow::Push)?;
+        transport.write([b'w'; 6000]);
+        transport.lose_connection();
+        let all = read_all(&mut conn).await?;
+        assert_eq!(calls.take(), ["pause", "resume", "pause", "resume", "pause", "resume"]);
+        let count = |byte| all.iter().filter(|found| **found == byte).count();
+        assert_eq!((count(b'w'), count(b'r'), count(b'p')), (6000, 18_000, 3000));
+        until(|| log.has("lost done")).await;
+    }
+
+    async fn unregistering_after_the_end_changes_nothing(reactor) {
+        let (log, calls) = (Log::new(), Log::new());
+        let (transport, conn) = pair(&reactor, &log).await?;
+        transport.register_producer(Telling::new(&calls, |_| {}), Flow::Push)?;
+        transport.lose_connection();
+        transport.abort_connection();
+        until(|| log.has("lost aborted")).await;
+        transport.unregister_producer();
+        transport.unregister_producer();
+        some_turns().await;
+        assert_eq!((log.take().len(), calls.take()), (2, vec!["stop".into(), "dropped".into()]));
+        drop(conn);
     }
 }

@@ -282,6 +282,34 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["dropped"]);
     }
 
+    fn what_waits_when_the_reactor_ends_goes_without_a_word(reactor) {
+        let reports = expect_reports(&reactor);
+        let (main, log) = (reactor.clone(), Log::new());
+        let told = log.clone();
+        let result = reactor.run_until(async move {
+            let work = || {
+                std::thread::park_timeout(MS * 10);
+                Ok(())
+            };
+            // A task waits, and so does main; and one that handles its failures is told of this one.
+            let task = main.clone();
+            main.spawn(async move { task.defer_to_thread(work).await }).detach();
+            let noted = main.defer_to_thread(work).add_errback(move |failure| {
+                told.note(&failure);
+                Ok(())
+            });
+            drop(noted);
+            drop(torsade::defer_later(&main, MS * 1000, || Ok(())));
+            main.stop().unwrap();
+            main.defer_to_thread(work).await
+        });
+        result.unwrap_err().trap::<Stopped>().unwrap();
+        assert_eq!(log.take(), ["the reactor was stopped"]);
+        let reports = reports.borrow();
+        let waiting = reports.iter().filter(|report| report.origin() != Origin::Thread);
+        assert_eq!(waiting.count(), 0, "{reports:?}");
+    }
+
     fn main_may_panic_while_it_is_dropped(reactor) {
         struct Bomb;
         impl Drop for Bomb {

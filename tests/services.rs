@@ -7,14 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{HERE, Log, MS, Spy, expect_reports};
+use support::{HERE, Log, MS, Spy, until};
 use torsade::net::ConnectionRefused;
+use torsade::repeat::{SchedulerStopped, Slice};
 use torsade::services::{
     self, Backoff, ClientService, MultiService, NameTaken, NoProtocol, PortService, Service,
     TimerService,
 };
 use torsade::{
-    Cancelled, Clock, Deferred, Failure, Port, Reactor, Resolver, VirtualClock, yield_now,
+    Address, Cancelled, Clock, Context, Cooperator, DatagramPort, DatagramProtocol, Deferred,
+    Failure, Port, Reactor, Resolver, VirtualClock, yield_now,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -435,8 +437,8 @@ on_both! {
         })?;
         *slot.borrow_mut() = Some(client.clone());
         client.start()?;
-        until(&log, "client lost done").await;
-        until(&log, "server lost done").await;
+        until(|| log.has("client lost done")).await;
+        until(|| log.has("server lost done")).await;
         assert!(!client.is_running() && client.stop().await.is_ok());
         port.stop().await?;
     }
@@ -550,11 +552,91 @@ on_both! {
         assert!(log.has("given up"));
         port.stop().await?;
     }
-}
 
-async fn until(log: &Log, note: &str) {
-    while !log.has(note) {
+    async fn a_client_that_was_lost_connects_again(reactor) {
+        let log = Log::new();
+        let seen = log.clone();
+        let port = reactor.listen(HERE, move |_| {
+            Spy::named(&seen, "server").on_data(|cx, _| cx.abort_connection())
+        })?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?
+            .backoff(Backoff::new().initial(MS).jitter(Duration::ZERO));
+        client.start()?;
+        for _ in 0..3 {
+            let handle = client.when_connected().await?;
+            handle.transport().unwrap().write("x");
+            handle.closed().await?;
+        }
+        client.when_connected().await?;
+        assert!(log.count("server made") >= 3);
+        client.stop().await?;
+        port.stop().await?;
+    }
+
+    async fn a_stop_while_it_waits_to_try_again_is_at_once_and_leaves_no_timer(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        port.stop().await?;
+        let client = ClientService::new(&reactor, port.local_addr(), Spy::echo)?;
+        client.start()?;
+        client.when_connected_within(1).await.unwrap_err();
         yield_now().await;
+        assert!(!support::alive(&reactor).is_empty(), "the wait of a second or so");
+        let waiting = client.when_connected();
+        let (stopped, start) = (client.stop(), reactor.now());
+        assert!(waiting.is_settled() && waiting.await.unwrap_err().is::<Cancelled>());
+        stopped.await?;
+        assert!(reactor.now() - start < SECOND && support::alive(&reactor).is_empty());
+    }
+
+    async fn a_port_of_datagrams_is_a_service_as_well(reactor) {
+        struct Ear(Log);
+        impl DatagramProtocol for Ear {
+            fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, data: &[u8], _: Address) {
+                self.0.note(data.escape_ascii());
+            }
+            fn stopped(&mut self) {
+                self.0.note("stopped");
+            }
+        }
+        let log = Log::new();
+        let seen = log.clone();
+        let service = PortService::new(&reactor, move |reactor| {
+            reactor.listen_udp(HERE, Ear(seen.clone()))
+        });
+        let all = MultiService::new();
+        all.add(service.clone())?;
+        let socket = reactor.bind_udp(HERE)?;
+        for _ in 0..2 {
+            all.start()?;
+            let port = service.port().unwrap();
+            socket.send_to(b"hello", port.local_addr()).await?;
+            until(|| log.has("hello")).await;
+            all.stop().await?;
+            assert!(!port.is_listening() && service.port().is_none() && !service.is_running());
+            assert_eq!(log.take(), ["hello", "stopped"]);
+        }
+    }
+
+    async fn a_cooperator_is_a_service_as_well(reactor) {
+        let cooperator = Cooperator::unstarted(&reactor, Slice::default());
+        let all = MultiService::new();
+        all.add(cooperator.clone())?;
+        let steps = Rc::new(Cell::new(0));
+        let count = steps.clone();
+        let work = cooperator.cooperate((0..1000).map(move |_| count.set(count.get() + 1)));
+        support::some_turns().await;
+        assert_eq!(steps.get(), 0);
+        all.start()?;
+        work.when_done().await?;
+        assert_eq!(steps.get(), 1000);
+        let endless = cooperator.cooperate(std::iter::repeat(()));
+        let ended = endless.when_done();
+        all.stop().await?;
+        assert!(!cooperator.is_running());
+        ended.await.unwrap_err().trap::<SchedulerStopped>()?;
+        all.start()?;
+        cooperator.cooperate(std::iter::once(())).when_done().await?;
+        all.stop().await?;
     }
 }
 
@@ -672,96 +754,4 @@ fn no_protocol_and_a_failed_preparation_count_as_failures() {
         assert_eq!(log.take(), ["made", "lost done", "made", "lost done"]);
         port.stop().await
     });
-}
-
-#[test]
-fn an_attempt_that_was_given_up_is_no_failure_of_the_next_ones() {
-    in_memory(async |reactor| {
-        let log = Log::new();
-        let port = reactor.listen("10.0.0.1:80", |_| Spy::echo())?;
-        let seen = log.clone();
-        let client = ClientService::new(&reactor, "10.0.0.1:80", move || {
-            seen.note("build");
-            Spy::echo()
-        })?;
-        client.start()?;
-        while !log.has("build") {
-            yield_now().await;
-        }
-        let stopped = client.stop();
-        client.start()?;
-        client.when_connected_within(1).await?;
-        stopped.await?;
-        assert_eq!((log.count("build"), client.failures()), (2, 0));
-        client.stop().await?;
-        port.stop().await
-    });
-}
-
-#[test]
-fn a_panic_that_nobody_waits_for_is_reported() {
-    in_memory(async |reactor| {
-        let reports = expect_reports(&reactor);
-        let mut calls = 0;
-        let client = ClientService::new(&reactor, "10.0.0.1:80", move || {
-            calls += 1;
-            assert!(calls != 2, "not twice");
-            None::<Spy>
-        })?
-        .backoff(Backoff::new().initial(MS).jitter(Duration::ZERO));
-        client.start()?;
-        reactor.sleep(SECOND).await?;
-        client.stop().await?;
-        let reports = reports.take();
-        assert_eq!(reports.len(), 1, "{reports:?}");
-        assert!(reports[0].failure().is_panic());
-        assert_eq!(reports[0].place().file(), file!());
-        Ok(())
-    });
-}
-
-/// Stops all when it is started.
-struct Stopper(MultiService, Log, Cell<bool>);
-
-impl Service for Stopper {
-    fn start(&self) -> Result<(), Failure> {
-        self.1.note("start stopper");
-        drop(self.0.stop());
-        self.2.set(true);
-        Ok(())
-    }
-
-    fn stop(&self) -> Deferred<()> {
-        self.1.note("stop stopper");
-        self.2.set(false);
-        Deferred::succeed(())
-    }
-
-    fn is_running(&self) -> bool {
-        self.2.get()
-    }
-}
-
-#[test]
-fn a_member_that_stops_all_when_it_starts_leaves_nothing_running() {
-    let log = Log::new();
-    let all = MultiService::new();
-    let stopper = Stopper(all.clone(), log.clone(), Cell::default());
-    let after = Part::new("after", &log);
-    all.add(Part::new("before", &log)).unwrap();
-    all.add(stopper).unwrap();
-    all.add(after.clone()).unwrap();
-    all.start().unwrap();
-    assert!(!all.is_running() && !after.is_running());
-    assert_eq!(log.count("start after"), 0);
-    assert_eq!(log.all().last().unwrap(), "stop stopper");
-
-    // One that comes while all run does the same.
-    log.take();
-    let all = MultiService::new();
-    all.start().unwrap();
-    all.add(Stopper(all.clone(), log.clone(), Cell::default()))
-        .unwrap();
-    assert!(!all.is_running());
-    assert_eq!(log.take(), ["start stopper", "stop stopper"]);
 }

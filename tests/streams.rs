@@ -9,29 +9,12 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Cursor};
-use support::{HERE, MS, Spy, poll_once, some_turns};
-use torsade::{Clock, Connection, Failure, Port, Reactor, yield_now};
-
-/// The two ends of a connection.
-async fn ends(reactor: &Reactor) -> Result<(Connection, Connection, Port), Failure> {
-    let slot: Rc<Cell<Option<Connection>>> = Rc::default();
-    let kept = slot.clone();
-    let port = reactor.serve(HERE, async move |conn| {
-        kept.set(Some(conn));
-        Ok(())
-    })?;
-    let client = reactor.connect_stream(port.local_addr()).await?;
-    loop {
-        if let Some(server) = slot.take() {
-            return Ok((client, server, port));
-        }
-        yield_now().await;
-    }
-}
+use support::{HERE, Log, MS, Spy, ends, poll_once, some_turns, until};
+use torsade::{Clock, yield_now};
 
 on_both! {
     async fn what_is_written_is_read_in_order(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         for n in 0..100_u8 {
             client.write_all(&[n]).await?;
         }
@@ -43,7 +26,7 @@ on_both! {
     }
 
     async fn reading_gives_what_there_is_and_nothing_at_the_end(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         assert_eq!(server.read(&mut []).await?, 0);
         client.write_all(b"abc").await?;
         let mut buf = [0; 10];
@@ -58,7 +41,7 @@ on_both! {
     }
 
     async fn a_buffer_that_is_filled_exactly_leaves_the_rest_for_the_next_read(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         client.write_all(b"abcdefg").await?;
         some_turns().await;
         let mut buf = [0; 3];
@@ -74,7 +57,7 @@ on_both! {
     }
 
     async fn what_nobody_reads_waits_and_more_is_told_afterwards(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         let mut all = Vec::new();
         for n in 0..5_u8 {
             client.write_all(&[n]).await?;
@@ -91,7 +74,7 @@ on_both! {
     }
 
     async fn a_reset_is_an_error_with_its_number(reactor) {
-        let (client, mut server, port) = ends(&reactor).await?;
+        let (client, mut server, port) = ends(&reactor, HERE).await?;
         client.transport().abort_connection();
         let error = server.read(&mut [0]).await.unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
@@ -104,7 +87,7 @@ on_both! {
     }
 
     async fn after_lose_connection_reading_ends_and_writing_fails(reactor) {
-        let (mut client, server, port) = ends(&reactor).await?;
+        let (mut client, server, port) = ends(&reactor, HERE).await?;
         client.transport().lose_connection();
         assert_eq!(client.read(&mut [0]).await?, 0);
         assert_eq!(client.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
@@ -113,7 +96,7 @@ on_both! {
     }
 
     async fn a_reader_that_waits_is_woken_by_the_end(reactor) {
-        let (mut client, server, port) = ends(&reactor).await?;
+        let (mut client, server, port) = ends(&reactor, HERE).await?;
         let transport = client.transport();
         let reading = torsade::spawn(async move { client.read(&mut [0]).await });
         some_turns().await;
@@ -124,7 +107,7 @@ on_both! {
     }
 
     async fn close_says_the_end_and_reading_goes_on(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         client.write_all(b"request").await?;
         client.close().await?;
         client.close().await?;
@@ -142,7 +125,7 @@ on_both! {
     }
 
     async fn vectored_writes_take_as_much_as_there_is_room_for(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         let pieces = [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cd")];
         assert_eq!(client.write_vectored(&pieces).await?, 4);
         assert_eq!(client.write_vectored(&[]).await?, 0);
@@ -160,7 +143,7 @@ on_both! {
     }
 
     async fn halves_work_at_the_same_time(reactor) {
-        let (client, mut server, port) = ends(&reactor).await?;
+        let (client, mut server, port) = ends(&reactor, HERE).await?;
         let (mut reader, mut writer) = client.split();
         let writing = torsade::spawn(async move {
             for n in 0..200_u8 {
@@ -188,7 +171,7 @@ on_both! {
     }
 
     async fn what_was_read_ahead_goes_with_the_reading_half(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         client.write_all(b"line one\nrest").await?;
         assert_eq!(server.read_line(80).await?.unwrap(), b"line one");
         let (mut reader, writer) = server.split();
@@ -200,7 +183,7 @@ on_both! {
     }
 
     async fn dropping_the_writing_half_says_the_end(reactor) {
-        let (client, mut server, port) = ends(&reactor).await?;
+        let (client, mut server, port) = ends(&reactor, HERE).await?;
         let (mut reader, mut writer) = client.split();
         writer.write_all(b"last").await?;
         drop(writer);
@@ -213,13 +196,13 @@ on_both! {
         let transport = reader.transport();
         assert!(transport.is_connected());
         drop(reader);
-        support::until(|| !transport.is_connected()).await;
+        until(|| !transport.is_connected()).await;
         drop(server);
         port.stop().await?;
     }
 
     async fn dropping_the_reading_half_leaves_the_writing_one(reactor) {
-        let (client, mut server, port) = ends(&reactor).await?;
+        let (client, mut server, port) = ends(&reactor, HERE).await?;
         let (reader, mut writer) = client.split();
         drop(reader);
         server.write_all(b"unread").await?;
@@ -233,7 +216,7 @@ on_both! {
     }
 
     async fn lines_end_with_either_end_and_at_the_end_of_file(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         client.write_all(b"one\r\ntwo\n\n\r\nlast").await?;
         drop(client);
         let mut lines = Vec::new();
@@ -247,7 +230,7 @@ on_both! {
 
     async fn a_line_is_no_longer_than_its_limit(reactor) {
         for (sent, fits) in [("12345\n", true), ("12345\r\n", true), ("123456\n", false), ("1234567890", false)] {
-            let (mut client, mut server, port) = ends(&reactor).await?;
+            let (mut client, mut server, port) = ends(&reactor, HERE).await?;
             client.write_all(sent.as_bytes()).await?;
             match server.read_line(5).await {
                 Ok(line) => assert!(fits && line.unwrap() == b"12345", "{sent:?}"),
@@ -259,7 +242,7 @@ on_both! {
     }
 
     async fn a_read_that_is_dropped_while_it_waits_loses_nothing(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         for n in 0..50_u8 {
             let mut buf = [0; 4];
             {
@@ -278,7 +261,7 @@ on_both! {
     }
 
     async fn it_may_move_from_one_task_to_another(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         {
             let mut buf = [0];
             let mut read = Box::pin(server.read(&mut buf));
@@ -297,7 +280,7 @@ on_both! {
     }
 
     async fn it_is_what_futures_want(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         futures::io::copy(Cursor::new(b"a,b,c".to_vec()), &mut client).await?;
         AsyncWriteExt::close(&mut client).await?;
         let mut field = Vec::new();
@@ -311,7 +294,7 @@ on_both! {
     }
 
     async fn a_paused_stream_is_not_read(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         server.transport().pause_producing();
         client.write_all(b"x").await?;
         some_turns().await;
@@ -330,7 +313,7 @@ on_both! {
     }
 
     async fn a_handler_that_is_cancelled_ends_its_connection(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         let task = torsade::spawn(async move { server.read(&mut [0]).await });
         some_turns().await;
         task.cancel().await;
@@ -340,7 +323,7 @@ on_both! {
     }
 
     async fn big_writes_and_small_ones_keep_their_order(reactor) {
-        let (mut client, mut server, port) = ends(&reactor).await?;
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         let writing = torsade::spawn(async move {
             for n in 0..60_u8 {
                 let size = [1, 20_000, 3, 70_000, 16 * 1024, 0][usize::from(n) % 6];
@@ -367,6 +350,48 @@ on_both! {
         let waiting: Poll<_> = poll_once(&mut Box::pin(conn.read(&mut [0]))).await;
         assert!(waiting.is_pending());
         reactor.sleep(MS).await?;
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn what_one_hook_writes_leaves_together_when_it_returns(reactor) {
+        let (log, sent) = (Log::new(), Rc::new(Cell::new(None)));
+        let slot = sent.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let slot = slot.clone();
+            Spy::new(&Log::new()).on_made(move |cx| {
+                cx.write("");
+                cx.write("one, ");
+                cx.write_sequence(["two", "", ", "]);
+                cx.write_sequence([""; 0]);
+                cx.write(vec![]);
+                cx.write("three");
+                slot.set(Some(cx.queued()));
+            })
+        })?;
+        let handle = reactor.connect(port.local_addr(), Spy::new(&log)).await?;
+        until(|| log.all().len() == 2).await;
+        assert_eq!(log.take(), ["made", "data one, two, three"]);
+        assert_eq!(sent.get(), Some(15), "nothing was sent inside the calls");
+        handle.transport().unwrap().lose_connection();
+        until(|| !log.is_empty()).await;
+        port.stop().await?;
+    }
+
+    async fn no_more_than_64_kib_are_delivered_at_once(reactor) {
+        let (most, total) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (largest, sum) = (most.clone(), total.clone());
+        let port = reactor.listen(HERE, move |_| {
+            let (largest, sum) = (largest.clone(), sum.clone());
+            Spy::new(&Log::new()).on_data(move |_, data| {
+                largest.set(data.len().max(largest.get()));
+                sum.set(sum.get() + data.len());
+            })
+        })?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.transport().write(vec![b'x'; 1 << 20]);
+        until(|| total.get() == 1 << 20).await;
+        assert!(most.get() <= 64 * 1024, "{} bytes at once", most.get());
         drop(conn);
         port.stop().await?;
     }

@@ -293,6 +293,78 @@ on_both! {
         drop(conn);
         port.stop().await?;
     }
+
+    async fn the_protocol_goes_with_its_connection_though_others_keep_its_transport(reactor) {
+        let alive = Rc::new(());
+        let (watch, log) = (Rc::downgrade(&alive), Log::new());
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let client = Spy::new(&log).on_lost(move |_| drop(alive.clone()));
+        let handle = reactor.connect(port.local_addr(), client).await?;
+        let transport = handle.transport().unwrap();
+        assert!(watch.upgrade().is_some());
+        transport.lose_connection();
+        until(|| log.has("lost done")).await;
+        some_turns().await;
+        assert!(watch.upgrade().is_none());
+        assert_eq!(transport.peer(), port.local_addr());
+        port.stop().await?;
+    }
+
+    async fn who_aborts_and_then_panics_ends_with_the_panic(reactor) {
+        let reports = expect_reports(&reactor);
+        let (log, to) = (Log::new(), Log::new());
+        let server = log.clone();
+        let port = reactor.listen(HERE, move |_| {
+            Spy::new(&server).on_data(|cx, _| {
+                cx.abort_connection();
+                panic!("after the abort");
+            })
+        })?;
+        let client = Spy::new(&to).on_made(|cx| cx.write("x"));
+        reactor.connect(port.local_addr(), client).await?;
+        until(|| log.all().len() == 3).await;
+        assert_eq!(log.take(), ["made", "data x", "lost panicked: after the abort"]);
+        until(|| to.all().len() == 2).await;
+        assert_eq!(to.take(), ["made", "lost broken ConnectionReset"]);
+        assert_eq!(reports.borrow().len(), 1);
+        port.stop().await?;
+    }
+
+    async fn losing_never_ends_it_inside_the_call_not_even_after_a_half_close(reactor) {
+        let (server, client) = (Log::new(), Log::new());
+        let log = server.clone();
+        let quiet = Spy::new(&client).on_eof(|_| {});
+        let (port, transport, handle) = pair(&reactor, move || Spy::new(&log), quiet).await?;
+        transport.lose_write();
+        until(|| client.has("eof")).await;
+        transport.lose_connection();
+        assert_eq!(server.all(), ["made"]);
+        until(|| server.has("lost done")).await;
+        handle.transport().unwrap().lose_connection();
+        assert_eq!(client.all(), ["made", "eof"]);
+        until(|| client.has("lost done")).await;
+        port.stop().await?;
+    }
+
+    async fn writing_to_a_peer_that_has_left_ends_a_paused_connection_too(reactor) {
+        let (server, client) = (Log::new(), Log::new());
+        let log = server.clone();
+        let (port, transport, handle) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
+        transport.pause_producing();
+        some_turns().await;
+        handle.transport().unwrap().lose_connection();
+        until(|| client.has("lost done")).await;
+        some_turns().await;
+        assert_eq!(server.all(), ["made"]);
+        // The first is answered by a reset, which the second would be told of.
+        transport.write("anybody?");
+        some_turns().await;
+        transport.write("really not?");
+        until(|| server.all().len() == 2).await;
+        let said = server.take().remove(1);
+        assert!(["lost broken ConnectionReset", "lost broken BrokenPipe"].contains(&&*said), "{said}");
+        port.stop().await?;
+    }
 }
 
 on_both_by_hand! {

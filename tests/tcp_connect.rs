@@ -7,20 +7,13 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
+use support::{HERE, Log, MS, Spy, expect_reports, nowhere, poll_once, some_turns, until};
 use torsade::defer::Abandoned;
 use torsade::net::{
     ConnectFailed, ConnectFailedEverywhere, ConnectOptions, ConnectTimedOut, ConnectionRefused,
     NoAddress,
 };
-use torsade::{Cancelled, Clock, Context, Failure, Protocol, Reactor};
-
-/// Where nobody listens.
-async fn nowhere(reactor: &Reactor) -> Result<SocketAddr, Failure> {
-    let port = reactor.listen(HERE, |_| Spy::echo())?;
-    port.stop().await?;
-    Ok(port.local_addr().inet().unwrap())
-}
+use torsade::{Cancelled, Clock, Context, Protocol, Reactor};
 
 on_both! {
     async fn made_comes_first_then_data_then_lost(reactor) {

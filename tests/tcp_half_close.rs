@@ -6,7 +6,7 @@ mod support;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use support::{HERE, Log, MS, Spy, some_turns, until};
+use support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
 use torsade::{Clock, Reactor, Transport};
 
 /// The CPU time the loop takes, in microseconds, while it is asked for nothing for 20 ms.
@@ -14,17 +14,6 @@ async fn cpu_while_idle(reactor: &Reactor) -> u128 {
     let before = cpu_time();
     reactor.sleep(MS * 20).await.unwrap();
     cpu_time() - before
-}
-
-/// This thread's CPU time, in microseconds.
-fn cpu_time() -> u128 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    stat.split_whitespace()
-        .next()
-        .unwrap()
-        .parse::<u128>()
-        .unwrap()
-        / 1000
 }
 
 on_both! {
@@ -177,6 +166,31 @@ on_both! {
         kept.take().unwrap().resume_producing();
         until(|| log.has("lost done")).await;
         assert_eq!(log.take(), ["eof", "lost done"]);
+        port.stop().await?;
+    }
+
+    async fn a_half_close_after_the_peer_has_left_is_no_error(reactor) {
+        let log = Log::new();
+        let to = log.clone();
+        let kept: Rc<Cell<Option<Transport>>> = Rc::default();
+        let slot = kept.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let slot = slot.clone();
+            Spy::new(&to).on_eof(move |cx| {
+                cx.lose_write();
+                cx.lose_write();
+                slot.set(Some(cx.clone()));
+            })
+        })?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        drop(conn);
+        until(|| log.has("eof")).await;
+        some_turns().await;
+        // Both directions are closed; the protocol says when it has had enough.
+        assert_eq!(log.all(), ["made", "eof"]);
+        kept.take().unwrap().lose_connection();
+        until(|| log.all().len() == 3).await;
+        assert_eq!(log.take(), ["made", "eof", "lost done"]);
         port.stop().await?;
     }
 }

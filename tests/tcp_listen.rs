@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use support::{HERE, Log, MS, Spy, alive, expect_reports, some_turns, until};
-use torsade::net::CannotListen;
+use torsade::net::{CannotListen, ListenOptions};
 use torsade::{Address, Clock, Factory, Phase, Port, Reactor, yield_now};
 
 struct Counting {
@@ -227,6 +227,37 @@ on_both! {
         drop(reader);
         port.stop().await?;
     }
+
+    async fn a_panic_in_build_costs_none_of_those_who_came_with_it(reactor) {
+        let reports = expect_reports(&reactor);
+        let mut count = 0;
+        let port = reactor.listen(HERE, move |_| {
+            count += 1;
+            assert_ne!(count, 2, "the second");
+            Spy::echo()
+        })?;
+        // All are there before the first is accepted.
+        let all: Vec<_> = (0..5).map(|_| reactor.connect_stream(port.local_addr())).collect();
+        let mut served = 0;
+        for conn in futures::future::join_all(all).await {
+            let mut conn = conn?;
+            let sent = conn.write_all(b"x").await;
+            served += usize::from(sent.is_ok() && conn.read_exact(&mut [0]).await.is_ok());
+        }
+        assert_eq!((served, reports.borrow().len()), (4, 1));
+        port.stop().await?;
+    }
+
+    async fn a_factory_whose_address_is_taken_is_neither_started_nor_stopped(reactor) {
+        let log = Log::new();
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let factory = Counting { log: log.clone(), bad: "" };
+        let failure = reactor.listen_factory(port.local_addr(), factory).unwrap_err();
+        failure.trap::<CannotListen>()?;
+        some_turns().await;
+        assert_eq!(log.take(), ["dropped"]);
+        port.stop().await?;
+    }
 }
 
 on_both_by_hand! {
@@ -276,4 +307,52 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["started", "stopped", "dropped"]);
         assert!(!port.is_listening());
     }
+}
+
+/// In memory nothing of a connection stays when it is over.
+#[test]
+fn an_address_is_used_again_while_old_connections_die_unless_told_otherwise() {
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let plain = ListenOptions::new().reuse_address(false);
+        let port = reactor.serve(HERE, async |_conn| Ok(()))?;
+        let address = port.local_addr();
+        // The server is the first to end it, so its side stays behind for a while.
+        let mut conn = reactor.connect_stream(&address).await?;
+        assert_eq!(conn.read(&mut [0]).await?, 0);
+        drop(conn);
+        port.stop().await?;
+        until(|| alive(&reactor).is_empty()).await;
+        let failure = reactor
+            .listen_with(&address, &plain, |_| Spy::echo())
+            .unwrap_err();
+        let cannot = failure.trap::<CannotListen>()?;
+        assert_eq!(cannot.error.raw_os_error(), Some(libc::EADDRINUSE));
+        reactor.listen(&address, |_| Spy::echo())?.stop().await
+    });
+}
+
+/// On the machine, where clients may wait without a loop of their own.
+#[test]
+fn no_more_than_a_hundred_are_accepted_in_one_turn() {
+    let reactor = Reactor::new().unwrap();
+    let (log, options) = (Log::new(), ListenOptions::new().backlog(1000));
+    let seen = log.clone();
+    let port = reactor.listen_with(HERE, &options, move |_| {
+        seen.note("build");
+        Spy::echo()
+    });
+    let port = port.unwrap();
+    let address = port.local_addr().inet().unwrap();
+    let clients: Vec<_> = (0..250)
+        .map(|_| std::net::TcpStream::connect(address).unwrap())
+        .collect();
+    let (mut most, mut all) = (0, 0);
+    for _ in 0..100 {
+        reactor.iterate(MS);
+        let count = log.take().len();
+        most = most.max(count);
+        all += count;
+    }
+    assert_eq!((most, all), (100, 250));
+    drop(clients);
 }

@@ -6,7 +6,7 @@ mod support;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use support::{HERE, Log, Spy};
+use support::{HERE, Log, Spy, until};
 use torsade::net::ListenOptions;
 use torsade::{Connection, Failure, Reactor, yield_now};
 
@@ -52,12 +52,6 @@ fn descriptors() -> usize {
     0
 }
 
-async fn until(log: &Log, note: &str) {
-    while !log.has(note) {
-        yield_now().await;
-    }
-}
-
 const MUCH: usize = 100_000_000;
 
 on_both! {
@@ -74,7 +68,7 @@ on_both! {
         })?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         assert_eq!(read_slowly(&mut conn).await?, (MUCH, true));
-        until(&log, "lost done").await;
+        until(|| log.has("lost done")).await;
         assert_eq!(log.take(), ["made", "lost done"]);
         port.stop().await?;
     }
@@ -94,7 +88,7 @@ on_both! {
         conn.write_all(b"go").await?;
         let read = read_slowly(&mut conn).await;
         assert!(read.map_or(true, |(count, _)| count < MUCH / 10));
-        until(&log, "lost aborted").await;
+        until(|| log.has("lost aborted")).await;
         for _ in 0..10 {
             yield_now().await;
         }

@@ -147,6 +147,32 @@ on_both! {
         again.stop().await?;
         assert_eq!(log.take(), ["started", "stopped"]);
     }
+
+    async fn delays_and_probes_are_set_and_told(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let transport = conn.transport();
+        assert!(transport.no_delay()? && !transport.keep_alive()?);
+        for on in [false, true] {
+            transport.set_no_delay(on)?;
+            transport.set_keep_alive(on)?;
+            assert_eq!((transport.no_delay()?, transport.keep_alive()?), (on, on));
+        }
+        drop(conn);
+        while transport.reason().is_none() {
+            yield_now().await;
+        }
+        for error in [
+            transport.set_no_delay(true).unwrap_err(),
+            transport.no_delay().unwrap_err(),
+            transport.set_keep_alive(true).unwrap_err(),
+            transport.keep_alive().unwrap_err(),
+            transport.host().unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::NotConnected);
+        }
+        port.stop().await?;
+    }
 }
 
 #[test]

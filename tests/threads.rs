@@ -261,15 +261,33 @@ on_both! {
         assert!(alive(&reactor).is_empty());
     }
 
-    async fn task_locals_go_along_on_request(reactor) {
+    async fn task_locals_that_are_for_threads_go_along_with_work(reactor) {
         static TRACE: TaskLocal<u32> = TaskLocal::shared();
-        let seen = TRACE.scope(7, async {
-            let locals = Locals::capture().for_threads();
-            let carried = reactor.defer_to_thread(move || Ok(locals.run(|| TRACE.get())));
-            let bare = reactor.defer_to_thread(|| Ok(TRACE.get()));
-            Ok::<_, Failure>((carried.await?, bare.await?))
+        static MINE: TaskLocal<u32> = TaskLocal::new();
+        let here = || (TRACE.get(), MINE.get());
+        let pool = ThreadPool::new(0, 1);
+        let seen = MINE.scope(8, TRACE.scope(7, async {
+            let first = reactor.defer_to_thread_pool(&pool, move || Ok(here()));
+            let second = TRACE.sync_scope(9, || reactor.defer_to_thread_pool(&pool, move || Ok(here())));
+            let (sender, told) = mpsc::channel();
+            pool.call_in_thread_with_callback(
+                move |_: Result<(), Failure>| sender.send(here()).unwrap(),
+                || Ok(()),
+            )?;
+            assert_eq!(told.recv()?, (Some(7), None));
+            Ok::<_, Failure>([first.await?, second.await?])
+        }));
+        assert_eq!(seen.await?, [(Some(7), None), (Some(9), None)]);
+        // The thread keeps nothing of it, and calls of other threads bring only what they are asked to.
+        assert_eq!(reactor.defer_to_thread_pool(&pool, move || Ok(here())).await?, (None, None));
+        let remote = reactor.remote();
+        let came = TRACE.scope(7, async {
+            reactor.defer_to_thread(move || {
+                let locals = Locals::capture().for_threads();
+                Ok((remote.blocking_call(move || Ok(here()))?, remote.blocking_call(move || Ok(locals.run(here)))?))
+            }).await
         });
-        assert_eq!(seen.await?, (Some(7), None));
+        assert_eq!(came.await?, ((None, None), (Some(7), None)));
     }
 
     async fn a_thread_starts_a_task_here_and_has_its_result(reactor) {
@@ -454,6 +472,30 @@ on_both_by_hand! {
             until(|| alive(&waits).contains(&"call from a thread")).await;
         }).unwrap();
         assert_eq!(how.recv().unwrap(), (true, true));
+    }
+
+    fn calls_are_made_when_the_loop_runs_and_never_inside_anything_else(reactor) {
+        let remote = reactor.remote();
+        thread_local!(static LOG: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) });
+        LOG.take();
+        let note = |what| LOG.with(|log| log.borrow_mut().push(what));
+        assert!(remote.is_here());
+        let there = remote.clone();
+        let far = thread::spawn(move || {
+            there.call(move || note("from elsewhere")).unwrap();
+            there.is_here()
+        });
+        assert!(!far.join().unwrap());
+        let again = remote.clone();
+        remote.call(move || {
+            again.call(move || note("nested")).unwrap();
+            note("from here");
+        }).unwrap();
+        assert!(LOG.take().is_empty());
+        reactor.run_until_current();
+        assert_eq!(LOG.take(), ["from elsewhere", "from here"]);
+        reactor.run_until_current();
+        assert_eq!(LOG.take(), ["nested"]);
     }
 
     fn threads_may_be_used_before_shutdown_triggers_end(reactor) {

@@ -465,6 +465,22 @@ on_both! {
         assert!(most <= 256, "{most} in one go");
         port.stop().await?;
     }
+
+    async fn a_connected_port_may_be_written_to_its_peer_by_name_as_well(reactor) {
+        let (friend, stranger) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
+        let port = reactor.listen_udp(HERE, Ear::new(&Log::new()))?;
+        for name in ["example.org:80", "localhost:80", "127.0.0.1", "unix:/tmp/x"] {
+            assert!(port.connect(name).unwrap_err().is::<InvalidAddress>(), "{name}");
+        }
+        assert_eq!(port.peer(), None);
+        port.connect(friend.local_addr())?;
+        port.write("to the friend", friend.local_addr())?;
+        assert_eq!(friend.recv(&mut [0; 20]).await?, 13);
+        // Somebody else is written to all the same, as the system has it.
+        port.write("to the stranger", stranger.local_addr())?;
+        assert_eq!(stranger.recv(&mut [0; 20]).await?, 15);
+        port.stop().await?;
+    }
 }
 
 #[cfg(unix)]

@@ -4,40 +4,18 @@
 #[macro_use]
 mod support;
 
-use std::cell::Cell;
 use std::io::ErrorKind;
-use std::rc::Rc;
 
 use support::folder::Folder;
-use support::{HERE, Log, MS, Spy, some_turns, until};
+use support::{HERE, Log, MS, Spy, cpu_time, ends, some_turns, until};
 use torsade::net::{
     CannotListen, ConnectFailed, ConnectOptions, ConnectionRefused, ListenOptions, ServerEndpoint,
 };
-use torsade::{Address, Clock, Connection, Failure, Port, Reactor, yield_now};
+use torsade::{Address, Clock};
 
 /// A name outside the file system that nobody else has.
 fn name(what: &str) -> Address {
     Address::from_abstract(format!("torsade {what} {}", std::process::id()))
-}
-
-/// The two ends of a connection.
-async fn ends(
-    reactor: &Reactor,
-    folder: &Folder,
-) -> Result<(Connection, Connection, Port), Failure> {
-    let slot: Rc<Cell<Option<Connection>>> = Rc::default();
-    let kept = slot.clone();
-    let port = reactor.serve(folder.socket(), async move |conn| {
-        kept.set(Some(conn));
-        Ok(())
-    })?;
-    let client = reactor.connect_stream(folder.socket()).await?;
-    loop {
-        if let Some(server) = slot.take() {
-            return Ok((client, server, port));
-        }
-        yield_now().await;
-    }
 }
 
 on_both! {
@@ -159,7 +137,7 @@ on_both! {
 
     async fn what_was_written_before_the_end_is_read_though_the_peer_has_left_bytes_unread(reactor) {
         let folder = Folder::new();
-        let (mut client, server, port) = ends(&reactor, &folder).await?;
+        let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
         client.write_all(b"never read").await?;
         some_turns().await;
         server.transport().write("last words");
@@ -173,7 +151,7 @@ on_both! {
 
     async fn who_has_ended_is_gone_at_once_and_what_it_wrote_is_read_later(reactor) {
         let folder = Folder::new();
-        let (mut client, server, port) = ends(&reactor, &folder).await?;
+        let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
         let transport = server.transport();
         transport.write(vec![b'x'; 30_000]);
         drop(server);
@@ -187,13 +165,13 @@ on_both! {
 
     async fn an_abort_is_an_end_of_file_or_a_reset_if_bytes_were_unread(reactor) {
         let folder = Folder::new();
-        let (mut client, server, port) = ends(&reactor, &folder).await?;
+        let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
         server.transport().abort_connection();
         assert_eq!(client.read(&mut [0]).await?, 0);
         drop((client, server));
         port.stop().await?;
 
-        let (mut client, server, port) = ends(&reactor, &folder).await?;
+        let (mut client, server, port) = ends(&reactor, folder.socket()).await?;
         client.write_all(b"never read").await?;
         some_turns().await;
         server.transport().abort_connection();
@@ -229,7 +207,7 @@ on_both! {
 
     async fn options_of_tcp_are_taken_and_mean_nothing(reactor) {
         let folder = Folder::new();
-        let (client, server, port) = ends(&reactor, &folder).await?;
+        let (client, server, port) = ends(&reactor, folder.socket()).await?;
         for transport in [client.transport(), server.transport()] {
             assert!(transport.no_delay()?);
             transport.set_no_delay(false)?;
@@ -243,7 +221,7 @@ on_both! {
 
     async fn each_end_is_told_who_the_other_is(reactor) {
         let folder = Folder::new();
-        let (client, server, port) = ends(&reactor, &folder).await?;
+        let (client, server, port) = ends(&reactor, folder.socket()).await?;
         for transport in [client.transport(), server.transport()] {
             let peer = transport.peer_credentials()?;
             assert_eq!(u32::try_from(peer.pid).ok(), Some(std::process::id()));
@@ -271,11 +249,22 @@ on_both! {
         }
         port.stop().await?;
     }
-}
 
-/// This thread's CPU time, in microseconds.
-fn cpu_time() -> u128 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    let time = stat.split_whitespace().next().unwrap();
-    time.parse::<u128>().unwrap() / 1000
+    async fn a_client_with_a_path_of_its_own_is_known_by_it(reactor) {
+        let folder = Folder::new();
+        let own = Address::from_path(folder.path("client"));
+        let options = ConnectOptions::new().bind(own.clone());
+        let seen = Log::new();
+        let to = seen.clone();
+        let port = reactor.listen(folder.socket(), move |peer| {
+            to.note(&peer);
+            Spy::echo()
+        })?;
+        let conn = reactor.connect_stream_with(folder.socket(), &options).await?;
+        assert_eq!((conn.peer(), conn.host()?), (folder.socket(), own.clone()));
+        until(|| !seen.is_empty()).await;
+        assert_eq!(seen.take(), [own.to_string()]);
+        drop(conn);
+        port.stop().await?;
+    }
 }

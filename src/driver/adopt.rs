@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use socket2::{Domain, Type};
 
-use super::{Driver, Listener, Socket, foreign, tcp, unix};
+use super::{Datagrams, Driver, Listener, Socket, foreign, tcp, unix};
 use crate::address::Address;
 
 /// Why a descriptor cannot be adopted.
@@ -44,6 +44,17 @@ impl Driver {
         Ok((socket, peer))
     }
 
+    /// Takes over a socket for datagrams, and says who it is connected to.
+    pub(crate) fn adopt_datagrams(
+        &self,
+        fd: OwnedFd,
+    ) -> Result<(Datagrams, Option<Address>), NotAdopted> {
+        self.check_machine()?;
+        let (socket, _) = adopted(fd, Kind::Datagrams)?;
+        let peer = socket.peer_addr().ok().map(|peer| tcp::name(&peer));
+        Ok((Datagrams::Machine(socket), peer))
+    }
+
     fn check_machine(&self) -> io::Result<()> {
         match self {
             Self::Machine(_) => Ok(()),
@@ -65,6 +76,8 @@ enum Kind {
     Listener,
     /// A stream socket that is connected.
     Connection,
+    /// A datagram socket.
+    Datagrams,
 }
 
 /// Sees that it is what is wanted, and sets it up as our own sockets are.
@@ -89,33 +102,25 @@ fn adopted(fd: OwnedFd, wanted: Kind) -> Result<(socket2::Socket, Domain), NotAd
             )));
         }
     };
-    if kind != Type::STREAM {
-        let what = if kind == Type::DGRAM {
-            "datagram"
-        } else {
-            "packet"
-        };
-        return Err(NotAdopted::Is(format!("a {what} socket")));
-    }
-    let found = if socket.is_listener()? {
-        Some(Kind::Listener)
-    } else if socket.peer_addr().is_ok() {
-        Some(Kind::Connection)
-    } else {
-        None
+    let found = match kind {
+        Type::DGRAM => Some(Kind::Datagrams),
+        Type::STREAM if socket.is_listener()? => Some(Kind::Listener),
+        Type::STREAM if socket.peer_addr().is_ok() => Some(Kind::Connection),
+        Type::STREAM => None,
+        _ => return Err(NotAdopted::Is("a packet socket".into())),
     };
     if found != Some(wanted) {
-        let how = match found {
-            Some(Kind::Listener) => "that listens",
-            Some(Kind::Connection) => "that is connected",
-            None => "that neither listens nor is connected",
-        };
-        return Err(NotAdopted::Is(format!("a {family} socket {how}")));
+        return Err(NotAdopted::Is(match found {
+            Some(Kind::Datagrams) => "a datagram socket".into(),
+            Some(Kind::Listener) => format!("a {family} socket that listens"),
+            Some(Kind::Connection) => format!("a {family} socket that is connected"),
+            None => format!("a {family} socket that neither listens nor is connected"),
+        }));
     }
     socket.set_nonblocking(true)?;
     let flags = fcntl_getfd(socket.as_fd()).map_err(io::Error::from)?;
     fcntl_setfd(socket.as_fd(), flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
-    if domain != Domain::UNIX {
+    if domain != Domain::UNIX && kind == Type::STREAM {
         // See `tcp`: an urgent byte beside the stream would stay readable for ever.
         socket.set_out_of_band_inline(true)?;
     }

@@ -50,6 +50,8 @@ pub(crate) struct Launch<'a> {
     /// Which descriptors it has, by number. With a terminal these are none of 0, 1 and 2.
     pub(crate) fds: Vec<(RawFd, ChildFd)>,
     pub(crate) pty: Option<Pty>,
+    /// Its 0 and 1 are one connection, under 1; none of the others are these.
+    pub(crate) has_stream: bool,
     /// It leads a group of processes. (With a terminal it leads a session.)
     pub(crate) leads_group: bool,
 }
@@ -168,6 +170,15 @@ impl Launch<'_> {
             let pair = Pair::new(Some(master.try_clone()?), Some(master))?;
             ends.pipes.push((1, Socket::Pair(Box::new(pair))));
         }
+        if self.has_stream {
+            let (stdin, to_child) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (from_child, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+            set_nonblocking(&to_child)?;
+            set_nonblocking(&from_child)?;
+            ends.give_all(&stdin, &[0]);
+            ends.made.push(stdin);
+            ends.add_pipe(1, stdout, Pair::new(Some(from_child), Some(to_child))?);
+        }
         for (number, fd) in &self.fds {
             let number = *number;
             match fd {
@@ -266,9 +277,7 @@ impl Child {
         match Watch::new(pid) {
             Ok(watch) => Ok(Self { pid, watch }),
             Err(error) => {
-                // It has not been waited for, so the number is its own.
-                let _ = fork::signal(pid.as_raw_pid(), libc::SIGKILL, false);
-                let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+                end(pid);
                 Err(error)
             }
         }
@@ -280,8 +289,7 @@ impl Child {
 
     /// How it ended, if it has; to be asked no more then. An error is of somebody else's making, who has waited for it.
     pub(crate) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
-        let waited =
-            rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::NOHANG))?;
+        let waited = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::NOHANG))?;
         Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
     }
 
@@ -294,14 +302,14 @@ impl Child {
         }
     }
 
+    /// Kills it, and waits for it.
+    pub(crate) fn end(self) {
+        end(self.pid);
+    }
+
     /// Its loop is gone: somebody else waits for it.
     pub(crate) fn abandon(self) {
         super::orphans::adopt(self);
-    }
-
-    /// As [`Child::try_wait`], however long it takes.
-    pub(super) fn wait(&self) {
-        let _ = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()));
     }
 }
 
@@ -333,9 +341,17 @@ impl Watch {
             Ok(fd) => return Ok(Self::PidFd(fd)),
             // An older kernel, or a sandbox that does not know the call.
             Err(Errno::NOSYS | Errno::PERM) => {}
+            // It has ended, and this program has the system wait for its children.
+            Err(Errno::SRCH) => return Self::gone(),
             Err(error) => return Err(error.into()),
         }
         Self::by_thread(pid)
+    }
+
+    /// Tells of an end at once.
+    fn gone() -> io::Result<Self> {
+        let (news, _) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Self::Thread(news))
     }
 
     /// A thread waits, and leaves the child to be waited for.
@@ -368,6 +384,12 @@ impl From<Refused> for NotLaunched {
             error: refused.error,
         }
     }
+}
+
+/// Kills a child that has not been waited for, so its number is its own; and waits for it.
+fn end(pid: Pid) {
+    let _ = fork::signal(pid.as_raw_pid(), libc::SIGKILL, false);
+    let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
 }
 
 fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
@@ -414,3 +436,127 @@ const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A thread that only waits needs little.
 const STACK: usize = 64 * 1024;
+
+#[cfg(all(test, not(torsade_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::driver::{Driver, Interest};
+
+    fn launch(script: &str) -> Launch<'_> {
+        Launch {
+            program: OsStr::new("/bin/sh"),
+            args: ["sh", "-c", script].map(OsStr::new).to_vec(),
+            env: std::env::vars_os().collect(),
+            directory: None,
+            groups: None,
+            gid: None,
+            uid: None,
+            fds: vec![
+                (0, ChildFd::Null),
+                (1, ChildFd::Null),
+                (2, ChildFd::Inherit),
+            ],
+            pty: None,
+            has_stream: false,
+            leads_group: false,
+        }
+    }
+
+    /// Waits until the driver tells of a child's end.
+    fn await_end(child: &Child) -> ExitStatus {
+        let driver = Driver::machine().unwrap();
+        driver.add(child, 5, Interest::Read).unwrap();
+        let mut events = Vec::new();
+        while events.is_empty() {
+            driver
+                .wait(Some(Duration::from_secs(20)), &mut events)
+                .unwrap();
+        }
+        assert_eq!(events[0].key, 5);
+        driver.remove(child).unwrap();
+        child.try_wait().unwrap().expect("it has ended")
+    }
+
+    #[test]
+    fn an_end_is_told_through_a_descriptor_by_whatever_watches() {
+        let launched = launch("exit 3").start().unwrap();
+        assert_eq!(await_end(&launched.child).code(), Some(3));
+
+        let launched = launch("exit 4").start().unwrap();
+        let watch = Watch::by_thread(launched.child.pid).unwrap();
+        let child = Child {
+            pid: launched.child.pid,
+            watch,
+        };
+        assert_eq!(await_end(&child).code(), Some(4));
+        // It has been waited for once, and cannot be again.
+        assert!(child.try_wait().is_err());
+    }
+
+    #[test]
+    fn one_that_is_watched_by_a_thread_is_signalled_all_the_same() {
+        let launched = launch("exec sleep 1000").start().unwrap();
+        let watch = Watch::by_thread(launched.child.pid).unwrap();
+        let child = Child {
+            pid: launched.child.pid,
+            watch,
+        };
+        assert!(child.try_wait().unwrap().is_none());
+        child.signal(libc::SIGTERM, false).unwrap();
+        assert_eq!(await_end(&child).signal(), Some(libc::SIGTERM));
+    }
+
+    #[test]
+    fn what_cannot_be_watched_tells_its_end_at_once() {
+        let watch = Watch::gone().unwrap();
+        let Watch::Thread(fd) = &watch else {
+            panic!("{watch:?}");
+        };
+        assert_eq!(rustix::io::read(fd, &mut [0; 1]), Ok(0));
+    }
+
+    #[test]
+    fn what_is_given_is_placed_whatever_the_numbers_were() {
+        // Four descriptors of ours are dealt out again in each order, under the very numbers they have.
+        let (folder, mut files) = (std::env::temp_dir(), Vec::new());
+        let path = |n: usize| folder.join(format!("torsade-child-{}-{n}", std::process::id()));
+        for n in 0..4 {
+            files.push(std::fs::File::create(path(n)).unwrap());
+        }
+        let own: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
+        let orders = [
+            [1, 0, 3, 2],
+            [1, 2, 3, 0],
+            [3, 0, 1, 2],
+            [0, 1, 2, 3],
+            [3, 2, 1, 0],
+        ];
+        for order in orders {
+            let script = "for fd in /proc/$$/fd/*; do printf \"${fd##*/} \"; readlink $fd; done";
+            let found = path(9);
+            let output = std::fs::File::create(&found).unwrap();
+            let mut launch = launch(script);
+            launch.fds = vec![(1, ChildFd::from(output)), (2, ChildFd::Inherit)];
+            for (at, from) in order.into_iter().enumerate() {
+                let given = ChildFd::from(files[from].try_clone().unwrap());
+                launch.fds.push((own[at], given));
+            }
+            let launched = launch.start().unwrap();
+            assert!(await_end(&launched.child).success());
+            let lines = std::fs::read_to_string(&found).unwrap();
+            for (fd, from) in own.iter().zip(order) {
+                let expected = format!("{fd} {}", path(from).display());
+                assert!(
+                    lines.lines().any(|line| line == expected),
+                    "{order:?}: {lines}"
+                );
+            }
+            assert_eq!(lines.lines().count(), 6, "{lines}");
+        }
+        for n in [0, 1, 2, 3, 9] {
+            std::fs::remove_file(path(n)).unwrap();
+        }
+    }
+}

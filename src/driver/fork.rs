@@ -7,6 +7,10 @@
 //! before, in a [`Plan`], and the child only walks along it with system calls. How that went is told through a pipe that the
 //! new program closes by beginning: nothing read is success, else the step that failed and its error.
 //!
+//! Where the system can, the child does not even get a copy of our memory: it runs in ours, on a stack of its own, while this
+//! thread stands still until it is another program (`vfork`, <https://man7.org/linux/man-pages/man2/vfork.2.html>). To copy the
+//! tables of a gigabyte takes longer than a loop may be held up.
+//!
 //! # What the child does, in this order
 //!
 //! 1. The dispositions of all signals become the default, ignored ones too; then none is blocked. (All are from before the
@@ -23,6 +27,8 @@
 //! 1. The child takes no lock, allocates nothing and cannot panic: it walks along slices and calls the system.
 //! 2. The child never returns: it becomes another program, or ends by `_exit`.
 //! 3. A call that fails leaves no child behind: it has been waited for.
+//! 4. Where it runs in our memory it writes to nothing but its stack, the copies in its [`Lists`] and `errno`; and it makes no
+//!    call by which the C library would look for our other threads: who it is it changes by bare system calls.
 
 use std::ffi::{CString, c_char};
 use std::io::{self, Read};
@@ -105,12 +111,7 @@ pub(super) fn fork(plan: &Plan) -> Result<pid_t, Refused> {
     let mut lists = Lists::new(plan);
     let (news, teller) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| refused(error.into()))?;
     let mask = block_all();
-    // SAFETY: the child calls only what is safe after a fork, and does not return (invariants 1 and 2).
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: this is the child of a fork, and `lists` was made before it.
-        unsafe { child(&mut lists, teller.as_raw_fd()) }
-    }
+    let pid = begin(&mut lists, teller.as_raw_fd());
     let forked = match pid {
         -1 => Err(refused(io::Error::last_os_error())),
         pid => Ok(pid),
@@ -125,6 +126,44 @@ pub(super) fn fork(plan: &Plan) -> Result<pid_t, Refused> {
             Err(refused)
         }
     }
+}
+
+/// Makes the child. It runs in our memory, and by now it does not any more.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn begin(lists: &mut Lists<'_>, teller: RawFd) -> pid_t {
+    use std::ffi::c_void;
+
+    struct Start<'a, 'b> {
+        lists: &'a mut Lists<'b>,
+        teller: RawFd,
+    }
+
+    extern "C" fn enter(start: *mut c_void) -> c_int {
+        // SAFETY: it is what is given below, and whoever lent it stands still.
+        let start = unsafe { &mut *start.cast::<Start<'_, '_>>() };
+        // SAFETY: this is the child, and the lists were made before it.
+        unsafe { child(start.lists, start.teller) }
+    }
+
+    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let mut start = Start { lists, teller };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is there until this call returns, which is when the child has no use for it any more; it grows down
+    // from its end, which is aligned as its elements are. The child keeps to invariants 1, 2 and 4.
+    unsafe { libc::clone(enter, top.cast(), flags, (&raw mut start).cast()) }
+}
+
+/// Makes the child.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+fn begin(lists: &mut Lists<'_>, teller: RawFd) -> pid_t {
+    // SAFETY: the child calls only what is safe after a fork, and does not return (invariants 1 and 2).
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: this is the child of a fork, and `lists` was made before it.
+        unsafe { child(lists, teller) }
+    }
+    pid
 }
 
 /// Sends a signal to a process of ours that has not been waited for, so the number is still its own. With `group` to all of
@@ -345,24 +384,59 @@ fn become_somebody(plan: &Plan) -> bool {
         return true;
     }
     // Whoever put root aside for a while may become anybody again; who cannot is told by what follows.
-    // SAFETY: it takes a number.
-    unsafe { libc::seteuid(0) };
-    if let Some(groups) = &plan.groups {
+    identity::become_root();
+    plan.groups.as_deref().is_none_or(identity::set_groups)
+        && plan.gid.is_none_or(identity::set_gid)
+        && plan.uid.is_none_or(identity::set_uid)
+}
+
+/// Bare system calls: the C library's would tell our threads, which are not the child's (invariant 4).
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod identity {
+    use libc::{SYS_setgid, SYS_setgroups, SYS_setresuid, SYS_setuid, syscall};
+
+    pub(super) fn become_root() {
+        // SAFETY: it takes three numbers.
+        unsafe { syscall(SYS_setresuid, -1, 0, -1) };
+    }
+
+    pub(super) fn set_groups(groups: &[u32]) -> bool {
+        // SAFETY: as many groups are read as there are.
+        unsafe { syscall(SYS_setgroups, groups.len(), groups.as_ptr()) != -1 }
+    }
+
+    pub(super) fn set_gid(gid: u32) -> bool {
+        // SAFETY: it takes a number.
+        unsafe { syscall(SYS_setgid, gid) != -1 }
+    }
+
+    pub(super) fn set_uid(uid: u32) -> bool {
+        // SAFETY: it takes a number.
+        unsafe { syscall(SYS_setuid, uid) != -1 }
+    }
+}
+
+/// The child has its memory for itself, and no thread but this one.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+mod identity {
+    pub(super) fn become_root() {
+        // SAFETY: it takes a number.
+        unsafe { libc::seteuid(0) };
+    }
+
+    pub(super) fn set_groups(groups: &[u32]) -> bool {
         // SAFETY: as many groups are read as there are. (The count's type differs from system to system.)
-        if unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) } == -1 {
-            return false;
-        }
+        unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) != -1 }
     }
-    if let Some(gid) = plan.gid {
+
+    pub(super) fn set_gid(gid: u32) -> bool {
         // SAFETY: it takes a number.
-        if unsafe { libc::setgid(gid) } == -1 {
-            return false;
-        }
+        unsafe { libc::setgid(gid) != -1 }
     }
-    match plan.uid {
+
+    pub(super) fn set_uid(uid: u32) -> bool {
         // SAFETY: it takes a number.
-        Some(uid) => unsafe { libc::setuid(uid) != -1 },
-        None => true,
+        unsafe { libc::setuid(uid) != -1 }
     }
 }
 
@@ -420,6 +494,10 @@ fn close_on_exec(from: RawFd, to: RawFd) {
 fn errno() -> c_int {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
+
+/// What a child needs of a stack, many times over.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+const STACK: usize = 256 * 1024;
 
 /// The highest number of a signal.
 #[cfg(any(target_os = "linux", target_os = "android"))]

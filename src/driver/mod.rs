@@ -24,7 +24,7 @@
 //! the machine · `passing` descriptors beside the bytes · `pair` two descriptors as one, `clerk` a thread for what no
 //! poller takes · `child` other programs, `fork` how they begin, `orphans` those
 //! whose reactor has ended · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket · `datagram` the same for datagrams · `chance` numbers of chance ·
-//! `memory` the model · `signals` being asked to stop.
+//! `memory` the model · `signals` what the system tells out of turn.
 
 use std::io;
 use std::net::Shutdown;
@@ -42,7 +42,7 @@ pub use chance::Random;
 #[cfg(unix)]
 pub use child::ChildFd;
 #[cfg(unix)]
-pub(crate) use child::{Child, Launch, Launched, NotLaunched, Pty};
+pub(crate) use child::{Child, Launch, NotLaunched, Pty};
 pub use datagram::Interface;
 pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
 #[cfg(unix)]
@@ -50,7 +50,7 @@ pub(crate) use inherited::copy_of;
 pub use memory::NetworkFaults;
 #[cfg(unix)]
 pub(crate) use passing::Passing;
-pub(crate) use signals::{Signals, Wants};
+pub(crate) use signals::{Signals, raise};
 pub(crate) use socket::{Listener, Socket};
 #[cfg(unix)]
 pub(crate) use unix::File as SocketFile;
@@ -102,13 +102,6 @@ mod passing;
     reason = "a poller asks that descriptors outlive their registration"
 )]
 mod register;
-#[cfg_attr(
-    unix,
-    allow(
-        unsafe_code,
-        reason = "a signal's disposition is set, and a handler runs, in C's terms"
-    )
-)]
 mod signals;
 mod socket;
 mod tcp;
@@ -348,18 +341,6 @@ impl Driver {
                 let (stdio, buffers) = (Address::from_abstract(STDIO), Buffers::default());
                 self.connect(&stdio, None, buffers).map(Some)
             }
-        }
-    }
-
-    /// Starts a program.
-    #[cfg(unix)]
-    pub(crate) fn launch(&self, launch: &Launch<'_>) -> Result<Launched, NotLaunched> {
-        match self {
-            Self::Machine(_) => launch.start(),
-            Self::Memory(_) => Err(NotLaunched {
-                step: "making a process",
-                error: foreign(),
-            }),
         }
     }
 

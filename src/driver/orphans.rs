@@ -52,7 +52,10 @@ fn keep(heard: &OwnedFd) {
                 asylum.bell = None;
                 return;
             }
-            let copies = asylum.children.iter().map(|child| child.as_fd().try_clone_to_owned());
+            let copies = asylum
+                .children
+                .iter()
+                .map(|child| child.as_fd().try_clone_to_owned());
             copies.collect::<io::Result<Vec<_>>>()
         };
         // Without a copy of each there is nothing to do but to look again later.

@@ -33,7 +33,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+};
 
 use super::Interest;
 use super::clerk::{Clerk, Way};
@@ -115,29 +117,23 @@ impl Pair {
         match &*self.output.end.borrow() {
             None => Err(io::ErrorKind::BrokenPipe.into()),
             Some(End::Polled(fd)) => Ok(rustix::io::write(fd, bytes)?),
-            Some(End::Socket(fd)) => Ok(send(
-                fd,
-                bytes,
-                SendFlags::DONTWAIT | super::unix::NO_SIGNAL,
-            )?),
+            Some(End::Socket(fd)) => Ok(send(fd, bytes, NO_WAIT)?),
             Some(End::Thread(clerk)) => clerk.write(bytes),
         }
     }
 
-    /// Writes the first of `pieces`.
+    /// Writes from the front of `pieces`, in one call: between two the reader may make room, and what the first had none
+    /// for would be left out.
     pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut written = 0;
-        for piece in pieces {
-            match self.write(piece) {
-                Ok(count) => written += count,
-                Err(error) if written == 0 => return Err(error),
-                Err(_) => break,
+        match &*self.output.end.borrow() {
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+            Some(End::Polled(fd)) => Ok(rustix::io::writev(fd, pieces)?),
+            Some(End::Socket(fd)) => {
+                let (mut nothing, flags) = (SendAncillaryBuffer::default(), NO_WAIT);
+                Ok(sendmsg(fd, pieces, &mut nothing, flags)?)
             }
-            if !self.takes_at_once() {
-                break;
-            }
+            Some(End::Thread(clerk)) => clerk.write(&pieces[0]),
         }
-        Ok(written)
     }
 
     /// Is what is written gone when the call returns? To a thread it is told twice: the first time begins, the second
@@ -408,13 +404,18 @@ const PTMX: (u32, u32) = (5, 2);
 /// The kind of those that are made by nobody.
 #[cfg(target_os = "linux")]
 const OLD_MASTERS: u32 = 2;
+/// How a socket is written to whose flags are not ours: this once it does not block.
+const NO_WAIT: SendFlags = SendFlags::DONTWAIT.union(super::unix::NO_SIGNAL);
 
 /// See invariant 3.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 #[cfg(all(test, not(torsade_loom)))]
 mod tests {
-    use std::io::ErrorKind;
+    use std::io::{ErrorKind, Read};
+    use std::iter;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
     use std::time::Duration;
 
     use rustix::pipe::{PipeFlags, pipe_with};
@@ -495,6 +496,49 @@ mod tests {
             assert!(look(driver).iter().any(|event| event.readable));
             driver.remove(&pair).unwrap();
         });
+    }
+
+    #[test]
+    fn pieces_are_written_without_a_gap_while_somebody_reads() {
+        const COUNT: usize = 2_000;
+        let pieces: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; 60_000]).collect();
+        let whole: Vec<u8> = pieces.concat();
+        let (input, _typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (mut heard, output) = UnixStream::pair().unwrap();
+        let pair = Pair::new(Some(input), Some(output.into())).unwrap();
+        let expected = whole.clone();
+        let reader = thread::spawn(move || {
+            let mut part = vec![0; 100_000];
+            let mut at = 0;
+            loop {
+                let count = heard.read(&mut part).unwrap();
+                if count == 0 {
+                    return at;
+                }
+                let from = at % expected.len();
+                let most = count.min(expected.len() - from);
+                assert!(part[..most] == expected[from..from + most], "at byte {at}");
+                assert!(
+                    part[most..count] == expected[..count - most],
+                    "at byte {at}"
+                );
+                at += count;
+            }
+        });
+        let (mut written, end) = (0, whole.len() * COUNT / 40);
+        while written < end {
+            let from = written % whole.len();
+            let (first, within) = (from / 60_000, from % 60_000);
+            let slices: Vec<_> = iter::once(IoSlice::new(&pieces[first][within..]))
+                .chain(pieces[first + 1..].iter().map(|piece| IoSlice::new(piece)))
+                .collect();
+            match pair.write_vectored(&slices) {
+                Ok(count) => written += count,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        drop(pair);
+        assert_eq!(reader.join().unwrap(), written);
     }
 
     #[test]

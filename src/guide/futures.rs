@@ -146,6 +146,8 @@
 //! | `failure.check`, `failure.trap`             | [`check`](crate::Failure::check), [`trap`](crate::Failure::trap)   |
 //! | `task.Clock`                                | [`VirtualClock`](crate::VirtualClock), [`testing::run`](crate::testing::run) |
 //! | `reactor.callFromThread`                    | [`Remote::call`](crate::Remote::call)                              |
+//! | `deferToThread`, `blockingCallFromThread`   | [`defer_to_thread`](crate::Reactor::defer_to_thread), [`Remote::blocking_call`](crate::Remote::blocking_call) |
+//! | `signal.signal(SIGHUP, f)`                  | [`Reactor::signal`](crate::Reactor::signal), [`Reactor::signals`](crate::Reactor::signals) |
 //! | `contextvars`, `twisted.python.context`     | [`TaskLocal`](crate::task::TaskLocal)                              |
 //!
 //! # What is new to you

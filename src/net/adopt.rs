@@ -283,7 +283,7 @@ impl Family {
 }
 
 impl CannotAdopt {
-    fn new(wanted: &'static str, why: NotAdopted) -> Self {
+    pub(super) fn new(wanted: &'static str, why: NotAdopted) -> Self {
         let found = match why {
             NotAdopted::Is(found) => Ok(found),
             NotAdopted::Io(error) => Err(error),

@@ -92,6 +92,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_defaults_are_twisteds() {
+        let waits: Vec<u128> = [1, 2, 3, 9, 10, 11, 1000]
+            .into_iter()
+            .map(|failures| Backoff::new().wait(failures, 0.0).as_millis())
+            .collect();
+        assert_eq!(waits, [1500, 2250, 3375, 38_443, 57_665, 60_000, 60_000]);
+        let most = Backoff::new().wait(1, 1.0);
+        assert_eq!(most, Duration::from_millis(2500));
+    }
+
+    #[test]
     fn no_policy_and_no_number_of_failures_brings_a_wait_out_of_its_bounds() {
         let longest = Duration::from_secs(60);
         for factor in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1.0, 1.5, 1e300] {

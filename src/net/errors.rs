@@ -162,3 +162,101 @@ impl fmt::Display for NoAddress {
 }
 
 impl Error for NoAddress {}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn here() -> Address {
+        ([127, 0, 0, 1], 80).into()
+    }
+
+    #[test]
+    fn what_the_system_says_is_told_apart_and_kept() {
+        type Kind = fn(&Failure) -> bool;
+        let kinds: [(i32, Kind); 9] = [
+            (libc::ECONNREFUSED, Failure::is::<ConnectionRefused>),
+            (libc::ETIMEDOUT, Failure::is::<ConnectTimedOut>),
+            (libc::ENETUNREACH, Failure::is::<NoRoute>),
+            (libc::EHOSTUNREACH, Failure::is::<NoRoute>),
+            (libc::ENETDOWN, Failure::is::<NoRoute>),
+            (libc::EADDRINUSE, Failure::is::<ConnectFailed>),
+            (libc::EADDRNOTAVAIL, Failure::is::<ConnectFailed>),
+            (libc::ECONNRESET, Failure::is::<ConnectFailed>),
+            (libc::EACCES, Failure::is::<ConnectFailed>),
+        ];
+        for (number, is_right) in kinds {
+            let failure = connect_failure(here(), io::Error::from_raw_os_error(number));
+            assert!(is_right(&failure), "{failure:?}");
+            let error = failure.find::<io::Error>();
+            assert_eq!(error.and_then(io::Error::raw_os_error), Some(number));
+        }
+    }
+
+    #[test]
+    fn each_says_where_and_why() {
+        let error = || io::Error::other("no");
+        let refused = |last| {
+            let address = Address::from(([127, 0, 0, last], 80));
+            let error = error();
+            let failure = Failure::new(ConnectionRefused {
+                address: address.clone(),
+                error,
+            });
+            (address, failure)
+        };
+        let (address, limit) = (here(), Some(Duration::from_secs(30)));
+        let timed_out = |limit, error| ConnectTimedOut {
+            address: here(),
+            limit,
+            error,
+        };
+        for (failure, said) in [
+            (
+                Failure::new(CannotListen {
+                    address: address.clone(),
+                    error: error(),
+                }),
+                "cannot listen at 127.0.0.1:80: no",
+            ),
+            (refused(1).1, "connection refused by 127.0.0.1:80: no"),
+            (
+                Failure::new(NoRoute {
+                    address: address.clone(),
+                    error: error(),
+                }),
+                "no route to 127.0.0.1:80: no",
+            ),
+            (
+                Failure::new(ConnectFailed {
+                    address,
+                    error: error(),
+                }),
+                "cannot connect to 127.0.0.1:80: no",
+            ),
+            (
+                timed_out(limit, None).into(),
+                "no connection to 127.0.0.1:80 within 30s",
+            ),
+            (
+                timed_out(None, Some(error())).into(),
+                "no connection to 127.0.0.1:80: no",
+            ),
+            (
+                timed_out(None, None).into(),
+                "no connection to 127.0.0.1:80",
+            ),
+            (
+                ConnectFailedEverywhere::new(vec![refused(1), refused(2)]).into(),
+                "none of 2 addresses answered: connection refused by 127.0.0.1:80: no; \
+                 connection refused by 127.0.0.2:80: no",
+            ),
+            (
+                NoAddress.into(),
+                "there is no address to connect to or listen at",
+            ),
+        ] {
+            assert_eq!(failure.to_string(), said);
+        }
+    }
+}

@@ -131,7 +131,7 @@ impl Retries {
     }
 
     /// Does not try again: neither now nor when the connection is lost. An attempt under way is given up; a connection
-    /// goes on.
+    /// goes on. [`Retries::continue_trying`] takes it back.
     #[doc(alias = "stopTrying")]
     pub fn stop_trying(&self) {
         self.0.is_over.set(true);
@@ -144,6 +144,18 @@ impl Retries {
             // That there is nothing to give up is as well.
             let _ = connector.stop_connecting();
         }
+    }
+
+    /// Tries again after all, the next time a connection is lost or cannot be made. Nothing is connected by this: where
+    /// there is no connection, [`Connector::connect`] makes one.
+    #[doc(alias = "continueTrying")]
+    pub fn continue_trying(&self) {
+        self.0.is_over.set(false);
+    }
+
+    /// Was it not told to stop?
+    pub fn is_trying(&self) -> bool {
+        !self.0.is_over.get()
     }
 }
 

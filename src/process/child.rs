@@ -8,12 +8,13 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::body::Sockets;
 use super::running::{Running, terms};
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
-use crate::protocol::Context;
+use crate::protocol::{Context, Handle, Protocol, Seated, handle, visit};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
 use crate::transport::Conn;
@@ -63,26 +64,103 @@ impl Reactor {
     /// # Errors
     ///
     /// As for [`Reactor::spawn_process`].
-    #[doc(alias("spawnProcess", "create_subprocess_exec", "Popen", "ProcessEndpoint"))]
+    #[doc(alias("spawnProcess", "create_subprocess_exec", "Popen"))]
     #[track_caller]
     pub fn spawn_child(&self, command: Command) -> Result<Child, Failure> {
         let place = Location::caller();
-        let waiters = Waiters::default();
-        let waited = Waited(waiters.clone());
-        let (running, sockets) = Running::start(self, &command, waited, place)?;
-        let mut child = Child {
-            process: Process(running.common.clone()),
-            pipes: Vec::new(),
-            waiters,
-        };
+        let (mut child, sockets) = self.begin_child(&command, place)?;
         for (number, socket) in sockets {
             let (peer, seat) = (Address::Unnamed, Connection::seat());
             let conn = Conn::new(self, socket, peer, &terms(place), seat)?;
             conn.begin(self, || {});
+            child.process.0.add_pipe(number, conn.transport());
             child.pipes.push((number, Connection::new(conn)));
         }
-        running.begin(self);
         Ok(child)
+    }
+
+    /// Starts a program, and connects a protocol to it as to a peer: what it writes to its standard output is received, what is
+    /// written is its standard input. Its errors go where ours go, unless the command says otherwise.
+    ///
+    /// `connection_made` runs in the loop's next batch. The end of its output is the end of file; how it exited is the
+    /// [`Child`]'s to tell.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::spawn_process`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::process::Command;
+    /// use torsade::protocols::{LineProtocol, Lines};
+    /// use torsade::{Context, Failure};
+    ///
+    /// struct Ask;
+    ///
+    /// impl LineProtocol for Ask {
+    ///     fn connection_made(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+    ///         cx.write("b\na\n");
+    ///         cx.lose_write();
+    ///     }
+    ///     fn line_received(&mut self, _cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    ///         assert!(line == b"a" || line == b"b");
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let (sort, child) = reactor.connect_process(Command::new("sort"), Lines::new(Ask))?;
+    ///     sort.closed().await?;
+    ///     assert!(child.status().await?.success());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias("ProcessEndpoint", "StandardErrorBehavior"))]
+    #[track_caller]
+    pub fn connect_process<P: Protocol>(
+        &self,
+        command: Command,
+        protocol: P,
+    ) -> Result<(Handle<P>, Child), Failure> {
+        let place = Location::caller();
+        let (child, sockets) = self.begin_child(&command.with_stream(), place)?;
+        let mut sockets = sockets.into_iter();
+        let (number, socket) = sockets.next().expect("a stream was asked for");
+        let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
+        let conn = Conn::unwatched(self, socket, peer, &terms(place), seat)?;
+        child.process.0.add_pipe(number, conn.transport());
+        let (later, weak) = (conn.clone(), self.downgrade());
+        self.inner().executor().call(place, move || {
+            let Some(reactor) = weak.upgrade() else {
+                return;
+            };
+            later.begin_unwatched(&reactor, || {
+                visit(&later, &reactor, |protocol, cx| {
+                    protocol.connection_made(cx)
+                });
+            });
+        });
+        Ok((handle(&conn), child))
+    }
+
+    /// Starts a program, and has its exit told.
+    fn begin_child(
+        &self,
+        command: &Command,
+        place: &'static Location<'static>,
+    ) -> Result<(Child, Sockets), Failure> {
+        let waiters = Waiters::default();
+        let waited = Waited(waiters.clone());
+        let (running, sockets) = Running::start(self, command, waited, true, place)?;
+        running.begin(self);
+        let child = Child {
+            process: Process(running.common.clone()),
+            pipes: Vec::new(),
+            waiters,
+        };
+        Ok((child, sockets))
     }
 }
 
@@ -121,7 +199,7 @@ impl Child {
     /// As for [`Child::take_stdin`].
     pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
         let fd = match fd {
-            0 if self.process.has_terminal() => 1,
+            0 if self.process.is_duplex() => 1,
             fd => fd,
         };
         let at = self.pipes.iter().position(|(number, _)| *number == fd);
@@ -135,7 +213,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`StatusTaken`](super::StatusTaken), [`ProcessLeft`](super::ProcessLeft).
+    /// [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped).
     #[doc(alias("wait", "returncode"))]
     #[track_caller]
     pub fn status(&self) -> Deferred<ExitStatus> {

@@ -42,6 +42,7 @@ pub struct Command {
     /// What it has under which number; without a choice it is a pipe, or our own.
     fds: Vec<(i32, Option<ChildFd>)>,
     inherits: bool,
+    has_stream: bool,
     pty: Option<Pty>,
     leads_group: bool,
     pub(super) kills_on_drop: bool,
@@ -64,6 +65,7 @@ impl Command {
             uid: None,
             fds: vec![(0, None), (1, None), (2, None)],
             inherits: false,
+            has_stream: false,
             pty: None,
             leads_group: false,
             kills_on_drop: false,
@@ -251,6 +253,7 @@ impl Command {
             uid: self.uid,
             fds: self.choices(),
             pty: self.pty,
+            has_stream: self.has_stream,
             leads_group: self.leads_group,
         }
     }
@@ -260,9 +263,15 @@ impl Command {
         self.leads_group || self.pty.is_some()
     }
 
-    /// What it has under which number. With a terminal of its own it has that under the first three.
+    /// What it has under which number, but for a terminal, which is under the first three, and a stream, which is under the
+    /// first two.
     fn choices(&self) -> Vec<(i32, ChildFd)> {
-        let own = |number: &i32| !(self.has_terminal() && (0..3).contains(number));
+        let taken = match (self.has_terminal(), self.has_stream) {
+            (true, _) => 0..3,
+            (false, true) => 0..2,
+            (false, false) => 0..0,
+        };
+        let own = |number: &i32| !taken.contains(number);
         let fds = self.fds.iter().filter(|(number, _)| own(number));
         fds.map(|(number, fd)| {
             let fd = match (fd, self.inherits, number) {
@@ -280,6 +289,17 @@ impl Command {
     pub(super) fn or_inherit(mut self) -> Self {
         self.inherits = true;
         self
+    }
+
+    /// Its standard input and output are one connection. Its errors go where ours go.
+    pub(super) fn with_stream(mut self) -> Self {
+        self.has_stream = true;
+        self.or_inherit()
+    }
+
+    /// Is there one connection for both directions?
+    pub(super) fn is_duplex(&self) -> bool {
+        self.has_stream || self.has_terminal()
     }
 
     /// Is what it has under this number to be read by us?

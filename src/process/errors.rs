@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 
-use crate::driver::NotLaunched;
+use super::body::NoBody;
 use crate::failure::Failure;
 
 /// The program could not be started; nothing is left of the attempt.
@@ -36,10 +36,6 @@ pub struct ProcessExitedAlready;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusTaken;
 
-/// The reactor ended before the process did. The process goes on, unless it was to be killed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProcessLeft;
-
 /// More came from the process than was to be kept; it has been killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputTooLong {
@@ -52,11 +48,11 @@ pub struct OutputTooLong {
 pub struct NoSuchPipe(pub i32);
 
 impl NotStarted {
-    pub(super) fn new(program: OsString, why: NotLaunched) -> Self {
+    pub(super) fn new(none: NoBody) -> Self {
         Self {
-            program,
-            step: why.step,
-            error: why.error,
+            program: none.program,
+            step: none.why.step,
+            error: none.why.error,
         }
     }
 
@@ -108,12 +104,6 @@ impl fmt::Display for StatusTaken {
     }
 }
 
-impl fmt::Display for ProcessLeft {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reactor has ended before the process")
-    }
-}
-
 impl fmt::Display for OutputTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the process wrote more than {} bytes", self.limit)
@@ -136,6 +126,5 @@ impl Error for ProcessDone {}
 impl Error for ProcessTerminated {}
 impl Error for ProcessExitedAlready {}
 impl Error for StatusTaken {}
-impl Error for ProcessLeft {}
 impl Error for OutputTooLong {}
 impl Error for NoSuchPipe {}

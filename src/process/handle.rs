@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Command;
-use super::errors::{NoSuchPipe, ProcessExitedAlready, ProcessLeft, reason};
+use super::body::Body;
+use super::errors::{NoSuchPipe, ProcessExitedAlready, reason};
 use crate::clock::{Clock, DelayedCall};
-use crate::driver::{self, Pty};
+use crate::driver::Pty;
 use crate::failure::Failure;
-use crate::reactor::{Reactor, WeakReactor};
+use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
 use crate::transport::Transport;
 
@@ -31,11 +32,15 @@ pub(super) struct Common {
     kills_on_drop: bool,
     /// It leads a group of processes.
     leads: bool,
+    /// Its standard input is under 1, with its output.
+    is_duplex: bool,
     has_terminal: bool,
     /// Empty before it is there, and when it has been waited for.
-    child: RefCell<Option<driver::Child>>,
+    body: RefCell<Option<Body>>,
     /// Those that are open, by the child's numbers.
     pipes: RefCell<Vec<(i32, Transport)>>,
+    /// They are async code's, and so the exit is the end.
+    has_streams: bool,
     /// How it exited, or why that is not known.
     exit: RefCell<Option<Result<ExitStatus, Failure>>>,
     /// When it is killed.
@@ -47,7 +52,7 @@ pub(super) struct Common {
 impl Process {
     /// Its number; none when it has exited and been waited for, since from then on the number may be another's.
     pub fn pid(&self) -> Option<u32> {
-        self.0.child.borrow().as_ref().map(driver::Child::pid)
+        self.0.body.borrow().as_ref().map(Body::pid)
     }
 
     /// How it exited; none while it runs, and when that is not known.
@@ -102,7 +107,7 @@ impl Process {
 
     /// The pipe to its standard input; its terminal, if it has one.
     pub fn stdin(&self) -> Option<Transport> {
-        match self.0.has_terminal {
+        match self.0.is_duplex {
             true => self.pipe(1),
             false => self.pipe(0),
         }
@@ -220,8 +225,8 @@ impl Process {
         }
     }
 
-    pub(super) fn has_terminal(&self) -> bool {
-        self.0.has_terminal
+    pub(super) fn is_duplex(&self) -> bool {
+        self.0.is_duplex
     }
 
     /// Tells its terminal how large it is; it gets SIGWINCH.
@@ -248,15 +253,18 @@ impl Common {
     pub(super) fn new(
         reactor: &Reactor,
         command: &Command,
+        has_streams: bool,
         place: &'static Location<'static>,
     ) -> Self {
         Self {
             program: command.program().to_owned(),
             kills_on_drop: command.kills_on_drop,
             leads: command.leads(),
+            is_duplex: command.is_duplex(),
             has_terminal: command.has_terminal(),
-            child: RefCell::new(None),
+            body: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
+            has_streams,
             exit: RefCell::new(None),
             deadline: Cell::new(None),
             reactor: reactor.downgrade(),
@@ -268,20 +276,20 @@ impl Common {
         self.reactor.upgrade()
     }
 
-    pub(super) fn began(&self, child: driver::Child) {
-        *self.child.borrow_mut() = Some(child);
+    pub(super) fn began(&self, body: Body) {
+        *self.body.borrow_mut() = Some(body);
     }
 
-    /// The child, for one statement that runs nobody's code.
-    pub(super) fn with_child<R>(&self, f: impl FnOnce(&driver::Child) -> R) -> Option<R> {
-        self.child.borrow().as_ref().map(f)
+    /// What it is underneath, for one statement that runs nobody's code.
+    pub(super) fn with_body<R>(&self, f: impl FnOnce(&Body) -> R) -> Option<R> {
+        self.body.borrow().as_ref().map(f)
     }
 
     /// It has exited, and been waited for.
     pub(super) fn exit(&self, how: Result<ExitStatus, Failure>) {
         *self.exit.borrow_mut() = Some(how);
-        let child = self.child.take();
-        drop(child);
+        let body = self.body.take();
+        drop(body);
         let deadline = self.deadline.take();
         if let Some(deadline) = deadline {
             deadline.cancel();
@@ -296,11 +304,11 @@ impl Common {
         if self.kills_on_drop {
             let _ = self.send(Signal::KILL, self.leads);
         }
-        let child = self.child.take();
-        if let Some(child) = child {
-            child.abandon();
+        let body = self.body.take();
+        if let Some(body) = body {
+            body.abandon();
         }
-        self.exit(Err(Failure::new(ProcessLeft)));
+        self.exit(Err(Failure::new(Stopped)));
     }
 
     /// Its reactor has nobody any more who would ask for it.
@@ -334,8 +342,9 @@ impl Common {
         drop(removed);
     }
 
+    /// Is there a pipe whose loss has not been told?
     pub(super) fn has_pipes(&self) -> bool {
-        !self.pipes.borrow().is_empty()
+        !self.has_streams && !self.pipes.borrow().is_empty()
     }
 
     pub(super) fn all_pipes(&self) -> Vec<Transport> {
@@ -346,7 +355,7 @@ impl Common {
     /// How it stands, for a dump.
     pub(super) fn about(&self) -> String {
         let mut about = format!("{:?}", self.program);
-        match self.with_child(driver::Child::pid) {
+        match self.with_body(Body::pid) {
             Some(pid) => about += &format!(", process {pid}"),
             None => about += ", exited",
         }
@@ -358,7 +367,7 @@ impl Common {
     }
 
     fn send(&self, signal: Signal, group: bool) -> Result<(), Failure> {
-        match self.with_child(|child| child.signal(signal.number(), group)) {
+        match self.with_body(|body| body.signal(signal.number(), group)) {
             None => Err(Failure::new(ProcessExitedAlready)),
             Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => {
                 Err(Failure::new(ProcessExitedAlready))

@@ -22,7 +22,7 @@
 //! 3. `process_exited` comes once, as soon as the process has exited, whatever its pipes do: somebody it has started may
 //!    hold them open. Between it and the pipes there is no order.
 //! 4. `process_ended` comes once, last: the process has exited and all pipes are closed.
-//! 5. When the reactor ends first, the pipes are lost and `process_ended` is told [`ProcessLeft`]. The process goes on, unless it
+//! 5. When the reactor ends first, the pipes are lost and `process_ended` is told [`Stopped`](crate::reactor::Stopped). The process goes on, unless it
 //!    was to be killed, and somebody still waits for it, so that it is never a zombie.
 //!
 //! # Pipes and back-pressure
@@ -32,6 +32,8 @@
 //! A pipe that is full does not keep the others from being read: a filter that is fed more than it can take back would never
 //! be done. [`Process::pause_producing`] stops reading.
 
+pub(crate) mod acted;
+mod body;
 mod child;
 mod command;
 mod errors;
@@ -46,8 +48,8 @@ pub use std::process::ExitStatus;
 pub use self::child::Child;
 pub use self::command::Command;
 pub use self::errors::{
-    NoSuchPipe, NotStarted, OutputTooLong, ProcessDone, ProcessExitedAlready, ProcessLeft,
-    ProcessTerminated, StatusTaken,
+    NoSuchPipe, NotStarted, OutputTooLong, ProcessDone, ProcessExitedAlready, ProcessTerminated,
+    StatusTaken,
 };
 pub use self::handle::Process;
 pub use self::output::Output;

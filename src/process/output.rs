@@ -52,7 +52,7 @@ impl Reactor {
     /// # Errors
     ///
     /// [`NotStarted`](super::NotStarted); [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
-    /// [`ProcessLeft`](super::ProcessLeft). That the program fails is *not* an error: see [`Output::success`].
+    /// [`Stopped`](crate::reactor::Stopped). That the program fails is *not* an error: see [`Output::success`].
     ///
     /// # Examples
     ///
@@ -96,7 +96,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`](super::NotStarted); [`StatusTaken`](super::StatusTaken), [`ProcessLeft`](super::ProcessLeft). That the
+    /// [`NotStarted`](super::NotStarted); [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped). That the
     /// program fails is *not* an error.
     ///
     /// # Examples

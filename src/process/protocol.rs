@@ -126,7 +126,7 @@ pub trait ProcessProtocol: Sized + 'static {
     /// It has exited, and all its pipes are closed: there is nothing more to come, and the protocol is dropped when this
     /// returns.
     ///
-    /// The failure, where there is one, is [`StatusTaken`](super::StatusTaken) or [`ProcessLeft`](super::ProcessLeft).
+    /// The failure, where there is one, is [`StatusTaken`](super::StatusTaken) or [`Stopped`](crate::reactor::Stopped).
     #[doc(alias("processEnded", "ProcessDone", "ProcessTerminated"))]
     fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
         let _ = ended;

@@ -17,11 +17,12 @@ use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
+use super::body::{Body, Sockets};
 use super::errors::{NotStarted, StatusTaken};
 use super::handle::Common;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
-use crate::driver::{Event, Interest, Socket};
+use crate::driver::Event;
 use crate::failure::Failure;
 use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
 use crate::reactor::{Reactor, Source};
@@ -47,13 +48,15 @@ impl Reactor {
         protocol: P,
     ) -> Result<Handle<P, Process>, Failure> {
         let place = Location::caller();
-        let (running, pipes) = Running::start(self, &command, protocol, place)?;
+        let (running, pipes) = Running::start(self, &command, protocol, false, place)?;
+        // In memory a pipe that we write tells by its end that nobody reads it any more.
+        let is_virtual = self.inner().driver().is_virtual();
         let mut conns = Vec::new();
         for (number, socket) in pipes {
             let seat = OnPipe {
                 running: running.clone(),
                 number,
-                is_read: command.reads(number),
+                is_read: is_virtual || command.reads(number),
             };
             let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms(place), seat)?;
             running.common.add_pipe(number, conn.transport());
@@ -100,12 +103,13 @@ impl<P: ProcessProtocol> Running<P> {
         reactor: &Reactor,
         command: &Command,
         protocol: P,
+        has_streams: bool,
         place: &'static Location<'static>,
-    ) -> Result<(Rc<Self>, Vec<(i32, Socket)>), Failure> {
+    ) -> Result<(Rc<Self>, Sockets), Failure> {
         let mut made = None;
         let key = reactor.inner().insert(|key| {
             let running = Rc::new(Self {
-                common: Rc::new(Common::new(reactor, command, place)),
+                common: Rc::new(Common::new(reactor, command, has_streams, place)),
                 seat: Seated::new(protocol),
                 key,
                 begun: Cell::new(false),
@@ -126,26 +130,20 @@ impl<P: ProcessProtocol> Running<P> {
         }
     }
 
-    fn launch(
-        &self,
-        reactor: &Reactor,
-        command: &Command,
-    ) -> Result<Vec<(i32, Socket)>, Failure> {
-        let place = self.common.place;
-        let driver = reactor.inner().driver();
-        let launched = driver.launch(&command.launch()).map_err(|why| {
-            let program = command.program().to_owned();
-            Failure::at(Box::new(NotStarted::new(program, why)), place)
-        })?;
-        driver.add(&launched.child, self.key, Interest::Read)?;
-        self.common.began(launched.child);
-        Ok(launched.pipes)
+    fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
+        let launched = Body::launch(reactor, &command.launch(), self.key);
+        let (body, pipes) = launched
+            .map_err(|none| Failure::at(Box::new(NotStarted::new(none)), self.common.place))?;
+        self.common.began(body);
+        Ok(pipes)
     }
 
     /// The first thing that is told.
     pub(super) fn begin(self: &Rc<Self>, reactor: &Reactor) {
         self.begun.set(true);
         visit(self, reactor, |protocol, cx| protocol.connection_made(cx));
+        // It may have ended already, and in memory that is told once.
+        reactor.inner().attend(self.key);
     }
 
     /// All has been told but the end.
@@ -160,14 +158,13 @@ impl<P: ProcessProtocol> Running<P> {
 
     /// It is waited for; nothing when it has not exited yet.
     fn wait(self: &Rc<Self>, reactor: &Reactor) {
-        let exited: Result<ExitStatus, Failure> = match self.common.with_child(|it| it.try_wait()) {
+        let exited: Result<ExitStatus, Failure> = match self.common.with_body(Body::try_wait) {
             None | Some(Ok(None)) => return,
             Some(Ok(Some(status))) => Ok(status),
             Some(Err(_)) => Err(Failure::at(Box::new(StatusTaken), self.common.place)),
         };
         let driver = reactor.inner().driver();
-        // What cannot be taken off is off (invariant 3).
-        let _ = self.common.with_child(|child| driver.remove(child));
+        self.common.with_body(|body| body.unwatch(driver));
         reactor.inner().remove(self.key);
         self.common.exit(exited.clone());
         visit(self, reactor, |protocol, cx| {
@@ -185,12 +182,17 @@ impl<P: ProcessProtocol> Source for Running<P> {
         }
     }
 
-    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+    /// A part in memory has ended.
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        if self.begun.get() {
+            self.wait(reactor);
+        }
+    }
 
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
         if let Some(reactor) = reactor {
             let driver = reactor.inner().driver();
-            let _ = self.common.with_child(|child| driver.remove(child));
+            self.common.with_body(|body| body.unwatch(driver));
             reactor.inner().remove(self.key);
         }
         self.common.leave();

@@ -46,7 +46,7 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
     }
 
     fn panicked(&self, panic: Failure) {
-        self.link().break_with(panic);
+        self.link().panicked(panic);
     }
 
     fn inert_handle(self: &Rc<Self>) -> Transport {

@@ -49,6 +49,7 @@ mod keep;
 mod model;
 mod remote;
 mod remote_work;
+mod signals;
 mod sources;
 mod threads;
 mod turn;
@@ -75,17 +76,19 @@ pub use self::events::{Phase, TriggerId};
 use self::keep::Keep;
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
+use self::signals::Ears;
+pub(crate) use self::signals::Heard;
 pub(crate) use self::sources::Source;
 pub use self::threads::StillRunning;
 use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
-use crate::clock::{Clock, Timers};
+use crate::clock::{Clock, ClockStopped, Timers};
 pub use crate::debug::Blocked;
 use crate::driver::{Chance, Driver, NetworkFaults};
 use crate::failure::Failure;
-use crate::report::{self, Report};
+use crate::report::{self, Origin, Report};
 use crate::slots::Slots;
 use crate::task::{Card, Executor, Task};
 
@@ -162,6 +165,7 @@ pub(crate) struct Inner {
     triggers: Triggers,
     drain: Drain,
     threads: Threads,
+    ears: Ears,
     keep: Keep,
     state: Cell<State>,
     /// Which run it is: one more after each crash.
@@ -264,6 +268,7 @@ impl Reactor {
             triggers: Triggers::default(),
             drain: Drain::default(),
             threads: Threads::default(),
+            ears: Ears::default(),
             keep: Keep::default(),
             state: Cell::new(State::New),
             run: Cell::new(0),
@@ -432,7 +437,11 @@ impl Reactor {
     /// left alone unless told.
     ///
     /// The first signal stops the reactor, a second one ends the process. What was installed before comes back
-    /// when the run is over.
+    /// when the run is over; who ignored SIGINT before, or had a handler for it, keeps that.
+    ///
+    /// While somebody [listens](crate::signals) to one of them on this reactor, that one is theirs and does not stop it:
+    /// they may. When the reactor is stopping, for whatever reason, it counts again, so that a shutdown which hangs can
+    /// always be cut short.
     #[doc(alias = "installSignalHandlers")]
     pub fn set_stops_on_signals(&self, stops: bool) {
         self.0.stops_on_signals.set(stops);
@@ -479,6 +488,9 @@ impl Reactor {
             let Some(reactor) = weak.upgrade() else {
                 return report::by_default(&report);
             };
+            if reactor.0.is_no_news(&report) {
+                return;
+            }
             let hook = reactor.0.hook.borrow().clone();
             match hook {
                 // Nothing unwinds out of a report, not even out of who is told of it.
@@ -518,6 +530,14 @@ impl Inner {
     /// Where chance comes from.
     pub(crate) fn chance(&self) -> &Chance {
         &self.chance
+    }
+
+    /// Does it only say that somebody still waited for something when the reactor ended, and has ended with it?
+    fn is_no_news(&self, report: &Report) -> bool {
+        let failure = report.failure();
+        self.state.get() == State::Ended
+            && matches!(report.origin(), Origin::Deferred | Origin::Task)
+            && (failure.find::<Stopped>().is_some() || failure.find::<ClockStopped>().is_some())
     }
 
     pub(crate) fn executor(&self) -> &Rc<Executor> {

@@ -56,8 +56,8 @@ impl Reactor {
     /// queue; work that has begun goes on, and its result is dropped on this thread ([`Reactor::defer_to_thread_with`]
     /// lets it know).
     ///
-    /// In memory time stands still meanwhile. Task-locals do not go along by themselves:
-    /// [`Locals::for_threads`](crate::task::Locals::for_threads) takes those that can.
+    /// In memory time stands still meanwhile. Task-locals that are declared [`shared`](crate::task::TaskLocal::shared) go
+    /// along.
     ///
     /// # Errors
     ///

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use super::signals::Wants;
 use super::{
     FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State, Stopped,
 };
 use crate::clock::Due;
 use crate::debug::{self, Watchdog, Watching};
 use crate::defer::Deferred;
-use crate::driver::{Event, Signals, Wants};
+use crate::driver::Event;
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
 use crate::sync::{AtomicBool, Ordering, Shared};
@@ -109,7 +110,7 @@ impl Reactor {
     #[doc(alias = "runUntilCurrent")]
     pub fn run_until_current(&self) {
         let entered = self.enter();
-        self.inner().current_things();
+        self.current_things();
         drop(entered);
         self.rethrow();
     }
@@ -137,7 +138,7 @@ impl Reactor {
     /// When called from inside a turn.
     pub fn iterate(&self, delay: Duration) {
         let entered = self.enter();
-        self.inner().current_things();
+        self.current_things();
         self.io(delay, true);
         drop(entered);
         self.rethrow();
@@ -191,7 +192,7 @@ impl Reactor {
     pub fn settle(&self) {
         for _ in 0..A_MILLION {
             let entered = self.enter();
-            self.inner().current_things();
+            self.current_things();
             let events = self.io(Duration::ZERO, true);
             drop(entered);
             self.rethrow();
@@ -231,17 +232,14 @@ impl Reactor {
             stops: inner.stops_on_signals.get(),
             dumps: inner.dumps_on_signal.get(),
         };
-        let signals = match wants.any() {
-            true => Some(Signals::install(inner.driver.waker(), wants)?),
-            false => None,
-        };
+        let _listening = inner.listen_for_run(wants)?;
         let _entered = self.enter();
         inner.pace.waker.woken.store(true, Ordering::SeqCst);
         let place = Location::caller();
         let card = debug::is_on().then(|| Card::new(place, Some("main".into()), Locals::default()));
         inner.main.set(card);
         let _guarded = inner.debug.watchdog.as_ref().map(|dog| dog.stand_guard());
-        let result = self.turns(main, signals.as_ref());
+        let result = self.turns(main);
         inner.main.set(None);
         inner.pace.main_waits.set(false);
         if inner.state.get() == State::Ended {
@@ -250,7 +248,7 @@ impl Reactor {
         Ok(result)
     }
 
-    fn turns<T>(&self, main: impl Future<Output = T>, signals: Option<&Signals>) -> Main<T> {
+    fn turns<T>(&self, main: impl Future<Output = T>) -> Main<T> {
         let inner = self.inner();
         let started = Rc::new(Cell::new(false));
         let note = started.clone();
@@ -268,7 +266,7 @@ impl Reactor {
         let mut main = pin!(Some(main));
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
-            inner.current_things();
+            self.current_things();
             inner.run_tasks_only();
             inner.pace.main_waits.set(started.get() && main.is_some());
             if inner.pace.main_is_woken() {
@@ -295,16 +293,14 @@ impl Reactor {
                     let _ = self.stop();
                 }
             }
-            signalled |= signals.is_some_and(|signals| signals.take().is_some());
-            if signals.is_some_and(Signals::take_dump) {
-                debug::bark(&format_args!("everything that is alive:\n{}", self.dump()));
-            }
+            signalled |= inner.ears.take_stop();
             // Before it has started it cannot be stopped: then as soon as it has.
             if signalled && started.get() {
                 signalled = false;
                 let _ = self.stop();
             }
             if inner.pace.stop_asked.replace(false) {
+                inner.ears.set_stopping();
                 self.fire(
                     "shutdown",
                     Self::drained,
@@ -335,6 +331,15 @@ impl Reactor {
             }
             self.io(FOREVER, false);
         }
+    }
+
+    /// Steps 1 to 4. What the system has to say comes before what other threads have.
+    fn current_things(&self) {
+        self.hear();
+        let inner = self.inner();
+        inner.executor.collect();
+        inner.pass_time();
+        inner.run_batch();
     }
 
     /// Steps 5 to 7. Gives the number of events, and the sources attended to.
@@ -421,13 +426,6 @@ impl Drop for In {
 }
 
 impl Inner {
-    /// Steps 1 to 4.
-    fn current_things(&self) {
-        self.executor.collect();
-        self.pass_time();
-        self.run_batch();
-    }
-
     /// Steps 2 and 3.
     fn pass_time(&self) {
         self.let_time_pass();
@@ -553,6 +551,7 @@ impl Inner {
         self.executor.shut_down();
         self.timers.clear();
         self.triggers.clear();
+        self.ears.clear(&self.driver);
         self.keep_nothing();
         if reactor.is_some() {
             self.stop_threads();

@@ -69,81 +69,103 @@ fn notes() -> (Rc<RefCell<Vec<u64>>>, impl Fn(u64) + 'static) {
     (notes, move |n| log.borrow_mut().push(n))
 }
 
+/// What a looping call does on a machine, as `tests/conformance` has what it does on a virtual clock: each row is a name,
+/// a script and what that logs.
+///
+/// | command              | does                                                              |
+/// |----------------------|-------------------------------------------------------------------|
+/// | `takes S`            | said before: each call takes so many seconds                      |
+/// | `every S`, `later S` | starts it, now or an interval later                               |
+/// | `at S`               | a turn at that time; a call logs its count and when it began       |
+/// | `reset S`            | resets it at that time, which no turn has seen yet                |
+/// | `next`               | logs when the next call is due                                    |
+const LATE: &[(&str, &str, &str)] = &[
+    (
+        "after a late call comes the next point of the grid",
+        "every 1; at 0; at 1; next; at 3.7; next; at 4; next",
+        "1@0 1@1 (2) 2@3.7 (4) 1@4 (5)",
+    ),
+    (
+        "however late it is there is one call",
+        "every 1; at 0; at 60.5; next; at 60.75; at 61",
+        "1@0 60@60.5 (61) 1@61",
+    ),
+    (
+        "one that is exactly a point late has missed that one",
+        "every 1; at 0; at 2; next",
+        "1@0 2@2 (3)",
+    ),
+    (
+        "a call during which time passes is followed by the next point",
+        "takes 2.5; every 1; at 0; next; at 3; next",
+        "1@0 (3) 3@3 (6)",
+    ),
+    (
+        "a call that ends exactly at a point has missed it",
+        "takes 2; every 1; at 0; next",
+        "1@0 (3)",
+    ),
+    (
+        "points that were missed before a reset are counted after it",
+        "every 1; at 0; reset 2.5; next; at 3.5; at 4.5",
+        "1@0 (3.5) 3@3.5 1@4.5",
+    ),
+    (
+        "a first call that comes late counts what was missed",
+        "later 1; next; at 3.7; next",
+        "(1) 3@3.7 (4)",
+    ),
+    (
+        "without an interval it is called once a turn, and nothing is missed",
+        "every 0; at 1; at 2; reset 3; at 4; next",
+        "1@1 1@2 1@4 (4)",
+    ),
+];
+
 #[test]
-fn after_a_late_call_comes_the_next_point_of_the_grid() {
-    let machine = Machine::new();
-    let (counts, note) = notes();
-    let (looping, _) = LoopingCall::with_count(note).start(&machine, SECOND);
-    let mut times = Vec::new();
-    for at in [0, 1_000, 3_700, 4_000] {
-        let due = machine.next().unwrap();
-        machine.turn(MS * at);
-        times.push(due.as_millis());
+fn a_late_looping_call_keeps_to_its_grid() {
+    for (name, script, trace) in LATE {
+        assert_eq!(play(script).join(" "), *trace, "{name}: {script}");
     }
-    assert_eq!(times, [0, 1_000, 2_000, 4_000]);
-    assert_eq!(*counts.borrow(), [1, 1, 2, 1]);
-    assert_eq!(looping.deadline(), Some(machine.start + SECOND * 5));
 }
 
-#[test]
-fn a_call_during_which_time_passes_is_followed_by_the_next_point() {
-    let machine = Machine::new();
-    let (counts, note) = notes();
-    LoopingCall::with_count(move |n| {
-        note(n);
-        pass(MS * 2_500);
-    })
-    .start(&machine, SECOND);
-    machine.turn(Duration::ZERO);
-    assert_eq!(machine.next(), Some(SECOND * 3));
-    machine.turn(SECOND * 3);
-    assert_eq!(machine.next(), Some(SECOND * 6));
-    assert_eq!(*counts.borrow(), [1, 3]);
-}
-
-#[test]
-fn a_call_that_ends_exactly_at_a_point_has_missed_it() {
-    let machine = Machine::new();
-    LoopingCall::new(|| pass(SECOND * 2)).start(&machine, SECOND);
-    machine.turn(Duration::ZERO);
-    assert_eq!(machine.next(), Some(SECOND * 3));
-}
-
-#[test]
-fn points_that_were_missed_before_a_reset_are_counted_after_it() {
-    let machine = Machine::new();
-    let (counts, note) = notes();
-    let (looping, _) = LoopingCall::with_count(note).start(&machine, SECOND);
-    machine.turn(Duration::ZERO);
-    pass(MS * 2_500);
-    machine.timers.let_time_pass();
-    assert!(looping.reset());
-    assert_eq!(looping.deadline(), Some(machine.start + MS * 3_500));
-    machine.turn(MS * 3_500);
-    machine.turn(MS * 4_500);
-    assert_eq!(*counts.borrow(), [1, 3, 1]);
-}
-
-#[test]
-fn a_first_call_that_comes_late_counts_what_was_missed() {
-    let machine = Machine::new();
-    let (counts, note) = notes();
-    LoopingCall::with_count(note).start_later(&machine, SECOND);
-    machine.turn(MS * 3_700);
-    assert_eq!(*counts.borrow(), [3]);
-}
-
-#[test]
-fn without_an_interval_it_is_called_once_a_turn() {
-    let machine = Machine::new();
-    let (counts, note) = notes();
-    let (looping, _) = LoopingCall::with_count(note).start(&machine, Duration::ZERO);
-    for _ in 0..3 {
-        machine.turn(SECOND);
+fn play(script: &str) -> Vec<String> {
+    let (machine, log) = (Machine::new(), Rc::new(RefCell::new(Vec::new())));
+    let (start, mut takes, mut looping) = (machine.start, Duration::ZERO, None);
+    let since = move |now: Instant| (now - start).as_secs_f64();
+    for command in script.split("; ") {
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, "0"));
+        let time = Duration::from_secs_f64(rest.parse().unwrap());
+        match verb {
+            "takes" => takes = time,
+            "every" | "later" => {
+                let log = log.clone();
+                let call = LoopingCall::with_count(move |n| {
+                    let now = TIME.get().expect("it was set");
+                    log.borrow_mut().push(format!("{n}@{}", since(now)));
+                    pass(takes);
+                });
+                looping = Some(match verb {
+                    "every" => call.start(&machine, time).0,
+                    _ => call.start_later(&machine, time).0,
+                });
+            }
+            "at" => machine.turn(time),
+            "reset" => {
+                TIME.set(Some(start + time));
+                machine.timers.let_time_pass();
+                assert!(looping.as_ref().is_some_and(Looping::reset));
+            }
+            "next" => {
+                let next = looping.as_ref().and_then(Looping::deadline).unwrap();
+                // The timers may look before that, when it was put off.
+                assert!(machine.next().is_some_and(|look| look <= next - start));
+                log.borrow_mut().push(format!("({})", since(next)));
+            }
+            _ => panic!("no such command: {command}"),
+        }
     }
-    looping.reset();
-    machine.turn(SECOND);
-    assert_eq!(*counts.borrow(), [1; 4]);
+    log.take()
 }
 
 #[test]

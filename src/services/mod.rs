@@ -10,8 +10,9 @@
 //! |---------------------------------------------------------|--------------------------------------------------------|
 //! | [`MultiService`]                                        | its members do                                         |
 //! | [`ClientService`]                                       | it is connected, or tries to be                        |
-//! | [`PortService`]                                         | a port is open                                         |
+//! | [`PortService`]                                         | a port is open, of connections or of datagrams         |
 //! | [`TimerService`]                                        | a function is called again and again                   |
+//! | [`Cooperator`]                                          | it does its work                                       |
 //!
 //! # Rules
 //!
@@ -28,12 +29,13 @@ use std::rc::Rc;
 
 pub use self::client::{ClientService, NoProtocol};
 pub use self::multi::{MultiService, NameTaken};
-pub use self::port::PortService;
+pub use self::port::{Closes, PortService};
 pub use self::timer::TimerService;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 pub use crate::net::Backoff;
 use crate::reactor::{Phase, Reactor};
+use crate::repeat::Cooperator;
 
 /// Something that is started and stopped.
 #[doc(alias("IService", "startService", "stopService"))]
@@ -53,6 +55,23 @@ pub trait Service {
     /// Was it started, and not stopped since?
     #[doc(alias = "running")]
     fn is_running(&self) -> bool;
+}
+
+/// Work that is added while the service does not run waits for it, or, once it has been stopped, is refused.
+impl Service for Cooperator {
+    fn start(&self) -> Result<(), Failure> {
+        Self::start(self);
+        Ok(())
+    }
+
+    fn stop(&self) -> Deferred<()> {
+        Self::stop(self);
+        Deferred::succeed(())
+    }
+
+    fn is_running(&self) -> bool {
+        Self::is_running(self)
+    }
 }
 
 impl<S: Service + ?Sized> Service for Rc<S> {

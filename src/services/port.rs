@@ -1,4 +1,4 @@
-//! A port that is open while its service runs.
+//! A port that is open while its service runs, of connections or of datagrams.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -9,11 +9,12 @@ use super::Service;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::net::Port;
+use crate::net::datagram::{Bound, DatagramPort};
 use crate::reactor::Reactor;
 use crate::report;
 
 /// Opens a port when it is started, and closes it when it is stopped. Connections that were accepted go on. Clones are
-/// handles to the same one.
+/// handles to the same one. What `open` returns says of what kind the port is: see [`Closes`].
 ///
 /// # Examples
 ///
@@ -29,24 +30,59 @@ use crate::report;
 ///     service.stop().await
 /// });
 /// ```
-#[doc(alias("StreamServerEndpointService", "TCPServer", "UNIXServer", "strports"))]
-#[derive(Clone)]
-pub struct PortService(Rc<Inner>);
+///
+/// One of datagrams:
+///
+/// ```
+/// # use torsade::net::datagram::{DatagramPort, DatagramProtocol};
+/// # use torsade::{Address, Context};
+/// # struct Ear;
+/// # impl DatagramProtocol for Ear {
+/// #     fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, _: &[u8], _: Address) {}
+/// # }
+/// use torsade::services::{PortService, Service};
+///
+/// torsade::testing::run(async |reactor| {
+///     let service = PortService::new(&reactor, |reactor| reactor.listen_udp("127.0.0.1:7000", Ear));
+///     service.start()?;
+///     assert_eq!(service.port().unwrap().local_addr().port(), Some(7000));
+///     service.stop().await
+/// });
+/// ```
+#[doc(alias(
+    "StreamServerEndpointService",
+    "TCPServer",
+    "UNIXServer",
+    "UDPServer",
+    "MulticastServer",
+    "UNIXDatagramServer",
+    "strports"
+))]
+pub struct PortService<K: Closes = Port>(Rc<Inner<K>>);
 
-struct Inner {
-    reactor: Reactor,
-    /// Empty while it is being called.
-    open: Cell<Option<Box<Open>>>,
-    port: RefCell<Option<Port>>,
+/// A port of some kind, which can be closed: of connections ([`Port`]), or of datagrams.
+pub trait Closes: Clone + 'static {
+    /// Closes it. The Deferred fires when it is closed, each time.
+    fn close(&self) -> Deferred<()>;
+
+    /// Is it open, and not about to close?
+    fn is_open(&self) -> bool;
 }
 
-type Open = dyn FnMut(&Reactor) -> Result<Port, Failure>;
+struct Inner<K> {
+    reactor: Reactor,
+    /// Empty while it is being called.
+    open: Cell<Option<Box<Open<K>>>>,
+    port: RefCell<Option<K>>,
+}
 
-impl PortService {
+type Open<K> = dyn FnMut(&Reactor) -> Result<K, Failure>;
+
+impl<K: Closes> PortService<K> {
     /// `open` opens the port, each time the service is started.
     pub fn new(
         reactor: &Reactor,
-        open: impl FnMut(&Reactor) -> Result<Port, Failure> + 'static,
+        open: impl FnMut(&Reactor) -> Result<K, Failure> + 'static,
     ) -> Self {
         Self(Rc::new(Inner {
             reactor: reactor.clone(),
@@ -56,16 +92,16 @@ impl PortService {
     }
 
     /// The port, while it is open.
-    pub fn port(&self) -> Option<Port> {
-        self.last().filter(Port::is_listening)
+    pub fn port(&self) -> Option<K> {
+        self.last().filter(K::is_open)
     }
 
-    fn last(&self) -> Option<Port> {
+    fn last(&self) -> Option<K> {
         self.0.port.borrow().clone()
     }
 }
 
-impl Service for PortService {
+impl<K: Closes> Service for PortService<K> {
     fn start(&self) -> Result<(), Failure> {
         if self.is_running() {
             return Ok(());
@@ -76,14 +112,15 @@ impl Service for PortService {
         let opened = report::catch(Location::caller(), || open(&self.0.reactor));
         self.0.open.set(Some(open));
         let port = opened.and_then(|opened| opened)?;
-        self.0.port.replace(Some(port));
+        let old = self.0.port.replace(Some(port));
+        drop(old);
         Ok(())
     }
 
     fn stop(&self) -> Deferred<()> {
         // The port knows of all who wait for its end.
         match self.last() {
-            Some(port) => port.stop(),
+            Some(port) => port.close(),
             None => Deferred::succeed(()),
         }
     }
@@ -93,10 +130,46 @@ impl Service for PortService {
     }
 }
 
-impl fmt::Debug for PortService {
+impl Closes for Port {
+    fn close(&self) -> Deferred<()> {
+        self.stop()
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_listening()
+    }
+}
+
+impl Closes for DatagramPort {
+    fn close(&self) -> Deferred<()> {
+        self.stop()
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_listening()
+    }
+}
+
+impl<P: 'static> Closes for Bound<P> {
+    fn close(&self) -> Deferred<()> {
+        self.port().stop()
+    }
+
+    fn is_open(&self) -> bool {
+        self.port().is_listening()
+    }
+}
+
+impl<K: Closes> Clone for PortService<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Closes> fmt::Debug for PortService<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PortService")
-            .field("port", &self.port())
+            .field("is_running", &self.is_running())
             .finish_non_exhaustive()
     }
 }

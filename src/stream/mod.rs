@@ -31,7 +31,7 @@ use crate::address::Address;
 use crate::debug::Thing;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
-use crate::task::{self, Wait};
+use crate::task::{self, Budget, Wait};
 use crate::transport::{Conn, Seat, Transport};
 
 /// A connection, for async code: read, write, split.
@@ -76,8 +76,7 @@ pub(crate) struct Awaited {
     readable: Cell<bool>,
     /// Nobody read what there was, so we asked not to be told again (invariant 1).
     ignored: Cell<bool>,
-    /// How many bytes were moved since its task last had to wait, or was made to.
-    spent: Cell<usize>,
+    budget: Budget,
     /// How many handles there are: one, or two halves.
     handles: Cell<u8>,
 }
@@ -90,7 +89,7 @@ impl Connection {
             writer: Cell::new(None),
             readable: Cell::new(false),
             ignored: Cell::new(false),
-            spent: Cell::new(0),
+            budget: Budget::default(),
             handles: Cell::new(1),
         }
     }
@@ -140,20 +139,6 @@ impl Connection {
 }
 
 impl Awaited {
-    /// May its task go on reading and writing without a pause? If not it is woken again, after the others.
-    fn is_too_busy(&self, cx: &Context<'_>) -> bool {
-        if self.spent.get() < BUDGET {
-            return false;
-        }
-        self.spent.set(0);
-        cx.waker().wake_by_ref();
-        true
-    }
-
-    fn spend(&self, bytes: usize) {
-        self.spent.set(self.spent.get() + bytes);
-    }
-
     /// The reader's task is to be woken when there is something.
     fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         set_waker(&conn.seat().reader, cx);
@@ -180,9 +165,6 @@ impl Awaited {
         }
     }
 }
-
-/// How many bytes one task moves in a row, so that a peer that never stops does not keep the loop from the others.
-const BUDGET: usize = 256 * 1024;
 
 /// One handle less; the last one ends the connection.
 fn release(conn: &Rc<Conn<Awaited>>) {

@@ -126,7 +126,7 @@ fn poll_socket(
 ) -> Poll<io::Result<usize>> {
     let (seat, link) = (conn.seat(), conn.link());
     if seat.readable.get() && end_of_reading(conn).is_none() {
-        if seat.is_too_busy(cx) {
+        if seat.budget.is_spent(cx) {
             return Poll::Pending;
         }
         match link.read(buf) {
@@ -137,7 +137,7 @@ fn poll_socket(
                 return Poll::Ready(Ok(0));
             }
             Some(count) => {
-                seat.spend(count);
+                seat.budget.spend(count);
                 // Less than there was room for: that was all, and the driver will say when there is more.
                 if count < buf.len() {
                     now_empty(conn);
@@ -150,7 +150,7 @@ fn poll_socket(
     if let Some(end) = end_of_reading(conn) {
         return Poll::Ready(end);
     }
-    seat.spent.set(0);
+    seat.budget.renew();
     Awaited::await_bytes(conn, cx);
     Poll::Pending
 }

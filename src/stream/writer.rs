@@ -21,12 +21,12 @@ pub(super) fn poll_write(
         return Poll::Ready(Ok(0));
     };
     if first.len() >= BIG {
-        if conn.seat().is_too_busy(cx) {
+        if conn.seat().budget.is_spent(cx) {
             return Poll::Pending;
         }
         // Not worth copying, if it can go at once.
         if let Some(count) = link.write_through(first) {
-            conn.seat().spend(count);
+            conn.seat().budget.spend(count);
             return Poll::Ready(Ok(count));
         }
         if let Some(error) = end_of_writing(conn) {

@@ -12,7 +12,8 @@
 //! | the future given to `TaskLocal::scope` | the value, wherever it is polled                                        |
 //! | a task                                 | what was set where it was spawned                                       |
 //! | a callback, a timer, a posted closure  | what is set where it is *called*; with [`carry`], where it was *made*   |
-//! | code on another thread                 | nothing; with [`Locals::for_threads`] those that may go there           |
+//! | work given to a pool of threads        | what was set where it was given, as far as it may go there              |
+//! | other code on another thread           | nothing; with [`Locals::for_threads`] those that may go there           |
 //!
 //! # Invariants
 //!
@@ -69,7 +70,8 @@ impl<T: 'static> TaskLocal<T> {
         }
     }
 
-    /// One whose values can go to other threads; see [`Locals::for_threads`].
+    /// One whose values can go to other threads: by themselves with work that is given to a
+    /// [pool](crate::threads), elsewhere with [`Locals::for_threads`].
     pub const fn shared() -> Self
     where
         T: Send + Sync,
@@ -308,6 +310,11 @@ impl Drop for Node {
 pub struct SharedLocals(Vec<(usize, Arc<dyn Any + Send + Sync>)>);
 
 impl SharedLocals {
+    /// Is there nothing to take along?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Calls `f` with these set, and no others.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let mut locals = Locals::default();

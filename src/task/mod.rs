@@ -22,6 +22,7 @@
 //! 4. No queue or list is borrowed while a user's code or destructor runs.
 
 mod block_on;
+mod budget;
 mod card;
 mod executor;
 mod inbox;
@@ -41,6 +42,7 @@ use std::task::{Context, Poll, Waker};
 use async_task::FallibleTask;
 
 pub use self::block_on::block_on;
+pub(crate) use self::budget::Budget;
 pub use self::card::current;
 pub(crate) use self::card::{Card, Wait, awaited, current_card, note_wait};
 pub(crate) use self::executor::{Entered, Errand, Executor, Job};

@@ -9,7 +9,7 @@
 //! any reactor, so that one test can run on every driver. [`Stdio`] plays the user of standard input and output.
 //!
 //! A network in memory can be a bad one: slow, in pieces, breaking off, losing datagrams ([`NetworkFaults`]). One seed
-//! decides all of it, and [`each_seed`] runs a test for many of them.
+//! decides all of it, and [`each_seed`] runs a test for many of them. [`deliver_signal`] has a signal come to one reactor.
 
 mod seeds;
 #[cfg(unix)]
@@ -31,8 +31,11 @@ pub use self::wire::Wire;
 use crate::clock::Clock;
 pub use crate::driver::{NetworkFaults, Random};
 use crate::failure::Failure;
+#[cfg(unix)]
+pub use crate::process::acted::{Actor, Programs};
 use crate::reactor::{OnPanic, Reactor};
 use crate::report::Report;
+use crate::signal::Signal;
 use crate::task::yield_now;
 
 /// Runs a test on a reactor in memory; see [`run_on`].
@@ -141,6 +144,29 @@ pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
         .into_iter()
         .map(|(kind, place)| Leftover { kind, place })
         .collect()
+}
+
+/// Has a signal come to this reactor alone, as if the system had sent it: those who
+/// [listen](crate::signals) are told on the next turn, and a reactor that
+/// [stops on signals](Reactor::set_stops_on_signals) stops. Nothing happens to the process. Gives whether anybody here
+/// wanted the signal.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Signal, testing};
+///
+/// testing::run(async |reactor| {
+///     let told = reactor.signal(Signal::HUP);
+///     assert!(testing::deliver_signal(&reactor, Signal::HUP));
+///     assert_eq!(told.await?, Signal::HUP);
+///     assert!(!testing::deliver_signal(&reactor, Signal::HUP));
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("raise", "kill"))]
+pub fn deliver_signal(reactor: &Reactor, signal: Signal) -> bool {
+    reactor.inner().deliver(signal)
 }
 
 /// Ends a test that takes too long.

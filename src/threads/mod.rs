@@ -10,6 +10,9 @@
 //! [`Reactor::defer_to_thread`](crate::Reactor::defer_to_thread), which brings the result back to the loop. A pool of one's
 //! own ([`ThreadPool::new`]) keeps one kind of work from holding up another. A pool knows nothing of reactors.
 //!
+//! Work finds the [task-locals](crate::task::TaskLocal) that were set where it was given, if they are declared to be for
+//! threads.
+//!
 //! # Who owns what
 //!
 //! One lock guards the queue, the list of idle threads and all counts. Queued work belongs to the queue; whoever takes it
@@ -31,6 +34,7 @@
 //! 3. A thread that was called looks into the queue before it ends, whatever the time.
 //! 4. The work's own panic does not end its thread. No lock is held while work runs or is dropped.
 //! 5. When the pool is closed and its queue is empty, all its threads end.
+//! 6. When the system gives no thread, what was given is refused unless a thread that lives, or has lived since, does it.
 
 mod pool;
 mod settings;
@@ -51,6 +55,7 @@ pub use self::token::CancelToken;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::sync::Shared;
+use crate::task::Locals;
 
 /// Threads for what blocks.
 ///
@@ -236,6 +241,11 @@ impl ThreadPool {
 
     /// Queues work that reports for itself; `work` says whether it ended without a panic.
     pub(crate) fn submit(&self, place: Place, work: Work) -> Result<u64, (PoolRefused, Work)> {
+        let locals = Locals::capture().for_threads();
+        let work = match locals.is_empty() {
+            true => work,
+            false => Box::new(move || locals.run(work)),
+        };
         Pool::submit(&self.pool, place, work)
     }
 

@@ -43,6 +43,8 @@ struct State {
     max: usize,
     /// Threads that live or are being started.
     threads: usize,
+    /// Those of them that have not come to their first look; the system may refuse them.
+    starting: usize,
     /// Who waits for work. The last one waits for the shortest time and is called first.
     idle: Vec<(u64, Unparker)>,
     running: Vec<(u64, Place)>,
@@ -72,6 +74,7 @@ impl Pool {
                 min: settings.min,
                 max: settings.max,
                 threads: 0,
+                starting: 0,
                 idle: Vec::new(),
                 running: Vec::new(),
                 is_closed: false,
@@ -215,30 +218,26 @@ impl Pool {
         tracing::warn!(target: "torsade::threads", %error, pool = this.name, "no thread");
         let mut state = this.lock();
         state.threads -= 1;
-        if state.threads > 0 {
-            // They empty the queue, this work with it; and if they do not start either, the last of them comes here.
-            return None;
-        }
-        let queue = std::mem::take(&mut state.queue);
-        let is_closed = state.is_closed;
-        drop(state);
-        if is_closed {
+        state.starting -= 1;
+        if state.is_closed {
+            // Who waits for the end of all threads need not wait for this one.
             this.ended.notify_all();
         }
-        // Others have left their work to this thread, and there is nobody to do it.
-        let (ours, others): (Vec<_>, Vec<_>) = queue
-            .into_iter()
-            .partition(|ticket| ticket.number == number);
-        for ticket in others {
-            ticket.call_off();
+        if state.threads > state.starting {
+            // They empty the queue, this work with it. Who is only being started may be refused as well.
+            return None;
         }
-        ours.into_iter().next()
+        let found = state
+            .queue
+            .binary_search_by_key(&number, |ticket| ticket.number);
+        state.queue.remove(found.ok()?)
     }
 
     /// What a thread does all its life.
     fn work(&self, id: u64) {
         let (parker, unparker) = sync::pair();
         let mut state = self.lock();
+        state.starting -= 1;
         loop {
             if state.threads > state.max {
                 break;
@@ -302,6 +301,7 @@ impl State {
 
     fn new_thread(&mut self) -> u64 {
         self.threads += 1;
+        self.starting += 1;
         self.started += 1;
         self.started - 1
     }

@@ -138,3 +138,50 @@ pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
     };
     io::Error::new(kind, ConnectionLost::new(reason.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_says_what_it_was_and_keeps_the_systems_number() {
+        for (reason, said) in [
+            (
+                Failure::new(ConnectionDone),
+                "the connection was closed in good order",
+            ),
+            (
+                Failure::new(ConnectionAborted),
+                "the connection was aborted",
+            ),
+            (
+                Failure::new(HandedOver),
+                "the connection was handed to another protocol",
+            ),
+            (
+                Failure::new(WriteOverflow {
+                    queued: 9,
+                    limit: 8,
+                }),
+                "the peer does not read: 9 bytes are queued and the limit is 8",
+            ),
+            (
+                Failure::new(DescriptorOverrun { left: 2 }),
+                "the connection was to end with 2 descriptors that no byte was written for",
+            ),
+        ] {
+            assert_eq!(reason.to_string(), said);
+        }
+        let cause = io::Error::from(io::ErrorKind::ConnectionReset);
+        let said = cause.to_string();
+        let lost = Failure::new(ConnectionLost::new(cause.into()));
+        assert_eq!(lost.to_string(), "the connection was lost");
+        assert_eq!(
+            format!("{lost:#}"),
+            format!("the connection was lost: {said}")
+        );
+        let error = lost.check::<ConnectionLost>().unwrap().io_error();
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(as_io_error(&lost).kind(), io::ErrorKind::ConnectionReset);
+    }
+}

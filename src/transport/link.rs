@@ -191,6 +191,20 @@ impl Link {
         }
     }
 
+    /// Its user's code panicked: that is the reason of the end, also when the same code has ended it before.
+    pub(crate) fn panicked(&self, panic: Failure) {
+        match self.reason() {
+            Some(reason) if !self.gone.get() => {
+                if reason.is::<ConnectionAborted>() {
+                    // The peer is to see what was asked for.
+                    let _ = self.with_socket(Socket::reset_on_close);
+                }
+                self.reason.set(Some(panic));
+            }
+            _ => self.break_with(panic),
+        }
+    }
+
     /// Reading or writing failed.
     pub(super) fn broken_by(&self, error: io::Error) {
         self.break_with(Failure::new(ConnectionLost::new(error.into())));

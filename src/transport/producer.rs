@@ -403,7 +403,7 @@ impl Link {
         self.put_back(source);
         if let Err(panic) = called {
             report::deliver(Origin::Protocol, panic.clone(), place);
-            self.break_with(panic);
+            self.panicked(panic);
         }
         true
     }

@@ -10,6 +10,7 @@
 //! | `off a`, `delay a S`, `again a S` | calls a `later` off, puts it off, resets it; a refusal is logged as `no` |
 //! | `cancel a`, `drop a`       | cancels, drops the Deferred of a `defer`                                     |
 //! | `fire x N`                 | fires the Deferred that was returned                                         |
+//! | `endless a`                | a call without delay that asks for another like it                           |
 //! | `stop clock`               | drops the clock                                                              |
 //! | `pending`                  | logs the number of timers                                                    |
 //! | `log L`, `panic`           | logs `L`; panics                                                             |
@@ -110,6 +111,13 @@ const TABLE: &[(&str, &str, &str)] = &[
         "later a 1 {later b 1,later c 9,later d 0}; go 5; pending",
         "a@1 d@1 b@2 1",
     ),
+    // In Twisted this never ends.
+    (
+        "calls without delay that never end are ended by a panic",
+        "endless a; later b 1; go 5; log caught",
+        "panic caught",
+    ),
+    // In Twisted it is the end's, for all of them.
     (
         "each call sees its own time, and not that of the end",
         "later a 1 {later b 0}; later c 2; go 60",
@@ -208,6 +216,7 @@ impl World {
             }
             "go" => self.go(&[rest]),
             "pump" => self.go(&rest.split(' ').collect::<Vec<_>>()),
+            "endless" => self.endless(),
             "off" => self.say_if_not(self.call(name).cancel()),
             "delay" => self.say_if_not(self.call(name).delay(seconds(more))),
             "again" => self.say_if_not(self.call(name).reset(seconds(more))),
@@ -231,6 +240,12 @@ impl World {
             "panic" => resume_unwind(Box::new("oh")),
             _ => panic!("no such command: {command}"),
         }
+    }
+
+    fn endless(self: &Rc<Self>) {
+        let world = self.clone();
+        let again = move || world.endless();
+        self.clock().call_later(Duration::ZERO, again);
     }
 
     /// Moves the clock; without holding it, so that a panic may go through.

@@ -10,12 +10,17 @@
 //! | `cbs L M`                      | adds a pair, of which the first fails with `boom`                    |
 //! | `map N`                        | adds N by `map`                                                      |
 //! | `fire N`, `errback E`, `lose`  | uses the resolver                                                    |
+//! | `errback_plain`                | gives it an error that is no `Failure` yet: `AlreadyTaken`           |
+//! | `same L`, `errback_kept`       | logs `L(same)` if it gets the very failure that the other one gives  |
+//! | `line N`                       | N, each waiting for the next; the resolver is that of the last       |
 //! | `on_cancel L …`, `cancel`      | the canceller logs `L`                                               |
+//! | `held L`                       | the same, and `-L` when it is dropped                                |
 //! | `pause`, `unpause`             | the last pause goes first                                            |
 //! | `drop`                         | drops the Deferred                                                   |
 //! | `poll`                         | polls it: logs `=N`, `=E` or `=?`                                    |
+//! | `shown`                        | logs how it stands, as `{:?}` says                                   |
 //! | `timeout N`                    | limits it to N seconds                                               |
-//! | `timeout_with L N`             | the same; what comes of it is logged as `L(N)`, and -1 from there on |
+//! | `timeout_with L N`             | the same; what comes of it is logged as `L(N,S)`, with the limit, and -1 from there on |
 //! | `advance N`, `calls`           | lets seconds go by; logs how many calls are pending                  |
 //! | `log L`                        | logs `L`                                                             |
 //!
@@ -95,6 +100,26 @@ const TABLE: &[(&str, &str, &str)] = &[
         "of a pair the errback sees what went wrong before",
         "pair; cbs a b; cb c; errback E",
         "b(E) c(-1)",
+    ),
+    (
+        "errbacks run inside the firing as well",
+        "pair; both a; both b; errback E; log after",
+        "a(E) b(E) after",
+    ),
+    (
+        "a failure is passed on as it is",
+        "pair; cb a; same b; errback_kept; pair @x; same c @x; errback E @x",
+        "b(same) c(another)",
+    ),
+    (
+        "any other error is made one",
+        "pair; eb a; errback_plain",
+        "a(AlreadyTaken)",
+    ),
+    (
+        "a callback runs once",
+        "pair; cb a; fire 1; cb b; cb c; log then",
+        "a(1) b(1) c(1) then",
     ),
     (
         "map changes values and lets failures by",
@@ -259,6 +284,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a(1) b(2)",
     ),
     (
+        "twenty thousand that wait for each other are a chain like any other",
+        "line 20000; cb a; log then; fire 1; log after",
+        "then a(1) after",
+    ),
+    // Twisted lets it wait for ever.
+    (
         "one that returns itself is told so",
         "pair; cb a -> @d; cb b; eb c -> 0; fire 1",
         "a(1) c(WaitsForItself)",
@@ -319,133 +350,18 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair @i; pair; cb a -> @i; cb b; fire 1; pause; unpause; log then; fire 2 @i",
         "a(1) then b(2)",
     ),
-    // Cancelling.
+    // What is shown.
     (
-        "without a canceller a cancel is a failure",
-        "pair; eb a; cancel; log then",
-        "a(Cancelled) then",
+        "it shows how it stands",
+        "pair; shown; pause; shown; unpause; cb a; fire 1; shown; succeed 2; shown; fail E; shown; poll; shown",
+        "pending paused a(1) fired has its value failed: E =E its result was taken",
     ),
     (
-        "the canceller runs, then comes the failure",
-        "pair; on_cancel x; eb a; cancel",
-        "x a(Cancelled)",
+        "it shows that it waits for another",
+        "pair @i; pair; cb a -> @i; fire 1; shown; fire 2 @i; shown",
+        "a(1) waiting for another fired",
     ),
-    (
-        "a canceller may bring a value",
-        "pair; on_cancel x do {fire 5}; cb a; eb b; cancel",
-        "x a(5)",
-    ),
-    (
-        "a canceller may bring another failure",
-        "pair; on_cancel x do {errback E}; cb a; eb b; cancel",
-        "x b(E)",
-    ),
-    (
-        "a canceller that panics is the failure",
-        "pair; on_cancel x do {panic}; eb a; cancel",
-        "x a(panic)",
-    ),
-    (
-        "a canceller may lose the resolver",
-        "pair; on_cancel x do {lose}; eb a; cancel",
-        "x a(Cancelled)",
-    ),
-    (
-        "the canceller runs once",
-        "pair; on_cancel x; eb a; cancel; cancel; log then",
-        "x a(Cancelled) then",
-    ),
-    (
-        "a canceller that cancels again gets no second call",
-        "pair; on_cancel x do {cancel}; eb a; cancel",
-        "x a(Cancelled)",
-    ),
-    (
-        "the canceller set last counts",
-        "pair; on_cancel x; on_cancel y; eb a; cancel",
-        "y a(Cancelled)",
-    ),
-    (
-        "cancelling a fired one does nothing",
-        "pair; on_cancel x; cb a; fire 1; cancel; cb b",
-        "a(1) b(1)",
-    ),
-    (
-        "cancelling inside one's own callback does nothing",
-        "pair; on_cancel x; cb a do {cancel}; cb b; fire 1",
-        "a(1) b(1)",
-    ),
-    (
-        "a late value is dropped",
-        "pair; both a; cancel; fire 1; cb b; log then",
-        "a(Cancelled) then",
-    ),
-    (
-        "a late value is dropped after a canceller that brought nothing as well",
-        "pair; on_cancel x; both a -> 0; cancel; fire 1; cb b; log then",
-        "x a(Cancelled) b(0) then",
-    ),
-    (
-        "cancelling again after that does nothing",
-        "pair; both a -> 0; cancel; cancel; fire 1; cb b",
-        "a(Cancelled) b(0)",
-    ),
-    (
-        "a late failure is dropped",
-        "pair; both a -> 0; cancel; errback E; cb b",
-        "a(Cancelled) b(0)",
-    ),
-    (
-        "a late loss is dropped",
-        "pair; both a -> 0; cancel; lose; cb b",
-        "a(Cancelled) b(0)",
-    ),
-    (
-        "cancelling a chain cancels what it waits for",
-        "pair @i; on_cancel x @i; pair; on_cancel y; cb a -> @i; eb b; fire 1; cancel",
-        "a(1) x b(Cancelled)",
-    ),
-    (
-        "a chain gets what the other one's canceller brings",
-        "pair @i; on_cancel x do {fire 5 @i} @i; pair; cb a -> @i; cb b; fire 1; cancel",
-        "a(1) x b(5)",
-    ),
-    (
-        "a chain gets another failure that the other one's canceller brings",
-        "pair @i; on_cancel x do {errback E @i} @i; pair; cb a -> @i; eb b; fire 1; cancel",
-        "a(1) x b(E)",
-    ),
-    (
-        "a cancelled chain may have to wait on",
-        "pair @j; pair @i; eb e -> @j @i; pair; cb a -> @i; cb b; fire 1; cancel; log then; fire 5 @j",
-        "a(1) e(Cancelled) then b(5)",
-    ),
-    (
-        "cancelling reaches the innermost",
-        "pair @c; on_cancel x @c; pair @b; cb b -> @c @b; fire 2 @b; pair; cb a -> @b; eb z; fire 1; cancel",
-        "b(2) a(1) x z(Cancelled)",
-    ),
-    (
-        "an errback of the other one may save the chain",
-        "pair @i; eb e -> 9 @i; pair; cb a -> @i; cb b; fire 1; cancel",
-        "a(1) e(Cancelled) b(9)",
-    ),
-    (
-        "a chain that waits for a paused one is not cancelled",
-        "pair @i; pause @i; fire 2 @i; pair; cb a -> @i; cb b; fire 1; cancel; unpause @i",
-        "a(1) b(2)",
-    ),
-    (
-        "a chain may be cancelled at each wait",
-        "pair @i; pair @j; pair; cb a -> @i; eb b -> @j; eb c; fire 1; cancel; log then; cancel",
-        "a(1) b(Cancelled) then c(Cancelled)",
-    ),
-    (
-        "a cancelled one that is paused waits",
-        "pair; eb a; pause; cancel; log then; unpause",
-        "then a(Cancelled)",
-    ),
-    // Awaiting and giving up.
+    // Awaiting and giving up, which Twisted does not know.
     (
         "a polled one that is dropped is cancelled",
         "pair; on_cancel x; both a; poll; drop",
@@ -466,6 +382,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair @i; poll @i; pair; cb a -> @i; cb b; fire 1; drop; fire 2 @i",
         "=? a(1) b(2)",
     ),
+    (
+        "a value that a canceller brings when an await is given up is dropped",
+        "pair; on_cancel x do {fire 5}; poll; drop; log then",
+        "=? x then",
+    ),
+    // In Twisted a fired one may be awaited as often as one likes; here that is what `Shared` is for.
     (
         "a result can be had once",
         "succeed 1; poll; poll; eb a",
@@ -509,11 +431,22 @@ struct World {
     resolvers: RefCell<HashMap<String, Resolver<Number>>>,
     pauses: RefCell<Vec<(String, Pause)>>,
     clock: VirtualClock,
+    /// What `errback_kept` gave.
+    kept: RefCell<Option<Failure>>,
     log: RefCell<Vec<String>>,
 }
 
 /// A Deferred that may be cancelled where it is. Empty once somebody took it.
 type Kept = Rc<RefCell<Option<Deferred<Number>>>>;
+
+/// Says so when it is dropped.
+struct Held(Rc<World>, String);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.say(&format!("-{}", self.1));
+    }
+}
 
 /// What a callback does and returns.
 #[derive(Clone, Default)]
@@ -579,6 +512,35 @@ impl World {
             }
             "fire" => self.resolver(name).callback(number(rest)),
             "errback" => self.resolver(name).errback(failure(rest)),
+            "errback_plain" => self.resolver(name).errback(AlreadyTaken),
+            "errback_kept" => {
+                let failure = failure("kept");
+                let old = self.kept.replace(Some(failure.clone()));
+                drop(old);
+                self.resolver(name).errback(failure);
+            }
+            "same" => {
+                let (world, label) = (self.clone(), rest.to_owned());
+                self.change(name, |d| {
+                    d.add_errback(move |failure| {
+                        let is_same = world.kept.take().is_some_and(|kept| kept.same(&failure));
+                        let which = if is_same { "same" } else { "another" };
+                        world.say(&format!("{label}({which})"));
+                        Err(failure)
+                    })
+                });
+            }
+            "line" => {
+                let (mut first, resolver) = Deferred::pair();
+                for _ in 1..number(rest) {
+                    let inner = first;
+                    let (outer, fire) = Deferred::pair();
+                    first = outer.add_callback(move |()| inner);
+                    fire.callback(());
+                }
+                self.put(name, first);
+                self.resolvers.borrow_mut().insert(name.into(), resolver);
+            }
             "lose" => drop(self.resolver(name)),
             "on_cancel" => {
                 let (world, act) = (self.clone(), Act::parse(rest));
@@ -588,6 +550,10 @@ impl World {
                         world.run_all(&act.commands);
                     })
                 });
+            }
+            "held" => {
+                let held = Held(self.clone(), rest.to_owned());
+                self.change(name, |d| d.on_cancel(move || held.0.say(&held.1)));
             }
             "cancel" => {
                 // A canceller or a callback may want it again: it stays where it is.
@@ -619,12 +585,21 @@ impl World {
                     Poll::Ready(result) => format!("={}", show(&result)),
                 });
             }
+            "shown" => {
+                let deferred = self.take(name);
+                let shown = format!("{deferred:?}");
+                self.put(name, deferred);
+                let begin = shown.trim_start_matches("Deferred(").trim_end_matches(')');
+                let how = begin.split(", made at").next().expect("the first part");
+                let waits = shown.contains("waits for the one made at");
+                self.say(&format!("{how}{}", if waits { " for another" } else { "" }));
+            }
             "timeout" => self.change(name, |d| self.clock.timeout(seconds(rest), d)),
             "timeout_with" => {
                 let (label, limit) = rest.split_once(' ').expect("a label and seconds");
                 let (world, label) = (self.clone(), label.to_owned());
-                let translate = move |result: Result<Number, Failure>, _| {
-                    world.say(&format!("{label}({})", show(&result)));
+                let translate = move |result: Result<Number, Failure>, limit: Duration| {
+                    world.say(&format!("{label}({},{})", show(&result), limit.as_secs()));
                     Ok(-1)
                 };
                 self.change(name, |d| {
@@ -731,13 +706,16 @@ fn failure(text: &str) -> Failure {
 }
 
 fn show(result: &Result<Number, Failure>) -> String {
+    let timed_out = |failure: &Failure| failure.check::<TimedOut>().copied();
+    if let Some(TimedOut(limit)) = result.as_ref().err().and_then(timed_out) {
+        return format!("TimedOut({})", limit.as_secs());
+    }
     match result {
         Ok(n) => n.to_string(),
         Err(failure) if failure.is::<Cancelled>() => "Cancelled".into(),
         Err(failure) if failure.is::<Abandoned>() => "Abandoned".into(),
         Err(failure) if failure.is::<WaitsForItself>() => "WaitsForItself".into(),
         Err(failure) if failure.is::<AlreadyTaken>() => "AlreadyTaken".into(),
-        Err(failure) if failure.is::<TimedOut>() => "TimedOut".into(),
         Err(failure) if failure.is_panic() => "panic".into(),
         Err(failure) => failure.to_string(),
     }

@@ -49,6 +49,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; pause a; list a b; fire a 1; fire b 2; log then; unpause",
         "then [1,2]",
     ),
+    // In Twisted it is not, unless one says so: there the members are still somebody else's.
     (
         "a failure in a list is handled",
         "pair a; list a; errback a E; drop; log then",
@@ -68,6 +69,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "a canceller that panics does not spare the others",
         "pair a b c; on_cancel a panic; on_cancel b nothing; on_cancel c nothing; list a b c; cancel",
         "~a ~b ~c [panic,Cancelled,Cancelled]",
+    ),
+    (
+        "a member that goes on after the cancel is waited for",
+        "pair a b c; eb a 7; inner a c; on_cancel b nothing; list a b; cancel; log then; fire c 1",
+        "a(Cancelled) ~b then [1,Cancelled]",
     ),
     (
         "cancelling a list leaves what is there alone",
@@ -121,10 +127,16 @@ const TABLE: &[(&str, &str, &str)] = &[
         "FirstError(1,E) then",
     ),
     (
+        "first errors are equal if they are the same failure of the same member",
+        "twins a b E; compare a b; twins c d E; compare_second c d; fail e E; fail f E; compare e f",
+        "equal different different",
+    ),
+    (
         "of several that have failed before the one that stands first counts, and the others are reported",
         "fail a E; fail b F; fail c G; gather a b c",
         "!F !G FirstError(0,E)",
     ),
+    // Twisted lets the rest run: see `loose`.
     (
         "a failed gather cancels the rest, before it goes on",
         "pair a b c; on_cancel a nothing; on_cancel c nothing; gather a b c; errback b E; log then",
@@ -160,6 +172,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; cb b; on_cancel b nothing; loose gather a b; errback a E; fire b 2",
         "FirstError(0,E) b(2)",
     ),
+    // In Twisted it fails with what the first member comes to.
     (
         "a cancelled gather cancels every member, and is cancelled",
         "pair a b; on_cancel a nothing; on_cancel b nothing; gather a b; cancel",
@@ -216,6 +229,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a; succeed b 2; pair c; on_cancel a nothing; on_cancel c nothing; race a b c",
         "~a ~c 1:2",
     ),
+    // As Twisted's `race`; its list that ends with the first value gives these as if it had succeeded.
     (
         "when all fail the race has all failures in the members' order",
         "pair a b; race a b; errback b F; log then; errback a E",
@@ -226,6 +240,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "fail a E; fail b F; race a b",
         "FailureGroup(E,F)",
     ),
+    // In Twisted it is never decided.
     (
         "a race of nobody fails at once",
         "race; log then",
@@ -237,10 +252,16 @@ const TABLE: &[(&str, &str, &str)] = &[
         "1:2 then",
     ),
     (
+        "what a cancelled loser brings later is dropped, whatever it is",
+        "pair a b c; race a b c; fire b 2; fire a 1; errback c E; log then",
+        "1:2 then",
+    ),
+    (
         "a loser's value after the race is dropped",
         "pair a b; loose race a b; fire b 2; fire a 1; log then",
         "1:2 then",
     ),
+    // Twisted drops it.
     (
         "a loser's failure after the race is reported",
         "pair a b; loose race a b; fire b 2; errback a E",
@@ -261,6 +282,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; loose race a b; errback a E; errback b F",
         "FailureGroup(E,F)",
     ),
+    // In Twisted it fails with what all members come to.
     (
         "a cancelled race cancels every member, and is cancelled",
         "pair a b; on_cancel a nothing; on_cancel b nothing; race a b; cancel",

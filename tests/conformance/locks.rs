@@ -8,6 +8,7 @@
 //! | `acquire L [N]`     | acquires, with a callback that logs `L` and keeps the guard                     |
 //! | `through L [N]`     | the same, but the guard is dropped in the callback                              |
 //! | `within L X`        | acquires, with a callback that logs `L`, releases X, and logs `L.`              |
+//! | `with L V`          | acquires, with a callback that has the guard to its end and returns V (`panic` and `!E` as well) |
 //! | `failing L`         | acquires, with a callback that keeps the guard and fails                        |
 //! | `want L [N]`        | acquires or gets, and keeps the Deferred                                        |
 //! | `poll L`            | polls what was wanted: logs `L=`, and keeps the guard, or `L?`                   |
@@ -15,7 +16,7 @@
 //! | `drop L`            | drops what was wanted                                                           |
 //! | `release L`         | drops the guard                                                                 |
 //! | `cancel L`          | cancels it                                                                      |
-//! | `run L [V]`         | runs `L`, which returns V (`panic` and `!E` as well) or waits for `finish L V`  |
+//! | `run L [V]`         | runs `L`, which returns V as above or waits for `finish L V`, and logs `~L` when that is cancelled |
 //! | `try L`             | tries to acquire or to get                                                      |
 //! | `put V`, `get L`    | puts and gets: logs `L(V)`                                                      |
 //! | `state`             | logs `locked` or `free`, or how many permits or items there are, and `+N` if so many wait |
@@ -62,6 +63,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "lock; acquire a; acquire b; try x; release a; try y; release b; try z",
         "a x- b y- z",
     ),
+    // In Twisted inside the release, however deep that is.
     (
         "a release inside a callback hands over when that has returned",
         "lock; acquire a; within b c; acquire c; acquire d; release a; state",
@@ -136,7 +138,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "a run that is cancelled while it runs cancels that, and releases",
         "lock; run a; acquire b; cancel a; state",
-        "a b a!cancelled locked",
+        "a ~a b a!cancelled locked",
+    ),
+    (
+        "a guard that its callback keeps to the end is released, whatever comes of that",
+        "lock; with a 3; with b !E; with c panic; state",
+        "a a=3 b b!E c c!panic free",
     ),
     // The semaphore.
     (
@@ -187,7 +194,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "run of a semaphore is cancelled while it waits and while it runs",
         "semaphore 1; run a; run b; run c; cancel b; cancel a; state; finish c 1; state",
-        "a b!cancelled c a!cancelled 0 c=1 1",
+        "a b!cancelled ~a c a!cancelled 0 c=1 1",
+    ),
+    (
+        "a permit that its callback keeps to the end comes back, whatever comes of that",
+        "semaphore 1; with a 3; with b !E; with c panic; state",
+        "a a=3 b b!E c c!panic 1",
     ),
     (
         "a second one waits for a permit, and gets it inside the release",
@@ -467,6 +479,19 @@ impl Stage {
                 });
                 self.chain(name, chain);
             }
+            ["with", name, returns] => {
+                let (stage, label, returns) = (self.clone(), name.to_owned(), returns.to_owned());
+                let used = self.want(&[]).used().add_callback(move |_guard| {
+                    stage.log(label);
+                    match &*returns {
+                        "panic" => resume_unwind(Box::new("oh")),
+                        returns => outcome(returns),
+                    }
+                });
+                let (stage, label) = (self.clone(), name.to_owned());
+                let used = used.add_callback(move |value| stage.log(format!("{label}={value}")));
+                self.chain(name, used);
+            }
             ["failing", name] => {
                 let (stage, label) = (self.clone(), name.to_owned());
                 let chain = self.want(&[]).used().add_callback(move |got| {
@@ -502,7 +527,10 @@ impl Stage {
             ["drop", name] => drop(self.take_wanted(name)),
             ["release", name] => {
                 let guard = self.0.guards.borrow_mut().remove(name);
-                drop(guard.expect("a guard"));
+                match guard {
+                    Some(guard) => drop(guard),
+                    None => self.log(format!("{name} has it not")),
+                }
             }
             ["cancel", name] => {
                 let chain = self.0.chains.borrow_mut().remove(name);
@@ -603,6 +631,8 @@ impl Stage {
     fn run_held(&self, name: &str, returned: Option<&str>) {
         let (stage, label) = (self.clone(), name.to_owned());
         let (work, resolver) = Deferred::pair();
+        let (asked, what) = (self.clone(), format!("~{name}"));
+        let work = work.on_cancel(move || asked.log(what));
         let resolver = Cell::new(Some(resolver));
         match returned {
             None => self

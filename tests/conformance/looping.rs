@@ -36,6 +36,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "every 1; go 3",
         "0 1 2 3",
     ),
+    // In Twisted it does.
     (
         "its first call does not run inside the start",
         "every 1; log started; go 0",
@@ -115,6 +116,11 @@ const TABLE: &[(&str, &str, &str)] = &[
         "0 1 done after 0",
     ),
     (
+        "stopping takes its timer away",
+        "every 1; timers; stop; timers; every 1; go 1; timers; stop; timers; every 1; cancel; timers",
+        "1 done 0 0 1 1 done 0 done(Cancelled) 0",
+    ),
+    (
         "it may be stopped before its first call",
         "every 1; stop; go 5; timers",
         "done 0",
@@ -139,6 +145,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "waiting; on 1 {stop}; every 1; go 1; log now; fire; go 5",
         "0 now done",
     ),
+    // In Twisted this is an error of whoever stops it.
     (
         "stopping again does nothing",
         "every 1; stop; stop; waiting; every 1; go 0; stop; stop; fire",
@@ -231,7 +238,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "counting; every 1; go 0; stop; go 5; again 1; go 1",
         "0:1 done 5:1 6:1",
     ),
-    // Cancelling.
+    // Cancelling, of which Twisted's loop does not hear.
     (
         "cancelling the Deferred stops the loop",
         "every 1; go 1; cancel; go 5; running; timers",

@@ -1,14 +1,25 @@
 //! What Twisted does, as tables of `(name, script, trace)`, each with one runner.
 
+mod cancelling;
 mod clock;
 mod cooperator;
+mod coroutines;
 mod deferred;
+mod failures;
+#[cfg(unix)]
+mod filesystem;
+#[cfg(unix)]
+#[path = "../support/folder.rs"]
+#[allow(dead_code, reason = "the tests of sockets use more of it")]
+mod folder;
 mod lists;
 mod locks;
 mod looping;
 mod making;
+mod running;
 mod script;
 mod timeouts;
+mod unhandled;
 
 /// Plays every row of a table with `play`, and compares what it logged.
 #[track_caller]
@@ -27,4 +38,14 @@ fn check(table: &[(&str, &str, &str)], play: impl Fn(&str) -> Vec<String>) {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), table.len(), "row names differ");
+}
+
+/// The parts of a script between separators that stand in no braces.
+fn split(script: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut depth = 0;
+    let parts = script.split(move |c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == separator && depth == 0
+    });
+    parts.map(str::trim)
 }

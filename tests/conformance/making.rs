@@ -5,6 +5,11 @@ use crate::script::check;
 const TABLE: &[(&str, &str, &str)] = &[
     // Making them.
     (
+        "a Deferred as the value is one like any other, and is not waited for",
+        "pair a; given a; pair b; given_later b; log then; fire a 1; fire b 1",
+        "Deferred Deferred then",
+    ),
+    (
         "what execute's function returns is there",
         "execute 1; log then",
         "1 then",
@@ -47,6 +52,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "ensure_future 1; log then; turn",
         "then f… 1",
     ),
+    // In Twisted it starts inside the call.
     (
         "a future that became a Deferred starts in its turn, not inside the call",
         "future a 1; watch a; log then; turn",
@@ -71,6 +77,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "a value that a closed channel does not take is dropped",
         "pair a; channel a; close; fire a 1; log then",
+        "then",
+    ),
+    // In Twisted it is. Here a Deferred is a future itself, and is cancelled when an await of it is given up.
+    (
+        "a Deferred is not cancelled when the channel that waits for it is closed",
+        "pair a; on_cancel a nothing; channel a; close; log then; fire a 1",
         "then",
     ),
     (
@@ -99,6 +111,12 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; watch b; chain a b; errback a E; log then",
         "E then",
     ),
+    // In Twisted a few thousand are too many.
+    (
+        "twenty thousand that fire each other use no stack",
+        "pair a z; watch z; chains 20000 a z; log then; fire a 1",
+        "then 1",
+    ),
     (
         "one that has fired fires the other at once",
         "succeed a 1; pair b; watch b; chain a b; log then",
@@ -119,7 +137,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "pair a b; watch b; chain a b; cancel; errback a E; log then",
         "Cancelled then",
     ),
-    // One for many.
+    // One for many. In Twisted only the first who awaits it gets the result.
     (
         "each waiter gets the value, in order",
         "pair a; share a; wait b; wait c; cb b; cb c; fire a 1; log then",

@@ -9,21 +9,28 @@
 //! | `pending a`                        | makes one of a future that logs `dropped` when it is dropped     |
 //! | `inner a b`                        | adds a callback to a that waits for b                            |
 //! | `cb a`                             | adds a callback that logs `a(N)` and passes it on                |
+//! | `eb a X`                           | adds an errback that logs `a(E)` and gives X                     |
+//! | `way a`                            | adds an errback that logs the way the failure has come           |
+//! | `debug on`, `debug off`            | begins and ends debug mode                                       |
 //! | `on_cancel a X`                    | its canceller logs `~a` and gives X, or `nothing`, or panics      |
 //! | `pause a`, `unpause`               | holds it back                                                    |
 //! | `fire a N`, `errback a E`, `lose a` | uses its resolver                                               |
 //! | `list`, `gather`, `race`, `first` and names | waits for those, and logs the outcome                   |
+//! | `twins a b E`                      | makes two of one failure                                         |
+//! | `compare a b`, `compare_second a b` | logs whether a `gather` of a fails as one of b does, with b as the second member too |
 //! | `loose race a b` and so on         | the same with `let_rest_run`                                     |
+//! | `given a`, `given_later a`         | a Deferred whose value is that member, there at once or fired    |
 //! | `execute X`, `maybe X`, `ensure a` | calls a function that gives X, which may be a member, and logs the outcome |
 //! | `maybe_future N`, `ensure_future N` | the same with a future that logs `f…`                           |
 //! | `channel a`, `receive`, `close`    | makes a channel of it, logs what that got, closes it             |
 //! | `receiver a`, `send N`, `unsend`   | makes a member of a channel, sends something, drops the sender   |
-//! | `chain a b`                        | a fires b                                                        |
+//! | `chain a b`, `chains N a b`        | a fires b, also by way of N others                               |
 //! | `share a`, `wait b`, `unshare`     | makes it shared, makes b wait for that, drops the handle         |
 //! | `watch a`                          | logs the outcome of a member                                     |
 //! | `gather_quietly a b`               | does not log, and handles nothing                                |
 //! | `cancel`, `drop`, `poll`           | the outcome, which is not there: a poll logs `=?`                |
-//! | `cancel a`, `drop a`               | the same for a member                                            |
+//! | `cancel a`, `drop a`, `poll a`     | the same for a member; handles that it was cancelled             |
+//! | `ask a`                            | cancels a member and leaves it where it is                       |
 //! | `turn`                             | lets tasks run                                                   |
 //! | `log L`                            | logs `L`                                                         |
 //!
@@ -33,12 +40,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use futures::channel::oneshot;
 use torsade::defer::{
     self, Abandoned, DeferredList, FailureGroup, FirstError, NothingToWaitFor, Pause, Shared,
 };
+use torsade::failure::Hop;
 use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver, yield_now};
 
 /// Plays each row of a table: its name, its script and what that logs.
@@ -62,7 +70,12 @@ pub(crate) fn check(table: &[(&str, &str, &str)]) {
 
 /// Runs a script on a reactor of its own; gives what it logged.
 fn play(script: &str) -> String {
-    let reactor = Reactor::in_memory().unwrap();
+    let builder = Reactor::builder().in_memory();
+    let builder = match script.contains("debug ") {
+        true => builder.debug(false),
+        false => builder,
+    };
+    let reactor = builder.build().unwrap();
     let world = Rc::new(World::default());
     let log = world.clone();
     reactor.on_report(move |report| log.say(format!("!{}", name(report.failure()))));
@@ -92,6 +105,8 @@ struct World {
     outcome: RefCell<Option<Rc<RefCell<Deferred<()>>>>>,
     pauses: RefCell<Vec<Pause>>,
     shared: RefCell<Option<Shared<Number>>>,
+    /// While there is one, debug mode is on.
+    debugging: RefCell<Option<Reactor>>,
     receiver: RefCell<Option<oneshot::Receiver<Result<Number, Failure>>>>,
     sender: RefCell<Option<oneshot::Sender<Number>>>,
     log: RefCell<Vec<String>>,
@@ -130,6 +145,30 @@ impl World {
                     })
                 });
             }
+            "eb" => {
+                let (world, name, gives) = (self.clone(), names[0], last.to_owned());
+                self.change(name, |d| {
+                    d.add_errback(move |failure| {
+                        world.say(format!("{name}({})", self::name(&failure)));
+                        world.gives(&gives)
+                    })
+                });
+            }
+            "way" => {
+                let (world, name) = (self.clone(), names[0]);
+                self.change(name, |d| {
+                    d.add_errback(move |failure| {
+                        let way: Vec<_> = failure.path().iter().map(show_hop).collect();
+                        world.say(format!("{name}({})", way.join(",")));
+                        Ok(0)
+                    })
+                });
+            }
+            "debug" => {
+                let debugged = || Reactor::builder().in_memory().debug(true).build().unwrap();
+                let old = self.debugging.replace((last == "on").then(debugged));
+                drop(old);
+            }
             "on_cancel" => {
                 let (world, name, brings) = (self.clone(), names[0], last.to_owned());
                 self.change(name, |d| d.on_cancel(move || world.stop(name, &brings)));
@@ -149,9 +188,35 @@ impl World {
             "lose" => drop(self.resolver(names[0])),
             "list" | "gather" | "race" | "first" => self.wait_for(verb, &names, false),
             "loose" => self.wait_for(words[0], &names[1..], true),
+            "twins" => {
+                let failure = failure(last);
+                self.put(names[0], Deferred::fail(failure.clone()));
+                self.put(names[1], Deferred::fail(failure));
+            }
+            "compare" | "compare_second" => {
+                let mut second = vec![self.take(names[1])];
+                if verb == "compare_second" {
+                    second.insert(0, Deferred::succeed(0));
+                }
+                let (one, other) = (
+                    defer::gather([self.take(names[0])]).await.unwrap_err(),
+                    defer::gather(second).await.unwrap_err(),
+                );
+                let are_equal = one.check::<FirstError>() == other.check::<FirstError>();
+                self.say(if are_equal { "equal" } else { "different" });
+            }
             "gather_quietly" => {
                 let all = defer::gather(self.take_all(&names)).map(|_| ());
                 self.keep(all);
+            }
+            "given" => {
+                let given = Deferred::succeed(self.take(names[0]));
+                self.note_deferred(given);
+            }
+            "given_later" => {
+                let (given, resolver) = Deferred::pair();
+                self.note_deferred(given);
+                resolver.callback(self.take(names[0]));
             }
             "execute" => {
                 let world = self.clone();
@@ -160,13 +225,7 @@ impl World {
             }
             "execute_deferred" => {
                 let deferred = self.take(names[0]);
-                let world = self.clone();
-                drop(defer::execute(move || Ok(deferred)).add_callback(
-                    move |deferred: Deferred<Number>| {
-                        world.say("Deferred");
-                        drop(deferred);
-                    },
-                ));
+                self.note_deferred(defer::execute(move || Ok(deferred)));
             }
             "maybe" if last.len() == 1 && self.members.borrow().contains_key(&names[0]) => {
                 let deferred = self.take(names[0]);
@@ -202,6 +261,15 @@ impl World {
             }
             "unsend" => drop(self.sender.take()),
             "chain" => self.take(names[0]).chain_deferred(self.resolver(names[1])),
+            "chains" => {
+                let mut last = self.take(names[1]);
+                for _ in 0..words[0].parse().unwrap() {
+                    let (next, resolver) = Deferred::pair();
+                    last.chain_deferred(resolver);
+                    last = next;
+                }
+                last.chain_deferred(self.resolver(names[2]));
+            }
             "share" => *self.shared.borrow_mut() = Some(self.take(names[0]).shared()),
             "wait" => {
                 let waiter = self.shared.borrow().as_ref().unwrap().wait();
@@ -219,6 +287,20 @@ impl World {
             "cancel" => {
                 let outcome = self.outcome.borrow().clone().unwrap();
                 outcome.borrow().cancel();
+            }
+            "ask" => {
+                let deferred = self.take(names[0]);
+                deferred.cancel();
+                self.put(names[0], deferred);
+            }
+            "poll" if !names.is_empty() => {
+                let mut deferred = self.take(names[0]);
+                let mut cx = Context::from_waker(Waker::noop());
+                self.say(match Pin::new(&mut deferred).poll(&mut cx) {
+                    Poll::Ready(result) => format!("={}", show(&result)),
+                    Poll::Pending => "=?".into(),
+                });
+                self.put(names[0], deferred);
             }
             "drop" if !names.is_empty() => drop(self.take(names[0])),
             "drop" => drop(self.outcome.take()),
@@ -269,6 +351,15 @@ impl World {
         self.keep(deferred.add_both(move |result| match result {
             Ok(value) => world.say(show(value)),
             Err(failure) => world.say(name(&failure)),
+        }));
+    }
+
+    /// Of a Deferred whose value is a Deferred; that is dropped.
+    fn note_deferred(self: &Rc<Self>, given: Deferred<Deferred<Number>>) {
+        let world = self.clone();
+        drop(given.add_callback(move |deferred| {
+            world.say("Deferred");
+            drop(deferred);
         }));
     }
 
@@ -381,6 +472,15 @@ fn show_winner((index, value): (usize, Number)) -> String {
 
 fn show_first((index, result): (usize, Result<Number, Failure>)) -> String {
     format!("{index}:{}", show(&result))
+}
+
+fn show_hop(hop: &Hop) -> &'static str {
+    match hop {
+        Hop::Callback { .. } => "callback",
+        Hop::Deferred { fired: None, .. } => "made",
+        Hop::Deferred { .. } => "made+fired",
+        _ => "elsewhere",
+    }
 }
 
 fn name(failure: &Failure) -> String {

@@ -6,25 +6,31 @@ pub(crate) mod debugged;
 pub(crate) mod folder;
 #[cfg(target_os = "linux")]
 pub(crate) mod foreign;
+#[cfg(unix)]
+pub(crate) mod noted;
+#[cfg(target_os = "linux")]
+pub(crate) mod passing;
 pub(crate) mod polled;
 pub(crate) mod program;
 #[cfg(target_os = "linux")]
 pub(crate) mod role;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use torsade::net::ToServerEndpoint;
 use torsade::reactor::Stopped;
 use torsade::report::Report;
 use torsade::transport::WriteOverflow;
 use torsade::{
-    ConnectionAborted, ConnectionDone, ConnectionLost, Context, Failure, OnPanic, Protocol,
-    Reactor, Transport, testing, yield_now,
+    Connection, ConnectionAborted, ConnectionDone, ConnectionLost, Context, Failure, OnPanic, Port,
+    Protocol, Reactor, Transport, testing, yield_now,
 };
 
 /// Makes two tests of each behaviour: on the machine, and in memory.
@@ -283,6 +289,40 @@ pub(crate) async fn some_turns() {
     }
 }
 
+/// The two ends of a connection by way of a port there: the client's, and the server's.
+pub(crate) async fn ends(
+    reactor: &Reactor,
+    at: impl ToServerEndpoint,
+) -> Result<(Connection, Connection, Port), Failure> {
+    let slot: Rc<Cell<Option<Connection>>> = Rc::default();
+    let kept = slot.clone();
+    let port = reactor.serve(at, async move |conn| {
+        kept.set(Some(conn));
+        Ok(())
+    })?;
+    let client = reactor.connect_stream(port.local_addr()).await?;
+    loop {
+        if let Some(server) = slot.take() {
+            return Ok((client, server, port));
+        }
+        yield_now().await;
+    }
+}
+
+/// Where nobody listens.
+pub(crate) async fn nowhere(reactor: &Reactor) -> Result<SocketAddr, Failure> {
+    let port = reactor.listen(HERE, |_| Spy::echo())?;
+    port.stop().await?;
+    Ok(port.local_addr().inet().unwrap())
+}
+
+/// How many microseconds this thread has computed for. (Linux.)
+pub(crate) fn cpu_time() -> u128 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let nanoseconds = text.split_whitespace().next().unwrap();
+    nanoseconds.parse::<u128>().unwrap() / 1000
+}
+
 /// Has panics and unhandled failures noted instead of failing the test.
 pub(crate) fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
     let reports = Rc::new(RefCell::new(Vec::new()));
@@ -305,4 +345,29 @@ pub(crate) fn alive(reactor: &Reactor) -> Vec<&'static str> {
 /// Polls a future once.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
+}
+
+/// The processes that this one has started and not waited for, zombies among them.
+#[cfg(target_os = "linux")]
+pub(crate) fn children() -> Vec<u32> {
+    let mut children = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path().join("children");
+        // A thread may have ended meanwhile.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        children.extend(
+            text.split_whitespace()
+                .map(|pid| pid.parse::<u32>().unwrap()),
+        );
+    }
+    children
+}
+
+/// Has one of them exited?
+#[cfg(target_os = "linux")]
+pub(crate) fn has_zombies() -> bool {
+    children().iter().any(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") Z ")
+    })
 }

@@ -84,7 +84,13 @@ impl Socket {
         let mut written = 0;
         for piece in pieces {
             match self.write(piece) {
-                Ok(count) => written += count,
+                Ok(count) => {
+                    written += count;
+                    // What is left of this one comes before the next.
+                    if count < piece.len() {
+                        break;
+                    }
+                }
                 Err(error) if written == 0 => return Err(error),
                 Err(_) => break,
             }

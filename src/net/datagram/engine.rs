@@ -590,6 +590,12 @@ impl Core {
         }
     }
 
+    /// Somebody else has connected it.
+    #[cfg(unix)]
+    pub(super) fn is_connected_to(&self, peer: Address) {
+        self.peer.replace(Some(peer));
+    }
+
     /// Closes it from the loop's turn, when what is queued has been sent.
     #[track_caller]
     pub(super) fn stop(&self) -> Deferred<()> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::ops::Deref;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::path::Path;
 use std::rc::Rc;
@@ -13,8 +15,12 @@ use super::place::{ToDatagramAddress, invalid};
 use super::socket::UdpSocket;
 use super::{DatagramPort, DatagramProtocol};
 use crate::address::Address;
+#[cfg(unix)]
+use crate::driver::NotAdopted;
 use crate::driver::{Change, SocketFile};
 use crate::failure::Failure;
+#[cfg(unix)]
+use crate::net::adopt::CannotAdopt;
 use crate::net::errors::CannotListen;
 use crate::protocol::{self, Handle, Home, Seated, visit};
 use crate::reactor::Reactor;
@@ -81,12 +87,7 @@ impl Reactor {
     /// ```
     ///
     /// [`InvalidAddress`]: super::InvalidAddress
-    #[doc(alias(
-        "listenUDP",
-        "listenMulticast",
-        "adoptDatagramPort",
-        "create_datagram_endpoint"
-    ))]
+    #[doc(alias("listenUDP", "listenMulticast", "create_datagram_endpoint"))]
     #[track_caller]
     pub fn listen_udp<P: DatagramProtocol>(
         &self,
@@ -228,6 +229,84 @@ impl Reactor {
     }
 }
 
+/// Sockets that somebody else has made.
+#[cfg(unix)]
+impl Reactor {
+    /// Takes over a bound socket for datagrams, with a protocol, whose `started` runs inside this call: a `UdpSocket` or
+    /// `UnixDatagram` of `std`, or any `OwnedFd`.
+    ///
+    /// The socket is made non-blocking, for all processes that share it, and closed on exec. Stopping the port closes it
+    /// and no more: a UNIX socket's file stays.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotAdopt`] when it is no socket for datagrams.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::net::datagram::{DatagramPort, DatagramProtocol};
+    /// # use torsade::{Address, Context, Failure};
+    /// # struct Ear;
+    /// # impl DatagramProtocol for Ear {
+    /// #     fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, _: &[u8], _: Address) {}
+    /// # }
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    ///     let address = socket.local_addr()?;
+    ///     let port = reactor.adopt_datagrams(socket, Ear)?;
+    ///     assert_eq!(port.local_addr(), address);
+    ///     port.stop().await
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias("adoptDatagramPort", "from_std"))]
+    #[track_caller]
+    pub fn adopt_datagrams<P: DatagramProtocol>(
+        &self,
+        socket: impl Into<OwnedFd>,
+        protocol: P,
+    ) -> Result<Bound<P>, Failure> {
+        let place = Location::caller();
+        let post = self.take_datagrams(socket.into(), place, Seated::new(protocol))?;
+        seat(self, &post)
+    }
+
+    /// Takes over a bound socket for datagrams, for async code. See [`Reactor::adopt_datagrams`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[doc(alias("adoptDatagramPort", "from_std"))]
+    #[track_caller]
+    pub fn adopt_datagram_socket(&self, socket: impl Into<OwnedFd>) -> Result<UdpSocket, Failure> {
+        let place = Location::caller();
+        let post = self.take_datagrams(socket.into(), place, UdpSocket::user())?;
+        Ok(UdpSocket::new(post))
+    }
+
+    fn take_datagrams<U: User>(
+        &self,
+        fd: OwnedFd,
+        place: &'static Location<'static>,
+        user: U,
+    ) -> Result<Rc<Post<U>>, Failure> {
+        let refused = |why| {
+            let error = CannotAdopt::new("a datagram socket", why);
+            Failure::at(Box::new(error), place)
+        };
+        let adopted = self.inner().driver().adopt_datagrams(fd);
+        let (socket, peer) = adopted.map_err(refused)?;
+        let post = Post::new(self, socket, QUEUE, None, place, user)
+            .map_err(|error| refused(NotAdopted::Io(error)))?;
+        if let Some(peer) = peer {
+            post.core().is_connected_to(peer);
+        }
+        Ok(post)
+    }
+}
+
 impl Reactor {
     fn open_datagrams<U: User>(
         &self,
@@ -271,7 +350,7 @@ impl DatagramOptions {
         Self {
             share: false,
             broadcast: false,
-            queue: 256 * 1024,
+            queue: QUEUE,
             mode: 0o666,
             bind: None,
             buffers: [None; 2],
@@ -506,6 +585,8 @@ fn set_up(
     Ok(())
 }
 
+/// How many bytes are queued at most, unless told.
+const QUEUE: usize = 256 * 1024;
 /// How many bytes of datagrams one event brings at most.
 const BATCH: usize = 256 * 1024;
 /// What each counts for at least.

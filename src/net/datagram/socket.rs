@@ -31,7 +31,7 @@ use crate::driver::Arrived;
 use crate::failure::Failure;
 use crate::net::errors::ConnectionRefused;
 use crate::reactor::Reactor;
-use crate::task::{self, Wait};
+use crate::task::{self, Budget, Wait};
 
 /// A UDP or UNIX socket, for async code: send to, receive from, connect.
 ///
@@ -73,8 +73,7 @@ pub(super) struct Awaited {
     ignored: Cell<bool>,
     /// Nobody is there, and nobody was told.
     refused: Cell<bool>,
-    /// How many bytes were moved since a task last had to wait.
-    spent: Cell<usize>,
+    budget: Budget,
 }
 
 /// Who waits. They are all woken together.
@@ -102,7 +101,7 @@ impl UdpSocket {
             readable: Cell::new(true),
             ignored: Cell::new(false),
             refused: Cell::new(false),
-            spent: Cell::new(0),
+            budget: Budget::default(),
         }
     }
 
@@ -195,11 +194,11 @@ impl UdpSocket {
         to: Option<&Address>,
     ) -> Poll<Result<(), Failure>> {
         let (core, user) = (self.post.core(), self.post.user());
-        if user.is_too_busy(cx) {
+        if user.budget.is_spent(cx) {
             return Poll::Pending;
         }
         if core.send(data, to)? {
-            user.spend(data.len());
+            user.budget.spend(data.len().max(LEAST));
             return Poll::Ready(Ok(()));
         }
         if !core.is_open() {
@@ -223,12 +222,12 @@ impl UdpSocket {
             return Poll::Ready(Err(Failure::new(PortClosed)));
         }
         if user.readable.get() && core.may_read() {
-            if user.is_too_busy(cx) {
+            if user.budget.is_spent(cx) {
                 return Poll::Pending;
             }
             match receive(&self.post) {
                 Got::Datagram(arrived) => {
-                    user.spend(arrived.size);
+                    user.budget.spend(arrived.size.max(LEAST));
                     return Poll::Ready(Ok(arrived));
                 }
                 Got::Refused(error) => return Poll::Ready(Err(self.refused_by(error))),
@@ -241,7 +240,7 @@ impl UdpSocket {
         if user.ignored.replace(false) {
             core.ask_for_attention();
         }
-        user.spent.set(0);
+        user.budget.renew();
         user.readers.add(cx, place);
         task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.readers)));
         Poll::Pending
@@ -249,7 +248,7 @@ impl UdpSocket {
 
     fn wait_for_room(&self, cx: &Context<'_>, place: Option<&Place<'_>>) {
         let user = self.post.user();
-        user.spent.set(0);
+        user.budget.renew();
         user.writers.add(cx, place);
         task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.writers)));
     }
@@ -274,22 +273,6 @@ impl UdpSocket {
         }
         self.wait_for_room(cx, None);
         Poll::Pending
-    }
-}
-
-impl Awaited {
-    /// May a task go on without a pause? If not it is woken again, after the others.
-    fn is_too_busy(&self, cx: &Context<'_>) -> bool {
-        if self.spent.get() < BUDGET {
-            return false;
-        }
-        self.spent.set(0);
-        cx.waker().wake_by_ref();
-        true
-    }
-
-    fn spend(&self, bytes: usize) {
-        self.spent.set(self.spent.get() + bytes.max(LEAST));
     }
 }
 
@@ -494,7 +477,5 @@ impl Wait for Waits {
     }
 }
 
-/// How many bytes one task moves in a row, so that a peer that never stops does not keep the loop from the others.
-const BUDGET: usize = 256 * 1024;
-/// What a datagram counts for at least.
+/// What a datagram counts for at least in a task's budget.
 const LEAST: usize = 1024;

@@ -99,14 +99,14 @@ fn undecorated(
     let mut options = options.clone();
     let endpoint = match fields.kind {
         Kind::Tcp | Kind::Tcp6 => {
-            let port = fields.port(0)?;
-            let addresses = match fields.take("interface", None) {
+            let port = fields.port()?;
+            let addresses = match fields.take("interface") {
                 Some(field) => listening(&field.value, port)
                     .ok_or_else(|| not_a_literal(text, field.at, &field.value))?,
                 None if fields.kind == Kind::Tcp => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
                 None => vec![(Ipv6Addr::UNSPECIFIED, port).into()],
             };
-            if let Some(backlog) = fields.number("backlog", None)? {
+            if let Some(backlog) = fields.number("backlog")? {
                 options = options.backlog(backlog);
             }
             ServerEndpoint::with(addresses, &options)
@@ -116,7 +116,7 @@ fn undecorated(
             if let Some(mode) = fields.mode()? {
                 options = options.mode(mode);
             }
-            if let Some(backlog) = fields.number("backlog", None)? {
+            if let Some(backlog) = fields.number("backlog")? {
                 options = options.backlog(backlog);
             }
             if let Some(lock) = fields.yes_or_no("lockfile")? {
@@ -138,7 +138,7 @@ fn undecorated(
         Kind::Stdio => {
             fields
                 .left
-                .retain(|field| field.key.is_ok() || !field.value.is_empty());
+                .retain(|field| field.key.is_some() || !field.value.is_empty());
             ServerEndpoint {
                 at: Places::Stdio,
                 options: options.settled(false),
@@ -162,12 +162,12 @@ pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpo
     let mut options = options.clone();
     let endpoint = match fields.kind {
         Kind::Tcp => {
-            let name = fields.wanted("host", 0)?;
-            let port = fields.port(1)?;
-            if let Some(seconds) = fields.number::<u32>("timeout", None)? {
+            let name = fields.wanted("host")?;
+            let port = fields.port()?;
+            if let Some(seconds) = fields.number::<u32>("timeout")? {
                 options = options.timeout(Duration::from_secs(seconds.into()));
             }
-            if let Some(field) = fields.take("bindAddress", None) {
+            if let Some(field) = fields.take("bindAddress") {
                 let ip = literal(&field.value)
                     .ok_or_else(|| not_a_literal(text, field.at, &field.value))?;
                 options = options.bind((ip, 0));
@@ -176,7 +176,7 @@ pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpo
         }
         Kind::Unix => {
             let address = fields.unix_address()?;
-            if let Some(seconds) = fields.number::<u32>("timeout", None)? {
+            if let Some(seconds) = fields.number::<u32>("timeout")? {
                 options = options.timeout(Duration::from_secs(seconds.into()));
             }
             if let Some(lock) = fields.yes_or_no("lockfile")? {
@@ -248,14 +248,13 @@ const PROXIED: &str = "haproxy";
 struct Fields<'a> {
     text: &'a str,
     kind: Kind,
-    /// With the place that each has among those without a key.
     left: Vec<Field>,
 }
 
 /// One field.
 #[derive(Debug)]
 struct Field {
-    key: Result<String, usize>,
+    key: Option<String>,
     value: String,
     /// Where it begins.
     at: usize,
@@ -279,18 +278,25 @@ impl<'a> Fields<'a> {
         }))
     }
 
-    /// Takes out the field that is called `key`, or has no key and stands at `place` among those.
-    fn take(&mut self, key: &str, place: Option<usize>) -> Option<Field> {
-        let found = self.left.iter().position(|field| match &field.key {
-            Ok(found) => found == key,
-            Err(found) => Some(*found) == place,
-        });
+    /// Takes out the field that is called `key`.
+    fn take(&mut self, key: &str) -> Option<Field> {
+        self.take_where(|found| found == Some(key))
+    }
+
+    fn take_where(&mut self, is_it: impl Fn(Option<&str>) -> bool) -> Option<Field> {
+        let found = self
+            .left
+            .iter()
+            .position(|field| is_it(field.key.as_deref()));
         found.map(|index| self.left.remove(index))
     }
 
-    /// As [`Fields::take`], for a field that must be there, with something in it.
-    fn wanted(&mut self, key: &str, place: usize) -> Result<Field, Failure> {
-        match self.take(key, Some(place)) {
+    /// The same for a field that must be there, with something in it. It may have no key: then it is the first of those.
+    fn wanted(&mut self, key: &str) -> Result<Field, Failure> {
+        let field = self
+            .take(key)
+            .or_else(|| self.take_where(|found| found.is_none()));
+        match field {
             Some(field) if !field.value.is_empty() => Ok(field),
             Some(field) => Err(self.bad(field.at, format!("the {key} is empty"))),
             None => Err(self.bad(self.text.len(), format!("the {key} is missing"))),
@@ -298,18 +304,14 @@ impl<'a> Fields<'a> {
     }
 
     /// A port, which must be there.
-    fn port(&mut self, place: usize) -> Result<u16, Failure> {
-        let field = self.wanted("port", place)?;
+    fn port(&mut self) -> Result<u16, Failure> {
+        let field = self.wanted("port")?;
         port(self.text, field.at, &field.value)
     }
 
     /// A number, if it is there.
-    fn number<N: FromStr>(
-        &mut self,
-        key: &str,
-        place: Option<usize>,
-    ) -> Result<Option<N>, Failure> {
-        let Some(field) = self.take(key, place) else {
+    fn number<N: FromStr>(&mut self, key: &str) -> Result<Option<N>, Failure> {
+        let Some(field) = self.take(key) else {
             return Ok(None);
         };
         match field.value.parse() {
@@ -323,19 +325,17 @@ impl<'a> Fields<'a> {
 
     /// The name of a UNIX socket, which must be there.
     fn unix_address(&mut self) -> Result<Address, Failure> {
-        if let Some(field) = self.take("path-hex", None) {
+        if let Some(field) = self.take("path-hex") {
             return Ok(Address::from_path(path_of(self.bytes(&field)?)));
         }
-        if let Some(field) = self.take("abstract-hex", None) {
+        if let Some(field) = self.take("abstract-hex") {
             return Ok(Address::Abstract(self.bytes(&field)?));
         }
-        let keyed = self
-            .take("path", None)
-            .or_else(|| self.take("address", None));
+        let keyed = self.take("path").or_else(|| self.take("address"));
         let is_keyed = keyed.is_some();
         let field = match keyed {
             Some(field) => field,
-            None => self.wanted("path", 0)?,
+            None => self.wanted("path")?,
         };
         if field.value.is_empty() {
             return Err(self.bad(field.at, "the path is empty"));
@@ -365,7 +365,7 @@ impl<'a> Fields<'a> {
 
     /// The mode of a file, if it is there.
     fn mode(&mut self) -> Result<Option<u32>, Failure> {
-        let Some(field) = self.take("mode", None) else {
+        let Some(field) = self.take("mode") else {
             return Ok(None);
         };
         let mode = u32::from_str_radix(&field.value, 8).ok();
@@ -384,14 +384,14 @@ impl<'a> Fields<'a> {
     /// Whom to believe for whom they connect, and how long they may take to say so.
     fn proxy(&mut self) -> Result<ProxyOptions, Failure> {
         let mut options = ProxyOptions::new();
-        if let Some(field) = self.take("trust", None) {
+        if let Some(field) = self.take("trust") {
             for network in field.value.split(',') {
                 let network = network.parse::<Network>();
                 let network = network.map_err(|error| self.bad(field.at, error.to_string()))?;
                 options = options.trust(network);
             }
         }
-        if let Some(seconds) = self.number::<u32>("headertimeout", None)? {
+        if let Some(seconds) = self.number::<u32>("headertimeout")? {
             options = options.timeout(Duration::from_secs(seconds.into()));
         }
         Ok(options)
@@ -399,7 +399,7 @@ impl<'a> Fields<'a> {
 
     /// 1 or 0, if it is there.
     fn yes_or_no(&mut self, key: &str) -> Result<Option<bool>, Failure> {
-        let Some(field) = self.take(key, None) else {
+        let Some(field) = self.take(key) else {
             return Ok(None);
         };
         match field.value.as_str() {
@@ -413,7 +413,7 @@ impl<'a> Fields<'a> {
     #[cfg(unix)]
     fn given(&mut self) -> Result<Given, Failure> {
         let which = if self.kind == Kind::Fd {
-            let field = self.wanted("number", 0)?;
+            let field = self.wanted("number")?;
             match field.value.parse::<u16>() {
                 Ok(number) => Which::Number(number.into()),
                 Err(_) => {
@@ -422,7 +422,7 @@ impl<'a> Fields<'a> {
                 }
             }
         } else {
-            match (self.number("index", None)?, self.take("name", None)) {
+            match (self.number("index")?, self.take("name")) {
                 (Some(index), None) => Which::Index(index),
                 (None, Some(field)) => Which::Name(field.value),
                 _ => {
@@ -431,7 +431,7 @@ impl<'a> Fields<'a> {
                 }
             }
         };
-        let family = match self.take("domain", None) {
+        let family = match self.take("domain") {
             None => None,
             Some(field) => match Family::read(&field.value) {
                 Some(family) => Some(family),
@@ -451,8 +451,8 @@ impl<'a> Fields<'a> {
             return Ok(());
         };
         let problem = match &field.key {
-            Ok(key) => format!("nothing is called {key:?} here, or it is said twice"),
-            Err(_) => format!("nothing is known of a field {:?} here", field.value),
+            Some(key) => format!("nothing is called {key:?} here, or it is said twice"),
+            None => format!("nothing is known of a field {:?} here", field.value),
         };
         Err(self.bad(field.at, problem))
     }
@@ -465,15 +465,8 @@ impl<'a> Fields<'a> {
 /// The fields of `text` from `start` on.
 fn split(text: &str, start: usize) -> Result<Vec<Field>, Failure> {
     let mut fields = Vec::new();
-    let mut unnamed = 0;
     let mut field = (None, String::new(), start);
-    let mut end = |(key, value, at): (Option<String>, String, usize)| {
-        let key = key.ok_or_else(|| {
-            unnamed += 1;
-            unnamed - 1
-        });
-        fields.push(Field { key, value, at });
-    };
+    let mut end = |(key, value, at)| fields.push(Field { key, value, at });
     let mut chars = text[start..].char_indices();
     while let Some((at, char)) = chars.next() {
         let at = start + at;

@@ -1,0 +1,53 @@
+//! Decrypts a file with `gpg`, which is given the passphrase on a descriptor of its own and tells how it goes on another: so
+//! neither is seen by others, nor mixed up with what it decrypts.
+//!
+//! Run `cargo run --example gpg_decrypt FILE PASSPHRASE`. Prints what was in the file, and to standard error `gpg: ` with each of
+//! the words by which it tells how it goes. To make such a file: `gpg --symmetric FILE`.
+
+use std::io::{self, Write};
+
+use torsade::Failure;
+use torsade::process::{ChildFd, Command};
+
+fn main() -> Result<(), Failure> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [file, passphrase] = &words[..] else {
+        return Err(Failure::new("usage: gpg_decrypt FILE PASSPHRASE"));
+    };
+    let command = Command::new("gpg")
+        .args(["--batch", "--quiet", "--pinentry-mode", "loopback"])
+        .args(["--passphrase-fd", "3", "--status-fd", "4", "--decrypt"])
+        .arg(file)
+        .child_fds([
+            (0, ChildFd::Null),
+            (1, ChildFd::Read),
+            (2, ChildFd::Inherit),
+            (3, ChildFd::Write),
+            (4, ChildFd::Read),
+        ]);
+    torsade::run(async |reactor| {
+        let mut gpg = reactor.spawn_child(command)?;
+        let mut secret = gpg.take_pipe(3)?;
+        secret.write_all(passphrase.as_bytes()).await?;
+        secret.close().await?;
+
+        // Whoever reads one pipe to its end before the other may wait for ever.
+        let mut status = gpg.take_pipe(4)?;
+        let told = reactor.spawn(async move {
+            while let Some(line) = status.read_line(1000).await? {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                if let Some(word) = line.split_whitespace().nth(1) {
+                    eprintln!("gpg: {word}");
+                }
+            }
+            Ok::<_, Failure>(())
+        });
+        let mut plain = Vec::new();
+        gpg.take_stdout()?.read_to_end(&mut plain).await?;
+        told.await??;
+        match gpg.status().await? {
+            status if status.success() => Ok(io::stdout().write_all(&plain)?),
+            status => Err(Failure::new(format!("gpg ended with {status}"))),
+        }
+    })
+}

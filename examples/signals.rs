@@ -1,0 +1,53 @@
+//! Signals: new settings on SIGHUP, a count on SIGUSR1, and a stop in good order on SIGTERM.
+//!
+//! Run `cargo run --example signals`; it sends itself all of them, as `kill` would from another terminal.
+//! Prints `settings, reading 1`, `settings, reading 2`, `hint 1`, `hint 2`, `asked to stop by SIGTERM`,
+//! `the work is finished`, `stopped`. A second SIGTERM during the work would stop the loop all the same, and a third one end
+//! the process.
+
+use std::time::Duration;
+
+use torsade::{Clock, Failure, Reactor, Signal, spawn};
+
+fn main() -> Result<(), Failure> {
+    torsade::run(async |reactor| {
+        let asked = reactor.signal(Signal::TERM); // once: the next one is the loop's again
+        let serving = spawn(serve(reactor.clone()));
+        let killer = spawn(kill(reactor.clone()));
+
+        println!("asked to stop by {}", asked.await?);
+        reactor.sleep(Duration::from_millis(10)).await?; // what must be done before the end
+        println!("the work is finished");
+        killer.await??;
+        serving.cancel().await;
+        println!("stopped");
+        Ok(())
+    })
+}
+
+/// What a daemon does about signals while it runs.
+async fn serve(reactor: Reactor) -> Result<(), Failure> {
+    let mut signals = reactor.signals([Signal::HUP, Signal::USR1])?;
+    let (mut readings, mut hints) = (1, 0);
+    println!("settings, reading {readings}");
+    while let Some(signal) = signals.next().await {
+        if signal == Signal::HUP {
+            readings += 1;
+            println!("settings, reading {readings}");
+        } else {
+            hints += 1;
+            println!("hint {hints}");
+        }
+    }
+    Ok(())
+}
+
+/// Somebody at another terminal.
+async fn kill(reactor: Reactor) -> Result<(), Failure> {
+    for name in ["SIGHUP", "SIGUSR1", "SIGUSR1", "SIGTERM"] {
+        // Twice the same before anybody looks would be once.
+        reactor.sleep(Duration::from_millis(1)).await?;
+        name.parse::<Signal>()?.raise()?;
+    }
+    Ok(())
+}

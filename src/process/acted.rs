@@ -1,0 +1,400 @@
+//! Programs that are played: what a reactor in memory starts.
+//!
+//! # The idea
+//!
+//! A test says what a program does, as an async function that is given its end of each pipe; the code under test starts it by
+//! its name and sees no difference. A part ends when its function returns, with the code it returns, or by a signal that it has
+//! not asked to be told of.
+//!
+//! # Invariants
+//!
+//! 1. A part's status is set once; its source is told then.
+//! 2. Signals take effect in the loop's next batch, so nobody's code runs inside the handle that sends them.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::panic::Location;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::rc::{Rc, Weak};
+
+use super::NoSuchPipe;
+use super::body::Sockets;
+use super::running::terms;
+use crate::address::Address;
+use crate::defer::{Deferred, Resolver};
+use crate::driver::{Bind, Buffers, ChildFd, Launch, NotLaunched, Socket};
+use crate::failure::Failure;
+use crate::reactor::{Reactor, WeakReactor};
+use crate::report;
+use crate::signal::Signal;
+use crate::stream::Connection;
+use crate::task::Task;
+use crate::transport::Conn;
+
+/// The programs that a reactor in memory knows, for tests of code that starts some.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::process::Command;
+/// use torsade::testing;
+///
+/// testing::run_on(torsade::Reactor::in_memory()?, async |reactor| {
+///     let programs = testing::Programs::new(&reactor)?;
+///     programs.add("shout", async |mut actor| {
+///         let (mut input, mut output) = (actor.take_stdin()?, actor.take_stdout()?);
+///         while let Some(line) = input.read_line(80).await? {
+///             output.write_all(&line.to_ascii_uppercase()).await?;
+///         }
+///         Ok(0)
+///     });
+///     let output = reactor.output(Command::new("shout").input("hello\n")).await?;
+///     assert_eq!(output.success()?.out, b"HELLO");
+///     Ok(())
+/// });
+/// # Ok::<(), torsade::Failure>(())
+/// ```
+#[doc(alias("MemoryReactor", "spawnProcess", "fake"))]
+pub struct Programs(Rc<Known>);
+
+/// A part: what a program that is played has been given.
+///
+/// Pipes that have not been taken are closed when it ends.
+pub struct Actor {
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
+    pipes: Pipes,
+    /// What is under 1 is under 0 as well.
+    is_duplex: bool,
+    part: Rc<Part>,
+}
+
+/// Those that have not been taken.
+type Pipes = Rc<RefCell<Vec<(i32, Connection)>>>;
+
+/// What is known to a reactor.
+#[derive(Default)]
+struct Known {
+    programs: RefCell<Vec<(OsString, Rc<Play>)>>,
+    started: Cell<u32>,
+}
+
+type Play = dyn Fn(Actor) -> Pin<Box<dyn Future<Output = Result<i32, Failure>>>>;
+
+/// A process that is played.
+pub(super) struct Part {
+    pid: u32,
+    key: usize,
+    /// As `wait` would give it (invariant 1).
+    status: Cell<Option<i32>>,
+    task: Cell<Option<Task<()>>>,
+    /// The signals that do not end it, and who is told.
+    caught: RefCell<Vec<(i32, Resolver<()>)>>,
+    reactor: WeakReactor,
+    place: &'static Location<'static>,
+}
+
+/// Ends a part that unwinds.
+struct Curtain(Rc<Part>);
+
+impl Programs {
+    /// Has a reactor know programs: none at first.
+    ///
+    /// # Errors
+    ///
+    /// When the reactor is not in memory.
+    pub fn new(reactor: &Reactor) -> Result<Self, Failure> {
+        if !reactor.inner().driver().is_virtual() {
+            let text = "the reactor is not in memory, so its programs are the machine's";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text).into());
+        }
+        let known = Rc::<Known>::default();
+        let old = reactor.inner().keep(known.clone());
+        drop(old);
+        Ok(Self(known))
+    }
+
+    /// Says what a program does, in place of what was said of it before. What it returns is the code that it exits with; a
+    /// failure is 1, and is told on its standard error if that has not been taken. A panic ends it as SIGABRT would.
+    pub fn add(
+        &self,
+        name: impl Into<OsString>,
+        play: impl AsyncFn(Actor) -> Result<i32, Failure> + 'static,
+    ) {
+        let name = name.into();
+        let play = Rc::new(play);
+        let play: Rc<Play> = Rc::new(move |actor| {
+            let play = play.clone();
+            Box::pin(async move { play(actor).await })
+        });
+        let mut programs = self.0.programs.borrow_mut();
+        let old = match programs.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, old)) => Some(std::mem::replace(old, play)),
+            None => {
+                programs.push((name, play));
+                None
+            }
+        };
+        drop(programs);
+        drop(old);
+    }
+}
+
+impl Actor {
+    /// What it is called by, and its arguments.
+    pub fn args(&self) -> &[OsString] {
+        &self.args
+    }
+
+    /// A variable of its environment.
+    pub fn env(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        let mut all = self.env.iter();
+        let (_, value) = all.find(|(other, _)| other == name.as_ref())?;
+        Some(value)
+    }
+
+    /// Where it was told to begin.
+    pub fn current_dir(&self) -> Option<&std::path::Path> {
+        self.directory.as_deref()
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.part.pid
+    }
+
+    /// Its end of the pipe to its standard input, or its terminal.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchPipe`] when it has been taken already, or is no pipe.
+    pub fn take_stdin(&mut self) -> Result<Connection, Failure> {
+        self.take_pipe(0)
+    }
+
+    /// Its end of the pipe from its standard output, or its terminal.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Actor::take_stdin`].
+    pub fn take_stdout(&mut self) -> Result<Connection, Failure> {
+        self.take_pipe(1)
+    }
+
+    /// Its end of any pipe. A terminal, and what [`Reactor::connect_process`] made, is under 0 as well as under 1, and is taken
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Actor::take_stdin`].
+    pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
+        let fd = match fd {
+            0 if self.is_duplex => 1,
+            fd => fd,
+        };
+        take(&self.pipes, fd).ok_or_else(|| Failure::new(NoSuchPipe(fd)))
+    }
+
+    /// Is told of the next signal of this kind, which does not end it then. SIGKILL ends it all the same.
+    pub fn catch(&self, signal: Signal) -> Deferred<()> {
+        let (deferred, resolver) = Deferred::pair();
+        self.part
+            .caught
+            .borrow_mut()
+            .push((signal.number(), resolver));
+        deferred
+    }
+}
+
+/// Starts a program that is played.
+pub(super) fn launch(
+    reactor: &Reactor,
+    launch: &Launch<'_>,
+    key: usize,
+) -> Result<(Rc<Part>, Sockets), NotLaunched> {
+    let known: Option<Rc<Known>> = reactor.inner().kept();
+    let known = known.unwrap_or_default();
+    let play = {
+        let programs = known.programs.borrow();
+        let found = programs.iter().find(|(name, _)| *name == launch.program);
+        found.map(|(_, play)| play.clone())
+    };
+    let Some(play) = play else {
+        let text = "in memory programs are those of `testing::Programs`, and this is none of them";
+        return Err(NotLaunched {
+            step: "running it",
+            error: io::Error::new(io::ErrorKind::NotFound, text),
+        });
+    };
+    known.started.set(known.started.get() + 1);
+    let place = Location::caller();
+    let part = Rc::new(Part {
+        pid: FIRST + known.started.get(),
+        key,
+        status: Cell::new(None),
+        task: Cell::new(None),
+        caught: RefCell::default(),
+        reactor: reactor.downgrade(),
+        place,
+    });
+    let actor = Actor {
+        args: launch.args.iter().map(|arg| (*arg).to_owned()).collect(),
+        env: launch.env.clone(),
+        directory: launch.directory.map(Into::into),
+        pipes: Pipes::default(),
+        is_duplex: launch.pty.is_some() || launch.has_stream,
+        part: part.clone(),
+    };
+    let piped = launch
+        .fds
+        .iter()
+        .filter(|(_, fd)| matches!(fd, ChildFd::Read | ChildFd::Write));
+    let mut numbers: Vec<i32> = piped.map(|(number, _)| *number).collect();
+    if launch.pty.is_some() || launch.has_stream {
+        numbers.push(1);
+    }
+    let mut ours = Vec::new();
+    for number in numbers {
+        let made = make_pipe(reactor, &part, number);
+        let (mine, theirs) = made.map_err(|error| NotLaunched {
+            step: "making its descriptors",
+            error,
+        })?;
+        ours.push((number, mine));
+        actor.pipes.borrow_mut().push((number, theirs));
+    }
+    let curtain = Curtain(part.clone());
+    let task = reactor.spawn(async move {
+        let pipes = actor.pipes.clone();
+        let code = match play(actor).await {
+            Ok(code) => code,
+            Err(failure) => {
+                if let Some(errors) = take(&pipes, 2) {
+                    errors.transport().write(format!("{failure}\n"));
+                }
+                1
+            }
+        };
+        drop(pipes);
+        curtain.0.end((code & 0xff) << 8);
+    });
+    part.task.set(Some(task));
+    Ok((part, ours))
+}
+
+fn take(pipes: &Pipes, fd: i32) -> Option<Connection> {
+    let mut pipes = pipes.borrow_mut();
+    let at = pipes.iter().position(|(number, _)| *number == fd)?;
+    Some(pipes.remove(at).1)
+}
+
+/// A pipe in memory: our end, and the program's.
+fn make_pipe(reactor: &Reactor, part: &Part, number: i32) -> io::Result<(Socket, Connection)> {
+    let driver = reactor.inner().driver();
+    let name = format!("torsade process {} descriptor {number}", part.pid);
+    let address = Address::from_abstract(name);
+    let listener = driver.listen(&address, &Bind::default())?;
+    let ours = driver.connect(&address, None, Buffers::default())?;
+    let (theirs, _) = listener.accept()?;
+    let (peer, seat) = (Address::Unnamed, Connection::seat());
+    let conn = Conn::new(reactor, theirs, peer, &terms(part.place), seat);
+    let conn = conn.map_err(io::Error::other)?;
+    conn.begin(reactor, || {});
+    Ok((ours, Connection::new(conn)))
+}
+
+impl Part {
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn status(&self) -> Option<ExitStatus> {
+        self.status.get().map(ExitStatus::from_raw)
+    }
+
+    /// See invariant 2.
+    pub(super) fn signal(self: &Rc<Self>, number: i32) {
+        if let Some(reactor) = self.reactor.upgrade() {
+            let this = Rc::downgrade(self);
+            let executor = reactor.inner().executor();
+            executor.call(self.place, move || Self::strike(&this, number));
+        }
+    }
+
+    fn strike(this: &Weak<Self>, number: i32) {
+        let Some(this) = this.upgrade().filter(|this| this.status.get().is_none()) else {
+            return;
+        };
+        let caught = {
+            let mut caught = this.caught.borrow_mut();
+            let at = caught.iter().position(|(other, _)| *other == number);
+            at.map(|at| caught.remove(at))
+        };
+        match caught {
+            Some((_, resolver)) if number != libc::SIGKILL => resolver.callback(()),
+            _ if IGNORED.contains(&number) => {}
+            _ => this.end(number),
+        }
+    }
+
+    /// Sets its status, and lets go of all that it is made of (invariant 1).
+    fn end(&self, status: i32) {
+        if self.status.get().is_some() {
+            return;
+        }
+        self.status.set(Some(status));
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.inner().attend(self.key);
+        }
+        if let Some(task) = self.task.take() {
+            task.cancel();
+        }
+        let caught = self.caught.take();
+        report::discard(caught, self.place);
+    }
+}
+
+impl Drop for Curtain {
+    fn drop(&mut self) {
+        self.0.end(libc::SIGABRT);
+    }
+}
+
+impl fmt::Debug for Programs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let programs = self.0.programs.borrow();
+        f.debug_list()
+            .entries(programs.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Actor")
+            .field("args", &self.args)
+            .field("pid", &self.part.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// No process of anybody's has a number that is this low and was not started by the system itself.
+const FIRST: u32 = 1000;
+
+/// Signals that do not end a program that has not asked for them. (Nothing is stopped here.)
+const IGNORED: [i32; 8] = [
+    libc::SIGCHLD,
+    libc::SIGCONT,
+    libc::SIGSTOP,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGURG,
+    libc::SIGWINCH,
+];

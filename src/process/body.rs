@@ -1,0 +1,106 @@
+//! What a process is underneath: one of the machine's, or one that is played in memory.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitStatus;
+use std::rc::Rc;
+
+use super::acted::{self, Part};
+use crate::driver::{self, Driver, Interest, Launch, NotLaunched, Socket};
+use crate::reactor::Reactor;
+
+/// A process that has not been waited for.
+pub(super) enum Body {
+    Machine(driver::Child),
+    Acted(Rc<Part>),
+}
+
+/// Our ends of its pipes, by its numbers.
+pub(super) type Sockets = Vec<(i32, Socket)>;
+
+/// Why there is none.
+pub(super) struct NoBody {
+    pub(super) program: OsString,
+    pub(super) why: NotLaunched,
+}
+
+impl Body {
+    /// Starts a program. Its end is told to the source with this key.
+    pub(super) fn launch(
+        reactor: &Reactor,
+        launch: &Launch<'_>,
+        key: usize,
+    ) -> Result<(Self, Sockets), NoBody> {
+        let driver = reactor.inner().driver();
+        let launched = match driver.is_virtual() {
+            true => {
+                acted::launch(reactor, launch, key).map(|(part, pipes)| (Self::Acted(part), pipes))
+            }
+            false => Self::on_machine(driver, launch, key),
+        };
+        launched.map_err(|why| NoBody {
+            program: launch.program.to_owned(),
+            why,
+        })
+    }
+
+    fn on_machine(
+        driver: &Driver,
+        launch: &Launch<'_>,
+        key: usize,
+    ) -> Result<(Self, Sockets), NotLaunched> {
+        let launched = launch.start()?;
+        match driver.add(&launched.child, key, Interest::Read) {
+            Ok(()) => Ok((Self::Machine(launched.child), launched.pipes)),
+            Err(error) => {
+                launched.child.end();
+                Err(NotLaunched {
+                    step: "watching it",
+                    error,
+                })
+            }
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        match self {
+            Self::Machine(child) => child.pid(),
+            Self::Acted(part) => part.pid(),
+        }
+    }
+
+    /// How it ended, if it has; to be asked no more then.
+    pub(super) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        match self {
+            Self::Machine(child) => child.try_wait(),
+            Self::Acted(part) => Ok(part.status()),
+        }
+    }
+
+    pub(super) fn signal(&self, number: i32, group: bool) -> io::Result<()> {
+        match self {
+            Self::Machine(child) => child.signal(number, group),
+            Self::Acted(part) => {
+                part.signal(number);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes it off the poller.
+    pub(super) fn unwatch(&self, driver: &Driver) {
+        if let Self::Machine(child) = self {
+            // What cannot be taken off is off.
+            let _ = driver.remove(child);
+        }
+    }
+
+    /// Its loop is gone.
+    pub(super) fn abandon(self) {
+        match self {
+            Self::Machine(child) => child.abandon(),
+            // It goes with the tasks of its reactor.
+            Self::Acted(_) => {}
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What a reactor hears of signals: what it is told to stop by, to dump by, and who listens besides.
+//!
+//! A reactor has a place at the driver's table of signals while anything here wants one, and gives it back when nothing
+//! does. What came is looked at as the first thing in a turn, and told in the order in which they began to listen; who
+//! listens has a source in the reactor's table, is [attended](Source::attend) to, and finds in its [`Heard`] what came.
+//!
+//! # Invariants
+//!
+//! 1. Its place at the driver's table wants exactly what the run under way and those who listen want.
+//! 2. Nothing is borrowed while somebody is told.
+//! 3. What came is noted for those who listen by then: before anybody joins them, and before they are told.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use super::{Inner, Reactor};
+use crate::debug;
+use crate::driver::{Driver, Signals};
+use crate::signal::{Signal, SignalSet};
+
+/// Everybody in a reactor who listens to signals.
+#[derive(Default)]
+pub(super) struct Ears {
+    place: RefCell<Option<Rc<Signals>>>,
+    listeners: RefCell<Vec<Listener>>,
+    /// Those who are to be told.
+    due: RefCell<Vec<usize>>,
+    /// A dump is to be made.
+    dump_is_due: Cell<bool>,
+    wants: Cell<Wants>,
+    /// The signal that stopped the reactor.
+    stopped_by: Cell<Option<Signal>>,
+}
+
+/// What a run wants to be told of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wants {
+    /// SIGINT and SIGTERM.
+    pub(super) stops: bool,
+    /// SIGUSR1.
+    pub(super) dumps: bool,
+}
+
+/// What came and was not looked at, for one that listens.
+pub(crate) type Heard = Rc<Cell<SignalSet>>;
+
+/// One that listens.
+struct Listener {
+    key: usize,
+    hears: SignalSet,
+    heard: Heard,
+}
+
+/// A run that may be told to stop.
+pub(super) struct Listening<'a>(&'a Inner);
+
+impl Ears {
+    /// Has a signal come that stops the reactor?
+    pub(super) fn take_stop(&self) -> bool {
+        let place = self.place.borrow();
+        let came = place.as_ref().and_then(|place| place.take_stop());
+        if came.is_some() {
+            self.stopped_by.set(came);
+        }
+        came.is_some()
+    }
+
+    /// The reactor is stopping: a second signal ends the process, whoever listens to it.
+    pub(super) fn set_stopping(&self) {
+        if let Some(place) = &*self.place.borrow() {
+            place.set_stopping(true);
+        }
+    }
+
+    /// Notes what came for those who listen now (invariant 3).
+    fn note(&self) {
+        let place = self.place.borrow();
+        let came = place.as_ref().map(|place| place.take_heard());
+        drop(place);
+        let came = came.unwrap_or_default();
+        if came.is_empty() {
+            return;
+        }
+        if self.wants.get().dumps && !came.and(dump_signal()).is_empty() {
+            self.dump_is_due.set(true);
+        }
+        let mut due = self.due.borrow_mut();
+        for listener in &*self.listeners.borrow() {
+            let hears = came.and(listener.hears);
+            if !hears.is_empty() {
+                listener.heard.set(listener.heard.get().with(hears));
+                due.push(listener.key);
+            }
+        }
+    }
+
+    /// Nobody listens any more.
+    pub(super) fn clear(&self, driver: &Driver) {
+        self.listeners.borrow_mut().clear();
+        let _ = self.adjust(driver);
+    }
+
+    /// Brings the place in line with what is wanted (invariant 1). When that fails the place is as it was.
+    fn adjust(&self, driver: &Driver) -> io::Result<()> {
+        let wants = self.wants.get();
+        let mut hears = match wants.dumps {
+            true => dump_signal(),
+            false => SignalSet::default(),
+        };
+        for listener in &*self.listeners.borrow() {
+            hears = hears.with(listener.hears);
+        }
+        let place = self.place.borrow().clone();
+        if hears.is_empty() && !wants.stops {
+            self.place.replace(None);
+            return Ok(());
+        }
+        let place = match place {
+            Some(place) => place,
+            None => Rc::new(Signals::new(driver.waker())?),
+        };
+        place.set_stops(wants.stops)?;
+        place.set_heard(hears)?;
+        self.place.replace(Some(place));
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Has the source with this key attended to when one of these came; `Heard` then says which.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub(crate) fn listen_to(&self, key: usize, hears: SignalSet) -> io::Result<Heard> {
+        self.ears.note();
+        let heard = Heard::default();
+        self.ears.listeners.borrow_mut().push(Listener {
+            key,
+            hears,
+            heard: heard.clone(),
+        });
+        if let Err(error) = self.ears.adjust(&self.driver) {
+            self.listen_no_more(key);
+            return Err(error);
+        }
+        Ok(heard)
+    }
+
+    /// It is not to be told any more.
+    pub(crate) fn listen_no_more(&self, key: usize) {
+        let mut listeners = self.ears.listeners.borrow_mut();
+        listeners.retain(|listener| listener.key != key);
+        drop(listeners);
+        // To want less does not fail.
+        let _ = self.ears.adjust(&self.driver);
+    }
+
+    /// As if a signal had come, for this reactor alone. Did anybody want it?
+    pub(crate) fn deliver(&self, signal: Signal) -> bool {
+        let place = self.ears.place.borrow().clone();
+        place.is_some_and(|place| place.deliver(signal))
+    }
+
+    /// A run begins, and wants these; until the guard is dropped.
+    pub(super) fn listen_for_run(&self, wants: Wants) -> io::Result<Listening<'_>> {
+        self.ears.wants.set(wants);
+        let listening = Listening(self);
+        self.ears.adjust(&self.driver)?;
+        Ok(listening)
+    }
+}
+
+impl Reactor {
+    /// The signal that has stopped it, if it [stops on signals](Reactor::set_stops_on_signals) and one came.
+    ///
+    /// A program that was ended by a signal tells the one who started it so by ending by the same signal.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let reactor = torsade::Reactor::builder().stops_on_signals(true).build()?;
+    /// reactor.run()?;
+    /// if let Some(signal) = reactor.stopped_by() {
+    ///     signal.raise()?; // what it did before the run is restored: this ends the process
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("_exitSignal", "exit_signal"))]
+    pub fn stopped_by(&self) -> Option<Signal> {
+        self.inner().ears.stopped_by.get()
+    }
+
+    /// Tells what came (invariant 2).
+    pub(super) fn hear(&self) {
+        let ears = &self.inner().ears;
+        if ears.place.borrow().is_none() {
+            return;
+        }
+        ears.note();
+        if ears.dump_is_due.take() {
+            debug::bark(&format_args!("everything that is alive:\n{}", self.dump()));
+        }
+        for key in ears.due.take() {
+            if let Some(source) = self.inner().source(key) {
+                source.attend(self);
+            }
+        }
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        let ears = &self.0.ears;
+        ears.wants.take();
+        ears.dump_is_due.set(false);
+        // To want less does not fail.
+        let _ = ears.adjust(&self.0.driver);
+        if let Some(place) = &*ears.place.borrow() {
+            place.set_stopping(false);
+        }
+    }
+}
+
+/// What has the reactor dump.
+fn dump_signal() -> SignalSet {
+    #[cfg(unix)]
+    return Signal::USR1.into();
+    #[cfg(not(unix))]
+    return SignalSet::default();
+}

@@ -1,0 +1,209 @@
+//! One that listens: behind a Deferred, or behind a stream.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::Refused;
+use crate::debug::{Id, Thing};
+use crate::defer::{Deferred, Giver, Resolver};
+use crate::driver::Event;
+use crate::failure::Failure;
+use crate::reactor::{Heard, Reactor, Source, WeakReactor};
+use crate::signal::{Signal, SignalSet};
+
+/// A source that is attended to when a signal came.
+pub(super) struct Listener {
+    key: usize,
+    hears: SignalSet,
+    place: &'static Location<'static>,
+    /// What came; none until it listens, and when it does not any more.
+    heard: RefCell<Option<Heard>>,
+    whom: Whom,
+    reactor: WeakReactor,
+}
+
+/// Who is told.
+enum Whom {
+    /// A Deferred, once; empty when it was.
+    Once(Cell<Option<Resolver<Signal>>>),
+    /// Whoever reads the stream.
+    Always(Cell<Option<Waker>>),
+}
+
+impl Listener {
+    /// Tells a Deferred.
+    pub(super) fn once(
+        reactor: &Reactor,
+        hears: SignalSet,
+        place: &'static Location<'static>,
+    ) -> Result<Deferred<Signal>, Refused> {
+        let listener = Self::begin(reactor, hears, Whom::Once(Cell::default()), place)?;
+        let (deferred, resolver) = Deferred::in_line(listener.clone(), 0, false, place);
+        if let Whom::Once(waits) = &listener.whom {
+            waits.set(Some(resolver));
+        }
+        Ok(deferred)
+    }
+
+    /// Tells whoever asks.
+    pub(super) fn always(
+        reactor: &Reactor,
+        hears: SignalSet,
+        place: &'static Location<'static>,
+    ) -> Result<Rc<Self>, Refused> {
+        Self::begin(reactor, hears, Whom::Always(Cell::default()), place)
+    }
+
+    fn begin(
+        reactor: &Reactor,
+        hears: SignalSet,
+        whom: Whom,
+        place: &'static Location<'static>,
+    ) -> Result<Rc<Self>, Refused> {
+        let mut made = None;
+        let make = |key| {
+            let listener = Rc::new(Self {
+                key,
+                hears,
+                place,
+                heard: RefCell::default(),
+                whom,
+                reactor: reactor.downgrade(),
+            });
+            made = Some(listener.clone());
+            listener as Rc<dyn Source>
+        };
+        let begun = reactor
+            .inner()
+            .insert(make)
+            .and_then(|key| reactor.inner().listen_to(key, hears));
+        match (made, begun) {
+            (Some(listener), Ok(heard)) => {
+                listener.heard.replace(Some(heard));
+                Ok(listener)
+            }
+            (made, begun) => {
+                if let Some(listener) = made {
+                    listener.end();
+                }
+                let error = begun.err().unwrap_or_else(|| io::ErrorKind::Other.into());
+                Err(Refused::System(error))
+            }
+        }
+    }
+
+    /// The next that came, for a stream; nothing when there will be none.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Option<Signal>> {
+        let heard = self.heard.borrow().clone();
+        let Some(heard) = heard else {
+            return Poll::Ready(None);
+        };
+        let mut came = heard.get();
+        let signal = came.pop();
+        heard.set(came);
+        if signal.is_none() {
+            if let Whom::Always(waker) = &self.whom {
+                let old = waker.replace(Some(cx.waker().clone()));
+                drop(old);
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(signal)
+    }
+
+    /// What it listens to.
+    pub(super) fn hears(&self) -> SignalSet {
+        self.hears
+    }
+
+    /// Listens no more.
+    pub(super) fn end(&self) {
+        let heard = self.heard.take();
+        drop(heard);
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.inner().listen_no_more(self.key);
+            reactor.inner().remove(self.key);
+        }
+    }
+
+    fn wake(&self) {
+        if let Whom::Always(waker) = &self.whom {
+            if let Some(waker) = waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Source for Listener {
+    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
+
+    fn attend(self: Rc<Self>, _reactor: &Reactor) {
+        let Whom::Once(waits) = &self.whom else {
+            return self.wake();
+        };
+        let heard = self.heard.borrow().clone();
+        let mut came = heard.map(|heard| heard.get()).unwrap_or_default();
+        let (Some(signal), Some(resolver)) = (came.pop(), waits.take()) else {
+            return;
+        };
+        self.end();
+        resolver.callback(signal);
+    }
+
+    fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
+        self.end();
+        let Whom::Once(waits) = &self.whom else {
+            return self.wake();
+        };
+        match waits.take() {
+            // That the reactor ends is no news to a Deferred that was dropped long ago.
+            Some(resolver) if resolver.is_unheard() => resolver.forsake(),
+            Some(resolver) => resolver.errback(reason.clone()),
+            None => {}
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        "signal listener"
+    }
+
+    fn about(&self) -> String {
+        let names: Vec<_> = self.hears.iter().map(|signal| signal.to_string()).collect();
+        names.join(", ")
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.place
+    }
+}
+
+/// What a Deferred that waits for a signal stands in line at, so that one that is dropped leaves.
+impl Giver for Listener {
+    /// Nothing is ever offered.
+    fn ask(self: Rc<Self>, _number: u64) {}
+
+    fn leave(&self, _number: u64) {
+        self.end();
+        if let Whom::Once(waits) = &self.whom {
+            // It was cancelled, so nobody is told by this.
+            drop(waits.take());
+        }
+    }
+
+    fn thing(self: Rc<Self>) -> Thing {
+        Thing {
+            id: Id::Source(self.key),
+            kind: self.kind(),
+            name: None,
+            place: self.place,
+            about: self.about(),
+            waits: Vec::new(),
+        }
+    }
+
+    fn serve(self: Rc<Self>) {}
+}

@@ -1,0 +1,217 @@
+//! Listening to signals: [`Reactor::signal`] for the next one, [`Signals`] for all that come.
+//!
+//! # The idea
+//!
+//! A signal may come between any two instructions, on any thread, and hardly anything may be done about it there. So all
+//! that is done there is to note it and to wake the loop, and what is to be done about it is done in a turn, like about
+//! anything else. Any number of listeners, in any number of reactors and on any threads, may listen to the same signal:
+//! all are told.
+//!
+//! What a signal did before (ended the process, was ignored as `nohup` has it, had a handler) it does no more while
+//! somebody listens, and does again when the last listener is gone. What somebody else sets after that is left alone.
+//!
+//! # What is not promised
+//!
+//! How often. A signal that comes again before the loop has looked at it has come once; the system does the same with
+//! those that wait. What a program must know exactly it cannot be told by signals.
+//!
+//! # In memory
+//!
+//! Signals are the process', so a reactor in memory hears the same ones; its time does not wait for them. A test has one
+//! come to a single reactor, and nothing happen to the process, with
+//! [`testing::deliver_signal`](crate::testing::deliver_signal).
+//!
+//! # Stopping
+//!
+//! [`run`](crate::run()) stops its reactor by SIGINT and SIGTERM
+//! ([`Reactor::set_stops_on_signals`]). Who listens takes over: a stop signal that is listened to does not stop *that*
+//! reactor by itself. So a program may end its own way,
+//!
+//! - with a Deferred, once: after that the next one stops the reactor, and the one after ends the process;
+//! - with a stream, every time, until it is dropped or the reactor is [stopped](Reactor::stop).
+//!
+//! | a stop signal comes                            | listeners | the reactor      | the process         |
+//! |------------------------------------------------|-----------|------------------|---------------------|
+//! | nobody listens                                 | –         | stops            | goes on             |
+//! | somebody listens                               | are told  | goes on          | goes on             |
+//! | the reactor is stopping, its first since then  | are told  | goes on stopping | goes on             |
+//! | it was told to stop by a signal before         | –         | –                | ends by the signal  |
+//!
+//! # Which signals
+//!
+//! All but those that cannot wait for a loop: see [`CannotListen`]. To listen to SIGCHLD takes no child away from anybody.
+//! A signal that stops the process (SIGTSTP) does not while it is listened to.
+//!
+//! # Invariants
+//!
+//! 1. A listener is told in a turn, never inside the handler, and after those who began to listen before it.
+//! 2. Listening begins when the call returns: what comes from then on is told, what came before is not.
+//! 3. Each way of letting go (a Deferred that has fired, was cancelled or dropped; a stream that was dropped; the reactor's
+//!    end) ends listening on the spot.
+
+mod listener;
+mod stream;
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::panic::Location;
+
+use self::listener::Listener;
+pub use self::stream::Signals;
+use crate::defer::Deferred;
+use crate::driver;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::signal::{Signal, SignalSet};
+
+impl Reactor {
+    /// Fires when `signal` comes, and then listens no more.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is cancelled, or dropped with nothing to be run when it fires, listening is over, and the signal does what
+    /// it did before.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotListen`]; [`Stopped`](crate::reactor::Stopped) when the reactor ends first; the system's errors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Signal;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let told = reactor.signal(Signal::TERM);
+    ///     Signal::TERM.raise()?; // somebody else would say `kill`
+    ///     assert_eq!(told.await?, Signal::TERM);
+    ///
+    ///     let failure = reactor.signal(Signal::SEGV).await.unwrap_err();
+    ///     failure.trap::<torsade::signals::CannotListen>()?;
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("ctrl_c", "signal.signal", "installSignalHandlers"))]
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) -> Deferred<Signal> {
+        let place = Location::caller();
+        let hears = signal.into();
+        match check(hears).and_then(|()| Listener::once(self, hears, place)) {
+            Ok(deferred) => deferred,
+            Err(error) => Deferred::fail(error.at(place)),
+        }
+    }
+
+    /// All of these signals that come from now on, until the stream is dropped or the reactor ends.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotListen`] when one of them is of that kind; the system's errors; when the reactor has ended. Then none is
+    /// listened to.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Signal;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let mut signals = reactor.signals([Signal::HUP, Signal::USR1])?;
+    ///     Signal::USR1.raise()?;
+    ///     assert_eq!(signals.next().await, Some(Signal::USR1));
+    ///     Signal::HUP.raise()?;
+    ///     Signal::HUP.raise()?;
+    ///     assert_eq!(signals.next().await, Some(Signal::HUP)); // twice before anybody looked is once
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("add_signal_handler", "signal.signal", "signal_hook", "SignalKind"))]
+    #[track_caller]
+    pub fn signals(&self, signals: impl IntoIterator<Item = Signal>) -> Result<Signals, Failure> {
+        let place = Location::caller();
+        let hears = signals.into_iter().collect();
+        let listener = check(hears).and_then(|()| Listener::always(self, hears, place));
+        match listener {
+            Ok(listener) => Ok(Signals::new(listener)),
+            Err(error) => Err(error.at(place)),
+        }
+    }
+}
+
+impl Signal {
+    /// Sends it to this process, on this thread: what is done about it has been done, or been noted, when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    #[doc(alias("raise_signal", "os.kill"))]
+    pub fn raise(self) -> io::Result<()> {
+        driver::raise(self)
+    }
+}
+
+/// A signal that nobody can listen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CannotListen {
+    /// SIGKILL or SIGSTOP: the system acts, and asks nobody.
+    Unstoppable(Signal),
+    /// SIGSEGV, SIGBUS, SIGFPE or SIGILL: the program has failed and cannot go on to any turn of a loop.
+    Fault(Signal),
+    /// One that the C library keeps for itself.
+    Reserved(Signal),
+}
+
+impl fmt::Display for CannotListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (signal, why) = match self {
+            Self::Unstoppable(signal) => (signal, "the system lets nobody know of it"),
+            Self::Fault(signal) => (signal, "after a fault there is no going on to the loop"),
+            Self::Reserved(signal) => (signal, "the C library keeps it for itself"),
+        };
+        write!(f, "{signal} cannot be listened to: {why}")
+    }
+}
+
+impl Error for CannotListen {}
+
+/// Why there is no listening.
+enum Refused {
+    Cannot(CannotListen),
+    System(io::Error),
+}
+
+impl Refused {
+    fn at(self, place: &'static Location<'static>) -> Failure {
+        match self {
+            Self::Cannot(error) => Failure::at(Box::new(error), place),
+            Self::System(error) => Failure::at(Box::new(error), place),
+        }
+    }
+}
+
+/// Can all of these be listened to?
+fn check(signals: SignalSet) -> Result<(), Refused> {
+    let problem = signals.iter().find_map(|signal| {
+        if UNSTOPPABLE.contains(&signal) {
+            Some(CannotListen::Unstoppable(signal))
+        } else if FAULTS.contains(&signal) {
+            Some(CannotListen::Fault(signal))
+        } else if signal.is_reserved() {
+            Some(CannotListen::Reserved(signal))
+        } else {
+            None
+        }
+    });
+    problem.map_or(Ok(()), |problem| Err(Refused::Cannot(problem)))
+}
+
+#[cfg(unix)]
+const UNSTOPPABLE: [Signal; 2] = [Signal::KILL, Signal::STOP];
+#[cfg(not(unix))]
+const UNSTOPPABLE: [Signal; 1] = [Signal::KILL];
+
+#[cfg(unix)]
+const FAULTS: [Signal; 4] = [Signal::SEGV, Signal::BUS, Signal::FPE, Signal::ILL];
+#[cfg(not(unix))]
+const FAULTS: [Signal; 3] = [Signal::SEGV, Signal::FPE, Signal::ILL];

@@ -1,0 +1,78 @@
+//! Signals, one after the other: [`Signals`].
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures::stream::{FusedStream, Stream};
+
+use super::listener::Listener;
+use crate::signal::Signal;
+
+/// Signals as they come; see [`Reactor::signals`](crate::Reactor::signals).
+///
+/// It is a `Stream` as well, which ends with the reactor. Dropping it ends listening.
+///
+/// # Order
+///
+/// Those that came since it was last looked at are given by number, each once.
+#[must_use = "it listens only as long as it is there"]
+pub struct Signals {
+    listener: Rc<Listener>,
+    is_over: bool,
+}
+
+impl Signals {
+    pub(super) fn new(listener: Rc<Listener>) -> Self {
+        Self {
+            listener,
+            is_over: false,
+        }
+    }
+
+    /// The next that comes; nothing when the reactor has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped.
+    #[doc(alias = "recv")]
+    pub async fn next(&mut self) -> Option<Signal> {
+        poll_fn(|cx| self.poll_signal(cx)).await
+    }
+
+    fn poll_signal(&mut self, cx: &Context<'_>) -> Poll<Option<Signal>> {
+        let polled = self.listener.poll(cx);
+        self.is_over = polled == Poll::Ready(None);
+        polled
+    }
+}
+
+impl Stream for Signals {
+    type Item = Signal;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Signal>> {
+        self.poll_signal(cx)
+    }
+}
+
+impl FusedStream for Signals {
+    fn is_terminated(&self) -> bool {
+        self.is_over
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.listener.end();
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Signals")
+            .field(&self.listener.hears())
+            .finish()
+    }
+}
