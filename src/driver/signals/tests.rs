@@ -319,6 +319,21 @@ const PLAYS: &[(&str, fn())] = &[
         drop(all);
         install().unwrap();
     }),
+    #[cfg(target_os = "linux")]
+    ("a file for nobody", || {
+        let driver = Driver::machine().unwrap();
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (socket, _) = driver.adopt_connection(one.into()).unwrap();
+        drop(other);
+        let file = std::fs::File::open(env::current_exe().unwrap()).unwrap();
+        for (handler, kind) in [
+            (libc::SIG_IGN, io::ErrorKind::BrokenPipe),
+            (libc::SIG_DFL, io::ErrorKind::Unsupported),
+        ] {
+            set_handler(libc::SIGPIPE, handler);
+            assert_eq!(socket.send_file(&file, 100).unwrap_err().kind(), kind);
+        }
+    }),
     ("errno", || {
         let driver = Driver::machine().unwrap();
         let _stop = stopper(&driver);
@@ -392,6 +407,12 @@ fn a_file_for_a_peer_that_went_away_kills_nobody() {
 #[test]
 fn a_signal_leaves_errno_alone() {
     check("errno", None);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_for_a_peer_that_went_away_kills_nobody() {
+    check("a file for nobody", None);
 }
 
 /// Not a test by itself: plays what the environment names.
