@@ -465,45 +465,48 @@ mod tests {
 
     #[test]
     fn pieces_are_written_without_a_gap_while_somebody_reads() {
-        const COUNT: usize = 2_000;
-        let pieces: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; 60_000]).collect();
+        const SIZE: usize = 60_000;
+        let pieces: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; SIZE]).collect();
         let whole: Vec<u8> = pieces.concat();
-        let (input, _typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let (mut heard, output) = UnixStream::pair().unwrap();
-        let pair = Pair::new(input, output.into()).unwrap();
-        let expected = whole.clone();
-        let reader = thread::spawn(move || {
-            let mut part = vec![0; 100_000];
-            let mut at = 0;
+        let (socket, other) = UnixStream::pair().unwrap();
+        let pipe = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        for (heard, output) in [(socket.into(), other.into()), pipe] {
+            let (input, _typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let pair = Pair::new(input, output).unwrap();
+            let reader = reads_again_and_again(heard, whole.clone());
+            let (mut written, end) = (0, whole.len() * 30);
+            while written < end {
+                let from = written % whole.len();
+                let (first, within) = (from / SIZE, from % SIZE);
+                let slices: Vec<_> = iter::once(IoSlice::new(&pieces[first][within..]))
+                    .chain(pieces[first + 1..].iter().map(|piece| IoSlice::new(piece)))
+                    .collect();
+                match pair.write_vectored(&slices) {
+                    Ok(count) => written += count,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+            }
+            drop(pair);
+            assert_eq!(reader.join().unwrap(), written);
+        }
+    }
+
+    /// Reads until the end that these bytes come, over and over; gives how many came.
+    fn reads_again_and_again(from: OwnedFd, bytes: Vec<u8>) -> thread::JoinHandle<usize> {
+        thread::spawn(move || {
+            let (mut heard, mut part, mut at) = (File::from(from), vec![0; 100_000], 0);
             loop {
                 let count = heard.read(&mut part).unwrap();
                 if count == 0 {
                     return at;
                 }
-                let from = at % expected.len();
-                let most = count.min(expected.len() - from);
-                assert!(part[..most] == expected[from..from + most], "at byte {at}");
-                assert!(
-                    part[most..count] == expected[..count - most],
-                    "at byte {at}"
-                );
+                let begin = at % bytes.len();
+                let most = count.min(bytes.len() - begin);
+                assert!(part[..most] == bytes[begin..begin + most], "at byte {at}");
+                assert!(part[most..count] == bytes[..count - most], "at byte {at}");
                 at += count;
             }
-        });
-        let (mut written, end) = (0, whole.len() * COUNT / 40);
-        while written < end {
-            let from = written % whole.len();
-            let (first, within) = (from / 60_000, from % 60_000);
-            let slices: Vec<_> = iter::once(IoSlice::new(&pieces[first][within..]))
-                .chain(pieces[first + 1..].iter().map(|piece| IoSlice::new(piece)))
-                .collect();
-            match pair.write_vectored(&slices) {
-                Ok(count) => written += count,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
-        }
-        drop(pair);
-        assert_eq!(reader.join().unwrap(), written);
+        })
     }
 
     #[test]
