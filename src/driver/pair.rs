@@ -21,6 +21,8 @@
 //! 3. Standard input and output are taken by one pair of the process at a time, until it is dropped.
 //! 4. An end in good order closes them for whoever waits at the other side: the numbers 0 and 1 then name `/dev/null`,
 //!    so that no file that is opened later gets them. Terminals and files, where nobody waits, are left as they are.
+//! 5. When nobody reads standard output any more, that is the end. Of any other pair it is not: a child may have closed
+//!    its input and have much to say. Until the end of what is read, what is written goes nowhere.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -45,6 +47,8 @@ pub(crate) struct Pair {
     input: Side,
     output: Side,
     standard: Option<Standard>,
+    /// All was read.
+    is_at_end: Cell<bool>,
 }
 
 /// One half of it.
@@ -77,6 +81,7 @@ impl Pair {
             input: Side::new(input, Way::In)?,
             output: Side::new(output, Way::Out)?,
             standard: None,
+            is_at_end: Cell::new(false),
         })
     }
 
@@ -96,41 +101,61 @@ impl Pair {
     }
 
     pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let end = self.input.end.borrow();
-        let result = match &*end {
+        let room = into.len();
+        let result = match &*self.input.end.borrow() {
             None => return Ok(0),
             Some(End::Polled(fd)) => rustix::io::read(fd, into),
             Some(End::Socket(fd)) => recv(fd, into, RecvFlags::DONTWAIT).map(|(count, _)| count),
-            Some(End::Thread(clerk)) => return clerk.read(into),
+            Some(End::Thread(clerk)) => Ok(clerk.read(into)?),
         };
-        match result {
+        let count = match result {
             // A terminal that was hung up: there is nothing more to come.
-            Err(Errno::IO) => Ok(0),
-            result => Ok(result?),
+            Err(Errno::IO) => 0,
+            result => result?,
+        };
+        if count == 0 && room > 0 {
+            self.is_at_end.set(true);
         }
+        Ok(count)
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match &*self.output.end.borrow() {
+        let written = match &*self.output.end.borrow() {
             None => Err(io::ErrorKind::BrokenPipe.into()),
-            Some(End::Polled(fd)) => Ok(rustix::io::write(fd, bytes)?),
-            Some(End::Socket(fd)) => Ok(send(fd, bytes, NO_WAIT)?),
+            Some(End::Polled(fd)) => rustix::io::write(fd, bytes).map_err(io::Error::from),
+            Some(End::Socket(fd)) => send(fd, bytes, NO_WAIT).map_err(io::Error::from),
             Some(End::Thread(clerk)) => clerk.write(bytes),
-        }
+        };
+        self.unless_unheard(written, bytes.len())
     }
 
     /// Writes from the front of `pieces`, in one call: between two the reader may make room, and what the first had none
     /// for would be left out.
     pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &*self.output.end.borrow() {
+        let written = match &*self.output.end.borrow() {
             None => Err(io::ErrorKind::BrokenPipe.into()),
-            Some(End::Polled(fd)) => Ok(rustix::io::writev(fd, pieces)?),
+            Some(End::Polled(fd)) => rustix::io::writev(fd, pieces).map_err(io::Error::from),
             Some(End::Socket(fd)) => {
                 let (mut nothing, flags) = (SendAncillaryBuffer::default(), NO_WAIT);
-                Ok(sendmsg(fd, pieces, &mut nothing, flags)?)
+                sendmsg(fd, pieces, &mut nothing, flags).map_err(io::Error::from)
             }
             Some(End::Thread(clerk)) => clerk.write(&pieces[0]),
+        };
+        let all = pieces.iter().map(|piece| piece.len()).sum();
+        self.unless_unheard(written, all)
+    }
+
+    /// What is written goes nowhere while nobody reads it and the input goes on (invariant 5).
+    fn unless_unheard(&self, written: io::Result<usize>, all: usize) -> io::Result<usize> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.goes_on() => Ok(all),
+            written => written,
         }
+    }
+
+    /// May it go on though nobody reads the output?
+    fn goes_on(&self) -> bool {
+        self.standard.is_none() && !self.is_at_end.get() && self.output.end.borrow().is_some()
     }
 
     /// Is what is written gone when the call returns? To a thread it is told twice: the first time begins, the second
@@ -139,8 +164,11 @@ impl Pair {
         !matches!(&*self.output.end.borrow(), Some(End::Thread(_)))
     }
 
-    /// Nobody reads what is written: that is found out without writing.
+    /// Nobody reads what is written: that is found out without writing, and the end of it, unless it goes on.
     pub(super) fn take_error(&self) -> Option<io::Error> {
+        if self.goes_on() {
+            return None;
+        }
         let output = self.output.end.borrow();
         let (Some(End::Polled(fd)) | Some(End::Socket(fd))) = &*output else {
             return None;
