@@ -386,6 +386,38 @@ fn a_pipe_that_is_not_read_fills_the_queue_and_then_goes_on() {
 }
 
 #[test]
+fn what_a_child_says_is_read_to_the_end_though_it_listens_no_more() {
+    let much = a_megabyte();
+    run(async |reactor| {
+        for wait in [0, 20] {
+            // It closes its input before it says what it has read.
+            let mut child = Command::new("sh")
+                .args(["-c", "read line; exec 0<&-; sleep 0.05; echo heard $line"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            let (output, input) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
+            let mut conn = reactor.stdio_stream_with(output, input)?;
+            conn.write_all(b"one\ntwo\n").await?;
+            let before = cpu_time();
+            reactor.sleep(support::MS * wait).await?;
+            // What nobody listens to goes nowhere, and holds nobody up.
+            conn.write_all(&much).await?;
+            conn.flush().await?;
+            let said = conn.read_line(80).await?;
+            assert_eq!(said.as_deref(), Some(&b"heard one"[..]));
+            assert!(cpu_time() - before < 30_000, "it spins");
+            assert_eq!(conn.read(&mut [0; 8]).await?, 0);
+            conn.write_all(b"still there?").await?;
+            let error = conn.flush().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            child.wait()?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn one_that_is_paused_is_not_read_and_does_not_spin() {
     run(async |reactor| {
         let (input, mut typing) = pipe();

@@ -23,6 +23,8 @@
 //! 3. Standard input and output are taken by one pair of the process at a time, until it is dropped.
 //! 4. An end in good order closes them for whoever waits at the other side: the numbers 0 and 1 then name `/dev/null`,
 //!    so that no file that is opened later gets them. Terminals and files, where nobody waits, are left as they are.
+//! 5. When nobody reads standard output any more, that is the end. Of any other pair it is not: a child may have closed
+//!    its input and have much to say. Until the end of what is read, what is written goes nowhere.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -49,6 +51,8 @@ pub(crate) struct Pair {
     /// There never was an output: what is written is gone.
     is_deaf: bool,
     standard: Option<Standard>,
+    /// All was read.
+    is_at_end: Cell<bool>,
 }
 
 /// One half of it.
@@ -80,6 +84,7 @@ impl Pair {
     pub(super) fn new(input: Option<OwnedFd>, output: Option<OwnedFd>) -> io::Result<Self> {
         Ok(Self {
             is_deaf: output.is_none(),
+            is_at_end: Cell::new(false),
             input: Side::new(input, Way::In)?,
             output: Side::new(output, Way::Out)?,
             standard: None,
@@ -102,42 +107,65 @@ impl Pair {
     }
 
     pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let end = self.input.end.borrow();
-        let result = match &*end {
+        let room = into.len();
+        let result = match &*self.input.end.borrow() {
             None => return Ok(0),
             Some(End::Polled(fd)) => rustix::io::read(fd, into),
             Some(End::Socket(fd)) => recv(fd, into, RecvFlags::DONTWAIT).map(|(count, _)| count),
-            Some(End::Thread(clerk)) => return clerk.read(into),
+            Some(End::Thread(clerk)) => Ok(clerk.read(into)?),
         };
-        match result {
+        let count = match result {
             // A terminal that was hung up: there is nothing more to come.
-            Err(Errno::IO) => Ok(0),
-            result => Ok(result?),
+            Err(Errno::IO) => 0,
+            result => result?,
+        };
+        if count == 0 && room > 0 {
+            self.is_at_end.set(true);
         }
+        Ok(count)
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match &*self.output.end.borrow() {
+        let written = match &*self.output.end.borrow() {
             None if self.is_deaf => Ok(bytes.len()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
-            Some(End::Polled(fd)) => Ok(rustix::io::write(fd, bytes)?),
-            Some(End::Socket(fd)) => Ok(send(fd, bytes, NO_WAIT)?),
+            Some(End::Polled(fd)) => rustix::io::write(fd, bytes).map_err(io::Error::from),
+            Some(End::Socket(fd)) => send(fd, bytes, NO_WAIT).map_err(io::Error::from),
             Some(End::Thread(clerk)) => clerk.write(bytes),
-        }
+        };
+        self.unless_unheard(written, bytes.len())
     }
 
     /// Writes from the front of `pieces`, in one call: between two the reader may make room, and what the first had none
     /// for would be left out.
     pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &*self.output.end.borrow() {
+        let written = match &*self.output.end.borrow() {
             None => Err(io::ErrorKind::BrokenPipe.into()),
-            Some(End::Polled(fd)) => Ok(rustix::io::writev(fd, pieces)?),
+            Some(End::Polled(fd)) => rustix::io::writev(fd, pieces).map_err(io::Error::from),
             Some(End::Socket(fd)) => {
                 let (mut nothing, flags) = (SendAncillaryBuffer::default(), NO_WAIT);
-                Ok(sendmsg(fd, pieces, &mut nothing, flags)?)
+                sendmsg(fd, pieces, &mut nothing, flags).map_err(io::Error::from)
             }
             Some(End::Thread(clerk)) => clerk.write(&pieces[0]),
+        };
+        let all = pieces.iter().map(|piece| piece.len()).sum();
+        self.unless_unheard(written, all)
+    }
+
+    /// What is written goes nowhere while nobody reads it and the input goes on (invariant 5).
+    fn unless_unheard(&self, written: io::Result<usize>, all: usize) -> io::Result<usize> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.goes_on() => Ok(all),
+            // A terminal that was hung up does not say that nobody reads it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.is_hung_up() => Ok(all),
+            written => written,
         }
+    }
+
+    /// May it go on though nobody reads the output?
+    fn goes_on(&self) -> bool {
+        let is_heard = self.input.end.borrow().is_some() && !self.is_at_end.get();
+        self.standard.is_none() && is_heard && self.output.end.borrow().is_some()
     }
 
     /// Is what is written gone when the call returns? To a thread it is told twice: the first time begins, the second
@@ -146,17 +174,20 @@ impl Pair {
         !matches!(&*self.output.end.borrow(), Some(End::Thread(_)))
     }
 
-    /// Nobody reads what is written: that is found out without writing. A terminal that was hung up takes nothing either, and
-    /// does not say so when it is written to.
+    /// Nobody reads what is written: that is found out without writing, and the end of it, unless it goes on. A terminal that
+    /// was hung up is over when all is read.
     pub(super) fn take_error(&self) -> Option<io::Error> {
+        if self.goes_on() {
+            return None;
+        }
         let found = self.look_at_output();
         let hung_up = found.contains(PollFlags::HUP) && !found.contains(PollFlags::IN);
         let is_broken = found.contains(PollFlags::ERR) || hung_up;
         is_broken.then(|| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Is it a terminal that was hung up, with something left to read?
-    pub(super) fn is_hung_up(&self) -> bool {
+    /// Is it a terminal that was hung up?
+    fn is_hung_up(&self) -> bool {
         self.look_at_output().contains(PollFlags::HUP)
     }
 
@@ -167,11 +198,6 @@ impl Pair {
             Some(End::Polled(fd)) => look_at(fd),
             _ => PollFlags::empty(),
         }
-    }
-
-    /// Is there something to read, or was there ever?
-    pub(super) fn is_read(&self) -> bool {
-        self.input.end.borrow().is_some()
     }
 
     /// Tells a terminal how large it is.
@@ -529,45 +555,48 @@ mod tests {
 
     #[test]
     fn pieces_are_written_without_a_gap_while_somebody_reads() {
-        const COUNT: usize = 2_000;
-        let pieces: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; 60_000]).collect();
+        const SIZE: usize = 60_000;
+        let pieces: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; SIZE]).collect();
         let whole: Vec<u8> = pieces.concat();
-        let (input, _typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let (mut heard, output) = UnixStream::pair().unwrap();
-        let pair = Pair::new(Some(input), Some(output.into())).unwrap();
-        let expected = whole.clone();
-        let reader = thread::spawn(move || {
-            let mut part = vec![0; 100_000];
-            let mut at = 0;
+        let (socket, other) = UnixStream::pair().unwrap();
+        let pipe = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        for (heard, output) in [(socket.into(), other.into()), pipe] {
+            let (input, _typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let pair = Pair::new(Some(input), Some(output)).unwrap();
+            let reader = reads_again_and_again(heard, whole.clone());
+            let (mut written, end) = (0, whole.len() * 30);
+            while written < end {
+                let from = written % whole.len();
+                let (first, within) = (from / SIZE, from % SIZE);
+                let slices: Vec<_> = iter::once(IoSlice::new(&pieces[first][within..]))
+                    .chain(pieces[first + 1..].iter().map(|piece| IoSlice::new(piece)))
+                    .collect();
+                match pair.write_vectored(&slices) {
+                    Ok(count) => written += count,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+            }
+            drop(pair);
+            assert_eq!(reader.join().unwrap(), written);
+        }
+    }
+
+    /// Reads until the end that these bytes come, over and over; gives how many came.
+    fn reads_again_and_again(from: OwnedFd, bytes: Vec<u8>) -> thread::JoinHandle<usize> {
+        thread::spawn(move || {
+            let (mut heard, mut part, mut at) = (File::from(from), vec![0; 100_000], 0);
             loop {
                 let count = heard.read(&mut part).unwrap();
                 if count == 0 {
                     return at;
                 }
-                let from = at % expected.len();
-                let most = count.min(expected.len() - from);
-                assert!(part[..most] == expected[from..from + most], "at byte {at}");
-                assert!(
-                    part[most..count] == expected[..count - most],
-                    "at byte {at}"
-                );
+                let begin = at % bytes.len();
+                let most = count.min(bytes.len() - begin);
+                assert!(part[..most] == bytes[begin..begin + most], "at byte {at}");
+                assert!(part[most..count] == bytes[..count - most], "at byte {at}");
                 at += count;
             }
-        });
-        let (mut written, end) = (0, whole.len() * COUNT / 40);
-        while written < end {
-            let from = written % whole.len();
-            let (first, within) = (from / 60_000, from % 60_000);
-            let slices: Vec<_> = iter::once(IoSlice::new(&pieces[first][within..]))
-                .chain(pieces[first + 1..].iter().map(|piece| IoSlice::new(piece)))
-                .collect();
-            match pair.write_vectored(&slices) {
-                Ok(count) => written += count,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
-        }
-        drop(pair);
-        assert_eq!(reader.join().unwrap(), written);
+        })
     }
 
     #[test]

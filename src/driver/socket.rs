@@ -264,24 +264,6 @@ impl Socket {
         return false;
     }
 
-    /// Is it a terminal that was hung up, and takes nothing any more?
-    pub(crate) fn is_hung_up(&self) -> bool {
-        match self {
-            #[cfg(unix)]
-            Self::Pair(pair) => pair.is_hung_up(),
-            _ => false,
-        }
-    }
-
-    /// Is there, of two descriptors, one to read?
-    pub(crate) fn is_read(&self) -> bool {
-        match self {
-            #[cfg(unix)]
-            Self::Pair(pair) => pair.is_read(),
-            _ => true,
-        }
-    }
-
     /// Is what is written gone when the call returns? If not, the same bytes must be given again.
     pub(crate) fn takes_at_once(&self) -> bool {
         match self {

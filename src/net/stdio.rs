@@ -116,6 +116,9 @@ impl Reactor {
     /// Connects a protocol to any two descriptors: it reads the one and writes the other. Both are closed with the
     /// connection, and their flags are not changed. See [`Reactor::stdio`].
     ///
+    /// When nobody reads the output any more the connection goes on until the end of the input, and what is written goes
+    /// nowhere: a child that has closed its input may still have something to say.
+    ///
     /// # Errors
     ///
     /// The system's, when the input is not open for reading or the output for writing;

@@ -361,16 +361,8 @@ impl<S: Seat> Source for Conn<S> {
         }
         if event.hangup && (!reads || link.is_pair()) {
             // Nobody reads, but a connection that is broken is over all the same.
-            match link.with_socket(Socket::take_error) {
-                Some(Ok(Some(error))) => {
-                    if !(link.terms.is_filter && link.writing_broken()) {
-                        link.broken_by(error);
-                    }
-                }
-                _ if link.with_socket(Socket::is_hung_up).unwrap_or(false) => {
-                    link.writing_broken();
-                }
-                _ => {}
+            if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
+                link.broken_by(error);
             }
         }
         if event.writable || event.hangup || (link.blocked.get() && link.is_pair()) {

@@ -60,7 +60,7 @@ pub(crate) struct Terms {
     pub(crate) place: &'static Location<'static>,
     /// Others may have the descriptor too, so closing ours does not take it off the poller.
     pub(crate) is_shared: bool,
-    /// At the other end is a filter, perhaps: what it writes is read however full we are, and also when it reads no more.
+    /// At the other end is a filter, perhaps: what it writes is read however full we are.
     pub(crate) is_filter: bool,
 }
 
@@ -210,22 +210,6 @@ impl Link {
     /// Reading or writing failed.
     pub(super) fn broken_by(&self, error: io::Error) {
         self.break_with(Failure::new(ConnectionLost::new(error.into())));
-    }
-
-    /// Nobody reads what is written any more: what is queued is dropped, and the end comes by reading. `false` where nothing
-    /// is read.
-    pub(super) fn writing_broken(&self) -> bool {
-        let goes_on = self.with_socket(Socket::is_read).unwrap_or(false);
-        if !goes_on || !self.life.get().is_reading() {
-            return false;
-        }
-        if let (Some(out), Some(reactor)) = (self.out.take(), self.reactor.upgrade()) {
-            reactor.inner().stock().give_back(out);
-        }
-        self.queued.set(0);
-        self.blocked.set(false);
-        self.on(Event::LoseWrite, || Failure::new(ConnectionDone));
-        true
     }
 
     pub(crate) fn ask_for_attention(&self) {

@@ -14,21 +14,6 @@ use crate::signal::{Signal, SignalSet};
 
 /// What is played in a process of its own, by name. There each may do as it likes with signals.
 const PLAYS: &[(&str, fn())] = &[
-    #[cfg(target_os = "linux")]
-    ("a file for nobody", || {
-        let driver = Driver::machine().unwrap();
-        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
-        let (socket, _) = driver.adopt_connection(one.into()).unwrap();
-        drop(other);
-        let file = std::fs::File::open(env::current_exe().unwrap()).unwrap();
-        for (handler, kind) in [
-            (libc::SIG_IGN, io::ErrorKind::BrokenPipe),
-            (libc::SIG_DFL, io::ErrorKind::Unsupported),
-        ] {
-            set_handler(libc::SIGPIPE, handler);
-            assert_eq!(socket.send_file(&file, 100).unwrap_err().kind(), kind);
-        }
-    }),
     ("first", || {
         let driver = Driver::machine().unwrap();
         let stop = stopper(&driver);
@@ -396,12 +381,6 @@ fn what_was_before_is_restored() {
 fn every_loop_is_told_and_the_last_one_cleans_up() {
     check("several", None);
     check("too many", None);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_file_for_a_peer_that_went_away_kills_nobody() {
-    check("a file for nobody", None);
 }
 
 #[test]
