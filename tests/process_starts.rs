@@ -169,19 +169,21 @@ fn no_signal_is_ignored_or_blocked_in_a_child() {
             .env("TORSADE_ROLE", "signals");
         let output = reactor.output(actor).await?;
         let told = String::from_utf8(output.err).unwrap();
-        let mut lines = told
+        // Where the machine is slow, a watchdog has its say between.
+        let lines: Vec<Vec<&str>> = told
             .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let ours = lines.next().unwrap();
+            .map(|line| line.split_whitespace().collect())
+            .filter(|words: &Vec<_>| words[0] == "ours" || words[0].starts_with("Sig"))
+            .collect();
+        let ours = &lines[0];
         // Signals 1, 2 and 13.
         assert_eq!(ours[..2], ["ours", "SigIgn:"], "{told}");
         assert_eq!(u64::from_str_radix(ours[2], 16)? & 0x1003, 0x1003, "{told}");
-        for line in lines {
-            // Two signals are the C library's own, and out of everybody's reach.
-            let some = u64::from_str_radix(line[1], 16)? & !(3 << 31);
+        for line in &lines[1..] {
+            let some = u64::from_str_radix(line[1], 16)?;
             assert!(line[0] == "SigCgt:" || some == 0, "{told}");
         }
-        assert_eq!(told.lines().count(), 4, "{told}");
+        assert_eq!(lines.len(), 4, "{told}");
         Ok(())
     });
 }
@@ -196,14 +198,17 @@ async fn descriptors(
     let mut found = BTreeMap::new();
     for line in lines.lines() {
         let (number, what) = line.split_once(' ').unwrap();
-        found.insert(number.parse()?, what.to_owned());
+        // The one by which the shell looked is not there any more.
+        if what != "gone" {
+            found.insert(number.parse()?, what.to_owned());
+        }
     }
     Ok(found)
 }
 
 /// A command that prints its descriptors, without the one by which it looks.
 fn lister() -> Command {
-    let script = "cd /proc/$$/fd; for fd in *; do printf \"$fd \"; readlink $fd; done";
+    let script = "cd /proc/$$/fd; for fd in *; do printf \"$fd \"; readlink $fd || echo gone; done";
     sh(script)
 }
 

@@ -194,7 +194,7 @@ impl Pair {
     fn look_at_output(&self) -> PollFlags {
         match &*self.output.end.borrow() {
             // A socket's hang-up may be of its other direction.
-            Some(End::Socket(fd)) => return look_at(fd) & PollFlags::ERR,
+            Some(End::Socket(fd)) => look_at(fd) & PollFlags::ERR,
             Some(End::Polled(fd)) => look_at(fd),
             _ => PollFlags::empty(),
         }

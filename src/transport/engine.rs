@@ -359,7 +359,8 @@ impl<S: Seat> Source for Conn<S> {
         if reads {
             S::readable(&self, reactor);
         }
-        if event.hangup && (!reads || link.is_pair()) {
+        let is_done = link.life().is_ending() && link.queued() == 0;
+        if event.hangup && (!reads || link.is_pair()) && !is_done {
             // Nobody reads, but a connection that is broken is over all the same.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
                 link.broken_by(error);
