@@ -5,6 +5,7 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::rc::Rc;
 
 use support::noted::{Noted, told};
@@ -14,7 +15,7 @@ use torsade::process::{
 };
 use torsade::reactor::Stopped;
 use torsade::transport::Limits;
-use torsade::{Deferred, Failure, Reactor, Signal, UnknownSignal, testing};
+use torsade::{Clock, Deferred, Failure, Reactor, Signal, UnknownSignal, testing};
 
 #[track_caller]
 fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
@@ -460,6 +461,41 @@ fn a_child_that_somebody_else_has_waited_for_ends_all_the_same() {
             assert!(log.has(&format!("ended with {taken}")));
         }
         assert_eq!(process.exit_status().is_none(), waited.is_ok());
+        Ok(())
+    });
+}
+
+#[test]
+fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
+    let Some(python) = support::foreign::python() else {
+        return;
+    };
+    run(async |reactor| {
+        let child = reactor.spawn_child(Command::new("sleep").arg("1000"))?;
+        // A tracer (PTRACE_SEIZE) that does nothing until its input ends.
+        let script = "import ctypes, sys\n\
+            assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0) == 0\n\
+            print('up', flush=True)\n\
+            sys.stdin.read()";
+        let pid = child.pid().unwrap().to_string();
+        let tracer = Command::new(python).args(["-c", script, &pid]);
+        let mut tracer = reactor.spawn_child(tracer)?;
+        assert_eq!(
+            tracer.take_stdout()?.read_line(80).await?.as_deref(),
+            Some(&b"up"[..])
+        );
+        // It ends; but its tracer, who is to know first, sleeps.
+        child.kill();
+        let stat = format!("/proc/{pid}/stat");
+        until(|| fs::read_to_string(&stat).unwrap().contains(") Z ")).await;
+        let before = support::cpu_time();
+        reactor.sleep(std::time::Duration::from_millis(300)).await?;
+        let busy = support::cpu_time() - before;
+        assert!(busy < 100_000, "it spins");
+        assert!(child.is_running(), "as far as we are told");
+        drop(tracer.take_stdin()?);
+        assert_eq!(child.status().await?.signal(), Some(9));
+        tracer.status().await?;
         Ok(())
     });
 }

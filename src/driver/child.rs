@@ -469,6 +469,8 @@ const STACK: usize = 64 * 1024;
 
 #[cfg(all(test, not(torsade_loom)))]
 mod tests {
+    use std::fs::File;
+    use std::io::Read;
     use std::time::Duration;
 
     use super::*;
@@ -547,13 +549,53 @@ mod tests {
         assert_eq!(rustix::io::read(fd, &mut [0; 1]), Ok(0));
     }
 
+    /// What a program that prints who it is says in this thread: user, effective user, groups.
+    #[cfg(target_os = "linux")]
+    fn identity_of(change: impl FnOnce(&mut Launch<'_>)) -> String {
+        let (said, output) = pipe().unwrap();
+        let mut launch = launch("id -ru; id -u; id -G");
+        launch.fds = vec![(1, ChildFd::from(output)), (2, ChildFd::Inherit)];
+        change(&mut launch);
+        let child = launch.start().unwrap().child;
+        drop(launch);
+        let mut text = String::new();
+        File::from(said).read_to_string(&mut text).unwrap();
+        assert!(await_end(&child).success());
+        text.replace('\n', " ")
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_has_put_root_aside_gives_it_to_no_child() {
+        if !geteuid().is_root() {
+            return;
+        }
+        // Who a thread is it is for itself, with bare system calls.
+        let aside = thread::spawn(|| {
+            assert!(fork::put_root_aside(65534));
+            let plain = identity_of(|_| {});
+            assert!(plain.starts_with("65534 65534 "), "{plain}");
+            let grouped = identity_of(|launch| launch.gid = Some(65533));
+            assert_eq!(grouped, "65534 65534 65533 ");
+            let several = identity_of(|launch| launch.groups = Some(vec![7, 9]));
+            assert_eq!(several, "65534 65534 0 7 9 ");
+            let other = identity_of(|launch| {
+                launch.uid = Some(65532);
+                launch.gid = Some(65533);
+            });
+            assert_eq!(other, "65532 65532 65533 ");
+        });
+        aside.join().unwrap();
+        assert!(geteuid().is_root(), "we are who we were");
+    }
+
     #[test]
     fn what_is_given_is_placed_whatever_the_numbers_were() {
         // Four descriptors of ours are dealt out again in each order, under the very numbers they have.
         let (folder, mut files) = (std::env::temp_dir(), Vec::new());
         let path = |n: usize| folder.join(format!("torsade-child-{}-{n}", std::process::id()));
         for n in 0..4 {
-            files.push(std::fs::File::create(path(n)).unwrap());
+            files.push(File::create(path(n)).unwrap());
         }
         let own: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
         let orders = [
@@ -566,7 +608,7 @@ mod tests {
         for order in orders {
             let script = "for fd in /proc/$$/fd/*; do printf \"${fd##*/} \"; readlink $fd; done";
             let found = path(9);
-            let output = std::fs::File::create(&found).unwrap();
+            let output = File::create(&found).unwrap();
             let mut launch = launch(script);
             launch.fds = vec![(1, ChildFd::from(output)), (2, ChildFd::Inherit)];
             for (at, from) in order.into_iter().enumerate() {

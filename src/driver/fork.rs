@@ -544,6 +544,13 @@ fn close_on_exec(from: RawFd, to: RawFd) {
     }
 }
 
+/// Puts root aside, for this thread: it is somebody else, and may become root again.
+#[cfg(all(test, target_os = "linux"))]
+pub(super) fn put_root_aside(uid: u32) -> bool {
+    // SAFETY: it takes three numbers. (The C library's would speak for all threads.)
+    unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, 0) != -1 }
+}
+
 /// Why the last call failed.
 fn errno() -> c_int {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)

@@ -87,6 +87,15 @@ impl Body {
         }
     }
 
+    /// It says that it has ended, and is not to be had: somebody traces it. It is quiet until it is watched again.
+    pub(super) fn set_watched(&self, driver: &Driver, key: usize, watched: bool) -> io::Result<()> {
+        let interest = Interest::of(watched, false);
+        match self {
+            Self::Machine(child) => driver.set_interest(child, key, interest),
+            Self::Acted(_) => Ok(()),
+        }
+    }
+
     /// Takes it off the poller.
     pub(super) fn unwatch(&self, driver: &Driver) {
         if let Self::Machine(child) = self {

@@ -16,12 +16,14 @@ use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::body::{Body, Sockets};
 use super::errors::{NotStarted, StatusTaken};
 use super::handle::Common;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
+use crate::clock::Clock;
 use crate::driver::Event;
 use crate::failure::Failure;
 use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
@@ -159,10 +161,30 @@ impl<P: ProcessProtocol> Running<P> {
         }
     }
 
-    /// It is waited for; nothing when it has not exited yet.
-    fn wait(self: &Rc<Self>, reactor: &Reactor) {
+    /// It has ended, but whoever traces it is to be told first: it is looked at again later.
+    fn rest(self: &Rc<Self>, reactor: &Reactor) {
+        self.set_watched(reactor, false);
+        let (this, weak) = (Rc::downgrade(self), reactor.downgrade());
+        reactor.call_later(RETRY, move || {
+            if let (Some(this), Some(reactor)) = (this.upgrade(), weak.upgrade()) {
+                this.set_watched(&reactor, true);
+            }
+        });
+    }
+
+    fn set_watched(&self, reactor: &Reactor, watched: bool) {
+        let driver = reactor.inner().driver();
+        let set = |body: &Body| body.set_watched(driver, self.key, watched);
+        if let Some(Err(error)) = self.common.with_body(set) {
+            tracing::warn!(target: "torsade::process", %error, "a child is not watched any more");
+        }
+    }
+
+    /// It is waited for; `false` when it has not exited yet.
+    fn wait(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let exited: Result<ExitStatus, Failure> = match self.common.with_body(Body::try_wait) {
-            None | Some(Ok(None)) => return,
+            None => return true,
+            Some(Ok(None)) => return false,
             Some(Ok(Some(status))) => Ok(status),
             Some(Err(_)) => Err(Failure::at(Box::new(StatusTaken), self.common.place)),
         };
@@ -174,14 +196,15 @@ impl<P: ProcessProtocol> Running<P> {
             protocol.process_exited(cx, exited)
         });
         self.end_if_over();
+        true
     }
 }
 
 impl<P: ProcessProtocol> Source for Running<P> {
     fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
         // It is told again until then.
-        if self.begun.get() {
-            self.wait(reactor);
+        if self.begun.get() && !self.wait(reactor) {
+            self.rest(reactor);
         }
     }
 
@@ -326,6 +349,9 @@ impl<P: ProcessProtocol> Seat for OnPipe<P> {
         "pipe of a process"
     }
 }
+
+/// When a child is looked at again that has ended and is not to be had.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// All pipes are on these terms.
 pub(super) fn terms(place: &'static Location<'static>) -> Rc<Terms> {
