@@ -203,7 +203,8 @@ async fn descriptors(
 
 /// A command that prints its descriptors, without the one by which it looks.
 fn lister() -> Command {
-    let script = "cd /proc/$$/fd; for fd in *; do printf \"$fd \"; readlink $fd; done";
+    let script =
+        "cd /proc/$$/fd; for fd in *; do test -L $fd && printf \"$fd \" && readlink $fd; done";
     sh(script)
 }
 

@@ -522,7 +522,7 @@ mod tests {
             [3, 2, 1, 0],
         ];
         for order in orders {
-            let script = "for fd in /proc/$$/fd/*; do printf \"${fd##*/} \"; readlink $fd; done";
+            let script = "for fd in /proc/$$/fd/*; do test -L $fd && printf \"${fd##*/} \" && readlink $fd; done";
             let found = path(9);
             let output = std::fs::File::create(&found).unwrap();
             let mut launch = launch(script);
