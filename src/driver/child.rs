@@ -387,7 +387,11 @@ fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
 
 /// A new terminal: our end, which does not block, and the child's.
 fn open_pty(size: Pty) -> io::Result<(OwnedFd, OwnedFd)> {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    // At once, where the system can: another thread may start a program right now.
+    #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
+    let flags = flags | OpenptFlags::CLOEXEC;
+    let master = openpt(flags)?;
     rustix::io::fcntl_setfd(&master, rustix::io::FdFlags::CLOEXEC)?;
     grantpt(&master)?;
     unlockpt(&master)?;

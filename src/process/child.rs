@@ -77,7 +77,8 @@ impl Reactor {
         };
         for (number, socket) in sockets {
             let (peer, seat) = (Address::Unnamed, Connection::seat());
-            let conn = Conn::new(self, socket, peer, &terms(place), seat)?;
+            let conn = Conn::new(self, socket, peer, &terms(place), seat)
+                .map_err(|failure| running.retract(self, &failure))?;
             conn.begin(self, || {});
             running.common.add_pipe(number, conn.transport());
             child.pipes.push((number, Connection::new(conn)));

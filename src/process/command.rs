@@ -291,6 +291,14 @@ impl Command {
         }
     }
 
+    /// Under which numbers it has what is written by us.
+    pub(super) fn written(&self) -> Vec<i32> {
+        let fds = self.choices();
+        let written = fds.iter().filter(|(_, fd)| matches!(fd, ChildFd::Write));
+        let terminal = self.has_terminal().then_some(1);
+        written.map(|(number, _)| *number).chain(terminal).collect()
+    }
+
     pub(super) fn has_terminal(&self) -> bool {
         self.pty.is_some()
     }

@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Command;
-use super::body::Body;
+use super::body::{Body, NoBody};
 use super::errors::{NoSuchPipe, ProcessExitedAlready, reason};
 use crate::clock::{Clock, DelayedCall};
-use crate::driver::Pty;
+use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
@@ -37,6 +37,8 @@ pub(super) struct Common {
     body: RefCell<Option<Body>>,
     /// Those that are open, by the child's numbers.
     pipes: RefCell<Vec<(i32, Transport)>>,
+    /// Under which numbers it has a pipe, or a terminal, that we write.
+    written: Vec<i32>,
     /// They are async code's, and so the exit is the end.
     has_streams: bool,
     /// How it exited, or why that is not known.
@@ -83,20 +85,20 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`NoSuchPipe`] when it has no pipe under that number, or it is closed.
+    /// [`NoSuchPipe`] when it has no pipe under that number that we write, or it is closed.
     #[doc(alias = "writeToChild")]
     pub fn write_to_child(&self, fd: i32, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         match self.pipe(fd) {
-            Some(pipe) => {
+            Some(pipe) if self.0.written.contains(&fd) => {
                 pipe.write(bytes);
                 Ok(())
             }
-            None => Err(Failure::new(NoSuchPipe(fd))),
+            _ => Err(Failure::new(NoSuchPipe(fd))),
         }
     }
 
-    /// One of its pipes, as a connection: to ask how much is queued, to set limits, to register a producer. What is written to
-    /// one that we read is lost.
+    /// One of its pipes, as a connection: to ask how much is queued, to set limits, to register a producer. To write
+    /// to one that we read breaks it.
     pub fn pipe(&self, fd: i32) -> Option<Transport> {
         let pipes = self.0.pipes.borrow();
         let (_, pipe) = pipes.iter().find(|(number, _)| *number == fd)?;
@@ -223,6 +225,14 @@ impl Process {
         }
     }
 
+    /// Nothing of it is wanted any more: it is killed, and its pipes are closed, whoever else holds them.
+    pub(super) fn forget(&self) {
+        self.kill();
+        for pipe in self.0.all_pipes() {
+            pipe.abort_connection();
+        }
+    }
+
     pub(super) fn has_terminal(&self) -> bool {
         self.0.has_terminal
     }
@@ -261,6 +271,7 @@ impl Common {
             has_terminal: command.has_terminal(),
             body: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
+            written: command.written(),
             has_streams,
             exit: RefCell::new(None),
             deadline: Cell::new(None),
@@ -290,6 +301,25 @@ impl Common {
         let deadline = self.deadline.take();
         if let Some(deadline) = deadline {
             deadline.cancel();
+        }
+    }
+
+    /// It has no pipe to speak through, so it is not to be: it is killed and waited for.
+    pub(super) fn retract(&self, why: &Failure) -> NoBody {
+        let body = self.body.take();
+        if let Some(body) = body {
+            body.end();
+        }
+        let errno = why.check().and_then(io::Error::raw_os_error);
+        NoBody {
+            program: self.program.clone(),
+            why: NotLaunched {
+                step: "watching its pipes",
+                error: errno.map_or_else(
+                    || io::Error::other(why.clone()),
+                    io::Error::from_raw_os_error,
+                ),
+            },
         }
     }
 

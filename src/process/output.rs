@@ -136,7 +136,7 @@ impl Reactor {
             }
             Ok(handle) => deferred.on_cancel_itself(move || {
                 if let Some(process) = handle.transport() {
-                    process.kill();
+                    process.forget();
                 }
             }),
         }
@@ -191,8 +191,7 @@ impl<C: Collect> ProcessProtocol for Collecting<C> {
         let Err(failure) = self.collect.add(fd, data) else {
             return;
         };
-        cx.kill();
-        cx.lose_connection();
+        cx.forget();
         if let Some(resolver) = self.resolver.take() {
             resolver.errback(failure);
         }

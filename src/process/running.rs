@@ -58,7 +58,8 @@ impl Reactor {
                 number,
                 is_read: is_virtual || command.reads(number),
             };
-            let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms(place), seat)?;
+            let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms(place), seat)
+                .map_err(|failure| running.retract(self, &failure))?;
             running.common.add_pipe(number, conn.transport());
             conns.push(conn);
         }
@@ -136,6 +137,16 @@ impl<P: ProcessProtocol> Running<P> {
             .map_err(|none| Failure::at(Box::new(NotStarted::new(none)), self.common.place))?;
         self.common.began(body);
         Ok(pipes)
+    }
+
+    /// Has not started it after all: one of its pipes could not be watched. Gives what to say of that.
+    pub(super) fn retract(&self, reactor: &Reactor, failure: &Failure) -> Failure {
+        self.ended.set(true);
+        let driver = reactor.inner().driver();
+        self.common.with_body(|body| body.unwatch(driver));
+        reactor.inner().remove(self.key);
+        let none = self.common.retract(failure);
+        Failure::at(Box::new(NotStarted::new(none)), self.common.place)
     }
 
     /// The first thing that is told.
