@@ -282,12 +282,18 @@ impl Child {
         Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
     }
 
-    /// Sends it a signal; with `group` to all of the group that it leads.
+    /// Sends it a signal; with `group` to all of the group that it leads, and to it if it has left that.
     pub(crate) fn signal(&self, number: i32, group: bool) -> io::Result<()> {
+        if group {
+            let sent = fork::signal(self.pid.as_raw_pid(), number, true);
+            if rustix::process::getpgid(Some(self.pid)) == Ok(self.pid) {
+                return sent;
+            }
+        }
         match &self.watch {
             #[cfg(target_os = "linux")]
-            Watch::PidFd(pidfd) if !group => fork::signal_by(pidfd, number),
-            _ => fork::signal(self.pid.as_raw_pid(), number, group),
+            Watch::PidFd(pidfd) => fork::signal_by(pidfd, number),
+            Watch::Thread(_) => fork::signal(self.pid.as_raw_pid(), number, false),
         }
     }
 

@@ -298,7 +298,9 @@ unsafe fn child(lists: &mut Lists<'_>, teller: RawFd) -> ! {
     let [e, f, g, h] = error.to_ne_bytes();
     let told = [a, b, c, d, e, f, g, h];
     // SAFETY: eight bytes are read from `told`, which is that long.
-    unsafe { libc::write(teller, told.as_ptr().cast(), told.len()) };
+    while unsafe { libc::write(teller, told.as_ptr().cast(), told.len()) } == -1
+        && errno() == libc::EINTR
+    {}
     // SAFETY: it ends this process, and runs nothing on the way.
     unsafe { libc::_exit(127) }
 }

@@ -17,7 +17,7 @@ use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
-use crate::transport::Transport;
+use crate::transport::{ConnectionLost, Transport};
 
 /// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
 ///
@@ -39,6 +39,8 @@ pub(super) struct Common {
     pipes: RefCell<Vec<(i32, Transport)>>,
     /// Under which numbers it has a pipe, or a terminal, that we write.
     written: Vec<i32>,
+    /// Why one of them was lost that nobody closed.
+    broken: RefCell<Option<Failure>>,
     /// They are async code's, and so the exit is the end.
     has_streams: bool,
     /// How it exited, or why that is not known.
@@ -272,6 +274,7 @@ impl Common {
             body: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
             written: command.written(),
+            broken: RefCell::new(None),
             has_streams,
             exit: RefCell::new(None),
             deadline: Cell::new(None),
@@ -367,6 +370,23 @@ impl Common {
         let removed = at.map(|at| pipes.remove(at));
         drop(pipes);
         drop(removed);
+    }
+
+    /// A pipe has been lost, for this reason. That the program does not read what we write is its own affair.
+    pub(super) fn note_loss(&self, reason: &Failure) {
+        let lost: Option<&ConnectionLost> = reason.check();
+        let Some(error) = lost.and_then(ConnectionLost::io_error) else {
+            return;
+        };
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let old = self.broken.replace(Some(reason.clone()));
+            drop(old);
+        }
+    }
+
+    /// Why what came through its pipes is not all.
+    pub(super) fn broken(&self) -> Option<Failure> {
+        self.broken.borrow().clone()
     }
 
     /// Is there a pipe whose loss has not been told?

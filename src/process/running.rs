@@ -306,8 +306,9 @@ impl<P: ProcessProtocol> Seat for OnPipe<P> {
 
     fn flushed(_conn: &Rc<Conn<Self>>) {}
 
-    fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
+    fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
         let running = &conn.seat().running;
+        running.common.note_loss(&reason);
         running.common.remove_pipe(conn.seat().number);
         if let Some(reactor) = running.common.reactor().filter(|_| running.begun.get()) {
             Self::tell(conn, &reactor, |protocol, cx, fd| {
