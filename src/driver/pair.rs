@@ -116,7 +116,7 @@ impl Pair {
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &*self.output.end.borrow() {
             None => Err(io::ErrorKind::BrokenPipe.into()),
-            Some(End::Polled(fd)) => Ok(rustix::io::write(fd, bytes)?),
+            Some(End::Polled(fd)) => taken(fd, bytes.len(), rustix::io::write(fd, bytes)),
             Some(End::Socket(fd)) => Ok(send(fd, bytes, NO_WAIT)?),
             Some(End::Thread(clerk)) => clerk.write(bytes),
         }
@@ -127,7 +127,10 @@ impl Pair {
     pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match &*self.output.end.borrow() {
             None => Err(io::ErrorKind::BrokenPipe.into()),
-            Some(End::Polled(fd)) => Ok(rustix::io::writev(fd, pieces)?),
+            Some(End::Polled(fd)) => {
+                let all = pieces.iter().map(|piece| piece.len()).sum();
+                taken(fd, all, rustix::io::writev(fd, pieces))
+            }
             Some(End::Socket(fd)) => {
                 let (mut nothing, flags) = (SendAncillaryBuffer::default(), NO_WAIT);
                 Ok(sendmsg(fd, pieces, &mut nothing, flags)?)
@@ -148,13 +151,7 @@ impl Pair {
         let (Some(End::Polled(fd)) | Some(End::Socket(fd))) = &*output else {
             return None;
         };
-        let mut fds = [PollFd::new(fd, PollFlags::empty())];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut fds, Some(&at_once)).ok()?;
-        let is_broken = fds[0].revents().contains(PollFlags::ERR);
+        let is_broken = state(fd)?.contains(PollFlags::ERR);
         is_broken.then(|| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -368,6 +365,28 @@ fn gives_the_same(fd: &OwnedFd) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn reopened(_fd: &OwnedFd, _way: Way) -> Option<OwnedFd> {
     None
+}
+
+/// How much was written. A terminal that has been hung up has room no more, and still may have something to be read: what it
+/// is given is thrown away, for who reads to the end is told of it there.
+fn taken(fd: &OwnedFd, all: usize, written: rustix::io::Result<usize>) -> io::Result<usize> {
+    match written {
+        Err(Errno::AGAIN) if state(fd).is_some_and(|state| state.contains(PollFlags::HUP)) => {
+            Ok(all)
+        }
+        written => Ok(written?),
+    }
+}
+
+/// What the poller would say of it unasked.
+fn state(fd: &OwnedFd) -> Option<PollFlags> {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&at_once)).ok()?;
+    Some(fds[0].revents())
 }
 
 /// Does somebody wait at the other side for it to be closed?
