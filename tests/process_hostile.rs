@@ -157,7 +157,7 @@ async fn leave_group() -> Result<(), Failure> {
     let parent = getppid().expect("it has one");
     setpgid(None, Some(getpgid(Some(parent))?))?;
     println!("gone over");
-    std::thread::sleep(Duration::from_secs(15));
+    std::thread::park_timeout(Duration::from_secs(15));
     Ok(())
 }
 

@@ -23,6 +23,7 @@ use std::process::ExitStatus;
 use std::rc::{Rc, Weak};
 
 use super::NoSuchPipe;
+use super::body::Sockets;
 use super::running::terms;
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
@@ -209,7 +210,7 @@ pub(super) fn launch(
     reactor: &Reactor,
     launch: &Launch<'_>,
     key: usize,
-) -> Result<(Rc<Part>, Vec<(i32, Socket)>), NotLaunched> {
+) -> Result<(Rc<Part>, Sockets), NotLaunched> {
     let known: Option<Rc<Known>> = reactor.inner().kept();
     let known = known.unwrap_or_default();
     let play = {

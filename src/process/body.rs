@@ -15,6 +15,9 @@ pub(super) enum Body {
     Acted(Rc<Part>),
 }
 
+/// Our ends of its pipes, by its numbers.
+pub(super) type Sockets = Vec<(i32, Socket)>;
+
 /// Why there is none.
 pub(super) struct NoBody {
     pub(super) program: OsString,
@@ -27,7 +30,7 @@ impl Body {
         reactor: &Reactor,
         launch: &Launch<'_>,
         key: usize,
-    ) -> Result<(Self, Vec<(i32, Socket)>), NoBody> {
+    ) -> Result<(Self, Sockets), NoBody> {
         let driver = reactor.inner().driver();
         let launched = match driver.is_virtual() {
             true => {
@@ -45,7 +48,7 @@ impl Body {
         driver: &Driver,
         launch: &Launch<'_>,
         key: usize,
-    ) -> Result<(Self, Vec<(i32, Socket)>), NotLaunched> {
+    ) -> Result<(Self, Sockets), NotLaunched> {
         let launched = launch.start()?;
         match driver.add(&launched.child, key, Interest::Read) {
             Ok(()) => Ok((Self::Machine(launched.child), launched.pipes)),

@@ -17,12 +17,12 @@ use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
-use super::body::Body;
+use super::body::{Body, Sockets};
 use super::errors::{NotStarted, StatusTaken};
 use super::handle::Common;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
-use crate::driver::{Event, Socket};
+use crate::driver::Event;
 use crate::failure::Failure;
 use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
 use crate::reactor::{Reactor, Source};
@@ -106,7 +106,7 @@ impl<P: ProcessProtocol> Running<P> {
         protocol: P,
         has_streams: bool,
         place: &'static Location<'static>,
-    ) -> Result<(Rc<Self>, Vec<(i32, Socket)>), Failure> {
+    ) -> Result<(Rc<Self>, Sockets), Failure> {
         let mut made = None;
         let key = reactor.inner().insert(|key| {
             let running = Rc::new(Self {
@@ -131,7 +131,7 @@ impl<P: ProcessProtocol> Running<P> {
         }
     }
 
-    fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Vec<(i32, Socket)>, Failure> {
+    fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
         let launched = Body::launch(reactor, &command.launch(), self.key);
         let (body, pipes) = launched
             .map_err(|none| Failure::at(Box::new(NotStarted::new(none)), self.common.place))?;
