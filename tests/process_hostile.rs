@@ -53,10 +53,13 @@ async fn plays_well(reactor: &Reactor, role: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Counts its ends.
+/// Each one's number and code, and how many hooks came before its end.
+type Ends = Rc<RefCell<Vec<(usize, Option<i32>, u8)>>>;
+
+/// Counts its hooks until its end.
 struct Ended {
     number: usize,
-    all: Rc<RefCell<Vec<(usize, Option<i32>, u8)>>>,
+    all: Ends,
     hooks: u8,
 }
 
@@ -89,7 +92,7 @@ async fn end_together(reactor: &Reactor) -> Result<(), Failure> {
     setrlimit(Resource::Nofile, limit)?;
     let (gate, keeper) = role::pipe();
     let gate = ChildFd::from(gate);
-    let all = Rc::<RefCell<Vec<_>>>::default();
+    let all = Ends::default();
     for number in 0..COUNT {
         let command = Command::new("sh")
             .args(["-c", &format!("read x; exit {}", number % 251)])
