@@ -1,6 +1,6 @@
 //! Every system call of a small conversation fails once, in every way it may: nothing hangs, nothing panics, nothing is left
-//! behind, and only those whose call it was are harmed. There are four: over TCP, over a UNIX socket with a descriptor
-//! passed, with datagrams, and behind a proxy's header.
+//! behind, and only those whose call it was are harmed. There are five: over TCP, over a UNIX socket with a descriptor
+//! passed, with datagrams, behind a proxy's header, and with other programs. (Those have their own calls fail too.)
 //!
 //! strace makes them fail (<https://man7.org/linux/man-pages/man1/strace.1.html>, `--inject`), in a process of its own for
 //! each: the first call with the first error, the second, and so on until the conversation makes no more of them.
@@ -24,14 +24,16 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use support::folder::Folder;
 use support::foreign::{need, say};
-use support::{HERE, Log, MS, Spy};
+use support::noted::Noted;
+use support::{HERE, Log, MS, Spy, children, until};
+use torsade::process::{Command as Program, NotStarted, ProcessTerminated};
 use torsade::{
     Address, Clock, Connection, Context, DatagramPort, DatagramProtocol, Failure, Reactor,
-    UdpSocket,
+    UdpSocket, testing,
 };
 
 /// In which conversation which system calls fail, and how.
-const FAULTS: [(&str, &str, &[&str]); 17] = [
+const FAULTS: [(&str, &str, &[&str]); 32] = [
     (
         "tcp",
         "accept4",
@@ -104,6 +106,21 @@ const FAULTS: [(&str, &str, &[&str]); 17] = [
     ("udp", "epoll_ctl", WATCHING),
     ("proxied", "recvfrom", READING),
     ("proxied", "epoll_ctl", WATCHING),
+    ("programs", "pipe2", &["EMFILE"]),
+    ("programs", "clone", &["EAGAIN"]),
+    ("programs", "execve", &["EACCES", "ENOMEM"]),
+    ("programs", "pidfd_open", &["ENOSYS", "EMFILE"]),
+    ("programs", "epoll_ctl", &["ENOSPC"]),
+    ("programs", "wait4", &["EINTR"]),
+    ("programs", "fcntl", &["EMFILE"]),
+    ("programs", "dup2", &["EMFILE"]),
+    ("programs", "close_range", &["ENOSYS"]),
+    ("programs", "ioctl", &["EIO"]),
+    ("programs", "setsid", &["EPERM"]),
+    ("programs", "setpgid", &["EPERM"]),
+    ("programs", "openat", &["EMFILE"]),
+    ("programs", "writev", &["EINTR", "EAGAIN"]),
+    ("programs", "poll", &["EINTR"]),
 ];
 
 const READING: &[&str] = &["ECONNRESET", "ETIMEDOUT", "ENOMEM", "EINTR", "EAGAIN"];
@@ -141,7 +158,7 @@ fn each_system_call_fails_once_and_only_its_own_connection_is_harmed() {
     let points = points.into_inner().unwrap();
     let all: usize = points.values().sum();
     say(&format!("{all} points of failure tried: {points:?}"));
-    assert!(points.len() == 4 && points.values().all(|count| *count > 30));
+    assert!(points.len() == 5 && points.values().all(|count| *count > 30));
 }
 
 /// Runs the conversation with the `nth` call failing. Did it come to that call? `None` if strace cannot be used.
@@ -190,7 +207,7 @@ fn the_conversation() {
     };
     // What fails here is to be a call of the conversation, so what comes before it is tried again.
     let reactor = Reactor::new().or_else(|_| Reactor::new()).unwrap();
-    torsade::testing::run_on(reactor, async |reactor| {
+    testing::run_on(reactor, async |reactor| {
         // A failure may be told, where nobody could be given it: a connection that the server could not keep.
         let panics = Log::new();
         let seen = panics.clone();
@@ -201,6 +218,7 @@ fn the_conversation() {
         });
         let harmed = match &*kind {
             "udp" => datagrams(&reactor).await?,
+            "programs" => programs(&reactor).await?,
             kind => streams(&reactor, kind).await?,
         };
         assert_eq!(panics.all(), [""; 0]);
@@ -275,6 +293,92 @@ async fn asked(reactor: &Reactor, socket: &UdpSocket, to: Option<Address>) -> Re
             return Ok(());
         }
     }
+}
+
+/// Several are started, one after another. What comes of them may be an error, but not something that is not so.
+async fn programs(reactor: &Reactor) -> Result<usize, Failure> {
+    // What is made once is there, and a call of these may fail already.
+    let (before, _) = (mine(), limited(reactor, reactor.status(sh("exit"))).await);
+    let mut harmed = 0;
+    for n in 0..4 {
+        let part = async {
+            match n {
+                0 => filter(reactor).await,
+                1 => hooks(reactor).await,
+                2 => terminal(reactor).await,
+                _ => ending(reactor).await,
+            }
+        };
+        harmed += usize::from(limited(reactor, part).await.is_err());
+    }
+    let missing = reactor.output(Program::new("/no/such")).await;
+    assert!(missing.unwrap_err().is::<NotStarted>());
+    limited(reactor, async {
+        let is_left = |left: &testing::Leftover| left.kind.contains("process");
+        until(|| !testing::leftovers(reactor).iter().any(is_left)).await;
+        until(|| children().is_empty()).await;
+        until(|| mine() == before).await;
+        Ok(())
+    })
+    .await?;
+    // All of them may be: each of the programs has its own first call fail.
+    Ok(harmed.min(1))
+}
+
+fn sh(script: &str) -> Program {
+    Program::new("sh").args(["-c", script]).kill_on_drop(true)
+}
+
+async fn filter(reactor: &Reactor) -> Result<(), Failure> {
+    let input = vec![b'x'; 100_000];
+    let output = reactor.output(Program::new("cat").input(&*input)).await?;
+    let output = output.success()?;
+    assert!(output.out == input, "{} bytes", output.out.len());
+    Ok(())
+}
+
+async fn hooks(reactor: &Reactor) -> Result<(), Failure> {
+    let log = Log::new();
+    let noted = Noted::new(&log).quiet();
+    let handle = reactor.spawn_process(sh("echo out; echo err >&2; exit 3"), noted)?;
+    let reason = handle.closed().await?;
+    let mut notes = log.take();
+    assert_eq!(notes.remove(0), "made");
+    assert!(notes.pop().unwrap().starts_with("ended with"));
+    notes.sort();
+    assert!(notes.pop().unwrap().starts_with("exited with"));
+    assert_eq!(notes, ["0 closed", "1 closed", "2 closed"]);
+    match reason.trap::<ProcessTerminated>()?.0.code() {
+        Some(3) => Ok(()),
+        _ => Err(Failure::new("the program was harmed")),
+    }
+}
+
+async fn terminal(reactor: &Reactor) -> Result<(), Failure> {
+    let mut child = reactor.spawn_child(sh("read x; echo got $x").pty())?;
+    let mut terminal = child.take_stdin()?;
+    terminal.write_all(b"a\n").await?;
+    let (echo, got) = (terminal.read_line(80).await?, terminal.read_line(80).await?);
+    assert!(child.status().await?.code().is_some());
+    match (echo.as_deref(), got.as_deref()) {
+        (Some(b"a"), Some(b"got a")) => Ok(()),
+        _ => Err(Failure::new("the program was harmed")),
+    }
+}
+
+async fn ending(reactor: &Reactor) -> Result<(), Failure> {
+    let child = reactor.spawn_child(sh("exec sleep 1000").lead_group())?;
+    let status = child.end_within(MS).await?;
+    match status.success() {
+        true => Err(Failure::new("the program was harmed")),
+        false => Ok(()),
+    }
+}
+
+/// Descriptors and threads of this process.
+fn mine() -> (usize, usize) {
+    let count = |path| twice(|| Ok(fs::read_dir(path)?.count())).unwrap();
+    (count("/proc/self/fd"), count("/proc/self/task"))
 }
 
 /// Tries a thing again that the system has refused once.

@@ -142,6 +142,7 @@ fn an_exit_is_told_while_somebody_else_holds_the_pipes() {
         });
         let command = sh("sleep 1000 & echo $!; exit 7");
         let handle = reactor.spawn_process(command, noted)?;
+        let closed = handle.closed();
         until(|| log.has("exited with code 7") && grandchild.borrow().ends_with('\n')).await;
         some_turns().await;
         // Its input is closed: what a shell runs beside itself has none.
@@ -153,7 +154,7 @@ fn an_exit_is_told_while_somebody_else_holds_the_pipes() {
         assert_eq!(process.exit_status().unwrap().code(), Some(7));
         let kill = Command::new("kill").arg(grandchild.borrow().trim_end());
         assert!(reactor.status(kill).await?.success());
-        let reason = handle.closed().await?;
+        let reason = closed.await?;
         assert_eq!(reason.trap::<ProcessTerminated>()?.0.code(), Some(7));
         assert_eq!(log.all().last().unwrap(), "ended with code 7");
         Ok(())

@@ -307,12 +307,18 @@ impl Child {
         Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
     }
 
-    /// Sends it a signal; with `group` to all of the group that it leads.
+    /// Sends it a signal; with `group` to all of the group that it leads, and to it if it has left that.
     pub(crate) fn signal(&self, number: i32, group: bool) -> io::Result<()> {
+        if group {
+            let sent = fork::signal(self.pid.as_raw_pid(), number, true);
+            if rustix::process::getpgid(Some(self.pid)) == Ok(self.pid) {
+                return sent;
+            }
+        }
         match &self.watch {
             #[cfg(target_os = "linux")]
-            Watch::PidFd(pidfd) if !group => fork::signal_by(pidfd, number),
-            _ => fork::signal(self.pid.as_raw_pid(), number, group),
+            Watch::PidFd(pidfd) => fork::signal_by(pidfd, number),
+            Watch::Thread(_) => fork::signal(self.pid.as_raw_pid(), number, false),
         }
     }
 
@@ -606,7 +612,7 @@ mod tests {
             [3, 2, 1, 0],
         ];
         for order in orders {
-            let script = "for fd in /proc/$$/fd/*; do printf \"${fd##*/} \"; readlink $fd; done";
+            let script = "for fd in /proc/$$/fd/*; do test -L $fd && printf \"${fd##*/} \" && readlink $fd; done";
             let found = path(9);
             let output = File::create(&found).unwrap();
             let mut launch = launch(script);

@@ -316,7 +316,9 @@ unsafe fn child(lists: &mut Lists<'_>, teller: RawFd) -> ! {
     let [e, f, g, h] = error.to_ne_bytes();
     let told = [a, b, c, d, e, f, g, h];
     // SAFETY: eight bytes are read from `told`, which is that long.
-    unsafe { libc::write(teller, told.as_ptr().cast(), told.len()) };
+    while unsafe { libc::write(teller, told.as_ptr().cast(), told.len()) } == -1
+        && errno() == libc::EINTR
+    {}
     // SAFETY: it ends this process, and runs nothing on the way.
     unsafe { libc::_exit(127) }
 }
@@ -532,8 +534,12 @@ fn close_on_exec(from: RawFd, to: RawFd) {
         if unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) } == 0 {
             return;
         }
+        // An older kernel, or a sandbox that does not know the call.
+        if listed::close_on_exec(from, to) {
+            return;
+        }
     }
-    // An older kernel, or another system: one after another, as many as there may be.
+    // Another system: one after another, as many as there may be.
     // SAFETY: it takes a number.
     let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
     let most = RawFd::try_from(most).unwrap_or(MOST);
@@ -549,6 +555,120 @@ fn close_on_exec(from: RawFd, to: RawFd) {
 pub(super) fn put_root_aside(uid: u32) -> bool {
     // SAFETY: it takes three numbers. (The C library's would speak for all threads.)
     unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, 0) != -1 }
+}
+
+/// The open descriptors, by what `/proc` says: there may be a thousand million numbers, and few of them in use.
+#[cfg(target_os = "linux")]
+mod listed {
+    use std::os::fd::RawFd;
+
+    /// Has those from `from` to `to` closed by `execve`; `false` when they cannot be listed.
+    pub(super) fn close_on_exec(from: RawFd, to: RawFd) -> bool {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        // SAFETY: it is a C string.
+        let folder = unsafe { libc::open(c"/proc/self/fd".as_ptr(), flags) };
+        if folder == -1 {
+            return false;
+        }
+        let mut room = [0_u8; 4096];
+        let is_whole = loop {
+            let (at, size) = (room.as_mut_ptr(), room.len());
+            // SAFETY: it writes no more than there is room for.
+            let filled = unsafe { libc::syscall(libc::SYS_getdents64, folder, at, size) };
+            match usize::try_from(filled) {
+                Ok(0) => break true,
+                Ok(filled) => each(&room[..filled.min(size)], |fd| {
+                    if (from..=to).contains(&fd) {
+                        // SAFETY: the command takes a number.
+                        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+                    }
+                }),
+                Err(_) => break false,
+            }
+        };
+        // SAFETY: it was opened above, and nobody else knows of it.
+        unsafe { libc::close(folder) };
+        is_whole
+    }
+
+    /// Walks along entries as the kernel writes them: two words, the length of the entry, a kind, a name that ends with nothing.
+    fn each(mut entries: &[u8], mut found: impl FnMut(RawFd)) {
+        while let Some([low, high]) = entries.get(LENGTH..LENGTH + 2) {
+            let length = usize::from(u16::from_ne_bytes([*low, *high]));
+            let name = entries.get(NAME..length).unwrap_or(&[]);
+            if let Some(fd) = number(name) {
+                found(fd);
+            }
+            entries = entries.get(length.max(NAME)..).unwrap_or(&[]);
+        }
+    }
+
+    /// What a name says, if it is a number.
+    fn number(name: &[u8]) -> Option<RawFd> {
+        let mut fd = None;
+        for byte in name {
+            match byte {
+                b'0'..=b'9' => {
+                    let digit = RawFd::from(byte - b'0');
+                    fd = Some(fd.unwrap_or(0_i32).checked_mul(10)?.checked_add(digit)?);
+                }
+                0 => return fd,
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// Where an entry has its length.
+    const LENGTH: usize = 16;
+    /// Where it has its name.
+    const NAME: usize = 19;
+
+    #[cfg(all(test, not(torsade_loom)))]
+    mod tests {
+        use std::fs::File;
+        use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+        use rustix::io::fcntl_getfd;
+
+        #[test]
+        fn those_that_are_open_are_found_and_no_others_are_touched() {
+            let file = File::open("/dev/null").unwrap();
+            // More than fit into one answer.
+            let copies: Vec<OwnedFd> = (3000..3400)
+                .map(|number| {
+                    // SAFETY: the command takes a number.
+                    let copy = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD, number) };
+                    assert_eq!(copy, number);
+                    // SAFETY: it has just been made.
+                    unsafe { OwnedFd::from_raw_fd(copy) }
+                })
+                .collect();
+            let is_marked = |fd: &OwnedFd| !fcntl_getfd(fd.as_fd()).unwrap().is_empty();
+            assert!(!copies.iter().any(is_marked));
+            assert!(super::close_on_exec(3001, 3398));
+            let marked = copies.iter().filter(|fd| is_marked(fd)).count();
+            assert_eq!(marked, 398);
+            assert!(!is_marked(&copies[0]) && !is_marked(&copies[399]));
+        }
+
+        #[test]
+        fn names_that_are_no_numbers_are_none() {
+            let known = [
+                (&b"0\0"[..], Some(0)),
+                (b"123\0\0\0", Some(123)),
+                (b".\0", None),
+                (b"..\0", None),
+                (b"\0", None),
+                (b"12", None),
+                (b"1x\0", None),
+                (b"99999999999\0", None),
+            ];
+            for (name, number) in known {
+                assert_eq!(super::number(name), number, "{name:?}");
+            }
+        }
+    }
 }
 
 /// Why the last call failed.

@@ -104,6 +104,14 @@ impl Body {
         }
     }
 
+    /// Nobody will ask for it: it is killed and waited for.
+    pub(super) fn end(self) {
+        match self {
+            Self::Machine(child) => child.end(),
+            Self::Acted(part) => part.signal(libc::SIGKILL),
+        }
+    }
+
     /// Its loop is gone.
     pub(super) fn abandon(self) {
         match self {

@@ -70,8 +70,8 @@ impl Reactor {
     #[track_caller]
     pub fn spawn_child(&self, command: Command) -> Result<Child, Failure> {
         let place = Location::caller();
-        let (mut child, sockets) = self.begin_child(&command, place)?;
-        child.take_streams(self, &command, sockets, place)?;
+        let (mut child, running, sockets) = self.begin_child(&command, place)?;
+        child.take_streams(self, &running, &command, sockets)?;
         Ok(child)
     }
 
@@ -122,15 +122,16 @@ impl Reactor {
     ) -> Result<(Handle<P>, Child), Failure> {
         let place = Location::caller();
         let command = command.with_stream();
-        let (mut child, sockets) = self.begin_child(&command, place)?;
+        let (mut child, running, sockets) = self.begin_child(&command, place)?;
         let is_peer = |(number, _): &(i32, Socket)| *number == 1;
         let (peer, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_peer);
-        child.take_streams(self, &command, others, place)?;
+        child.take_streams(self, &running, &command, others)?;
         let Some((number, socket)) = peer.into_iter().next() else {
             return Err(Failure::new(NoSuchPipe(1)));
         };
         let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
-        let conn = Conn::unwatched(self, socket, peer, &terms(place), seat)?;
+        let conn = Conn::unwatched(self, socket, peer, &terms(place), seat)
+            .map_err(|failure| running.retract(self, &failure))?;
         child.process.0.add_pipe(number, true, conn.transport());
         let (later, weak) = (conn.clone(), self.downgrade());
         self.inner().executor().call(place, move || {
@@ -151,7 +152,7 @@ impl Reactor {
         &self,
         command: &Command,
         place: &'static Location<'static>,
-    ) -> Result<(Child, Sockets), Failure> {
+    ) -> Result<(Child, Rc<Running<Waited>>, Sockets), Failure> {
         let waiters = Waiters::default();
         let waited = Waited(waiters.clone());
         let (running, sockets) = Running::start(self, command, waited, true, place)?;
@@ -161,23 +162,24 @@ impl Reactor {
             pipes: Vec::new(),
             waiters,
         };
-        Ok((child, sockets))
+        Ok((child, running, sockets))
     }
 }
 
 impl Child {
-    /// Makes streams of its pipes. When that fails there is nobody to speak with it: it is killed.
+    /// Makes streams of its pipes.
     fn take_streams(
         &mut self,
         reactor: &Reactor,
+        running: &Running<Waited>,
         command: &Command,
         sockets: Sockets,
-        place: &'static Location<'static>,
     ) -> Result<(), Failure> {
         for (number, socket) in sockets {
             let (peer, seat) = (Address::Unnamed, Connection::seat());
-            let made = Conn::new(reactor, socket, peer, &terms(place), seat);
-            let conn = made.inspect_err(|_| self.process.kill())?;
+            let terms = terms(self.process.0.place);
+            let conn = Conn::new(reactor, socket, peer, &terms, seat)
+                .map_err(|failure| running.retract(reactor, &failure))?;
             conn.begin(reactor, || {});
             let is_written = command.writes(number);
             let common = &self.process.0;

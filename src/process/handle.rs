@@ -10,14 +10,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Command;
-use super::body::Body;
+use super::body::{Body, NoBody};
 use super::errors::{NoSuchPipe, ProcessExitedAlready, reason};
 use crate::clock::{Clock, DelayedCall};
-use crate::driver::Pty;
+use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
-use crate::transport::Transport;
+use crate::transport::{ConnectionLost, Transport};
 
 /// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
 ///
@@ -39,6 +39,8 @@ pub(super) struct Common {
     body: RefCell<Option<Body>>,
     /// Those that are open, by the child's numbers.
     pipes: RefCell<Vec<Pipe>>,
+    /// Why one of them was lost that nobody closed.
+    broken: RefCell<Option<Failure>>,
     /// They are async code's, and so the exit is the end.
     has_streams: bool,
     /// How it exited, or why that is not known.
@@ -94,7 +96,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`NoSuchPipe`] when it has no pipe under that number, or it is closed.
+    /// [`NoSuchPipe`] when it has no pipe under that number that we write, or it is closed.
     #[doc(alias = "writeToChild")]
     pub fn write_to_child(&self, fd: i32, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         match self.0.pipe(fd, |pipe| pipe.is_written) {
@@ -102,7 +104,7 @@ impl Process {
                 pipe.write(bytes);
                 Ok(())
             }
-            None => Err(Failure::new(NoSuchPipe(fd))),
+            _ => Err(Failure::new(NoSuchPipe(fd))),
         }
     }
 
@@ -240,6 +242,14 @@ impl Process {
         }
     }
 
+    /// Nothing of it is wanted any more: it is killed, and its pipes are closed, whoever else holds them.
+    pub(super) fn forget(&self) {
+        self.kill();
+        for pipe in self.0.all_pipes() {
+            pipe.abort_connection();
+        }
+    }
+
     pub(super) fn is_duplex(&self) -> bool {
         self.0.is_duplex
     }
@@ -279,6 +289,7 @@ impl Common {
             has_terminal: command.has_terminal(),
             body: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
+            broken: RefCell::new(None),
             has_streams,
             exit: RefCell::new(None),
             deadline: Cell::new(None),
@@ -308,6 +319,25 @@ impl Common {
         let deadline = self.deadline.take();
         if let Some(deadline) = deadline {
             deadline.cancel();
+        }
+    }
+
+    /// It has no pipe to speak through, so it is not to be: it is killed and waited for.
+    pub(super) fn retract(&self, why: &Failure) -> NoBody {
+        let body = self.body.take();
+        if let Some(body) = body {
+            body.end();
+        }
+        let errno = why.check().and_then(io::Error::raw_os_error);
+        NoBody {
+            program: self.program.clone(),
+            why: NotLaunched {
+                step: "watching its pipes",
+                error: errno.map_or_else(
+                    || io::Error::other(why.clone()),
+                    io::Error::from_raw_os_error,
+                ),
+            },
         }
     }
 
@@ -367,6 +397,23 @@ impl Common {
         let removed = at.map(|at| pipes.remove(at));
         drop(pipes);
         drop(removed);
+    }
+
+    /// A pipe has been lost, for this reason. That the program does not read what we write is its own affair.
+    pub(super) fn note_loss(&self, reason: &Failure) {
+        let lost: Option<&ConnectionLost> = reason.check();
+        let Some(error) = lost.and_then(ConnectionLost::io_error) else {
+            return;
+        };
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let old = self.broken.replace(Some(reason.clone()));
+            drop(old);
+        }
+    }
+
+    /// Why what came through its pipes is not all.
+    pub(super) fn broken(&self) -> Option<Failure> {
+        self.broken.borrow().clone()
     }
 
     /// Is there a pipe whose loss has not been told?

@@ -52,7 +52,8 @@ impl Reactor {
     /// # Errors
     ///
     /// [`NotStarted`](super::NotStarted); [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
-    /// [`Stopped`](crate::reactor::Stopped). That the program fails is *not* an error: see [`Output::success`].
+    /// [`Stopped`](crate::reactor::Stopped); [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe,
+    /// so that not all of it is there. That the program fails is *not* an error: see [`Output::success`].
     ///
     /// # Examples
     ///
@@ -125,6 +126,7 @@ impl Reactor {
         let resolver = Rc::new(Cell::new(Some(resolver)));
         let collecting = Collecting {
             collect,
+            process: None,
             resolver: resolver.clone(),
         };
         match self.spawn_process(command, collecting) {
@@ -136,7 +138,7 @@ impl Reactor {
             }
             Ok(handle) => deferred.on_cancel_itself(move || {
                 if let Some(process) = handle.transport() {
-                    process.kill();
+                    process.forget();
                 }
             }),
         }
@@ -167,6 +169,8 @@ trait Collect: 'static {
 /// The protocol of a process of which something is made.
 struct Collecting<C: Collect> {
     collect: C,
+    /// There once it has begun.
+    process: Option<Process>,
     /// Empty once it is known what comes of it.
     resolver: Rc<Cell<Option<Resolver<C::Value>>>>,
 }
@@ -184,6 +188,7 @@ struct Collector {
 
 impl<C: Collect> ProcessProtocol for Collecting<C> {
     fn connection_made(&mut self, cx: &mut Context<'_, Self, Process>) {
+        self.process = Some((**cx).clone());
         self.collect.begin(cx);
     }
 
@@ -191,14 +196,18 @@ impl<C: Collect> ProcessProtocol for Collecting<C> {
         let Err(failure) = self.collect.add(fd, data) else {
             return;
         };
-        cx.kill();
-        cx.lose_connection();
+        cx.forget();
         if let Some(resolver) = self.resolver.take() {
             resolver.errback(failure);
         }
     }
 
     fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
+        let broken = self.process.take().and_then(|process| process.0.broken());
+        let ended = match broken {
+            Some(failure) => Err(failure),
+            None => ended,
+        };
         if let Some(resolver) = self.resolver.take() {
             resolver.resolve(ended.map(|status| self.collect.finish(status)));
         }

@@ -60,7 +60,8 @@ impl Reactor {
                 number,
                 is_read: is_virtual || command.reads(number),
             };
-            let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms(place), seat)?;
+            let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms(place), seat)
+                .map_err(|failure| running.retract(self, &failure))?;
             let is_written = command.writes(number);
             running
                 .common
@@ -141,6 +142,16 @@ impl<P: ProcessProtocol> Running<P> {
             .map_err(|none| Failure::at(Box::new(NotStarted::new(none)), self.common.place))?;
         self.common.began(body);
         Ok(pipes)
+    }
+
+    /// Has not started it after all: one of its pipes could not be watched. Gives what to say of that.
+    pub(super) fn retract(&self, reactor: &Reactor, failure: &Failure) -> Failure {
+        self.ended.set(true);
+        let driver = reactor.inner().driver();
+        self.common.with_body(|body| body.unwatch(driver));
+        reactor.inner().remove(self.key);
+        let none = self.common.retract(failure);
+        Failure::at(Box::new(NotStarted::new(none)), self.common.place)
     }
 
     /// The first thing that is told.
@@ -325,8 +336,9 @@ impl<P: ProcessProtocol> Seat for OnPipe<P> {
 
     fn flushed(_conn: &Rc<Conn<Self>>) {}
 
-    fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
+    fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
         let running = &conn.seat().running;
+        running.common.note_loss(&reason);
         running.common.remove_pipe(conn.seat().number);
         if let Some(reactor) = running.common.reactor().filter(|_| running.begun.get()) {
             Self::tell(conn, &reactor, |protocol, cx, fd| {

@@ -351,7 +351,8 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Outp
 #[cfg(target_os = "linux")]
 pub(crate) fn children() -> Vec<u32> {
     let mut children = Vec::new();
-    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+    let tasks = || std::fs::read_dir("/proc/self/task");
+    for task in tasks().or_else(|_| tasks()).unwrap() {
         let path = task.unwrap().path().join("children");
         // A thread may have ended meanwhile.
         let text = std::fs::read_to_string(path).unwrap_or_default();
