@@ -344,7 +344,7 @@ on_both_by_hand! {
         let to = log.clone();
         reactor.add_system_event_trigger(Phase::Before, "shutdown", move || to.note("shutdown"));
         let to = log.clone();
-        reactor.call_later(MS * 3, move || to.note("timer"));
+        reactor.call_later(MS * 300, move || to.note("timer"));
         let crash = reactor.clone();
         reactor.call_soon(move || crash.crash());
         reactor.run().unwrap();
@@ -357,7 +357,7 @@ on_both_by_hand! {
         reactor.run().unwrap();
         assert!(!reactor.has_ended() && log.is_empty(), "crash takes the stop back");
         let stop = reactor.clone();
-        reactor.call_later(MS * 5, move || stop.stop().unwrap());
+        reactor.call_later(MS * 301, move || stop.stop().unwrap());
         reactor.run().unwrap();
         assert_eq!(log.take(), ["timer", "shutdown"]);
     }

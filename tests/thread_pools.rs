@@ -214,6 +214,9 @@ mod children {
     use super::*;
     use crate::support::role;
 
+    /// What a thread asks for, in bytes.
+    const STACK: u64 = 1 << 30;
+
     /// The system gives no thread: what was given is refused, all of it, until there are threads again.
     pub(super) async fn no_thread(reactor: &Reactor) -> Result<(), Failure> {
         let (begin, end) = (Arc::new(Barrier::new(5)), Arc::new(Barrier::new(5)));
@@ -236,9 +239,9 @@ mod children {
         let before = getrlimit(Resource::As);
         let pages = fs::read_to_string("/proc/self/statm")?;
         let pages: u64 = pages.split(' ').next().unwrap_or_default().parse()?;
-        // A thread's stack has two megabytes.
+        // There is memory enough, but not for the stack of a thread.
         let limit = Rlimit {
-            current: Some(pages * 4096 + (1 << 20)),
+            current: Some(pages * 4096 + STACK / 2),
             maximum: before.maximum,
         };
         setrlimit(Resource::As, limit)?;
@@ -311,7 +314,9 @@ mod children {
 
     #[test]
     fn where_the_system_gives_no_thread_work_is_refused_and_none_is_left_in_the_queue() {
-        role::end(role::child("no thread").spawn().unwrap());
+        let mut child = role::child("no thread");
+        child.env("RUST_MIN_STACK", STACK.to_string());
+        role::end(child.spawn().unwrap());
     }
 
     #[test]
