@@ -50,7 +50,7 @@ pub(super) struct Plan {
     pub(super) env: Vec<CString>,
     /// Where it begins.
     pub(super) directory: Option<CString>,
-    /// Its supplementary groups.
+    /// Its supplementary groups; where nothing is said of them, and it becomes somebody else, it has none.
     pub(super) groups: Option<Vec<u32>>,
     pub(super) gid: Option<u32>,
     pub(super) uid: Option<u32>,
@@ -387,19 +387,27 @@ fn become_somebody(plan: &Plan) -> bool {
     }
     // Whoever put root aside for a while may become anybody again; who cannot is told by what follows.
     identity::become_root();
-    plan.groups.as_deref().is_none_or(identity::set_groups)
-        && plan.gid.is_none_or(identity::set_gid)
-        && plan.uid.is_none_or(identity::set_uid)
+    let groups = match &plan.groups {
+        Some(groups) => identity::set_groups(groups),
+        // Those of root are not for others; who never was root has no choice.
+        None => !identity::is_root() || identity::set_groups(&[]),
+    };
+    groups && plan.gid.is_none_or(identity::set_gid) && plan.uid.is_none_or(identity::set_uid)
 }
 
 /// Bare system calls: the C library's would tell our threads, which are not the child's (invariant 4).
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod identity {
-    use libc::{SYS_setgid, SYS_setgroups, SYS_setresuid, SYS_setuid, syscall};
+    use libc::{SYS_geteuid, SYS_setgid, SYS_setgroups, SYS_setresuid, SYS_setuid, syscall};
 
     pub(super) fn become_root() {
         // SAFETY: it takes three numbers.
         unsafe { syscall(SYS_setresuid, -1, 0, -1) };
+    }
+
+    pub(super) fn is_root() -> bool {
+        // SAFETY: it takes nothing.
+        unsafe { syscall(SYS_geteuid) == 0 }
     }
 
     pub(super) fn set_groups(groups: &[u32]) -> bool {
@@ -424,6 +432,11 @@ mod identity {
     pub(super) fn become_root() {
         // SAFETY: it takes a number.
         unsafe { libc::seteuid(0) };
+    }
+
+    pub(super) fn is_root() -> bool {
+        // SAFETY: it takes nothing.
+        unsafe { libc::geteuid() == 0 }
     }
 
     pub(super) fn set_groups(groups: &[u32]) -> bool {

@@ -235,18 +235,12 @@ impl Command {
     pub(super) fn launch(&self) -> Launch<'_> {
         let name = self.arg0.as_deref().unwrap_or(&self.program);
         let args = self.args.iter().map(OsString::as_os_str);
-        let changes_identity = self.uid.is_some() || self.gid.is_some();
         Launch {
             program: &self.program,
             args: [name].into_iter().chain(args).collect(),
             env: self.environment(),
             directory: self.directory.as_deref().map(Path::as_ref),
-            groups: match &self.groups {
-                None if changes_identity && rustix::process::geteuid().is_root() => {
-                    Some(Vec::new())
-                }
-                groups => groups.clone(),
-            },
+            groups: self.groups.clone(),
             gid: self.gid,
             uid: self.uid,
             fds: self.choices(),
