@@ -465,10 +465,10 @@ fn descriptors_come_out_right_where_the_free_numbers_are_the_wanted_ones() {
             .iter()
             .map(|path| File::create(path).unwrap().into())
             .collect();
-        // Where these are free here, a copy of one would take the number of another.
+        // Where these are free here, a copy of one would take the number of another; the last is placed first.
         let numbers = 3..400;
         let given = |mut command: Command| {
-            for number in numbers.clone() {
+            for number in numbers.clone().rev() {
                 command = command.child_fd(number, files[number as usize % 2].clone());
             }
             command
