@@ -4,6 +4,7 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::fs;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -106,8 +107,11 @@ fn check(log: &Log, what: &str) {
     }
 }
 
-/// What may be asked of a process.
-fn wishes() -> Vec<(&'static str, fn(&Process))> {
+/// What may be asked of a process, by name.
+type Wish = (&'static str, fn(&Process));
+
+/// All that may be asked of a process.
+fn wishes() -> Vec<Wish> {
     vec![
         ("nothing", |_| {}),
         ("write", |process| process.write("more")),
@@ -228,6 +232,54 @@ fn the_last_handle_may_be_dropped_in_every_hook() {
             check(&log, hook);
             assert!(kept.take().is_none());
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn one_that_has_exited_before_anything_was_told_is_told_of_from_its_beginning() {
+    run(async |reactor| {
+        for _ in 0..20 {
+            let log = Log::new();
+            let handle = reactor.spawn_process(Command::new("true"), Noted::new(&log))?;
+            let process = handle.transport().expect("it has not ended");
+            let stat = format!("/proc/{}/stat", process.pid().expect("nobody has waited"));
+            // The loop stands still meanwhile.
+            while !fs::read_to_string(&stat)?.contains(") Z ") {
+                std::thread::yield_now();
+            }
+            assert!(log.is_empty() && process.is_running());
+            handle.closed().await?;
+            assert_eq!(log.all()[0], "made");
+            assert_eq!(log.count("exited with code 0"), 1);
+            assert_eq!(log.all().last().unwrap(), "ended with code 0");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn at_its_end_it_is_not_connected_and_no_mail_reaches_it() {
+    run(async |reactor| {
+        let (log, kept) = (Log::new(), Rc::new(RefCell::new(None)));
+        let (seen, found) = (log.clone(), kept.clone());
+        let here = Everywhere::new(&log, move |_, at| {
+            let handle: Option<Handle<Everywhere, Process>> = found.borrow().clone();
+            let handle = handle.expect("it is kept");
+            if at == "ended" {
+                assert!(!handle.is_connected());
+                let mail = seen.clone();
+                handle.post(move |_, _| mail.note("mail"));
+            } else {
+                assert!(handle.is_connected(), "{at}");
+            }
+        });
+        let handle = reactor.spawn_process(busy(), here)?;
+        *kept.borrow_mut() = Some(handle.clone());
+        handle.closed().await?;
+        check(&log, "mail");
+        support::some_turns().await;
+        assert!(!log.has("mail"));
         Ok(())
     });
 }

@@ -38,6 +38,7 @@ fn role() {
     role::play(async |reactor, name| match name {
         "signals" => print_signals(reactor).await,
         "starved" => starve(reactor).await,
+        "groups" => print_groups(reactor).await,
         other => panic!("no role is called {other}"),
     });
 }
@@ -455,6 +456,108 @@ fn children_that_failed_are_not_left_behind() {
         }
         // Others may have children of theirs meanwhile, but no zombie stays.
         support::until(|| !support::has_zombies()).await;
+        Ok(())
+    });
+}
+
+#[test]
+fn descriptors_come_out_right_where_the_free_numbers_are_the_wanted_ones() {
+    run(async |reactor| {
+        let folder = Folder::new();
+        let paths = [folder.path("even"), folder.path("odd")];
+        let files: Vec<ChildFd> = paths
+            .iter()
+            .map(|path| File::create(path).unwrap().into())
+            .collect();
+        // Where these are free here, a copy of one would take the number of another; the last is placed first.
+        let numbers = 3..400;
+        let given = |mut command: Command| {
+            for number in numbers.clone().rev() {
+                command = command.child_fd(number, files[number as usize % 2].clone());
+            }
+            command
+        };
+        let command = given(lister().child_fd(2, ChildFd::Null));
+        let found = descriptors(&reactor, command).await?;
+        assert_eq!(found.len(), 400);
+        for number in numbers.clone() {
+            let expected = paths[number as usize % 2].to_str().unwrap();
+            assert_eq!(found[&number], expected, "{number}");
+        }
+        // Nor is the news of a failure written to one of them.
+        let failure = reactor.output(given(Command::new("/no/such"))).await;
+        assert!(failure.unwrap_err().is::<NotStarted>());
+        assert!(
+            paths
+                .iter()
+                .all(|path| fs::metadata(path).unwrap().len() == 0)
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn our_own_signals_are_as_they_were() {
+    let signals = || {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let lines = status.lines().filter(|line| line.starts_with("Sig"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    run(async |reactor| {
+        let before = signals();
+        assert!(before.len() >= 4);
+        reactor.output(Command::new("true")).await?;
+        assert_eq!(signals(), before);
+        assert!(reactor.output(Command::new("/no/such")).await.is_err());
+        assert_eq!(signals(), before);
+        Ok(())
+    });
+}
+
+/// Says who we are, and who a child is that is another user.
+async fn print_groups(reactor: &Reactor) -> Result<(), Failure> {
+    let who = Command::new("sh").args(["-c", "id -u; id -g; id -G"]);
+    let output = reactor.output(who.uid(65534).gid(65533)).await?;
+    let ours = rustix::process::getgroups()?;
+    eprintln!(
+        "{} with {} groups starts {}",
+        rustix::process::geteuid().as_raw(),
+        ours.len(),
+        text(&output).replace('\n', ", ")
+    );
+    Ok(())
+}
+
+#[test]
+fn groups_of_ours_are_not_kept_by_who_becomes_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root becomes somebody else");
+    }
+    run(async |reactor| {
+        let output = reactor.output(actor("groups").groups([7, 9])).await?;
+        let told = String::from_utf8(output.err)?;
+        assert_eq!(told, "0 with 2 groups starts 65534, 65533, 65533\n");
+        Ok(())
+    });
+}
+
+#[test]
+fn one_that_has_put_root_aside_starts_another_user_all_the_same() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root becomes somebody else");
+    }
+    run(async |reactor| {
+        let [program, words @ ..] = role::words();
+        // Our real user stays root.
+        let aside = Command::new("setpriv").args(["--euid=65534", "--groups=7,9"]);
+        if reactor.output(aside.clone().arg("true")).await.is_err() {
+            eprintln!("skipped: there is no setpriv");
+            return Ok(());
+        }
+        let aside = aside.arg(program).args(words);
+        let output = reactor.output(aside.env("TORSADE_ROLE", "groups")).await?;
+        let told = String::from_utf8(output.err)?;
+        assert_eq!(told, "65534 with 2 groups starts 65534, 65533, 65533\n");
         Ok(())
     });
 }
