@@ -13,6 +13,41 @@ use support::{HERE, Log, MS, Spy, ends, poll_once, some_turns, until};
 use torsade::{Clock, yield_now};
 
 on_both! {
+    async fn what_the_peer_has_said_is_read_though_writing_has_failed(reactor) {
+        let (kept, said) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(false)));
+        let (keep, says) = (kept.clone(), said.clone());
+        let port = reactor.serve(HERE, async move |mut conn| {
+            // It has heard enough, answers, and goes.
+            conn.read_exact(&mut [0; 1000]).await?;
+            conn.write_all(b"too much").await?;
+            says.set(true);
+            keep.set(Some(conn));
+            Ok(())
+        })?;
+        let mut client = reactor.connect_stream(port.local_addr()).await?;
+        client.write_all(&[b'x'; 1000]).await?;
+        until(|| said.get()).await;
+        some_turns().await;
+        if let Some(conn) = kept.take() {
+            conn.transport().abort_connection();
+        }
+        let mut fails = async || loop {
+            if let Err(error) = client.write_all(&[b'x'; 100_000]).await {
+                return error.kind();
+            }
+        };
+        let kind = fails().await;
+        assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
+        let mut heard = [0; 8];
+        client.read_exact(&mut heard).await?;
+        assert_eq!(&heard, b"too much");
+        // And then it is over, one way or the other.
+        let _ = client.read(&mut [0; 8]).await;
+        assert!(client.write_all(b"x").await.is_err());
+        drop(client);
+        port.stop().await?;
+    }
+
     async fn what_is_written_is_read_in_order(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         for n in 0..100_u8 {

@@ -210,6 +210,10 @@ impl Seat for Awaited {
         false
     }
 
+    fn reads_for_itself(&self) -> bool {
+        true
+    }
+
     fn kind(&self) -> &'static str {
         "connection"
     }

@@ -53,7 +53,7 @@ pub(super) fn poll_write(
 pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io::Result<()>> {
     let link = conn.link();
     if link.queued() == 0 || link.life().is_over() {
-        return Poll::Ready(match link.reason() {
+        return Poll::Ready(match link.reason().or_else(|| link.write_failure()) {
             Some(reason) if !reason.is::<ConnectionDone>() => Err(as_io_error(&reason)),
             _ => Ok(()),
         });
@@ -78,7 +78,7 @@ fn end_of_writing(conn: &Rc<Conn<Awaited>>) -> Option<io::Error> {
     if link.life().takes_writes() {
         return None;
     }
-    match link.reason() {
+    match link.reason().or_else(|| link.write_failure()) {
         Some(reason) if !reason.is::<ConnectionDone>() => Some(as_io_error(&reason)),
         _ => Some(io::ErrorKind::BrokenPipe.into()),
     }

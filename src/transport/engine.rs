@@ -72,6 +72,11 @@ pub(crate) trait Seat: 'static {
         true
     }
 
+    /// Does it read for itself, when it likes? Then what the peer has said is not lost because writing failed.
+    fn reads_for_itself(&self) -> bool {
+        false
+    }
+
     /// It has named its successor: the connection is to be handed over.
     fn hand_on(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
@@ -190,6 +195,7 @@ impl<S: Seat> Conn<S> {
         if queued > 0 && !link.blocked.get() {
             match link.flush(reactor) {
                 Ok(all) => link.blocked.set(!all),
+                Err(error) if self.seat.reads_for_itself() => link.writing_failed(error, false),
                 Err(error) => {
                     link.broken_by(error);
                     return false;
@@ -363,7 +369,10 @@ impl<S: Seat> Source for Conn<S> {
         if event.hangup && (!reads || link.is_pair()) && !is_done {
             // Nobody reads, but a connection that is broken is over all the same.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
-                link.broken_by(error);
+                match self.seat.reads_for_itself() {
+                    true => link.writing_failed(error, true),
+                    false => link.broken_by(error),
+                }
             }
         }
         if event.writable || event.hangup || (link.blocked.get() && link.is_pair()) {

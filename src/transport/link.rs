@@ -265,6 +265,7 @@ impl Link {
             }
         });
         match result? {
+            Ok(0) if !buf.is_empty() && self.ends_badly() => None,
             Ok(count) => Some(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => {
@@ -339,9 +340,49 @@ impl Link {
                 None
             }
             Err(error) => {
-                self.broken_by(error);
+                self.writing_failed(error, false);
                 None
             }
+        }
+    }
+
+    /// Writing failed, of one whose user reads for itself: what the peer has said before is still to be read, so that is not
+    /// the end. With `ends_reading` it is what reading ends with.
+    pub(super) fn writing_failed(&self, error: io::Error, ends_reading: bool) {
+        let life = self.life.get();
+        if !life.is_reading() || life.is_ending() || self.has_source.get() {
+            return self.broken_by(error);
+        }
+        let failure = Failure::new(ConnectionLost::new(error.into()));
+        self.with_extras(|extras| extras.failure = Some((failure, ends_reading)));
+        if let (Some(out), Some(reactor)) = (self.out.take(), self.reactor.upgrade()) {
+            reactor.inner().stock().give_back(out);
+        }
+        self.queued.set(0);
+        self.blocked.set(false);
+        self.on(Event::LoseWrite, || Failure::new(ConnectionDone));
+        self.ask_for_attention();
+    }
+
+    /// Why writing failed, where that was not the end.
+    pub(crate) fn write_failure(&self) -> Option<Failure> {
+        let extras = self.extras.take();
+        let failure = extras.as_ref().and_then(|extras| extras.failure.clone());
+        self.extras.set(extras);
+        failure.map(|(failure, _)| failure)
+    }
+
+    /// All was read: was that because it broke?
+    fn ends_badly(&self) -> bool {
+        let extras = self.extras.take();
+        let failure = extras.as_ref().and_then(|extras| extras.failure.clone());
+        self.extras.set(extras);
+        match failure {
+            Some((failure, true)) => {
+                self.break_with(failure);
+                true
+            }
+            _ => false,
         }
     }
 

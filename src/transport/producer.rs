@@ -95,6 +95,8 @@ pub(super) struct Extras {
     source: Option<Source>,
     /// The end that was asked for, to come when the source is done (invariant 3).
     then: Option<Event>,
+    /// Why writing failed, where that was not the end; and whether it is what reading ends with.
+    pub(super) failure: Option<(Failure, bool)>,
     /// Counts sources, so that one that was taken out is known again.
     count: u64,
 }
