@@ -107,8 +107,11 @@ fn check(log: &Log, what: &str) {
     }
 }
 
-/// What may be asked of a process.
-fn wishes() -> Vec<(&'static str, fn(&Process))> {
+/// Something that may be asked of a process.
+type Wish = fn(&Process);
+
+/// All of them.
+fn wishes() -> Vec<(&'static str, Wish)> {
     vec![
         ("nothing", |_| {}),
         ("write", |process| process.write("more")),
