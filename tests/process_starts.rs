@@ -325,7 +325,7 @@ fn descriptors_of_ours_are_given_under_any_numbers_also_swapped() {
 fn what_cannot_be_started_is_an_error_of_the_call() {
     run(async |reactor| {
         let folder = Folder::new();
-        let (plain, folder_path) = (folder.path("plain"), folder.path("").to_owned());
+        let (plain, folder_path) = (folder.path("plain"), folder.path(""));
         fs::write(&plain, "no program").unwrap();
         let garbage = folder.path("garbage");
         fs::write(&garbage, [0; 64]).unwrap();
