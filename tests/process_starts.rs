@@ -39,6 +39,7 @@ fn role() {
         "signals" => print_signals(reactor).await,
         "starved" => starve(reactor).await,
         "groups" => print_groups(reactor).await,
+        "dealt" => deal(reactor).await,
         other => panic!("no role is called {other}"),
     });
 }
@@ -460,38 +461,46 @@ fn children_that_failed_are_not_left_behind() {
     });
 }
 
+/// Gives a child each number that may be free here. (Nobody else opens anything in this process.)
+async fn deal(reactor: &Reactor) -> Result<(), Failure> {
+    let folder = Folder::new();
+    let paths = [folder.path("even"), folder.path("odd")];
+    let files: Vec<ChildFd> = paths
+        .iter()
+        .map(|path| File::create(path).unwrap().into())
+        .collect();
+    // Where these are free here, a copy of one would take the number of another; the last is placed first.
+    let numbers = 3..400;
+    let given = |mut command: Command| {
+        for number in numbers.clone().rev() {
+            command = command.child_fd(number, files[number as usize % 2].clone());
+        }
+        command
+    };
+    let command = given(lister().child_fd(2, ChildFd::Null));
+    let found = descriptors(reactor, command).await?;
+    assert_eq!(found.len(), 400);
+    for number in numbers.clone() {
+        let expected = paths[number as usize % 2].to_str().unwrap();
+        assert_eq!(found[&number], expected, "{number}");
+    }
+    // Nor is the news of a failure written to one of them.
+    let failure = reactor.output(given(Command::new("/no/such"))).await;
+    assert!(failure.unwrap_err().is::<NotStarted>());
+    assert!(
+        paths
+            .iter()
+            .all(|path| fs::metadata(path).unwrap().len() == 0)
+    );
+    Ok(())
+}
+
 #[test]
 fn descriptors_come_out_right_where_the_free_numbers_are_the_wanted_ones() {
     run(async |reactor| {
-        let folder = Folder::new();
-        let paths = [folder.path("even"), folder.path("odd")];
-        let files: Vec<ChildFd> = paths
-            .iter()
-            .map(|path| File::create(path).unwrap().into())
-            .collect();
-        // Where these are free here, a copy of one would take the number of another; the last is placed first.
-        let numbers = 3..400;
-        let given = |mut command: Command| {
-            for number in numbers.clone().rev() {
-                command = command.child_fd(number, files[number as usize % 2].clone());
-            }
-            command
-        };
-        let command = given(lister().child_fd(2, ChildFd::Null));
-        let found = descriptors(&reactor, command).await?;
-        assert_eq!(found.len(), 400);
-        for number in numbers.clone() {
-            let expected = paths[number as usize % 2].to_str().unwrap();
-            assert_eq!(found[&number], expected, "{number}");
-        }
-        // Nor is the news of a failure written to one of them.
-        let failure = reactor.output(given(Command::new("/no/such"))).await;
-        assert!(failure.unwrap_err().is::<NotStarted>());
-        assert!(
-            paths
-                .iter()
-                .all(|path| fs::metadata(path).unwrap().len() == 0)
-        );
+        let output = reactor.output(actor("dealt")).await?;
+        let told = String::from_utf8_lossy(&output.err);
+        assert!(output.status.success(), "{told}");
         Ok(())
     });
 }
