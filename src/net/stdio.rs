@@ -27,7 +27,7 @@ use std::rc::Rc;
 use crate::address::Address;
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::protocol::{Handle, Protocol, Seated, handle, visit};
+use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
 use crate::transport::{Conn, Limits, PATIENCE, Terms};
@@ -82,7 +82,7 @@ impl Reactor {
     pub fn stdio<P: Protocol>(&self, protocol: P) -> Result<Handle<P>, Failure> {
         let place = Location::caller();
         let socket = self.open_stdio(place)?;
-        self.seat_soon(socket, protocol, place)
+        Ok(handle(&self.seat_soon(socket, protocol, &terms(place))?))
     }
 
     /// Standard input and output for async code. See [`Reactor::stdio`].
@@ -133,7 +133,7 @@ impl Reactor {
     ) -> Result<Handle<P>, Failure> {
         let place = Location::caller();
         let socket = self.open_pair(input.into(), output.into(), place)?;
-        self.seat_soon(socket, protocol, place)
+        Ok(handle(&self.seat_soon(socket, protocol, &terms(place))?))
     }
 
     /// Any two descriptors for async code. See [`Reactor::stdio_with`].
@@ -198,29 +198,6 @@ impl Reactor {
     ) -> Result<Socket, Failure> {
         let pair = self.inner().driver().pair(input, output);
         pair.map_err(|error| Failure::at(Box::new(error), place))
-    }
-
-    /// Gives a protocol its connection; nothing is called before the next batch.
-    fn seat_soon<P: Protocol>(
-        &self,
-        socket: Socket,
-        protocol: P,
-        place: &'static Location<'static>,
-    ) -> Result<Handle<P>, Failure> {
-        let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
-        let conn = Conn::unwatched(self, socket, peer, &terms(place), seat)?;
-        let (later, reactor) = (conn.clone(), self.downgrade());
-        self.inner().executor().call(place, move || {
-            let Some(reactor) = reactor.upgrade() else {
-                return;
-            };
-            later.begin_unwatched(&reactor, || {
-                visit(&later, &reactor, |protocol, cx| {
-                    protocol.connection_made(cx)
-                });
-            });
-        });
-        Ok(handle(&conn))
     }
 
     fn stream_of(

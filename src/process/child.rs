@@ -16,7 +16,7 @@ use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::protocol::{Context, Handle, Protocol, Seated, handle, visit};
+use crate::protocol::{Context, Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
 use crate::transport::Conn;
@@ -129,21 +129,10 @@ impl Reactor {
         let Some((number, socket)) = peer.into_iter().next() else {
             return Err(Failure::new(NoSuchPipe(1)));
         };
-        let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
-        let conn = Conn::unwatched(self, socket, peer, &terms(place), seat)
+        let conn = self
+            .seat_soon(socket, protocol, &terms(place))
             .map_err(|failure| running.retract(self, &failure))?;
         child.process.0.add_pipe(number, true, conn.transport());
-        let (later, weak) = (conn.clone(), self.downgrade());
-        self.inner().executor().call(place, move || {
-            let Some(reactor) = weak.upgrade() else {
-                return;
-            };
-            later.begin_unwatched(&reactor, || {
-                visit(&later, &reactor, |protocol, cx| {
-                    protocol.connection_made(cx)
-                });
-            });
-        });
         Ok((handle(&conn), child))
     }
 
