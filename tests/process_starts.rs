@@ -387,8 +387,8 @@ fn what_cannot_be_started_is_an_error_of_the_call() {
         }
         let failure = reactor.output(Command::new("/no/such")).await.unwrap_err();
         assert_eq!(
-            failure.to_string(),
-            "cannot start \"/no/such\": running it: No such file or directory (os error 2)"
+            format!("{failure:#}"),
+            "cannot start \"/no/such\": running it failed: No such file or directory (os error 2)"
         );
         Ok(())
     });

@@ -123,6 +123,9 @@
 //! | `select_ok`, `select_all`               | [`race`](crate::defer::race), [`first`](crate::defer::first)          |
 //! | `Shared`                                | [`Deferred::shared`](crate::Deferred::shared)                         |
 //! | `timeout`                               | [`Deferred::timeout`](crate::Deferred::timeout), [`Clock::timeout`](crate::Clock::timeout) |
+//! | `timeout` of what borrows               | [`Scoping::deadline`](crate::scope::Scoping::deadline)                |
+//! | `process::Command`, `Child`             | [`process::Command`](crate::process::Command), [`Reactor::spawn_child`](crate::Reactor::spawn_child), [`Reactor::output`](crate::Reactor::output) |
+//! | `TcpListener`, `TcpStream`, `UdpSocket` | [`Reactor::serve`](crate::Reactor::serve), [`Reactor::connect_stream`](crate::Reactor::connect_stream), [`Reactor::bind_udp`](crate::Reactor::bind_udp) |
 //! | `spawn`, `JoinHandle`, `JoinSet`        | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
 //! | `thread::scope`, nurseries              | [`scope`](crate::scope::scope)                                        |
 //! | `Mutex`, `Semaphore`                    | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |

@@ -36,7 +36,8 @@ use crate::stream::Connection;
 use crate::task::Task;
 use crate::transport::Conn;
 
-/// The programs that a reactor in memory knows, for tests of code that starts some.
+/// The programs that a reactor in memory knows, for tests of code that starts some. They are known by the very words that a
+/// command says: `git` is another one than `/usr/bin/git`.
 ///
 /// # Examples
 ///
@@ -104,7 +105,7 @@ pub(super) struct Part {
 struct Curtain(Rc<Part>);
 
 impl Programs {
-    /// Has a reactor know programs: none at first.
+    /// Has a reactor know programs: none at first, and none of those it knew before.
     ///
     /// # Errors
     ///
@@ -121,7 +122,7 @@ impl Programs {
     }
 
     /// Says what a program does, in place of what was said of it before. What it returns is the code that it exits with; a
-    /// failure is 1, and is told on its standard error if that has not been taken. A panic ends it as SIGABRT would.
+    /// failure is 1, and is told on its standard error if that has not been taken. A panic is reported, which fails a test ([`run_on`](crate::testing::run_on)), and ends it as SIGABRT would.
     pub fn add(
         &self,
         name: impl Into<OsString>,
@@ -185,6 +186,15 @@ impl Actor {
     /// As for [`Actor::take_stdin`].
     pub fn take_stdout(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(1)
+    }
+
+    /// Its end of the pipe from its standard error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Actor::take_stdin`].
+    pub fn take_stderr(&mut self) -> Result<Connection, Failure> {
+        self.take_pipe(2)
     }
 
     /// Its end of any pipe. A terminal, and what [`Reactor::connect_process`] made, is under 0 as well as under 1, and is taken

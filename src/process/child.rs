@@ -224,6 +224,8 @@ impl Child {
 
     /// Fires when it exits, with how; at once if it has. It may be asked any number of times.
     ///
+    /// A program that writes more than a pipe holds goes on only when that is read: take its pipes, or have them lead elsewhere.
+    ///
     /// # Errors
     ///
     /// [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped).

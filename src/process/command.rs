@@ -11,6 +11,8 @@ use crate::driver::{ChildFd, Launch, Pty};
 /// of them a pipe: 0 for us to write, 1 and 2 for us to read. It has no others. No signal is blocked in it or ignored, whatever
 /// is so in this program.
 ///
+/// Its methods take it and give it back, unlike those of `std`: `command = command.arg("-l")`.
+///
 /// # Examples
 ///
 /// ```

@@ -72,11 +72,7 @@ pub(super) fn reason(status: ExitStatus) -> Failure {
 
 impl fmt::Display for NotStarted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "cannot start {:?}: {}: {}",
-            self.program, self.step, self.error
-        )
+        write!(f, "cannot start {:?}: {} failed", self.program, self.step)
     }
 }
 

@@ -184,7 +184,7 @@ impl Process {
         }
     }
 
-    /// Sends it a signal, by name or by number.
+    /// Sends it a signal, by name or by number: to it alone, also when it leads a group.
     ///
     /// # Errors
     ///
@@ -211,6 +211,22 @@ impl Process {
     {
         let signal = signal.try_into()?;
         self.0.send(signal, false)
+    }
+
+    /// Sends a signal to all of the group that it leads, or to it alone if it leads none. See [`Process::signal_process`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[doc(alias = "killpg")]
+    #[track_caller]
+    pub fn signal_group<S>(&self, signal: S) -> Result<(), Failure>
+    where
+        S: TryInto<Signal>,
+        Failure: From<S::Error>,
+    {
+        let signal = signal.try_into()?;
+        self.0.send(signal, self.0.leads)
     }
 
     /// Kills it, and if it leads a group of processes or has a terminal, all of the group. Nothing if it has exited.
@@ -248,6 +264,10 @@ impl Process {
         for pipe in self.0.all_pipes() {
             pipe.abort_connection();
         }
+    }
+
+    pub(super) fn has_terminal(&self) -> bool {
+        self.0.has_terminal
     }
 
     pub(super) fn is_duplex(&self) -> bool {

@@ -45,7 +45,7 @@ impl Output {
 impl Reactor {
     /// Runs a program, and gives what it wrote and how it exited.
     ///
-    /// Its standard input is what [`Command::input`] says, else nothing. The Deferred fires when it has exited *and* both
+    /// Its standard input is what [`Command::input`] says, else nothing. (On a terminal its end is said with Control-D.) The Deferred fires when it has exited *and* both
     /// pipes are closed, so when it has started something that holds them open, not before that ends. Cancelling it kills
     /// the program.
     ///
@@ -226,7 +226,13 @@ impl Collect for Collector {
     type Value = Output;
 
     fn begin(&mut self, process: &Process) {
-        process.write(std::mem::take(&mut self.input));
+        let input = std::mem::take(&mut self.input);
+        let ends_with_line = input.is_empty() || input.ends_with(b"\n");
+        process.write(input);
+        if process.has_terminal() {
+            // Control-D, as one who types it: in the middle of a line once more, for the first one only sends that.
+            process.write(if ends_with_line { "\x04" } else { "\x04\x04" });
+        }
         process.close_stdin();
     }
 

@@ -124,7 +124,7 @@ pub trait ProcessProtocol: Sized + 'static {
     }
 
     /// It has exited, and all its pipes are closed: there is nothing more to come, and the protocol is dropped when this
-    /// returns.
+    /// returns. What it has gathered goes to whoever waits for it through a [`Resolver`](crate::Resolver), say.
     ///
     /// The failure, where there is one, is [`StatusTaken`](super::StatusTaken) or [`Stopped`](crate::reactor::Stopped).
     #[doc(alias("processEnded", "ProcessDone", "ProcessTerminated"))]

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::Protocol;
-use super::seat::Chair;
+use super::seat::{Chair, Fate};
 use super::successor::Next;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Abandoned, Deferred};
@@ -39,7 +39,7 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
 
     /// The handle by which others, or this protocol's own callbacks, reach it later.
     pub fn handle(&self) -> Handle<P, T> {
-        Handle::new(Rc::downgrade(self.chair))
+        Handle::new(Rc::downgrade(self.chair), self.chair.fate())
     }
 
     /// The connection.
@@ -224,11 +224,12 @@ impl<P: 'static, T: fmt::Debug + 'static> fmt::Debug for Context<'_, P, T> {
 /// ```
 pub struct Handle<P: 'static, T: 'static = Transport> {
     chair: Weak<dyn Chair<P, T>>,
+    fate: Fate,
 }
 
 impl<P: 'static, T: 'static> Handle<P, T> {
-    pub(super) fn new(chair: Weak<dyn Chair<P, T>>) -> Self {
-        Self { chair }
+    pub(super) fn new(chair: Weak<dyn Chair<P, T>>, fate: Fate) -> Self {
+        Self { chair, fate }
     }
 
     /// Has `f` called with the protocol, from the loop. Dropped when the connection is gone by then.
@@ -263,11 +264,13 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         deferred
     }
 
-    /// Fires when the connection is lost, with the reason, after the protocol's `connection_lost`.
+    /// Fires when it is over, with the reason, after the protocol's last hook (`connection_lost`, `process_ended`); at once when
+    /// it is over already. Of a process the reason is [`ProcessDone`](crate::process::ProcessDone) or
+    /// [`ProcessTerminated`](crate::process::ProcessTerminated).
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Abandoned`] when nothing is left of the connection to ask.
+    /// The Deferred fails with [`Abandoned`] when its reactor was dropped without having run.
     ///
     /// # Examples
     ///
@@ -284,7 +287,10 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     pub fn closed(&self) -> Deferred<Failure> {
         let place = Location::caller();
         let Some(chair) = self.chair.upgrade() else {
-            return Deferred::fail(Failure::at(Box::new(Abandoned), place));
+            return match self.fate.get() {
+                Some(reason) => Deferred::succeed(reason.clone()),
+                None => Deferred::fail(Failure::at(Box::new(Abandoned), place)),
+            };
         };
         if !chair.is_taken() {
             return match chair.reason() {
@@ -322,6 +328,7 @@ impl<P: 'static, T: 'static> Clone for Handle<P, T> {
     fn clone(&self) -> Self {
         Self {
             chair: self.chair.clone(),
+            fate: self.fate.clone(),
         }
     }
 }

@@ -15,7 +15,7 @@
 //! 3. A panic in a hook is reported, and its home is told; a connection ends, with the panic as the reason.
 //! 4. What is posted during a batch of mail waits for the next.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -75,7 +75,12 @@ struct Belongings<P: 'static, T: 'static> {
     waits: Slab<Box<dyn FnOnce()>>,
     /// Who is to have the connection next.
     successor: Option<Box<dyn Successor>>,
+    /// What handles know of the end, once there is one.
+    fate: Option<Fate>,
 }
+
+/// Why it ended, once it has: for handles, which do not keep what they lead to.
+pub(super) type Fate = Rc<OnceCell<Failure>>;
 
 /// Something to be done with a protocol.
 pub(super) type Message<P, T> = Box<dyn FnOnce(&mut P, &mut Context<'_, P, T>)>;
@@ -94,6 +99,8 @@ pub(super) trait Chair<P: 'static, T: 'static> {
     /// Names who is to have the connection next; the last one that is named counts.
     fn succeed(&self, successor: Box<dyn Successor>);
     fn is_taken(&self) -> bool;
+    /// What a handle knows when nothing else is left.
+    fn fate(&self) -> Fate;
     /// Why the connection was lost, once it has been.
     fn reason(&self) -> Option<Failure>;
     /// The inert handle to what it sits on.
@@ -167,8 +174,14 @@ pub(crate) fn leave<H: Home>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) 
         timers,
         waits,
         successor,
+        fate,
         ..
     } = *belongings;
+    if let Some(fate) = fate {
+        let reason = home.why_it_ended();
+        // It leaves once.
+        let _ = fate.set(reason.unwrap_or_else(|| Failure::new(ConnectionDone)));
+    }
     for timer in timers {
         report::contain(Origin::Destructor, place, || timer.cancel());
     }
@@ -185,7 +198,7 @@ pub(crate) fn leave<H: Home>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) 
 pub(crate) fn handle<H: Home>(home: &Rc<H>) -> Handle<H::Protocol, H::Transport> {
     let chair: Rc<dyn Chair<H::Protocol, H::Transport>> = home.clone();
     let chair: Weak<dyn Chair<H::Protocol, H::Transport>> = Rc::downgrade(&chair);
-    Handle::new(chair)
+    Handle::new(chair, home.fate())
 }
 
 impl<H: Home> Chair<H::Protocol, H::Transport> for H {
@@ -249,6 +262,16 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
         !self.is_left()
     }
 
+    fn fate(&self) -> Fate {
+        let fate = self
+            .seat_inside()
+            .with_belongings(|belongings| belongings.fate.get_or_insert_default().clone());
+        if let Some(reason) = self.why_it_ended().filter(|_| self.is_left()) {
+            let _ = fate.set(reason);
+        }
+        fate
+    }
+
     fn reason(&self) -> Option<Failure> {
         self.why_it_ended()
     }
@@ -290,6 +313,7 @@ impl<P: 'static, T: 'static> Default for Belongings<P, T> {
             timers: Vec::new(),
             waits: Slab::new(),
             successor: None,
+            fate: None,
         }
     }
 }

@@ -195,7 +195,7 @@ impl<S: Seat> Conn<S> {
         if queued > 0 && !link.blocked.get() {
             match link.flush(reactor) {
                 Ok(all) => link.blocked.set(!all),
-                Err(error) if self.seat.reads_for_itself() => link.writing_failed(error, false),
+                Err(error) if self.seat.reads_for_itself() => link.writing_failed(error),
                 Err(error) => {
                     link.broken_by(error);
                     return false;
@@ -370,7 +370,7 @@ impl<S: Seat> Source for Conn<S> {
             // Nobody reads, but a connection that is broken is over all the same.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
                 match self.seat.reads_for_itself() {
-                    true => link.writing_failed(error, true),
+                    true => link.writing_failed(error),
                     false => link.broken_by(error),
                 }
             }

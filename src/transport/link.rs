@@ -340,19 +340,20 @@ impl Link {
                 None
             }
             Err(error) => {
-                self.writing_failed(error, false);
+                self.writing_failed(error);
                 None
             }
         }
     }
 
     /// Writing failed, of one whose user reads for itself: what the peer has said before is still to be read, so that is not
-    /// the end. With `ends_reading` it is what reading ends with.
-    pub(super) fn writing_failed(&self, error: io::Error, ends_reading: bool) {
+    /// the end. It is what reading ends with as well, unless the peer had closed in good order: then it is a broken pipe.
+    pub(super) fn writing_failed(&self, error: io::Error) {
         let life = self.life.get();
         if !life.is_reading() || life.is_ending() || self.has_source.get() {
             return self.broken_by(error);
         }
+        let ends_reading = error.kind() != io::ErrorKind::BrokenPipe;
         let failure = Failure::new(ConnectionLost::new(error.into()));
         self.with_extras(|extras| extras.failure = Some((failure, ends_reading)));
         if let (Some(out), Some(reactor)) = (self.out.take(), self.reactor.upgrade()) {
