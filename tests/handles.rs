@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::defer::Abandoned;
-use torsade::{Clock, Context, Deferred, Failure, Handle, Port, Protocol, Reactor};
+use torsade::{Clock, ConnectionDone, Context, Deferred, Failure, Handle, Port, Protocol, Reactor};
 
 /// A protocol with nothing of its own but a log.
 struct Plain(Log);
@@ -41,6 +41,18 @@ async fn end(handle: &Handle<Plain>, port: Port) -> Result<(), Failure> {
 }
 
 on_both! {
+    async fn why_it_ended_may_be_asked_long_after_the_end(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::new(&Log::new()).on_made(|cx| cx.lose_connection()))?;
+        let handle = reactor.connect(port.local_addr(), Spy::new(&Log::new())).await?;
+        let copy = handle.clone();
+        until(|| !handle.is_connected()).await;
+        some_turns().await;
+        for handle in [&handle, &copy, &handle] {
+            handle.closed().await?.trap::<ConnectionDone>()?;
+        }
+        port.stop().await?;
+    }
+
     async fn what_is_posted_runs_in_order_and_never_inside_the_call(reactor) {
         let log = Log::new();
         let (handle, port) = plain(&reactor, &log).await?;

@@ -354,6 +354,40 @@ fn a_program_on_a_terminal_finds_one() {
 }
 
 #[test]
+fn the_end_of_what_is_typed_is_said_as_one_who_types_says_it() {
+    run(async |reactor| {
+        let cat = Command::new("cat").pty();
+        for (input, told) in [("", ""), ("x\n", "x\r\nx\r\n"), ("no end", "no endno end")] {
+            let output = reactor.output(cat.clone().input(input)).await?;
+            assert!(output.status.success(), "{input:?}");
+            // The terminal may show the Control-D, and take it back.
+            let text = String::from_utf8_lossy(&output.out).replace("^D\u{8}\u{8}", "");
+            assert_eq!(text, told, "{input:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_signal_is_for_one_or_for_all_of_its_group() {
+    run(async |reactor| {
+        let script = "trap 'echo one' USR1; sh -c \"trap 'echo other; exit' USR1; echo up; while :; do sleep 0.01; done\"; echo over";
+        let mut child = reactor.spawn_child(sh(script).lead_group())?;
+        let mut out = child.take_stdout()?;
+        assert_eq!(out.read_line(80).await?.unwrap(), b"up");
+        child.signal_group("USR1")?;
+        let mut lines = Vec::new();
+        while let Some(line) = out.read_line(80).await? {
+            lines.push(String::from_utf8(line)?);
+        }
+        assert_eq!(lines, ["other", "one", "over"]);
+        assert!(child.status().await?.success());
+        assert!(child.signal_group("USR1").is_err());
+        Ok(())
+    });
+}
+
+#[test]
 fn a_terminal_echoes_and_turns_keys_into_signals() {
     run(async |reactor| {
         let mut child =

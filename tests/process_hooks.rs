@@ -244,6 +244,17 @@ on_both! {
         assert_eq!(output.out, b"x a\n");
     }
 
+    async fn how_it_ended_may_be_asked_long_after_the_end(reactor) {
+        let stage = Stage::new(&reactor);
+        let handle = reactor.spawn_process(stage.command("say"), Noted::new(&Log::new()))?;
+        until(|| !handle.is_connected()).await;
+        some_turns().await;
+        for _ in 0..2 {
+            let reason = handle.closed().await?;
+            assert_eq!(reason.trap::<ProcessTerminated>()?.0.code(), Some(6));
+        }
+    }
+
     async fn a_protocol_speaks_to_a_program_as_to_a_peer(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let spy = Spy::new(&log).on_made(|cx| {

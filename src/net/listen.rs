@@ -172,6 +172,25 @@ impl Reactor {
     /// })
     /// # }
     /// ```
+    ///
+    /// A handler that needs something of its own for each connection, the reactor for one, clones it:
+    ///
+    /// ```
+    /// # use torsade::{Clock, Connection, Failure, Reactor};
+    /// async fn slowly(reactor: Reactor, mut conn: Connection) -> Result<(), Failure> {
+    ///     reactor.sleep(std::time::Duration::from_millis(1)).await?;
+    ///     Ok(conn.write_all(b"hello\n").await?)
+    /// }
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let inner = reactor.clone();
+    ///     let port = reactor.serve("127.0.0.1:0", async move |conn| slowly(inner.clone(), conn).await)?;
+    /// #   let mut conn = reactor.connect_stream(port.local_addr()).await?;
+    /// #   assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+    /// #   drop(conn);
+    ///     port.stop().await
+    /// });
+    /// ```
     #[track_caller]
     pub fn serve(
         &self,

@@ -24,8 +24,9 @@
 //! | `Over`   | is dropped at once      | –                                        | are gone                         |
 //!
 //! *Asked to end*, with a grace: [`Scope::cancelled`] is ready, and the Deferreds that they await are cancelled, so that
-//! they see [`Cancelled`] where they wait and may clean up; what is left after the grace is dropped. Without a grace they
-//! are dropped at once. Both happens in the order of spawning. A *shielded* child is neither asked nor dropped: the scope waits for it.
+//! they see [`Cancelled`] where they wait and may clean up; what is left after the grace is dropped. That is done once, and to
+//! Deferreds: a child that awaits a sleep, a task or a connection goes on with that, unless it waits for
+//! [`Scope::cancelled`] beside it. Without a grace they are dropped at once. Both happens in the order of spawning. A *shielded* child is neither asked nor dropped: the scope waits for it.
 //!
 //! # Invariants
 //!
