@@ -120,9 +120,19 @@ fn what_is_not_understood_is_named_with_its_place() {
             "\"example.org\" is no IP address, and names are not looked up here",
         ),
         (
+            "ssl:443",
+            0,
+            "there is no TLS here, so nothing that is \"ssl\"",
+        ),
+        (
+            "TLS:443:privateKey=x",
+            0,
+            "there is no TLS here, so nothing that is \"TLS\"",
+        ),
+        (
             "udp:80:80",
             0,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio",
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy",
         ),
         ("tcp:", 4, "the port is empty"),
         ("tcp:interface=::1", 15, "the port is empty"),
@@ -211,7 +221,7 @@ fn what_is_not_understood_is_named_with_its_place() {
         (
             "haproxy:haproxy:tcp:80",
             8,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio",
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy",
         ),
         ("haproxy:tcp:", 12, "the port is empty"),
         (

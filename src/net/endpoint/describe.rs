@@ -228,6 +228,9 @@ enum Kind {
     Stdio,
 }
 
+/// Types that mean something to those who know Twisted: no hosts, also as long as there is nothing for them.
+const RESERVED: [&str; 2] = ["ssl", "tls"];
+
 /// The types, in the order in which an error lists them.
 const KINDS: &[(&str, Kind)] = &[
     ("tcp", Kind::Tcp),
@@ -267,6 +270,10 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let lower = kind.to_ascii_lowercase();
+        if RESERVED.contains(&&*lower) {
+            let problem = format!("there is no TLS here, so nothing that is {kind:?}");
+            return Err(bad(text, 0, problem));
+        }
         let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == lower) else {
             return Ok(None);
         };
@@ -501,7 +508,7 @@ fn name_and_port(text: &str) -> Result<(&str, u16), Failure> {
     if name.contains(':') && literal(name).is_none() {
         let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
         let problem = format!(
-            "neither a host and a port nor a description; its type would be one of {}",
+            "neither a host and a port nor a description; its type would be one of {}, {PROXIED}",
             kinds.join(", ")
         );
         return Err(bad(text, 0, problem));
