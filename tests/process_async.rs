@@ -359,7 +359,7 @@ fn the_end_of_what_is_typed_is_said_as_one_who_types_says_it() {
         let cat = Command::new("cat").pty();
         for (input, told) in [("", ""), ("x\n", "x\r\nx\r\n"), ("no end", "no endno end")] {
             let output = reactor.output(cat.clone().input(input)).await?;
-            assert!(output.status.success(), "{input:?}");
+            assert!(output.status.success(), "{input:?}: {output:?}");
             // The terminal may show the Control-D, and take it back.
             let text = String::from_utf8_lossy(&output.out).replace("^D\u{8}\u{8}", "");
             assert_eq!(text, told, "{input:?}");

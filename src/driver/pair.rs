@@ -174,16 +174,18 @@ impl Pair {
         !matches!(&*self.output.end.borrow(), Some(End::Thread(_)))
     }
 
-    /// Nobody reads what is written: that is found out without writing, and the end of it, unless it goes on. A terminal that
-    /// was hung up is over when all is read.
+    /// Nobody reads what is written: that is found out without writing, and the end of it, unless it goes on.
     pub(super) fn take_error(&self) -> Option<io::Error> {
         if self.goes_on() {
             return None;
         }
-        let found = self.look_at_output();
-        let hung_up = found.contains(PollFlags::HUP) && !found.contains(PollFlags::IN);
-        let is_broken = found.contains(PollFlags::ERR) || hung_up;
+        let is_broken = self.look_at_output().contains(PollFlags::ERR);
         is_broken.then(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Was all read?
+    pub(super) fn is_at_end(&self) -> bool {
+        self.is_at_end.get()
     }
 
     /// Is it a terminal that was hung up?

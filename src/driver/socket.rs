@@ -264,6 +264,15 @@ impl Socket {
         return false;
     }
 
+    /// Of two descriptors: was all read that there will be?
+    pub(crate) fn is_at_end(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Pair(pair) => pair.is_at_end(),
+            _ => false,
+        }
+    }
+
     /// Is what is written gone when the call returns? If not, the same bytes must be given again.
     pub(crate) fn takes_at_once(&self) -> bool {
         match self {

@@ -203,6 +203,7 @@ impl Reactor {
             place,
             is_shared: true,
             is_filter: false,
+            keeper: None,
         };
         Ok((socket, peer, Rc::new(terms)))
     }

@@ -191,6 +191,7 @@ impl Reactor {
             place,
             is_shared: false,
             is_filter: false,
+            keeper: None,
         });
         let (deferred, resolver) = Deferred::pair();
         let done = finish(resolver, terms.clone(), make);

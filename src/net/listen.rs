@@ -278,6 +278,7 @@ impl Reactor {
             place,
             is_shared: true,
             is_filter: false,
+            keeper: None,
         });
         report::contain(Origin::Protocol, place, || acceptor.started());
         let reactor = self.downgrade();
@@ -321,6 +322,7 @@ impl Reactor {
                     place,
                     is_shared: false,
                     is_filter: false,
+                    keeper: None,
                 }),
             });
             made = Some(listening.clone());

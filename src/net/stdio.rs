@@ -227,5 +227,6 @@ fn terms(place: &'static Location<'static>) -> Rc<Terms> {
         place,
         is_shared: true,
         is_filter: false,
+        keeper: None,
     })
 }

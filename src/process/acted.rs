@@ -24,7 +24,6 @@ use std::rc::{Rc, Weak};
 
 use super::NoSuchPipe;
 use super::body::Sockets;
-use super::running::terms;
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Bind, Buffers, ChildFd, Launch, NotLaunched, Socket};
@@ -34,7 +33,7 @@ use crate::report;
 use crate::signal::Signal;
 use crate::stream::Connection;
 use crate::task::Task;
-use crate::transport::Conn;
+use crate::transport::{Conn, Limits, PATIENCE, Terms};
 
 /// The programs that a reactor in memory knows, for tests of code that starts some. They are known by the very words that a
 /// command says: `git` is another one than `/usr/bin/git`.
@@ -313,7 +312,15 @@ fn make_pipe(reactor: &Reactor, part: &Part, number: i32) -> io::Result<(Socket,
     let ours = driver.connect(&address, None, Buffers::default())?;
     let (theirs, _) = listener.accept()?;
     let (peer, seat) = (Address::Unnamed, Connection::seat());
-    let conn = Conn::new(reactor, theirs, peer, &terms(part.place), seat);
+    let terms = Rc::new(Terms {
+        limits: Limits::default(),
+        linger: PATIENCE,
+        place: part.place,
+        is_shared: true,
+        is_filter: true,
+        keeper: None,
+    });
+    let conn = Conn::new(reactor, theirs, peer, &terms, seat);
     let conn = conn.map_err(io::Error::other)?;
     conn.begin(reactor, || {});
     Ok((ours, Connection::new(conn)))

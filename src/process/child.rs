@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::body::Sockets;
 use super::errors::NoSuchPipe;
-use super::running::{Running, terms};
+use super::running::Running;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
@@ -130,7 +130,7 @@ impl Reactor {
             return Err(Failure::new(NoSuchPipe(1)));
         };
         let conn = self
-            .seat_soon(socket, protocol, &terms(place))
+            .seat_soon(socket, protocol, &child.process.0.terms())
             .map_err(|failure| running.retract(self, &failure))?;
         child.process.0.add_pipe(number, true, conn.transport());
         Ok((handle(&conn), child))
@@ -166,7 +166,7 @@ impl Child {
     ) -> Result<(), Failure> {
         for (number, socket) in sockets {
             let (peer, seat) = (Address::Unnamed, Connection::seat());
-            let terms = terms(self.process.0.place);
+            let terms = self.process.0.terms();
             let conn = Conn::new(reactor, socket, peer, &terms, seat)
                 .map_err(|failure| running.retract(reactor, &failure))?;
             conn.begin(reactor, || {});

@@ -17,7 +17,7 @@ use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
-use crate::transport::{ConnectionLost, Transport};
+use crate::transport::{ConnectionLost, Keeper, Limits, PATIENCE, Terms, Transport};
 
 /// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
 ///
@@ -41,6 +41,8 @@ pub(super) struct Common {
     pipes: RefCell<Vec<Pipe>>,
     /// Why one of them was lost that nobody closed.
     broken: RefCell<Option<Failure>>,
+    /// Keeps the terminal of one that has closed it and not exited yet.
+    keeper: Rc<Keeper>,
     /// They are async code's, and so the exit is the end.
     has_streams: bool,
     /// How it exited, or why that is not known.
@@ -310,12 +312,25 @@ impl Common {
             body: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
             broken: RefCell::new(None),
+            keeper: Rc::default(),
             has_streams,
             exit: RefCell::new(None),
             deadline: Cell::new(None),
             reactor: reactor.downgrade(),
             place,
         }
+    }
+
+    /// What its pipes are on.
+    pub(super) fn terms(&self) -> Rc<Terms> {
+        Rc::new(Terms {
+            limits: Limits::default(),
+            linger: PATIENCE,
+            place: self.place,
+            is_shared: true,
+            is_filter: true,
+            keeper: self.has_terminal.then(|| self.keeper.clone()),
+        })
     }
 
     pub(super) fn reactor(&self) -> Option<Reactor> {
@@ -334,6 +349,7 @@ impl Common {
     /// It has exited, and been waited for.
     pub(super) fn exit(&self, how: Result<ExitStatus, Failure>) {
         *self.exit.borrow_mut() = Some(how);
+        self.keeper.finish();
         let body = self.body.take();
         drop(body);
         let deadline = self.deadline.take();

@@ -25,6 +25,9 @@
 //! 5. When the reactor ends first, the pipes are lost and `process_ended` is told [`Stopped`](crate::reactor::Stopped). The process goes on, unless it
 //!    was to be killed, and somebody still waits for it, so that it is never a zombie.
 //!
+//! A program that closes its terminal before it exits loses it then, but the terminal itself stays until the exit: to close it
+//! would hang up on a program that is about to end well.
+//!
 //! # Pipes and back-pressure
 //!
 //! What is written to a pipe and not read waits in its queue, within the [`Limits`](crate::transport::Limits) of its

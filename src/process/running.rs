@@ -28,7 +28,7 @@ use crate::driver::Event;
 use crate::failure::Failure;
 use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
 use crate::reactor::{Reactor, Source};
-use crate::transport::{Conn, Limits, PATIENCE, Seat, Terms, Transport};
+use crate::transport::{Conn, Seat, Transport};
 
 impl Reactor {
     /// Starts a program, and gives it a protocol that is told what it does. When this returns the program has begun;
@@ -53,6 +53,7 @@ impl Reactor {
         let (running, pipes) = Running::start(self, &command, protocol, false, place)?;
         // In memory a pipe that we write tells by its end that nobody reads it any more.
         let is_virtual = self.inner().driver().is_virtual();
+        let terms = running.common.terms();
         let mut conns = Vec::new();
         for (number, socket) in pipes {
             let seat = OnPipe {
@@ -60,7 +61,7 @@ impl Reactor {
                 number,
                 is_read: is_virtual || command.reads(number),
             };
-            let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms(place), seat)
+            let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms, seat)
                 .map_err(|failure| running.retract(self, &failure))?;
             let is_written = command.writes(number);
             running
@@ -364,14 +365,3 @@ impl<P: ProcessProtocol> Seat for OnPipe<P> {
 
 /// When a child is looked at again that has ended and is not to be had.
 const RETRY: Duration = Duration::from_millis(50);
-
-/// All pipes are on these terms.
-pub(super) fn terms(place: &'static Location<'static>) -> Rc<Terms> {
-    Rc::new(Terms {
-        limits: Limits::default(),
-        linger: PATIENCE,
-        place,
-        is_shared: true,
-        is_filter: true,
-    })
-}

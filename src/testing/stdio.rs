@@ -66,6 +66,7 @@ impl Stdio {
             place: Location::caller(),
             is_shared: false,
             is_filter: false,
+            keeper: None,
         });
         let (peer, seat) = (Address::Unnamed, Connection::seat());
         let conn = Conn::new(&self.reactor, socket, peer, &terms, seat)?;

@@ -91,6 +91,7 @@ impl<P: Protocol> Wire<P> {
             place: Location::caller(),
             is_shared: false,
             is_filter: false,
+            keeper: None,
         });
         let conn = Conn::new(&reactor, socket, address, &terms, Seated::new(protocol))
             .expect("a socket in memory can be watched");

@@ -282,9 +282,11 @@ impl<S: Seat> Conn<S> {
             let driver = reactor.inner().driver();
             if socket.is_pair() {
                 let _ = driver.remove(&socket);
-                // When the reactor ends, or nobody is there any more, whoever comes next may have them.
-                if !reason.is::<ConnectionLost>() {
-                    socket.end();
+                match &link.terms.keeper {
+                    Some(keeper) if socket.is_at_end() => keeper.keep(socket),
+                    // When the reactor ends, or nobody is there any more, whoever comes next may have them.
+                    _ if reason.is::<ConnectionLost>() => {}
+                    _ => socket.end(),
                 }
             } else if reason.is::<ConnectionDone>() && !link.peer_done.get() {
                 let _ = driver.remove(&socket);

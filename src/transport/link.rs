@@ -62,6 +62,31 @@ pub(crate) struct Terms {
     pub(crate) is_shared: bool,
     /// At the other end is a filter, perhaps: what it writes is read however full we are.
     pub(crate) is_filter: bool,
+    /// Who keeps the socket open when the peer has closed its end.
+    pub(crate) keeper: Option<Rc<Keeper>>,
+}
+
+/// Keeps sockets that have nothing more to say, because to close them says something: a terminal that is closed hangs up on
+/// whoever runs in it, who may be about to end by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Keeper {
+    kept: RefCell<Vec<Socket>>,
+    is_over: Cell<bool>,
+}
+
+impl Keeper {
+    /// Keeps a socket, which is off the poller, until [`Keeper::finish`].
+    pub(super) fn keep(&self, socket: Socket) {
+        if !self.is_over.get() {
+            self.kept.borrow_mut().push(socket);
+        }
+    }
+
+    /// Closes what it keeps, and keeps nothing any more.
+    pub(crate) fn finish(&self) {
+        self.is_over.set(true);
+        drop(self.kept.take());
+    }
 }
 
 /// A connection without its user.

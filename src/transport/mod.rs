@@ -52,7 +52,7 @@ pub(crate) use self::handed::Handed;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 pub use self::link::Limits;
-pub(crate) use self::link::{Ends, Terms};
+pub(crate) use self::link::{Ends, Keeper, Terms};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 use crate::address::Address;
