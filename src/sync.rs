@@ -34,8 +34,10 @@ mod stand_in;
 
 #[cfg(not(torsade_loom))]
 mod ordinary {
-    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
-    pub(crate) use std::sync::{Arc as Shared, Condvar, Mutex, MutexGuard};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub(crate) use std::sync::{
+        Arc as Shared, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard,
+    };
     pub(crate) use std::{thread, thread_local};
 
     pub(crate) use concurrent_queue::ConcurrentQueue;

@@ -27,7 +27,7 @@ use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::Inbox;
-use crate::threads::{CancelToken, NeverBegun, Place, ThreadPool};
+use crate::threads::{CancelToken, NeverBegun, Place, ThreadPool, Ticket};
 
 /// A reactor's own pool, and what it is to be like.
 pub(super) struct Threads {
@@ -168,7 +168,7 @@ impl Reactor {
             !is_panic
         };
         match pool.submit(place, Box::new(work)) {
-            Ok(number) => awaited.number.set(Some(number)),
+            Ok(ticket) => drop(awaited.ticket.replace(Some(ticket))),
             Err((refused, work)) => {
                 if let Some(resolver) = awaited.leave(self) {
                     resolver.forsake();
@@ -323,8 +323,8 @@ struct Awaited<T: Send + 'static> {
     key: Cell<usize>,
     place: Place,
     pool: ThreadPool,
-    /// What the pool knows it by, if it took it.
-    number: Cell<Option<u64>>,
+    /// Its place in the pool's queue, if the pool took it.
+    ticket: RefCell<Option<Ticket>>,
     token: CancelToken,
     shelf: Shelf<T>,
     /// Empty when it is over.
@@ -347,7 +347,7 @@ impl<T: Send + 'static> Awaited<T> {
             key: Cell::new(0),
             place,
             pool: pool.clone(),
-            number: Cell::new(None),
+            ticket: RefCell::default(),
             token: CancelToken::new(),
             shelf: Shelf::default(),
             resolver: Cell::new(Some(resolver)),
@@ -384,10 +384,10 @@ impl<T: Send + 'static> Awaited<T> {
         let Some(resolver) = self.leave(reactor) else {
             return;
         };
-        let number = self.number.take();
-        let ticket = number.and_then(|number| self.pool.take_back(number));
-        if let Some(ticket) = ticket {
-            ticket.call_off();
+        let ticket = self.ticket.take();
+        let job = ticket.and_then(|ticket| self.pool.take_back(&ticket));
+        if let Some(job) = job {
+            job.call_off();
         }
         resolver.errback(Failure::at(Box::new(Cancelled), self.place));
     }
@@ -428,7 +428,8 @@ impl<T: Send + 'static> Source for Awaited<T> {
     }
 
     fn about(&self) -> String {
-        let is_queued = self.pool.is_queued(self.number.get());
+        let ticket = self.ticket.borrow();
+        let is_queued = ticket.as_ref().is_some_and(Ticket::is_queued);
         String::from(if is_queued {
             "waits for a thread"
         } else {

@@ -8,8 +8,8 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use concurrent_queue::{PopError, PushError};
-pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
-pub(crate) use loom::sync::{Arc as Shared, Condvar, Mutex, MutexGuard};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use loom::sync::{Arc as Shared, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 pub(crate) use loom::thread;
 
 /// As the standard one: loom knows nothing of constant beginnings.

@@ -15,9 +15,9 @@
 //!
 //! # Who owns what
 //!
-//! One lock guards the queue, the list of idle threads and all counts. Queued work belongs to the queue; whoever takes it
-//! out, to run it or because it was called off, owns it, so it happens once. A thread holds the lock only to take work or
-//! to note that it has none.
+//! Queued work belongs to the queue; whoever takes it out, to run it or because it was called off, owns it, so it happens
+//! once. A thread that has work after work takes it from the queue without a lock of the pool's. That lock guards the list
+//! of idle threads and how many there are and may be: it is held to give work, and by a thread that finds none.
 //!
 //! # States of a thread
 //!
@@ -37,6 +37,7 @@
 //! 6. When the system gives no thread, what was given is refused unless a thread that lives, or has lived since, does it.
 
 mod pool;
+mod queue;
 mod settings;
 mod token;
 
@@ -49,13 +50,17 @@ use std::panic::Location;
 use std::time::Duration;
 
 use self::pool::Pool;
-pub(crate) use self::pool::{Place, Ticket, Work};
+pub(crate) use self::queue::Ticket;
+use self::queue::{Job, Work};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::Locals;
+
+/// Where work was given.
+pub(crate) type Place = &'static Location<'static>;
 
 /// Threads for what blocks.
 ///
@@ -235,12 +240,12 @@ impl ThreadPool {
         let (dropped, running) = self.pool.stop(patience);
         Unfinished {
             running,
-            dropped: dropped.into_iter().map(Ticket::call_off).collect(),
+            dropped: dropped.into_iter().map(Job::call_off).collect(),
         }
     }
 
     /// Queues work that reports for itself; `work` says whether it ended without a panic.
-    pub(crate) fn submit(&self, place: Place, work: Work) -> Result<u64, (PoolRefused, Work)> {
+    pub(crate) fn submit(&self, place: Place, work: Work) -> Result<Ticket, (PoolRefused, Work)> {
         let locals = Locals::capture().for_threads();
         let work = match locals.is_empty() {
             true => work,
@@ -250,13 +255,8 @@ impl ThreadPool {
     }
 
     /// Takes queued work back, if nobody has begun it.
-    pub(crate) fn take_back(&self, number: u64) -> Option<Ticket> {
-        self.pool.take_back(number)
-    }
-
-    /// Has it not been begun?
-    pub(crate) fn is_queued(&self, number: Option<u64>) -> bool {
-        number.is_some_and(|number| self.pool.is_queued(number))
+    pub(crate) fn take_back(&self, ticket: &Ticket) -> Option<Job> {
+        self.pool.take_back(ticket)
     }
 
     fn give(&self, place: Place, work: Work) -> Result<(), PoolRefused> {

@@ -1,12 +1,13 @@
 //! All interleavings of a pool's queue with its threads; see [`crate::sync`].
 
 use std::panic::Location;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::ThreadPool;
-use crate::sync::{Ordering, explore, thread};
+use super::queue::{Desk, Job, Queue};
+use super::{ThreadPool, Ticket};
+use crate::sync::{Ordering, Shared, explore, thread};
 
 /// A pool whose idle threads end at once, or wait until they are called.
 fn pool(max: usize, idle: Duration) -> ThreadPool {
@@ -27,7 +28,7 @@ impl Counted {
         }
     }
 
-    fn give_to(&self, pool: &ThreadPool) -> u64 {
+    fn give_to(&self, pool: &ThreadPool) -> Ticket {
         let work = Dropped(self.runs.clone(), self.ends.clone());
         let given = pool.submit(
             Location::caller(),
@@ -62,7 +63,7 @@ fn end(pool: &ThreadPool) {
 
 #[test]
 fn work_given_while_the_idle_thread_ends_is_done() {
-    explore("an idle thread ends while work comes", None, || {
+    explore("an idle thread ends while work comes", Some(5), || {
         let (pool, work) = (pool(1, Duration::ZERO), Counted::new());
         work.give_to(&pool);
         work.give_to(&pool);
@@ -73,7 +74,7 @@ fn work_given_while_the_idle_thread_ends_is_done() {
 
 #[test]
 fn a_thread_that_waits_is_called_for_new_work() {
-    explore("a waiting thread is called", None, || {
+    explore("a waiting thread is called", Some(5), || {
         let (pool, work) = (pool(1, Duration::MAX), Counted::new());
         work.give_to(&pool);
         work.give_to(&pool);
@@ -100,13 +101,48 @@ fn what_two_threads_give_two_threads_do() {
 }
 
 #[test]
-fn work_called_off_is_run_or_given_back() {
-    explore("work is called off", None, || {
-        let (pool, work) = (pool(1, Duration::ZERO), Counted::new());
-        let number = work.give_to(&pool);
-        let came_back = pool.take_back(number).map(|ticket| ticket.call_off());
+fn work_called_off_is_run_or_given_back_and_what_is_behind_it_is_done() {
+    explore("work is called off", Some(4), || {
+        let pool = pool(1, Duration::MAX);
+        let (first, second) = (Counted::new(), Counted::new());
+        let ticket = first.give_to(&pool);
+        second.give_to(&pool);
+        let came_back = pool.take_back(&ticket).map(Job::call_off);
         end(&pool);
-        work.check(usize::from(came_back.is_none()), 1);
+        first.check(usize::from(came_back.is_none()), 1);
+        second.check(1, 1);
+    });
+}
+
+#[test]
+fn what_waits_keeps_its_order_while_empty_slots_are_swept_out() {
+    explore("empty slots are swept out", None, || {
+        let (queue, seen) = (Shared::new(Queue::new()), Arc::new(Mutex::new(Vec::new())));
+        let tickets = [0, 1, 2, 3].map(|n| {
+            let seen = seen.clone();
+            let work = Box::new(move || {
+                seen.lock().unwrap().push(n);
+                true
+            });
+            queue.push(Location::caller(), work).ok().unwrap()
+        });
+        let taker = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let desk = Desk::default();
+                queue.take(&desk).is_some_and(Job::run)
+            })
+        };
+        // The second sweep finds a live one between two that are empty.
+        let mut called_off = [0, 2].map(|n| queue.call_off(&tickets[n]).is_some());
+        let ran = taker.join().unwrap();
+        while let Some(job) = queue.take(&Desk::default()) {
+            job.run();
+        }
+        assert!(ran && queue.is_empty());
+        let mut left = vec![0, 1, 2, 3];
+        left.retain(|n| n % 2 == 1 || !std::mem::take(&mut called_off[n / 2]));
+        assert_eq!(*seen.lock().unwrap(), left);
     });
 }
 
