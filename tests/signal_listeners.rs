@@ -259,6 +259,22 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["that false"]);
     }
 
+    fn who_leaves_before_it_was_told_leaves_no_news_behind(reactor) {
+        let _alone = alone();
+        let signals = reactor.signals([Signal::USR1]).unwrap();
+        assert!(testing::deliver_signal(&reactor, Signal::USR1));
+        assert_eq!(reactor.poll_timeout(), Some(MS * 0));
+        drop(signals);
+        assert_eq!(reactor.poll_timeout(), None);
+        let signals = reactor.signals([Signal::USR1]).unwrap();
+        assert!(testing::deliver_signal(&reactor, Signal::USR1));
+        // Whoever comes finds what came noted for those who were there.
+        let others = reactor.signals([Signal::USR2]).unwrap();
+        drop((signals, others));
+        assert_eq!(reactor.poll_timeout(), None);
+        reactor.settle();
+    }
+
     fn a_loop_that_is_turned_by_hand_hears(reactor) {
         let _alone = alone();
         let log = Log::new();
@@ -293,6 +309,40 @@ on_both_by_hand! {
         reactor.run().unwrap();
         assert_eq!(reactor.stopped_by(), Some(Signal::TERM));
         assert!(!testing::deliver_signal(&reactor, Signal::TERM));
+    }
+
+    fn a_signal_that_finds_the_reactor_stopping_has_not_stopped_it(reactor) {
+        let _alone = alone();
+        reactor.set_stops_on_signals(true);
+        let stop = reactor.clone();
+        reactor.call_when_running(move || {
+            stop.stop().unwrap();
+            assert!(testing::deliver_signal(&stop, Signal::TERM));
+        });
+        reactor.run().unwrap();
+        assert_eq!(reactor.stopped_by(), None);
+    }
+
+    fn a_stop_signal_before_the_start_is_over_stops_it_then(reactor) {
+        let _alone = alone();
+        reactor.set_stops_on_signals(true);
+        let log = Log::new();
+        let (waits, resolver) = Deferred::<()>::pair();
+        reactor.add_system_event_trigger(Phase::Before, "startup", move || waits);
+        let stop = reactor.clone();
+        reactor.call_later(MS, move || assert!(testing::deliver_signal(&stop, Signal::TERM)));
+        let note = log.clone();
+        reactor.call_later(MS * 3, move || {
+            note.note("may start");
+            resolver.callback(());
+        });
+        for event in ["startup", "shutdown"] {
+            let note = log.clone();
+            reactor.add_system_event_trigger(Phase::After, event, move || note.note(event));
+        }
+        reactor.run().unwrap();
+        assert_eq!(log.take(), ["may start", "startup", "shutdown"]);
+        assert_eq!(reactor.stopped_by(), Some(Signal::TERM));
     }
 }
 

@@ -43,6 +43,15 @@ fn child() {
     });
     assert!(result.is_ok());
     say("returned");
+    if mode == "ends as it was stopped" {
+        // As the documentation of `stopped_by` has it.
+        let reactor = Reactor::builder().stops_on_signals(true).build().unwrap();
+        reactor.call_when_running(move || say("once more"));
+        reactor.run().unwrap();
+        let signal = reactor.stopped_by().unwrap();
+        signal.raise().unwrap();
+        std::process::exit(128 + signal.number());
+    }
     // A reactor of one's own leaves signals alone, so the next one ends the process.
     let reactor = Reactor::new().unwrap();
     reactor.call_when_running(move || say("again"));
@@ -54,7 +63,29 @@ struct Started(Child, BufReader<ChildStdout>);
 
 impl Started {
     fn new(mode: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::by(Command::new(std::env::current_exe().unwrap()), mode)
+    }
+
+    /// As the first process of a container; none where the system makes none for us.
+    #[cfg(target_os = "linux")]
+    fn first(mode: &str) -> Option<Self> {
+        let container = || {
+            let mut command = Command::new("unshare");
+            command.args(["--pid", "--fork", "--kill-child"]);
+            command
+        };
+        let is_possible = container().arg("true").stderr(Stdio::null()).status();
+        if !is_possible.is_ok_and(|status| status.success()) {
+            eprintln!("not tried: no container to be had");
+            return None;
+        }
+        let mut command = container();
+        command.arg(std::env::current_exe().unwrap());
+        Some(Self::by(command, mode))
+    }
+
+    fn by(mut command: Command, mode: &str) -> Self {
+        let mut child = command
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
             .env("TORSADE_CHILD", mode)
             .stdout(Stdio::piped())
@@ -77,6 +108,14 @@ impl Started {
 
     fn kill(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// The one process that it has started.
+    #[cfg(target_os = "linux")]
+    fn only_child(&self) -> Pid {
+        let id = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        Pid::from_raw(children.trim().parse().unwrap()).unwrap()
     }
 
     /// The signal it ended by.
@@ -110,4 +149,30 @@ fn a_second_signal_ends_a_shutdown_that_hangs() {
     child.expect("before");
     child.kill(Signal::TERM);
     assert_eq!(child.ended_by(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn a_program_may_end_by_the_signal_that_stopped_it() {
+    let mut child = Started::new("ends as it was stopped");
+    child.kill(Signal::INT);
+    child.expect("once more");
+    child.kill(Signal::TERM);
+    assert_eq!(child.ended_by(), Some(Signal::TERM.as_raw()));
+}
+
+/// The kernel lets no default disposition end such a process.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_first_process_of_a_container_ends_by_a_second_signal_as_well() {
+    for (mode, last) in [("stuck", "before"), ("ends as it was stopped", "once more")] {
+        let Some(mut child) = Started::first(mode) else {
+            return;
+        };
+        let first = child.only_child();
+        kill_process(first, Signal::TERM).unwrap();
+        child.expect(last);
+        kill_process(first, Signal::TERM).unwrap();
+        let status = child.0.wait().unwrap();
+        assert_eq!(status.code(), Some(128 + Signal::TERM.as_raw()), "{mode}");
+    }
 }

@@ -37,6 +37,9 @@
 //! | the reactor is stopping, its first since then  | are told  | goes on stopping | goes on             |
 //! | it was told to stop by a signal before         | –         | –                | ends by the signal  |
 //!
+//! The kernel ends the first process of a container by no signal that is left at its default. There the second stop signal
+//! makes it exit with 128 and the signal's number.
+//!
 //! # Which signals
 //!
 //! All but those that cannot wait for a loop: see [`CannotListen`]. To listen to SIGCHLD takes no child away from anybody.
@@ -103,7 +106,8 @@ impl Reactor {
         }
     }
 
-    /// All of these signals that come from now on, until the stream is dropped or the reactor ends.
+    /// All of these signals that come from now on, until the stream is dropped or the reactor ends. With none to listen to
+    /// it waits for that end.
     ///
     /// # Errors
     ///

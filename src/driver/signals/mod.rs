@@ -6,7 +6,8 @@
 //!
 //! The first stop signal is noted for each loop that stops by it; a second, while one of them has not come to its end, ends
 //! the process as if nobody had been listening, so that a shutdown that hangs can be cut short. A loop that wants to hear
-//! a stop signal itself is not stopped by it, until its stop has begun.
+//! a stop signal itself is not stopped by it, until its stop has begun. The first process of a container, which no default
+//! disposition ends, exits with 128 and the signal's number.
 //!
 //! | event                             | does                                                                       |
 //! |-----------------------------------|----------------------------------------------------------------------------|
@@ -21,12 +22,14 @@
 //!
 //! 1. To stop, SIGINT is taken only from the default disposition: who ignores it, or has a handler, keeps that. To be
 //!    heard, a signal is taken from whatever was there.
-//! 2. The handler uses nothing but atomics, `write`, `sigaction` and `raise`, and leaves `errno` as it was.
+//! 2. The handler uses nothing but atomics, `write`, `sigaction`, `raise`, `getpid` and `_exit`, and leaves `errno` as it was.
 //! 3. A place's descriptor is open while the handler may write to it: a drop clears the place, then waits for
 //!    handlers that are under way, and only then lets its [`Waking`] go.
 //! 4. A disposition that somebody changed after us is left to them, until somebody here begins to want the signal.
 //! 5. Whoever notes something at a place rings, unless what was noted before has not been looked at: then that one rings.
 //! 6. What came before a place wanted a signal is not told to it, nor what came after it has ceased to.
+//!
+//! A process that forks without running another program has the places of its parent, and is not to use reactors.
 //!
 //! In memory a wait with a timeout does not block and so has nothing to be ended; the signal is noted all the
 //! same.

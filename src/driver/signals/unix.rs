@@ -375,9 +375,19 @@ extern "C" fn handler(number: c_int) {
         let _ = replace(number, &default());
         // SAFETY: raising a signal is allowed in a handler and has no preconditions.
         unsafe { libc::raise(number) };
+        if is_first() {
+            // SAFETY: leaving at once is allowed in a handler and has no preconditions.
+            unsafe { libc::_exit(128 + number) };
+        }
     }
     BUSY.fetch_sub(1, SeqCst);
     set_errno(errno);
+}
+
+/// Are we the first process of a system, or of a container? The kernel then lets no default disposition end us.
+fn is_first() -> bool {
+    // SAFETY: it has no preconditions and cannot fail.
+    unsafe { libc::getpid() == 1 }
 }
 
 /// Ends a wait. It may find the descriptor full, and then it has been rung already.
@@ -413,7 +423,8 @@ fn change(signal: c_int, action: *const libc::sigaction) -> io::Result<libc::sig
 fn ours() -> libc::sigaction {
     let mut action = default();
     action.sa_sigaction = address();
-    action.sa_flags = libc::SA_RESTART;
+    // Threads that others made may have little room on their stacks, and then have another one for this.
+    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
     // SAFETY: the set is there to be written to.
     unsafe { libc::sigfillset(&raw mut action.sa_mask) };
     action
