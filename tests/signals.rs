@@ -118,10 +118,22 @@ impl Started {
         Pid::from_raw(children.trim().parse().unwrap()).unwrap()
     }
 
+    /// What it ended by.
+    fn ended(&mut self) -> std::process::ExitStatus {
+        self.0.wait().unwrap()
+    }
+
     /// The signal it ended by.
     fn ended_by(mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt;
-        self.0.wait().unwrap().signal()
+        self.ended().signal()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // Nobody waits for one that did not end; who has ended is not killed.
+        let _ = self.0.kill();
     }
 }
 
@@ -172,7 +184,10 @@ fn the_first_process_of_a_container_ends_by_a_second_signal_as_well() {
         kill_process(first, Signal::TERM).unwrap();
         child.expect(last);
         kill_process(first, Signal::TERM).unwrap();
-        let status = child.0.wait().unwrap();
-        assert_eq!(status.code(), Some(128 + Signal::TERM.as_raw()), "{mode}");
+        assert_eq!(
+            child.ended().code(),
+            Some(128 + Signal::TERM.as_raw()),
+            "{mode}"
+        );
     }
 }
