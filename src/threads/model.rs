@@ -118,9 +118,10 @@ fn work_called_off_is_run_or_given_back_and_what_is_behind_it_is_done() {
     explore("work is called off", Some(4), || {
         let pool = pool(1, Duration::MAX);
         let (first, last) = (Counted::new(), Counted::new());
-        let tickets = [first.give_to(&pool), first.give_to(&pool)];
+        // The thread may do the first and find no more, before there is more.
+        let tickets = [(); 3].map(|()| first.give_to(&pool));
         last.give_to(&pool);
-        // After the second there are more empty slots than others: they are swept out.
+        // With two more called off most slots are empty: they are swept out.
         let came_back = tickets.iter().filter(|ticket| {
             let job = pool.take_back(ticket);
             job.map(Job::call_off).is_some()
@@ -128,7 +129,7 @@ fn work_called_off_is_run_or_given_back_and_what_is_behind_it_is_done() {
         let came_back = came_back.count();
         last.await_run();
         end(&pool);
-        first.check(2 - came_back, 2);
+        first.check(3 - came_back, 3);
         last.check(1, 1);
     });
 }
