@@ -25,7 +25,9 @@ use std::sync::Arc;
 use std::thread;
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
-use rustix::io::{Errno, FdFlags};
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+use rustix::io::FdFlags;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getegid, geteuid, waitid, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -369,6 +371,7 @@ impl Watch {
     }
 
     /// Tells of an end at once.
+    #[cfg(target_os = "linux")]
     fn gone() -> io::Result<Self> {
         let (news, _) = pipe()?;
         Ok(Self::Thread(news))
@@ -475,7 +478,9 @@ const STACK: usize = 64 * 1024;
 
 #[cfg(all(test, not(torsade_loom)))]
 mod tests {
+    #[cfg(target_os = "linux")]
     use std::fs::File;
+    #[cfg(target_os = "linux")]
     use std::io::Read;
     use std::time::Duration;
 
@@ -546,6 +551,7 @@ mod tests {
         assert_eq!(await_end(&child).signal(), Some(libc::SIGTERM));
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn what_cannot_be_watched_tells_its_end_at_once() {
         let watch = Watch::gone().unwrap();
@@ -595,6 +601,7 @@ mod tests {
         assert!(geteuid().is_root(), "we are who we were");
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn what_is_given_is_placed_whatever_the_numbers_were() {
         // Four descriptors of ours are dealt out again in each order, under the very numbers they have.
