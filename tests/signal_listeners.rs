@@ -263,7 +263,7 @@ on_both_by_hand! {
         let _alone = alone();
         let signals = reactor.signals([Signal::USR1]).unwrap();
         assert!(testing::deliver_signal(&reactor, Signal::USR1));
-        assert_eq!(reactor.poll_timeout(), Some(MS * 0));
+        assert_eq!(reactor.poll_timeout(), Some(std::time::Duration::ZERO));
         drop(signals);
         assert_eq!(reactor.poll_timeout(), None);
         let signals = reactor.signals([Signal::USR1]).unwrap();

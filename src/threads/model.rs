@@ -44,9 +44,11 @@ impl Counted {
         given.map_err(|(refused, _)| refused).unwrap()
     }
 
-    /// Waits until one ran, which nothing but a call brings about.
-    fn await_run(&self) {
-        self.ran.wait();
+    /// Waits until so many ran, which nothing but a call of their thread brings about.
+    fn await_runs(&self, runs: usize) {
+        while self.runs.load(Ordering::SeqCst) < runs {
+            self.ran.wait();
+        }
     }
 
     /// So many pieces of work ran, and all were dropped.
@@ -74,9 +76,9 @@ fn end(pool: &ThreadPool) {
 fn work_given_while_the_idle_thread_ends_is_done() {
     explore("an idle thread ends while work comes", Some(5), || {
         let (pool, work) = (pool(1, Duration::ZERO), Counted::new());
-        for _ in 0..2 {
+        for runs in 1..=2 {
             work.give_to(&pool);
-            work.await_run();
+            work.await_runs(runs);
         }
         end(&pool);
         work.check(2, 2);
@@ -87,9 +89,9 @@ fn work_given_while_the_idle_thread_ends_is_done() {
 fn a_thread_that_waits_is_called_for_new_work() {
     explore("a waiting thread is called", Some(5), || {
         let (pool, work) = (pool(1, Duration::MAX), Counted::new());
-        for _ in 0..2 {
+        for runs in 1..=2 {
             work.give_to(&pool);
-            work.await_run();
+            work.await_runs(runs);
         }
         end(&pool);
         work.check(2, 2);
@@ -127,7 +129,7 @@ fn work_called_off_is_run_or_given_back_and_what_is_behind_it_is_done() {
             job.map(Job::call_off).is_some()
         });
         let came_back = came_back.count();
-        last.await_run();
+        last.await_runs(1);
         end(&pool);
         first.check(3 - came_back, 3);
         last.check(1, 1);
@@ -172,10 +174,10 @@ fn a_pool_made_smaller_still_does_what_waits() {
         let (pool, work) = (pool(2, Duration::MAX), Counted::new());
         work.give_to(&pool);
         work.give_to(&pool);
+        work.await_runs(2);
         pool.adjust(0, 1);
-        work.await_run();
         work.give_to(&pool);
-        work.await_run();
+        work.await_runs(3);
         end(&pool);
         work.check(3, 3);
     });
