@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::body::Sockets;
 use super::errors::NoSuchPipe;
+use super::output::answer;
 use super::running::Running;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
@@ -290,7 +291,7 @@ impl Waited {
     fn tell(&self, exited: &Result<ExitStatus, Failure>) {
         let waiters = self.0.take();
         for waiter in waiters {
-            waiter.resolve(exited.clone());
+            answer(waiter, exited.clone());
         }
     }
 }

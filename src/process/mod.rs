@@ -24,7 +24,7 @@
 //! 4. `process_ended` comes once, last: the process has exited and all pipes are closed.
 //! 5. When the reactor ends first, the pipes are lost and `process_ended` is told [`Stopped`](crate::reactor::Stopped), without a
 //!    `process_exited`. The process goes on, unless it was to be killed or asked to end, and somebody still waits for it, so that
-//!    it is never a zombie.
+//!    it is never a zombie. A protocol whose reactor is dropped without having run is told nothing at all.
 //!
 //! A program that closes its terminal before it exits loses it then, but the terminal itself stays until the exit: to close it
 //! would hang up on a program that is about to end well.

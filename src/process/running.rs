@@ -7,8 +7,9 @@
 //!
 //! # Invariants
 //!
-//! 1. Nothing is told before `connection_made`, and `process_ended` is told once, last, when the exit has been told and no pipe is
-//!    left.
+//! 1. Nothing is told before `connection_made`, and `process_ended` is told once, last, when the exit has been told, or the reactor
+//!    ends, and no pipe is left. A protocol that was not told the first, since its reactor was dropped before it ran, is only
+//!    dropped.
 //! 2. The pipes hold the process, and it holds those that are open; a pipe that is lost is let go.
 //! 3. The child is off the poller before its descriptor is closed.
 
@@ -238,7 +239,12 @@ impl<P: ProcessProtocol> Source for Running<P> {
             reactor.inner().remove(self.key);
         }
         self.common.leave();
-        self.end_if_over();
+        if self.begun.get() {
+            self.end_if_over();
+        } else if !self.ended.replace(true) {
+            // Without a reactor it was told nothing, and is told nothing.
+            leave(&*self, |_| {});
+        }
     }
 
     fn kind(&self) -> &'static str {
