@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use support::noted::Noted;
@@ -141,5 +142,59 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["the reactor was stopped"]);
         assert_eq!(reports.borrow().len(), 0, "{reports:?}");
     }
+}
+
+/// How long the thread that keeps orphans has been busy; none when there is none.
+fn keeper_time() -> Option<Duration> {
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path();
+        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        if name.trim_end() == "torsade-orphans" {
+            let text = fs::read_to_string(path.join("schedstat")).ok()?;
+            let nanoseconds = text.split_whitespace().next()?.parse().ok()?;
+            return Some(Duration::from_nanos(nanoseconds));
+        }
+    }
+    None
+}
+
+#[test]
+fn an_orphan_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
+    let Some(python) = support::foreign::python() else {
+        return;
+    };
+    run(async |reactor| {
+        let other = thread::spawn(|| {
+            let reactor = Reactor::new().unwrap();
+            let main = async {
+                let command = Command::new("sleep").arg("1000");
+                let child = reactor.spawn_child(command).unwrap();
+                child.pid().unwrap()
+            };
+            reactor.run_until(main).unwrap()
+        });
+        let pid = other.join().unwrap().to_string();
+        // A tracer (PTRACE_SEIZE) that does nothing until its input ends.
+        let script = "import ctypes, sys\n\
+            assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0) == 0\n\
+            print('up', flush=True)\n\
+            sys.stdin.read()";
+        let tracer = Command::new(python).args(["-c", script, &pid]);
+        let mut tracer = reactor.spawn_child(tracer)?;
+        let up = tracer.take_stdout()?.read_line(80).await?;
+        assert_eq!(up.as_deref(), Some(&b"up"[..]));
+        let kill = Command::new("kill").args(["-9", &pid]);
+        assert!(reactor.status(kill).await?.success());
+        let stat = format!("/proc/{pid}/stat");
+        until(|| fs::read_to_string(&stat).unwrap().contains(") Z ")).await;
+        let before = keeper_time().expect("it has one to keep");
+        reactor.sleep(Duration::from_millis(300)).await?;
+        let busy = keeper_time().expect("it has it still") - before;
+        assert!(busy < Duration::from_millis(20), "it spins: {busy:?}");
+        drop(tracer.take_stdin()?);
+        until(|| fs::metadata(&stat).is_err()).await;
+        tracer.status().await?;
+        Ok(())
+    });
 }
 
