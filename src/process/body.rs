@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
 use super::acted::{self, Part};
-use crate::driver::{self, Driver, Interest, Launch, NotLaunched, Socket};
+use crate::driver::{self, Driver, Interest, Launch, NotLaunched, Pty, Socket};
 use crate::reactor::Reactor;
 
 /// A process that has not been waited for.
@@ -30,12 +31,12 @@ impl Body {
         reactor: &Reactor,
         launch: &Launch<'_>,
         key: usize,
+        place: &'static Location<'static>,
     ) -> Result<(Self, Sockets), NoBody> {
         let driver = reactor.inner().driver();
         let launched = match driver.is_virtual() {
-            true => {
-                acted::launch(reactor, launch, key).map(|(part, pipes)| (Self::Acted(part), pipes))
-            }
+            true => acted::launch(reactor, launch, key, place)
+                .map(|(part, pipes)| (Self::Acted(part), pipes)),
             false => Self::on_machine(driver, launch, key),
         };
         launched.map_err(|why| NoBody {
@@ -84,6 +85,13 @@ impl Body {
                 part.signal(number);
                 Ok(())
             }
+        }
+    }
+
+    /// A part's terminal has another size. (The machine tells its own programs.)
+    pub(super) fn resize(&self, size: Pty) {
+        if let Self::Acted(part) = self {
+            part.resize(size);
         }
     }
 

@@ -291,23 +291,25 @@ impl Process {
         self.0.is_duplex
     }
 
-    /// Tells its terminal how large it is; it gets SIGWINCH.
+    /// Tells its terminal how large it is; if it was not, the program gets SIGWINCH.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] without a terminal; the system's.
+    /// [`io::ErrorKind::Unsupported`] without a terminal; [`io::ErrorKind::NotConnected`] when the terminal is closed; the system's.
     #[doc(alias = "TIOCSWINSZ")]
     pub fn set_window_size(&self, rows: u16, columns: u16) -> io::Result<()> {
-        let terminal = self.0.has_terminal.then(|| self.pipe(1)).flatten();
-        match terminal {
-            Some(terminal) => {
-                terminal.on_socket(|socket| socket.set_window_size(Pty { rows, columns }))
-            }
-            None => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "the process has no terminal of its own",
-            )),
+        if !self.0.has_terminal {
+            let text = "the process has no terminal of its own";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
+        let Some(terminal) = self.pipe(1) else {
+            let text = "the terminal of the process is closed";
+            return Err(io::Error::new(io::ErrorKind::NotConnected, text));
+        };
+        let size = Pty { rows, columns };
+        terminal.on_socket(|socket| socket.set_window_size(size))?;
+        self.0.with_body(|body| body.resize(size));
+        Ok(())
     }
 }
 

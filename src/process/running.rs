@@ -139,7 +139,7 @@ impl<P: ProcessProtocol> Running<P> {
     }
 
     fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
-        let launched = Body::launch(reactor, &command.launch(), self.key);
+        let launched = Body::launch(reactor, &command.launch(), self.key, self.common.place);
         let (body, pipes) = launched
             .map_err(|none| Failure::at(Box::new(NotStarted::new(none)), self.common.place))?;
         self.common.began(body);
