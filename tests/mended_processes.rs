@@ -11,11 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::noted::Noted;
-use support::{Log, expect_reports, some_turns, until};
-use torsade::process::Command;
+use support::{Log, Spy, expect_reports, some_turns, until};
+use torsade::process::{ChildFd, Command, NotStarted};
 use torsade::reactor::Stopped;
 use torsade::testing::Programs;
-use torsade::{Failure, Reactor, Signal, testing};
+use torsade::{Clock, Failure, Reactor, Signal, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -313,3 +313,50 @@ fn a_part_that_is_killed_is_told_of_no_signal_and_that_is_no_news() -> Result<()
     Ok(())
 }
 
+#[test]
+fn a_setting_that_would_do_nothing_is_an_error_of_the_call() {
+    run(async |reactor| {
+        let cat = Command::new("cat").kill_on_drop(true);
+        let fed = cat.clone().input("x");
+        let log = Log::new();
+        let mut failures = vec![
+            reactor
+                .spawn_process(fed.clone(), Noted::new(&log))
+                .unwrap_err(),
+            reactor.spawn_child(fed.clone()).unwrap_err(),
+            reactor
+                .connect_process(fed.clone(), Spy::new(&log))
+                .map(drop)
+                .unwrap_err(),
+            reactor.status(fed.clone()).await.unwrap_err(),
+            reactor
+                .output(fed.clone().child_fd(0, ChildFd::Null))
+                .await
+                .unwrap_err(),
+            reactor
+                .output(fed.clone().no_child_fd(0))
+                .await
+                .unwrap_err(),
+        ];
+        for number in [0, 1] {
+            let taken = cat.clone().child_fd(number, ChildFd::Null);
+            let failure = reactor.connect_process(taken, Spy::new(&log)).map(drop);
+            failures.push(failure.unwrap_err());
+        }
+        for failure in failures {
+            let error = failure.trap::<NotStarted>()?.io_error();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        }
+        some_turns().await;
+        assert!(log.is_empty(), "{:?}", log.all());
+        assert_eq!(support::children(), []);
+        // These do something.
+        let errors = cat.clone().child_fd(2, ChildFd::Null);
+        let (peer, _child) =
+            reactor.connect_process(errors, Spy::new(&log).on_made(|cx| cx.lose_write()))?;
+        peer.closed().await?;
+        let explicit = fed.child_fd(0, ChildFd::Write);
+        assert_eq!(reactor.output(explicit).await?.out, b"x");
+        Ok(())
+    });
+}

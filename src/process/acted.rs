@@ -129,7 +129,8 @@ impl Programs {
     }
 
     /// Says what a program does, in place of what was said of it before. What it returns is the code that it exits with; a
-    /// failure is 1, and is told on its standard error if that has not been taken. A panic is reported, which fails a test ([`run_on`](crate::testing::run_on)), and ends it as SIGABRT would.
+    /// failure is 1, and is told on its standard error if that has not been taken. A panic is reported, which fails a test
+    /// ([`run_on`](crate::testing::run_on)), and ends it as SIGABRT would.
     pub fn add(
         &self,
         name: impl Into<OsString>,

@@ -77,7 +77,8 @@ impl Reactor {
     }
 
     /// Starts a program, and connects a protocol to it as to a peer: what it writes to its standard output is received, what is
-    /// written is its standard input. Its errors go where ours go, unless the command says otherwise.
+    /// written is its standard input. Its errors go where ours go, unless the command says otherwise; of 0 and 1 it may say nothing
+    /// else.
     ///
     /// `connection_made` runs in the loop's next batch. The end of its output is the end of file; how it exited is the
     /// [`Child`]'s to tell.

@@ -45,13 +45,13 @@ impl Output {
 impl Reactor {
     /// Runs a program, and gives what it wrote and how it exited.
     ///
-    /// Its standard input is what [`Command::input`] says, else nothing. (On a terminal its end is said with Control-D.) The Deferred fires when it has exited *and* both
-    /// pipes are closed, so when it has started something that holds them open, not before that ends. Cancelling it kills
-    /// the program.
+    /// Its standard input is what [`Command::input`] says, else nothing. (On a terminal its end is said with Control-D.) The
+    /// Deferred fires when it has exited *and* both pipes are closed, so when it has started something that holds them open, not
+    /// before that ends. Cancelling it kills the program.
     ///
     /// # Errors
     ///
-    /// [`NotStarted`](super::NotStarted); [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
+    /// Those of [`Reactor::spawn_process`]; [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
     /// [`Stopped`](crate::reactor::Stopped); [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe,
     /// so that not all of it is there. That the program fails is *not* an error: see [`Output::success`].
     ///
@@ -80,9 +80,9 @@ impl Reactor {
         "check_output"
     ))]
     #[track_caller]
-    pub fn output(&self, command: Command) -> Deferred<Output> {
+    pub fn output(&self, mut command: Command) -> Deferred<Output> {
         let collector = Collector {
-            input: command.input.clone().unwrap_or_default(),
+            input: command.take_input().unwrap_or_default(),
             limit: command.output_limit,
             out: Vec::new(),
             err: Vec::new(),
@@ -97,7 +97,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`](super::NotStarted); [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped). That the
+    /// Those of [`Reactor::spawn_process`]; [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped). That the
     /// program fails is *not* an error.
     ///
     /// # Examples

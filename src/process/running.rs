@@ -38,7 +38,9 @@ impl Reactor {
     /// # Errors
     ///
     /// [`NotStarted`], with the system's error: the program is missing or may not be run, its arguments are too long, there are
-    /// no descriptors left. Nothing is left of the attempt.
+    /// no descriptors left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a command that cannot be meant so. Nothing is
+    /// left of the attempt. When the reactor has ended, an [`io::Error`](std::io::Error) of
+    /// [`ReactorNotRestartable`](crate::reactor::ReactorNotRestartable).
     ///
     /// # Examples
     ///
@@ -139,7 +141,7 @@ impl<P: ProcessProtocol> Running<P> {
     }
 
     fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
-        let launched = Body::launch(reactor, &command.launch(), self.key, self.common.place);
+        let launched = Body::launch(reactor, command, self.key, self.common.place);
         let (body, pipes) = launched
             .map_err(|none| Failure::at(Box::new(NotStarted::new(none)), self.common.place))?;
         self.common.began(body);
@@ -215,7 +217,7 @@ impl<P: ProcessProtocol> Running<P> {
 
 impl<P: ProcessProtocol> Source for Running<P> {
     fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
-        // It is told again until then.
+        // Before the beginning nothing is done about it, and it is told again.
         if self.begun.get() && !self.wait(reactor) {
             self.rest(reactor);
         }
