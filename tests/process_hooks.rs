@@ -297,9 +297,11 @@ on_both! {
             let failure = process.write_to_child(fd, "x").unwrap_err();
             assert_eq!(failure.check(), Some(&NoSuchPipe(fd)));
         }
-        // Whoever does it all the same does no harm.
-        process.pipe(1).unwrap().write("x");
-        some_turns().await;
+        // Whoever does it all the same does no harm, however much it is.
+        for length in [1, 100_000] {
+            process.pipe(1).unwrap().write(vec![b'x'; length]);
+            some_turns().await;
+        }
         process.write_to_child(0, "still")?;
         until(|| log.has("1 says still")).await;
         process.close_stdin();

@@ -259,6 +259,24 @@ fn one_that_has_exited_before_anything_was_told_is_told_of_from_its_beginning() 
 }
 
 #[test]
+fn one_that_has_exited_before_the_loop_ran_is_waited_for_by_it() {
+    let (log, reactor) = (Log::new(), Reactor::new().unwrap());
+    let command = Command::new("true");
+    let handle = reactor.spawn_process(command, Noted::new(&log)).unwrap();
+    let pid = handle.transport().unwrap().pid().unwrap();
+    let stat = format!("/proc/{pid}/stat");
+    while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    assert!(log.is_empty());
+    reactor.run_until(handle.closed()).unwrap().unwrap();
+    assert_eq!(log.all()[0], "made");
+    assert_eq!(log.count("exited with code 0"), 1);
+    assert_eq!(log.all().last().unwrap(), "ended with code 0");
+    assert!(fs::metadata(stat).is_err(), "it is no zombie");
+}
+
+#[test]
 fn at_its_end_it_is_not_connected_and_no_mail_reaches_it() {
     run(async |reactor| {
         let (log, kept) = (Log::new(), Rc::new(RefCell::new(None)));

@@ -40,6 +40,8 @@ fn role() {
         "starved" => starve(reactor).await,
         "groups" => print_groups(reactor).await,
         "dealt" => deal(reactor).await,
+        "limited" => reach_limit(reactor).await,
+        "crowded" => crowd(reactor).await,
         other => panic!("no role is called {other}"),
     });
 }
@@ -340,6 +342,11 @@ fn what_cannot_be_started_is_an_error_of_the_call() {
                 ErrorKind::NotFound,
             ),
             (Command::new("/no/such/program"), ErrorKind::NotFound),
+            (Command::new("/etc/passwd/x"), ErrorKind::NotADirectory),
+            (
+                Command::new("no-such-program").env("PATH", "/etc/passwd:/bin"),
+                ErrorKind::NotFound,
+            ),
             (Command::new(""), ErrorKind::InvalidInput),
             (Command::new(&plain), ErrorKind::PermissionDenied),
             (Command::new(&folder_path), ErrorKind::PermissionDenied),
@@ -505,6 +512,79 @@ fn descriptors_come_out_right_where_the_free_numbers_are_the_wanted_ones() {
     });
 }
 
+/// Gives a child the highest numbers that there are.
+async fn reach_limit(reactor: &Reactor) -> Result<(), Failure> {
+    let limit = rustix::process::Rlimit {
+        current: Some(64),
+        maximum: Some(64),
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?;
+    let command = lister().child_fd(2, ChildFd::Null);
+    let found = descriptors(reactor, command.clone().child_fd(63, ChildFd::Null)).await?;
+    assert_eq!(found[&63], "/dev/null");
+    let piped = (60..64).fold(command, |command, number| {
+        command.child_fd(number, ChildFd::Write)
+    });
+    let found = descriptors(reactor, piped).await?;
+    let numbers: Vec<i32> = found.keys().copied().collect();
+    assert_eq!(numbers, [0, 1, 2, 60, 61, 62, 63], "{found:?}");
+    let beyond = Command::new("true").child_fd(64, ChildFd::Null);
+    assert!(reactor.status(beyond).await.is_err());
+    Ok(())
+}
+
+#[test]
+fn a_child_may_have_the_highest_number_that_there_is() {
+    run(async |reactor| {
+        let output = reactor.output(actor("limited")).await?;
+        let told = String::from_utf8_lossy(&output.err);
+        assert!(output.status.success(), "{told}");
+        Ok(())
+    });
+}
+
+/// Is of a user who has no process to spare.
+async fn crowd(reactor: &Reactor) -> Result<(), Failure> {
+    let limit = rustix::process::Rlimit {
+        current: Some(1),
+        maximum: Some(1),
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nproc, limit)?;
+    let before = open_descriptors();
+    for _ in 0..3 {
+        let failure = reactor.spawn_child(Command::new("true")).unwrap_err();
+        let text = failure.to_string();
+        assert!(text.ends_with("making a process failed"), "{text}");
+        let error = failure.trap::<NotStarted>()?.io_error().raw_os_error();
+        assert_eq!(error, Some(rustix::io::Errno::AGAIN.raw_os_error()));
+    }
+    assert_eq!(open_descriptors(), before);
+    assert_eq!(children(), []);
+    Ok(())
+}
+
+#[test]
+fn where_no_process_is_to_be_had_nothing_is_started_and_nothing_is_left() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root becomes somebody else");
+    }
+    run(async |reactor| {
+        let [_, words @ ..] = role::words();
+        // Whoever that is may not reach us by our path.
+        let program = File::open("/proc/self/exe")?;
+        let actor = Command::new("/proc/self/fd/9")
+            .child_fd(9, program)
+            .args(words)
+            .env("TORSADE_ROLE", "crowded")
+            .uid(65531)
+            .gid(65531);
+        let output = reactor.output(actor).await?;
+        let told = String::from_utf8_lossy(&output.err);
+        assert!(output.status.success(), "{told}");
+        Ok(())
+    });
+}
+
 #[test]
 fn our_own_signals_are_as_they_were() {
     let signals = || {
@@ -516,7 +596,14 @@ fn our_own_signals_are_as_they_were() {
     };
     run(async |reactor| {
         let before = signals();
-        reactor.output(Command::new("true")).await?;
+        let mut child = reactor.spawn_child(Command::new("cat"))?;
+        assert_eq!(signals(), before, "while it lives");
+        let [.., caught] = &before;
+        let caught = caught.split_whitespace().nth(1).unwrap();
+        // SIGCHLD is 17.
+        assert_eq!(u64::from_str_radix(caught, 16)? >> 16 & 1, 0, "{caught}");
+        drop(child.take_stdin()?);
+        child.status().await?;
         assert_eq!(signals(), before);
         assert!(reactor.output(Command::new("/no/such")).await.is_err());
         assert_eq!(signals(), before);

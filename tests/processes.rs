@@ -162,6 +162,26 @@ fn an_exit_is_told_while_somebody_else_holds_the_pipes() {
 }
 
 #[test]
+fn what_is_written_after_the_exit_is_told_after_it() {
+    run(async |reactor| {
+        let (log, gate) = (Log::new(), support::folder::Folder::new());
+        let go = gate.path("go");
+        let script = "(until test -e $GO; do sleep 0.01; done; echo late) & exit 0";
+        let handle = reactor.spawn_process(sh(script).env("GO", &go), Noted::new(&log))?;
+        until(|| log.has("exited with code 0")).await;
+        some_turns().await;
+        fs::write(go, "")?;
+        handle.closed().await?;
+        let notes = log.all();
+        let at = |note: &str| notes.iter().position(|other| other == note).unwrap();
+        assert!(at("exited with code 0") < at("1 says late\\n"), "{notes:?}");
+        assert!(at("1 says late\\n") < at("1 closed"), "{notes:?}");
+        assert_eq!(notes.last().unwrap(), "ended with code 0");
+        Ok(())
+    });
+}
+
+#[test]
 fn how_it_ended_is_told_exactly() {
     run(async |reactor| {
         for code in [0, 1, 42, 255] {
@@ -228,6 +248,36 @@ fn closing_what_it_writes_to_ends_a_child_by_sigpipe() {
 }
 
 #[test]
+fn closing_its_errors_leaves_its_output() {
+    run(async |reactor| {
+        let log = Log::new();
+        let noted = Noted::new(&log).on_data(|process, fd, data| match fd {
+            2 => process.close_stderr(),
+            _ => assert_eq!(data, b"still\n"),
+        });
+        // One that goes on after the signal which the other one ends by.
+        let command = sh("echo err >&2; yes >&2; echo still; exit 5");
+        reactor
+            .spawn_process(command, noted.quiet())?
+            .closed()
+            .await?;
+        let notes = log.all();
+        let at = |note: &str| notes.iter().position(|other| other == note);
+        assert!(at("2 closed") < at("1 closed"), "{notes:?}");
+        assert!(log.has("exited with code 5"), "{notes:?}");
+        let noted = Noted::new(&log)
+            .quiet()
+            .on_data(|process, _, _| process.close_stderr());
+        reactor
+            .spawn_process(sh("exec yes >&2"), noted)?
+            .closed()
+            .await?;
+        assert!(log.has("exited with signal 13"), "{:?}", log.all());
+        Ok(())
+    });
+}
+
+#[test]
 fn losing_the_connection_closes_all_pipes() {
     run(async |reactor| {
         let log = Log::new();
@@ -281,6 +331,24 @@ fn a_pipe_that_nobody_reads_fills_and_is_told_to_go_on_when_it_has_room() {
         process.resume_producing();
         handle.closed().await?;
         assert_eq!((back.get(), log.count("0 ready")), (1 << 20, 1));
+        Ok(())
+    });
+}
+
+#[test]
+fn each_pipe_that_was_full_is_told_of_by_its_own_number() {
+    run(async |reactor| {
+        let log = Log::new();
+        let noted = Noted::new(&log)
+            .on_made(|process| {
+                process.write("little");
+                process.write_to_child(3, vec![b'x'; 1 << 20]).unwrap();
+            })
+            .on_ready(|process, fd| process.close_child_fd(fd));
+        let command = sh("sleep 0.1; cat <&3 >/dev/null").child_fd(3, ChildFd::Write);
+        reactor.spawn_process(command, noted)?.closed().await?;
+        assert_eq!((log.count("3 ready"), log.count("0 ready")), (1, 0));
+        assert!(log.has("ended with code 0"), "{:?}", log.all());
         Ok(())
     });
 }
@@ -450,18 +518,22 @@ fn a_child_that_somebody_else_has_waited_for_ends_all_the_same() {
         let log = Log::new();
         let handle = reactor.spawn_process(Command::new("cat"), Noted::new(&log))?;
         let process = handle.transport().unwrap();
-        let pid = rustix::process::Pid::from_raw(process.pid().unwrap() as i32);
-        process.close_stdin();
-        // The pipes are closed by the exit; the loop has not turned since.
-        until(|| log.has("0 closed") || process.stdin().is_none()).await;
-        let waited = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
-        if waited.is_ok() {
-            handle.closed().await?.trap::<StatusTaken>()?;
-            let taken = told(&Err(Failure::new(StatusTaken)));
-            assert!(log.has(&format!("exited with {taken}")), "{:?}", log.all());
-            assert!(log.has(&format!("ended with {taken}")));
+        until(|| log.has("made")).await;
+        let pid = process.pid().unwrap();
+        let stat = format!("/proc/{pid}/stat");
+        process.kill();
+        // The loop stands still until somebody else has it.
+        while !fs::read_to_string(&stat)?.contains(") Z ") {
+            std::thread::yield_now();
         }
-        assert_eq!(process.exit_status().is_none(), waited.is_ok());
+        let pid = rustix::process::Pid::from_raw(pid as i32);
+        let options = rustix::process::WaitOptions::empty();
+        rustix::process::waitpid(pid, options)?.expect("it has ended");
+        handle.closed().await?.trap::<StatusTaken>()?;
+        let taken = told(&Err(Failure::new(StatusTaken)));
+        assert!(log.has(&format!("exited with {taken}")), "{:?}", log.all());
+        assert!(log.has(&format!("ended with {taken}")));
+        assert_eq!(process.exit_status(), None);
         Ok(())
     });
 }

@@ -16,7 +16,7 @@
 //! 1. The dispositions of all signals become the default, ignored ones too. (All are blocked from before the `fork`, so that no
 //!    handler of ours runs in the child.)
 //! 2. It leads a session, or a group of processes, if asked.
-//! 3. Each descriptor that it is to have is first copied above all numbers asked for, then to its own number; so any
+//! 3. Each descriptor that it is to have is first copied to a number that was not asked for, then to its own; so any
 //!    permutation comes out right. All others are marked to be closed by `execve`.
 //! 4. The terminal becomes its own, if it has one; then the directory; then groups, group and user, in this order, since
 //!    none of them can be changed by who has changed the user.
@@ -106,8 +106,6 @@ struct Lists<'a> {
     copies: Vec<(RawFd, RawFd)>,
     /// From and to where, both included, there is nothing it is to have.
     gaps: Vec<(RawFd, RawFd)>,
-    /// Above all numbers that it is to have.
-    floor: RawFd,
 }
 
 /// Makes a process along `plan`. When this returns the program has begun.
@@ -224,7 +222,6 @@ impl<'a> Lists<'a> {
             env: list(&plan.env),
             copies: plan.descriptors.clone(),
             gaps,
-            floor: next,
         }
     }
 }
@@ -336,7 +333,9 @@ unsafe fn run(lists: &Lists<'_>) -> c_int {
         // SAFETY: a C string and two lists of such that end with nothing, all alive.
         unsafe { libc::execve(program.as_ptr(), lists.args.as_ptr(), lists.env.as_ptr()) };
         match errno() {
-            libc::ENOENT | libc::ENOTDIR => {}
+            error if lists.plan.programs.len() == 1 => return error,
+            // The last three are of places that were mounted and cannot be reached.
+            libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
             libc::EACCES => worst = libc::EACCES,
             other => return other,
         }
@@ -364,13 +363,16 @@ unsafe fn prepare(lists: &mut Lists<'_>, teller: RawFd) -> Result<RawFd, (Step, 
     if session == -1 {
         return Err((Step::Lead, teller));
     }
-    let teller = match copy_above(teller, lists.floor) {
+    let teller = match copy_aside(teller, &lists.gaps, FIRST) {
         -1 => return Err((Step::Descriptors, teller)),
         copy => copy,
     };
+    let mut last = teller;
     for (from, _) in &mut lists.copies {
-        *from = copy_above(*from, lists.floor);
-        if *from == -1 {
+        // Below the one before there is no room any more.
+        last = copy_aside(*from, &lists.gaps, last);
+        *from = last;
+        if last == -1 {
             return Err((Step::Descriptors, teller));
         }
     }
@@ -519,10 +521,23 @@ fn unblock_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
 }
 
-/// A copy at `floor` or above, closed by `execve`; -1 with `errno` if there is none.
-fn copy_above(fd: RawFd, floor: RawFd) -> RawFd {
-    // SAFETY: the command takes a number.
-    unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, floor) }
+/// A copy at `least` or above, under a number in one of the gaps, closed by `execve`; -1 with `errno` if there is none.
+fn copy_aside(fd: RawFd, gaps: &[(RawFd, RawFd)], mut least: RawFd) -> RawFd {
+    for (from, to) in gaps {
+        if *to < least {
+            continue;
+        }
+        // SAFETY: the command takes a number.
+        let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least.max(*from)) };
+        if copy <= *to {
+            return copy;
+        }
+        // It is beyond the gap: if in none, the next ones begin behind it.
+        least = copy;
+        // SAFETY: it has just been made, and nobody else knows of it.
+        unsafe { libc::close(copy) };
+    }
+    -1
 }
 
 /// Has all descriptors from `from` to `to` closed by `execve`.
@@ -688,6 +703,9 @@ const SHARES_MEMORY: bool = cfg!(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ));
+
+/// Copies are not put where standard input, output and errors are looked for.
+const FIRST: RawFd = 3;
 
 /// Where all cannot be closed at once, so many are looked at.
 const MOST: RawFd = 1 << 20;

@@ -40,15 +40,18 @@ fn hire() -> io::Result<OwnedFd> {
 
 /// What the keeper does: wait for any of them, then look at all.
 fn keep(heard: &OwnedFd) {
+    let mut has_news = false;
     loop {
         // Heard before looking: who comes after this is heard the next time.
         let _ = rustix::io::read(heard, &mut [0; 64]);
-        let watched = {
+        let (watched, gone) = {
             let mut asylum = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = asylum.children.len();
             asylum
                 .children
                 .retain(|child| matches!(child.try_wait(), Ok(None)));
-            if asylum.children.is_empty() {
+            let left = asylum.children.len();
+            if left == 0 {
                 asylum.bell = None;
                 return;
             }
@@ -56,16 +59,27 @@ fn keep(heard: &OwnedFd) {
                 .children
                 .iter()
                 .map(|child| child.as_fd().try_clone_to_owned());
-            copies.collect::<io::Result<Vec<_>>>()
+            (copies.collect::<io::Result<Vec<_>>>(), before - left)
         };
-        // Without a copy of each there is nothing to do but to look again later.
-        let again = watched.is_err().then_some(LATER);
-        let watched = watched.unwrap_or_default();
+        let (watched, again) = match watched {
+            // One has ended, but whoever traces it is to be told first: it would say so again at once.
+            Ok(_) if has_news && gone == 0 => (Vec::new(), Some(SOON)),
+            Ok(watched) => (watched, None),
+            // Without a copy of each there is nothing to do but to look again later.
+            Err(_) => (Vec::new(), Some(LATER)),
+        };
         let mut fds = vec![PollFd::new(heard, PollFlags::IN)];
         fds.extend(watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let _ = poll(&mut fds, again.as_ref());
+        has_news = fds.iter().skip(1).any(|fd| !fd.revents().is_empty());
     }
 }
+
+/// When one is looked at again that has ended and is not to be had.
+const SOON: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
 
 /// When they are looked at again for want of descriptors.
 const LATER: Timespec = Timespec {

@@ -26,7 +26,7 @@ use super::NoSuchPipe;
 use super::body::Sockets;
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
-use crate::driver::{Bind, Buffers, ChildFd, Launch, NotLaunched, Socket};
+use crate::driver::{Bind, Buffers, ChildFd, Launch, NotLaunched, Pty, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, WeakReactor};
 use crate::report;
@@ -87,6 +87,9 @@ struct Known {
 
 type Play = dyn Fn(Actor) -> Pin<Box<dyn Future<Output = Result<i32, Failure>>>>;
 
+/// Signals, by number, and who waits for each.
+type Caught = Vec<(i32, Resolver<()>)>;
+
 /// A process that is played.
 pub(super) struct Part {
     pid: u32,
@@ -95,10 +98,15 @@ pub(super) struct Part {
     status: Cell<Option<i32>>,
     task: Cell<Option<Task<()>>>,
     /// The signals that do not end it, and who is told.
-    caught: RefCell<Vec<(i32, Resolver<()>)>>,
+    caught: RefCell<Caught>,
+    /// How large its terminal is, if it has one.
+    window: Cell<Option<Pty>>,
     reactor: WeakReactor,
     place: &'static Location<'static>,
 }
+
+/// Those who waited for signals of a part that has ended.
+struct Untold(Caught, &'static Location<'static>);
 
 /// Ends a part that unwinds.
 struct Curtain(Rc<Part>);
@@ -121,7 +129,8 @@ impl Programs {
     }
 
     /// Says what a program does, in place of what was said of it before. What it returns is the code that it exits with; a
-    /// failure is 1, and is told on its standard error if that has not been taken. A panic is reported, which fails a test ([`run_on`](crate::testing::run_on)), and ends it as SIGABRT would.
+    /// failure is 1, and is told on its standard error if that has not been taken. A panic is reported, which fails a test
+    /// ([`run_on`](crate::testing::run_on)), and ends it as SIGABRT would.
     pub fn add(
         &self,
         name: impl Into<OsString>,
@@ -164,9 +173,16 @@ impl Actor {
         self.directory.as_deref()
     }
 
-    /// Its number.
+    /// Its number, which no process of the machine has.
     pub fn pid(&self) -> u32 {
         self.part.pid
+    }
+
+    /// How many rows and columns its terminal has; none without one. A change is told by SIGWINCH ([`Actor::catch`]).
+    #[doc(alias = "TIOCGWINSZ")]
+    pub fn window_size(&self) -> Option<(u16, u16)> {
+        let size = self.part.window.get()?;
+        Some((size.rows, size.columns))
     }
 
     /// Its end of the pipe to its standard input, or its terminal.
@@ -211,6 +227,7 @@ impl Actor {
     }
 
     /// Is told of the next signal of this kind, which does not end it then. SIGKILL ends it all the same.
+    #[track_caller]
     pub fn catch(&self, signal: Signal) -> Deferred<()> {
         let (deferred, resolver) = Deferred::pair();
         self.part
@@ -221,11 +238,12 @@ impl Actor {
     }
 }
 
-/// Starts a program that is played.
+/// Starts a program that is played. All that it is made of was made at `place`.
 pub(super) fn launch(
     reactor: &Reactor,
     launch: &Launch<'_>,
     key: usize,
+    place: &'static Location<'static>,
 ) -> Result<(Rc<Part>, Sockets), NotLaunched> {
     let known: Option<Rc<Known>> = reactor.inner().kept();
     let known = known.unwrap_or_default();
@@ -242,13 +260,13 @@ pub(super) fn launch(
         });
     };
     known.started.set(known.started.get() + 1);
-    let place = Location::caller();
     let part = Rc::new(Part {
         pid: FIRST + known.started.get(),
         key,
         status: Cell::new(None),
         task: Cell::new(None),
         caught: RefCell::default(),
+        window: Cell::new(launch.pty),
         reactor: reactor.downgrade(),
         place,
     });
@@ -279,7 +297,8 @@ pub(super) fn launch(
         actor.pipes.borrow_mut().push((number, theirs));
     }
     let curtain = Curtain(part.clone());
-    let task = reactor.spawn(async move {
+    let executor = reactor.inner().executor();
+    let playing = async move {
         let pipes = actor.pipes.clone();
         let code = match play(actor).await {
             Ok(code) => code,
@@ -292,8 +311,8 @@ pub(super) fn launch(
         };
         drop(pipes);
         curtain.0.end((code & 0xff) << 8);
-    });
-    part.task.set(Some(task));
+    };
+    part.task.set(Some(executor.spawn(playing, place)));
     Ok((part, ours))
 }
 
@@ -335,6 +354,14 @@ impl Part {
         self.status.get().map(ExitStatus::from_raw)
     }
 
+    /// Its terminal, if it has one, is this large now; it is told of a change.
+    pub(super) fn resize(self: &Rc<Self>, size: Pty) {
+        let old = self.window.replace(Some(size));
+        if old != Some(size) {
+            self.signal(libc::SIGWINCH);
+        }
+    }
+
     /// See invariant 2.
     pub(super) fn signal(self: &Rc<Self>, number: i32) {
         if let Some(reactor) = self.reactor.upgrade() {
@@ -367,14 +394,30 @@ impl Part {
             return;
         }
         self.status.set(Some(status));
-        if let Some(reactor) = self.reactor.upgrade() {
-            reactor.inner().attend(self.key);
-        }
-        if let Some(task) = self.task.take() {
+        let untold = Untold(self.caught.take(), self.place);
+        let task = self.task.take();
+        if let Some(task) = task {
             task.cancel();
         }
-        let caught = self.caught.take();
-        report::discard(caught, self.place);
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.inner().attend(self.key);
+            // The task is dropped in the next batch, and may wait for one of them until then.
+            let executor = reactor.inner().executor();
+            executor.call(self.place, move || drop(untold));
+        }
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        let Self(caught, place) = self;
+        for (_, resolver) in caught.drain(..) {
+            // To a part that is over it is no news that no signal comes any more.
+            match resolver.is_unheard() {
+                true => resolver.forsake(),
+                false => report::discard(resolver, place),
+            }
+        }
     }
 }
 
@@ -402,8 +445,9 @@ impl fmt::Debug for Actor {
     }
 }
 
-/// No process of anybody's has a number that is this low and was not started by the system itself.
-const FIRST: u32 = 1000;
+/// No process has a number above this: to ask about one by its number, or to signal it, reaches nobody. (Linux counts to here at
+/// most, others not so far.)
+const FIRST: u32 = 1 << 22;
 
 /// Signals that do not end a program that has not asked for them. (Nothing is stopped here.)
 const IGNORED: [i32; 8] = [

@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
+use super::Command;
 use super::acted::{self, Part};
-use crate::driver::{self, Driver, Interest, Launch, NotLaunched, Socket};
+use crate::driver::{self, Driver, Interest, Launch, NotLaunched, Pty, Socket};
 use crate::reactor::Reactor;
 
 /// A process that has not been waited for.
@@ -28,18 +30,23 @@ impl Body {
     /// Starts a program. Its end is told to the source with this key.
     pub(super) fn launch(
         reactor: &Reactor,
-        launch: &Launch<'_>,
+        command: &Command,
         key: usize,
+        place: &'static Location<'static>,
     ) -> Result<(Self, Sockets), NoBody> {
         let driver = reactor.inner().driver();
-        let launched = match driver.is_virtual() {
-            true => {
-                acted::launch(reactor, launch, key).map(|(part, pipes)| (Self::Acted(part), pipes))
-            }
-            false => Self::on_machine(driver, launch, key),
-        };
+        let checked = command.check().map_err(|error| NotLaunched {
+            step: "reading what to run",
+            error,
+        });
+        let launched = checked.map(|()| command.launch());
+        let launched = launched.and_then(|launch| match driver.is_virtual() {
+            true => acted::launch(reactor, &launch, key, place)
+                .map(|(part, pipes)| (Self::Acted(part), pipes)),
+            false => Self::on_machine(driver, &launch, key),
+        });
         launched.map_err(|why| NoBody {
-            program: launch.program.to_owned(),
+            program: command.program().to_owned(),
             why,
         })
     }
@@ -84,6 +91,13 @@ impl Body {
                 part.signal(number);
                 Ok(())
             }
+        }
+    }
+
+    /// A part's terminal has another size. (The machine tells its own programs.)
+    pub(super) fn resize(&self, size: Pty) {
+        if let Self::Acted(part) = self {
+            part.resize(size);
         }
     }
 

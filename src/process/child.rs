@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::body::Sockets;
 use super::errors::NoSuchPipe;
+use super::output::answer;
 use super::running::Running;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
@@ -76,7 +77,8 @@ impl Reactor {
     }
 
     /// Starts a program, and connects a protocol to it as to a peer: what it writes to its standard output is received, what is
-    /// written is its standard input. Its errors go where ours go, unless the command says otherwise.
+    /// written is its standard input. Its errors go where ours go, unless the command says otherwise; of 0 and 1 it may say nothing
+    /// else.
     ///
     /// `connection_made` runs in the loop's next batch. The end of its output is the end of file; how it exited is the
     /// [`Child`]'s to tell.
@@ -290,7 +292,7 @@ impl Waited {
     fn tell(&self, exited: &Result<ExitStatus, Failure>) {
         let waiters = self.0.take();
         for waiter in waiters {
-            waiter.resolve(exited.clone());
+            answer(waiter, exited.clone());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is to be started, and how: [`Command`].
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{ChildFd, Launch, Pty};
@@ -10,6 +11,9 @@ use crate::driver::{ChildFd, Launch, Pty};
 /// Unless it is said otherwise it has our environment and directory, is of our user and groups, and has three descriptors, each
 /// of them a pipe: 0 for us to write, 1 and 2 for us to read. It has no others. No signal is blocked in it or ignored, whatever
 /// is so in this program.
+///
+/// Twisted gives a program an empty environment unless it is given another; here it has ours, as everywhere else, and another one is
+/// chosen by [`Command::env_clear`], [`Command::env`] and [`Command::env_remove`].
 ///
 /// Its methods take it and give it back, unlike those of `std`: `command = command.arg("-l")`.
 ///
@@ -191,7 +195,8 @@ impl Command {
             .fold(self, |this, (number, fd)| this.child_fd(number, fd))
     }
 
-    /// Runs it on a terminal of its own, of 24 rows and 80 columns, which is its 0, 1 and 2, in a session of its own.
+    /// Runs it on a terminal of its own, of 24 rows and 80 columns, which is its 0, 1 and 2 whatever was said of these, in a session
+    /// of its own.
     ///
     /// All that it writes comes under the number 1. The terminal does what terminals do: it echoes, and makes `\r\n` of `\n`.
     #[doc(alias("usePTY", "openpty", "forkpty"))]
@@ -221,7 +226,8 @@ impl Command {
     }
 
     /// What [`Reactor::output`](crate::Reactor::output) writes to its descriptor 0 before closing that. Without any that is
-    /// closed at once.
+    /// closed at once. Nobody else writes it, so with an input no other call starts a program; nor does that one where 0 is neither
+    /// a pipe nor a terminal.
     #[doc(alias("stdinBytes", "communicate"))]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
@@ -233,6 +239,30 @@ impl Command {
     pub fn output_limit(mut self, bytes: usize) -> Self {
         self.output_limit = bytes;
         self
+    }
+
+    /// The input, if there is something under 0 that it can be written to; what is left is a mistake.
+    pub(super) fn take_input(&mut self) -> Option<Vec<u8>> {
+        let said = self.fds.iter().find(|(number, _)| *number == 0);
+        let is_written = matches!(said, Some((_, None | Some(ChildFd::Write))));
+        match is_written || self.has_terminal() {
+            true => self.input.take(),
+            false => None,
+        }
+    }
+
+    /// Refuses what would be ignored, and was certainly not meant to be.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let is_said =
+            |(number, fd): &(i32, Option<ChildFd>)| (0..2).contains(number) && fd.is_some();
+        let text = if self.input.is_some() {
+            "it has an input that nobody would write"
+        } else if self.has_stream && self.fds.iter().any(is_said) {
+            "its descriptors 0 and 1 are the connection"
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 
     /// For the driver.

@@ -47,7 +47,7 @@ pub(super) struct Common {
     has_streams: bool,
     /// How it exited, or why that is not known.
     exit: RefCell<Option<Result<ExitStatus, Failure>>>,
-    /// When it is killed.
+    /// When it is killed, if it was asked to end.
     deadline: Cell<Option<DelayedCall>>,
     reactor: WeakReactor,
     pub(super) place: &'static Location<'static>,
@@ -237,8 +237,11 @@ impl Process {
         let _ = self.0.send(Signal::KILL, self.0.leads);
     }
 
-    /// Asks it to end, with SIGTERM, and kills it if it has not exited after `grace`. As [`Process::kill`] both are for all of the
-    /// group that it leads.
+    /// Asks it to end, with SIGTERM, and kills it if it has not exited after `grace`, or when the reactor ends before that. As
+    /// [`Process::kill`] both are for all of the group that it leads; but when the leader ends upon the first, those of its group that
+    /// do not are left alone.
+    ///
+    /// It may be asked again, and is killed when the first of these times is over.
     #[doc(alias("terminate", "kill_with_grace"))]
     #[track_caller]
     pub fn terminate_within(&self, grace: Duration) {
@@ -254,9 +257,21 @@ impl Process {
                 Self(common).kill();
             }
         });
-        let old = self.0.deadline.replace(Some(deadline));
-        if let Some(old) = old {
-            old.cancel();
+        let old = self.0.deadline.take();
+        let (sooner, later) = match old {
+            // One that is over has no time, and is the later one then.
+            Some(old)
+                if old
+                    .deadline()
+                    .is_some_and(|at| Some(at) <= deadline.deadline()) =>
+            {
+                (old, Some(deadline))
+            }
+            old => (deadline, old),
+        };
+        self.0.deadline.set(Some(sooner));
+        if let Some(later) = later {
+            later.cancel();
         }
     }
 
@@ -276,23 +291,25 @@ impl Process {
         self.0.is_duplex
     }
 
-    /// Tells its terminal how large it is; it gets SIGWINCH.
+    /// Tells its terminal how large it is; if it was not, the program gets SIGWINCH.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] without a terminal; the system's.
+    /// [`io::ErrorKind::Unsupported`] without a terminal; [`io::ErrorKind::NotConnected`] when the terminal is closed; the system's.
     #[doc(alias = "TIOCSWINSZ")]
     pub fn set_window_size(&self, rows: u16, columns: u16) -> io::Result<()> {
-        let terminal = self.0.has_terminal.then(|| self.pipe(1)).flatten();
-        match terminal {
-            Some(terminal) => {
-                terminal.on_socket(|socket| socket.set_window_size(Pty { rows, columns }))
-            }
-            None => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "the process has no terminal of its own",
-            )),
+        if !self.0.has_terminal {
+            let text = "the process has no terminal of its own";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
+        let Some(terminal) = self.pipe(1) else {
+            let text = "the terminal of the process is closed";
+            return Err(io::Error::new(io::ErrorKind::NotConnected, text));
+        };
+        let size = Pty { rows, columns };
+        terminal.on_socket(|socket| socket.set_window_size(size))?;
+        self.0.with_body(|body| body.resize(size));
+        Ok(())
     }
 }
 
@@ -382,7 +399,9 @@ impl Common {
         if self.exit.borrow().is_some() {
             return;
         }
-        if self.kills_on_drop {
+        let deadline = self.deadline.take();
+        let is_to_end = deadline.is_some_and(|deadline| deadline.cancel());
+        if self.kills_on_drop || is_to_end {
             let _ = self.send(Signal::KILL, self.leads);
         }
         let body = self.body.take();

@@ -20,10 +20,11 @@
 //! 1. `connection_made` comes first, in the loop's next batch.
 //! 2. Of each pipe all data is delivered before its `child_connection_lost`, which comes once.
 //! 3. `process_exited` comes once, as soon as the process has exited, whatever its pipes do: somebody it has started may
-//!    hold them open. Between it and the pipes there is no order.
+//!    hold them open. Between it and the pipes there is no order. (When the reactor ends first it does not come: see 5.)
 //! 4. `process_ended` comes once, last: the process has exited and all pipes are closed.
-//! 5. When the reactor ends first, the pipes are lost and `process_ended` is told [`Stopped`](crate::reactor::Stopped). The process goes on, unless it
-//!    was to be killed, and somebody still waits for it, so that it is never a zombie.
+//! 5. When the reactor ends first, the pipes are lost and `process_ended` is told [`Stopped`](crate::reactor::Stopped), without
+//!    `process_exited`. The process goes on, unless it was to be killed or asked to end, and somebody still waits for it, so that
+//!    it is never a zombie. A protocol whose reactor is dropped without having run is told nothing at all.
 //!
 //! A program that closes its terminal before it exits loses it then, but the terminal itself stays until the exit: to close it
 //! would hang up on a program that is about to end well.

@@ -9,7 +9,7 @@ use super::{Command, Process, ProcessProtocol};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
 use crate::protocol::Context;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Stopped};
 
 /// What a program wrote, and how it exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +45,13 @@ impl Output {
 impl Reactor {
     /// Runs a program, and gives what it wrote and how it exited.
     ///
-    /// Its standard input is what [`Command::input`] says, else nothing. (On a terminal its end is said with Control-D.) The Deferred fires when it has exited *and* both
-    /// pipes are closed, so when it has started something that holds them open, not before that ends. Cancelling it kills
-    /// the program.
+    /// Its standard input is what [`Command::input`] says, else nothing. (On a terminal its end is said with Control-D.) The
+    /// Deferred fires when it has exited *and* both pipes are closed, so when it has started something that holds them open, not
+    /// before that ends. Cancelling it kills the program.
     ///
     /// # Errors
     ///
-    /// [`NotStarted`](super::NotStarted); [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
+    /// Those of [`Reactor::spawn_process`]; [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
     /// [`Stopped`](crate::reactor::Stopped); [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe,
     /// so that not all of it is there. That the program fails is *not* an error: see [`Output::success`].
     ///
@@ -80,9 +80,9 @@ impl Reactor {
         "check_output"
     ))]
     #[track_caller]
-    pub fn output(&self, command: Command) -> Deferred<Output> {
+    pub fn output(&self, mut command: Command) -> Deferred<Output> {
         let collector = Collector {
-            input: command.input.clone().unwrap_or_default(),
+            input: command.take_input().unwrap_or_default(),
             limit: command.output_limit,
             out: Vec::new(),
             err: Vec::new(),
@@ -97,7 +97,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`](super::NotStarted); [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped). That the
+    /// Those of [`Reactor::spawn_process`]; [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped). That the
     /// program fails is *not* an error.
     ///
     /// # Examples
@@ -122,26 +122,31 @@ impl Reactor {
 
     #[track_caller]
     fn collect<C: Collect>(&self, command: Command, collect: C) -> Deferred<C::Value> {
-        let (deferred, resolver) = Deferred::pair();
-        let resolver = Rc::new(Cell::new(Some(resolver)));
+        let resolver = Rc::new(Cell::new(None));
         let collecting = Collecting {
             collect,
             process: None,
             resolver: resolver.clone(),
         };
-        match self.spawn_process(command, collecting) {
-            Err(failure) => {
-                if let Some(resolver) = resolver.take() {
-                    resolver.errback(failure);
-                }
-                deferred
+        let handle = match self.spawn_process(command, collecting) {
+            Ok(handle) => handle,
+            Err(failure) => return Deferred::fail(failure),
+        };
+        let (deferred, answer) = Deferred::pair();
+        resolver.set(Some(answer));
+        deferred.on_cancel_itself(move || {
+            if let Some(process) = handle.transport() {
+                process.forget();
             }
-            Ok(handle) => deferred.on_cancel_itself(move || {
-                if let Some(process) = handle.transport() {
-                    process.forget();
-                }
-            }),
-        }
+        })
+    }
+}
+
+/// Says what came of a process. That the reactor ends is no news to a Deferred that was dropped long ago.
+pub(super) fn answer<T>(resolver: Resolver<T>, result: Result<T, Failure>) {
+    match result {
+        Err(failure) if failure.is::<Stopped>() && resolver.is_unheard() => resolver.forsake(),
+        result => resolver.resolve(result),
     }
 }
 
@@ -171,7 +176,7 @@ struct Collecting<C: Collect> {
     collect: C,
     /// There once it has begun.
     process: Option<Process>,
-    /// Empty once it is known what comes of it.
+    /// Empty until it was started, and once it is known what comes of it.
     resolver: Rc<Cell<Option<Resolver<C::Value>>>>,
 }
 
@@ -209,7 +214,16 @@ impl<C: Collect> ProcessProtocol for Collecting<C> {
             None => ended,
         };
         if let Some(resolver) = self.resolver.take() {
-            resolver.resolve(ended.map(|status| self.collect.finish(status)));
+            answer(resolver, ended.map(|status| self.collect.finish(status)));
+        }
+    }
+}
+
+impl<C: Collect> Drop for Collecting<C> {
+    /// Its reactor never ran, so it was told nothing.
+    fn drop(&mut self) {
+        if let Some(resolver) = self.resolver.take() {
+            answer(resolver, Err(Failure::new(Stopped)));
         }
     }
 }

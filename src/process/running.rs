@@ -7,8 +7,9 @@
 //!
 //! # Invariants
 //!
-//! 1. Nothing is told before `connection_made`, and `process_ended` is told once, last, when the exit has been told and no pipe is
-//!    left.
+//! 1. Nothing is told before `connection_made`, and `process_ended` is told once, last, when the exit has been told, or the reactor
+//!    ends, and no pipe is left. A protocol that was not told the first, since its reactor was dropped before it ran, is only
+//!    dropped.
 //! 2. The pipes hold the process, and it holds those that are open; a pipe that is lost is let go.
 //! 3. The child is off the poller before its descriptor is closed.
 
@@ -37,7 +38,9 @@ impl Reactor {
     /// # Errors
     ///
     /// [`NotStarted`], with the system's error: the program is missing or may not be run, its arguments are too long, there are
-    /// no descriptors left. Nothing is left of the attempt.
+    /// no descriptors left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a command that cannot be meant so. Nothing is
+    /// left of the attempt. When the reactor has ended, an [`io::Error`](std::io::Error) of
+    /// [`ReactorNotRestartable`](crate::reactor::ReactorNotRestartable).
     ///
     /// # Examples
     ///
@@ -138,7 +141,7 @@ impl<P: ProcessProtocol> Running<P> {
     }
 
     fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
-        let launched = Body::launch(reactor, &command.launch(), self.key);
+        let launched = Body::launch(reactor, command, self.key, self.common.place);
         let (body, pipes) = launched
             .map_err(|none| Failure::at(Box::new(NotStarted::new(none)), self.common.place))?;
         self.common.began(body);
@@ -214,7 +217,7 @@ impl<P: ProcessProtocol> Running<P> {
 
 impl<P: ProcessProtocol> Source for Running<P> {
     fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
-        // It is told again until then.
+        // Before the beginning nothing is done about it, and it is told again.
         if self.begun.get() && !self.wait(reactor) {
             self.rest(reactor);
         }
@@ -238,7 +241,12 @@ impl<P: ProcessProtocol> Source for Running<P> {
             reactor.inner().remove(self.key);
         }
         self.common.leave();
-        self.end_if_over();
+        if self.begun.get() {
+            self.end_if_over();
+        } else if !self.ended.replace(true) {
+            // Without a reactor it was told nothing, and is told nothing.
+            leave(&*self, |_| {});
+        }
     }
 
     fn kind(&self) -> &'static str {
