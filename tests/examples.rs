@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::{fs, thread};
 
-use support::program::{Client, PATIENCE, Program};
+#[cfg(target_os = "linux")]
+use support::program::PATIENCE;
+use support::program::{Client, Program};
 
 /// Runs an example that ends by itself, and compares its lines with those its header promises.
 #[track_caller]

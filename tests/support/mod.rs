@@ -16,6 +16,8 @@ pub(crate) mod program;
 pub(crate) mod role;
 #[allow(unsafe_code, reason = "Windows is asked in C's terms")]
 pub(crate) mod signals;
+#[cfg(unix)]
+pub(crate) mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;

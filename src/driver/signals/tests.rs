@@ -278,6 +278,7 @@ const PLAYS: &[(&str, fn())] = &[
         drop(stops);
         assert_eq!(handler(Signal::TERM), libc::SIG_DFL);
     }),
+    #[cfg(unix)]
     ("through the poller", || {
         let driver = Driver::Machine(crate::driver::machine::Machine::oneshot());
         let stop = stopper(&driver);
@@ -391,6 +392,7 @@ const PLAYS: &[(&str, fn())] = &[
 fn the_first_signal_is_noted_and_ends_a_wait() {
     check("first", None);
     check("while waiting", None);
+    #[cfg(unix)]
     check("through the poller", None);
 }
 
