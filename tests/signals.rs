@@ -1,11 +1,15 @@
 //! Being asked to stop by a signal. The child is this very program, run again for one test.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use torsade::{Clock, Deferred, Phase, Reactor};
+#[cfg(target_os = "linux")]
+use rustix::process::{Pid, kill_process};
+use support::signals;
+use torsade::{Clock, Deferred, Phase, Reactor, Signal};
 
 /// What the child does; does nothing in the parent.
 #[test]
@@ -13,6 +17,7 @@ fn child() {
     let Ok(mode) = std::env::var("TORSADE_CHILD") else {
         return;
     };
+    signals::obey();
     let say = |what: &str| {
         println!("{what}");
         std::io::stdout().flush().unwrap();
@@ -85,12 +90,11 @@ impl Started {
     }
 
     fn by(mut command: Command, mode: &str) -> Self {
-        let mut child = command
+        command
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
             .env("TORSADE_CHILD", mode)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        let mut child = signals::takes_signals(&mut command).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let mut started = Self(child, out);
         started.expect("ready");
@@ -106,8 +110,8 @@ impl Started {
         }
     }
 
-    fn kill(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    fn kill(&mut self, signal: Signal) {
+        signals::send(&mut self.0, signal);
     }
 
     /// The one process that it has started.
@@ -118,15 +122,10 @@ impl Started {
         Pid::from_raw(children.trim().parse().unwrap()).unwrap()
     }
 
-    /// What it ended by.
-    fn ended(&mut self) -> std::process::ExitStatus {
-        self.0.wait().unwrap()
-    }
-
-    /// The signal it ended by.
-    fn ended_by(mut self) -> Option<i32> {
-        use std::os::unix::process::ExitStatusExt;
-        self.ended().signal()
+    #[track_caller]
+    fn ends_by(mut self, signal: Signal) {
+        let status = self.0.wait().unwrap();
+        assert!(signals::is_end_by(signal, status), "{signal}: {status}");
     }
 }
 
@@ -143,6 +142,8 @@ fn a_signal_stops_it_in_good_order_and_the_next_one_after_the_run_is_as_before()
         ("idle", Signal::TERM),
         ("busy", Signal::INT),
         ("sleeping", Signal::TERM),
+        #[cfg(windows)]
+        ("sleeping", Signal::BREAK),
     ] {
         let mut child = Started::new(mode);
         child.kill(signal);
@@ -150,7 +151,7 @@ fn a_signal_stops_it_in_good_order_and_the_next_one_after_the_run_is_as_before()
             child.expect(what);
         }
         child.kill(signal);
-        assert_eq!(child.ended_by(), Some(signal.as_raw()), "{mode}");
+        child.ends_by(signal);
     }
 }
 
@@ -160,7 +161,31 @@ fn a_second_signal_ends_a_shutdown_that_hangs() {
     child.kill(Signal::TERM);
     child.expect("before");
     child.kill(Signal::TERM);
-    assert_eq!(child.ended_by(), Some(Signal::TERM.as_raw()));
+    child.ends_by(Signal::TERM);
+}
+
+/// From the console, where there is one; some know nothing of Ctrl-Break.
+#[cfg(windows)]
+#[test]
+fn what_is_pressed_stops_it_in_good_order_and_the_second_time_at_once() {
+    for signal in [Signal::INT, Signal::BREAK] {
+        for (mode, steps) in [
+            ("idle", &["before", "again"] as &[_]),
+            ("stuck", &["before"]),
+        ] {
+            let mut child = Started::new(mode);
+            if !signals::press(&child.0, signal) {
+                println!("no console, or none that sends {signal}");
+                child.0.kill().unwrap();
+                continue;
+            }
+            for what in steps {
+                child.expect(what);
+            }
+            assert!(signals::press(&child.0, signal));
+            child.ends_by(signal);
+        }
+    }
 }
 
 #[test]
@@ -169,7 +194,7 @@ fn a_program_may_end_by_the_signal_that_stopped_it() {
     child.kill(Signal::INT);
     child.expect("once more");
     child.kill(Signal::TERM);
-    assert_eq!(child.ended_by(), Some(Signal::TERM.as_raw()));
+    child.ends_by(Signal::TERM);
 }
 
 /// The kernel lets no default disposition end such a process.
@@ -181,13 +206,10 @@ fn the_first_process_of_a_container_ends_by_a_second_signal_as_well() {
             return;
         };
         let first = child.only_child();
-        kill_process(first, Signal::TERM).unwrap();
+        kill_process(first, rustix::process::Signal::TERM).unwrap();
         child.expect(last);
-        kill_process(first, Signal::TERM).unwrap();
-        assert_eq!(
-            child.ended().code(),
-            Some(128 + Signal::TERM.as_raw()),
-            "{mode}"
-        );
+        kill_process(first, rustix::process::Signal::TERM).unwrap();
+        let status = child.0.wait().unwrap();
+        assert_eq!(status.code(), Some(128 + Signal::TERM.number()), "{mode}");
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Ears {
 /// What a run wants to be told of.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wants {
-    /// SIGINT and SIGTERM.
+    /// SIGINT, SIGTERM, and on Windows SIGBREAK.
     pub(super) stops: bool,
     /// SIGUSR1.
     pub(super) dumps: bool,
