@@ -174,8 +174,22 @@ fn a_pool_made_smaller_still_does_what_waits() {
         let (pool, work) = (pool(2, Duration::MAX), Counted::new());
         work.give_to(&pool);
         work.give_to(&pool);
+        pool.adjust(0, 1);
+        work.await_runs(2);
+        end(&pool);
+        work.check(2, 2);
+    });
+}
+
+#[test]
+fn threads_that_are_too_many_end_and_do_not_wait_to_be_called() {
+    explore("two threads find nothing when one may be", Some(2), || {
+        let (pool, work) = (pool(2, Duration::MAX), Counted::new());
+        work.give_to(&pool);
+        work.give_to(&pool);
         work.await_runs(2);
         pool.adjust(0, 1);
+        thread::yield_now();
         work.give_to(&pool);
         work.await_runs(3);
         end(&pool);
