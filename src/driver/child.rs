@@ -10,8 +10,9 @@
 //! # Invariants
 //!
 //! 1. All descriptors made here are closed on exec, so that no other child gets them.
-//! 2. A child is waited for on the loop's thread alone, once. Before that its number is its own, so a signal never goes to
-//!    another process.
+//! 2. A child is waited for once: on the loop's thread, or by the keeper of orphans when that has left it. Before that its
+//!    number is its own, so a signal never goes to another process. (Somebody else in this program may wait for it, or the system
+//!    where SIGCHLD is ignored: then it is its pidfd, which comes with it, that is never another's.)
 //! 3. Of a launch that fails nothing is left: no child, no descriptor.
 
 use std::ffi::{CString, OsStr, OsString};
@@ -28,11 +29,13 @@ use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 use rustix::io::FdFlags;
+#[cfg(target_os = "linux")]
+use rustix::process::WaitIdStatus;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getegid, geteuid, waitid, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::fork::{self, Identity, Leads, Plan, Refused, Step};
+use super::fork::{self, Forked, Identity, Leads, Plan, Refused, Step};
 use super::pair::Pair;
 use super::{Name, Socket, Source};
 
@@ -132,6 +135,13 @@ enum Watch {
     Thread(OwnedFd),
 }
 
+/// How long a child is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    None,
+    Endless,
+}
+
 /// A child's descriptors, while they are being made.
 #[derive(Default)]
 struct Ends {
@@ -153,9 +163,8 @@ impl Launch<'_> {
             (None, false) => Leads::Nothing,
         };
         let plan = self.plan(&ends, leads).map_err(at("reading what to run"))?;
-        let pid = fork::fork(&plan).map_err(NotLaunched::from)?;
-        let pid = Pid::from_raw(pid).expect("a child's number is positive");
-        let child = Child::new(pid).map_err(at("watching it"))?;
+        let forked = fork::fork(&plan).map_err(NotLaunched::from)?;
+        let child = Child::new(forked).map_err(at("watching it"))?;
         Ok(Launched {
             child,
             pipes: ends.pipes,
@@ -289,11 +298,18 @@ impl Ends {
 
 impl Child {
     /// Watches a child; if it cannot be watched, there is none (invariant 3).
-    fn new(pid: Pid) -> io::Result<Self> {
+    fn new(forked: Forked) -> io::Result<Self> {
+        let pid = forked.pid;
+        #[cfg(target_os = "linux")]
+        if let Some(pidfd) = forked.pidfd {
+            let watch = Watch::PidFd(pidfd);
+            return Ok(Self { pid, watch });
+        }
         match Watch::new(pid) {
             Ok(watch) => Ok(Self { pid, watch }),
             Err(error) => {
-                end(pid);
+                let _ = fork::signal(pid, libc::SIGKILL, false);
+                let _ = wait(pid, None, Patience::Endless);
                 Err(error)
             }
         }
@@ -305,28 +321,46 @@ impl Child {
 
     /// How it ended, if it has; to be asked no more then. An error is of somebody else's making, who has waited for it.
     pub(crate) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
-        let waited = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::NOHANG))?;
-        Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
+        wait(self.pid, self.pidfd(), Patience::None)
     }
 
     /// Sends it a signal; with `group` to all of the group that it leads, and to it if it has left that.
     pub(crate) fn signal(&self, number: i32, group: bool) -> io::Result<()> {
-        if group {
-            let sent = fork::signal(self.pid.as_raw_pid(), number, true);
+        if group && self.has_its_number() {
+            let sent = fork::signal(self.pid, number, true);
             if rustix::process::getpgid(Some(self.pid)) == Ok(self.pid) {
                 return sent;
             }
         }
+        self.signal_alone(number)
+    }
+
+    fn signal_alone(&self, number: i32) -> io::Result<()> {
         match &self.watch {
             #[cfg(target_os = "linux")]
             Watch::PidFd(pidfd) => fork::signal_by(pidfd, number),
-            Watch::Thread(_) => fork::signal(self.pid.as_raw_pid(), number, false),
+            Watch::Thread(_) => fork::signal(self.pid, number, false),
+        }
+    }
+
+    /// Is its number, and so that of its group, still its own? Whoever waited for it behind our back has set that free.
+    fn has_its_number(&self) -> bool {
+        let asked = self.signal_alone(0);
+        !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+    }
+
+    fn pidfd(&self) -> Option<&OwnedFd> {
+        match &self.watch {
+            #[cfg(target_os = "linux")]
+            Watch::PidFd(pidfd) => Some(pidfd),
+            Watch::Thread(_) => None,
         }
     }
 
     /// Kills it, and waits for it.
     pub(crate) fn end(self) {
-        end(self.pid);
+        let _ = self.signal_alone(libc::SIGKILL);
+        let _ = wait(self.pid, self.pidfd(), Patience::Endless);
     }
 
     /// Its loop is gone: somebody else waits for it.
@@ -409,10 +443,43 @@ impl From<Refused> for NotLaunched {
     }
 }
 
-/// Kills a child that has not been waited for, so its number is its own; and waits for it.
-fn end(pid: Pid) {
-    let _ = fork::signal(pid.as_raw_pid(), libc::SIGKILL, false);
-    let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+/// Waits for a child: by its descriptor if there is one, so that it is never another one that has its number by now. Gives how it
+/// ended, if it has.
+pub(super) fn wait(
+    pid: Pid,
+    pidfd: Option<&OwnedFd>,
+    patience: Patience,
+) -> io::Result<Option<ExitStatus>> {
+    #[cfg(target_os = "linux")]
+    if let Some(pidfd) = pidfd {
+        let options = match patience {
+            Patience::None => WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            Patience::Endless => WaitIdOptions::EXITED,
+        };
+        match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options)) {
+            // A kernel that gives such descriptors and cannot wait by them.
+            Err(Errno::INVAL) => {}
+            waited => return Ok(waited?.map(|status| how(&status))),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = pidfd;
+    let options = match patience {
+        Patience::None => WaitOptions::NOHANG,
+        Patience::Endless => WaitOptions::empty(),
+    };
+    let waited = rustix::io::retry_on_intr(|| waitpid(Some(pid), options))?;
+    Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
+}
+
+/// As `waitpid` would tell it.
+#[cfg(target_os = "linux")]
+fn how(status: &WaitIdStatus) -> ExitStatus {
+    let dumped = if status.dumped() { 0x80 } else { 0 };
+    ExitStatus::from_raw(match status.terminating_signal() {
+        Some(signal) => signal | dumped,
+        None => (status.exit_status().unwrap_or_default() & 0xff) << 8,
+    })
 }
 
 fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
@@ -477,171 +544,4 @@ const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const STACK: usize = 64 * 1024;
 
 #[cfg(all(test, not(torsade_loom)))]
-mod tests {
-    #[cfg(target_os = "linux")]
-    use std::fs::File;
-    #[cfg(target_os = "linux")]
-    use std::io::Read;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::driver::{Driver, Interest};
-
-    fn launch(script: &str) -> Launch<'_> {
-        Launch {
-            program: OsStr::new("/bin/sh"),
-            args: ["sh", "-c", script].map(OsStr::new).to_vec(),
-            env: std::env::vars_os().collect(),
-            directory: None,
-            groups: None,
-            gid: None,
-            uid: None,
-            fds: vec![
-                (0, ChildFd::Null),
-                (1, ChildFd::Null),
-                (2, ChildFd::Inherit),
-            ],
-            pty: None,
-            has_stream: false,
-            leads_group: false,
-        }
-    }
-
-    /// Waits until the driver tells of a child's end.
-    fn await_end(child: &Child) -> ExitStatus {
-        let driver = Driver::machine().unwrap();
-        driver.add(child, 5, Interest::Read).unwrap();
-        let mut events = Vec::new();
-        while events.is_empty() {
-            driver
-                .wait(Some(Duration::from_secs(20)), &mut events)
-                .unwrap();
-        }
-        assert_eq!(events[0].key, 5);
-        driver.remove(child).unwrap();
-        child.try_wait().unwrap().expect("it has ended")
-    }
-
-    #[test]
-    fn an_end_is_told_through_a_descriptor_by_whatever_watches() {
-        let launched = launch("exit 3").start().unwrap();
-        assert_eq!(await_end(&launched.child).code(), Some(3));
-
-        let launched = launch("exit 4").start().unwrap();
-        let watch = Watch::by_thread(launched.child.pid).unwrap();
-        let child = Child {
-            pid: launched.child.pid,
-            watch,
-        };
-        assert_eq!(await_end(&child).code(), Some(4));
-        // It has been waited for once, and cannot be again.
-        assert!(child.try_wait().is_err());
-    }
-
-    #[test]
-    fn one_that_is_watched_by_a_thread_is_signalled_all_the_same() {
-        let launched = launch("exec sleep 1000").start().unwrap();
-        let watch = Watch::by_thread(launched.child.pid).unwrap();
-        let child = Child {
-            pid: launched.child.pid,
-            watch,
-        };
-        assert!(child.try_wait().unwrap().is_none());
-        child.signal(libc::SIGTERM, false).unwrap();
-        assert_eq!(await_end(&child).signal(), Some(libc::SIGTERM));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn what_cannot_be_watched_tells_its_end_at_once() {
-        let watch = Watch::gone().unwrap();
-        let Watch::Thread(fd) = &watch else {
-            panic!("{watch:?}");
-        };
-        assert_eq!(rustix::io::read(fd, &mut [0; 1]), Ok(0));
-    }
-
-    /// What a program that prints who it is says in this thread: user, effective user, groups.
-    #[cfg(target_os = "linux")]
-    fn identity_of(change: impl FnOnce(&mut Launch<'_>)) -> String {
-        let (said, output) = pipe().unwrap();
-        let mut launch = launch("id -ru; id -u; id -G");
-        launch.fds = vec![(1, ChildFd::from(output)), (2, ChildFd::Inherit)];
-        change(&mut launch);
-        let child = launch.start().unwrap().child;
-        drop(launch);
-        let mut text = String::new();
-        File::from(said).read_to_string(&mut text).unwrap();
-        assert!(await_end(&child).success());
-        text.replace('\n', " ")
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn who_has_put_root_aside_gives_it_to_no_child() {
-        if !geteuid().is_root() {
-            return;
-        }
-        // Who a thread is it is for itself, with bare system calls.
-        let aside = thread::spawn(|| {
-            assert!(fork::put_root_aside(65534));
-            let plain = identity_of(|_| {});
-            assert!(plain.starts_with("65534 65534 "), "{plain}");
-            let grouped = identity_of(|launch| launch.gid = Some(65533));
-            assert_eq!(grouped, "65534 65534 65533 ");
-            let several = identity_of(|launch| launch.groups = Some(vec![7, 9]));
-            assert_eq!(several, "65534 65534 0 7 9 ");
-            let other = identity_of(|launch| {
-                launch.uid = Some(65532);
-                launch.gid = Some(65533);
-            });
-            assert_eq!(other, "65532 65532 65533 ");
-        });
-        aside.join().unwrap();
-        assert!(geteuid().is_root(), "we are who we were");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn what_is_given_is_placed_whatever_the_numbers_were() {
-        // Four descriptors of ours are dealt out again in each order, under the very numbers they have.
-        let (folder, mut files) = (std::env::temp_dir(), Vec::new());
-        let path = |n: usize| folder.join(format!("torsade-child-{}-{n}", std::process::id()));
-        for n in 0..4 {
-            files.push(File::create(path(n)).unwrap());
-        }
-        let own: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
-        let orders = [
-            [1, 0, 3, 2],
-            [1, 2, 3, 0],
-            [3, 0, 1, 2],
-            [0, 1, 2, 3],
-            [3, 2, 1, 0],
-        ];
-        for order in orders {
-            let script = "for fd in /proc/$$/fd/*; do test -L $fd && printf \"${fd##*/} \" && readlink $fd; done";
-            let found = path(9);
-            let output = File::create(&found).unwrap();
-            let mut launch = launch(script);
-            launch.fds = vec![(1, ChildFd::from(output)), (2, ChildFd::Inherit)];
-            for (at, from) in order.into_iter().enumerate() {
-                let given = ChildFd::from(files[from].try_clone().unwrap());
-                launch.fds.push((own[at], given));
-            }
-            let launched = launch.start().unwrap();
-            assert!(await_end(&launched.child).success());
-            let lines = std::fs::read_to_string(&found).unwrap();
-            for (fd, from) in own.iter().zip(order) {
-                let expected = format!("{fd} {}", path(from).display());
-                assert!(
-                    lines.lines().any(|line| line == expected),
-                    "{order:?}: {lines}"
-                );
-            }
-            assert_eq!(lines.lines().count(), 6, "{lines}");
-        }
-        for n in [0, 1, 2, 3, 9] {
-            std::fs::remove_file(path(n)).unwrap();
-        }
-    }
-}
+mod tests;

@@ -9,7 +9,8 @@
 //!
 //! Where the system can, the child does not even get a copy of our memory: it runs in ours, on a stack of its own, while this
 //! thread stands still until it is another program (`vfork`, <https://man7.org/linux/man-pages/man2/vfork.2.html>). To copy the
-//! tables of a gigabyte takes longer than a loop may be held up.
+//! tables of a gigabyte takes longer than a loop may be held up. There it comes together with a descriptor of it (`CLONE_PIDFD`), so
+//! that nobody has to find it by its number, which may be another's by then.
 //!
 //! # What the child does, in this order
 //!
@@ -27,8 +28,9 @@
 //! 1. The child takes no lock, allocates nothing and cannot panic: it walks along slices and calls the system.
 //! 2. The child never returns: it becomes another program, or ends by `_exit`.
 //! 3. A call that fails leaves no child behind: it has been waited for.
-//! 4. Where it runs in our memory it writes to nothing but its stack, the copies in its [`Lists`] and `errno`; and it makes no
-//!    call by which the C library would look for our other threads: who it is it changes by bare system calls.
+//! 4. Where it runs in our memory it writes to nothing but its stack, the copies in its [`Lists`], that it was here, and
+//!    `errno`; and it makes no call by which the C library would look for our other threads: who it is it changes by bare
+//!    system calls.
 
 use std::ffi::{CString, c_char};
 use std::io::{self, Read};
@@ -36,7 +38,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use libc::{c_int, pid_t};
+use libc::c_int;
+use rustix::process::Pid;
+
+use super::child::Patience;
 
 /// All that a child needs to know, found out beforehand.
 #[derive(Debug, Default)]
@@ -108,63 +113,99 @@ struct Lists<'a> {
     gaps: Vec<(RawFd, RawFd)>,
 }
 
+/// A process that has been made.
+#[derive(Debug)]
+pub(super) struct Forked {
+    pub(super) pid: Pid,
+    /// A descriptor of it, where the system gives one together with the process.
+    pub(super) pidfd: Option<OwnedFd>,
+    /// It ran in our memory, and does not any more: it is another program, or is ending.
+    is_past_its_beginning: bool,
+}
+
 /// Makes a process along `plan`. When this returns the program has begun.
-pub(super) fn fork(plan: &Plan) -> Result<pid_t, Refused> {
+pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     let refused = |error: io::Error| Refused {
         step: Step::Fork,
         error,
     };
     let mut lists = Lists::new(plan);
     let (news, teller) = super::child::pipe().map_err(refused)?;
-    if SHARES_MEMORY {
-        // When the child is there it has told what there is to be told; others may have a copy of its end, and keep it.
-        super::child::set_nonblocking(&news).map_err(refused)?;
-    }
     let mask = block_all();
-    let pid = begin(&mut lists, teller.as_raw_fd());
-    let forked = match pid {
-        -1 => Err(refused(io::Error::last_os_error())),
-        pid => Ok(pid),
-    };
+    let forked = begin(&mut lists, teller.as_raw_fd());
     set_mask(&mask);
     drop(teller);
-    let pid = forked?;
+    let forked = forked.map_err(refused)?;
+    if forked.is_past_its_beginning {
+        // It has told what there is to be told; others may have a copy of its end, and keep it. (Where this is refused, they
+        // are waited for.)
+        let _ = super::child::set_nonblocking(&news);
+    }
     match listen(news) {
-        None => Ok(pid),
+        None => Ok(forked),
         Some(refused) => {
-            wait_for(pid);
+            wait_for(&forked);
             Err(refused)
         }
     }
 }
 
-/// Makes the child. It runs in our memory, and by now it does not any more.
+/// Makes the child, in our memory. An emulator of another processor may give it a copy all the same (qemu's does), and let
+/// both go on at once; then it leaves no trace in ours.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-fn begin(lists: &mut Lists<'_>, teller: RawFd) -> pid_t {
+fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
     use std::ffi::c_void;
+    use std::os::fd::FromRawFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     struct Start<'a, 'b> {
         lists: &'a mut Lists<'b>,
         teller: RawFd,
+        was_here: AtomicBool,
     }
 
     extern "C" fn enter(start: *mut c_void) -> c_int {
         // SAFETY: it is what is given below, and whoever lent it stands still.
         let start = unsafe { &mut *start.cast::<Start<'_, '_>>() };
+        start.was_here.store(true, Ordering::Relaxed);
         // SAFETY: this is the child, and the lists were made before it.
         unsafe { child(start.lists, start.teller) }
     }
 
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
-    let mut start = Start { lists, teller };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the stack is there until this call returns, which is when the child has no use for it any more; it grows down
-    // from its end, which is aligned as its elements are. The child keeps to invariants 1, 2 and 4.
-    unsafe { libc::clone(enter, top.cast(), flags, (&raw mut start).cast()) }
+    let mut start = Start {
+        lists,
+        teller,
+        was_here: AtomicBool::new(false),
+    };
+    let mut pidfd: RawFd = -1;
+    let mut clone = |flags: c_int| {
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | flags;
+        let (start, pidfd) = ((&raw mut start).cast(), &raw mut pidfd);
+        // SAFETY: the stack is there until this call returns, which is when the child has no use for it any more; it grows
+        // down from its end, which is aligned as its elements are. The child keeps to invariants 1, 2 and 4. Where the
+        // descriptor goes there is room for it.
+        check_pid(unsafe { libc::clone(enter, top.cast(), flags, start, pidfd) })
+    };
+    let pid = match clone(libc::CLONE_PIDFD) {
+        // A sandbox that does not know the flag. (A kernel that does not lets it pass, and gives nothing.)
+        Err(error) if UNKNOWN.contains(&error.raw_os_error()) => clone(0)?,
+        pid => pid?,
+    };
+    let pidfd = (pidfd != -1).then(|| {
+        // SAFETY: the kernel has just opened it, and nobody else knows of it.
+        unsafe { OwnedFd::from_raw_fd(pidfd) }
+    });
+    let is_past_its_beginning = start.was_here.into_inner();
+    Ok(Forked {
+        pid,
+        pidfd,
+        is_past_its_beginning,
+    })
 }
 
 /// Makes the child.
@@ -172,19 +213,24 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> pid_t {
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 )))]
-fn begin(lists: &mut Lists<'_>, teller: RawFd) -> pid_t {
+fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
     // SAFETY: the child calls only what is safe after a fork, and does not return (invariants 1 and 2).
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: this is the child of a fork, and `lists` was made before it.
         unsafe { child(lists, teller) }
     }
-    pid
+    Ok(Forked {
+        pid: check_pid(pid)?,
+        pidfd: None,
+        is_past_its_beginning: false,
+    })
 }
 
 /// Sends a signal to a process of ours that has not been waited for, so the number is still its own. With `group` to all of
 /// the group that it leads.
-pub(super) fn signal(pid: pid_t, number: c_int, group: bool) -> io::Result<()> {
+pub(super) fn signal(pid: Pid, number: c_int, group: bool) -> io::Result<()> {
+    let pid = pid.as_raw_pid();
     let target = if group { -pid } else { pid };
     // SAFETY: it takes two numbers, and memory is none of its business.
     check(unsafe { libc::kill(target, number) })
@@ -260,14 +306,8 @@ impl Step {
 }
 
 /// A child that failed is ending, or has ended.
-fn wait_for(pid: pid_t) {
-    loop {
-        // SAFETY: nothing is to be written to.
-        let waited = unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
-        if waited != -1 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return;
-        }
-    }
+fn wait_for(child: &Forked) {
+    let _ = super::child::wait(child.pid, child.pidfd.as_ref(), Patience::Endless);
 }
 
 /// Blocks all signals for this thread; gives what was blocked before.
@@ -292,6 +332,13 @@ fn check(done: c_int) -> io::Result<()> {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+/// What a call gave that makes a process.
+fn check_pid(pid: c_int) -> io::Result<Pid> {
+    Pid::from_raw(pid)
+        .filter(|_| pid > 0)
+        .ok_or_else(io::Error::last_os_error)
 }
 
 /// What the child does.
@@ -691,18 +738,19 @@ fn errno() -> c_int {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
+/// What a flag may be refused with by who does not know it.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+const UNKNOWN: [Option<c_int>; 3] = [Some(libc::EINVAL), Some(libc::ENOSYS), Some(libc::EPERM)];
+
 /// What a child needs of a stack, many times over.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 const STACK: usize = 256 * 1024;
-
-/// Does the child run in our memory?
-const SHARES_MEMORY: bool = cfg!(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-));
 
 /// Copies are not put where standard input, output and errors are looked for.
 const FIRST: RawFd = 3;
