@@ -182,19 +182,21 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
         teller,
         was_here: AtomicBool::new(false),
     };
-    let mut pidfd: RawFd = -1;
     let mut clone = |flags: c_int| {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | flags;
-        let (start, pidfd) = ((&raw mut start).cast(), &raw mut pidfd);
+        // One that fails may have written to it, so each has its own.
+        let mut pidfd: RawFd = -1;
+        let (start, at) = ((&raw mut start).cast(), &raw mut pidfd);
         // SAFETY: the stack is there until this call returns, which is when the child has no use for it any more; it grows
         // down from its end, which is aligned as its elements are. The child keeps to invariants 1, 2 and 4. Where the
         // descriptor goes there is room for it.
-        check_pid(unsafe { libc::clone(enter, top.cast(), flags, start, pidfd) })
+        let pid = check_pid(unsafe { libc::clone(enter, top.cast(), flags, start, at) })?;
+        Ok((pid, pidfd))
     };
-    let pid = match clone(libc::CLONE_PIDFD) {
+    let (pid, pidfd) = match clone(libc::CLONE_PIDFD) {
         // A sandbox that does not know the flag. (A kernel that does not lets it pass, and gives nothing.)
-        Err(error) if UNKNOWN.contains(&error.raw_os_error()) => clone(0)?,
-        pid => pid?,
+        Err(error) if is_unknown(&error) => clone(0)?,
+        made => made?,
     };
     let pidfd = (pidfd != -1).then(|| {
         // SAFETY: the kernel has just opened it, and nobody else knows of it.
@@ -334,11 +336,22 @@ fn check(done: c_int) -> io::Result<()> {
     }
 }
 
+/// May it be that whoever refused a flag does not know it?
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+fn is_unknown(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(errno, Some(libc::EINVAL | libc::ENOSYS | libc::EPERM))
+}
+
 /// What a call gave that makes a process.
 fn check_pid(pid: c_int) -> io::Result<Pid> {
-    Pid::from_raw(pid)
-        .filter(|_| pid > 0)
-        .ok_or_else(io::Error::last_os_error)
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid).expect("a child's number is positive")),
+    }
 }
 
 /// What the child does.
@@ -737,13 +750,6 @@ mod listed {
 fn errno() -> c_int {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
-
-/// What a flag may be refused with by who does not know it.
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-const UNKNOWN: [Option<c_int>; 3] = [Some(libc::EINVAL), Some(libc::ENOSYS), Some(libc::EPERM)];
 
 /// What a child needs of a stack, many times over.
 #[cfg(all(
