@@ -1,4 +1,5 @@
 //! A server that has no descriptors left: whom it has it serves, it does not spin, and it accepts again.
+#![cfg(unix)]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

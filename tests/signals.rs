@@ -169,21 +169,24 @@ fn a_second_signal_ends_a_shutdown_that_hangs() {
 #[test]
 fn what_is_pressed_stops_it_in_good_order_and_the_second_time_at_once() {
     for signal in [Signal::INT, Signal::BREAK] {
-        for (mode, steps) in [
-            ("idle", &["before", "again"] as &[_]),
-            ("stuck", &["before"]),
-        ] {
+        for mode in ["idle", "stuck"] {
             let mut child = Started::new(mode);
             if !signals::press(&child.0, signal) {
                 println!("no console, or none that sends {signal}");
                 child.0.kill().unwrap();
                 continue;
             }
-            for what in steps {
-                child.expect(what);
+            child.expect("before");
+            if mode == "idle" {
+                child.expect("again");
             }
             assert!(signals::press(&child.0, signal));
-            child.ends_by(signal);
+            if mode == "stuck" {
+                child.ends_by(signal);
+            } else {
+                // The system's own doing, for which not all of them have the same number; ours would be 3.
+                assert_ne!(child.0.wait().unwrap().code(), Some(3));
+            }
         }
     }
 }

@@ -273,13 +273,27 @@ fn receive(socket: &Inner, into: &mut [u8]) -> io::Result<Arrived> {
 
 #[cfg(not(unix))]
 fn receive(socket: &Inner, into: &mut [u8]) -> io::Result<Arrived> {
-    let (count, from) = socket.recv_from(into)?;
+    // Of what does not fit the system tells neither the size nor the sender, so all gets room.
+    let mut room = match into.len() < LARGEST {
+        true => vec![0; LARGEST],
+        false => Vec::new(),
+    };
+    let has_room = room.is_empty();
+    let (size, from) = socket.recv_from(if has_room { &mut *into } else { &mut room })?;
+    let count = size.min(into.len());
+    if !has_room {
+        into[..count].copy_from_slice(&room[..count]);
+    }
     Ok(Arrived {
         count,
-        size: count,
+        size,
         from: from.into(),
     })
 }
+
+/// No datagram has more bytes.
+#[cfg(not(unix))]
+const LARGEST: usize = 65_535;
 
 #[cfg(unix)]
 fn sender(from: SocketAddrAny) -> Address {

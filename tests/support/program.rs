@@ -191,7 +191,8 @@ impl Client {
 pub(crate) fn example_path(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).expect("a test lies in `deps`");
-    profile.join("examples").join(name)
+    let file = format!("{name}{}", env::consts::EXE_SUFFIX);
+    profile.join("examples").join(file)
 }
 
 /// Where a program is, if it is there.

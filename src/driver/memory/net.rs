@@ -571,26 +571,26 @@ impl From<Fault> for io::Error {
         })
     }
 
-    /// The kind of error the machine would give.
-    #[cfg(not(unix))]
+    /// The error the machine would give.
+    #[cfg(windows)]
     fn from(fault: Fault) -> Self {
-        use io::ErrorKind as K;
-        Self::from(match fault {
-            Fault::AlreadyExists => K::AlreadyExists,
-            Fault::BrokenPipe => K::BrokenPipe,
-            Fault::InUse => K::AddrInUse,
-            Fault::Invalid => K::InvalidInput,
-            Fault::NoAddress => K::AddrNotAvailable,
-            Fault::NoDestination => K::NotConnected,
-            Fault::NotAllowed => K::PermissionDenied,
-            Fault::NotConnected => K::NotConnected,
-            Fault::NotFound => K::NotFound,
-            Fault::Refused => K::ConnectionRefused,
-            Fault::Reset => K::ConnectionReset,
-            Fault::TimedOut => K::TimedOut,
-            Fault::TooLong => K::InvalidInput,
-            Fault::WouldBlock => K::WouldBlock,
-            Fault::WrongFamily => K::InvalidInput,
+        use windows_sys::Win32::{Foundation as system, Networking::WinSock as sockets};
+        Self::from_raw_os_error(match fault {
+            Fault::AlreadyExists => system::ERROR_ALREADY_EXISTS as i32,
+            Fault::BrokenPipe => system::ERROR_BROKEN_PIPE as i32,
+            Fault::InUse => sockets::WSAEADDRINUSE,
+            Fault::Invalid => sockets::WSAEINVAL,
+            Fault::NoAddress => sockets::WSAEADDRNOTAVAIL,
+            Fault::NoDestination => sockets::WSAEDESTADDRREQ,
+            Fault::NotAllowed => sockets::WSAEACCES,
+            Fault::NotConnected => sockets::WSAENOTCONN,
+            Fault::NotFound => system::ERROR_FILE_NOT_FOUND as i32,
+            Fault::Refused => sockets::WSAECONNREFUSED,
+            Fault::Reset => sockets::WSAECONNRESET,
+            Fault::TimedOut => sockets::WSAETIMEDOUT,
+            Fault::TooLong => sockets::WSAEMSGSIZE,
+            Fault::WouldBlock => sockets::WSAEWOULDBLOCK,
+            Fault::WrongFamily => sockets::WSAEAFNOSUPPORT,
         })
     }
 }
