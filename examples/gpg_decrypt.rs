@@ -1,5 +1,6 @@
 //! Decrypts a file with `gpg`, which is given the passphrase on a descriptor of its own and tells how it goes on another: so
-//! neither is seen by others, nor mixed up with what it decrypts.
+//! neither is mixed up with what it decrypts, nor stands on its command line, where all can see it. (On ours the passphrase does
+//! stand: a program for daily use would ask for it.)
 //!
 //! Run `cargo run --example gpg_decrypt FILE PASSPHRASE`. Prints what was in the file, and to standard error `gpg: ` with each of
 //! the words by which it tells how it goes. To make such a file: `gpg --symmetric FILE`.
@@ -17,7 +18,7 @@ fn main() -> Result<(), Failure> {
     let command = Command::new("gpg")
         .args(["--batch", "--quiet", "--pinentry-mode", "loopback"])
         .args(["--passphrase-fd", "3", "--status-fd", "4", "--decrypt"])
-        .arg(file)
+        .args(["--", file])
         .child_fds([
             (0, ChildFd::Null),
             (1, ChildFd::Read),
@@ -28,8 +29,9 @@ fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
         let mut gpg = reactor.spawn_child(command)?;
         let mut secret = gpg.take_pipe(3)?;
-        secret.write_all(passphrase.as_bytes()).await?;
-        secret.close().await?;
+        // Where it has ended already, how it ended says why.
+        let _ = secret.write_all(passphrase.as_bytes()).await;
+        let _ = secret.close().await;
 
         // Whoever reads one pipe to its end before the other may wait for ever.
         let mut status = gpg.take_pipe(4)?;

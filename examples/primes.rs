@@ -57,8 +57,10 @@ fn main() -> Result<(), Failure> {
             })
         });
         let primes = gather(parts.collect::<Vec<_>>());
-        ask(&mut conn).await?;
-        println!("meanwhile it answers");
+        match ask(&mut conn).await? == format!("{PARTS} of {PARTS} parts") {
+            false => println!("meanwhile it answers"),
+            true => println!("it answered when all was done"),
+        }
 
         let primes: u64 = primes.await?.into_iter().sum();
         println!("after: {}", ask(&mut conn).await?);

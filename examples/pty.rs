@@ -22,7 +22,13 @@ async fn on_a_terminal(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Fail
     let mut child = reactor.spawn_child(grep.pty())?;
     let mut terminal = child.take_stdout()?;
     // A terminal echoes what is typed, until it is told not to.
-    while terminal.read_line(80).await?.as_deref() != Some(b"ready") {}
+    loop {
+        match terminal.read_line(80).await? {
+            Some(line) if line == b"ready" => break,
+            Some(_) => {}
+            None => return Err(Failure::new("it ended and was not ready")),
+        }
+    }
     terminal.write_all(HAY).await?;
     // Control-D is how one who types says that this was all.
     terminal.write_all(b"\x04").await?;

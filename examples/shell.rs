@@ -2,7 +2,7 @@
 //!
 //! Run `cargo run --example shell [COMMAND]`. Prints `out: one`, `err: two`, `out: three`, and `it ended with exit status: 4`.
 
-use torsade::process::Command;
+use torsade::process::{ChildFd, Command};
 use torsade::{Connection, Failure};
 
 /// Prints each line with a name before it.
@@ -17,8 +17,11 @@ fn main() -> Result<(), Failure> {
     let usual = "echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three; exit 4";
     let script = std::env::args().nth(1).unwrap_or_else(|| usual.into());
     torsade::run(async |reactor| {
-        let mut child = reactor.spawn_child(Command::new("sh").args(["-c", &script]))?;
-        drop(child.take_stdin()?);
+        let command = Command::new("sh")
+            .args(["-c", &script])
+            .child_fd(0, ChildFd::Null)
+            .kill_on_drop(true);
+        let mut child = reactor.spawn_child(command)?;
         let (out, err) = (child.take_stdout()?, child.take_stderr()?);
         let out = reactor.spawn(stream("out", out));
         let err = reactor.spawn(stream("err", err));

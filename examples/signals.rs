@@ -27,11 +27,11 @@ fn main() -> Result<(), Failure> {
 
 /// What a daemon does about signals while it runs.
 async fn serve(reactor: Reactor) -> Result<(), Failure> {
-    let mut signals = reactor.signals([Signal::HUP, Signal::USR1])?;
+    let mut signals = reactor.signals([SETTINGS, HINT])?;
     let (mut readings, mut hints) = (1, 0);
     println!("settings, reading {readings}");
     while let Some(signal) = signals.next().await {
-        if signal == Signal::HUP {
+        if signal == SETTINGS {
             readings += 1;
             println!("settings, reading {readings}");
         } else {
@@ -44,10 +44,20 @@ async fn serve(reactor: Reactor) -> Result<(), Failure> {
 
 /// Somebody at another terminal.
 async fn kill(reactor: Reactor) -> Result<(), Failure> {
-    for name in ["SIGHUP", "SIGUSR1", "SIGUSR1", "SIGTERM"] {
+    for signal in [SETTINGS, HINT, HINT, Signal::TERM] {
         // Twice the same before anybody looks would be once.
         reactor.sleep(Duration::from_millis(1)).await?;
-        name.parse::<Signal>()?.raise()?;
+        signal.raise()?;
     }
     Ok(())
 }
+
+#[cfg(unix)]
+const SETTINGS: Signal = Signal::HUP;
+#[cfg(unix)]
+const HINT: Signal = Signal::USR1;
+// Windows has neither.
+#[cfg(windows)]
+const SETTINGS: Signal = Signal::BREAK;
+#[cfg(windows)]
+const HINT: Signal = Signal::ABRT;

@@ -1,7 +1,7 @@
 //! Feeds a few verses to `wc`, and tells each thing that happens with it.
 //!
 //! Run `cargo run --example wc`. Prints `made`, then as they come `input closed`, `wrote 6 44 219`, `output closed`,
-//! `errors closed`, `exited with exit status: 0`, and last `ended: 6 lines, 44 words, 219 characters`.
+//! `errors closed`, `exited with exit status: 0`, and last `ended: 6 lines, 44 words, 219 bytes`.
 
 use torsade::process::{Command, ExitStatus, Process, ProcessProtocol};
 use torsade::{Context, Failure};
@@ -58,11 +58,14 @@ impl ProcessProtocol for Count {
         }
     }
 
-    fn process_ended(&mut self, _ended: Result<ExitStatus, Failure>) {
+    fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
+        if ended.is_err() {
+            return;
+        }
         let mut figures = self.figures.split_whitespace();
         let mut next = || figures.next().unwrap_or("?");
-        let (lines, words, characters) = (next(), next(), next());
-        println!("ended: {lines} lines, {words} words, {characters} characters");
+        let (lines, words, bytes) = (next(), next(), next());
+        println!("ended: {lines} lines, {words} words, {bytes} bytes");
     }
 }
 

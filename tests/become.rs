@@ -383,6 +383,7 @@ mod unix {
 }
 
 /// What a protocol had set going when it named its successor.
+#[cfg(unix)]
 mod sources {
     use std::fs::File;
     use std::io::Write;

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::{fs, thread};
 
-use support::program::{Client, PATIENCE, Program};
+#[cfg(target_os = "linux")]
+use support::program::PATIENCE;
+use support::program::{Client, Program};
 
 /// Runs an example that ends by itself, and compares its lines with those its header promises.
 #[track_caller]
@@ -301,7 +303,7 @@ fn guests_of_the_chat_talk_to_each_other() {
     cyd.hears("<Ben> back again");
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn the_guest_of_the_chat_reads_a_pipe() {
     use std::process::{Command, Stdio};

@@ -7,19 +7,20 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+#[cfg(unix)]
+use std::os::{fd::AsFd, unix::net::UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use support::watched::{Pipe, pipe};
 use support::{HERE, MS};
 use torsade::reactor::Stopped;
 use torsade::transport::Limits;
 use torsade::{
-    Address, Clock, Connection, Context, Deferred, DelayedCall, Descriptor, Factory, Failure,
-    Group, Handle, OnPanic, Phase, Port, Protocol, Reactor, Resolver, Task, Transport, Watch,
-    spawn, testing, yield_now,
+    Address, Clock, Connection, Context, Deferred, DelayedCall, Factory, Failure, Group, Handle,
+    OnPanic, Phase, Port, Protocol, Reactor, Resolver, Task, Transport, spawn, testing, yield_now,
 };
 
 /// What an action finds. Some of it is not there yet, or not any more.
@@ -39,7 +40,8 @@ struct World {
     deferred: Cell<Option<Deferred<()>>>,
     resolver: Cell<Option<Resolver<()>>>,
     task: Cell<Option<Task<()>>>,
-    watch: RefCell<Option<Watch<Pipe>>>,
+    #[cfg(unix)]
+    watch: RefCell<Option<torsade::Watch<Pipe>>>,
 }
 
 thread_local! {
@@ -138,25 +140,9 @@ impl Protocol for Echo {
     }
 }
 
-struct Pipe(UnixStream, UnixStream);
-
-impl AsFd for Pipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.1.as_fd()
-    }
-}
-
-impl Descriptor for Pipe {
-    fn do_read(&mut self, _: &Watch<Self>) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn do_write(&mut self, watch: &Watch<Self>) -> std::io::Result<()> {
-        let _ = &self.0;
-        go("descriptor");
-        watch.remove_writer();
-        Ok(())
-    }
+#[cfg(unix)]
+fn told() {
+    go("descriptor");
 }
 
 struct Drops;
@@ -191,6 +177,7 @@ const HOOKS: &[&str] = &[
     "report",
     "trigger",
     "before startup",
+    #[cfg(unix)]
     "descriptor",
 ];
 
@@ -327,6 +314,7 @@ const ACTIONS: &[Action] = &[
     ("Reactor::poll_timeout", |w| {
         ignore(w.reactor.poll_timeout())
     }),
+    #[cfg(unix)]
     ("Reactor::as_fd", |w| {
         drop(w.reactor.as_fd().try_clone_to_owned())
     }),
@@ -367,18 +355,22 @@ const ACTIONS: &[Action] = &[
             drop(w.reactor.connect_stream(port.local_addr()).add_both(|_| {}));
         })
     }),
+    #[cfg(unix)]
     ("Reactor::add_writer", |w| {
-        drop(w.reactor.add_writer(pipe()))
+        drop(w.reactor.add_writer(pipe(told)))
     }),
+    #[cfg(unix)]
     ("Reactor::add_reader, removed", |w| {
-        if let Ok(watch) = w.reactor.add_reader(pipe()) {
+        if let Ok(watch) = w.reactor.add_reader(pipe(told)) {
             watch.add_writer();
             assert!(watch.remove().is_some());
         }
     }),
+    #[cfg(unix)]
     ("Watch::remove", |w| {
         with(&w.watch, |watch| drop(watch.remove()))
     }),
+    #[cfg(unix)]
     ("Watch::add_reader", |w| {
         with(&w.watch, |watch| {
             watch.add_reader();
@@ -493,12 +485,14 @@ const ACTIONS: &[Action] = &[
             let _ = (own.set_keep_alive(true), own.keep_alive());
         })
     }),
+    #[cfg(unix)]
     ("Transport::send_descriptor", |w| {
         with(&w.own, |own| {
             let null = std::fs::File::open("/dev/null").unwrap();
             ignore((own.send_descriptor(null), own.peer_credentials()));
         })
     }),
+    #[cfg(unix)]
     ("Reactor::adopt_connection", |w| {
         let (one, other) = UnixStream::pair().unwrap();
         drop(w.reactor.adopt_connection(one, Probe));
@@ -613,11 +607,6 @@ const ACTIONS: &[Action] = &[
     }),
 ];
 
-fn pipe() -> Pipe {
-    let (reader, writer) = UnixStream::pair().unwrap();
-    Pipe(reader, writer)
-}
-
 /// Lets what has been set going come about.
 async fn a_while(reactor: &Reactor) {
     for _ in 0..3 {
@@ -661,8 +650,11 @@ async fn scenario(reactor: &Reactor, world: &World) {
     reactor
         .spawn(async { Err::<(), _>(Failure::new("reported")) })
         .detach();
-    let watch = reactor.add_writer(pipe());
-    world.watch.replace(watch.ok());
+    #[cfg(unix)]
+    {
+        let watch = reactor.add_writer(pipe(told));
+        world.watch.replace(watch.ok());
+    }
     a_while(reactor).await;
 
     let (deferred, resolver) = Deferred::<()>::pair();
@@ -723,6 +715,7 @@ fn cell(reactor: Reactor, hook: &'static str, name: &str, action: Do) {
         group: Group::new(),
         deferred: Cell::new(Some(deferred)),
         resolver: Cell::new(Some(resolver)),
+        #[cfg(unix)]
         watch: RefCell::default(),
     });
     WORLD.with(|place| drop(place.replace(Some(world.clone()))));

@@ -4,9 +4,10 @@
 mod support;
 
 use std::collections::HashSet;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use support::{MS, expect_reports, until};
@@ -193,6 +194,82 @@ fn the_end_of_a_reactor_says_which_work_still_ran_in_words() {
     );
 }
 
+#[test]
+fn a_pool_of_no_threads_or_of_more_than_it_may_have_is_refused_where_it_is_asked_for() {
+    let pool = ThreadPool::new(0, 1);
+    let reactor = Reactor::in_memory().unwrap();
+    let asked: [&dyn Fn(); 5] = [
+        &|| drop(ThreadPool::new(0, 0)),
+        &|| drop(ThreadPool::new(2, 1)),
+        &|| drop(ThreadPool::builder().max(0).build()),
+        &|| pool.adjust(2, 1),
+        &|| reactor.suggest_thread_pool_size(0),
+    ];
+    let (sender, places) = mpsc::channel();
+    let before = panic::take_hook();
+    let here = thread::current().id();
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().id() == here {
+            let place = info.location().map(|place| place.file().to_owned());
+            sender.send(place).unwrap();
+        }
+    }));
+    let refused = asked.map(|ask| panic::catch_unwind(AssertUnwindSafe(ask)).is_err());
+    panic::set_hook(before);
+    assert_eq!(refused, [true; 5]);
+    assert!(
+        places
+            .try_iter()
+            .eq([const { Some(file!()) }; 5].map(|file| file.map(str::to_owned)))
+    );
+    assert_eq!(pool.statistics().max, 1);
+}
+
+#[test]
+fn a_reactor_waits_half_a_second_for_its_threads_unless_told() {
+    let reactor = Reactor::in_memory().unwrap();
+    let reports = expect_reports(&reactor);
+    let (release, held) = mpsc::channel::<()>();
+    let start = Instant::now();
+    reactor
+        .run_until(async { reactor.call_in_thread(move || assert!(held.recv().is_err())) })
+        .unwrap();
+    assert!(start.elapsed() >= MS * 500);
+    assert_eq!(reports.borrow().len(), 1);
+    drop(release);
+}
+
+#[test]
+fn a_result_that_finds_the_loop_gone_is_dropped_by_its_maker() {
+    struct Told(mpsc::Sender<ThreadId>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().id());
+        }
+    }
+
+    let (dropped, droppers) = mpsc::channel();
+    let (begun, maker) = mpsc::channel();
+    let (release, held) = mpsc::channel::<()>();
+    let reactor = Reactor::in_memory().unwrap();
+    expect_reports(&reactor);
+    reactor.set_thread_patience(Duration::ZERO);
+    reactor
+        .run_until(async {
+            let working = reactor.defer_to_thread(move || {
+                let result = Told(dropped);
+                begun.send(thread::current().id())?;
+                let _ = held.recv();
+                Ok(result)
+            });
+            drop(working.add_both(|result| assert!(result.is_err())));
+        })
+        .unwrap();
+    drop((reactor, release));
+    assert_eq!(droppers.recv(), maker.recv());
+}
+
 /// What a child does.
 #[cfg(target_os = "linux")]
 #[test]
@@ -200,6 +277,7 @@ fn role() {
     support::role::play(async |reactor, name| match name {
         "no thread" => children::no_thread(reactor).await,
         "leaves nothing" => children::leaves_nothing(reactor).await,
+        "panics" => children::panics(),
         other => panic!("{other}"),
     });
 }
@@ -310,6 +388,39 @@ mod children {
         await_that(|| count() == before);
         let _ = reactor;
         Ok(())
+    }
+
+    /// What panics in a pool that knows of no reactor.
+    pub(super) fn panics() -> Result<(), Failure> {
+        let pool = ThreadPool::new(0, 1);
+        pool.call_in_thread(|| panic!("the work"))?;
+        pool.call_in_thread_with_callback(
+            |result: Result<(), Failure>| panic!("told of {}", result.unwrap_err()),
+            || Err(Failure::new("an error")),
+        )?;
+        let calls: [fn(); 3] = [|| {}, || panic!("the second"), || unreachable!("the third")];
+        pool.call_multiple_in_thread(calls.map(|call| Box::new(call) as Box<dyn FnOnce() + Send>))?;
+        assert!(pool.stop(Duration::from_secs(20)).is_clean());
+        let statistics = pool.statistics();
+        assert_eq!((statistics.finished, statistics.panicked), (3, 3));
+        Ok(())
+    }
+
+    #[test]
+    fn panics_in_a_pool_of_ones_own_are_reported_each_once_with_the_place_of_the_work() {
+        let said = role::end(role::child("panics").spawn().unwrap());
+        let reports: Vec<_> = said
+            .lines()
+            .filter(|line| line.starts_with("torsade: a panic in work for a thread"))
+            .collect();
+        assert_eq!(reports.len(), 3, "{said}");
+        for (report, what) in reports
+            .iter()
+            .zip(["the work", "told of an error", "the second"])
+        {
+            assert!(report.contains(what) && report.contains(file!()), "{said}");
+        }
+        assert!(!said.contains("the third"), "{said}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod support;
 
 use std::rc::Rc;
+#[cfg(unix)]
 use std::task::Poll;
 
 use futures::{SinkExt, StreamExt, future};

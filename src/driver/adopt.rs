@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::io::Errno;
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use socket2::{Domain, Type};
 
 use super::{Datagrams, Driver, Listener, Socket, foreign, tcp, unix};
@@ -90,7 +89,7 @@ fn adopted(fd: OwnedFd, wanted: Kind) -> Result<(socket2::Socket, Domain), NotAd
         }
         Err(error) => return Err(error.into()),
     };
-    let domain = socket.domain()?;
+    let domain = socket.local_addr()?.domain();
     let family = match domain {
         Domain::IPV4 => "TCP",
         Domain::IPV6 => "TCP",
@@ -104,7 +103,7 @@ fn adopted(fd: OwnedFd, wanted: Kind) -> Result<(socket2::Socket, Domain), NotAd
     };
     let found = match kind {
         Type::DGRAM => Some(Kind::Datagrams),
-        Type::STREAM if socket.is_listener()? => Some(Kind::Listener),
+        Type::STREAM if listens(&socket)? => Some(Kind::Listener),
         Type::STREAM if socket.peer_addr().is_ok() => Some(Kind::Connection),
         Type::STREAM => None,
         _ => return Err(NotAdopted::Is("a packet socket".into())),
@@ -125,4 +124,26 @@ fn adopted(fd: OwnedFd, wanted: Kind) -> Result<(socket2::Socket, Domain), NotAd
         socket.set_out_of_band_inline(true)?;
     }
     Ok((socket, domain))
+}
+
+/// Does a stream socket listen? Where the system does not tell, one that is bound and has no peer is taken at its word: if it
+/// does not, accepting fails.
+fn listens(socket: &socket2::Socket) -> io::Result<bool> {
+    // Apple's systems know the option's name only.
+    #[cfg(not(target_vendor = "apple"))]
+    match rustix::net::sockopt::socket_acceptconn(socket) {
+        Err(Errno::NOPROTOOPT) => {}
+        told => return Ok(told?),
+    }
+    is_bound_alone(socket)
+}
+
+/// Has it a name of its own, and no peer?
+fn is_bound_alone(socket: &socket2::Socket) -> io::Result<bool> {
+    let is_bound = match tcp::name(&socket.local_addr()?) {
+        Address::Ip(addr) => addr.port() != 0,
+        Address::Unnamed => false,
+        _ => true,
+    };
+    Ok(is_bound && socket.peer_addr().is_err())
 }

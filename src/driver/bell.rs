@@ -5,7 +5,7 @@
 
 use std::io;
 #[cfg(not(target_os = "linux"))]
-use std::io::{Read, Write};
+use std::io::Read;
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

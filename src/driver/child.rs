@@ -26,7 +26,9 @@ use std::sync::Arc;
 use std::thread;
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
-use rustix::io::{Errno, FdFlags};
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+use rustix::io::FdFlags;
 #[cfg(target_os = "linux")]
 use rustix::process::WaitIdStatus;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getegid, geteuid, waitid, waitpid};
@@ -403,6 +405,7 @@ impl Watch {
     }
 
     /// Tells of an end at once.
+    #[cfg(target_os = "linux")]
     fn gone() -> io::Result<Self> {
         let (news, _) = pipe()?;
         Ok(Self::Thread(news))

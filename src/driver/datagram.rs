@@ -12,7 +12,7 @@ use std::net::UdpSocket as Inner;
 use rustix::net::{RecvFlags, SocketAddrAny, SocketAddrUnix, recvfrom};
 #[cfg(unix)]
 use socket2::Socket as Inner;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::memory;
 use super::tcp;
@@ -225,7 +225,7 @@ fn bound(address: &Address, share: bool) -> io::Result<Inner> {
         };
         if share {
             socket.set_reuse_address(true)?;
-            #[cfg(unix)]
+            #[cfg(all(unix, not(any(target_os = "illumos", target_os = "solaris"))))]
             socket.set_reuse_port(true)?;
         }
     }
@@ -314,12 +314,8 @@ fn set(socket: &Socket, change: Change) -> io::Result<()> {
             (true, Interface::Index(index)) => socket.set_multicast_if_v6(index),
             _ => Err(wrong_interface()),
         },
-        Change::Join(IpAddr::V4(group), interface) => {
-            socket.join_multicast_v4_n(&group, &v4(interface))
-        }
-        Change::Leave(IpAddr::V4(group), interface) => {
-            socket.leave_multicast_v4_n(&group, &v4(interface))
-        }
+        Change::Join(IpAddr::V4(group), interface) => v4::join(socket, group, interface),
+        Change::Leave(IpAddr::V4(group), interface) => v4::leave(socket, group, interface),
         Change::Join(IpAddr::V6(group), interface) => {
             socket.join_multicast_v6(&group, v6(interface)?)
         }
@@ -360,11 +356,67 @@ fn is_v6(socket: &Socket) -> bool {
     socket.local_addr().is_ok_and(|address| address.is_ipv6())
 }
 
-fn v4(interface: Interface) -> InterfaceIndexOrAddress {
-    match interface {
-        Interface::Any => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
-        Interface::Address(address) => InterfaceIndexOrAddress::Address(address),
-        Interface::Index(index) => InterfaceIndexOrAddress::Index(index),
+/// Groups of IPv4, where the system knows an interface by its number too.
+#[cfg(not(any(
+    target_os = "illumos",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "solaris"
+)))]
+mod v4 {
+    use std::io;
+    use std::net::Ipv4Addr;
+
+    use socket2::{InterfaceIndexOrAddress, Socket};
+
+    use super::Interface;
+
+    pub(super) fn join(socket: &Socket, group: Ipv4Addr, at: Interface) -> io::Result<()> {
+        socket.join_multicast_v4_n(&group, &named(at))
+    }
+
+    pub(super) fn leave(socket: &Socket, group: Ipv4Addr, at: Interface) -> io::Result<()> {
+        socket.leave_multicast_v4_n(&group, &named(at))
+    }
+
+    fn named(interface: Interface) -> InterfaceIndexOrAddress {
+        match interface {
+            Interface::Any => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
+            Interface::Address(address) => InterfaceIndexOrAddress::Address(address),
+            Interface::Index(index) => InterfaceIndexOrAddress::Index(index),
+        }
+    }
+}
+
+/// Groups of IPv4, where the system knows an interface by its address only.
+#[cfg(any(
+    target_os = "illumos",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "solaris"
+))]
+mod v4 {
+    use std::io;
+    use std::net::Ipv4Addr;
+
+    use socket2::Socket;
+
+    use super::{Interface, wrong_interface};
+
+    pub(super) fn join(socket: &Socket, group: Ipv4Addr, at: Interface) -> io::Result<()> {
+        socket.join_multicast_v4(&group, &named(at)?)
+    }
+
+    pub(super) fn leave(socket: &Socket, group: Ipv4Addr, at: Interface) -> io::Result<()> {
+        socket.leave_multicast_v4(&group, &named(at)?)
+    }
+
+    fn named(interface: Interface) -> io::Result<Ipv4Addr> {
+        match interface {
+            Interface::Any => Ok(Ipv4Addr::UNSPECIFIED),
+            Interface::Address(address) => Ok(address),
+            Interface::Index(_) => Err(wrong_interface()),
+        }
     }
 }
 

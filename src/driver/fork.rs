@@ -28,8 +28,9 @@
 //! 1. The child takes no lock, allocates nothing and cannot panic: it walks along slices and calls the system.
 //! 2. The child never returns: it becomes another program, or ends by `_exit`.
 //! 3. A call that fails leaves no child behind: it has been waited for.
-//! 4. Where it runs in our memory it writes to nothing but its stack, the copies in its [`Lists`] and `errno`; and it makes no
-//!    call by which the C library would look for our other threads: who it is it changes by bare system calls.
+//! 4. Where it runs in our memory it writes to nothing but its stack, the copies in its [`Lists`], that it was here, and
+//!    `errno`; and it makes no call by which the C library would look for our other threads: who it is it changes by bare
+//!    system calls.
 
 use std::ffi::{CString, c_char};
 use std::io::{self, Read};
@@ -118,6 +119,8 @@ pub(super) struct Forked {
     pub(super) pid: Pid,
     /// A descriptor of it, where the system gives one together with the process.
     pub(super) pidfd: Option<OwnedFd>,
+    /// It ran in our memory, and does not any more: it is another program, or is ending.
+    is_past_its_beginning: bool,
 }
 
 /// Makes a process along `plan`. When this returns the program has begun.
@@ -128,15 +131,16 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     };
     let mut lists = Lists::new(plan);
     let (news, teller) = super::child::pipe().map_err(refused)?;
-    if SHARES_MEMORY {
-        // When the child is there it has told what there is to be told; others may have a copy of its end, and keep it.
-        super::child::set_nonblocking(&news).map_err(refused)?;
-    }
     let mask = block_all();
     let forked = begin(&mut lists, teller.as_raw_fd());
     set_mask(&mask);
     drop(teller);
     let forked = forked.map_err(refused)?;
+    if forked.is_past_its_beginning {
+        // It has told what there is to be told; others may have a copy of its end, and keep it. (Where this is refused, they
+        // are waited for.)
+        let _ = super::child::set_nonblocking(&news);
+    }
     match listen(news) {
         None => Ok(forked),
         Some(refused) => {
@@ -146,7 +150,8 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     }
 }
 
-/// Makes the child. It ran in our memory, and by now it does not any more.
+/// Makes the child, in our memory. An emulator of another processor may give it a copy all the same (qemu's does), and let
+/// both go on at once; then it leaves no trace in ours.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -154,22 +159,29 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
 fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
     use std::ffi::c_void;
     use std::os::fd::FromRawFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     struct Start<'a, 'b> {
         lists: &'a mut Lists<'b>,
         teller: RawFd,
+        was_here: AtomicBool,
     }
 
     extern "C" fn enter(start: *mut c_void) -> c_int {
         // SAFETY: it is what is given below, and whoever lent it stands still.
         let start = unsafe { &mut *start.cast::<Start<'_, '_>>() };
+        start.was_here.store(true, Ordering::Relaxed);
         // SAFETY: this is the child, and the lists were made before it.
         unsafe { child(start.lists, start.teller) }
     }
 
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
-    let mut start = Start { lists, teller };
+    let mut start = Start {
+        lists,
+        teller,
+        was_here: AtomicBool::new(false),
+    };
     let mut clone = |flags: c_int| {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | flags;
         // One that fails may have written to it, so each has its own.
@@ -190,7 +202,12 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
         // SAFETY: the kernel has just opened it, and nobody else knows of it.
         unsafe { OwnedFd::from_raw_fd(pidfd) }
     });
-    Ok(Forked { pid, pidfd })
+    let is_past_its_beginning = start.was_here.into_inner();
+    Ok(Forked {
+        pid,
+        pidfd,
+        is_past_its_beginning,
+    })
 }
 
 /// Makes the child.
@@ -205,10 +222,10 @@ fn begin(lists: &mut Lists<'_>, teller: RawFd) -> io::Result<Forked> {
         // SAFETY: this is the child of a fork, and `lists` was made before it.
         unsafe { child(lists, teller) }
     }
-    let pidfd = None;
     Ok(Forked {
         pid: check_pid(pid)?,
-        pidfd,
+        pidfd: None,
+        is_past_its_beginning: false,
     })
 }
 
@@ -740,12 +757,6 @@ fn errno() -> c_int {
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 const STACK: usize = 256 * 1024;
-
-/// Does the child run in our memory?
-const SHARES_MEMORY: bool = cfg!(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-));
 
 /// Copies are not put where standard input, output and errors are looked for.
 const FIRST: RawFd = 3;

@@ -199,7 +199,7 @@ impl Machine {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 impl Machine {
     /// As on a platform without a shorter way to wait.
     pub(super) fn portable() -> Self {

@@ -476,15 +476,14 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use rustix::pipe::{PipeFlags, pipe_with};
-
+    use super::super::child;
     use super::super::{Driver, Event};
     use super::*;
 
     /// A pair of two pipes, watched; with their other ends.
     fn watched(driver: &Driver) -> (super::super::Socket, OwnedFd, OwnedFd) {
-        let (input, typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let (heard, output) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (input, typing) = child::pipe().unwrap();
+        let (heard, output) = child::pipe().unwrap();
         let pair = driver.pair(input, output).unwrap();
         driver.add(&pair, 7, Interest::Both).unwrap();
         (pair, typing, heard)
@@ -562,9 +561,9 @@ mod tests {
         let pieces: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; SIZE]).collect();
         let whole: Vec<u8> = pieces.concat();
         let (socket, other) = UnixStream::pair().unwrap();
-        let pipe = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let pipe = child::pipe().unwrap();
         for (heard, output) in [(socket.into(), other.into()), pipe] {
-            let (input, _typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let (input, _typing) = child::pipe().unwrap();
             let pair = Pair::new(Some(input), Some(output)).unwrap();
             let reader = reads_again_and_again(heard, whole.clone());
             let (mut written, end) = (0, whole.len() * 30);
@@ -608,7 +607,7 @@ mod tests {
             let folder = std::env::temp_dir();
             let path = folder.join(format!("torsade-pair-{}", std::process::id()));
             let file = File::create(&path).unwrap();
-            let (input, _typing) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let (input, _typing) = child::pipe().unwrap();
             let pair = driver.pair(input, file.into()).unwrap();
             driver.add(&pair, 7, Interest::Write).unwrap();
             assert!(!pair.takes_at_once());

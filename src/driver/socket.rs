@@ -141,7 +141,7 @@ impl Socket {
     }
 
     /// The address of the other end.
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
             Self::Machine(socket) => Ok(tcp::name(&socket.peer_addr()?)),
@@ -301,11 +301,11 @@ impl Socket {
     }
 
     /// The process, user and group at the other end.
+    #[cfg(unix)]
     pub(crate) fn peer_credentials(&self) -> io::Result<(i32, u32, u32)> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Unix(stream) => super::beside::peer_credentials(stream.socket.as_fd()),
-            #[cfg(unix)]
             Self::Memory(socket) if socket.is_local() => Ok(unix::own_credentials()),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }

@@ -5,41 +5,13 @@ use std::rc::Rc;
 
 use super::Protocol;
 use super::seat::{self, Home, Seated, visit};
-use crate::address::Address;
-use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report;
-use crate::transport::{Conn, Seat, Terms, Transport};
+use crate::transport::{Conn, Seat, Transport};
 
 /// The seat of a protocol on a connection.
 pub(crate) type OnStream<P> = Seated<P, Transport>;
-
-impl Reactor {
-    /// Gives a protocol a connection whose ends have no names. Nothing is called before the next batch, in which its
-    /// `connection_made` is.
-    pub(crate) fn seat_soon<P: Protocol>(
-        &self,
-        socket: Socket,
-        protocol: P,
-        terms: &Rc<Terms>,
-    ) -> Result<Rc<Conn<OnStream<P>>>, Failure> {
-        let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
-        let conn = Conn::unwatched(self, socket, peer, terms, seat)?;
-        let (later, weak) = (conn.clone(), self.downgrade());
-        self.inner().executor().call(terms.place, move || {
-            let Some(reactor) = weak.upgrade() else {
-                return;
-            };
-            later.begin_unwatched(&reactor, || {
-                visit(&later, &reactor, |protocol, cx| {
-                    protocol.connection_made(cx)
-                });
-            });
-        });
-        Ok(conn)
-    }
-}
 
 impl<P: Protocol> Home for Conn<OnStream<P>> {
     type Protocol = P;

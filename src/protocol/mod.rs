@@ -19,6 +19,8 @@ mod connected;
 mod context;
 mod factory;
 mod seat;
+#[cfg(unix)]
+mod soon;
 mod successor;
 
 #[cfg(unix)]

@@ -120,9 +120,9 @@ impl ReactorBuilder {
         self
     }
 
-    /// Has SIGUSR1 write [`Reactor::dump`] to standard error while the reactor runs (Unix).
+    /// Has SIGUSR1 write [`Reactor::dump`] to standard error while the reactor runs.
     ///
-    /// What SIGUSR1 did before comes back when the run is over.
+    /// What SIGUSR1 did before comes back when the run is over. Windows has no such signal, and there nothing is written.
     pub fn dumps_on_signal(mut self, dumps: bool) -> Self {
         self.dumps_on_signal = dumps;
         self

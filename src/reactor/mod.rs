@@ -96,8 +96,8 @@ use crate::task::{Card, Executor, Task};
 
 /// Runs `main` on a new reactor, until it returns or the reactor is stopped.
 ///
-/// The front door (Twisted's `react`): it makes a reactor, has SIGINT and SIGTERM stop it in good order, runs
-/// `main`, then the shutdown triggers. `main` may borrow from the caller.
+/// The front door (Twisted's `react`): it makes a reactor, has SIGINT and SIGTERM (and on Windows SIGBREAK) stop it in
+/// good order, runs `main`, then the shutdown triggers. `main` may borrow from the caller.
 ///
 /// A reactor that was stopped before `main` was done gives `Ok`; `main`'s future is dropped.
 ///
@@ -435,7 +435,7 @@ impl Reactor {
         drop(old);
     }
 
-    /// Shall SIGINT and SIGTERM stop it while it runs? [`run`](crate::run()) says so; a reactor of one's own is
+    /// Shall SIGINT and SIGTERM, and on Windows SIGBREAK, stop it while it runs? [`run`](crate::run()) says so; a reactor of one's own is
     /// left alone unless told.
     ///
     /// The first signal stops the reactor, a second one ends the process. What was installed before comes back

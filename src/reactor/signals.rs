@@ -8,7 +8,8 @@
 //!
 //! 1. Its place at the driver's table wants exactly what the run under way and those who listen want.
 //! 2. Nothing is borrowed while somebody is told.
-//! 3. What came is noted for those who listen by then: before anybody joins them, and before they are told.
+//! 3. What came is noted for those who listen by then: before anybody joins them, and before they are told. Who leaves is
+//!    not to be told any more: there is news only while there is somebody to tell.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -36,7 +37,7 @@ pub(super) struct Ears {
 /// What a run wants to be told of.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wants {
-    /// SIGINT and SIGTERM.
+    /// SIGINT, SIGTERM, and on Windows SIGBREAK.
     pub(super) stops: bool,
     /// SIGUSR1.
     pub(super) dumps: bool,
@@ -56,11 +57,11 @@ struct Listener {
 pub(super) struct Listening<'a>(&'a Inner);
 
 impl Ears {
-    /// Has a signal come that stops the reactor?
-    pub(super) fn take_stop(&self) -> bool {
+    /// Has a signal come that stops the reactor, unless it is stopping already?
+    pub(super) fn take_stop(&self, is_stopping: bool) -> bool {
         let place = self.place.borrow();
         let came = place.as_ref().and_then(|place| place.take_stop());
-        if came.is_some() {
+        if came.is_some() && !is_stopping {
             self.stopped_by.set(came);
         }
         came.is_some()
@@ -155,6 +156,7 @@ impl Inner {
         let mut listeners = self.ears.listeners.borrow_mut();
         listeners.retain(|listener| listener.key != key);
         drop(listeners);
+        self.ears.due.borrow_mut().retain(|due| *due != key);
         // To want less does not fail.
         let _ = self.ears.adjust(&self.driver);
     }
@@ -168,6 +170,7 @@ impl Inner {
     /// A run begins, and wants these; until the guard is dropped.
     pub(super) fn listen_for_run(&self, wants: Wants) -> io::Result<Listening<'_>> {
         self.ears.wants.set(wants);
+        self.ears.stopped_by.set(None);
         let listening = Listening(self);
         self.ears.adjust(&self.driver)?;
         Ok(listening)
@@ -175,9 +178,12 @@ impl Inner {
 }
 
 impl Reactor {
-    /// The signal that has stopped it, if it [stops on signals](Reactor::set_stops_on_signals) and one came.
+    /// The signal that has stopped it, if it [stops on signals](Reactor::set_stops_on_signals) and one came. One that
+    /// came when it was stopping already has not stopped it.
     ///
-    /// A program that was ended by a signal tells the one who started it so by ending by the same signal.
+    /// A program that was ended by a signal tells the one who started it so by ending by the same signal. The first
+    /// process of a container cannot: the kernel ends it by no signal that it does not handle itself. It exits with 128
+    /// and the number, as shells say it.
     ///
     /// # Examples
     ///
@@ -187,6 +193,7 @@ impl Reactor {
     /// reactor.run()?;
     /// if let Some(signal) = reactor.stopped_by() {
     ///     signal.raise()?; // what it did before the run is restored: this ends the process
+    ///     std::process::exit(128 + signal.number()); // or this, as the first of a container
     /// }
     /// # Ok(())
     /// # }

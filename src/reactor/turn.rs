@@ -293,7 +293,8 @@ impl Reactor {
                     let _ = self.stop();
                 }
             }
-            signalled |= inner.ears.take_stop();
+            let is_stopping = inner.state.get() == State::Stopping;
+            signalled |= inner.ears.take_stop(is_stopping);
             // Before it has started it cannot be stopped: then as soon as it has.
             if signalled && started.get() {
                 signalled = false;

@@ -23,7 +23,7 @@
 //!
 //! # Stopping
 //!
-//! [`run`](crate::run()) stops its reactor by SIGINT and SIGTERM
+//! [`run`](crate::run()) stops its reactor by SIGINT and SIGTERM, and on Windows by SIGBREAK
 //! ([`Reactor::set_stops_on_signals`]). Who listens takes over: a stop signal that is listened to does not stop *that*
 //! reactor by itself. So a program may end its own way,
 //!
@@ -37,10 +37,23 @@
 //! | the reactor is stopping, its first since then  | are told  | goes on stopping | goes on             |
 //! | it was told to stop by a signal before         | –         | –                | ends by the signal  |
 //!
+//! The kernel ends the first process of a container by no signal that is left at its default. There the second stop signal
+//! makes it exit with 128 and the signal's number.
+//!
 //! # Which signals
 //!
 //! All but those that cannot wait for a loop: see [`CannotListen`]. To listen to SIGCHLD takes no child away from anybody.
 //! A signal that stops the process (SIGTSTP) does not while it is listened to.
+//!
+//! # On Windows
+//!
+//! Ctrl-C is SIGINT there, Ctrl-Break SIGBREAK. SIGBREAK is also what comes when the console is closed, the user logs off, or
+//! the system or its container shuts down; then the system grants some seconds for what is to be done before the end,
+//! whatever is stopped or not. SIGTERM and SIGABRT are nobody's to send but the process' own ([`Signal::raise`],
+//! C's `raise`). Other signals there are none.
+//!
+//! A process that ends by SIGINT or SIGBREAK exits with `STATUS_CONTROL_C_EXIT` (`0xC000013A`), by another signal with 3.
+//! One that was started with a process group of its own is not told of Ctrl-C, only of Ctrl-Break.
 //!
 //! # Invariants
 //!
@@ -103,7 +116,8 @@ impl Reactor {
         }
     }
 
-    /// All of these signals that come from now on, until the stream is dropped or the reactor ends.
+    /// All of these signals that come from now on, until the stream is dropped or the reactor ends. With none to listen to
+    /// it waits for that end.
     ///
     /// # Errors
     ///
@@ -116,12 +130,12 @@ impl Reactor {
     /// use torsade::Signal;
     ///
     /// torsade::testing::run(async |reactor| {
-    ///     let mut signals = reactor.signals([Signal::HUP, Signal::USR1])?;
-    ///     Signal::USR1.raise()?;
-    ///     assert_eq!(signals.next().await, Some(Signal::USR1));
-    ///     Signal::HUP.raise()?;
-    ///     Signal::HUP.raise()?;
-    ///     assert_eq!(signals.next().await, Some(Signal::HUP)); // twice before anybody looked is once
+    ///     let mut signals = reactor.signals([Signal::INT, Signal::TERM])?;
+    ///     Signal::TERM.raise()?;
+    ///     assert_eq!(signals.next().await, Some(Signal::TERM));
+    ///     Signal::INT.raise()?;
+    ///     Signal::INT.raise()?;
+    ///     assert_eq!(signals.next().await, Some(Signal::INT)); // twice before anybody looked is once
     ///     Ok(())
     /// });
     /// ```
@@ -143,7 +157,7 @@ impl Signal {
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's; on Windows, when it is SIGKILL or has no name.
     #[doc(alias("raise_signal", "os.kill"))]
     pub fn raise(self) -> io::Result<()> {
         driver::raise(self)

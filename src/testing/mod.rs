@@ -157,10 +157,10 @@ pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
 /// use torsade::{Signal, testing};
 ///
 /// testing::run(async |reactor| {
-///     let told = reactor.signal(Signal::HUP);
-///     assert!(testing::deliver_signal(&reactor, Signal::HUP));
-///     assert_eq!(told.await?, Signal::HUP);
-///     assert!(!testing::deliver_signal(&reactor, Signal::HUP));
+///     let told = reactor.signal(Signal::INT);
+///     assert!(testing::deliver_signal(&reactor, Signal::INT));
+///     assert_eq!(told.await?, Signal::INT);
+///     assert!(!testing::deliver_signal(&reactor, Signal::INT));
 ///     Ok(())
 /// });
 /// ```

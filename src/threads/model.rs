@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::queue::{Desk, Job, Queue};
 use super::{ThreadPool, Ticket};
-use crate::sync::{Ordering, Shared, explore, thread};
+use crate::sync::{Bell, Ordering, Shared, explore, thread};
 
 /// A pool whose idle threads end at once, or wait until they are called.
 fn pool(max: usize, idle: Duration) -> ThreadPool {
@@ -16,6 +16,7 @@ fn pool(max: usize, idle: Duration) -> ThreadPool {
 
 /// Work that counts how often it ran, and how often it was dropped.
 struct Counted {
+    ran: Arc<Bell>,
     runs: Arc<AtomicUsize>,
     ends: Arc<AtomicUsize>,
 }
@@ -23,21 +24,31 @@ struct Counted {
 impl Counted {
     fn new() -> Self {
         Self {
+            ran: Arc::new(Bell::new()),
             runs: Arc::default(),
             ends: Arc::default(),
         }
     }
 
     fn give_to(&self, pool: &ThreadPool) -> Ticket {
+        let ran = self.ran.clone();
         let work = Dropped(self.runs.clone(), self.ends.clone());
         let given = pool.submit(
             Location::caller(),
             Box::new(move || {
                 work.0.fetch_add(1, Ordering::SeqCst);
+                ran.ring();
                 true
             }),
         );
         given.map_err(|(refused, _)| refused).unwrap()
+    }
+
+    /// Waits until so many ran, which nothing but a call of their thread brings about.
+    fn await_runs(&self, runs: usize) {
+        while self.runs.load(Ordering::SeqCst) < runs {
+            self.ran.wait();
+        }
     }
 
     /// So many pieces of work ran, and all were dropped.
@@ -65,8 +76,10 @@ fn end(pool: &ThreadPool) {
 fn work_given_while_the_idle_thread_ends_is_done() {
     explore("an idle thread ends while work comes", Some(5), || {
         let (pool, work) = (pool(1, Duration::ZERO), Counted::new());
-        work.give_to(&pool);
-        work.give_to(&pool);
+        for runs in 1..=2 {
+            work.give_to(&pool);
+            work.await_runs(runs);
+        }
         end(&pool);
         work.check(2, 2);
     });
@@ -76,8 +89,10 @@ fn work_given_while_the_idle_thread_ends_is_done() {
 fn a_thread_that_waits_is_called_for_new_work() {
     explore("a waiting thread is called", Some(5), || {
         let (pool, work) = (pool(1, Duration::MAX), Counted::new());
-        work.give_to(&pool);
-        work.give_to(&pool);
+        for runs in 1..=2 {
+            work.give_to(&pool);
+            work.await_runs(runs);
+        }
         end(&pool);
         work.check(2, 2);
     });
@@ -104,13 +119,20 @@ fn what_two_threads_give_two_threads_do() {
 fn work_called_off_is_run_or_given_back_and_what_is_behind_it_is_done() {
     explore("work is called off", Some(4), || {
         let pool = pool(1, Duration::MAX);
-        let (first, second) = (Counted::new(), Counted::new());
-        let ticket = first.give_to(&pool);
-        second.give_to(&pool);
-        let came_back = pool.take_back(&ticket).map(Job::call_off);
+        let (first, last) = (Counted::new(), Counted::new());
+        // The thread may do the first and find no more, before there is more.
+        let tickets = [(); 3].map(|()| first.give_to(&pool));
+        last.give_to(&pool);
+        // With two more called off most slots are empty: they are swept out.
+        let came_back = tickets.iter().filter(|ticket| {
+            let job = pool.take_back(ticket);
+            job.map(Job::call_off).is_some()
+        });
+        let came_back = came_back.count();
+        last.await_runs(1);
         end(&pool);
-        first.check(usize::from(came_back.is_none()), 1);
-        second.check(1, 1);
+        first.check(3 - came_back, 3);
+        last.check(1, 1);
     });
 }
 
@@ -153,8 +175,25 @@ fn a_pool_made_smaller_still_does_what_waits() {
         work.give_to(&pool);
         work.give_to(&pool);
         pool.adjust(0, 1);
+        work.await_runs(2);
         end(&pool);
         work.check(2, 2);
+    });
+}
+
+#[test]
+fn threads_that_are_too_many_end_and_do_not_wait_to_be_called() {
+    explore("two threads find nothing when one may be", Some(2), || {
+        let (pool, work) = (pool(2, Duration::MAX), Counted::new());
+        work.give_to(&pool);
+        work.give_to(&pool);
+        work.await_runs(2);
+        pool.adjust(0, 1);
+        thread::yield_now();
+        work.give_to(&pool);
+        work.await_runs(3);
+        end(&pool);
+        work.check(3, 3);
     });
 }
 

@@ -142,6 +142,7 @@ impl<S: Seat> Conn<S> {
     }
 
     /// The first thing after [`Conn::unwatched`]: as [`Conn::begin`]. Why it cannot be watched is how it ends.
+    #[cfg(unix)]
     pub(crate) fn begin_unwatched(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         if self.link.gone.get() {
             return;

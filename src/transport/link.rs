@@ -83,6 +83,7 @@ impl Keeper {
     }
 
     /// Closes what it keeps, and keeps nothing any more.
+    #[cfg(unix)]
     pub(crate) fn finish(&self) {
         self.is_over.set(true);
         drop(self.kept.take());

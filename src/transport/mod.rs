@@ -51,8 +51,10 @@ pub use self::group::Group;
 pub(crate) use self::handed::Handed;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
+#[cfg(unix)]
+pub(crate) use self::link::Keeper;
 pub use self::link::Limits;
-pub(crate) use self::link::{Ends, Keeper, Terms};
+pub(crate) use self::link::{Ends, Terms};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 use crate::address::Address;
@@ -369,11 +371,13 @@ impl Transport {
     }
 
     /// Is the socket closed?
+    #[cfg(unix)]
     pub(crate) fn has_ended(&self) -> bool {
         self.0.link().has_gone()
     }
 
     /// Ends it, for a reason of somebody else's.
+    #[cfg(unix)]
     pub(crate) fn break_with(&self, reason: Failure) {
         self.0.link().break_with(reason);
     }

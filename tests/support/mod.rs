@@ -12,8 +12,12 @@ pub(crate) mod noted;
 pub(crate) mod passing;
 pub(crate) mod polled;
 pub(crate) mod program;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod role;
+#[allow(unsafe_code, reason = "Windows is asked in C's terms")]
+pub(crate) mod signals;
+#[cfg(unix)]
+pub(crate) mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;

@@ -2,15 +2,18 @@
 //!
 //! A test called `role` plays it, when it finds its name in the environment.
 
+#[cfg(unix)]
 use std::fs::File;
 use std::io::Read;
 use std::process::{self, Child, Command, Stdio};
 use std::{env, thread};
 
+#[cfg(unix)]
 use rustix::pipe::{PipeFlags, pipe_with};
 use torsade::{Failure, Reactor};
 
 use super::program::PATIENCE;
+#[cfg(unix)]
 use super::{Log, Spy};
 
 /// What a child says first, after the harness's own words.
@@ -36,11 +39,13 @@ pub(crate) fn play(act: impl AsyncFnOnce(&Reactor, &str) -> Result<(), Failure>)
 }
 
 /// A protocol that begins by saying that it is ready.
+#[cfg(unix)]
 pub(crate) fn spy(log: &Log) -> Spy {
     Spy::new(log).on_made(|cx| cx.write(READY))
 }
 
 /// Answers with what comes, until its end.
+#[cfg(unix)]
 pub(crate) async fn echo(reactor: &Reactor) -> Result<(), Failure> {
     let handle = reactor.stdio(spy(&Log::new()).on_data(|cx, data| cx.write(data)))?;
     let reason = handle.closed().await?;
@@ -96,6 +101,7 @@ pub(crate) fn end(child: Child) -> String {
 }
 
 /// A pipe: its end to read, and its end to write.
+#[cfg(unix)]
 pub(crate) fn pipe() -> (File, File) {
     let (input, output) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     (input.into(), output.into())

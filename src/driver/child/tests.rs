@@ -1,6 +1,8 @@
 //! Children, and how they are watched, signalled and waited for.
 
+#[cfg(target_os = "linux")]
 use std::fs::File;
+#[cfg(target_os = "linux")]
 use std::io::Read;
 use std::time::Duration;
 
@@ -177,6 +179,7 @@ fn a_child_comes_with_a_descriptor_of_it() {
     assert_eq!(await_end(&Child::new(forked).unwrap()).code(), Some(5));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn what_cannot_be_watched_tells_its_end_at_once() {
     let watch = Watch::gone().unwrap();

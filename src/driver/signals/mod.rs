@@ -1,12 +1,13 @@
 //! What the system tells this process out of turn: signals.
 //!
 //! Each loop that wants to hear of any takes a place with [`Signals`]. It says which ones it wants to *hear*, and whether
-//! it is to *stop* when it is asked to by SIGINT or SIGTERM. A handler of our own, one for the process, notes what came at
+//! it is to *stop* when it is asked to by SIGINT, SIGTERM or, on Windows, SIGBREAK. A handler of our own, one for the process, notes what came at
 //! each place that wants it, and ends that loop's wait. What came several times before the loop looked has come once.
 //!
 //! The first stop signal is noted for each loop that stops by it; a second, while one of them has not come to its end, ends
 //! the process as if nobody had been listening, so that a shutdown that hangs can be cut short. A loop that wants to hear
-//! a stop signal itself is not stopped by it, until its stop has begun.
+//! a stop signal itself is not stopped by it, until its stop has begun. The first process of a container, which no default
+//! disposition ends, exits with 128 and the signal's number.
 //!
 //! | event                             | does                                                                       |
 //! |-----------------------------------|----------------------------------------------------------------------------|
@@ -21,12 +22,15 @@
 //!
 //! 1. To stop, SIGINT is taken only from the default disposition: who ignores it, or has a handler, keeps that. To be
 //!    heard, a signal is taken from whatever was there.
-//! 2. The handler uses nothing but atomics, `write`, `sigaction` and `raise`, and leaves `errno` as it was.
+//! 2. On Unix the handler uses nothing but atomics, `write`, `sigaction`, `raise`, `getpid` and `_exit`, and leaves `errno`
+//!    as it was. On Windows it interrupts nobody, and takes locks.
 //! 3. A place's descriptor is open while the handler may write to it: a drop clears the place, then waits for
 //!    handlers that are under way, and only then lets its [`Waking`] go.
 //! 4. A disposition that somebody changed after us is left to them, until somebody here begins to want the signal.
 //! 5. Whoever notes something at a place rings, unless what was noted before has not been looked at: then that one rings.
 //! 6. What came before a place wanted a signal is not told to it, nor what came after it has ceased to.
+//!
+//! A process that forks without running another program has the places of its parent, and is not to use reactors.
 //!
 //! In memory a wait with a timeout does not block and so has nothing to be ended; the signal is noted all the
 //! same.
@@ -36,7 +40,8 @@ use std::io;
 use super::waking::Waking;
 use crate::signal::{Signal, SignalSet};
 
-#[cfg(all(test, unix))]
+mod table;
+#[cfg(test)]
 #[allow(unsafe_code, reason = "signals are sent, and dispositions are set")]
 mod tests;
 #[cfg(unix)]
@@ -45,21 +50,28 @@ mod tests;
     reason = "a signal's disposition is set, and a handler runs, in C's terms"
 )]
 mod unix;
+#[cfg(windows)]
+#[allow(
+    unsafe_code,
+    reason = "a signal's disposition is set, and a handler runs, in C's terms"
+)]
+mod windows;
 
+pub(crate) use system::raise;
 #[cfg(unix)]
-use unix::Inner;
-#[cfg(unix)]
-pub(crate) use unix::raise;
+use unix as system;
+#[cfg(windows)]
+use windows as system;
 
 /// A loop's place among those that are told of signals. Dropping the last one that wants a signal restores what was
 /// done about it before.
 #[derive(Debug)]
-pub(crate) struct Signals(Inner);
+pub(crate) struct Signals(table::Inner);
 
 impl Signals {
     /// A place that wants nothing yet; signals will end the waits of `wake`'s driver.
     pub(crate) fn new(wake: Waking) -> io::Result<Self> {
-        Inner::new(wake).map(Self)
+        table::Inner::new(wake).map(Self)
     }
 
     /// Wants to hear these from now on, and no others. When that fails all is as it was.
@@ -67,7 +79,7 @@ impl Signals {
         self.0.set_heard(heard)
     }
 
-    /// Is it to stop by SIGINT and SIGTERM? When that fails all is as it was.
+    /// Is it to stop by SIGINT, SIGTERM and SIGBREAK? When that fails all is as it was.
     pub(crate) fn set_stops(&self, stops: bool) -> io::Result<()> {
         self.0.set_stops(stops)
     }
@@ -101,52 +113,5 @@ impl Signals {
 /// Does this signal, when it comes, end the process?
 #[cfg(target_os = "linux")]
 pub(super) fn kills(signal: i32) -> bool {
-    unix::disposition(signal).is_ok_and(|found| found.sa_sigaction == libc::SIG_DFL)
-}
-
-/// Sends a signal to this thread. The handler has run when this returns, unless the thread blocks the signal.
-#[cfg(not(unix))]
-pub(crate) fn raise(_signal: Signal) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Where there are no signals nothing is ever told.
-#[cfg(not(unix))]
-#[derive(Debug)]
-struct Inner;
-
-#[cfg(not(unix))]
-impl Inner {
-    fn new(_wake: Waking) -> io::Result<Self> {
-        Ok(Self)
-    }
-
-    fn set_heard(&self, heard: SignalSet) -> io::Result<()> {
-        match heard.is_empty() {
-            true => Ok(()),
-            false => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    fn set_stops(&self, _stops: bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn set_stopping(&self, _stopping: bool) {}
-
-    fn take_heard(&self) -> SignalSet {
-        SignalSet::default()
-    }
-
-    fn has_stop(&self) -> bool {
-        false
-    }
-
-    fn take_stop(&self) -> Option<Signal> {
-        None
-    }
-
-    fn deliver(&self, _signal: Signal) -> bool {
-        false
-    }
+    system::disposition(Signal::given(signal)).is_ok_and(|found| found.is_default())
 }

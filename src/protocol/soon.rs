@@ -1,0 +1,37 @@
+//! A protocol on a connection that was there before: a descriptor that was given, or a child's pipe.
+
+use std::rc::Rc;
+
+use super::connected::OnStream;
+use super::{Protocol, Seated, visit};
+use crate::address::Address;
+use crate::driver::Socket;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::transport::{Conn, Terms};
+
+impl Reactor {
+    /// Gives a protocol a connection whose ends have no names. Nothing is called before the next batch, in which its
+    /// `connection_made` is.
+    pub(crate) fn seat_soon<P: Protocol>(
+        &self,
+        socket: Socket,
+        protocol: P,
+        terms: &Rc<Terms>,
+    ) -> Result<Rc<Conn<OnStream<P>>>, Failure> {
+        let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
+        let conn = Conn::unwatched(self, socket, peer, terms, seat)?;
+        let (later, weak) = (conn.clone(), self.downgrade());
+        self.inner().executor().call(terms.place, move || {
+            let Some(reactor) = weak.upgrade() else {
+                return;
+            };
+            later.begin_unwatched(&reactor, || {
+                visit(&later, &reactor, |protocol, cx| {
+                    protocol.connection_made(cx)
+                });
+            });
+        });
+        Ok(conn)
+    }
+}

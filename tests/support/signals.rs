@@ -1,0 +1,134 @@
+//! Signals for children that are the test's own program, and what is done about signals.
+//!
+//! On Windows nobody can send another process a SIGTERM: there a child is asked, on its standard input, to raise it itself.
+//! Ctrl-C and Ctrl-Break can be pressed for a child with a process group of its own, where there is a console.
+
+#[cfg(target_os = "linux")]
+use std::fs;
+#[cfg(windows)]
+use std::io::{Write, stdin};
+#[cfg(windows)]
+use std::os::windows::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+#[cfg(windows)]
+use std::thread;
+
+#[cfg(windows)]
+use windows_sys::Win32::Foundation::{FALSE, STATUS_CONTROL_C_EXIT};
+#[cfg(windows)]
+use windows_sys::Win32::System::Console::{
+    CTRL_BREAK_EVENT, CTRL_C_EVENT, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
+};
+
+use torsade::Signal;
+
+/// Has what it starts take signals from [`send`].
+pub(crate) fn takes_signals(command: &mut Command) -> &mut Command {
+    #[cfg(windows)]
+    command
+        .stdin(std::process::Stdio::piped())
+        .creation_flags(GROUP_OF_ITS_OWN);
+    command
+}
+
+/// Said by a child: from now on it takes what [`send`] sends.
+pub(crate) fn obey() {
+    #[cfg(windows)]
+    {
+        // One with a group of its own ignores Ctrl-C to begin with.
+        // SAFETY: no handler is given.
+        unsafe { SetConsoleCtrlHandler(None, FALSE) };
+        thread::spawn(|| {
+            for line in stdin().lines() {
+                line.unwrap().parse::<Signal>().unwrap().raise().unwrap();
+            }
+        });
+    }
+}
+
+/// Sends a signal to a child.
+pub(crate) fn send(child: &mut Child, signal: Signal) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        let signal = Signal::from_named_raw(signal.number()).unwrap();
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+    #[cfg(windows)]
+    writeln!(child.stdin.as_mut().unwrap(), "{signal}").unwrap();
+}
+
+/// Presses Ctrl-C or Ctrl-Break for a child. Is there a console, and does it know of that?
+#[cfg(windows)]
+pub(crate) fn press(child: &Child, signal: Signal) -> bool {
+    let event = match signal {
+        Signal::INT => CTRL_C_EVENT,
+        _ => CTRL_BREAK_EVENT,
+    };
+    // SAFETY: two numbers are given, and a group that is none is refused.
+    unsafe { GenerateConsoleCtrlEvent(event, child.id()) != FALSE }
+}
+
+/// Is this how one ends by a signal?
+pub(crate) fn is_end_by(signal: Signal, status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::signal(&status) == Some(signal.number());
+    #[cfg(windows)]
+    return status.code()
+        == Some(match signal {
+            Signal::INT | Signal::BREAK => STATUS_CONTROL_C_EXIT,
+            _ => 3,
+        });
+}
+
+/// Is there a handler for it?
+#[cfg(target_os = "linux")]
+pub(crate) fn is_caught(signal: Signal) -> bool {
+    status("SigCgt", signal)
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    status("SigIgn", signal)
+}
+
+#[cfg(target_os = "linux")]
+fn status(what: &str, signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    let set = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
+    set >> (signal.number() - 1) & 1 == 1
+}
+
+/// Is there a handler for it?
+#[cfg(windows)]
+pub(crate) fn is_caught(signal: Signal) -> bool {
+    ![libc::SIG_DFL, libc::SIG_IGN].contains(&handler(signal))
+}
+
+#[cfg(windows)]
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    handler(signal) == libc::SIG_IGN
+}
+
+#[cfg(windows)]
+pub(crate) fn ignore(signal: Signal) {
+    set_handler(signal, libc::SIG_IGN);
+}
+
+#[cfg(windows)]
+fn handler(signal: Signal) -> libc::sighandler_t {
+    let found = set_handler(signal, libc::SIG_IGN);
+    set_handler(signal, found);
+    found
+}
+
+#[cfg(windows)]
+fn set_handler(signal: Signal, handler: libc::sighandler_t) -> libc::sighandler_t {
+    // SAFETY: what is set is C's own, or was there before.
+    unsafe { libc::signal(signal.number(), handler) }
+}
+
+/// `CREATE_NEW_PROCESS_GROUP`
+#[cfg(windows)]
+const GROUP_OF_ITS_OWN: u32 = 0x200;

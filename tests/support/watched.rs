@@ -1,0 +1,37 @@
+//! A descriptor for a reactor to watch, that can be written to at once.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use torsade::{Descriptor, Watch};
+
+/// One end of a pair of sockets, with the other, and whom it tells that it may be written to: once.
+pub(crate) struct Pipe {
+    end: UnixStream,
+    _other: UnixStream,
+    told: fn(),
+}
+
+pub(crate) fn pipe(told: fn()) -> Pipe {
+    let (end, _other) = UnixStream::pair().unwrap();
+    Pipe { end, _other, told }
+}
+
+impl AsFd for Pipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+}
+
+impl Descriptor for Pipe {
+    fn do_read(&mut self, _: &Watch<Self>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn do_write(&mut self, watch: &Watch<Self>) -> io::Result<()> {
+        (self.told)();
+        watch.remove_writer();
+        Ok(())
+    }
+}
