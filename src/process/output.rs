@@ -52,7 +52,7 @@ impl Reactor {
     /// # Errors
     ///
     /// Those of [`Reactor::spawn_process`]; [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
-    /// [`Stopped`](crate::reactor::Stopped); [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe,
+    /// [`Stopped`]; [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe,
     /// so that not all of it is there. That the program fails is *not* an error: see [`Output::success`].
     ///
     /// # Examples
@@ -97,7 +97,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// Those of [`Reactor::spawn_process`]; [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped). That the
+    /// Those of [`Reactor::spawn_process`]; [`StatusTaken`](super::StatusTaken), [`Stopped`]. That the
     /// program fails is *not* an error.
     ///
     /// # Examples

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::*;
 use crate::driver::{Driver, Interest};
 
@@ -90,6 +92,12 @@ fn a_group_is_signalled_whatever_watches_the_one_that_leads_it() {
         child.signal(libc::SIGKILL, true).unwrap();
         assert_eq!(await_end(&child).signal(), Some(libc::SIGKILL));
         // The other one has it open until its end.
+        let mut fds = [PollFd::new(&said, PollFlags::IN)];
+        let patience = Timespec {
+            tv_sec: 20,
+            tv_nsec: 0,
+        };
+        assert_eq!(poll(&mut fds, Some(&patience)), Ok(1), "it lives");
         assert_eq!(said.read(&mut [0; 1]).unwrap(), 0);
     }
 }
