@@ -266,15 +266,15 @@ on_both_by_hand! {
 
     fn who_leaves_before_it_was_told_leaves_no_news_behind(reactor) {
         let _alone = alone();
-        let signals = reactor.signals([Signal::USR1]).unwrap();
-        assert!(testing::deliver_signal(&reactor, Signal::USR1));
+        let signals = reactor.signals([USR1]).unwrap();
+        assert!(testing::deliver_signal(&reactor, USR1));
         assert_eq!(reactor.poll_timeout(), Some(std::time::Duration::ZERO));
         drop(signals);
         assert_eq!(reactor.poll_timeout(), None);
-        let signals = reactor.signals([Signal::USR1]).unwrap();
-        assert!(testing::deliver_signal(&reactor, Signal::USR1));
+        let signals = reactor.signals([USR1]).unwrap();
+        assert!(testing::deliver_signal(&reactor, USR1));
         // Whoever comes finds what came noted for those who were there.
-        let others = reactor.signals([Signal::USR2]).unwrap();
+        let others = reactor.signals([USR2]).unwrap();
         drop((signals, others));
         assert_eq!(reactor.poll_timeout(), None);
         reactor.settle();

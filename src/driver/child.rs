@@ -28,11 +28,9 @@ use std::thread;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
-use rustix::io::FdFlags;
 #[cfg(target_os = "linux")]
 use rustix::process::WaitIdStatus;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getegid, geteuid, waitid, waitpid};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::fork::{self, Forked, Identity, Leads, Plan, Refused, Step};
@@ -488,29 +486,25 @@ fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
 
 /// A new terminal: our end, which does not block, and the child's.
 fn open_pty(size: Pty) -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-    #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
-    let flags = flags | OpenptFlags::CLOEXEC;
-    let master = openpt(flags)?;
-    rustix::io::fcntl_setfd(&master, FdFlags::CLOEXEC)?;
-    grantpt(&master)?;
-    unlockpt(&master)?;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let slave = open(ptsname(&master, Vec::new())?, flags, Mode::empty())?;
-    set_window_size(&master, size)?;
-    set_nonblocking(&master)?;
-    Ok((master, slave))
+    let pair = rustix_openpty::openpty(None, Some(&size.into()))?;
+    set_nonblocking(&pair.controller)?;
+    Ok((pair.controller, pair.user))
 }
 
 /// Tells a terminal how large it is; who runs in it gets SIGWINCH.
 pub(super) fn set_window_size(terminal: &impl AsFd, size: Pty) -> io::Result<()> {
-    let size = Winsize {
-        ws_row: size.rows,
-        ws_col: size.columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    Ok(tcsetwinsize(terminal, size)?)
+    Ok(tcsetwinsize(terminal, size.into())?)
+}
+
+impl From<Pty> for Winsize {
+    fn from(size: Pty) -> Self {
+        Self {
+            ws_row: size.rows,
+            ws_col: size.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        }
+    }
 }
 
 /// A pipe: its end to read, and its end to write. Both are closed on exec.
@@ -520,8 +514,8 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     #[cfg(any(target_vendor = "apple", target_os = "aix", target_os = "haiku"))]
     {
         let (read, write) = rustix::pipe::pipe()?;
-        rustix::io::fcntl_setfd(&read, FdFlags::CLOEXEC)?;
-        rustix::io::fcntl_setfd(&write, FdFlags::CLOEXEC)?;
+        rustix::io::fcntl_setfd(&read, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::fcntl_setfd(&write, rustix::io::FdFlags::CLOEXEC)?;
         Ok((read, write))
     }
 }
