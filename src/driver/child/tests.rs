@@ -179,7 +179,7 @@ fn a_child_comes_with_a_descriptor_of_it() {
     let forked = fork::fork(&launch.plan(&ends, Leads::Nothing).unwrap()).unwrap();
     let pidfd = forked.pidfd.as_ref().expect("it comes with one");
     let flags = rustix::io::fcntl_getfd(pidfd).unwrap();
-    assert_eq!(flags, FdFlags::CLOEXEC);
+    assert_eq!(flags, rustix::io::FdFlags::CLOEXEC);
     let about = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let about = std::fs::read_to_string(about).unwrap();
     let line = format!("Pid:\t{}", forked.pid);
