@@ -166,7 +166,8 @@ fn what_is_written_after_the_exit_is_told_after_it() {
     run(async |reactor| {
         let (log, gate) = (Log::new(), support::folder::Folder::new());
         let go = gate.path("go");
-        let script = "(until test -e $GO; do sleep 0.01; done; echo late) & exit 0";
+        let script =
+            "(for n in $(seq 2000); do test -e $GO && break; sleep 0.01; done; echo late) & exit 0";
         let handle = reactor.spawn_process(sh(script).env("GO", &go), Noted::new(&log))?;
         until(|| log.has("exited with code 0")).await;
         some_turns().await;
