@@ -19,7 +19,7 @@ use support::folder::Folder;
 use support::foreign::need;
 use support::program::PATIENCE;
 use support::role::{self, READY, after_ready, await_text, child, end, pipe, spy};
-use support::{Log, Spy, cpu_time, some_turns, until};
+use support::{Log, Spy, await_that, cpu_time, some_turns, until};
 use torsade::net::{NotATerminal, ServerEndpoint, StdioInUse};
 use torsade::{Address, Clock, Connection, Failure, Handle, Reactor, Transport, testing};
 
@@ -294,7 +294,8 @@ fn nor_does_it_wait_for_a_thread_that_reads_what_another_user_made() {
     let mut output = child.stdout.take().unwrap();
     await_text(&mut output, READY);
     let id = child.id().to_string();
-    assert!(has_thread(&id, "torsade-input") && has_thread(&id, "torsade-output"));
+    // A thread gives itself its name when it runs.
+    await_that(|| has_thread(&id, "torsade-input") && has_thread(&id, "torsade-output"));
     input.write_all(b"x").unwrap();
     assert_eq!(end(child), "");
     drop(input);
@@ -457,7 +458,7 @@ fn what_no_poller_takes_has_a_thread_that_leaves_with_its_connection() {
         let mut waiting = Box::pin(conn.read(&mut next));
         assert!(support::poll_once(&mut waiting).await.is_pending());
         some_turns().await;
-        assert!(has_thread("self", "torsade-input"));
+        await_that(|| has_thread("self", "torsade-input"));
         drop(waiting);
         drop(conn);
         until(|| !has_thread("self", "torsade-input")).await;

@@ -10,20 +10,10 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use support::{MS, expect_reports, until};
+use support::{MS, await_that, expect_reports, until};
 use torsade::reactor::StillRunning;
 use torsade::threads::{NeverBegun, PoolRefused, ThreadPool};
 use torsade::{Failure, Reactor, testing};
-
-/// Waits for something that other threads bring about.
-#[track_caller]
-fn await_that(mut cond: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(20);
-    while !cond() {
-        assert!(Instant::now() < patience, "waited in vain");
-        thread::yield_now();
-    }
-}
 
 #[test]
 fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {

@@ -286,6 +286,16 @@ pub(crate) fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> 
     }
 }
 
+/// Waits for something that other threads and programs bring about, without a loop.
+#[track_caller]
+pub(crate) fn await_that(mut cond: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !cond() {
+        assert!(Instant::now() < patience, "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
 /// Lets the loop turn for a while, for what should not happen to have its chance.
 pub(crate) async fn some_turns() {
     for _ in 0..300 {
