@@ -41,7 +41,7 @@ mod ordinary {
     pub(crate) use std::{thread, thread_local};
 
     pub(crate) use concurrent_queue::ConcurrentQueue;
-    pub(crate) use parking::{Parker, Unparker, pair};
+    pub(crate) use parking::{Unparker, pair};
     pub(crate) use polling::Poller;
 }
 

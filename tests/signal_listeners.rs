@@ -136,6 +136,7 @@ on_both! {
     }
 
     async fn what_cannot_wait_for_a_loop_is_refused(reactor) {
+        let _alone = alone();
         for (signal, is_expected, text) in [
             (Signal::KILL, (|e| matches!(e, CannotListen::Unstoppable(_))) as fn(&CannotListen) -> bool, "SIGKILL cannot be listened to: the system lets nobody know of it"),
             #[cfg(unix)]
@@ -248,6 +249,7 @@ on_both_by_hand! {
     }
 
     fn one_delivered_by_a_test_is_told_to_that_reactor_alone(reactor) {
+        let _alone = alone();
         let other = Reactor::in_memory().unwrap();
         let log = Log::new();
         for (name, reactor) in [("this", &reactor), ("that", &other)] {

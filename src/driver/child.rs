@@ -12,7 +12,7 @@
 //! 1. All descriptors made here are closed on exec, so that no other child gets them.
 //! 2. A child is waited for once: on the loop's thread, or by the keeper of orphans when that has left it. Before that its
 //!    number is its own, so a signal never goes to another process. (Somebody else in this program may wait for it, or the system
-//!    where SIGCHLD is ignored: then it is its pidfd, which comes with it, that is never another's.)
+//!    where SIGCHLD is ignored. Where it comes with its pidfd, that is never another's; elsewhere its number may be.)
 //! 3. Of a launch that fails nothing is left: no child, no descriptor.
 
 use std::ffi::{CString, OsStr, OsString};
@@ -25,6 +25,8 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread;
 
+#[cfg(target_os = "linux")]
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
@@ -299,7 +301,7 @@ impl Child {
     fn new(forked: Forked) -> io::Result<Self> {
         let pid = forked.pid;
         #[cfg(target_os = "linux")]
-        if let Some(pidfd) = forked.pidfd {
+        if let Some(pidfd) = forked.pidfd.filter(can_be_watched) {
             let watch = Watch::PidFd(pidfd);
             return Ok(Self { pid, watch });
         }
@@ -482,6 +484,14 @@ fn how(status: &WaitIdStatus) -> ExitStatus {
 
 fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
     move |error| NotLaunched { step, error }
+}
+
+/// Linux 5.2 gives descriptors of processes that a poller cannot wait for: these are always ready to be written to.
+#[cfg(target_os = "linux")]
+fn can_be_watched(pidfd: &OwnedFd) -> bool {
+    let mut ready = [PollFd::new(pidfd, PollFlags::OUT)];
+    let polled = rustix::io::retry_on_intr(|| poll(&mut ready, Some(&Timespec::default())));
+    polled == Ok(0) || polled == Ok(1) && !ready[0].revents().contains(PollFlags::OUT)
 }
 
 /// A new terminal: our end, which does not block, and the child's.

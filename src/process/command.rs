@@ -253,11 +253,16 @@ impl Command {
 
     /// Refuses what would be ignored, and was certainly not meant to be.
     pub(super) fn check(&self) -> io::Result<()> {
-        let is_said =
-            |(number, fd): &(i32, Option<ChildFd>)| (0..2).contains(number) && fd.is_some();
+        // Where nothing was said of one it is there, and is nothing in particular.
+        let is_unsaid = |number| {
+            matches!(
+                self.fds.iter().find(|(other, _)| *other == number),
+                Some((_, None))
+            )
+        };
         let text = if self.input.is_some() {
             "it has an input that nobody would write"
-        } else if self.has_stream && self.fds.iter().any(is_said) {
+        } else if self.has_stream && !(is_unsaid(0) && is_unsaid(1)) {
             "its descriptors 0 and 1 are the connection"
         } else {
             return Ok(());

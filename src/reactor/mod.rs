@@ -435,8 +435,8 @@ impl Reactor {
         drop(old);
     }
 
-    /// Shall SIGINT and SIGTERM, and on Windows SIGBREAK, stop it while it runs? [`run`](crate::run()) says so; a reactor of one's own is
-    /// left alone unless told.
+    /// Shall SIGINT and SIGTERM, and on Windows SIGBREAK, stop it while it runs? [`run`](crate::run()) says so; a reactor of
+    /// one's own is left alone unless told.
     ///
     /// The first signal stops the reactor, a second one ends the process. What was installed before comes back
     /// when the run is over; who ignored SIGINT before, or had a handler for it, keeps that.

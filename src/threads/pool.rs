@@ -2,6 +2,7 @@
 //!
 //! The invariants are the room's.
 
+use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,7 @@ use super::queue::{Desk, Job, Queue, Ticket, Work};
 use super::settings::ThreadPoolBuilder;
 use super::{Place, PoolRefused, PoolStatistics};
 use crate::sync::{
-    self, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Parker, Shared, Unparker,
-    thread,
+    self, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Shared, Unparker, thread,
 };
 
 /// What handles and threads share.
@@ -31,10 +31,8 @@ pub(crate) struct Pool {
 struct State {
     min: usize,
     max: usize,
-    /// The desk of each thread that lives or is being started.
+    /// The desk of each thread.
     desks: Vec<Shared<Desk>>,
-    /// How many of them have not come to their first look; the system may refuse them.
-    starting: usize,
     /// Who waits for work. The last one waits for the shortest time and is called first.
     idle: Vec<(u64, Unparker)>,
     /// What those did who have ended.
@@ -42,19 +40,6 @@ struct State {
     panicked: u64,
     /// How many threads were ever started.
     started: u64,
-}
-
-/// What is to be done for new work, when the lock is free again.
-enum Need {
-    Nobody,
-    Idle(Unparker),
-    Thread(Recruit),
-}
-
-/// A thread that is to be started.
-struct Recruit {
-    id: u64,
-    desk: Shared<Desk>,
 }
 
 impl Pool {
@@ -70,7 +55,6 @@ impl Pool {
                 min: settings.min,
                 max: settings.max,
                 desks: Vec::new(),
-                starting: 0,
                 idle: Vec::new(),
                 finished: 0,
                 panicked: 0,
@@ -106,19 +90,21 @@ impl Pool {
                 return Err((PoolRefused::Closed, work));
             }
         };
-        let need = state.need();
+        // Somebody idle is called, or a thread is started; else all there may be are busy (invariant 2).
+        let idle = state.idle.pop();
+        let started = match idle.is_none() && state.desks.len() < state.max {
+            true => Self::start(this, &mut state),
+            false => Ok(()),
+        };
+        let is_done = !state.desks.is_empty();
         drop(state);
-        match need {
-            Need::Nobody => {}
-            Need::Idle(unparker) => {
-                unparker.unpark();
-            }
-            Need::Thread(recruit) => {
-                if Self::start(this, recruit) == Started::NobodyIsThere {
-                    if let Some(job) = this.take_back(&ticket) {
-                        return Err((PoolRefused::NoThread, job.into_work()));
-                    }
-                }
+        if let Some((_, unparker)) = idle {
+            unparker.unpark();
+        }
+        this.warn(started);
+        if !is_done {
+            if let Some(job) = this.take_back(&ticket) {
+                return Err((PoolRefused::NoThread, job.into_work()));
             }
         }
         Ok(ticket)
@@ -144,15 +130,12 @@ impl Pool {
         };
         let waits = this.statistics_in(&state).queued;
         let more = waits.min(max - max.min(state.desks.len()));
-        let recruits: Vec<_> = (0..more).map(|_| state.recruit()).collect();
+        let started = (0..more).try_for_each(|_| Self::start(this, &mut state));
         drop(state);
         for (_, unparker) in idle {
             unparker.unpark();
         }
-        for recruit in recruits {
-            // Work that was taken has threads already, or was refused.
-            Self::start(this, recruit);
-        }
+        this.warn(started);
     }
 
     pub(super) fn statistics(&self) -> PoolStatistics {
@@ -212,73 +195,65 @@ impl Pool {
         (dropped, running.collect())
     }
 
-    /// Starts a thread.
-    fn start(this: &Shared<Self>, recruit: Recruit) -> Started {
-        let pool = this.clone();
-        let thread = thread::Builder::new().name(format!("{}-{}", this.name, recruit.id + 1));
-        let desk = recruit.desk.clone();
-        let started = thread.spawn(move || pool.work(&recruit));
-        let Err(error) = started else {
-            return Started::Somebody;
-        };
-        tracing::warn!(target: "torsade::threads", %error, pool = this.name, "no thread");
-        let mut state = this.lock();
-        state.starting -= 1;
-        this.dismiss(&mut state, &desk);
-        // Who lives empties the queue. Who is only being started may be refused as well.
-        match state.desks.len() > state.starting {
-            true => Started::Somebody,
-            false => Started::NobodyIsThere,
+    /// Starts a thread. The lock is held, so whoever gives work afterwards knows whether there is one.
+    fn start(this: &Shared<Self>, state: &mut State) -> io::Result<()> {
+        let (id, desk) = (state.started, Shared::new(Desk::default()));
+        let (pool, theirs) = (this.clone(), desk.clone());
+        let thread = thread::Builder::new().name(format!("{}-{}", this.name, id + 1));
+        thread.spawn(move || pool.work(id, &theirs))?;
+        state.started += 1;
+        state.desks.push(desk);
+        Ok(())
+    }
+
+    /// Was no thread to be had?
+    fn warn(&self, started: io::Result<()>) {
+        if let Err(error) = started {
+            tracing::warn!(target: "torsade::threads", %error, pool = self.name, "no thread");
         }
     }
 
     /// What a thread does all its life.
-    fn work(&self, me: &Recruit) {
+    fn work(&self, id: u64, desk: &Shared<Desk>) {
         let (parker, unparker) = sync::pair();
-        self.lock().starting -= 1;
         loop {
             if self.is_crowded.load(Ordering::SeqCst) {
                 let mut state = self.lock();
                 if state.desks.len() > state.max {
                     // It leaves work to the others, of whom there are enough.
-                    return self.dismiss(&mut state, &me.desk);
+                    return self.dismiss(&mut state, desk);
                 }
                 self.is_crowded.store(false, Ordering::SeqCst);
             }
-            if let Some(job) = self.queue.take(&me.desk) {
+            if let Some(job) = self.queue.take(desk) {
                 let ended_well = job.run();
                 self.given.fetch_sub(1, Ordering::SeqCst);
-                me.desk.finish(ended_well);
+                desk.finish(ended_well);
                 continue;
             }
             let mut state = self.lock();
-            // New work is put in line before the lock is taken to look who is idle: it is seen here, or sees this one.
+            // New work is put in line under this lock: it is seen here, or finds this one idle.
             if !self.queue.is_empty() || state.desks.len() > state.max {
                 continue;
             }
             if self.queue.is_closed() {
-                return self.dismiss(&mut state, &me.desk);
+                return self.dismiss(&mut state, desk);
             }
-            state.idle.push((me.id, unparker.clone()));
+            state.idle.push((id, unparker.clone()));
             drop(state);
-            let is_over = self.wait(&parker);
+            let is_over = !parker.park_timeout(self.idle_after);
             let mut state = self.lock();
-            let place = state.idle.iter().position(|(other, _)| *other == me.id);
+            let place = state.idle.iter().position(|(other, _)| *other == id);
             // Whoever is no longer among the idle was called, and looks (invariant 3).
             let Some(place) = place else { continue };
             state.idle.remove(place);
             if is_over && state.desks.len() > state.min && self.queue.is_empty() {
-                return self.dismiss(&mut state, &me.desk);
+                return self.dismiss(&mut state, desk);
             }
         }
     }
 
-    /// Waits to be called; is the time for it over?
-    fn wait(&self, parker: &Parker) -> bool {
-        !parker.park_timeout(self.idle_after)
-    }
-
-    /// A thread is no more, or never was.
+    /// A thread is no more.
     fn dismiss(&self, state: &mut State, desk: &Shared<Desk>) {
         state.desks.retain(|other| !Shared::ptr_eq(other, desk));
         let papers = desk.look();
@@ -291,36 +266,5 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether there is a thread after one was to be started.
-#[derive(PartialEq, Eq)]
-enum Started {
-    Somebody,
-    NobodyIsThere,
-}
-
-impl State {
-    /// Who is to do what was just queued (invariant 2).
-    fn need(&mut self) -> Need {
-        if let Some((_, unparker)) = self.idle.pop() {
-            return Need::Idle(unparker);
-        }
-        match self.desks.len() < self.max {
-            true => Need::Thread(self.recruit()),
-            false => Need::Nobody,
-        }
-    }
-
-    fn recruit(&mut self) -> Recruit {
-        let desk = Shared::new(Desk::default());
-        self.desks.push(desk.clone());
-        self.starting += 1;
-        self.started += 1;
-        Recruit {
-            id: self.started - 1,
-            desk,
-        }
     }
 }

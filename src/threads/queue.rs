@@ -40,7 +40,6 @@ struct Slot {
 }
 
 /// What is known of work by those who gave it.
-#[derive(Clone)]
 pub(crate) struct Ticket(Shared<Slot>);
 
 /// Work that nobody else has any more.

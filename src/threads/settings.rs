@@ -42,7 +42,7 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// What its threads are called, each with a number behind it.
+    /// What its threads are called, each with a number behind it. (The system may show no more than the first fifteen bytes.)
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -61,6 +61,9 @@ impl ThreadPoolBuilder {
     }
 
     /// How many pieces of work may wait: any number unless told. One more is refused.
+    ///
+    /// What there may be threads for does not count as waiting, also where the system gives fewer. Work counts until its thread is
+    /// done with it, which is a moment after its result is told: who awaits one piece and gives the next may find its place taken.
     pub fn queue_limit(mut self, limit: usize) -> Self {
         self.queue_limit = Some(limit);
         self
@@ -76,10 +79,15 @@ impl ThreadPoolBuilder {
     ///
     /// # Panics
     ///
-    /// When `max` is zero or less than `min`.
+    /// When `max` is zero or less than `min`, or the name has a NUL in it.
     #[track_caller]
     pub fn build(self) -> ThreadPool {
         check(self.min, self.max);
+        assert!(
+            !self.name.contains('\0'),
+            "a thread cannot be called {:?}",
+            self.name
+        );
         ThreadPool::with(Pool::new(self))
     }
 }

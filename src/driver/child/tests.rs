@@ -1,8 +1,6 @@
 //! Children, and how they are watched, signalled and waited for.
 
-#[cfg(target_os = "linux")]
 use std::fs::File;
-#[cfg(target_os = "linux")]
 use std::io::Read;
 use std::time::Duration;
 
@@ -189,6 +187,20 @@ fn a_child_comes_with_a_descriptor_of_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn what_no_poller_can_wait_for_is_not_a_child_to_be_watched() {
+    let launch = launch("exec sleep 1000");
+    let child = launch.start().unwrap().child;
+    assert!(child.pidfd().is_none_or(can_be_watched));
+    child.signal(libc::SIGKILL, false).unwrap();
+    await_end(&child);
+    // As old kernels' descriptors of processes it has nothing to wait for.
+    assert!(!can_be_watched(
+        &File::open("/proc/self/stat").unwrap().into()
+    ));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn what_cannot_be_watched_tells_its_end_at_once() {
     let watch = Watch::gone().unwrap();
     let Watch::Thread(fd) = &watch else {
@@ -237,6 +249,7 @@ fn who_has_put_root_aside_gives_it_to_no_child() {
     assert!(geteuid().is_root(), "we are who we were");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn what_is_given_is_placed_whatever_the_numbers_were() {
     // Four descriptors of ours are dealt out again in each order, under the very numbers they have.

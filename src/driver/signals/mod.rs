@@ -1,8 +1,9 @@
 //! What the system tells this process out of turn: signals.
 //!
 //! Each loop that wants to hear of any takes a place with [`Signals`]. It says which ones it wants to *hear*, and whether
-//! it is to *stop* when it is asked to by SIGINT, SIGTERM or, on Windows, SIGBREAK. A handler of our own, one for the process, notes what came at
-//! each place that wants it, and ends that loop's wait. What came several times before the loop looked has come once.
+//! it is to *stop* when it is asked to by SIGINT, SIGTERM or, on Windows, SIGBREAK. A handler of our own, one for the
+//! process, notes what came at each place that wants it, and ends that loop's wait. What came several times before the loop
+//! looked has come once.
 //!
 //! The first stop signal is noted for each loop that stops by it; a second, while one of them has not come to its end, ends
 //! the process as if nobody had been listening, so that a shutdown that hangs can be cut short. A loop that wants to hear
