@@ -16,8 +16,9 @@
 //! # Who owns what
 //!
 //! Queued work belongs to the queue; whoever takes it out, to run it or because it was called off, owns it, so it happens
-//! once. A thread that has work after work takes it from the queue without a lock of the pool's. That lock guards the list
-//! of idle threads and how many there are and may be: it is held to give work, and by a thread that finds none.
+//! once. A thread that has work after work takes it from the queue without the pool's lock. That guards the list of idle
+//! threads and how many there are and may be: it is held to give work, while a thread is started for it, and by a thread
+//! that finds none.
 //!
 //! # States of a thread
 //!
@@ -31,7 +32,8 @@
 //!
 //! 1. Work that was taken is run once, called off once, or dropped once by [`ThreadPool::stop`]; nothing else becomes of it.
 //! 2. While work waits, either as many threads as there may be are not idle, or one was called or started for it.
-//! 3. A thread that was called looks into the queue before it ends, whatever the time.
+//! 3. A thread that was called looks into the queue before it ends, whatever the time; or is one too many, and then the
+//!    others do, none of whom is idle.
 //! 4. The work's own panic does not end its thread. No lock is held while work runs or is dropped.
 //! 5. When the pool is closed and its queue is empty, all its threads end.
 //! 6. When the system gives no thread, what was given is refused unless a thread that lives, or has lived since, does it.
