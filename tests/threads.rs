@@ -80,6 +80,19 @@ on_both! {
         assert_eq!(reactor.thread_pool().statistics().queued, 0);
     }
 
+    async fn work_that_cannot_fail_gives_what_it_returns_and_may_panic_or_be_called_off_all_the_same(reactor) {
+        let here = thread::current().id();
+        assert_ne!(reactor.spawn_blocking(|| thread::current().id()).await?, here);
+        let result = reactor.spawn_blocking(|| "x".parse::<u8>()).await?;
+        assert!(result.is_err(), "an error is a value like others");
+        let failure = reactor.spawn_blocking(|| -> u8 { panic!("oh") }).await.unwrap_err();
+        assert!(failure.is_panic());
+        assert_eq!(failure.location().file(), file!());
+        let called_off = reactor.spawn_blocking(|| 1);
+        called_off.cancel();
+        called_off.await.unwrap_err().trap::<Cancelled>()?;
+    }
+
     async fn threads_have_names(reactor) {
         let name = || Ok(thread::current().name().map(str::to_owned));
         assert_eq!(reactor.defer_to_thread(name).await?.as_deref(), Some("torsade-pool-1"));

@@ -84,13 +84,32 @@ impl Reactor {
     /// let mine = std::rc::Rc::new(1);
     /// let _ = reactor.defer_to_thread(move || Ok(*mine));
     /// ```
-    #[doc(alias("deferToThread", "spawn_blocking", "run_in_executor", "to_thread"))]
+    #[doc(alias("deferToThread", "run_in_executor", "to_thread"))]
     #[track_caller]
     pub fn defer_to_thread<T: Send + 'static>(
         &self,
         f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Deferred<T> {
         self.defer_to_thread_pool(&self.thread_pool(), f)
+    }
+
+    /// As [`Reactor::defer_to_thread`], for work that cannot fail: gives what `f` returns, whatever that is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// torsade::testing::run(async |reactor| {
+    ///     assert_eq!(reactor.spawn_blocking(|| 6 * 7).await?, 42);
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("deferToThread", "to_thread"))]
+    #[track_caller]
+    pub fn spawn_blocking<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Deferred<T> {
+        self.defer_to_thread(move || Ok(f()))
     }
 
     /// As [`Reactor::defer_to_thread`], for work that looks now and then whether anybody still waits for it.
