@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use torsade::clock::TimedOut;
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::testing::Wire;
 use torsade::transport::Limits;
-use torsade::{Clock, Context, Failure, Protocol, Reactor, yield_now};
+use torsade::{Clock, Context, Deferred, Failure, LoopingCall, Protocol, Reactor, yield_now};
 
 const HERE: &str = "127.0.0.1:0";
 const MS: Duration = Duration::from_millis(1);
@@ -77,6 +78,64 @@ fn a_timer_asked_for_after_a_long_wait_is_not_early() -> Result<(), Failure> {
         client.join().expect("the client does not panic")?;
         Ok(())
     })
+}
+
+/// Keeps the thread busy, as a callback does that computes for so long.
+fn work(time: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_delay_asked_for_after_long_work_in_a_task_is_waited_out() -> Result<(), Failure> {
+    const DELAY: Duration = Duration::from_millis(30);
+    torsade::run(async |reactor| {
+        work(DELAY * 2);
+        let asked = Instant::now();
+        reactor.sleep(DELAY).await?;
+        assert!(asked.elapsed() >= DELAY, "{:?}", asked.elapsed());
+
+        work(DELAY * 2);
+        let asked = Instant::now();
+        let (never, _resolver) = Deferred::<()>::pair();
+        let failure = reactor.timeout(DELAY, never).await.unwrap_err();
+        assert!(failure.is::<TimedOut>());
+        assert!(asked.elapsed() >= DELAY, "{:?}", asked.elapsed());
+
+        work(DELAY * 2);
+        let (asked, took) = (Instant::now(), Rc::new(Cell::new(None)));
+        let told = took.clone();
+        let (looping, end) = LoopingCall::with_handle(move |looping| {
+            told.set(Some(asked.elapsed()));
+            looping.stop();
+        })
+        .start_later(&reactor, DELAY);
+        end.await?;
+        assert!(!looping.is_running());
+        assert!(took.get() >= Some(DELAY), "{:?}", took.get());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_delay_asked_for_before_the_loop_runs_or_between_runs_is_waited_out() -> Result<(), Failure> {
+    const DELAY: Duration = Duration::from_millis(30);
+    let reactor = Reactor::new()?;
+    for _ in 0..2 {
+        work(DELAY * 2);
+        assert!(Instant::now() - reactor.now() < DELAY, "the clock is old");
+        let (asked, took) = (Instant::now(), Rc::new(Cell::new(None)));
+        let (told, ends) = (took.clone(), reactor.clone());
+        reactor.call_later(DELAY, move || {
+            told.set(Some(asked.elapsed()));
+            ends.crash();
+        });
+        reactor.run()?;
+        assert!(took.get() >= Some(DELAY), "{:?}", took.get());
+    }
+    Ok(())
 }
 
 #[test]

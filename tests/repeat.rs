@@ -48,8 +48,10 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 
 on_both! {
     async fn the_ticks_of_an_interval_lie_on_its_grid(reactor) {
-        let start = reactor.now();
+        let before = reactor.now();
         let mut ticks = interval(&reactor, MS * 2);
+        let start = ticks.deadline();
+        assert!(start >= before && start <= reactor.now());
         for n in 0..5 {
             assert_eq!(ticks.tick().await?, start + MS * 2 * n);
             assert!(reactor.now() >= start + MS * 2 * n);
@@ -84,8 +86,9 @@ on_both! {
     }
 
     async fn a_stream_of_ticks_is_one_like_any_other(reactor) {
-        let start = reactor.now();
-        let ticks = interval(&reactor, MS).take(3).filter_map(|tick| ready(tick.ok()));
+        let ticks = interval(&reactor, MS);
+        let start = ticks.deadline();
+        let ticks = ticks.take(3).filter_map(|tick| ready(tick.ok()));
         let ticks: Vec<_> = ticks.collect().await;
         assert_eq!(ticks, [start, start + MS, start + MS * 2]);
     }

@@ -7,8 +7,9 @@
 //! [`DelayedCall`] owns a closure, a [`Sleep`] is a future whose waker lies in the table, so that sleeping allocates
 //! nothing. The clock's owner runs what is due, once a turn; the handles here only note a wish.
 //!
-//! Time stands still within a step of the loop: [`Clock::now`] is read when somebody first asks, in the turn that runs the
-//! timers and anew after each wait, and all delays count from that.
+//! A delay counts from the call that asks for it: the machine's clock is read for each timer that is made or reset, and
+//! [`Clock::now`] reads it as well. So nothing comes early, however long the loop has been busy. Virtual and manual
+//! time stands still until it is moved.
 //! No duration or instant is out of bounds: what has passed is due on the next turn, and what is further off than
 //! some five hundred years never comes.
 //!
@@ -73,21 +74,22 @@ use crate::failure::Failure;
 /// assert_eq!(*said.borrow(), [1, 2, 3]);
 /// ```
 pub trait Clock: sealed::HasTimers {
-    /// The time, as read when somebody first asked since the turn began or the last wait ended.
+    /// Returns the time.
     ///
-    /// It does not move while callbacks and tasks run, and never goes back.
+    /// A reactor on the machine's clock reads that clock at each call; virtual and manual time moves only when it is
+    /// told to, or, in memory, when the loop waits. It never goes back.
     #[doc(alias = "seconds")]
     fn now(&self) -> Instant {
         self.timers().now()
     }
 
-    /// Calls `f` once, `delay` from now.
+    /// Calls `f` once, not before `delay` has passed since this call.
     ///
     /// Dropping the returned handle changes nothing; use [`DelayedCall::cancel`] to call it off.
     ///
     /// # Order
     ///
-    /// Calls run on the loop's thread, by deadline; equal deadlines keep the order they were asked for. A call
+    /// Calls run on the loop's thread, by deadline, which is the time of this call and `delay` more; equal deadlines keep the order they were asked for. A call
     /// with no delay runs on the next turn, never inside this function.
     ///
     /// # Examples
@@ -116,7 +118,7 @@ pub trait Clock: sealed::HasTimers {
         DelayedCall::ask(timers, timers.at(deadline), Box::new(f), Location::caller())
     }
 
-    /// Waits for `delay`, counted from now and not from when it is first polled.
+    /// Waits for `delay`, counted from this call and not from when it is first polled.
     ///
     /// With no delay it waits for the next turn, so a loop of such sleeps starves nobody.
     ///
@@ -237,7 +239,8 @@ impl DelayedCall {
         self.timers.cancel(self.key)
     }
 
-    /// Makes it run `from_now`, sooner or later than it would have. `false` if it is not pending.
+    /// Makes it run `from_now`, counted from this call, sooner or later than it would have. `false` if it is not
+    /// pending.
     pub fn reset(&self, from_now: Duration) -> bool {
         let deadline = self.timers.after(from_now);
         self.timers.reset(self.key, |_| deadline)

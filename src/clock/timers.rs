@@ -1,18 +1,17 @@
 //! All timers of one clock, as its owner and the handles see them.
 //!
-//! The owner (the reactor, or a virtual clock) samples its time once a turn and tells it with
-//! [`set_now`](Timers::set_now), or, where time passes by itself, says that it has passed with
-//! [`let_time_pass`](Timers::let_time_pass) and has it read when somebody asks; everything else here reckons from that
-//! `now`. Then it calls
-//! [`absorb`](Timers::absorb), then [`fire_due`](Timers::fire_due), which hands out one [`Due`] at a time. What a
-//! timer is and how it is kept says the [`table`](super::table); here are the borrow around it, and the time.
+//! Where time passes by itself ([`Timers::passing`]), it is read each time a timer is made or somebody asks: a delay
+//! counts from the call. Elsewhere the owner (a virtual clock, or a reactor with manual or virtual time) sets it with
+//! [`set_now`](Timers::set_now), and it stands still in between. Once a turn the owner calls
+//! [`absorb`](Timers::absorb), then [`fire_due`](Timers::fire_due), which hands out one [`Due`] at a time. The
+//! [`table`](super::table) says what a timer is and how it is stored; here are the borrow around it, and the time.
 //!
 //! Inside, time is nanoseconds since the clock's base, in 64 bits: 584 years. What lies beyond is [`NEVER`].
 //!
 //! # Invariants
 //!
 //! 1. No borrow is held while an action is run, woken, cloned or dropped.
-//! 2. `now` does not go back.
+//! 2. The time does not go back.
 //! 3. Once it is closed the table is empty and stays so.
 
 use std::cell::{Cell, RefCell};
@@ -34,22 +33,14 @@ use crate::report;
 pub struct Timers(Rc<Inner>);
 
 impl Timers {
-    /// None yet. `base` is the zero of its time, and the first `now`.
+    /// None yet. `base` is the zero of its time, and its first reading. The time moves by `set_now` only.
     pub(crate) fn new(base: Instant) -> Self {
         Self::starting_at(base, NO_ITEM + 1)
     }
 
-    /// As [`new`](Timers::new), with a time that passes by itself.
+    /// As [`new`](Timers::new), with a time that passes by itself and is read with `read`.
     pub(crate) fn passing(base: Instant, read: fn() -> Instant) -> Self {
-        let timers = Self::new(base);
-        timers.0.read.set(Some(read));
-        timers
-    }
-
-    /// The next one to ask for the time has it read anew, if it passes by itself.
-    #[inline]
-    pub(crate) fn let_time_pass(&self) {
-        self.0.passed.set(true);
+        Self::with(base, NO_ITEM + 1, Some(read))
     }
 
     /// Is there nothing to absorb or to fire?
@@ -75,8 +66,8 @@ impl Timers {
 
     /// Hands each timer that is due to `call`, in order; gives their number.
     ///
-    /// Due is what was asked for before this pass and has a deadline not after `now`, as it was at the start of the
-    /// pass, and has been absorbed. `call` may do anything, also call off or put off one that is due in the same pass;
+    /// Due is what was asked for before this pass and has a deadline not after the time at the start of the pass, and
+    /// has been absorbed. `call` may do anything, also call off or put off one that is due in the same pass;
     /// that one does not run then. Should `call` panic, those behind it stay.
     pub(crate) fn fire_due(&self, mut call: impl FnMut(Due)) -> usize {
         let now = self.nanos();
@@ -114,16 +105,10 @@ impl Timers {
         }
     }
 
-    /// The time, as last set.
+    /// The time: read at this moment where it passes by itself, else as last set.
     pub(crate) fn now(&self) -> Instant {
         self.nanos();
         self.0.now.get()
-    }
-
-    /// The time at this very moment, where it passes by itself; `now` stays where it is.
-    pub(crate) fn reading(&self) -> Instant {
-        let now = self.now();
-        self.0.read.get().map_or(now, |read| read().max(now))
     }
 
     /// The instant `delay` after `instant`, or one that is too far off ever to come.
@@ -270,13 +255,11 @@ impl Timers {
         self.nanos().saturating_add(nanos(delay))
     }
 
-    /// The time, in this clock's reckoning.
+    /// The same as nanoseconds since the base.
     #[inline]
     fn nanos(&self) -> u64 {
-        if self.0.passed.replace(false) {
-            if let Some(read) = self.0.read.get() {
-                self.set_now(read());
-            }
+        if let Some(read) = self.0.read {
+            self.set_now(read());
         }
         self.0.nanos.get()
     }
@@ -306,19 +289,22 @@ impl Timers {
         Some(self.until(self.deadline(key)?))
     }
 
-    /// Has this time come?
+    /// Had this time come when the time was last read or set? True of every timer that has fired.
     pub(super) fn has_come(&self, deadline: u64) -> bool {
-        deadline <= self.nanos()
+        deadline <= self.0.nanos.get()
     }
 
     /// As [`new`](Timers::new), the first asking having the number `seq`, which is not [`NO_ITEM`].
     pub(super) fn starting_at(base: Instant, seq: u32) -> Self {
+        Self::with(base, seq, None)
+    }
+
+    fn with(base: Instant, seq: u32, read: Option<fn() -> Instant>) -> Self {
         Self(Rc::new(Inner {
             base,
             now: Cell::new(base),
             nanos: Cell::new(0),
-            read: Cell::new(None),
-            passed: Cell::new(false),
+            read,
             table: RefCell::new(Table::new(seq)),
         }))
     }
@@ -346,13 +332,12 @@ impl fmt::Debug for Timers {
 struct Inner {
     /// The zero of this clock's nanoseconds.
     base: Instant,
+    /// The time as last read or set.
     now: Cell<Instant>,
     /// `now` in nanoseconds since `base`; always less than [`NEVER`].
     nanos: Cell<u64>,
     /// How to read the time, where it passes by itself.
-    read: Cell<Option<fn() -> Instant>>,
-    /// Time has passed since it was last read.
-    passed: Cell<bool>,
+    read: Option<fn() -> Instant>,
     table: RefCell<Table>,
 }
 
@@ -618,19 +603,21 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_moves_nothing() {
+    fn time_that_passes_by_itself_is_read_for_each_timer_and_does_not_go_back() {
         thread_local! {
             static READ: Cell<Option<Instant>> = const { Cell::new(None) };
         }
         let start = Instant::now();
         let timers = Timers::passing(start, || READ.get().expect("it was set"));
         READ.set(Some(start + SECOND * 2));
-        assert_eq!(timers.reading(), start + SECOND * 2);
-        assert_eq!(timers.now(), start);
-        timers.let_time_pass();
-        assert_eq!(timers.now(), start + SECOND * 2);
+        let early = ask(&timers, SECOND, || ());
+        assert_eq!(timers.deadline(early), Some(nanos(SECOND * 3)));
+        READ.set(Some(start + SECOND * 4));
+        let late = ask(&timers, SECOND, || ());
+        assert_eq!(timers.deadline(late), Some(nanos(SECOND * 5)));
+        assert_eq!(timers.now(), start + SECOND * 4);
         READ.set(Some(start + SECOND));
-        assert_eq!(timers.reading(), start + SECOND * 2);
+        assert_eq!(timers.now(), start + SECOND * 4);
         assert_eq!(timers.later(start, SECOND), start + SECOND);
         let never = timers.later(start, Duration::MAX);
         assert_eq!(timers.at(never), NEVER);

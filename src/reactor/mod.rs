@@ -13,7 +13,7 @@
 //!    run_until_current                                        do_iteration
 //!  ┌────────────────────────────────────────────────────┐   ┌───────────────────────────────┐
 //!  │ 1 what other threads sent, as many as were there   │   │ 5 flush what was written       │
-//!  │ 2 new timers into the heap; one reading of `now`   │──▶│ 6 wait: 0 if tasks are ready,  │
+//!  │ 2 new timers into the heap; the time is read       │──▶│ 6 wait: 0 if tasks are ready,  │
 //!  │ 3 due timers, by deadline then by order of asking  │   │   else until the next deadline │
 //!  │ 4 tasks that were ready when step 4 began          │   │ 7 each ready source, once      │
 //!  └────────────────────────────────────────────────────┘   └───────────────────────────────┘

@@ -371,7 +371,7 @@ impl Reactor {
         }
         inner.pace.ran.set(0);
         inner.pace.looked.set(None);
-        inner.let_time_pass();
+        inner.sync_time();
         for event in &events {
             // A source may have left on account of an earlier event of this very batch.
             if let Some(source) = inner.source(event.key) {
@@ -429,7 +429,7 @@ impl Drop for In {
 impl Inner {
     /// Steps 2 and 3.
     fn pass_time(&self) {
-        self.let_time_pass();
+        self.sync_time();
         if !self.timers.is_idle() {
             self.timers.absorb();
             self.timers.fire_due(|due| match due {
@@ -439,9 +439,8 @@ impl Inner {
         }
     }
 
-    /// Whoever asks for the time from here on has it read, once.
-    fn let_time_pass(&self) {
-        self.timers.let_time_pass();
+    /// Tells the timers the time, where it does not pass by itself.
+    fn sync_time(&self) {
         if self.manual.is_some() || self.driver.is_virtual() {
             self.timers.set_now(self.clock_now());
         }

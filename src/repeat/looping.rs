@@ -191,12 +191,13 @@ impl LoopingCall {
         owed: u64,
     ) -> (Looping, Deferred<Self>) {
         let (deferred, resolver) = Deferred::pair();
+        let start = timers.now();
         let looping = Rc::new(Loop {
             timers: timers.clone(),
             interval,
             state: Cell::new(State::Waiting),
             ending: Cell::new(Ending::No),
-            origin: Cell::new(timers.now()),
+            origin: Cell::new(start),
             counted: Cell::new(0),
             owed: Cell::new(owed),
             f: Cell::new(Some(self.f)),
@@ -212,7 +213,7 @@ impl LoopingCall {
                 looping.cancel();
             }
         });
-        looping.wait_until(timers.later(timers.now(), delay));
+        looping.wait_until(timers.later(start, delay));
         (handle, deferred)
     }
 
@@ -341,7 +342,7 @@ impl Loop {
     }
 
     fn wait_for_next(self: Rc<Self>) {
-        let now = self.timers.reading();
+        let now = self.timers.now();
         let deadline = if self.interval.is_zero() {
             now
         } else {
@@ -451,7 +452,8 @@ impl Loop {
         let missed = self.point(now).saturating_sub(self.counted.replace(0));
         self.owed.set(self.owed.get().saturating_add(missed));
         self.origin.set(now);
-        self.with_timer(|timer| timer.reset(self.interval));
+        let next = self.timers.later(now, self.interval);
+        self.with_timer(|timer| timer.reset_at(next));
         true
     }
 

@@ -143,7 +143,7 @@ pub(super) struct Spell {
 impl Spell {
     pub(super) fn begin(timers: &Timers) -> Self {
         Self {
-            begun: timers.reading(),
+            begun: timers.now(),
             steps: 0,
         }
     }
@@ -151,6 +151,6 @@ impl Spell {
     /// Counts a step; is the slice over now?
     pub(super) fn is_over_after_step(&mut self, timers: &Timers, slice: Slice) -> bool {
         self.steps = self.steps.saturating_add(1);
-        self.steps >= slice.steps || timers.reading().duration_since(self.begun) >= slice.time
+        self.steps >= slice.steps || timers.now().duration_since(self.begun) >= slice.time
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::sealed::HasTimers;
-use crate::clock::{Clock, Due, Timers};
+use crate::clock::{Clock, Due, TimedOut, Timers};
+use crate::defer::Deferred;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,7 +44,6 @@ impl Machine {
     /// A turn at that time.
     fn turn(&self, at: Duration) {
         TIME.set(Some(self.start + at));
-        self.timers.let_time_pass();
         self.timers.absorb();
         self.timers.fire_due(|due| match due {
             Due::Call(f, _) => f(),
@@ -153,7 +153,6 @@ fn play(script: &str) -> Vec<String> {
             "at" => machine.turn(time),
             "reset" => {
                 TIME.set(Some(start + time));
-                machine.timers.let_time_pass();
                 assert!(looping.as_ref().is_some_and(Looping::reset));
             }
             "next" => {
@@ -229,4 +228,66 @@ fn a_tick_that_is_a_little_late_does_not_make_a_delayed_interval_drift() {
         next.push((ticks.deadline() - machine.start).as_millis());
     }
     assert_eq!(next, [1_000, 2_000, 3_000, 4_006, 6_000]);
+}
+
+/// Every way to ask for something later counts from the moment of asking, however old the turn is.
+#[test]
+fn a_delay_counts_from_the_call_and_not_from_the_turn() {
+    let machine = Machine::new();
+    let (fired, note) = notes();
+    let note = Rc::new(note);
+    machine.turn(Duration::ZERO);
+    // Work that takes half a second, with no turn in between.
+    pass(MS * 500);
+    let asked = machine.start + MS * 500;
+    let delay = MS * 200;
+
+    let said = note.clone();
+    let call = machine.call_later(delay, move || said(1));
+    assert_eq!(call.deadline(), Some(asked + delay));
+    let mut sleep = pin!(machine.sleep(delay));
+    assert_eq!(sleep.deadline(), asked + delay);
+    let said = note.clone();
+    let later = defer_later(&machine, delay, move || said(2));
+    let said = note.clone();
+    let (deferred, _resolver) = Deferred::<()>::pair();
+    let limited = machine
+        .timeout(delay, deferred)
+        .add_errback(move |failure| {
+            failure.trap::<TimedOut>()?;
+            said(3);
+            Ok(())
+        });
+    let (looping, _end) = LoopingCall::with_count(move |_| note(4)).start_later(&machine, delay);
+    assert_eq!(looping.deadline(), Some(asked + delay));
+    let mut ticks = interval(&machine, delay);
+    assert_eq!(ticks.deadline(), asked);
+    ticks.reset();
+    assert_eq!(ticks.deadline(), asked + delay);
+    let put_off = machine.call_later(MS, || unreachable!());
+    pass(MS * 100);
+    put_off.reset(delay);
+    assert_eq!(put_off.deadline(), Some(asked + MS * 100 + delay));
+    assert!(put_off.cancel());
+    assert_eq!(machine.now(), asked + MS * 100);
+
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(sleep.as_mut().poll(&mut cx).is_pending());
+    machine.turn(MS * 699);
+    assert!(sleep.as_mut().poll(&mut cx).is_pending());
+    assert!(fired.borrow().is_empty());
+    machine.turn(MS * 700);
+    assert!(sleep.as_mut().poll(&mut cx).is_ready());
+    assert_eq!(*fired.borrow(), [1, 2, 3, 4]);
+    drop((later, limited));
+}
+
+#[test]
+fn a_loop_that_is_reset_late_in_a_turn_waits_a_whole_interval() {
+    let machine = Machine::new();
+    let (looping, _end) = LoopingCall::new(|| ()).start_later(&machine, SECOND);
+    machine.turn(MS * 100);
+    pass(MS * 300);
+    assert!(looping.reset());
+    assert_eq!(looping.deadline(), Some(machine.start + MS * 1400));
 }
