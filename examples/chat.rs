@@ -27,7 +27,7 @@ struct Guest {
 }
 
 impl Guest {
-    fn take_name(&mut self, cx: &Context<'_, Lines<Self>>, name: &str) {
+    fn take_name(&mut self, cx: &Context<'_, Self>, name: &str) {
         if name.is_empty() {
             return cx.write("What is your name?\r\n");
         }
@@ -42,11 +42,11 @@ impl Guest {
 }
 
 impl LineProtocol for Guest {
-    fn connection_made(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
         cx.write("What is your name?\r\n");
     }
 
-    fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         match &self.name {
             None => self.take_name(cx, line.trim()),

@@ -16,7 +16,7 @@ struct Guest {
 }
 
 impl LineProtocol for Guest {
-    fn connection_made(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
         // The system knows, and nobody can pretend to be somebody else.
         self.name = match cx.peer_credentials() {
             Ok(peer) => format!("user {}, process {}", peer.uid, peer.pid),
@@ -27,7 +27,7 @@ impl LineProtocol for Guest {
         self.room.join(cx);
     }
 
-    fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let said = format!("<{}> {line}\r\n", self.name);
         self.room.write_others(cx, said);

@@ -10,6 +10,7 @@ mod debug;
 pub mod defer;
 mod driver;
 pub mod failure;
+mod framing;
 pub mod guide;
 pub mod locks;
 pub mod net;

@@ -171,7 +171,7 @@ on_both! {
     async fn a_protocol_that_wants_none_goes_on_and_they_are_closed(reactor) {
         struct Plain(Log);
         impl LineProtocol for Plain {
-            fn line_received(&mut self, _cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+            fn line_received(&mut self, _cx: &mut Context<'_, Self>, line: &[u8]) {
                 self.0.note(line.escape_ascii());
             }
         }
@@ -198,10 +198,10 @@ on_both! {
     async fn a_wrapped_protocol_is_given_them(reactor) {
         struct Wants(Log);
         impl LineProtocol for Wants {
-            fn line_received(&mut self, _cx: &mut Context<'_, Lines<Self>>, _line: &[u8]) {
+            fn line_received(&mut self, _cx: &mut Context<'_, Self>, _line: &[u8]) {
                 self.0.note("line");
             }
-            fn descriptor_received(&mut self, _cx: &mut Context<'_, Lines<Self>>, _descriptor: OwnedFd) {
+            fn descriptor_received(&mut self, _cx: &mut Context<'_, Self>, _descriptor: OwnedFd) {
                 self.0.note("descriptor");
             }
         }

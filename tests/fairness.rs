@@ -209,7 +209,7 @@ struct Wordy {
 }
 
 impl LineProtocol for Wordy {
-    fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, _line: &[u8]) {
+    fn line_received(&mut self, cx: &mut Context<'_, Self>, _line: &[u8]) {
         cx.write([b'a'; 1024]);
         self.answered.borrow_mut().push(cx.queued());
     }

@@ -377,7 +377,7 @@ fn frame(n: usize) -> Vec<u8> {
 }
 
 impl LineProtocol for Counter {
-    fn line_received(&mut self, _cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    fn line_received(&mut self, _cx: &mut Context<'_, Self>, line: &[u8]) {
         let n = self.lines.get();
         assert!(line == frame(n), "frame {n}: {}", line.escape_ascii());
         self.size += line.len();

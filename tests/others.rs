@@ -433,7 +433,7 @@ struct Page {
 }
 
 impl LineProtocol for Page {
-    fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
         if line.is_empty() {
             cx.write("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n");
             cx.write(&self.page);

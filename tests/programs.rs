@@ -245,7 +245,7 @@ fn look_up(reactor: &Reactor, name: String) -> Deferred<String> {
 }
 
 impl LineProtocol for Guest {
-    fn connection_made(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
         cx.write("who are you?\r\n");
         cx.call_later(SECOND * 30, |guest, cx| {
             if guest.name.is_none() {
@@ -254,7 +254,7 @@ impl LineProtocol for Guest {
         });
     }
 
-    fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         match &self.name {
             Some(name) => self.room.write_others(cx, format!("{name}: {line}\r\n")),

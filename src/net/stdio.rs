@@ -55,7 +55,7 @@ impl Reactor {
     /// struct Shouter;
     ///
     /// impl LineProtocol for Shouter {
-    ///     fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    ///     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
     ///         cx.write(line.to_ascii_uppercase());
     ///         cx.write("\n");
     ///     }

@@ -97,11 +97,11 @@ impl Reactor {
     /// struct Ask;
     ///
     /// impl LineProtocol for Ask {
-    ///     fn connection_made(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+    ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
     ///         cx.write("b\na\n");
     ///         cx.lose_write();
     ///     }
-    ///     fn line_received(&mut self, _cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    ///     fn line_received(&mut self, _cx: &mut Context<'_, Self>, line: &[u8]) {
     ///         assert!(line == b"a" || line == b"b");
     ///     }
     /// }

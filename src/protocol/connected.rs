@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Protocol;
+use super::input::Input;
 use super::seat::{self, Home, Seated, visit};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
@@ -45,6 +46,11 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
         self.link().note_successor();
     }
 
+    fn was_fed(&self) {
+        self.link().set_held(true);
+        self.link().ask_for_attention();
+    }
+
     fn panicked(&self, panic: Failure) {
         self.link().panicked(panic);
     }
@@ -71,23 +77,55 @@ fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) -> bo
     conn.link().life().is_reading()
 }
 
+/// Gives the protocol what it has not used yet and then `data`, as far as may be, and keeps the rest. Last comes the end
+/// of file that an earlier protocol was told of.
+pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
+    let (seat, link) = (conn.seat(), conn.link());
+    let mut unused = seat.take_unused();
+    let is_new = unused.is_empty();
+    if !is_new {
+        unused.push(data);
+    }
+    let bytes = if is_new { data } else { unused.as_slice() };
+    let mut input = Input::new(bytes, link);
+    if !link.may_deliver() {
+        input.hold();
+    } else if !bytes.is_empty() {
+        visit(conn, reactor, |protocol, cx| {
+            protocol.input_received(cx, &mut input)
+        });
+    }
+    let (used, mut is_held) = input.outcome();
+    is_held &= used < bytes.len() || link.has_eof_to_tell();
+    if link.life().is_ending() || !link.life().is_reading() {
+        // Nothing more is delivered.
+        return link.set_held(false);
+    }
+    match is_new {
+        true => unused.push(&data[used..]),
+        false => unused.consume(used),
+    }
+    is_held |= seat.put_back(unused);
+    link.set_held(is_held);
+    if !is_held && link.has_eof_to_tell() && !link.is_handing_on() {
+        conn.peer_done(reactor);
+    }
+}
+
 impl<P: Protocol> Seat for OnStream<P> {
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let mut buffer = reactor.inner().take_read_buffer();
         match conn.link().read(&mut buffer) {
             Some(0) => conn.peer_done(reactor),
             Some(_) if conn.link().has_descriptors() && !hand_over(conn, reactor) => {}
-            Some(count) if conn.link().is_handing_on() => {
-                conn.seat().leave_to_successor(buffer[..count].into());
-            }
-            Some(count) => {
-                visit(conn, reactor, |protocol, cx| {
-                    protocol.data_received(cx, &buffer[..count])
-                });
-            }
+            Some(count) => deliver(conn, reactor, &buffer[..count]),
             None => {}
         }
         reactor.inner().give_back_read_buffer(buffer);
+    }
+
+    fn deliver_held(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        deliver(conn, reactor, &[]);
     }
 
     fn eof(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
@@ -115,7 +153,8 @@ impl<P: Protocol> Seat for OnStream<P> {
 
     fn hand_on(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let next = conn.seat().take_successor();
-        let Some(next) = next else { return };
+        let Some(mut next) = next else { return };
+        next.append(conn.seat().take_unused().as_slice());
         let Some(handed) = conn.hand_over(reactor) else {
             return report::discard(next, conn.link().place());
         };

@@ -47,6 +47,15 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
         self.transport
     }
 
+    pub(super) fn chair(&self) -> &Rc<dyn Chair<P, T>> {
+        self.chair
+    }
+
+    /// Has bytes delivered as if they had come, after those that did.
+    pub(crate) fn feed(&self, bytes: &[u8]) {
+        self.chair.feed(bytes);
+    }
+
     /// The reactor it runs on.
     pub fn reactor(&self) -> &Reactor {
         self.reactor
@@ -299,10 +308,10 @@ impl<P: 'static, T: 'static> Handle<P, T> {
             };
         }
         let (deferred, resolver) = Deferred::pair();
-        let weak = self.chair.clone();
+        let fate = chair.fate();
         let number = chair.keep_wait(Box::new(move || {
-            if let Some(reason) = weak.upgrade().and_then(|chair| chair.reason()) {
-                resolver.callback(reason);
+            if let Some(reason) = fate.get() {
+                resolver.callback(reason.clone());
             }
         }));
         let weak = self.chair.clone();
@@ -320,7 +329,7 @@ impl<P: 'static, T: 'static> Handle<P, T> {
 
     /// The connection, while it is there.
     pub fn transport(&self) -> Option<T> {
-        self.chair.upgrade().map(Chair::transport)
+        self.chair.upgrade().and_then(Chair::transport)
     }
 }
 

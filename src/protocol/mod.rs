@@ -18,6 +18,8 @@
 mod connected;
 mod context;
 mod factory;
+mod input;
+mod lens;
 mod seat;
 #[cfg(unix)]
 mod soon;
@@ -28,6 +30,8 @@ use std::os::fd::OwnedFd;
 
 pub use self::context::{Context, Handle};
 pub use self::factory::{Factory, IntoProtocol, SharedFactory};
+pub use self::input::Input;
+pub(crate) use self::lens::Inside;
 pub(crate) use self::seat::{Home, Seated, handle, leave, visit};
 use crate::failure::Failure;
 
@@ -60,8 +64,29 @@ pub trait Protocol: Sized + 'static {
     }
 
     /// Bytes came, at least one, in whatever pieces the network made of them.
+    ///
+    /// A protocol that receives frames need not keep what is incomplete itself: see
+    /// [`input_received`](Self::input_received).
     #[doc(alias = "dataReceived")]
-    fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]);
+    fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+        let _ = (cx, data);
+    }
+
+    /// There are bytes that were not used yet: those that just came, behind those that were left before. Unless it is
+    /// overridden, [`data_received`](Self::data_received) is given all of them.
+    ///
+    /// A protocol that receives frames overrides this instead of `data_received` and takes them out with
+    /// [`Input::next_frame`]. What it leaves, the connection keeps, and lends again as soon as there is more, or as soon as
+    /// it may go on where it had to stop: after [`Transport::resume_producing`](crate::Transport::resume_producing), when
+    /// there is room for answers again, when the other connections have had their turn. Whatever is held back comes before
+    /// what is read later, the end of file included; after [`Context::become_protocol`] it is the next protocol's.
+    #[doc(alias("LineReceiver", "framing"))]
+    fn input_received(&mut self, cx: &mut Context<'_, Self>, input: &mut Input<'_>) {
+        let data = input.take();
+        if !data.is_empty() {
+            self.data_received(cx, data);
+        }
+    }
 
     /// A descriptor came over a UNIX socket: the other process has given it to us. It is called once for each, before
     /// [`data_received`](Self::data_received) is called with the bytes that brought them.

@@ -26,6 +26,7 @@ use super::successor::Successor;
 use super::{Context, Handle};
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
+use crate::framing::Unused;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::task::{Errand, Job};
@@ -60,6 +61,8 @@ pub(crate) trait Home: 'static {
     }
     /// The protocol has named another one to have its connection.
     fn named_successor(&self) {}
+    /// There are bytes to be delivered that did not come from outside.
+    fn was_fed(&self) {}
     /// A hook panicked; that has been reported.
     fn panicked(&self, panic: Failure);
     fn inert_handle(self: &Rc<Self>) -> Self::Transport;
@@ -75,6 +78,8 @@ struct Belongings<P: 'static, T: 'static> {
     waits: Slab<Box<dyn FnOnce()>>,
     /// Who is to have the connection next.
     successor: Option<Box<dyn Successor>>,
+    /// What the protocol has not used of what came.
+    unused: Unused,
     /// What handles know of the end, once there is one.
     fate: Option<Fate>,
 }
@@ -103,8 +108,10 @@ pub(super) trait Chair<P: 'static, T: 'static> {
     fn fate(&self) -> Fate;
     /// Why the connection was lost, once it has been.
     fn reason(&self) -> Option<Failure>;
-    /// The inert handle to what it sits on.
-    fn transport(self: Rc<Self>) -> T;
+    /// Has bytes delivered as if they had come, after those that did.
+    fn feed(&self, bytes: &[u8]);
+    /// The inert handle to what it sits on, while that is there.
+    fn transport(self: Rc<Self>) -> Option<T>;
 }
 
 impl<P: 'static, T: 'static> Seated<P, T> {
@@ -125,6 +132,30 @@ impl<P: 'static, T: 'static> Seated<P, T> {
     /// Who is to have the connection next.
     pub(super) fn take_successor(&self) -> Option<Box<dyn Successor>> {
         self.with_belongings(|belongings| belongings.successor.take())
+    }
+
+    /// Takes out what the protocol has not used of what came.
+    pub(super) fn take_unused(&self) -> Unused {
+        let belongings = self.belongings.take();
+        let Some(mut belongings) = belongings else {
+            return Unused::default();
+        };
+        let unused = std::mem::take(&mut belongings.unused);
+        self.belongings.set(Some(belongings));
+        unused
+    }
+
+    /// Puts back what the protocol has not used, before what came meanwhile; gives whether that was anything.
+    pub(super) fn put_back(&self, mut unused: Unused) -> bool {
+        let newer = self.take_unused();
+        let any = !newer.is_empty();
+        if any {
+            unused.push(newer.as_slice());
+        }
+        if !unused.is_empty() {
+            self.with_belongings(|belongings| belongings.unused = unused);
+        }
+        any
     }
 
     /// What came for this one is for its successor.
@@ -276,8 +307,16 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
         self.why_it_ended()
     }
 
-    fn transport(self: Rc<Self>) -> H::Transport {
-        self.inert_handle()
+    fn feed(&self, bytes: &[u8]) {
+        if !self.is_closing() {
+            self.seat_inside()
+                .with_belongings(|belongings| belongings.unused.push(bytes));
+            self.was_fed();
+        }
+    }
+
+    fn transport(self: Rc<Self>) -> Option<H::Transport> {
+        Some(self.inert_handle())
     }
 }
 
@@ -313,6 +352,7 @@ impl<P: 'static, T: 'static> Default for Belongings<P, T> {
             timers: Vec::new(),
             waits: Slab::new(),
             successor: None,
+            unused: Unused::default(),
             fate: None,
         }
     }

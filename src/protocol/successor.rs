@@ -1,6 +1,7 @@
 //! A protocol that is to have the connection of another one.
 
 use super::Protocol;
+use super::connected::deliver;
 use super::seat::{Seated, visit};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
@@ -11,6 +12,9 @@ use std::panic::Location;
 pub(crate) trait Successor {
     /// Bytes that are to be delivered to it before all others.
     fn put_before(&mut self, bytes: Vec<u8>);
+
+    /// Bytes that came and were not delivered to the one before.
+    fn append(&mut self, bytes: &[u8]);
 
     /// Here it is. Nothing unwinds.
     fn take_over(
@@ -33,6 +37,10 @@ impl<Q: Protocol> Successor for Next<Q> {
         self.rest = bytes;
     }
 
+    fn append(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+    }
+
     fn take_over(
         self: Box<Self>,
         reactor: &Reactor,
@@ -41,18 +49,13 @@ impl<Q: Protocol> Successor for Next<Q> {
     ) {
         let Self { protocol, rest } = *self;
         match Conn::of_handed(reactor, handed, Seated::new(protocol)) {
-            Ok((conn, peer_done)) => conn.begin(reactor, || {
+            Ok(conn) => conn.begin(reactor, || {
                 visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
                 if conn.link().is_handing_on() {
                     // It has named the next one at once.
                     conn.seat().leave_to_successor(rest);
-                } else if !rest.is_empty() && conn.link().life().is_reading() {
-                    visit(&conn, reactor, |protocol, cx| {
-                        protocol.data_received(cx, &rest)
-                    });
-                }
-                if peer_done && !conn.link().is_handing_on() {
-                    conn.peer_done(reactor);
+                } else {
+                    deliver(&conn, reactor, &rest);
                 }
             }),
             Err(failure) => report::deliver(Origin::Protocol, failure, place),

@@ -1,123 +1,67 @@
-//! Lines: [`LineBuffer`] takes them out of a stream, [`Lines`] makes a protocol of that.
+//! Lines: [`Lines`] makes a protocol of one that receives them.
 
-use std::error::Error;
-use std::fmt;
 use std::ops::{Deref, DerefMut};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 
 use crate::failure::Failure;
-use crate::protocol::{Context, Protocol};
-
-/// Takes lines out of bytes that come in whatever pieces.
-///
-/// A line ends with `\n`, or with `\r\n`; it is given without its end. A line may be as long as the limit; what is
-/// longer is an error as soon as that is known, so no more than the limit and one piece is ever kept.
-///
-/// # Examples
-///
-/// ```
-/// use torsade::protocols::LineBuffer;
-///
-/// let mut lines = LineBuffer::new(80);
-/// lines.feed(b"one\r\ntw");
-/// assert_eq!(lines.next_line()?, Some(b"one".to_vec()));
-/// assert_eq!(lines.next_line()?, None);
-/// lines.feed(b"o\n");
-/// assert_eq!(lines.next_line()?, Some(b"two".to_vec()));
-/// # Ok::<(), torsade::Failure>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct LineBuffer {
-    bytes: Vec<u8>,
-    /// Where the next line begins.
-    start: usize,
-    /// Up to here there is no end of a line.
-    searched: usize,
-    limit: usize,
-}
-
-impl LineBuffer {
-    /// The longest line by default, as in Twisted.
-    pub const MAX_LENGTH: usize = 16_384;
-
-    /// An empty one.
-    pub fn new(limit: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            start: 0,
-            searched: 0,
-            limit,
-        }
-    }
-
-    /// Adds bytes at the end.
-    pub fn feed(&mut self, bytes: &[u8]) {
-        if self.start > 0 {
-            // What is left over is less than a line, so each byte is moved once or so.
-            self.bytes.drain(..self.start);
-            self.searched -= self.start;
-            self.start = 0;
-        }
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Takes the next line out, when it is complete.
-    ///
-    /// # Errors
-    ///
-    /// [`LineTooLong`] when the line is longer than the limit, complete or not. It stays where it is.
-    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LineTooLong> {
-        let found =
-            memchr::memchr(b'\n', &self.bytes[self.searched..]).map(|at| self.searched + at);
-        let Some(end) = found else {
-            self.searched = self.bytes.len();
-            // The last byte may be the first half of the line's end.
-            let unfinished = &self.bytes[self.start..];
-            let length = unfinished.strip_suffix(b"\r").unwrap_or(unfinished).len();
-            return if length > self.limit {
-                Err(LineTooLong { limit: self.limit })
-            } else {
-                Ok(None)
-            };
-        };
-        let line = &self.bytes[self.start..end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > self.limit {
-            return Err(LineTooLong { limit: self.limit });
-        }
-        let line = line.to_vec();
-        self.start = end + 1;
-        self.searched = self.start;
-        Ok(Some(line))
-    }
-
-    /// Takes out everything that is left, complete or not.
-    #[doc(alias = "clearLineBuffer")]
-    pub fn take_rest(&mut self) -> Vec<u8> {
-        let rest = self.bytes.split_off(self.start);
-        *self = Self::new(self.limit);
-        rest
-    }
-}
+use crate::framing::{LineBuffer, LineDecoder};
+use crate::protocol::{Context, Input, Inside, Protocol};
+use crate::transport::Transport;
 
 /// A protocol that is given whole lines; see [`Lines`].
+///
+/// Its hooks have a context of their own type, so what is called later with the protocol may be one of its methods:
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::Context;
+/// use torsade::protocols::{LineProtocol, Lines};
+/// use torsade::testing::Wire;
+///
+/// struct Impatient;
+///
+/// impl Impatient {
+///     fn give_up(&mut self, cx: &mut Context<'_, Self>) {
+///         cx.send_line("too late");
+///         cx.lose_connection();
+///     }
+/// }
+///
+/// impl LineProtocol for Impatient {
+///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+///         cx.call_later(Duration::from_secs(5), Self::give_up);
+///     }
+///
+///     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+///         cx.send_line(line);
+///     }
+/// }
+///
+/// let mut wire = Wire::new(Lines::new(Impatient));
+/// wire.advance(Duration::from_secs(5));
+/// assert_eq!(wire.take_received(), b"too late\r\n");
+/// ```
 #[doc(alias("LineReceiver", "LineOnlyReceiver"))]
 pub trait LineProtocol: Sized + 'static {
     /// The connection is there.
-    fn connection_made(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
 
     /// A line came; it has no end of line.
+    ///
+    /// After [`pause_producing`](Transport::pause_producing) no line more is given; after
+    /// [`resume_producing`](Transport::resume_producing) the next one is, whether or not more bytes come. After
+    /// [`become_protocol`](Context::become_protocol) the next protocol is given what follows this line.
     #[doc(alias = "lineReceived")]
-    fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]);
+    fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]);
 
-    /// A line was longer than the limit. Unless it is overridden, the connection ends; if it goes on, nothing is
-    /// delivered any more.
+    /// A line was longer than the limit; `line` is what there is of it: all without its end, or its beginning. Unless it is
+    /// overridden, the connection ends. If it goes on, the rest of that line is dropped and the next one is delivered.
     #[doc(alias = "lineLengthExceeded")]
-    fn line_too_long(&mut self, cx: &mut Context<'_, Lines<Self>>, error: LineTooLong) {
-        let _ = error;
+    fn line_length_exceeded(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+        let _ = line;
         cx.lose_connection();
     }
 
@@ -125,18 +69,18 @@ pub trait LineProtocol: Sized + 'static {
     /// [`Protocol::descriptor_received`].
     #[cfg(unix)]
     #[doc(alias = "fileDescriptorReceived")]
-    fn descriptor_received(&mut self, cx: &mut Context<'_, Lines<Self>>, descriptor: OwnedFd) {
+    fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
         cx.refuse_descriptor(descriptor);
     }
 
-    /// The peer has nothing more to say. Unless it is overridden, the connection ends when what is queued has been
-    /// written. An unfinished last line is not delivered.
-    fn eof_received(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+    /// The peer has nothing more to say, and all lines were given. Unless it is overridden, the connection ends when what
+    /// is queued has been written. An unfinished last line is not delivered.
+    fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
         cx.lose_connection();
     }
 
     /// The connection was full, and is not any more: go on writing.
-    fn write_ready(&mut self, cx: &mut Context<'_, Lines<Self>>) {
+    fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
 
@@ -158,9 +102,8 @@ pub trait LineProtocol: Sized + 'static {
 /// struct Shout;
 ///
 /// impl LineProtocol for Shout {
-///     fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
-///         cx.write(line.to_ascii_uppercase());
-///         cx.write("\r\n");
+///     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+///         cx.send_line(line.to_ascii_uppercase());
 ///     }
 /// }
 ///
@@ -169,79 +112,72 @@ pub trait LineProtocol: Sized + 'static {
 /// assert_eq!(wire.take_received(), b"HELLO\r\n");
 /// ```
 #[derive(Debug)]
-pub struct Lines<P> {
+pub struct Lines<P: 'static> {
     protocol: P,
-    buffer: LineBuffer,
-    /// A line was too long: nothing is delivered any more.
-    broken: bool,
-    /// The peer is done, and the protocol is told when it has been given all lines.
-    ended: bool,
+    decoder: LineDecoder,
+    /// What the protocol's contexts are made from, once it has a connection.
+    inside: Option<Inside<P, Transport>>,
 }
 
 impl<P: LineProtocol> Lines<P> {
-    /// With lines of at most [`LineBuffer::MAX_LENGTH`] bytes.
+    /// Makes one with lines of at most [`LineBuffer::MAX_LENGTH`] bytes.
     pub fn new(protocol: P) -> Self {
         Self::with_limit(protocol, LineBuffer::MAX_LENGTH)
     }
 
-    /// With lines of at most `limit` bytes.
+    /// Makes one with lines of at most `limit` bytes.
     pub fn with_limit(protocol: P, limit: usize) -> Self {
         Self {
             protocol,
-            buffer: LineBuffer::new(limit),
-            broken: false,
-            ended: false,
+            decoder: LineDecoder::new(limit),
+            inside: None,
         }
     }
-}
 
-impl<P: LineProtocol> Lines<P> {
-    /// Gives the protocol its lines, as long as there is room for the answers; `write_ready` goes on.
-    fn deliver(&mut self, cx: &mut Context<'_, Self>) {
-        while cx.is_connected() && !cx.is_full() {
-            match self.buffer.next_line() {
-                Ok(Some(line)) => self.protocol.line_received(cx, &line),
-                Ok(None) => {
-                    if std::mem::take(&mut self.ended) {
-                        self.protocol.eof_received(cx);
-                    }
-                    return;
-                }
-                Err(error) => {
-                    self.broken = true;
-                    self.buffer.take_rest();
-                    return self.protocol.line_too_long(cx, error);
-                }
-            }
-        }
+    /// The protocol, and a context for it.
+    fn split<'a>(&'a mut self, cx: &'a Context<'_, Self>) -> (&'a mut P, Context<'a, P>) {
+        let inside = self
+            .inside
+            .get_or_insert_with(|| cx.inside(|lines| &mut lines.protocol));
+        (&mut self.protocol, cx.through(inside))
     }
 }
 
 impl<P: LineProtocol> Protocol for Lines<P> {
     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
-        self.protocol.connection_made(cx);
+        let (protocol, mut cx) = self.split(cx);
+        protocol.connection_made(&mut cx);
     }
 
+    /// Delivers `data` behind what came already.
     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
-        if !self.broken {
-            self.buffer.feed(data);
-            self.deliver(cx);
+        cx.feed(data);
+    }
+
+    fn input_received(&mut self, cx: &mut Context<'_, Self>, input: &mut Input<'_>) {
+        while let Some(line) = input.next_frame(&mut self.decoder) {
+            let (protocol, mut cx) = self.split(cx);
+            match line {
+                Ok(line) => protocol.line_received(&mut cx, line),
+                Err((_, line)) => protocol.line_length_exceeded(&mut cx, line),
+            }
         }
     }
 
     #[cfg(unix)]
     fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
-        self.protocol.descriptor_received(cx, descriptor);
+        let (protocol, mut cx) = self.split(cx);
+        protocol.descriptor_received(&mut cx, descriptor);
     }
 
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
-        self.ended = true;
-        self.deliver(cx);
+        let (protocol, mut cx) = self.split(cx);
+        protocol.eof_received(&mut cx);
     }
 
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
-        self.protocol.write_ready(cx);
-        self.deliver(cx);
+        let (protocol, mut cx) = self.split(cx);
+        protocol.write_ready(&mut cx);
     }
 
     fn connection_lost(&mut self, reason: Failure) {
@@ -260,63 +196,5 @@ impl<P> Deref for Lines<P> {
 impl<P> DerefMut for Lines<P> {
     fn deref_mut(&mut self) -> &mut P {
         &mut self.protocol
-    }
-}
-
-/// A line was longer than it may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineTooLong {
-    /// How long it may be.
-    pub limit: usize,
-}
-
-impl fmt::Display for LineTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a line is longer than {} bytes", self.limit)
-    }
-}
-
-impl Error for LineTooLong {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_lines_come_out_however_the_bytes_are_cut() {
-        let text = b"one\r\n\r\ntwo\nth\rree\r\nfour";
-        for size in 1..=text.len() {
-            let (mut buffer, mut lines) = (LineBuffer::new(6), Vec::new());
-            for piece in text.chunks(size) {
-                buffer.feed(piece);
-                while let Some(line) = buffer.next_line().unwrap() {
-                    lines.push(line);
-                }
-            }
-            assert_eq!(lines, [&b"one"[..], b"", b"two", b"th\rree"]);
-            assert_eq!(buffer.take_rest(), b"four");
-        }
-    }
-
-    #[test]
-    fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
-        let mut buffer = LineBuffer::new(3);
-        buffer.feed(b"abc\r");
-        assert_eq!(buffer.next_line(), Ok(None));
-        buffer.feed(b"\nabcd");
-        assert_eq!(buffer.next_line(), Ok(Some(b"abc".to_vec())));
-        assert_eq!(buffer.next_line(), Err(LineTooLong { limit: 3 }));
-        buffer.feed(b"\n");
-        assert_eq!(buffer.next_line(), Err(LineTooLong { limit: 3 }));
-    }
-
-    #[test]
-    fn an_endless_line_is_searched_once() {
-        let mut buffer = LineBuffer::new(1 << 20);
-        for _ in 0..100_000 {
-            buffer.feed(b"no end ");
-            assert_eq!(buffer.next_line(), Ok(None));
-        }
-        assert_eq!(buffer.searched, buffer.bytes.len());
     }
 }

@@ -77,6 +77,14 @@ pub(crate) trait Seat: 'static {
         false
     }
 
+    /// It was not given all that was read, and may be now.
+    fn deliver_held(conn: &Rc<Conn<Self>>, reactor: &Reactor)
+    where
+        Self: Sized,
+    {
+        let _ = (conn, reactor);
+    }
+
     /// It has named its successor: the connection is to be handed over.
     fn hand_on(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
@@ -176,8 +184,9 @@ impl<S: Seat> Conn<S> {
             return self.close(Some(reactor));
         }
         link.attended.set(false);
-        if rounds == ROUNDS {
-            // The peer reads as fast as we write: the others are to have their turn.
+        // The peer reads as fast as we write, or has sent more than it may have done at once: the others are to have
+        // their turn.
+        if rounds == ROUNDS || (link.held.get() && self.takes_bytes()) {
             link.ask_for_attention();
         }
     }
@@ -243,12 +252,7 @@ impl<S: Seat> Conn<S> {
 
     /// May the seat be told of bytes?
     fn takes_bytes(&self) -> bool {
-        let link = &self.link;
-        if link.is_handing_on() || link.paused.get() {
-            return false;
-        }
-        let is_held = self.seat.is_held_when_full() && !link.terms.is_filter;
-        link.life.get().is_reading() && !(link.full.get() && is_held)
+        self.link.takes_bytes(self.seat.is_held_when_full())
     }
 
     /// Tells the driver what is wanted, if that has changed.
@@ -363,13 +367,17 @@ impl<S: Seat> Source for Conn<S> {
         // From here on everybody may wish; it is all done in the end.
         link.attended.set(true);
         // Armed is not enough: an earlier event of this batch may have paused or ended it.
+        let takes_bytes = self.takes_bytes();
+        let is_held = link.held.get();
         let reads =
-            (event.readable || event.hangup) && link.armed.get().reads() && self.takes_bytes();
+            (event.readable || event.hangup) && link.armed.get().reads() && takes_bytes && !is_held;
         if reads {
             S::readable(&self, reactor);
         }
         let is_done = link.life().is_ending() && link.queued() == 0;
-        if event.hangup && (!reads || link.is_pair()) && !is_done {
+        // What was read before a hang-up is delivered first: it is seen again when that is done.
+        let waits = is_held && takes_bytes;
+        if event.hangup && (!reads || link.is_pair()) && !is_done && !waits {
             // Nobody reads, but a connection that is broken is over all the same.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
                 match self.seat.reads_for_itself() {
@@ -385,6 +393,11 @@ impl<S: Seat> Source for Conn<S> {
     }
 
     fn attend(self: Rc<Self>, reactor: &Reactor) {
+        self.link.listed.set(false);
+        if self.link.held.get() && self.takes_bytes() {
+            self.link.attended.set(true);
+            S::deliver_held(&self, reactor);
+        }
         self.settle(reactor);
     }
 

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use super::engine::{Conn, Seat};
 use super::errors::HandedOver;
 use super::life::{Event, Life};
+#[allow(unused_imports, reason = "the docs name it")]
+use super::link::Link;
 use super::link::{Ends, Limits, Terms};
 use crate::bytes::Outgoing;
 use crate::driver::Socket;
@@ -61,15 +63,16 @@ impl<S: Seat> Conn<S> {
     }
 
     /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after [`Conn::new`]; then
-    /// [`Conn::peer_done`], if the peer had said its end before.
+    /// [`Conn::peer_done`], if the peer had said its end before ([`Link::has_eof_to_tell`]).
     pub(crate) fn of_handed(
         reactor: &Reactor,
         handed: Handed,
         seat: S,
-    ) -> Result<(Rc<Self>, bool), Failure> {
+    ) -> Result<Rc<Self>, Failure> {
         let conn = Self::new(reactor, handed.socket, handed.ends, &handed.terms, seat)?;
         let link = conn.link();
         link.life.set(handed.life.read_anew());
+        link.peer_done.set(handed.peer_done);
         link.paused.set(handed.paused);
         link.full.set(handed.full);
         link.sent.set(handed.sent);
@@ -80,7 +83,7 @@ impl<S: Seat> Conn<S> {
         if let Some(limits) = handed.limits {
             link.set_limits(limits);
         }
-        Ok((conn, handed.peer_done))
+        Ok(conn)
     }
 }
 

@@ -100,8 +100,12 @@ pub(crate) struct Link {
     pub(super) armed: Cell<Interest>,
     /// The loop will attend to it, or is doing so: no need to ask.
     pub(super) attended: Cell<bool>,
+    /// It is in the loop's list of those to be attended to.
+    pub(super) listed: Cell<bool>,
     /// The user does not want to be given bytes.
     pub(super) paused: Cell<bool>,
+    /// The user has not been given all that was read, and is to be, before anything else is read.
+    pub(super) held: Cell<bool>,
     /// It is above its high-water mark, or has not come down to the low one since.
     pub(super) full: Cell<bool>,
     /// The socket takes no more for now; set until the driver says otherwise.
@@ -164,7 +168,9 @@ impl Link {
             life: Cell::new(Life::NEW),
             armed: Cell::new(Interest::Read),
             attended: Cell::new(true),
+            listed: Cell::new(false),
             paused: Cell::new(false),
+            held: Cell::new(false),
             full: Cell::new(false),
             blocked: Cell::new(false),
             sent: Cell::new(0),
@@ -239,9 +245,9 @@ impl Link {
     }
 
     pub(crate) fn ask_for_attention(&self) {
-        if !self.attended.get() {
+        if !self.attended.get() && !self.listed.get() {
             if let Some(reactor) = self.reactor.upgrade() {
-                self.attended.set(true);
+                self.listed.set(true);
                 reactor.inner().attend(self.key);
             }
         }
@@ -520,6 +526,30 @@ impl Link {
 
     pub(crate) fn is_full(&self) -> bool {
         self.full.get()
+    }
+
+    /// May a user who does not read for itself be given bytes?
+    pub(crate) fn may_deliver(&self) -> bool {
+        self.takes_bytes(true)
+    }
+
+    /// May the user be told of bytes? One that is held back gets none while the connection is full.
+    pub(super) fn takes_bytes(&self, is_held_when_full: bool) -> bool {
+        if self.is_handing_on() || self.paused.get() {
+            return false;
+        }
+        let is_held = is_held_when_full && !self.terms.is_filter;
+        self.life.get().is_reading() && !(self.full.get() && is_held)
+    }
+
+    /// The user has not been given all that was read, and is to be.
+    pub(crate) fn set_held(&self, is_held: bool) {
+        self.held.set(is_held);
+    }
+
+    /// Was the user not told yet that the peer has nothing more to say? So it is when the connection comes from another user.
+    pub(crate) fn has_eof_to_tell(&self) -> bool {
+        self.peer_done.get() && self.life.get().is_reading()
     }
 
     /// Its user has named a successor.

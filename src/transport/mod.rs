@@ -54,7 +54,7 @@ pub(crate) use self::linger::PATIENCE;
 #[cfg(unix)]
 pub(crate) use self::link::Keeper;
 pub use self::link::Limits;
-pub(crate) use self::link::{Ends, Terms};
+pub(crate) use self::link::{Ends, Link, Terms};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 use crate::address::Address;
@@ -86,6 +86,30 @@ impl Transport {
         for piece in pieces {
             self.write(piece);
         }
+    }
+
+    /// Queues a line: `line` and then `\r\n`. What `line` has in it is not looked at; an end of line would make two.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::testing::Wire;
+    /// use torsade::{Context, Protocol};
+    ///
+    /// struct Greet;
+    ///
+    /// impl Protocol for Greet {
+    ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+    ///         cx.send_line("220 ready");
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Wire::new(Greet).take_received(), b"220 ready\r\n");
+    /// ```
+    #[doc(alias = "sendLine")]
+    pub fn send_line(&self, line: impl AsRef<[u8]>) {
+        self.write(line);
+        self.write("\r\n");
     }
 
     /// Ends the connection when what is queued has been written. Nothing more is read or delivered.

@@ -1,0 +1,112 @@
+//! A protocol inside another one: its [`Context`] and [`Handle`](super::Handle) are its own.
+
+use std::rc::{Rc, Weak};
+
+use super::Context;
+use super::seat::{Chair, Fate, Message};
+use super::successor::Successor;
+use crate::clock::DelayedCall;
+
+/// What the contexts of an inner protocol are made from. The outer protocol keeps it.
+pub(crate) struct Inside<P: 'static, T: 'static>(Rc<dyn Chair<P, T>>);
+
+/// Reaches the inner protocol through the outer one.
+struct Lens<O: 'static, P: 'static, T: 'static> {
+    outer: Weak<dyn Chair<O, T>>,
+    get: fn(&mut O) -> &mut P,
+}
+
+impl<O: 'static, T: 'static> Context<'_, O, T> {
+    /// Makes what the contexts of a protocol inside this one are made from.
+    pub(crate) fn inside<P: 'static>(&self, get: fn(&mut O) -> &mut P) -> Inside<P, T> {
+        Inside(Rc::new(Lens {
+            outer: Rc::downgrade(self.chair()),
+            get,
+        }))
+    }
+
+    /// The context of a protocol inside this one.
+    pub(crate) fn through<'b, P: 'static>(&'b self, inside: &'b Inside<P, T>) -> Context<'b, P, T> {
+        Context::new(self.reactor(), &inside.0, self.transport())
+    }
+}
+
+impl<O: 'static, P: 'static, T: 'static> Lens<O, P, T> {
+    /// The same message for the outer protocol.
+    fn lift(self: Rc<Self>, message: Message<P, T>) -> Message<O, T> {
+        Box::new(move |outer, cx| {
+            let get = self.get;
+            let chair: Rc<dyn Chair<P, T>> = self;
+            let mut cx = Context::new(cx.reactor(), &chair, cx.transport());
+            message(get(outer), &mut cx);
+        })
+    }
+}
+
+impl<O: 'static, P: 'static, T: 'static> Chair<P, T> for Lens<O, P, T> {
+    fn post(self: Rc<Self>, message: Message<P, T>) {
+        if let Some(outer) = self.outer.upgrade() {
+            outer.post(self.lift(message));
+        }
+    }
+
+    fn visit_now(self: Rc<Self>, message: Message<P, T>) {
+        if let Some(outer) = self.outer.upgrade() {
+            outer.visit_now(self.lift(message));
+        }
+    }
+
+    fn keep_timer(&self, timer: DelayedCall) {
+        if let Some(outer) = self.outer.upgrade() {
+            outer.keep_timer(timer);
+        }
+    }
+
+    fn keep_wait(&self, cancel: Box<dyn FnOnce()>) -> Option<usize> {
+        self.outer
+            .upgrade()
+            .and_then(|outer| outer.keep_wait(cancel))
+    }
+
+    fn forget_wait(&self, number: usize) {
+        if let Some(outer) = self.outer.upgrade() {
+            outer.forget_wait(number);
+        }
+    }
+
+    fn succeed(&self, successor: Box<dyn Successor>) {
+        if let Some(outer) = self.outer.upgrade() {
+            outer.succeed(successor);
+        }
+    }
+
+    fn is_taken(&self) -> bool {
+        self.outer.upgrade().is_some_and(|outer| outer.is_taken())
+    }
+
+    fn fate(&self) -> Fate {
+        self.outer
+            .upgrade()
+            .map_or_else(Fate::default, |outer| outer.fate())
+    }
+
+    fn reason(&self) -> Option<crate::failure::Failure> {
+        self.outer.upgrade().and_then(|outer| outer.reason())
+    }
+
+    fn feed(&self, bytes: &[u8]) {
+        if let Some(outer) = self.outer.upgrade() {
+            outer.feed(bytes);
+        }
+    }
+
+    fn transport(self: Rc<Self>) -> Option<T> {
+        self.outer.upgrade().and_then(Chair::transport)
+    }
+}
+
+impl<P: 'static, T: 'static> std::fmt::Debug for Inside<P, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inside").finish_non_exhaustive()
+    }
+}
