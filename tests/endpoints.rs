@@ -4,8 +4,11 @@
 mod support;
 
 use support::HERE;
-use torsade::net::{BadEndpoint, ClientEndpoint, ServerEndpoint, quote};
+use torsade::net::{
+    BadEndpoint, ClientEndpoint, ConnectOptions, ListenOptions, ServerEndpoint, quote,
+};
 use torsade::testing::Random;
+use torsade::transport::Limits;
 
 /// Does this system have endpoints of this type? Descriptors are for Unix alone.
 fn is_known(text: &str) -> bool {
@@ -444,5 +447,73 @@ on_both! {
         assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
         drop(conn);
         port.stop().await?;
+    }
+
+    async fn the_options_of_a_call_that_listens_hold_for_an_endpoint_value(reactor) {
+        let text = "tcp:0:interface=127.0.0.1";
+        let endpoints = [ServerEndpoint::new(([127, 0, 0, 1], 0)), ServerEndpoint::parse(text)?];
+        for endpoint in endpoints {
+            let options = ListenOptions::new().limits(high(1000));
+            let (log, seen) = (support::Log::new(), support::Log::new());
+            let (made, served) = (log.clone(), seen.clone());
+            let ports = [
+                reactor.listen_with(&endpoint, &options, move |_| {
+                    let made = made.clone();
+                    support::Spy::echo().on_made(move |cx| made.note(cx.limits().high))
+                })?,
+                reactor.serve_with(&endpoint, &options, async move |conn| {
+                    served.note(conn.transport().limits().high);
+                    Ok(())
+                })?,
+            ];
+            for port in ports {
+                drop(reactor.connect_stream(port.local_addr()).await?);
+                port.stop().await?;
+            }
+            support::until(|| !seen.is_empty() && !log.is_empty()).await;
+            assert_eq!((log.take(), seen.take()), (vec!["1000".into()], vec!["1000".into()]));
+        }
+    }
+
+    async fn the_options_of_a_call_that_connects_hold_for_an_endpoint_value(reactor) {
+        let port = reactor.listen(HERE, |_| support::Spy::echo())?;
+        let text = format!("tcp:{}", port.local_addr());
+        let endpoints = [ClientEndpoint::new(port.local_addr()), ClientEndpoint::parse(&text)?];
+        for endpoint in endpoints {
+            let options = ConnectOptions::new().limits(high(1000)).bind(([127, 0, 0, 9], 0));
+            let conn = reactor.connect_stream_with(&endpoint, &options).await?;
+            assert_eq!(conn.transport().limits().high, 1000);
+            assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
+            let handle = reactor.connect_with(endpoint, &options, support::Spy::echo()).await?;
+            let transport = handle.transport().unwrap();
+            assert_eq!(transport.limits().high, 1000);
+            transport.lose_connection();
+        }
+        port.stop().await?;
+    }
+
+    async fn what_an_endpoint_sets_itself_goes_before_each_option_by_itself(reactor) {
+        let port = reactor.listen(HERE, |_| support::Spy::echo())?;
+        let number = port.local_addr().port().unwrap();
+        let text = format!("tcp:127.0.0.1:{number}:bindAddress=127.0.0.9");
+        let of_its_own = ConnectOptions::new().limits(high(2000));
+        let call = ConnectOptions::new().limits(high(1000)).bind(([127, 0, 0, 8], 0));
+        for (endpoint, limit, from) in [
+            (ClientEndpoint::parse(&text)?, 1000, "127.0.0.9"),
+            (ClientEndpoint::parse(&text)?.options(of_its_own.clone()), 2000, "127.0.0.9"),
+            (ClientEndpoint::new(port.local_addr()).options(of_its_own), 2000, "127.0.0.8"),
+        ] {
+            let conn = reactor.connect_stream_with(endpoint, &call).await?;
+            assert_eq!(conn.transport().limits().high, limit);
+            assert_eq!(conn.host()?.ip().unwrap().to_string(), from);
+        }
+        port.stop().await?;
+    }
+}
+
+fn high(high: usize) -> Limits {
+    Limits {
+        high,
+        ..Limits::default()
     }
 }

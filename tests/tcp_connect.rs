@@ -284,3 +284,51 @@ fn what_is_connecting_when_the_reactor_stops_fails_then() {
     reactor.run().unwrap();
     assert_eq!(log.take(), ["stopped"]);
 }
+
+/// A client whose own port is the one that it connects to is connected to itself by TCP when nobody listens there.
+#[cfg(unix)]
+mod to_itself {
+    use super::*;
+
+    fn bound_to(port: SocketAddr) -> ConnectOptions {
+        ConnectOptions::new().bind(port)
+    }
+
+    on_both! {
+        async fn a_connection_to_its_own_socket_is_refused(reactor) {
+            let here = nowhere(&reactor).await?;
+            let failure = reactor.connect_stream_with(here, &bound_to(here)).await.unwrap_err();
+            assert_eq!(failure.trap::<ConnectionRefused>()?.address, here);
+            let error = failure.find::<std::io::Error>().unwrap();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        }
+
+        async fn the_wildcard_leads_there_as_well(reactor) {
+            let here = nowhere(&reactor).await?;
+            let wildcard = SocketAddr::from(([0, 0, 0, 0], here.port()));
+            let failure = reactor.connect_stream_with(wildcard, &bound_to(here)).await.unwrap_err();
+            assert!(failure.is::<ConnectionRefused>(), "{failure:?}");
+        }
+
+        async fn it_leaves_the_port_free(reactor) {
+            let here = nowhere(&reactor).await?;
+            let failure = reactor.connect_stream_with(here, &bound_to(here)).await.unwrap_err();
+            assert!(failure.is::<ConnectionRefused>(), "{failure:?}");
+            // An end in good order would have left the port to be waited for.
+            let options = torsade::net::ListenOptions::new().reuse_address(false);
+            let port = reactor.listen_with(here, &options, |_| Spy::echo())?;
+            port.stop().await?;
+        }
+
+        async fn the_next_address_is_tried(reactor) {
+            let here = nowhere(&reactor).await?;
+            let port = reactor.listen(HERE, |_| Spy::echo())?;
+            let both = [here, port.local_addr().inet().unwrap()];
+            let conn = reactor.connect_stream_with(both, &bound_to(here)).await?;
+            assert_eq!(conn.peer(), port.local_addr());
+            assert_eq!(conn.host()?, here);
+            drop(conn);
+            port.stop().await?;
+        }
+    }
+}

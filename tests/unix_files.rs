@@ -19,6 +19,7 @@ use support::{MS, Spy, alive, some_turns};
 use torsade::locks::DeferredFilesystemLock;
 use torsade::net::{
     CannotListen, ConnectFailed, ConnectOptions, ConnectTimedOut, ConnectionRefused, ListenOptions,
+    ServerEndpoint,
 };
 use torsade::{Address, Cancelled, Clock, Failure, Port, Reactor, testing};
 
@@ -66,6 +67,35 @@ fn the_file_has_the_mode_that_was_asked_for_whatever_the_mask() {
         let port = reactor.listen(text, |_| Spy::echo())?;
         assert_eq!(mode_of(&folder.path("socket")), 0o640);
         port.stop().await
+    });
+}
+
+#[test]
+fn the_mode_and_the_lock_of_a_call_hold_for_an_endpoint_value() {
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let folder = Folder::new();
+        let call = ListenOptions::new().mode(0o600).lock_file(true);
+        let by_path = ServerEndpoint::new(folder.path("socket"));
+        let by_text = ServerEndpoint::parse(&folder.socket().to_string())?;
+        let unlocked = ServerEndpoint::parse(&format!("{}:lockfile=0", folder.socket()))?;
+        for (endpoint, options, mode, files) in [
+            (&by_path, &call, 0o600, 2),
+            (&by_text, &call, 0o600, 2),
+            (&unlocked, &call, 0o600, 1),
+            (&by_path, &ListenOptions::new(), 0o666, 1),
+            (&by_text, &ListenOptions::new(), 0o666, 2),
+            (&by_text, &ListenOptions::new().lock_file(false), 0o666, 1),
+        ] {
+            let port = reactor.listen_with(endpoint, options, |_| Spy::echo())?;
+            assert_eq!(
+                mode_of(&folder.path("socket")),
+                mode,
+                "{endpoint} {options:?}"
+            );
+            assert_eq!(folder.files().len(), files, "{endpoint} {options:?}");
+            port.stop().await?;
+        }
+        Ok::<(), Failure>(())
     });
 }
 

@@ -23,7 +23,8 @@
 //! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` and `unix` sockets of
 //! the machine · `passing` descriptors beside the bytes · `pair` two descriptors as one, `clerk` a thread for what no
 //! poller takes · `child` other programs, `fork` how they begin, `orphans` those
-//! whose reactor has ended · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket · `datagram` the same for datagrams · `chance` numbers of chance ·
+//! whose reactor has ended · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket, `sockopt` an option of
+//! theirs · `datagram` the same for datagrams · `chance` numbers of chance ·
 //! `memory` the model · `signals` what the system tells out of turn.
 
 use std::io;
@@ -104,6 +105,12 @@ mod passing;
 mod register;
 mod signals;
 mod socket;
+#[cfg(target_os = "linux")]
+#[allow(
+    unsafe_code,
+    reason = "an option of Linux's has no safe function in the libraries in use"
+)]
+mod sockopt;
 mod tcp;
 #[cfg(all(test, unix, not(torsade_loom)))]
 mod tests;
@@ -438,7 +445,7 @@ pub(crate) struct Buffers {
 impl Default for Bind {
     fn default() -> Self {
         Self {
-            backlog: 50,
+            backlog: 1024,
             reuse_address: true,
             reuse_port: false,
             dual_stack: false,

@@ -141,7 +141,6 @@ impl Socket {
     }
 
     /// The address of the other end.
-    #[cfg(all(test, unix))]
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
             Self::Machine(socket) => Ok(tcp::name(&socket.peer_addr()?)),

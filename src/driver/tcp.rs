@@ -43,6 +43,11 @@ pub(super) fn connect(
     let socket = stream(addr)?;
     set_buffers(&socket, buffers)?;
     if let Some(bind) = bind {
+        #[cfg(target_os = "linux")]
+        if bind.port() == 0 {
+            // Where the kernel does not know the option, the port is taken for all peers, as ever.
+            let _ = super::sockopt::set_bind_address_no_port(&socket);
+        }
         socket.bind(&bind.into())?;
     }
     match socket.connect(&addr.into()) {

@@ -81,7 +81,7 @@ impl Reactor {
         self.connect_with(address, &ConnectOptions::new(), protocol)
     }
 
-    /// As [`Reactor::connect`], with options.
+    /// As [`Reactor::connect`], with options. What the endpoint sets itself comes before them: see [`ConnectOptions`].
     #[track_caller]
     pub fn connect_with<P: Protocol>(
         &self,
@@ -129,7 +129,8 @@ impl Reactor {
         self.connect_stream_with(address, &ConnectOptions::new())
     }
 
-    /// As [`Reactor::connect_stream`], with options.
+    /// As [`Reactor::connect_stream`], with options. What the endpoint sets itself comes before them: see
+    /// [`ConnectOptions`].
     #[track_caller]
     pub fn connect_stream_with(
         &self,
@@ -150,7 +151,7 @@ impl Reactor {
         build: impl FnOnce(&Address) -> Option<P> + 'static,
         place: &'static Location<'static>,
     ) -> Deferred<Option<Handle<P>>> {
-        let options = endpoint.options.clone();
+        let options = ConnectOptions::new();
         self.attempt_at(endpoint, &options, place, |reactor, socket, peer, terms| {
             let Some(protocol) = build(&peer) else {
                 return Ok(None);
@@ -180,14 +181,14 @@ impl Reactor {
         place: &'static Location<'static>,
         make: impl FnOnce(&Self, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
-        let endpoint = match address.to_client_endpoint(options) {
+        let endpoint = match address.into_client_endpoint(self) {
             Ok(endpoint) => endpoint,
             Err(failure) => return Deferred::fail(Failure::moved(failure, place)),
         };
-        let options = endpoint.options;
+        let config = endpoint.options.or(options).config();
         let terms = Rc::new(Terms {
-            limits: options.limits,
-            linger: options.linger,
+            limits: config.limits,
+            linger: config.linger,
             place,
             is_shared: false,
             is_filter: false,
@@ -195,7 +196,7 @@ impl Reactor {
         });
         let (deferred, resolver) = Deferred::pair();
         let done = finish(resolver, terms.clone(), make);
-        let race = Race::new(self, options, terms, done);
+        let race = Race::new(self, config, terms, done);
         let weak = Rc::downgrade(&race);
         let deferred = deferred.on_cancel(move || {
             if let Some(race) = weak.upgrade() {

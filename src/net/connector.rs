@@ -29,7 +29,6 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::endpoint::{ClientEndpoint, ToClientEndpoint};
-use super::options::ConnectOptions;
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::failure::{Cancelled, Failure};
@@ -167,7 +166,7 @@ impl Reactor {
     ) -> Result<Connector, Failure> {
         let place = Location::caller();
         let endpoint = endpoint
-            .to_client_endpoint(&ConnectOptions::new())
+            .into_client_endpoint(self)
             .map_err(|failure| Failure::moved(failure, place))?;
         let inner = Rc::new(Inner {
             reactor: self.downgrade(),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::endpoint::{Places, ToServerEndpoint};
 use super::errors::{CannotListen, NoAddress};
-use super::options::ListenOptions;
+use super::options::{ListenConfig, ListenOptions};
 use super::proxied::Proxied;
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
@@ -100,7 +100,7 @@ impl Reactor {
         self.listen_with(address, &ListenOptions::new(), build)
     }
 
-    /// As [`Reactor::listen`], with options.
+    /// As [`Reactor::listen`], with options. What the endpoint sets itself comes before them: see [`ListenOptions`].
     ///
     /// # Errors
     ///
@@ -132,7 +132,8 @@ impl Reactor {
         self.listen_factory_with(address, &ListenOptions::new(), factory)
     }
 
-    /// As [`Reactor::listen_factory`], with options.
+    /// As [`Reactor::listen_factory`], with options. What the endpoint sets itself comes before them: see
+    /// [`ListenOptions`].
     ///
     /// # Errors
     ///
@@ -200,7 +201,7 @@ impl Reactor {
         self.serve_with(address, &ListenOptions::new(), handler)
     }
 
-    /// As [`Reactor::serve`], with options.
+    /// As [`Reactor::serve`], with options. What the endpoint sets itself comes before them: see [`ListenOptions`].
     ///
     /// # Errors
     ///
@@ -224,7 +225,7 @@ impl Reactor {
     ) -> Result<Port, Failure> {
         let place = Location::caller();
         let endpoint = address
-            .to_server_endpoint(options)
+            .into_server_endpoint(self)
             .map_err(|failure| Failure::moved(failure, place))?;
         #[cfg(unix)]
         if endpoint.proxy.is_some() && matches!(endpoint.at, Places::Stdio) {
@@ -235,25 +236,25 @@ impl Reactor {
             Some(proxy) => Proxied::before(acceptor, proxy, place),
             None => acceptor,
         };
-        let options = &endpoint.options;
+        let config = &endpoint.options.or(options).config(endpoint.locks);
         let addresses = match endpoint.at {
             Places::Addresses(addresses) => addresses,
             #[cfg(unix)]
             Places::Given(given) => {
                 let listening = given.listen(self).and_then(|listener| {
-                    let watched = self.watch_port(listener, options, place);
+                    let watched = self.watch_port(listener, config, place);
                     watched.map_err(Failure::from)
                 });
                 let listening = listening.map_err(|failure| Failure::moved(failure, place))?;
                 return Ok(listening.open(acceptor));
             }
             #[cfg(unix)]
-            Places::Stdio => return self.accept_stdio(options, acceptor, place),
+            Places::Stdio => return self.accept_stdio(config, acceptor, place),
         };
         let mut failure = Failure::at(Box::new(NoAddress), place);
         for address in addresses {
-            let bound = self.inner().driver().listen(&address, &options.bind);
-            match bound.and_then(|listener| self.watch_port(listener, options, place)) {
+            let bound = self.inner().driver().listen(&address, &config.bind);
+            match bound.and_then(|listener| self.watch_port(listener, config, place)) {
                 Ok(listening) => return Ok(listening.open(acceptor)),
                 Err(error) => {
                     failure = Failure::at(Box::new(CannotListen { address, error }), place)
@@ -267,14 +268,14 @@ impl Reactor {
     #[cfg(unix)]
     fn accept_stdio(
         &self,
-        options: &ListenOptions,
+        config: &ListenConfig,
         mut acceptor: Box<dyn Acceptor>,
         place: &'static Location<'static>,
     ) -> Result<Port, Failure> {
         let socket = self.open_stdio(place)?;
         let terms = Rc::new(Terms {
-            limits: options.limits,
-            linger: options.linger,
+            limits: config.limits,
+            linger: config.linger,
             place,
             is_shared: true,
             is_filter: false,
@@ -301,7 +302,7 @@ impl Reactor {
     fn watch_port(
         &self,
         listener: Listener,
-        options: &ListenOptions,
+        config: &ListenConfig,
         place: &'static Location<'static>,
     ) -> io::Result<Rc<Listening>> {
         let mut made = None;
@@ -317,8 +318,8 @@ impl Reactor {
                 stopped: RefCell::default(),
                 reactor: self.downgrade(),
                 terms: Rc::new(Terms {
-                    limits: options.limits,
-                    linger: options.linger,
+                    limits: config.limits,
+                    linger: config.linger,
                     place,
                     is_shared: false,
                     is_filter: false,

@@ -6,8 +6,12 @@ use crate::address::Address;
 use crate::driver::{Bind, Buffers};
 use crate::transport::{Limits, PATIENCE};
 
-/// How to listen. The defaults are Twisted's: a backlog of 50, addresses used again at once, UNIX sockets that
-/// everybody may connect to. What does not concern the kind of the address is passed over.
+/// How to listen. By default the backlog is 1024, addresses are used again at once, and everybody may connect to a UNIX
+/// socket. What does not concern the kind of the address is passed over.
+///
+/// Options can be set in three places. What the endpoint's text says (`tcp:80:backlog=7`) or what
+/// [`ServerEndpoint::options`](crate::net::ServerEndpoint::options) sets comes first, then what the call sets
+/// (`listen_with`, `serve_with`, ...), then the defaults; this is decided for each option by itself.
 ///
 /// # Examples
 ///
@@ -15,20 +19,29 @@ use crate::transport::{Limits, PATIENCE};
 /// use torsade::net::ListenOptions;
 /// use torsade::transport::Limits;
 ///
-/// let options = ListenOptions::new().backlog(1024).limits(Limits { high: 1 << 20, ..Limits::default() });
+/// let options = ListenOptions::new().backlog(4096).limits(Limits { high: 1 << 20, ..Limits::default() });
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ListenOptions {
-    pub(super) linger: Duration,
-    pub(super) bind: Bind,
-    /// None where the endpoint decides.
-    pub(super) lock_file: Option<bool>,
-    pub(super) limits: Limits,
+    // None of what was not set: the other options decide, then the defaults.
+    linger: Option<Duration>,
+    backlog: Option<i32>,
+    reuse_address: Option<bool>,
+    reuse_port: Option<bool>,
+    dual_stack: Option<bool>,
+    buffers: Buffers,
+    mode: Option<u32>,
+    lock_file: Option<bool>,
+    limits: Option<Limits>,
 }
 
 /// How to connect. By default an attempt may take 30 seconds, the whole a minute, the next address is tried after a quarter
 /// of a second without an answer, and the system chooses our address.
+///
+/// Options can be set in three places. What the endpoint's text says (`tcp:host:80:timeout=5`) or what
+/// [`ClientEndpoint::options`](crate::net::ClientEndpoint::options) sets comes first, then what the call sets
+/// (`connect_with`, `connect_stream_with`), then the defaults; this is decided for each option by itself.
 ///
 /// # Examples
 ///
@@ -38,13 +51,35 @@ pub struct ListenOptions {
 ///
 /// let options = ConnectOptions::new().timeout(Duration::from_secs(5)).bind(([127, 0, 0, 1], 0));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ConnectOptions {
+    // None of what was not set: the other options decide, then the defaults.
+    linger: Option<Duration>,
+    buffers: Buffers,
+    timeout: Option<Duration>,
+    overall: Option<Duration>,
+    attempt_delay: Option<Duration>,
+    bind: Option<Address>,
+    lock_file: Option<bool>,
+    limits: Option<Limits>,
+}
+
+/// [`ListenOptions`] with the defaults filled in.
+#[derive(Clone, Debug)]
+pub(super) struct ListenConfig {
+    pub(super) linger: Duration,
+    pub(super) bind: Bind,
+    pub(super) limits: Limits,
+}
+
+/// [`ConnectOptions`] with the defaults filled in.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectConfig {
     pub(super) linger: Duration,
     pub(super) buffers: Buffers,
     pub(super) timeout: Duration,
-    pub(super) overall: Option<Duration>,
+    pub(super) overall: Duration,
     pub(super) attempt_delay: Duration,
     pub(super) bind: Option<Address>,
     pub(super) lock_file: bool,
@@ -52,25 +87,21 @@ pub struct ConnectOptions {
 }
 
 impl ListenOptions {
-    /// The defaults.
+    /// Returns options that set nothing.
     pub fn new() -> Self {
-        Self {
-            bind: Bind::default(),
-            lock_file: None,
-            limits: Limits::default(),
-            linger: PATIENCE,
-        }
+        Self::default()
     }
 
-    /// How many connections the system keeps waiting to be accepted.
+    /// Sets how many connections the system keeps waiting to be accepted: 1024 by default, and never more than the system's
+    /// own limit (`somaxconn` on Linux).
     pub fn backlog(mut self, backlog: i32) -> Self {
-        self.bind.backlog = backlog;
+        self.backlog = Some(backlog);
         self
     }
 
     /// May the address be used again while old connections to it are still dying?
     pub fn reuse_address(mut self, reuse: bool) -> Self {
-        self.bind.reuse_address = reuse;
+        self.reuse_address = Some(reuse);
         self
     }
 
@@ -78,14 +109,14 @@ impl ListenOptions {
     /// out? All of them must say so. (Not on Windows.)
     #[doc(alias = "SO_REUSEPORT")]
     pub fn reuse_port(mut self, reuse: bool) -> Self {
-        self.bind.reuse_port = reuse;
+        self.reuse_port = Some(reuse);
         self
     }
 
     /// Does an IPv6 address take IPv4 connections as well? Their peers' addresses are then of the kind `::ffff:127.0.0.1`.
     #[doc(alias("IPV6_V6ONLY", "bindv6only"))]
     pub fn dual_stack(mut self, both: bool) -> Self {
-        self.bind.dual_stack = both;
+        self.dual_stack = Some(both);
         self
     }
 
@@ -93,14 +124,14 @@ impl ListenOptions {
     /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
     #[doc(alias = "SO_SNDbind.buffers")]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.bind.buffers.send = Some(bytes);
+        self.buffers.send = Some(bytes);
         self
     }
 
     /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
     #[doc(alias = "SO_RCVbind.buffers")]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.bind.buffers.receive = Some(bytes);
+        self.buffers.receive = Some(bytes);
         self
     }
 
@@ -108,7 +139,7 @@ impl ListenOptions {
     /// told. Nobody waits for it.
     #[doc(alias = "SO_LINGER")]
     pub fn linger(mut self, limit: Duration) -> Self {
-        self.linger = limit;
+        self.linger = Some(limit);
         self
     }
 
@@ -118,7 +149,7 @@ impl ListenOptions {
     /// The mode holds from the beginning: nobody can connect before it is set.
     #[doc(alias("chmod", "umask", "permissions"))]
     pub fn mode(mut self, mode: u32) -> Self {
-        self.bind.mode = mode & 0o777;
+        self.mode = Some(mode & 0o777);
         self
     }
 
@@ -134,37 +165,55 @@ impl ListenOptions {
         self
     }
 
-    /// What the driver is told; `text` if the endpoint was given as text.
-    pub(super) fn settled(mut self, text: bool) -> Self {
-        self.bind.lock_file = self.lock_file.unwrap_or(text);
+    /// How much each connection may queue.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
         self
     }
 
-    /// How much each connection may queue.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
+    /// Fills in from `other` what these options do not set.
+    pub(super) fn or(self, other: &Self) -> Self {
+        Self {
+            linger: self.linger.or(other.linger),
+            backlog: self.backlog.or(other.backlog),
+            reuse_address: self.reuse_address.or(other.reuse_address),
+            reuse_port: self.reuse_port.or(other.reuse_port),
+            dual_stack: self.dual_stack.or(other.dual_stack),
+            buffers: or(self.buffers, other.buffers),
+            mode: self.mode.or(other.mode),
+            lock_file: self.lock_file.or(other.lock_file),
+            limits: self.limits.or(other.limits),
+        }
+    }
+
+    /// Fills in the defaults; `locks` is the default for the lock file.
+    pub(super) fn config(self, locks: bool) -> ListenConfig {
+        let default = Bind::default();
+        ListenConfig {
+            linger: self.linger.unwrap_or(PATIENCE),
+            bind: Bind {
+                backlog: self.backlog.unwrap_or(default.backlog),
+                reuse_address: self.reuse_address.unwrap_or(default.reuse_address),
+                reuse_port: self.reuse_port.unwrap_or(default.reuse_port),
+                dual_stack: self.dual_stack.unwrap_or(default.dual_stack),
+                buffers: self.buffers,
+                mode: self.mode.unwrap_or(default.mode),
+                lock_file: self.lock_file.unwrap_or(locks),
+            },
+            limits: self.limits.unwrap_or_default(),
+        }
     }
 }
 
 impl ConnectOptions {
-    /// The defaults.
+    /// Returns options that set nothing.
     pub fn new() -> Self {
-        Self {
-            timeout: Duration::from_secs(30),
-            overall: None,
-            attempt_delay: Duration::from_millis(250),
-            bind: None,
-            lock_file: false,
-            limits: Limits::default(),
-            linger: PATIENCE,
-            buffers: Buffers::default(),
-        }
+        Self::default()
     }
 
     /// How long the attempt at one address may take, and how long the look-up of a name.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = Some(timeout);
         self
     }
 
@@ -179,7 +228,7 @@ impl ConnectOptions {
     /// An attempt that fails is followed by the next one at once.
     #[doc(alias("attemptDelay", "happy_eyeballs_delay"))]
     pub fn attempt_delay(mut self, delay: Duration) -> Self {
-        self.attempt_delay = delay;
+        self.attempt_delay = Some(delay);
         self
     }
 
@@ -202,7 +251,7 @@ impl ConnectOptions {
     /// told. Nobody waits for it.
     #[doc(alias = "SO_LINGER")]
     pub fn linger(mut self, limit: Duration) -> Self {
-        self.linger = limit;
+        self.linger = Some(limit);
         self
     }
 
@@ -210,7 +259,7 @@ impl ConnectOptions {
     /// [`ConnectionRefused`](crate::net::ConnectionRefused) unless a process that is alive has `PATH.lock`.
     #[doc(alias("checkPID", "lockfile"))]
     pub fn lock_file(mut self, lock: bool) -> Self {
-        self.lock_file = lock;
+        self.lock_file = Some(lock);
         self
     }
 
@@ -223,24 +272,49 @@ impl ConnectOptions {
 
     /// How much the connection may queue.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Some(limits);
         self
     }
 
-    pub(super) fn overall(&self) -> Duration {
-        let twice = || self.timeout.saturating_mul(2);
-        self.overall.unwrap_or_else(twice)
+    /// Fills in from `other` what these options do not set.
+    pub(super) fn or(self, other: &Self) -> Self {
+        Self {
+            linger: self.linger.or(other.linger),
+            buffers: or(self.buffers, other.buffers),
+            timeout: self.timeout.or(other.timeout),
+            overall: self.overall.or(other.overall),
+            attempt_delay: self.attempt_delay.or(other.attempt_delay),
+            bind: self.bind.or_else(|| other.bind.clone()),
+            lock_file: self.lock_file.or(other.lock_file),
+            limits: self.limits.or(other.limits),
+        }
+    }
+
+    /// Fills in the defaults.
+    pub(super) fn config(self) -> ConnectConfig {
+        let timeout = self.timeout.unwrap_or(TIMEOUT);
+        ConnectConfig {
+            linger: self.linger.unwrap_or(PATIENCE),
+            buffers: self.buffers,
+            timeout,
+            overall: self.overall.unwrap_or_else(|| timeout.saturating_mul(2)),
+            attempt_delay: self.attempt_delay.unwrap_or(ATTEMPT_DELAY),
+            bind: self.bind,
+            lock_file: self.lock_file.unwrap_or(false),
+            limits: self.limits.unwrap_or_default(),
+        }
     }
 }
 
-impl Default for ListenOptions {
-    fn default() -> Self {
-        Self::new()
+/// The sizes of `one`, and of `other` where that sets none.
+fn or(one: Buffers, other: Buffers) -> Buffers {
+    Buffers {
+        send: one.send.or(other.send),
+        receive: one.receive.or(other.receive),
     }
 }
 
-impl Default for ConnectOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// How long the attempt at one address may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an attempt may be without an answer before the next one is started.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

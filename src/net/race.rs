@@ -17,7 +17,8 @@
 //! 2. What it ends with is called when nothing of it is left.
 //! 3. Each address has its own time limit, so has the look-up, and there is one for the whole.
 //! 4. While it is not over, something will go on with it: a look-up, or an attempt under way.
-//! 5. A UNIX socket whose queue is full cannot be waited for: it is tried again every [`RETRY`], within its limit.
+//! 5. A connection to itself is none: it is reset, and counts as refused.
+//! 6. A UNIX socket whose queue is full cannot be waited for: it is tried again every [`RETRY`], within its limit.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use super::endpoint::Destination;
 use super::errors::{ConnectFailedEverywhere, ConnectTimedOut, NoAddress, connect_failure};
 use super::names::{LookupFailed, LookupProblem, look_up};
-use super::options::ConnectOptions;
+use super::options::ConnectConfig;
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::Deferred;
@@ -43,7 +44,7 @@ use crate::transport::{ConnectionLost, Terms};
 /// What is done to reach one of several addresses.
 pub(super) struct Race {
     reactor: WeakReactor,
-    options: ConnectOptions,
+    options: ConnectConfig,
     terms: Rc<Terms>,
     /// Not tried yet.
     left: RefCell<VecDeque<Address>>,
@@ -78,7 +79,7 @@ struct Attempt {
     socket: Cell<Option<Socket>>,
     address: Address,
     timeout: Cell<Option<DelayedCall>>,
-    /// Set while there is no room at the peer's (invariant 5).
+    /// Set while there is no room at the peer's (invariant 6).
     retry: Cell<Option<DelayedCall>>,
     /// It is out of the reactor's care.
     has_left: Cell<bool>,
@@ -88,7 +89,7 @@ struct Attempt {
 impl Race {
     pub(super) fn new(
         reactor: &Reactor,
-        options: ConnectOptions,
+        options: ConnectConfig,
         terms: Rc<Terms>,
         done: Done,
     ) -> Rc<Self> {
@@ -116,9 +117,9 @@ impl Race {
         }
         // One attempt needs no limit besides its own.
         let is_single = matches!(&to, Destination::Addresses(all) if all.len() == 1);
-        if !is_single || self.options.overall() < self.options.timeout {
+        if !is_single || self.options.overall < self.options.timeout {
             let weak = Rc::downgrade(self);
-            let limit = reactor.call_later(self.options.overall(), move || {
+            let limit = reactor.call_later(self.options.overall, move || {
                 if let Some(race) = weak.upgrade() {
                     race.out_of_time();
                 }
@@ -307,7 +308,7 @@ impl Race {
         }
         let under_way = self.under_way.borrow().clone();
         for attempt in under_way {
-            let error = attempt.too_late(self.options.overall());
+            let error = attempt.too_late(self.options.overall);
             self.failed.borrow_mut().push((
                 attempt.address.clone(),
                 Failure::at(Box::new(error), self.terms.place),
@@ -475,6 +476,18 @@ impl Attempt {
         socket
     }
 
+    /// Is the socket connected to itself? TCP allows that: a socket whose own port is the one that it connects to answers itself
+    /// when nobody listens there.
+    fn leads_to(&self, socket: &Socket) -> bool {
+        let Some(port) = self.address.port() else {
+            return false;
+        };
+        // The address may be `0.0.0.0`, so the peer's name is the socket's.
+        socket.local_addr().is_ok_and(|local| {
+            local.port() == Some(port) && socket.peer_addr().is_ok_and(|peer| peer == local)
+        })
+    }
+
     fn too_late(&self, limit: Duration) -> ConnectTimedOut {
         ConnectTimedOut {
             address: self.address.clone(),
@@ -511,9 +524,16 @@ impl Source for Attempt {
         match connected {
             Ok(false) => {}
             Ok(true) => {
-                if let Some(socket) = self.leave(reactor) {
-                    self.race.finish(Ok((socket, self.address.clone())));
+                let Some(socket) = self.leave(reactor) else {
+                    return;
+                };
+                if self.leads_to(&socket) {
+                    let _ = socket.reset_on_close();
+                    drop(socket);
+                    self.race.note(self.address.clone(), to_itself());
+                    return self.race.next();
                 }
+                self.race.finish(Ok((socket, self.address.clone())));
             }
             Err(error) => {
                 drop(self.leave(reactor));
@@ -540,6 +560,14 @@ impl Source for Attempt {
     fn place(&self) -> &'static Location<'static> {
         self.race.terms.place
     }
+}
+
+/// The error of a connection that leads back to its own socket.
+fn to_itself() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionRefused,
+        "nobody listens there: the connection led back to its own socket",
+    )
 }
 
 fn cancel(call: &Cell<Option<DelayedCall>>) {

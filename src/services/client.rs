@@ -19,7 +19,7 @@ use super::{Backoff, Service};
 use crate::clock::Clock;
 use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred};
 use crate::failure::{Cancelled, Failure};
-use crate::net::{ClientEndpoint, ConnectOptions, ToClientEndpoint};
+use crate::net::{ClientEndpoint, ToClientEndpoint};
 use crate::protocol::{Handle, IntoProtocol, Protocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
@@ -120,7 +120,7 @@ impl<P: Protocol> ClientService<P> {
     ) -> Result<Self, Failure> {
         Ok(Self(Rc::new(Inner {
             reactor: reactor.clone(),
-            endpoint: endpoint.to_client_endpoint(&ConnectOptions::new())?,
+            endpoint: endpoint.into_client_endpoint(reactor)?,
             backoff: Cell::new(Backoff::new()),
             build: Cell::new(Some(Box::new(move || build().into_protocol()))),
             prepare: Cell::new(None),

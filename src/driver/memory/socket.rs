@@ -122,7 +122,6 @@ impl Socket {
         self.net.borrow_mut().end(self.end).local.clone()
     }
 
-    #[cfg(all(test, unix))]
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         let mut net = self.net.borrow_mut();
         let end = net.end(self.end);

@@ -19,10 +19,11 @@ use super::super::activation::Which;
 #[cfg(unix)]
 use super::super::adopt::{Family, Given};
 use super::super::proxied::{Network, ProxyOptions};
-use super::place::{ToClientEndpoint, ToServerEndpoint, host, literal};
-use super::{ClientEndpoint, ConnectOptions, Destination, ListenOptions, Places, ServerEndpoint};
+use super::place::{host, literal};
+use super::{ClientEndpoint, ConnectOptions, ListenOptions, Places, ServerEndpoint};
 use crate::address::Address;
 use crate::failure::Failure;
+use crate::reactor::Reactor;
 
 /// Text that describes no endpoint: what was found, and where.
 #[doc(alias = "InvalidAddressError")]
@@ -55,23 +56,23 @@ pub fn quote(text: &str) -> String {
 }
 
 /// Where to listen.
-pub(super) fn server(text: &str, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
+pub(super) fn server(text: &str, names: Option<&Reactor>) -> Result<ServerEndpoint, Failure> {
     match text.split_once(':') {
         Some((kind, rest)) if kind.eq_ignore_ascii_case(PROXIED) => {
-            let endpoint = described(rest, options, Some(ProxyOptions::new()));
+            let endpoint = described(rest, names, Some(ProxyOptions::new()));
             endpoint.map_err(|failure| as_part_of(text, rest, failure))
         }
-        _ => described(text, options, None),
+        _ => described(text, names, None),
     }
 }
 
 /// The same without what says that proxies connect.
 fn described(
     text: &str,
-    options: &ListenOptions,
+    names: Option<&Reactor>,
     mut proxy: Option<ProxyOptions>,
 ) -> Result<ServerEndpoint, Failure> {
-    let mut endpoint = undecorated(text, options, &mut proxy)?;
+    let mut endpoint = undecorated(text, names, &mut proxy)?;
     #[cfg(unix)]
     if proxy.is_some() && matches!(endpoint.at, Places::Stdio) {
         return Err(no_proxy(text));
@@ -82,22 +83,23 @@ fn described(
 
 fn undecorated(
     text: &str,
-    options: &ListenOptions,
+    names: Option<&Reactor>,
     proxy: &mut Option<ProxyOptions>,
 ) -> Result<ServerEndpoint, Failure> {
+    let _ = names;
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return address.to_server_endpoint(options);
+        return Ok(ServerEndpoint::new(address));
     }
     let Some(mut fields) = Fields::read(text)? else {
         let (name, port) = name_and_port(text)?;
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
-        return Ok(ServerEndpoint::with(addresses, options));
+        return Ok(ServerEndpoint::at(Places::Addresses(addresses)));
     };
     if let Some(behind) = proxy {
         *behind = fields.proxy()?;
     }
-    let mut options = options.clone();
-    let endpoint = match fields.kind {
+    let mut options = ListenOptions::new();
+    let mut endpoint = match fields.kind {
         Kind::Tcp | Kind::Tcp6 => {
             let port = fields.port()?;
             let addresses = match fields.take("interface") {
@@ -109,7 +111,7 @@ fn undecorated(
             if let Some(backlog) = fields.number("backlog")? {
                 options = options.backlog(backlog);
             }
-            ServerEndpoint::with(addresses, &options)
+            ServerEndpoint::at(Places::Addresses(addresses))
         }
         Kind::Unix => {
             let address = fields.unix_address()?;
@@ -123,44 +125,37 @@ fn undecorated(
                 options = options.lock_file(lock);
             }
             ServerEndpoint {
-                at: Places::Addresses(vec![address]),
-                options: options.settled(true),
-                proxy: None,
+                locks: true,
+                ..ServerEndpoint::new(address)
             }
         }
         #[cfg(unix)]
-        Kind::Systemd | Kind::Fd => ServerEndpoint {
-            at: Places::Given(fields.given()?),
-            options: options.settled(false),
-            proxy: None,
-        },
+        Kind::Systemd | Kind::Fd => ServerEndpoint::at(Places::Given(fields.given()?)),
         #[cfg(unix)]
         Kind::Stdio => {
             fields
                 .left
                 .retain(|field| field.key.is_some() || !field.value.is_empty());
-            ServerEndpoint {
-                at: Places::Stdio,
-                options: options.settled(false),
-                proxy: None,
-            }
+            ServerEndpoint::at(Places::Stdio)
         }
     };
+    endpoint.options = options;
     fields.nothing_left()?;
     Ok(endpoint)
 }
 
 /// Where to connect to.
-pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
+pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoint, Failure> {
+    let _ = names;
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return address.to_client_endpoint(options);
+        return Ok(ClientEndpoint::new(address));
     }
     let Some(mut fields) = Fields::read(text)? else {
         let (name, port) = name_and_port(text)?;
-        return Ok(ClientEndpoint::with(host(name.into(), port), options));
+        return Ok(ClientEndpoint::to(host(name.into(), port)));
     };
-    let mut options = options.clone();
-    let endpoint = match fields.kind {
+    let mut options = ConnectOptions::new();
+    let mut endpoint = match fields.kind {
         Kind::Tcp => {
             let name = fields.wanted("host")?;
             let port = fields.port()?;
@@ -172,7 +167,7 @@ pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpo
                     .ok_or_else(|| not_a_literal(text, field.at, &field.value))?;
                 options = options.bind((ip, 0));
             }
-            ClientEndpoint::with(host(name.value, port), &options)
+            ClientEndpoint::to(host(name.value, port))
         }
         Kind::Unix => {
             let address = fields.unix_address()?;
@@ -182,7 +177,7 @@ pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpo
             if let Some(lock) = fields.yes_or_no("lockfile")? {
                 options = options.lock_file(lock);
             }
-            ClientEndpoint::with(Destination::Addresses(vec![address]), &options)
+            ClientEndpoint::new(address)
         }
         Kind::Tcp6 => {
             return Err(fields.bad(
@@ -205,6 +200,7 @@ pub(super) fn client(text: &str, options: &ConnectOptions) -> Result<ClientEndpo
             ));
         }
     };
+    endpoint.options = options;
     fields.nothing_left()?;
     Ok(endpoint)
 }

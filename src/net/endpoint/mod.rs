@@ -49,7 +49,10 @@ use crate::failure::Failure;
 #[derive(Clone, Debug)]
 pub struct ServerEndpoint {
     pub(super) at: Places,
+    /// What it sets itself.
     pub(super) options: ListenOptions,
+    /// Whether a UNIX socket has a lock file where no options say so.
+    pub(super) locks: bool,
     /// If it is behind proxies.
     pub(super) proxy: Option<ProxyOptions>,
 }
@@ -76,6 +79,7 @@ pub struct ServerEndpoint {
 #[derive(Clone, Debug)]
 pub struct ClientEndpoint {
     pub(super) to: Destination,
+    /// What it sets itself.
     pub(super) options: ConnectOptions,
 }
 
@@ -104,7 +108,7 @@ pub(super) enum Destination {
 impl ServerEndpoint {
     /// Listens at an address.
     pub fn new(address: impl Into<Address>) -> Self {
-        Self::with(vec![address.into()], &ListenOptions::new())
+        Self::at(Places::Addresses(vec![address.into()]))
     }
 
     /// Reads text, which is an address or a description.
@@ -113,7 +117,7 @@ impl ServerEndpoint {
     ///
     /// [`BadEndpoint`].
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        text.to_server_endpoint(&ListenOptions::new())
+        describe::server(text, None)
     }
 
     /// Listens with a socket that somebody else has bound and that listens already, once: the second time it is
@@ -134,11 +138,7 @@ impl ServerEndpoint {
     #[cfg(unix)]
     #[doc(alias("AdoptedStreamServerEndpoint", "from_std"))]
     pub fn adopt(listener: impl Into<std::os::fd::OwnedFd>) -> Self {
-        Self {
-            at: Places::Given(Given::owned(listener.into())),
-            options: ListenOptions::new(),
-            proxy: None,
-        }
+        Self::at(Places::Given(Given::owned(listener.into())))
     }
 
     /// Behind a proxy, which tells in front of all other bytes for whom it connects: in the header of the PROXY protocol,
@@ -201,17 +201,20 @@ impl ServerEndpoint {
         self
     }
 
-    /// With other options.
+    /// Sets options. What they do not set stays as the endpoint's text has it.
+    ///
+    /// They come before the options of the call that listens (`listen_with`, `serve_with`): see [`ListenOptions`].
     #[must_use]
     pub fn options(mut self, options: ListenOptions) -> Self {
-        self.options = options.settled(false);
+        self.options = options.or(&self.options);
         self
     }
 
-    fn with(addresses: Vec<Address>, options: &ListenOptions) -> Self {
+    fn at(at: Places) -> Self {
         Self {
-            at: Places::Addresses(addresses),
-            options: options.clone().settled(false),
+            at,
+            options: ListenOptions::new(),
+            locks: false,
             proxy: None,
         }
     }
@@ -220,13 +223,12 @@ impl ServerEndpoint {
 impl ClientEndpoint {
     /// Connects to an address.
     pub fn new(address: impl Into<Address>) -> Self {
-        let to = Destination::Addresses(vec![address.into()]);
-        Self::with(to, &ConnectOptions::new())
+        Self::to(Destination::Addresses(vec![address.into()]))
     }
 
     /// Connects to a host, by its name or a literal address.
     pub fn host(name: impl Into<String>, port: u16) -> Self {
-        Self::with(place::host(name.into(), port), &ConnectOptions::new())
+        Self::to(place::host(name.into(), port))
     }
 
     /// Reads text, which is an address or a description.
@@ -235,20 +237,23 @@ impl ClientEndpoint {
     ///
     /// [`BadEndpoint`].
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        text.to_client_endpoint(&ConnectOptions::new())
+        describe::client(text, None)
     }
 
-    /// With other options.
+    /// Sets options. What they do not set stays as the endpoint's text has it.
+    ///
+    /// They come before the options of the call that connects (`connect_with`, `connect_stream_with`): see
+    /// [`ConnectOptions`].
     #[must_use]
     pub fn options(mut self, options: ConnectOptions) -> Self {
-        self.options = options;
+        self.options = options.or(&self.options);
         self
     }
 
-    fn with(to: Destination, options: &ConnectOptions) -> Self {
+    fn to(to: Destination) -> Self {
         Self {
             to,
-            options: options.clone(),
+            options: ConnectOptions::new(),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::path::{Path, PathBuf};
 
 use super::describe;
-use super::{ClientEndpoint, ConnectOptions, Destination, ListenOptions, ServerEndpoint};
+use super::{ClientEndpoint, Destination, Places, ServerEndpoint};
 use crate::address::Address;
 use crate::failure::Failure;
+use crate::reactor::Reactor;
 
 /// What one can listen at: text, an address, several of them (the first that is free is taken), the path of a UNIX
-/// socket, a [`ServerEndpoint`].
+/// socket, a [`ServerEndpoint`], or a type that implements it.
 ///
 /// Listening looks no name up: of names only `localhost` is understood.
 #[diagnostic::on_unimplemented(
@@ -17,42 +18,55 @@ use crate::failure::Failure;
     note = "give text (\"127.0.0.1:80\", \"tcp:80\"), an address, or a `ServerEndpoint`"
 )]
 pub trait ToServerEndpoint {
-    /// The endpoint; where it says nothing itself, `options` hold.
+    /// Returns the endpoint. Text is read with the names that `reactor` knows.
     ///
     /// # Errors
     ///
     /// [`BadEndpoint`](super::BadEndpoint) for text that cannot be understood.
-    fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure>;
+    fn into_server_endpoint(self, reactor: &Reactor) -> Result<ServerEndpoint, Failure>;
 }
 
 /// What one can connect to: text, an address, several of them (each is tried), the path of a UNIX socket, a
-/// [`ClientEndpoint`].
+/// [`ClientEndpoint`], or a type that implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is nothing to connect to",
     note = "give text (\"example.org:80\", \"tcp:example.org:80\"), an address, or a `ClientEndpoint`"
 )]
 pub trait ToClientEndpoint {
-    /// The endpoint; where it says nothing itself, `options` hold.
+    /// Returns the endpoint. Text is read with the names that `reactor` knows.
     ///
     /// # Errors
     ///
     /// [`BadEndpoint`](super::BadEndpoint) for text that cannot be understood.
-    fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure>;
+    fn into_client_endpoint(self, reactor: &Reactor) -> Result<ClientEndpoint, Failure>;
 }
 
-macro_rules! is_an_address {
-    ($($kind:ty),+ $(,)?) => {
-        $(impl ToServerEndpoint for $kind {
-            fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
-                [Address::from(self.clone())].to_server_endpoint(options)
+/// Implements both traits for types of which several addresses can be made.
+macro_rules! is_addresses {
+    ($([$($generics:tt)*] $kind:ty: |$this:ident| $addresses:expr;)+) => {
+        $(impl<$($generics)*> ToServerEndpoint for $kind {
+            fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
+                let $this = self;
+                Ok(ServerEndpoint::at(Places::Addresses($addresses)))
             }
         }
 
-        impl ToClientEndpoint for $kind {
-            fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
-                [Address::from(self.clone())].to_client_endpoint(options)
+        impl<$($generics)*> ToClientEndpoint for $kind {
+            fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
+                let $this = self;
+                Ok(ClientEndpoint::to(Destination::Addresses($addresses)))
             }
         })+
+    };
+}
+
+/// Implements both traits for a type of which one address can be made, and for references to it.
+macro_rules! is_an_address {
+    ($($kind:ty),+ $(,)?) => {
+        is_addresses! {
+            $([] $kind: |one| vec![Address::from(one)];
+            [] &$kind: |one| vec![Address::from(one.clone())];)+
+        }
     };
 }
 
@@ -68,93 +82,78 @@ is_an_address!(
     ([u8; 4], u16),
 );
 
-impl<A: Clone + Into<Address>> ToServerEndpoint for [A] {
-    fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
-        let addresses = self.iter().cloned().map(Into::into).collect();
-        Ok(ServerEndpoint::with(addresses, options))
-    }
+is_addresses! {
+    [] &Path: |path| vec![Address::from(path)];
+    [A: Clone + Into<Address>] &[A]: |all| all.iter().cloned().map(Into::into).collect();
+    [A: Clone + Into<Address>] &Vec<A>: |all| all.iter().cloned().map(Into::into).collect();
+    [A: Into<Address>] Vec<A>: |all| all.into_iter().map(Into::into).collect();
+    [A: Into<Address>, const N: usize] [A; N]: |all| all.map(Into::into).into();
+    [A: Clone + Into<Address>, const N: usize] &[A; N]: |all| all.clone().map(Into::into).into();
 }
 
-impl<A: Clone + Into<Address>> ToClientEndpoint for [A] {
-    fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
-        let addresses = self.iter().cloned().map(Into::into).collect();
-        Ok(ClientEndpoint::with(
-            Destination::Addresses(addresses),
-            options,
-        ))
-    }
+/// Implements both traits for text.
+macro_rules! is_text {
+    ($($kind:ty),+ $(,)?) => {
+        $(impl ToServerEndpoint for $kind {
+            fn into_server_endpoint(self, reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
+                let text: &str = self.as_ref();
+                describe::server(text, Some(reactor))
+            }
+        }
+
+        impl ToClientEndpoint for $kind {
+            fn into_client_endpoint(self, reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
+                let text: &str = self.as_ref();
+                describe::client(text, Some(reactor))
+            }
+        })+
+    };
 }
 
-impl ToServerEndpoint for Path {
-    fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
-        Address::from(self).to_server_endpoint(options)
-    }
+is_text!(&str, &&str, String, &String);
+
+/// Implements both traits for a host and a port.
+macro_rules! is_a_host {
+    ($($kind:ty),+ $(,)?) => {
+        $(impl ToServerEndpoint for $kind {
+            fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
+                let addresses = describe::listening_addresses(self.0.as_ref(), self.1)?;
+                Ok(ServerEndpoint::at(Places::Addresses(addresses)))
+            }
+        }
+
+        impl ToClientEndpoint for $kind {
+            fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
+                let name: &str = self.0.as_ref();
+                Ok(ClientEndpoint::to(host(name.into(), self.1)))
+            }
+        })+
+    };
 }
 
-impl ToClientEndpoint for Path {
-    fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
-        Address::from(self).to_client_endpoint(options)
-    }
-}
-
-impl ToServerEndpoint for str {
-    fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
-        describe::server(self, options)
-    }
-}
-
-impl ToClientEndpoint for str {
-    fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
-        describe::client(self, options)
-    }
-}
-
-impl ToServerEndpoint for (&str, u16) {
-    fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
-        let addresses = describe::listening_addresses(self.0, self.1)?;
-        Ok(ServerEndpoint::with(addresses, options))
-    }
-}
-
-impl ToClientEndpoint for (&str, u16) {
-    fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
-        Ok(ClientEndpoint::with(host(self.0.into(), self.1), options))
-    }
-}
+is_a_host!((&str, u16), &(&str, u16), (String, u16), &(String, u16));
 
 impl ToServerEndpoint for ServerEndpoint {
-    fn to_server_endpoint(&self, _options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
+    fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
+        Ok(self)
+    }
+}
+
+impl ToServerEndpoint for &ServerEndpoint {
+    fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
         Ok(self.clone())
     }
 }
 
 impl ToClientEndpoint for ClientEndpoint {
-    fn to_client_endpoint(&self, _options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
+    fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
+        Ok(self)
+    }
+}
+
+impl ToClientEndpoint for &ClientEndpoint {
+    fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
         Ok(self.clone())
-    }
-}
-
-impl ToServerEndpoint for String {
-    fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
-        self.as_str().to_server_endpoint(options)
-    }
-}
-
-impl ToClientEndpoint for String {
-    fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
-        self.as_str().to_client_endpoint(options)
-    }
-}
-
-impl<T: ToServerEndpoint + ?Sized> ToServerEndpoint for &T {
-    fn to_server_endpoint(&self, options: &ListenOptions) -> Result<ServerEndpoint, Failure> {
-        (**self).to_server_endpoint(options)
-    }
-}
-
-impl<T: ToClientEndpoint + ?Sized> ToClientEndpoint for &T {
-    fn to_client_endpoint(&self, options: &ConnectOptions) -> Result<ClientEndpoint, Failure> {
-        (**self).to_client_endpoint(options)
     }
 }
 
