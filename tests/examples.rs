@@ -206,6 +206,12 @@ fn gpg_decrypts_what_it_has_the_passphrase_for() {
     assert!(told.contains("gpg: DECRYPTION_FAILED\n"), "{told}");
 }
 
+#[cfg(unix)]
+#[test]
+fn guest_prints_what_it_says() {
+    check("guest", &[]);
+}
+
 #[test]
 fn testing_prints_what_it_says() {
     check("testing", &[]);

@@ -272,6 +272,12 @@ const ACTIONS: &[Action] = &[
     ("Reactor::run_until", |w| {
         assert!(w.reactor.run_until(async {}).is_err())
     }),
+    ("Reactor::start", |w| assert!(w.reactor.start().is_err())),
+    ("Reactor::finish", |w| assert!(w.reactor.finish().is_err())),
+    ("Reactor::enter", |w| {
+        let _guard = w.reactor.enter();
+        drop(spawn(async { yield_now().await }));
+    }),
     ("Reactor::run_until_current", |w| {
         panics(|| w.reactor.run_until_current())
     }),

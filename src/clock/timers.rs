@@ -14,7 +14,7 @@
 //! 2. The time does not go back.
 //! 3. Once it is closed the table is empty and stays so.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::mem;
 use std::panic::Location;
@@ -26,6 +26,7 @@ use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
 use super::{DelayedCall, Sleep};
 use crate::debug::{Id, Thing};
 use crate::report;
+use crate::task::HostNotifier;
 
 /// All timers of one clock; a cheap handle.
 #[derive(Clone)]
@@ -41,6 +42,12 @@ impl Timers {
     /// As [`new`](Timers::new), with a time that passes by itself and is read with `read`.
     pub(crate) fn passing(base: Instant, read: fn() -> Instant) -> Self {
         Self::with(base, NO_ITEM + 1, Some(read))
+    }
+
+    /// Tells `host` of timers that are asked for or put off outside a turn.
+    pub(crate) fn notify(&self, host: Rc<HostNotifier>) {
+        // A clock has one owner, which says so once.
+        let _ = self.0.host.set(host);
     }
 
     /// Is there nothing to absorb or to fire?
@@ -212,6 +219,7 @@ impl Timers {
         action: Action,
         place: &'static Location<'static>,
     ) -> Result<Key, Action> {
+        self.deadline_changed();
         self.0.table.borrow_mut().ask(deadline, action, place)
     }
 
@@ -226,7 +234,16 @@ impl Timers {
     /// Gives it the deadline that `new` makes of its present one; `false` if it was not pending.
     #[inline]
     pub(super) fn reset(&self, key: Key, new: impl FnOnce(u64) -> u64) -> bool {
+        self.deadline_changed();
         self.0.table.borrow_mut().reset(key, new)
+    }
+
+    /// A host loop that sleeps until the next deadline has to look again.
+    #[inline]
+    fn deadline_changed(&self) {
+        if let Some(host) = self.0.host.get() {
+            host.work_added();
+        }
     }
 
     /// Sees to it that `waker` is the one that is woken; `false` if it was not pending.
@@ -305,6 +322,7 @@ impl Timers {
             now: Cell::new(base),
             nanos: Cell::new(0),
             read,
+            host: OnceCell::new(),
             table: RefCell::new(Table::new(seq)),
         }))
     }
@@ -338,6 +356,8 @@ struct Inner {
     nanos: Cell<u64>,
     /// How to read the time, where it passes by itself.
     read: Option<fn() -> Instant>,
+    /// Who is told of timers that are asked for outside a turn.
+    host: OnceCell<Rc<HostNotifier>>,
     table: RefCell<Table>,
 }
 

@@ -46,6 +46,7 @@ mod descriptor;
 mod drain;
 mod dump;
 mod events;
+mod guest;
 mod keep;
 #[cfg(all(test, torsade_loom))]
 mod model;
@@ -75,6 +76,7 @@ use self::drain::Drain;
 pub use self::dump::{Dump, Node};
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
+pub use self::guest::EnterGuard;
 use self::keep::Keep;
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
@@ -255,11 +257,13 @@ impl Reactor {
         let now = driver.now();
         let waking = driver.waker();
         let executor = Executor::new(move || waking.wake());
+        let timers = match manual || driver.is_virtual() {
+            true => Timers::new(now),
+            false => Timers::passing(now, Instant::now),
+        };
+        timers.notify(executor.host().clone());
         Self(Rc::new(Inner {
-            timers: match manual || driver.is_virtual() {
-                true => Timers::new(now),
-                false => Timers::passing(now, Instant::now),
-            },
+            timers,
             chance: driver.chance(),
             driver,
             sources: RefCell::new(Slots::new()),
@@ -338,6 +342,7 @@ impl Reactor {
         }
         self.0.state.set(State::Stopping);
         self.0.pace.ask_to_stop();
+        self.0.executor.host().work_added();
         Ok(())
     }
 
@@ -563,12 +568,16 @@ impl Inner {
         let source = self.sources.borrow_mut().remove(key);
         drop(source);
         let starved = self.starved.take();
-        self.attention.borrow_mut().extend(starved);
+        if !starved.is_empty() {
+            self.attention.borrow_mut().extend(starved);
+            self.executor.host().work_added();
+        }
     }
 
     /// Has the source attended to before the loop waits.
     pub(crate) fn attend(&self, key: usize) {
         self.attention.borrow_mut().push(key);
+        self.executor.host().work_added();
     }
 
     /// Has the source attended to when another one has been removed.
@@ -630,12 +639,14 @@ impl HasTimers for Reactor {
 
 impl Clock for Reactor {}
 
-/// The poller's descriptor: readable when there is something for [`Reactor::do_iteration`] to do.
+/// The poller's descriptor: readable when there is something to do; see [`Reactor::start`]. It is the same for the
+/// reactor's whole life, and may be watched level-triggered or edge-triggered.
 ///
-/// Of a reactor in memory it tells only that another thread has called.
+/// Of a reactor in memory it tells only that another thread has called, or that something was asked for outside a turn.
 #[cfg(unix)]
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.executor.host().set_has_host();
         self.0.driver.as_fd()
     }
 }
@@ -689,6 +700,11 @@ errors! {
     ReactorNotRunning: "the reactor does not run";
     ReactorAlreadyRunning: "a reactor runs on this thread already";
     ReactorNotRestartable: "the reactor has ended and cannot be run again";
+}
+
+thread_local! {
+    /// The reactor that is in a turn on this thread, or was entered here.
+    static CURRENT: RefCell<Option<Reactor>> = const { RefCell::new(None) };
 }
 
 /// How much one read takes at most.

@@ -151,7 +151,7 @@ impl Remote {
     }
 
     fn may_wait(&self) -> Result<(), WouldDeadlock> {
-        match self.is_here() || Executor::current().is_some() {
+        match self.is_here() || Executor::is_in_turn() {
             true => Err(WouldDeadlock),
             false => Ok(()),
         }

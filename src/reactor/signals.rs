@@ -169,11 +169,28 @@ impl Inner {
 
     /// A run begins, and wants these; until the guard is dropped.
     pub(super) fn listen_for_run(&self, wants: Wants) -> io::Result<Listening<'_>> {
+        let listening = Listening(self);
+        self.begin_listening(wants)?;
+        Ok(listening)
+    }
+
+    /// The same without a guard: [`Inner::end_listening`] has to follow, also when this fails.
+    pub(super) fn begin_listening(&self, wants: Wants) -> io::Result<()> {
         self.ears.wants.set(wants);
         self.ears.stopped_by.set(None);
-        let listening = Listening(self);
-        self.ears.adjust(&self.driver)?;
-        Ok(listening)
+        self.ears.adjust(&self.driver)
+    }
+
+    /// The run is over.
+    pub(super) fn end_listening(&self) {
+        let ears = &self.ears;
+        ears.wants.take();
+        ears.dump_is_due.set(false);
+        // To want less does not fail.
+        let _ = ears.adjust(&self.driver);
+        if let Some(place) = &*ears.place.borrow() {
+            place.set_stopping(false);
+        }
     }
 }
 
@@ -223,14 +240,7 @@ impl Reactor {
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        let ears = &self.0.ears;
-        ears.wants.take();
-        ears.dump_is_due.set(false);
-        // To want less does not fail.
-        let _ = ears.adjust(&self.0.driver);
-        if let Some(place) = &*ears.place.borrow() {
-            place.set_stopping(false);
-        }
+        self.0.end_listening();
     }
 }
 

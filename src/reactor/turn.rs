@@ -7,14 +7,13 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::signals::Wants;
 use super::{
-    FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State, Stopped,
+    CURRENT, FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State, Stopped,
 };
 use crate::clock::Due;
 use crate::debug::{self, Watchdog, Watching};
@@ -23,7 +22,7 @@ use crate::driver::Event;
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
 use crate::sync::{AtomicBool, Ordering, Shared};
-use crate::task::{Card, Executor, Inbox, Locals};
+use crate::task::{Card, Executor, InTurn, Inbox, Locals};
 
 /// When the loop must next look at the driver, although there is enough to do.
 #[derive(Debug)]
@@ -38,6 +37,14 @@ pub(super) struct Pace {
     main_waits: Cell<bool>,
     /// `stop` was called and the shutdown event has not been fired.
     stop_asked: Cell<bool>,
+    /// The startup event of this run is over.
+    started: Cell<bool>,
+    /// A signal asks for the end, and the run has not started yet.
+    signalled: Cell<bool>,
+    /// The run was begun with [`Reactor::start`].
+    hosted: Cell<bool>,
+    /// The last look at the driver found something: there may be more.
+    found_events: Cell<bool>,
     /// Events of the present wait; taken out while they are dealt with.
     events: RefCell<Vec<Event>>,
 }
@@ -53,12 +60,29 @@ impl Pace {
             ran: Cell::new(0),
             looked: Cell::new(None),
             stop_asked: Cell::new(false),
+            started: Cell::new(false),
+            signalled: Cell::new(false),
+            hosted: Cell::new(false),
+            found_events: Cell::new(false),
             events: RefCell::default(),
         }
     }
 
     pub(super) fn ask_to_stop(&self) {
         self.stop_asked.set(true);
+    }
+
+    /// Stops the run as soon as its startup event is over.
+    pub(super) fn stop_once_started(&self) {
+        self.signalled.set(true);
+    }
+
+    pub(super) fn is_hosted(&self) -> bool {
+        self.hosted.get()
+    }
+
+    pub(super) fn set_hosted(&self, hosted: bool) {
+        self.hosted.set(hosted);
     }
 
     /// The shutdown event is not to be fired after all.
@@ -97,19 +121,14 @@ type Main<T> = Option<Result<T, Box<dyn Any + Send>>>;
 impl Reactor {
     /// Steps 1 to 4 of a turn: everything that needs no I/O. See the [module](crate::reactor).
     ///
-    /// For loops that are driven from outside: wait until the reactor's descriptor ([`AsFd`]) is readable or
-    /// [`Reactor::poll_timeout`] is over, then call this and [`Reactor::do_iteration`] with no delay. The events
-    /// `"startup"` and `"shutdown"` belong to [`Reactor::run`]: such a loop fires them itself if it wants them, with
-    /// [`Reactor::fire_system_event`], and ends the reactor by dropping it.
+    /// For loops that drive a reactor from outside: see [`Reactor::start`].
     ///
     /// # Panics
     ///
     /// When called from inside a turn.
-    ///
-    /// [`AsFd`]: std::os::fd::AsFd
     #[doc(alias = "runUntilCurrent")]
     pub fn run_until_current(&self) {
-        let entered = self.enter();
+        let entered = self.begin_turn();
         self.current_things();
         drop(entered);
         self.rethrow();
@@ -125,7 +144,7 @@ impl Reactor {
     /// When called from inside a turn.
     #[doc(alias = "doIteration")]
     pub fn do_iteration(&self, delay: Option<Duration>) {
-        let entered = self.enter();
+        let entered = self.begin_turn();
         self.io(delay.unwrap_or(FOREVER), true);
         drop(entered);
         self.rethrow();
@@ -137,7 +156,7 @@ impl Reactor {
     ///
     /// When called from inside a turn.
     pub fn iterate(&self, delay: Duration) {
-        let entered = self.enter();
+        let entered = self.begin_turn();
         self.current_things();
         self.io(delay, true);
         drop(entered);
@@ -145,16 +164,17 @@ impl Reactor {
     }
 
     /// How long the loop may sleep: not at all when something is ready, else until the next deadline; `None`
-    /// when there is no timer. (Twisted calls it `timeout`, which here limits a Deferred: `Clock::timeout`.)
+    /// when there is no timer. After a [`Reactor::do_iteration`] that found events it is zero as well, for one call handles
+    /// at most 1,024 of them, and an edge-triggered host is not told of the rest again. (Twisted calls it `timeout`, which here limits a Deferred: `Clock::timeout`.)
     #[doc(alias = "timeout")]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.inner().has_work() {
+        let inner = self.inner();
+        if inner.has_work() || inner.pace.found_events.get() {
             return Some(Duration::ZERO);
         }
-        let inner = self.inner();
         let next = [inner.timers.next_deadline(), inner.driver.next_arrival()];
         let deadline = next.into_iter().flatten().min()?;
-        Some(deadline.saturating_duration_since(self.inner().clock_now()))
+        Some(deadline.saturating_duration_since(inner.clock_now()))
     }
 
     /// Lets `step` of time go by, for a reactor in memory or with manual time: all timers due meanwhile run,
@@ -191,7 +211,7 @@ impl Reactor {
     #[track_caller]
     pub fn settle(&self) {
         for _ in 0..A_MILLION {
-            let entered = self.enter();
+            let entered = self.begin_turn();
             self.current_things();
             let events = self.io(Duration::ZERO, true);
             drop(entered);
@@ -225,7 +245,7 @@ impl Reactor {
         if inner.state.get() == State::Ended {
             return Err(ReactorNotRestartable.into());
         }
-        if inner.state.get() != State::New || Executor::current().is_some() {
+        if inner.state.get() != State::New || inner.pace.is_hosted() || Executor::is_in_turn() {
             return Err(ReactorAlreadyRunning.into());
         }
         let wants = Wants {
@@ -233,7 +253,7 @@ impl Reactor {
             dumps: inner.dumps_on_signal.get(),
         };
         let _listening = inner.listen_for_run(wants)?;
-        let _entered = self.enter();
+        let _entered = self.begin_turn();
         inner.pace.waker.woken.store(true, Ordering::SeqCst);
         let place = Location::caller();
         let card = debug::is_on().then(|| Card::new(place, Some("main".into()), Locals::default()));
@@ -250,25 +270,17 @@ impl Reactor {
 
     fn turns<T>(&self, main: impl Future<Output = T>) -> Main<T> {
         let inner = self.inner();
-        let started = Rc::new(Cell::new(false));
-        let note = started.clone();
-        // What an earlier run set going, before it crashed, is no business of this one.
-        let run = inner.run.get();
-        let running = move |reactor: &Self| {
-            if reactor.inner().run.get() == run {
-                reactor.inner().state.set(State::Running);
-            }
-        };
-        let at_once = |_: &Self| Deferred::succeed(());
-        self.fire("startup", at_once, running, move |_| note.set(true));
+        self.fire_startup();
         let mut result = None;
-        let mut signalled = false;
         let mut main = pin!(Some(main));
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
             self.current_things();
             inner.run_tasks_only();
-            inner.pace.main_waits.set(started.get() && main.is_some());
+            inner
+                .pace
+                .main_waits
+                .set(inner.pace.started.get() && main.is_some());
             if inner.pace.main_is_woken() {
                 // A swap, for a store would not show us what a wake that found the flag up was about.
                 inner.pace.waker.woken.swap(false, Ordering::SeqCst);
@@ -293,40 +305,7 @@ impl Reactor {
                     let _ = self.stop();
                 }
             }
-            let is_stopping = inner.state.get() == State::Stopping;
-            signalled |= inner.ears.take_stop(is_stopping);
-            // Before it has started it cannot be stopped: then as soon as it has.
-            if signalled && started.get() {
-                signalled = false;
-                let _ = self.stop();
-            }
-            if inner.pace.stop_asked.replace(false) {
-                inner.ears.set_stopping();
-                self.fire(
-                    "shutdown",
-                    Self::drained,
-                    move |reactor| {
-                        if reactor.inner().run.get() == run {
-                            reactor.inner().lose_all(Some(reactor));
-                        }
-                    },
-                    move |reactor| {
-                        if reactor.inner().run.get() == run {
-                            reactor.inner().state.set(State::Ended);
-                        }
-                    },
-                );
-            }
-            if inner.is_unwinding() {
-                inner.state.set(State::Ended);
-            }
-            let is_over = match inner.state.get() {
-                State::Ended => true,
-                // Crashed, if it was running before.
-                State::New => started.get(),
-                State::Running | State::Stopping => false,
-            };
-            if is_over {
+            if self.is_over() {
                 report::contain(Origin::Destructor, Location::caller(), || main.set(None));
                 return result;
             }
@@ -334,18 +313,86 @@ impl Reactor {
         }
     }
 
+    /// Begins a run with the startup event.
+    pub(super) fn fire_startup(&self) {
+        let pace = &self.inner().pace;
+        pace.started.set(false);
+        pace.signalled.set(false);
+        // What an earlier run set going, before it crashed, is no business of this one.
+        let run = self.inner().run.get();
+        let at_once = |_: &Self| Deferred::succeed(());
+        let running = move |reactor: &Self| {
+            if reactor.inner().run.get() == run {
+                reactor.inner().state.set(State::Running);
+            }
+        };
+        self.fire("startup", at_once, running, move |reactor| {
+            if reactor.inner().run.get() == run {
+                reactor.inner().pace.started.set(true);
+            }
+        });
+    }
+
+    /// Acts on what asks for the end: a signal, `stop`, a panic that is to leave the loop. Returns whether the run is over.
+    pub(super) fn is_over(&self) -> bool {
+        let inner = self.inner();
+        let is_stopping = inner.state.get() == State::Stopping;
+        if inner.ears.take_stop(is_stopping) {
+            inner.pace.signalled.set(true);
+        }
+        // Before it has started it cannot be stopped: then as soon as it has.
+        if inner.pace.started.get() && inner.pace.signalled.replace(false) {
+            let _ = self.stop();
+        }
+        if inner.pace.stop_asked.replace(false) {
+            self.fire_shutdown();
+        }
+        if inner.is_unwinding() {
+            inner.state.set(State::Ended);
+        }
+        match inner.state.get() {
+            State::Ended => true,
+            // Crashed, if it was running before.
+            State::New => inner.pace.started.get(),
+            State::Running | State::Stopping => false,
+        }
+    }
+
+    fn fire_shutdown(&self) {
+        self.inner().ears.set_stopping();
+        let run = self.inner().run.get();
+        self.fire(
+            "shutdown",
+            Self::drained,
+            move |reactor| {
+                if reactor.inner().run.get() == run {
+                    reactor.inner().lose_all(Some(reactor));
+                }
+            },
+            move |reactor| {
+                if reactor.inner().run.get() == run {
+                    reactor.inner().state.set(State::Ended);
+                }
+            },
+        );
+    }
+
     /// Steps 1 to 4. What the system has to say comes before what other threads have.
-    fn current_things(&self) {
+    pub(super) fn current_things(&self) {
         self.hear();
         let inner = self.inner();
         inner.executor.collect();
         inner.pass_time();
         inner.run_batch();
+        self.look_at_hosted_end();
     }
 
     /// Steps 5 to 7. Gives the number of events, and the sources attended to.
-    fn io(&self, delay: Duration, looks: bool) -> usize {
+    pub(super) fn io(&self, delay: Duration, looks: bool) -> usize {
         let inner = self.inner();
+        if inner.state.get() == State::Ended {
+            return 0;
+        }
         let attended = inner.attend_all(self);
         inner.look_at_drain();
         let ready = inner.has_work();
@@ -371,6 +418,8 @@ impl Reactor {
         }
         inner.pace.ran.set(0);
         inner.pace.looked.set(None);
+        inner.pace.found_events.set(!events.is_empty());
+        inner.executor.host().clear();
         inner.sync_time();
         for event in &events {
             // A source may have left on account of an earlier event of this very batch.
@@ -387,35 +436,27 @@ impl Reactor {
 
     /// Marks this thread as being in a turn of this reactor.
     #[track_caller]
-    fn enter(&self) -> impl Drop {
+    pub(super) fn begin_turn(&self) -> impl Drop {
         assert!(
-            Executor::current().is_none(),
+            !Executor::is_in_turn(),
             "a reactor is in a turn on this thread already"
         );
-        let entered = self.inner().executor.enter();
+        let turn = self.inner().executor.begin_turn();
         In {
             _watching: self.inner().debug.watchdog.as_ref().map(Watchdog::watch),
-            _entered: entered,
+            _turn: turn,
             _diverted: report::divert(self.sink()),
             before: CURRENT.replace(Some(self.clone())),
         }
     }
-
-    /// The reactor whose turn this thread is in: the one that runs the present callback or task.
-    pub fn current() -> Option<Self> {
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .ok()
-            .flatten()
-    }
 }
 
-/// The guard of [`Reactor::enter`].
+/// The guard of [`Reactor::begin_turn`].
 struct In {
     before: Option<Reactor>,
     _watching: Option<Watching>,
     _diverted: report::Diverted,
-    _entered: crate::task::Entered,
+    _turn: InTurn,
 }
 
 impl Drop for In {
@@ -560,11 +601,6 @@ impl Inner {
         let hook = self.hook.take();
         report::discard(hook, Location::caller());
     }
-}
-
-thread_local! {
-    /// The reactor whose turn this thread is in.
-    static CURRENT: RefCell<Option<Reactor>> = const { RefCell::new(None) };
 }
 
 /// After so many tasks the driver is looked at, although more tasks are ready.

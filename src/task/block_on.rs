@@ -27,7 +27,7 @@ use crate::sync;
 #[track_caller]
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     assert!(
-        Executor::current().is_none(),
+        !Executor::is_in_turn(),
         "a reactor is in a turn on this thread, and would stand still: await the future instead"
     );
     let (parker, unparker) = sync::pair();
@@ -65,7 +65,7 @@ mod tests {
     #[should_panic(expected = "would stand still")]
     fn inside_a_turn_it_is_refused() {
         let executor = Executor::new(|| {});
-        let _entered = executor.enter();
+        let _turn = executor.begin_turn();
         block_on(std::future::ready(()));
     }
 }

@@ -14,7 +14,7 @@ use async_task::{Builder, Runnable};
 use slab::Slab;
 
 use super::root::Root;
-use super::{Card, Inbox, Locals, Message, Place, Task};
+use super::{Card, HostNotifier, Inbox, Locals, Message, Place, Task};
 use crate::debug;
 use crate::report::{self, Origin};
 use crate::sync::{Shared, thread, thread_local};
@@ -23,6 +23,8 @@ use crate::sync::{Shared, thread, thread_local};
 pub(crate) struct Executor {
     ready: RefCell<VecDeque<Job>>,
     inbox: Shared<Inbox>,
+    /// Tells a host loop of work that was added outside a turn.
+    host: Rc<HostNotifier>,
     /// The tasks that wait, each with the waker that brings it back.
     waiting: RefCell<Slab<(Waker, Place)>>,
     /// The cards of the tasks that have one.
@@ -53,9 +55,11 @@ pub(crate) trait Errand {
 impl Executor {
     /// A new one; `wake` must end the loop's present or next wait, from any thread.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Rc<Self> {
+        let inbox = Inbox::new(wake);
         Rc::new(Self {
             ready: RefCell::default(),
-            inbox: Inbox::new(wake),
+            host: HostNotifier::new(inbox.clone()),
+            inbox,
             waiting: RefCell::default(),
             cards: RefCell::default(),
             busy: Cell::new(0),
@@ -63,7 +67,7 @@ impl Executor {
         })
     }
 
-    /// The one that is running on this thread.
+    /// The one that this thread has entered.
     pub(crate) fn current() -> Option<Rc<Self>> {
         CURRENT
             .try_with(|current| current.borrow().clone())
@@ -75,6 +79,21 @@ impl Executor {
     pub(crate) fn is_current(inbox: &Shared<Inbox>) -> bool {
         let current = Self::current();
         current.is_some_and(|executor| Shared::ptr_eq(&executor.inbox, inbox))
+    }
+
+    /// Is a reactor in a turn on this thread?
+    pub(crate) fn is_in_turn() -> bool {
+        IN_TURN.try_with(Cell::get).unwrap_or(false)
+    }
+
+    /// As [`Executor::enter`], for the length of a turn: what is added meanwhile is looked at before the turn ends.
+    pub(crate) fn begin_turn(self: &Rc<Self>) -> InTurn {
+        IN_TURN.with(|in_turn| in_turn.set(true));
+        self.host.set_in_turn(true);
+        InTurn {
+            executor: self.clone(),
+            _entered: self.enter(),
+        }
     }
 
     /// Makes it this thread's current one until the guard is dropped.
@@ -110,6 +129,7 @@ impl Executor {
             drop(runnable);
         } else {
             self.ready.borrow_mut().push_back(Job::Task(runnable));
+            self.host.work_added();
         }
         Task::new(task.fallible(), place, card)
     }
@@ -153,6 +173,7 @@ impl Executor {
     pub(crate) fn push(&self, job: Job) {
         if !self.closed.get() {
             self.ready.borrow_mut().push_back(job);
+            self.host.work_added();
         }
     }
 
@@ -200,6 +221,11 @@ impl Executor {
     /// The way in for other threads.
     pub(crate) fn inbox(&self) -> &Shared<Inbox> {
         &self.inbox
+    }
+
+    /// What tells a host loop of work that was added outside a turn.
+    pub(crate) fn host(&self) -> &Rc<HostNotifier> {
+        &self.host
     }
 
     /// The places of all tasks that are alive, but for one that runs just now and has never waited.
@@ -321,6 +347,20 @@ impl Drop for Entered {
     }
 }
 
+/// The guard of [`Executor::begin_turn`].
+#[must_use]
+pub(crate) struct InTurn {
+    executor: Rc<Executor>,
+    _entered: Entered,
+}
+
+impl Drop for InTurn {
+    fn drop(&mut self) {
+        self.executor.host.set_in_turn(false);
+        let _ = IN_TURN.try_with(|in_turn| in_turn.set(false));
+    }
+}
+
 /// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
 fn schedule(inbox: &Shared<Inbox>, runnable: Runnable<Place>) {
     let mut runnable = Some(runnable);
@@ -332,6 +372,7 @@ fn schedule(inbox: &Shared<Inbox>, runnable: Runnable<Place>) {
             Some(executor) if Shared::ptr_eq(&executor.inbox, inbox) => {
                 if let Some(runnable) = runnable.take() {
                     executor.ready.borrow_mut().push_back(Job::Task(runnable));
+                    executor.host.work_added();
                 }
             }
             _ => {}
@@ -343,6 +384,11 @@ fn schedule(inbox: &Shared<Inbox>, runnable: Runnable<Place>) {
 }
 
 thread_local! {
-    /// The executor whose turn this thread is in.
+    /// The executor that tasks on this thread are given to.
     static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    /// A reactor is in a turn on this thread.
+    static IN_TURN: Cell<bool> = const { Cell::new(false) };
 }

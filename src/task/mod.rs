@@ -25,6 +25,7 @@ mod block_on;
 mod budget;
 mod card;
 mod executor;
+mod host;
 mod inbox;
 mod locals;
 #[cfg(all(test, torsade_loom))]
@@ -45,7 +46,8 @@ pub use self::block_on::block_on;
 pub(crate) use self::budget::Budget;
 pub use self::card::current;
 pub(crate) use self::card::{Card, Wait, awaited, current_card, note_wait};
-pub(crate) use self::executor::{Entered, Errand, Executor, Job};
+pub(crate) use self::executor::{Entered, Errand, Executor, InTurn, Job};
+pub(crate) use self::host::HostNotifier;
 pub(crate) use self::inbox::{Inbox, Message, Place};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 use self::root::Outcome;

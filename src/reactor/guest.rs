@@ -1,0 +1,240 @@
+//! Guest mode: a reactor that another loop drives, and code that runs for a reactor outside its turns.
+//!
+//! # The idea
+//!
+//! A host loop (of tokio, calloop, glib, a game, or a plain `poll`) waits for the reactor's descriptor and for
+//! [`Reactor::poll_timeout`], then turns the reactor once. What the host's code asks of the reactor between two turns makes
+//! the descriptor readable (`HostNotifier`); [`Reactor::start`] and [`Reactor::finish`] stand for the two ends of a run.
+//!
+//! # Invariants
+//!
+//! 1. A hosted run goes through the same states and events as [`Reactor::run`], by the same functions.
+//! 2. A descriptor that was handed out never becomes another one.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use super::signals::Wants;
+use super::{
+    CURRENT, FOREVER, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning,
+    State,
+};
+use crate::failure::Failure;
+use crate::report;
+use crate::task::{Entered, Executor};
+
+impl Reactor {
+    /// Begins a run that another loop drives: fires the startup event, and listens for signals if
+    /// [told to](Reactor::set_stops_on_signals).
+    ///
+    /// The host loop then repeats three steps until [`Reactor::has_ended`]: it waits until the reactor's descriptor
+    /// ([`AsFd`]) is readable or [`Reactor::poll_timeout`] has passed, whichever comes first; calls
+    /// [`Reactor::run_until_current`]; and calls [`Reactor::do_iteration`] with no delay. The descriptor may be watched
+    /// level-triggered or edge-triggered. Whatever the host's code asks for in between (`spawn`, `call_later`, `connect`,
+    /// `write`, `stop`) makes the descriptor readable, so it needs no care.
+    ///
+    /// [`Reactor::stop`] works as in a run of the reactor's own: the turns that follow fire the shutdown event and close what
+    /// is open. A host that leaves its loop first calls [`Reactor::finish`].
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorAlreadyRunning`] when this reactor runs, or any reactor is in a turn on this thread;
+    /// [`ReactorNotRestartable`] when it has ended; the system's, when it refuses to listen for signals.
+    ///
+    /// # Panics
+    ///
+    /// With a startup trigger's panic, under [`OnPanic::Unwind`](super::OnPanic::Unwind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    /// use torsade::{Clock, Reactor};
+    ///
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let reactor = Reactor::new()?;
+    /// reactor.start()?;
+    /// let stopper = reactor.clone();
+    /// reactor.call_later(Duration::from_millis(1), move || drop(stopper.stop()));
+    ///
+    /// let mut turns = 0;
+    /// while !reactor.has_ended() {
+    ///     let timeout = reactor.poll_timeout().and_then(|timeout| Timespec::try_from(timeout).ok());
+    ///     poll(&mut [PollFd::new(&reactor, PollFlags::IN)], timeout.as_ref())
+    ///         .map_err(std::io::Error::from)?;
+    ///     reactor.run_until_current();
+    ///     reactor.do_iteration(Some(Duration::ZERO));
+    ///     turns += 1;
+    /// }
+    /// assert!(turns < 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`AsFd`]: std::os::fd::AsFd
+    #[doc(alias("startRunning", "guest mode"))]
+    pub fn start(&self) -> Result<(), Failure> {
+        let inner = self.inner();
+        if inner.state.get() == State::Ended {
+            return Err(ReactorNotRestartable.into());
+        }
+        let runs = inner.state.get() != State::New || inner.pace.is_hosted();
+        if runs || Executor::is_in_turn() {
+            return Err(ReactorAlreadyRunning.into());
+        }
+        let wants = Wants {
+            stops: inner.stops_on_signals.get(),
+            dumps: inner.dumps_on_signal.get(),
+        };
+        if let Err(error) = inner.begin_listening(wants) {
+            inner.end_listening();
+            return Err(error.into());
+        }
+        inner.pace.set_hosted(true);
+        let turn = self.begin_turn();
+        self.fire_startup();
+        drop(turn);
+        self.rethrow();
+        Ok(())
+    }
+
+    /// Ends a run that was begun with [`Reactor::start`]: stops the reactor if it was not stopped, then turns and waits here
+    /// until the shutdown event is over.
+    ///
+    /// It returns at once when the reactor has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorNotRunning`] when the reactor was not started, or has crashed since;
+    /// [`ReactorAlreadyRunning`] when it runs by itself, or any reactor is in a turn on this thread.
+    ///
+    /// # Panics
+    ///
+    /// With a user's panic, under [`OnPanic::Unwind`](super::OnPanic::Unwind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::{Phase, Reactor};
+    ///
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let reactor = Reactor::new()?;
+    /// reactor.start()?;
+    /// reactor.add_system_event_trigger(Phase::Before, "shutdown", async || {
+    ///     println!("all is saved");
+    ///     Ok(())
+    /// });
+    /// reactor.finish()?;
+    /// assert!(reactor.has_ended());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn finish(&self) -> Result<(), Failure> {
+        let inner = self.inner();
+        if Executor::is_in_turn() {
+            return Err(ReactorAlreadyRunning.into());
+        }
+        if inner.state.get() == State::Ended {
+            return Ok(());
+        }
+        if !inner.pace.is_hosted() {
+            return Err(ReactorNotRunning.into());
+        }
+        // One that has not started yet stops as soon as it has.
+        inner.pace.stop_once_started();
+        while inner.pace.is_hosted() {
+            let turn = self.begin_turn();
+            self.current_things();
+            if inner.pace.is_hosted() {
+                self.io(FOREVER, true);
+            }
+            drop(turn);
+            self.rethrow();
+        }
+        match inner.state.get() {
+            State::Ended => Ok(()),
+            _ => Err(ReactorNotRunning.into()),
+        }
+    }
+
+    /// Makes this reactor the current one of this thread until the guard is dropped, outside a turn.
+    ///
+    /// Meanwhile [`spawn`](crate::spawn()), [`Reactor::current`] and everything built on them work as in a turn, and what is
+    /// not handled is reported to this reactor. Nothing runs before the reactor's next turn. Guards are dropped in the
+    /// reverse order of their making.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Reactor;
+    ///
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let reactor = Reactor::new()?;
+    /// let task = {
+    ///     let _guard = reactor.enter();
+    ///     assert!(Reactor::current().is_some());
+    ///     torsade::spawn(async { 42 })
+    /// };
+    /// assert!(Reactor::current().is_none());
+    /// assert_eq!(reactor.run_until(task)??, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("Handle::enter", "set_event_loop"))]
+    #[must_use = "the reactor is the current one for as long as the guard lives"]
+    pub fn enter(&self) -> EnterGuard {
+        EnterGuard {
+            before: CURRENT.with(|current| current.replace(Some(self.clone()))),
+            _entered: self.inner().executor.enter(),
+            _diverted: report::divert(self.sink()),
+            local: PhantomData,
+        }
+    }
+
+    /// The reactor of this thread: the one whose turn the present callback or task runs in, or that was
+    /// [entered](Reactor::enter).
+    pub fn current() -> Option<Self> {
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
+    }
+
+    /// In a hosted run, acts on what asks for its end.
+    pub(super) fn look_at_hosted_end(&self) {
+        let inner = self.inner();
+        if !inner.pace.is_hosted() || !self.is_over() {
+            return;
+        }
+        inner.pace.set_hosted(false);
+        inner.end_listening();
+        if inner.state.get() == State::Ended {
+            inner.let_go(Some(self));
+        }
+    }
+}
+
+/// The guard of [`Reactor::enter`].
+pub struct EnterGuard {
+    before: Option<Reactor>,
+    _diverted: report::Diverted,
+    _entered: Entered,
+    /// It belongs to its thread.
+    local: PhantomData<Rc<()>>,
+}
+
+impl Drop for EnterGuard {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}
+
+impl fmt::Debug for EnterGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnterGuard").finish_non_exhaustive()
+    }
+}
