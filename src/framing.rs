@@ -116,6 +116,16 @@ impl LineDecoder {
         }
     }
 
+    /// Sets how many bytes a line may have.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Bytes were taken out that the decoder had looked at already.
+    pub(crate) fn restart(&mut self) {
+        self.searched = 0;
+    }
+
     /// Returns how many bytes a line may have.
     pub fn limit(&self) -> usize {
         self.limit

@@ -8,8 +8,10 @@ use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::task::Poll;
 
+use futures::StreamExt;
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Cursor};
 use support::{HERE, Log, MS, Spy, ends, poll_once, some_turns, until};
+use torsade::protocols::LineTooLong;
 use torsade::{Clock, yield_now};
 
 on_both! {
@@ -276,6 +278,81 @@ on_both! {
             drop((client, server));
             port.stop().await?;
         }
+    }
+
+    async fn reading_a_line_that_is_given_up_at_each_byte_loses_nothing(reactor) {
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let text = b"one\r\n\ntwo, which is longer\nrest";
+        let mut lines = Vec::new();
+        for byte in text {
+            client.write_all(&[*byte]).await?;
+            some_turns().await;
+            // Polled once, and dropped.
+            let line = match poll_once(&mut Box::pin(server.read_line(80))).await {
+                Poll::Ready(line) => line?.unwrap(),
+                Poll::Pending => continue,
+            };
+            lines.push(String::from_utf8(line).unwrap());
+        }
+        assert_eq!(lines, ["one", "", "two, which is longer"]);
+        let mut rest = [0; 4];
+        server.read_exact(&mut rest).await?;
+        assert_eq!(&rest, b"rest");
+        drop((client, server));
+        port.stop().await?;
+    }
+
+    async fn a_line_may_be_longer_than_what_is_read_ahead(reactor) {
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        let long = vec![b'l'; 300_000];
+        let sent = long.clone();
+        let writing = reactor.spawn(async move {
+            client.write_all(b"short\n").await?;
+            client.send_line(&sent).await?;
+            client.write_all(b"rest").await?;
+            Ok::<_, torsade::Failure>(client)
+        });
+        assert_eq!(server.read_line(300_000).await?.unwrap(), b"short");
+        assert!(server.read_line(300_000).await?.unwrap() == long);
+        let client = writing.await??;
+        drop(client);
+        assert_eq!(server.read_line(300_000).await?.unwrap(), b"rest");
+        assert_eq!(server.read_line(300_000).await?, None);
+        drop(server);
+        port.stop().await?;
+    }
+
+    async fn lines_are_a_stream_that_goes_on_behind_one_too_long(reactor) {
+        let (mut client, server, port) = ends(&reactor, HERE).await?;
+        let (mut reader, mut writer) = server.split();
+        let mut lines = reader.read_lines(5);
+        client.write_all(b"one\n123456").await?;
+        assert_eq!(lines.next().await.unwrap()?, b"one");
+        let error = lines.next().await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        let inner = error.get_ref().and_then(|error| error.downcast_ref::<LineTooLong>());
+        assert_eq!(inner, Some(&LineTooLong { limit: 5 }));
+        client.write_all(b"789\r\ntwo\nlast").await?;
+        assert_eq!(lines.next().await.unwrap()?, b"two");
+        // The stream borrows the reading half only.
+        writer.send_line("answer").await?;
+        assert_eq!(client.read_line(80).await?.unwrap(), b"answer");
+        client.close().await?;
+        assert_eq!(lines.next().await.unwrap()?, b"last");
+        assert!(lines.next().await.is_none() && lines.next().await.is_none());
+        drop((client, reader, writer));
+        port.stop().await?;
+    }
+
+    async fn a_stream_of_lines_ends_when_the_connection_breaks(reactor) {
+        let (client, mut server, port) = ends(&reactor, HERE).await?;
+        client.transport().abort_connection();
+        let mut lines = server.read_lines(80);
+        let error = lines.next().await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert!(lines.next().await.is_none());
+        drop((client, server));
+        port.stop().await?;
     }
 
     async fn a_read_that_is_dropped_while_it_waits_loses_nothing(reactor) {

@@ -1,17 +1,18 @@
 //! The two halves of a [`Connection`], and the traits and methods that it and they have.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use futures::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
-};
+use futures::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures::stream::{FusedStream, Stream};
 
 use super::reader::Reader;
 use super::{Awaited, Connection, release, writer};
+use crate::framing::LineTooLong;
 use crate::transport::{Conn, Transport};
 
 /// The reading half of a [`Connection`]; see [`Connection::split`].
@@ -35,6 +36,40 @@ impl WriteHalf {
     /// The connection's inert handle.
     pub fn transport(&self) -> Transport {
         self.conn.transport()
+    }
+}
+
+/// The lines of a connection, as they come; see [`Connection::read_lines`].
+#[must_use = "streams do nothing unless they are asked"]
+pub struct LineStream<'a> {
+    reader: &'a mut Reader,
+    limit: usize,
+    is_over: bool,
+}
+
+impl Stream for LineStream<'_> {
+    type Item = io::Result<Vec<u8>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let limit = self.limit;
+        let line = ready!(self.reader.poll_line(cx, limit)).transpose();
+        self.is_over = match &line {
+            None => true,
+            Some(Ok(_)) => false,
+            Some(Err(error)) => !error
+                .get_ref()
+                .is_some_and(|error| error.is::<LineTooLong>()),
+        };
+        Poll::Ready(line)
+    }
+}
+
+impl FusedStream for LineStream<'_> {
+    fn is_terminated(&self) -> bool {
+        self.is_over
     }
 }
 
@@ -87,31 +122,89 @@ macro_rules! reads {
             ///
             /// # Errors
             ///
-            /// [`io::ErrorKind::InvalidData`] when the line is longer (then end the connection: what is left of that line
-            /// would pass for the next one), or why the connection broke.
+            /// [`io::ErrorKind::InvalidData`], with [`LineTooLong`](crate::protocols::LineTooLong) in it, when the line is
+            /// longer: that line is dropped, up to its end when that comes, and the next call reads the next line. Or why the
+            /// connection broke.
             ///
             /// # Cancel safety
             ///
-            /// What was read of an unfinished line is lost when the future is dropped.
-            pub async fn read_line(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
-                let mut line = Vec::new();
-                // Two more for the line's end.
-                let mut most = (&mut *self).take((limit as u64).saturating_add(2));
-                most.read_until(b'\n', &mut line).await?;
-                if line.is_empty() {
-                    return Ok(None);
+            /// Nothing is lost when the future is dropped: what was read of an unfinished line is still there, for the next
+            /// call as for all other ways of reading.
+            ///
+            /// # Examples
+            ///
+            /// A line or a second, whichever comes first:
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use futures::future::{Either, select};
+            /// use torsade::{Clock, testing};
+            ///
+            /// testing::run(async |reactor| {
+            ///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+            ///         conn.write_all(b"hel").await?;
+            ///         let reactor = torsade::Reactor::current().expect("this is a task");
+            ///         reactor.sleep(Duration::from_secs(3)).await?;
+            ///         Ok(conn.write_all(b"lo\r\n").await?)
+            ///     })?;
+            ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            ///     let mut ticks = 0;
+            ///     let line = loop {
+            ///         let tick = reactor.sleep(Duration::from_secs(1));
+            ///         let line = Box::pin(conn.read_line(80));
+            ///         match select(line, Box::pin(tick)).await {
+            ///             Either::Left((line, _)) => break line?,
+            ///             Either::Right(_) => ticks += 1,
+            ///         }
+            ///     };
+            ///     assert_eq!(line, Some(b"hello".to_vec()));
+            ///     assert!(ticks >= 2);
+            ///     port.stop().await
+            /// });
+            /// ```
+            pub fn read_line(
+                &mut self,
+                limit: usize,
+            ) -> impl Future<Output = io::Result<Option<Vec<u8>>>> + '_ {
+                poll_fn(move |cx| self.reader.poll_line(cx, limit))
+            }
+
+            /// Gives the lines that come, each of at most `limit` bytes, as a stream; see `read_line`.
+            ///
+            /// It ends at the end of file, and after any error but a line that is too long.
+            ///
+            /// # Cancel safety
+            ///
+            /// As for `read_line`; dropping the stream loses nothing either.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use futures::StreamExt;
+            /// use torsade::testing;
+            ///
+            /// testing::run(async |reactor| {
+            ///     let port = reactor.serve("127.0.0.1:0", async |conn| {
+            ///         let (mut reader, mut writer) = conn.split();
+            ///         let mut lines = reader.read_lines(512);
+            ///         while let Some(line) = lines.next().await {
+            ///             writer.send_line(line?.to_ascii_uppercase()).await?;
+            ///         }
+            ///         Ok(())
+            ///     })?;
+            ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            ///     conn.send_line("hello").await?;
+            ///     assert_eq!(conn.read_line(512).await?, Some(b"HELLO".to_vec()));
+            ///     drop(conn);
+            ///     port.stop().await
+            /// });
+            /// ```
+            pub fn read_lines(&mut self, limit: usize) -> LineStream<'_> {
+                LineStream {
+                    reader: &mut self.reader,
+                    limit,
+                    is_over: false,
                 }
-                if line.last() == Some(&b'\n') {
-                    line.pop();
-                    if line.last() == Some(&b'\r') {
-                        line.pop();
-                    }
-                }
-                if line.len() > limit {
-                    let message = format!("a line is longer than {limit} bytes");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-                }
-                Ok(Some(line))
             }
         }
 
@@ -168,6 +261,22 @@ macro_rules! writes {
                 buf: &'a [u8],
             ) -> impl Future<Output = io::Result<()>> + 'a {
                 AsyncWriteExt::write_all(self, buf)
+            }
+
+            /// Writes a line: `line` and then `\r\n`. What `line` has in it is not looked at; an end of line would make
+            /// two.
+            ///
+            /// # Errors
+            ///
+            /// As for `write`.
+            ///
+            /// # Cancel safety
+            ///
+            /// A part of the line may have been written when the future is dropped.
+            #[doc(alias = "sendLine")]
+            pub async fn send_line(&mut self, line: impl AsRef<[u8]>) -> io::Result<()> {
+                self.write_all(line.as_ref()).await?;
+                self.write_all(b"\r\n").await
             }
 
             /// Waits until everything written has been handed to the system.
@@ -237,6 +346,15 @@ impl Drop for WriteHalf {
     fn drop(&mut self) {
         self.conn.transport().lose_write();
         release(&self.conn);
+    }
+}
+
+impl fmt::Debug for LineStream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineStream")
+            .field("limit", &self.limit)
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
     }
 }
 

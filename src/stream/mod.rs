@@ -25,7 +25,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 
-pub use self::halves::{ReadHalf, WriteHalf};
+pub use self::halves::{LineStream, ReadHalf, WriteHalf};
 use self::reader::Reader;
 use crate::address::Address;
 use crate::debug::Thing;
@@ -41,8 +41,8 @@ use crate::transport::{Conn, Seat, Transport};
 ///
 /// # Cancel safety
 ///
-/// Reading into a buffer and writing from one lose nothing when the future is dropped while it waits: what was
-/// not reported as read is still there, what was not reported as written was not taken. `read_exact`, `read_line`,
+/// Reading into a buffer, reading lines and writing from a buffer lose nothing when the future is dropped while it waits:
+/// what was not reported as read is still there, what was not reported as written was not taken. `read_exact`,
 /// `write_all` and the like, which do several steps, may have done some of them.
 ///
 /// # Examples

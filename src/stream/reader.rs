@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::Awaited;
+use crate::framing::{Decoded, Decoder, LineDecoder, LineTooLong};
 use crate::transport::{Conn, ConnectionDone, as_io_error};
 
 /// The reading side of a handle.
@@ -19,9 +20,12 @@ pub(super) struct Reader {
 }
 
 struct Ahead {
-    buffer: [u8; AHEAD],
+    /// As long as it may be filled: more than `AHEAD` only while a line needs it.
+    buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// How far an unfinished line has been looked at.
+    lines: LineDecoder,
 }
 
 impl Reader {
@@ -54,7 +58,7 @@ impl Reader {
             let count = buf.len().min(ahead.end - ahead.start);
             if count > 0 {
                 buf[..count].copy_from_slice(&ahead.buffer[ahead.start..ahead.start + count]);
-                ahead.start += count;
+                ahead.consume(count);
                 return Poll::Ready(Ok(count));
             }
         }
@@ -65,11 +69,33 @@ impl Reader {
     pub(super) fn poll_fill_buf(&mut self, cx: &Context<'_>) -> Poll<io::Result<&[u8]>> {
         let ahead = self.ahead.get_or_insert_with(Ahead::new);
         if ahead.start == ahead.end {
-            ahead.end = 0;
-            ahead.start = 0;
+            ahead.make_room();
             ahead.end = ready!(poll_socket(&self.conn, cx, &mut ahead.buffer))?;
         }
         Poll::Ready(Ok(&ahead.buffer[ahead.start..ahead.end]))
+    }
+
+    /// Takes out the next line, reading ahead for it. None at the end; what there is then without an end of line counts as one.
+    ///
+    /// What was read of an unfinished line stays in the buffer.
+    pub(super) fn poll_line(
+        &mut self,
+        cx: &Context<'_>,
+        limit: usize,
+    ) -> Poll<io::Result<Option<Vec<u8>>>> {
+        let ahead = self.ahead.get_or_insert_with(Ahead::new);
+        ahead.lines.set_limit(limit);
+        loop {
+            if let Some(line) = ahead.next_line() {
+                return Poll::Ready(line.map(Some));
+            }
+            ahead.make_room();
+            let room = &mut ahead.buffer[ahead.end..];
+            match ready!(poll_socket(&self.conn, cx, room))? {
+                0 => return Poll::Ready(Ok(ahead.take_rest())),
+                count => ahead.end += count,
+            }
+        }
     }
 
     /// The next descriptor that came, reading ahead for it. None at the end.
@@ -84,12 +110,8 @@ impl Reader {
                 return Poll::Ready(Ok(Some(descriptor)));
             }
             let ahead = self.ahead.get_or_insert_with(Ahead::new);
-            if ahead.start > 0 {
-                ahead.buffer.copy_within(ahead.start..ahead.end, 0);
-                ahead.end -= ahead.start;
-                ahead.start = 0;
-            }
-            if ahead.end == AHEAD {
+            ahead.compact();
+            if ahead.end == ahead.buffer.len() {
                 let message = format!("{AHEAD} bytes came and no descriptor with them");
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
             }
@@ -103,7 +125,7 @@ impl Reader {
 
     pub(super) fn consume(&mut self, count: usize) {
         if let Some(ahead) = &mut self.ahead {
-            ahead.start = ahead.end.min(ahead.start + count);
+            ahead.consume(count);
         }
     }
 }
@@ -111,11 +133,70 @@ impl Reader {
 impl Ahead {
     fn new() -> Box<Self> {
         Box::new(Self {
-            buffer: [0; AHEAD],
+            buffer: vec![0; AHEAD],
             start: 0,
             end: 0,
+            lines: LineDecoder::new(0),
         })
     }
+
+    fn consume(&mut self, count: usize) {
+        self.start = self.end.min(self.start + count);
+        self.lines.restart();
+    }
+
+    /// Moves what there is to the beginning.
+    fn compact(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+    }
+
+    /// Has room behind what there is.
+    fn make_room(&mut self) {
+        if self.start == self.end && self.buffer.len() > AHEAD {
+            self.buffer = vec![0; AHEAD];
+            self.start = 0;
+            self.end = 0;
+        }
+        self.compact();
+        if self.end == self.buffer.len() {
+            self.buffer.resize(2 * self.end, 0);
+        }
+    }
+
+    /// The next line, or why there is none; None while it is unfinished.
+    fn next_line(&mut self) -> Option<io::Result<Vec<u8>>> {
+        while self.start < self.end {
+            let input = &self.buffer[self.start..self.end];
+            let (line, length) = match self.lines.decode(input) {
+                Decoded::More => return None,
+                Decoded::Skip(length) => (None, length),
+                Decoded::Frame { payload, length } => (Some(Ok(input[payload].to_vec())), length),
+                Decoded::Bad { error, length, .. } => (Some(Err(too_long(error))), length),
+            };
+            self.start += length;
+            if line.is_some() {
+                return line;
+            }
+        }
+        None
+    }
+
+    /// What there is at the end of file, if anything.
+    fn take_rest(&mut self) -> Option<Vec<u8>> {
+        let rest = &self.buffer[self.start..self.end];
+        let rest = (!rest.is_empty()).then(|| rest.to_vec());
+        self.consume(self.end - self.start);
+        rest
+    }
+}
+
+/// The error of a reader whose line is too long.
+fn too_long(error: LineTooLong) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// Reads from the socket if the loop has said that there is something, else waits until it does.
@@ -178,5 +259,5 @@ fn end_of_reading(conn: &Rc<Conn<Awaited>>) -> Option<io::Result<usize>> {
     (!link.life().is_reading()).then_some(Ok(0))
 }
 
-/// How much is read ahead at most.
+/// How much is read ahead at most, but for a long line.
 const AHEAD: usize = 8 * 1024;
