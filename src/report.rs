@@ -137,16 +137,23 @@ pub(crate) fn contain<R>(
     place: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Option<R> {
-    let done = match debug::is_watching() {
-        false => catch(place, run),
-        true => catch_measured(place, run),
-    };
-    match done {
+    match catch_watched(place, run) {
         Ok(value) => Some(value),
         Err(failure) => {
             deliver(origin, failure, place);
             None
         }
+    }
+}
+
+/// Runs user code; a panic in it becomes a failure made at `place`. A watchdog sees how long it takes.
+pub(crate) fn catch_watched<R>(
+    place: &'static Location<'static>,
+    run: impl FnOnce() -> R,
+) -> Result<R, Failure> {
+    match debug::is_watching() {
+        false => catch(place, run),
+        true => catch_measured(place, run),
     }
 }
 

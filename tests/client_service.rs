@@ -5,7 +5,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{HERE, Log, MS, Spy, until};
 use torsade::net::ConnectionRefused;
@@ -333,6 +333,47 @@ fn a_client_tries_again_after_waits_that_grow_and_begins_anew_after_a_success() 
         assert_eq!(tries.take(), [16]);
         client.stop().await?;
         port.stop().await
+    });
+}
+
+#[test]
+fn after_a_loss_the_first_wait_is_taken_once_and_those_after_it_grow() {
+    in_memory(async |reactor| {
+        let address = "10.0.0.1:80";
+        let policy = Backoff::new()
+            .initial(SECOND)
+            .factor(2.0)
+            .jitter(Duration::ZERO);
+        let tries = Rc::new(RefCell::new(Vec::new()));
+        let (seen, clock) = (tries.clone(), reactor.clone());
+        let client = ClientService::new(&reactor, address, move || {
+            seen.borrow_mut().push(clock.now());
+            Spy::echo()
+        })?
+        .backoff(policy);
+        let port = reactor.listen(address, |_| Spy::echo())?;
+        client.start()?;
+        let handle = client.when_connected().await?;
+        reactor.sleep(SECOND * 100).await?;
+        port.stop().await?;
+        tries.take();
+        handle.transport().unwrap().lose_connection();
+        handle.closed().await?;
+        let lost = reactor.now();
+        reactor.sleep(SECOND * 20).await?;
+        let after = |tries: &RefCell<Vec<Instant>>| -> Vec<u64> {
+            let tries = tries.take().into_iter();
+            tries.map(|at| (at - lost).as_secs()).collect()
+        };
+        assert_eq!(after(&tries), [1, 3, 7, 15]);
+        assert_eq!(client.failures(), 4);
+
+        // The same when it is told to start anew.
+        client.stop().await?;
+        client.start()?;
+        reactor.sleep(SECOND * 4).await?;
+        assert_eq!(after(&tries), [20, 21, 23]);
+        client.stop().await
     });
 }
 

@@ -341,6 +341,30 @@ fn it_connects_again_after_waits_that_grow_until_a_connection_is_made() {
 }
 
 #[test]
+fn after_a_loss_the_first_wait_is_taken_once_and_those_after_it_grow() {
+    in_memory(async |reactor| {
+        let log = Log::new();
+        let tries = Rc::new(RefCell::new(Vec::new()));
+        let (seen, clock, start) = (tries.clone(), reactor.clone(), reactor.now());
+        let factory = Telling::new(&log).at_begin(move |_| {
+            let at: Duration = clock.now() - start;
+            seen.borrow_mut().push(at.as_secs());
+        });
+        let port = reactor.listen("10.0.0.1:80", |_| Spy::echo())?;
+        let factory = Reconnecting::new(factory).backoff(exact());
+        let retries = factory.retries();
+        let connector = reactor.connect_factory("10.0.0.1:80", factory)?;
+        reactor.sleep(SECOND * 10).await?;
+        port.stop().await?;
+        connector.disconnect();
+        reactor.sleep(SECOND * 9).await?;
+        assert_eq!(tries.take(), [0, 11, 13, 17]);
+        retries.stop_trying();
+        Ok(())
+    });
+}
+
+#[test]
 fn it_stops_trying_when_told_to_or_after_so_many_retries() {
     in_memory(async |reactor| {
         let log = Log::new();

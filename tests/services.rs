@@ -233,6 +233,34 @@ fn members_come_and_go_while_it_runs_and_are_found_by_name() {
 }
 
 #[test]
+fn a_member_that_panics_when_it_starts_is_one_that_did_not_start() {
+    struct Panics;
+    impl Service for Panics {
+        fn start(&self) -> Result<(), Failure> {
+            panic!("it cannot")
+        }
+        fn stop(&self) -> Deferred<()> {
+            unreachable!("it never ran")
+        }
+        fn is_running(&self) -> bool {
+            false
+        }
+    }
+    let log = Log::new();
+    let all = MultiService::new();
+    all.add(Part::new("a", &log)).unwrap();
+    all.add(Panics).unwrap();
+    all.add(Part::new("c", &log)).unwrap();
+    assert!(all.start().unwrap_err().is_panic());
+    assert_eq!(log.take(), ["start a", "stop a"]);
+    assert!(!all.is_running());
+    let others = MultiService::new();
+    others.start().unwrap();
+    assert!(others.add(Panics).unwrap_err().is_panic());
+    assert!(others.is_empty() && others.is_running());
+}
+
+#[test]
 fn the_shutdown_waits_for_an_attached_service() {
     let reactor = Reactor::in_memory().unwrap();
     let log = Log::new();

@@ -87,6 +87,46 @@ on_both! {
         until(|| log.has("spy lost done")).await;
     }
 
+    async fn stopping_fails_with_the_panic_of_its_factory(reactor) {
+        let log = Log::new();
+        for other in [false, true] {
+            let factory = Counting { log: log.clone(), bad: "stopped" };
+            let port = reactor.listen_factory(HERE, factory)?;
+            let address = port.local_addr();
+            let second = other.then(|| port.stop());
+            let failure = port.stop().await.unwrap_err();
+            assert!(failure.is_panic(), "{failure:?}");
+            if let Some(second) = second {
+                assert!(second.await.unwrap_err().is_panic());
+            }
+            assert_eq!(log.take(), ["started", "stopped", "dropped"]);
+            // It is closed all the same.
+            assert!(!port.is_listening());
+            let again = reactor.listen(address, |_| Spy::echo())?;
+            again.stop().await?;
+        }
+    }
+
+    async fn a_panic_at_the_end_that_nobody_waits_for_is_reported_once(reactor) {
+        let reports = expect_reports(&reactor);
+        let factory = Counting { log: Log::new(), bad: "stopped" };
+        drop(reactor.listen_factory(HERE, factory)?.stop());
+        until(|| !reports.borrow().is_empty()).await;
+        some_turns().await;
+        let reports = reports.take();
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        assert!(reports[0].failure().is_panic());
+    }
+
+    async fn listening_fails_with_the_panic_of_a_factory_that_is_started(reactor) {
+        let log = Log::new();
+        let factory = Counting { log: log.clone(), bad: "started" };
+        let failure = reactor.listen_factory(HERE, factory).unwrap_err();
+        assert!(failure.is_panic(), "{failure:?}");
+        assert_eq!(log.take(), ["started", "dropped"]);
+        assert_eq!(alive(&reactor), [""; 0]);
+    }
+
     async fn stopping_twice_fires_both(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         assert!(port.is_listening());
@@ -151,8 +191,8 @@ on_both! {
         port.stop().await?;
     }
 
-    async fn a_panic_in_any_of_a_factorys_hooks_is_reported_and_no_more(reactor) {
-        for bad in ["started", "build", "stopped", "dropped"] {
+    async fn a_panic_of_a_factory_that_has_nobody_to_tell_is_reported_and_no_more(reactor) {
+        for bad in ["build", "dropped"] {
             let reports = expect_reports(&reactor);
             let log = Log::new();
             let port = reactor.listen_factory(HERE, Counting { log: log.clone(), bad })?;

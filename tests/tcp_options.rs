@@ -148,6 +148,26 @@ on_both! {
         assert_eq!(log.take(), ["started", "stopped"]);
     }
 
+    async fn a_shared_factory_that_panics_when_it_starts_is_started_by_the_next_port(reactor) {
+        struct Late(Log);
+        impl Factory for Late {
+            type Protocol = Spy;
+            fn build_protocol(&mut self, _peer: Address) -> Option<Spy> {
+                None
+            }
+            fn started(&mut self) {
+                self.0.note("started");
+                assert!(self.0.count("started") > 1, "not at first");
+            }
+        }
+        let log = Log::new();
+        let shared = SharedFactory::new(Late(log.clone()));
+        assert!(reactor.listen_factory(HERE, shared.clone()).unwrap_err().is_panic());
+        let port = reactor.listen_factory(HERE, shared)?;
+        assert_eq!(log.count("started"), 2);
+        port.stop().await?;
+    }
+
     async fn delays_and_probes_are_set_and_told(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let conn = reactor.connect_stream(port.local_addr()).await?;

@@ -250,6 +250,25 @@ on_both! {
         assert_eq!(log.take(), ["started", "panic", "after", "stopped"]);
     }
 
+    async fn stopping_fails_with_the_panic_of_the_last_hook(reactor) {
+        struct Bad;
+        impl DatagramProtocol for Bad {
+            fn datagram_received(&mut self, _: &mut Cx<'_, Self>, _: &[u8], _: Address) {}
+            fn stopped(&mut self) {
+                panic!("at the end");
+            }
+        }
+        let port = reactor.listen_udp(HERE, Bad)?;
+        let failure = port.stop().await.unwrap_err();
+        assert!(failure.is_panic(), "{failure:?}");
+        assert!(!port.is_listening());
+        let reports = expect_reports(&reactor);
+        drop(reactor.listen_udp(HERE, Bad)?.stop());
+        until(|| !reports.borrow().is_empty()).await;
+        some_turns().await;
+        assert_eq!(reports.borrow().len(), 1);
+    }
+
     async fn a_hook_may_stop_its_own_port(reactor) {
         struct Once(Log);
         impl DatagramProtocol for Once {

@@ -60,8 +60,14 @@ struct Listening {
 /// What is done with a connection.
 pub(super) trait Acceptor {
     fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>);
-    fn started(&mut self) {}
-    fn stopped(&mut self) {}
+    /// Its user is told that the port is open. Fails with a panic of theirs.
+    fn started(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
+        Ok(())
+    }
+    /// Its user is told that the port is closed. Fails with a panic of theirs.
+    fn stopped(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 impl Reactor {
@@ -246,7 +252,7 @@ impl Reactor {
                     watched.map_err(Failure::from)
                 });
                 let listening = listening.map_err(|failure| Failure::moved(failure, place))?;
-                return Ok(listening.open(acceptor));
+                return listening.open(self, acceptor);
             }
             #[cfg(unix)]
             Places::Stdio => return self.accept_stdio(config, acceptor, place),
@@ -255,7 +261,7 @@ impl Reactor {
         for address in addresses {
             let bound = self.inner().driver().listen(&address, &config.bind);
             match bound.and_then(|listener| self.watch_port(listener, config, place)) {
-                Ok(listening) => return Ok(listening.open(acceptor)),
+                Ok(listening) => return listening.open(self, acceptor),
                 Err(error) => {
                     failure = Failure::at(Box::new(CannotListen { address, error }), place)
                 }
@@ -281,7 +287,10 @@ impl Reactor {
             is_filter: false,
             keeper: None,
         });
-        report::contain(Origin::Protocol, place, || acceptor.started());
+        if let Err(panic) = acceptor.started(place) {
+            report::discard(acceptor, place);
+            return Err(panic);
+        }
         let reactor = self.downgrade();
         self.inner().executor().call(place, move || {
             if let Some(reactor) = reactor.upgrade() {
@@ -289,8 +298,9 @@ impl Reactor {
                     acceptor.accepted(&reactor, socket, Address::Unnamed.into(), &terms)
                 });
             }
-            report::contain(Origin::Protocol, place, || acceptor.stopped());
+            let stopped = acceptor.stopped(place);
             report::discard(acceptor, place);
+            tell_stopped(Vec::new(), stopped, place);
         });
         Ok(Port {
             listening: Weak::new(),
@@ -351,6 +361,10 @@ impl Port {
     /// has not told yet for whom it connects are ended.
     ///
     /// Stopping it again is no error: each Deferred fires.
+    ///
+    /// # Errors
+    ///
+    /// The panic of [`Factory::stopped`]; the port is closed all the same.
     #[doc(alias = "stopListening")]
     #[track_caller]
     pub fn stop(&self) -> Deferred<()> {
@@ -377,15 +391,25 @@ impl Port {
 }
 
 impl Listening {
-    fn open(self: Rc<Self>, mut acceptor: Box<dyn Acceptor>) -> Port {
+    /// Begins to accept, unless the acceptor panics.
+    fn open(
+        self: Rc<Self>,
+        reactor: &Reactor,
+        mut acceptor: Box<dyn Acceptor>,
+    ) -> Result<Port, Failure> {
         let address = self.listener.borrow().as_ref().map(Listener::local_addr);
         let address = address.and_then(Result::ok).unwrap_or(Address::Unnamed);
-        report::contain(Origin::Protocol, self.terms.place, || acceptor.started());
+        let place = self.terms.place;
+        if let Err(panic) = acceptor.started(place) {
+            self.close(Some(reactor));
+            report::discard(acceptor, place);
+            return Err(panic);
+        }
         self.acceptor.set(Some(acceptor));
-        Port {
+        Ok(Port {
             listening: Rc::downgrade(&self),
             address,
-        }
+        })
     }
 
     fn is_open(&self) -> bool {
@@ -483,14 +507,13 @@ impl Listening {
             retry.cancel();
         }
         let place = self.terms.place;
-        if let Some(mut acceptor) = self.acceptor.take() {
-            report::contain(Origin::Protocol, place, || acceptor.stopped());
+        let acceptor = self.acceptor.take();
+        let mut stopped = Ok(());
+        if let Some(mut acceptor) = acceptor {
+            stopped = acceptor.stopped(place);
             report::discard(acceptor, place);
         }
-        let resolvers = self.stopped.take();
-        for resolver in resolvers {
-            resolver.callback(());
-        }
+        tell_stopped(self.stopped.take(), stopped, place);
     }
 }
 
@@ -530,6 +553,20 @@ impl Source for Listening {
     }
 }
 
+/// Tells those who wait for a port's end; a failure that is told to nobody is reported.
+pub(in crate::net) fn tell_stopped(
+    waiting: Vec<Resolver<()>>,
+    stopped: Result<(), Failure>,
+    place: &'static Location<'static>,
+) {
+    if let (Err(failure), true) = (&stopped, waiting.is_empty()) {
+        return report::deliver(Origin::Protocol, failure.clone(), place);
+    }
+    for resolver in waiting {
+        resolver.resolve(stopped.clone());
+    }
+}
+
 struct Building<B>(B);
 
 impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
@@ -549,12 +586,12 @@ impl<F: Factory> Acceptor for Made<F> {
         }
     }
 
-    fn started(&mut self) {
-        self.0.started();
+    fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
+        report::catch_watched(place, || self.0.started())
     }
 
-    fn stopped(&mut self) {
-        self.0.stopped();
+    fn stopped(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
+        report::catch_watched(place, || self.0.stopped())
     }
 }
 

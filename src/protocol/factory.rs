@@ -116,11 +116,22 @@ impl<F: Factory> Factory for SharedFactory<F> {
     }
 
     fn started(&mut self) {
+        /// Counts a port, unless its opening fails by a panic.
+        struct Opening<'a>(&'a Cell<usize>, bool);
+        impl Drop for Opening<'_> {
+            fn drop(&mut self) {
+                if !self.1 {
+                    self.0.set(self.0.get().saturating_sub(1));
+                }
+            }
+        }
         let ports = self.0.ports.get();
         self.0.ports.set(ports + 1);
+        let mut opening = Opening(&self.0.ports, false);
         if ports == 0 {
             self.call(F::started);
         }
+        opening.1 = true;
     }
 
     fn stopped(&mut self) {

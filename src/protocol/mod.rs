@@ -32,7 +32,7 @@ pub use self::context::{Context, Handle};
 pub use self::factory::{Factory, IntoProtocol, SharedFactory};
 pub use self::input::Input;
 pub(crate) use self::lens::Inside;
-pub(crate) use self::seat::{Home, Seated, handle, leave, visit};
+pub(crate) use self::seat::{Home, Seated, handle, leave, try_leave, visit};
 use crate::failure::Failure;
 
 /// What to do when something happens on a connection.

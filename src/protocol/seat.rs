@@ -190,16 +190,29 @@ pub(crate) fn visit<H: Home, R>(
     }
 }
 
-/// The protocol leaves, after its last words (invariant 2).
+/// The protocol leaves, after its last words (invariant 2). A panic in those is reported.
 pub(crate) fn leave<H: Home>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) {
+    if let Err(panic) = try_leave(home, farewell) {
+        report::deliver(Origin::Protocol, panic, home.home_place());
+    }
+}
+
+/// As [`leave`], but gives the panic of its last words.
+pub(crate) fn try_leave<H: Home>(
+    home: &H,
+    farewell: impl FnOnce(&mut H::Protocol),
+) -> Result<(), Failure> {
     let place = home.home_place();
     let occupant = home.seat_inside().occupant.take();
+    let mut said = Ok(());
     if let Some(mut occupant) = occupant {
-        report::contain(Origin::Protocol, place, || farewell(&mut occupant));
+        said = report::catch_watched(place, || farewell(&mut occupant));
         report::discard(occupant, place);
     }
     let belongings = home.seat_inside().belongings.take();
-    let Some(belongings) = belongings else { return };
+    let Some(belongings) = belongings else {
+        return said;
+    };
     let Belongings {
         mail,
         timers,
@@ -223,6 +236,7 @@ pub(crate) fn leave<H: Home>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) 
         report::discard(message, place);
     }
     report::discard(successor, place);
+    said
 }
 
 /// The handle to a protocol in its seat.

@@ -78,6 +78,8 @@ struct Inner<P: Protocol> {
     is_prepared: Cell<bool>,
     /// Failures since it was last connected.
     failures: Cell<u32>,
+    /// How often it has waited since then.
+    waits: Cell<u32>,
     waiting: RefCell<Vec<Waiting<P>>>,
     /// Who waits for it to stop.
     stopping: RefCell<Vec<Resolver<()>>>,
@@ -128,6 +130,7 @@ impl<P: Protocol> ClientService<P> {
             connection: RefCell::default(),
             is_prepared: Cell::new(false),
             failures: Cell::new(0),
+            waits: Cell::new(0),
             waiting: RefCell::default(),
             stopping: RefCell::default(),
             given_up: Cell::new(None),
@@ -245,7 +248,7 @@ impl<P: Protocol> Service for ClientService<P> {
 impl<P: Protocol> Inner<P> {
     fn begin(self: &Rc<Self>) {
         self.state.set(State::Running);
-        self.failures.set(0);
+        self.begin_anew();
         let this = self.clone();
         self.reactor.spawn(async move { this.run().await }).detach();
     }
@@ -257,22 +260,23 @@ impl<P: Protocol> Inner<P> {
                 State::Running => {}
                 State::Restarting => {
                     self.state.set(State::Running);
-                    self.failures.set(0);
+                    self.begin_anew();
                     self.tell_stopped();
                 }
                 State::Stopping | State::Stopped => break,
             }
             match self.connect().await {
-                Ok(()) => self.failures.set(0),
+                Ok(()) => {}
                 Err(failure) if self.state.get() == State::Running => self.note_failure(failure),
                 // What was given up is no failure to connect, least of all of those who wait for what comes next.
                 Err(failure) if !failure.is_panic() => {}
                 Err(panic) => report::deliver(Origin::Call, panic, self.place),
             }
             if self.state.get() == State::Running {
-                let failures = self.failures.get().max(1);
+                let waits = self.waits.get().saturating_add(1);
+                self.waits.set(waits);
                 let chance = self.reactor.inner().chance().part();
-                let wait = self.backoff.get().wait(failures, chance);
+                let wait = self.backoff.get().wait(waits, chance);
                 let sleep = pin!(self.reactor.sleep(wait));
                 if let Either::Left((Err(_), _)) = select(sleep, self.give_up()).await {
                     // The reactor has ended.
@@ -283,6 +287,12 @@ impl<P: Protocol> Inner<P> {
         self.state.set(State::Stopped);
         self.fail_waiting();
         self.tell_stopped();
+    }
+
+    /// It is connected, or starts: failures and waits are counted from here.
+    fn begin_anew(&self) {
+        self.failures.set(0);
+        self.waits.set(0);
     }
 
     /// Fires when the service is told to stop; at once if it has been.
@@ -328,7 +338,7 @@ impl<P: Protocol> Inner<P> {
             }
         }
         if self.state.get() == State::Running {
-            self.failures.set(0);
+            self.begin_anew();
             self.is_prepared.set(true);
             let waiting = self.waiting.take();
             for one in waiting {

@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 
 use super::Service;
 use crate::defer::{Deferred, Resolver, maybe_deferred};
 use crate::failure::Failure;
+use crate::report;
 
 /// Services that start in the order in which they were added, and stop in the reverse order, each when the one after it
 /// has stopped. Clones are handles to the same one.
@@ -120,7 +122,7 @@ impl MultiService {
 
     fn insert(&self, name: Option<Rc<str>>, service: Rc<dyn Service>) -> Result<(), Failure> {
         if self.is_running() {
-            service.start()?;
+            start(&*service)?;
             if !self.is_running() {
                 // It has stopped us meanwhile, and is none of those that were stopped.
                 drop(stop_all(vec![Member {
@@ -174,7 +176,7 @@ impl Inner {
         self.state.set(State::Running);
         let members = self.members.borrow().clone();
         for (index, member) in members.iter().enumerate() {
-            let started = member.service.start();
+            let started = start(&*member.service);
             match (self.state.get(), started) {
                 (State::Running, Ok(())) => {}
                 (State::Running, Err(failure)) => {
@@ -201,7 +203,7 @@ impl Inner {
             let waiting = this.stopping.take();
             if again {
                 let begun = this.begin();
-                report(begun);
+                tell_nobody(begun);
             }
             for resolver in waiting {
                 resolver.callback(());
@@ -210,18 +212,23 @@ impl Inner {
     }
 }
 
+/// Starts one; a panic is why it did not start.
+fn start(service: &dyn Service) -> Result<(), Failure> {
+    report::catch(Location::caller(), || service.start()).and_then(|started| started)
+}
+
 /// Stops the last one, then the one before it, and so on. Never fails.
 fn stop_all(mut members: Vec<Member>) -> Deferred<()> {
     let Some(last) = members.pop() else {
         return Deferred::succeed(());
     };
     maybe_deferred(|| last.service.stop())
-        .add_both(report)
+        .add_both(tell_nobody)
         .add_callback(move |()| stop_all(members))
 }
 
 /// What nobody could do anything about is reported.
-fn report(result: Result<(), Failure>) {
+fn tell_nobody(result: Result<(), Failure>) {
     if let Err(failure) = result {
         drop(Deferred::<()>::fail(failure));
     }

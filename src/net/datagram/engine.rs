@@ -40,6 +40,7 @@ use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
+use crate::net::listen::tell_stopped;
 use crate::reactor::{Reactor, Source, WeakReactor};
 use crate::report::{self, Origin};
 
@@ -66,8 +67,8 @@ pub(super) trait User: 'static {
     where
         Self: Sized;
 
-    /// It is over.
-    fn closed(post: &Rc<Post<Self>>)
+    /// It is over. Fails with the panic of its last words.
+    fn closed(post: &Rc<Post<Self>>) -> Result<(), Failure>
     where
         Self: Sized;
 
@@ -266,11 +267,8 @@ impl<U: User> Post<U> {
         }
         core.has_lost.set(core.queued() > 0);
         core.queue.clear();
-        U::closed(self);
-        let resolvers = core.stopped.take();
-        for resolver in resolvers {
-            resolver.callback(());
-        }
+        let closed = U::closed(self);
+        tell_stopped(core.stopped.take(), closed, core.place);
     }
 }
 

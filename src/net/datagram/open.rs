@@ -496,8 +496,8 @@ impl<P: DatagramProtocol> User for OnPort<P> {
         }
     }
 
-    fn closed(post: &Rc<Post<Self>>) {
-        protocol::leave(&**post, P::stopped);
+    fn closed(post: &Rc<Post<Self>>) -> Result<(), Failure> {
+        protocol::try_leave(&**post, P::stopped)
     }
 
     fn wants_datagrams(&self) -> bool {

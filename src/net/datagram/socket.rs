@@ -347,9 +347,10 @@ impl User for Awaited {
         post.user().writers.wake();
     }
 
-    fn closed(post: &Rc<Post<Self>>) {
+    fn closed(post: &Rc<Post<Self>>) -> Result<(), Failure> {
         post.user().readers.wake();
         post.user().writers.wake();
+        Ok(())
     }
 
     fn wants_datagrams(&self) -> bool {

@@ -90,14 +90,17 @@ impl Acceptor for Proxied {
         }
     }
 
-    fn started(&mut self) {
+    fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
         let inner = self.0.inner.take();
-        let Some(mut inner) = inner else { return };
-        report::contain(Origin::Protocol, self.0.place, || inner.started());
+        let Some(mut inner) = inner else {
+            return Ok(());
+        };
+        let started = inner.started(place);
         self.0.inner.set(Some(inner));
+        started
     }
 
-    fn stopped(&mut self) {
+    fn stopped(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
         let reading = self.0.reading.take();
         for (_, conn) in reading {
             if let Some(conn) = conn.upgrade() {
@@ -106,9 +109,12 @@ impl Acceptor for Proxied {
             }
         }
         let inner = self.0.inner.take();
-        let Some(mut inner) = inner else { return };
-        report::contain(Origin::Protocol, self.0.place, || inner.stopped());
-        report::discard(inner, self.0.place);
+        let Some(mut inner) = inner else {
+            return Ok(());
+        };
+        let stopped = inner.stopped(place);
+        report::discard(inner, place);
+        stopped
     }
 }
 
