@@ -331,7 +331,10 @@ fn rust_files(folder: &str) -> Vec<File> {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // What a package of its own has built is not ours.
+                if path.file_name().is_none_or(|name| name != "target") {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|end| end == "rs") {
                 files.push(File {
                     path: {

@@ -1,0 +1,151 @@
+//! Runs the same work on torsade and on its rivals, in turn, and prints the ratios.
+//!
+//! Run it in `benches/rivals`:
+//!
+//! | command | prints |
+//! |---|---|
+//! | `cargo run --release` | every row: CPU time per operation, and its ratio to tokio's |
+//! | `cargo run --release -- echo-64 yield` | these rows only |
+//! | `cargo run --release -- --chart FILE` | the same as a table, and an SVG chart in `FILE` |
+//! | `cargo run --release -- instructions [ROW..]` | user instructions per operation, counted by callgrind |
+//!
+//! **Measured**: the time that the thread with the event loop spends on a processor, for one operation; the median of
+//! [`ROUNDS`] rounds in which the contenders take turns. A server and its clients are two processes, pinned to
+//! different processors where there are two. **Left out**: the start and the end of each runtime, and the time that
+//! the clients take. The kernel's work is most of an echo, and the same for all.
+
+mod chart;
+mod client;
+mod contenders;
+mod measure;
+mod rows;
+
+use std::process::ExitCode;
+
+use self::contenders::Contender;
+use self::measure::{Error, Sample};
+use self::rows::{ROWS, Row, Unit};
+
+/// How often each contender runs each row; the median counts.
+const ROUNDS: usize = 5;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        // The next two are how this program starts itself.
+        ["serve", contender, row] => find(contender, row).and_then(|(c, row)| c.serve(row.work)),
+        ["run", contender, row, count] => find(contender, row).and_then(|(contender, row)| {
+            let count = count.parse().map_err(|_| format!("not a count: {count}"))?;
+            println!("{}", contender.run(row.work, count)?);
+            Ok(())
+        }),
+        ["instructions", ref names @ ..] => chosen(names).and_then(|rows| instructions(&rows)),
+        ["--chart", file, ref names @ ..] => {
+            chosen(names).and_then(|rows| compare(&rows, Some(file)))
+        }
+        ref names => chosen(names).and_then(|rows| compare(&rows, None)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rivals: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn find(contender: &str, row: &str) -> Result<(Contender, &'static Row), Error> {
+    let found = Contender::named(contender).ok_or_else(|| format!("no contender {contender}"))?;
+    let row = ROWS.iter().find(|known| known.name == row);
+    Ok((found, row.ok_or("no such row")?))
+}
+
+/// The rows with these names; all of them when there are none.
+fn chosen(names: &[&str]) -> Result<Vec<&'static Row>, Error> {
+    for name in names {
+        if !ROWS.iter().any(|row| row.name == *name) {
+            let known: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+            return Err(format!("no row {name}; there are {}", known.join(", ")).into());
+        }
+    }
+    let is_chosen = |row: &&Row| names.is_empty() || names.contains(&row.name);
+    Ok(ROWS.iter().filter(is_chosen).collect())
+}
+
+/// One row's figures: what each contender took.
+struct Outcome {
+    row: &'static Row,
+    figures: Vec<(Contender, f64)>,
+}
+
+impl Outcome {
+    /// The figure of `contender` over tokio's.
+    fn ratio(&self, contender: Contender) -> Option<f64> {
+        let figure = |wanted| {
+            let found = self.figures.iter().find(|(who, _)| *who == wanted);
+            found.map(|(_, figure)| *figure)
+        };
+        Some(figure(contender)? / figure(Contender::Tokio)?)
+    }
+}
+
+fn compare(rows: &[&'static Row], chart: Option<&str>) -> Result<(), Error> {
+    println!(
+        "{:<14} {:<10} {:>12} {:>8} {:>6}",
+        "row", "contender", "ns each", "× tokio", "goal"
+    );
+    let mut results = Vec::new();
+    for row in rows {
+        let contenders = row.contenders();
+        let mut samples = vec![Vec::new(); contenders.len()];
+        for _ in 0..ROUNDS {
+            for (contender, samples) in contenders.iter().zip(&mut samples) {
+                samples.push(measure::sample(*contender, row)?);
+            }
+        }
+        let figures = contenders.iter().zip(samples);
+        let result = Outcome {
+            row,
+            figures: figures.map(|(who, all)| (*who, median(all))).collect(),
+        };
+        print(&result);
+        results.push(result);
+    }
+    if let Some(file) = chart {
+        std::fs::write(file, chart::svg(&results))?;
+    }
+    Ok(())
+}
+
+fn print(result: &Outcome) {
+    let row = result.row;
+    println!("{:<14} {}", row.name, row.title);
+    for (contender, figure) in &result.figures {
+        let ratio = result.ratio(*contender);
+        let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+        let goal = row.goal(*contender);
+        let goal = goal.map_or(String::new(), |goal| format!("{goal:.2}"));
+        let name = contender.name();
+        println!("{:<14} {name:<10} {figure:>12.0} {ratio:>8} {goal:>6}", "");
+    }
+}
+
+fn instructions(rows: &[&'static Row]) -> Result<(), Error> {
+    println!("{:<14} {:<10} {:>12}", "row", "contender", "instructions");
+    for row in rows {
+        for contender in row.contenders() {
+            if contender.is_python() || row.unit == Unit::Idle {
+                continue;
+            }
+            let each = measure::instructions(contender, row)?;
+            println!("{:<14} {:<10} {each:>12.0}", row.name, contender.name());
+        }
+    }
+    Ok(())
+}
+
+fn median(mut samples: Vec<Sample>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}

@@ -1,0 +1,154 @@
+//! Starts contenders as processes of their own, and reads off what they cost.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::client;
+use crate::contenders::Contender;
+use crate::rows::{Row, Unit};
+
+pub type Error = Box<dyn std::error::Error>;
+
+/// Nanoseconds of CPU time for one operation.
+pub type Sample = f64;
+
+/// The processor of the clients, and that of the loop under test.
+const CLIENT: usize = 0;
+const LOOP: usize = 1;
+
+/// Runs `contender` once.
+pub fn sample(contender: Contender, row: &Row) -> Result<Sample, Error> {
+    if row.unit != Unit::Messages {
+        return run(contender, row, row.count, &[]).map(|(printed, _)| printed);
+    }
+    pin(None, CLIENT);
+    let server = Server::start(contender, row, &[])?;
+    let mut client = client::Client::connect(server.address, row.work)?;
+    client.exchange(row.count / 10)?;
+    let before = server.busy()?;
+    let count = client.exchange(row.count)?;
+    Ok((server.busy()? - before) / count as f64)
+}
+
+/// User instructions of one operation: what twice as many operations take, less what they take once, so that the
+/// start and the end do not count.
+pub fn instructions(contender: Contender, row: &Row) -> Result<f64, Error> {
+    let counted = |count: usize| -> Result<f64, Error> {
+        if row.unit != Unit::Messages {
+            return run(contender, row, count, &VALGRIND).map(|(_, total)| total);
+        }
+        let server = Server::start(contender, row, &VALGRIND)?;
+        let mut client = client::Client::connect(server.address, row.work)?;
+        client.exchange(count)?;
+        drop(client);
+        server.end()
+    };
+    let (once, twice) = (counted(row.counted)?, counted(row.counted * 2)?);
+    Ok((twice - once) / row.counted as f64)
+}
+
+/// Runs work that needs no client; gives what it printed, and the instructions where they are counted.
+fn run(contender: Contender, row: &Row, count: usize, under: &[&str]) -> Result<(f64, f64), Error> {
+    let count = count.to_string();
+    let arguments = ["run", contender.name(), row.name, &count];
+    let output = command(under, contender, &arguments).output()?;
+    if !output.status.success() {
+        return Err(format!("{} {}: {}", contender.name(), row.name, output.status).into());
+    }
+    let printed = String::from_utf8(output.stdout)?.trim().parse()?;
+    let total = match under.is_empty() {
+        true => 0.0,
+        false => collected(&String::from_utf8_lossy(&output.stderr))?,
+    };
+    Ok((printed, total))
+}
+
+/// The total that callgrind writes at the end.
+fn collected(text: &str) -> Result<f64, Error> {
+    let line = text
+        .lines()
+        .find_map(|line| line.split("Collected : ").nth(1));
+    let line = line.ok_or_else(|| format!("callgrind counted nothing: {text}"))?;
+    Ok(line.trim().parse()?)
+}
+
+fn command(under: &[&str], contender: Contender, arguments: &[&str]) -> Command {
+    let mut words: Vec<String> = under.iter().map(|word| (*word).to_owned()).collect();
+    words.extend(contender.program());
+    words.extend(arguments.iter().map(|word| (*word).to_owned()));
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).stderr(Stdio::piped());
+    command
+}
+
+/// A server in a process of its own. It ends when its standard input does.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(contender: Contender, row: &Row, under: &[&str]) -> Result<Self, Error> {
+        let mut child = command(under, contender, &["serve", contender.name(), row.name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        pin(Some(child.id()), LOOP);
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let address = line.trim().parse();
+        let mut server = Self {
+            child,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        server.address = address.map_err(|_| format!("{} did not start", contender.name()))?;
+        Ok(server)
+    }
+
+    /// How long its main thread has been on a processor, in nanoseconds.
+    fn busy(&self) -> Result<f64, Error> {
+        let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
+        Ok(stat.split(' ').next().unwrap_or_default().parse()?)
+    }
+
+    /// Ends it; gives the instructions it took.
+    fn end(mut self) -> Result<f64, Error> {
+        drop(self.child.stdin.take());
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut text)?;
+        }
+        collected(&text)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Pins a process (none: this one) to a processor, where there are enough of them.
+fn pin(process: Option<u32>, processor: usize) {
+    let many = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    if many || process.is_none() {
+        let mut set = CpuSet::new();
+        set.set(processor);
+        let process = process.and_then(|id| rustix::process::Pid::from_raw(id as i32));
+        let _ = sched_setaffinity(process, &set);
+    }
+}
+
+const VALGRIND: [&str; 3] = [
+    "valgrind",
+    "--tool=callgrind",
+    "--callgrind-out-file=/dev/null",
+];

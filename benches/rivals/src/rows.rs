@@ -1,0 +1,237 @@
+//! The rows of the table: what is done, by whom, how often, and the ratio that torsade aims at.
+
+use crate::contenders::Contender;
+
+/// One row.
+pub struct Row {
+    /// Its name on the command line.
+    pub name: &'static str,
+    pub title: &'static str,
+    pub work: Work,
+    pub unit: Unit,
+    /// Operations in a round.
+    pub count: usize,
+    /// Operations when instructions are counted, where each takes fifty times as long.
+    pub counted: usize,
+    /// The goals of a protocol and of async code, as ratios to tokio. Rows without connections have one.
+    pub goals: (f64, f64),
+}
+
+/// What a row counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Messages that a server answers.
+    Messages,
+    /// Operations inside one process.
+    Operations,
+    /// Timers that fire at their time, which a slow simulator would not meet.
+    Idle,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A server sends back what it gets: messages of so many bytes, over so many connections, of which so many are used.
+    Echo {
+        size: usize,
+        connections: usize,
+        active: usize,
+    },
+    /// A server sends back each line; so many lines are sent at once.
+    Lines { connections: usize, depth: usize },
+    /// Connect, one message, close.
+    Churn,
+    /// A task gives up its turn again and again.
+    Yield,
+    /// So many tasks are started, then awaited.
+    Spawn(usize),
+    /// Two tasks wake each other by their wakers alone.
+    Wake,
+    /// Two tasks pass a token through two queues of the runtime's own.
+    Queue,
+    /// Another thread sends through `futures`' unbounded channel.
+    Channel,
+    /// Another thread has a closure called on the loop's thread.
+    Remote,
+    /// One of 100,000 sleeps is put off, and polled.
+    Reset,
+    /// Timers that fire within a second.
+    Timers,
+}
+
+const fn echo(size: usize, connections: usize, active: usize) -> Work {
+    Work::Echo {
+        size,
+        connections,
+        active,
+    }
+}
+
+const fn messages(
+    name: &'static str,
+    title: &'static str,
+    work: Work,
+    count: usize,
+    goals: (f64, f64),
+) -> Row {
+    Row {
+        name,
+        title,
+        work,
+        unit: Unit::Messages,
+        count,
+        counted: 4_096,
+        goals,
+    }
+}
+
+const fn operations(
+    name: &'static str,
+    title: &'static str,
+    work: Work,
+    count: usize,
+    goal: f64,
+) -> Row {
+    Row {
+        name,
+        title,
+        work,
+        unit: Unit::Operations,
+        count,
+        counted: 20_000,
+        goals: (goal, goal),
+    }
+}
+
+pub const ROWS: [Row; 16] = [
+    messages(
+        "echo-1",
+        "echo, 64 bytes, 1 connection",
+        echo(64, 1, 1),
+        20_000,
+        (1.0, 1.0),
+    ),
+    messages(
+        "echo-64",
+        "echo, 64 bytes, 64 connections",
+        echo(64, 64, 64),
+        128_000,
+        (0.98, 1.0),
+    ),
+    messages(
+        "echo-1000",
+        "echo, 64 bytes, 1,000 connections",
+        echo(64, 1_000, 1_000),
+        128_000,
+        (0.91, 0.96),
+    ),
+    messages(
+        "sparse",
+        "echo, 100 of 10,100 connections",
+        echo(64, 10_100, 100),
+        100_000,
+        (0.98, 1.0),
+    ),
+    messages(
+        "lines",
+        "lines, pipelined 16 deep, 64 connections",
+        Work::Lines {
+            connections: 64,
+            depth: 16,
+        },
+        512_000,
+        (0.96, 0.97),
+    ),
+    messages(
+        "churn",
+        "connect, one message, close",
+        Work::Churn,
+        8_000,
+        (0.96, 0.99),
+    ),
+    messages(
+        "bulk",
+        "echo, 64 KiB, 8 connections",
+        echo(64 * 1024, 8, 8),
+        8_000,
+        (0.92, 0.92),
+    ),
+    operations("yield", "yield", Work::Yield, 1_000_000, 0.12),
+    operations(
+        "spawn",
+        "spawn 100 tasks and await them",
+        Work::Spawn(100),
+        300_000,
+        0.32,
+    ),
+    operations(
+        "join",
+        "spawn 1,000 tasks and await them",
+        Work::Spawn(1_000),
+        300_000,
+        0.45,
+    ),
+    operations("wake", "ping-pong by wakers", Work::Wake, 500_000, 0.95),
+    operations("queue", "ping-pong by queues", Work::Queue, 300_000, 0.9),
+    operations(
+        "channel",
+        "from a thread by a channel",
+        Work::Channel,
+        1_000_000,
+        1.0,
+    ),
+    operations(
+        "remote",
+        "from a thread by calls",
+        Work::Remote,
+        1_000_000,
+        0.35,
+    ),
+    operations(
+        "reset",
+        "reset one of 100,000 sleeps",
+        Work::Reset,
+        1_000_000,
+        0.7,
+    ),
+    Row {
+        name: "timers",
+        title: "1,000,000 timers in a second",
+        work: Work::Timers,
+        unit: Unit::Idle,
+        count: 1_000_000,
+        counted: 0,
+        goals: (0.6, 0.6),
+    },
+];
+
+impl Row {
+    /// Who takes part.
+    pub fn contenders(&self) -> Vec<Contender> {
+        use Contender::{Async, Asyncio, Ours, Protocol, Raw, Smol, Tokio, Twisted, Uvloop};
+        let all: &[Contender] = match (self.unit, self.work) {
+            (
+                Unit::Messages,
+                Work::Echo {
+                    size: 64,
+                    active: 64,
+                    ..
+                },
+            ) => &[Raw, Tokio, Protocol, Async, Smol, Twisted, Asyncio, Uvloop],
+            (Unit::Messages, _) => &[Raw, Tokio, Protocol, Async, Smol],
+            (_, Work::Remote | Work::Timers) => &[Tokio, Ours],
+            _ => &[Tokio, Ours, Smol],
+        };
+        let all = all.iter().copied();
+        all.filter(|who| who.is_available()).collect()
+    }
+
+    /// The ratio that `contender` aims at.
+    pub fn goal(&self, contender: Contender) -> Option<f64> {
+        match contender {
+            Contender::Protocol | Contender::Ours => Some(self.goals.0),
+            Contender::Async => Some(self.goals.1),
+            _ => None,
+        }
+    }
+}
