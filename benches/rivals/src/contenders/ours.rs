@@ -61,7 +61,7 @@ pub fn serve_async(work: Work) -> Result<(), Error> {
 struct EchoLines;
 
 impl LineProtocol for EchoLines {
-    fn line_received(&mut self, cx: &mut Context<'_, Lines<Self>>, line: &[u8]) {
+    fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
         cx.write(line);
         cx.write(b"\r\n");
     }
