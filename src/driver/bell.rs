@@ -36,10 +36,15 @@ impl Bell {
     /// A bell that `poller` hears under the key [`BELL`].
     pub(super) fn hung_at(poller: &Poller) -> io::Result<Self> {
         let bell = Self::new()?;
+        bell.hang_at(poller)?;
+        Ok(bell)
+    }
+
+    /// Has `poller` hear it.
+    pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
         let interest = polling::Event::readable(BELL);
         // On epoll a bell that closes is forgotten by itself; elsewhere it lives as long as its poller.
-        register::add(poller, bell.ear(), interest, Self::MODE)?;
-        Ok(bell)
+        register::add(poller, self.ear(), interest, Self::MODE)
     }
 
     /// What a signal handler writes eight bytes to.

@@ -4,8 +4,13 @@
 //! nothing: a level-triggered one would tell of a hang-up for ever, as the kernel cannot be asked not to
 //! (invariant 3 of the room). Where there is no level-triggered mode all sources are one-shot, and armed again
 //! when the next wait begins.
+//!
+//! A socket that is closed is not taken off an epoll first, for the kernel does that by itself, unless another process
+//! has the socket as well (one that was forked and runs no other program): then it is told of for ever under its old key.
+//! Whoever sees that has the poller [rebuilt](Machine::rebuild). A poller whose descriptor was lent out must stay what it is,
+//! so from then on each socket is taken off before it closes.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::io;
 #[cfg(unix)]
@@ -19,18 +24,23 @@ use super::register::{self, Rearm};
 use super::waking::Waking;
 use super::{BELL, Borrowed, Event, Interest, LONGEST};
 #[cfg(target_os = "linux")]
-use super::{bell::Bell, epoll::Epoll};
+use super::{bell::Bell, epoll::Epoll, register::Registered};
 use crate::sync::Poller;
 
 /// The machine as a driver.
 pub(crate) struct Machine {
-    poller: Arc<Poller>,
+    poller: RefCell<Arc<Poller>>,
+    /// The same, once its descriptor was lent out: it is not replaced after that.
+    lent: OnceCell<Arc<Poller>>,
     waking: Waking,
     /// None where the poller did not give our keys back when tried, or was not tried.
     #[cfg(target_os = "linux")]
     epoll: Option<Epoll>,
     /// What the poller tells; it stays empty while waiting goes the shorter way.
     told: RefCell<Option<polling::Events>>,
+    /// What a new poller would be told, while waiting goes the shorter way.
+    #[cfg(target_os = "linux")]
+    registered: Registered,
     /// Some where sources are one-shot.
     rearm: Option<Rearm>,
 }
@@ -51,10 +61,13 @@ impl Machine {
     fn through(poller: Arc<Poller>, level: bool) -> Self {
         Self {
             waking: Waking::notifying(poller.clone()),
-            poller,
+            poller: RefCell::new(poller),
+            lent: OnceCell::new(),
             #[cfg(target_os = "linux")]
             epoll: None,
             told: RefCell::new(None),
+            #[cfg(target_os = "linux")]
+            registered: Registered::default(),
             rearm: (!level).then(Rearm::default),
         }
     }
@@ -75,10 +88,12 @@ impl Machine {
             return Ok(None);
         }
         Ok(Some(Self {
-            poller: poller.clone(),
+            poller: RefCell::new(poller.clone()),
+            lent: OnceCell::new(),
             waking: Waking::ringing(bell),
             epoll: Some(epoll),
             told: RefCell::new(None),
+            registered: Registered::default(),
             rearm: None,
         }))
     }
@@ -97,7 +112,7 @@ impl Machine {
         #[cfg(target_os = "linux")]
         if let Some(epoll) = &self.epoll {
             let before = events.len();
-            let met = epoll.wait(self.poller.as_fd(), timeout, events)?;
+            let met = epoll.wait(self.poller.borrow().as_fd(), timeout, events)?;
             if met.notified {
                 // Nobody here notifies the poller. Should it be, only its own wait clears that, and that may
                 // find events, mostly the same ones again.
@@ -120,10 +135,8 @@ impl Machine {
         interest: Interest,
     ) -> io::Result<()> {
         let event = register::event(key, interest);
-        register::add(&self.poller, source, event, self.mode(interest))?;
-        if let Some(rearm) = &self.rearm {
-            rearm.note(source, key, interest);
-        }
+        register::add(&self.poller.borrow(), source, event, self.mode(interest))?;
+        self.note(source, key, interest);
         Ok(())
     }
 
@@ -136,26 +149,62 @@ impl Machine {
     ) -> io::Result<()> {
         let event = register::event(key, interest);
         self.poller
+            .borrow()
             .modify_with_mode(source, event, self.mode(interest))?;
-        if let Some(rearm) = &self.rearm {
-            rearm.note(source, key, interest);
-        }
+        self.note(source, key, interest);
         Ok(())
     }
 
     /// See [`Driver::remove`](super::Driver::remove).
-    /// Does closing a descriptor take it off the poller? (Of epoll's and kqueue's it does.)
-    pub(super) fn forgets_what_is_closed(&self) -> bool {
-        self.rearm.is_none() && cfg!(target_os = "linux")
-    }
-
     pub(super) fn remove(&self, source: Borrowed<'_>) -> io::Result<()> {
-        if let Some(rearm) = &self.rearm {
-            rearm.forget(source);
-        }
-        match self.poller.delete(source) {
+        self.forget(source);
+        match self.poller.borrow().delete(source) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
+        }
+    }
+
+    /// The same for a source that closes right after, and that no other process has as far as we know.
+    pub(super) fn remove_closing(&self, source: Borrowed<'_>) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if self.epoll.is_some() && self.lent.get().is_none() {
+            self.forget(source);
+            return Ok(());
+        }
+        self.remove(source)
+    }
+
+    /// See [`Driver::rebuild`](super::Driver::rebuild).
+    pub(super) fn rebuild(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if self.epoll.is_some() && self.lent.get().is_none() {
+            let poller = Poller::new()?;
+            self.waking.hang_at(&poller)?;
+            self.registered
+                .add_all(&poller, is_live, |interest| self.mode(interest))?;
+            self.poller.replace(Arc::new(poller));
+        }
+        let _ = is_live;
+        Ok(())
+    }
+
+    fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {
+        #[cfg(target_os = "linux")]
+        if self.epoll.is_some() {
+            self.registered.note(source, key, interest);
+        }
+        if let Some(rearm) = &self.rearm {
+            rearm.note(source, key, interest);
+        }
+    }
+
+    fn forget(&self, source: Borrowed<'_>) {
+        #[cfg(target_os = "linux")]
+        if self.epoll.is_some() {
+            self.registered.forget(source);
+        }
+        if let Some(rearm) = &self.rearm {
+            rearm.forget(source);
         }
     }
 
@@ -170,13 +219,14 @@ impl Machine {
     /// Waits through the poller.
     fn wait_through(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         if let Some(rearm) = &self.rearm {
-            rearm.all(&self.poller)?;
+            rearm.all(&self.poller.borrow())?;
         }
         let mut told = self.told.borrow_mut();
         let told = told.get_or_insert_default();
         // A list that is still full makes the wait fail.
         told.clear();
         self.poller
+            .borrow()
             .wait(told, timeout.map(|timeout| timeout.min(LONGEST)))?;
         self.waking.take();
         for event in told.iter() {
@@ -226,7 +276,7 @@ impl Machine {
 
     /// Notifies the poller itself, as nobody but a test does while waiting goes the shorter way.
     pub(super) fn notify(&self) {
-        self.poller.notify().unwrap();
+        self.poller.borrow().notify().unwrap();
     }
 }
 
@@ -242,6 +292,7 @@ impl fmt::Debug for Machine {
 #[cfg(unix)]
 impl AsFd for Machine {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        (*self.poller).as_fd()
+        let poller = self.lent.get_or_init(|| self.poller.borrow().clone());
+        (**poller).as_fd()
     }
 }

@@ -309,9 +309,21 @@ impl Driver {
     /// As [`Driver::remove`], for a socket that is closed right after and whose descriptor was never lent out: where
     /// closing takes it off the poller by itself, this costs nothing.
     pub(crate) fn remove_closing(&self, socket: &Socket) -> io::Result<()> {
-        match self {
-            Self::Machine(machine) if machine.forgets_what_is_closed() => Ok(()),
+        match (self, socket.name()) {
+            (Self::Machine(machine), Name::Machine(fd)) => machine.remove_closing(fd),
             _ => self.remove(socket),
+        }
+    }
+
+    /// Makes a new poller that watches only the sources whose keys are live.
+    ///
+    /// For the caller that is told of a key whose source is gone: the kernel has not forgotten a socket that was
+    /// [closed](Driver::remove_closing), because a forked process has it too. When this fails all is as it was. In memory,
+    /// and where closed sockets are taken off the poller one by one, it does nothing.
+    pub(crate) fn rebuild(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
+        match self {
+            Self::Machine(machine) => machine.rebuild(is_live),
+            Self::Memory(_) => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `polling` asks that a descriptor stay open while it is registered. On epoll and kqueue the kernel forgets
 //! a closed one by itself; the poll and port backends keep its number. The promise of [`add`]'s caller covers
-//! both, and it is what [`Rearm`] stands on.
+//! both, and it is what [`Rearm`] and [`Registered`] stand on.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -81,6 +81,52 @@ impl Rearm {
                 let source = unsafe { Borrowed::borrow_raw(raw) };
                 poller.modify_with_mode(source, event(key, interest), PollMode::Oneshot)?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// What a poller was told to watch, so that another one can be told the same.
+///
+/// It is indexed by the descriptor's number, of which the system gives the lowest that is free.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+pub(super) struct Registered(RefCell<Vec<Option<(Interest, usize)>>>);
+
+#[cfg(target_os = "linux")]
+impl Registered {
+    /// `source` is watched with this interest from now on.
+    pub(super) fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {
+        let at = raw(source) as usize;
+        let mut entries = self.0.borrow_mut();
+        if entries.len() <= at {
+            entries.resize(at + 1, None);
+        }
+        entries[at] = Some((interest, key));
+    }
+
+    /// `source` is watched no longer, or closes now.
+    pub(super) fn forget(&self, source: Borrowed<'_>) {
+        if let Some(entry) = self.0.borrow_mut().get_mut(raw(source) as usize) {
+            *entry = None;
+        }
+    }
+
+    /// Makes `poller` watch everything whose key `is_live`.
+    pub(super) fn add_all(
+        &self,
+        poller: &Poller,
+        is_live: impl Fn(usize) -> bool,
+        mode: impl Fn(Interest) -> PollMode,
+    ) -> io::Result<()> {
+        for (at, entry) in self.0.borrow().iter().enumerate() {
+            let Some((interest, key)) = entry.filter(|(_, key)| is_live(*key)) else {
+                continue;
+            };
+            // SAFETY: the number is noted only while the source is registered, and `add`'s caller keeps the descriptor
+            // open for that long.
+            let source = unsafe { Borrowed::borrow_raw(at as Raw) };
+            add(poller, source, event(key, interest), mode(interest))?;
         }
         Ok(())
     }

@@ -53,6 +53,15 @@ impl Waking {
         }))
     }
 
+    /// Has another poller hear the bell, if that is what is rung.
+    #[cfg(target_os = "linux")]
+    pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
+        match &*self.0 {
+            Way::Bell(bell) => bell.hang_at(poller),
+            Way::Poller { .. } => Ok(()),
+        }
+    }
+
     /// Ends the wait under way, or else the next one.
     pub(crate) fn wake(&self) {
         match &*self.0 {

@@ -54,6 +54,7 @@ mod remote;
 mod remote_work;
 mod signals;
 mod sources;
+mod strays;
 mod threads;
 mod turn;
 
@@ -83,6 +84,7 @@ pub use self::remote_work::{RemoteTask, WouldDeadlock};
 use self::signals::Ears;
 pub(crate) use self::signals::Heard;
 pub(crate) use self::sources::Source;
+use self::strays::Strays;
 pub use self::threads::StillRunning;
 use self::threads::Threads;
 use self::turn::Pace;
@@ -169,6 +171,7 @@ pub(crate) struct Inner {
     triggers: Triggers,
     drain: Drain,
     threads: Threads,
+    strays: Strays,
     ears: Ears,
     keep: Keep,
     state: Cell<State>,
@@ -274,6 +277,7 @@ impl Reactor {
             triggers: Triggers::default(),
             drain: Drain::default(),
             threads: Threads::default(),
+            strays: Strays::default(),
             ears: Ears::default(),
             keep: Keep::default(),
             state: Cell::new(State::New),

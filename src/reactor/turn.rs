@@ -423,10 +423,12 @@ impl Reactor {
         inner.sync_time();
         for event in &events {
             // A source may have left on account of an earlier event of this very batch.
-            if let Some(source) = inner.source(event.key) {
-                source.ready(self, *event);
+            match inner.source(event.key) {
+                Some(source) => source.ready(self, *event),
+                None => inner.strays.note(event.key),
             }
         }
+        inner.look_at_strays();
         let count = events.len();
         events.clear();
         inner.pace.events.replace(events);

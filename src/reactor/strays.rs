@@ -1,0 +1,191 @@
+//! Events of sources that are gone.
+//!
+//! One such event is in order: its source left on account of an earlier event of the same wait. The same key again, in a
+//! later wait, is not: the kernel still watches a socket that was closed here, because a process that was forked has it
+//! too, and would end each wait at once. The poller is made anew then, without it.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use super::Inner;
+
+/// The keys without a source that events came for.
+#[derive(Default)]
+pub(super) struct Strays {
+    /// In the wait that is being dealt with.
+    now: RefCell<BTreeSet<usize>>,
+    /// In the waits before it.
+    before: RefCell<BTreeSet<usize>>,
+}
+
+impl Strays {
+    pub(super) fn note(&self, key: usize) {
+        self.now.borrow_mut().insert(key);
+    }
+
+    /// The events of a wait have been dealt with. Has a key come again?
+    fn has_old_one(&self) -> bool {
+        let (mut now, mut before) = (self.now.borrow_mut(), self.before.borrow_mut());
+        if now.is_empty() {
+            before.clear();
+            return false;
+        }
+        let is_old = !now.is_disjoint(&before);
+        before.append(&mut now);
+        is_old
+    }
+
+    fn clear(&self) {
+        self.before.borrow_mut().clear();
+    }
+}
+
+impl Inner {
+    /// Makes the poller anew if it tells of sources that were gone before it was asked.
+    pub(super) fn look_at_strays(&self) {
+        if !self.strays.has_old_one() {
+            return;
+        }
+        let is_live = |key| self.sources.borrow().get(key).is_some();
+        match self.driver.rebuild(is_live) {
+            Ok(()) => self.strays.clear(),
+            // Perhaps for want of a descriptor: the next wait has it tried again.
+            Err(error) => {
+                tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
+            }
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(torsade_loom)))]
+mod tests {
+    use std::cell::Cell;
+    use std::os::fd::OwnedFd;
+    use std::panic::Location;
+    use std::rc::Rc;
+    use std::time::{Duration, Instant};
+
+    use crate::address::Address;
+    use crate::driver::{Bind, Buffers, Event, Interest, Name, Socket, Source as _};
+    use crate::failure::Failure;
+    use crate::reactor::{Reactor, Source};
+
+    /// A connection of which it is only counted how often it is told of.
+    struct Counted {
+        socket: Socket,
+        count: Cell<usize>,
+    }
+
+    impl Source for Counted {
+        fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {
+            self.count.set(self.count.get() + 1);
+        }
+
+        fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+
+        fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {}
+
+        fn kind(&self) -> &'static str {
+            "counted"
+        }
+
+        fn place(&self) -> &'static Location<'static> {
+            Location::caller()
+        }
+    }
+
+    fn watch(reactor: &Reactor, socket: Socket) -> (usize, Rc<Counted>) {
+        let source = Rc::new(Counted {
+            socket,
+            count: Cell::new(0),
+        });
+        let inner = reactor.inner();
+        let key = inner.insert(|_| source.clone()).unwrap();
+        inner
+            .driver()
+            .add(&source.socket, key, Interest::Read)
+            .unwrap();
+        (key, source)
+    }
+
+    /// Closes it as a connection is closed; gives the copy that a forked process would have.
+    fn close(reactor: &Reactor, (key, source): (usize, Rc<Counted>)) -> OwnedFd {
+        let Name::Machine(fd) = source.socket.name() else {
+            panic!("it is a socket of the machine's");
+        };
+        let copy = fd.try_clone_to_owned().unwrap();
+        let inner = reactor.inner();
+        inner.driver().remove_closing(&source.socket).unwrap();
+        inner.remove(key);
+        copy
+    }
+
+    /// A client and its server's end.
+    fn pair(reactor: &Reactor) -> (Socket, Socket) {
+        let driver = reactor.inner().driver();
+        let here = Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = driver.listen(&here, &Bind::default()).unwrap();
+        let to = listener.local_addr().unwrap();
+        let client = driver.connect(&to, None, Buffers::default()).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        loop {
+            match listener.accept() {
+                Ok((server, _)) => return (client, server),
+                Err(_) => assert!(Instant::now() < patience),
+            }
+        }
+    }
+
+    /// Does the loop sleep, after a few turns at most?
+    fn sleeps(reactor: &Reactor) -> bool {
+        let nap = Duration::from_millis(20);
+        (0..5).any(|_| {
+            let start = Instant::now();
+            reactor.iterate(nap);
+            start.elapsed() >= nap
+        })
+    }
+
+    #[test]
+    fn a_closed_socket_that_another_process_has_does_not_keep_the_loop_awake() {
+        let reactor = Reactor::new().unwrap();
+        let (_peer, server) = pair(&reactor);
+        let (other_peer, other) = pair(&reactor);
+        let (_, live) = watch(&reactor, other);
+        let copy = close(&reactor, watch(&reactor, server));
+        rustix::net::shutdown(&copy, rustix::net::Shutdown::Both).unwrap();
+        assert!(sleeps(&reactor));
+        // What is left is watched as before, and a wake ends a wait.
+        assert_eq!(live.count.get(), 0);
+        other_peer.write(b"x").unwrap();
+        reactor.iterate(Duration::from_secs(20));
+        assert_eq!(live.count.get(), 1);
+        assert_eq!(live.socket.read(&mut [0]).unwrap(), 1);
+        let (remote, start) = (reactor.remote(), Instant::now());
+        std::thread::spawn(move || remote.call(|| ()).unwrap());
+        reactor.iterate(Duration::from_secs(20));
+        assert!(start.elapsed() < Duration::from_secs(10));
+        let copies: Vec<_> = (0..3)
+            .map(|_| {
+                let (_, server) = pair(&reactor);
+                close(&reactor, watch(&reactor, server))
+            })
+            .collect();
+        assert!(sleeps(&reactor), "again, with several");
+        drop(copies);
+    }
+
+    #[test]
+    fn what_a_host_watches_stays_the_same_and_is_never_told_of_a_closed_socket() {
+        use std::os::fd::{AsFd, AsRawFd};
+        let reactor = Reactor::new().unwrap();
+        let number = reactor.as_fd().as_raw_fd();
+        let (_peer, server) = pair(&reactor);
+        let copy = close(&reactor, watch(&reactor, server));
+        rustix::net::shutdown(&copy, rustix::net::Shutdown::Both).unwrap();
+        let start = Instant::now();
+        reactor.iterate(Duration::from_millis(20));
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        assert_eq!(reactor.as_fd().as_raw_fd(), number);
+    }
+}
