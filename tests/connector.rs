@@ -179,10 +179,7 @@ on_both! {
     }
 
     async fn a_hook_that_panics_does_not_keep_the_rest_from_being_told(reactor) {
-        let reports = Log::new();
-        let count = reports.clone();
-        reactor.on_report(move |report| count.note(report.failure()));
-        reactor.set_on_panic(torsade::OnPanic::Report);
+        torsade::testing::expect_failures(&reactor);
         let log = Log::new();
         let factory = Telling::new(&log)
             .at_begin(|_| panic!("at the beginning"))
@@ -190,7 +187,7 @@ on_both! {
         reactor.connect_factory(nowhere(&reactor).await?, factory)?;
         until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed refused", "stopped"]);
-        assert_eq!(reports.take().len(), 2);
+        assert_eq!(torsade::testing::take_reports(&reactor).len(), 2);
     }
 
     async fn a_protocol_that_panics_at_its_end_does_not_keep_the_end_from_its_factory(reactor) {

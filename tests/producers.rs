@@ -198,17 +198,14 @@ on_both! {
     }
 
     async fn a_producer_that_panics_loses_the_connection_with_that(reactor) {
-        reactor.set_on_panic(torsade::OnPanic::Report);
-        let reports = Log::new();
-        let seen = reports.clone();
-        reactor.on_report(move |report| seen.note(report.failure()));
+        torsade::testing::expect_failures(&reactor);
         let (log, calls) = (Log::new(), Log::new());
         let (transport, conn) = pair(&reactor, &log).await?;
         transport.register_producer(Telling::new(&calls, |_| panic!("dry")), Flow::Pull)?;
         until(|| calls.has("dropped")).await;
         assert_eq!(calls.take(), ["resume", "stop", "dropped"]);
         assert!(log.all()[1].contains("dry"), "{:?}", log.all());
-        assert_eq!(reports.take().len(), 1);
+        assert_eq!(torsade::testing::take_reports(&reactor).len(), 1);
         drop(conn);
     }
 

@@ -13,7 +13,7 @@ use torsade::reactor::{
     ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning, Stopped,
 };
 use torsade::report::Origin;
-use torsade::{Clock, Deferred, Failure, OnPanic, Phase, Reactor, spawn, yield_now};
+use torsade::{Clock, Deferred, Failure, OnPanic, Phase, Reactor, spawn, testing, yield_now};
 
 on_both! {
     async fn a_turn_runs_threads_then_timers_then_tasks_then_io(reactor) {
@@ -213,13 +213,48 @@ on_both! {
     }
 
     async fn a_hook_for_reports_may_panic(reactor) {
-        reactor.set_on_panic(OnPanic::Report);
+        testing::expect_failures(&reactor);
         reactor.on_report(|_| panic!("worse"));
         reactor.call_soon(|| panic!("bad"));
         spawn(async { panic!("bad") }).detach();
         some_turns().await;
-        reactor.on_report(|_| {});
+        assert_eq!(testing::take_reports(&reactor).len(), 2);
     }
+
+    async fn hooks_for_reports_add_up(reactor) {
+        let log = Log::new();
+        for name in ["first", "second"] {
+            let log = log.clone();
+            reactor.on_report(move |report| log.note(format!("{name}: {}", report.failure())));
+        }
+        drop(Deferred::<()>::fail(Failure::new("lost")));
+        assert_eq!(log.take(), ["first: lost", "second: lost"]);
+        let reports = testing::take_reports(&reactor);
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].failure().to_string(), "lost");
+        assert!(testing::take_reports(&reactor).is_empty());
+    }
+}
+
+#[test]
+#[should_panic(expected = "the test did not handle")]
+fn a_hook_for_reports_does_not_replace_the_check_of_a_test() {
+    testing::run(async |reactor| {
+        reactor.on_report(|_| {});
+        drop(Deferred::<()>::fail(Failure::new("lost")));
+        Ok(())
+    });
+}
+
+#[test]
+#[should_panic(expected = "the test did not handle")]
+fn a_panic_that_was_expected_and_not_taken_fails_a_test() {
+    testing::run(async |reactor| {
+        testing::expect_failures(&reactor);
+        reactor.call_soon(|| panic!("nobody looks"));
+        yield_now().await;
+        Ok(())
+    });
 }
 
 thread_local! {

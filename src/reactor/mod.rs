@@ -181,7 +181,7 @@ pub(crate) struct Inner {
     manual: Option<Cell<Instant>>,
     pace: Pace,
     policy: Cell<OnPanic>,
-    hook: RefCell<Option<Hook>>,
+    hooks: RefCell<Vec<Hook>>,
     /// A panic that is to leave `run`.
     unwinding: Cell<Option<Failure>>,
     stops_on_signals: Cell<bool>,
@@ -286,7 +286,7 @@ impl Reactor {
             pace: Pace::new(executor.inbox().clone()),
             executor,
             policy: Cell::new(OnPanic::Report),
-            hook: RefCell::new(None),
+            hooks: RefCell::default(),
             unwinding: Cell::new(None),
             stops_on_signals: Cell::new(false),
             dumps_on_signal: Cell::new(false),
@@ -419,7 +419,10 @@ impl Reactor {
         self.0.policy.set(policy);
     }
 
-    /// Has `hook` told of every panic and unhandled failure, instead of `tracing` or standard error.
+    /// Calls `hook` with every panic and unhandled failure, instead of writing them to `tracing` or standard error.
+    ///
+    /// Hooks add up: each is called, in the order in which they were added, and stays until the reactor ends. A test
+    /// that expects reports needs no hook: see [`testing::take_reports`](crate::testing::take_reports).
     ///
     /// # Examples
     ///
@@ -440,8 +443,7 @@ impl Reactor {
     /// ```
     #[doc(alias("flushLoggedErrors", "log.err", "logError"))]
     pub fn on_report(&self, hook: impl Fn(&Report) + 'static) {
-        let old = self.0.hook.replace(Some(Rc::new(hook)));
-        drop(old);
+        self.0.hooks.borrow_mut().push(Rc::new(hook));
     }
 
     /// Shall SIGINT and SIGTERM, and on Windows SIGBREAK, stop it while it runs? [`run`](crate::run()) says so; a reactor of
@@ -502,16 +504,16 @@ impl Reactor {
             if reactor.0.is_no_news(&report) {
                 return;
             }
-            let hook = reactor.0.hook.borrow().clone();
-            match hook {
-                // Nothing unwinds out of a report, not even out of who is told of it.
-                Some(hook) => {
-                    if let Err(panic) = report::catch(report.place(), || hook(&report)) {
-                        report::by_default(&report);
-                        tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
-                    }
+            let hooks = reactor.0.hooks.borrow().clone();
+            if hooks.is_empty() {
+                report::by_default(&report);
+            }
+            // Nothing unwinds out of a report, not even out of a hook.
+            for hook in hooks {
+                if let Err(panic) = report::catch(report.place(), || hook(&report)) {
+                    report::by_default(&report);
+                    tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
                 }
-                None => report::by_default(&report),
             }
             if !report.is_panic() {
                 return;

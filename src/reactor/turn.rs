@@ -600,8 +600,10 @@ impl Inner {
         if reactor.is_some() {
             self.stop_threads();
         }
-        let hook = self.hook.take();
-        report::discard(hook, Location::caller());
+        let hooks = self.hooks.take();
+        for hook in hooks {
+            report::discard(hook, Location::caller());
+        }
     }
 }
 

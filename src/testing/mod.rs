@@ -6,24 +6,25 @@
 //! a clock that jumps. [`Wire`] puts a single protocol on such a network and gives the test the other end.
 //! [`run`] runs a whole test on it, and fails it for anything it leaves behind: a task, a timer, a connection, a
 //! port, or a failure that nobody handled, each named with the place where it was made. [`run_on`] does the same on
-//! any reactor, so that one test can run on every driver. [`Stdio`] plays the user of standard input and output.
+//! any reactor, so that one test can run on every driver. A test that expects a failure or a panic says so with
+//! [`expect_failures`] and looks at it with [`take_reports`]. [`Stdio`] plays the user of standard input and output.
 //!
 //! A network in memory can be a bad one: slow, in pieces, breaking off, losing datagrams ([`NetworkFaults`]). One seed
 //! decides all of it, and [`each_seed`] runs a test for many of them. [`deliver_signal`] has a signal come to one reactor.
 
+mod reports;
 mod seeds;
 #[cfg(unix)]
 mod stdio;
 mod wire;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
-use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use self::reports::{expect_failures, take_reports};
 pub use self::seeds::each_seed;
 #[cfg(unix)]
 pub use self::stdio::Stdio;
@@ -34,7 +35,6 @@ use crate::failure::Failure;
 #[cfg(unix)]
 pub use crate::process::acted::{Actor, Programs};
 use crate::reactor::{OnPanic, Reactor};
-use crate::report::Report;
 use crate::signal::Signal;
 use crate::task::yield_now;
 
@@ -79,12 +79,10 @@ pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
 /// # Panics
 ///
 /// When the test fails or panics, when anything the reactor ran panicked, when a failure was not handled, and when
-/// something is left behind.
+/// something is left behind. Failures and panics that the test has taken with [`take_reports`] do not count.
 #[track_caller]
 pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
-    let told = Rc::new(RefCell::new(Vec::<Report>::new()));
-    let log = told.clone();
-    reactor.on_report(move |report| log.borrow_mut().push(report.clone()));
+    let reports = reports::collect(&reactor);
     reactor.set_on_panic(OnPanic::Unwind);
     let _guard = Guard::new(&reactor);
     let is_virtual = reactor.inner().driver().is_virtual();
@@ -118,8 +116,11 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
         panic!("the test failed: {failure:?}");
     }
     assert!(left.is_empty(), "the test left behind: {left:#?}");
-    let told = told.take();
-    assert!(told.is_empty(), "the test did not handle: {told:#?}");
+    let unhandled = reports.take();
+    assert!(
+        unhandled.is_empty(),
+        "the test did not handle: {unhandled:#?}"
+    );
 }
 
 /// Something that is alive in a reactor.

@@ -33,7 +33,7 @@ use torsade::reactor::Stopped;
 use torsade::report::Report;
 use torsade::transport::WriteOverflow;
 use torsade::{
-    Connection, ConnectionAborted, ConnectionDone, ConnectionLost, Context, Failure, OnPanic, Port,
+    Connection, ConnectionAborted, ConnectionDone, ConnectionLost, Context, Failure, Port,
     Protocol, Reactor, Transport, testing, yield_now,
 };
 
@@ -343,9 +343,12 @@ pub(crate) fn cpu_time() -> u128 {
 /// Has panics and unhandled failures noted instead of failing the test.
 pub(crate) fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
     let reports = Rc::new(RefCell::new(Vec::new()));
-    let log = reports.clone();
-    reactor.on_report(move |report| log.borrow_mut().push(report.clone()));
-    reactor.set_on_panic(OnPanic::Report);
+    let (log, taken) = (reports.clone(), reactor.clone());
+    reactor.on_report(move |report| {
+        log.borrow_mut().push(report.clone());
+        testing::take_reports(&taken);
+    });
+    testing::expect_failures(reactor);
     reports
 }
 

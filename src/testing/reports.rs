@@ -1,0 +1,78 @@
+//! What a test does with the reports of its reactor: [`take_reports`], [`expect_failures`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::reactor::{OnPanic, Reactor};
+use crate::report::Report;
+
+/// Returns the panics and unhandled failures reported so far in a test, and takes them off the list of those that fail
+/// it.
+///
+/// Works in [`run`](super::run) and [`run_on`](super::run_on); on any other reactor the list is empty. Hooks added with
+/// [`Reactor::on_report`] are called as well.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Deferred, Failure, testing};
+///
+/// testing::run(async |reactor| {
+///     drop(Deferred::<()>::fail(Failure::new("nobody looked")));
+///     let reports = testing::take_reports(&reactor);
+///     assert_eq!(reports[0].failure().to_string(), "nobody looked");
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("flushLoggedErrors", "assert_logged"))]
+pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
+    reactor
+        .inner()
+        .kept::<Collected>()
+        .map(|collected| collected.take())
+        .unwrap_or_default()
+}
+
+/// Lets the test go on after a panic in a callback, task, timer or hook: from now on panics are reported, as unhandled
+/// failures are, and [`take_reports`] returns them. Those that are not taken fail the test at its end.
+///
+/// Without this a panic ends the test at once.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::testing;
+///
+/// testing::run(async |reactor| {
+///     testing::expect_failures(&reactor);
+///     reactor.call_soon(|| panic!("broken"));
+///     torsade::yield_now().await;
+///     let reports = testing::take_reports(&reactor);
+///     assert!(reports[0].is_panic());
+///     assert_eq!(reports[0].failure().to_string(), "panicked: broken");
+///     Ok(())
+/// });
+/// ```
+pub fn expect_failures(reactor: &Reactor) {
+    reactor.set_on_panic(OnPanic::Report);
+}
+
+/// Has the reactor's reports collected for [`take_reports`].
+pub(super) fn collect(reactor: &Reactor) -> Rc<Collected> {
+    let collected = Rc::new(Collected::default());
+    let old = reactor.inner().keep(collected.clone());
+    drop(old);
+    let log = collected.clone();
+    reactor.on_report(move |report| log.0.borrow_mut().push(report.clone()));
+    collected
+}
+
+/// The reports that the test has not taken yet.
+#[derive(Default)]
+pub(super) struct Collected(RefCell<Vec<Report>>);
+
+impl Collected {
+    pub(super) fn take(&self) -> Vec<Report> {
+        self.0.take()
+    }
+}
