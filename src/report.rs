@@ -11,6 +11,10 @@
 //!
 //! 1. Nothing is borrowed while a sink runs; a sink may itself cause reports.
 //! 2. `contain` and `deliver` never unwind, whatever the code they run, the sink or a destructor does.
+//! 3. Where no reactor contains it, a Deferred's panic that nobody handled is not reported: it is kept until the call
+//!    that led to it goes on with it (see `unwind`).
+
+mod unwind;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,6 +22,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
+pub(crate) use self::unwind::rethrow;
 use crate::debug;
 use crate::failure::Failure;
 
@@ -84,23 +89,37 @@ pub(crate) type Sink = Rc<dyn Fn(Report)>;
 
 /// Puts `sink` in place for this thread until the guard is dropped.
 pub(crate) fn divert(sink: Sink) -> Diverted {
-    SINKS.with(|sinks| sinks.borrow_mut().push(sink));
+    SINKS.with(|sinks| sinks.borrow_mut().push(Some(sink)));
     Diverted(())
 }
 
-/// The guard of [`divert`].
+/// Has panics unwind to the caller until the guard is dropped, although a reactor may be running. Failures still go
+/// to its sink.
+pub(crate) fn unwind_to_caller() -> Diverted {
+    SINKS.with(|sinks| sinks.borrow_mut().push(None));
+    Diverted(())
+}
+
+/// The guard of [`divert`] and [`unwind_to_caller`].
 #[must_use]
 pub(crate) struct Diverted(());
 
 impl Drop for Diverted {
     fn drop(&mut self) {
-        let sink = SINKS.try_with(|sinks| sinks.borrow_mut().pop());
+        let sink = SINKS.try_with(|sinks| sinks.borrow_mut().pop().flatten());
         drop(sink);
     }
 }
 
 /// Tells what nobody handled.
 pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location<'static>) {
+    if matches!(origin, Origin::Deferred | Origin::Canceller)
+        && !is_contained()
+        && unwind::keep(&failure)
+    {
+        let _ = catch(place, || drop(failure));
+        return;
+    }
     let report = Report {
         origin,
         failure,
@@ -215,14 +234,21 @@ impl fmt::Display for Report {
 
 fn innermost_sink() -> Option<Sink> {
     SINKS
-        .try_with(|sinks| sinks.borrow().last().cloned())
+        .try_with(|sinks| sinks.borrow().iter().rev().flatten().next().cloned())
         .ok()
         .flatten()
 }
 
+/// Is there a sink that deals with panics?
+fn is_contained() -> bool {
+    SINKS
+        .try_with(|sinks| sinks.borrow().last().is_some_and(Option::is_some))
+        .unwrap_or(true)
+}
+
 thread_local! {
-    /// The innermost sink is the last.
-    static SINKS: RefCell<Vec<Sink>> = const { RefCell::new(Vec::new()) };
+    /// The innermost is the last; none where panics unwind to the caller.
+    static SINKS: RefCell<Vec<Option<Sink>>> = const { RefCell::new(Vec::new()) };
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -546,4 +547,121 @@ fn one_that_is_fired_by_a_waker_that_is_replaced_wakes_the_new_one() {
     let polled = Pin::new(&mut deferred).poll(&mut Context::from_waker(&second));
     assert!(polled.is_ready() || bell.count() == 1);
     assert_eq!(result(deferred).unwrap(), 7);
+}
+
+/// What a panic said.
+fn panic_of(f: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => (*payload.downcast::<&str>().expect("a text")).to_owned(),
+    }
+}
+
+#[test]
+fn a_panic_that_no_reactor_contains_unwinds_to_the_call_that_led_to_it() {
+    let boom = || |_: Result<i32, Failure>| -> Result<i32, Failure> { panic!("boom") };
+    type Lead = fn(Deferred<i32>, Resolver<i32>);
+    let calls: [(&str, Lead); 6] = [
+        ("callback", |deferred, resolver| {
+            drop(deferred);
+            resolver.callback(1);
+        }),
+        ("errback", |deferred, resolver| {
+            drop(deferred);
+            resolver.errback("no");
+        }),
+        ("drop of the resolver", |deferred, resolver| {
+            drop(deferred);
+            drop(resolver);
+        }),
+        ("drop of the Deferred", |deferred, resolver| {
+            let settled = deferred;
+            resolver.callback(1);
+            drop(settled);
+        }),
+        ("unpause", |mut deferred, resolver| {
+            let pause = deferred.pause();
+            drop(deferred);
+            resolver.callback(1);
+            pause.unpause();
+        }),
+        ("cancel", |deferred, _resolver| {
+            let (outer, go) = Deferred::<()>::pair();
+            let chained = outer.add_callback(move |()| deferred);
+            go.callback(());
+            chained.cancel();
+        }),
+    ];
+    for (name, lead) in calls {
+        let (deferred, resolver) = Deferred::pair();
+        let deferred = deferred.map(|n: i32| n).add_both(boom());
+        assert_eq!(panic_of(|| lead(deferred, resolver)), "boom", "{name}");
+    }
+    let added = || drop(Deferred::succeed(1).add_callback(|n| assert_eq!(n, 2, "added late")));
+    assert!(panic_of(added).contains("added late"));
+    // Nothing is left for a later call to go on with.
+    drop(Deferred::succeed(1).add_callback(|n| assert_eq!(n, 1)));
+}
+
+#[test]
+fn a_panic_that_is_handled_as_a_failure_does_not_unwind() {
+    let (deferred, resolver) = Deferred::<i32>::pair();
+    let said = Rc::new(RefCell::new(String::new()));
+    let log = said.clone();
+    drop(
+        deferred
+            .add_callback(|_| -> Result<(), Failure> { panic!("boom") })
+            .add_errback(move |failure| *log.borrow_mut() = failure.to_string()),
+    );
+    resolver.callback(1);
+    assert_eq!(*said.borrow(), "panicked: boom");
+}
+
+#[test]
+fn a_panic_unwinds_when_the_whole_chain_has_run() {
+    let (first, resolver) = Deferred::<i32>::pair();
+    let seen = Rc::new(Cell::new(0));
+    let log = seen.clone();
+    let shared = first.shared();
+    drop(
+        shared
+            .wait()
+            .add_callback(|_: i32| -> Result<(), Failure> { panic!("boom") }),
+    );
+    drop(shared.wait().add_callback(move |n| log.set(n)));
+    assert_eq!(panic_of(|| resolver.callback(7)), "boom");
+    assert_eq!(seen.get(), 7);
+}
+
+#[test]
+fn advancing_a_clock_lets_panics_of_calls_and_of_deferreds_through_alike() {
+    let clock = VirtualClock::new();
+    let second = Duration::from_secs(1);
+    clock.call_later(second, || panic!("a call"));
+    drop(torsade::defer_later(&clock, second * 2, || {
+        panic!("a Deferred")
+    }));
+    let (limited, _resolver) = Deferred::<()>::pair();
+    let limited = clock.timeout(second * 3, limited);
+    drop(limited.add_errback(|_| panic!("a limit")));
+    let seen = Rc::new(Cell::new(false));
+    let log = seen.clone();
+    clock.call_later(second * 4, move || log.set(true));
+    for wanted in ["a call", "a Deferred", "a limit"] {
+        assert_eq!(panic_of(|| clock.advance(second)), wanted);
+    }
+    clock.advance(second);
+    assert!(seen.get());
+}
+
+#[test]
+fn advancing_a_clock_inside_a_reactor_lets_panics_through_as_well() {
+    testing::run(async |_| {
+        let clock = VirtualClock::new();
+        let second = Duration::from_secs(1);
+        drop(torsade::defer_later(&clock, second, || panic!("inside")));
+        assert_eq!(panic_of(|| clock.advance(second)), "inside");
+        Ok(())
+    });
 }

@@ -7,7 +7,8 @@
 //! # Invariants
 //!
 //! 1. Only `advance` runs anything, and never inside itself.
-//! 2. After it the time is exactly the step later; if a call panics, it is the time of that call.
+//! 2. After it the time is exactly the step later; if a call panics, or a callback of a Deferred that it fires, the
+//!    panic goes on to the caller and it is the time of that call.
 //! 3. A chain of calls without delay gets a pass each. It is ended by a panic after [`MOST_PASSES`].
 
 use std::cell::Cell;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::sealed::HasTimers;
 use super::{Clock, Due, Timers};
+use crate::report;
 
 /// A clock whose time moves only when told, for tests; a cheap handle.
 ///
@@ -65,10 +67,12 @@ impl VirtualClock {
     ///
     /// If it is called from one of the calls it runs; and if calls keep asking for more calls without delay
     /// (100,000 passes at one instant), naming the place where the last one was asked for. A panic of a call goes
-    /// through: the time is then that of the call, and those behind it stay for the next `advance`.
+    /// through, and so does one of a callback of a Deferred, if nobody handles it as that Deferred's failure: the time
+    /// is then that of the call, and those behind it stay for the next `advance`.
     #[track_caller]
     pub fn advance(&self, step: Duration) {
         let moving = Moving::begin(&self.0.moving);
+        let unwinding = report::unwind_to_caller();
         let timers = &self.0.timers;
         let start = timers.now();
         let end = timers.instant(timers.after(step));
@@ -90,6 +94,7 @@ impl VirtualClock {
                 Due::Call(f, place) => {
                     last = Some(place);
                     f();
+                    report::rethrow();
                 }
                 Due::Wake(waker) => waker.wake(),
             });
@@ -99,7 +104,7 @@ impl VirtualClock {
             }
         }
         timers.set_now(end);
-        drop(moving);
+        drop((unwinding, moving));
     }
 
     /// Moves the time by each of `steps`, one after the other.

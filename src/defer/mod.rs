@@ -34,7 +34,9 @@
 //! 7. **Cancelling** asks the source to stop: the canceller runs, and the chain gets [`Cancelled`] unless the
 //!    canceller brought something else. A Deferred that waits for another passes the request on. What the
 //!    source brings later is dropped without a word.
-//! 8. **A panic** in a callback is its failure.
+//! 8. **A panic** in a callback is its failure. At the end of a dropped chain it is reported like any other, where a
+//!    reactor runs. Where none does, in a plain test, the panic goes on from there: out of the call that fired,
+//!    cancelled or dropped the Deferred, after everything else has run. So an assertion in a callback fails the test.
 //!
 //! [`Cancelled`]: crate::Cancelled
 //!
@@ -303,6 +305,7 @@ impl<T: 'static> Deferred<T> {
     pub fn cancel(&self) {
         if let State::Linked(core) = &self.state {
             core::cancel(core, Location::caller());
+            report::rethrow();
         }
     }
 
@@ -532,6 +535,7 @@ impl<T: 'static> Resolver<T> {
     fn resolve_at(mut self, result: Result<T, Failure>, at: &'static Location<'static>) {
         if let Some(core) = self.core.take() {
             core.fire(result, at);
+            report::rethrow();
         }
     }
 
@@ -655,6 +659,7 @@ impl<T: 'static> Drop for Deferred<T> {
             }
             State::Settled(Ok(_), _) | State::Gone => {}
         }
+        report::rethrow();
     }
 }
 
@@ -662,6 +667,7 @@ impl<T: 'static> Drop for Resolver<T> {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
             core::abandon_source(core);
+            report::rethrow();
         }
     }
 }
@@ -670,6 +676,7 @@ impl Drop for Pause {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
             core.unpause();
+            report::rethrow();
         }
     }
 }
