@@ -221,7 +221,7 @@ fn all_failed_tells_what_came_of_each() {
         assert!(
             failure
                 .to_string()
-                .starts_with("none of 3 addresses answered: connection refused by 127.0.0.1:9: ")
+                .starts_with("none of 3 addresses answered (connection refused by 127.0.0.1:9: ")
         );
         Ok(())
     });

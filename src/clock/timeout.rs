@@ -66,11 +66,15 @@ pub(super) fn limited<T: 'static>(
 }
 
 /// What a timeout makes of a result: its own error of a cancel, nothing of anything else.
+#[track_caller]
 pub(super) fn timed_out<T>(
     limit: Duration,
 ) -> impl FnOnce(Result<T, Failure>) -> Result<T, Failure> {
+    let location = Location::caller();
     move |result| match result {
-        Err(failure) if failure.is::<Cancelled>() => Err(TimedOut(limit).into()),
+        Err(failure) if failure.is::<Cancelled>() => {
+            Err(Failure::at(Box::new(TimedOut(limit)), location))
+        }
         other => other,
     }
 }

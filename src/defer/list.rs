@@ -408,6 +408,10 @@ impl fmt::Display for FailureGroup {
 
 impl Error for FailureGroup {}
 
+// They hold failures, and `?` turns them into one.
+impl Unpin for FirstError {}
+impl Unpin for FailureGroup {}
+
 impl Drop for FailureGroup {
     fn drop(&mut self) {
         drop_held(mem::take(&mut self.failures));

@@ -20,6 +20,7 @@
 //! 4. However many failures hold each other, as levels of [`Failure::context`] or as the causes of this crate's
 //!    errors, dropping them uses no stack.
 
+mod convert;
 mod path;
 
 use std::any::Any;
@@ -29,15 +30,51 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::convert::FailureError;
 use self::path::Path;
 pub use self::path::{Hop, TaskName};
 
 /// Why something did not work out: any error, with the place where it was made.
 ///
-/// `?` turns every error into a `Failure`, and a `Failure` into `Box<dyn Error>`. `Failure` is itself not an
-/// [`Error`] (no type can be that and convert from every error); [`Failure::error`] gives the one inside.
+/// `Display` shows the error; `{:#}` shows what caused it as well; `Debug` adds the location.
 ///
-/// `Display` shows the error; `{:#}` shows what caused it as well; `Debug` adds the birthplace.
+/// # Conversions
+///
+/// `?` and `into()` make a `Failure` of every error, of `&str` and `String`, of `Box<dyn Error + Send + Sync>`, and of
+/// the errors of `anyhow` and `eyre`; [`fail!`](crate::fail) makes one of a formatted text. They turn a `Failure` into
+/// `Box<dyn Error>` and `Box<dyn Error + Send + Sync>`, and into `anyhow::Error` and `eyre::Report` with the cargo
+/// features `anyhow` and `eyre` (without: [`Failure::into_error`]).
+///
+/// `Failure` is itself not an [`Error`]; it dereferences to the error in it, which [`Failure::error`] returns too. With
+/// `thiserror` it can be a `#[from]` or a `#[source]`.
+///
+/// A `Failure` is not [`Unpin`], and neither is a type that holds one by value, which matters in two places: such an
+/// error becomes a `Failure` by `?` when it has the line `impl Unpin for AppError {}` (safe, and right for any type
+/// that is not a future that pins its fields), and a hand-written future that holds one needs the same line to use
+/// `Pin::get_mut`.
+///
+/// ```
+/// use torsade::{Failure, fail};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum AppError {
+///     #[error("the network failed")]
+///     Network(#[from] Failure),
+/// }
+/// impl Unpin for AppError {} // it holds a `Failure`
+///
+/// fn connect() -> Result<(), Failure> {
+///     Err("refused")?
+/// }
+/// fn start() -> Result<(), AppError> {
+///     Ok(connect()?)
+/// }
+/// fn main_program() -> Result<(), Failure> {
+///     Ok(start()?)
+/// }
+/// let failure = main_program().unwrap_err();
+/// assert_eq!(format!("{failure:#}"), "the network failed: refused");
+/// ```
 ///
 /// # Examples
 ///
@@ -65,17 +102,6 @@ struct Inner {
 }
 
 impl Failure {
-    /// Wraps an error, or a plain string.
-    ///
-    /// A `Failure` that was boxed as `Box<dyn Error + Send + Sync>` comes back as it was, birthplace and all.
-    #[track_caller]
-    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        match error.into().downcast::<Boxed>() {
-            Ok(boxed) => boxed.0,
-            Err(error) => Self::at(error, Location::caller()),
-        }
-    }
-
     /// The failure that a caught panic becomes: a [`Panicked`] made at `place`.
     pub(crate) fn from_panic(
         payload: Box<dyn Any + Send>,
@@ -87,7 +113,7 @@ impl Failure {
     /// The same error, as made elsewhere: where the user asked for what failed.
     pub(crate) fn moved(self, location: &'static Location<'static>) -> Self {
         match Arc::try_unwrap(self.0) {
-            Ok(inner) => Self::at(inner.error, location),
+            Ok(inner) => Self(Arc::new(Inner { location, ..inner })),
             Err(shared) => Self(shared),
         }
     }
@@ -181,6 +207,15 @@ impl Failure {
     #[must_use]
     #[track_caller]
     pub fn context(self, what: impl fmt::Display) -> Self {
+        self.context_at(what, Location::caller())
+    }
+
+    /// The same, as made at `location`.
+    pub(crate) fn context_at(
+        self,
+        what: impl fmt::Display,
+        location: &'static Location<'static>,
+    ) -> Self {
         let path = self.path();
         let error = Box::new(Context {
             what: what.to_string(),
@@ -188,7 +223,7 @@ impl Failure {
         });
         Self(Arc::new(Inner {
             error,
-            location: Location::caller(),
+            location,
             path: path.into(),
         }))
     }
@@ -280,34 +315,12 @@ pub trait ErrorSet {
     fn position(failure: &Failure) -> Option<usize>;
 }
 
-/// A failure in the shape of an error, as `Box<dyn Error>` wants it.
-struct Boxed(Failure);
-
 /// A level put on top by [`Failure::context`].
 #[derive(Debug)]
 struct Context {
     what: String,
     /// Empty only while it is being dropped.
     cause: Option<Failure>,
-}
-
-impl<E: Error + Send + Sync + 'static> From<E> for Failure {
-    #[track_caller]
-    fn from(error: E) -> Self {
-        Self::at(Box::new(error), Location::caller())
-    }
-}
-
-impl From<Failure> for Box<dyn Error + Send + Sync> {
-    fn from(failure: Failure) -> Self {
-        Box::new(Boxed(failure))
-    }
-}
-
-impl From<Failure> for Box<dyn Error> {
-    fn from(failure: Failure) -> Self {
-        Box::new(Boxed(failure))
-    }
 }
 
 impl fmt::Display for Failure {
@@ -361,24 +374,6 @@ impl Drop for Panicked {
         if let Some(payload) = self.take_payload() {
             drop_quietly(payload);
         }
-    }
-}
-
-impl fmt::Display for Boxed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for Boxed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl Error for Boxed {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.error().source()
     }
 }
 
@@ -519,10 +514,10 @@ mod tests {
     }
 
     #[test]
-    fn boxed_and_unboxed_it_is_the_same_failure() {
+    fn boxed_and_unboxed_a_shared_one_is_the_same_failure() {
         let failure = bad_number().unwrap_err();
         let boxed: Box<dyn Error + Send + Sync> = failure.clone().into();
-        assert_eq!(boxed.to_string(), failure.to_string());
+        assert!(boxed.source().unwrap().is::<ParseIntError>());
         assert!(Failure::new(boxed).same(&failure));
     }
 

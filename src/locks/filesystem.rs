@@ -371,6 +371,7 @@ impl Inner {
     fn finish(&self, result: Result<(), Failure>) {
         if let Some(attempt) = self.end() {
             let place = attempt.place;
+            let result = result.map_err(|failure| failure.moved(place));
             attempt.resolver.resolve(result.map(|()| self.guard(place)));
         }
     }

@@ -22,6 +22,7 @@ use std::process;
 
 use super::adopt::AlreadyListened;
 use crate::failure::Failure;
+use std::panic::Location;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// What the descriptors are called that this process was given, in their order. Without names all are `"unknown"`.
@@ -44,6 +45,7 @@ pub fn names() -> &'static [String] {
 ///
 /// [`NotGiven`] when there is none; [`AlreadyListened`] when it was taken before; the system's, where it allows no
 /// copying.
+#[track_caller]
 pub fn take(index: usize) -> Result<OwnedFd, Failure> {
     take_given(&Which::Index(index)).map(|(_, copy)| copy)
 }
@@ -53,6 +55,7 @@ pub fn take(index: usize) -> Result<OwnedFd, Failure> {
 /// # Errors
 ///
 /// As [`take`].
+#[track_caller]
 pub fn take_named(name: &str) -> Result<OwnedFd, Failure> {
     take_given(&Which::Name(name.to_owned())).map(|(_, copy)| copy)
 }
@@ -95,13 +98,13 @@ impl fmt::Display for NotGiven {
 impl Error for NotGiven {}
 
 /// Takes one, the first time; also says which it was.
+#[track_caller]
 pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
     let names = names();
+    let place = Location::caller();
     let missing = || {
-        Failure::new(NotGiven {
-            which: which.clone(),
-            names,
-        })
+        let which = which.clone();
+        Failure::at(Box::new(NotGiven { which, names }), place)
     };
     let numbers: Vec<i32> = match which {
         Which::Number(number) => vec![*number],

@@ -298,7 +298,7 @@ impl fmt::Display for CannotAdopt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.found {
             Ok(found) => write!(f, "{} is wanted, and this is {found}", self.wanted),
-            Err(error) => write!(f, "{} is wanted: {error}", self.wanted),
+            Err(_) => write!(f, "{} is wanted, and this cannot be looked at", self.wanted),
         }
     }
 }

@@ -62,7 +62,7 @@ pub struct ConnectFailed {
 
 /// Several addresses were tried, and none of them answered.
 ///
-/// The failure of the last one is its source, so [`Failure::find`] looks into that.
+/// `Display` tells of all attempts but the last one, which is the source.
 #[doc(alias = "ConnectError")]
 #[derive(Debug)]
 pub struct ConnectFailedEverywhere {
@@ -96,7 +96,7 @@ macro_rules! about_an_address {
     ($($name:ident: $text:literal;)+) => {
         $(impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($text, " {}: {}"), self.address, self.error)
+                write!(f, concat!($text, " {}"), self.address)
             }
         }
 
@@ -117,10 +117,10 @@ about_an_address! {
 
 impl fmt::Display for ConnectTimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.limit, &self.error) {
-            (Some(limit), _) => write!(f, "no connection to {} within {limit:?}", self.address),
-            (None, Some(error)) => write!(f, "no connection to {}: {error}", self.address),
-            (None, None) => write!(f, "no connection to {}", self.address),
+        write!(f, "no connection to {}", self.address)?;
+        match self.limit {
+            Some(limit) => write!(f, " within {limit:?}"),
+            None => Ok(()),
         }
     }
 }
@@ -140,11 +140,14 @@ impl ConnectFailedEverywhere {
 impl fmt::Display for ConnectFailedEverywhere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "none of {} addresses answered", self.attempts.len())?;
-        for (index, (_, failure)) in self.attempts.iter().enumerate() {
-            let before = if index == 0 { ": " } else { "; " };
-            write!(f, "{before}{failure}")?;
+        let Some((_, told)) = self.attempts.split_last() else {
+            return Ok(());
+        };
+        for (index, (_, failure)) in told.iter().enumerate() {
+            let before = if index == 0 { " (" } else { "; " };
+            write!(f, "{before}{failure:#}")?;
         }
-        Ok(())
+        f.write_str(if told.is_empty() { "" } else { ")" })
     }
 }
 
@@ -162,6 +165,9 @@ impl fmt::Display for NoAddress {
 }
 
 impl Error for NoAddress {}
+
+// It holds failures, and `?` turns it into one.
+impl Unpin for ConnectFailedEverywhere {}
 
 #[cfg(all(test, unix))]
 mod tests {
@@ -217,22 +223,22 @@ mod tests {
                     address: address.clone(),
                     error: error(),
                 }),
-                "cannot listen at 127.0.0.1:80: no",
+                "cannot listen at 127.0.0.1:80",
             ),
-            (refused(1).1, "connection refused by 127.0.0.1:80: no"),
+            (refused(1).1, "connection refused by 127.0.0.1:80"),
             (
                 Failure::new(NoRoute {
                     address: address.clone(),
                     error: error(),
                 }),
-                "no route to 127.0.0.1:80: no",
+                "no route to 127.0.0.1:80",
             ),
             (
                 Failure::new(ConnectFailed {
                     address,
                     error: error(),
                 }),
-                "cannot connect to 127.0.0.1:80: no",
+                "cannot connect to 127.0.0.1:80",
             ),
             (
                 timed_out(limit, None).into(),
@@ -240,7 +246,7 @@ mod tests {
             ),
             (
                 timed_out(None, Some(error())).into(),
-                "no connection to 127.0.0.1:80: no",
+                "no connection to 127.0.0.1:80",
             ),
             (
                 timed_out(None, None).into(),
@@ -248,8 +254,7 @@ mod tests {
             ),
             (
                 ConnectFailedEverywhere::new(vec![refused(1), refused(2)]).into(),
-                "none of 2 addresses answered: connection refused by 127.0.0.1:80: no; \
-                 connection refused by 127.0.0.2:80: no",
+                "none of 2 addresses answered (connection refused by 127.0.0.1:80: no)",
             ),
             (
                 NoAddress.into(),

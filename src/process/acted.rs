@@ -218,12 +218,16 @@ impl Actor {
     /// # Errors
     ///
     /// As for [`Actor::take_stdin`].
+    #[track_caller]
     pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
         let fd = match fd {
             0 if self.is_duplex => 1,
             fd => fd,
         };
-        take(&self.pipes, fd).ok_or_else(|| Failure::new(NoSuchPipe(fd)))
+        match take(&self.pipes, fd) {
+            Some(pipe) => Ok(pipe),
+            None => Err(Failure::new(NoSuchPipe(fd))),
+        }
     }
 
     /// Is told of the next signal of this kind, which does not end it then. SIGKILL ends it all the same.

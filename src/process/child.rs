@@ -185,6 +185,7 @@ impl Child {
     /// # Errors
     ///
     /// [`NoSuchPipe`](super::NoSuchPipe) when it has been taken already, or there is none.
+    #[track_caller]
     pub fn take_stdin(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(0)
     }
@@ -194,6 +195,7 @@ impl Child {
     /// # Errors
     ///
     /// As for [`Child::take_stdin`].
+    #[track_caller]
     pub fn take_stdout(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(1)
     }
@@ -203,6 +205,7 @@ impl Child {
     /// # Errors
     ///
     /// As for [`Child::take_stdin`].
+    #[track_caller]
     pub fn take_stderr(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(2)
     }
@@ -212,6 +215,7 @@ impl Child {
     /// # Errors
     ///
     /// As for [`Child::take_stdin`].
+    #[track_caller]
     pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
         let fd = match fd {
             0 if self.process.is_duplex() => 1,

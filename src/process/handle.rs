@@ -100,6 +100,7 @@ impl Process {
     ///
     /// [`NoSuchPipe`] when it has no pipe under that number that we write, or it is closed.
     #[doc(alias = "writeToChild")]
+    #[track_caller]
     pub fn write_to_child(&self, fd: i32, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         match self.0.pipe(fd, |pipe| pipe.is_written) {
             Some(pipe) => {
@@ -497,6 +498,7 @@ impl Common {
         about
     }
 
+    #[track_caller]
     fn send(&self, signal: Signal, group: bool) -> Result<(), Failure> {
         match self.with_body(|body| body.signal(signal.number(), group)) {
             None => Err(Failure::new(ProcessExitedAlready)),

@@ -146,7 +146,10 @@ impl Reactor {
 pub(super) fn answer<T>(resolver: Resolver<T>, result: Result<T, Failure>) {
     match result {
         Err(failure) if failure.is::<Stopped>() && resolver.is_unheard() => resolver.forsake(),
-        result => resolver.resolve(result),
+        result => {
+            let asked_at = resolver.place();
+            resolver.resolve(result.map_err(|failure| failure.moved(asked_at)));
+        }
     }
 }
 
@@ -203,7 +206,7 @@ impl<C: Collect> ProcessProtocol for Collecting<C> {
         };
         cx.forget();
         if let Some(resolver) = self.resolver.take() {
-            resolver.errback(failure);
+            answer(resolver, Err(failure));
         }
     }
 

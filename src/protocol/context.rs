@@ -10,7 +10,7 @@ use super::Protocol;
 use super::seat::{Chair, Fate};
 use super::successor::Next;
 use crate::clock::{Clock, DelayedCall};
-use crate::defer::{Abandoned, Deferred};
+use crate::defer::{Abandoned, Deferred, Resolver};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::transport::Transport;
@@ -257,19 +257,28 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Abandoned`] when the connection is gone.
+    /// When the connection is gone before `f` is called, the Deferred fails with the reason why it ended as the cause
+    /// ([`Failure::find`] gives it: [`ConnectionDone`](crate::ConnectionDone), for instance). It fails with [`Abandoned`]
+    /// when `f` panics, or when the reactor was dropped without having run.
     #[track_caller]
     pub fn ask<V: 'static>(
         &self,
         f: impl FnOnce(&mut P, &mut Context<'_, P, T>) -> V + 'static,
     ) -> Deferred<V> {
-        let Some(chair) = self.chair.upgrade() else {
-            return Deferred::fail(Failure::at(Box::new(Abandoned), Location::caller()));
-        };
         let (deferred, resolver) = Deferred::pair();
-        chair.post(Box::new(move |protocol, cx| {
-            resolver.callback(f(protocol, cx))
-        }));
+        let mut answer = Answer {
+            resolver: Some(resolver),
+            handle: self.clone(),
+            location: Location::caller(),
+        };
+        if let Some(chair) = self.chair.upgrade() {
+            chair.post(Box::new(move |protocol, cx| {
+                let value = f(protocol, cx);
+                if let Some(resolver) = answer.resolver.take() {
+                    resolver.callback(value);
+                }
+            }));
+        }
         deferred
     }
 
@@ -322,6 +331,13 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         })
     }
 
+    /// Why it is over, once it is.
+    fn reason(&self) -> Option<Failure> {
+        let chair = self.chair.upgrade().filter(|chair| !chair.is_taken());
+        let reason = chair.and_then(|chair| chair.reason());
+        reason.or_else(|| self.fate.get().cloned())
+    }
+
     /// Is the protocol still connected?
     pub fn is_connected(&self) -> bool {
         self.chair.upgrade().is_some_and(|chair| chair.is_taken())
@@ -330,6 +346,26 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     /// The connection, while it is there.
     pub fn transport(&self) -> Option<T> {
         self.chair.upgrade().and_then(Chair::transport)
+    }
+}
+
+/// Who waits for the answer of [`Handle::ask`]; dropped without one, it says why there is none.
+struct Answer<P: 'static, T: 'static, V: 'static> {
+    resolver: Option<Resolver<V>>,
+    handle: Handle<P, T>,
+    location: &'static Location<'static>,
+}
+
+impl<P: 'static, T: 'static, V: 'static> Drop for Answer<P, T, V> {
+    fn drop(&mut self) {
+        if let Some(resolver) = self.resolver.take() {
+            resolver.errback(match self.handle.reason() {
+                Some(reason) => {
+                    reason.context_at("cannot ask the protocol, which has ended", self.location)
+                }
+                None => Failure::at(Box::new(Abandoned), self.location),
+            });
+        }
     }
 }
 

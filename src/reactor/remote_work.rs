@@ -189,18 +189,27 @@ impl<T: Send + 'static> RemoteTask<T> {
     #[track_caller]
     pub fn join(self) -> Result<T, Failure> {
         self.remote.may_wait()?;
-        task::block_on(self)
+        let location = Location::caller();
+        let is_gone = |failure: &Failure| failure.is::<ReactorGone>();
+        task::block_on(self).map_err(|failure| match is_gone(&failure) {
+            true => failure.moved(location),
+            false => failure,
+        })
     }
 }
 
 impl<T> Future for RemoteTask<T> {
     type Output = Result<T, Failure>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) else {
             return Poll::Pending;
         };
-        Poll::Ready(answer.unwrap_or_else(|_| Err(ReactorGone.into())))
+        Poll::Ready(match answer {
+            Ok(result) => result,
+            Err(_) => Err(ReactorGone.into()),
+        })
     }
 }
 

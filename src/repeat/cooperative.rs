@@ -167,6 +167,9 @@ impl Error for TaskFailed {
     }
 }
 
+// It holds a failure, and `?` turns it into one.
+impl Unpin for TaskFailed {}
+
 impl fmt::Display for TaskStopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the work was stopped")

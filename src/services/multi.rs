@@ -68,6 +68,7 @@ impl MultiService {
     /// # Errors
     ///
     /// Why it did not start; then it is not added.
+    #[track_caller]
     pub fn add(&self, service: impl Service + 'static) -> Result<(), Failure> {
         self.insert(None, Rc::new(service))
     }
@@ -77,6 +78,7 @@ impl MultiService {
     /// # Errors
     ///
     /// [`NameTaken`]; or why it did not start. Then it is not added.
+    #[track_caller]
     pub fn add_named(&self, name: &str, service: impl Service + 'static) -> Result<(), Failure> {
         if self.get(name).is_some() {
             return Err(NameTaken(name.into()).into());

@@ -97,6 +97,9 @@ impl Error for ConnectionLost {
     }
 }
 
+// It holds a failure, and `?` turns it into one.
+impl Unpin for ConnectionLost {}
+
 impl fmt::Display for WriteOverflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

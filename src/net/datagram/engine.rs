@@ -340,6 +340,7 @@ impl<U: User> Source for Post<U> {
 
 impl Core {
     /// Sends, or queues what cannot be sent now.
+    #[track_caller]
     pub(super) fn write(&self, bytes: &[u8], to: Option<&Address>) -> Result<(), Failure> {
         let given = self.try_to_send(bytes, to)?;
         if given == Given::Sent {
@@ -362,10 +363,12 @@ impl Core {
     }
 
     /// Sends at once; `false` when that would block.
+    #[track_caller]
     pub(super) fn send(&self, bytes: &[u8], to: Option<&Address>) -> Result<bool, Failure> {
         Ok(self.try_to_send(bytes, to)? == Given::Sent)
     }
 
+    #[track_caller]
     fn try_to_send(&self, bytes: &[u8], to: Option<&Address>) -> Result<Given, Failure> {
         if !self.is_open() {
             return Err(Failure::new(PortClosed));
@@ -381,6 +384,7 @@ impl Core {
     }
 
     /// Is it an address of the kind that the port has?
+    #[track_caller]
     fn check(&self, to: Option<&Address>) -> Result<(), Failure> {
         let wanted = match (&self.local, to) {
             (_, None) if self.peer.borrow().is_none() => {
@@ -400,6 +404,7 @@ impl Core {
     }
 
     /// Gives it to the system. Runs nobody's code.
+    #[track_caller]
     fn hand_over(&self, bytes: &[u8], to: Option<&Address>) -> Result<Given, Failure> {
         let mut others = 0;
         loop {
@@ -573,6 +578,7 @@ impl Core {
             && self.peer.borrow().is_some()
     }
 
+    #[track_caller]
     pub(super) fn connect(&self, to: &Address) -> Result<(), Failure> {
         if let Some(to) = self.peer() {
             return Err(Failure::new(AlreadyConnected { to }));

@@ -108,8 +108,8 @@ impl fmt::Display for QueueFull {
 impl fmt::Display for SendFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.to {
-            Some(to) => write!(f, "cannot send to {to}: {}", self.error),
-            None => write!(f, "cannot send: {}", self.error),
+            Some(to) => write!(f, "cannot send to {to}"),
+            None => f.write_str("cannot send"),
         }
     }
 }
@@ -134,7 +134,7 @@ impl fmt::Display for PortClosed {
 
 impl fmt::Display for MulticastJoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot join or leave {}: {}", self.group, self.error)
+        write!(f, "cannot join or leave {}", self.group)
     }
 }
 

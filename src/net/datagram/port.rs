@@ -47,6 +47,7 @@ impl DatagramPort {
     /// [`SendFailed`]: super::SendFailed
     /// [`DatagramOptions::queue`]: super::DatagramOptions::queue
     #[doc(alias("sendto", "send_to", "write_to"))]
+    #[track_caller]
     pub fn write(&self, data: impl AsRef<[u8]>, to: impl ToDatagramAddress) -> Result<(), Failure> {
         let to = to.to_datagram_address()?;
         self.0.core().write(data.as_ref(), Some(&to))
@@ -58,6 +59,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::write`].
     #[doc(alias = "send")]
+    #[track_caller]
     pub fn write_connected(&self, data: impl AsRef<[u8]>) -> Result<(), Failure> {
         self.0.core().write(data.as_ref(), None)
     }
@@ -68,6 +70,7 @@ impl DatagramPort {
     ///
     /// [`AlreadyConnected`](super::AlreadyConnected), [`InvalidAddress`](super::InvalidAddress), [`PortClosed`]; for
     /// a UNIX socket what [`Reactor::connect`](crate::Reactor::connect) fails with.
+    #[track_caller]
     pub fn connect(&self, to: impl ToDatagramAddress) -> Result<(), Failure> {
         self.0.core().connect(&to.to_datagram_address()?)
     }
@@ -126,6 +129,7 @@ impl DatagramPort {
     ///
     /// The system's, or [`PortClosed`]: so do all that follow.
     #[doc(alias("setBroadcastAllowed", "SO_BROADCAST"))]
+    #[track_caller]
     pub fn set_broadcast(&self, allowed: bool) -> Result<(), Failure> {
         self.change(Change::Broadcast(allowed))
     }
@@ -136,6 +140,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::set_broadcast`].
     #[doc(alias = "getBroadcastAllowed")]
+    #[track_caller]
     pub fn broadcast(&self) -> Result<bool, Failure> {
         self.ask(Question::Broadcast).map(|yes| yes != 0)
     }
@@ -146,6 +151,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::set_broadcast`].
     #[doc(alias("IP_TTL", "IPV6_UNICAST_HOPS", "hop_limit"))]
+    #[track_caller]
     pub fn set_ttl(&self, ttl: u32) -> Result<(), Failure> {
         self.change(Change::Ttl(ttl))
     }
@@ -155,6 +161,7 @@ impl DatagramPort {
     /// # Errors
     ///
     /// As for [`DatagramPort::set_broadcast`].
+    #[track_caller]
     pub fn ttl(&self) -> Result<u32, Failure> {
         self.ask(Question::Ttl)
     }
@@ -222,6 +229,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::set_broadcast`].
     #[doc(alias("setTTL", "IP_MULTICAST_TTL", "IPV6_MULTICAST_HOPS"))]
+    #[track_caller]
     pub fn set_multicast_ttl(&self, ttl: u32) -> Result<(), Failure> {
         self.change(Change::MulticastTtl(ttl))
     }
@@ -232,6 +240,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::set_broadcast`].
     #[doc(alias = "getTTL")]
+    #[track_caller]
     pub fn multicast_ttl(&self) -> Result<u32, Failure> {
         self.ask(Question::MulticastTtl)
     }
@@ -242,6 +251,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::set_broadcast`].
     #[doc(alias("setLoopbackMode", "IP_MULTICAST_LOOP", "set_multicast_loop"))]
+    #[track_caller]
     pub fn set_loopback_mode(&self, on: bool) -> Result<(), Failure> {
         self.change(Change::Loopback(on))
     }
@@ -252,6 +262,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::set_broadcast`].
     #[doc(alias = "getLoopbackMode")]
+    #[track_caller]
     pub fn loopback_mode(&self) -> Result<bool, Failure> {
         self.ask(Question::Loopback).map(|yes| yes != 0)
     }
@@ -262,6 +273,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::set_broadcast`].
     #[doc(alias("setOutgoingInterface", "IP_MULTICAST_IF", "set_multicast_if"))]
+    #[track_caller]
     pub fn set_outgoing_interface(&self, interface: impl Into<Interface>) -> Result<(), Failure> {
         self.change(Change::Interface(interface.into()))
     }
@@ -272,6 +284,7 @@ impl DatagramPort {
     ///
     /// As for [`DatagramPort::set_broadcast`].
     #[doc(alias = "getOutgoingInterface")]
+    #[track_caller]
     pub fn outgoing_interface(&self) -> Result<Interface, Failure> {
         let is_v4 = self.local_addr().ip().is_some_and(|ip| ip.is_ipv4());
         Ok(match self.ask(Question::Interface)? {
@@ -291,14 +304,17 @@ impl DatagramPort {
         }
     }
 
+    #[track_caller]
     fn change(&self, change: Change) -> Result<(), Failure> {
         self.on_socket(|socket| socket.change(change))
     }
 
+    #[track_caller]
     fn ask(&self, question: Question) -> Result<u32, Failure> {
         self.on_socket(|socket| socket.ask(question))
     }
 
+    #[track_caller]
     fn on_socket<R>(&self, f: impl FnOnce(&Datagrams) -> io::Result<R>) -> Result<R, Failure> {
         match self.0.core().with_socket(f) {
             Some(result) => Ok(result?),

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -119,10 +120,17 @@ impl UdpSocket {
     ///
     /// [`MessageTooLong`](super::MessageTooLong), [`InvalidAddress`](super::InvalidAddress), [`PortClosed`], and
     /// [`SendFailed`](super::SendFailed) for what else the system has against it.
-    pub async fn send_to(&self, data: &[u8], to: impl ToDatagramAddress) -> Result<(), Failure> {
-        let to = to.to_datagram_address()?;
-        let place = self.post.user().writers.place();
-        poll_fn(|cx| self.poll_send(cx, &place, data, Some(&to))).await
+    #[track_caller]
+    pub fn send_to(
+        &self,
+        data: &[u8],
+        to: impl ToDatagramAddress,
+    ) -> impl Future<Output = Result<(), Failure>> {
+        asked_at(Location::caller(), async move {
+            let to = to.to_datagram_address()?;
+            let place = self.post.user().writers.place();
+            poll_fn(|cx| self.poll_send(cx, &place, data, Some(&to))).await
+        })
     }
 
     /// Sends a datagram to the one it is connected to.
@@ -131,13 +139,16 @@ impl UdpSocket {
     ///
     /// As for [`UdpSocket::send_to`]; and [`ConnectionRefused`] when nobody was there for an earlier one: then this
     /// one was not sent.
-    pub async fn send(&self, data: &[u8]) -> Result<(), Failure> {
-        let place = self.post.user().writers.place();
-        poll_fn(|cx| match self.refusal() {
-            Some(refusal) => Poll::Ready(Err(refusal)),
-            None => self.poll_send(cx, &place, data, None),
+    #[track_caller]
+    pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<(), Failure>> {
+        asked_at(Location::caller(), async move {
+            let place = self.post.user().writers.place();
+            poll_fn(|cx| match self.refusal() {
+                Some(refusal) => Poll::Ready(Err(refusal)),
+                None => self.poll_send(cx, &place, data, None),
+            })
+            .await
         })
-        .await
     }
 
     /// Receives a datagram into `buf`: how many bytes it had, and who sent it.
@@ -146,16 +157,22 @@ impl UdpSocket {
     ///
     /// [`Truncated`](super::Truncated) when it had more bytes than `buf`, which then has the first ones;
     /// [`ConnectionRefused`] when it is connected and nobody is there (it can be used on); [`PortClosed`].
-    pub async fn recv_from(&self, buf: &mut [u8]) -> Result<(usize, Address), Failure> {
-        let place = self.post.user().readers.place();
-        let receive = |cx: &mut Context<'_>| {
-            self.poll_receive(cx, Some(&place), |post| post.core().receive(buf))
-        };
-        let arrived = poll_fn(receive).await?;
-        match arrived.size > arrived.count {
-            true => Err(truncated(arrived)),
-            false => Ok((arrived.count, arrived.from)),
-        }
+    #[track_caller]
+    pub fn recv_from(
+        &self,
+        buf: &mut [u8],
+    ) -> impl Future<Output = Result<(usize, Address), Failure>> {
+        asked_at(Location::caller(), async move {
+            let place = self.post.user().readers.place();
+            let receive = |cx: &mut Context<'_>| {
+                self.poll_receive(cx, Some(&place), |post| post.core().receive(buf))
+            };
+            let arrived = poll_fn(receive).await?;
+            match arrived.size > arrived.count {
+                true => Err(truncated(arrived)),
+                false => Ok((arrived.count, arrived.from)),
+            }
+        })
     }
 
     /// Receives a datagram into `buf`, when there is no question who sent it.
@@ -163,8 +180,10 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As for [`UdpSocket::recv_from`].
-    pub async fn recv(&self, buf: &mut [u8]) -> Result<usize, Failure> {
-        Ok(self.recv_from(buf).await?.0)
+    #[track_caller]
+    pub fn recv(&self, buf: &mut [u8]) -> impl Future<Output = Result<usize, Failure>> {
+        let received = self.recv_from(buf);
+        async { Ok(received.await?.0) }
     }
 
     /// Connects: from now on it receives from this address only, and is told when nobody is there.
@@ -172,6 +191,7 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As for [`DatagramPort::connect`].
+    #[track_caller]
     pub fn connect(&self, to: impl ToDatagramAddress) -> Result<(), Failure> {
         self.port().connect(to)
     }
@@ -274,6 +294,14 @@ impl UdpSocket {
         self.wait_for_room(cx, None);
         Poll::Pending
     }
+}
+
+/// Has what fails name the line that asked for it.
+async fn asked_at<T>(
+    location: &'static Location<'static>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    work.await.map_err(|failure| failure.moved(location))
 }
 
 impl Wakers {

@@ -1,0 +1,638 @@
+//! What errors say, what they turn into, and which line they name as their origin.
+
+#[macro_use]
+mod support;
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::num::ParseIntError;
+use std::path::Path;
+use std::time::Duration;
+
+use support::{HERE, Log, MS, Spy, nowhere};
+use torsade::clock::{ClockStopped, TimedOut};
+use torsade::defer::{self, AlreadyTaken, NoReactor, NothingToWaitFor, WaitsForItself};
+use torsade::failure::{FailureError, Panicked};
+use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchOver};
+use torsade::net::datagram::{
+    AlreadyConnected, InvalidAddress, MessageTooLong, MulticastJoinError, PortClosed, QueueFull,
+    SendFailed, Truncated,
+};
+use torsade::net::{
+    AlreadyListened, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
+    ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
+};
+use torsade::protocols::LineTooLong;
+use torsade::reactor::{
+    ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning, StillRunning,
+    Stopped, WouldDeadlock,
+};
+use torsade::repeat::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
+use torsade::services::{NameTaken, NoProtocol};
+use torsade::testing::Wire;
+use torsade::threads::{NeverBegun, PoolRefused};
+use torsade::transport::{DescriptorOverrun, HandedOver, ProducerRegistered, WriteOverflow};
+use torsade::{
+    Address, Cancelled, Clock, ConnectionAborted, ConnectionDone, ConnectionLost, Deferred,
+    Failure, Reactor, Signal, VirtualClock, fail, testing,
+};
+
+#[derive(Debug, PartialEq)]
+struct Broken(u8);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "part {} is broken", self.0)
+    }
+}
+
+impl Error for Broken {}
+
+#[derive(Debug, thiserror::Error)]
+#[error("outer")]
+struct Outer(#[source] Broken);
+
+#[derive(Debug, thiserror::Error)]
+enum AppError {
+    #[error("the network failed")]
+    Network(#[from] Failure),
+    #[error("while loading")]
+    Loading(#[source] Failure),
+    #[error(transparent)]
+    Plain(Box<Self>),
+}
+
+impl Unpin for AppError {}
+
+fn broken() -> Failure {
+    Failure::new(Outer(Broken(3)))
+}
+
+/// What `?` makes of an error.
+fn question_mark<E, F: From<E>>(error: E) -> F {
+    let result: Result<(), F> = (|| Err(error)?)();
+    result.unwrap_err()
+}
+
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn a_failure_turned_into_a_box_is_the_error_in_it() {
+    let boxed: Box<dyn Error + Send + Sync> = broken().into();
+    assert!(boxed.downcast_ref::<Outer>().is_some());
+    assert!(boxed.source().unwrap().is::<Broken>());
+    let boxed: Box<dyn Error> = question_mark(broken());
+    assert!(boxed.downcast::<Outer>().is_ok());
+    let error = io::Error::other(broken());
+    assert!(error.get_ref().unwrap().is::<Outer>());
+}
+
+#[test]
+fn a_shared_failure_turned_into_a_box_has_the_error_as_its_source() {
+    let failure = broken();
+    let boxed: Box<dyn Error + Send + Sync> = failure.clone().into();
+    assert!(boxed.source().unwrap().is::<Outer>());
+    let said = chain(&*boxed);
+    assert!(
+        said[0].starts_with("failed at tests/errors.rs:"),
+        "{said:?}"
+    );
+    assert_eq!(said[1..], ["outer", "part 3 is broken"]);
+    assert!(boxed.is::<FailureError>());
+    assert!(Failure::from(boxed).same(&failure));
+}
+
+#[test]
+fn a_question_mark_makes_a_failure_of_everything() {
+    let here = |failure: Failure| {
+        assert_eq!(failure.location().file(), file!());
+        failure
+    };
+    assert!(here(question_mark("x".parse::<u8>().unwrap_err())).is::<ParseIntError>());
+    assert_eq!(here(question_mark("plain")).to_string(), "plain");
+    let text = String::from("owned");
+    assert_eq!(here(question_mark(text.as_str())).to_string(), "owned");
+    assert_eq!(here(question_mark(text)).to_string(), "owned");
+    let boxed: Box<dyn Error + Send + Sync> = Box::new(Outer(Broken(1)));
+    let failure = here(question_mark(boxed));
+    assert!(failure.is::<Outer>() && failure.find::<Broken>() == Some(&Broken(1)));
+    let failure = here(question_mark(
+        anyhow::Error::new(Broken(2)).context("above"),
+    ));
+    assert_eq!(format!("{failure:#}"), "above: part 2 is broken");
+    assert_eq!(failure.find(), Some(&Broken(2)));
+    let failure = here(question_mark(
+        eyre::Report::new(Broken(2)).wrap_err("above"),
+    ));
+    assert_eq!(format!("{failure:#}"), "above: part 2 is broken");
+    assert_eq!(failure.find(), Some(&Broken(2)));
+    let failure = here(question_mark(AppError::Loading(fail!("no {}", "disk"))));
+    assert_eq!(format!("{failure:#}"), "while loading: no disk");
+    assert!(failure.is::<AppError>());
+}
+
+#[test]
+fn a_question_mark_turns_a_failure_into_the_errors_of_other_crates() {
+    let error: anyhow::Error = question_mark(broken().context("starting"));
+    assert_eq!(error.root_cause().downcast_ref(), Some(&Broken(3)));
+    assert!(format!("{error:#}").ends_with(": starting: outer: part 3 is broken"));
+    let failure: Failure = question_mark(error);
+    assert_eq!(failure.find(), Some(&Broken(3)));
+
+    let report: eyre::Report = question_mark(broken());
+    assert_eq!(report.root_cause().downcast_ref(), Some(&Broken(3)));
+    let failure: Failure = question_mark(report);
+    assert_eq!(failure.find(), Some(&Broken(3)));
+
+    let error: AppError = question_mark(broken());
+    assert_eq!(
+        chain(&error),
+        ["the network failed", "outer", "part 3 is broken"]
+    );
+    let error = AppError::Plain(Box::new(error));
+    assert_eq!(
+        chain(&error),
+        ["the network failed", "outer", "part 3 is broken"]
+    );
+    let failure: Failure = question_mark(error);
+    assert_eq!(failure.find(), Some(&Broken(3)));
+}
+
+#[test]
+fn an_error_made_of_a_failure_keeps_all_of_it() {
+    let failure = broken();
+    let error = failure.clone().into_error();
+    assert!(error.failure().same(&failure));
+    let again: Failure = question_mark(error);
+    assert!(again.same(&failure));
+    assert!(Failure::new(again.into_error()).same(&failure));
+}
+
+#[test]
+fn fail_formats_and_names_its_line() {
+    let (n, line) = (3, line!() + 1);
+    let failure = fail!("part {n} of {}", 4);
+    assert_eq!(failure.to_string(), "part 3 of 4");
+    assert_eq!(failure.location().line(), line);
+    assert_eq!(failure.location().file(), file!());
+}
+
+const WHY: &str = "the cable is cut";
+
+/// One failure of each public error, by name.
+fn all_errors() -> Vec<(&'static str, Failure)> {
+    let why = || io::Error::other(WHY);
+    let address = || Address::from(([127, 0, 0, 1], 80));
+    let refused = |last| {
+        let address = Address::from(([127, 0, 0, last], 80));
+        let error = io::Error::other(format!("{WHY} at {last}"));
+        (
+            address.clone(),
+            Failure::new(ConnectionRefused { address, error }),
+        )
+    };
+    let fail = || Failure::new(WHY);
+    let settled = |deferred: Deferred<()>| now(deferred).unwrap_err();
+    let mut all = Vec::new();
+    macro_rules! each {
+        ($($name:ident $(= $failure:expr)?;)+) => {
+            $(all.push((stringify!($name), each!(@ $name $($failure)?)));)+
+        };
+        (@ $name:ident) => { Failure::new($name) };
+        (@ $name:ident $failure:expr) => { Failure::from($failure) };
+    }
+    each! {
+        AlreadyConnected = AlreadyConnected { to: address() };
+        AlreadyListened;
+        AlreadyTaken;
+        Abandoned = settled(abandoned());
+        BadNetwork = "10.0.0.0/99".parse::<Network>().unwrap_err();
+        Cancelled;
+        CannotListen = CannotListen { address: address(), error: why() };
+        ClockStopped;
+        ConnectFailed = ConnectFailed { address: address(), error: why() };
+        ConnectFailedEverywhere = ConnectFailedEverywhere {
+            attempts: vec![refused(1), refused(2), refused(3)]
+        };
+        ConnectTimedOut = ConnectTimedOut {
+            address: address(), limit: Some(MS), error: Some(why())
+        };
+        ConnectionAborted;
+        ConnectionDone;
+        ConnectionLost = connection_lost();
+        ConnectionRefused = ConnectionRefused { address: address(), error: why() };
+        DescriptorOverrun = DescriptorOverrun { left: 1 };
+        FailureError = fail().into_error().into_failure();
+        FailureGroup = settled(defer::race([Deferred::<()>::fail("one"), Deferred::fail("two")]).map(drop));
+        FirstError = settled(defer::gather([Deferred::<()>::fail(WHY)]).map(drop));
+        HandedOver;
+        InvalidAddress = InvalidAddress { address: "x".into(), wanted: "an address" };
+        LineTooLong = LineTooLong { limit: 9 };
+        MessageTooLong = MessageTooLong { size: 1 };
+        MulticastJoinError = MulticastJoinError {
+            group: IpAddr::from([224, 0, 0, 1]), error: why()
+        };
+        NameTaken = NameTaken("web".into());
+        NeverBegun;
+        NoAddress;
+        NoPermits;
+        NoProtocol;
+        NoReactor;
+        NoRoute = NoRoute { address: address(), error: why() };
+        NotNow = NotNow(ConnectorState::Connected);
+        NothingToWaitFor;
+        Panicked = panicked();
+        PoolRefused = PoolRefused::Full(3);
+        PortClosed;
+        ProducerRegistered;
+        QueueFull = QueueFull { queued: 1, limit: 2 };
+        QueueOverflow = QueueOverflow(3);
+        QueueUnderflow = QueueUnderflow(3);
+        ReactorAlreadyRunning;
+        ReactorGone;
+        ReactorNotRestartable;
+        ReactorNotRunning;
+        SchedulerStopped;
+        SemaphoreClosed;
+        SendFailed = SendFailed { to: Some(address()), error: why() };
+        StillRunning;
+        Stopped;
+        TaskDone;
+        TaskFailed = TaskFailed(fail());
+        TaskStopped;
+        TimedOut = TimedOut(MS);
+        Truncated = Truncated { size: 2, kept: 1, from: address() };
+        UnknownSignal = "SIGNOT".parse::<Signal>().unwrap_err();
+        WaitsForItself;
+        WatchOver;
+        WouldDeadlock;
+        WriteOverflow = WriteOverflow { queued: 2, limit: 1 };
+    }
+    let bad_endpoint =
+        testing_failure(async |reactor| reactor.listen("nonsense:1", |_| Spy::echo()).map(drop));
+    all.push(("BadEndpoint", bad_endpoint));
+    let unknown = testing_failure(async |reactor| reactor.resolve("no.such").await.map(drop));
+    all.push(("LookupFailed", unknown));
+    let bad_name = testing_failure(async |reactor| reactor.resolve("a b").await.map(drop));
+    all.push(("BadHostName", bad_name));
+    #[cfg(unix)]
+    all.extend(errors_of_unix());
+    all
+}
+
+#[cfg(unix)]
+fn errors_of_unix() -> Vec<(&'static str, Failure)> {
+    use std::os::fd::OwnedFd;
+    use torsade::locks::{AlreadyTryingToLock, DeferredFilesystemLock};
+    use torsade::net::{NotATerminal, StdioInUse, activation};
+    use torsade::process::{
+        Command, ExitStatus, NoSuchPipe, OutputTooLong, ProcessDone, ProcessExitedAlready,
+        ProcessTerminated, StatusTaken,
+    };
+
+    let folder = support::folder::Folder::new();
+    let path = folder.path("lock");
+    let lock = DeferredFilesystemLock::new(&path, &VirtualClock::new());
+    fs::write(&path, "").unwrap();
+    let no_lock = lock.lock().unwrap_err();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("1", &path).unwrap();
+    let not_ours = lock.unlock().unwrap_err();
+    let file = || OwnedFd::from(fs::File::open("Cargo.toml").unwrap());
+    let cannot_adopt = testing_failure(async |_| {
+        let reactor = Reactor::current().unwrap();
+        reactor.adopt_stream(file()).map(drop)
+    });
+    let terminated = {
+        use std::os::unix::process::ExitStatusExt;
+        ProcessTerminated(ExitStatus::from_raw(256))
+    };
+    let not_started = Reactor::new()
+        .unwrap()
+        .run_until(async {
+            let reactor = Reactor::current().unwrap();
+            reactor
+                .output(Command::new("/no/such/program"))
+                .await
+                .map(drop)
+        })
+        .and_then(|result| result)
+        .unwrap_err();
+    vec![
+        ("AlreadyTryingToLock", AlreadyTryingToLock.into()),
+        ("CannotAdopt", cannot_adopt),
+        (
+            "signals::CannotListen",
+            testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop)),
+        ),
+        ("NoSuchPipe", NoSuchPipe(1).into()),
+        ("NotALock", no_lock.into()),
+        ("NotATerminal", NotATerminal.into()),
+        ("NotGiven", activation::take(99).unwrap_err()),
+        ("NotOurLock", not_ours.into()),
+        ("NotStarted", not_started),
+        ("OutputTooLong", OutputTooLong { limit: 1 }.into()),
+        ("ProcessDone", ProcessDone.into()),
+        ("ProcessExitedAlready", ProcessExitedAlready.into()),
+        ("ProcessTerminated", terminated.into()),
+        ("StatusTaken", StatusTaken.into()),
+        ("StdioInUse", StdioInUse.into()),
+    ]
+}
+
+fn testing_failure(f: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Failure {
+    let mut failure = None;
+    testing::run(async |reactor| {
+        failure = f(reactor).await.err();
+        Ok(())
+    });
+    failure.unwrap()
+}
+
+fn connection_lost() -> Failure {
+    let mut wire = Wire::new(Spy::echo());
+    wire.reset();
+    wire.reason().unwrap()
+}
+
+fn panicked() -> Failure {
+    now(Deferred::succeed(()).add_callback(|()| {
+        std::panic::resume_unwind(Box::new(WHY));
+    }))
+    .unwrap_err()
+}
+
+fn abandoned() -> Deferred<()> {
+    let (deferred, resolver) = Deferred::pair();
+    drop(resolver);
+    deferred
+}
+
+/// The result of a Deferred that has one.
+fn now<T: 'static>(deferred: Deferred<T>) -> Result<T, Failure> {
+    let result = std::rc::Rc::new(std::cell::Cell::new(None));
+    let to = result.clone();
+    drop(deferred.add_both(move |it| to.set(Some(it))));
+    result.take().expect("it has its result")
+}
+
+#[test]
+fn each_error_says_its_own_level_and_its_source_the_next() {
+    for (name, failure) in all_errors() {
+        let said: Vec<String> = failure.chain().map(ToString::to_string).collect();
+        assert!(said.iter().all(|level| !level.is_empty()), "{name}");
+        for pair in said.windows(2) {
+            assert!(
+                !pair[0].contains(&pair[1]),
+                "{name} repeats its source: {said:?}"
+            );
+            assert!(
+                !pair[1].contains(&pair[0]),
+                "the source of {name} repeats it: {said:?}"
+            );
+        }
+        let whole = format!("{failure:#}");
+        assert_eq!(whole, said.join(": "), "{name}");
+        // What `main` prints.
+        let debug = format!("{failure:?}");
+        assert!(debug.starts_with(&whole), "{name}: {debug}");
+        for level in &said {
+            assert_eq!(debug.matches(level.as_str()).count(), 1, "{name}: {debug}");
+        }
+        assert!(whole.matches(WHY).count() <= 3, "{name}: {whole}");
+    }
+}
+
+/// Those that say why in words of the system, or of another failure.
+#[test]
+fn an_error_with_a_cause_tells_it() {
+    for (name, failure) in all_errors() {
+        let whole = format!("{failure:#}");
+        let wanted = match name {
+            "CannotListen" | "ConnectFailed" | "ConnectTimedOut" | "ConnectionRefused"
+            | "FirstError" | "MulticastJoinError" | "NoRoute" | "SendFailed" | "TaskFailed"
+            | "Panicked" => WHY,
+            "NotStarted" => "No such file",
+            "ConnectionLost" => "reset",
+            _ => continue,
+        };
+        assert_eq!(whole.matches(wanted).count(), 1, "{name}: {whole}");
+    }
+}
+
+#[test]
+fn every_error_of_the_library_is_among_them() {
+    let known: BTreeSet<&str> = all_errors()
+        .iter()
+        .map(|(name, _)| name.rsplit("::").next().unwrap())
+        .collect();
+    // `Context` is a level of `Failure::context`; a bad PROXY header is only logged.
+    let private = ["Context", "BadHeader"];
+    let mut found = BTreeSet::new();
+    for text in sources(Path::new("src")) {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for line in code.lines() {
+            if let Some((before, after)) = line.split_once("Error for ") {
+                if before.starts_with("impl") {
+                    let name: String = after.chars().take_while(|c| c.is_alphanumeric()).collect();
+                    found.insert(name);
+                }
+            }
+        }
+        for block in ["about_an_address! {", "errors! {"] {
+            let Some((_, block)) = code.split_once(&format!("\n{block}")) else {
+                continue;
+            };
+            let block = block.split("\n}").next().unwrap();
+            for line in block.lines() {
+                if let Some((name, _)) = line.trim().split_once(": \"") {
+                    found.insert(name.to_owned());
+                }
+            }
+        }
+    }
+    found.remove("");
+    assert!(found.len() > 60, "{found:?}");
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|name| !known.contains(name.as_str()) && !private.contains(&name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "not tried in this file: {missing:?}");
+}
+
+fn sources(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(sources(&path));
+        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+            all.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    all
+}
+
+on_both! {
+    async fn asking_a_protocol_that_has_ended_says_why_it_ended(reactor) {
+        let server = Log::new();
+        let log = server.clone();
+        let port = reactor.listen(HERE, move |_| Spy::new(&log))?;
+        let handle = reactor.connect(port.local_addr(), Spy::echo()).await?;
+        handle.transport().unwrap().abort_connection();
+        let waiting = handle.ask(|_, _| ());
+        handle.closed().await?;
+        for failure in [waiting.await.unwrap_err(), handle.ask(|_, _| ()).await.unwrap_err()] {
+            assert!(failure.find::<ConnectionAborted>().is_some(), "{failure:#}");
+            assert_eq!(
+                format!("{failure:#}"),
+                "cannot ask the protocol, which has ended: the connection was aborted"
+            );
+            assert_eq!(failure.location().file(), file!());
+        }
+        port.stop().await?;
+    }
+
+    async fn failures_of_what_was_asked_for_name_the_callers_file(reactor) {
+        let never = || Deferred::<()>::pair();
+        let mut all: Vec<(&str, Failure)> = Vec::new();
+        macro_rules! each {
+            ($($what:expr;)+) => {
+                $(all.push((stringify!($what), $what.await.map(drop).expect_err(stringify!($what))));)+
+            };
+        }
+        let (a, keep_a) = never();
+        let (b, keep_b) = never();
+        let (c, keep_c) = never();
+        let to = nowhere(&reactor).await?;
+        let queue = torsade::DeferredQueue::<u8>::with_limits(None, 0);
+        let semaphore = torsade::DeferredSemaphore::new(1)?;
+        semaphore.close();
+        let watcher = torsade::locks::Watched::new(1).watch();
+        let socket = reactor.bind_udp(HERE)?;
+        let stopped = VirtualClock::new();
+        let sleep = stopped.sleep(MS);
+        drop(stopped);
+        let remote = Reactor::in_memory()?.remote();
+        each! {
+            reactor.timeout(MS, a);
+            b.timeout(MS, &reactor);
+            async { reactor.timeout(MS, c).await };
+            sleep;
+            reactor.connect(to, Spy::echo());
+            reactor.connect_stream(to);
+            reactor.connect_stream("no.such.name.example:1");
+            reactor.resolve("a b");
+            abandoned();
+            Deferred::<()>::fail("no");
+            defer::gather([Deferred::<()>::fail("no")]);
+            defer::race([Deferred::<()>::fail("no")]);
+            defer::first(Vec::<Deferred<()>>::new());
+            queue.get();
+            semaphore.acquire();
+            watcher.changed();
+            reactor.defer_to_thread(|| -> Result<(), Failure> { panic!("in a thread") });
+            async { torsade::spawn(async { abandoned().await }).await? };
+            torsade::defer_later(&reactor, MS, || -> Result<(), Failure> { Err("no")? });
+            async { remote.spawn(async || ())?.join() };
+        }
+        drop((keep_a, keep_b, keep_c));
+        all.push(("listen", reactor.listen("127.0.0.1:99999", |_| Spy::echo()).unwrap_err()));
+        all.push(("bind_udp", reactor.bind_udp("localhost:1").map(drop).unwrap_err()));
+        all.push(("run", reactor.run().unwrap_err()));
+        let port = socket.port();
+        port.stop().await?;
+        let mut buf = [0; 8];
+        all.push(("recv_from", socket.recv_from(&mut buf).await.map(drop).unwrap_err()));
+        all.push(("recv", socket.recv(&mut buf).await.map(drop).unwrap_err()));
+        all.push(("send_to", socket.send_to(b"x", HERE).await.unwrap_err()));
+        all.push(("send", socket.send(b"x").await.unwrap_err()));
+        all.push(("write", port.write(b"x", HERE).unwrap_err()));
+        all.push(("connect", port.connect(HERE).unwrap_err()));
+        all.push(("join_group", port.join_group([224, 0, 0, 1]).await.unwrap_err()));
+        all.push(("set_ttl", port.set_ttl(1).unwrap_err()));
+        let wrong: Vec<String> = all
+            .iter()
+            .filter(|(_, failure)| failure.location().file() != file!())
+            .map(|(what, failure)| format!("{what}: {failure:?}"))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn failures_of_processes_locks_and_services_name_the_callers_file() {
+    use torsade::locks::DeferredFilesystemLock;
+    use torsade::net::activation;
+    use torsade::process::Command;
+    use torsade::services::{MultiService, TimerService};
+
+    let mut all: Vec<(&str, Failure)> = Vec::new();
+    let reactor = Reactor::new().unwrap();
+    let folder = support::folder::Folder::new();
+    testing::run_on(reactor, async |reactor| {
+        let mut child = reactor.spawn_child(Command::new("true"))?;
+        all.push(("take_pipe", child.take_pipe(9).map(drop).unwrap_err()));
+        child.status().await?;
+        let process = child.process().clone();
+        all.push(("signal", process.signal_process(Signal::TERM).unwrap_err()));
+        all.push((
+            "write_to_child",
+            process.write_to_child(9, "x").unwrap_err(),
+        ));
+        let loud = Command::new("echo").arg("too long").output_limit(3);
+        all.push(("output", reactor.output(loud).await.map(drop).unwrap_err()));
+        let none = reactor.output(Command::new("/no/such/program"));
+        all.push(("no program", none.await.map(drop).unwrap_err()));
+        all.push(("take", activation::take(9).unwrap_err()));
+        all.push(("take_named", activation::take_named("web").unwrap_err()));
+        let service = || TimerService::new(&reactor, MS, || ());
+        let services = MultiService::new();
+        services.add_named("one", service())?;
+        all.push((
+            "add_named",
+            services.add_named("one", service()).unwrap_err(),
+        ));
+        let path = folder.path("lock");
+        let (first, second) = (
+            DeferredFilesystemLock::new(&path, &reactor),
+            DeferredFilesystemLock::new(&path, &reactor),
+        );
+        let held = first.defer_until_locked(None).await?;
+        let waited = second.defer_until_locked(Some(MS)).await;
+        all.push(("lock", waited.map(drop).unwrap_err()));
+        drop(held);
+        Ok(())
+    });
+    let remote = Reactor::in_memory().unwrap().remote();
+    let gone = remote.spawn(async || ()).map(drop);
+    all.push(("spawn", Failure::from(gone.unwrap_err())));
+    for (what, failure) in all {
+        assert_eq!(failure.location().file(), file!(), "{what}: {failure:?}");
+    }
+}
+
+#[test]
+fn a_limit_names_the_line_that_set_it() {
+    let clock = VirtualClock::new();
+    let (deferred, _resolver) = Deferred::<()>::pair();
+    let line = line!() + 1;
+    let limited = clock.timeout(Duration::from_secs(1), deferred);
+    clock.advance(Duration::from_secs(1));
+    let failure = now(limited).unwrap_err();
+    assert!(failure.is::<TimedOut>());
+    assert_eq!(
+        (failure.location().file(), failure.location().line()),
+        (file!(), line)
+    );
+    assert!(!failure.is::<Panicked>() && !failure.is::<ConnectionLost>());
+}
