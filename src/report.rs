@@ -150,6 +150,20 @@ pub(crate) fn by_default(report: &Report) {
     }
 }
 
+/// Does somebody listen to the warnings of `torsade::net`?
+pub(crate) fn is_logged() -> bool {
+    tracing::enabled!(target: "torsade::net", tracing::Level::WARN)
+}
+
+/// Warns of what goes wrong with the network: where no subscriber of `tracing` listens, on standard error.
+pub(crate) fn warn(what: fmt::Arguments<'_>) {
+    if is_logged() {
+        tracing::warn!(target: "torsade::net", "{what}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "torsade: {what}");
+    }
+}
+
 /// Runs user code; a panic in it is reported and gives `None`.
 pub(crate) fn contain<R>(
     origin: Origin,

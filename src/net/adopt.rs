@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use super::activation::{self, Which};
 use super::endpoint::ServerEndpoint;
-use super::listen::Port;
+use super::port::Port;
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::{Listener, NotAdopted, Socket};
@@ -204,6 +204,7 @@ impl Reactor {
             is_shared: true,
             is_filter: false,
             keeper: None,
+            ..Terms::new(place)
         };
         Ok((socket, peer, Rc::new(terms)))
     }

@@ -12,18 +12,18 @@
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::accept::Accepted;
 use super::endpoint::{ClientEndpoint, ToClientEndpoint};
 use super::options::ConnectOptions;
 use super::race::{Done, Race};
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
-use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::protocol::{Handle, Protocol, Seated, handle, visit};
+use crate::protocol::{Handle, Protocol};
 use crate::reactor::Reactor;
 use crate::report;
 use crate::stream::Connection;
-use crate::transport::{Conn, Terms};
+use crate::transport::Terms;
 
 impl Reactor {
     /// Connects to an address with a protocol, and gives the protocol's [`Handle`] when it is connected and its
@@ -89,12 +89,8 @@ impl Reactor {
         options: &ConnectOptions,
         protocol: P,
     ) -> Deferred<Handle<P>> {
-        self.attempt(address, options, move |reactor, socket, peer, terms| {
-            let conn = Conn::new(reactor, socket, peer, terms, Seated::new(protocol))?;
-            conn.begin(reactor, || {
-                visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
-            });
-            Ok(handle(&conn))
+        self.attempt(address, options, move |reactor, made, terms| {
+            made.seat(reactor, terms, protocol)
         })
     }
 
@@ -137,10 +133,8 @@ impl Reactor {
         address: impl ToClientEndpoint,
         options: &ConnectOptions,
     ) -> Deferred<Connection> {
-        self.attempt(address, options, |reactor, socket, peer, terms| {
-            let conn = Conn::new(reactor, socket, peer, terms, Connection::seat())?;
-            conn.begin(reactor, || {});
-            Ok(Connection::new(conn))
+        self.attempt(address, options, |reactor, made, terms| {
+            made.stream(reactor, terms)
         })
     }
 
@@ -152,15 +146,10 @@ impl Reactor {
         place: &'static Location<'static>,
     ) -> Deferred<Option<Handle<P>>> {
         let options = ConnectOptions::new();
-        self.attempt_at(endpoint, &options, place, |reactor, socket, peer, terms| {
-            let Some(protocol) = build(&peer) else {
-                return Ok(None);
-            };
-            let conn = Conn::new(reactor, socket, peer, terms, Seated::new(protocol))?;
-            conn.begin(reactor, || {
-                visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
-            });
-            Ok(Some(handle(&conn)))
+        self.attempt_at(endpoint, &options, place, |reactor, made, terms| {
+            let protocol = build(made.peer());
+            let seated = protocol.map(|protocol| made.seat(reactor, terms, protocol));
+            seated.transpose()
         })
     }
 
@@ -169,7 +158,7 @@ impl Reactor {
         &self,
         address: impl ToClientEndpoint,
         options: &ConnectOptions,
-        make: impl FnOnce(&Self, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
+        make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
         self.attempt_at(address, options, Location::caller(), make)
     }
@@ -179,7 +168,7 @@ impl Reactor {
         address: impl ToClientEndpoint,
         options: &ConnectOptions,
         place: &'static Location<'static>,
-        make: impl FnOnce(&Self, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
+        make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
         let endpoint = match address.into_client_endpoint(self) {
             Ok(endpoint) => endpoint,
@@ -193,6 +182,7 @@ impl Reactor {
             is_shared: false,
             is_filter: false,
             keeper: None,
+            ..Terms::new(place)
         });
         let (deferred, resolver) = Deferred::pair();
         let done = finish(resolver, terms.clone(), make);
@@ -214,11 +204,11 @@ impl Reactor {
 fn finish<T: 'static>(
     resolver: Resolver<T>,
     terms: Rc<Terms>,
-    make: impl FnOnce(&Reactor, Socket, Address, &Rc<Terms>) -> Result<T, Failure> + 'static,
+    make: impl FnOnce(&Reactor, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
 ) -> Done {
     Box::new(move |reactor, result| {
         let made = match result {
-            Ok((socket, peer)) => make(reactor, socket, peer, &terms),
+            Ok((socket, peer)) => make(reactor, Accepted::Socket(socket, peer.into()), &terms),
             Err(failure) => {
                 // A protocol that was never connected goes with it.
                 report::discard(make, terms.place);

@@ -1,74 +1,21 @@
-//! Listening: ports, and what becomes of the connections they accept.
-//!
-//! # Invariants
-//!
-//! 1. An acceptor is taken out while it is called, so it may do anything, even stop its own port.
-//! 2. When the system has no descriptor or memory left, the port is disarmed; it looks again when one of the
-//!    reactor's own descriptors has come back, and after [`RETRY`] in any case. It neither spins nor dies.
-//! 3. A port accepts as many connections at a time as last time there were, and a few more when they did not end:
-//!    so in steady traffic no call is made in vain.
+//! Listening: the verbs that open ports.
 
-use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::io;
 use std::panic::Location;
-use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::rc::Rc;
 
+use super::accept::{Accepted, Acceptor, Building, Made, Pulled, Serving};
 use super::endpoint::{Places, ToServerEndpoint};
 use super::errors::{CannotListen, NoAddress};
+use super::listener::StreamListener;
 use super::options::{ListenConfig, ListenOptions};
+use super::port::{Listening, Port, tell_stopped};
 use super::proxied::Proxied;
 use crate::address::Address;
-use crate::clock::{Clock, DelayedCall};
-use crate::defer::{Deferred, Resolver};
-use crate::driver::{Event, Interest, Listener, Socket};
 use crate::failure::Failure;
-use crate::protocol::{Factory, IntoProtocol, Protocol, Seated, visit};
-use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::protocol::{Factory, IntoProtocol};
+use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::stream::Connection;
-use crate::transport::{Conn, Ends, Terms};
-
-/// A port that is listened at. Clones are handles to the same one; dropping them changes nothing.
-#[derive(Clone)]
-pub struct Port {
-    listening: Weak<Listening>,
-    address: Address,
-}
-
-/// A listening socket in the reactor's care.
-struct Listening {
-    key: usize,
-    /// Empty once closed.
-    listener: RefCell<Option<Listener>>,
-    /// Empty only while it is being called, and after the end.
-    acceptor: Cell<Option<Box<dyn Acceptor>>>,
-    /// How many to accept in one go (invariant 3).
-    batch: Cell<usize>,
-    /// Set while disarmed (invariant 2).
-    retry: Cell<Option<DelayedCall>>,
-    /// When it was last said that nothing can be accepted: once a second is enough.
-    warned: Cell<Option<Instant>>,
-    stopping: Cell<bool>,
-    /// Who is to be told when it is closed.
-    stopped: RefCell<Vec<Resolver<()>>>,
-    reactor: WeakReactor,
-    terms: Rc<Terms>,
-}
-
-/// What is done with a connection.
-pub(super) trait Acceptor {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>);
-    /// Its user is told that the port is open. Fails with a panic of theirs.
-    fn started(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
-        Ok(())
-    }
-    /// Its user is told that the port is closed. Fails with a panic of theirs.
-    fn stopped(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
-        Ok(())
-    }
-}
 
 impl Reactor {
     /// Listens at an address, with a protocol for each connection made by `build`.
@@ -222,6 +169,48 @@ impl Reactor {
         self.open_port(address, options, Box::new(Serving(Rc::new(handler))))
     }
 
+    /// Listens at an address, for async code that accepts the connections itself: see [`StreamListener`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::listen`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// torsade::testing::run(async |reactor| {
+    ///     let mut listener = reactor.bind("127.0.0.1:0")?;
+    ///     let client = reactor.connect_stream(listener.local_addr());
+    ///     let mut conn = listener.accept().await?;
+    ///     conn.write_all(b"hello\n").await?;
+    ///     let mut client = client.await?;
+    ///     assert_eq!(client.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("TcpListener", "UnixListener", "accept"))]
+    #[track_caller]
+    pub fn bind(&self, address: impl ToServerEndpoint) -> Result<StreamListener, Failure> {
+        self.bind_with(address, &ListenOptions::new())
+    }
+
+    /// As [`Reactor::bind`], with options. What the endpoint sets itself comes before them: see [`ListenOptions`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::listen`].
+    #[track_caller]
+    pub fn bind_with(
+        &self,
+        address: impl ToServerEndpoint,
+        options: &ListenOptions,
+    ) -> Result<StreamListener, Failure> {
+        let pull = Rc::default();
+        let acceptor = Box::new(Pulled(Rc::clone(&pull)));
+        let port = self.open_port(address, options, acceptor)?;
+        Ok(StreamListener::new(port, pull))
+    }
+
     #[track_caller]
     fn open_port(
         &self,
@@ -248,7 +237,7 @@ impl Reactor {
             #[cfg(unix)]
             Places::Given(given) => {
                 let listening = given.listen(self).and_then(|listener| {
-                    let watched = self.watch_port(listener, config, place);
+                    let watched = Listening::watch(self, listener, config, place);
                     watched.map_err(Failure::from)
                 });
                 let listening = listening.map_err(|failure| Failure::moved(failure, place))?;
@@ -260,7 +249,7 @@ impl Reactor {
         let mut failure = Failure::at(Box::new(NoAddress), place);
         for address in addresses {
             let bound = self.inner().driver().listen(&address, &config.bind);
-            match bound.and_then(|listener| self.watch_port(listener, config, place)) {
+            match bound.and_then(|listener| Listening::watch(self, listener, config, place)) {
                 Ok(listening) => return listening.open(self, acceptor),
                 Err(error) => {
                     failure = Failure::at(Box::new(CannotListen { address, error }), place)
@@ -279,14 +268,11 @@ impl Reactor {
         place: &'static Location<'static>,
     ) -> Result<Port, Failure> {
         let socket = self.open_stdio(place)?;
-        let terms = Rc::new(Terms {
-            limits: config.limits,
-            linger: config.linger,
-            place,
-            is_shared: true,
-            is_filter: false,
-            keeper: None,
-        });
+        let mut terms = config.terms(self, place);
+        if let Some(terms) = Rc::get_mut(&mut terms) {
+            terms.is_shared = true;
+        }
+        let counter = terms.counter.clone().expect("a port counts");
         if let Err(panic) = acceptor.started(place) {
             report::discard(acceptor, place);
             return Err(panic);
@@ -295,377 +281,14 @@ impl Reactor {
         self.inner().executor().call(place, move || {
             if let Some(reactor) = reactor.upgrade() {
                 report::contain(Origin::Protocol, place, || {
-                    acceptor.accepted(&reactor, socket, Address::Unnamed.into(), &terms)
+                    let accepted = Accepted::Socket(socket, Address::Unnamed.into());
+                    acceptor.accepted(&reactor, accepted, &terms)
                 });
             }
             let stopped = acceptor.stopped(place);
             report::discard(acceptor, place);
             tell_stopped(Vec::new(), stopped, place);
         });
-        Ok(Port {
-            listening: Weak::new(),
-            address: Address::Unnamed,
-        })
-    }
-
-    /// Takes a listening socket into the reactor's care.
-    fn watch_port(
-        &self,
-        listener: Listener,
-        config: &ListenConfig,
-        place: &'static Location<'static>,
-    ) -> io::Result<Rc<Listening>> {
-        let mut made = None;
-        let key = self.inner().insert(|key| {
-            let listening = Rc::new(Listening {
-                key,
-                listener: RefCell::new(Some(listener)),
-                acceptor: Cell::new(None),
-                batch: Cell::new(BATCH),
-                retry: Cell::new(None),
-                warned: Cell::new(None),
-                stopping: Cell::new(false),
-                stopped: RefCell::default(),
-                reactor: self.downgrade(),
-                terms: Rc::new(Terms {
-                    limits: config.limits,
-                    linger: config.linger,
-                    place,
-                    is_shared: false,
-                    is_filter: false,
-                    keeper: None,
-                }),
-            });
-            made = Some(listening.clone());
-            listening
-        })?;
-        let listening = made.expect("`insert` calls its argument");
-        let added = listening
-            .tell_driver(|listener| self.inner().driver().add(listener, key, Interest::Read));
-        if let Err(error) = added {
-            self.inner().remove(key);
-            return Err(error);
-        }
-        Ok(listening)
+        Ok(Port::closed(Address::Unnamed, counter))
     }
 }
-
-impl Port {
-    /// Where it listens, with the real port when port 0 was asked for.
-    #[doc(alias = "getHost")]
-    pub fn local_addr(&self) -> Address {
-        self.address.clone()
-    }
-
-    /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on; those whose proxy
-    /// has not told yet for whom it connects are ended.
-    ///
-    /// Stopping it again is no error: each Deferred fires.
-    ///
-    /// # Errors
-    ///
-    /// The panic of [`Factory::stopped`]; the port is closed all the same.
-    #[doc(alias = "stopListening")]
-    #[track_caller]
-    pub fn stop(&self) -> Deferred<()> {
-        let listening = self.listening.upgrade();
-        let Some(listening) = listening.filter(|listening| listening.is_open()) else {
-            return Deferred::succeed(());
-        };
-        let (deferred, resolver) = Deferred::pair();
-        listening.stopped.borrow_mut().push(resolver);
-        if !listening.stopping.replace(true) {
-            if let Some(reactor) = listening.reactor.upgrade() {
-                reactor.inner().attend(listening.key);
-            }
-        }
-        deferred
-    }
-
-    /// Is it open, and not about to close?
-    pub fn is_listening(&self) -> bool {
-        self.listening
-            .upgrade()
-            .is_some_and(|listening| listening.is_open() && !listening.stopping.get())
-    }
-}
-
-impl Listening {
-    /// Begins to accept, unless the acceptor panics.
-    fn open(
-        self: Rc<Self>,
-        reactor: &Reactor,
-        mut acceptor: Box<dyn Acceptor>,
-    ) -> Result<Port, Failure> {
-        let address = self.listener.borrow().as_ref().map(Listener::local_addr);
-        let address = address.and_then(Result::ok).unwrap_or(Address::Unnamed);
-        let place = self.terms.place;
-        if let Err(panic) = acceptor.started(place) {
-            self.close(Some(reactor));
-            report::discard(acceptor, place);
-            return Err(panic);
-        }
-        self.acceptor.set(Some(acceptor));
-        Ok(Port {
-            listening: Rc::downgrade(&self),
-            address,
-        })
-    }
-
-    fn is_open(&self) -> bool {
-        self.listener.borrow().is_some()
-    }
-
-    /// Accepts a batch.
-    fn accept(&self, reactor: &Reactor) {
-        let most = self.batch.get();
-        for count in 0..most {
-            // Its own acceptor may have stopped it.
-            if self.stopping.get() {
-                return;
-            }
-            let accepted = self.listener.borrow().as_ref().map(Listener::accept);
-            match accepted {
-                None => return,
-                Some(Ok((socket, peer))) => self.hand_over(reactor, socket, peer),
-                Some(Err(error)) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        self.batch.set(count.max(1));
-                        return;
-                    }
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    _ if is_the_peers(&error) => {}
-                    _ => return self.disarm(reactor, &error),
-                },
-            }
-        }
-        // All came. In steady traffic of one at a time that is one, and no call is made in vain.
-        self.batch.set(if most == 1 {
-            2
-        } else {
-            (most + GROWTH).min(BATCH)
-        });
-    }
-
-    fn hand_over(&self, reactor: &Reactor, socket: Socket, peer: Address) {
-        let Some(mut acceptor) = self.acceptor.take() else {
-            return;
-        };
-        let place = self.terms.place;
-        report::contain(Origin::Protocol, place, || {
-            acceptor.accepted(reactor, socket, peer.into(), &self.terms)
-        });
-        self.acceptor.set(Some(acceptor));
-    }
-
-    /// Nothing can be accepted for now (invariant 2).
-    fn disarm(&self, reactor: &Reactor, error: &io::Error) {
-        let now = reactor.now();
-        if self
-            .warned
-            .get()
-            .is_none_or(|last| now.duration_since(last) >= A_SECOND)
-        {
-            self.warned.set(Some(now));
-            tracing::warn!(target: "torsade::net", %error, "cannot accept connections for now");
-        }
-        let inner = reactor.inner();
-        let told = self.tell_driver(|listener| {
-            inner
-                .driver()
-                .set_interest(listener, self.key, Interest::Nothing)
-        });
-        if let Err(error) = told {
-            tracing::error!(target: "torsade::net", %error, "a port cannot be disarmed");
-        }
-        let (weak, key) = (self.reactor.clone(), self.key);
-        let retry = reactor.call_later(RETRY, move || {
-            if let Some(reactor) = weak.upgrade() {
-                reactor.inner().attend(key);
-            }
-        });
-        inner.attend_when_one_leaves(self.key);
-        let old = self.retry.replace(Some(retry));
-        if let Some(old) = old {
-            old.cancel();
-        }
-    }
-
-    fn tell_driver(&self, tell: impl FnOnce(&Listener) -> io::Result<()>) -> io::Result<()> {
-        self.listener.borrow().as_ref().map_or(Ok(()), tell)
-    }
-
-    fn close(&self, reactor: Option<&Reactor>) {
-        let listener = self.listener.take();
-        let Some(listener) = listener else { return };
-        if let Some(reactor) = reactor {
-            let _ = reactor.inner().driver().remove(&listener);
-            reactor.inner().remove(self.key);
-        }
-        drop(listener);
-        if let Some(retry) = self.retry.take() {
-            retry.cancel();
-        }
-        let place = self.terms.place;
-        let acceptor = self.acceptor.take();
-        let mut stopped = Ok(());
-        if let Some(mut acceptor) = acceptor {
-            stopped = acceptor.stopped(place);
-            report::discard(acceptor, place);
-        }
-        tell_stopped(self.stopped.take(), stopped, place);
-    }
-}
-
-impl Source for Listening {
-    fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
-        self.accept(reactor);
-        if self.stopping.get() {
-            self.close(Some(reactor));
-        }
-    }
-
-    fn attend(self: Rc<Self>, reactor: &Reactor) {
-        if self.stopping.get() {
-            return self.close(Some(reactor));
-        }
-        let retry = self.retry.take();
-        let Some(retry) = retry else { return };
-        retry.cancel();
-        let driver = reactor.inner().driver();
-        let told =
-            self.tell_driver(|listener| driver.set_interest(listener, self.key, Interest::Read));
-        if let Err(error) = told {
-            self.disarm(reactor, &error);
-        }
-    }
-
-    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
-        self.close(reactor);
-    }
-
-    fn kind(&self) -> &'static str {
-        "port"
-    }
-
-    fn place(&self) -> &'static Location<'static> {
-        self.terms.place
-    }
-}
-
-/// Tells those who wait for a port's end; a failure that is told to nobody is reported.
-pub(in crate::net) fn tell_stopped(
-    waiting: Vec<Resolver<()>>,
-    stopped: Result<(), Failure>,
-    place: &'static Location<'static>,
-) {
-    if let (Err(failure), true) = (&stopped, waiting.is_empty()) {
-        return report::deliver(Origin::Protocol, failure.clone(), place);
-    }
-    for resolver in waiting {
-        resolver.resolve(stopped.clone());
-    }
-}
-
-struct Building<B>(B);
-
-impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>) {
-        if let Some(protocol) = (self.0)(ends.peer.clone()).into_protocol() {
-            seat(reactor, socket, ends, terms, protocol);
-        }
-    }
-}
-
-struct Made<F>(F);
-
-impl<F: Factory> Acceptor for Made<F> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>) {
-        if let Some(protocol) = self.0.build_protocol(ends.peer.clone()) {
-            seat(reactor, socket, ends, terms, protocol);
-        }
-    }
-
-    fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
-        report::catch_watched(place, || self.0.started())
-    }
-
-    fn stopped(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
-        report::catch_watched(place, || self.0.stopped())
-    }
-}
-
-struct Serving<H>(Rc<H>);
-
-impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serving<H> {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>) {
-        match Conn::new(reactor, socket, ends, terms, Connection::seat()) {
-            Ok(conn) => {
-                let handler = self.0.clone();
-                let connection = Connection::new(conn.clone());
-                let task = async move { handler(connection).await };
-                reactor.inner().executor().spawn(task, terms.place).detach();
-                conn.begin(reactor, || {});
-            }
-            Err(failure) => report::deliver(Origin::Protocol, failure, terms.place),
-        }
-    }
-}
-
-/// Gives a protocol its connection.
-fn seat<P: Protocol>(
-    reactor: &Reactor,
-    socket: Socket,
-    ends: Ends,
-    terms: &Rc<Terms>,
-    protocol: P,
-) {
-    match Conn::new(reactor, socket, ends, terms, Seated::new(protocol)) {
-        Ok(conn) => conn.begin(reactor, || {
-            visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
-        }),
-        Err(failure) => report::deliver(Origin::Protocol, failure, terms.place),
-    }
-}
-
-/// Is it about the one connection only, so that the next may be accepted?
-#[cfg(unix)]
-fn is_the_peers(error: &io::Error) -> bool {
-    const THEIRS: [i32; 9] = [
-        libc::EPROTO,
-        libc::EPERM,
-        libc::ENETDOWN,
-        libc::ENOPROTOOPT,
-        libc::EHOSTDOWN,
-        libc::EHOSTUNREACH,
-        libc::EOPNOTSUPP,
-        libc::ENETUNREACH,
-        libc::ETIMEDOUT,
-    ];
-    error
-        .raw_os_error()
-        .is_some_and(|number| THEIRS.contains(&number))
-}
-
-#[cfg(not(unix))]
-fn is_the_peers(_error: &io::Error) -> bool {
-    false
-}
-
-impl fmt::Debug for Port {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port")
-            .field("address", &self.address)
-            .field("is_listening", &self.is_listening())
-            .finish()
-    }
-}
-
-/// How many connections are accepted in one go at most.
-const BATCH: usize = 100;
-/// By how much a batch that was full grows.
-const GROWTH: usize = 20;
-/// After this time a disarmed port looks again, whatever has happened.
-const RETRY: Duration = Duration::from_millis(250);
-/// No more often than this is it said that nothing can be accepted.
-const A_SECOND: Duration = Duration::from_secs(1);

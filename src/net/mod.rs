@@ -81,6 +81,7 @@
 //!
 //! Datagrams have ports and verbs of their own: see [`datagram`].
 
+mod accept;
 #[cfg(unix)]
 pub mod activation;
 #[cfg(unix)]
@@ -92,8 +93,10 @@ pub mod datagram;
 mod endpoint;
 mod errors;
 mod listen;
+mod listener;
 mod names;
 mod options;
+mod port;
 mod proxied;
 mod race;
 mod reconnecting;
@@ -111,13 +114,14 @@ pub use self::endpoint::{
 };
 pub use self::errors::{
     CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut, ConnectionRefused,
-    NoAddress, NoRoute,
+    NoAddress, NoRoute, PortClosed,
 };
-pub use self::listen::Port;
+pub use self::listener::StreamListener;
 pub use self::names::{
     BadHostName, HostsTable, LookupFailed, LookupProblem, NameResolver, SystemResolver,
 };
 pub use self::options::{ConnectOptions, ListenOptions};
+pub use self::port::Port;
 pub use self::proxied::{BadNetwork, Network, ProxyOptions};
 pub use self::reconnecting::{Reconnecting, Retries};
 #[cfg(unix)]

@@ -1,10 +1,13 @@
 //! How to listen and how to connect, where the defaults do not fit.
 
+use std::panic::Location;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::address::Address;
 use crate::driver::{Bind, Buffers};
-use crate::transport::{Limits, PATIENCE};
+use crate::reactor::Reactor;
+use crate::transport::{ConnCounter, Limits, PATIENCE, Terms};
 
 /// How to listen. By default the backlog is 1024, addresses are used again at once, and everybody may connect to a UNIX
 /// socket. What does not concern the kind of the address is passed over.
@@ -34,6 +37,7 @@ pub struct ListenOptions {
     mode: Option<u32>,
     lock_file: Option<bool>,
     limits: Option<Limits>,
+    max_connections: Option<usize>,
 }
 
 /// How to connect. By default an attempt may take 30 seconds, the whole a minute, the next address is tried after a quarter
@@ -71,6 +75,7 @@ pub(super) struct ListenConfig {
     pub(super) linger: Duration,
     pub(super) bind: Bind,
     pub(super) limits: Limits,
+    pub(super) max_connections: Option<usize>,
 }
 
 /// [`ConnectOptions`] with the defaults filled in.
@@ -171,6 +176,14 @@ impl ListenOptions {
         self
     }
 
+    /// Sets how many connections the port may have at a time; without, any number. While it has so many it accepts none, and
+    /// what comes waits in the system's queue ([`backlog`](Self::backlog)). It can be changed later
+    /// ([`Port::set_max_connections`](crate::Port::set_max_connections)).
+    pub fn max_connections(mut self, limit: usize) -> Self {
+        self.max_connections = Some(limit);
+        self
+    }
+
     /// Fills in from `other` what these options do not set.
     pub(super) fn or(self, other: &Self) -> Self {
         Self {
@@ -183,6 +196,7 @@ impl ListenOptions {
             mode: self.mode.or(other.mode),
             lock_file: self.lock_file.or(other.lock_file),
             limits: self.limits.or(other.limits),
+            max_connections: self.max_connections.or(other.max_connections),
         }
     }
 
@@ -201,7 +215,20 @@ impl ListenOptions {
                 lock_file: self.lock_file.unwrap_or(locks),
             },
             limits: self.limits.unwrap_or_default(),
+            max_connections: self.max_connections,
         }
+    }
+}
+
+impl ListenConfig {
+    /// What the connections of a port have in common.
+    pub(super) fn terms(&self, reactor: &Reactor, place: &'static Location<'static>) -> Rc<Terms> {
+        Rc::new(Terms {
+            limits: self.limits,
+            linger: self.linger,
+            counter: Some(ConnCounter::new(reactor, self.max_connections)),
+            ..Terms::new(place)
+        })
     }
 }
 

@@ -228,5 +228,6 @@ fn terms(place: &'static Location<'static>) -> Rc<Terms> {
         is_shared: true,
         is_filter: false,
         keeper: None,
+        ..Terms::new(place)
     })
 }

@@ -342,6 +342,7 @@ fn make_pipe(reactor: &Reactor, part: &Part, number: i32) -> io::Result<(Socket,
         is_shared: true,
         is_filter: true,
         keeper: None,
+        ..Terms::new(part.place)
     });
     let conn = Conn::new(reactor, theirs, peer, &terms, seat);
     let conn = conn.map_err(io::Error::other)?;

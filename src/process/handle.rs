@@ -348,6 +348,7 @@ impl Common {
             is_shared: true,
             is_filter: true,
             keeper: self.has_terminal.then(|| self.keeper.clone()),
+            ..Terms::new(self.place)
         })
     }
 

@@ -33,6 +33,7 @@ pub use self::factory::{Factory, IntoProtocol, SharedFactory};
 pub use self::input::Input;
 pub(crate) use self::lens::Inside;
 pub(crate) use self::seat::{Home, Seated, handle, leave, try_leave, visit};
+pub(crate) use self::successor::seat_handed;
 use crate::failure::Failure;
 
 /// What to do when something happens on a connection.

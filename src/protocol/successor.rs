@@ -1,12 +1,14 @@
 //! A protocol that is to have the connection of another one.
 
 use super::Protocol;
-use super::connected::deliver;
+use super::connected::{OnStream, deliver};
 use super::seat::{Seated, visit};
+use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::transport::{Conn, Handed};
 use std::panic::Location;
+use std::rc::Rc;
 
 /// Whoever is to have a connection next.
 pub(crate) trait Successor {
@@ -48,17 +50,28 @@ impl<Q: Protocol> Successor for Next<Q> {
         place: &'static Location<'static>,
     ) {
         let Self { protocol, rest } = *self;
-        match Conn::of_handed(reactor, handed, Seated::new(protocol)) {
-            Ok(conn) => conn.begin(reactor, || {
-                visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
-                if conn.link().is_handing_on() {
-                    // It has named the next one at once.
-                    conn.seat().leave_to_successor(rest);
-                } else {
-                    deliver(&conn, reactor, &rest);
-                }
-            }),
-            Err(failure) => report::deliver(Origin::Protocol, failure, place),
+        if let Err(failure) = seat_handed(reactor, handed, protocol, rest) {
+            report::deliver(Origin::Protocol, failure, place);
         }
     }
+}
+
+/// Gives a protocol a connection that somebody else had, and what that one has left of what came.
+pub(crate) fn seat_handed<P: Protocol>(
+    reactor: &Reactor,
+    handed: Handed,
+    protocol: P,
+    rest: Vec<u8>,
+) -> Result<Rc<Conn<OnStream<P>>>, Failure> {
+    let conn = Conn::of_handed(reactor, handed, Seated::new(protocol))?;
+    conn.begin(reactor, || {
+        visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
+        if conn.link().is_handing_on() {
+            // It has named the next one at once.
+            conn.seat().leave_to_successor(rest);
+        } else {
+            deliver(&conn, reactor, &rest);
+        }
+    });
+    Ok(conn)
 }

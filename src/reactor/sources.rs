@@ -25,6 +25,16 @@ pub(crate) trait Source {
         false
     }
 
+    /// Which port counts it, if it is a port's connection.
+    fn counter(&self) -> Option<*const ()> {
+        None
+    }
+
+    /// Ends it, if it is a connection: in good order, or at once.
+    fn end(&self, at_once: bool) {
+        let _ = at_once;
+    }
+
     /// What it is, for the list of what was left behind.
     fn kind(&self) -> &'static str;
 

@@ -22,6 +22,7 @@ mod writer;
 
 use std::cell::Cell;
 use std::fmt;
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 
@@ -29,10 +30,13 @@ pub use self::halves::{LineStream, ReadHalf, WriteHalf};
 use self::reader::Reader;
 use crate::address::Address;
 use crate::debug::Thing;
+use crate::defer::Deferred;
 use crate::failure::Failure;
+use crate::protocol::{Handle, Protocol, handle, seat_handed};
 use crate::reactor::Reactor;
+use crate::report;
 use crate::task::{self, Budget, Wait};
-use crate::transport::{Conn, Seat, Transport};
+use crate::transport::{Conn, ConnectionDone, Handed, Seat, Transport};
 
 /// A connection, for async code: read, write, split.
 ///
@@ -101,6 +105,26 @@ impl Connection {
         }
     }
 
+    /// The same of a connection that had a user before, which has left these bytes of what came.
+    pub(crate) fn with_unread(conn: Rc<Conn<Awaited>>, unread: Vec<u8>) -> Self {
+        let mut connection = Self::new(conn);
+        connection.reader.put_back(&unread);
+        connection
+    }
+
+    /// Takes the connection away from async code, with what was read ahead. Fails with why it was lost, if it was.
+    pub(crate) fn hand_over(mut self, reactor: &Reactor) -> Result<(Handed, Vec<u8>), Failure> {
+        let unread = self.reader.take_ahead();
+        let conn = self.reader.conn();
+        match conn.hand_over(reactor) {
+            Some(handed) => Ok((handed, unread)),
+            None => {
+                let reason = conn.link().reason();
+                Err(reason.unwrap_or_else(|| Failure::new(ConnectionDone)))
+            }
+        }
+    }
+
     /// The connection's inert handle, to close it from elsewhere, or to ask about it.
     pub fn transport(&self) -> Transport {
         self.reader.conn().transport()
@@ -120,6 +144,68 @@ impl Connection {
     #[doc(alias = "getHost")]
     pub fn host(&self) -> std::io::Result<Address> {
         self.transport().host()
+    }
+
+    /// Gives the connection to a protocol, in the loop's turn: its `connection_made` runs, then it gets what was read ahead
+    /// here and not used, then everything else. Fires with the protocol's [`Handle`].
+    ///
+    /// So async code can do the first part of a conversation, and a protocol the rest.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection was lost, if it was; the protocol is dropped then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::{Context, Protocol};
+    ///
+    /// struct Echo;
+    ///
+    /// impl Protocol for Echo {
+    ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+    ///         cx.write(data);
+    ///     }
+    /// }
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let mut listener = reactor.bind("127.0.0.1:0")?;
+    ///     let mut client = reactor.connect_stream(listener.local_addr()).await?;
+    ///     client.write_all(b"name\nrest\n").await?;
+    ///
+    ///     let mut server = listener.accept().await?;
+    ///     assert_eq!(server.read_line(80).await?.as_deref(), Some(&b"name"[..]));
+    ///     server.become_protocol(Echo).await?;
+    ///
+    ///     assert_eq!(client.read_line(80).await?.as_deref(), Some(&b"rest"[..]));
+    ///     Ok(())
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn become_protocol<P: Protocol>(self, protocol: P) -> Deferred<Handle<P>> {
+        let place = Location::caller();
+        let link = self.reader.conn().link();
+        let (Some(reactor), weak) = (link.reactor(), link.weak_reactor()) else {
+            report::discard(protocol, place);
+            return Deferred::fail(Failure::at(Box::new(ConnectionDone), place));
+        };
+        let (deferred, resolver) = Deferred::pair();
+        reactor.inner().executor().call(place, move || {
+            let Some(reactor) = weak.upgrade() else {
+                return;
+            };
+            resolver.resolve(match self.hand_over(&reactor) {
+                Ok((handed, unread)) => {
+                    let conn = seat_handed(&reactor, handed, protocol, unread);
+                    conn.map(|conn| handle(&conn))
+                }
+                Err(reason) => {
+                    report::discard(protocol, place);
+                    Err(reason)
+                }
+            });
+        });
+        deferred
     }
 
     /// Two halves, for a task that reads and one that writes.

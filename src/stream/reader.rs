@@ -41,6 +41,23 @@ impl Reader {
         }
     }
 
+    /// Takes out what was read ahead.
+    pub(super) fn take_ahead(&mut self) -> Vec<u8> {
+        let ahead = mem::take(&mut self.ahead);
+        ahead.map_or_else(Vec::new, |ahead| {
+            ahead.buffer[ahead.start..ahead.end].to_vec()
+        })
+    }
+
+    /// Puts back what another reader has taken out of its own.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let ahead = self.ahead.get_or_insert_with(Ahead::new);
+            ahead.buffer[..bytes.len()].copy_from_slice(bytes);
+            ahead.end = bytes.len();
+        }
+    }
+
     pub(super) fn conn(&self) -> &Rc<Conn<Awaited>> {
         &self.conn
     }

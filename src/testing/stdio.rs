@@ -67,6 +67,7 @@ impl Stdio {
             is_shared: false,
             is_filter: false,
             keeper: None,
+            ..Terms::new(Location::caller())
         });
         let (peer, seat) = (Address::Unnamed, Connection::seat());
         let conn = Conn::new(&self.reactor, socket, peer, &terms, seat)?;

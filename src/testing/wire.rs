@@ -92,6 +92,7 @@ impl<P: Protocol> Wire<P> {
             is_shared: false,
             is_filter: false,
             keeper: None,
+            ..Terms::new(Location::caller())
         });
         let conn = Conn::new(&reactor, socket, address, &terms, Seated::new(protocol))
             .expect("a socket in memory can be watched");

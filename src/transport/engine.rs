@@ -110,6 +110,7 @@ impl<S: Seat> Conn<S> {
         if let Err(error) = conn.watch(reactor) {
             reactor.inner().remove(conn.link.key);
             conn.link.gone.set(true);
+            conn.left();
             return Err(error.into());
         }
         Ok(conn)
@@ -131,7 +132,17 @@ impl<S: Seat> Conn<S> {
             made = Some(conn.clone());
             conn
         })?;
+        if let Some(counter) = &terms.counter {
+            counter.entered();
+        }
         Ok(made.expect("`insert` calls its argument"))
+    }
+
+    /// It counts no more among those of its port.
+    fn left(&self) {
+        if let Some(counter) = &self.link.terms.counter {
+            counter.left(self.link.key);
+        }
     }
 
     fn watch(&self, reactor: &Reactor) -> std::io::Result<()> {
@@ -331,6 +342,7 @@ impl<S: Seat> Conn<S> {
             source.stop(link, reason.clone());
         }
         S::lost(self, reason);
+        self.left();
     }
 
     /// The socket was read and said that there is no more.
@@ -407,6 +419,18 @@ impl<S: Seat> Source for Conn<S> {
             Failure::new(ConnectionLost::new(reason.clone()))
         });
         self.close(reactor);
+    }
+
+    fn counter(&self) -> Option<*const ()> {
+        let counter = self.link.terms.counter.as_ref()?;
+        Some(counter.address())
+    }
+
+    fn end(&self, at_once: bool) {
+        match at_once {
+            false => self.link.end_by(Lived::Lose),
+            true => self.link.wish(Lived::Abort),
+        }
     }
 
     fn is_draining(&self) -> bool {

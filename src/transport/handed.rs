@@ -2,12 +2,14 @@
 
 use std::rc::Rc;
 
+use super::counter::Counted;
 use super::engine::{Conn, Seat};
 use super::errors::HandedOver;
 use super::life::{Event, Life};
 #[allow(unused_imports, reason = "the docs name it")]
 use super::link::Link;
 use super::link::{Ends, Limits, Terms};
+use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::driver::Socket;
 use crate::failure::Failure;
@@ -27,6 +29,8 @@ pub(crate) struct Handed {
     has_descriptors: bool,
     out: Option<Box<Outgoing>>,
     queued: usize,
+    /// It counts among those of its port all the time.
+    counted: Option<Counted>,
 }
 
 impl<S: Seat> Conn<S> {
@@ -59,6 +63,11 @@ impl<S: Seat> Conn<S> {
             has_descriptors: link.has_descriptors.get(),
             out: link.out.take(),
             queued: link.queued.take(),
+            counted: link
+                .terms
+                .counter
+                .as_ref()
+                .map(|counter| Counted::new(counter, link.key)),
         })
     }
 
@@ -71,6 +80,9 @@ impl<S: Seat> Conn<S> {
     ) -> Result<Rc<Self>, Failure> {
         let conn = Self::new(reactor, handed.socket, handed.ends, &handed.terms, seat)?;
         let link = conn.link();
+        if let Some(counted) = &handed.counted {
+            counted.goes_on_as(link.key);
+        }
         link.life.set(handed.life.read_anew());
         link.peer_done.set(handed.peer_done);
         link.paused.set(handed.paused);
@@ -88,9 +100,28 @@ impl<S: Seat> Conn<S> {
 }
 
 impl Handed {
-    /// The bare socket, of a connection to which nothing was written, and the addresses of its ends.
-    pub(crate) fn into_socket(self) -> (Socket, Ends, Rc<Terms>) {
-        debug_assert_eq!(self.queued, 0, "it is for seats that do not write");
-        (self.socket, self.ends, self.terms)
+    /// The peer's address.
+    pub(crate) fn peer(&self) -> &Address {
+        &self.ends.peer
+    }
+
+    /// Closes it so that its peer sees a reset.
+    pub(crate) fn cut_off(self) {
+        let _ = self.socket.reset_on_close();
+    }
+
+    /// What it has in common with the others of its port.
+    pub(crate) fn terms(&self) -> Rc<Terms> {
+        self.terms.clone()
+    }
+
+    /// Names its ends anew.
+    pub(crate) fn set_ends(&mut self, ends: Ends) {
+        self.ends = ends;
+    }
+
+    /// Has it count among those of another port, and end as they do.
+    pub(crate) fn set_terms(&mut self, terms: &Rc<Terms>) {
+        self.terms = terms.clone();
     }
 }

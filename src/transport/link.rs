@@ -12,8 +12,10 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::counter::ConnCounter;
 use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
 use super::life::{Action, Event, Life, Why};
+use super::linger::PATIENCE;
 use super::producer::Extras;
 use crate::address::Address;
 use crate::bytes::Outgoing;
@@ -64,6 +66,23 @@ pub(crate) struct Terms {
     pub(crate) is_filter: bool,
     /// Who keeps the socket open when the peer has closed its end.
     pub(crate) keeper: Option<Rc<Keeper>>,
+    /// Counts them, where they are a port's.
+    pub(crate) counter: Option<Rc<ConnCounter>>,
+}
+
+impl Terms {
+    /// The defaults.
+    pub(crate) fn new(place: &'static Location<'static>) -> Self {
+        Self {
+            limits: Limits::default(),
+            linger: PATIENCE,
+            place,
+            is_shared: false,
+            is_filter: false,
+            keeper: None,
+            counter: None,
+        }
+    }
 }
 
 /// Keeps sockets that have nothing more to say, because to close them says something: a terminal that is closed hangs up on
@@ -576,6 +595,11 @@ impl Link {
     /// Has its user been told of the end?
     pub(crate) fn has_gone(&self) -> bool {
         self.gone.get()
+    }
+
+    /// A handle to the reactor that does not keep it.
+    pub(crate) fn weak_reactor(&self) -> WeakReactor {
+        self.reactor.clone()
     }
 
     /// The reactor, while it is there.

@@ -23,6 +23,7 @@
 //! `Protocol::descriptor_received` is given them before `data_received` is given the bytes they came with, and async
 //! code takes them with `Connection::recv_descriptor`. All are closed on exec, and those that nobody takes are closed.
 
+mod counter;
 #[cfg(unix)]
 mod credentials;
 mod engine;
@@ -40,6 +41,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub(crate) use self::counter::ConnCounter;
 #[cfg(unix)]
 pub use self::credentials::Credentials;
 pub(crate) use self::engine::{Conn, Seat};
@@ -392,6 +394,13 @@ impl Transport {
     /// Is it the same connection?
     pub fn is_same(&self, other: &Self) -> bool {
         Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(&other.0).cast::<()>()
+    }
+
+    /// Why it broke: why it ended, or why writing failed where that was not the end.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.reason()
+            .filter(|reason| reason.is::<ConnectionLost>())
+            .or_else(|| self.0.link().write_failure())
     }
 
     /// Is the socket closed?

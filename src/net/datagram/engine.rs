@@ -40,7 +40,7 @@ use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
-use crate::net::listen::tell_stopped;
+use crate::net::port::tell_stopped;
 use crate::reactor::{Reactor, Source, WeakReactor};
 use crate::report::{self, Origin};
 

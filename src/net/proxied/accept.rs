@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::super::listen::Acceptor;
+use super::super::accept::{Accepted, Acceptor};
 use super::ProxyOptions;
 use super::header::{BadHeader, Header, Says};
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
-use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
@@ -41,6 +40,8 @@ struct Shared {
 /// The seat that reads a header.
 struct Preface {
     header: RefCell<Header>,
+    /// What somebody has read before, and not used.
+    unread: RefCell<Vec<u8>>,
     /// Its place in the list, while it is there.
     number: Cell<Option<usize>>,
     deadline: Cell<Option<DelayedCall>>,
@@ -72,22 +73,39 @@ impl Proxied {
 }
 
 impl Acceptor for Proxied {
-    fn accepted(&mut self, reactor: &Reactor, socket: Socket, ends: Ends, terms: &Rc<Terms>) {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
         let shared = &self.0;
-        if !shared.options.trusts(&ends.peer) {
-            shared.complain(reactor, &ends.peer, &"it is not trusted");
-            return cut_off(socket);
+        if !shared.options.trusts(accepted.peer()) {
+            shared.complain(reactor, accepted.peer(), &"it is not trusted");
+            return accepted.cut_off();
         }
         let seat = Preface {
             header: RefCell::new(Header::new()),
+            unread: RefCell::default(),
             number: Cell::new(None),
             deadline: Cell::new(None),
             shared: shared.clone(),
         };
-        match Conn::new(reactor, socket, ends, terms, seat) {
-            Ok(conn) => conn.begin(reactor, || Preface::begin(&conn, reactor)),
+        match accepted.conn(reactor, terms, seat) {
+            Ok((conn, unread)) => conn.begin(reactor, || {
+                Preface::begin(&conn, reactor);
+                if !unread.is_empty() {
+                    conn.seat().unread.replace(unread);
+                    Preface::readable(&conn, reactor);
+                }
+                if conn.link().has_eof_to_tell() {
+                    conn.peer_done(reactor);
+                }
+            }),
             Err(failure) => report::deliver(Origin::Protocol, failure, shared.place),
         }
+    }
+
+    fn wants(&self) -> bool {
+        let inner = self.0.inner.take();
+        let wants = inner.as_ref().is_none_or(|inner| inner.wants());
+        self.0.inner.set(inner);
+        wants
     }
 
     fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
@@ -151,15 +169,19 @@ impl Preface {
         let mut header = conn.seat().header.borrow_mut();
         loop {
             let wanted = header.wants().min(buffer.len());
-            let count = match conn.link().read(&mut buffer[..wanted]) {
-                None => return Step::Wait,
-                Some(0) => return Step::End,
-                Some(count) => count,
+            let before = conn.seat().take_unread(&mut buffer[..wanted]);
+            let count = match before {
+                0 => match conn.link().read(&mut buffer[..wanted]) {
+                    None => return Step::Wait,
+                    Some(0) => return Step::End,
+                    Some(count) => count,
+                },
+                count => count,
             };
             match header.feed(&buffer[..count]) {
                 Ok(Some(says)) => return Step::Whole(says),
                 // Less than was asked for: that was all for now.
-                Ok(None) if count < wanted => return Step::Wait,
+                Ok(None) if count < wanted && before == 0 => return Step::Wait,
                 Ok(None) => {}
                 Err(bad) => return Step::Bad(bad),
             }
@@ -182,25 +204,34 @@ impl Preface {
     fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, says: Says) {
         let shared = &conn.seat().shared;
         conn.seat().leave();
-        let Some(handed) = conn.hand_over(reactor) else {
+        let Some(mut handed) = conn.hand_over(reactor) else {
             return;
         };
-        let (socket, ends, terms) = handed.into_socket();
-        let ends = match says {
-            Says::Nothing => ends,
-            Says::Ends { peer, host } => Ends {
+        if let Says::Ends { peer, host } = says {
+            handed.set_ends(Ends {
                 peer,
                 host: Some(host),
-            },
-        };
+            });
+        }
+        let terms = handed.terms();
+        let accepted = Accepted::Handed(handed, conn.seat().unread.take());
         let inner = shared.inner.take();
         let Some(mut inner) = inner else {
-            return cut_off(socket);
+            return accepted.cut_off();
         };
         report::contain(Origin::Protocol, shared.place, || {
-            inner.accepted(reactor, socket, ends, &terms);
+            inner.accepted(reactor, accepted, &terms);
         });
         shared.inner.set(Some(inner));
+    }
+
+    /// Takes of what was read before; gives how much.
+    fn take_unread(&self, into: &mut [u8]) -> usize {
+        let mut unread = self.unread.borrow_mut();
+        let count = unread.len().min(into.len());
+        into[..count].copy_from_slice(&unread[..count]);
+        unread.drain(..count);
+        count
     }
 
     /// Nobody waits for the header any more.
@@ -250,11 +281,6 @@ impl Seat for Preface {
     fn kind(&self) -> &'static str {
         "connection"
     }
-}
-
-/// Closes a socket so that its peer sees a reset.
-fn cut_off(socket: Socket) {
-    let _ = socket.reset_on_close();
 }
 
 /// No more often than this is it warned that somebody is cut off.

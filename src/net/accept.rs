@@ -1,0 +1,245 @@
+//! What becomes of a connection that was accepted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::task::Waker;
+
+use crate::address::Address;
+use crate::driver::Socket;
+use crate::failure::Failure;
+use crate::protocol::{
+    Factory, Handle, IntoProtocol, Protocol, Seated, handle, seat_handed, visit,
+};
+use crate::reactor::Reactor;
+use crate::report::{self, Origin};
+use crate::stream::Connection;
+use crate::transport::{Conn, ConnectionLost, Ends, Handed, Seat, Terms};
+
+/// A connection that has no user yet.
+pub(super) enum Accepted {
+    /// A socket, and the addresses of its ends.
+    Socket(Socket, Ends),
+    /// A connection that had a user before, and what that one has read and not used.
+    Handed(Handed, Vec<u8>),
+}
+
+/// What is done with the connections of a port.
+pub(super) trait Acceptor {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>);
+    /// Is a connection wanted now?
+    fn wants(&self) -> bool {
+        true
+    }
+    /// Its user is told that the port is open. Fails with a panic of theirs.
+    fn started(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
+        Ok(())
+    }
+    /// Its user is told that the port is closed. Fails with a panic of theirs.
+    fn stopped(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl Accepted {
+    /// The peer's address.
+    pub(super) fn peer(&self) -> &Address {
+        match self {
+            Self::Socket(_, ends) => &ends.peer,
+            Self::Handed(handed, _) => handed.peer(),
+        }
+    }
+
+    /// Gives it to a user of any kind, who is told nothing before [`Conn::begin`]; with what was read and not used.
+    pub(super) fn conn<S: Seat>(
+        self,
+        reactor: &Reactor,
+        terms: &Rc<Terms>,
+        seat: S,
+    ) -> Result<(Rc<Conn<S>>, Vec<u8>), Failure> {
+        match self {
+            Self::Socket(socket, ends) => {
+                let conn = Conn::new(reactor, socket, ends, terms, seat)?;
+                Ok((conn, Vec::new()))
+            }
+            Self::Handed(mut handed, unread) => {
+                handed.set_terms(terms);
+                Ok((Conn::of_handed(reactor, handed, seat)?, unread))
+            }
+        }
+    }
+
+    /// Gives it to a protocol, whose `connection_made` runs now.
+    pub(super) fn seat<P: Protocol>(
+        self,
+        reactor: &Reactor,
+        terms: &Rc<Terms>,
+        protocol: P,
+    ) -> Result<Handle<P>, Failure> {
+        let conn = match self {
+            Self::Socket(socket, ends) => {
+                let conn = Conn::new(reactor, socket, ends, terms, Seated::new(protocol))?;
+                conn.begin(reactor, || {
+                    visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
+                });
+                conn
+            }
+            Self::Handed(mut handed, unread) => {
+                handed.set_terms(terms);
+                seat_handed(reactor, handed, protocol, unread)?
+            }
+        };
+        Ok(handle(&conn))
+    }
+
+    /// Gives it to async code.
+    pub(super) fn stream(
+        self,
+        reactor: &Reactor,
+        terms: &Rc<Terms>,
+    ) -> Result<Connection, Failure> {
+        let (conn, unread) = self.conn(reactor, terms, Connection::seat())?;
+        let connection = Connection::with_unread(conn.clone(), unread);
+        conn.begin(reactor, || {
+            if conn.link().has_eof_to_tell() {
+                conn.peer_done(reactor);
+            }
+        });
+        Ok(connection)
+    }
+
+    /// Closes it so that its peer sees a reset.
+    pub(super) fn cut_off(self) {
+        match self {
+            Self::Socket(socket, _) => {
+                let _ = socket.reset_on_close();
+            }
+            Self::Handed(handed, _) => handed.cut_off(),
+        }
+    }
+}
+
+/// Has a closure make the protocols.
+pub(super) struct Building<B>(pub(super) B);
+
+impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
+        if let Some(protocol) = (self.0)(accepted.peer().clone()).into_protocol() {
+            seat(reactor, accepted, terms, protocol);
+        }
+    }
+}
+
+/// Has a factory make the protocols.
+pub(super) struct Made<F>(pub(super) F);
+
+impl<F: Factory> Acceptor for Made<F> {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
+        if let Some(protocol) = self.0.build_protocol(accepted.peer().clone()) {
+            seat(reactor, accepted, terms, protocol);
+        }
+    }
+
+    fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
+        report::catch_watched(place, || self.0.started())
+    }
+
+    fn stopped(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
+        report::catch_watched(place, || self.0.stopped())
+    }
+}
+
+fn seat<P: Protocol>(reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>, protocol: P) {
+    if let Err(failure) = accepted.seat(reactor, terms, protocol) {
+        report::deliver(Origin::Protocol, failure, terms.place);
+    }
+}
+
+/// Runs an async function for each.
+pub(super) struct Serving<H>(pub(super) Rc<H>);
+
+impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serving<H> {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
+        let connection = match accepted.stream(reactor, terms) {
+            Ok(connection) => connection,
+            Err(failure) => return report::deliver(Origin::Protocol, failure, terms.place),
+        };
+        let handler = self.0.clone();
+        let transport = connection.transport();
+        let task = async move {
+            let result = handler(connection).await;
+            match result {
+                Err(failure) if is_the_peers_reset(&failure) && was_reset(&transport) => {
+                    let peer = transport.peer();
+                    tracing::debug!(target: "torsade::net", %peer, %failure, "a peer broke its connection off");
+                    Ok(())
+                }
+                result => result,
+            }
+        };
+        reactor.inner().executor().spawn(task, terms.place).detach();
+    }
+}
+
+/// Did the peer break the connection off?
+fn was_reset(transport: &crate::transport::Transport) -> bool {
+    transport
+        .failure()
+        .is_some_and(|failure| failure.is::<ConnectionLost>() && is_the_peers_reset(&failure))
+}
+
+/// Is it what the system says when a peer has broken its connection off?
+fn is_the_peers_reset(failure: &Failure) -> bool {
+    use io::ErrorKind as Kind;
+    let error = failure.find::<io::Error>();
+    error.is_some_and(|error| {
+        matches!(
+            error.kind(),
+            Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
+        )
+    })
+}
+
+/// Keeps them for a [`StreamListener`](super::StreamListener), which asks for one at a time.
+pub(super) struct Pulled(pub(super) Rc<Pull>);
+
+/// What a listener and its port have in common.
+#[derive(Default)]
+pub(super) struct Pull {
+    /// Accepted, and not given away yet.
+    pub(super) queue: RefCell<VecDeque<Result<Connection, Failure>>>,
+    /// Somebody asks for one.
+    pub(super) is_asking: Cell<bool>,
+    pub(super) waker: Cell<Option<Waker>>,
+    /// There will be no more.
+    pub(super) is_over: Cell<bool>,
+}
+
+impl Pull {
+    fn wake(&self) {
+        let waker = self.waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Acceptor for Pulled {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
+        let connection = accepted.stream(reactor, terms);
+        self.0.queue.borrow_mut().push_back(connection);
+        self.0.wake();
+    }
+
+    fn wants(&self) -> bool {
+        self.0.is_asking.get() && self.0.queue.borrow().is_empty()
+    }
+
+    fn stopped(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
+        self.0.is_over.set(true);
+        self.0.wake();
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! A port whose connections async code accepts itself: [`StreamListener`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+
+use super::accept::Pull;
+use super::errors::PortClosed;
+use super::port::Port;
+use crate::address::Address;
+use crate::failure::Failure;
+use crate::stream::Connection;
+
+/// A port whose connections are accepted one by one, when they are asked for: by [`accept`](Self::accept), or as a
+/// [`Stream`] of connections, which ends when the port is closed.
+///
+/// While nobody asks, nothing is accepted: what comes waits in the system's queue
+/// ([`ListenOptions::backlog`](super::ListenOptions::backlog)), and when that is full the system turns peers away. Behind
+/// proxies ([`ServerEndpoint::proxied`](super::ServerEndpoint::proxied)) whoever is accepted and has not sent its header
+/// yet does not keep others waiting.
+///
+/// Made by [`Reactor::bind`](crate::Reactor::bind). Dropping it closes the port; connections that were accepted go on.
+///
+/// # Examples
+///
+/// As a stream, of which each connection gets a task of its own:
+///
+/// ```
+/// use futures::StreamExt;
+/// use torsade::{Connection, Failure};
+///
+/// async fn greet(mut conn: Connection) -> Result<(), Failure> {
+///     Ok(conn.write_all(b"hello\n").await?)
+/// }
+///
+/// torsade::testing::run(async |reactor| {
+///     let mut listener = reactor.bind("127.0.0.1:0")?;
+///     let address = listener.local_addr();
+///     let server = reactor.spawn(async move {
+///         while let Some(conn) = listener.next().await {
+///             torsade::spawn(greet(conn?)).detach();
+///         }
+///         Ok::<(), Failure>(())
+///     });
+///     let mut client = reactor.connect_stream(address).await?;
+///     assert_eq!(client.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+///     drop(server);
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("TcpListener", "UnixListener"))]
+#[must_use = "dropping it closes the port"]
+pub struct StreamListener {
+    port: Port,
+    pull: Rc<Pull>,
+}
+
+impl StreamListener {
+    pub(super) fn new(port: Port, pull: Rc<Pull>) -> Self {
+        Self { port, pull }
+    }
+
+    /// Accepts the next connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped: a connection that was accepted for it is the next one's.
+    ///
+    /// # Errors
+    ///
+    /// [`PortClosed`] when the port was stopped, or the reactor has ended. A connection that cannot be watched fails with
+    /// the system's error; the next one may go well.
+    pub fn accept(&mut self) -> impl Future<Output = Result<Connection, Failure>> + '_ {
+        Accept(self)
+    }
+
+    /// Returns the port: to stop it, to pause it, to count and to end its connections.
+    pub fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// Returns the address that the port listens at.
+    #[doc(alias = "getHost")]
+    pub fn local_addr(&self) -> Address {
+        self.port.local_addr()
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Option<Result<Connection, Failure>>> {
+        let next = self.pull.queue.borrow_mut().pop_front();
+        if let Some(next) = next {
+            self.stop_asking();
+            return Poll::Ready(Some(next));
+        }
+        if self.pull.is_over.get() {
+            return Poll::Ready(None);
+        }
+        let old = self.pull.waker.replace(Some(cx.waker().clone()));
+        drop(old);
+        if !self.pull.is_asking.replace(true) {
+            self.port.look_again();
+        }
+        Poll::Pending
+    }
+
+    fn stop_asking(&self) {
+        let waker = self.pull.waker.take();
+        drop(waker);
+        if self.pull.is_asking.replace(false) {
+            self.port.look_again();
+        }
+    }
+}
+
+impl Stream for StreamListener {
+    type Item = Result<Connection, Failure>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll(cx)
+    }
+}
+
+impl Drop for StreamListener {
+    fn drop(&mut self) {
+        drop(self.port.stop());
+        let queue = self.pull.queue.take();
+        drop(queue);
+    }
+}
+
+impl fmt::Debug for StreamListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamListener")
+            .field("port", &self.port)
+            .finish()
+    }
+}
+
+/// The wait for one connection. Nobody asks any more when it is dropped.
+struct Accept<'a>(&'a StreamListener);
+
+impl Future for Accept<'_> {
+    type Output = Result<Connection, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let next = self.0.poll(cx);
+        next.map(|next| next.unwrap_or_else(|| Err(Failure::new(PortClosed))))
+    }
+}
+
+impl Drop for Accept<'_> {
+    fn drop(&mut self) {
+        self.0.stop_asking();
+    }
+}

@@ -1,0 +1,554 @@
+//! Ports: listening sockets in the reactor's care, and what can be asked of them.
+//!
+//! # Invariants
+//!
+//! 1. An acceptor is taken out while it is called, so it may do anything, even stop its own port.
+//! 2. When the system has no descriptor or memory left, the port is disarmed; it looks again when one of the
+//!    reactor's own descriptors has come back, and after [`RETRY`] in any case. It neither spins nor dies.
+//! 3. A port accepts as many connections at a time as last time there were, and a few more when they did not end:
+//!    so in steady traffic no call is made in vain.
+//! 4. The driver is asked for connections only while the port may accept one: it is not paused, has fewer connections than
+//!    it may have, and its acceptor wants one. What comes meanwhile waits in the system's queue.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use super::accept::{Accepted, Acceptor};
+use super::options::ListenConfig;
+use crate::address::Address;
+use crate::clock::{Clock, DelayedCall};
+use crate::defer::{Deferred, Resolver};
+use crate::driver::{Event, Interest, Listener, Socket};
+use crate::failure::Failure;
+use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::report::{self, Origin};
+use crate::transport::{ConnCounter, Terms};
+use std::panic::Location;
+
+/// A port that is listened at. Clones are handles to the same one; dropping them changes nothing.
+///
+/// # Examples
+///
+/// A server that ends in good order: it takes no more connections, and gives those that it has ten seconds.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use torsade::Failure;
+/// torsade::testing::run(async |reactor| {
+///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+///         while let Some(line) = conn.read_line(80).await? {
+///             conn.write_all(&line).await?;
+///         }
+///         Ok::<(), Failure>(())
+///     })?;
+///     let conn = reactor.connect_stream(port.local_addr()).await?;
+///     # while port.connections() == 0 { torsade::yield_now().await }
+///     assert_eq!(port.connections(), 1);
+///     port.stop().await?;
+///     assert_eq!(port.lose_connections(Duration::from_secs(10)).await?, 0);
+///     assert_eq!(port.connections(), 0);
+///     # drop(conn);
+///     Ok(())
+/// });
+/// ```
+#[derive(Clone)]
+pub struct Port {
+    state: Weak<dyn PortState>,
+    address: Address,
+    counter: Rc<ConnCounter>,
+}
+
+/// What there is to a port, whatever it listens with.
+pub(super) trait PortState {
+    fn stop(self: Rc<Self>) -> Deferred<()>;
+    fn is_listening(&self) -> bool;
+    fn set_paused(&self, is_paused: bool);
+    fn is_paused(&self) -> bool;
+}
+
+/// A listening socket in the reactor's care.
+pub(super) struct Listening {
+    key: usize,
+    /// Empty once closed.
+    listener: RefCell<Option<Listener>>,
+    /// Empty only while it is being called, and after the end.
+    acceptor: Cell<Option<Box<dyn Acceptor>>>,
+    /// How many to accept in one go (invariant 3).
+    batch: Cell<usize>,
+    /// What the driver was told (invariant 4).
+    is_armed: Cell<bool>,
+    is_paused: Cell<bool>,
+    /// Set while disarmed (invariant 2).
+    retry: Cell<Option<DelayedCall>>,
+    /// When it was last said that nothing can be accepted, since something could.
+    warned: Cell<Option<Instant>>,
+    stopping: Cell<bool>,
+    /// Who is to be told when it is closed.
+    stopped: RefCell<Vec<Resolver<()>>>,
+    reactor: WeakReactor,
+    terms: Rc<Terms>,
+}
+
+impl Port {
+    pub(super) fn new(
+        state: Weak<dyn PortState>,
+        address: Address,
+        counter: Rc<ConnCounter>,
+    ) -> Self {
+        Self {
+            state,
+            address,
+            counter,
+        }
+    }
+
+    /// A port that was open once, and is not any more.
+    pub(super) fn closed(address: Address, counter: Rc<ConnCounter>) -> Self {
+        let state: Weak<Listening> = Weak::new();
+        Self::new(state, address, counter)
+    }
+
+    /// Where it listens, with the real port when port 0 was asked for.
+    #[doc(alias = "getHost")]
+    pub fn local_addr(&self) -> Address {
+        self.address.clone()
+    }
+
+    /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on; those whose proxy
+    /// has not told yet for whom it connects are ended.
+    ///
+    /// Stopping it again is no error: each Deferred fires.
+    ///
+    /// # Errors
+    ///
+    /// The panic of [`Factory::stopped`](crate::Factory::stopped); the port is closed all the same.
+    #[doc(alias = "stopListening")]
+    #[track_caller]
+    pub fn stop(&self) -> Deferred<()> {
+        match self.state.upgrade() {
+            Some(state) => state.stop(),
+            None => Deferred::succeed(()),
+        }
+    }
+
+    /// Is it open, and not about to close?
+    pub fn is_listening(&self) -> bool {
+        self.state
+            .upgrade()
+            .is_some_and(|state| state.is_listening())
+    }
+
+    /// Returns how many connections there are that the port has accepted and that have not ended.
+    ///
+    /// A connection counts until its protocol's `connection_lost` has returned, also when the port is closed.
+    pub fn connections(&self) -> usize {
+        self.counter.count()
+    }
+
+    /// Ends the connections that the port has accepted: each as by
+    /// [`Transport::lose_connection`](crate::Transport::lose_connection), and after `limit` as by
+    /// [`Transport::abort_connection`](crate::Transport::abort_connection). Fires when all of them have ended, with how many
+    /// took longer than `limit`.
+    ///
+    /// Connections that are accepted after the call are not among them, so to end a server [`stop`](Self::stop) the port
+    /// first. What a handler writes after the call is dropped, as after any `lose_connection`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling ends the wait and the limit; the connections still end when what they have queued is written.
+    #[doc(alias("graceful shutdown", "drain"))]
+    #[track_caller]
+    pub fn lose_connections(&self, limit: Duration) -> Deferred<usize> {
+        self.counter.end_all(limit)
+    }
+
+    /// Returns how many connections the port may have at a time; `None` for any number.
+    pub fn max_connections(&self) -> Option<usize> {
+        self.counter.limit()
+    }
+
+    /// Sets how many connections the port may have at a time. While it has so many it accepts none; what comes waits in the
+    /// system's queue ([`ListenOptions::backlog`](super::ListenOptions::backlog)). Connections that there are stay, however
+    /// many they are.
+    pub fn set_max_connections(&self, limit: impl Into<Option<usize>>) {
+        self.counter.set_limit(limit.into());
+    }
+
+    /// Accepts no connection until [`resume_accepting`](Self::resume_accepting). What comes waits in the system's queue.
+    #[doc(alias("pauseProducing", "stopReading"))]
+    pub fn pause_accepting(&self) {
+        self.set_paused(true);
+    }
+
+    /// Accepts connections again.
+    #[doc(alias("resumeProducing", "startReading"))]
+    pub fn resume_accepting(&self) {
+        self.set_paused(false);
+    }
+
+    /// Is the port open, and was it told not to accept?
+    pub fn is_paused(&self) -> bool {
+        self.state.upgrade().is_some_and(|state| state.is_paused())
+    }
+
+    fn set_paused(&self, is_paused: bool) {
+        if let Some(state) = self.state.upgrade() {
+            state.set_paused(is_paused);
+        }
+    }
+
+    /// Has the port look whether its acceptor wants a connection.
+    pub(super) fn look_again(&self) {
+        self.counter.tell_port();
+    }
+}
+
+impl PortState for Listening {
+    fn stop(self: Rc<Self>) -> Deferred<()> {
+        if !self.is_open() {
+            return Deferred::succeed(());
+        }
+        let (deferred, resolver) = Deferred::pair();
+        self.stopped.borrow_mut().push(resolver);
+        if !self.stopping.replace(true) {
+            if let Some(reactor) = self.reactor.upgrade() {
+                reactor.inner().attend(self.key);
+            }
+        }
+        deferred
+    }
+
+    fn is_listening(&self) -> bool {
+        self.is_open() && !self.stopping.get()
+    }
+
+    fn set_paused(&self, is_paused: bool) {
+        self.is_paused.set(is_paused);
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.inner().attend(self.key);
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.is_listening() && self.is_paused.get()
+    }
+}
+
+impl Listening {
+    /// Takes a listening socket into the reactor's care.
+    pub(super) fn watch(
+        reactor: &Reactor,
+        listener: Listener,
+        config: &ListenConfig,
+        place: &'static Location<'static>,
+    ) -> io::Result<Rc<Self>> {
+        let mut made = None;
+        let key = reactor.inner().insert(|key| {
+            let listening = Rc::new(Self {
+                key,
+                listener: RefCell::new(Some(listener)),
+                acceptor: Cell::new(None),
+                batch: Cell::new(BATCH),
+                is_armed: Cell::new(true),
+                is_paused: Cell::new(false),
+                retry: Cell::new(None),
+                warned: Cell::new(None),
+                stopping: Cell::new(false),
+                stopped: RefCell::default(),
+                reactor: reactor.downgrade(),
+                terms: config.terms(reactor, place),
+            });
+            made = Some(listening.clone());
+            listening
+        })?;
+        let listening = made.expect("`insert` calls its argument");
+        let added = listening
+            .tell_driver(|listener| reactor.inner().driver().add(listener, key, Interest::Read));
+        if let Err(error) = added {
+            reactor.inner().remove(key);
+            return Err(error);
+        }
+        listening.counter().set_port(Some(key));
+        Ok(listening)
+    }
+
+    /// Begins to accept, unless the acceptor panics.
+    pub(super) fn open(
+        self: Rc<Self>,
+        reactor: &Reactor,
+        mut acceptor: Box<dyn Acceptor>,
+    ) -> Result<Port, Failure> {
+        let address = self.listener.borrow().as_ref().map(Listener::local_addr);
+        let address = address.and_then(Result::ok).unwrap_or(Address::Unnamed);
+        let place = self.terms.place;
+        if let Err(panic) = acceptor.started(place) {
+            self.close(Some(reactor));
+            report::discard(acceptor, place);
+            return Err(panic);
+        }
+        self.acceptor.set(Some(acceptor));
+        let counter = self.counter().clone();
+        let state: Rc<dyn PortState> = self;
+        Ok(Port::new(Rc::downgrade(&state), address, counter))
+    }
+
+    fn counter(&self) -> &Rc<ConnCounter> {
+        self.terms.counter.as_ref().expect("a port counts")
+    }
+
+    fn is_open(&self) -> bool {
+        self.listener.borrow().is_some()
+    }
+
+    /// May a connection be accepted (invariant 4)?
+    fn may_accept(&self) -> bool {
+        if self.is_paused.get() || self.counter().is_full() {
+            return false;
+        }
+        let acceptor = self.acceptor.take();
+        // Where it is not there it is being called, and says what it wants when it has returned.
+        let wants = acceptor.as_ref().is_none_or(|acceptor| acceptor.wants());
+        self.acceptor.set(acceptor);
+        wants
+    }
+
+    /// Tells the driver what is wanted, if that has changed.
+    fn arm(&self, reactor: &Reactor) {
+        let wanted = self.may_accept();
+        if self.is_armed.replace(wanted) == wanted {
+            return;
+        }
+        let interest = Interest::of(wanted, false);
+        let driver = reactor.inner().driver();
+        let told = self.tell_driver(|listener| driver.set_interest(listener, self.key, interest));
+        if let (Err(error), true) = (told, wanted) {
+            self.disarm(reactor, &error);
+        }
+    }
+
+    /// Accepts a batch.
+    fn accept(&self, reactor: &Reactor) {
+        let most = self.batch.get();
+        for count in 0..most {
+            // Its own acceptor may have stopped it.
+            if self.stopping.get() {
+                return;
+            }
+            if !self.may_accept() {
+                return self.arm(reactor);
+            }
+            let accepted = self.listener.borrow().as_ref().map(Listener::accept);
+            match accepted {
+                None => return,
+                Some(Ok((socket, peer))) => {
+                    self.say_it_can();
+                    self.hand_over(reactor, socket, peer);
+                }
+                Some(Err(error)) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        self.say_it_can();
+                        self.batch.set(count.max(1));
+                        return;
+                    }
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ if is_the_peers(&error) => {}
+                    _ => return self.disarm(reactor, &error),
+                },
+            }
+        }
+        // All came. In steady traffic of one at a time that is one, and no call is made in vain.
+        self.batch.set(if most == 1 {
+            2
+        } else {
+            (most + GROWTH).min(BATCH)
+        });
+        // So that no event comes in vain.
+        self.arm(reactor);
+    }
+
+    fn hand_over(&self, reactor: &Reactor, socket: Socket, peer: Address) {
+        let Some(mut acceptor) = self.acceptor.take() else {
+            return;
+        };
+        let place = self.terms.place;
+        report::contain(Origin::Protocol, place, || {
+            let accepted = Accepted::Socket(socket, peer.into());
+            acceptor.accepted(reactor, accepted, &self.terms)
+        });
+        self.acceptor.set(Some(acceptor));
+    }
+
+    /// Nothing can be accepted for now (invariant 2).
+    fn disarm(&self, reactor: &Reactor, error: &io::Error) {
+        self.say_it_cannot(reactor, error);
+        let inner = reactor.inner();
+        let told = self.tell_driver(|listener| {
+            inner
+                .driver()
+                .set_interest(listener, self.key, Interest::Nothing)
+        });
+        self.is_armed.set(false);
+        if let Err(error) = told {
+            tracing::error!(target: "torsade::net", %error, "a port cannot be disarmed");
+        }
+        let (weak, key) = (self.reactor.clone(), self.key);
+        let retry = reactor.call_later(RETRY, move || {
+            if let Some(reactor) = weak.upgrade() {
+                reactor.inner().attend(key);
+            }
+        });
+        inner.attend_when_one_leaves(self.key);
+        let old = self.retry.replace(Some(retry));
+        if let Some(old) = old {
+            old.cancel();
+        }
+    }
+
+    /// Says that nothing can be accepted: to a subscriber of `tracing` once a second, else once until something can.
+    fn say_it_cannot(&self, reactor: &Reactor, error: &io::Error) {
+        let now = reactor.now();
+        let last = self.warned.get();
+        let is_logged = report::is_logged();
+        if last.is_some_and(|last| !is_logged || now.duration_since(last) < A_SECOND) {
+            return;
+        }
+        self.warned.set(Some(now));
+        let name = self.name();
+        report::warn(format_args!(
+            "{name} cannot accept connections for now: {error}"
+        ));
+    }
+
+    /// Says that something can be accepted, if it was said that nothing can.
+    fn say_it_can(&self) {
+        if self.warned.take().is_some() {
+            let name = self.name();
+            report::warn(format_args!("{name} accepts connections again"));
+        }
+    }
+
+    fn name(&self) -> String {
+        let address = self.listener.borrow().as_ref().map(Listener::local_addr);
+        match address {
+            Some(Ok(address)) => format!("the port {address}"),
+            _ => "a port".into(),
+        }
+    }
+
+    fn tell_driver(&self, tell: impl FnOnce(&Listener) -> io::Result<()>) -> io::Result<()> {
+        self.listener.borrow().as_ref().map_or(Ok(()), tell)
+    }
+
+    fn close(&self, reactor: Option<&Reactor>) {
+        let listener = self.listener.take();
+        let Some(listener) = listener else { return };
+        self.counter().set_port(None);
+        if let Some(reactor) = reactor {
+            let _ = reactor.inner().driver().remove(&listener);
+            reactor.inner().remove(self.key);
+        }
+        drop(listener);
+        if let Some(retry) = self.retry.take() {
+            retry.cancel();
+        }
+        let place = self.terms.place;
+        let acceptor = self.acceptor.take();
+        let mut stopped = Ok(());
+        if let Some(mut acceptor) = acceptor {
+            stopped = acceptor.stopped(place);
+            report::discard(acceptor, place);
+        }
+        tell_stopped(self.stopped.take(), stopped, place);
+    }
+}
+
+impl Source for Listening {
+    fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
+        self.accept(reactor);
+        if self.stopping.get() {
+            self.close(Some(reactor));
+        }
+    }
+
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        if self.stopping.get() {
+            return self.close(Some(reactor));
+        }
+        if let Some(retry) = self.retry.take() {
+            retry.cancel();
+        }
+        self.arm(reactor);
+    }
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
+        self.close(reactor);
+    }
+
+    fn kind(&self) -> &'static str {
+        "port"
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.terms.place
+    }
+}
+
+/// Tells those who wait for a port's end; a failure that is told to nobody is reported.
+pub(in crate::net) fn tell_stopped(
+    waiting: Vec<Resolver<()>>,
+    stopped: Result<(), Failure>,
+    place: &'static Location<'static>,
+) {
+    if let (Err(failure), true) = (&stopped, waiting.is_empty()) {
+        return report::deliver(Origin::Protocol, failure.clone(), place);
+    }
+    for resolver in waiting {
+        resolver.resolve(stopped.clone());
+    }
+}
+
+/// Is it about the one connection only, so that the next may be accepted?
+#[cfg(unix)]
+fn is_the_peers(error: &io::Error) -> bool {
+    const THEIRS: [i32; 9] = [
+        libc::EPROTO,
+        libc::EPERM,
+        libc::ENETDOWN,
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+        libc::ENETUNREACH,
+        libc::ETIMEDOUT,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|number| THEIRS.contains(&number))
+}
+
+#[cfg(not(unix))]
+fn is_the_peers(_error: &io::Error) -> bool {
+    false
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("address", &self.address)
+            .field("is_listening", &self.is_listening())
+            .field("connections", &self.connections())
+            .finish()
+    }
+}
+
+/// How many connections are accepted in one go at most.
+const BATCH: usize = 100;
+/// By how much a batch that was full grows.
+const GROWTH: usize = 20;
+/// After this time a disarmed port looks again, whatever has happened.
+const RETRY: Duration = Duration::from_millis(250);
+/// No more often than this is it said that nothing can be accepted.
+const A_SECOND: Duration = Duration::from_secs(1);

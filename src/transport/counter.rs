@@ -1,0 +1,208 @@
+//! How many connections a port has, and the end of them all.
+//!
+//! # Invariants
+//!
+//! 1. Each connection of the port counts from when it is in the reactor's table until its user has been told of the end.
+//!    One that goes from one protocol to another counts all the time.
+//! 2. Who waits for the end of some connections waits for those that there were at the call, not for later ones.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock::{Clock, DelayedCall};
+use crate::defer::{Deferred, Resolver};
+use crate::reactor::{Reactor, WeakReactor};
+
+/// Counts the connections of a port.
+pub(crate) struct ConnCounter {
+    reactor: WeakReactor,
+    count: Cell<usize>,
+    limit: Cell<Option<usize>>,
+    /// The port's key, while the port is open and wants to know that there is room again.
+    port: Cell<Option<usize>>,
+    /// Those whose end somebody waits for.
+    ending: RefCell<Vec<Rc<Ending>>>,
+}
+
+/// Connections that were told to end.
+struct Ending {
+    /// The keys of those that are left.
+    left: RefCell<BTreeSet<usize>>,
+    aborted: Cell<usize>,
+    timer: Cell<Option<DelayedCall>>,
+    resolver: Cell<Option<Resolver<usize>>>,
+}
+
+/// A connection of which one user has gone and the next has not come yet.
+pub(super) struct Counted {
+    counter: Rc<ConnCounter>,
+    key: usize,
+}
+
+impl ConnCounter {
+    pub(crate) fn new(reactor: &Reactor, limit: Option<usize>) -> Rc<Self> {
+        Rc::new(Self {
+            reactor: reactor.downgrade(),
+            count: Cell::new(0),
+            limit: Cell::new(limit),
+            port: Cell::new(None),
+            ending: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.limit.get()
+    }
+
+    /// Sets how many connections there may be at a time.
+    pub(crate) fn set_limit(&self, limit: Option<usize>) {
+        self.limit.set(limit);
+        self.tell_port();
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.limit.get().is_some_and(|limit| self.count() >= limit)
+    }
+
+    /// Has the port with this key attended to when there is room again; none when it is closed.
+    pub(crate) fn set_port(&self, key: Option<usize>) {
+        self.port.set(key);
+    }
+
+    /// Has the port look whether it may accept.
+    pub(crate) fn tell_port(&self) {
+        if let (Some(key), Some(reactor)) = (self.port.get(), self.reactor.upgrade()) {
+            reactor.inner().attend(key);
+        }
+    }
+
+    /// Ends the connections that there are, in good order at first, at once after `limit`. Fires with how many took too
+    /// long, when all have ended.
+    pub(crate) fn end_all(self: &Rc<Self>, limit: Duration) -> Deferred<usize> {
+        let Some(reactor) = self.reactor.upgrade() else {
+            return Deferred::succeed(0);
+        };
+        let keys: BTreeSet<usize> = reactor.inner().counted_by(self.address());
+        if keys.is_empty() {
+            return Deferred::succeed(0);
+        }
+        let (deferred, resolver) = Deferred::pair();
+        let ending = Rc::new(Ending {
+            left: RefCell::new(keys.clone()),
+            aborted: Cell::new(0),
+            timer: Cell::new(None),
+            resolver: Cell::new(Some(resolver)),
+        });
+        self.ending.borrow_mut().push(ending.clone());
+        for key in keys {
+            reactor.inner().end_counted(key, false);
+        }
+        let (weak, reactor_too) = (Rc::downgrade(&ending), self.reactor.clone());
+        let timer = reactor.call_later(limit, move || {
+            let (Some(ending), Some(reactor)) = (weak.upgrade(), reactor_too.upgrade()) else {
+                return;
+            };
+            let left = ending.left.borrow().clone();
+            ending.aborted.set(left.len());
+            for key in left {
+                reactor.inner().end_counted(key, true);
+            }
+        });
+        ending.timer.set(Some(timer));
+        let (this, ending) = (Rc::downgrade(self), Rc::downgrade(&ending));
+        deferred.on_cancel(move || {
+            if let (Some(this), Some(ending)) = (this.upgrade(), ending.upgrade()) {
+                this.ending
+                    .borrow_mut()
+                    .retain(|other| !Rc::ptr_eq(other, &ending));
+                ending.stop_timer();
+            }
+        })
+    }
+
+    /// What its connections are known by.
+    pub(super) fn address(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+
+    /// There is one connection more.
+    pub(super) fn entered(&self) {
+        self.count.set(self.count.get() + 1);
+    }
+
+    /// One has ended.
+    pub(super) fn left(&self, key: usize) {
+        let was_full = self.is_full();
+        self.count.set(self.count.get().saturating_sub(1));
+        if was_full && !self.is_full() {
+            self.tell_port();
+        }
+        if self.ending.borrow().is_empty() {
+            return;
+        }
+        let mut over = Vec::new();
+        self.ending.borrow_mut().retain(|ending| {
+            let mut left = ending.left.borrow_mut();
+            let is_over = left.remove(&key) && left.is_empty();
+            if is_over {
+                over.push(ending.clone());
+            }
+            !is_over
+        });
+        for ending in over {
+            ending.stop_timer();
+            if let Some(resolver) = ending.resolver.take() {
+                resolver.callback(ending.aborted.get());
+            }
+        }
+    }
+}
+
+impl Ending {
+    fn stop_timer(&self) {
+        if let Some(timer) = self.timer.take() {
+            timer.cancel();
+        }
+    }
+}
+
+impl Counted {
+    pub(super) fn new(counter: &Rc<ConnCounter>, key: usize) -> Self {
+        Self {
+            counter: counter.clone(),
+            key,
+        }
+    }
+
+    /// Whoever waits for its end waits for that of this key now.
+    pub(super) fn goes_on_as(&self, key: usize) {
+        for ending in self.counter.ending.borrow().iter() {
+            let mut left = ending.left.borrow_mut();
+            if left.contains(&self.key) {
+                left.insert(key);
+            }
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counter.left(self.key);
+    }
+}
+
+impl fmt::Debug for ConnCounter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnCounter")
+            .field("count", &self.count.get())
+            .field("limit", &self.limit.get())
+            .finish_non_exhaustive()
+    }
+}
