@@ -38,7 +38,7 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
         .arg(std::env::current_exe().unwrap())
         .env("TORSADE_CHILD", "yes")
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -105,7 +105,12 @@ fn a_server_without_descriptors_serves_whom_it_has_and_accepts_again() {
     println!("accepting again after {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(1));
     child.kill().unwrap();
-    child.wait().unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let port = format!("torsade: the port {address}");
+    let cannot = format!("{port} cannot accept connections for now: ");
+    assert_eq!(said.matches(&cannot).count(), 1, "{said}");
+    let again = format!("{port} accepts connections again\n");
+    assert_eq!(said.matches(&again).count(), 1, "{said}");
 }
 
 /// Connects, in so many attempts at most. Each is short: a call that finds a port's queue full is repeated by the

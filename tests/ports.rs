@@ -277,7 +277,8 @@ on_both! {
         let port = reactor.serve(HERE, async move |mut conn| {
             let result = conn.read_line(80).await;
             seen.note(result.is_err());
-            Ok(drop(result?))
+            result?;
+            Ok(())
         })?;
         let client = connect(&reactor, &port).await?;
         until(|| port.connections() == 1).await;

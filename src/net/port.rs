@@ -343,12 +343,10 @@ impl Listening {
             let accepted = self.listener.borrow().as_ref().map(Listener::accept);
             match accepted {
                 None => return,
-                Some(Ok((socket, peer))) => {
-                    self.say_it_can();
-                    self.hand_over(reactor, socket, peer);
-                }
+                Some(Ok((socket, peer))) => self.hand_over(reactor, socket, peer),
                 Some(Err(error)) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
+                        // Not before all that waited have been accepted: meanwhile it may fail again.
                         self.say_it_can();
                         self.batch.set(count.max(1));
                         return;

@@ -98,6 +98,8 @@ pub(super) struct Core {
     refused: Cell<bool>,
     /// Reading failed: not before the retry.
     resting: Cell<bool>,
+    /// It was said that nothing can be received, and nothing was since.
+    has_complained: Cell<bool>,
     retry: Cell<Option<DelayedCall>>,
     /// When it is closed, whatever is still queued.
     deadline: Cell<Option<DelayedCall>>,
@@ -163,6 +165,7 @@ impl<U: User> Post<U> {
                 full: Cell::new(false),
                 refused: Cell::new(false),
                 resting: Cell::new(false),
+                has_complained: Cell::new(false),
                 retry: Cell::new(None),
                 deadline: Cell::new(None),
                 queue: Queue::default(),
@@ -495,7 +498,12 @@ impl Core {
             let got = self.with_socket(|socket| socket.receive(buffer));
             match got {
                 None => return Got::Nothing,
-                Some(Ok(arrived)) => return Got::Datagram(arrived),
+                Some(Ok(arrived)) => {
+                    if self.has_complained.replace(false) {
+                        report::warn(format_args!("datagrams are received again"));
+                    }
+                    return Got::Datagram(arrived);
+                }
                 Some(Err(error)) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => return Got::Nothing,
@@ -524,7 +532,10 @@ impl Core {
 
     /// Reading does not work: it is tried again later (invariant 2).
     fn rest(&self, error: &io::Error) {
-        tracing::warn!(target: "torsade::net", %error, "cannot receive datagrams for now");
+        // Where nobody logs it, once is enough until something was received.
+        if !self.has_complained.replace(true) || report::is_logged() {
+            report::warn(format_args!("cannot receive datagrams for now: {error}"));
+        }
         self.resting.set(true);
         self.retry_soon();
         self.ask_for_attention();
