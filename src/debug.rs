@@ -239,8 +239,13 @@ pub(crate) fn is_watching() -> bool {
 }
 
 /// Measures the user's code that was made at `place`, until what this gives is dropped. Nothing where nobody watches.
-pub(crate) fn measure(place: Place) -> Option<Measured> {
-    is_watching().then(|| Measured::begin(place))?
+#[inline]
+pub(crate) fn measure(place: Place) -> Option<Box<Measured>> {
+    if is_watching() {
+        Measured::begin(place)
+    } else {
+        None
+    }
 }
 
 /// The guard of [`measure`].
@@ -255,16 +260,21 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    fn begin(place: Place) -> Option<Self> {
+    #[cold]
+    #[inline(never)]
+    fn begin(place: Place) -> Option<Box<Self>> {
         let watchdog = WATCHDOG.try_with(|dog| dog.borrow().clone()).ok()??;
+        if TELLING.get() {
+            return None;
+        }
         let since = Instant::now();
-        Some(Self {
+        Some(Box::new(Self {
             place,
             since,
             outer: watchdog.beat.note(Some((place, since))),
             blamed: BLAMED.replace(Duration::ZERO),
             watchdog,
-        })
+        }))
     }
 }
 
@@ -280,7 +290,9 @@ impl Drop for Measured {
         BLAMED.set(self.blamed + blamed);
         if is_slow {
             let place = self.place;
+            TELLING.set(true);
             (self.watchdog.tell)(Blocked { place, took });
+            TELLING.set(false);
         }
     }
 }
@@ -303,6 +315,8 @@ thread_local! {
     static WATCHDOG: RefCell<Option<Rc<Watchdog>>> = const { RefCell::new(None) };
     /// How much of the time of what runs now others inside of it have been blamed for.
     static BLAMED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// Somebody is being told, who is not measured: to be told of oneself has no end.
+    static TELLING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How many reactors in debug mode live on all threads.

@@ -170,7 +170,7 @@ pub(crate) fn contain<R>(
     place: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Option<R> {
-    match catch_watched(place, run) {
+    match catch(place, run) {
         Ok(value) => Some(value),
         Err(failure) => {
             deliver(origin, failure, place);
@@ -179,30 +179,12 @@ pub(crate) fn contain<R>(
     }
 }
 
-/// Runs user code; a panic in it becomes a failure made at `place`. A watchdog sees how long it takes.
-pub(crate) fn catch_watched<R>(
-    place: &'static Location<'static>,
-    run: impl FnOnce() -> R,
-) -> Result<R, Failure> {
-    match debug::is_watching() {
-        false => catch(place, run),
-        true => catch_measured(place, run),
-    }
-}
-
-/// Runs user code; a panic in it becomes a failure made at `place`.
+/// Runs user code, measured where a watchdog watches; a panic in it becomes a failure made at `place`.
+///
+/// This is the fence around all user code of a reactor's thread. What it costs where nobody watches is one load and two
+/// branches.
 #[inline]
 pub(crate) fn catch<R>(
-    place: &'static Location<'static>,
-    run: impl FnOnce() -> R,
-) -> Result<R, Failure> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| Failure::from_panic(payload, place))
-}
-
-/// The same under the eyes of the watchdog, where there is one ([`debug::is_watching`]).
-#[cold]
-#[inline(never)]
-pub(crate) fn catch_measured<R>(
     place: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {

@@ -36,7 +36,6 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::core::{Core, Group, Slot};
-use crate::debug;
 use crate::failure::{Failure, Hop};
 use crate::report::{self, Origin};
 
@@ -85,7 +84,6 @@ impl Line {
         goes_on: impl Fn() -> bool,
     ) -> Option<Rc<Core>> {
         let mut block = self.queue.take().or_else(|| self.take_added())?;
-        let is_watched = debug::is_watching();
         // Where the step before is, where the next one is, and how many have run.
         let (mut last, mut done) = (block.last.get(), 0);
         let (mut before, mut at) = match block.last_run() {
@@ -110,10 +108,7 @@ impl Line {
             let step = block.step(at);
             // SAFETY: it is the source, which is borrowed, or an entry of `block` or of `left`.
             let input = unsafe { &*before };
-            let inner = match is_watched {
-                false => step.run(input),
-                true => run_measured(step, input),
-            };
+            let inner = step.run(input);
             if let Some(left) = left {
                 left.pass(left.end.get());
             }
@@ -331,14 +326,6 @@ impl Deref for Body {
     fn deref(&self) -> &Head {
         &self.head
     }
-}
-
-/// Runs a step under the eyes of the watchdog.
-#[cold]
-#[inline(never)]
-fn run_measured(step: &dyn Slot, before: &dyn Slot) -> Option<Rc<Core>> {
-    let _measured = debug::measure(step.location());
-    step.run(before)
 }
 
 /// A step that a block has no place for.

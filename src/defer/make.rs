@@ -47,7 +47,14 @@ pub fn execute<T: 'static>(f: impl FnOnce() -> Result<T, Failure>) -> Deferred<T
 #[doc(alias = "maybeDeferred")]
 #[track_caller]
 pub fn maybe_deferred<V, R: IntoOutcome<V>>(f: impl FnOnce() -> R) -> Deferred<R::Value> {
-    let place = Location::caller();
+    maybe_deferred_at(Location::caller(), f)
+}
+
+/// The same, for a function that was given to us at `place`.
+pub(crate) fn maybe_deferred_at<V, R: IntoOutcome<V>>(
+    place: &'static Location<'static>,
+    f: impl FnOnce() -> R,
+) -> Deferred<R::Value> {
     match report::catch(place, || f().into_outcome(place)) {
         Ok(Outcome::Ready(result)) => Deferred::settled(result, place),
         Ok(Outcome::Wait(deferred)) => deferred,

@@ -75,6 +75,7 @@ pub use self::list::{
     DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
 };
 pub(crate) use self::live::{note_what_it_waits_for, things};
+pub(crate) use self::make::maybe_deferred_at;
 pub use self::make::{ensure, execute, maybe_deferred};
 pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,

@@ -143,11 +143,11 @@ impl<F: Factory> Acceptor for Made<F> {
     }
 
     fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
-        report::catch_watched(place, || self.0.started())
+        report::catch(place, || self.0.started())
     }
 
     fn stopped(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
-        report::catch_watched(place, || self.0.stopped())
+        report::catch(place, || self.0.stopped())
     }
 }
 

@@ -206,7 +206,7 @@ pub(crate) fn try_leave<H: Home>(
     let occupant = home.seat_inside().occupant.take();
     let mut said = Ok(());
     if let Some(mut occupant) = occupant {
-        said = report::catch_watched(place, || farewell(&mut occupant));
+        said = report::catch(place, || farewell(&mut occupant));
         report::discard(occupant, place);
     }
     let belongings = home.seat_inside().belongings.take();

@@ -99,11 +99,9 @@ impl ReactorBuilder {
     #[track_caller]
     pub fn on_blocked(mut self, hook: impl Fn(Blocked) + 'static) -> Self {
         let place = Location::caller();
-        // It is called when a guard is dropped, perhaps by a panic: not with `contain`, which would set a guard itself.
+        // It is called when a guard is dropped, perhaps by a panic, and must not unwind.
         self.on_blocked = Some(Rc::new(move |blocked| {
-            if let Err(failure) = report::catch(place, || hook(blocked)) {
-                report::deliver(Origin::Call, failure, place);
-            }
+            report::contain(Origin::Call, place, || hook(blocked));
         }));
         self
     }

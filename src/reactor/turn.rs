@@ -259,7 +259,7 @@ impl Reactor {
         let card = debug::is_on().then(|| Card::new(place, Some("main".into()), Locals::default()));
         inner.main.set(card);
         let _guarded = inner.debug.watchdog.as_ref().map(|dog| dog.stand_guard());
-        let result = self.turns(main);
+        let result = self.turns(main, place);
         inner.main.set(None);
         inner.pace.main_waits.set(false);
         if inner.state.get() == State::Ended {
@@ -268,7 +268,11 @@ impl Reactor {
         Ok(result)
     }
 
-    fn turns<T>(&self, main: impl Future<Output = T>) -> Main<T> {
+    fn turns<T>(
+        &self,
+        main: impl Future<Output = T>,
+        place: &'static Location<'static>,
+    ) -> Main<T> {
         let inner = self.inner();
         self.fire_startup();
         let mut result = None;
@@ -288,9 +292,7 @@ impl Reactor {
                     let mut cx = Context::from_waker(&waker);
                     let card = inner.main_card();
                     let entered = card.as_ref().map(Card::enter);
-                    let measured = card
-                        .as_ref()
-                        .and_then(|card| debug::measure(card.title().spawned));
+                    let measured = debug::measure(place);
                     let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
                     drop((measured, entered));
                     match polled {
@@ -301,12 +303,12 @@ impl Reactor {
                 }
                 if result.is_some() {
                     inner.pace.main_waits.set(false);
-                    report::contain(Origin::Destructor, Location::caller(), || main.set(None));
+                    report::contain(Origin::Destructor, place, || main.set(None));
                     let _ = self.stop();
                 }
             }
             if self.is_over() {
-                report::contain(Origin::Destructor, Location::caller(), || main.set(None));
+                report::contain(Origin::Destructor, place, || main.set(None));
                 return result;
             }
             self.io(FOREVER, false);

@@ -209,8 +209,7 @@ impl Future for Kid<'_> {
             return Poll::Ready((Ok(()), place));
         };
         let entered = card.as_ref().map(Card::enter);
-        let polled =
-            report::catch_measured(place, || asking.poll(place, || future.as_mut().poll(cx)));
+        let polled = report::catch(place, || asking.poll(place, || future.as_mut().poll(cx)));
         drop(entered);
         match polled {
             Ok(Poll::Pending) => Poll::Pending,

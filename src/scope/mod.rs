@@ -451,8 +451,7 @@ impl Running<'_> {
             self.look_at_patience(cx, body.as_mut());
             if let Some(future) = body.as_mut().as_pin_mut() {
                 let (asking, place) = (self.asking.clone(), self.place);
-                let polled =
-                    report::catch_measured(place, || asking.poll(place, || future.poll(cx)));
+                let polled = report::catch(place, || asking.poll(place, || future.poll(cx)));
                 let done = match polled {
                     Ok(Poll::Pending) => None,
                     Ok(Poll::Ready(done)) => Some(done),

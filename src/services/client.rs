@@ -17,7 +17,7 @@ use futures::future::{Either, select};
 
 use super::{Backoff, Service};
 use crate::clock::Clock;
-use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred};
+use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred_at};
 use crate::failure::{Cancelled, Failure};
 use crate::net::{ClientEndpoint, ToClientEndpoint};
 use crate::protocol::{Handle, IntoProtocol, Protocol};
@@ -148,11 +148,13 @@ impl<P: Protocol> ClientService<P> {
     /// Has `f` called with each new connection before anybody else gets it. A failure ends the connection, and counts as
     /// one to connect.
     #[doc(alias = "prepareConnection")]
+    #[track_caller]
     pub fn prepare<V: 'static, R: IntoOutcome<V>>(
         self,
         mut f: impl FnMut(Handle<P>) -> R + 'static,
     ) -> Self {
-        let f = move |handle| maybe_deferred(|| f(handle)).map(drop);
+        let place = Location::caller();
+        let f = move |handle| maybe_deferred_at(place, || f(handle)).map(drop);
         self.0.prepare.set(Some(Box::new(f)));
         self
     }
@@ -309,7 +311,7 @@ impl<P: Protocol> Inner<P> {
 
     /// One connection from its beginning to its end.
     async fn connect(&self) -> Result<(), Failure> {
-        let protocol = call(&self.build, |build| build())?.flatten();
+        let protocol = call(&self.build, self.place, |build| build())?.flatten();
         let protocol = protocol.ok_or(NoProtocol)?;
         let connecting = self.reactor.connect(&self.endpoint, protocol);
         let handle = match select(connecting, self.give_up()).await {
@@ -328,7 +330,8 @@ impl<P: Protocol> Inner<P> {
             let _ = lost.await;
             return Ok(());
         }
-        if let Some(prepared) = call(&self.prepare, |prepare| prepare(handle.clone()))? {
+        if let Some(prepared) = call(&self.prepare, self.place, |prepare| prepare(handle.clone()))?
+        {
             if let Err(failure) = until(prepared, lost.as_mut()).await {
                 if let Some(transport) = handle.transport() {
                     transport.lose_connection();
@@ -398,15 +401,15 @@ impl<P: Protocol> Drop for Left<'_, P> {
 }
 
 /// Takes a function out, calls it, and puts it back. `None` when it is not there; a panic is the failure.
-#[track_caller]
 fn call<F: ?Sized, R>(
     slot: &Cell<Option<Box<F>>>,
+    place: &'static Location<'static>,
     call: impl FnOnce(&mut F) -> R,
 ) -> Result<Option<R>, Failure> {
     let Some(mut f) = slot.take() else {
         return Ok(None);
     };
-    let result = report::catch(Location::caller(), || call(&mut f));
+    let result = report::catch(place, || call(&mut f));
     slot.set(Some(f));
     result.map(Some)
 }

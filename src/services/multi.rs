@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Service;
-use crate::defer::{Deferred, Resolver, maybe_deferred};
+use crate::defer::{Deferred, Resolver, maybe_deferred_at};
 use crate::failure::Failure;
 use crate::report;
 
@@ -55,6 +55,8 @@ enum State {
 struct Member {
     name: Option<Rc<str>>,
     service: Rc<dyn Service>,
+    /// Where it was added.
+    place: &'static Location<'static>,
 }
 
 impl MultiService {
@@ -122,18 +124,22 @@ impl MultiService {
         self.len() == 0
     }
 
+    #[track_caller]
     fn insert(&self, name: Option<Rc<str>>, service: Rc<dyn Service>) -> Result<(), Failure> {
+        let place = Location::caller();
+        let member = Member {
+            name,
+            service,
+            place,
+        };
         if self.is_running() {
-            start(&*service)?;
+            start(&member)?;
             if !self.is_running() {
                 // It has stopped us meanwhile, and is none of those that were stopped.
-                drop(stop_all(vec![Member {
-                    name: None,
-                    service: service.clone(),
-                }]));
+                drop(stop_all(vec![member.clone()]));
             }
         }
-        self.0.members.borrow_mut().push(Member { name, service });
+        self.0.members.borrow_mut().push(member);
         Ok(())
     }
 }
@@ -178,7 +184,7 @@ impl Inner {
         self.state.set(State::Running);
         let members = self.members.borrow().clone();
         for (index, member) in members.iter().enumerate() {
-            let started = start(&*member.service);
+            let started = start(member);
             match (self.state.get(), started) {
                 (State::Running, Ok(())) => {}
                 (State::Running, Err(failure)) => {
@@ -215,8 +221,8 @@ impl Inner {
 }
 
 /// Starts one; a panic is why it did not start.
-fn start(service: &dyn Service) -> Result<(), Failure> {
-    report::catch(Location::caller(), || service.start()).and_then(|started| started)
+fn start(member: &Member) -> Result<(), Failure> {
+    report::catch(member.place, || member.service.start()).and_then(|started| started)
 }
 
 /// Stops the last one, then the one before it, and so on. Never fails.
@@ -224,7 +230,7 @@ fn stop_all(mut members: Vec<Member>) -> Deferred<()> {
     let Some(last) = members.pop() else {
         return Deferred::succeed(());
     };
-    maybe_deferred(|| last.service.stop())
+    maybe_deferred_at(last.place, || last.service.stop())
         .add_both(tell_nobody)
         .add_callback(move |()| stop_all(members))
 }

@@ -74,12 +74,14 @@ struct Inner<K> {
     /// Empty while it is being called.
     open: Cell<Option<Box<Open<K>>>>,
     port: RefCell<Option<K>>,
+    place: &'static Location<'static>,
 }
 
 type Open<K> = dyn FnMut(&Reactor) -> Result<K, Failure>;
 
 impl<K: Closes> PortService<K> {
     /// `open` opens the port, each time the service is started.
+    #[track_caller]
     pub fn new(
         reactor: &Reactor,
         open: impl FnMut(&Reactor) -> Result<K, Failure> + 'static,
@@ -88,6 +90,7 @@ impl<K: Closes> PortService<K> {
             reactor: reactor.clone(),
             open: Cell::new(Some(Box::new(open))),
             port: RefCell::default(),
+            place: Location::caller(),
         }))
     }
 
@@ -109,7 +112,7 @@ impl<K: Closes> Service for PortService<K> {
         let Some(mut open) = self.0.open.take() else {
             return Ok(());
         };
-        let opened = report::catch(Location::caller(), || open(&self.0.reactor));
+        let opened = report::catch(self.0.place, || open(&self.0.reactor));
         self.0.open.set(Some(open));
         let port = opened.and_then(|opened| opened)?;
         let old = self.0.port.replace(Some(port));

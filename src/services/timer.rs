@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::Service;
 use crate::clock::{Clock, ClockStopped};
-use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred};
+use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred_at};
 use crate::failure::Failure;
 use crate::repeat::{Looping, LoopingCall};
 
@@ -65,6 +66,7 @@ impl TimerService {
         interval: Duration,
         f: impl FnMut() -> R + 'static,
     ) -> Self {
+        let place = Location::caller();
         let clock = clock.clone();
         let slot = Rc::new(Cell::new(Some(f)));
         let begin = move || {
@@ -75,7 +77,7 @@ impl TimerService {
                     slot: slot.clone(),
                 };
                 match &mut lent.f {
-                    Some(f) => maybe_deferred(f).map(drop),
+                    Some(f) => maybe_deferred_at(place, f).map(drop),
                     // It is running further down this very stack.
                     None => Deferred::succeed(()),
                 }

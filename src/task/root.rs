@@ -23,7 +23,6 @@ use pin_project_lite::pin_project;
 use super::executor::Number;
 use super::inbox::Place;
 use super::{Card, Executor};
-use crate::debug;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
@@ -108,10 +107,7 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let busy = this.executor.busy();
         let listed = usize::from(this.listed.is_some());
         busy.set(busy.get() + listed);
-        let polled = match debug::is_watching() {
-            false => report::catch(place, || future.poll(cx)),
-            true => report::catch_measured(place, || future.poll(cx)),
-        };
+        let polled = report::catch(place, || future.poll(cx));
         drop(entered);
         busy.set(busy.get() - listed);
         let result = match polled {
