@@ -582,7 +582,7 @@ fn in_memory_time_stands_while_work_is_awaited_and_goes_on_when_it_is_called_off
         reactor.call_later(MS, move || note.set(true));
         let start = reactor.now();
         let releaser = thread::spawn(move || {
-            for _ in 0..1000 {
+            for _ in 0..200 {
                 thread::yield_now();
             }
             drop(release);

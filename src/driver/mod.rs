@@ -253,6 +253,19 @@ impl Driver {
         }
     }
 
+    /// In memory: appends what is ready, or waits for other threads to wake it, for so long in real time, while its clock
+    /// stands still. Gives how long that was if nothing came.
+    pub(crate) fn wait_outside(
+        &self,
+        limit: Duration,
+        events: &mut Vec<Event>,
+    ) -> io::Result<Option<Duration>> {
+        match self {
+            Self::Machine(machine) => machine.wait(Some(limit), events).map(|()| None),
+            Self::Memory(memory) => memory.wait_outside(limit, events),
+        }
+    }
+
     /// Starts telling about `source` under `key`.
     ///
     /// The caller keeps one promise: it removes the source before its descriptor closes, or never lends the

@@ -183,6 +183,10 @@ pub(crate) struct Inner {
     pace: Pace,
     policy: Cell<OnPanic>,
     hooks: RefCell<Vec<Hook>>,
+    /// How many handles other threads may have: one more than this counts.
+    remotes: Arc<()>,
+    /// It is in memory and runs a test, which fails when nothing can come any more.
+    is_closed_world: Cell<bool>,
     /// A panic that is to leave `run`.
     unwinding: Cell<Option<Failure>>,
     stops_on_signals: Cell<bool>,
@@ -288,6 +292,8 @@ impl Reactor {
             executor,
             policy: Cell::new(OnPanic::Report),
             hooks: RefCell::default(),
+            remotes: Arc::default(),
+            is_closed_world: Cell::new(false),
             unwinding: Cell::new(None),
             stops_on_signals: Cell::new(false),
             dumps_on_signal: Cell::new(false),
@@ -412,7 +418,17 @@ impl Reactor {
     /// The handle for other threads.
     #[doc(alias("callFromThread", "call_from_thread"))]
     pub fn remote(&self) -> Remote {
-        Remote::new(self.0.executor.inbox().clone())
+        Remote::new(self.0.executor.inbox().clone(), self.0.remotes.clone())
+    }
+
+    /// A handle for other threads that does not count as one by which something may come.
+    pub(crate) fn uncounted_remote(&self) -> Remote {
+        Remote::new(self.0.executor.inbox().clone(), Arc::default())
+    }
+
+    /// In memory: a test runs here, and is to fail when nothing can come any more.
+    pub(crate) fn close_world(&self) {
+        self.0.is_closed_world.set(self.0.driver.is_virtual());
     }
 
     /// What happens when user code panics.
@@ -630,6 +646,11 @@ impl Inner {
 
     pub(crate) fn give_back_read_buffer(&self, buffer: Box<[u8]>) {
         self.read_buffer.set(Some(buffer));
+    }
+
+    /// Are there handles for other threads?
+    fn has_remotes(&self) -> bool {
+        Arc::strong_count(&self.remotes) > 1
     }
 
     fn is_unwinding(&self) -> bool {

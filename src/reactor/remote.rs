@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
+use std::sync::Arc;
 
 use crate::sync::Shared;
 use crate::task::Inbox;
@@ -33,11 +34,16 @@ use crate::task::Inbox;
 #[derive(Clone)]
 pub struct Remote {
     pub(super) inbox: Shared<Inbox>,
+    /// By this the reactor knows that there are handles.
+    _counted: Arc<()>,
 }
 
 impl Remote {
-    pub(super) fn new(inbox: Shared<Inbox>) -> Self {
-        Self { inbox }
+    pub(super) fn new(inbox: Shared<Inbox>, counted: Arc<()>) -> Self {
+        Self {
+            inbox,
+            _counted: counted,
+        }
     }
 
     /// Calls `f` on the reactor's thread.

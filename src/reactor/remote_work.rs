@@ -12,7 +12,6 @@ use std::future::poll_fn;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::mpsc;
 use std::task::{Context, Poll};
 
 use futures::channel::oneshot;
@@ -127,7 +126,7 @@ impl Remote {
     {
         let place = Location::caller();
         self.may_wait()?;
-        let (sender, answer) = mpsc::sync_channel(1);
+        let (sender, mut answer) = oneshot::channel();
         let call = move || {
             let outcome = report::catch(place, move || f().into_outcome(place));
             match outcome {
@@ -140,7 +139,13 @@ impl Remote {
             report::discard(call, place);
             return Err(Failure::at(Box::new(ReactorGone), place));
         }
-        let answer = answer.recv();
+        let answer = task::block_on(poll_fn(|cx| {
+            let answer = Pin::new(&mut answer).poll(cx);
+            if answer.is_pending() {
+                task::note_loop(&self.inbox);
+            }
+            answer
+        }));
         answer.unwrap_or_else(|_| Err(Failure::at(Box::new(ReactorGone), place)))
     }
 
@@ -204,6 +209,7 @@ impl<T> Future for RemoteTask<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) else {
+            task::note_loop(&self.remote.inbox);
             return Poll::Pending;
         };
         Poll::Ready(match answer {
@@ -273,13 +279,13 @@ async fn run<T, F: Future<Output = T>>(
 /// A call from another thread whose answer is still to come.
 struct Asked<T> {
     /// Empty once it was answered.
-    sender: Cell<Option<mpsc::SyncSender<Result<T, Failure>>>>,
+    sender: Cell<Option<oneshot::Sender<Result<T, Failure>>>>,
     place: Place,
 }
 
 impl<T: 'static> Asked<T> {
     /// Answers when the Deferred fires or the reactor ends.
-    fn wait(deferred: Deferred<T>, sender: mpsc::SyncSender<Result<T, Failure>>, place: Place) {
+    fn wait(deferred: Deferred<T>, sender: oneshot::Sender<Result<T, Failure>>, place: Place) {
         let Some(reactor) = Reactor::current() else {
             return;
         };

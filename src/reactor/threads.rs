@@ -8,7 +8,9 @@
 //! 1. A result meets its Deferred on the loop's thread, in a turn. One that nobody waits for any more is dropped there.
 //!    Only when the loop is gone is it dropped by the thread that made it.
 //! 2. Calling queued work off drops its closure on the loop's thread. Work that has begun goes on, and is told by its token.
-//! 3. In memory, time stands still while work is awaited: what happens does not depend on how long it takes.
+//! 3. In memory, time stands still while work is awaited: what happens does not depend on how long it takes. It goes on when
+//!    all of that work waits for this very loop; and when work has really taken longer than five seconds and than a
+//!    deadline was away, as on the machine: so a limit for work that never ends is one.
 //! 4. The end of a reactor waits for its pool no longer than its patience; what still runs then is reported. Before it waits
 //!    the inbox is closed, so work that waits for the loop is told at once.
 
@@ -26,8 +28,8 @@ use crate::driver::Event;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
-use crate::task::Inbox;
-use crate::threads::{CancelToken, NeverBegun, Place, ThreadPool, Ticket};
+use crate::task::{AwaitedWork, Inbox, Phase};
+use crate::threads::{CancelToken, NeverBegun, ObservedPool, Place, ThreadPool, Ticket};
 
 /// A reactor's own pool, and what it is to be like.
 pub(super) struct Threads {
@@ -36,6 +38,10 @@ pub(super) struct Threads {
     patience: Cell<Duration>,
     /// How many pieces of work are awaited.
     awaited: Cell<usize>,
+    /// In memory: work that was given and may not have ended, and the pools that do it.
+    given: RefCell<Vec<(Shared<AwaitedWork>, ObservedPool)>>,
+    /// In memory: how long time has stood still for it, in real time, since any came or ended.
+    stood: Cell<Duration>,
 }
 
 impl Default for Threads {
@@ -45,6 +51,8 @@ impl Default for Threads {
             max: Cell::new(USUAL_MAX),
             patience: Cell::new(PATIENCE),
             awaited: Cell::new(0),
+            given: RefCell::default(),
+            stood: Cell::new(Duration::ZERO),
         }
     }
 }
@@ -56,7 +64,10 @@ impl Reactor {
     /// queue; work that has begun goes on, and its result is dropped on this thread ([`Reactor::defer_to_thread_with`]
     /// lets it know).
     ///
-    /// In memory time stands still meanwhile. Task-locals that are declared [`shared`](crate::task::TaskLocal::shared) go
+    /// In memory time stands still meanwhile, unless the work itself waits for this reactor
+    /// ([`Remote::blocking_call`](super::Remote::blocking_call), [`RemoteTask::join`](super::RemoteTask::join)). Work that has
+    /// really taken longer than five seconds no longer keeps a deadline from coming that is nearer than that: so a limit ends
+    /// the waiting for work that never ends. Task-locals that are declared [`shared`](crate::task::TaskLocal::shared) go
     /// along.
     ///
     /// # Errors
@@ -180,10 +191,13 @@ impl Reactor {
         };
         let token = awaited.token.clone();
         let landing = awaited.landing(self);
+        let ends = Ends(awaited.work.clone());
         let work = move || {
-            let result = report::catch(place, || f(&token)).and_then(|result| result);
+            let call = || report::catch(place, || f(&token)).and_then(|result| result);
+            let result = ends.0.run(call);
             let is_panic = result.as_ref().is_err_and(Failure::is_panic);
             landing.land(result);
+            drop(ends);
             !is_panic
         };
         match pool.submit(place, Box::new(work)) {
@@ -309,6 +323,46 @@ impl Inner {
         self.threads.awaited.get() > 0
     }
 
+    /// Does work that is awaited go on by itself? Not when all of it waits for this loop, or for threads that do.
+    pub(super) fn awaited_work_goes_on(&self) -> bool {
+        if !self.awaits_threads() {
+            return false;
+        }
+        let mut given = self.threads.given.borrow_mut();
+        given.retain(|(work, _)| work.phase() != Phase::Ended);
+        let waiting = |pool: &ObservedPool| {
+            let waits = given
+                .iter()
+                .filter(|(work, other)| other.is_same(pool) && work.phase() == Phase::Waiting);
+            waits.count()
+        };
+        given.iter().any(|(work, pool)| match work.phase() {
+            _ if work.is_given_up() => false,
+            Phase::Running => true,
+            Phase::Queued => waiting(pool) < pool.threads(),
+            Phase::Waiting | Phase::Ended => false,
+        })
+    }
+
+    /// How long time has to stand still for work of other threads, in real time, before it may go on to a deadline that
+    /// is so far away.
+    pub(super) fn standing_left(&self, deadline: Duration) -> Duration {
+        deadline
+            .max(STANDS_FOR)
+            .saturating_sub(self.threads.stood.get())
+    }
+
+    /// Time has stood still so long for work of other threads.
+    pub(super) fn note_stood(&self, time: Duration) {
+        let stood = &self.threads.stood;
+        stood.set(stood.get().saturating_add(time));
+    }
+
+    /// Time goes on, or there is other work to stand still for.
+    pub(super) fn stands_anew(&self) {
+        self.threads.stood.set(Duration::ZERO);
+    }
+
     /// Stops the reactor's own pool, and tells what it leaves behind.
     pub(super) fn stop_threads(&self) {
         let pool = self.threads.pool.take();
@@ -345,6 +399,7 @@ struct Awaited<T: Send + 'static> {
     /// Its place in the pool's queue, if the pool took it.
     ticket: RefCell<Option<Ticket>>,
     token: CancelToken,
+    work: Shared<AwaitedWork>,
     shelf: Shelf<T>,
     /// Empty when it is over.
     resolver: Cell<Option<Resolver<T>>>,
@@ -362,7 +417,17 @@ impl<T: Send + 'static> Awaited<T> {
         place: Place,
     ) -> Result<Rc<Self>, Failure> {
         let inner = reactor.inner();
+        let work = AwaitedWork::new(inner.executor().inbox().clone());
+        if inner.driver().is_virtual() {
+            let mut given = inner.threads.given.borrow_mut();
+            if given.len() == given.capacity() {
+                given.retain(|(work, _)| work.phase() != Phase::Ended);
+            }
+            given.push((work.clone(), pool.observe()));
+        }
+        inner.stands_anew();
         let awaited = Rc::new(Self {
+            work,
             key: Cell::new(0),
             place,
             pool: pool.clone(),
@@ -466,7 +531,18 @@ impl<T: Send + 'static> Drop for Awaited<T> {
         if let Some(reactor) = self.reactor.upgrade() {
             let awaited = &reactor.inner().threads.awaited;
             awaited.set(awaited.get() - 1);
+            reactor.inner().stands_anew();
         }
+        self.work.give_up();
+    }
+}
+
+/// Ends work, once its result is on the way, or when it is dropped.
+struct Ends(Shared<AwaitedWork>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -519,6 +595,9 @@ fn fetch<T>(shelf: &Mutex<Option<Result<T, Failure>>>) -> Option<Result<T, Failu
 
 /// As many threads as Twisted's reactor has.
 const USUAL_MAX: usize = 10;
+
+/// For so long, in real time, work of other threads may take without time going on in memory, whatever is due.
+const STANDS_FOR: Duration = Duration::from_secs(5);
 
 /// How long the end of a reactor waits for its threads.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -403,7 +404,8 @@ impl Reactor {
         }
         let mut timeout = if ready { Duration::ZERO } else { delay };
         // In memory time stands still while another thread does work for this one.
-        let stands = inner.driver.is_virtual() && inner.awaits_threads();
+        let stands =
+            timeout == FOREVER && inner.driver.is_virtual() && inner.awaited_work_goes_on();
         if timeout > Duration::ZERO && !stands {
             if let Some(deadline) = inner.timers.next_deadline() {
                 // With manual time a deadline is never reached by waiting.
@@ -414,8 +416,13 @@ impl Reactor {
             }
         }
         let mut events = inner.pace.events.take();
-        let timeout = (timeout != FOREVER).then_some(timeout);
-        if let Err(error) = inner.driver.wait(timeout, &mut events) {
+        let waited = match timeout {
+            FOREVER if stands => inner.stand_still(&mut events),
+            FOREVER if inner.is_closed_world.get() => self.wait_in_closed_world(&mut events),
+            FOREVER => inner.driver.wait(None, &mut events),
+            timeout => inner.driver.wait(Some(timeout), &mut events),
+        };
+        if let Err(error) = waited {
             tracing::error!(target: "torsade::reactor", %error, "waiting for events failed");
         }
         inner.pace.ran.set(0);
@@ -436,6 +443,31 @@ impl Reactor {
         inner.pace.events.replace(events);
         inner.look_at_drain();
         attended + count
+    }
+
+    /// In memory nothing is ready, no time is awaited, and no thread does work for this one. What other threads may still
+    /// do that have a handle is waited for a while; then the test that runs here is over.
+    fn wait_in_closed_world(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        let inner = self.inner();
+        let limit = match inner.has_remotes() {
+            true => OTHERS_MAY_COME,
+            false => NOBODY_COMES,
+        };
+        let waited = inner.driver.wait_outside(limit, events)?;
+        if waited.is_some_and(|waited| waited >= limit) {
+            inner.is_closed_world.set(false);
+            let place = Location::caller();
+            let text = format!(
+                "the test cannot go on: nothing is ready, no timer is set, and no thread does work for it
+{}",
+                self.dump()
+            );
+            let old = inner
+                .unwinding
+                .replace(Some(Failure::from_panic(Box::new(text), place)));
+            drop(old);
+        }
+        Ok(())
     }
 
     /// Marks this thread as being in a turn of this reactor.
@@ -528,6 +560,23 @@ impl Inner {
             || self.ears.has_news()
     }
 
+    /// Waits for work of other threads, while time stands still; but see invariant 3 of `threads`.
+    fn stand_still(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        let deadline = self.timers.next_deadline();
+        let Some(deadline) = deadline.filter(|_| self.manual.is_none()) else {
+            return self.driver.wait(None, events);
+        };
+        let left = self.standing_left(deadline.saturating_duration_since(self.clock_now()));
+        if let Some(stood) = self.driver.wait_outside(left, events)? {
+            self.note_stood(stood);
+            if stood >= left {
+                self.stands_anew();
+                self.driver.set_now(deadline);
+            }
+        }
+        Ok(())
+    }
+
     fn is_time_to_look(&self) -> bool {
         if self.pace.ran.get() >= TASKS_PER_LOOK {
             return true;
@@ -615,5 +664,9 @@ const TASKS_PER_LOOK: usize = 64;
 const TASKS_PER_TURN: usize = 16;
 /// After so much time as well.
 const TIME_PER_LOOK: Duration = Duration::from_micros(50);
+/// In a test in memory that has come to rest: how long threads that have a handle may take to do something.
+const OTHERS_MAY_COME: Duration = Duration::from_secs(10);
+/// And how long those may take that have only wakers, which cannot be counted.
+const NOBODY_COMES: Duration = Duration::from_secs(2);
 /// More turns than any test needs to come to rest.
 const A_MILLION: usize = 1_000_000;

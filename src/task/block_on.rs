@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::Executor;
+use super::waiting::{AwaitedWork, WorkWaker};
 use crate::sync;
 
 /// Waits, on a thread without a reactor, until a future is done.
@@ -31,9 +32,23 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         "a reactor is in a turn on this thread, and would stand still: await the future instead"
     );
     let (parker, unparker) = sync::pair();
+    let mut future = pin!(future);
+    // A thread that does work for a loop says when it waits for that loop.
+    if let Some(work) = AwaitedWork::present() {
+        let work = WorkWaker::new(unparker, work);
+        let waker = Waker::from(work.clone());
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            work.begin();
+            match future.as_mut().poll(&mut cx) {
+                Poll::Ready(value) => return value,
+                Poll::Pending => work.sleep(),
+            }
+            parker.park();
+        }
+    }
     let waker = Waker::from(unparker);
     let mut cx = Context::from_waker(&waker);
-    let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(value) => return value,

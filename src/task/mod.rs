@@ -31,6 +31,7 @@ mod locals;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod root;
+mod waiting;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -51,6 +52,7 @@ pub(crate) use self::host::HostNotifier;
 pub(crate) use self::inbox::{Inbox, Message, Place};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 use self::root::Outcome;
+pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;
 use crate::failure::{Cancelled, Failure, Hop, TaskName};
 

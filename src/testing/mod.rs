@@ -76,6 +76,10 @@ pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
 /// When the test is done, what it began may come to its end, as far as that needs no more than a second (in memory: no time at all);
 /// what is left then fails the test. A test that takes a minute is ended.
 ///
+/// In memory a test also fails when it cannot go on, because nothing is ready, no timer is set and no thread does work for it. Other
+/// threads that have a [`Remote`](crate::Remote) may take ten seconds to do something, those that have only a waker two.
+/// The message then shows what there is and what waits for what ([`Reactor::dump`], in full in debug mode).
+///
 /// # Panics
 ///
 /// When the test fails or panics, when anything the reactor ran panicked, when a failure was not handled, and when
@@ -84,6 +88,7 @@ pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
 pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     let reports = reports::collect(&reactor);
     reactor.set_on_panic(OnPanic::Unwind);
+    reactor.close_world();
     let _guard = Guard::new(&reactor);
     let is_virtual = reactor.inner().driver().is_virtual();
     let mut left = Vec::new();
@@ -179,11 +184,18 @@ struct Guard {
 impl Guard {
     fn new(reactor: &Reactor) -> Self {
         let (done, over) = mpsc::channel::<()>();
-        let remote = reactor.remote();
+        let remote = reactor.uncounted_remote();
         let name = thread::current().name().unwrap_or("a test").to_owned();
         thread::spawn(move || {
             if over.recv_timeout(A_MINUTE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let _ = remote.call(move || panic!("{name} has not ended within a minute"));
+                let _ = remote.call(move || {
+                    let dump = Reactor::current().map(|reactor| reactor.dump().to_string());
+                    panic!(
+                        "{name} has not ended within a minute
+{}",
+                        dump.unwrap_or_default()
+                    )
+                });
             }
         });
         Self { _done: done }

@@ -256,6 +256,11 @@ impl ThreadPool {
         Pool::submit(&self.pool, place, work)
     }
 
+    /// A way to look at the pool that does not keep it open.
+    pub(crate) fn observe(&self) -> ObservedPool {
+        ObservedPool(self.pool.clone())
+    }
+
     /// Takes queued work back, if nobody has begun it.
     pub(crate) fn take_back(&self, ticket: &Ticket) -> Option<Job> {
         self.pool.take_back(ticket)
@@ -276,6 +281,20 @@ impl Unfinished {
     /// Was everything done in time?
     pub fn is_clean(&self) -> bool {
         self.running.is_empty() && self.dropped.is_empty()
+    }
+}
+
+/// A pool, seen from outside.
+pub(crate) struct ObservedPool(Shared<Pool>);
+
+impl ObservedPool {
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        self.0.statistics().threads
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Shared::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -71,6 +71,31 @@ impl Memory {
         self.waking.clone()
     }
 
+    /// See [`Driver::wait_outside`](super::Driver::wait_outside).
+    pub(super) fn wait_outside(
+        &self,
+        limit: Duration,
+        events: &mut Vec<Event>,
+    ) -> io::Result<Option<Duration>> {
+        let before = events.len();
+        self.tell(events);
+        if self.waking.take() {
+            self.look_outside(Some(Duration::ZERO))?;
+            return Ok(None);
+        }
+        if events.len() > before {
+            return Ok(None);
+        }
+        if let Some(at) = self.next_arrival() {
+            self.set_now(at);
+            self.tell(events);
+            return Ok(None);
+        }
+        let start = Instant::now();
+        self.look_outside(Some(limit))?;
+        Ok((!self.waking.take()).then(|| start.elapsed()))
+    }
+
     /// See [`Driver::wait`](super::Driver::wait).
     pub(super) fn wait(
         &self,

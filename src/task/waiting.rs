@@ -1,0 +1,162 @@
+//! Work of other threads that waits for the loop which awaits it.
+//!
+//! In memory, time stands still while another thread does work that the loop awaits. But when all of them wait for this
+//! very loop, in [`block_on`](super::block_on), nothing will happen unless time goes on. So each piece of work has a
+//! phase that both sides see, and who wakes the waiting thread changes it: when that is the loop, there is no moment in
+//! which the thread is awake and still counts as waiting.
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, PoisonError};
+use std::task::Wake;
+
+use super::Inbox;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Shared, Unparker, thread_local};
+
+/// A piece of work that a loop awaits, as the loop and the thread that does it see it.
+pub(crate) struct AwaitedWork {
+    /// The loop.
+    inbox: Shared<Inbox>,
+    phase: Mutex<Phase>,
+    is_given_up: AtomicBool,
+}
+
+/// How far a piece of work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Queued,
+    Running,
+    /// Its thread waits for the loop that awaits it.
+    Waiting,
+    Ended,
+}
+
+impl AwaitedWork {
+    pub(crate) fn new(inbox: Shared<Inbox>) -> Shared<Self> {
+        Shared::new(Self {
+            inbox,
+            phase: Mutex::new(Phase::Queued),
+            is_given_up: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.lock()
+    }
+
+    /// Does the work on this thread.
+    pub(crate) fn run<R>(self: &Shared<Self>, work: impl FnOnce() -> R) -> R {
+        /// The thread does it no longer, also after a panic.
+        struct Running(Option<Shared<AwaitedWork>>);
+        impl Drop for Running {
+            fn drop(&mut self) {
+                let before = self.0.take();
+                let this = PRESENT.try_with(|present| present.replace(before));
+                drop(this);
+            }
+        }
+        *self.lock() = Phase::Running;
+        let before = PRESENT.with(|present| present.replace(Some(self.clone())));
+        let _running = Running(before);
+        work()
+    }
+
+    /// It is done, and its result is on the way; or it was dropped.
+    pub(crate) fn end(&self) {
+        *self.lock() = Phase::Ended;
+    }
+
+    /// Nobody awaits it any more.
+    pub(crate) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::SeqCst)
+    }
+
+    /// The work that this thread does, if it is for a loop.
+    pub(super) fn present() -> Option<Shared<Self>> {
+        PRESENT
+            .try_with(|present| present.borrow().clone())
+            .ok()
+            .flatten()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a future notes that is pending until this loop does something.
+pub(crate) fn note_loop(inbox: &Shared<Inbox>) {
+    let _ = LOOP.try_with(|noted| noted.set(Shared::as_ptr(inbox).addr()));
+}
+
+/// Wakes a thread that does work for a loop.
+pub(super) struct WorkWaker {
+    unparker: Unparker,
+    work: Shared<AwaitedWork>,
+    /// Woken since the future was last polled; looked at and changed with the phase locked.
+    woken: AtomicBool,
+}
+
+impl WorkWaker {
+    pub(super) fn new(unparker: Unparker, work: Shared<AwaitedWork>) -> Arc<Self> {
+        Arc::new(Self {
+            unparker,
+            work,
+            woken: AtomicBool::new(false),
+        })
+    }
+
+    /// The future is about to be polled.
+    pub(super) fn begin(&self) {
+        let _phase = self.work.lock();
+        self.woken.store(false, Ordering::SeqCst);
+        let _ = LOOP.try_with(|noted| noted.set(0));
+    }
+
+    /// The future is pending, and the thread is about to sleep.
+    pub(super) fn sleep(&self) {
+        let noted = LOOP.try_with(Cell::get).unwrap_or(0);
+        if noted != Shared::as_ptr(&self.work.inbox).addr() {
+            return;
+        }
+        let mut phase = self.work.lock();
+        let is_waiting = !self.woken.load(Ordering::SeqCst);
+        if is_waiting {
+            *phase = Phase::Waiting;
+        }
+        drop(phase);
+        if is_waiting {
+            // The loop is to look whether that was the last one.
+            self.work.inbox.wake();
+        }
+    }
+}
+
+impl Wake for WorkWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut phase = self.work.lock();
+        self.woken.store(true, Ordering::SeqCst);
+        if *phase == Phase::Waiting {
+            *phase = Phase::Running;
+        }
+        drop(phase);
+        self.unparker.unpark();
+    }
+}
+
+thread_local! {
+    /// The work that this thread does.
+    static PRESENT: RefCell<Option<Shared<AwaitedWork>>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    /// The address of the loop that the future that was just polled waits for; 0 for none.
+    static LOOP: Cell<usize> = const { Cell::new(0) };
+}
