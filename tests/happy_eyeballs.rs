@@ -168,6 +168,8 @@ fn families_take_turns_and_every_delay_adds_an_attempt() {
                 seen.push(last.len());
             }
             reactor.sleep(DELAY).await?;
+            // The next attempt begins when nothing of the last one is to be seen.
+            some_turns().await;
         }
         let order = [
             "to [2001:db8::1]:80",

@@ -25,6 +25,8 @@
 //!    closure asked for from then on is dropped at once.
 
 mod heap;
+#[cfg(test)]
+mod limits;
 mod manual;
 #[cfg(test)]
 mod model;
@@ -146,6 +148,12 @@ pub trait Clock: sealed::HasTimers {
     /// The limit covers everything that was added to the Deferred before, also the Deferreds that its callbacks
     /// return, and nothing that is added after. If the cancelled Deferred comes to something else than
     /// [`Cancelled`](crate::Cancelled), that passes unchanged.
+    ///
+    /// # Order
+    ///
+    /// On a reactor a result that came in time wins, also when the loop was busy or the process was stopped meanwhile:
+    /// before a limit takes effect the reactor looks at its I/O and runs the tasks which that wakes. The same holds for
+    /// every time limit of this crate.
     ///
     /// # Examples
     ///
@@ -284,7 +292,25 @@ impl DelayedCall {
         f: Box<dyn FnOnce()>,
         place: &'static Location<'static>,
     ) -> Self {
-        let asked = timers.ask(deadline, Action::Call(f), place);
+        Self::ask_for(timers, deadline, Action::Call(f), place)
+    }
+
+    fn ask_limit(
+        timers: &Timers,
+        deadline: u64,
+        f: Box<dyn FnOnce()>,
+        place: &'static Location<'static>,
+    ) -> Self {
+        Self::ask_for(timers, deadline, Action::Limit(f), place)
+    }
+
+    fn ask_for(
+        timers: &Timers,
+        deadline: u64,
+        action: Action,
+        place: &'static Location<'static>,
+    ) -> Self {
+        let asked = timers.ask(deadline, action, place);
         // A stopped clock gives the closure back, and it is dropped here.
         let key = asked.unwrap_or(Key::NOBODY);
         Self::new(timers.clone(), key, place)

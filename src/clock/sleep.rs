@@ -70,6 +70,8 @@ pub struct Sleep {
     deadline: u64,
     place: &'static Location<'static>,
     state: State,
+    /// It ends as a time limit does, after what came in time.
+    is_limit: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -109,7 +111,13 @@ impl Sleep {
             deadline,
             place,
             state: State::Idle,
+            is_limit: false,
         }
+    }
+
+    pub(super) fn as_limit(mut self) -> Self {
+        self.is_limit = true;
+        self
     }
 
     fn over(&mut self, slept: Slept) -> Poll<Slept> {
@@ -145,7 +153,11 @@ impl Sleep {
         let this = self;
         match this.state {
             State::Idle => {
-                let waker = Action::Wake(cx.waker().clone());
+                let waker = cx.waker().clone();
+                let waker = match this.is_limit {
+                    true => Action::WakeLimit(waker),
+                    false => Action::Wake(waker),
+                };
                 let asked = this.timers.ask(this.deadline, waker, this.place);
                 match asked {
                     Ok(key) => {

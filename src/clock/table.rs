@@ -11,19 +11,27 @@
 //! freed, and not when the timer is reset. A place whose generations are used up (four billion timers) is given up,
 //! so that a handle, however old, never reaches a stranger.
 //!
+//! A *limit* is a timer that ends something which takes too long. What it limits may have come to its end in time
+//! without the loop having seen that yet, so a limit that comes due is not handed out at once where the owner does I/O:
+//! it is *held*, still pending, until the owner has looked (see [`Timers`](super::Timers)).
+//!
 //! Nothing here runs or drops what a user gave: it is handed out.
 //!
 //! # Invariants
 //!
 //! 1. Each entry in use has exactly one item that is not stale: the one whose `seq` stands in `items`. It lies in
-//!    the heap or among the fresh ones, and surfaces (at `surfaces`) no later than the entry's deadline.
+//!    the heap, among the fresh ones or among those held, and surfaces (at `surfaces`) no later than the entry's
+//!    deadline.
 //! 2. The entry's deadline is what counts: an item that surfaces before it is put back with that deadline.
 //!    So nothing fires early, even should a number come round again while a stale item still has it.
 //! 3. Timers fire by deadline, then by order of asking. Putting off and bringing forward count as asking anew.
 //! 4. What is asked for during a pass waits for the next pass, whatever its deadline.
 //! 5. An entry is free before its action is handed out: a timer that runs is no longer pending.
 //! 6. Stale items are at most half of the heap, or fifty, and the same holds for the fresh ones.
+//! 7. A held limit can be cancelled and reset as any other timer. Cancelled, it is not handed out; put off, it goes
+//!    back into the heap when it is looked at again.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::panic::Location;
 use std::task::Waker;
@@ -42,10 +50,29 @@ pub(crate) enum Due {
 pub(super) enum Action {
     Call(Box<dyn FnOnce()>),
     Wake(Waker),
+    /// As `Call`, at the end of a limit.
+    Limit(Box<dyn FnOnce()>),
+    /// As `Wake`, at the end of a limit.
+    WakeLimit(Waker),
     /// Nothing: the entry is free. `next` is the next free one, or [`NO_SLOT`].
     Vacant {
         next: u32,
     },
+}
+
+impl Action {
+    fn is_limit(&self) -> bool {
+        matches!(self, Self::Limit(_) | Self::WakeLimit(_))
+    }
+
+    /// What it is called in lists.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Wake(_) => "sleep",
+            Self::Limit(_) | Self::WakeLimit(_) => "time limit",
+            Self::Call(_) | Self::Vacant { .. } => "delayed call",
+        }
+    }
 }
 
 /// Which timer: a place in the table, and which of those that have been there.
@@ -82,6 +109,10 @@ pub(super) struct Table {
     pub(super) heap: Heap,
     /// Items not yet in the heap.
     pub(super) fresh: Vec<Item>,
+    /// Items of limits that have come due and wait for the owner to look.
+    pub(super) held: VecDeque<Item>,
+    /// How many of those held, from the front, are handed out next.
+    released: usize,
     /// How many of the heap's items are stale. Exact but for numbers that came round again.
     stale: usize,
     /// How many of the fresh ones are.
@@ -123,6 +154,8 @@ impl Table {
             live: 0,
             heap: Heap::default(),
             fresh: Vec::new(),
+            held: VecDeque::new(),
+            released: 0,
             stale: 0,
             stale_fresh: 0,
             seq,
@@ -221,8 +254,9 @@ impl Table {
         self.absorbed = self.seq;
     }
 
-    /// Takes out the next one due at `now` that was asked for before the pass that began at the number `pass`.
-    pub(super) fn pop_due(&mut self, now: u64, pass: u32) -> Option<Due> {
+    /// Takes out the next one due at `now` that was asked for before the pass that began at the number `pass`. Limits
+    /// among them are held, if so told.
+    pub(super) fn pop_due(&mut self, now: u64, pass: u32, holds_limits: bool) -> Option<Due> {
         loop {
             let first = self.heap.first()?;
             if first.deadline > now {
@@ -247,16 +281,71 @@ impl Table {
                 self.fresh.push(item);
             } else if item != first {
                 self.heap.replace_first(item);
+            } else if holds_limits && self.deeds[at].action.is_limit() {
+                self.heap.pop();
+                self.held.push_back(item);
             } else {
                 self.heap.pop();
-                let place = self.deeds[at].place;
-                match self.free(item.slot) {
-                    Action::Call(f) => return Some(Due::Call(f, place)),
-                    Action::Wake(waker) => return Some(Due::Wake(waker)),
-                    Action::Vacant { .. } => {}
+                if let Some(due) = self.hand_out(item.slot) {
+                    return Some(due);
                 }
             }
         }
+    }
+
+    /// Frees an entry and gives what has come due.
+    fn hand_out(&mut self, slot: u32) -> Option<Due> {
+        let place = self.deeds[slot as usize].place;
+        match self.free(slot) {
+            Action::Call(f) | Action::Limit(f) => Some(Due::Call(f, place)),
+            Action::Wake(waker) | Action::WakeLimit(waker) => Some(Due::Wake(waker)),
+            Action::Vacant { .. } => None,
+        }
+    }
+
+    /// Lets [`pop_released`](Self::pop_released) have the limits that are held now.
+    pub(super) fn release_held(&mut self) {
+        self.released = self.held.len();
+    }
+
+    /// Takes out the next limit that was released and has not been cancelled or put off since it came due.
+    pub(super) fn pop_released(&mut self) -> Option<Due> {
+        while self.released > 0 {
+            self.released -= 1;
+            let item = self.held.pop_front()?;
+            let at = item.slot as usize;
+            if self.items[at] != item.seq {
+                // It was counted when it was left behind, as one in the heap.
+                self.stale = self.stale.saturating_sub(1);
+                continue;
+            }
+            let time = &mut self.times[at];
+            if time.order == item.seq && time.deadline == item.deadline {
+                if let Some(due) = self.hand_out(item.slot) {
+                    return Some(due);
+                }
+                continue;
+            }
+            let item = Item {
+                deadline: time.deadline,
+                seq: time.order,
+                slot: item.slot,
+            };
+            self.items[at] = item.seq;
+            time.surfaces = item.deadline;
+            if self.is_fresh(item.seq) {
+                self.fresh.push(item);
+            } else {
+                self.heap.push(item);
+            }
+        }
+        None
+    }
+
+    /// Was this number given since there last were no fresh items?
+    #[inline]
+    fn is_fresh(&self, seq: u32) -> bool {
+        seq.wrapping_sub(self.absorbed) < self.seq.wrapping_sub(self.absorbed)
     }
 
     /// When to look again, or [`NEVER`]. Stale items at the front are dropped on the way.
@@ -286,7 +375,7 @@ impl Table {
     /// Counts an item that no entry has any more, and tidies up when there are too many (invariant 6).
     #[inline]
     fn leave_behind(&mut self, seq: u32, slot: u32) {
-        if seq.wrapping_sub(self.absorbed) < self.seq.wrapping_sub(self.absorbed) {
+        if self.is_fresh(seq) {
             if self
                 .fresh
                 .last()

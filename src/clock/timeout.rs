@@ -7,8 +7,8 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Clock;
 use super::timers::Timers;
-use super::{Clock, DelayedCall};
 use crate::defer::Deferred;
 use crate::failure::{Cancelled, Failure};
 
@@ -53,8 +53,7 @@ pub(super) fn limited<T: 'static>(
         note.set(true);
         cancel();
     };
-    let place = Location::caller();
-    let call = DelayedCall::ask(timers, timers.after(limit), Box::new(expire), place);
+    let call = timers.limit(limit, Location::caller(), expire);
     deferred.add_both(move |result| {
         call.cancel();
         if expired.get() {

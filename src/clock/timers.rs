@@ -6,6 +6,16 @@
 //! [`absorb`](Timers::absorb), then [`fire_due`](Timers::fire_due), which hands out one [`Due`] at a time. The
 //! [`table`](super::table) says what a timer is and how it is stored; here are the borrow around it, and the time.
 //!
+//! # Time limits
+//!
+//! A *limit* ([`Timers::limit`], [`Timers::limit_sleep`]) is what every time limit of the crate is made of. If the loop
+//! was busy or the process was stopped when the limit came due, what it limits may have come to its end in time and only
+//! waits to be seen. So an owner that does I/O does not fire limits in its pass over the due timers
+//! ([`fire_due_and_hold_limits`](Timers::fire_due_and_hold_limits)), but holds them, looks at its I/O, calls
+//! [`release_limits`](Timers::release_limits), runs the tasks which that woke, and then calls
+//! [`fire_limits`](Timers::fire_limits). A limit that was cancelled or reset meanwhile does not fire. A clock without
+//! I/O fires them in their order among the others.
+//!
 //! Inside, time is nanoseconds since the clock's base, in 64 bits: 584 years. What lies beyond is [`NEVER`].
 //!
 //! # Invariants
@@ -76,14 +86,44 @@ impl Timers {
     /// Due is what was asked for before this pass and has a deadline not after the time at the start of the pass, and
     /// has been absorbed. `call` may do anything, also call off or put off one that is due in the same pass;
     /// that one does not run then. Should `call` panic, those behind it stay.
-    pub(crate) fn fire_due(&self, mut call: impl FnMut(Due)) -> usize {
+    pub(crate) fn fire_due(&self, call: impl FnMut(Due)) -> usize {
+        self.pass(false, call)
+    }
+
+    /// As [`fire_due`](Timers::fire_due), but limits that are due are only taken out of the others' way: they stay
+    /// pending until [`release_limits`](Timers::release_limits) and [`fire_limits`](Timers::fire_limits).
+    pub(crate) fn fire_due_and_hold_limits(&self, call: impl FnMut(Due)) -> usize {
+        self.pass(true, call)
+    }
+
+    fn pass(&self, holds_limits: bool, mut call: impl FnMut(Due)) -> usize {
         let now = self.nanos();
         let pass = self.0.table.borrow().seq;
         let mut fired = 0;
         loop {
-            let due = self.0.table.borrow_mut().pop_due(now, pass);
+            let due = self.0.table.borrow_mut().pop_due(now, pass, holds_limits);
             let Some(due) = due else { return fired };
             fired += 1;
+            call(due);
+        }
+    }
+
+    /// Are there limits that have come due and are held back?
+    #[inline]
+    pub(crate) fn holds_limits(&self) -> bool {
+        !self.0.table.borrow().held.is_empty()
+    }
+
+    /// What is held now fires in the next [`fire_limits`](Timers::fire_limits).
+    pub(crate) fn release_limits(&self) {
+        self.0.table.borrow_mut().release_held();
+    }
+
+    /// Hands the limits that were released to `call`, in the order in which they came due.
+    pub(crate) fn fire_limits(&self, mut call: impl FnMut(Due)) {
+        loop {
+            let due = self.0.table.borrow_mut().pop_released();
+            let Some(due) = due else { return };
             call(due);
         }
     }
@@ -103,7 +143,7 @@ impl Timers {
             // Woken before any call is dropped, so that a destructor that panics leaves nobody asleep.
             let vacant = Action::Vacant { next: NO_SLOT };
             match mem::replace(&mut deed.action, vacant) {
-                Action::Wake(waker) => waker.wake(),
+                Action::Wake(waker) | Action::WakeLimit(waker) => waker.wake(),
                 call => deed.action = call,
             }
         }
@@ -142,6 +182,25 @@ impl Timers {
         Sleep::new(self.clone(), self.at(deadline), place)
     }
 
+    /// Calls `f` when something takes longer than `limit`, counted from this call: whoever has a limit cancels the
+    /// call when that something is done, or resets it when there was progress.
+    ///
+    /// Unlike other calls it comes after everything that came in time, even if the loop sees that late: see the
+    /// module's docs.
+    pub(crate) fn limit(
+        &self,
+        limit: Duration,
+        place: &'static Location<'static>,
+        f: impl FnOnce() + 'static,
+    ) -> DelayedCall {
+        DelayedCall::ask_limit(self, self.after(limit), Box::new(f), place)
+    }
+
+    /// A sleep that ends as [`limit`](Timers::limit) calls.
+    pub(crate) fn limit_sleep(&self, limit: Duration, place: &'static Location<'static>) -> Sleep {
+        Sleep::new(self.clone(), self.after(limit), place).as_limit()
+    }
+
     /// When to look again: never late, and early only by a timer that has been put off since.
     ///
     /// `None` if there is nothing to wait for; timers too far off to ever come due do not count.
@@ -162,7 +221,7 @@ impl Timers {
         table
             .in_order()
             .into_iter()
-            .filter(|(_, _, deed)| matches!(deed.action, Action::Call(_)))
+            .filter(|(_, _, deed)| matches!(deed.action, Action::Call(_) | Action::Limit(_)))
             .map(|(key, _, deed)| DelayedCall::new(self.clone(), key, deed.place))
             .collect()
     }
@@ -173,13 +232,7 @@ impl Timers {
         table
             .in_order()
             .into_iter()
-            .map(|(_, time, deed)| {
-                let what = match deed.action {
-                    Action::Wake(_) => "sleep",
-                    _ => "delayed call",
-                };
-                (what, self.instant(time.deadline), deed.place)
-            })
+            .map(|(_, time, deed)| (deed.action.kind(), self.instant(time.deadline), deed.place))
             .collect()
     }
 
@@ -197,10 +250,7 @@ impl Timers {
         let left = self.left(key)?;
         let mut table = self.0.table.borrow_mut();
         let place = table.place(key)?;
-        let kind = match table.action(key)? {
-            Action::Wake(_) => "sleep",
-            _ => "delayed call",
-        };
+        let kind = table.action(key)?.kind();
         Some(Thing {
             id: Id::Timer(Rc::as_ptr(&self.0).addr(), key.number()),
             kind,
@@ -248,12 +298,17 @@ impl Timers {
 
     /// Sees to it that `waker` is the one that is woken; `false` if it was not pending.
     pub(super) fn watch(&self, key: Key, waker: &Waker) -> bool {
-        match self.0.table.borrow_mut().action(key) {
-            Some(Action::Wake(old)) if old.will_wake(waker) => return true,
-            Some(_) => {}
+        let is_limit = match self.0.table.borrow_mut().action(key) {
+            Some(Action::Wake(old) | Action::WakeLimit(old)) if old.will_wake(waker) => {
+                return true;
+            }
+            Some(old) => matches!(old, Action::WakeLimit(_)),
             None => return false,
-        }
-        let new = Action::Wake(waker.clone());
+        };
+        let new = match is_limit {
+            true => Action::WakeLimit(waker.clone()),
+            false => Action::Wake(waker.clone()),
+        };
         let replaced = match self.0.table.borrow_mut().action(key) {
             Some(action) => Ok(mem::replace(action, new)),
             None => Err(new),
@@ -331,7 +386,7 @@ impl Timers {
     #[cfg(test)]
     pub(super) fn items(&self) -> usize {
         let table = self.0.table.borrow();
-        table.heap.len() + table.fresh.len()
+        table.heap.len() + table.fresh.len() + table.held.len()
     }
 }
 

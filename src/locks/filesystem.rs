@@ -200,7 +200,10 @@ impl DeferredFilesystemLock {
         let none = inner.attempt.replace(Some(attempt));
         drop(none);
         if let Some(limit) = limit.into() {
-            let call = inner.call_later(limit, place, move |inner| inner.expire(limit));
+            let call = inner.plan(
+                move |inner| inner.expire(limit),
+                |timers, f| timers.limit(limit, place, f),
+            );
             inner.change(|attempt| attempt.expiry = Some(call));
         }
         inner.plan_retry(place);
@@ -346,7 +349,10 @@ impl Inner {
     }
 
     fn plan_retry(self: &Rc<Self>, place: &'static Location<'static>) {
-        let call = self.call_later(INTERVAL, place, |inner| inner.retry());
+        let retry = |inner: &Rc<Self>| inner.retry();
+        let call = self.plan(retry, |timers, f| {
+            timers.call_at(timers.later(timers.now(), INTERVAL), place, f)
+        });
         self.change(|attempt| attempt.retry = Some(call));
     }
 
@@ -389,12 +395,11 @@ impl Inner {
         self.attempt.borrow_mut().as_mut().map(change)
     }
 
-    /// Calls `f` later; if the clock drops it uncalled, because it has stopped, nobody waits any more.
-    fn call_later(
+    /// Calls `f` when `ask` has it called; if the clock drops it uncalled, because it has stopped, nobody waits any more.
+    fn plan(
         self: &Rc<Self>,
-        delay: Duration,
-        place: &'static Location<'static>,
         f: impl FnOnce(&Rc<Self>) + 'static,
+        ask: impl FnOnce(&Timers, Box<dyn FnOnce()>) -> DelayedCall,
     ) -> DelayedCall {
         struct Planned(Option<Rc<Inner>>);
         impl Drop for Planned {
@@ -404,12 +409,12 @@ impl Inner {
             }
         }
         let mut planned = Planned(Some(self.clone()));
-        let deadline = self.timers.later(self.timers.now(), delay);
-        self.timers.call_at(deadline, place, move || {
+        let call = move || {
             if let Some(inner) = planned.0.take() {
                 f(&inner);
             }
-        })
+        };
+        ask(&self.timers, Box::new(call))
     }
 }
 

@@ -119,7 +119,7 @@ impl Race {
         let is_single = matches!(&to, Destination::Addresses(all) if all.len() == 1);
         if !is_single || self.options.overall < self.options.timeout {
             let weak = Rc::downgrade(self);
-            let limit = reactor.call_later(self.options.overall, move || {
+            let limit = reactor.limit(self.options.overall, move || {
                 if let Some(race) = weak.upgrade() {
                     race.out_of_time();
                 }
@@ -163,7 +163,7 @@ impl Race {
         }
         let cancel: Box<dyn FnOnce()> = Box::new(found.remote_cancel());
         let weak = Rc::downgrade(self);
-        let timeout = reactor.call_later(self.options.timeout, move || {
+        let timeout = reactor.limit(self.options.timeout, move || {
             if let Some(race) = weak.upgrade() {
                 race.lookup_timed_out();
             }
@@ -245,7 +245,8 @@ impl Race {
             return;
         }
         let weak = Rc::downgrade(self);
-        let shot = reactor.call_later(self.options.attempt_delay, move || {
+        // A limit as well: a connection that was made in time needs no second one.
+        let shot = reactor.limit(self.options.attempt_delay, move || {
             if let Some(race) = weak.upgrade() {
                 race.next();
             }
@@ -279,7 +280,7 @@ impl Race {
             return Err(error);
         }
         let weak = Rc::downgrade(&attempt);
-        let timeout = reactor.call_later(self.options.timeout, move || {
+        let timeout = reactor.limit(self.options.timeout, move || {
             if let Some(attempt) = weak.upgrade() {
                 attempt.timed_out();
             }

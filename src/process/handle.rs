@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Command;
 use super::body::{Body, NoBody};
 use super::errors::{NoSuchPipe, ProcessExitedAlready, reason};
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::DelayedCall;
 use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
@@ -253,7 +253,7 @@ impl Process {
             return;
         };
         let this = Rc::downgrade(&self.0);
-        let deadline = reactor.call_later(grace, move || {
+        let deadline = reactor.limit(grace, move || {
             if let Some(common) = this.upgrade() {
                 Self(common).kill();
             }

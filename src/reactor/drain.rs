@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::{Inner, Reactor};
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Resolver};
 
 /// Who waits for the last bytes.
@@ -24,7 +24,7 @@ impl Reactor {
         }
         let (deferred, resolver) = Deferred::pair();
         let weak = self.downgrade();
-        let limit = self.call_later(GRACE, move || {
+        let limit = self.limit(GRACE, move || {
             if let Some(reactor) = weak.upgrade() {
                 reactor.inner().drain.finish();
             }

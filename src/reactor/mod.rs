@@ -91,7 +91,7 @@ use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
-use crate::clock::{Clock, ClockStopped, Timers};
+use crate::clock::{Clock, ClockStopped, DelayedCall, Timers};
 pub use crate::debug::Blocked;
 use crate::driver::{Chance, Driver, NetworkFaults};
 use crate::failure::Failure;
@@ -671,6 +671,18 @@ impl Inner {
 impl WeakReactor {
     pub(crate) fn upgrade(&self) -> Option<Reactor> {
         self.0.upgrade().map(Reactor)
+    }
+}
+
+impl Reactor {
+    /// Calls `f` when something takes longer than `limit`: what every time limit is made of. Whoever has the limit
+    /// cancels or resets the call when that something is done or moves on.
+    ///
+    /// Unlike what [`Clock::call_later`] calls, `f` runs after everything that came in time, also when the loop sees that
+    /// late: I/O is looked at first, and the tasks run which that wakes.
+    #[track_caller]
+    pub(crate) fn limit(&self, limit: Duration, f: impl FnOnce() + 'static) -> DelayedCall {
+        self.timers().limit(limit, Location::caller(), f)
     }
 }
 

@@ -48,6 +48,19 @@ pub(super) struct Pace {
     found_events: Cell<bool>,
     /// Events of the present wait; taken out while they are dealt with.
     events: RefCell<Vec<Event>>,
+    /// How far the loop has come with seeing what came before the time limits that are held.
+    limits: Cell<Limits>,
+}
+
+/// What the loop has done for the time limits that have come due; see [`Timers`](crate::clock::Timers).
+#[derive(Clone, Copy, Debug)]
+enum Limits {
+    /// It has looked at the driver so often, and each time has found something.
+    Looking(u32),
+    /// There is nothing more to be seen; the tasks that were woken are to run.
+    Looked,
+    /// Those have run: the limits take effect.
+    Ripe,
 }
 
 impl Pace {
@@ -66,6 +79,7 @@ impl Pace {
             hosted: Cell::new(false),
             found_events: Cell::new(false),
             events: RefCell::default(),
+            limits: Cell::new(Limits::Looking(0)),
         }
     }
 
@@ -280,7 +294,7 @@ impl Reactor {
         let mut main = pin!(Some(main));
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
-            self.current_things();
+            self.current_things_but_limits();
             inner.run_tasks_only();
             inner
                 .pace
@@ -308,6 +322,7 @@ impl Reactor {
                     let _ = self.stop();
                 }
             }
+            inner.fire_limits();
             if self.is_over() {
                 report::contain(Origin::Destructor, place, || main.set(None));
                 return result;
@@ -382,12 +397,18 @@ impl Reactor {
 
     /// Steps 1 to 4. What the system has to say comes before what other threads have.
     pub(super) fn current_things(&self) {
+        self.current_things_but_limits();
+        self.inner().fire_limits();
+        self.look_at_hosted_end();
+    }
+
+    /// The same, for a loop that polls a future of its own before time limits take effect.
+    fn current_things_but_limits(&self) {
         self.hear();
         let inner = self.inner();
         inner.executor.collect();
         inner.pass_time();
         inner.run_batch();
-        self.look_at_hosted_end();
     }
 
     /// Steps 5 to 7. Gives the number of events, and the sources attended to.
@@ -399,6 +420,7 @@ impl Reactor {
         let attended = inner.attend_all(self);
         inner.look_at_drain();
         let ready = inner.has_work();
+        let looks = looks || inner.timers.holds_limits();
         if ready && !looks && !inner.is_time_to_look() {
             return attended;
         }
@@ -441,6 +463,7 @@ impl Reactor {
         let count = events.len();
         events.clear();
         inner.pace.events.replace(events);
+        inner.note_look(count);
         inner.look_at_drain();
         attended + count
     }
@@ -509,10 +532,33 @@ impl Inner {
         self.sync_time();
         if !self.timers.is_idle() {
             self.timers.absorb();
-            self.timers.fire_due(|due| match due {
-                Due::Call(call, place) => drop(report::contain(Origin::DelayedCall, place, call)),
-                Due::Wake(waker) => waker.wake(),
-            });
+            self.timers.fire_due_and_hold_limits(fire);
+        }
+    }
+
+    /// The driver was looked at, and what it told has been dealt with.
+    fn note_look(&self, events: usize) {
+        if !self.timers.holds_limits() {
+            return;
+        }
+        self.pace.limits.set(match self.pace.limits.get() {
+            // What came in time may take more than one look: an answer and the end after it, or more sources than the
+            // driver tells of at once.
+            Limits::Looking(looks) if events > 0 && looks + 1 < MOST_LOOKS => {
+                Limits::Looking(looks + 1)
+            }
+            _ => {
+                self.timers.release_limits();
+                Limits::Looked
+            }
+        });
+    }
+
+    /// Time limits take effect, if what came before them has been seen.
+    fn fire_limits(&self) {
+        if let Limits::Ripe = self.pace.limits.get() {
+            self.pace.limits.set(Limits::Looking(0));
+            self.timers.fire_limits(fire);
         }
     }
 
@@ -529,6 +575,9 @@ impl Inner {
         // A turn in which only the main future runs, or a connection goes on writing, counts as well: in memory
         // no time goes by that would have us look.
         self.pace.ran.set(self.pace.ran.get() + ran.max(1));
+        if let Limits::Looked = self.pace.limits.get() {
+            self.pace.limits.set(Limits::Ripe);
+        }
     }
 
     /// Turns that have nothing but tasks to run, a few in a row: the other steps would find nothing to do, but for
@@ -558,6 +607,7 @@ impl Inner {
             || !self.attention.borrow().is_empty()
             || self.executor.inbox().has_mail()
             || self.ears.has_news()
+            || self.timers.holds_limits()
     }
 
     /// Waits for work of other threads, while time stands still; but see invariant 3 of `threads`.
@@ -658,6 +708,14 @@ impl Inner {
     }
 }
 
+/// Runs what has come due.
+fn fire(due: Due) {
+    match due {
+        Due::Call(call, place) => drop(report::contain(Origin::DelayedCall, place, call)),
+        Due::Wake(waker) => waker.wake(),
+    }
+}
+
 /// After so many tasks the driver is looked at, although more tasks are ready.
 const TASKS_PER_LOOK: usize = 64;
 /// So many tasks run, at most, between two looks at the timers and at what other threads sent.
@@ -668,5 +726,7 @@ const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 const OTHERS_MAY_COME: Duration = Duration::from_secs(10);
 /// And how long those may take that have only wakers, which cannot be counted.
 const NOBODY_COMES: Duration = Duration::from_secs(2);
+/// How often the driver is looked at, at most, before a time limit takes effect, while each look finds something.
+const MOST_LOOKS: u32 = 4;
 /// More turns than any test needs to come to rest.
 const A_MILLION: usize = 1_000_000;

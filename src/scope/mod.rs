@@ -175,7 +175,8 @@ impl Scoping {
     #[doc(alias("move_on_after", "fail_after"))]
     #[track_caller]
     pub fn deadline(mut self, clock: &impl Clock, limit: Duration) -> Self {
-        self.deadline = Some((limit, clock.sleep(limit)));
+        let sleep = clock.timers().limit_sleep(limit, Location::caller());
+        self.deadline = Some((limit, sleep));
         self
     }
 
@@ -183,8 +184,8 @@ impl Scoping {
     #[doc(alias = "graceful shutdown")]
     #[track_caller]
     pub fn grace(mut self, clock: &(impl Clock + Clone + 'static), grace: Duration) -> Self {
-        let clock = clock.clone();
-        self.grace = Some(Box::new(move || clock.sleep(grace)));
+        let (clock, place) = (clock.clone(), Location::caller());
+        self.grace = Some(Box::new(move || clock.timers().limit_sleep(grace, place)));
         self
     }
 
@@ -444,11 +445,9 @@ impl Running<'_> {
         loop {
             let old = inner.waker.replace(Some(cx.waker().clone()));
             drop(old);
-            self.look_at_deadline(cx);
             if inner.stage.get() == Stage::Cancelled {
                 self.end(body.as_mut());
             }
-            self.look_at_patience(cx, body.as_mut());
             if let Some(future) = body.as_mut().as_pin_mut() {
                 let (asking, place) = (self.asking.clone(), self.place);
                 let polled = report::catch(place, || asking.poll(place, || future.poll(cx)));
@@ -477,7 +476,13 @@ impl Running<'_> {
                 inner.tell_watchers();
                 return Poll::Ready(());
             }
-            if !has_fresh && inner.stage.get() != Stage::Cancelled {
+            if has_fresh || inner.stage.get() == Stage::Cancelled {
+                continue;
+            }
+            // Whoever has come to an end by now has done so in time.
+            self.look_at_deadline(cx);
+            let dropped = self.look_at_patience(cx, body.as_mut());
+            if !dropped && inner.stage.get() != Stage::Cancelled {
                 return Poll::Pending;
             }
         }
@@ -507,13 +512,17 @@ impl Running<'_> {
         }
     }
 
-    fn look_at_patience<B>(&mut self, cx: &mut Context<'_>, body: Pin<&mut Option<B>>) {
-        if let Some(patience) = &mut self.patience {
-            if Pin::new(patience).poll(cx).is_ready() {
-                self.patience = None;
-                self.drop_all(body);
-            }
+    /// `true` when the grace is over and those that were left are dropped.
+    fn look_at_patience<B>(&mut self, cx: &mut Context<'_>, body: Pin<&mut Option<B>>) -> bool {
+        let Some(patience) = &mut self.patience else {
+            return false;
+        };
+        let is_over = Pin::new(patience).poll(cx).is_ready();
+        if is_over {
+            self.patience = None;
+            self.drop_all(body);
         }
+        is_over
     }
 
     /// The scope, its body or a child has failed.

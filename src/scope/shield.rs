@@ -1,5 +1,6 @@
 //! What must finish, and what must not take long to end.
 
+use std::panic::Location;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -93,7 +94,7 @@ pub fn cancel_within<T: 'static>(
         return deferred;
     }
     let end = deferred.remote_end();
-    let call = clock.call_later(grace, end);
+    let call = clock.timers().limit(grace, Location::caller(), end);
     deferred.add_both(move |result| {
         call.cancel();
         result

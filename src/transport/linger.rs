@@ -15,7 +15,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::DelayedCall;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Source};
@@ -71,7 +71,7 @@ pub(super) fn close(
     }
     lingering.socket.set(Some(socket));
     let (weak, reactor_too) = (Rc::downgrade(&lingering), reactor.downgrade());
-    let timer = reactor.call_later(patience, move || {
+    let timer = reactor.limit(patience, move || {
         if let (Some(lingering), Some(reactor)) = (weak.upgrade(), reactor_too.upgrade()) {
             lingering.leave(Some(&reactor));
         }

@@ -60,7 +60,6 @@ pub(crate) use self::link::{Ends, Link, Terms};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 use crate::address::Address;
-use crate::clock::Clock;
 use crate::defer::Deferred;
 use crate::driver::Socket;
 use crate::failure::Failure;
@@ -132,7 +131,7 @@ impl Transport {
         }
         if let Some(reactor) = link.reactor.upgrade() {
             let this = Rc::downgrade(&self.0);
-            let deadline = reactor.call_later(limit, move || {
+            let deadline = reactor.limit(limit, move || {
                 if let Some(conn) = this.upgrade() {
                     Self(conn).abort_connection();
                 }

@@ -156,7 +156,7 @@ impl Preface {
         let number = seat.shared.reading.borrow_mut().insert(Rc::downgrade(conn));
         seat.number.set(Some(number));
         let weak = Rc::downgrade(conn);
-        let deadline = reactor.call_later(seat.shared.options.timeout, move || {
+        let deadline = reactor.limit(seat.shared.options.timeout, move || {
             if let Some(conn) = weak.upgrade() {
                 Self::refuse(&conn, |header| header.bad("it did not come in time"));
             }
