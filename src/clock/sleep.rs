@@ -115,7 +115,7 @@ impl Sleep {
         }
     }
 
-    pub(super) fn as_limit(mut self) -> Self {
+    pub(super) fn into_limit(mut self) -> Self {
         self.is_limit = true;
         self
     }

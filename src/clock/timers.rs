@@ -198,7 +198,7 @@ impl Timers {
 
     /// A sleep that ends as [`limit`](Timers::limit) calls.
     pub(crate) fn limit_sleep(&self, limit: Duration, place: &'static Location<'static>) -> Sleep {
-        Sleep::new(self.clone(), self.after(limit), place).as_limit()
+        Sleep::new(self.clone(), self.after(limit), place).into_limit()
     }
 
     /// When to look again: never late, and early only by a timer that has been put off since.
