@@ -86,6 +86,11 @@ fn connect_prints_what_it_says() {
     check("connect", &[]);
 }
 
+#[test]
+fn socks_prints_what_it_says() {
+    check("socks", &[]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn fd_passing_prints_what_it_says() {

@@ -11,16 +11,20 @@
 
 use std::panic::Location;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::accept::Accepted;
-use super::endpoint::{ClientEndpoint, ToClientEndpoint};
+use super::custom::StreamClientEndpoint;
+use super::endpoint::{ClientEndpoint, Destination, ToClientEndpoint};
 use super::options::ConnectOptions;
 use super::race::{Done, Race};
 use crate::address::Address;
+use crate::clock::Clock;
 use crate::defer::{Deferred, Resolver};
-use crate::failure::Failure;
+use crate::failure::{Cancelled, Failure};
 use crate::protocol::{Handle, Protocol};
 use crate::reactor::Reactor;
+use crate::repeat::defer_later;
 use crate::report;
 use crate::stream::Connection;
 use crate::transport::Terms;
@@ -174,7 +178,8 @@ impl Reactor {
             Ok(endpoint) => endpoint,
             Err(failure) => return Deferred::fail(Failure::moved(failure, place)),
         };
-        let config = endpoint.options.or(options).config();
+        let options = endpoint.options.or(options);
+        let config = options.clone().config();
         let terms = Rc::new(Terms {
             limits: config.limits,
             linger: config.linger,
@@ -184,6 +189,12 @@ impl Reactor {
             keeper: None,
             ..Terms::new(place)
         });
+        let to = match endpoint.to {
+            Destination::Custom(custom) => {
+                return self.connect_custom(&custom, options, config.overall, terms, make);
+            }
+            to => to,
+        };
         let (deferred, resolver) = Deferred::pair();
         let done = finish(resolver, terms.clone(), make);
         let race = Race::new(self, config, terms, done);
@@ -194,9 +205,42 @@ impl Reactor {
             }
         });
         // The call holds the race until the reactor's table does.
-        let to = endpoint.to;
         self.inner().executor().call(place, move || race.start(to));
         deferred
+    }
+
+    /// Connects with a program's endpoint.
+    fn connect_custom<T: 'static>(
+        &self,
+        endpoint: &Rc<dyn StreamClientEndpoint>,
+        options: ConnectOptions,
+        limit: Duration,
+        terms: Rc<Terms>,
+        make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
+    ) -> Deferred<T> {
+        let (endpoint, weak, place) = (endpoint.clone(), self.downgrade(), terms.place);
+        let call = defer_later(self, Duration::ZERO, move || {
+            let Some(reactor) = weak.upgrade() else {
+                return Deferred::fail(Cancelled);
+            };
+            let connecting = report::catch_watched(place, || endpoint.connect(&reactor, &options));
+            reactor.timeout(limit, connecting.unwrap_or_else(Deferred::fail))
+        });
+        let weak = self.downgrade();
+        call.add_both(move |connected: Result<Connection, Failure>| {
+            let Some(reactor) = weak.upgrade() else {
+                report::discard(make, place);
+                return Err(Failure::at(Box::new(Cancelled), place));
+            };
+            let handed = connected.and_then(|connection| connection.hand_over(&reactor));
+            match handed {
+                Ok((handed, unread)) => make(&reactor, Accepted::Handed(handed, unread), &terms),
+                Err(failure) => {
+                    report::discard(make, place);
+                    Err(failure.moved(place))
+                }
+            }
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::accept::{Accepted, Acceptor, Building, Made, Pulled, Serving};
+use super::custom;
 use super::endpoint::{Places, ToServerEndpoint};
 use super::errors::{CannotListen, NoAddress};
 use super::listener::StreamListener;
@@ -231,7 +232,8 @@ impl Reactor {
             Some(proxy) => Proxied::before(acceptor, proxy, place),
             None => acceptor,
         };
-        let config = &endpoint.options.or(options).config(endpoint.locks);
+        let options = endpoint.options.or(options);
+        let config = &options.clone().config(endpoint.locks);
         let addresses = match endpoint.at {
             Places::Addresses(addresses) => addresses,
             #[cfg(unix)]
@@ -242,6 +244,10 @@ impl Reactor {
                 });
                 let listening = listening.map_err(|failure| Failure::moved(failure, place))?;
                 return listening.open(self, acceptor);
+            }
+            Places::Custom(custom) => {
+                let terms = config.terms(self, place);
+                return custom::listen(self, &*custom, &options, terms, acceptor);
             }
             #[cfg(unix)]
             Places::Stdio => return self.accept_stdio(config, acceptor, place),

@@ -89,6 +89,7 @@ mod adopt;
 mod backoff;
 mod connect;
 mod connector;
+mod custom;
 pub mod datagram;
 mod endpoint;
 mod errors;
@@ -109,8 +110,10 @@ mod terminal;
 pub use self::adopt::{AlreadyListened, CannotAdopt};
 pub use self::backoff::Backoff;
 pub use self::connector::{ClientFactory, Connector, ConnectorState, NotNow};
+pub use self::custom::{Incoming, StreamClientEndpoint, StreamServerEndpoint};
 pub use self::endpoint::{
-    BadEndpoint, ClientEndpoint, ServerEndpoint, ToClientEndpoint, ToServerEndpoint, quote,
+    BadEndpoint, ClientEndpoint, EndpointFields, ServerEndpoint, ToClientEndpoint,
+    ToServerEndpoint, quote,
 };
 pub use self::errors::{
     CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut, ConnectionRefused,

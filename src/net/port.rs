@@ -271,7 +271,12 @@ impl Listening {
             reactor.inner().remove(key);
             return Err(error);
         }
-        listening.counter().set_port(Some(key));
+        let weak = reactor.downgrade();
+        listening.counter().set_port(Some(Box::new(move || {
+            if let Some(reactor) = weak.upgrade() {
+                reactor.inner().attend(key);
+            }
+        })));
         Ok(listening)
     }
 

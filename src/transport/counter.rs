@@ -21,8 +21,8 @@ pub(crate) struct ConnCounter {
     reactor: WeakReactor,
     count: Cell<usize>,
     limit: Cell<Option<usize>>,
-    /// The port's key, while the port is open and wants to know that there is room again.
-    port: Cell<Option<usize>>,
+    /// Has the port look whether it may accept, while the port is open. It runs nobody's code.
+    port: Cell<Option<Rc<dyn Fn()>>>,
     /// Those whose end somebody waits for.
     ending: RefCell<Vec<Rc<Ending>>>,
 }
@@ -71,15 +71,17 @@ impl ConnCounter {
         self.limit.get().is_some_and(|limit| self.count() >= limit)
     }
 
-    /// Has the port with this key attended to when there is room again; none when it is closed.
-    pub(crate) fn set_port(&self, key: Option<usize>) {
-        self.port.set(key);
+    /// Has this called when there is room again; none when the port is closed.
+    pub(crate) fn set_port(&self, look: Option<Box<dyn Fn()>>) {
+        self.port.set(look.map(Rc::from));
     }
 
     /// Has the port look whether it may accept.
     pub(crate) fn tell_port(&self) {
-        if let (Some(key), Some(reactor)) = (self.port.get(), self.reactor.upgrade()) {
-            reactor.inner().attend(key);
+        let port = self.port.take();
+        self.port.set(port.clone());
+        if let Some(look) = port {
+            look();
         }
     }
 

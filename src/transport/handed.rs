@@ -122,6 +122,14 @@ impl Handed {
 
     /// Has it count among those of another port, and end as they do.
     pub(crate) fn set_terms(&mut self, terms: &Rc<Terms>) {
+        let same = match (&self.terms.counter, &terms.counter) {
+            (Some(old), Some(new)) => Rc::ptr_eq(old, new),
+            _ => false,
+        };
         self.terms = terms.clone();
+        if !same {
+            let counted = self.counted.take();
+            drop(counted);
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 #[cfg(unix)]
 use std::os::unix::ffi::OsStringExt;
+use std::panic::Location;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,12 +19,14 @@ use std::time::Duration;
 use super::super::activation::Which;
 #[cfg(unix)]
 use super::super::adopt::{Family, Given};
+use super::super::custom::{client_named, server_named};
 use super::super::proxied::{Network, ProxyOptions};
 use super::place::{host, literal};
 use super::{ClientEndpoint, ConnectOptions, ListenOptions, Places, ServerEndpoint};
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
+use crate::report;
 
 /// Text that describes no endpoint: what was found, and where.
 #[doc(alias = "InvalidAddressError")]
@@ -86,11 +89,20 @@ fn undecorated(
     names: Option<&Reactor>,
     proxy: &mut Option<ProxyOptions>,
 ) -> Result<ServerEndpoint, Failure> {
-    let _ = names;
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(ServerEndpoint::new(address));
     }
-    let Some(mut fields) = Fields::read(text)? else {
+    if let Some((reactor, name)) = names.zip(name_of(text)) {
+        if let Some(read) = server_named(reactor, &name) {
+            let mut fields = EndpointFields::after(text, name.len() + 1)?;
+            if let Some(behind) = proxy {
+                *behind = fields.proxy()?;
+            }
+            let endpoint = fields.read_by(&*read)?;
+            return Ok(endpoint);
+        }
+    }
+    let Some((kind, mut fields)) = EndpointFields::read(text)? else {
         let (name, port) = name_and_port(text)?;
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
         return Ok(ServerEndpoint::at(Places::Addresses(addresses)));
@@ -99,13 +111,13 @@ fn undecorated(
         *behind = fields.proxy()?;
     }
     let mut options = ListenOptions::new();
-    let mut endpoint = match fields.kind {
+    let mut endpoint = match kind {
         Kind::Tcp | Kind::Tcp6 => {
             let port = fields.port()?;
-            let addresses = match fields.take("interface") {
+            let addresses = match fields.named("interface") {
                 Some(field) => listening(&field.value, port)
                     .ok_or_else(|| not_a_literal(text, field.at, &field.value))?,
-                None if fields.kind == Kind::Tcp => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
+                None if kind == Kind::Tcp => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
                 None => vec![(Ipv6Addr::UNSPECIFIED, port).into()],
             };
             if let Some(backlog) = fields.number("backlog")? {
@@ -130,7 +142,7 @@ fn undecorated(
             }
         }
         #[cfg(unix)]
-        Kind::Systemd | Kind::Fd => ServerEndpoint::at(Places::Given(fields.given()?)),
+        Kind::Systemd | Kind::Fd => ServerEndpoint::at(Places::Given(fields.given(kind)?)),
         #[cfg(unix)]
         Kind::Stdio => {
             fields
@@ -146,23 +158,28 @@ fn undecorated(
 
 /// Where to connect to.
 pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoint, Failure> {
-    let _ = names;
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(ClientEndpoint::new(address));
     }
-    let Some(mut fields) = Fields::read(text)? else {
+    if let Some((reactor, name)) = names.zip(name_of(text)) {
+        if let Some(read) = client_named(reactor, &name) {
+            let mut fields = EndpointFields::after(text, name.len() + 1)?;
+            return fields.read_by(&*read);
+        }
+    }
+    let Some((kind, mut fields)) = EndpointFields::read(text)? else {
         let (name, port) = name_and_port(text)?;
         return Ok(ClientEndpoint::to(host(name.into(), port)));
     };
     let mut options = ConnectOptions::new();
-    let mut endpoint = match fields.kind {
+    let mut endpoint = match kind {
         Kind::Tcp => {
             let name = fields.wanted("host")?;
             let port = fields.port()?;
             if let Some(seconds) = fields.number::<u32>("timeout")? {
                 options = options.timeout(Duration::from_secs(seconds.into()));
             }
-            if let Some(field) = fields.take("bindAddress") {
+            if let Some(field) = fields.named("bindAddress") {
                 let ip = literal(&field.value)
                     .ok_or_else(|| not_a_literal(text, field.at, &field.value))?;
                 options = options.bind((ip, 0));
@@ -243,10 +260,14 @@ const KINDS: &[(&str, Kind)] = &[
 /// What stands before the rest where proxies connect. It is no type to connect to, and there may be a host of this name.
 const PROXIED: &str = "haproxy";
 
-/// A description, taken apart. What is used is taken out, so that in the end what is left was not understood.
-struct Fields<'a> {
+/// The fields of an endpoint's text, taken apart: see [`Reactor::register_client_endpoint`]. What is used is taken out, so that
+/// in the end what is left was not understood.
+///
+/// Fields are separated by colons; one with an equals sign has a name. A backslash takes away the meaning of what follows it
+/// ([`quote`]).
+#[derive(Debug)]
+pub struct EndpointFields<'a> {
     text: &'a str,
-    kind: Kind,
     left: Vec<Field>,
 }
 
@@ -259,9 +280,9 @@ struct Field {
     at: usize,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> EndpointFields<'a> {
     /// Takes a description apart; `None` when the text is something else.
-    fn read(text: &'a str) -> Result<Option<Self>, Failure> {
+    fn read(text: &'a str) -> Result<Option<(Kind, Self)>, Failure> {
         let Some((kind, rest)) = text.split_once(':') else {
             return Ok(None);
         };
@@ -273,16 +294,75 @@ impl<'a> Fields<'a> {
         let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == lower) else {
             return Ok(None);
         };
-        let left = split(text, text.len() - rest.len())?;
-        Ok(Some(Self {
-            text,
-            kind: *kind,
-            left,
-        }))
+        let fields = Self::after(text, text.len() - rest.len())?;
+        Ok(Some((*kind, fields)))
+    }
+
+    /// The fields of `text` from `start` on.
+    fn after(text: &'a str, start: usize) -> Result<Self, Failure> {
+        let left = split(text, start)?;
+        Ok(Self { text, left })
+    }
+
+    /// Has somebody make an endpoint of them, who takes out what there is. A single empty field is nothing.
+    fn read_by<E>(&mut self, read: &dyn Fn(&mut Self) -> Result<E, Failure>) -> Result<E, Failure> {
+        self.left
+            .retain(|field| field.key.is_some() || !field.value.is_empty());
+        let made = report::catch_watched(Location::caller(), || read(self));
+        let endpoint = made.and_then(|made| made)?;
+        self.nothing_left()?;
+        Ok(endpoint)
+    }
+
+    /// Takes out the field of this name, and returns its value.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.named(name).map(|field| field.value)
+    }
+
+    /// Takes out the field of this name, or the first one without a name, and returns its value.
+    ///
+    /// # Errors
+    ///
+    /// [`BadEndpoint`] when there is none, or it is empty.
+    pub fn required(&mut self, name: &str) -> Result<String, Failure> {
+        self.wanted(name).map(|field| field.value)
+    }
+
+    /// Takes out the field that is called `port`, or the first one without a name, and returns the number in it.
+    ///
+    /// # Errors
+    ///
+    /// [`BadEndpoint`] when there is none, or it is no port.
+    pub fn port(&mut self) -> Result<u16, Failure> {
+        let field = self.wanted("port")?;
+        port(self.text, field.at, &field.value)
+    }
+
+    /// Takes out the field of this name, and returns the number in it; `None` when there is no such field.
+    ///
+    /// # Errors
+    ///
+    /// [`BadEndpoint`] when it is no number of this type.
+    pub fn number<N: FromStr>(&mut self, name: &str) -> Result<Option<N>, Failure> {
+        let Some(field) = self.named(name) else {
+            return Ok(None);
+        };
+        match field.value.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => {
+                let problem = format!("the {name} is a number, not {:?}", field.value);
+                Err(self.bad(field.at, problem))
+            }
+        }
+    }
+
+    /// Returns the error of text that says something impossible.
+    pub fn error(&self, problem: impl Into<String>) -> Failure {
+        self.bad(0, problem)
     }
 
     /// Takes out the field that is called `key`.
-    fn take(&mut self, key: &str) -> Option<Field> {
+    fn named(&mut self, key: &str) -> Option<Field> {
         self.take_where(|found| found == Some(key))
     }
 
@@ -297,7 +377,7 @@ impl<'a> Fields<'a> {
     /// The same for a field that must be there, with something in it. It may have no key: then it is the first of those.
     fn wanted(&mut self, key: &str) -> Result<Field, Failure> {
         let field = self
-            .take(key)
+            .named(key)
             .or_else(|| self.take_where(|found| found.is_none()));
         match field {
             Some(field) if !field.value.is_empty() => Ok(field),
@@ -306,35 +386,15 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A port, which must be there.
-    fn port(&mut self) -> Result<u16, Failure> {
-        let field = self.wanted("port")?;
-        port(self.text, field.at, &field.value)
-    }
-
-    /// A number, if it is there.
-    fn number<N: FromStr>(&mut self, key: &str) -> Result<Option<N>, Failure> {
-        let Some(field) = self.take(key) else {
-            return Ok(None);
-        };
-        match field.value.parse() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => {
-                let problem = format!("the {key} is a number, not {:?}", field.value);
-                Err(self.bad(field.at, problem))
-            }
-        }
-    }
-
     /// The name of a UNIX socket, which must be there.
     fn unix_address(&mut self) -> Result<Address, Failure> {
-        if let Some(field) = self.take("path-hex") {
+        if let Some(field) = self.named("path-hex") {
             return Ok(Address::from_path(path_of(self.bytes(&field)?)));
         }
-        if let Some(field) = self.take("abstract-hex") {
+        if let Some(field) = self.named("abstract-hex") {
             return Ok(Address::Abstract(self.bytes(&field)?));
         }
-        let keyed = self.take("path").or_else(|| self.take("address"));
+        let keyed = self.named("path").or_else(|| self.named("address"));
         let is_keyed = keyed.is_some();
         let field = match keyed {
             Some(field) => field,
@@ -368,7 +428,7 @@ impl<'a> Fields<'a> {
 
     /// The mode of a file, if it is there.
     fn mode(&mut self) -> Result<Option<u32>, Failure> {
-        let Some(field) = self.take("mode") else {
+        let Some(field) = self.named("mode") else {
             return Ok(None);
         };
         let mode = u32::from_str_radix(&field.value, 8).ok();
@@ -387,7 +447,7 @@ impl<'a> Fields<'a> {
     /// Whom to believe for whom they connect, and how long they may take to say so.
     fn proxy(&mut self) -> Result<ProxyOptions, Failure> {
         let mut options = ProxyOptions::new();
-        if let Some(field) = self.take("trust") {
+        if let Some(field) = self.named("trust") {
             for network in field.value.split(',') {
                 let network = network.parse::<Network>();
                 let network = network.map_err(|error| self.bad(field.at, error.to_string()))?;
@@ -402,7 +462,7 @@ impl<'a> Fields<'a> {
 
     /// 1 or 0, if it is there.
     fn yes_or_no(&mut self, key: &str) -> Result<Option<bool>, Failure> {
-        let Some(field) = self.take(key) else {
+        let Some(field) = self.named(key) else {
             return Ok(None);
         };
         match field.value.as_str() {
@@ -414,8 +474,8 @@ impl<'a> Fields<'a> {
 
     /// A socket that this process was given when it was started.
     #[cfg(unix)]
-    fn given(&mut self) -> Result<Given, Failure> {
-        let which = if self.kind == Kind::Fd {
+    fn given(&mut self, kind: Kind) -> Result<Given, Failure> {
+        let which = if kind == Kind::Fd {
             let field = self.wanted("number")?;
             match field.value.parse::<u16>() {
                 Ok(number) => Which::Number(number.into()),
@@ -425,7 +485,7 @@ impl<'a> Fields<'a> {
                 }
             }
         } else {
-            match (self.number("index")?, self.take("name")) {
+            match (self.number("index")?, self.named("name")) {
                 (Some(index), None) => Which::Index(index),
                 (None, Some(field)) => Which::Name(field.value),
                 _ => {
@@ -434,7 +494,7 @@ impl<'a> Fields<'a> {
                 }
             }
         };
-        let family = match self.take("domain") {
+        let family = match self.named("domain") {
             None => None,
             Some(field) => match Family::read(&field.value) {
                 Some(family) => Some(family),
@@ -463,6 +523,17 @@ impl<'a> Fields<'a> {
     fn bad(&self, at: usize, problem: impl Into<String>) -> Failure {
         bad(self.text, at, problem)
     }
+}
+
+/// Does this mean something already at the beginning of text?
+pub(in crate::net) fn is_built_in(name: &str) -> bool {
+    name == PROXIED || KINDS.iter().any(|(kind, _)| *kind == name)
+}
+
+/// What text begins with, in lower case, if there is a colon after it.
+fn name_of(text: &str) -> Option<String> {
+    let (name, _) = text.split_once(':')?;
+    Some(name.to_ascii_lowercase())
 }
 
 /// The fields of `text` from `start` on.

@@ -6,15 +6,18 @@ mod describe;
 mod place;
 
 use std::fmt;
+use std::rc::Rc;
 
+pub(super) use self::describe::is_built_in;
 #[cfg(unix)]
 pub(super) use self::describe::no_proxy;
 pub(super) use self::describe::path_of;
-pub use self::describe::{BadEndpoint, quote};
+pub use self::describe::{BadEndpoint, EndpointFields, quote};
 pub(super) use self::place::literal;
 pub use self::place::{ToClientEndpoint, ToServerEndpoint};
 #[cfg(unix)]
 use super::adopt::Given;
+use super::custom::{StreamClientEndpoint, StreamServerEndpoint};
 use super::options::{ConnectOptions, ListenOptions};
 use super::proxied::ProxyOptions;
 use crate::address::Address;
@@ -46,7 +49,7 @@ use crate::failure::Failure;
     "AdoptedStreamServerEndpoint",
     "StandardIOEndpoint"
 ))]
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerEndpoint {
     pub(super) at: Places,
     /// What it sets itself.
@@ -76,7 +79,7 @@ pub struct ServerEndpoint {
     "UNIXClientEndpoint",
     "HostnameEndpoint"
 ))]
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientEndpoint {
     pub(super) to: Destination,
     /// What it sets itself.
@@ -84,7 +87,7 @@ pub struct ClientEndpoint {
 }
 
 /// What a server listens at.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Places {
     /// The first of these that is free.
     Addresses(Vec<Address>),
@@ -94,15 +97,19 @@ pub(super) enum Places {
     /// Standard input and output.
     #[cfg(unix)]
     Stdio,
+    /// What a program defines.
+    Custom(Rc<dyn StreamServerEndpoint>),
 }
 
 /// What a client looks for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Destination {
     /// One of these.
     Addresses(Vec<Address>),
     /// A host, which has to be looked up first.
     Host { name: String, port: u16 },
+    /// What a program defines.
+    Custom(Rc<dyn StreamClientEndpoint>),
 }
 
 impl ServerEndpoint {
@@ -118,6 +125,12 @@ impl ServerEndpoint {
     /// [`BadEndpoint`].
     pub fn parse(text: &str) -> Result<Self, Failure> {
         describe::server(text, None)
+    }
+
+    /// Listens with an endpoint that the program defines, so that it can be kept where a [`ServerEndpoint`] is, with options,
+    /// or behind proxies.
+    pub fn custom(endpoint: impl StreamServerEndpoint) -> Self {
+        Self::at(Places::Custom(Rc::new(endpoint)))
     }
 
     /// Listens with a socket that somebody else has bound and that listens already, once: the second time it is
@@ -226,6 +239,12 @@ impl ClientEndpoint {
         Self::to(Destination::Addresses(vec![address.into()]))
     }
 
+    /// Connects with an endpoint that the program defines, so that it can be kept where a [`ClientEndpoint`] is, and with
+    /// options.
+    pub fn custom(endpoint: impl StreamClientEndpoint) -> Self {
+        Self::to(Destination::Custom(Rc::new(endpoint)))
+    }
+
     /// Connects to a host, by its name or a literal address.
     pub fn host(name: impl Into<String>, port: u16) -> Self {
         Self::to(place::host(name.into(), port))
@@ -269,6 +288,7 @@ impl fmt::Display for ServerEndpoint {
             Places::Given(given) => given.fmt(f),
             #[cfg(unix)]
             Places::Stdio => f.write_str("stdio:"),
+            Places::Custom(custom) => f.write_str(&custom.describe()),
         }
     }
 }
@@ -278,7 +298,26 @@ impl fmt::Display for ClientEndpoint {
         match &self.to {
             Destination::Addresses(addresses) => all(f, addresses),
             Destination::Host { name, port } => write!(f, "{name}:{port}"),
+            Destination::Custom(custom) => f.write_str(&custom.describe()),
         }
+    }
+}
+
+impl fmt::Debug for ServerEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerEndpoint")
+            .field("at", &format_args!("{self}"))
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ClientEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientEndpoint")
+            .field("to", &format_args!("{self}"))
+            .field("options", &self.options)
+            .finish()
     }
 }
 

@@ -1,0 +1,555 @@
+//! Endpoints that programs define: [`StreamClientEndpoint`], [`StreamServerEndpoint`], and names for them in text.
+//!
+//! # Invariants
+//!
+//! 1. A program's endpoint is called from the loop's turn when it connects, and inside the call when it listens.
+//! 2. What an endpoint accepts is given to the port's user in the loop's next batch, never inside
+//!    [`Incoming::accept`], and while the port may accept: it is not paused, has fewer connections than it may have, and
+//!    its user wants one.
+//! 3. The port's user is told of its end once: when the port is stopped, or when the endpoint has dropped its [`Incoming`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+
+use super::accept::{Accepted, Acceptor};
+use super::endpoint::{
+    ClientEndpoint, EndpointFields, ServerEndpoint, ToClientEndpoint, ToServerEndpoint, is_built_in,
+};
+use super::options::{ConnectOptions, ListenOptions};
+use super::port::{Port, PortState, tell_stopped};
+use crate::address::Address;
+use crate::defer::Deferred;
+use crate::failure::Failure;
+use crate::reactor::{Reactor, WeakReactor};
+use crate::report::{self, Origin};
+use crate::stream::Connection;
+use crate::transport::{ConnCounter, Terms};
+
+/// A way to connect that a program defines: through a proxy, to a child process, with encryption over something else.
+///
+/// A value of a type that implements it goes wherever an endpoint goes: to [`Reactor::connect`],
+/// [`Reactor::connect_stream`], [`Reactor::connect_factory`], a [`ClientService`](crate::services::ClientService). With
+/// [`Reactor::register_client_endpoint`] it gets a name for text.
+///
+/// # Examples
+///
+/// An endpoint that says a password first:
+///
+/// ```
+/// use torsade::net::{ConnectOptions, StreamClientEndpoint};
+/// use torsade::{Connection, Deferred, Reactor};
+///
+/// #[derive(Clone)]
+/// struct WithPassword { to: String, password: String }
+///
+/// impl StreamClientEndpoint for WithPassword {
+///     fn connect(&self, reactor: &Reactor, options: &ConnectOptions) -> Deferred<Connection> {
+///         let connecting = reactor.connect_stream_with(&self.to, options);
+///         let line = format!("{}\n", self.password);
+///         Deferred::from_future(async move {
+///             let mut conn = connecting.await?;
+///             conn.write_all(line.as_bytes()).await?;
+///             Ok(conn)
+///         })
+///     }
+/// }
+///
+/// torsade::testing::run(async |reactor| {
+///     let mut listener = reactor.bind("127.0.0.1:0")?;
+///     let to = listener.local_addr().to_string();
+///     let conn = reactor.connect_stream(WithPassword { to, password: "open sesame".into() }).await?;
+///     let mut server = listener.accept().await?;
+///     assert_eq!(server.read_line(80).await?.as_deref(), Some(&b"open sesame"[..]));
+///     drop(conn);
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("IStreamClientEndpoint", "wrapClientTLS", "ProcessEndpoint"))]
+pub trait StreamClientEndpoint: 'static {
+    /// Connects. `options` are those of the endpoint and of the call; an endpoint that connects through another one hands
+    /// them on.
+    ///
+    /// It is called from the loop's turn. When the caller gives up, or
+    /// [`ConnectOptions::overall_timeout`] is over, the Deferred is cancelled.
+    fn connect(&self, reactor: &Reactor, options: &ConnectOptions) -> Deferred<Connection>;
+
+    /// Returns what it is, for logs. The default is the type's name.
+    fn describe(&self) -> String {
+        std::any::type_name::<Self>().into()
+    }
+}
+
+/// A way to listen that a program defines.
+///
+/// A value of a type that implements it goes wherever an endpoint goes: to [`Reactor::listen`], [`Reactor::serve`],
+/// [`Reactor::bind`]. With [`Reactor::register_server_endpoint`] it gets a name for text.
+///
+/// # Examples
+///
+/// An endpoint that lets in who knows the password:
+///
+/// ```
+/// use torsade::net::{Incoming, ListenOptions, StreamServerEndpoint};
+/// use torsade::{Failure, Port, Reactor};
+///
+/// struct WithPassword(&'static str);
+///
+/// impl StreamServerEndpoint for WithPassword {
+///     fn listen(
+///         &self,
+///         reactor: &Reactor,
+///         options: &ListenOptions,
+///         incoming: Incoming,
+///     ) -> Result<Port, Failure> {
+///         let password = self.0;
+///         reactor.serve_with("127.0.0.1:0", options, async move |mut conn| {
+///             if conn.read_line(80).await?.as_deref() == Some(password.as_bytes()) {
+///                 incoming.accept(conn);
+///             }
+///             Ok(())
+///         })
+///     }
+/// }
+///
+/// torsade::testing::run(async |reactor| {
+///     let port = reactor.serve(WithPassword("open sesame"), async |mut conn| {
+///         conn.write_all(b"welcome\n").await?;
+///         Ok(())
+///     })?;
+///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+///     conn.write_all(b"open sesame\n").await?;
+///     assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"welcome"[..]));
+///     port.stop().await
+/// });
+/// ```
+#[doc(alias("IStreamServerEndpoint"))]
+pub trait StreamServerEndpoint: 'static {
+    /// Begins to listen, and gives each connection to `incoming`. `options` are those of the endpoint and of the call; an
+    /// endpoint that listens with another one hands them on.
+    ///
+    /// The port that it returns is the one that it listens with, or one of [`Incoming::port`]. When the caller stops its own
+    /// port, that one is stopped.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot listen.
+    fn listen(
+        &self,
+        reactor: &Reactor,
+        options: &ListenOptions,
+        incoming: Incoming,
+    ) -> Result<Port, Failure>;
+
+    /// Returns what it is, for logs. The default is the type's name.
+    fn describe(&self) -> String {
+        std::any::type_name::<Self>().into()
+    }
+}
+
+/// Where a [`StreamServerEndpoint`] gives its connections. Clones are handles to the same port's user.
+///
+/// When the last one is dropped, the port's user is told that the port is closed.
+#[derive(Clone)]
+pub struct Incoming(Rc<Shared>);
+
+/// What an endpoint, its [`Incoming`] and its port have in common.
+pub(super) struct Shared {
+    /// Empty only while it is being called, before the port is open, and after the end.
+    acceptor: Cell<Option<Box<dyn Acceptor>>>,
+    /// Not given to the acceptor yet.
+    waiting: RefCell<VecDeque<Connection>>,
+    /// The giving is in the loop's queue.
+    is_called: Cell<bool>,
+    is_paused: Cell<bool>,
+    is_over: Cell<bool>,
+    /// The port that the endpoint listens with.
+    port: RefCell<Option<Port>>,
+    /// What keeps that port, where it is one of [`Incoming::port`].
+    bare: RefCell<Option<Rc<dyn PortState>>>,
+    reactor: WeakReactor,
+    terms: Rc<Terms>,
+}
+
+impl Incoming {
+    /// Gives a connection to whoever listens. Bytes that were read ahead and not used are given as well.
+    ///
+    /// # Order
+    ///
+    /// First come, first served, in the loop's turn, never inside this call. While the port is paused or has all the
+    /// connections that it may have, they wait. When the port is closed they are ended.
+    pub fn accept(&self, connection: Connection) {
+        if !self.0.is_over.get() {
+            self.0.waiting.borrow_mut().push_back(connection);
+            self.0.look();
+        }
+    }
+
+    /// Returns a port for an endpoint that listens with no other port. It is open until it is stopped; then `stop` is called,
+    /// once.
+    pub fn port(
+        &self,
+        address: impl Into<Address>,
+        stop: impl FnOnce() -> Deferred<()> + 'static,
+    ) -> Port {
+        let state: Rc<dyn PortState> = Rc::new(Bare {
+            stop: Cell::new(Some(Box::new(stop))),
+            is_paused: Cell::new(false),
+        });
+        let weak = Rc::downgrade(&state);
+        self.0.bare.replace(Some(state));
+        Port::new(weak, address.into(), self.0.counter().clone())
+    }
+}
+
+/// A port that is nothing but a way to stop it.
+struct Bare {
+    stop: Cell<Option<Box<dyn FnOnce() -> Deferred<()>>>>,
+    is_paused: Cell<bool>,
+}
+
+impl PortState for Bare {
+    fn stop(self: Rc<Self>) -> Deferred<()> {
+        match self.stop.take() {
+            Some(stop) => stop(),
+            None => Deferred::succeed(()),
+        }
+    }
+
+    fn is_listening(&self) -> bool {
+        let stop = self.stop.take();
+        let is_listening = stop.is_some();
+        self.stop.set(stop);
+        is_listening
+    }
+
+    fn set_paused(&self, is_paused: bool) {
+        self.is_paused.set(is_paused);
+    }
+
+    fn is_paused(&self) -> bool {
+        self.is_paused.get()
+    }
+}
+
+impl Shared {
+    fn new(reactor: &Reactor, terms: Rc<Terms>) -> Rc<Self> {
+        let this = Rc::new(Self {
+            acceptor: Cell::new(None),
+            waiting: RefCell::default(),
+            is_called: Cell::new(false),
+            is_paused: Cell::new(false),
+            is_over: Cell::new(false),
+            port: RefCell::default(),
+            bare: RefCell::default(),
+            reactor: reactor.downgrade(),
+            terms,
+        });
+        let weak = Rc::downgrade(&this);
+        this.counter().set_port(Some(Box::new(move || {
+            if let Some(this) = Weak::upgrade(&weak) {
+                this.look();
+            }
+        })));
+        this
+    }
+
+    fn counter(&self) -> &Rc<ConnCounter> {
+        self.terms.counter.as_ref().expect("a port counts")
+    }
+
+    /// Has what waits given to the acceptor, in the loop's turn.
+    fn look(self: &Rc<Self>) {
+        if self.waiting.borrow().is_empty() || self.is_called.replace(true) {
+            return;
+        }
+        let Some(reactor) = self.reactor.upgrade() else {
+            return;
+        };
+        let this = self.clone();
+        let place = self.terms.place;
+        reactor
+            .inner()
+            .executor()
+            .call(place, move || this.give_all());
+    }
+
+    fn give_all(self: Rc<Self>) {
+        self.is_called.set(false);
+        let Some(reactor) = self.reactor.upgrade() else {
+            return;
+        };
+        while self.may_accept() {
+            let connection = self.waiting.borrow_mut().pop_front();
+            let Some(connection) = connection else { return };
+            let Some(mut acceptor) = self.acceptor.take() else {
+                return;
+            };
+            // One that was lost meanwhile is nobody's.
+            if let Ok((handed, unread)) = connection.hand_over(&reactor) {
+                let accepted = Accepted::Handed(handed, unread);
+                report::contain(Origin::Protocol, self.terms.place, || {
+                    acceptor.accepted(&reactor, accepted, &self.terms);
+                });
+            }
+            if self.is_over.get() {
+                // It was stopped meanwhile.
+                let stopped = acceptor.stopped(self.terms.place);
+                report::discard(acceptor, self.terms.place);
+                return tell_stopped(Vec::new(), stopped, self.terms.place);
+            }
+            self.acceptor.set(Some(acceptor));
+        }
+    }
+
+    fn may_accept(&self) -> bool {
+        if self.is_over.get() || self.is_paused.get() || self.counter().is_full() {
+            return false;
+        }
+        let acceptor = self.acceptor.take();
+        let wants = acceptor.as_ref().is_some_and(|acceptor| acceptor.wants());
+        self.acceptor.set(acceptor);
+        wants
+    }
+
+    /// The end (invariant 3).
+    fn finish(&self) -> Result<(), Failure> {
+        if self.is_over.replace(true) {
+            return Ok(());
+        }
+        self.counter().set_port(None);
+        let waiting = self.waiting.take();
+        drop(waiting);
+        let place = self.terms.place;
+        let acceptor = self.acceptor.take();
+        let Some(mut acceptor) = acceptor else {
+            return Ok(());
+        };
+        let stopped = acceptor.stopped(place);
+        report::discard(acceptor, place);
+        stopped
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let stopped = self.finish();
+        tell_stopped(Vec::new(), stopped, self.terms.place);
+    }
+}
+
+impl PortState for Shared {
+    fn stop(self: Rc<Self>) -> Deferred<()> {
+        let port = self.port.borrow().clone();
+        let stopped = port.map_or_else(|| Deferred::succeed(()), |port| port.stop());
+        stopped.add_both(move |stopped| match (stopped, self.finish()) {
+            (Err(failure), _) | (Ok(()), Err(failure)) => Err(failure),
+            (Ok(()), Ok(())) => Ok(()),
+        })
+    }
+
+    fn is_listening(&self) -> bool {
+        let port = self.port.borrow().clone();
+        !self.is_over.get() && port.is_some_and(|port| port.is_listening())
+    }
+
+    fn set_paused(&self, is_paused: bool) {
+        self.is_paused.set(is_paused);
+        let port = self.port.borrow().clone();
+        match port {
+            Some(port) if is_paused => port.pause_accepting(),
+            Some(port) => port.resume_accepting(),
+            None => {}
+        }
+        self.counter().tell_port();
+    }
+
+    fn is_paused(&self) -> bool {
+        self.is_listening() && self.is_paused.get()
+    }
+}
+
+/// Listens with a program's endpoint.
+pub(super) fn listen(
+    reactor: &Reactor,
+    endpoint: &dyn StreamServerEndpoint,
+    options: &ListenOptions,
+    terms: Rc<Terms>,
+    mut acceptor: Box<dyn Acceptor>,
+) -> Result<Port, Failure> {
+    let place = terms.place;
+    let shared = Shared::new(reactor, terms);
+    let incoming = Incoming(shared.clone());
+    let listening = report::catch_watched(place, || endpoint.listen(reactor, options, incoming));
+    let port = listening.and_then(|listening| listening);
+    let port = port.map_err(|failure| Failure::moved(failure, place))?;
+    if let Err(panic) = acceptor.started(place) {
+        drop(port.stop());
+        report::discard(acceptor, place);
+        return Err(panic);
+    }
+    let address = port.local_addr();
+    shared.port.replace(Some(port));
+    shared.acceptor.set(Some(acceptor));
+    shared.look();
+    let counter = shared.counter().clone();
+    let state: Rc<dyn PortState> = shared;
+    Ok(Port::new(Rc::downgrade(&state), address, counter))
+}
+
+/// The endpoints that have names of the program's.
+#[derive(Default)]
+struct Names {
+    clients: RefCell<BTreeMap<String, Rc<ReadClient>>>,
+    servers: RefCell<BTreeMap<String, Rc<ReadServer>>>,
+}
+
+type ReadClient = dyn Fn(&mut EndpointFields<'_>) -> Result<ClientEndpoint, Failure>;
+type ReadServer = dyn Fn(&mut EndpointFields<'_>) -> Result<ServerEndpoint, Failure>;
+
+impl Reactor {
+    /// Gives a kind of endpoint a name, so that text that begins with it and a colon is read by `read`, wherever this reactor
+    /// is given text to connect to.
+    ///
+    /// `read` takes the fields out that it knows; what is left is an error. A name that is registered again gets the new
+    /// meaning. Names are of ASCII letters, digits and hyphens, and upper and lower case are the same. A host of that name is
+    /// written `tcp:NAME:PORT` from then on.
+    ///
+    /// # Panics
+    ///
+    /// When the name is empty, has other characters, or is one that this crate has a meaning for (`tcp`, `unix`, ...).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::net::ClientEndpoint;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    ///     let number = port.local_addr().port().unwrap();
+    ///     reactor.register_client_endpoint("here", |fields| {
+    ///         Ok(ClientEndpoint::host("localhost", fields.port()?))
+    ///     });
+    ///     let conn = reactor.connect_stream(format!("here:{number}")).await?;
+    ///     assert_eq!(conn.peer(), port.local_addr());
+    ///     drop(conn);
+    ///     port.stop().await
+    /// });
+    /// ```
+    #[doc(alias("IStreamClientEndpointStringParserWithReactor", "clientFromString"))]
+    #[track_caller]
+    pub fn register_client_endpoint(
+        &self,
+        name: &str,
+        read: impl Fn(&mut EndpointFields<'_>) -> Result<ClientEndpoint, Failure> + 'static,
+    ) {
+        let name = checked(name);
+        let names = names(self);
+        let old = names.clients.borrow_mut().insert(name, Rc::new(read));
+        report::discard(old, Location::caller());
+    }
+
+    /// Gives a kind of endpoint to listen at a name: see [`Reactor::register_client_endpoint`].
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[doc(alias("IStreamServerEndpointStringParser", "serverFromString"))]
+    #[track_caller]
+    pub fn register_server_endpoint(
+        &self,
+        name: &str,
+        read: impl Fn(&mut EndpointFields<'_>) -> Result<ServerEndpoint, Failure> + 'static,
+    ) {
+        let name = checked(name);
+        let names = names(self);
+        let old = names.servers.borrow_mut().insert(name, Rc::new(read));
+        report::discard(old, Location::caller());
+    }
+}
+
+/// What reads the text to connect to that begins with this name, in lower case.
+pub(super) fn client_named(reactor: &Reactor, name: &str) -> Option<Rc<ReadClient>> {
+    let names = reactor.inner().kept::<Names>()?;
+    names.clients.borrow().get(name).cloned()
+}
+
+/// What reads the text to listen at that begins with this name, in lower case.
+pub(super) fn server_named(reactor: &Reactor, name: &str) -> Option<Rc<ReadServer>> {
+    let names = reactor.inner().kept::<Names>()?;
+    names.servers.borrow().get(name).cloned()
+}
+
+fn names(reactor: &Reactor) -> Rc<Names> {
+    let inner = reactor.inner();
+    inner.kept::<Names>().unwrap_or_else(|| {
+        let names = Rc::<Names>::default();
+        drop(inner.keep(names.clone()));
+        names
+    })
+}
+
+#[track_caller]
+fn checked(name: &str) -> String {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    assert!(
+        !name.is_empty() && name.bytes().all(is_usual),
+        "the name of an endpoint has ASCII letters, digits and hyphens, and {name:?} has not"
+    );
+    let name = name.to_ascii_lowercase();
+    assert!(!is_built_in(&name), "{name:?} has a meaning already");
+    name
+}
+
+impl<E: StreamClientEndpoint> ToClientEndpoint for E {
+    fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
+        Ok(ClientEndpoint::custom(self))
+    }
+}
+
+impl<E: StreamServerEndpoint> ToServerEndpoint for E {
+    fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
+        Ok(ServerEndpoint::custom(self))
+    }
+}
+
+macro_rules! is_shared {
+    ($($pointer:ident),+) => {
+        $(impl<E: StreamClientEndpoint + ?Sized> StreamClientEndpoint for $pointer<E> {
+            fn connect(&self, reactor: &Reactor, options: &ConnectOptions) -> Deferred<Connection> {
+                (**self).connect(reactor, options)
+            }
+
+            fn describe(&self) -> String {
+                (**self).describe()
+            }
+        }
+
+        impl<E: StreamServerEndpoint + ?Sized> StreamServerEndpoint for $pointer<E> {
+            fn listen(
+                &self,
+                reactor: &Reactor,
+                options: &ListenOptions,
+                incoming: Incoming,
+            ) -> Result<Port, Failure> {
+                (**self).listen(reactor, options, incoming)
+            }
+
+            fn describe(&self) -> String {
+                (**self).describe()
+            }
+        })+
+    };
+}
+
+is_shared!(Box, Rc);
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("waiting", &self.0.waiting.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
