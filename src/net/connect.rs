@@ -223,7 +223,7 @@ impl Reactor {
             let Some(reactor) = weak.upgrade() else {
                 return Deferred::fail(Cancelled);
             };
-            let connecting = report::catch_watched(place, || endpoint.connect(&reactor, &options));
+            let connecting = report::catch(place, || endpoint.connect(&reactor, &options));
             reactor.timeout(limit, connecting.unwrap_or_else(Deferred::fail))
         });
         let weak = self.downgrade();

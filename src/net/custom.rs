@@ -204,9 +204,11 @@ impl Incoming {
     }
 }
 
+type Stop = Box<dyn FnOnce() -> Deferred<()>>;
+
 /// A port that is nothing but a way to stop it.
 struct Bare {
-    stop: Cell<Option<Box<dyn FnOnce() -> Deferred<()>>>>,
+    stop: Cell<Option<Stop>>,
     is_paused: Cell<bool>,
 }
 
@@ -382,7 +384,7 @@ pub(super) fn listen(
     let place = terms.place;
     let shared = Shared::new(reactor, terms);
     let incoming = Incoming(shared.clone());
-    let listening = report::catch_watched(place, || endpoint.listen(reactor, options, incoming));
+    let listening = report::catch(place, || endpoint.listen(reactor, options, incoming));
     let port = listening.and_then(|listening| listening);
     let port = port.map_err(|failure| Failure::moved(failure, place))?;
     if let Err(panic) = acceptor.started(place) {

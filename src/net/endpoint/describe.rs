@@ -308,7 +308,7 @@ impl<'a> EndpointFields<'a> {
     fn read_by<E>(&mut self, read: &dyn Fn(&mut Self) -> Result<E, Failure>) -> Result<E, Failure> {
         self.left
             .retain(|field| field.key.is_some() || !field.value.is_empty());
-        let made = report::catch_watched(Location::caller(), || read(self));
+        let made = report::catch(Location::caller(), || read(self));
         let endpoint = made.and_then(|made| made)?;
         self.nothing_left()?;
         Ok(endpoint)
