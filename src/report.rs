@@ -13,6 +13,7 @@
 //! 2. `contain` and `deliver` never unwind, whatever the code they run, the sink or a destructor does.
 //! 3. Where no reactor contains it, a Deferred's panic that nobody handled is not reported: it is kept until the call
 //!    that led to it goes on with it (see `unwind`).
+//! 4. One cause, one report: the clones of a failure, and what was made from it, are reported once together.
 
 mod unwind;
 
@@ -111,12 +112,13 @@ impl Drop for Diverted {
     }
 }
 
-/// Tells what nobody handled.
+/// Tells what nobody handled, if that has not been told before: a failure that many have got is one failure.
 pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location<'static>) {
-    if matches!(origin, Origin::Deferred | Origin::Canceller)
-        && !is_contained()
-        && unwind::keep(&failure)
-    {
+    let is_kept = || {
+        let may_unwind = matches!(origin, Origin::Deferred | Origin::Canceller) && !is_contained();
+        may_unwind && unwind::keep(&failure)
+    };
+    if !failure.note_reported() || is_kept() {
         let _ = catch(place, || drop(failure));
         return;
     }

@@ -10,6 +10,10 @@ use slab::Slab;
 pub(crate) struct Slots<T> {
     slab: Slab<(usize, T)>,
     generation: usize,
+    /// Memory is given back when there are no more than this.
+    shrink_at: usize,
+    /// The place of the last thing, when memory was given back.
+    last: usize,
 }
 
 impl<T> Slots<T> {
@@ -17,6 +21,8 @@ impl<T> Slots<T> {
         Self {
             slab: Slab::new(),
             generation: 0,
+            shrink_at: usize::MAX,
+            last: 0,
         }
     }
 
@@ -26,11 +32,19 @@ impl<T> Slots<T> {
         if self.slab.len() == self.slab.capacity() {
             // A quarter more, not twice as much: these tables are most of what an idle thing costs.
             self.slab.reserve_exact((self.slab.len() / 4).max(16));
+            self.shrink_at = usize::MAX;
         }
         let entry = self.slab.vacant_entry();
         let key = (self.generation << SHIFT) | (entry.key() & INDEX);
         entry.insert((self.generation, make(key)));
         key
+    }
+
+    fn get_mut(&mut self, key: usize) -> Option<&mut T> {
+        match self.slab.get_mut(key & INDEX) {
+            Some((generation, thing)) if *generation == key >> SHIFT => Some(thing),
+            _ => None,
+        }
     }
 
     pub(crate) fn get(&self, key: usize) -> Option<&T> {
@@ -42,7 +56,27 @@ impl<T> Slots<T> {
 
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         self.get(key)?;
-        Some(self.slab.remove(key & INDEX).1)
+        let thing = self.slab.remove(key & INDEX).1;
+        let len = self.slab.len();
+        // Shrinking walks through all of it: it is tried whenever half of what was left has gone and, of the last few, when
+        // the one that stood in the way has gone.
+        let is_time = len <= self.shrink_at || (len <= FEW && key & INDEX == self.last);
+        if is_time && self.slab.capacity() > 4 * len + FEW {
+            self.shrink();
+        }
+        Some(thing)
+    }
+
+    /// Gives back the places behind the last thing.
+    #[cold]
+    fn shrink(&mut self) {
+        if self.slab.is_empty() {
+            self.slab = Slab::new();
+        } else {
+            self.slab.shrink_to_fit();
+        }
+        self.shrink_at = self.slab.len() / 2;
+        self.last = self.slab.iter().next_back().map_or(0, |(index, _)| index);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
@@ -55,6 +89,97 @@ impl<T> Slots<T> {
         self.slab.len()
     }
 }
+
+/// Things in the order in which they were put in, each with a key by which it is taken out; both take the same time
+/// however many there are.
+#[derive(Debug)]
+pub(crate) struct Ordered<T> {
+    slots: Slots<Link<T>>,
+    first: usize,
+    last: usize,
+}
+
+#[derive(Debug)]
+struct Link<T> {
+    thing: T,
+    before: usize,
+    after: usize,
+}
+
+impl<T> Ordered<T> {
+    /// Puts a thing behind the others; gives its key.
+    pub(crate) fn push(&mut self, thing: T) -> usize {
+        let before = self.last;
+        let key = self.slots.insert_with(|_| Link {
+            thing,
+            before,
+            after: NONE,
+        });
+        match self.slots.get_mut(before) {
+            Some(before) => before.after = key,
+            None => self.first = key,
+        }
+        self.last = key;
+        key
+    }
+
+    /// Takes a thing out, if it is there.
+    pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
+        let Link {
+            thing,
+            before,
+            after,
+        } = self.slots.remove(key)?;
+        match self.slots.get_mut(before) {
+            Some(before) => before.after = after,
+            None => self.first = after,
+        }
+        match self.slots.get_mut(after) {
+            Some(after) => after.before = before,
+            None => self.last = before,
+        }
+        Some(thing)
+    }
+
+    /// Takes out all, in their order.
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
+        self.take_if(|_| true)
+    }
+
+    /// Takes out those of which this is true, in their order.
+    pub(crate) fn take_if(&mut self, mut which: impl FnMut(&mut T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        let mut key = self.first;
+        while let Some(link) = self.slots.get_mut(key) {
+            let (own, is_one) = (key, which(&mut link.thing));
+            key = link.after;
+            if is_one {
+                taken.extend(self.remove(own));
+            }
+        }
+        taken
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+impl<T> Default for Ordered<T> {
+    fn default() -> Self {
+        Self {
+            slots: Slots::new(),
+            first: NONE,
+            last: NONE,
+        }
+    }
+}
+
+/// The key of nothing: it has a place that no slab has.
+const NONE: usize = INDEX;
+
+/// So many empty places are kept.
+const FEW: usize = 64;
 
 const SHIFT: u32 = usize::BITS / 2;
 const INDEX: usize = usize::MAX >> SHIFT;
@@ -73,6 +198,41 @@ mod tests {
         assert_eq!(slots.get(old), None);
         assert_eq!(slots.remove(old), None);
         assert_eq!(slots.get(new), Some(&"new"));
+    }
+
+    #[test]
+    fn after_a_peak_the_memory_is_given_back() {
+        let mut slots = Slots::new();
+        let keys: Vec<_> = (0..100_000).map(|n| slots.insert_with(|_| n)).collect();
+        for key in &keys[10..] {
+            slots.remove(*key);
+        }
+        assert!(slots.slab.capacity() < 1_000);
+        for key in &keys[..10] {
+            assert!(slots.remove(*key).is_some());
+        }
+        assert!(slots.slab.capacity() <= FEW);
+        assert_eq!(slots.len(), 0);
+        let key = slots.insert_with(|_| 0);
+        assert!(!keys.contains(&key), "a key is not used twice");
+    }
+
+    #[test]
+    fn the_order_holds_whoever_leaves() {
+        let mut ordered = Ordered::default();
+        let keys: Vec<_> = (0..10).map(|n| ordered.push(n)).collect();
+        for n in [0, 9, 4, 5, 1] {
+            assert_eq!(ordered.remove(keys[n]), Some(n));
+            assert_eq!(ordered.remove(keys[n]), None);
+        }
+        ordered.push(10);
+        assert_eq!(ordered.take_if(|n| *n % 2 == 1), [3, 7]);
+        assert_eq!(ordered.len(), 4);
+        assert_eq!(ordered.take_all(), [2, 6, 8, 10]);
+        assert_eq!(ordered.len(), 0);
+        let new = ordered.push(11);
+        assert!(!keys.contains(&new));
+        assert_eq!(ordered.take_all(), [11]);
     }
 
     #[test]

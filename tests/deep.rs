@@ -1,17 +1,29 @@
-//! A million of everything, on a thread with a stack of 2 MiB: built, fired, cancelled and dropped.
+//! A million of everything, on a thread with a stack of 512 KiB: built, fired, cancelled, dropped and shown.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 
-use torsade::defer::Abandoned;
-use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver};
+use torsade::defer::{self, Abandoned};
+use torsade::locks::DeferredSemaphore;
+use torsade::scope::{scope, shield};
+use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver};
 
 const MANY: u32 = 1_000_000;
 
+/// So many frames, however small, are too many for the stack.
+const DEEP: usize = 6_000;
+
+const STACK: usize = 512 * 1024;
+
 /// Runs `test` on the small stack.
 fn on_small_stack(test: fn()) {
-    let thread = thread::Builder::new().stack_size(2 * 1024 * 1024);
+    let thread = thread::Builder::new().stack_size(STACK);
     thread.spawn(test).unwrap().join().unwrap();
 }
 
@@ -264,4 +276,236 @@ fn a_million_callbacks_each_added_by_the_one_before() {
         let (_deferred, end) = note(slot.take().unwrap());
         assert_eq!(value(&end), MANY);
     });
+}
+
+/// Puts a Deferred into another one.
+type Wrap = fn(Deferred<u32>, &Reactor) -> Deferred<u32>;
+
+/// Everything that can stand one inside the other, whether a cancel goes through it.
+const NESTINGS: [(&str, bool, Wrap); 15] = [
+    ("returned by a callback", true, |inner, _| {
+        let (outer, resolver) = Deferred::pair();
+        let outer = outer.add_callback(move |()| inner);
+        resolver.callback(());
+        outer
+    }),
+    ("shared", true, |inner, _| inner.shared().wait()),
+    ("shared, and kept by a callback", true, |inner, _| {
+        let shared = inner.shared();
+        shared.wait().add_both(move |result| {
+            drop(shared);
+            result
+        })
+    }),
+    ("chained", false, |inner, _| {
+        let (outer, resolver) = Deferred::pair();
+        inner.chain_deferred(resolver);
+        outer
+    }),
+    ("gathered", true, |inner, _| {
+        defer::gather([inner]).map(|all| all[0])
+    }),
+    ("listed", true, |inner, _| {
+        defer::list([inner]).add_callback(|all| all.into_iter().next().unwrap())
+    }),
+    ("raced", true, |inner, _| {
+        defer::race([inner]).map(|(_, value)| value)
+    }),
+    ("the first", true, |inner, _| {
+        defer::first([inner]).add_callback(|(_, result)| result)
+    }),
+    ("gathered by one that is gathered", true, |inner, _| {
+        defer::gather([defer::gather([inner])]).map(|all| all[0][0])
+    }),
+    ("with context", true, |inner, _| {
+        inner.add_errback(|failure| Err(failure.context("deeper")))
+    }),
+    ("with a time limit", true, |inner, reactor| {
+        reactor.timeout(Duration::from_secs(1), inner)
+    }),
+    ("shielded", false, |inner, _| shield(inner)),
+    ("run with a permit", true, |inner, _| {
+        DeferredSemaphore::new(1).unwrap().run(move || inner)
+    }),
+    ("awaited by a coroutine", true, |inner, _| {
+        Deferred::from_future(async { inner.await })
+    }),
+    ("awaited by a child of a scope", true, |inner, _| {
+        Deferred::from_future(scope(async |s| s.spawn(inner).await))
+    }),
+];
+
+/// What can be done to them.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Fire,
+    Fail,
+    Cancel,
+    CancelAfter(usize),
+    DropUnpolled,
+    DropPolled,
+    LoseResolver,
+    Show,
+}
+
+use Operation::{Cancel, CancelAfter, DropPolled, DropUnpolled, Fail, Fire, LoseResolver, Show};
+
+async fn do_it(
+    operation: Operation,
+    mut outer: Deferred<u32>,
+    innermost: Resolver<u32>,
+    passes_cancel: bool,
+    reactor: &Reactor,
+) {
+    match operation {
+        Fire => {
+            innermost.callback(1);
+            assert_eq!(outer.await.unwrap(), 1);
+        }
+        Fail => {
+            innermost.errback(Failure::new("at the bottom"));
+            let failure = outer.await.unwrap_err();
+            assert!(Length::of(&failure) > 0);
+        }
+        Cancel => {
+            torsade::yield_now().await;
+            outer.cancel();
+            let failure = outer.await.unwrap_err();
+            assert!(failure.find::<Cancelled>().is_some(), "{failure:#}");
+        }
+        CancelAfter(turns) => {
+            for _ in 0..turns {
+                torsade::yield_now().await;
+            }
+            outer.cancel();
+            assert!(outer.await.is_err());
+            if !innermost.is_cancelled() {
+                innermost.callback(1);
+            }
+        }
+        DropUnpolled => {
+            torsade::yield_now().await;
+            drop(outer.map(|n| n + 1));
+            assert!(!innermost.is_cancelled());
+            innermost.callback(1);
+        }
+        DropPolled => {
+            assert!(poll_once(&mut outer).await);
+            torsade::yield_now().await;
+            drop(outer);
+            while passes_cancel && !innermost.is_cancelled() {
+                torsade::yield_now().await;
+            }
+        }
+        LoseResolver => {
+            drop(innermost);
+            let failure = outer.await.unwrap_err();
+            assert!(Length::of(&failure) > 0);
+        }
+        Show => {
+            assert!(format!("{outer:?}").starts_with("Deferred("));
+            assert!(!reactor.dump().to_string().is_empty());
+            innermost.callback(1);
+            drop(outer);
+        }
+    }
+}
+
+/// Is it still to come?
+async fn poll_once(deferred: &mut Deferred<u32>) -> bool {
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *deferred).poll(cx).is_pending())).await
+}
+
+/// How long the text of something is.
+struct Length(usize);
+
+impl Length {
+    fn of(failure: &Failure) -> usize {
+        let mut length = Self(0);
+        fmt::write(
+            &mut length,
+            format_args!("{failure} {failure:#} {failure:?}"),
+        )
+        .unwrap();
+        length.0
+    }
+}
+
+impl fmt::Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
+#[test]
+fn whatever_stands_one_inside_the_other_uses_no_stack() {
+    on_small_stack(|| {
+        for (name, passes_cancel, wrap) in NESTINGS {
+            for operation in [
+                Fire,
+                Fail,
+                Cancel,
+                DropUnpolled,
+                DropPolled,
+                LoseResolver,
+                Show,
+            ] {
+                let reports = play(vec![wrap; DEEP], operation, passes_cancel);
+                // Where the cancel of a Deferred does not reach the source, that is abandoned at the end.
+                let is_expected = reports.is_empty() || !passes_cancel;
+                assert!(is_expected, "{name}, {operation:?}: {reports:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn whatever_mixture_is_cancelled_nothing_is_reported_when_its_end_is_handled() {
+    let mut chance = 1_u64;
+    let mut next = |below: usize| {
+        chance = chance
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (chance >> 33) as usize % below
+    };
+    for _ in 0..2_000 {
+        let mut names = Vec::new();
+        let mut ways = Vec::new();
+        for _ in 0..8 + next(8) {
+            let (name, _, wrap) = NESTINGS[next(NESTINGS.len())];
+            names.push(name);
+            ways.push(wrap);
+        }
+        let turns = next(3);
+        let reports = play(ways, CancelAfter(turns), false);
+        assert_eq!(reports, [""; 0], "{names:?}, cancelled after {turns} turns");
+    }
+}
+
+/// Puts them one inside the other in these ways, and does that. Gives what was reported.
+fn play(
+    ways: impl IntoIterator<Item = Wrap>,
+    operation: Operation,
+    passes_cancel: bool,
+) -> Vec<String> {
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let log = reports.clone();
+    let is_debug = matches!(operation, Show);
+    let reactor = Reactor::builder()
+        .in_memory()
+        .debug(is_debug)
+        .build()
+        .unwrap();
+    reactor.on_report(move |report| log.borrow_mut().push(report.to_string()));
+    let done = reactor.run_until(async {
+        let (mut deferred, resolver) = Deferred::pair();
+        for wrap in ways {
+            deferred = wrap(deferred, &reactor);
+        }
+        do_it(operation, deferred, resolver, passes_cancel, &reactor).await;
+    });
+    done.unwrap();
+    drop(reactor);
+    reports.take()
 }

@@ -8,6 +8,7 @@ use futures::stream::{self, Stream, TryStreamExt};
 
 use super::{Abandoned, Deferred, Resolver, State};
 use crate::failure::Failure;
+use crate::report::{self, Origin};
 
 impl<T: 'static> Deferred<T> {
     /// Fires another Deferred with the result, whichever it is, as the last callback.
@@ -32,6 +33,25 @@ impl<T: 'static> Deferred<T> {
         match self.into_core() {
             Ok(core) => {
                 let pass = move |result| resolver.put(result).into_iter().collect();
+                core.pass_on(pass, place);
+            }
+            Err(result) => resolver.resolve(result),
+        }
+    }
+
+    /// The same; but when the other one was cancelled, a failure is reported, not dropped.
+    #[track_caller]
+    pub(crate) fn chain_shielded(self, resolver: Resolver<T>) {
+        let place = Location::caller();
+        match self.into_core() {
+            Ok(core) => {
+                let pass = move |result| match result {
+                    Err(failure) if resolver.is_cancelled() => {
+                        report::deliver(Origin::Deferred, failure, place);
+                        Vec::new()
+                    }
+                    result => resolver.put(result).into_iter().collect(),
+                };
                 core.pass_on(pass, place);
             }
             Err(result) => resolver.resolve(result),

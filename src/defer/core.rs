@@ -66,7 +66,7 @@ pub(super) use self::slot::{Place, Slot, take, trace, went_through_callback};
 pub(crate) use self::waiter::Giver;
 use self::waiter::{Asking, Waiter};
 use self::work::Job;
-pub(super) use self::work::{abandon_source, advance, cancel, end};
+pub(super) use self::work::{abandon_source, advance, cancel, cancel_dropped, end};
 use super::WaitsForItself;
 use super::coroutine::{self, Coroutine};
 use super::line::Line;
@@ -149,7 +149,8 @@ pub(super) enum Canceller {
 
 /// What a source does when it is cancelled, and the user.
 pub(super) struct Sourced {
-    own: Box<dyn FnOnce()>,
+    /// The library's, which does not panic. What it gives is cancelled next.
+    own: Box<dyn FnOnce() -> Option<Rc<Core>>>,
     also: Option<Box<dyn FnOnce()>>,
 }
 
@@ -639,7 +640,7 @@ impl Core {
                     self.trace();
                 }
                 if let Some(failure) = self.line.take_last(take).flatten().flatten() {
-                    if !(gave_up && failure.is::<Cancelled>()) {
+                    if !(gave_up && failure.find::<Cancelled>().is_some()) {
                         report::deliver(Origin::Deferred, failure, self.place);
                     }
                 }
@@ -650,8 +651,15 @@ impl Core {
 }
 
 impl Sourced {
-    /// `own` is the library's, and does not panic.
     pub(super) fn new(own: impl FnOnce() + 'static) -> Box<Self> {
+        Self::leading_on(move || {
+            own();
+            None
+        })
+    }
+
+    /// As `new`; what `own` gives is cancelled next, before the source is.
+    pub(super) fn leading_on(own: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Box<Self> {
         Box::new(Self {
             own: Box::new(own),
             also: None,
@@ -659,16 +667,19 @@ impl Sourced {
     }
 
     /// Calls both, the user's first.
-    fn call(self, place: &'static Location<'static>) -> Result<(), Failure> {
+    fn call(self, place: &'static Location<'static>) -> (Result<(), Failure>, Option<Rc<Core>>) {
         let called = self.also.map_or(Ok(()), |f| report::catch(place, f));
-        let own = report::catch(place, self.own);
-        called.and(own)
+        match report::catch(place, self.own) {
+            Ok(next) => (called, next),
+            Err(failure) => (called.and(Err(failure)), None),
+        }
     }
 
     /// Calls only the source's.
-    fn call_own(self, place: &'static Location<'static>) {
-        report::contain(Origin::Canceller, place, self.own);
+    fn call_own(self, place: &'static Location<'static>) -> Option<Rc<Core>> {
+        let next = report::contain(Origin::Canceller, place, self.own);
         report::discard(self.also, place);
+        next.flatten()
     }
 
     fn discard(self, place: &'static Location<'static>) {

@@ -46,7 +46,7 @@ use super::core::{self, Core, Group, Place, Rest, Slot, take};
 use super::make::ensure_at;
 use super::{AlreadyTaken, Deferred, State, trail};
 use crate::debug;
-use crate::failure::{Cancelled, Failure, Hop, drop_held};
+use crate::failure::{Cancelled, Causes, Failure, Hop};
 use crate::report;
 
 /// Every result, in the members' order, when all are there. It never fails.
@@ -322,8 +322,7 @@ impl<T: 'static> DeferredList<T> {
 #[derive(Debug)]
 pub struct FirstError {
     index: usize,
-    /// Empty only while it is being dropped.
-    failure: Option<Failure>,
+    failure: Failure,
 }
 
 impl FirstError {
@@ -334,12 +333,8 @@ impl FirstError {
 
     /// The member's failure.
     #[doc(alias = "subFailure")]
-    #[allow(
-        clippy::missing_panics_doc,
-        reason = "nobody has it while it is being dropped"
-    )]
     pub fn failure(&self) -> &Failure {
-        self.failure.as_ref().expect("it is not being dropped")
+        &self.failure
     }
 }
 
@@ -386,21 +381,39 @@ impl Error for FirstError {
     }
 }
 
-impl Drop for FirstError {
-    fn drop(&mut self) {
-        drop_held(self.failure.take());
-    }
-}
-
 impl fmt::Display for FailureGroup {
     /// All in one line: an error has no more than one source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Groups inside of groups are told without recursion: there may be many, one inside the other.
+        let mut open = vec![(self, 0)];
+        let mut told = 0;
         write!(f, "all {} failed", self.failures.len())?;
-        for (n, failure) in self.failures.iter().take(MANY).enumerate() {
-            write!(f, "{} {failure:#}", if n == 0 { ":" } else { ";" })?;
-        }
-        if self.failures.len() > MANY {
-            write!(f, "; and {} more", self.failures.len() - MANY)?;
+        while let Some((group, next)) = open.last_mut() {
+            let (at, count) = (*next, group.failures.len());
+            *next += 1;
+            let is_told = at < MANY && told < MANY_IN_ALL;
+            let Some(failure) = group.failures.get(at).filter(|_| is_told) else {
+                if at < count && at > 0 {
+                    write!(f, "; and {} more", count - at)?;
+                }
+                open.pop();
+                continue;
+            };
+            told += 1;
+            for (level, error) in failure.chain().enumerate() {
+                f.write_str(match level {
+                    0 if at > 0 => "; ",
+                    _ => ": ",
+                })?;
+                match error.downcast_ref::<Self>() {
+                    Some(inner) => {
+                        write!(f, "all {} failed", inner.failures.len())?;
+                        open.push((inner, 0));
+                        break;
+                    }
+                    None => write!(f, "{error}")?,
+                }
+            }
         }
         Ok(())
     }
@@ -411,12 +424,6 @@ impl Error for FailureGroup {}
 // They hold failures, and `?` turns them into one.
 impl Unpin for FirstError {}
 impl Unpin for FailureGroup {}
-
-impl Drop for FailureGroup {
-    fn drop(&mut self) {
-        drop_held(mem::take(&mut self.failures));
-    }
-}
 
 impl fmt::Display for NothingToWaitFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -493,14 +500,13 @@ impl<T: 'static> Rule<T> for Gather {
     ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>> {
         match result {
             Ok(_) => ControlFlow::Continue(result),
-            Err(failure) if was_cancelled && failure.is::<Cancelled>() => {
+            Err(failure) if was_cancelled && failure.find::<Cancelled>().is_some() => {
                 ControlFlow::Break(Err(failure))
             }
             Err(failure) => {
-                let place = failure.location();
-                let failure = Some(failure);
+                let (place, causes) = (failure.location(), Causes::from_iter([&failure]));
                 let error = Box::new(FirstError { index, failure });
-                ControlFlow::Break(Err(Failure::at(error, place)))
+                ControlFlow::Break(Err(Failure::made_from(causes, error, place)))
             }
         }
     }
@@ -546,8 +552,13 @@ impl<T: 'static> Rule<T> for Race {
             };
         }
         let results = mem::take(seats).into_iter().filter_map(Seat::into_result);
-        let failures = results.filter_map(Result::err).collect();
-        Err(Failure::at(Box::new(FailureGroup { failures }), place))
+        let failures: Vec<_> = results.filter_map(Result::err).collect();
+        let causes = failures.iter().collect();
+        Err(Failure::made_from(
+            causes,
+            Box::new(FailureGroup { failures }),
+            place,
+        ))
     }
 }
 
@@ -560,7 +571,7 @@ impl<T: 'static> Rule<T> for First {
         was_cancelled: bool,
     ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>> {
         match result {
-            Err(failure) if was_cancelled && failure.is::<Cancelled>() => {
+            Err(failure) if was_cancelled && failure.find::<Cancelled>().is_some() => {
                 ControlFlow::Break(Err(failure))
             }
             result => ControlFlow::Break(Ok((index, result))),
@@ -592,7 +603,7 @@ impl<T> Seat<T> {
     }
 
     fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Has(Err(failure)) if failure.is::<Cancelled>())
+        matches!(self, Self::Has(Err(failure)) if failure.find::<Cancelled>().is_some())
     }
 
     fn member(&self) -> Option<Rc<Core>> {
@@ -728,3 +739,6 @@ fn let_member_go<T: 'static>(mut member: Deferred<T>, cancels: bool) {
 
 /// How many failures of a group are told.
 const MANY: usize = 5;
+
+/// How many failures of a group and of the groups inside it are told.
+const MANY_IN_ALL: usize = 100;

@@ -28,7 +28,8 @@
 //! 4. **Firing consumes the resolver**, so firing twice does not compile; a resolver that is dropped fires
 //!    [`Abandoned`].
 //! 5. **Dropping** a Deferred that was never polled lets it run on; one that was polled (an await given up) is
-//!    cancelled.
+//!    cancelled. So is one that merely waits for an event, a lock, an item, the end of something, and has no callbacks:
+//!    there is nothing to run on.
 //! 6. **A failure at the end** of a dropped chain is reported, at that moment, with the place where the
 //!    Deferred was made.
 //! 7. **Cancelling** asks the source to stop: the canceller runs, and the chain gets [`Cancelled`] unless the
@@ -51,6 +52,7 @@ mod core;
 mod coroutine;
 mod line;
 mod list;
+mod listeners;
 mod live;
 mod make;
 mod outcome;
@@ -74,6 +76,7 @@ use self::coroutine::Coroutine;
 pub use self::list::{
     DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
 };
+pub(crate) use self::listeners::Listeners;
 pub(crate) use self::live::{note_what_it_waits_for, things};
 pub(crate) use self::make::maybe_deferred_at;
 pub use self::make::{ensure, execute, maybe_deferred};
@@ -299,6 +302,24 @@ impl<T: 'static> Deferred<T> {
         self
     }
 
+    /// The same for one that merely listens: when it is dropped and no callback would see its result, it leaves at once,
+    /// whether it was polled or not.
+    pub(crate) fn listens(self, leave: impl FnOnce() + 'static) -> Self {
+        self.listens_to(move || {
+            leave();
+            None
+        })
+    }
+
+    /// The same; `leave` gives what nobody wants any more, which is cancelled next.
+    fn listens_to(self, leave: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Self {
+        if let State::Linked(core) = &self.state {
+            core.set_canceller(Canceller::Source(Sourced::leading_on(leave)));
+            core.listens();
+        }
+        self
+    }
+
     /// Asks the source to stop (rule 7). Does nothing once the result is there.
     ///
     /// It is a request: a canceller may bring a value instead, and a coroutine may go on.
@@ -497,16 +518,16 @@ impl<T: 'static> Deferred<T> {
             State::Gone => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
         };
         match report::catch(here, || f(result, here)) {
-            Ok(Outcome::Ready(result)) => {
+            Ok(Outcome::Ready(mut result)) => {
                 if result.is_err() {
-                    core::went_through_callback(&result, here);
+                    core::went_through_callback(&mut result, here);
                 }
                 Deferred::settled(result, place)
             }
             Ok(Outcome::Wait(deferred)) => deferred.returned(here),
             Err(failure) => {
-                let result = Err(failure);
-                core::went_through_callback(&result, here);
+                let mut result = Err(failure);
+                core::went_through_callback(&mut result, here);
                 Deferred::settled(result, place)
             }
         }
@@ -600,12 +621,12 @@ impl<T: 'static> Future for Deferred<T> {
                 core.ask();
             }
             match core.take_settled() {
-                Some(result) => {
+                Some(mut result) => {
                     if debug::is_on() {
                         trail::taken(core, TypeId::of::<T>());
                     }
                     self.state = State::Gone;
-                    note_awaited(&result, Location::caller());
+                    note_awaited(&mut result, Location::caller());
                     return Poll::Ready(result);
                 }
                 None => {
@@ -623,8 +644,8 @@ impl<T: 'static> Future for Deferred<T> {
             }
         }
         match mem::replace(&mut self.state, State::Gone) {
-            State::Settled(result, _) => {
-                note_awaited(&result, Location::caller());
+            State::Settled(mut result, _) => {
+                note_awaited(&mut result, Location::caller());
                 Poll::Ready(result)
             }
             _ => Poll::Ready(Err(AlreadyTaken.into())),
@@ -634,7 +655,7 @@ impl<T: 'static> Future for Deferred<T> {
 
 /// A failure was awaited at `at`.
 #[inline]
-fn note_awaited<T>(result: &Result<T, Failure>, at: &'static Location<'static>) {
+fn note_awaited<T>(result: &mut Result<T, Failure>, at: &'static Location<'static>) {
     if let Err(failure) = result {
         if debug::is_on() {
             failure.went_through(task::awaited(at));
@@ -653,12 +674,13 @@ impl<T: 'static> Drop for Deferred<T> {
             State::Linked(core) => {
                 if self.polled || core.only_waits() {
                     core.clone().abandon(true);
-                    core::cancel(&core, core.place());
+                    core::cancel_dropped(&core, core.place());
                 } else {
                     core.abandon(false);
                 }
             }
-            State::Settled(Ok(_), _) | State::Gone => {}
+            State::Settled(Ok(value), place) => report::discard(value, place),
+            State::Gone => {}
         }
         report::rethrow();
     }

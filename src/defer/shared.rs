@@ -11,10 +11,11 @@
 //! 1. **Waiters fire in the order in which they were made**, inside the firing of the source. One made later is
 //!    settled at once.
 //! 2. **Cancelling a waiter** concerns that one only. When nobody is left who could want the result, neither a handle
-//!    nor a waiter that was not cancelled, the source is cancelled. (A waiter that is dropped unpolled runs on, and so
-//!    still wants it.)
+//!    nor a waiter that was not cancelled, the source is cancelled. A waiter that is dropped has given up, unless it has
+//!    callbacks and was never polled: then it runs on, and so still wants it.
 //! 3. **A failure** goes to each waiter, and each answers for its own. If no waiter ever gets it, it is reported once,
-//!    with the place where the source was made; a [`Cancelled`](crate::Cancelled) that is due to rule 2 is not.
+//!    with the place where the source was made; a [`Cancelled`](crate::Cancelled) that is due to rule 2 is not. However
+//!    many of them do not handle it, it is reported once.
 //!
 //! # Who owns what
 //!
@@ -22,16 +23,16 @@
 //! knows the source weakly. The waiters' cancellers know it weakly as well: there is no cycle.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
-use super::core::{self, Canceller, Core};
+use super::core::{self, Core};
 use super::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
+use crate::slots::Ordered;
 
 /// A result to come for any number of consumers; see [`Deferred::shared`].
 ///
@@ -72,13 +73,12 @@ impl<T: Clone + 'static> Deferred<T> {
         };
         let state = match settled {
             Some(result) => State::Here(Rc::new(result)),
-            None => State::Awaited(BTreeMap::new()),
+            None => State::Awaited(Ordered::default()),
         };
         let sharing = Rc::new(Sharing {
             state: RefCell::new(state),
             source: source.as_ref().map_or_else(Weak::new, Rc::downgrade),
             handles: Cell::new(1),
-            made: Cell::new(0),
             was_taken: Cell::new(false),
             gave_up: Cell::new(false),
             place,
@@ -99,8 +99,7 @@ impl<T: Clone + 'static> Deferred<T> {
 impl<T: Clone + 'static> Shared<T> {
     /// A Deferred of its own for one consumer.
     ///
-    /// Should cloning the value panic, that is this one's failure. A canceller of its own
-    /// ([`Deferred::on_cancel`]) takes the place of the one that says that it has given up.
+    /// Should cloning the value panic, that is this one's failure. Dropped without callbacks, it has given up.
     #[track_caller]
     pub fn wait(&self) -> Deferred<T> {
         let place = Location::caller();
@@ -113,18 +112,12 @@ impl<T: Clone + 'static> Shared<T> {
             return Deferred::settled(copy, place);
         }
         let (deferred, resolver) = Deferred::pair_at(place);
-        let number = sharing.made.get();
-        sharing.made.set(number + 1);
+        let number = match &mut *sharing.state.borrow_mut() {
+            State::Awaited(waiters) => waiters.push(resolver),
+            State::Here(_) => unreachable!("it was looked for just now"),
+        };
         let known = Rc::downgrade(sharing);
-        deferred.set_canceller(Canceller::Call(Box::new(move || {
-            if let Some(sharing) = known.upgrade() {
-                sharing.give_up(number);
-            }
-        })));
-        if let State::Awaited(waiters) = &mut *sharing.state.borrow_mut() {
-            waiters.insert(number, resolver);
-        }
-        deferred
+        deferred.listens_to(move || known.upgrade()?.give_up(number))
     }
 
     /// Is the result there?
@@ -164,7 +157,9 @@ impl<T: Clone + 'static> IntoFuture for &Shared<T> {
 impl<T: Clone + 'static> Drop for Shared<T> {
     fn drop(&mut self) {
         self.sharing.handles.set(self.sharing.handles.get() - 1);
-        self.sharing.look_for_interest();
+        if let Some(source) = self.sharing.unwanted() {
+            core::cancel_dropped(&source, self.sharing.place);
+        }
     }
 }
 
@@ -183,8 +178,6 @@ struct Sharing<T: 'static> {
     state: RefCell<State<T>>,
     source: Weak<Core>,
     handles: Cell<usize>,
-    /// How many waiters have been made.
-    made: Cell<u64>,
     /// Has a waiter had the result?
     was_taken: Cell<bool>,
     /// The source was cancelled because nobody was left.
@@ -194,7 +187,7 @@ struct Sharing<T: 'static> {
 
 enum State<T: 'static> {
     /// The waiters, by the order in which they were made.
-    Awaited(BTreeMap<u64, Resolver<T>>),
+    Awaited(Ordered<Resolver<T>>),
     Here(Rc<Result<T, Failure>>),
 }
 
@@ -207,28 +200,26 @@ impl<T: 'static> Sharing<T> {
         }
     }
 
-    /// A waiter was cancelled.
-    fn give_up(&self, number: u64) {
+    /// A waiter was cancelled. Gives the source, if that is to be cancelled as well.
+    fn give_up(&self, number: usize) -> Option<Rc<Core>> {
         let resolver = match &mut *self.state.borrow_mut() {
-            State::Awaited(waiters) => waiters.remove(&number),
+            State::Awaited(waiters) => waiters.remove(number),
             State::Here(_) => None,
         };
         drop(resolver);
-        self.look_for_interest();
+        self.unwanted()
     }
 
-    /// Cancels the source if nobody is left who could want the result.
-    fn look_for_interest(&self) {
+    /// The source, when nobody is left who could want the result; once.
+    fn unwanted(&self) -> Option<Rc<Core>> {
         let is_wanted = match &*self.state.borrow() {
-            State::Awaited(waiters) => self.handles.get() > 0 || !waiters.is_empty(),
+            State::Awaited(waiters) => self.handles.get() > 0 || waiters.len() > 0,
             State::Here(_) => true,
         };
         if is_wanted || self.gave_up.replace(true) {
-            return;
+            return None;
         }
-        if let Some(source) = self.source.upgrade() {
-            core::cancel(&source, self.place);
-        }
+        self.source.upgrade()
     }
 }
 
@@ -238,10 +229,10 @@ impl<T: Clone + 'static> Sharing<T> {
         let result = Rc::new(result);
         let state = State::Here(result.clone());
         let waiters = match mem::replace(&mut *self.state.borrow_mut(), state) {
-            State::Awaited(waiters) => waiters,
-            State::Here(_) => BTreeMap::new(),
+            State::Awaited(mut waiters) => waiters.take_all(),
+            State::Here(_) => Vec::new(),
         };
-        let copies = waiters.into_values().filter_map(|resolver| {
+        let copies = waiters.into_iter().filter_map(|resolver| {
             let copy = copy(&result, self.place);
             resolver.put(copy)
         });
@@ -259,7 +250,7 @@ impl<T: 'static> Drop for Sharing<T> {
             return;
         };
         if let Err(failure) = &**result {
-            let is_ours = self.gave_up.get() && failure.is::<Cancelled>();
+            let is_ours = self.gave_up.get() && failure.find::<Cancelled>().is_some();
             if !self.was_taken.get() && !is_ours {
                 report::deliver(Origin::Deferred, failure.clone(), self.place);
             }

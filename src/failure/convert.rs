@@ -19,7 +19,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::Location;
-use std::sync::Arc;
 
 use super::Failure;
 
@@ -100,9 +99,9 @@ impl From<Failure> for Box<dyn Error + Send + Sync> {
     /// Gives the error in the failure itself, if nobody shares the failure: it can be downcast. The location is lost
     /// then, which [`Failure::into_error`] keeps. A shared failure becomes a [`FailureError`].
     fn from(failure: Failure) -> Self {
-        match Arc::try_unwrap(failure.0) {
-            Ok(inner) => inner.error,
-            Err(shared) => Box::new(FailureError(Failure(shared))),
+        match failure.into_own_error() {
+            Ok(error) => error,
+            Err(shared) => Box::new(FailureError(shared)),
         }
     }
 }

@@ -17,17 +17,23 @@
 //! 1. A `Failure` can cross threads, whatever it holds.
 //! 2. [`Failure::context`] adds a level on top and loses nothing below.
 //! 3. A panic's payload is kept until somebody takes it; dropping it never panics.
-//! 4. However many failures hold each other, as levels of [`Failure::context`] or as the causes of this crate's
-//!    errors, dropping them uses no stack.
+//! 4. However many failures hold each other, as levels of [`Failure::context`] or in any errors, dropping them uses
+//!    no stack.
+//! 5. Each receiver of a failure has a trace of its own: a clone that goes another way shares the error, and of the
+//!    trace what it was when the ways parted.
+//! 6. A failure is reported once, however many clones of it, or errors made from it, nobody handles.
 
 mod convert;
 mod path;
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::mem;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::convert::FailureError;
@@ -95,10 +101,22 @@ pub use self::path::{Hop, TaskName};
 pub struct Failure(Arc<Inner>);
 
 struct Inner {
-    error: Box<dyn Error + Send + Sync>,
+    error: Held,
     location: &'static Location<'static>,
-    /// Grows in debug mode only.
+    /// Grows in debug mode only, and only while nobody else has it (invariant 5).
     path: Path,
+    /// The failures that this one was made from, if it was, and which are reported in its stead.
+    origins: Vec<Arc<Self>>,
+    is_reported: AtomicBool,
+}
+
+/// An error, or where it is.
+enum Held {
+    Own(Box<dyn Error + Send + Sync>),
+    /// It belongs to the one that this was cloned from; never to a further one.
+    By(Arc<Inner>),
+    /// Left while its owner is dropped.
+    Gone,
 }
 
 impl Failure {
@@ -112,10 +130,11 @@ impl Failure {
 
     /// The same error, as made elsewhere: where the user asked for what failed.
     pub(crate) fn moved(self, location: &'static Location<'static>) -> Self {
-        match Arc::try_unwrap(self.0) {
-            Ok(inner) => Self(Arc::new(Inner { location, ..inner })),
-            Err(shared) => Self(shared),
+        let mut this = self;
+        if let Some(inner) = Arc::get_mut(&mut this.0) {
+            inner.location = location;
         }
+        this
     }
 
     /// Wraps an error as made at `location`.
@@ -123,11 +142,72 @@ impl Failure {
         error: Box<dyn Error + Send + Sync>,
         location: &'static Location<'static>,
     ) -> Self {
+        Self::from_parts(error, location, Path::default(), Vec::new())
+    }
+
+    /// The same, made from others: it is reported unless all of those were, and they are reported with it.
+    pub(crate) fn made_from(
+        causes: Causes,
+        error: Box<dyn Error + Send + Sync>,
+        location: &'static Location<'static>,
+    ) -> Self {
+        Self::from_parts(error, location, Path::default(), causes.0)
+    }
+
+    fn from_parts(
+        error: Box<dyn Error + Send + Sync>,
+        location: &'static Location<'static>,
+        path: Path,
+        origins: Vec<Arc<Inner>>,
+    ) -> Self {
         Self(Arc::new(Inner {
-            error,
+            error: Held::Own(error),
             location,
-            path: Path::default(),
+            path,
+            origins,
+            is_reported: AtomicBool::new(false),
         }))
+    }
+
+    /// The one that has the error.
+    fn owner(&self) -> &Arc<Inner> {
+        match &self.0.error {
+            Held::By(owner) => owner,
+            Held::Own(_) | Held::Gone => &self.0,
+        }
+    }
+
+    /// The error, if nobody else has it.
+    fn into_own_error(mut self) -> Result<Box<dyn Error + Send + Sync>, Self> {
+        let Some(inner) = Arc::get_mut(&mut self.0) else {
+            return Err(self);
+        };
+        let held = match &mut inner.error {
+            Held::By(owner) => Arc::get_mut(owner).map(|owner| &mut owner.error),
+            own => Some(own),
+        };
+        match held.map(|held| mem::replace(held, Held::Gone)) {
+            Some(Held::Own(error)) => Ok(error),
+            _ => Err(self),
+        }
+    }
+
+    /// Those that are reported when this one is.
+    fn origins(&self) -> &[Arc<Inner>] {
+        let owner = self.owner();
+        match owner.origins.is_empty() {
+            true => slice::from_ref(owner),
+            false => &owner.origins,
+        }
+    }
+
+    /// Marks it as reported. `false` if it was reported before.
+    pub(crate) fn note_reported(&self) -> bool {
+        let mut is_news = false;
+        for origin in self.origins() {
+            is_news |= !origin.is_reported.swap(true, Ordering::Relaxed);
+        }
+        is_news
     }
 
     /// Is the error an `E`?
@@ -188,7 +268,7 @@ impl Failure {
 
     /// The error, what caused it, what caused that, and so on.
     pub fn chain(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        let first: &(dyn Error + 'static) = &*self.0.error;
+        let first: &(dyn Error + 'static) = self.error();
         std::iter::successors(Some(first), |error: &&(dyn Error + 'static)| {
             (*error).source()
         })
@@ -216,22 +296,22 @@ impl Failure {
         what: impl fmt::Display,
         location: &'static Location<'static>,
     ) -> Self {
-        let path = self.path();
+        let (path, origins) = (self.0.path.clone(), self.origins().to_vec());
         let error = Box::new(Context {
             what: what.to_string(),
-            cause: Some(self),
+            cause: self,
         });
-        Self(Arc::new(Inner {
-            error,
-            location,
-            path: path.into(),
-        }))
+        Self::from_parts(error, location, path, origins)
     }
 
     /// The error inside.
     #[doc(alias("value", "getErrorMessage", "raiseException"))]
     pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
-        &*self.0.error
+        match &self.owner().error {
+            Held::Own(error) => &**error,
+            // The owner's is its own until it is dropped, and then nobody has it.
+            Held::By(_) | Held::Gone => &Unknown,
+        }
     }
 
     /// Where the failure was made (Twisted has a traceback here): the `?`, the call of [`Failure::new`], or the callback that panicked.
@@ -244,15 +324,29 @@ impl Failure {
     /// who fired them, and the tasks that awaited those.
     ///
     /// Only debug mode remembers it (see [`ReactorBuilder::debug`](crate::reactor::ReactorBuilder::debug)), and of a way
-    /// without end no more than how it began. What shares a failure shares its way. `Debug` shows it.
+    /// without end no more than how it began. A clone goes its own way from where it was made. `Debug` shows it.
     #[doc(alias("traceback", "stack"))]
     pub fn path(&self) -> Vec<Hop> {
         self.0.path.get()
     }
 
-    /// Adds a step to its way.
-    pub(crate) fn went_through(&self, hop: Hop) {
-        self.0.path.push(hop);
+    /// Adds a step to its way, and to that of none of its clones.
+    pub(crate) fn went_through(&mut self, hop: Hop) {
+        if !self.0.path.has_room_for(&hop) {
+            return;
+        }
+        if Arc::get_mut(&mut self.0).is_none() {
+            self.0 = Arc::new(Inner {
+                error: Held::By(self.owner().clone()),
+                location: self.0.location,
+                path: self.0.path.clone(),
+                origins: Vec::new(),
+                is_reported: AtomicBool::new(false),
+            });
+        }
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.path.push(hop);
+        }
     }
 
     /// Is it a panic that was caught?
@@ -262,7 +356,7 @@ impl Failure {
 
     /// Do both hold the very same error (one was cloned from the other)?
     pub fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(self.owner(), other.owner())
     }
 }
 
@@ -319,13 +413,29 @@ pub trait ErrorSet {
 #[derive(Debug)]
 struct Context {
     what: String,
-    /// Empty only while it is being dropped.
-    cause: Option<Failure>,
+    cause: Failure,
 }
+
+/// What a failure is made from, as far as reports go.
+pub(crate) struct Causes(Vec<Arc<Inner>>);
+
+impl<'a> FromIterator<&'a Failure> for Causes {
+    fn from_iter<I: IntoIterator<Item = &'a Failure>>(failures: I) -> Self {
+        let mut causes = Vec::new();
+        for failure in failures {
+            causes.extend_from_slice(failure.origins());
+        }
+        Self(causes)
+    }
+}
+
+/// Stands for an error that is gone.
+#[derive(Debug)]
+struct Unknown;
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.error)?;
+        write!(f, "{}", self.error())?;
         if f.alternate() {
             for cause in self.chain().skip(1) {
                 write!(f, ": {cause}")?;
@@ -385,14 +495,23 @@ impl fmt::Display for Context {
 
 impl Error for Context {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let cause: &(dyn Error + 'static) = &*self.cause.as_ref()?.0.error;
-        Some(cause)
+        Some(self.cause.error())
     }
 }
 
-impl Drop for Context {
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an error that was dropped")
+    }
+}
+
+impl Error for Unknown {}
+
+impl Drop for Inner {
     fn drop(&mut self) {
-        drop_held(self.cause.take());
+        if let Held::Own(error) = mem::replace(&mut self.error, Held::Gone) {
+            drop_in_turn(error);
+        }
     }
 }
 
@@ -416,45 +535,68 @@ error_sets!(A B C D; 0, 1, 2, 3);
 error_sets!(A B C D E; 0, 1, 2, 3, 4);
 error_sets!(A B C D E F; 0, 1, 2, 3, 4, 5);
 
-/// Drops failures that an error held. They may be the last to hold others: those are dropped after them, not inside
-/// (invariant 4).
-pub(crate) fn drop_held(failures: impl IntoIterator<Item = Failure>) {
-    /// Ends the outermost call, even one that unwinds.
-    struct Outermost;
-    impl Drop for Outermost {
-        fn drop(&mut self) {
-            let left = HELD.try_with(|held| held.borrow_mut().take());
-            drop(left);
+/// Drops an error. It may hold the last of other failures, and those others: their errors are dropped after it, not
+/// inside (invariant 4), and all of them, whichever destructors panic.
+fn drop_in_turn(error: Box<dyn Error + Send + Sync>) {
+    let mut first = Some(error);
+    let is_nested = DROPPING.try_with(|dropping| {
+        if dropping.is_on.replace(true) {
+            dropping.left.borrow_mut().extend(first.take());
+            return true;
         }
-    }
-
-    let is_outermost = HELD.try_with(|held| {
-        let mut held = held.borrow_mut();
-        let is_outermost = held.is_none();
-        held.get_or_insert_default().extend(failures);
-        is_outermost
+        false
     });
-    if is_outermost != Ok(true) {
-        return;
+    match is_nested {
+        Ok(true) => return,
+        Ok(false) => {}
+        // The thread ends, and has nothing to remember it in.
+        Err(_) => return drop(first),
     }
-    let _outermost = Outermost;
-    loop {
-        let next = HELD.try_with(|held| held.borrow_mut().as_mut().and_then(Vec::pop));
-        let Ok(Some(failure)) = next else { return };
-        drop(failure);
+    let mut panic = None;
+    let mut next = first;
+    while let Some(error) = next {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(error))) {
+            match panic {
+                None => panic = Some(payload),
+                Some(_) => drop_quietly(payload),
+            }
+        }
+        let left = DROPPING.try_with(|dropping| dropping.left.borrow_mut().pop());
+        next = left.ok().flatten();
+    }
+    let _ = DROPPING.try_with(|dropping| {
+        dropping.is_on.set(false);
+        // A long line is no reason to keep so much memory.
+        drop(dropping.left.take());
+    });
+    if let Some(payload) = panic {
+        match std::thread::panicking() {
+            true => drop_quietly(payload),
+            false => resume_unwind(payload),
+        }
     }
 }
 
 /// Drops a panic's payload. Should its destructor panic as well, the second payload is let go for good.
 fn drop_quietly(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(second);
+        mem::forget(second);
     }
 }
 
+/// What is waiting to be dropped, while an error is being dropped.
+struct Dropping {
+    is_on: Cell<bool>,
+    left: RefCell<Vec<Box<dyn Error + Send + Sync>>>,
+}
+
 thread_local! {
-    /// What is waiting to be dropped, while something is being dropped.
-    static HELD: RefCell<Option<Vec<Failure>>> = const { RefCell::new(None) };
+    static DROPPING: Dropping = const {
+        Dropping {
+            is_on: Cell::new(false),
+            left: RefCell::new(Vec::new()),
+        }
+    };
 }
 
 #[cfg(test)]
@@ -538,7 +680,7 @@ mod tests {
         struct Bomb;
         impl Drop for Bomb {
             fn drop(&mut self) {
-                panic::resume_unwind(Box::new("boom"));
+                resume_unwind(Box::new("boom"));
             }
         }
         drop(Failure::from_panic(Box::new(Bomb), Location::caller()));

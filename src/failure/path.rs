@@ -1,8 +1,10 @@
 //! The way a failure has come, from callback to callback and from Deferred to task: what debug mode remembers.
 
 use std::fmt;
+use std::iter::successors;
+use std::mem;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// One step of the way a failure has come; see [`Failure::path`](super::Failure::path).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,28 +68,37 @@ impl fmt::Display for TaskName {
     }
 }
 
-/// The steps so far, the first first.
-#[derive(Default)]
-pub(super) struct Path(Mutex<Vec<Hop>>);
+/// The steps so far: the last one, and those before it, which clones share.
+#[derive(Clone, Default)]
+pub(super) struct Path(Option<Arc<Step>>);
 
-impl Path {
-    pub(super) fn push(&self, hop: Hop) {
-        let mut hops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A failure that is handed on for ever keeps how it began.
-        if hops.len() < MOST && hops.last() != Some(&hop) {
-            hops.push(hop);
-        }
-    }
-
-    pub(super) fn get(&self) -> Vec<Hop> {
-        let hops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        hops.clone()
-    }
+struct Step {
+    hop: Hop,
+    before: Path,
+    /// How many steps there are up to here.
+    count: usize,
 }
 
-impl From<Vec<Hop>> for Path {
-    fn from(hops: Vec<Hop>) -> Self {
-        Self(Mutex::new(hops))
+impl Path {
+    /// Would this step be added?
+    pub(super) fn has_room_for(&self, hop: &Hop) -> bool {
+        // A failure that is handed on for ever keeps how it began.
+        let last = self.0.as_ref();
+        last.is_none_or(|last| last.count < MOST && last.hop != *hop)
+    }
+
+    pub(super) fn push(&mut self, hop: Hop) {
+        let before = mem::take(self);
+        let count = before.0.as_ref().map_or(0, |last| last.count) + 1;
+        self.0 = Some(Arc::new(Step { hop, before, count }));
+    }
+
+    /// All of them, the first first.
+    pub(super) fn get(&self) -> Vec<Hop> {
+        let steps = successors(self.0.as_ref(), |step| step.before.0.as_ref());
+        let mut hops: Vec<_> = steps.map(|step| step.hop.clone()).collect();
+        hops.reverse();
+        hops
     }
 }
 

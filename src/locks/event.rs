@@ -1,13 +1,10 @@
 //! Something that happens, and those who wait for it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::fmt;
-use std::mem;
 use std::rc::Rc;
 
-use crate::defer::{Deferred, Resolver};
-use crate::failure::Failure;
+use crate::defer::{Deferred, Listeners};
 
 /// A flag that one can wait for.
 ///
@@ -37,14 +34,7 @@ pub struct Event {
 #[derive(Default)]
 struct Inner {
     is_set: Cell<bool>,
-    waiters: Rc<Crowd>,
-}
-
-/// Those who wait for the same thing, which is told to all of them.
-#[derive(Default)]
-pub(super) struct Crowd {
-    waiters: RefCell<BTreeMap<u64, Resolver<()>>>,
-    next: Cell<u64>,
+    waiters: Listeners<()>,
 }
 
 impl Event {
@@ -62,7 +52,9 @@ impl Event {
     #[doc(alias("notify_waiters", "notify_all"))]
     pub fn set(&self) {
         self.inner.is_set.set(true);
-        self.inner.waiters.tell_all();
+        for waiter in self.inner.waiters.resolvers() {
+            waiter.callback(());
+        }
     }
 
     /// Sets it back: who waits from now on, waits for the next time.
@@ -79,7 +71,7 @@ impl Event {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: an event that is set stays so.
+    /// Nothing is lost: an event that is set stays so. Dropped without callbacks, it waits no longer.
     ///
     /// # Errors
     ///
@@ -102,40 +94,6 @@ impl fmt::Debug for Event {
     }
 }
 
-impl Crowd {
-    #[track_caller]
-    pub(super) fn join(self: &Rc<Self>) -> Deferred<()> {
-        let number = self.next.replace(self.next.get() + 1);
-        let (deferred, resolver) = Deferred::pair();
-        self.waiters.borrow_mut().insert(number, resolver);
-        let crowd = Rc::downgrade(self);
-        deferred.on_cancel_itself(move || {
-            if let Some(crowd) = crowd.upgrade() {
-                let resolver = crowd.waiters.borrow_mut().remove(&number);
-                drop(resolver);
-            }
-        })
-    }
-
-    /// Fires those who are there.
-    pub(super) fn tell_all(&self) {
-        for resolver in self.take() {
-            resolver.callback(());
-        }
-    }
-
-    /// Fails those who are there.
-    pub(super) fn fail_all(&self, why: impl Fn() -> Failure) {
-        for resolver in self.take() {
-            resolver.errback(why());
-        }
-    }
-
-    fn take(&self) -> impl Iterator<Item = Resolver<()>> + use<> {
-        mem::take(&mut *self.waiters.borrow_mut()).into_values()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,10 +106,10 @@ mod tests {
             let called = count.clone();
             let waits = event.wait().on_cancel(|| ());
             let waits = waits.on_cancel(move || called.set(called.get() + 1));
-            assert_eq!(event.inner.waiters.waiters.borrow().len(), 1);
+            assert!(!event.inner.waiters.is_empty());
             waits.cancel();
             waits.add_errback(|_| ());
-            assert_eq!(event.inner.waiters.waiters.borrow().len(), 0);
+            assert!(event.inner.waiters.is_empty());
             assert_eq!(count.get(), n);
         }
     }

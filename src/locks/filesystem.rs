@@ -167,8 +167,8 @@ impl DeferredFilesystemLock {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling removes the timers, and does not try again (Twisted tries once more). If the Deferred is dropped
-    /// when it has the lock, the lock is released.
+    /// Cancelling removes the timers, and does not try again (Twisted tries once more); so does dropping it without
+    /// callbacks. If the Deferred is dropped when it has the lock, the lock is released.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ impl DeferredFilesystemLock {
         inner.plan_retry(place);
         let weak = Rc::downgrade(inner);
         defer::note_what_it_waits_for(&deferred, || Rc::new(Freedom(weak.clone())));
-        deferred.on_cancel_itself(move || {
+        deferred.listens(move || {
             if let Some(inner) = weak.upgrade() {
                 let attempt = inner.end();
                 drop(attempt);

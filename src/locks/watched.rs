@@ -5,8 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::rc::Rc;
 
-use super::event::Crowd;
-use crate::defer::Deferred;
+use crate::defer::{Deferred, Listeners};
 
 /// A value that can be watched: watchers see the newest one, not each.
 ///
@@ -58,7 +57,7 @@ struct Inner<T: 'static> {
     value: RefCell<Rc<T>>,
     /// How often it was set.
     version: Cell<u64>,
-    waiters: Rc<Crowd>,
+    waiters: Listeners<()>,
     is_over: Cell<bool>,
 }
 
@@ -69,7 +68,7 @@ impl<T: 'static> Watched<T> {
             owner: Rc::new(Owner(Rc::new(Inner {
                 value: RefCell::new(Rc::new(value)),
                 version: Cell::new(0),
-                waiters: Rc::default(),
+                waiters: Listeners::default(),
                 is_over: Cell::new(false),
             }))),
         }
@@ -86,7 +85,9 @@ impl<T: 'static> Watched<T> {
         let old = inner.value.replace(Rc::new(value));
         inner.version.set(inner.version.get() + 1);
         drop(old);
-        inner.waiters.tell_all();
+        for waiter in inner.waiters.resolvers() {
+            waiter.callback(());
+        }
     }
 
     /// Makes the new value of the old one, and tells the watchers.
@@ -117,7 +118,7 @@ impl<T: 'static> Watcher<T> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Nothing is lost. Dropped without callbacks, it waits no longer.
     ///
     /// # Errors
     ///
@@ -205,6 +206,8 @@ impl Error for WatchOver {}
 impl<T: 'static> Drop for Owner<T> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
-        self.0.waiters.fail_all(|| WatchOver.into());
+        for waiter in self.0.waiters.resolvers() {
+            waiter.errback(WatchOver);
+        }
     }
 }

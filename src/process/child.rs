@@ -1,6 +1,5 @@
 //! A process for async code: [`Child`].
 
-use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
@@ -14,7 +13,7 @@ use super::output::answer;
 use super::running::Running;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
-use crate::defer::{Deferred, Resolver};
+use crate::defer::{Deferred, Listeners};
 use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::protocol::{Context, Handle, Protocol, handle};
@@ -52,14 +51,11 @@ use crate::transport::Conn;
 pub struct Child {
     process: Process,
     pipes: Vec<(i32, Connection)>,
-    waiters: Waiters,
+    waiters: Listeners<ExitStatus>,
 }
 
-/// Who waits for it to exit.
-type Waiters = Rc<RefCell<Vec<Resolver<ExitStatus>>>>;
-
 /// What sits in the seat of a process that has a [`Child`].
-struct Waited(Waiters);
+struct Waited(Listeners<ExitStatus>);
 
 impl Reactor {
     /// Starts a program whose pipes are connections for async code. When this returns the program has begun.
@@ -144,7 +140,7 @@ impl Reactor {
         command: &Command,
         place: &'static Location<'static>,
     ) -> Result<(Child, Rc<Running<Waited>>, Sockets), Failure> {
-        let waiters = Waiters::default();
+        let waiters = Listeners::default();
         let waited = Waited(waiters.clone());
         let (running, sockets) = Running::start(self, command, waited, true, place)?;
         running.begin(self);
@@ -228,7 +224,8 @@ impl Child {
         }
     }
 
-    /// Fires when it exits, with how; at once if it has. It may be asked any number of times.
+    /// Fires when it exits, with how; at once if it has. It may be asked any number of times, and a Deferred that is
+    /// dropped without callbacks leaves nothing behind.
     ///
     /// A program that writes more than a pipe holds goes on only when that is read: take its pipes, or have them lead elsewhere.
     ///
@@ -241,15 +238,7 @@ impl Child {
         match self.process.0.exited() {
             Some(Ok(status)) => Deferred::succeed(status),
             Some(Err(failure)) => Deferred::fail(failure),
-            None => {
-                let (deferred, resolver) = Deferred::pair();
-                let mut waiters = self.waiters.take();
-                waiters.push(resolver);
-                let (gone, waiting) = waiters.into_iter().partition(Resolver::is_cancelled);
-                *self.waiters.borrow_mut() = waiting;
-                drop::<Vec<_>>(gone);
-                deferred
-            }
+            None => self.waiters.join(),
         }
     }
 
@@ -294,8 +283,7 @@ impl fmt::Debug for Child {
 
 impl Waited {
     fn tell(&self, exited: &Result<ExitStatus, Failure>) {
-        let waiters = self.0.take();
-        for waiter in waiters {
+        for waiter in self.0.resolvers() {
             answer(waiter, exited.clone());
         }
     }

@@ -324,7 +324,7 @@ impl<P: 'static, T: 'static> Handle<P, T> {
             }
         }));
         let weak = self.chair.clone();
-        deferred.on_cancel_itself(move || {
+        deferred.listens(move || {
             if let (Some(chair), Some(number)) = (weak.upgrade(), number) {
                 chair.forget_wait(number);
             }

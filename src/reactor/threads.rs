@@ -15,6 +15,7 @@
 //!    the inbox is closed, so work that waits for the loop is told at once.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
@@ -180,9 +181,20 @@ impl Reactor {
         pool: &ThreadPool,
         f: impl FnOnce(&CancelToken) -> Result<T, Failure> + Send + 'static,
     ) -> Deferred<T> {
+        self.give_to_thread(pool, true, f)
+    }
+
+    /// The same; `is_heard` says whether anybody has a use for the answer.
+    #[track_caller]
+    fn give_to_thread<T: Send + 'static>(
+        &self,
+        pool: &ThreadPool,
+        is_heard: bool,
+        f: impl FnOnce(&CancelToken) -> Result<T, Failure> + Send + 'static,
+    ) -> Deferred<T> {
         let place = Location::caller();
         let (deferred, resolver) = Deferred::pair();
-        let awaited = match Awaited::new(self, pool, resolver, place) {
+        let awaited = match Awaited::new(self, pool, resolver, is_heard, place) {
             Ok(awaited) => awaited,
             Err(failure) => {
                 report::discard(f, place);
@@ -236,7 +248,7 @@ impl Reactor {
     #[track_caller]
     pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) {
         let place = Location::caller();
-        let called = self.defer_to_thread(move || {
+        let called = self.give_to_thread(&self.thread_pool(), false, move |_| {
             f();
             Ok(())
         });
@@ -367,12 +379,14 @@ impl Inner {
     pub(super) fn stop_threads(&self) {
         let pool = self.threads.pool.take();
         let Some(pool) = pool else { return };
-        let left = pool.stop(self.threads.patience.get());
+        let left = pool.stop_unanswered(self.threads.patience.get());
         for place in left.running {
             let failure = Failure::at(Box::new(StillRunning), place);
             report::deliver(Origin::Thread, failure, place);
         }
-        for place in left.dropped {
+        // One report for all the work that was given at one place.
+        let mut told = HashSet::new();
+        for place in left.dropped.into_iter().filter(|place| told.insert(*place)) {
             let failure = Failure::at(Box::new(NeverBegun), place);
             report::deliver(Origin::Thread, failure, place);
         }
@@ -403,6 +417,8 @@ struct Awaited<T: Send + 'static> {
     shelf: Shelf<T>,
     /// Empty when it is over.
     resolver: Cell<Option<Resolver<T>>>,
+    /// Has anybody a use for the answer?
+    is_heard: bool,
     reactor: WeakReactor,
 }
 
@@ -414,6 +430,7 @@ impl<T: Send + 'static> Awaited<T> {
         reactor: &Reactor,
         pool: &ThreadPool,
         resolver: Resolver<T>,
+        is_heard: bool,
         place: Place,
     ) -> Result<Rc<Self>, Failure> {
         let inner = reactor.inner();
@@ -435,6 +452,7 @@ impl<T: Send + 'static> Awaited<T> {
             token: CancelToken::new(),
             shelf: Shelf::default(),
             resolver: Cell::new(Some(resolver)),
+            is_heard,
             reactor: reactor.downgrade(),
         });
         inner.threads.awaited.set(inner.threads.awaited.get() + 1);
@@ -502,7 +520,12 @@ impl<T: Send + 'static> Source for Awaited<T> {
         match resolver {
             // That the reactor ends is no news to a Deferred that was dropped long ago.
             Some(resolver) if resolver.is_unheard() => resolver.forsake(),
-            Some(resolver) => resolver.errback(reason.clone()),
+            Some(resolver) => {
+                if let (true, Some(ticket)) = (self.is_heard, &*self.ticket.borrow()) {
+                    ticket.note_answered();
+                }
+                resolver.errback(reason.clone());
+            }
             None => {}
         }
     }

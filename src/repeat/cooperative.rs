@@ -26,7 +26,7 @@ use std::rc::Rc;
 use super::cooperate::Shared;
 use super::forget;
 use crate::clock::ClockStopped;
-use crate::defer::{Deferred, IntoOutcome, Outcome, Resolver};
+use crate::defer::{Deferred, IntoOutcome, Listeners, Outcome, Resolver};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
@@ -299,7 +299,7 @@ pub(super) struct Job {
     /// Cancels the Deferred that it waits for.
     cancel: Cell<Option<Box<dyn FnOnce()>>>,
     end: RefCell<Option<End>>,
-    waiters: RefCell<Vec<Resolver<()>>>,
+    waiters: Listeners<()>,
     /// Somebody was told of its failure, or will be.
     asked: Cell<bool>,
     place: &'static Location<'static>,
@@ -322,7 +322,7 @@ impl Job {
             holds: Cell::new(0),
             cancel: Cell::new(None),
             end: RefCell::default(),
-            waiters: RefCell::default(),
+            waiters: Listeners::default(),
             asked: Cell::new(asked),
             place,
         })
@@ -375,7 +375,7 @@ impl Job {
         if let Some(work) = work {
             self.let_go(work, &end);
         }
-        for waiter in self.waiters.take() {
+        for waiter in self.waiters.resolvers() {
             if !waiter.is_cancelled() {
                 self.asked.set(true);
             }
@@ -421,7 +421,7 @@ impl Job {
         self.cancel.take();
         match result {
             Err(failure) if !self.is_over() => self.end(End::Failed(failure)),
-            Err(failure) if !failure.is::<Cancelled>() => return Err(failure),
+            Err(failure) if failure.find::<Cancelled>().is_none() => return Err(failure),
             Ok(()) if !self.is_over() => self.release(),
             Ok(()) | Err(_) => {}
         }
@@ -456,29 +456,8 @@ impl Job {
                 self.asked.set(true);
                 Deferred::fail(failure)
             }
-            None => {
-                self.forget_the_cancelled();
-                let (deferred, resolver) = Deferred::pair();
-                self.waiters.borrow_mut().push(resolver);
-                deferred
-            }
+            None => self.waiters.join(),
         }
-    }
-
-    /// Now and then: whoever asks again and again and gives up each time leaves nothing behind.
-    fn forget_the_cancelled(&self) {
-        let waiters = self.waiters.borrow();
-        if waiters.len() < waiters.capacity() {
-            return;
-        }
-        drop(waiters);
-        let (cancelled, waiting): (Vec<_>, Vec<_>) = self
-            .waiters
-            .take()
-            .into_iter()
-            .partition(Resolver::is_cancelled);
-        *self.waiters.borrow_mut() = waiting;
-        drop(cancelled);
     }
 }
 
@@ -510,7 +489,8 @@ mod tests {
             asked.cancel();
             drop(asked.add_errback(|_| ()));
         }
-        assert!(task.0.waiters.borrow().len() < 100);
         assert!(!kept.is_settled());
+        drop(kept);
+        assert!(task.0.waiters.is_empty());
     }
 }

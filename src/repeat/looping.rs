@@ -430,7 +430,7 @@ impl Loop {
                 report::discard(f, self.place);
                 if !resolver.is_cancelled() {
                     resolver.errback(failure);
-                } else if !failure.is::<Cancelled>() {
+                } else if failure.find::<Cancelled>().is_none() {
                     report::deliver(Origin::Call, failure, self.place);
                 }
             }

@@ -530,7 +530,7 @@ impl Running<'_> {
         if self.failure.is_none() && self.scope.0.stage.get() == Stage::Open {
             self.failure = Some(failure);
             self.scope.0.stage.set(Stage::Cancelled);
-        } else if !failure.is::<Cancelled>() {
+        } else if failure.find::<Cancelled>().is_none() {
             report::deliver(Origin::Task, failure, place);
         }
     }

@@ -43,13 +43,7 @@ pub fn shield<T: 'static>(
     let (shielded, resolver) = Deferred::pair();
     Deferred::succeed(())
         .add_callback(move |()| future)
-        .add_both(move |result| match result {
-            Err(failure) if resolver.is_cancelled() => Err(failure),
-            result => {
-                resolver.resolve(result);
-                Ok(())
-            }
-        });
+        .chain_shielded(resolver);
     shielded
 }
 

@@ -17,7 +17,7 @@ use futures::future::{Either, select};
 
 use super::{Backoff, Service};
 use crate::clock::Clock;
-use crate::defer::{Deferred, IntoOutcome, Resolver, maybe_deferred_at};
+use crate::defer::{Deferred, IntoOutcome, Listeners, Resolver, maybe_deferred_at};
 use crate::failure::{Cancelled, Failure};
 use crate::net::{ClientEndpoint, ToClientEndpoint};
 use crate::protocol::{Handle, IntoProtocol, Protocol};
@@ -80,7 +80,8 @@ struct Inner<P: Protocol> {
     failures: Cell<u32>,
     /// How often it has waited since then.
     waits: Cell<u32>,
-    waiting: RefCell<Vec<Waiting<P>>>,
+    /// Those who wait for a connection, and after how many more failures that is given up.
+    waiting: Listeners<Handle<P>, Option<u32>>,
     /// Who waits for it to stop.
     stopping: RefCell<Vec<Resolver<()>>>,
     /// Fired when it is told to stop, for the wait or the attempt under way.
@@ -90,13 +91,6 @@ struct Inner<P: Protocol> {
 
 type Build<P> = dyn FnMut() -> Option<P>;
 type Prepare<P> = dyn FnMut(Handle<P>) -> Deferred<()>;
-
-/// Somebody who waits for a connection.
-struct Waiting<P: Protocol> {
-    resolver: Resolver<Handle<P>>,
-    /// After how many more failures that is given up.
-    failures_left: Option<u32>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -131,7 +125,7 @@ impl<P: Protocol> ClientService<P> {
             is_prepared: Cell::new(false),
             failures: Cell::new(0),
             waits: Cell::new(0),
-            waiting: RefCell::default(),
+            waiting: Listeners::default(),
             stopping: RefCell::default(),
             given_up: Cell::new(None),
             place: Location::caller(),
@@ -198,18 +192,7 @@ impl<P: Protocol> ClientService<P> {
         {
             return Deferred::succeed(handle);
         }
-        let (deferred, resolver) = Deferred::pair();
-        // Those that were given up go when others come.
-        let all = inner.waiting.take();
-        let (over, mut left): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|one| one.resolver.is_cancelled());
-        left.push(Waiting {
-            resolver,
-            failures_left,
-        });
-        inner.waiting.replace(left);
-        drop(over);
-        deferred
+        inner.waiting.join_with(failures_left)
     }
 }
 
@@ -343,9 +326,8 @@ impl<P: Protocol> Inner<P> {
         if self.state.get() == State::Running {
             self.begin_anew();
             self.is_prepared.set(true);
-            let waiting = self.waiting.take();
-            for one in waiting {
-                one.resolver.callback(handle.clone());
+            for (resolver, _) in self.waiting.take() {
+                resolver.callback(handle.clone());
             }
         }
         let _ = lost.await;
@@ -356,26 +338,21 @@ impl<P: Protocol> Inner<P> {
     /// Tells those who do not wait any longer. A panic that is told to nobody is reported.
     fn note_failure(&self, failure: Failure) {
         self.failures.set(self.failures.get().saturating_add(1));
-        let mut over = Vec::new();
-        for mut one in self.waiting.take() {
-            one.failures_left = one.failures_left.map(|left| left - 1);
-            match one.failures_left {
-                Some(0) => over.push(one.resolver),
-                _ => self.waiting.borrow_mut().push(one),
-            }
-        }
+        let over = self.waiting.take_if(|failures_left| {
+            *failures_left = failures_left.map(|left| left - 1);
+            *failures_left == Some(0)
+        });
         if over.is_empty() && failure.is_panic() {
             return report::deliver(Origin::Call, failure, self.place);
         }
-        for resolver in over {
+        for (resolver, _) in over {
             resolver.errback(failure.clone());
         }
     }
 
     fn fail_waiting(&self) {
-        let waiting = self.waiting.take();
-        for one in waiting {
-            one.resolver.errback(Cancelled);
+        for (resolver, _) in self.waiting.take() {
+            resolver.errback(Cancelled);
         }
     }
 

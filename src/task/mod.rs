@@ -275,11 +275,11 @@ impl<T: 'static> Future for Task<T> {
             return Poll::Pending;
         };
         self.inner = None;
-        let result = match outcome {
+        let mut result = match outcome {
             Some(outcome) => outcome.take(),
             None => Err(Failure::at(Box::new(Cancelled), self.place)),
         };
-        if let (Err(failure), true) = (&result, debug::is_on()) {
+        if let (Err(failure), true) = (&mut result, debug::is_on()) {
             failure.went_through(Hop::Task(self.title()));
             failure.went_through(awaited(Location::caller()));
         }

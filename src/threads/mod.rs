@@ -246,6 +246,16 @@ impl ThreadPool {
         }
     }
 
+    /// As [`stop`](ThreadPool::stop), but tells nothing of the work whose dropping was told already.
+    pub(crate) fn stop_unanswered(&self, patience: Duration) -> Unfinished {
+        let (dropped, running) = self.pool.stop(patience);
+        let told = |job: Job| job.is_unanswered().then_some(job.call_off());
+        Unfinished {
+            running,
+            dropped: dropped.into_iter().filter_map(told).collect(),
+        }
+    }
+
     /// Queues work that reports for itself; `work` says whether it ended without a panic.
     pub(crate) fn submit(&self, place: Place, work: Work) -> Result<Ticket, (PoolRefused, Work)> {
         let locals = Locals::capture().for_threads();

@@ -21,7 +21,8 @@ use std::sync::PoisonError;
 use super::Place;
 use crate::report;
 use crate::sync::{
-    AtomicUsize, ConcurrentQueue, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard, Shared,
+    AtomicBool, AtomicUsize, ConcurrentQueue, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard,
+    Shared,
 };
 
 /// What is to be done; whether that ended without a panic.
@@ -37,6 +38,8 @@ pub(super) struct Queue {
 struct Slot {
     place: Place,
     work: Mutex<Option<Work>>,
+    /// Whoever waits for it has been told that it will not be done.
+    is_answered: AtomicBool,
 }
 
 /// What is known of work by those who gave it.
@@ -46,6 +49,7 @@ pub(crate) struct Ticket(Shared<Slot>);
 pub(crate) struct Job {
     place: Place,
     work: Work,
+    is_answered: bool,
 }
 
 /// Where a thread has what it does, for others to see.
@@ -76,6 +80,7 @@ impl Queue {
         let slot = Shared::new(Slot {
             place,
             work: Mutex::new(Some(work)),
+            is_answered: AtomicBool::new(false),
         });
         let _open = self.enter();
         match self.line.push(slot.clone()) {
@@ -89,9 +94,8 @@ impl Queue {
         let _open = self.enter();
         while let Ok(slot) = self.line.pop() {
             desk.papers().running = Some(slot.place);
-            if let Some(work) = slot.take() {
-                let place = slot.place;
-                return Some(Job { place, work });
+            if let Some(job) = slot.take_job() {
+                return Some(job);
             }
             desk.papers().running = None;
             self.empty.fetch_sub(1, Ordering::Relaxed);
@@ -103,15 +107,14 @@ impl Queue {
     pub(super) fn call_off(&self, ticket: &Ticket) -> Option<Job> {
         // Counted first: whoever comes by the empty slot takes it off the count.
         let empty = self.empty.fetch_add(1, Ordering::Relaxed) + 1;
-        let Some(work) = ticket.0.take() else {
+        let Some(job) = ticket.0.take_job() else {
             self.empty.fetch_sub(1, Ordering::Relaxed);
             return None;
         };
         if empty >= MANY && empty > self.line.len() / 2 {
             self.sweep();
         }
-        let place = ticket.0.place;
-        Some(Job { place, work })
+        Some(job)
     }
 
     /// Takes the empty slots out of the line; the others keep their order (invariant 2).
@@ -137,11 +140,8 @@ impl Queue {
         let _closed = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let mut jobs = Vec::new();
         while let Ok(slot) = self.line.pop() {
-            match slot.take() {
-                Some(work) => jobs.push(Job {
-                    place: slot.place,
-                    work,
-                }),
+            match slot.take_job() {
+                Some(job) => jobs.push(job),
                 None => drop(self.empty.fetch_sub(1, Ordering::Relaxed)),
             }
         }
@@ -176,6 +176,15 @@ impl Slot {
         self.lock().take()
     }
 
+    fn take_job(&self) -> Option<Job> {
+        let work = self.take()?;
+        Some(Job {
+            place: self.place,
+            work,
+            is_answered: self.is_answered.load(Ordering::Relaxed),
+        })
+    }
+
     fn holds_work(&self) -> bool {
         self.lock().is_some()
     }
@@ -190,6 +199,11 @@ impl Ticket {
     pub(crate) fn is_queued(&self) -> bool {
         self.0.holds_work()
     }
+
+    /// Notes that whoever waits has been told that the work will not be done. Called by the thread that stops the pool.
+    pub(crate) fn note_answered(&self) {
+        self.0.is_answered.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Job {
@@ -201,6 +215,11 @@ impl Job {
     /// The work, not done.
     pub(super) fn into_work(self) -> Work {
         self.work
+    }
+
+    /// Does anybody still have to be told that it will not be done?
+    pub(crate) fn is_unanswered(&self) -> bool {
+        !self.is_answered
     }
 
     /// Drops the work, and says where it was given.

@@ -132,8 +132,8 @@ impl Slot for Lost {
     }
 
     fn trace(&self, hop: &dyn Fn() -> Hop) {
-        let failure = self.failure.take();
-        if let Some(failure) = &failure {
+        let mut failure = self.failure.take();
+        if let Some(failure) = &mut failure {
             failure.went_through(hop());
         }
         self.failure.set(failure);
@@ -174,7 +174,7 @@ where
     fn run(&self, before: &dyn Slot) -> Option<Rc<Core>> {
         let f = self.f.take()?;
         let input = take(before)?;
-        let result = match report::catch(self.location, || f(input, self.location)) {
+        let mut result = match report::catch(self.location, || f(input, self.location)) {
             Ok(Outcome::Ready(result)) => result,
             Ok(Outcome::Wait(deferred)) => match deferred.into_core() {
                 Ok(core) => return Some(core),
@@ -183,7 +183,7 @@ where
             Err(failure) => Err(failure),
         };
         if result.is_err() {
-            went_through_callback(&result, self.location);
+            went_through_callback(&mut result, self.location);
         }
         // There was none: nothing to drop.
         mem::forget(self.result.replace(Some(result)));
@@ -272,8 +272,8 @@ where
 
 /// Adds a step to the way of a failure in its place.
 pub(in crate::defer) fn trace<T>(place: &Place<T>, hop: &dyn Fn() -> Hop) {
-    let result = place.take();
-    if let Some(Err(failure)) = &result {
+    let mut result = place.take();
+    if let Some(Err(failure)) = &mut result {
         failure.went_through(hop());
     }
     place.set(result);
@@ -283,7 +283,7 @@ pub(in crate::defer) fn trace<T>(place: &Place<T>, hop: &dyn Fn() -> Hop) {
 #[cold]
 #[inline(never)]
 pub(in crate::defer) fn went_through_callback<T>(
-    result: &Result<T, Failure>,
+    result: &mut Result<T, Failure>,
     added: &'static Location<'static>,
 ) {
     if let (Err(failure), true) = (result, debug::is_on()) {

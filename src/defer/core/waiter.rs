@@ -21,7 +21,8 @@
 //! 1. An end is `Offered` exactly while its source may ask with success or must come back into the line: from
 //!    [`Resolver::offer`] until [`Core::ask`].
 //! 2. A Deferred that is dropped while nothing but itself stands behind a source in line takes the source out of the
-//!    line: whether it was polled or not, there is nothing to run on.
+//!    line: whether it was polled or not, there is nothing to run on. The same holds for one that listens (see
+//!    `listeners`), and for a group all of whose members do.
 
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -61,7 +62,7 @@ pub(in crate::defer) struct Waiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asking {
     No,
-    /// It stands in line.
+    /// It stands in line, or merely listens.
     InLine,
     /// It, or one that it waits for, has been offered something.
     Offered,
@@ -156,25 +157,41 @@ impl Core {
         self.take_settled()
     }
 
+    /// From now on it is known that its source makes nothing happen.
+    pub(in crate::defer) fn listens(&self) {
+        self.asking.set(Asking::InLine);
+    }
+
     /// Is a source in line all there is, with nothing to be run when it fires (invariant 2)?
     #[inline]
     pub(in crate::defer) fn only_waits(self: &Rc<Self>) -> bool {
-        let may_wait = self.asking.get() != Asking::No || self.stage.get() == Stage::Waiting;
-        may_wait && self.leads_to_a_line()
+        let may_wait = self.asking.get() != Asking::No
+            || matches!(self.stage.get(), Stage::Waiting | Stage::Gathering);
+        may_wait && self.leads_to_lines()
     }
 
     #[cold]
-    fn leads_to_a_line(self: &Rc<Self>) -> bool {
-        let mut core = self.clone();
-        while !core.has_steps() {
-            match core.awaited_core() {
-                Some(inner) => core = inner,
-                None => {
-                    return core.stage.get() == Stage::Pending && core.asking.get() != Asking::No;
+    fn leads_to_lines(self: &Rc<Self>) -> bool {
+        let mut left = vec![self.clone()];
+        while let Some(core) = left.pop() {
+            let only_waits = match core.stage.get() {
+                _ if core.has_steps() => false,
+                Stage::Pending => core.asking.get() != Asking::No,
+                Stage::Waiting => {
+                    left.extend(core.awaited_core());
+                    true
                 }
+                Stage::Gathering => {
+                    left.extend(core.members());
+                    true
+                }
+                _ => false,
+            };
+            if !only_waits {
+                return false;
             }
         }
-        false
+        true
     }
 
     /// It stands in line, and now somebody consumes it. Gives the core to go on with.

@@ -1,6 +1,6 @@
 //! What firing and cancelling lead to: one loop over cores, so that nothing that is long or deep uses stack.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::Location;
 use std::rc::Rc;
@@ -22,6 +22,8 @@ pub(super) enum Job {
     Settle(Rc<Core>),
     /// What it awaits has been asked to stop.
     Asked(Rc<Coroutine>, u64),
+    /// What only it has waited for was cancelled; now it fails itself, with what its canceller came to.
+    Fail(Rc<Core>, Result<(), Failure>, &'static Location<'static>),
 }
 
 /// Runs everything that can run from here on (invariant 1).
@@ -66,6 +68,7 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
                 coroutine.was_asked(before);
                 None
             }
+            Some(Job::Fail(core, called, place)) => fail_cancelled(core, called, place),
             None => return,
         };
     }
@@ -93,7 +96,9 @@ fn end_source(core: Rc<Core>, place: &'static Location<'static>) {
         Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, place),
         Some(Canceller::Coroutine(coroutine)) => coroutine.end(),
         Some(Canceller::Source(sourced)) => {
-            call(&core, || sourced.call_own(core.place));
+            if let Some(unwanted) = call(&core, || sourced.call_own(core.place)) {
+                cancel(&unwanted, place);
+            }
         }
         other => discard_canceller(other, core.place),
     }
@@ -126,16 +131,17 @@ fn cancel_one(
     match core.canceller.take() {
         None => {}
         Some(Canceller::Call(f)) => {
-            let place = core.place;
-            if let Err(failure) = call(&core, || report::catch(place, f)) {
-                return fail_by_canceller(core, failure);
-            }
+            let called = call(&core, || report::catch(core.place, f));
+            return fail_cancelled(core, called, place);
         }
         Some(Canceller::Source(sourced)) => {
-            let place = core.place;
-            if let Err(failure) = call(&core, || sourced.call(place)) {
-                return fail_by_canceller(core, failure);
-            }
+            let (called, unwanted) = call(&core, || sourced.call(core.place));
+            let Some(unwanted) = unwanted else {
+                return fail_cancelled(core, called, place);
+            };
+            later.push(Job::Fail(core, called, place));
+            later.push(Job::Cancel(unwanted, place));
+            return None;
         }
         Some(Canceller::Waiter(waiter)) => {
             waiter.give_up(core, place);
@@ -165,14 +171,66 @@ fn call<R>(core: &Core, canceller: impl FnOnce() -> R) -> R {
     called
 }
 
-/// A canceller has panicked.
-fn fail_by_canceller(core: Rc<Core>, failure: Failure) -> Option<Rc<Core>> {
-    if core.stage.get() == Stage::Pending {
-        return core.fail_source(failure);
+/// Its canceller was called, and may have panicked.
+fn fail_cancelled(
+    core: Rc<Core>,
+    called: Result<(), Failure>,
+    place: &'static Location<'static>,
+) -> Option<Rc<Core>> {
+    match called {
+        Ok(()) => core.fail_source(Failure::at(Box::new(Cancelled), place)),
+        Err(panic) if core.stage.get() == Stage::Pending => core.fail_source(panic),
+        Err(panic) => {
+            report::deliver(Origin::Canceller, panic, core.place);
+            None
+        }
     }
-    report::deliver(Origin::Canceller, failure, core.place);
-    None
 }
+
+/// As [`cancel`], for what was dropped. What that leads to may drop the next one, and so on for ever: where they lie too
+/// deep inside each other, the rest is cancelled one after another.
+pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, place: &'static Location<'static>) {
+    let depth = DROPPED.try_with(|dropped| {
+        let depth = dropped.depth.get();
+        match depth < DEEPEST {
+            true => dropped.depth.set(depth + 1),
+            false => dropped.left.borrow_mut().push_back((core.clone(), place)),
+        }
+        depth
+    });
+    match depth {
+        Ok(DEEPEST..) => return,
+        Ok(_) => {}
+        // The thread ends, and has nothing to remember it in.
+        Err(_) => return cancel(core, place),
+    }
+    cancel(core, place);
+    let is_deepest = depth == Ok(DEEPEST - 1);
+    while let Some((core, place)) = is_deepest
+        .then(|| DROPPED.try_with(|dropped| dropped.left.borrow_mut().pop_front()))
+        .and_then(Result::ok)
+        .flatten()
+    {
+        cancel(&core, place);
+    }
+    let _ = DROPPED.try_with(|dropped| {
+        dropped.depth.set(dropped.depth.get() - 1);
+        if is_deepest {
+            drop(dropped.left.take());
+        }
+    });
+}
+
+/// What was dropped and is being cancelled.
+struct Dropped {
+    /// How many, one inside the other.
+    depth: Cell<usize>,
+    /// Those that are too deep.
+    left: RefCell<VecDeque<(Rc<Core>, &'static Location<'static>)>>,
+}
+
+/// So deep they may be inside each other.
+const DEEPEST: usize = 16;
 
 /// A resolver was dropped. Its steps may drop the next resolver, and so on for ever: one after another, not one
 /// inside the other.
@@ -214,6 +272,12 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
 }
 
 thread_local! {
+    static DROPPED: Dropped = const {
+        Dropped {
+            depth: Cell::new(0),
+            left: RefCell::new(VecDeque::new()),
+        }
+    };
     /// What is waiting to be abandoned, while something is being abandoned.
     static ABANDONED: RefCell<Option<VecDeque<Rc<Core>>>> = const { RefCell::new(None) };
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{LookupFailed, LookupProblem, NameResolver};
-use crate::defer::{Deferred, Resolver, execute};
+use crate::defer::{Deferred, Listeners, execute};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::repeat::defer_later;
@@ -49,7 +49,7 @@ struct Table {
     entries: RefCell<BTreeMap<String, Entry>>,
     delay: Cell<Duration>,
     /// Look-ups that are never answered.
-    waiting: RefCell<Vec<Resolver<Vec<SocketAddr>>>>,
+    waiting: Listeners<Vec<SocketAddr>>,
 }
 
 #[derive(Clone)]
@@ -104,13 +104,7 @@ impl NameResolver for HostsTable {
                 Ok(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
             }
             Some(Entry::Problem(problem)) => Err(LookupFailed::new(host, problem)),
-            Some(Entry::Silence) => {
-                let (deferred, resolver) = Deferred::pair();
-                let mut waiting = self.0.waiting.borrow_mut();
-                waiting.retain(|resolver| !resolver.is_cancelled());
-                waiting.push(resolver);
-                return deferred;
-            }
+            Some(Entry::Silence) => return self.0.waiting.join(),
             None => Err(LookupFailed::new(host, LookupProblem::NoSuchName)),
         };
         let answer = answer.map_err(Failure::from);

@@ -1,0 +1,93 @@
+//! Those who wait for the same thing, each with a Deferred: [`Listeners`].
+//!
+//! # The idea
+//!
+//! A Deferred that merely listens makes nothing happen: when it is dropped, and no callback would see its result, there is
+//! nothing to run on, and it leaves at once, polled or not (see `core::waiter`).
+//!
+//! # Invariants
+//!
+//! 1. Joining and leaving take the same time however many there are, and memory follows how many there are.
+//! 2. Nothing is borrowed while a resolver is used or dropped.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::{Deferred, Resolver};
+use crate::slots::Ordered;
+
+/// Those who listen, in the order in which they came, each with something that is known of it.
+pub(crate) struct Listeners<T: 'static, X: 'static = ()> {
+    line: Rc<RefCell<Known<T, X>>>,
+}
+
+type Known<T, X> = Ordered<(Resolver<T>, X)>;
+
+impl<T: 'static, X: 'static> Listeners<T, X> {
+    /// A Deferred for one more.
+    #[track_caller]
+    pub(crate) fn join_with(&self, known: X) -> Deferred<T> {
+        let (deferred, resolver) = Deferred::pair_at(Location::caller());
+        let number = self.line.borrow_mut().push((resolver, known));
+        let line = Rc::downgrade(&self.line);
+        deferred.listens(move || {
+            if let Some(line) = line.upgrade() {
+                let left = line.borrow_mut().remove(number);
+                drop(left);
+            }
+        })
+    }
+
+    /// Takes all of them, the first first.
+    pub(crate) fn take(&self) -> Vec<(Resolver<T>, X)> {
+        self.line.borrow_mut().take_all()
+    }
+
+    /// Takes those of whom this is true.
+    pub(crate) fn take_if(&self, which: impl FnMut(&mut X) -> bool) -> Vec<(Resolver<T>, X)> {
+        let mut which = which;
+        self.line.borrow_mut().take_if(|(_, known)| which(known))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.line.borrow().len() == 0
+    }
+}
+
+impl<T: 'static> Listeners<T> {
+    /// A Deferred for one more.
+    #[track_caller]
+    pub(crate) fn join(&self) -> Deferred<T> {
+        self.join_with(())
+    }
+
+    /// Takes all of them, the first first.
+    pub(crate) fn resolvers(&self) -> impl Iterator<Item = Resolver<T>> + use<T> {
+        self.take().into_iter().map(|(resolver, ())| resolver)
+    }
+}
+
+impl<T: 'static, X: 'static> Default for Listeners<T, X> {
+    fn default() -> Self {
+        Self {
+            line: Rc::default(),
+        }
+    }
+}
+
+impl<T: 'static, X: 'static> Clone for Listeners<T, X> {
+    fn clone(&self) -> Self {
+        Self {
+            line: self.line.clone(),
+        }
+    }
+}
+
+impl<T: 'static, X: 'static> fmt::Debug for Listeners<T, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listeners({})", self.line.borrow().len())
+    }
+}
