@@ -264,3 +264,114 @@ async fn until_slept(reactor: &Reactor, cond: impl Fn() -> bool) -> Result<(), F
     assert!(cond());
     Ok(())
 }
+
+/// Other threads that fire a Deferred, and stop the reactor.
+mod remote {
+    use std::thread;
+
+    use torsade::Cancelled;
+    use torsade::defer::Abandoned;
+    use torsade::reactor::{ReactorGone, Stopped};
+
+    use super::*;
+
+    fn join<T>(thread: thread::JoinHandle<T>) -> T {
+        thread.join().expect("it does not panic")
+    }
+
+    on_both! {
+        async fn a_deferred_is_fired_from_another_thread(reactor) {
+            let (answer, resolver) = reactor.remote_pair();
+            let other = thread::spawn(move || resolver.callback(String::from("there")));
+            assert_eq!(answer.await?, "there");
+            join(other)?;
+            let (answer, resolver) = reactor.remote_pair::<u32>();
+            let other = thread::spawn(move || resolver.errback("not there"));
+            assert_eq!(answer.await.unwrap_err().to_string(), "not there");
+            join(other)?;
+        }
+
+        async fn callbacks_run_on_the_reactors_thread_in_a_turn(reactor) {
+            let home = thread::current().id();
+            let (answer, resolver) = reactor.remote_pair();
+            let answer = answer.map(move |there: thread::ThreadId| {
+                assert!(Reactor::current().is_some());
+                (there, thread::current().id())
+            });
+            let other = thread::spawn(move || resolver.callback(thread::current().id()));
+            let (there, here) = answer.await?;
+            assert!(there != home && here == home);
+            join(other)?;
+        }
+
+        async fn a_resolver_that_is_dropped_there_abandons_its_deferred(reactor) {
+            let (answer, resolver) = reactor.remote_pair::<u32>();
+            let other = thread::spawn(move || drop(resolver));
+            answer.await.unwrap_err().trap::<Abandoned>()?;
+            join(other);
+        }
+
+        async fn a_cancelled_one_is_told_there_and_its_result_is_dropped_here(reactor) {
+            #[derive(Debug)]
+            struct Told(std::sync::mpsc::Sender<thread::ThreadId>);
+            impl Drop for Told {
+                fn drop(&mut self) {
+                    let _ = self.0.send(thread::current().id());
+                }
+            }
+            let (answer, resolver) = reactor.remote_pair();
+            assert!(!resolver.is_cancelled());
+            answer.cancel();
+            answer.await.unwrap_err().trap::<Cancelled>()?;
+            assert!(resolver.is_cancelled());
+            let (sender, dropped) = std::sync::mpsc::channel();
+            join(thread::spawn(move || resolver.callback(Told(sender))))?;
+            let mut place = None;
+            until(|| {
+                place = dropped.try_recv().ok();
+                place.is_some()
+            })
+            .await;
+            assert_eq!(place, Some(thread::current().id()));
+        }
+    }
+
+    on_both_by_hand! {
+        fn the_end_of_the_reactor_is_an_answer(reactor) {
+            let (answer, resolver) = reactor.remote_pair::<u32>();
+            let told = Log::new();
+            let note = told.clone();
+            drop(answer.add_errback(move |failure| {
+                note.note(failure.is::<Stopped>());
+                Ok(0)
+            }));
+            reactor.run_until(async {}).unwrap();
+            assert_eq!(told.take(), ["true"]);
+            assert_eq!(resolver.callback(1), Err(ReactorGone));
+            let (answer, resolver) = reactor.remote_pair::<u32>();
+            assert!(torsade::testing::failure_of(answer).is::<Stopped>());
+            assert_eq!(resolver.callback(1), Err(ReactorGone));
+        }
+
+        fn another_thread_stops_it_before_and_while_it_runs(reactor) {
+            let remote = reactor.remote();
+            let other = thread::spawn(move || {
+                remote.stop()?;
+                remote.stop()
+            });
+            reactor.run().unwrap();
+            // Told twice, it may have ended before the second time.
+            let _ = join(other);
+            assert_eq!(reactor.remote().stop(), Err(ReactorGone));
+        }
+
+        fn told_to_stop_before_it_runs_it_stops_as_soon_as_it_does(reactor) {
+            reactor.remote().stop().unwrap();
+            let started = Log::new();
+            let note = started.clone();
+            reactor.call_when_running(move || note.note("running"));
+            reactor.run().unwrap();
+            assert_eq!(started.take(), ["running"]);
+        }
+    }
+}

@@ -370,6 +370,30 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
+    /// Takes the result out, if it is there or is offered; after that it is as one that was awaited.
+    pub(crate) fn take_now(&mut self) -> Option<Result<T, Failure>> {
+        if let State::Linked(core) = &self.state {
+            if core.is_offered() {
+                core.ask();
+            }
+            let result = core.take_settled()?;
+            self.state = State::Gone;
+            return Some(result);
+        }
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Settled(result, _) => Some(result),
+            _ => Some(Err(AlreadyTaken.into())),
+        }
+    }
+
+    /// Is there a result to be had without waiting?
+    pub(crate) fn has_result(&self) -> bool {
+        match &self.state {
+            State::Linked(core) => core.is_settled() || core.is_offered(),
+            State::Settled(..) | State::Gone => true,
+        }
+    }
+
     /// Is the result there for the taking?
     #[doc(alias = "called")]
     pub fn is_settled(&self) -> bool {

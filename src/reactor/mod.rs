@@ -51,6 +51,7 @@ mod keep;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod remote;
+mod remote_resolver;
 mod remote_work;
 mod signals;
 mod sources;
@@ -81,6 +82,7 @@ pub use self::events::{Phase, TriggerId};
 pub use self::guest::EnterGuard;
 use self::keep::Keep;
 pub use self::remote::{ReactorGone, Remote};
+pub use self::remote_resolver::RemoteResolver;
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
 use self::signals::Ears;
 pub(crate) use self::signals::Heard;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+use super::Reactor;
 use crate::sync::Shared;
 use crate::task::Inbox;
 
@@ -57,6 +58,43 @@ impl Remote {
         self.inbox
             .push_call(Box::new(f), Location::caller())
             .map_err(|_| ReactorGone)
+    }
+
+    /// Stops the reactor, from its next turn on; when it does not run yet, as soon as it does. Told twice, it stops once.
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorGone`] when the reactor has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    /// use torsade::Reactor;
+    ///
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let reactor = Reactor::new()?;
+    /// let remote = reactor.remote();
+    /// let other = thread::spawn(move || remote.stop());
+    /// reactor.run()?;
+    /// other.join().expect("it does not panic")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "callFromThread")]
+    #[track_caller]
+    pub fn stop(&self) -> Result<(), ReactorGone> {
+        self.call(|| {
+            if let Some(reactor) = Reactor::current() {
+                let again = reactor.downgrade();
+                reactor.call_when_running(move || {
+                    if let Some(reactor) = again.upgrade() {
+                        // It may have been told to stop meanwhile, which is as well.
+                        let _ = reactor.stop();
+                    }
+                });
+            }
+        })
     }
 
     /// Has the reactor ended?

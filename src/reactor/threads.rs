@@ -206,7 +206,7 @@ impl Reactor {
         let ends = Ends(awaited.work.clone());
         let work = move || {
             let call = || report::catch(place, || f(&token)).and_then(|result| result);
-            let result = ends.0.run(call);
+            let result = AwaitedWork::run(&ends.0, call);
             let is_panic = result.as_ref().is_err_and(Failure::is_panic);
             landing.land(result);
             drop(ends);

@@ -245,6 +245,16 @@ impl Reactor {
         );
     }
 
+    /// Runs user code as from a turn, and what it asks for at the end of that; for tests.
+    #[track_caller]
+    pub(crate) fn in_turn<R>(&self, f: impl FnOnce() -> R) -> R {
+        let turn = self.begin_turn();
+        let result = f();
+        drop(turn);
+        self.rethrow();
+        result
+    }
+
     /// Goes on with a panic that is to leave the loop; see [`OnPanic::Unwind`](super::OnPanic::Unwind).
     pub(super) fn rethrow(&self) {
         if let Some(failure) = self.inner().unwinding.take() {
@@ -600,7 +610,7 @@ impl Inner {
     }
 
     /// Is there anything to do without waiting?
-    fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.executor.is_ready()
             || self.pace.main_is_woken()
             || self.pace.stop_asked.get()
@@ -625,6 +635,12 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// When the next timer is due, or the next thing arrives that is under way in a network in memory.
+    pub(crate) fn next_time(&self) -> Option<Instant> {
+        let next = [self.timers.next_deadline(), self.driver.next_arrival()];
+        next.into_iter().flatten().min()
     }
 
     fn is_time_to_look(&self) -> bool {

@@ -44,7 +44,7 @@ impl AwaitedWork {
     }
 
     /// Does the work on this thread.
-    pub(crate) fn run<R>(self: &Shared<Self>, work: impl FnOnce() -> R) -> R {
+    pub(crate) fn run<R>(this: &Shared<Self>, work: impl FnOnce() -> R) -> R {
         /// The thread does it no longer, also after a panic.
         struct Running(Option<Shared<AwaitedWork>>);
         impl Drop for Running {
@@ -54,8 +54,8 @@ impl AwaitedWork {
                 drop(this);
             }
         }
-        *self.lock() = Phase::Running;
-        let before = PRESENT.with(|present| present.replace(Some(self.clone())));
+        *this.lock() = Phase::Running;
+        let before = PRESENT.with(|present| present.replace(Some(this.clone())));
         let _running = Running(before);
         work()
     }

@@ -7,12 +7,16 @@
 //! [`run`] runs a whole test on it, and fails it for anything it leaves behind: a task, a timer, a connection, a
 //! port, or a failure that nobody handled, each named with the place where it was made. [`run_on`] does the same on
 //! any reactor, so that one test can run on every driver. A test that expects a failure or a panic says so with
-//! [`expect_failures`] and looks at it with [`take_reports`]. [`Stdio`] plays the user of standard input and output.
+//! [`expect_failures`] and looks at it with [`take_reports`]. [`WirePair`] connects two protocols to
+//! each other; [`success_of`], [`failure_of`] and [`pending`] look at a Deferred. [`Stdio`] plays the user of standard
+//! input and output.
 //!
 //! A network in memory can be a bad one: slow, in pieces, breaking off, losing datagrams ([`NetworkFaults`]). One seed
 //! decides all of it, and [`each_seed`] runs a test for many of them. [`deliver_signal`] has a signal come to one reactor.
 
+mod pair;
 mod reports;
+mod results;
 mod seeds;
 #[cfg(unix)]
 mod stdio;
@@ -24,7 +28,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use self::pair::WirePair;
 pub use self::reports::{expect_failures, take_reports};
+pub use self::results::{failure_of, pending, success_of, wait_until};
 pub use self::seeds::each_seed;
 #[cfg(unix)]
 pub use self::stdio::Stdio;

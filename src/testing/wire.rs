@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::driver::{Bind, Buffers, Socket};
 use crate::failure::Failure;
-use crate::protocol::{Handle, Protocol, Seated, handle, visit};
+use crate::protocol::{Context, Handle, Protocol, Seated, handle, visit};
 use crate::reactor::{OnPanic, Reactor};
 use crate::transport::{Conn, Limits, PATIENCE, Terms, Transport};
 
@@ -52,6 +52,7 @@ use crate::transport::{Conn, Limits, PATIENCE, Terms, Transport};
 pub struct Wire<P: Protocol> {
     reactor: Reactor,
     peer: Socket,
+    conn: Rc<Conn<Seated<P, Transport>>>,
     handle: Handle<P>,
     transport: Transport,
     /// What the protocol has not taken yet.
@@ -61,6 +62,33 @@ pub struct Wire<P: Protocol> {
     received: Vec<u8>,
     /// The protocol has said the end of file.
     ended: bool,
+    /// It did so by a reset.
+    was_reset: bool,
+    /// Its peer in a pair does not take what it is given, so nothing is taken from it.
+    is_held: bool,
+    /// Its end was carried to its peer in a pair.
+    end_was_taken: bool,
+}
+
+/// What one end of a pair has for the other.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Eof,
+    Reset,
+}
+
+/// A reactor out of which a panic unwinds.
+#[track_caller]
+pub(super) fn in_memory() -> Reactor {
+    let reactor = Reactor::in_memory().expect("a reactor in memory needs little");
+    reactor.set_on_panic(OnPanic::Unwind);
+    reactor
 }
 
 impl<P: Protocol> Wire<P> {
@@ -71,14 +99,18 @@ impl<P: Protocol> Wire<P> {
     /// When the system has no descriptor left, or a hook panics: so does every method of a wire.
     #[track_caller]
     pub fn new(protocol: P) -> Self {
-        let reactor = Reactor::in_memory().expect("a reactor in memory needs little");
-        reactor.set_on_panic(OnPanic::Unwind);
-        let address = Address::from(([127, 0, 0, 1], 1));
+        Self::on(in_memory(), protocol)
+    }
+
+    /// The same on a reactor in memory that is there.
+    #[track_caller]
+    pub(super) fn on(reactor: Reactor, protocol: P) -> Self {
         let listener = reactor
             .inner()
             .driver()
-            .listen(&address, &Bind::default())
-            .expect("the network is empty");
+            .listen(&Address::from(([127, 0, 0, 1], 0)), &Bind::default())
+            .expect("there are ports enough");
+        let address = listener.local_addr().expect("it listens");
         let socket = reactor
             .inner()
             .driver()
@@ -97,22 +129,26 @@ impl<P: Protocol> Wire<P> {
         let conn = Conn::new(&reactor, socket, address, &terms, Seated::new(protocol))
             .expect("a socket in memory can be watched");
         let (handle, transport) = (handle(&conn), conn.transport());
-        let inside = reactor.clone();
+        let (inside, begun) = (reactor.clone(), conn.clone());
         reactor.call_soon(move || {
-            conn.begin(&inside, || {
-                visit(&conn, &inside, |protocol, cx| protocol.connection_made(cx));
+            begun.begin(&inside, || {
+                visit(&begun, &inside, |protocol, cx| protocol.connection_made(cx));
             });
         });
         reactor.settle();
         let mut wire = Self {
             reactor,
             peer,
+            conn,
             handle,
             transport,
             unsent: Vec::new(),
             ending: false,
             received: Vec::new(),
             ended: false,
+            was_reset: false,
+            is_held: false,
+            end_was_taken: false,
         };
         wire.settle();
         wire
@@ -176,6 +212,42 @@ impl<P: Protocol> Wire<P> {
         std::mem::take(&mut self.received)
     }
 
+    /// Calls `f` with the protocol and its context, as a hook; what follows from it is over when this returns.
+    ///
+    /// # Panics
+    ///
+    /// As [`Wire::new`]; and when the protocol has left, because the connection is over or another protocol has it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::testing::Wire;
+    /// use torsade::{Context, Protocol};
+    ///
+    /// struct Count(usize);
+    ///
+    /// impl Protocol for Count {
+    ///     fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+    ///         self.0 += data.len();
+    ///     }
+    /// }
+    ///
+    /// let mut wire = Wire::new(Count(0));
+    /// wire.send("hello");
+    /// let count = wire.with_protocol(|count, cx| {
+    ///     cx.write("ok");
+    ///     count.0
+    /// });
+    /// assert_eq!(count, 5);
+    /// assert_eq!(wire.take_received(), b"ok");
+    /// ```
+    #[track_caller]
+    pub fn with_protocol<R>(&mut self, f: impl FnOnce(&mut P, &mut Context<'_, P>) -> R) -> R {
+        let result = self.reactor.in_turn(|| visit(&self.conn, &self.reactor, f));
+        self.settle();
+        result.expect("the protocol has its connection")
+    }
+
     /// Has the protocol's `connection_lost` been called?
     pub fn is_closed(&self) -> bool {
         !self.handle.is_connected()
@@ -208,7 +280,7 @@ impl<P: Protocol> Wire<P> {
 
     /// Moves bytes both ways until nothing moves any more.
     #[track_caller]
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             let sent = self.peer.write(&self.unsent).unwrap_or(0);
             self.unsent.drain(..sent);
@@ -223,15 +295,53 @@ impl<P: Protocol> Wire<P> {
         }
     }
 
+    /// Does the protocol take what it is given?
+    pub(super) fn takes_more(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Takes out what there is for the other end of a pair, if that takes it.
+    #[track_caller]
+    pub(super) fn take_outgoing(&mut self, is_taken: bool) -> Outgoing {
+        self.is_held = !is_taken;
+        self.settle();
+        let bytes = std::mem::take(&mut self.received);
+        let end = match self.was_reset {
+            _ if !self.ended || std::mem::replace(&mut self.end_was_taken, true) => None,
+            true => Some(End::Reset),
+            false => Some(End::Eof),
+        };
+        Outgoing { bytes, end }
+    }
+
+    /// Gives the protocol what came from the other end of a pair. Gives whether that was anything.
+    #[track_caller]
+    pub(super) fn take_in(&mut self, outgoing: Outgoing) -> bool {
+        let Outgoing { bytes, end } = outgoing;
+        let moved = !bytes.is_empty() || end.is_some();
+        if !bytes.is_empty() {
+            self.send(bytes);
+        }
+        match end {
+            Some(End::Eof) => self.send_eof(),
+            Some(End::Reset) if !self.is_closed() => self.reset(),
+            Some(End::Reset) | None => {}
+        }
+        moved
+    }
+
     fn receive(&mut self) -> bool {
         let mut buffer = [0; 4096];
         let mut moved = false;
-        while !self.ended {
+        while !self.ended && !self.is_held {
             match self.peer.read(&mut buffer) {
                 Ok(0) => self.ended = true,
                 Ok(count) => self.received.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return moved,
-                Err(_) => self.ended = true,
+                Err(_) => {
+                    self.ended = true;
+                    self.was_reset = true;
+                }
             }
             moved = true;
         }

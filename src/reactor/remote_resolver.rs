@@ -1,0 +1,250 @@
+//! Firing a Deferred from another thread: [`RemoteResolver`].
+//!
+//! The resolver itself stays in the reactor's table; what travels is its key and, through the inbox, the result.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Reactor, ReactorGone, Remote, Source, Stopped};
+use crate::defer::{Deferred, Resolver};
+use crate::driver::Event;
+use crate::failure::{Cancelled, Failure};
+use crate::report;
+use crate::task::Place;
+
+impl Reactor {
+    /// Makes a Deferred and what fires it from another thread.
+    ///
+    /// Where the work runs in a pool of threads, [`Reactor::defer_to_thread`] is simpler. In memory, time goes on while the
+    /// Deferred waits: nothing is known of who will fire it.
+    ///
+    /// # Errors
+    ///
+    /// The Deferred fails with [`Abandoned`](crate::defer::Abandoned) when the resolver is dropped unfired, and with [`Stopped`] when the reactor
+    /// ends first, or has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    ///
+    /// torsade::run(async |reactor| {
+    ///     let (answer, resolver) = reactor.remote_pair();
+    ///     let other = thread::spawn(move || resolver.callback(42));
+    ///     assert_eq!(answer.await?, 42);
+    ///     other.join().expect("it does not panic")?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), torsade::Failure>(())
+    /// ```
+    #[doc(alias("callFromThread", "promise", "thread-safe resolver"))]
+    #[track_caller]
+    pub fn remote_pair<T: Send + 'static>(&self) -> (Deferred<T>, RemoteResolver<T>) {
+        let place = Location::caller();
+        let (deferred, resolver) = Deferred::pair();
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let shelf = Shelf::default();
+        let waiting = Rc::new(Waiting {
+            key: Cell::new(None),
+            resolver: Cell::new(Some(resolver)),
+            is_cancelled: is_cancelled.clone(),
+            shelf: shelf.clone(),
+            place,
+        });
+        let source = waiting.clone();
+        let key = self.inner().insert(move |_| source).ok();
+        waiting.key.set(key);
+        let deferred = match key {
+            Some(_) => {
+                let (waiting, reactor) = (Rc::downgrade(&waiting), self.downgrade());
+                deferred.on_cancel(move || {
+                    if let (Some(waiting), Some(reactor)) = (waiting.upgrade(), reactor.upgrade()) {
+                        waiting.is_cancelled.store(true, Ordering::SeqCst);
+                        waiting.end(&reactor, Some(Err(Failure::at(Box::new(Cancelled), place))));
+                    }
+                })
+            }
+            None => {
+                let resolver = waiting.resolver.take();
+                if let Some(resolver) = resolver {
+                    resolver.errback(Failure::at(Box::new(Stopped), place));
+                }
+                deferred
+            }
+        };
+        let resolver = RemoteResolver {
+            remote: self.remote(),
+            key,
+            is_cancelled,
+            place,
+            result: None,
+            shelf,
+        };
+        (deferred, resolver)
+    }
+}
+
+/// Fires a Deferred from any thread; see [`Reactor::remote_pair`].
+///
+/// Firing posts the result to the reactor's thread, where the callbacks run in a turn of the loop. Dropped unfired, it
+/// abandons the Deferred.
+#[must_use = "dropped unfired, it abandons its Deferred"]
+pub struct RemoteResolver<T: Send + 'static> {
+    remote: Remote,
+    /// Empty when the reactor had ended.
+    key: Option<usize>,
+    is_cancelled: Arc<AtomicBool>,
+    place: Place,
+    result: Option<Result<T, Failure>>,
+    shelf: Shelf<T>,
+}
+
+/// Where a result lies between coming in and being fetched, both on the loop's thread. An empty one says that there is
+/// none.
+type Shelf<T> = Arc<Mutex<Option<Option<Result<T, Failure>>>>>;
+
+impl<T: Send + 'static> RemoteResolver<T> {
+    /// Fires the Deferred with a value.
+    ///
+    /// # Errors
+    ///
+    /// [`ReactorGone`] when the reactor has ended; the value is dropped here.
+    pub fn callback(self, value: T) -> Result<(), ReactorGone> {
+        self.resolve(Ok(value))
+    }
+
+    /// Fires the Deferred with a failure.
+    ///
+    /// # Errors
+    ///
+    /// As for [`callback`](Self::callback).
+    #[track_caller]
+    pub fn errback(self, failure: impl Into<Failure>) -> Result<(), ReactorGone> {
+        self.resolve(Err(failure.into()))
+    }
+
+    /// Fires the Deferred with a result. When it was cancelled before, the result is dropped on the reactor's thread.
+    ///
+    /// # Errors
+    ///
+    /// As for [`callback`](Self::callback).
+    pub fn resolve(mut self, result: Result<T, Failure>) -> Result<(), ReactorGone> {
+        self.result = Some(result);
+        self.send()
+    }
+
+    /// Returns whether the Deferred was cancelled, so that no result is wanted any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Sends the result, or that there is none, once.
+    fn send(&mut self) -> Result<(), ReactorGone> {
+        let (place, result) = (self.place, self.result.take());
+        let Some(key) = self.key.take() else {
+            report::discard(result, place);
+            return Err(ReactorGone);
+        };
+        let shelf = self.shelf.clone();
+        let call = move || {
+            *lock(&shelf) = Some(result);
+            let reactor = Reactor::current();
+            let source = reactor.as_ref().and_then(|r| r.inner().source(key));
+            if let (Some(reactor), Some(source)) = (&reactor, source) {
+                source.attend(reactor);
+            }
+            // What nobody fetched is dropped here.
+            let left = lock(&shelf).take();
+            report::discard(left, place);
+        };
+        match self.remote.inbox.push_call(Box::new(call), place) {
+            Ok(()) => Ok(()),
+            Err(call) => {
+                report::discard(call, place);
+                Err(ReactorGone)
+            }
+        }
+    }
+}
+
+/// The Deferred's own resolver, on the reactor's thread.
+struct Waiting<T: Send + 'static> {
+    key: Cell<Option<usize>>,
+    /// Empty when it is over.
+    resolver: Cell<Option<Resolver<T>>>,
+    is_cancelled: Arc<AtomicBool>,
+    shelf: Shelf<T>,
+    place: Place,
+}
+
+impl<T: Send + 'static> Waiting<T> {
+    /// Leaves the table and fires the Deferred; without a result, abandons it.
+    fn end(&self, reactor: &Reactor, result: Option<Result<T, Failure>>) {
+        let resolver = self.resolver.take();
+        if let Some(key) = self.key.take() {
+            reactor.inner().remove(key);
+        }
+        match (resolver, result) {
+            (Some(resolver), Some(result)) => resolver.resolve(result),
+            (resolver, result) => {
+                drop(resolver);
+                report::discard(result, self.place);
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> Source for Waiting<T> {
+    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
+
+    /// The result is on the shelf.
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        let result = lock(&self.shelf).take();
+        if let Some(result) = result {
+            self.end(reactor, result);
+        }
+    }
+
+    fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
+        let resolver = self.resolver.take();
+        match resolver {
+            // That the reactor ends is no news to a Deferred that was dropped long ago.
+            Some(resolver) if resolver.is_unheard() => resolver.forsake(),
+            Some(resolver) => resolver.errback(reason.clone()),
+            None => {}
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        "Deferred for a thread"
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+}
+
+impl<T: Send + 'static> Drop for RemoteResolver<T> {
+    fn drop(&mut self) {
+        if self.key.is_some() {
+            // When the reactor has ended its Deferred has been told.
+            let _ = self.send();
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for RemoteResolver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteResolver")
+            .field("is_cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(shelf: &Mutex<T>) -> MutexGuard<'_, T> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}

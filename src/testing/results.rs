@@ -1,0 +1,180 @@
+//! Looking at Deferreds in tests: [`success_of`], [`failure_of`], [`pending`], and waiting for a condition.
+
+use std::borrow::BorrowMut;
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::clock::{Clock, TimedOut};
+use crate::defer::Deferred;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::task::yield_now;
+
+/// Takes a Deferred's value out, which must be there.
+///
+/// Takes the Deferred itself or a `&mut` of it. No loop is turned: what only the loop's turn would bring is not there yet.
+///
+/// # Panics
+///
+/// When the Deferred is still pending, when it failed, and when its result was taken before; all at the caller's line.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Deferred, testing};
+///
+/// let (mut number, resolver) = Deferred::pair();
+/// testing::pending(&number);
+/// resolver.callback(41);
+/// assert_eq!(testing::success_of(&mut number), 41);
+///
+/// let next = Deferred::succeed(41).map(|n| n + 1);
+/// assert_eq!(testing::success_of(next), 42);
+/// ```
+#[doc(alias("successResultOf", "success_result_of"))]
+#[track_caller]
+pub fn success_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> T {
+    let deferred = deferred.borrow_mut();
+    let place = deferred.location();
+    match deferred.take_now() {
+        Some(Ok(value)) => value,
+        Some(Err(failure)) => panic!("a value was expected, and there was a failure: {failure:?}"),
+        None => panic!("a value was expected, and {}", still_pending(place)),
+    }
+}
+
+/// Takes a Deferred's failure out, which must be there. It counts as handled.
+///
+/// # Panics
+///
+/// When the Deferred is still pending and when it succeeded; at the caller's line.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::{Cancelled, Deferred, testing};
+///
+/// let (mut never, _resolver) = Deferred::<u32>::pair();
+/// never.cancel();
+/// assert!(testing::failure_of(&mut never).is::<Cancelled>());
+/// ```
+///
+/// ```should_panic
+/// # use torsade::{Deferred, testing};
+/// testing::failure_of(Deferred::succeed(1)); // it did not fail
+/// ```
+#[doc(alias("failureResultOf", "failure_result_of"))]
+#[track_caller]
+pub fn failure_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> Failure {
+    let deferred = deferred.borrow_mut();
+    let place = deferred.location();
+    match deferred.take_now() {
+        Some(Err(failure)) => failure,
+        Some(Ok(_)) => panic!("a failure was expected, and there was a value"),
+        None => panic!("a failure was expected, and {}", still_pending(place)),
+    }
+}
+
+/// Asserts that a Deferred has no result yet.
+///
+/// # Panics
+///
+/// When the Deferred has one, or had; at the caller's line.
+///
+/// # Examples
+///
+/// ```should_panic
+/// # use torsade::{Deferred, testing};
+/// testing::pending(&Deferred::succeed(1)); // it is there
+/// ```
+#[doc(alias("assertNoResult", "assert_no_result"))]
+#[track_caller]
+pub fn pending<T: 'static>(deferred: &Deferred<T>) {
+    let place = deferred.location();
+    let made = place.map_or_else(String::new, |place| format!(" made at {place}"));
+    assert!(
+        !deferred.has_result(),
+        "the Deferred{made} was expected to be pending, and has its result"
+    );
+}
+
+fn still_pending(place: Option<&Location<'_>>) -> String {
+    match place {
+        Some(place) => format!("the Deferred made at {place} is still pending"),
+        None => "the Deferred is still pending".into(),
+    }
+}
+
+/// Waits until `cond` holds, for `limit` at most.
+///
+/// In memory, time goes on only when nothing else is left to do, and then to the next moment at which something is due or
+/// arrives; `cond` is asked in each turn. On the machine it is asked every millisecond.
+///
+/// # Errors
+///
+/// [`TimedOut`], made at the caller's line.
+///
+/// # Cancel safety
+///
+/// Nothing is lost when the future is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use torsade::{Clock, testing};
+///
+/// testing::run(async |reactor| {
+///     let start = reactor.now();
+///     let done = Rc::new(Cell::new(false));
+///     let note = done.clone();
+///     reactor.call_later(Duration::from_secs(3), move || note.set(true));
+///     testing::wait_until(&reactor, Duration::from_secs(10), || done.get()).await?;
+///     assert_eq!(reactor.now() - start, Duration::from_secs(3));
+///     Ok(())
+/// });
+/// ```
+#[doc(alias("waitFor", "eventually", "advance_until"))]
+#[track_caller]
+pub fn wait_until(
+    reactor: &Reactor,
+    limit: Duration,
+    mut cond: impl FnMut() -> bool,
+) -> impl Future<Output = Result<(), Failure>> {
+    let (reactor, place) = (reactor.clone(), Location::caller());
+    async move {
+        let inner = reactor.inner();
+        let is_virtual = inner.driver().is_virtual();
+        let end = reactor.now().checked_add(limit);
+        let mut idle = 0;
+        loop {
+            if cond() {
+                return Ok(());
+            }
+            let now = reactor.now();
+            if end.is_some_and(|end| end <= now) && (!is_virtual || idle >= SOME_TURNS) {
+                return Err(Failure::at(Box::new(TimedOut(limit)), place));
+            }
+            if is_virtual && idle < SOME_TURNS {
+                idle = if inner.has_work() { 0 } else { idle + 1 };
+                yield_now().await;
+                continue;
+            }
+            idle = 0;
+            let next = match is_virtual {
+                true => inner.next_time().into_iter().chain(end).min(),
+                false => now.checked_add(A_MILLISECOND).into_iter().chain(end).min(),
+            };
+            match next {
+                Some(next) => reactor.sleep(next.saturating_duration_since(now)).await?,
+                None => yield_now().await,
+            }
+        }
+    }
+}
+
+const A_MILLISECOND: Duration = Duration::from_millis(1);
+/// In so many turns the loop has looked at everything that needs no time.
+const SOME_TURNS: usize = 200;
