@@ -73,6 +73,8 @@ pub enum Origin {
     Call,
     /// A hook of a protocol or a factory, or a closure posted to one.
     Protocol,
+    /// A connection that ended before all that was written to it had been sent.
+    Connection,
     /// A hook of a descriptor that the reactor watches.
     Descriptor,
     /// A system event trigger.
@@ -216,6 +218,7 @@ impl fmt::Display for Report {
             Origin::DelayedCall => "a delayed call asked for",
             Origin::Call => "a call asked for",
             Origin::Protocol => "a protocol registered",
+            Origin::Connection => "a connection asked for",
             Origin::Descriptor => "a descriptor registered",
             Origin::Trigger => "a system event trigger added",
             Origin::Thread => "work for a thread given",

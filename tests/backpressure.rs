@@ -6,7 +6,7 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use support::{HERE, Log, Spy, how, poll_once, some_turns, until};
+use support::{HERE, Log, Spy, expect_reports, how, poll_once, some_turns, until};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::transport::Limits;
 use torsade::{Connection, Transport, yield_now};
@@ -109,6 +109,7 @@ on_both! {
     }
 
     async fn a_write_above_the_hard_limit_aborts(reactor) {
+        let reports = expect_reports(&reactor);
         let (log, to) = (Log::new(), Log::new());
         let port = reactor.listen(HERE, move |_| Spy::new(&to))?;
         let handle = reactor.connect(port.local_addr(), Spy::new(&log)).await?;
@@ -120,6 +121,8 @@ on_both! {
         assert!(!transport.is_connected());
         until(|| log.all().len() == 2).await;
         assert_eq!(log.take(), ["made", "lost overflow"]);
+        let said = reports.borrow()[0].failure().to_string();
+        assert!(said.starts_with("1001 bytes not sent to 127.0.0.1:"), "{said}");
         let text = transport.reason().unwrap().to_string();
         assert!(text.contains("1001") && text.contains("1000"), "{text}");
         port.stop().await?;

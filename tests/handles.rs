@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
-use torsade::{Clock, ConnectionDone, Context, Deferred, Failure, Handle, Port, Protocol, Reactor};
+use torsade::{
+    Clock, ConnectionDone, Context, Deferred, Failure, Group, Handle, Port, Protocol, Reactor,
+};
 
 /// A protocol with nothing of its own but a log.
 struct Plain(Log);
@@ -49,6 +51,61 @@ on_both! {
         for handle in [&handle, &copy, &handle] {
             handle.closed().await?.trap::<ConnectionDone>()?;
         }
+        port.stop().await?;
+    }
+
+    async fn a_handle_ends_its_connection_in_good_order_or_at_once(reactor) {
+        let log = Log::new();
+        let (handle, port) = plain(&reactor, &log).await?;
+        handle.transport().unwrap().write("last words");
+        handle.lose_connection();
+        assert!(handle.is_connected(), "never inside the call");
+        until(|| !handle.is_connected()).await;
+        assert_eq!(log.take(), ["lost done"]);
+        handle.lose_connection();
+        handle.abort_connection();
+        port.stop().await?;
+        let (handle, port) = plain(&reactor, &log).await?;
+        handle.abort_connection();
+        until(|| !handle.is_connected()).await;
+        assert_eq!(log.take(), ["lost aborted"]);
+        port.stop().await?;
+    }
+
+    async fn a_group_is_iterated_counted_and_closed(reactor) {
+        let (group, ends) = (Group::new(), Log::new());
+        let (room, log) = (group.clone(), ends.clone());
+        let port = reactor.listen(HERE, move |_| {
+            let (room, log) = (room.clone(), log.clone());
+            Spy::new(&Log::new())
+                .on_made(move |cx| room.join(cx))
+                .on_lost(move |reason| log.note(support::how(reason)))
+        })?;
+        let mut peers = Vec::new();
+        for _ in 0..3 {
+            peers.push(reactor.connect_stream(port.local_addr()).await?);
+            until(|| group.len() == peers.len()).await;
+        }
+        let there: Vec<_> = group.iter().map(|member| member.peer()).collect();
+        let here: Vec<_> = peers.iter().map(|peer| peer.transport().host().unwrap()).collect();
+        assert_eq!(there, here, "in the order they joined");
+        // Ended ones fall out, also while somebody iterates.
+        for member in &group {
+            assert!(group.contains(&member));
+            member.abort_connection();
+            assert!(!group.contains(&member));
+            break;
+        }
+        assert_eq!(group.len(), 2);
+        group.write("bye");
+        group.lose_connections();
+        assert!(group.is_empty());
+        let mut said = Vec::new();
+        peers[1].read_to_end(&mut said).await?;
+        assert_eq!(said, b"bye");
+        until(|| ends.all().len() == 3).await;
+        assert_eq!(ends.take(), ["aborted", "done", "done"]);
+        drop(peers);
         port.stop().await?;
     }
 

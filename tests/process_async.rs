@@ -8,12 +8,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use support::noted::Noted;
-use support::{Log, Spy, children, cpu_time, has_zombies, role, some_turns, until};
+use support::{Log, Spy, children, cpu_time, expect_reports, has_zombies, role, some_turns, until};
 use torsade::clock::TimedOut;
 use torsade::defer::gather;
 use torsade::process::{
     ChildFd, Command, NoSuchPipe, NotStarted, OutputTooLong, ProcessTerminated, StatusTaken,
 };
+use torsade::reactor::Grace;
+use torsade::transport::BytesNotSent;
 use torsade::{Cancelled, Clock, Failure, Reactor, Signal, testing};
 
 #[track_caller]
@@ -620,4 +622,30 @@ fn where_children_are_not_waited_for_how_they_end_is_not_known() {
         );
         Ok(())
     });
+}
+
+#[test]
+fn what_a_program_does_not_read_of_its_input_is_reported_when_the_reactor_ends() {
+    let reactor = Reactor::builder()
+        .grace(Grace {
+            stalled: Duration::from_millis(50),
+            ..Grace::default()
+        })
+        .build()
+        .unwrap();
+    let reports = expect_reports(&reactor);
+    let inner = reactor.clone();
+    let done = reactor.run_until(async {
+        let sleeper = Command::new("sleep").arg("1000").kill_on_drop(true);
+        let child = inner.spawn_process(sleeper, Noted::new(&Log::new()))?;
+        child.transport().unwrap().write(vec![7; 1 << 20]);
+        child.transport().unwrap().close_stdin();
+        Ok::<_, Failure>(())
+    });
+    done.and_then(|done| done).unwrap();
+    let reported = reports.borrow()[0].failure().clone();
+    let loss: &BytesNotSent = reported.check().unwrap();
+    assert!(loss.bytes >= 900_000, "{loss}");
+    let said = loss.to_string();
+    assert!(said.ends_with("not sent to a pipe of a process"), "{said}");
 }

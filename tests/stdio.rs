@@ -38,6 +38,13 @@ fn role() {
         "twice" => twice(reactor).await,
         "stay" => stay(reactor).await,
         "over" => over(reactor).await,
+        "print" => print(reactor),
+        "full" => {
+            // Only now: the harness has printed before.
+            let full = OpenOptions::new().write(true).open("/dev/full")?;
+            rustix::stdio::dup2_stdout(full)?;
+            print(reactor)
+        }
         other => panic!("no role is called {other}"),
     });
 }
@@ -107,6 +114,54 @@ async fn over(reactor: &Reactor) -> Result<(), Failure> {
     let handle = reactor.stdio(spy(&Log::new()).on_data(|cx, _| cx.lose_connection()))?;
     handle.closed().await?;
     Ok(())
+}
+
+/// Prints more than a pipe takes, and returns.
+fn print(reactor: &Reactor) -> Result<(), Failure> {
+    let conn = reactor.stdio_stream()?;
+    conn.transport().write(READY);
+    conn.transport().write(vec![b'x'; 1 << 20]);
+    Ok(())
+}
+
+#[test]
+fn a_reader_of_standard_output_may_begin_late() {
+    let mut child = child("print").stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    await_text(&mut output, READY);
+    // Longer than any peer on a network would be waited for.
+    thread::park_timeout(std::time::Duration::from_secs(6));
+    assert!(child.try_wait().unwrap().is_none());
+    let mut said = Vec::new();
+    output.read_to_end(&mut said).unwrap();
+    assert!(said == vec![b'x'; 1 << 20]);
+    assert_eq!(end(child), "");
+}
+
+#[test]
+fn a_reader_of_standard_output_that_leaves_early_is_no_error() {
+    let mut child = child("print").stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    await_text(&mut output, READY);
+    drop(output);
+    assert_eq!(end(child), "");
+}
+
+#[test]
+fn a_program_whose_output_cannot_be_written_fails_and_says_why() {
+    let output = child("full").stdout(Stdio::null()).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    for part in [
+        "bytes not sent to standard output",
+        "No space left on device",
+    ] {
+        assert_eq!(
+            errors.matches(part).count(),
+            2,
+            "once reported, once returned: {errors}"
+        );
+    }
 }
 
 fn a_megabyte() -> Vec<u8> {

@@ -3,11 +3,11 @@
 #[macro_use]
 mod support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
-use torsade::transport::Limits;
+use torsade::transport::{BytesNotSent, Limits};
 use torsade::{Clock, Failure, Handle, Port, Reactor, Transport, yield_now};
 
 /// A server and a client that note what happens, and their handles.
@@ -178,6 +178,7 @@ on_both! {
     }
 
     async fn lose_connection_within_aborts_when_the_peer_does_not_read(reactor) {
+        let reports = expect_reports(&reactor);
         let (server, client) = (Log::new(), Log::new());
         let log = server.clone();
         let (port, transport, handle) = pair(&reactor, move || Spy::new(&log), Spy::new(&client)).await?;
@@ -189,6 +190,9 @@ on_both! {
         until(|| server.all().len() == 2).await;
         assert_eq!(server.take(), ["made", "lost aborted"]);
         until(|| client.all().len() == 2).await;
+        let reported = reports.borrow()[0].failure().clone();
+        let loss: &BytesNotSent = reported.find().unwrap();
+        assert!(loss.bytes > 1 << 20 && loss.peer == transport.peer(), "{loss}");
         port.stop().await?;
     }
 
@@ -289,9 +293,37 @@ on_both! {
             call.reset(MS);
         }
         reactor.sleep(MS * 5).await?;
-        assert!(!closing());
+        until(|| !closing()).await;
         drop(conn);
         port.stop().await?;
+    }
+
+    async fn a_peer_that_floods_a_closing_socket_is_read_for_a_while_only(reactor) {
+        let port = reactor.listen(HERE, |_| {
+            Spy::new(&Log::new()).on_data(|cx, _| {
+                cx.write("too much");
+                cx.lose_connection();
+            })
+        })?;
+        let (mut reader, mut writer) = reactor.connect_stream(port.local_addr()).await?.split();
+        let taken = Rc::new(Cell::new(0));
+        let count = taken.clone();
+        let flood = reactor.spawn(async move {
+            let piece = vec![b'x'; 64 * 1024];
+            while let Ok(more) = writer.write(&piece).await {
+                count.set(count.get() + more);
+            }
+        });
+        reactor.sleep(MS * 500).await?;
+        // A mebibyte, and what the system holds for either side.
+        assert!(taken.get() < 24 << 20, "{}", taken.get());
+        // What it was told is there to be read.
+        let mut told = [0; 8];
+        reader.read_exact(&mut told).await?;
+        assert_eq!(&told, b"too much");
+        drop((flood, reader));
+        port.stop().await?;
+        reactor.sleep(MS * 2_000).await?;
     }
 
     async fn the_protocol_goes_with_its_connection_though_others_keep_its_transport(reactor) {

@@ -7,7 +7,40 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
-use torsade::{Clock, Reactor, Transport};
+use torsade::protocols::{LineProtocol, Lines};
+use torsade::{Clock, Context, Failure, Protocol, Reactor, Transport};
+
+/// Writes much, and then closes its writing side.
+struct Halved {
+    log: Log,
+    taken: Rc<Cell<usize>>,
+}
+
+impl Protocol for Halved {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+        cx.write(vec![7; 12 << 20]);
+        cx.lose_write();
+        self.taken.set(cx.queued());
+    }
+
+    fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {
+        self.log.note("data");
+    }
+
+    fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
+        self.log.note("eof");
+        cx.lose_connection();
+    }
+
+    fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
+        let queued = cx.queued();
+        self.log.note(format_args!("write closed, {queued} queued"));
+    }
+
+    fn connection_lost(&mut self, _reason: Failure) {
+        self.log.note("lost");
+    }
+}
 
 /// The CPU time the loop takes, in microseconds, while it is asked for nothing for 20 ms.
 async fn cpu_while_idle(reactor: &Reactor) -> u128 {
@@ -166,6 +199,57 @@ on_both! {
         kept.take().unwrap().resume_producing();
         until(|| log.has("lost done")).await;
         assert_eq!(log.take(), ["eof", "lost done"]);
+        port.stop().await?;
+    }
+
+    async fn the_end_of_the_writing_side_is_told_once_when_all_is_written(reactor) {
+        let (log, taken) = (Log::new(), Rc::new(Cell::new(0)));
+        let port = reactor.listen(HERE, |_| Spy::new(&Log::new()).on_made(|cx| cx.pause_producing()))?;
+        let halved = Halved { log: log.clone(), taken: taken.clone() };
+        let handle = reactor.connect(port.local_addr(), halved).await?;
+        some_turns().await;
+        // It is not read, so it cannot be written.
+        assert!(log.is_empty() && taken.get() > 0);
+        port.stop().await?;
+        handle.abort_connection();
+        until(|| log.has("lost")).await;
+        assert_eq!(log.take(), ["lost"], "the end of the whole is told by itself");
+
+        let port = reactor.listen(HERE, |_| {
+            Spy::new(&Log::new()).on_eof(|cx| {
+                cx.write("still here");
+                cx.lose_connection();
+            })
+        })?;
+        let halved = Halved { log: log.clone(), taken: taken.clone() };
+        reactor.connect(port.local_addr(), halved).await?;
+        until(|| log.has("lost")).await;
+        assert_eq!(log.take(), ["write closed, 0 queued", "data", "eof", "lost"]);
+        port.stop().await?;
+    }
+
+    async fn a_protocol_of_lines_is_told_that_its_writing_side_is_closed(reactor) {
+        struct Asks(Log);
+        impl LineProtocol for Asks {
+            fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+                cx.write("question\n");
+                cx.lose_write();
+            }
+            fn line_received(&mut self, _cx: &mut Context<'_, Self>, line: &[u8]) {
+                self.0.note(line.escape_ascii());
+            }
+            fn write_closed(&mut self, _cx: &mut Context<'_, Self>) {
+                self.0.note("write closed");
+            }
+            fn connection_lost(&mut self, _reason: Failure) {
+                self.0.note("lost");
+            }
+        }
+        let log = Log::new();
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        reactor.connect(port.local_addr(), Lines::new(Asks(log.clone()))).await?;
+        until(|| log.has("lost")).await;
+        assert_eq!(log.take(), ["write closed", "question", "lost"]);
         port.stop().await?;
     }
 

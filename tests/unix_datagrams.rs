@@ -12,9 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::{SinkExt, future};
-use support::{Log, MS, some_turns, until};
+use support::{Log, MS, expect_reports, some_turns, until};
 use torsade::net::CannotListen;
-use torsade::net::datagram::{DatagramOptions, PortClosed};
+use torsade::net::datagram::{DatagramOptions, DatagramsNotSent, PortClosed};
+use torsade::reactor::Grace;
 use torsade::{Address, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor};
 
 type Cx<'a, P> = Context<'a, P, DatagramPort>;
@@ -114,6 +115,24 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn what_a_port_could_not_send_before_it_closed_is_reported(reactor) {
+        reactor.set_grace(Grace { stalled: MS * 50, ..Grace::default() });
+        let reports = expect_reports(&reactor);
+        let (bad, here) = (path("deaf", &reactor), path("busy", &reactor));
+        let deaf = reactor.bind_unix_datagram(&bad)?;
+        let port = reactor.listen_unix_datagram(&here, Ear::new(&Log::new()))?;
+        while port.queued() == 0 {
+            port.write(b"data", &bad)?;
+        }
+        port.write(b"more data", &bad)?;
+        port.stop().await?;
+        let reported = reports.borrow()[0].failure().clone();
+        let loss: &DatagramsNotSent = reported.check().unwrap();
+        assert_eq!((loss.datagrams, loss.bytes), (2, 13), "{loss}");
+        assert_eq!(reports.borrow().len(), 1);
+        drop(deaf);
+    }
+
     async fn async_senders_wait_only_for_their_own_destination(reactor) {
         let (bad, good) = (path("deaf", &reactor), path("good", &reactor));
         let (deaf, ear) = (reactor.bind_unix_datagram(&bad)?, reactor.bind_unix_datagram(&good)?);
@@ -186,6 +205,7 @@ on_both! {
     }
 
     async fn a_sink_whose_port_is_closed_says_that_not_all_was_sent(reactor) {
+        let reports = expect_reports(&reactor);
         let there = path("there", &reactor);
         let _deaf = reactor.bind_unix_datagram(&there)?;
         let mut socket = reactor.bind_unix_datagram(path("own", &reactor))?;
@@ -195,6 +215,7 @@ on_both! {
         socket.port().stop().await?;
         assert!(SinkExt::<(&str, &Path)>::flush(&mut socket).await.unwrap_err().is::<PortClosed>());
         assert!(SinkExt::<(&str, &Path)>::close(&mut socket).await.unwrap_err().is::<PortClosed>());
+        assert!(reports.borrow()[0].failure().is::<DatagramsNotSent>());
     }
 }
 

@@ -184,6 +184,11 @@ impl Pair {
         is_broken.then(|| io::ErrorKind::BrokenPipe.into())
     }
 
+    /// Is it the process's own standard input and output?
+    pub(super) fn is_standard(&self) -> bool {
+        self.standard.is_some()
+    }
+
     /// Was all read?
     pub(super) fn is_at_end(&self) -> bool {
         self.is_at_end.get()

@@ -263,6 +263,27 @@ impl Socket {
         return false;
     }
 
+    /// Has the peer said the end of file, whether or not that has been read?
+    pub(crate) fn peer_has_shut(&self) -> bool {
+        match self {
+            Self::Machine(socket) => has_been_shut(socket),
+            #[cfg(unix)]
+            Self::Unix(stream) => has_been_shut(&stream.socket),
+            #[cfg(unix)]
+            Self::Pair(_) => false,
+            Self::Memory(socket) => socket.peer_has_shut(),
+        }
+    }
+
+    /// Is it the process's own standard input and output?
+    pub(crate) fn is_standard(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Pair(pair) => pair.is_standard(),
+            _ => false,
+        }
+    }
+
     /// Of two descriptors: was all read that there will be?
     pub(crate) fn is_at_end(&self) -> bool {
         match self {
@@ -391,6 +412,26 @@ impl Source for Listener {
             Self::Memory(listener) => Name::Memory(listener.place()),
         }
     }
+}
+
+/// Has the end of file come, behind whatever has not been read?
+#[cfg(target_os = "linux")]
+fn has_been_shut(socket: &socket2::Socket) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut fds, Some(&at_once)).is_ok_and(|count| count > 0)
+}
+
+/// Has the end of file come, with nothing before it that has not been read? More is not known here.
+#[cfg(not(target_os = "linux"))]
+fn has_been_shut(socket: &socket2::Socket) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    matches!(socket.peek(&mut byte), Ok(0))
 }
 
 fn machine(socket: &socket2::Socket) -> Name<'_> {

@@ -16,7 +16,7 @@ use crate::protocol::{
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::stream::Connection;
-use crate::transport::{Conn, ConnectionLost, Ends, Handed, Seat, Terms};
+use crate::transport::{Conn, ConnectionLost, Ends, Handed, Seat, Terms, Transport};
 
 /// A connection that has no user yet.
 pub(super) enum Accepted {
@@ -168,8 +168,13 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Servi
         };
         let handler = self.0.clone();
         let transport = connection.transport();
+        let resets = terms.resets_on_error;
+        let mut unserved = Unserved(resets.then(|| connection.transport()));
         let task = async move {
             let result = handler(connection).await;
+            if result.is_ok() {
+                unserved.is_served();
+            }
             match result {
                 Err(failure) if is_the_peers_reset(&failure) && was_reset(&transport) => {
                     let peer = transport.peer();
@@ -183,8 +188,25 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Servi
     }
 }
 
+/// Resets a connection whose handler has failed or panicked, if that was asked for.
+struct Unserved(Option<Transport>);
+
+impl Unserved {
+    fn is_served(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unserved {
+    fn drop(&mut self) {
+        if let Some(transport) = self.0.take() {
+            transport.abort_connection();
+        }
+    }
+}
+
 /// Did the peer break the connection off?
-fn was_reset(transport: &crate::transport::Transport) -> bool {
+fn was_reset(transport: &Transport) -> bool {
     transport
         .failure()
         .is_some_and(|failure| failure.is::<ConnectionLost>() && is_the_peers_reset(&failure))

@@ -25,7 +25,7 @@ use crate::protocol::{Handle, IntoProtocol, Protocol, Seated, handle, visit};
 use crate::reactor::Reactor;
 use crate::report;
 use crate::stream::Connection;
-use crate::transport::{Conn, Limits, PATIENCE, Terms};
+use crate::transport::{Conn, Terms};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A socket that listens already, to be listened with.
@@ -198,12 +198,7 @@ impl Reactor {
             Failure::at(Box::new(error), place)
         })?;
         let terms = Terms {
-            limits: Limits::default(),
-            linger: PATIENCE,
-            place,
             is_shared: true,
-            is_filter: false,
-            keeper: None,
             ..Terms::new(place)
         };
         Ok((socket, peer, Rc::new(terms)))

@@ -183,10 +183,7 @@ impl Reactor {
         let terms = Rc::new(Terms {
             limits: config.limits,
             linger: config.linger,
-            place,
-            is_shared: false,
-            is_filter: false,
-            keeper: None,
+            patience: config.patience,
             ..Terms::new(place)
         });
         let to = match endpoint.to {

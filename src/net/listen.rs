@@ -17,6 +17,7 @@ use crate::protocol::{Factory, IntoProtocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::stream::Connection;
+use crate::transport::Patience;
 
 impl Reactor {
     /// Listens at an address, with a protocol for each connection made by `build`.
@@ -104,8 +105,10 @@ impl Reactor {
 
     /// Listens at an address, and runs an async function for each connection.
     ///
-    /// The connection ends when the function returns; what it had written is sent. A failure or a panic of the
-    /// function is reported.
+    /// The connection ends when the function returns or panics, and what it has written by then is sent first. A
+    /// failure or a panic of the function is reported, and the connection is closed in good order all the same: a peer
+    /// that must not take half an answer for a whole one needs
+    /// [`ListenOptions::reset_on_error`](crate::net::ListenOptions::reset_on_error).
     ///
     /// # Errors
     ///
@@ -277,6 +280,7 @@ impl Reactor {
         let mut terms = config.terms(self, place);
         if let Some(terms) = Rc::get_mut(&mut terms) {
             terms.is_shared = true;
+            terms.patience = Patience::ENDLESS;
         }
         let counter = terms.counter.clone().expect("a port counts");
         if let Err(panic) = acceptor.started(place) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::driver::{Bind, Buffers};
 use crate::reactor::Reactor;
-use crate::transport::{ConnCounter, Limits, PATIENCE, Terms};
+use crate::transport::{ConnCounter, Limits, PATIENCE, Patience, Terms};
 
 /// How to listen. By default the backlog is 1024, addresses are used again at once, and everybody may connect to a UNIX
 /// socket. What does not concern the kind of the address is passed over.
@@ -38,6 +38,9 @@ pub struct ListenOptions {
     lock_file: Option<bool>,
     limits: Option<Limits>,
     max_connections: Option<usize>,
+    send_timeout: Option<Option<Duration>>,
+    close_timeout: Option<Option<Duration>>,
+    reset_on_error: Option<bool>,
 }
 
 /// How to connect. By default an attempt may take 30 seconds, the whole a minute, the next address is tried after a quarter
@@ -67,12 +70,16 @@ pub struct ConnectOptions {
     bind: Option<Address>,
     lock_file: Option<bool>,
     limits: Option<Limits>,
+    send_timeout: Option<Option<Duration>>,
+    close_timeout: Option<Option<Duration>>,
 }
 
 /// [`ListenOptions`] with the defaults filled in.
 #[derive(Clone, Debug)]
 pub(super) struct ListenConfig {
     pub(super) linger: Duration,
+    pub(super) patience: Patience,
+    pub(super) resets_on_error: bool,
     pub(super) bind: Bind,
     pub(super) limits: Limits,
     pub(super) max_connections: Option<usize>,
@@ -82,6 +89,7 @@ pub(super) struct ListenConfig {
 #[derive(Clone, Debug)]
 pub(super) struct ConnectConfig {
     pub(super) linger: Duration,
+    pub(super) patience: Patience,
     pub(super) buffers: Buffers,
     pub(super) timeout: Duration,
     pub(super) overall: Duration,
@@ -140,11 +148,46 @@ impl ListenOptions {
         self
     }
 
-    /// How long the socket may stay when a connection has ended in good order, until the peer has got all: 2 seconds unless
-    /// told. Nobody waits for it.
+    /// Sets how long the socket stays when a connection has ended in good order, until the peer has closed its side as
+    /// well: 2 seconds unless set. Nobody waits for it, but the end of the reactor does.
+    ///
+    /// What the peer still sends is read and thrown away meanwhile, 1 MiB at most; then the peer is read no more.
     #[doc(alias = "SO_LINGER")]
     pub fn linger(mut self, limit: Duration) -> Self {
         self.linger = Some(limit);
+        self
+    }
+
+    /// Resets a connection whose peer accepts no byte for this long while bytes are queued for it: without limit
+    /// unless set, since a peer may well take its time.
+    ///
+    /// The connection is lost with [`SendTimedOut`](crate::transport::SendTimedOut), and what it had queued is reported
+    /// as [`BytesNotSent`](crate::transport::BytesNotSent).
+    #[doc(alias("write_timeout", "SO_SNDTIMEO"))]
+    pub fn send_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.send_timeout = Some(limit.into());
+        self
+    }
+
+    /// Sets the same limit for a connection of which one side is closed while bytes are queued: 60 seconds unless set,
+    /// `None` for no limit.
+    ///
+    /// The program closes its side by [`lose_connection`](crate::Transport::lose_connection),
+    /// [`lose_write`](crate::Transport::lose_write) or dropping a [`Connection`](crate::Connection). A peer that has closed
+    /// its side and still does not read waits for nothing.
+    #[doc(alias("lingering_timeout", "SO_LINGER"))]
+    pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.close_timeout = Some(limit.into());
+        self
+    }
+
+    /// Resets the connection when the handler of [`Reactor::serve`](crate::Reactor::serve) returns an error or panics,
+    /// so that half an answer cannot look whole to the peer.
+    ///
+    /// Unless set, what the handler has written by then is sent, and the connection is closed in good order.
+    #[doc(alias("abort_on_error", "RST"))]
+    pub fn reset_on_error(mut self, reset: bool) -> Self {
+        self.reset_on_error = Some(reset);
         self
     }
 
@@ -197,6 +240,9 @@ impl ListenOptions {
             lock_file: self.lock_file.or(other.lock_file),
             limits: self.limits.or(other.limits),
             max_connections: self.max_connections.or(other.max_connections),
+            send_timeout: self.send_timeout.or(other.send_timeout),
+            close_timeout: self.close_timeout.or(other.close_timeout),
+            reset_on_error: self.reset_on_error.or(other.reset_on_error),
         }
     }
 
@@ -205,6 +251,8 @@ impl ListenOptions {
         let default = Bind::default();
         ListenConfig {
             linger: self.linger.unwrap_or(PATIENCE),
+            patience: patience(self.send_timeout, self.close_timeout),
+            resets_on_error: self.reset_on_error.unwrap_or(false),
             bind: Bind {
                 backlog: self.backlog.unwrap_or(default.backlog),
                 reuse_address: self.reuse_address.unwrap_or(default.reuse_address),
@@ -226,6 +274,8 @@ impl ListenConfig {
         Rc::new(Terms {
             limits: self.limits,
             linger: self.linger,
+            patience: self.patience,
+            resets_on_error: self.resets_on_error,
             counter: Some(ConnCounter::new(reactor, self.max_connections)),
             ..Terms::new(place)
         })
@@ -274,11 +324,36 @@ impl ConnectOptions {
         self
     }
 
-    /// How long the socket may stay when a connection has ended in good order, until the peer has got all: 2 seconds unless
-    /// told. Nobody waits for it.
+    /// Sets how long the socket stays when a connection has ended in good order, until the peer has closed its side as
+    /// well: 2 seconds unless set. Nobody waits for it, but the end of the reactor does.
+    ///
+    /// What the peer still sends is read and thrown away meanwhile, 1 MiB at most; then the peer is read no more.
     #[doc(alias = "SO_LINGER")]
     pub fn linger(mut self, limit: Duration) -> Self {
         self.linger = Some(limit);
+        self
+    }
+
+    /// Resets a connection whose peer accepts no byte for this long while bytes are queued for it: without limit
+    /// unless set, since a peer may well take its time.
+    ///
+    /// The connection is lost with [`SendTimedOut`](crate::transport::SendTimedOut), and what it had queued is reported
+    /// as [`BytesNotSent`](crate::transport::BytesNotSent).
+    #[doc(alias("write_timeout", "SO_SNDTIMEO"))]
+    pub fn send_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.send_timeout = Some(limit.into());
+        self
+    }
+
+    /// Sets the same limit for a connection of which one side is closed while bytes are queued: 60 seconds unless set,
+    /// `None` for no limit.
+    ///
+    /// The program closes its side by [`lose_connection`](crate::Transport::lose_connection),
+    /// [`lose_write`](crate::Transport::lose_write) or dropping a [`Connection`](crate::Connection). A peer that has closed
+    /// its side and still does not read waits for nothing.
+    #[doc(alias("lingering_timeout", "SO_LINGER"))]
+    pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.close_timeout = Some(limit.into());
         self
     }
 
@@ -314,6 +389,8 @@ impl ConnectOptions {
             bind: self.bind.or_else(|| other.bind.clone()),
             lock_file: self.lock_file.or(other.lock_file),
             limits: self.limits.or(other.limits),
+            send_timeout: self.send_timeout.or(other.send_timeout),
+            close_timeout: self.close_timeout.or(other.close_timeout),
         }
     }
 
@@ -322,6 +399,7 @@ impl ConnectOptions {
         let timeout = self.timeout.unwrap_or(TIMEOUT);
         ConnectConfig {
             linger: self.linger.unwrap_or(PATIENCE),
+            patience: patience(self.send_timeout, self.close_timeout),
             buffers: self.buffers,
             timeout,
             overall: self.overall.unwrap_or_else(|| timeout.saturating_mul(2)),
@@ -330,6 +408,15 @@ impl ConnectOptions {
             lock_file: self.lock_file.unwrap_or(false),
             limits: self.limits.unwrap_or_default(),
         }
+    }
+}
+
+/// The limits that were set, and the defaults.
+fn patience(open: Option<Option<Duration>>, closing: Option<Option<Duration>>) -> Patience {
+    let default = Patience::default();
+    Patience {
+        open: open.unwrap_or(default.open),
+        closing: closing.unwrap_or(default.closing),
     }
 }
 

@@ -30,7 +30,7 @@ use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
-use crate::transport::{Conn, Limits, PATIENCE, Terms};
+use crate::transport::{Conn, Terms};
 
 /// Standard input and output are a connection of this process already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -221,13 +221,5 @@ impl fmt::Display for StdioInUse {
 impl Error for StdioInUse {}
 
 fn terms(place: &'static Location<'static>) -> Rc<Terms> {
-    Rc::new(Terms {
-        limits: Limits::default(),
-        linger: PATIENCE,
-        place,
-        is_shared: true,
-        is_filter: false,
-        keeper: None,
-        ..Terms::new(place)
-    })
+    Rc::new(Terms::of_pipes(place))
 }

@@ -33,7 +33,7 @@ use crate::report;
 use crate::signal::Signal;
 use crate::stream::Connection;
 use crate::task::Task;
-use crate::transport::{Conn, Limits, PATIENCE, Terms};
+use crate::transport::{Conn, Terms};
 
 /// The programs that a reactor in memory knows, for tests of code that starts some. They are known by the very words that a
 /// command says: `git` is another one than `/usr/bin/git`.
@@ -336,13 +336,8 @@ fn make_pipe(reactor: &Reactor, part: &Part, number: i32) -> io::Result<(Socket,
     let (theirs, _) = listener.accept()?;
     let (peer, seat) = (Address::Unnamed, Connection::seat());
     let terms = Rc::new(Terms {
-        limits: Limits::default(),
-        linger: PATIENCE,
-        place: part.place,
-        is_shared: true,
         is_filter: true,
-        keeper: None,
-        ..Terms::new(part.place)
+        ..Terms::of_pipes(part.place)
     });
     let conn = Conn::new(reactor, theirs, peer, &terms, seat);
     let conn = conn.map_err(io::Error::other)?;

@@ -17,7 +17,7 @@ use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
-use crate::transport::{ConnectionLost, Keeper, Limits, PATIENCE, Terms, Transport};
+use crate::transport::{ConnectionLost, Keeper, Terms, Transport};
 
 /// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
 ///
@@ -342,13 +342,9 @@ impl Common {
     /// What its pipes are on.
     pub(super) fn terms(&self) -> Rc<Terms> {
         Rc::new(Terms {
-            limits: Limits::default(),
-            linger: PATIENCE,
-            place: self.place,
-            is_shared: true,
             is_filter: true,
             keeper: self.has_terminal.then(|| self.keeper.clone()),
-            ..Terms::new(self.place)
+            ..Terms::of_pipes(self.place)
         })
     }
 

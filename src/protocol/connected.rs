@@ -106,6 +106,7 @@ pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &React
         false => unused.consume(used),
     }
     is_held |= seat.put_back(unused);
+    link.note_buffered(|| seat.unused_len());
     link.set_held(is_held);
     if !is_held && link.has_eof_to_tell() && !link.is_handing_on() {
         conn.peer_done(reactor);
@@ -137,6 +138,10 @@ impl<P: Protocol> Seat for OnStream<P> {
     }
 
     fn flushed(_conn: &Rc<Conn<Self>>) {}
+
+    fn write_closed(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
+        visit(conn, reactor, |protocol, cx| protocol.write_closed(cx));
+    }
 
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
         let has_begun = conn.link().has_begun();

@@ -369,6 +369,60 @@ impl<P: 'static, T: 'static, V: 'static> Drop for Answer<P, T, V> {
     }
 }
 
+impl<P: 'static> Handle<P, Transport> {
+    /// Ends the connection when what is queued has been written, as [`Transport::lose_connection`] does.
+    ///
+    /// Does nothing when the connection is over.
+    ///
+    /// # Order
+    ///
+    /// What was posted before runs first, if the loop gets to it before the connection is over: closures that are to run
+    /// before the end post the end as well.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::testing::Wire;
+    /// # use torsade::{Context, Protocol};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) { cx.write(data) }
+    /// # }
+    /// let mut wire = Wire::new(Echo);
+    /// let handle = wire.handle();
+    /// handle.lose_connection();
+    /// wire.advance(std::time::Duration::ZERO);
+    /// assert!(wire.is_closed() && !handle.is_connected());
+    /// ```
+    #[doc(alias("loseConnection", "disconnect"))]
+    pub fn lose_connection(&self) {
+        if let Some(transport) = self.transport() {
+            transport.lose_connection();
+        }
+    }
+
+    /// Ends the connection when what is queued has been written, and aborts it when that takes longer than `limit`, as
+    /// [`Transport::lose_connection_within`] does.
+    ///
+    /// Does nothing when the connection is over.
+    pub fn lose_connection_within(&self, limit: Duration) {
+        if let Some(transport) = self.transport() {
+            transport.lose_connection_within(limit);
+        }
+    }
+
+    /// Ends the connection at once: what is queued is dropped and the peer sees a reset, as by
+    /// [`Transport::abort_connection`].
+    ///
+    /// Does nothing when the connection is over.
+    #[doc(alias = "abortConnection")]
+    pub fn abort_connection(&self) {
+        if let Some(transport) = self.transport() {
+            transport.abort_connection();
+        }
+    }
+}
+
 impl<P: 'static, T: 'static> Clone for Handle<P, T> {
     fn clone(&self) -> Self {
         Self {

@@ -113,15 +113,28 @@ pub trait Protocol: Sized + 'static {
         let _ = cx;
     }
 
+    /// The writing side is closed: after [`Transport::lose_write`](crate::Transport::lose_write) all that was queued has
+    /// been handed to the system, and the peer was sent the end of file. Reading goes on.
+    ///
+    /// It is called once at most, and not when the connection as a whole ends: that is told by
+    /// [`connection_lost`](Self::connection_lost) alone, also when the peer breaks it while the last bytes are queued.
+    #[doc(alias("writeConnectionLost", "IHalfCloseableProtocol"))]
+    fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
+        let _ = cx;
+    }
+
     /// The connection is over; the protocol is dropped when this returns.
     ///
     /// The reason is [`ConnectionDone`] for an end in good order, [`ConnectionLost`] (with the system's error inside)
-    /// when it broke, [`ConnectionAborted`], [`WriteOverflow`], [`DescriptorOverrun`], or the panic of a hook.
+    /// when it broke, [`ConnectionAborted`], [`WriteOverflow`], [`SendTimedOut`], [`OverBudget`],
+    /// [`DescriptorOverrun`], or the panic of a hook.
     ///
     /// [`ConnectionDone`]: crate::ConnectionDone
     /// [`ConnectionLost`]: crate::ConnectionLost
     /// [`ConnectionAborted`]: crate::ConnectionAborted
     /// [`WriteOverflow`]: crate::transport::WriteOverflow
+    /// [`SendTimedOut`]: crate::transport::SendTimedOut
+    /// [`OverBudget`]: crate::reactor::OverBudget
     /// [`DescriptorOverrun`]: crate::transport::DescriptorOverrun
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, reason: Failure) {

@@ -134,6 +134,11 @@ impl<P: 'static, T: 'static> Seated<P, T> {
         self.with_belongings(|belongings| belongings.successor.take())
     }
 
+    /// How many bytes that is.
+    pub(super) fn unused_len(&self) -> usize {
+        self.with_belongings(|belongings| belongings.unused.as_slice().len())
+    }
+
     /// Takes out what the protocol has not used of what came.
     pub(super) fn take_unused(&self) -> Unused {
         let belongings = self.belongings.take();

@@ -84,6 +84,12 @@ pub trait LineProtocol: Sized + 'static {
         let _ = cx;
     }
 
+    /// The writing side is closed, and all was written. See [`Protocol::write_closed`].
+    #[doc(alias = "writeConnectionLost")]
+    fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
+        let _ = cx;
+    }
+
     /// The connection is over.
     fn connection_lost(&mut self, reason: Failure) {
         let _ = reason;
@@ -178,6 +184,11 @@ impl<P: LineProtocol> Protocol for Lines<P> {
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let (protocol, mut cx) = self.split(cx);
         protocol.write_ready(&mut cx);
+    }
+
+    fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
+        let (protocol, mut cx) = self.split(cx);
+        protocol.write_closed(&mut cx);
     }
 
     fn connection_lost(&mut self, reason: Failure) {

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Blocked, OnPanic, Reactor};
+use super::{Blocked, Grace, OnPanic, Reactor};
 use crate::debug::{self, Debugging, Told, Watchdog};
 use crate::driver::{Driver, NetworkFaults};
 use crate::report::{self, Origin};
@@ -22,6 +22,8 @@ pub struct ReactorBuilder {
     on_panic: OnPanic,
     stops_on_signals: bool,
     dumps_on_signal: bool,
+    grace: Grace,
+    budget: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ impl Reactor {
             on_panic: OnPanic::default(),
             stops_on_signals: false,
             dumps_on_signal: false,
+            grace: Grace::default(),
+            budget: None,
         }
     }
 }
@@ -126,6 +130,38 @@ impl ReactorBuilder {
         self
     }
 
+    /// See [`Reactor::set_grace`].
+    pub fn grace(mut self, grace: Grace) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets how many bytes all connections together may hold: what is queued to be sent, and what has been read and not
+    /// been used yet. Without limit unless set.
+    ///
+    /// When they hold more than that after the system has taken what it takes, the connection that holds the most is reset,
+    /// and then the next one, until the others are within the budget. Their reason is [`OverBudget`](super::OverBudget), and
+    /// what they had queued is reported. This is looked at once in a turn, so what is written during one turn may come on top.
+    ///
+    /// It is a last line of defence against many peers that do not read; the limits of each connection
+    /// ([`Limits`](crate::transport::Limits), [`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) come
+    /// first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Reactor;
+    ///
+    /// let reactor = Reactor::builder().buffer_budget(256 << 20).build()?;
+    /// assert_eq!(reactor.buffered(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias("memory limit", "max_buffered"))]
+    pub fn buffer_budget(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.budget = bytes.into();
+        self
+    }
+
     /// As [`Reactor::with_manual_time`].
     pub fn with_manual_time(mut self) -> Self {
         self.time = Time::Manual;
@@ -167,6 +203,8 @@ impl ReactorBuilder {
         let reactor = Reactor::with_driver(driver, self.time == Time::Manual, debug);
         reactor.set_on_panic(self.on_panic);
         reactor.set_stops_on_signals(self.stops_on_signals);
+        reactor.set_grace(self.grace);
+        reactor.inner().budget.limit.set(self.budget);
         reactor.inner().dumps_on_signal.set(self.dumps_on_signal);
         Ok(reactor)
     }

@@ -1,8 +1,15 @@
-//! Before a reactor ends: the connections that were told to end may write what they still have.
+//! Before a reactor ends: what was written is sent, within limits.
 //!
 //! A program that writes its last words and returns expects them to arrive. So, when the triggers *before* the
-//! shutdown are done, the loop goes on turning while connections that are ending have something queued, for
-//! [`GRACE`] at most.
+//! shutdown are done, the loop goes on turning until what was queued by then has been sent, within the limits of
+//! [`Grace`]. What is not sent then is lost, and each connection that loses something says so itself.
+//!
+//! # Invariants
+//!
+//! 1. Each source waits for its own peer: one that moves nothing does not cost the others their time.
+//! 2. When the whole time is over only those are waited for that ask for it ([`Source::is_patient`]).
+//!
+//! [`Source::is_patient`]: super::Source::is_patient
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,57 +18,138 @@ use super::{Inner, Reactor};
 use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Resolver};
 
-/// Who waits for the last bytes.
+/// How long a reactor that ends goes on sending what was written before.
+///
+/// When a reactor stops, what is queued on its connections by then is still sent, whether the program has closed them or
+/// not; `run` returns when all of it has been handed to the system, or after these times. A connection whose queue is
+/// not empty then is reset, where its transport has a reset, and the loss is reported as
+/// [`BytesNotSent`](crate::transport::BytesNotSent).
+///
+/// The process's own standard output ([`Reactor::stdio`]) is waited for without limit, as a program that writes to it with
+/// blocking calls would; a second SIGINT or SIGTERM ends such a program as well.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::Reactor;
+/// use torsade::reactor::Grace;
+///
+/// let reactor = Reactor::in_memory()?;
+/// assert_eq!(reactor.grace(), Grace::default());
+/// reactor.set_grace(Grace { stalled: Duration::from_secs(1), ..Grace::default() });
+/// assert_eq!(reactor.grace().stalled, Duration::from_secs(1));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias("drain", "graceful shutdown", "SO_LINGER"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace {
+    /// The longest time in which one peer may accept nothing. Default: 5 seconds.
+    pub stalled: Duration,
+    /// The longest time for all of it together. Default: 60 seconds.
+    pub total: Duration,
+}
+
+impl Default for Grace {
+    fn default() -> Self {
+        Self {
+            stalled: Duration::from_secs(5),
+            total: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The end of the reactor that waits for the last bytes.
 #[derive(Default)]
-pub(super) struct Drain(Cell<Option<(Resolver<()>, DelayedCall)>>);
+pub(super) struct Drain {
+    grace: Cell<Grace>,
+    waiting: Cell<Option<(Resolver<()>, DelayedCall)>>,
+    stage: Cell<Stage>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Nothing ends.
+    #[default]
+    Idle,
+    Waiting,
+    /// The whole time is over (invariant 2).
+    Overdue,
+}
 
 impl Reactor {
-    /// Fires when no connection that is ending has anything queued, or the time for that is over.
+    /// Sets how long the reactor, when it stops, goes on sending what was written before.
+    ///
+    /// Holds for a stop that comes later; see [`Grace`].
+    pub fn set_grace(&self, grace: Grace) {
+        self.inner().drain.grace.set(grace);
+    }
+
+    /// Returns how long the reactor, when it stops, goes on sending what was written before.
+    pub fn grace(&self) -> Grace {
+        self.inner().drain.grace.get()
+    }
+
+    /// Fires when what was queued has been sent, or the time for that is over.
     pub(super) fn drained(&self) -> Deferred<()> {
-        self.inner().attend_all(self);
-        if !self.inner().is_draining() {
+        let inner = self.inner();
+        inner.attend_all(self);
+        inner.drain.stage.set(Stage::Waiting);
+        let sources: Vec<_> = inner
+            .sources
+            .borrow()
+            .iter()
+            .map(|(_, it)| it.clone())
+            .collect();
+        for source in sources {
+            source.begin_to_drain(self);
+        }
+        if !inner.is_draining() {
+            inner.drain.stage.set(Stage::Idle);
             return Deferred::succeed(());
         }
         let (deferred, resolver) = Deferred::pair();
         let weak = self.downgrade();
-        let limit = self.limit(GRACE, move || {
+        let limit = self.limit(inner.drain.grace.get().total, move || {
             if let Some(reactor) = weak.upgrade() {
-                reactor.inner().drain.finish();
+                reactor.inner().drain.stage.set(Stage::Overdue);
             }
         });
-        self.inner().drain.0.set(Some((resolver, limit)));
+        inner.drain.waiting.set(Some((resolver, limit)));
         deferred
     }
 }
 
 impl Inner {
+    /// While the end waits for the last bytes: how long a peer may accept nothing.
+    pub(crate) fn grace_to_drain(&self) -> Option<Duration> {
+        (self.drain.stage.get() != Stage::Idle).then(|| self.drain.grace.get().stalled)
+    }
+
     /// Looks whether the last bytes have left, if somebody waits for that.
     pub(super) fn look_at_drain(&self) {
-        let waiting = self.drain.0.take();
-        let waits = waiting.is_some();
-        self.drain.0.set(waiting);
-        if waits && !self.is_draining() {
+        if self.drain.stage.get() != Stage::Idle && !self.is_draining() {
             self.drain.finish();
         }
     }
 
     fn is_draining(&self) -> bool {
+        let is_overdue = self.drain.stage.get() == Stage::Overdue;
         self.sources
             .borrow()
             .iter()
-            .any(|(_, source)| source.is_draining())
+            .any(|(_, source)| source.is_draining() && (!is_overdue || source.is_patient()))
     }
 }
 
 impl Drain {
+    /// Nothing is waited for any more.
     fn finish(&self) {
-        let waiting = self.0.take();
+        self.stage.set(Stage::Idle);
+        let waiting = self.waiting.take();
         if let Some((resolver, limit)) = waiting {
             limit.cancel();
             resolver.callback(());
         }
     }
 }
-
-/// How long the last bytes may take.
-const GRACE: Duration = Duration::from_millis(500);

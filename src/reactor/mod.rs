@@ -40,6 +40,7 @@
 //! 3. A source's key is good until the source is removed, and never names another one.
 //! 4. When a reactor has ended it holds no task, timer, source or call, and can be given none.
 
+mod budget;
 mod builder;
 #[cfg(unix)]
 mod descriptor;
@@ -71,11 +72,14 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::budget::Budget;
+pub use self::budget::OverBudget;
 use self::builder::Debug;
 pub use self::builder::ReactorBuilder;
 #[cfg(unix)]
 pub use self::descriptor::{Descriptor, Watch};
 use self::drain::Drain;
+pub use self::drain::Grace;
 pub use self::dump::{Dump, Node};
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
@@ -110,7 +114,11 @@ use crate::task::{Card, Executor, Task};
 ///
 /// # Errors
 ///
-/// What `main` returned, or why the reactor could not be made.
+/// What `main` returned, or why the reactor could not be made; [`BytesNotSent`](crate::transport::BytesNotSent) when
+/// what was written to standard output through [`Reactor::stdio`] could not be written (but not when its reader left).
+///
+/// What `main` has written to other connections is sent before this returns, within the limits of
+/// [`Grace`](crate::reactor::Grace); what is not is reported.
 ///
 /// # Panics
 ///
@@ -135,11 +143,9 @@ use crate::task::{Card, Executor, Task};
 pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(), Failure> {
     let reactor = Reactor::new()?;
     reactor.set_stops_on_signals(true);
-    match reactor.run_until(main(reactor.clone())) {
-        Ok(result) => result,
-        Err(failure) if failure.is::<Stopped>() => Ok(()),
-        Err(failure) => Err(failure),
-    }
+    let (result, lost) = reactor.run_to_the_end(main(reactor.clone()))?;
+    result.unwrap_or(Ok(()))?;
+    lost.map_or(Ok(()), Err)
 }
 
 /// An event loop, and everything one can ask of it.
@@ -173,6 +179,9 @@ pub(crate) struct Inner {
     read_buffer: Cell<Option<Box<[u8]>>>,
     triggers: Triggers,
     drain: Drain,
+    budget: Budget,
+    /// Something that was written to standard output did not get there.
+    lost_output: Cell<Option<Failure>>,
     threads: Threads,
     strays: Strays,
     ears: Ears,
@@ -283,6 +292,8 @@ impl Reactor {
             read_buffer: Cell::new(None),
             triggers: Triggers::default(),
             drain: Drain::default(),
+            budget: Budget::default(),
+            lost_output: Cell::new(None),
             threads: Threads::default(),
             strays: Strays::default(),
             ears: Ears::default(),
@@ -309,7 +320,8 @@ impl Reactor {
     /// # Errors
     ///
     /// [`ReactorAlreadyRunning`] when this or another reactor runs on this thread; [`ReactorNotRestartable`] when
-    /// it has been stopped before.
+    /// it has been stopped before; [`BytesNotSent`](crate::transport::BytesNotSent) when what was written to standard
+    /// output through [`Reactor::stdio`] could not be written (but not when its reader left).
     ///
     /// # Panics
     ///
@@ -327,7 +339,8 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`Stopped`] when the reactor was stopped or crashed first, and those of [`Reactor::run`].
+    /// [`Stopped`] when the reactor was stopped or crashed first, and those of [`Reactor::run`]. With
+    /// [`BytesNotSent`](crate::transport::BytesNotSent) the result of `main` is lost: nobody saw all that was printed.
     ///
     /// # Panics
     ///
@@ -335,12 +348,24 @@ impl Reactor {
     #[doc(alias("block_on", "run_until_complete"))]
     #[track_caller]
     pub fn run_until<T>(&self, main: impl Future<Output = T>) -> Result<T, Failure> {
+        let (result, lost) = self.run_to_the_end(main)?;
+        match lost {
+            Some(failure) => Err(failure),
+            None => result.ok_or_else(|| Stopped.into()),
+        }
+    }
+
+    /// What `main` gave, if it was done, and what did not get to standard output.
+    #[track_caller]
+    fn run_to_the_end<T>(
+        &self,
+        main: impl Future<Output = T>,
+    ) -> Result<(Option<T>, Option<Failure>), Failure> {
         let result = self.turn_until(main)?;
         self.rethrow();
-        match result {
-            Some(Ok(value)) => Ok(value),
-            Some(Err(panic)) => resume_unwind(panic),
-            None => Err(Stopped.into()),
+        match result.transpose() {
+            Ok(value) => Ok((value, self.0.lost_output.take())),
+            Err(panic) => resume_unwind(panic),
         }
     }
 
@@ -574,6 +599,11 @@ impl Inner {
 
     pub(crate) fn executor(&self) -> &Rc<Executor> {
         &self.executor
+    }
+
+    /// Something that was written to standard output did not get there: `run` fails.
+    pub(crate) fn note_lost_output(&self, failure: Failure) {
+        self.lost_output.set(Some(failure));
     }
 
     pub(crate) fn stock(&self) -> &Stock {

@@ -20,7 +20,12 @@ pub(crate) trait Source {
     /// The reactor ends: it must leave, and tell its user why.
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure);
 
-    /// Has it been told to end, and still has something to write?
+    /// The reactor is about to end: what it has to send by now is waited for.
+    fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
+        let _ = reactor;
+    }
+
+    /// Has it still something to send that the end of the reactor waits for?
     fn is_draining(&self) -> bool {
         false
     }
@@ -33,6 +38,21 @@ pub(crate) trait Source {
     /// Ends it, if it is a connection: in good order, or at once.
     fn end(&self, at_once: bool) {
         let _ = at_once;
+    }
+
+    /// Is it waited for without limit?
+    fn is_patient(&self) -> bool {
+        false
+    }
+
+    /// How many bytes it holds that count for the budget of the reactor.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// It is to end, for a reason of somebody else's. Inert.
+    fn break_with(&self, reason: Failure) {
+        drop(reason);
     }
 
     /// What it is, for the list of what was left behind.

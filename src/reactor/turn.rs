@@ -428,8 +428,10 @@ impl Reactor {
             return 0;
         }
         let attended = inner.attend_all(self);
+        inner.keep_within_budget(self);
         inner.look_at_drain();
-        let ready = inner.has_work();
+        // The last bytes may have left just now, and with them the reason to wait for anything.
+        let ready = inner.has_work() || inner.state.get() == State::Ended;
         let looks = looks || inner.timers.holds_limits();
         if ready && !looks && !inner.is_time_to_look() {
             return attended;

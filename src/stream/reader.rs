@@ -87,6 +87,8 @@ impl Reader {
         let ahead = self.ahead.get_or_insert_with(Ahead::new);
         if ahead.start == ahead.end {
             ahead.make_room();
+            let room = ahead.buffer.len();
+            self.conn.link().note_buffered(|| room);
             ahead.end = ready!(poll_socket(&self.conn, cx, &mut ahead.buffer))?;
         }
         Poll::Ready(Ok(&ahead.buffer[ahead.start..ahead.end]))
@@ -107,6 +109,7 @@ impl Reader {
                 return Poll::Ready(line.map(Some));
             }
             ahead.make_room();
+            self.conn.link().note_buffered(|| ahead.buffer.len());
             let room = &mut ahead.buffer[ahead.end..];
             match ready!(poll_socket(&self.conn, cx, room))? {
                 0 => return Poll::Ready(Ok(ahead.take_rest())),

@@ -10,7 +10,7 @@ use crate::driver::{Bind, Listener, STDIO};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::stream::Connection;
-use crate::transport::{Conn, Limits, PATIENCE, Terms};
+use crate::transport::{Conn, Terms};
 
 /// What standard input and output are on a reactor in memory, for a test that plays the user.
 ///
@@ -60,15 +60,7 @@ impl Stdio {
     #[track_caller]
     pub fn user(&self) -> Result<Connection, Failure> {
         let (socket, _) = self.listener.accept()?;
-        let terms = Rc::new(Terms {
-            limits: Limits::default(),
-            linger: PATIENCE,
-            place: Location::caller(),
-            is_shared: false,
-            is_filter: false,
-            keeper: None,
-            ..Terms::new(Location::caller())
-        });
+        let terms = Rc::new(Terms::new(Location::caller()));
         let (peer, seat) = (Address::Unnamed, Connection::seat());
         let conn = Conn::new(&self.reactor, socket, peer, &terms, seat)?;
         conn.begin(&self.reactor, || {});

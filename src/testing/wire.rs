@@ -12,7 +12,7 @@ use crate::driver::{Bind, Buffers, Socket};
 use crate::failure::Failure;
 use crate::protocol::{Context, Handle, Protocol, Seated, handle, visit};
 use crate::reactor::{OnPanic, Reactor};
-use crate::transport::{Conn, Limits, PATIENCE, Terms, Transport};
+use crate::transport::{Conn, Terms, Transport};
 
 /// A protocol at one end of a connection in memory, and the test at the other.
 ///
@@ -117,15 +117,7 @@ impl<P: Protocol> Wire<P> {
             .connect(&address, None, Buffers::default())
             .expect("it is listened at");
         let (peer, _) = listener.accept().expect("somebody is connecting");
-        let terms = Rc::new(Terms {
-            limits: Limits::default(),
-            linger: PATIENCE,
-            place: Location::caller(),
-            is_shared: false,
-            is_filter: false,
-            keeper: None,
-            ..Terms::new(Location::caller())
-        });
+        let terms = Rc::new(Terms::new(Location::caller()));
         let conn = Conn::new(&reactor, socket, address, &terms, Seated::new(protocol))
             .expect("a socket in memory can be watched");
         let (handle, transport) = (handle(&conn), conn.transport());

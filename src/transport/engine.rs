@@ -29,7 +29,7 @@ use super::linger;
 use super::link::{Ends, Link, Terms};
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Reactor, Source};
+use crate::reactor::{OverBudget, Reactor, Source};
 
 /// A connection and its user.
 pub(crate) struct Conn<S: ?Sized = dyn Seat> {
@@ -58,6 +58,14 @@ pub(crate) trait Seat: 'static {
     fn flushed(conn: &Rc<Conn<Self>>)
     where
         Self: Sized;
+
+    /// All was written, and the writing side was shut.
+    fn write_closed(conn: &Rc<Conn<Self>>, reactor: &Reactor)
+    where
+        Self: Sized,
+    {
+        let _ = (conn, reactor);
+    }
 
     /// It is over.
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure)
@@ -145,6 +153,17 @@ impl<S: Seat> Conn<S> {
         }
     }
 
+    /// Has a connection watched that may have bytes queued already, or ends it.
+    pub(super) fn watch_or_end(self: &Rc<Self>, reactor: &Reactor) -> Result<(), Failure> {
+        let Err(error) = self.watch(reactor) else {
+            return Ok(());
+        };
+        self.link.broken_by(error);
+        self.close(Some(reactor));
+        let reason = self.link.reason();
+        Err(reason.unwrap_or_else(|| Failure::new(ConnectionDone)))
+    }
+
     fn watch(&self, reactor: &Reactor) -> std::io::Result<()> {
         let (driver, key) = (reactor.inner().driver(), self.link.key);
         let added = self
@@ -194,6 +213,10 @@ impl<S: Seat> Conn<S> {
             link.broken_by(error);
             return self.close(Some(reactor));
         }
+        self.watch_stall(reactor);
+        if link.life.get().is_over() {
+            return self.close(Some(reactor));
+        }
         link.attended.set(false);
         // The peer reads as fast as we write, or has sent more than it may have done at once: the others are to have
         // their turn.
@@ -238,6 +261,11 @@ impl<S: Seat> Conn<S> {
                     let driver = reactor.inner().driver();
                     let _ = link.with_socket(|socket| driver.shut_write(socket));
                     S::flushed(self);
+                    // Whoever has named a successor is told nothing more.
+                    if !link.is_handing_on() {
+                        S::write_closed(self, reactor);
+                    }
+                    return true;
                 }
                 Action::Close(_) => return false,
                 _ => {}
@@ -290,10 +318,16 @@ impl<S: Seat> Conn<S> {
         if link.gone.replace(true) {
             return;
         }
+        link.forget_stall();
         let reason = link
             .reason()
             .unwrap_or_else(|| Failure::new(ConnectionDone));
+        let loss = link.loss(&reason, self.seat.kind());
         let socket = link.socket.take();
+        if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset(link, &reason)) {
+            // What is incomplete must not look whole.
+            let _ = socket.reset_on_close();
+        }
         if let (Some(socket), Some(reactor)) = (socket, reactor) {
             let driver = reactor.inner().driver();
             if socket.is_pair() {
@@ -314,9 +348,6 @@ impl<S: Seat> Conn<S> {
                     link.place(),
                 );
             } else {
-                if reason.is::<ConnectionAborted>() || reason.is::<WriteOverflow>() {
-                    let _ = socket.reset_on_close();
-                }
                 if link.terms.is_shared {
                     let _ = driver.remove(&socket);
                 } else {
@@ -330,12 +361,11 @@ impl<S: Seat> Conn<S> {
                 reactor.inner().stock().give_back(out);
             }
         }
-        let extras = link.extras.take();
-        if let Some(mut extras) = extras {
-            if let Some(deadline) = extras.deadline.take() {
-                deadline.cancel();
-            }
-            link.extras.set(Some(extras));
+        link.set_queued(0);
+        link.note_buffered(|| 0);
+        let deadline = link.take_deadline();
+        if let Some(deadline) = deadline {
+            deadline.cancel();
         }
         let source = link.take_source();
         if let Some(source) = source {
@@ -343,6 +373,9 @@ impl<S: Seat> Conn<S> {
         }
         S::lost(self, reason);
         self.left();
+        if let Some(loss) = loss {
+            loss.tell(reactor, link.place());
+        }
     }
 
     /// The socket was read and said that there is no more.
@@ -406,6 +439,10 @@ impl<S: Seat> Source for Conn<S> {
 
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         self.link.listed.set(false);
+        if self.link.is_overdue() {
+            // The loop may have been late: it is tried once more.
+            self.link.blocked.set(false);
+        }
         if self.link.held.get() && self.takes_bytes() {
             self.link.attended.set(true);
             S::deliver_held(&self, reactor);
@@ -433,9 +470,24 @@ impl<S: Seat> Source for Conn<S> {
         }
     }
 
+    fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
+        Self::begin_to_drain(&self, reactor);
+    }
+
     fn is_draining(&self) -> bool {
-        let link = &self.link;
-        link.queued() > 0 && link.life.get().is_ending() && !link.life.get().is_over()
+        self.link.is_draining()
+    }
+
+    fn is_patient(&self) -> bool {
+        self.link.is_standard()
+    }
+
+    fn held(&self) -> usize {
+        self.link.held_bytes()
+    }
+
+    fn break_with(&self, reason: Failure) {
+        self.link.break_with(reason);
     }
 
     fn kind(&self) -> &'static str {
@@ -449,6 +501,13 @@ impl<S: Seat> Source for Conn<S> {
     fn place(&self) -> &'static Location<'static> {
         self.link.place()
     }
+}
+
+/// Does its end show that something is missing?
+fn is_to_be_reset(link: &Link, reason: &Failure) -> bool {
+    let is_asked = reason.is::<ConnectionAborted>();
+    let is_forced = reason.is::<WriteOverflow>() || reason.is::<OverBudget>();
+    is_asked || is_forced || link.has_unsent() || link.has_source.get()
 }
 
 /// How often a connection is asked for more in one go, while its peer takes everything at once.

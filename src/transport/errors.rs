@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::failure::Failure;
 
@@ -34,6 +35,20 @@ pub struct WriteOverflow {
     pub queued: usize,
     /// How many may be.
     pub limit: usize,
+}
+
+/// The peer accepted no byte for too long while bytes were queued for it.
+///
+/// See [`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout),
+/// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout) and
+/// [`Grace::stalled`](crate::reactor::Grace::stalled).
+#[doc(alias = "send_timeout")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendTimedOut {
+    /// How many bytes were queued.
+    pub queued: usize,
+    /// How long the peer could accept nothing.
+    pub limit: Duration,
 }
 
 /// The connection was to end, and descriptors were left that had no byte to ride on.
@@ -112,6 +127,18 @@ impl fmt::Display for WriteOverflow {
 
 impl Error for WriteOverflow {}
 
+impl fmt::Display for SendTimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the peer accepted no byte for {:?} while {} bytes were queued",
+            self.limit, self.queued
+        )
+    }
+}
+
+impl Error for SendTimedOut {}
+
 impl fmt::Display for DescriptorOverrun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -134,6 +161,8 @@ pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
     }
     let kind = if reason.is::<ConnectionAborted>() {
         io::ErrorKind::ConnectionAborted
+    } else if reason.is::<SendTimedOut>() {
+        io::ErrorKind::TimedOut
     } else if reason.is::<ConnectionDone>() {
         io::ErrorKind::NotConnected
     } else {
@@ -167,6 +196,13 @@ mod tests {
                     limit: 8,
                 }),
                 "the peer does not read: 9 bytes are queued and the limit is 8",
+            ),
+            (
+                Failure::new(SendTimedOut {
+                    queued: 9,
+                    limit: Duration::from_secs(2),
+                }),
+                "the peer accepted no byte for 2s while 9 bytes were queued",
             ),
             (
                 Failure::new(DescriptorOverrun { left: 2 }),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Transport;
 
@@ -64,6 +65,66 @@ impl Group {
         self.write_where(bytes.as_ref(), |member| !member.is_same(but));
     }
 
+    /// Returns the connections that are in it now, in the order they joined.
+    ///
+    /// The list stays as it is when connections join, leave or end afterwards.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Group;
+    ///
+    /// fn peers(group: &Group) -> Vec<torsade::Address> {
+    ///     group.iter().map(|member| member.peer()).collect()
+    /// }
+    /// assert!(peers(&Group::new()).is_empty());
+    /// ```
+    pub fn iter(&self) -> impl Iterator<Item = Transport> + use<> {
+        self.connected().into_iter()
+    }
+
+    /// Returns whether this connection is in it.
+    pub fn contains(&self, member: &Transport) -> bool {
+        self.connected().iter().any(|other| other.is_same(member))
+    }
+
+    /// Ends all of them when what they have queued has been written, as [`Transport::lose_connection`] does. The group is
+    /// empty then.
+    #[doc(alias("close", "loseConnection"))]
+    pub fn lose_connections(&self) {
+        for member in self.take() {
+            member.lose_connection();
+        }
+    }
+
+    /// Ends all of them when what they have queued has been written, and aborts those for which that takes longer than
+    /// `limit`. The group is empty then.
+    pub fn lose_connections_within(&self, limit: Duration) {
+        for member in self.take() {
+            member.lose_connection_within(limit);
+        }
+    }
+
+    /// Ends all of them at once, as [`Transport::abort_connection`] does. The group is empty then.
+    #[doc(alias = "abortConnection")]
+    pub fn abort_connections(&self) {
+        for member in self.take() {
+            member.abort_connection();
+        }
+    }
+
+    fn connected(&self) -> Vec<Transport> {
+        let mut members = self.members.borrow_mut();
+        members.retain(Transport::is_connected);
+        members.clone()
+    }
+
+    fn take(&self) -> Vec<Transport> {
+        let mut members = self.members.take();
+        members.retain(Transport::is_connected);
+        members
+    }
+
     /// How many connections are in it.
     pub fn len(&self) -> usize {
         let mut members = self.members.borrow_mut();
@@ -83,6 +144,15 @@ impl Group {
         for member in members.iter().filter(|member| wanted(member)) {
             member.write(bytes);
         }
+    }
+}
+
+impl IntoIterator for &Group {
+    type Item = Transport;
+    type IntoIter = std::vec::IntoIter<Transport>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.connected().into_iter()
     }
 }
 

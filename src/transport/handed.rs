@@ -43,6 +43,7 @@ impl<S: Seat> Conn<S> {
             return None;
         }
         link.on(Event::Broken, || Failure::new(HandedOver));
+        link.forget_stall();
         let source = link.take_source();
         if let Some(source) = source {
             source.stop(link, Failure::new(HandedOver));
@@ -62,7 +63,12 @@ impl<S: Seat> Conn<S> {
             sent: link.sent.get(),
             has_descriptors: link.has_descriptors.get(),
             out: link.out.take(),
-            queued: link.queued.take(),
+            queued: {
+                let queued = link.queued();
+                link.set_queued(0);
+                link.note_buffered(|| 0);
+                queued
+            },
             counted: link
                 .terms
                 .counter
@@ -78,7 +84,8 @@ impl<S: Seat> Conn<S> {
         handed: Handed,
         seat: S,
     ) -> Result<Rc<Self>, Failure> {
-        let conn = Self::new(reactor, handed.socket, handed.ends, &handed.terms, seat)?;
+        let Handed { socket, ends, .. } = handed;
+        let conn = Self::unwatched(reactor, socket, ends, &handed.terms, seat)?;
         let link = conn.link();
         if let Some(counted) = &handed.counted {
             counted.goes_on_as(link.key);
@@ -91,10 +98,12 @@ impl<S: Seat> Conn<S> {
         link.has_descriptors.set(handed.has_descriptors);
         link.set_descriptors_asked(true);
         link.out.set(handed.out);
-        link.queued.set(handed.queued);
+        link.set_queued(handed.queued);
         if let Some(limits) = handed.limits {
             link.set_limits(limits);
         }
+        // What it has queued is lost as with every other end.
+        conn.watch_or_end(reactor)?;
         Ok(conn)
     }
 }

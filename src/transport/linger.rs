@@ -7,6 +7,9 @@
 //! file first and stays for a while: what still comes is thrown away, until the peer says the end as well or
 //! its patience is over. Nobody waits for it: the connection's user has been told of the end before. What was written to
 //! a UNIX socket is with the peer already, so there it is enough to throw away what has come.
+//!
+//! A peer that floods is not read for all that time: after [`MOST`] bytes nothing is read any more. The socket stays, so
+//! that what is under way to the peer can still arrive, and the peer's own system slows it down.
 
 use std::cell::Cell;
 use std::io;
@@ -26,6 +29,8 @@ struct Lingering {
     /// Empty once closed.
     socket: Cell<Option<Socket>>,
     timer: Cell<Option<DelayedCall>>,
+    /// How many more bytes are read and thrown away.
+    left: Cell<usize>,
     place: &'static Location<'static>,
 }
 
@@ -37,7 +42,8 @@ pub(super) fn close(
     patience: Duration,
     place: &'static Location<'static>,
 ) {
-    match discard(reactor, &socket) {
+    let left = Cell::new(MOST);
+    match discard(reactor, &socket, &left) {
         _ if socket.is_local() => return,
         Some(true) => {}
         Some(false) if sent > AT_ONCE => {}
@@ -52,6 +58,7 @@ pub(super) fn close(
             key,
             socket: Cell::new(None),
             timer: Cell::new(None),
+            left,
             place,
         });
         made = Some(lingering.clone());
@@ -94,13 +101,25 @@ impl Lingering {
 }
 
 impl Source for Lingering {
-    fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
+    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let Some(socket) = self.socket.take() else {
             return;
         };
-        let more = discard(reactor, &socket);
+        let more = match self.left.get() {
+            0 if event.hangup => None,
+            0 => Some(true),
+            _ => discard(reactor, &socket, &self.left),
+        };
+        let is_enough = self.left.get() == 0;
+        let told = match is_enough && more.is_some() {
+            true => {
+                let driver = reactor.inner().driver();
+                driver.set_interest(&socket, self.key, Interest::Nothing)
+            }
+            false => Ok(()),
+        };
         self.socket.set(Some(socket));
-        if more.is_none() {
+        if more.is_none() || told.is_err() {
             self.leave(Some(reactor));
         }
     }
@@ -124,19 +143,25 @@ impl Source for Lingering {
     }
 }
 
-/// Throws away what has come: `Some(true)` if there was something, `None` at the end of it all.
-fn discard(reactor: &Reactor, socket: &Socket) -> Option<bool> {
+/// Throws away what has come, at most as much as is `left`: `Some(true)` if there was something, `None` at the end of
+/// it all.
+fn discard(reactor: &Reactor, socket: &Socket, left: &Cell<usize>) -> Option<bool> {
     let mut buffer = reactor.inner().take_read_buffer();
     let mut result = Some(false);
     for _ in 0..READS {
-        match socket.read(&mut buffer) {
+        let most = buffer.len().min(left.get());
+        if most == 0 {
+            break;
+        }
+        match socket.read(&mut buffer[..most]) {
             Ok(0) => {
                 result = None;
                 break;
             }
             Ok(count) => {
                 result = Some(true);
-                if count < buffer.len() {
+                left.set(left.get() - count);
+                if count < most {
                     break;
                 }
             }
@@ -156,5 +181,7 @@ fn discard(reactor: &Reactor, socket: &Socket) -> Option<bool> {
 const AT_ONCE: u32 = 14_600;
 /// How long a peer may take to say the end, unless told otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// How many bytes are read and thrown away at most.
+const MOST: usize = 1024 * 1024;
 /// How often is read in one go.
 const READS: usize = 4;

@@ -17,6 +17,7 @@ use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOver
 use super::life::{Action, Event, Life, Why};
 use super::linger::PATIENCE;
 use super::producer::Extras;
+use super::stall::Patience;
 use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::debug::{Id, Thing};
@@ -68,6 +69,10 @@ pub(crate) struct Terms {
     pub(crate) keeper: Option<Rc<Keeper>>,
     /// Counts them, where they are a port's.
     pub(crate) counter: Option<Rc<ConnCounter>>,
+    /// The time limits for a peer that accepts nothing of what is queued.
+    pub(crate) patience: Patience,
+    /// It is reset when the handler that serves it fails.
+    pub(crate) resets_on_error: bool,
 }
 
 impl Terms {
@@ -81,6 +86,17 @@ impl Terms {
             is_filter: false,
             keeper: None,
             counter: None,
+            patience: Patience::default(),
+            resets_on_error: false,
+        }
+    }
+
+    /// The defaults for two descriptors, pipes mostly: whoever reads them may take its time.
+    pub(crate) fn of_pipes(place: &'static Location<'static>) -> Self {
+        Self {
+            is_shared: true,
+            patience: Patience::ENDLESS,
+            ..Self::new(place)
         }
     }
 }
@@ -143,6 +159,10 @@ pub(crate) struct Link {
     pub(super) gone: Cell<bool>,
     /// There is a producer.
     pub(super) has_source: Cell<bool>,
+    /// It is stalled, or the end of the reactor waits for it: see `stall`.
+    pub(super) has_stall: Cell<bool>,
+    /// What it holds counts for the reactor's budget.
+    pub(super) is_counted: bool,
     /// What is queued. An idle connection has no queue.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
     /// How many bytes are in it.
@@ -199,6 +219,8 @@ impl Link {
             succeeded: Cell::new(false),
             gone: Cell::new(false),
             has_source: Cell::new(false),
+            has_stall: Cell::new(false),
+            is_counted: reactor.inner().has_budget(),
             out: Cell::new(None),
             queued: Cell::new(0),
             reason: Cell::new(None),
@@ -223,7 +245,10 @@ impl Link {
             let failure = match why {
                 Why::Broken => reason(),
                 Why::Aborted => Failure::at(Box::new(ConnectionAborted), Location::caller()),
-                Why::Done => Failure::at(Box::new(ConnectionDone), Location::caller()),
+                // Bytes that could not be written are no good order, whatever was asked for later.
+                Why::Done => self
+                    .write_failure()
+                    .unwrap_or_else(|| Failure::at(Box::new(ConnectionDone), Location::caller())),
             };
             self.reason.set(Some(failure));
         }
@@ -294,7 +319,7 @@ impl Link {
             }));
         }
         out.push(bytes);
-        self.queued.set(queued + bytes.len());
+        self.set_queued(queued + bytes.len());
         if queued + bytes.len() > limits.high {
             self.full.set(true);
         }
@@ -332,7 +357,7 @@ impl Link {
             return Ok(true);
         };
         let result = self.flush_queue(&mut out);
-        self.queued.set(out.len());
+        self.set_queued(out.len());
         if out.is_empty() {
             reactor.inner().stock().give_back(out);
         } else {
@@ -410,7 +435,7 @@ impl Link {
         if let (Some(out), Some(reactor)) = (self.out.take(), self.reactor.upgrade()) {
             reactor.inner().stock().give_back(out);
         }
-        self.queued.set(0);
+        self.set_queued(0);
         self.blocked.set(false);
         self.on(Event::LoseWrite, || Failure::new(ConnectionDone));
         self.ask_for_attention();
@@ -500,14 +525,23 @@ impl Link {
         return 0;
     }
 
+    /// Is it the process's own standard input and output?
+    pub(super) fn is_standard(&self) -> bool {
+        self.with_socket(Socket::is_standard).unwrap_or(false)
+    }
+
     /// See [`Socket::is_pair`].
     pub(super) fn is_pair(&self) -> bool {
         self.with_socket(Socket::is_pair).unwrap_or(false)
     }
 
+    #[inline]
     pub(super) fn note_sent(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.sent.set(self.sent.get().saturating_add(count));
+        if self.has_stall.get() {
+            self.note_progress(count as usize);
+        }
     }
 
     /// The socket, for one statement that runs nobody's code. `None` once it is closed.
@@ -518,6 +552,39 @@ impl Link {
     #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.queued.get()
+    }
+
+    #[inline]
+    pub(super) fn set_queued(&self, count: usize) {
+        let old = self.queued.replace(count);
+        if self.is_counted {
+            self.recount(old, count);
+        }
+    }
+
+    /// Notes how many bytes have been read and not been used.
+    #[inline]
+    pub(crate) fn note_buffered(&self, count: impl FnOnce() -> usize) {
+        if self.is_counted {
+            let new = if self.gone.get() { 0 } else { count() };
+            let old = self.with_extras(|extras| std::mem::replace(&mut extras.buffered, new));
+            self.recount(old, new);
+        }
+    }
+
+    #[cold]
+    fn recount(&self, old: usize, new: usize) {
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.inner().recount(old, new);
+        }
+    }
+
+    /// How many bytes it holds.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self.is_counted {
+            true => self.queued() + self.with_extras(|extras| extras.buffered),
+            false => 0,
+        }
     }
 
     #[inline]

@@ -34,6 +34,8 @@ mod life;
 mod linger;
 mod link;
 mod producer;
+mod stall;
+mod unsent;
 
 use std::fmt;
 use std::fs::File;
@@ -47,7 +49,8 @@ pub use self::credentials::Credentials;
 pub(crate) use self::engine::{Conn, Seat};
 pub(crate) use self::errors::as_io_error;
 pub use self::errors::{
-    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, HandedOver, WriteOverflow,
+    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, HandedOver, SendTimedOut,
+    WriteOverflow,
 };
 pub use self::group::Group;
 pub(crate) use self::handed::Handed;
@@ -59,6 +62,8 @@ pub use self::link::Limits;
 pub(crate) use self::link::{Ends, Link, Terms};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
+pub(crate) use self::stall::Patience;
+pub use self::unsent::BytesNotSent;
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::Socket;

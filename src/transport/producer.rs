@@ -28,6 +28,7 @@ use super::Transport;
 use super::errors::HandedOver;
 use super::life::Event;
 use super::link::Link;
+use super::stall::Stall;
 use crate::clock::DelayedCall;
 use crate::defer::Resolver;
 use crate::failure::Failure;
@@ -92,6 +93,10 @@ pub struct ProducerRegistered;
 pub(super) struct Extras {
     /// Aborts it when the end takes too long.
     pub(super) deadline: Option<DelayedCall>,
+    /// How many bytes have been read and not been used; only where that is counted.
+    pub(super) buffered: usize,
+    /// See `stall`.
+    pub(super) stall: Option<Stall>,
     source: Option<Source>,
     /// The end that was asked for, to come when the source is done (invariant 3).
     then: Option<Event>,

@@ -317,9 +317,9 @@ impl Net {
             if self.ends[end].is_unix {
                 return Err(Fault::BrokenPipe);
             }
-            // It closed: what comes is answered by a reset, and the write itself has gone well.
+            // It closed: what comes is answered by a reset, and the write itself has gone well, as far as there is room.
             self.reach(end, Arrival::Fault(Fault::Reset));
-            return Ok(bytes.len());
+            return Ok(bytes.len().min(self.ends[end].capacity));
         };
         let most = match &mut self.weather {
             Some(weather) => weather.piece(bytes.len(), weather.faults.short),

@@ -98,6 +98,10 @@ impl Socket {
         Ok(written)
     }
 
+    pub(crate) fn peer_has_shut(&self) -> bool {
+        self.net.borrow_mut().end(self.end).ended
+    }
+
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         Ok(self.net.borrow_mut().shutdown(self.end, how)?)
     }

@@ -11,7 +11,7 @@
 //! | state      | sends                   | reads | becomes                                                     |
 //! |------------|-------------------------|-------|-------------------------------------------------------------|
 //! | `Open`     | yes                     | yes   | `Stopping` by `stop`; `Closed` when the reactor ends        |
-//! | `Stopping` | what is queued          | no    | `Closed` when the queue is empty, or after [`PATIENCE`]     |
+//! | `Stopping` | what is queued          | no    | `Closed` when the queue is empty, or nothing was sent for the time of [`Grace::stalled`] |
 //! | `Closed`   | no                      | no    | –                                                           |
 //!
 //! # Invariants
@@ -23,6 +23,9 @@
 //!    it is tried again after [`RETRY`]. So nothing spins.
 //! 5. A destination that takes no more holds up nobody but those who send to it.
 //! 6. What can be sent is never left lying: whoever clears `blocked` has the queue looked at.
+//! 7. What was queued and is not sent is reported when the port closes.
+//!
+//! [`Grace::stalled`]: crate::reactor::Grace::stalled
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -31,7 +34,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::DatagramPort;
-use super::errors::{AlreadyConnected, MessageTooLong, PortClosed, QueueFull, SendFailed};
+use super::errors::{
+    AlreadyConnected, DatagramsNotSent, MessageTooLong, PortClosed, QueueFull, SendFailed,
+};
 use super::place::invalid;
 use super::queue::{Queue, Waiting};
 use crate::address::Address;
@@ -104,6 +109,8 @@ pub(super) struct Core {
     /// When it is closed, whatever is still queued.
     deadline: Cell<Option<DelayedCall>>,
     queue: Queue,
+    /// Something was sent since that was looked at.
+    has_moved: Cell<bool>,
     /// It was closed before all of the queue was sent.
     has_lost: Cell<bool>,
     peer: RefCell<Option<Address>>,
@@ -169,6 +176,7 @@ impl<U: User> Post<U> {
                 retry: Cell::new(None),
                 deadline: Cell::new(None),
                 queue: Queue::default(),
+                has_moved: Cell::new(false),
                 has_lost: Cell::new(false),
                 peer: RefCell::default(),
                 local,
@@ -268,9 +276,20 @@ impl<U: User> Post<U> {
         for timer in timers.into_iter().flatten() {
             timer.cancel();
         }
-        core.has_lost.set(core.queued() > 0);
+        let (datagrams, bytes) = core.queue.unsent();
+        core.has_lost.set(datagrams > 0);
         core.queue.clear();
         let closed = U::closed(self);
+        if datagrams > 0 {
+            let from = core.local.clone();
+            let loss = DatagramsNotSent {
+                datagrams,
+                bytes,
+                from,
+            };
+            let failure = Failure::at(Box::new(loss), core.place);
+            report::deliver(Origin::Connection, failure, core.place);
+        }
         tell_stopped(core.stopped.take(), closed, core.place);
     }
 }
@@ -303,7 +322,14 @@ impl<U: User> Source for Post<U> {
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         let core = &self.core;
         if has_rung(&core.deadline) {
-            return self.close(Some(reactor));
+            // The loop may have been late: it is tried once more.
+            core.blocked.set(false);
+            core.flush();
+            core.flush_held();
+            if core.state.get() == State::Stopping && !core.has_moved.replace(false) {
+                return self.close(Some(reactor));
+            }
+            core.await_progress();
         }
         if has_rung(&core.retry) {
             core.blocked.set(false);
@@ -315,6 +341,12 @@ impl<U: User> Source for Post<U> {
 
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
         self.close(reactor);
+    }
+
+    fn begin_to_drain(self: Rc<Self>, _reactor: &Reactor) {
+        if self.core.queued() > 0 {
+            self.core.begin_to_stop();
+        }
     }
 
     fn is_draining(&self) -> bool {
@@ -414,7 +446,10 @@ impl Core {
             let sent = self.with_socket(|socket| socket.send(bytes, to));
             let error = match sent {
                 None => return Err(Failure::new(PortClosed)),
-                Some(Ok(())) => return Ok(Given::Sent),
+                Some(Ok(())) => {
+                    self.has_moved.set(true);
+                    return Ok(Given::Sent);
+                }
                 Some(Err(error)) => error,
             };
             if error.kind() == io::ErrorKind::Interrupted {
@@ -628,9 +663,17 @@ impl Core {
             self.state.set(State::Stopping);
             if self.queued() > 0 {
                 self.blocked.set(false);
-                self.attend_after(PATIENCE, &self.deadline);
+                self.has_moved.set(false);
+                self.await_progress();
             }
             self.ask_for_attention();
+        }
+    }
+
+    /// When nothing has been sent by then, it is closed.
+    fn await_progress(&self) {
+        if let Some(reactor) = self.reactor() {
+            self.attend_after(reactor.grace().stalled, &self.deadline);
         }
     }
 
@@ -740,8 +783,6 @@ fn is_refusal(error: &io::Error) -> bool {
 
 /// How long it takes until something is tried again of which the system does not say when it will do.
 const RETRY: Duration = Duration::from_millis(5);
-/// How long the last datagrams may take.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// How many errors about others one datagram may meet.
 const OTHERS: usize = 2;
 /// What every network takes, so that no error can be about its size.

@@ -35,6 +35,20 @@ pub struct QueueFull {
     pub limit: usize,
 }
 
+/// A port of datagrams was closed before all that was queued had been handed to the system.
+///
+/// It is reported ([`Reactor::on_report`](crate::Reactor::on_report)). See
+/// [`DatagramPort::stop`](super::DatagramPort::stop).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatagramsNotSent {
+    /// How many datagrams were still queued.
+    pub datagrams: usize,
+    /// How many bytes they had.
+    pub bytes: usize,
+    /// The port's own address.
+    pub from: Address,
+}
+
 /// The system would not send a datagram.
 #[derive(Debug)]
 pub struct SendFailed {
@@ -104,6 +118,18 @@ impl fmt::Display for QueueFull {
         write!(f, "{queued} bytes wait to be sent and the limit is {limit}")
     }
 }
+
+impl fmt::Display for DatagramsNotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} datagrams of {} bytes not sent from {}",
+            self.datagrams, self.bytes, self.from
+        )
+    }
+}
+
+impl Error for DatagramsNotSent {}
 
 impl fmt::Display for SendFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

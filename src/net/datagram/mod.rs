@@ -30,8 +30,8 @@ mod queue;
 mod socket;
 
 pub use self::errors::{
-    AlreadyConnected, InvalidAddress, MessageTooLong, MulticastJoinError, PortClosed, QueueFull,
-    SendFailed, Truncated,
+    AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
+    PortClosed, QueueFull, SendFailed, Truncated,
 };
 pub use self::open::{Bound, DatagramOptions};
 pub use self::place::ToDatagramAddress;

@@ -75,8 +75,9 @@ impl DatagramPort {
         self.0.core().connect(&to.to_datagram_address()?)
     }
 
-    /// Closes the port; the Deferred fires when it is closed. What is queued is sent first, if that takes no longer
-    /// than half a second.
+    /// Closes the port; the Deferred fires when it is closed. What is queued is sent first, as long as no more than
+    /// the time of [`Grace::stalled`](crate::reactor::Grace::stalled) goes by without a datagram being sent. What is left
+    /// then is reported as [`DatagramsNotSent`](super::DatagramsNotSent).
     ///
     /// Stopping it again is no error: each Deferred fires.
     #[doc(alias("stopListening", "loseConnection", "close"))]

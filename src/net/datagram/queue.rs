@@ -112,6 +112,14 @@ impl Queue {
         self.size.get()
     }
 
+    /// How many datagrams wait, and how many bytes they have.
+    pub(super) fn unsent(&self) -> (usize, usize) {
+        let held = self.held.borrow();
+        let held: usize = held.values().map(VecDeque::len).sum();
+        let datagrams = self.line.borrow().len() + held;
+        (datagrams, self.size() - datagrams * OVERHEAD)
+    }
+
     /// Throws all away.
     pub(super) fn clear(&self) {
         self.line.take();

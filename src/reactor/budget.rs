@@ -1,0 +1,93 @@
+//! A budget of bytes for all connections of a reactor together.
+//!
+//! # Invariants
+//!
+//! 1. `used` is the sum of what all sources hold that count ([`Source::held`](super::Source::held)).
+//! 2. Without a limit nothing is counted.
+//! 3. No connection is ended inside a handle's method: the loop does it, before it waits.
+
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::error::Error;
+use std::fmt;
+
+use super::{Inner, Reactor};
+use crate::failure::Failure;
+
+/// What all connections of a reactor hold together, and how much that may be.
+#[derive(Default)]
+pub(super) struct Budget {
+    pub(super) limit: Cell<Option<usize>>,
+    used: Cell<usize>,
+}
+
+/// All connections of the reactor together held more bytes than its budget allows, and this one held the most.
+///
+/// See [`ReactorBuilder::buffer_budget`](super::ReactorBuilder::buffer_budget).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverBudget {
+    /// How many bytes this connection held.
+    pub held: usize,
+    /// How many bytes all connections held together.
+    pub used: usize,
+    /// How many bytes they may hold.
+    pub limit: usize,
+}
+
+impl Reactor {
+    /// Returns how many bytes all connections hold together: 0 without a
+    /// [budget](super::ReactorBuilder::buffer_budget), for then they are not counted.
+    pub fn buffered(&self) -> usize {
+        self.inner().budget.used.get()
+    }
+}
+
+impl Inner {
+    /// Is what connections hold counted?
+    pub(crate) fn has_budget(&self) -> bool {
+        self.budget.limit.get().is_some()
+    }
+
+    /// A connection held `old` bytes and holds `new` ones now.
+    pub(crate) fn recount(&self, old: usize, new: usize) {
+        let used = self.budget.used.get() + new;
+        self.budget.used.set(used.saturating_sub(old));
+    }
+
+    /// Ends those that hold most, until the others are within the budget.
+    pub(super) fn keep_within_budget(&self, reactor: &Reactor) {
+        let used = self.budget.used.get();
+        let Some(limit) = self.budget.limit.get().filter(|limit| used > *limit) else {
+            return;
+        };
+        let mut holders: Vec<_> = self
+            .sources
+            .borrow()
+            .iter()
+            .map(|(key, source)| (Reverse(source.held()), key, source.clone()))
+            .filter(|(Reverse(held), ..)| *held > 0)
+            .collect();
+        holders.sort_by_key(|(held, key, _)| (*held, *key));
+        let mut left = used;
+        for (Reverse(held), _, source) in holders {
+            if left <= limit {
+                break;
+            }
+            left = left.saturating_sub(held);
+            source.break_with(Failure::new(OverBudget { held, used, limit }));
+        }
+        self.attend_all(reactor);
+    }
+}
+
+impl fmt::Display for OverBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the connection held {} bytes, the most of all that together held {} where {} are allowed",
+            self.held, self.used, self.limit
+        )
+    }
+}
+
+impl Error for OverBudget {}

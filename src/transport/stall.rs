@@ -1,0 +1,276 @@
+//! Time limits for a peer that accepts nothing of what is queued.
+//!
+//! # The idea
+//!
+//! A connection is *stalled* while its socket is full: bytes are queued, and the peer accepts none. Three limits may
+//! apply to that, and the shortest counts:
+//!
+//! | limit                | applies                                                | default    |
+//! |----------------------|--------------------------------------------------------|------------|
+//! | [`Patience::closing`] | once the program, or the peer, has closed its side    | 60 seconds |
+//! | [`Patience::open`]    | always                                                | none       |
+//! | [`Grace::stalled`]    | while the reactor is about to end                     | 5 seconds  |
+//!
+//! That the peer has closed its side is not seen by reading, since a connection that is full does not read. So when the
+//! time is over the system is asked.
+//!
+//! [`Grace::stalled`]: crate::reactor::Grace::stalled
+//!
+//! # Invariants
+//!
+//! 1. A connection that is not stalled has no timer.
+//! 2. A timer that has run proves nothing yet: writing is tried once more, and only then the connection is broken.
+//! 3. Progress moves no timer; a timer that has run too early is set anew.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::engine::{Conn, Seat};
+use super::errors::SendTimedOut;
+use super::link::Link;
+use crate::clock::{Clock, DelayedCall};
+use crate::driver::Socket;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+
+/// How long a peer may accept nothing; `None` is without limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// At any time.
+    pub(crate) open: Option<Duration>,
+    /// Once the program, or the peer, has closed its side.
+    pub(crate) closing: Option<Duration>,
+}
+
+impl Patience {
+    pub(crate) const ENDLESS: Self = Self {
+        open: None,
+        closing: None,
+    };
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            open: None,
+            closing: Some(CLOSING),
+        }
+    }
+}
+
+/// What a connection has while it is stalled, or while the reactor waits for it to end.
+pub(super) struct Stall {
+    /// When the peer accepted something last, or when it began.
+    since: Instant,
+    /// When one of the sides was found to be closed.
+    closed: Option<Instant>,
+    timer: Option<DelayedCall>,
+    /// How much of what is queued the end of the reactor waits for.
+    owed: usize,
+}
+
+/// What follows from being stalled.
+enum Verdict {
+    NoLimit,
+    /// Nothing, before this time has passed as well.
+    Wait(Duration),
+    /// This limit is passed.
+    Cut(Duration),
+}
+
+impl Stall {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            closed: None,
+            timer: None,
+            owed: 0,
+        }
+    }
+}
+
+impl Stall {
+    /// What follows from being stalled, now that `ends` is how long the end of the reactor waits for it, if it does.
+    fn judge(
+        &mut self,
+        link: &Link,
+        now: Instant,
+        ends: Option<Duration>,
+        has_rung: bool,
+    ) -> Verdict {
+        let idle = now.saturating_duration_since(self.since);
+        let is_blocked = link.blocked.get();
+        let Patience { open, closing } = link.terms.patience;
+        let mut firm = [
+            (open.filter(|_| is_blocked), idle),
+            (ends, idle),
+            (None, idle),
+        ];
+        let mut next: Option<Duration> = None;
+        let mut wait = |left: Duration| next = Some(next.map_or(left, |next| next.min(left)));
+        if let Some(limit) = closing.filter(|_| is_blocked) {
+            if self.closed.is_none() && link.has_closed() {
+                self.closed = Some(now);
+            }
+            match self.closed {
+                Some(at) => {
+                    let idle = now.saturating_duration_since(at.max(self.since));
+                    firm[2] = (Some(limit), idle);
+                }
+                None if idle < limit => wait(limit - idle),
+                // Of a peer that has accepted nothing for just as long it does not matter when it closed its side.
+                None if has_rung && link.peer_has_shut() => match idle < limit.saturating_mul(2) {
+                    true => return Verdict::Cut(limit),
+                    false => {
+                        self.closed = Some(now);
+                        wait(limit);
+                    }
+                },
+                // The longer it has been so, the less often it is looked at.
+                None if idle < RARELY => wait(idle.max(limit)),
+                None => {}
+            }
+        }
+        for (limit, idle) in firm {
+            match limit {
+                Some(limit) if idle >= limit => return Verdict::Cut(limit),
+                Some(limit) => wait(limit - idle),
+                None => {}
+            }
+        }
+        next.map_or(Verdict::NoLimit, Verdict::Wait)
+    }
+}
+
+impl Link {
+    /// The peer has accepted bytes.
+    pub(super) fn note_progress(&self, count: usize) {
+        let Some(reactor) = self.reactor() else {
+            return;
+        };
+        self.with_extras(|extras| {
+            if let Some(stall) = &mut extras.stall {
+                stall.since = reactor.now();
+                stall.owed = stall.owed.saturating_sub(count);
+            }
+        });
+    }
+
+    /// Has its timer run? Then writing is to be tried once more (invariant 2).
+    pub(super) fn is_overdue(&self) -> bool {
+        self.has_stall.get()
+            && self.with_extras(|extras| {
+                let timer = extras.stall.as_ref().and_then(|stall| stall.timer.as_ref());
+                timer.is_some_and(|timer| !timer.is_pending())
+            })
+    }
+
+    /// Is there something that the end of the reactor waits for?
+    pub(super) fn is_draining(&self) -> bool {
+        if self.life().is_over() {
+            return false;
+        }
+        let ends_later = self.ends_later();
+        let owes = || {
+            self.has_stall.get()
+                && self
+                    .with_extras(|extras| extras.stall.as_ref().is_some_and(|stall| stall.owed > 0))
+        };
+        let has_to_send = self.queued() > 0 && (self.life().is_about_to_end() || owes());
+        has_to_send || ends_later || self.sends_file()
+    }
+
+    /// Has the program closed its side, or is the peer known to have done so?
+    fn has_closed(&self) -> bool {
+        self.life().is_about_to_end() || self.ends_later() || self.peer_done.get()
+    }
+
+    fn peer_has_shut(&self) -> bool {
+        self.with_socket(Socket::peer_has_shut).unwrap_or(false)
+    }
+
+    /// The stalled state is over, or so is the connection.
+    pub(super) fn forget_stall(&self) {
+        if self.has_stall.replace(false) {
+            let stall = self.with_extras(|extras| extras.stall.take());
+            if let Some(timer) = stall.and_then(|stall| stall.timer) {
+                timer.cancel();
+            }
+        }
+    }
+}
+
+impl<S: Seat> Conn<S> {
+    /// Sets the timer, lets it be, or breaks the connection.
+    pub(super) fn watch_stall(self: &Rc<Self>, reactor: &Reactor) {
+        let link = self.link();
+        let is_ending = reactor.inner().grace_to_drain().is_some();
+        if !link.blocked.get() && !link.has_stall.get() && !is_ending {
+            return;
+        }
+        let now = reactor.now();
+        let was_stalled = link.has_stall.get();
+        let ends = reactor.inner().grace_to_drain();
+        let ends = ends.filter(|_| link.is_draining() && !link.is_standard());
+        let stall = link.with_extras(|extras| extras.stall.take());
+        let mut stall = stall.unwrap_or_else(|| Stall::new(now));
+        let timer = stall.timer.take();
+        let pending = timer.filter(DelayedCall::is_pending);
+        let has_rung = was_stalled && pending.is_none();
+        let left = match stall.judge(link, now, ends, has_rung) {
+            Verdict::NoLimit => None,
+            Verdict::Wait(left) => Some(left),
+            // It is the timer that cuts, when writing has been tried.
+            Verdict::Cut(limit) if has_rung => {
+                let queued = link.queued();
+                link.break_with(Failure::new(SendTimedOut { queued, limit }));
+                None
+            }
+            Verdict::Cut(_) => Some(Duration::ZERO),
+        };
+        let wake = left.and_then(|left| now.checked_add(left));
+        let is_soon = |call: &DelayedCall| wake.is_none() || call.deadline() <= wake;
+        stall.timer = match (left, pending) {
+            (Some(_), Some(call)) if is_soon(&call) => Some(call),
+            (left, old) => {
+                if let Some(old) = old {
+                    old.cancel();
+                }
+                left.map(|left| {
+                    let (weak, key) = (reactor.downgrade(), link.key);
+                    reactor.limit(left, move || {
+                        if let Some(reactor) = weak.upgrade() {
+                            reactor.inner().attend(key);
+                        }
+                    })
+                })
+            }
+        };
+        let is_kept = left.is_some() || (is_ending && stall.owed > 0);
+        link.has_stall.set(is_kept);
+        if is_kept {
+            link.with_extras(|extras| extras.stall = Some(stall));
+        }
+    }
+
+    /// The reactor is about to end: it waits until what is queued now has been sent.
+    pub(super) fn begin_to_drain(self: &Rc<Self>, reactor: &Reactor) {
+        let link = self.link();
+        if link.queued() > 0 && !link.life().is_over() {
+            let now = reactor.now();
+            link.has_stall.set(true);
+            link.with_extras(|extras| {
+                let stall = extras.stall.get_or_insert_with(|| Stall::new(now));
+                stall.owed = link.queued();
+                // The program may have let it wait long, but the end begins now.
+                stall.since = now;
+            });
+        }
+        self.watch_stall(reactor);
+    }
+}
+
+/// A connection that has been open and stalled for so long is not looked at any more: 30 days.
+const RARELY: Duration = Duration::from_secs(30 * 86_400);
+/// How long a peer may accept nothing once the program has closed its side, unless told.
+const CLOSING: Duration = Duration::from_secs(60);
