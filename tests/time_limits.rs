@@ -366,7 +366,7 @@ fn role() {
 #[cfg(target_os = "linux")]
 #[test]
 fn bytes_that_came_while_the_process_was_stopped_win() -> Result<(), Failure> {
-    use rustix::process::{Pid, Signal, kill_process};
+    use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
     use std::process::Stdio;
 
     let listener = TcpListener::bind(HERE)?;
@@ -377,6 +377,7 @@ fn bytes_that_came_while_the_process_was_stopped_win() -> Result<(), Failure> {
     support::role::await_text(&mut stdout, support::role::READY);
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::STOP)?;
+    waitpid(Some(pid), WaitOptions::UNTRACED)?;
     peer.write_all(b"x")?;
     // The limit goes by; nothing else happens here.
     peer.set_read_timeout(Some(STOPPED_LIMIT + LIMIT))?;

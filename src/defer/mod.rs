@@ -87,7 +87,7 @@ pub use self::shared::Shared;
 use crate::debug;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
-use crate::task;
+use crate::task::{self, budget};
 
 /// A result that will be there later: a future with callbacks.
 ///
@@ -644,8 +644,12 @@ impl<T: 'static> Future for Deferred<T> {
             if core.is_offered() {
                 core.ask();
             }
+            if core.is_settled() && budget::is_spent(cx) {
+                return Poll::Pending;
+            }
             match core.take_settled() {
                 Some(mut result) => {
+                    budget::spend(0);
                     if debug::is_on() {
                         trail::taken(core, TypeId::of::<T>());
                     }
@@ -667,6 +671,10 @@ impl<T: 'static> Future for Deferred<T> {
                 }
             }
         }
+        if budget::is_spent(cx) {
+            return Poll::Pending;
+        }
+        budget::spend(0);
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(mut result, _) => {
                 note_awaited(&mut result, Location::caller());

@@ -23,7 +23,7 @@ use crate::driver::Event;
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
 use crate::sync::{AtomicBool, Ordering, Shared};
-use crate::task::{Card, Executor, InTurn, Inbox, Locals};
+use crate::task::{Card, Executor, InTurn, Inbox, Locals, budget};
 
 /// When the loop must next look at the driver, although there is enough to do.
 #[derive(Debug)]
@@ -318,6 +318,7 @@ impl Reactor {
                     let card = inner.main_card();
                     let entered = card.as_ref().map(Card::enter);
                     let measured = debug::measure(place);
+                    budget::renew();
                     let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
                     drop((measured, entered));
                     match polled {
@@ -728,6 +729,7 @@ impl Inner {
 
 /// Runs what has come due.
 fn fire(due: Due) {
+    budget::renew();
     match due {
         Due::Call(call, place) => drop(report::contain(Origin::DelayedCall, place, call)),
         Due::Wake(waker) => waker.wake(),

@@ -10,6 +10,7 @@ use futures::stream::{FusedStream, Stream};
 
 use super::listener::Listener;
 use crate::signal::Signal;
+use crate::task::budget;
 
 /// Signals as they come; see [`Reactor::signals`](crate::Reactor::signals).
 ///
@@ -43,7 +44,13 @@ impl Signals {
     }
 
     fn poll_signal(&mut self, cx: &Context<'_>) -> Poll<Option<Signal>> {
+        if budget::is_spent(cx) {
+            return Poll::Pending;
+        }
         let polled = self.listener.poll(cx);
+        if polled.is_ready() {
+            budget::spend(0);
+        }
         self.is_over = polled == Poll::Ready(None);
         polled
     }

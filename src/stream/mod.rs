@@ -35,7 +35,7 @@ use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, handle, seat_handed};
 use crate::reactor::Reactor;
 use crate::report;
-use crate::task::{self, Budget, Wait};
+use crate::task::{self, Wait};
 use crate::transport::{Conn, ConnectionDone, Handed, Seat, Transport};
 
 /// A connection, for async code: read, write, split.
@@ -80,7 +80,6 @@ pub(crate) struct Awaited {
     readable: Cell<bool>,
     /// Nobody read what there was, so we asked not to be told again (invariant 1).
     ignored: Cell<bool>,
-    budget: Budget,
     /// How many handles there are: one, or two halves.
     handles: Cell<u8>,
 }
@@ -93,7 +92,6 @@ impl Connection {
             writer: Cell::new(None),
             readable: Cell::new(false),
             ignored: Cell::new(false),
-            budget: Budget::default(),
             handles: Cell::new(1),
         }
     }

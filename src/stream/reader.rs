@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use super::Awaited;
 use crate::framing::{Decoded, Decoder, LineDecoder, LineTooLong};
+use crate::task::budget;
 use crate::transport::{Conn, ConnectionDone, as_io_error};
 
 /// The reading side of a handle.
@@ -71,9 +72,13 @@ impl Reader {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        if budget::is_spent(cx) {
+            return Poll::Pending;
+        }
         if let Some(ahead) = &mut self.ahead {
             let count = buf.len().min(ahead.end - ahead.start);
             if count > 0 {
+                budget::spend(count);
                 buf[..count].copy_from_slice(&ahead.buffer[ahead.start..ahead.start + count]);
                 ahead.consume(count);
                 return Poll::Ready(Ok(count));
@@ -90,6 +95,10 @@ impl Reader {
             let room = ahead.buffer.len();
             self.conn.link().note_buffered(|| room);
             ahead.end = ready!(poll_socket(&self.conn, cx, &mut ahead.buffer))?;
+        } else if budget::is_spent(cx) {
+            return Poll::Pending;
+        } else {
+            budget::spend(0);
         }
         Poll::Ready(Ok(&ahead.buffer[ahead.start..ahead.end]))
     }
@@ -105,7 +114,11 @@ impl Reader {
         let ahead = self.ahead.get_or_insert_with(Ahead::new);
         ahead.lines.set_limit(limit);
         loop {
+            if budget::is_spent(cx) {
+                return Poll::Pending;
+            }
             if let Some(line) = ahead.next_line() {
+                budget::spend(line.as_ref().map_or(0, Vec::len));
                 return Poll::Ready(line.map(Some));
             }
             ahead.make_room();
@@ -126,7 +139,11 @@ impl Reader {
     ) -> Poll<io::Result<Option<OwnedFd>>> {
         self.conn.link().set_descriptors_asked(true);
         loop {
+            if budget::is_spent(cx) {
+                return Poll::Pending;
+            }
             if let Some(descriptor) = self.conn.link().take_descriptor() {
+                budget::spend(0);
                 return Poll::Ready(Ok(Some(descriptor)));
             }
             let ahead = self.ahead.get_or_insert_with(Ahead::new);
@@ -226,19 +243,20 @@ fn poll_socket(
     buf: &mut [u8],
 ) -> Poll<io::Result<usize>> {
     let (seat, link) = (conn.seat(), conn.link());
+    if budget::is_spent(cx) {
+        return Poll::Pending;
+    }
     if seat.readable.get() && end_of_reading(conn).is_none() {
-        if seat.budget.is_spent(cx) {
-            return Poll::Pending;
-        }
         match link.read(buf) {
             Some(0) => {
                 if let Some(reactor) = link.reactor() {
                     conn.peer_done(&reactor);
                 }
+                budget::spend(0);
                 return Poll::Ready(Ok(0));
             }
             Some(count) => {
-                seat.budget.spend(count);
+                budget::spend(count);
                 // Less than there was room for: that was all, and the driver will say when there is more.
                 if count < buf.len() {
                     now_empty(conn);
@@ -249,9 +267,9 @@ fn poll_socket(
         }
     }
     if let Some(end) = end_of_reading(conn) {
+        budget::spend(0);
         return Poll::Ready(end);
     }
-    seat.budget.renew();
     Awaited::await_bytes(conn, cx);
     Poll::Pending
 }

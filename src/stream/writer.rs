@@ -5,10 +5,26 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::Awaited;
+use crate::task::budget;
 use crate::transport::{Conn, ConnectionDone, as_io_error};
 
 /// Takes as much as there is room for, or waits for room.
 pub(super) fn poll_write(
+    conn: &Rc<Conn<Awaited>>,
+    cx: &Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if budget::is_spent(cx) {
+        return Poll::Pending;
+    }
+    let written = poll_write_unmetered(conn, cx, pieces);
+    if let Poll::Ready(written) = &written {
+        budget::spend(*written.as_ref().unwrap_or(&0));
+    }
+    written
+}
+
+fn poll_write_unmetered(
     conn: &Rc<Conn<Awaited>>,
     cx: &Context<'_>,
     pieces: &[IoSlice<'_>],
@@ -21,12 +37,8 @@ pub(super) fn poll_write(
         return Poll::Ready(Ok(0));
     };
     if first.len() >= BIG {
-        if conn.seat().budget.is_spent(cx) {
-            return Poll::Pending;
-        }
         // Not worth copying, if it can go at once.
         if let Some(count) = link.write_through(first) {
-            conn.seat().budget.spend(count);
             return Poll::Ready(Ok(count));
         }
         if let Some(error) = end_of_writing(conn) {
@@ -52,7 +64,11 @@ pub(super) fn poll_write(
 /// Waits until everything has been handed to the system.
 pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io::Result<()>> {
     let link = conn.link();
+    if budget::is_spent(cx) {
+        return Poll::Pending;
+    }
     if link.queued() == 0 || link.life().is_over() {
+        budget::spend(0);
         return Poll::Ready(match link.reason().or_else(|| link.write_failure()) {
             Some(reason) if !reason.is::<ConnectionDone>() => Err(as_io_error(&reason)),
             _ => Ok(()),

@@ -1,36 +1,132 @@
-//! How much a task may move in a row.
+//! How much a task may do in a row: what keeps one whose operations are always ready from running for ever.
+//!
+//! A task that awaits something which is ready goes on at once, so a loop around such an operation never gives way.
+//! Each operation of this crate that can be ready therefore takes its cost out of a budget, and when that is used up
+//! the next one is not ready: it wakes its task at once and lets the others have their turn. The budget is the task's,
+//! not the connection's or the queue's: it is full again when the loop polls the task the next time.
+//!
+//! Outside a reactor's turn there is no loop to be kept from anything, and no limit.
+//!
+//! # Invariants
+//!
+//! 1. An operation that would have to wait costs nothing.
+//! 2. Whoever is refused has been woken.
+//! 3. A poller that never gives way to the loop, and so polls again and again, is let through after
+//!    [`MOST_REFUSALS`]: it cannot hang.
 
 use std::cell::Cell;
-use std::task::Context;
+use std::task::{Context, Poll};
 
-/// What was moved for a task since it last had to wait, or was made to: a peer that never stops is not to keep the loop
-/// from the others.
-#[derive(Debug, Default)]
-pub(crate) struct Budget(Cell<usize>);
+use crate::sync::thread_local;
 
-impl Budget {
-    /// Is it used up? Then the task is woken again, after the others.
-    #[inline]
-    pub(crate) fn is_spent(&self, cx: &Context<'_>) -> bool {
-        if self.0.get() < IN_A_ROW {
-            return false;
-        }
-        self.renew();
-        cx.waker().wake_by_ref();
-        true
-    }
-
-    #[inline]
-    pub(crate) fn spend(&self, bytes: usize) {
-        self.0.set(self.0.get() + bytes);
-    }
-
-    /// The task has to wait.
-    #[inline]
-    pub(crate) fn renew(&self) {
-        self.0.set(0);
+/// Has the task used up its budget? Then it is woken, to be polled again after the others.
+#[inline]
+pub(crate) fn is_spent(cx: &Context<'_>) -> bool {
+    match LEFT.try_with(Cell::get) {
+        Ok(0) => refuse(cx),
+        _ => false,
     }
 }
 
-/// How many bytes.
+/// Takes the cost of an operation that moved so many bytes, or none.
+#[inline]
+pub(crate) fn spend(bytes: usize) {
+    let _ = LEFT.try_with(|left| {
+        if left.get() != UNLIMITED {
+            left.set(left.get().saturating_sub(bytes.max(LEAST)));
+        }
+    });
+}
+
+/// Polls an operation that moves no bytes: it is not ready when the budget is used up, and costs the least when it is.
+#[inline]
+pub(crate) fn metered<T>(
+    cx: &mut Context<'_>,
+    poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    if is_spent(cx) {
+        return Poll::Pending;
+    }
+    let polled = poll(cx);
+    if polled.is_ready() {
+        spend(0);
+    }
+    polled
+}
+
+/// Fills the budget: the loop polls the next task, or calls somebody. Outside a turn it does nothing.
+#[inline]
+pub(crate) fn renew() {
+    let _ = LEFT.try_with(|left| {
+        if left.get() != UNLIMITED {
+            left.set(IN_A_ROW);
+        }
+    });
+}
+
+/// A turn begins or ends.
+pub(super) fn set_limited(limited: bool) {
+    let _ = LEFT.try_with(|left| left.set(if limited { IN_A_ROW } else { UNLIMITED }));
+}
+
+#[cold]
+fn refuse(cx: &Context<'_>) -> bool {
+    let refused = REFUSED.try_with(|refused| {
+        refused.set(refused.get() + 1);
+        refused.get()
+    });
+    cx.waker().wake_by_ref();
+    if refused.unwrap_or(MOST_REFUSALS) >= MOST_REFUSALS {
+        let _ = REFUSED.try_with(|refused| refused.set(0));
+        renew();
+    }
+    true
+}
+
+thread_local! {
+    /// What is left of the budget, in bytes.
+    static LEFT: Cell<usize> = const { Cell::new(UNLIMITED) };
+    /// How often somebody was refused since the last time that this was too often.
+    static REFUSED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// So many bytes are moved in a row.
 const IN_A_ROW: usize = 256 * 1024;
+
+/// What an operation costs at least, in bytes: so there are at most 128 in a row.
+const LEAST: usize = 2 * 1024;
+
+const UNLIMITED: usize = usize::MAX;
+
+/// After so many refusals somebody polls in a circle instead of giving way to the loop.
+const MOST_REFUSALS: u32 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    fn ops_in_a_row() -> usize {
+        let mut cx = Context::from_waker(Waker::noop());
+        (0..1_000)
+            .take_while(|_| metered(&mut cx, |_| Poll::Ready(())).is_ready())
+            .count()
+    }
+
+    #[test]
+    fn in_a_turn_each_operation_costs_something_and_a_refusal_is_not_the_end() {
+        set_limited(true);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(ops_in_a_row(), 128);
+        assert!(is_spent(&cx));
+        renew();
+        spend(IN_A_ROW - LEAST);
+        assert!(metered(&mut cx, |_| Poll::<()>::Pending).is_pending());
+        assert!(!is_spent(&cx), "waiting costs nothing");
+        assert_eq!(ops_in_a_row(), 1);
+        let refused = (0..).take_while(|_| is_spent(&cx)).count();
+        assert!(refused <= MOST_REFUSALS as usize);
+        set_limited(false);
+        assert_eq!(ops_in_a_row(), 1_000);
+    }
+}

@@ -14,7 +14,7 @@ use async_task::{Builder, Runnable};
 use slab::Slab;
 
 use super::root::Root;
-use super::{Card, HostNotifier, Inbox, Locals, Message, Place, Task};
+use super::{Card, HostNotifier, Inbox, Locals, Message, Place, Task, budget};
 use crate::debug;
 use crate::report::{self, Origin};
 use crate::sync::{Shared, thread, thread_local};
@@ -89,6 +89,7 @@ impl Executor {
     /// As [`Executor::enter`], for the length of a turn: what is added meanwhile is looked at before the turn ends.
     pub(crate) fn begin_turn(self: &Rc<Self>) -> InTurn {
         IN_TURN.with(|in_turn| in_turn.set(true));
+        budget::set_limited(true);
         self.host.set_in_turn(true);
         InTurn {
             executor: self.clone(),
@@ -196,6 +197,7 @@ impl Executor {
         let mut done = 0;
         while done < batch {
             let job = self.ready.borrow_mut().pop_front();
+            budget::renew();
             match job {
                 Some(Job::Task(runnable)) => {
                     runnable.run();
@@ -357,6 +359,7 @@ pub(crate) struct InTurn {
 impl Drop for InTurn {
     fn drop(&mut self) {
         self.executor.host.set_in_turn(false);
+        budget::set_limited(false);
         let _ = IN_TURN.try_with(|in_turn| in_turn.set(false));
     }
 }

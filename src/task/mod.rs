@@ -22,7 +22,7 @@
 //! 4. No queue or list is borrowed while a user's code or destructor runs.
 
 mod block_on;
-mod budget;
+pub(crate) mod budget;
 mod card;
 mod executor;
 mod host;
@@ -44,7 +44,6 @@ use std::task::{Context, Poll, Waker};
 use async_task::FallibleTask;
 
 pub use self::block_on::block_on;
-pub(crate) use self::budget::Budget;
 pub use self::card::current;
 pub(crate) use self::card::{Card, Wait, awaited, current_card, note_wait};
 pub(crate) use self::executor::{Entered, Errand, Executor, InTurn, Job};
@@ -268,7 +267,7 @@ impl<T: 'static> Future for Task<T> {
             .inner
             .as_mut()
             .expect("a task is not polled after it gave its result");
-        let Poll::Ready(outcome) = Pin::new(inner).poll(cx) else {
+        let Poll::Ready(outcome) = budget::metered(cx, |cx| Pin::new(inner).poll(cx)) else {
             if let Some(card) = &self.card {
                 note_wait(|| card.clone());
             }

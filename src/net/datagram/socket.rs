@@ -32,7 +32,7 @@ use crate::driver::Arrived;
 use crate::failure::Failure;
 use crate::net::errors::ConnectionRefused;
 use crate::reactor::Reactor;
-use crate::task::{self, Budget, Wait};
+use crate::task::{self, Wait, budget};
 
 /// A UDP or UNIX socket, for async code: send to, receive from, connect.
 ///
@@ -74,7 +74,6 @@ pub(super) struct Awaited {
     ignored: Cell<bool>,
     /// Nobody is there, and nobody was told.
     refused: Cell<bool>,
-    budget: Budget,
 }
 
 /// Who waits. They are all woken together.
@@ -102,7 +101,6 @@ impl UdpSocket {
             readable: Cell::new(true),
             ignored: Cell::new(false),
             refused: Cell::new(false),
-            budget: Budget::default(),
         }
     }
 
@@ -213,12 +211,12 @@ impl UdpSocket {
         data: &[u8],
         to: Option<&Address>,
     ) -> Poll<Result<(), Failure>> {
-        let (core, user) = (self.post.core(), self.post.user());
-        if user.budget.is_spent(cx) {
+        let core = self.post.core();
+        if budget::is_spent(cx) {
             return Poll::Pending;
         }
         if core.send(data, to)? {
-            user.budget.spend(data.len().max(LEAST));
+            budget::spend(data.len());
             return Poll::Ready(Ok(()));
         }
         if !core.is_open() {
@@ -235,19 +233,20 @@ impl UdpSocket {
         receive: impl FnOnce(&Post<Awaited>) -> Got,
     ) -> Poll<Result<Arrived, Failure>> {
         let (core, user) = (self.post.core(), self.post.user());
+        if budget::is_spent(cx) {
+            return Poll::Pending;
+        }
         if let Some(refusal) = self.refusal() {
             return Poll::Ready(Err(refusal));
         }
         if !core.is_open() {
+            budget::spend(0);
             return Poll::Ready(Err(Failure::new(PortClosed)));
         }
         if user.readable.get() && core.may_read() {
-            if user.budget.is_spent(cx) {
-                return Poll::Pending;
-            }
             match receive(&self.post) {
                 Got::Datagram(arrived) => {
-                    user.budget.spend(arrived.size.max(LEAST));
+                    budget::spend(arrived.size);
                     return Poll::Ready(Ok(arrived));
                 }
                 Got::Refused(error) => return Poll::Ready(Err(self.refused_by(error))),
@@ -260,7 +259,6 @@ impl UdpSocket {
         if user.ignored.replace(false) {
             core.ask_for_attention();
         }
-        user.budget.renew();
         user.readers.add(cx, place);
         task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.readers)));
         Poll::Pending
@@ -268,7 +266,6 @@ impl UdpSocket {
 
     fn wait_for_room(&self, cx: &Context<'_>, place: Option<&Place<'_>>) {
         let user = self.post.user();
-        user.budget.renew();
         user.writers.add(cx, place);
         task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.writers)));
     }
@@ -505,6 +502,3 @@ impl Wait for Waits {
         post.core().thing().filter(|_| is_waiting)
     }
 }
-
-/// What a datagram counts for at least in a task's budget.
-const LEAST: usize = 1024;
