@@ -1,5 +1,8 @@
 //! One thread, real protocols, no surprises.
 #![doc = ""]
+// Where the links of the README lead to in the documentation; the first definition of a link
+// counts.
+#![doc = include_str!("guide/links.md")]
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 

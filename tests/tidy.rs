@@ -104,6 +104,85 @@ fn no_file_is_too_long() {
     assert!(long.is_empty(), "longer than {MOST_LINES} lines: {long:#?}");
 }
 
+#[test]
+fn every_doc_alias_is_a_known_word() {
+    let known: Vec<&str> = include_str!("aliases.txt").lines().collect();
+    assert!(known.is_sorted(), "tests/aliases.txt is sorted");
+    let mut unknown = Vec::new();
+    for file in rust_files("src") {
+        for alias in aliases(&file.text) {
+            if known.binary_search(&alias).is_err() {
+                unknown.push(format!("{}: {alias:?}", file.path));
+            }
+        }
+    }
+    assert!(
+        unknown.is_empty(),
+        "damaged, or new and to be added to tests/aliases.txt: {unknown:#?}"
+    );
+}
+
+#[test]
+fn words_of_other_libraries_lead_somewhere() {
+    let files = rust_files("src");
+    let there: Vec<&str> = files.iter().flat_map(|file| aliases(&file.text)).collect();
+    for word in [
+        "ClientCreator",
+        "TimeoutMixin",
+        "connectProtocol",
+        "failureResultOf",
+        "flushLoggedErrors",
+        "inlineCallbacks",
+        "iosim",
+        "reactor.iterate",
+        "setRawMode",
+        "successResultOf",
+        "tokio::time::timeout",
+        "twistd",
+    ] {
+        assert!(there.contains(&word), "nothing has the alias {word:?}");
+    }
+}
+
+#[test]
+fn every_link_of_the_readme_leads_somewhere_there_and_in_the_docs() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let links = fs::read_to_string(root().join("src/guide/links.md")).unwrap();
+    let page = fs::read_to_string(root().join("src/guide/examples.rs")).unwrap();
+    for after in readme.split("](").skip(1) {
+        assert!(
+            after.starts_with("http"),
+            "a link for the README only: {after:.40}"
+        );
+    }
+    let mut count = 0;
+    for line in readme.lines().filter(|line| line.starts_with("[`")) {
+        let (label, path) = line.split_once("]: ").unwrap();
+        assert!(root().join(path).exists(), "README: {line}");
+        let name = label.trim_matches(['[', '`']);
+        let there = format!("{label}]: crate::guide::examples#{name}");
+        assert!(links.lines().any(|line| line == there), "links.md: {there}");
+        assert!(
+            page.contains(&format!("## {name}\\n")),
+            "guide::examples: {name}"
+        );
+        assert!(
+            page.contains(&format!("/{path}\"")),
+            "guide::examples: {path}"
+        );
+        count += 1;
+    }
+    assert_eq!(count, rust_files("examples").len());
+}
+
+/// The words of each `doc(alias)` in a text.
+fn aliases(text: &str) -> impl Iterator<Item = &str> {
+    text.split("doc(alias").skip(1).flat_map(|after| {
+        let list = after.split_once(")]").map_or(after, |(list, _)| list);
+        list.split('"').skip(1).step_by(2)
+    })
+}
+
 /// The rooms, bottom first. A room may use itself and those above it in this list.
 const ROOMS: [&str; 28] = [
     "failure",

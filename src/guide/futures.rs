@@ -151,6 +151,15 @@
 //! | `getProcessOutputAndValue`, `getProcessValue` | [`output`](crate::Reactor::output), [`status`](crate::Reactor::status) |
 //! | `serverFromString`, `clientFromString`      | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |
 //! | `signal.signal(SIGHUP, f)`                  | [`Reactor::signal`](crate::Reactor::signal), [`Reactor::signals`](crate::Reactor::signals) |
+//! | `connectProtocol`, `ClientCreator`           | [`connect`](crate::Reactor::connect)                               |
+//! | `TimeoutMixin`                              | [`Context::call_later`](crate::Context::call_later), kept and `reset` |
+//! | `setRawMode`                                | [`become_protocol`](crate::Context::become_protocol)               |
+//! | `reactor.iterate`                           | [`iterate`](crate::Reactor::iterate)                               |
+//! | `flushLoggedErrors`                         | [`testing::take_reports`](crate::testing::take_reports)            |
+//! | `log.err(failure, "while ..")`              | [`failure.report("while ..")`](crate::Failure::report)             |
+//! | `iosim`, `StringTransport`                  | [`testing::Wire`](crate::testing::Wire)                            |
+//! | `successResultOf`, `failureResultOf`        | `await` in [`testing::run`](crate::testing::run)                   |
+//! | `twistd`, `Application`                     | no `twistd`; a binary with [`services`](crate::services)           |
 //! | `contextvars`, `twisted.python.context`     | [`TaskLocal`](crate::task::TaskLocal)                              |
 //!
 //! # What is new to you

@@ -135,14 +135,14 @@ impl ListenOptions {
 
     /// How many bytes the system may hold that were written and not yet acknowledged. (The system may round it, and Linux
     /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
-    #[doc(alias = "SO_SNDbind.buffers")]
+    #[doc(alias = "SO_SNDBUF")]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.buffers.send = Some(bytes);
         self
     }
 
     /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
-    #[doc(alias = "SO_RCVbind.buffers")]
+    #[doc(alias = "SO_RCVBUF")]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.buffers.receive = Some(bytes);
         self
@@ -311,14 +311,14 @@ impl ConnectOptions {
 
     /// How many bytes the system may hold that were written and not yet acknowledged. (The system may round it, and Linux
     /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
-    #[doc(alias = "SO_SNDbuffers")]
+    #[doc(alias = "SO_SNDBUF")]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.buffers.send = Some(bytes);
         self
     }
 
     /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
-    #[doc(alias = "SO_RCVbuffers")]
+    #[doc(alias = "SO_RCVBUF")]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.buffers.receive = Some(bytes);
         self

@@ -165,11 +165,12 @@ impl Reactor {
         self.rethrow();
     }
 
-    /// One whole turn, waiting for `delay` at most.
+    /// Runs one whole turn, waiting for I/O for `delay` at most.
     ///
     /// # Panics
     ///
     /// When called from inside a turn.
+    #[doc(alias = "reactor.iterate")]
     pub fn iterate(&self, delay: Duration) {
         let entered = self.begin_turn();
         self.current_things();

@@ -1,0 +1,109 @@
+//! What is bounded, by how much, and what happens at the bound.
+//!
+//! A loop that serves everybody must not let anybody have all of it. Each bound here has a default
+//! that suits most programs; where it can be set, the table names how.
+//!
+//! # Connections
+//!
+//! | bound | default | at the bound |
+//! |---|---|---|
+//! | bytes queued for a peer, "full" | 64 KiB ([`Limits::high`]) | the connection reads no more until it is down to [`Limits::low`] (16 KiB); async writes wait |
+//! | bytes queued when a write begins | 16 MiB ([`Limits::hard`]) | the connection is aborted with [`WriteOverflow`] |
+//! | bytes of one read | 64 KiB | the rest is read in a later turn |
+//! | bytes that one task moves in a row | 256 KiB | the task is woken again after the others |
+//! | the wait for a peer after a close | 2 s | see "linger" below |
+//!
+//! **Accept batches.** A port accepts as many connections at a time as there were last time, and up
+//! to 20 more, 100 at most; then timers, tasks and other connections have their turn.
+//!
+//! **No descriptors left.** When the process or the system has no descriptor for a new connection
+//! (`EMFILE`, `ENFILE`) or no memory, the port stops accepting, without spinning: peers wait in the
+//! system's queue, and it looks again when a descriptor of this reactor is closed, after 250 ms in
+//! any case. Connections that exist are not touched. Opening something in such a state fails with
+//! the system's error.
+//!
+//! **Linger.** A system that closes a TCP socket while bytes of the peer are unread sends a reset,
+//! and the peer may lose what was sent to it before. So where that could happen the writing side is
+//! closed first, and the socket stays for up to 2 s without its protocol, which has had
+//! `connection_lost` by then: what still comes is thrown away, until the peer closes as well.
+//! [`abort_connection`](crate::Transport::abort_connection) does not linger.
+//!
+//! **Grace.** When a reactor stops, connections that have been told to close and still have bytes
+//! queued may send them; the time that this may take begins when the triggers *before* the shutdown
+//! are done. What is left then is dropped. To be sure of a farewell, close the connection and await
+//! [`Handle::closed`](crate::Handle::closed) before the program ends.
+//!
+//! # The loop
+//!
+//! | bound | default | at the bound |
+//! |---|---|---|
+//! | tasks between two looks at timers and other threads | 16 | the rest goes on after that look |
+//! | tasks, or time, between two looks at I/O | 64, or 50 µs | I/O is polled without waiting |
+//! | calls from other threads in a turn | those there when the turn began | the rest is for the next turn |
+//! | time one callback may take before it is reported | 100 ms in debug mode | a report names it: see [`ReactorBuilder::on_blocked`](crate::ReactorBuilder::on_blocked) |
+//!
+//! # Datagrams
+//!
+//! | bound | default | at the bound |
+//! |---|---|---|
+//! | bytes queued to be sent | 256 KiB ([`DatagramOptions::queue`]) | [`QueueFull`] |
+//! | bytes delivered for one event | 256 KiB, each datagram counting at least 1 KiB | the rest comes in a later turn |
+//! | the time for what is queued at a stop | 500 ms | it is dropped |
+//!
+//! # Names, threads, processes
+//!
+//! | bound | default | at the bound |
+//! |---|---|---|
+//! | look-ups at a time | 8 threads, 500 waiting | [`LookupFailed`] with [`LookupProblem::TooMany`] |
+//! | one attempt to connect | 30 s ([`ConnectOptions::timeout`]) | [`ConnectTimedOut`] |
+//! | threads of the pool | 10 ([`suggest_thread_pool_size`]) | work waits |
+//! | the wait for threads when a reactor ends | 500 ms ([`set_thread_patience`]) | the threads are left alone; their Deferreds fail with [`StillRunning`] |
+//! | output of a process that is kept | 64 MiB | the process is killed, [`OutputTooLong`](crate::process) |
+//!
+//! # Memory
+//!
+//! What a connection, a task or a timer used is freed when it ends. That the process does not get
+//! smaller after a peak is the allocator's doing: glibc keeps freed memory for the next peak, some
+//! 64 MiB after a few thousand connections at once. `malloc_trim(0)` (crate `libc`) gives it back
+//! to the system; `MALLOC_ARENA_MAX=1` or another allocator keep it from growing so far.
+//!
+//! One circle is not freed: a callback that owns the [`Resolver`](crate::Resolver) of its own
+//! Deferred. Each keeps the other alive, so neither is dropped, and the Deferred never fails with
+//! [`Abandoned`]:
+//!
+//! ```
+//! use std::cell::Cell;
+//! use std::rc::Rc;
+//! use torsade::Deferred;
+//!
+//! let freed = Rc::new(Cell::new(false));
+//! struct Notes(Rc<Cell<bool>>);
+//! impl Drop for Notes {
+//!     fn drop(&mut self) {
+//!         self.0.set(true);
+//!     }
+//! }
+//!
+//! let (deferred, resolver) = Deferred::<()>::pair();
+//! let notes = Notes(freed.clone());
+//! drop(deferred.add_both(move |_| drop((resolver, notes)))); // the callback waits for itself
+//! assert!(!freed.get()); // and so it stays
+//! ```
+//!
+//! The way out is to give the resolver to whatever brings the result (a timer, a task, a protocol),
+//! and to it only.
+//!
+//! [`Limits::high`]: crate::transport::Limits::high
+//! [`Limits::low`]: crate::transport::Limits::low
+//! [`Limits::hard`]: crate::transport::Limits::hard
+//! [`WriteOverflow`]: crate::transport::WriteOverflow
+//! [`DatagramOptions::queue`]: crate::net::datagram::DatagramOptions::queue
+//! [`QueueFull`]: crate::net::datagram::QueueFull
+//! [`LookupFailed`]: crate::net::LookupFailed
+//! [`LookupProblem::TooMany`]: crate::net::LookupProblem::TooMany
+//! [`ConnectOptions::timeout`]: crate::net::ConnectOptions::timeout
+//! [`ConnectTimedOut`]: crate::net::ConnectTimedOut
+//! [`suggest_thread_pool_size`]: crate::Reactor::suggest_thread_pool_size
+//! [`set_thread_patience`]: crate::Reactor::set_thread_patience
+//! [`StillRunning`]: crate::reactor::StillRunning
+//! [`Abandoned`]: crate::defer::Abandoned
