@@ -22,8 +22,10 @@ use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub(crate) use self::unwind::rethrow;
+use crate::address::Address;
 use crate::debug;
 use crate::failure::Failure;
 
@@ -35,6 +37,9 @@ pub struct Report {
     origin: Origin,
     failure: Failure,
     place: &'static Location<'static>,
+    /// What was being done, as the program says it.
+    doing: Option<Arc<str>>,
+    connection: Option<Address>,
 }
 
 impl Report {
@@ -53,9 +58,71 @@ impl Report {
         self.place
     }
 
+    /// Returns what [`Failure::report`] was told.
+    pub fn doing(&self) -> Option<&str> {
+        self.doing.as_deref()
+    }
+
+    /// Returns the peer of the connection in whose protocol or handler it came up, while that
+    /// connection lasts.
+    pub fn connection(&self) -> Option<&Address> {
+        self.connection.as_ref()
+    }
+
     /// Was it a panic?
     pub fn is_panic(&self) -> bool {
         self.failure.is_panic()
+    }
+
+    /// Says which connection it came up with, unless that is known.
+    pub(crate) fn came_up_with(&mut self, peer: impl FnOnce() -> Option<Address>) {
+        if self.connection.is_none() {
+            self.connection = peer();
+        }
+    }
+}
+
+impl Failure {
+    /// Reports a failure that the program has caught and goes on after: to the hooks of the running
+    /// reactor ([`Reactor::on_report`](crate::Reactor::on_report)), or to `tracing` or standard
+    /// error.
+    ///
+    /// `doing` completes the sentence "a failure ...": "while reading the settings". A report from
+    /// inside a protocol's hook or a `serve` handler names the connection's peer as well. The
+    /// failure may be a caught panic; the reactor's policy for panics ([`OnPanic`](crate::OnPanic))
+    /// does not count then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::{Failure, fail, testing};
+    ///
+    /// fn settings() -> Result<String, Failure> {
+    ///     Err(fail!("no such file"))
+    /// }
+    ///
+    /// testing::run(async |reactor| {
+    ///     let settings = settings().unwrap_or_else(|failure| {
+    ///         failure.report("while reading the settings");
+    ///         String::new()
+    ///     });
+    ///     assert_eq!(settings, "");
+    ///     let reports = testing::take_reports(&reactor);
+    ///     assert_eq!(reports[0].doing(), Some("while reading the settings"));
+    ///     assert!(reports[0].to_string().starts_with("a failure while reading the settings, "));
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("log.err", "logError", "twisted.logger.failure"))]
+    #[track_caller]
+    pub fn report(self, doing: impl fmt::Display) {
+        send(Report {
+            origin: Origin::Caught,
+            failure: self,
+            place: Location::caller(),
+            doing: Some(doing.to_string().into()),
+            connection: None,
+        });
     }
 }
 
@@ -85,6 +152,8 @@ pub enum Origin {
     Canceller,
     /// The destructor of a value the runtime was given.
     Destructor,
+    /// A failure that the program caught and reported: [`Failure::report`].
+    Caught,
 }
 
 /// Where a thread's reports go while a reactor runs on it.
@@ -124,11 +193,18 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location
         let _ = catch(place, || drop(failure));
         return;
     }
-    let report = Report {
+    send(Report {
         origin,
         failure,
         place,
-    };
+        doing: None,
+        connection: None,
+    });
+}
+
+/// Hands a report to whoever is to be told.
+fn send(report: Report) {
+    let place = report.place;
     let told = catch(place, || match innermost_sink() {
         Some(sink) => sink(report.clone()),
         None => by_default(&report),
@@ -207,6 +283,17 @@ pub(crate) fn discard<T>(value: T, place: &'static Location<'static>) {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connection = match &self.connection {
+            Some(peer) => format!(", connection with {peer}"),
+            None => String::new(),
+        };
+        let (place, failure) = (self.place, &self.failure);
+        if let Some(doing) = &self.doing {
+            return write!(
+                f,
+                "a failure {doing}, reported at {place}{connection}: {failure:?}"
+            );
+        }
         let what = if self.is_panic() {
             "a panic"
         } else {
@@ -224,12 +311,9 @@ impl fmt::Display for Report {
             Origin::Thread => "work for a thread given",
             Origin::Canceller => "the canceller of a Deferred made",
             Origin::Destructor => "the destructor of a value given",
+            Origin::Caught => "what was reported",
         };
-        write!(
-            f,
-            "{what} in {origin} at {}: {:?}",
-            self.place, self.failure
-        )
+        write!(f, "{what} in {origin} at {place}{connection}: {failure:?}")
     }
 }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use support::{HERE, Log, MS, Spy, alive, cpu_time, expect_reports, some_turns, until};
+use torsade::clock::TimedOut;
 use torsade::reactor::{
     ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning, Stopped,
 };
@@ -234,6 +235,104 @@ on_both! {
         assert_eq!(reports[0].failure().to_string(), "lost");
         assert!(testing::take_reports(&reactor).is_empty());
     }
+}
+
+mod reports_and_limits {
+    use super::*;
+
+    on_both! {
+        async fn a_failure_that_is_reported_names_what_was_done_and_the_connection(reactor) {
+            let line = line!() + 2;
+            let protocol = Spy::new(&Log::new()).on_data(|_, _| {
+                Failure::new("no such user").report("while looking for the user");
+            });
+            let port = reactor.listen(HERE, once(protocol))?;
+            let served = reactor.serve(HERE, async |mut conn| {
+                let read = conn.read(&mut [0; 8]).await?;
+                Failure::new("too short").report(format_args!("after {read} bytes"));
+                Ok(())
+            })?;
+            for (address, doing, what) in [
+                (port.local_addr(), "while looking for the user", "no such user"),
+                (served.local_addr(), "after 2 bytes", "too short"),
+            ] {
+                let mut conn = reactor.connect_stream(address).await?;
+                conn.write_all(b"hi").await?;
+                let mut reports = Vec::new();
+                until(|| {
+                    reports.extend(testing::take_reports(&reactor));
+                    !reports.is_empty()
+                })
+                .await;
+                let here = conn.host()?;
+                assert_eq!(reports[0].origin(), Origin::Caught);
+                assert_eq!(reports[0].doing(), Some(doing));
+                assert_eq!(reports[0].connection(), Some(&here));
+                assert_eq!(reports[0].failure().to_string(), what);
+                assert_eq!(reports[0].place().file(), file!());
+                let said = reports[0].to_string();
+                assert!(said.starts_with(&format!("a failure {doing}, reported at ")), "{said}");
+                assert!(said.contains(&format!(", connection with {here}: {what}")), "{said}");
+                if doing.starts_with("while") {
+                    assert_eq!(reports[0].place().line(), line);
+                }
+            }
+            Failure::new("elsewhere").report("outside a connection");
+            assert_eq!(testing::take_reports(&reactor)[0].connection(), None);
+            port.stop().await?;
+            served.stop().await?;
+        }
+
+        async fn a_panic_in_a_hook_names_the_connection(reactor) {
+            testing::expect_failures(&reactor);
+            let protocol = Spy::new(&Log::new()).on_data(|_, _| panic!("bad byte"));
+            let port = reactor.listen(HERE, once(protocol))?;
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            conn.write_all(b"x").await?;
+            let mut reports = Vec::new();
+            until(|| {
+                reports.extend(testing::take_reports(&reactor));
+                !reports.is_empty()
+            })
+            .await;
+            assert_eq!(reports[0].connection(), Some(&conn.host()?));
+            port.stop().await?;
+        }
+
+        async fn a_reported_panic_neither_stops_nor_unwinds(reactor) {
+            reactor.set_on_panic(OnPanic::Unwind);
+            let caught = Deferred::succeed(()).add_callback(|()| -> Result<(), Failure> { panic!("oh") });
+            caught.await.unwrap_err().report("while trying");
+            yield_now().await;
+            let reports = testing::take_reports(&reactor);
+            assert!(reports[0].is_panic() && reports.len() == 1);
+        }
+
+        async fn a_limit_holds_for_a_future_that_borrows(reactor) {
+            let mut text = String::from("a");
+            let value = reactor.within(MS * 100, async {
+                text.push('b');
+                text.len()
+            });
+            assert_eq!(value.await?, 2);
+            let never = reactor.within(MS, async { text.push('c'); std::future::pending::<u8>().await });
+            let failure = never.await.unwrap_err();
+            assert_eq!(failure.trap::<TimedOut>()?.0, MS);
+            assert_eq!(failure.location().file(), file!());
+            assert_eq!(text, "abc");
+        }
+
+        async fn what_comes_at_the_limit_is_in_time(reactor) {
+            let both = reactor.within(MS, reactor.sleep(MS));
+            assert!(both.await?.is_ok());
+        }
+    }
+}
+
+/// Gives a protocol to the first connection.
+fn once(protocol: Spy) -> impl FnMut(torsade::Address) -> Option<Spy> {
+    let mut protocol = Some(protocol);
+    move |_| protocol.take()
 }
 
 #[test]

@@ -73,6 +73,19 @@ fn bytes_that_came_in_time_win_over_the_limit_of_the_read() {
 }
 
 #[test]
+fn bytes_that_came_in_time_win_over_the_limit_of_a_future_that_borrows() {
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let (mut conn, mut peer) = pair(&reactor).await?;
+        let mut buf = [0; 5];
+        let read = reactor.within(LIMIT, conn.read_exact(&mut buf));
+        then_work(&reactor, move || peer.write_all(b"hello").unwrap());
+        read.await??;
+        assert_eq!(buf, *b"hello");
+        Ok(())
+    });
+}
+
+#[test]
 fn an_answer_with_its_end_that_came_in_time_wins_though_it_takes_more_than_one_look() {
     struct All(Vec<u8>, Option<torsade::Resolver<Vec<u8>>>);
     impl Protocol for All {

@@ -34,6 +34,7 @@ mod sleep;
 mod table;
 mod timeout;
 mod timers;
+mod within;
 
 use std::fmt;
 use std::panic::Location;
@@ -45,6 +46,7 @@ pub(crate) use self::table::Due;
 use self::table::{Action, Key};
 pub use self::timeout::TimedOut;
 pub(crate) use self::timers::Timers;
+pub use self::within::{ToLimit, Within};
 use crate::defer::Deferred;
 use crate::failure::Failure;
 
@@ -175,10 +177,68 @@ pub trait Clock: sealed::HasTimers {
     /// clock.advance(SECOND);
     /// # drop(resolver);
     /// ```
-    #[doc(alias("addTimeout", "wait_for"))]
+    ///
+    /// Any other future is refused, and the compiler names [`within`](Clock::within):
+    ///
+    /// ```compile_fail,E0277
+    /// # use std::time::Duration;
+    /// # use torsade::{Clock, VirtualClock};
+    /// let clock = VirtualClock::new();
+    /// let _ = clock.timeout(Duration::from_secs(1), async { Ok(1) });
+    /// ```
+    #[doc(alias = "addTimeout")]
     #[track_caller]
-    fn timeout<T: 'static>(&self, limit: Duration, deferred: Deferred<T>) -> Deferred<T> {
+    fn timeout<D: ToLimit>(&self, limit: Duration, deferred: D) -> Deferred<D::Value> {
+        let deferred = deferred.to_limit();
         timeout::limited(self.timers(), limit, deferred, timeout::timed_out(limit))
+    }
+
+    /// Runs any future, and drops it when it takes longer than `limit` from now.
+    ///
+    /// The future may borrow, and its output may be anything; that of one that may fail is a result
+    /// inside a result. For a Deferred with callbacks there is [`timeout`](Clock::timeout).
+    ///
+    /// # Order
+    ///
+    /// As for [`timeout`](Clock::timeout): on a reactor a result that came in time wins.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`], made at the caller's line; [`ClockStopped`] when the clock stops before.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`, which is dropped with the returned one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::clock::TimedOut;
+    /// use torsade::{Clock, testing};
+    ///
+    /// testing::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+    ///         conn.write_all(b"hi").await?;
+    ///         conn.read(&mut [0]).await?; // until the client closes
+    ///         Ok(())
+    ///     })?;
+    ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+    ///     let (mut buf, limit) = ([0; 8], Duration::from_secs(1));
+    ///     let count = reactor.within(limit, conn.read(&mut buf)).await??; // borrows `conn` and `buf`
+    ///     assert_eq!(&buf[..count], b"hi");
+    ///     let late = reactor.within(limit, conn.read(&mut buf)).await;
+    ///     assert!(late.unwrap_err().is::<TimedOut>());
+    ///     drop(conn);
+    ///     port.stop().await
+    /// });
+    /// ```
+    #[doc(alias("wait_for", "tokio::time::timeout"))]
+    #[track_caller]
+    fn within<F: IntoFuture>(&self, limit: Duration, future: F) -> Within<F::IntoFuture> {
+        let location = Location::caller();
+        let sleep = self.timers().limit_sleep(limit, location);
+        Within::new(future.into_future(), sleep, limit, location)
     }
 
     /// As [`timeout`](Clock::timeout), with a say in what becomes of it: when the limit is over, `translate` gets

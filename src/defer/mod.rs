@@ -444,7 +444,8 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    fn pair_at(place: &'static Location<'static>) -> (Self, Resolver<T>) {
+    /// As [`Deferred::pair`], made at `place`.
+    pub(crate) fn pair_at(place: &'static Location<'static>) -> (Self, Resolver<T>) {
         let core = Core::new(place);
         (
             Self {

@@ -18,11 +18,25 @@ use crate::failure::Failure;
 /// # use torsade::Deferred;
 /// let _ = Deferred::succeed(1_u32).add_callback(|n| n + 1);
 /// ```
+///
+/// So is a result with an error of another type, until `?` has made a `Failure` of that:
+///
+/// ```compile_fail,E0277
+/// # use torsade::Deferred;
+/// let _ = Deferred::succeed("7").add_callback(|text| text.parse::<u32>());
+/// ```
+///
+/// ```
+/// # use torsade::Deferred;
+/// let number = Deferred::succeed("7").add_callback(|text| Ok(text.parse::<u32>()?));
+/// drop(number.add_callback(|n| assert_eq!(n, 7)));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a callback cannot return `{Self}`",
     label = "returns `{Self}`",
     note = "return nothing, `Ok(value)`, `Err(failure)`, a `Deferred` or an async block",
-    note = "for a plain value use `.map(...)`, or wrap it: `Ok(value)`"
+    note = "for a plain value use `.map(...)`, or wrap it: `Ok(value)`",
+    note = "an error of another type becomes a `Failure` by `?`, or by `.map_err(Failure::from)`"
 )]
 pub trait IntoOutcome<Via> {
     /// The type of the value that the next callback gets.

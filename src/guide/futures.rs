@@ -158,7 +158,7 @@
 //! | `flushLoggedErrors`                         | [`testing::take_reports`](crate::testing::take_reports)            |
 //! | `log.err(failure, "while ..")`              | [`failure.report("while ..")`](crate::Failure::report)             |
 //! | `iosim`, `StringTransport`                  | [`testing::Wire`](crate::testing::Wire)                            |
-//! | `successResultOf`, `failureResultOf`        | `await` in [`testing::run`](crate::testing::run)                   |
+//! | `successResultOf`, `failureResultOf`        | [`testing::success_of`](crate::testing::success_of), [`failure_of`](crate::testing::failure_of) |
 //! | `twistd`, `Application`                     | no `twistd`; a binary with [`services`](crate::services)           |
 //! | `contextvars`, `twisted.python.context`     | [`TaskLocal`](crate::task::TaskLocal)                              |
 //!

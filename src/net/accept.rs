@@ -170,6 +170,7 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Servi
         let transport = connection.transport();
         let resets = terms.resets_on_error;
         let mut unserved = Unserved(resets.then(|| connection.transport()));
+        let key = transport.key();
         let task = async move {
             let result = handler(connection).await;
             if result.is_ok() {
@@ -184,6 +185,7 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Servi
                 result => result,
             }
         };
+        let task = reactor.acting_for(key, task);
         reactor.inner().executor().spawn(task, terms.place).detach();
     }
 }

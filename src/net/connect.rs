@@ -192,7 +192,7 @@ impl Reactor {
             }
             to => to,
         };
-        let (deferred, resolver) = Deferred::pair();
+        let (deferred, resolver) = Deferred::pair_at(place);
         let done = finish(resolver, terms.clone(), make);
         let race = Race::new(self, config, terms, done);
         let weak = Rc::downgrade(&race);

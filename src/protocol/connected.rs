@@ -26,6 +26,10 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
         self.link().reactor()
     }
 
+    fn home_key(&self) -> usize {
+        self.link().key()
+    }
+
     fn home_place(&self) -> &'static Location<'static> {
         self.link().place()
     }

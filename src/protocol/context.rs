@@ -63,6 +63,10 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
 
     /// Calls `f` later, with the protocol. Called off when the connection is lost.
     ///
+    /// For a limit to a peer's silence (Twisted's `TimeoutMixin`) keep the returned [`DelayedCall`]
+    /// and
+    /// [`reset`](DelayedCall::reset) it whenever something comes.
+    ///
     /// # Order
     ///
     /// As for [`Clock::call_later`].
@@ -87,7 +91,7 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
     ///     }
     /// }
     /// ```
-    #[doc(alias = "callLater")]
+    #[doc(alias("callLater", "TimeoutMixin", "setTimeout", "resetTimeout"))]
     #[track_caller]
     pub fn call_later(
         &self,
@@ -186,7 +190,7 @@ impl<P: 'static> Context<'_, P, Transport> {
     ///     }
     /// }
     /// ```
-    #[doc(alias("switchProtocol", "startTLS", "upgrade", "set_protocol"))]
+    #[doc(alias("switchProtocol", "setRawMode", "startTLS", "upgrade", "set_protocol"))]
     pub fn become_protocol<Q: Protocol>(&self, next: Q, rest: &[u8]) {
         self.chair.succeed(Box::new(Next {
             protocol: next,

@@ -27,7 +27,7 @@ use super::{Context, Handle};
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::framing::Unused;
-use crate::reactor::Reactor;
+use crate::reactor::{NOBODY, Reactor};
 use crate::report::{self, Origin};
 use crate::task::{Errand, Job};
 use crate::transport::ConnectionDone;
@@ -49,6 +49,10 @@ pub(crate) trait Home: 'static {
 
     fn seat_inside(&self) -> &Seated<Self::Protocol, Self::Transport>;
     fn home_reactor(&self) -> Option<Reactor>;
+    /// The connection's place in the reactor's table.
+    fn home_key(&self) -> usize {
+        NOBODY
+    }
     /// Where it was made.
     fn home_place(&self) -> &'static Location<'static>;
     /// All that may still come is the end.
@@ -183,16 +187,19 @@ pub(crate) fn visit<H: Home, R>(
     let chair: Rc<dyn Chair<H::Protocol, H::Transport>> = home.clone();
     let transport = home.inert_handle();
     let mut cx = Context::new(reactor, &chair, &transport);
+    let before = reactor.inner().act_for(home.home_key());
     let result = report::catch(home.home_place(), || call(&mut occupant, &mut cx));
     home.seat_inside().occupant.set(Some(occupant));
-    match result {
+    let result = match result {
         Ok(result) => Some(result),
         Err(panic) => {
             report::deliver(Origin::Protocol, panic.clone(), home.home_place());
             home.panicked(panic);
             None
         }
-    }
+    };
+    reactor.inner().act_for(before);
+    result
 }
 
 /// The protocol leaves, after its last words (invariant 2). A panic in those is reported.

@@ -40,6 +40,7 @@
 //! 3. A source's key is good until the source is removed, and never names another one.
 //! 4. When a reactor has ended it holds no task, timer, source or call, and can be given none.
 
+mod acting;
 mod budget;
 mod builder;
 #[cfg(unix)]
@@ -72,6 +73,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::acting::Acting;
+pub(crate) use self::acting::NOBODY;
 use self::budget::Budget;
 pub use self::budget::OverBudget;
 use self::builder::Debug;
@@ -124,6 +127,10 @@ use crate::task::{Card, Executor, Task};
 ///
 /// When `main` panics, after the shutdown triggers.
 ///
+/// There is no `twistd`: a program is a binary of its own, which a service manager starts, restarts
+/// and logs. What `twistd` and `Application` do inside the program is in
+/// [`services`](crate::services).
+///
 /// # Examples
 ///
 /// ```
@@ -138,7 +145,7 @@ use crate::task::{Card, Executor, Task};
 ///     })
 /// }
 /// ```
-#[doc(alias = "react")]
+#[doc(alias("react", "twistd"))]
 #[track_caller]
 pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(), Failure> {
     let reactor = Reactor::new()?;
@@ -192,6 +199,7 @@ pub(crate) struct Inner {
     /// Time moves by `advance` only; this is what it is.
     manual: Option<Cell<Instant>>,
     pace: Pace,
+    acting: Acting,
     policy: Cell<OnPanic>,
     hooks: RefCell<Vec<Hook>>,
     /// How many handles other threads may have: one more than this counts.
@@ -303,6 +311,7 @@ impl Reactor {
             manual: manual.then(|| Cell::new(now)),
             pace: Pace::new(executor.inbox().clone()),
             executor,
+            acting: Acting::default(),
             policy: Cell::new(OnPanic::Report),
             hooks: RefCell::default(),
             remotes: Arc::default(),
@@ -541,10 +550,11 @@ impl Reactor {
     /// Where reports go while this reactor runs.
     fn sink(&self) -> report::Sink {
         let weak = self.downgrade();
-        Rc::new(move |report| {
+        Rc::new(move |mut report| {
             let Some(reactor) = weak.upgrade() else {
                 return report::by_default(&report);
             };
+            report.came_up_with(|| reactor.0.acting_peer());
             if reactor.0.is_no_news(&report) {
                 return;
             }
@@ -559,7 +569,7 @@ impl Reactor {
                     tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
                 }
             }
-            if !report.is_panic() {
+            if !report.is_panic() || report.origin() == Origin::Caught {
                 return;
             }
             match reactor.0.policy.get() {

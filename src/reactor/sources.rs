@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Reactor;
+use crate::address::Address;
 use crate::driver::Event;
 use crate::failure::Failure;
 
@@ -61,6 +62,11 @@ pub(crate) trait Source {
     /// How it stands, for a dump.
     fn about(&self) -> String {
         String::new()
+    }
+
+    /// Who is at the other end of a connection.
+    fn peer(&self) -> Option<Address> {
+        None
     }
 
     /// Where it was made.

@@ -87,6 +87,7 @@ impl ConnCounter {
 
     /// Ends the connections that there are, in good order at first, at once after `limit`. Fires with how many took too
     /// long, when all have ended.
+    #[track_caller]
     pub(crate) fn end_all(self: &Rc<Self>, limit: Duration) -> Deferred<usize> {
         let Some(reactor) = self.reactor.upgrade() else {
             return Deferred::succeed(0);

@@ -27,6 +27,7 @@ use super::errors::{
 use super::life::{Action, Event as Lived};
 use super::linger;
 use super::link::{Ends, Link, Terms};
+use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{OverBudget, Reactor, Source};
@@ -496,6 +497,10 @@ impl<S: Seat> Source for Conn<S> {
 
     fn about(&self) -> String {
         self.link.about()
+    }
+
+    fn peer(&self) -> Option<Address> {
+        Some(self.link.peer())
     }
 
     fn place(&self) -> &'static Location<'static> {

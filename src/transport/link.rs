@@ -664,6 +664,11 @@ impl Link {
         self.gone.get()
     }
 
+    /// Its place in the reactor's table.
+    pub(crate) fn key(&self) -> usize {
+        self.key
+    }
+
     /// A handle to the reactor that does not keep it.
     pub(crate) fn weak_reactor(&self) -> WeakReactor {
         self.reactor.clone()
