@@ -19,8 +19,8 @@ use torsade::defer::{self, AlreadyTaken, NoReactor, NothingToWaitFor, WaitsForIt
 use torsade::failure::{FailureError, Panicked};
 use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchOver};
 use torsade::net::datagram::{
-    AlreadyConnected, InvalidAddress, MessageTooLong, MulticastJoinError, PortClosed, QueueFull,
-    SendFailed, Truncated,
+    AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
+    PortClosed, QueueFull, SendFailed, Truncated,
 };
 use torsade::net::{
     AlreadyListened, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
@@ -28,14 +28,16 @@ use torsade::net::{
 };
 use torsade::protocols::LineTooLong;
 use torsade::reactor::{
-    ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning, StillRunning,
-    Stopped, WouldDeadlock,
+    OverBudget, ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning,
+    StillRunning, Stopped, WouldDeadlock,
 };
 use torsade::repeat::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
 use torsade::services::{NameTaken, NoProtocol};
 use torsade::testing::Wire;
 use torsade::threads::{NeverBegun, PoolRefused};
-use torsade::transport::{DescriptorOverrun, HandedOver, ProducerRegistered, WriteOverflow};
+use torsade::transport::{
+    BytesNotSent, DescriptorOverrun, HandedOver, ProducerRegistered, SendTimedOut, WriteOverflow,
+};
 use torsade::{
     Address, Cancelled, Clock, ConnectionAborted, ConnectionDone, ConnectionLost, Deferred,
     Failure, Reactor, Signal, VirtualClock, fail, testing,
@@ -229,6 +231,8 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         ConnectionDone;
         ConnectionLost = connection_lost();
         ConnectionRefused = ConnectionRefused { address: address(), error: why() };
+        BytesNotSent = bytes_not_sent();
+        DatagramsNotSent = DatagramsNotSent { datagrams: 2, bytes: 9, from: address() };
         DescriptorOverrun = DescriptorOverrun { left: 1 };
         FailureError = fail().into_error().into_failure();
         FailureGroup = settled(defer::race([Deferred::<()>::fail("one"), Deferred::fail("two")]).map(drop));
@@ -249,6 +253,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         NoRoute = NoRoute { address: address(), error: why() };
         NotNow = NotNow(ConnectorState::Connected);
         NothingToWaitFor;
+        OverBudget = OverBudget { held: 1, used: 3, limit: 2 };
         Panicked = panicked();
         PoolRefused = PoolRefused::Full(3);
         PortClosed;
@@ -263,6 +268,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         SchedulerStopped;
         SemaphoreClosed;
         SendFailed = SendFailed { to: Some(address()), error: why() };
+        SendTimedOut = SendTimedOut { queued: 1, limit: MS };
         StillRunning;
         Stopped;
         TaskDone;
@@ -361,6 +367,29 @@ fn connection_lost() -> Failure {
     let mut wire = Wire::new(Spy::echo());
     wire.reset();
     wire.reason().unwrap()
+}
+
+/// What is reported of a connection that had more to send than its peer takes.
+fn bytes_not_sent() -> Failure {
+    let reactor = Reactor::in_memory().unwrap();
+    let reports = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let log = reports.clone();
+    reactor.on_report(move |report| log.borrow_mut().push(report.failure().clone()));
+    let ended = reactor.run_until(async {
+        let deaf = |_| Spy::echo().on_made(torsade::Transport::pause_producing);
+        let port = reactor.listen(HERE, deaf)?;
+        let handle = reactor.connect(port.local_addr(), Spy::echo()).await?;
+        let transport = handle.transport().unwrap();
+        transport.write(vec![0; 1 << 20]);
+        transport.lose_connection();
+        Ok::<(), Failure>(())
+    });
+    ended.unwrap().unwrap();
+    let reports = reports.take();
+    let found = reports
+        .into_iter()
+        .find(|failure| failure.is::<BytesNotSent>());
+    found.expect("it is reported")
 }
 
 fn panicked() -> Failure {

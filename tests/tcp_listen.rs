@@ -327,7 +327,7 @@ on_both_by_hand! {
             fn stopped(&mut self) {
                 self.1.note("stopped");
                 if let Err(failure) = self.0.listen_factory(HERE, Self(self.0.clone(), self.1.clone())) {
-                    self.1.note(failure);
+                    self.1.note(format_args!("{failure:#}"));
                 }
             }
         }

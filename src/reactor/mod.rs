@@ -55,6 +55,7 @@ mod model;
 mod remote;
 mod remote_resolver;
 mod remote_work;
+mod reports;
 mod signals;
 mod sources;
 mod strays;
@@ -100,11 +101,10 @@ use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::Stock;
 use crate::clock::sealed::HasTimers;
-use crate::clock::{Clock, ClockStopped, DelayedCall, Timers};
+use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
 use crate::driver::{Chance, Driver, NetworkFaults};
 use crate::failure::Failure;
-use crate::report::{self, Origin, Report};
 use crate::slots::Slots;
 use crate::task::{Card, Executor, Task};
 
@@ -201,7 +201,7 @@ pub(crate) struct Inner {
     pace: Pace,
     acting: Acting,
     policy: Cell<OnPanic>,
-    hooks: RefCell<Vec<Hook>>,
+    hooks: RefCell<Vec<reports::Hook>>,
     /// How many handles other threads may have: one more than this counts.
     remotes: Arc<()>,
     /// It is in memory and runs a test, which fails when nothing can come any more.
@@ -214,9 +214,6 @@ pub(crate) struct Inner {
     main: Cell<Option<Rc<Card>>>,
     debug: Debug,
 }
-
-/// Who is told of panics and unhandled failures.
-type Hook = Rc<dyn Fn(&Report)>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -472,33 +469,6 @@ impl Reactor {
         self.0.policy.set(policy);
     }
 
-    /// Calls `hook` with every panic and unhandled failure, instead of writing them to `tracing` or standard error.
-    ///
-    /// Hooks add up: each is called, in the order in which they were added, and stays until the reactor ends. A test
-    /// that expects reports needs no hook: see [`testing::take_reports`](crate::testing::take_reports).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use std::{cell::RefCell, rc::Rc};
-    /// # use torsade::{Deferred, Failure};
-    /// # fn main() -> Result<(), Failure> {
-    /// let told = Rc::new(RefCell::new(Vec::new()));
-    /// let log = told.clone();
-    /// torsade::run(async |reactor| {
-    ///     reactor.on_report(move |report| log.borrow_mut().push(report.failure().to_string()));
-    ///     drop(Deferred::<()>::fail(Failure::new("nobody looked")));
-    ///     Ok(())
-    /// })?;
-    /// assert_eq!(*told.borrow(), ["nobody looked"]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[doc(alias("flushLoggedErrors", "log.err", "logError"))]
-    pub fn on_report(&self, hook: impl Fn(&Report) + 'static) {
-        self.0.hooks.borrow_mut().push(Rc::new(hook));
-    }
-
     /// Shall SIGINT and SIGTERM, and on Windows SIGBREAK, stop it while it runs? [`run`](crate::run()) says so; a reactor of
     /// one's own is left alone unless told.
     ///
@@ -546,46 +516,6 @@ impl Reactor {
         );
         left
     }
-
-    /// Where reports go while this reactor runs.
-    fn sink(&self) -> report::Sink {
-        let weak = self.downgrade();
-        Rc::new(move |mut report| {
-            let Some(reactor) = weak.upgrade() else {
-                return report::by_default(&report);
-            };
-            report.came_up_with(|| reactor.0.acting_peer());
-            if reactor.0.is_no_news(&report) {
-                return;
-            }
-            let hooks = reactor.0.hooks.borrow().clone();
-            if hooks.is_empty() {
-                report::by_default(&report);
-            }
-            // Nothing unwinds out of a report, not even out of a hook.
-            for hook in hooks {
-                if let Err(panic) = report::catch(report.place(), || hook(&report)) {
-                    report::by_default(&report);
-                    tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
-                }
-            }
-            if !report.is_panic() || report.origin() == Origin::Caught {
-                return;
-            }
-            match reactor.0.policy.get() {
-                OnPanic::Report => {}
-                OnPanic::Stop => {
-                    let _ = reactor.stop();
-                }
-                OnPanic::Abort => std::process::abort(),
-                OnPanic::Unwind => {
-                    if !reactor.0.is_unwinding() {
-                        reactor.0.unwinding.set(Some(report.failure().clone()));
-                    }
-                }
-            }
-        })
-    }
 }
 
 /// What rooms above need of a reactor.
@@ -597,14 +527,6 @@ impl Inner {
     /// Where chance comes from.
     pub(crate) fn chance(&self) -> &Chance {
         &self.chance
-    }
-
-    /// Does it only say that somebody still waited for something when the reactor ended, and has ended with it?
-    fn is_no_news(&self, report: &Report) -> bool {
-        let failure = report.failure();
-        self.state.get() == State::Ended
-            && matches!(report.origin(), Origin::Deferred | Origin::Task)
-            && (failure.find::<Stopped>().is_some() || failure.find::<ClockStopped>().is_some())
     }
 
     pub(crate) fn executor(&self) -> &Rc<Executor> {

@@ -1,0 +1,89 @@
+//! Where the reports of a reactor go: to its hooks, and what its policy for panics makes of them.
+
+use std::rc::Rc;
+
+use super::{Inner, OnPanic, Reactor, State, Stopped};
+use crate::clock::ClockStopped;
+use crate::report::{self, Origin, Report};
+
+/// Is told of panics and unhandled failures.
+pub(super) type Hook = Rc<dyn Fn(&Report)>;
+
+impl Reactor {
+    /// Calls `hook` with every panic and unhandled failure, instead of writing them to `tracing` or standard error.
+    ///
+    /// Hooks add up: each is called, in the order in which they were added, and stays until the reactor ends. A test
+    /// that expects reports needs no hook: see [`testing::take_reports`](crate::testing::take_reports).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::{cell::RefCell, rc::Rc};
+    /// # use torsade::{Deferred, Failure};
+    /// # fn main() -> Result<(), Failure> {
+    /// let told = Rc::new(RefCell::new(Vec::new()));
+    /// let log = told.clone();
+    /// torsade::run(async |reactor| {
+    ///     reactor.on_report(move |report| log.borrow_mut().push(report.failure().to_string()));
+    ///     drop(Deferred::<()>::fail(Failure::new("nobody looked")));
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(*told.borrow(), ["nobody looked"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("flushLoggedErrors", "log.err", "logError"))]
+    pub fn on_report(&self, hook: impl Fn(&Report) + 'static) {
+        self.0.hooks.borrow_mut().push(Rc::new(hook));
+    }
+
+    /// Where reports go while this reactor runs.
+    pub(super) fn sink(&self) -> report::Sink {
+        let weak = self.downgrade();
+        Rc::new(move |mut report| {
+            let Some(reactor) = weak.upgrade() else {
+                return report::by_default(&report);
+            };
+            report.came_up_with(|| reactor.0.acting_peer());
+            if reactor.0.is_no_news(&report) {
+                return;
+            }
+            let hooks = reactor.0.hooks.borrow().clone();
+            if hooks.is_empty() {
+                report::by_default(&report);
+            }
+            // Nothing unwinds out of a report, not even out of a hook.
+            for hook in hooks {
+                if let Err(panic) = report::catch(report.place(), || hook(&report)) {
+                    report::by_default(&report);
+                    tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
+                }
+            }
+            if !report.is_panic() || report.origin() == Origin::Caught {
+                return;
+            }
+            match reactor.0.policy.get() {
+                OnPanic::Report => {}
+                OnPanic::Stop => {
+                    let _ = reactor.stop();
+                }
+                OnPanic::Abort => std::process::abort(),
+                OnPanic::Unwind => {
+                    if !reactor.0.is_unwinding() {
+                        reactor.0.unwinding.set(Some(report.failure().clone()));
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl Inner {
+    /// Does it only say that somebody still waited for something when the reactor ended, and has ended with it?
+    fn is_no_news(&self, report: &Report) -> bool {
+        let failure = report.failure();
+        self.state.get() == State::Ended
+            && matches!(report.origin(), Origin::Deferred | Origin::Task)
+            && (failure.find::<Stopped>().is_some() || failure.find::<ClockStopped>().is_some())
+    }
+}
