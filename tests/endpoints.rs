@@ -4,6 +4,7 @@
 mod support;
 
 use support::HERE;
+use torsade::Address;
 use torsade::net::{
     BadEndpoint, ClientEndpoint, ConnectOptions, ListenOptions, ServerEndpoint, quote,
 };
@@ -383,6 +384,89 @@ fn no_text_does_harm() {
         }
     }
     assert!(read > 300, "{read}");
+}
+
+#[test]
+fn an_address_is_read_as_it_prints_itself() {
+    let mut addresses: Vec<Address> = vec![
+        ([127, 0, 0, 1], 80).into(),
+        "[::1]:80".parse::<std::net::SocketAddr>().unwrap().into(),
+        "[fe80::1%7]:0"
+            .parse::<std::net::SocketAddr>()
+            .unwrap()
+            .into(),
+        Address::from_path("/run/chat"),
+        Address::from_path("@no name"),
+        Address::from_path(r"a:b=c\d"),
+        Address::from_path("path=x"),
+        Address::from_abstract("name"),
+        Address::from_abstract("@:="),
+        Address::from_abstract(vec![0, 255, 10]),
+        Address::from_abstract(vec![]),
+        Address::Unnamed,
+    ];
+    let mut random = Random::new(7);
+    for _ in 0..3000 {
+        let length = 1 + random.below(8);
+        let bytes: Vec<u8> = (0..length)
+            .map(|_| random.pick(b"a:=\\@/%\n\xff "))
+            .collect();
+        addresses.push(Address::from_abstract(bytes.clone()));
+        if let Ok(text) = String::from_utf8(bytes) {
+            addresses.push(Address::from_path(text));
+        }
+    }
+    for address in addresses {
+        let text = address.to_string();
+        assert_eq!(text.parse::<Address>().unwrap(), address, "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_address_is_said() {
+    for (text, problem) in [
+        (
+            "",
+            "an IP address and a port are wanted, or `unix:` and a path",
+        ),
+        (
+            "localhost:80",
+            "an IP address and a port are wanted, or `unix:` and a path",
+        ),
+        (
+            "127.0.0.1",
+            "an IP address and a port are wanted, or `unix:` and a path",
+        ),
+        (
+            "::1:80",
+            "an IP address and a port are wanted, or `unix:` and a path",
+        ),
+        (
+            "[fe80::1%nosuch]:80",
+            "an IP address and a port are wanted, or `unix:` and a path",
+        ),
+        (
+            "[::1]:+80",
+            "an IP address and a port are wanted, or `unix:` and a path",
+        ),
+        ("unix:", "the path is empty"),
+        ("unix:path-hex=4", "pairs of hexadecimal digits are wanted"),
+        (
+            "unix:mode=660",
+            "a UNIX socket is named by `path`, `path-hex` or `abstract-hex`",
+        ),
+        (
+            "unix:/a:mode=660",
+            "a colon or a backslash in the name of a UNIX socket has a backslash before it",
+        ),
+    ] {
+        let bad = text.parse::<Address>().unwrap_err();
+        assert_eq!(
+            bad.to_string(),
+            format!("{text:?} is no address: {problem}")
+        );
+        assert_eq!(bad.text(), text);
+    }
 }
 
 /// What a good description becomes when a few of its bytes are others.

@@ -23,8 +23,8 @@ use torsade::net::datagram::{
     PortClosed, QueueFull, SendFailed, Truncated,
 };
 use torsade::net::{
-    AlreadyListened, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
-    ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
+    AlreadyListened, BadAddress, CannotListen, ConnectFailed, ConnectFailedEverywhere,
+    ConnectTimedOut, ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
 };
 use torsade::protocols::LineTooLong;
 use torsade::reactor::{
@@ -246,6 +246,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         };
         NameTaken = NameTaken("web".into());
         NeverBegun;
+        BadAddress = "x".parse::<Address>().unwrap_err();
         NoAddress;
         NoPermits;
         NoProtocol;

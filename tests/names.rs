@@ -34,16 +34,21 @@ impl NameResolver for Always {
     }
 }
 
+const NUMBER: &str =
+    "it is a number, as addresses were once written; write four decimal numbers, as in `127.0.0.1`";
+
 on_both! {
     async fn literal_addresses_and_localhost_are_answered_at_once_and_nobody_is_asked(reactor) {
         reactor.set_resolver(Never);
         for (host, found) in [
-            ("127.0.0.1", "[127.0.0.1]"),
-            ("::1", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("localhost", "[127.0.0.1, ::1]"),
-            ("LocalHost.", "[127.0.0.1, ::1]"),
-            ("db.localhost", "[127.0.0.1, ::1]"),
+            ("127.0.0.1", "[127.0.0.1:0]"),
+            ("::1", "[[::1]:0]"),
+            ("[::1]", "[[::1]:0]"),
+            ("fe80::1%7", "[[fe80::1%7]:0]"),
+            ("[fe80::1%7]", "[[fe80::1%7]:0]"),
+            ("localhost", "[127.0.0.1:0, [::1]:0]"),
+            ("LocalHost.", "[127.0.0.1:0, [::1]:0]"),
+            ("db.localhost", "[127.0.0.1:0, [::1]:0]"),
         ] {
             let resolving = reactor.resolve(host);
             assert!(resolving.is_settled());
@@ -60,6 +65,15 @@ on_both! {
             (".", "it is empty"),
             ("a..b", "it has an empty part"),
             (".example", "it has an empty part"),
+            ("127.1", NUMBER),
+            ("127.0.0.1.", NUMBER),
+            ("0x7f.1", NUMBER),
+            ("0X7F000001", NUMBER),
+            ("2130706433", NUMBER),
+            ("0177.0.0.1", NUMBER),
+            ("256.1.1.1", NUMBER),
+            ("host.1", NUMBER),
+            ("fe80::1%nosuch", "its zone is the name of no network interface"),
             ("a b", "it has characters that no host's name has"),
             ("a\0b", "it has characters that no host's name has"),
             ("a\n", "it has characters that no host's name has"),
@@ -88,9 +102,9 @@ on_both! {
         one.add("host.example", [Ipv4Addr::new(10, 0, 0, 1)]);
         other.add("HOST.example.", [Ipv4Addr::new(10, 0, 0, 2)]);
         reactor.set_resolver(one);
-        assert_eq!(reactor.resolve("host.example").await?, [Ipv4Addr::new(10, 0, 0, 1)]);
+        assert_eq!(reactor.resolve("host.example").await?, [SocketAddr::from(([10, 0, 0, 1], 0))]);
         reactor.set_resolver(other);
-        assert_eq!(reactor.resolve("host.EXAMPLE").await?, [Ipv4Addr::new(10, 0, 0, 2)]);
+        assert_eq!(reactor.resolve("host.EXAMPLE").await?, [SocketAddr::from(([10, 0, 0, 2], 0))]);
     }
 
     async fn the_system_is_asked_in_threads_of_its_own(reactor) {
@@ -103,9 +117,9 @@ on_both! {
             Ok(())
         });
         // A literal address in an old form: no server is asked for it.
-        let resolving = reactor.resolve("127.1");
+        let resolving = SystemResolver::new().resolve(&reactor, "127.1", 80);
         assert!(!resolving.is_settled());
-        assert_eq!(resolving.await?, [Ipv4Addr::LOCALHOST]);
+        assert_eq!(resolving.await?, [SocketAddr::from(([127, 0, 0, 1], 80))]);
         drop(release);
         blocked.await?;
     }
@@ -216,7 +230,10 @@ fn in_memory_only_the_table_is_known_and_its_answers_take_their_time() {
         hosts.set_delay(MS * 7);
         hosts.fail("broken.example", LookupProblem::TryAgain);
         let start = reactor.now();
-        assert_eq!(reactor.resolve("example.org").await?, [Ipv6Addr::LOCALHOST]);
+        assert_eq!(
+            reactor.resolve("example.org").await?,
+            [SocketAddr::from((Ipv6Addr::LOCALHOST, 0))]
+        );
         assert_eq!(reactor.now() - start, MS * 7);
         let failure = reactor.resolve("broken.example").await.unwrap_err();
         assert_eq!(
@@ -251,4 +268,73 @@ fn a_name_that_does_not_exist_is_told_from_one_that_could_not_be_asked_for() {
         assert!(told && lookup.said.is_some(), "{failure:?}");
         Ok(())
     });
+}
+
+/// The number of the interface that every machine has.
+#[cfg(target_os = "linux")]
+fn loopback() -> u32 {
+    let number = std::fs::read_to_string("/sys/class/net/lo/ifindex").unwrap();
+    number.trim().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+mod zones {
+    use super::*;
+    use torsade::net::{BadEndpoint, BadHostName, ClientEndpoint, ServerEndpoint};
+    use torsade::{Address, Failure};
+
+    #[test]
+    fn an_interface_may_be_named_in_every_text() -> Result<(), Failure> {
+        let said = format!("[fe80::1%{}]:80", loopback());
+        for text in [
+            "[fe80::1%lo]:80",
+            r"tcp:host=fe80\:\:1%lo:port=80",
+            r"tcp:[fe80\:\:1%lo]:80",
+        ] {
+            assert_eq!(ClientEndpoint::parse(text)?.to_string(), said, "{text}");
+        }
+        for text in [
+            "[fe80::1%lo]:80",
+            r"tcp6:80:interface=fe80\:\:1%lo",
+            "haproxy:[fe80::1%lo]:80",
+        ] {
+            let read = ServerEndpoint::parse(text)?.to_string();
+            assert_eq!(read.trim_start_matches("haproxy:"), said, "{text}");
+        }
+        assert_eq!(ClientEndpoint::host("fe80::1%lo", 80).to_string(), said);
+        assert_eq!("[fe80::1%lo]:80".parse::<Address>()?.to_string(), said);
+        let failure = ServerEndpoint::parse(r"tcp6:80:interface=fe80\:\:1%nosuch").unwrap_err();
+        let bad = failure.trap::<BadEndpoint>()?.to_string();
+        assert!(
+            bad.ends_with(r#"there is no network interface "nosuch""#),
+            "{bad}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn looking_up_keeps_the_zone_and_connecting_and_sending_use_it() {
+        torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+            let found = reactor.resolve("fe80::1%lo").await?;
+            assert_eq!(found[0].to_string(), format!("[fe80::1%{}]:0", loopback()));
+            // Nobody is there, but the way there is known: without a zone it would be an invalid argument.
+            let failure = reactor.connect_stream(("fe80::1%lo", 1)).await.unwrap_err();
+            let errno = failure
+                .find::<std::io::Error>()
+                .and_then(std::io::Error::raw_os_error);
+            assert_ne!(errno, Some(libc::EINVAL), "{failure:?}");
+            let socket = reactor.bind_udp("[::]:0")?;
+            let sent = socket.send_to(b"x", "[fe80::1%lo]:9").await;
+            let errno = sent
+                .err()
+                .and_then(|failure| failure.find::<std::io::Error>()?.raw_os_error());
+            assert_ne!(errno, Some(libc::EINVAL));
+            let failure = reactor
+                .connect_stream(("fe80::1%nosuch", 1))
+                .await
+                .unwrap_err();
+            failure.trap::<BadHostName>()?;
+            Ok::<(), Failure>(())
+        });
+    }
 }

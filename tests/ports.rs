@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use support::{HERE, Log, MS, Spy, poll_once, some_turns, until};
-use torsade::net::{ListenOptions, PortClosed};
+use torsade::net::ListenOptions;
+use torsade::net::datagram::PortClosed;
 use torsade::{Address, Cancelled, Clock, Connection, Context, Failure, Port, Protocol, Reactor};
 
 /// Longer than anything here takes.

@@ -231,3 +231,124 @@ fn urgent_bytes_come_in_line_and_keep_nobody_busy() {
         port.stop().await
     });
 }
+
+#[test]
+fn a_hook_gets_the_socket_before_it_listens_and_before_each_attempt_to_connect() {
+    use std::os::fd::AsFd;
+    use std::rc::Rc;
+
+    use rustix::net::sockopt::{ip_ttl, set_ip_ttl, socket_acceptconn};
+
+    on_the_machine(async |reactor| {
+        let (log, calls) = (Log::new(), Log::new());
+        let seen = log.clone();
+        let listen = ListenOptions::new().configure_socket(move |socket| {
+            seen.note(format!("listens: {}", socket_acceptconn(socket)?));
+            Ok(set_ip_ttl(socket, 7)?)
+        });
+        let port = reactor.listen_with(HERE, &listen, |_| Spy::echo())?;
+        assert_eq!(log.take(), ["listens: false"]);
+        assert_eq!(port.with_fd(|socket| ip_ttl(socket))??, 7);
+
+        let seen = calls.clone();
+        let connect = ConnectOptions::new().configure_socket(move |socket| {
+            seen.note(rustix::net::getpeername(socket).is_ok());
+            Ok(set_ip_ttl(socket, 9)?)
+        });
+        let both = [
+            support::nowhere(&reactor).await?,
+            port.local_addr().inet().unwrap(),
+        ];
+        let conn = reactor.connect_stream_with(both, &connect).await?;
+        assert_eq!(calls.take(), ["false", "false"]);
+        let transport = conn.transport();
+        assert_eq!(transport.with_fd(|socket| ip_ttl(socket.as_fd()))??, 9);
+
+        // What it fails with, and how it panics, is why the call fails.
+        let fails = ListenOptions::new().configure_socket(|_| Err(ErrorKind::OutOfMemory.into()));
+        let failure = reactor
+            .listen_with(HERE, &fails, |_| Spy::echo())
+            .unwrap_err();
+        assert_eq!(
+            failure.find::<std::io::Error>().unwrap().kind(),
+            ErrorKind::OutOfMemory
+        );
+        let panics = ConnectOptions::new().configure_socket(|_| panic!("oh"));
+        let failure = reactor
+            .connect_stream_with(port.local_addr(), &panics)
+            .await
+            .unwrap_err();
+        assert!(failure.is::<torsade::net::ConnectFailed>(), "{failure:?}");
+
+        // A hook may do anything, its own reactor's work too.
+        let (inner, made) = (reactor.clone(), Rc::new(std::cell::Cell::new(None)));
+        let kept = made.clone();
+        let again = ListenOptions::new().configure_socket(move |_| {
+            kept.set(inner.listen(HERE, |_| Spy::echo()).ok());
+            Ok(())
+        });
+        reactor
+            .listen_with(HERE, &again, |_| Spy::echo())?
+            .stop()
+            .await?;
+        made.take().unwrap().stop().await?;
+        drop(conn);
+        port.stop().await
+    });
+}
+
+#[test]
+fn a_descriptor_that_was_lent_and_kept_does_not_keep_the_loop_busy() {
+    on_the_machine(async |reactor| {
+        let (mut client, server, port) = support::ends(&reactor, HERE).await?;
+        let kept = server
+            .transport()
+            .with_fd(|socket| socket.try_clone_to_owned())??;
+        let transport = server.transport();
+        drop(server);
+        support::until(|| !transport.is_connected() && transport.reason().is_some()).await;
+        assert_eq!(
+            transport.with_fd(|_| ()).unwrap_err().kind(),
+            ErrorKind::NotConnected
+        );
+        // It is readable for ever, and nobody is told.
+        client.write_all(b"x").await?;
+        let before = torsade::testing::leftovers(&reactor).len();
+        reactor.sleep(Duration::from_millis(20)).await?;
+        assert_eq!(torsade::testing::leftovers(&reactor).len(), before);
+        drop((kept, client));
+        port.stop().await
+    });
+}
+
+#[test]
+fn keep_alive_times_are_the_systems() {
+    use torsade::transport::KeepAlive;
+
+    on_the_machine(async |reactor| {
+        let (client, server, port) = support::ends(&reactor, HERE).await?;
+        let times = KeepAlive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_millis(10),
+            count: 4,
+        };
+        let transport = client.transport();
+        transport.set_keep_alive_times(times)?;
+        assert!(transport.keep_alive()?);
+        let whole = KeepAlive {
+            interval: Duration::from_secs(1),
+            ..times
+        };
+        assert_eq!(transport.keep_alive_times()?, whole);
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::net::sockopt::{tcp_keepcnt, tcp_keepidle, tcp_keepintvl};
+            let told = transport.with_fd(|fd| -> std::io::Result<_> {
+                Ok((tcp_keepidle(fd)?, tcp_keepintvl(fd)?, tcp_keepcnt(fd)?))
+            })??;
+            assert_eq!(told, (Duration::from_secs(60), Duration::from_secs(1), 4));
+        }
+        drop((client, server));
+        port.stop().await
+    });
+}

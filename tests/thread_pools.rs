@@ -11,6 +11,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use support::{MS, await_that, expect_reports, until};
+use torsade::net::{NameResolver, SystemResolver};
 use torsade::reactor::StillRunning;
 use torsade::threads::{NeverBegun, PoolRefused, ThreadPool};
 use torsade::{Failure, Reactor, testing};
@@ -369,7 +370,7 @@ mod children {
                     });
                     cancelled.cancel();
                     drop(cancelled.await);
-                    drop(reactor.resolve("127.1").await);
+                    drop(SystemResolver::new().resolve(&reactor, "127.1", 80).await);
                     let told = reactor.signal(Signal::USR2);
                     testing::deliver_signal(&reactor, Signal::USR2);
                     told.await?;

@@ -1,8 +1,8 @@
 //! What the loop asks of the world: time, readiness, sockets, and being woken.
 //!
 //! A [`Driver`] is the machine or a model of one in memory. The loop above is the same under both: it names
-//! sources by keys, waits, and is told which keys are ready. Nothing here calls anybody's code, so nothing
-//! here can be entered twice.
+//! sources by keys, waits, and is told which keys are ready. Nothing here calls anybody's code while something is
+//! borrowed (only [`SocketHook`] calls any), so nothing here can be entered twice.
 //!
 //! The driver owns the poller and, in memory, the network and the clock. It does **not** own what is
 //! registered: who adds a source removes it before its descriptor closes (see [`Driver::add`]).
@@ -27,12 +27,14 @@
 //! theirs · `datagram` the same for datagrams · `chance` numbers of chance ·
 //! `memory` the model · `signals` what the system tells out of turn.
 
+use std::fmt;
 use std::io;
 use std::net::Shutdown;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[cfg(windows)]
 use std::os::windows::io::BorrowedSocket;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::address::{Address, not_inet};
@@ -405,14 +407,26 @@ impl Driver {
         bind: Option<&Address>,
         buffers: Buffers,
     ) -> io::Result<Socket> {
+        self.connect_hooked(address, bind, buffers, None)
+    }
+
+    /// As [`Driver::connect`], with a hook for the socket.
+    pub(crate) fn connect_hooked(
+        &self,
+        address: &Address,
+        bind: Option<&Address>,
+        buffers: Buffers,
+        hook: Option<&SocketHook>,
+    ) -> io::Result<Socket> {
         match (self, address) {
             (Self::Machine(_), Address::Ip(addr)) => {
                 let inet = |bind: &Address| bind.inet().ok_or_else(|| not_inet(bind));
-                tcp::connect(*addr, bind.map(inet).transpose()?, buffers).map(Socket::Machine)
+                let bind = bind.map(inet).transpose()?;
+                tcp::connect(*addr, bind, buffers, hook).map(Socket::Machine)
             }
             #[cfg(unix)]
             (Self::Machine(_), Address::Path(_) | Address::Abstract(_)) => {
-                let stream = unix::connect(address, bind)?;
+                let stream = unix::connect(address, bind, hook)?;
                 Ok(Socket::Unix(Box::new(stream)))
             }
             (Self::Memory(memory), _) => {
@@ -458,6 +472,32 @@ pub(crate) struct Bind {
     pub(crate) mode: u32,
     /// Whether a lock beside a UNIX socket's file says whose it is.
     pub(crate) lock_file: bool,
+    pub(crate) hook: Option<SocketHook>,
+}
+
+/// Is given each socket before it is bound, connected or listened with. In memory it is never called.
+///
+/// It is a user's code, and called with nothing borrowed. It must not unwind.
+#[derive(Clone)]
+pub(crate) struct SocketHook(pub(crate) Rc<SocketCall>);
+
+type SocketCall = dyn Fn(Borrowed<'_>) -> io::Result<()>;
+
+impl SocketHook {
+    /// Calls the hook, if there is one.
+    fn call(hook: Option<&Self>, socket: &socket2::Socket) -> io::Result<()> {
+        #[cfg(unix)]
+        let socket = socket.as_fd();
+        #[cfg(windows)]
+        let socket = std::os::windows::io::AsSocket::as_socket(socket);
+        hook.map_or(Ok(()), |hook| (hook.0)(socket))
+    }
+}
+
+impl fmt::Debug for SocketHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SocketHook")
+    }
 }
 
 /// How many bytes the system holds of a connection, where that was said.
@@ -477,6 +517,7 @@ impl Default for Bind {
             buffers: Buffers::default(),
             mode: 0o666,
             lock_file: false,
+            hook: None,
         }
     }
 }

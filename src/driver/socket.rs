@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 #[cfg(unix)]
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 #[cfg(windows)]
 use std::os::windows::io::AsSocket;
 use std::time::Duration;
@@ -203,6 +203,54 @@ impl Socket {
         }
     }
 
+    /// Has a silent peer asked after `idle`, then every `interval`, `count` times. Only TCP knows this.
+    pub(crate) fn set_keepalive_times(
+        &self,
+        idle: Duration,
+        interval: Duration,
+        count: u32,
+    ) -> io::Result<()> {
+        match self {
+            Self::Machine(socket) => {
+                let times = socket2::TcpKeepalive::new()
+                    .with_time(idle)
+                    .with_interval(interval)
+                    .with_retries(count);
+                socket.set_tcp_keepalive(&times)
+            }
+            Self::Memory(socket) if !socket.is_local() => {
+                socket.set_keepalive(true);
+                socket.set_keepalive_times((idle, interval, count));
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// What [`Socket::set_keepalive_times`] set, or the system's.
+    pub(crate) fn keepalive_times(&self) -> io::Result<(Duration, Duration, u32)> {
+        match self {
+            #[cfg(unix)]
+            Self::Machine(socket) => Ok((
+                socket.tcp_keepalive_time()?,
+                socket.tcp_keepalive_interval()?,
+                socket.tcp_keepalive_retries()?,
+            )),
+            Self::Memory(socket) if !socket.is_local() => Ok(socket.keepalive_times()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Another descriptor for the socket of the machine.
+    #[cfg(unix)]
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Machine(socket) => socket.as_fd().try_clone_to_owned(),
+            Self::Unix(stream) => stream.socket.as_fd().try_clone_to_owned(),
+            Self::Pair(_) | Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// How long what was sent may go unacknowledged; none for as long as the system thinks right. Only TCP, and only on
     /// Linux, knows this.
     pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
@@ -376,6 +424,16 @@ impl Listener {
                 let (socket, from) = listener.accept()?;
                 Ok((Socket::Memory(Box::new(socket)), from))
             }
+        }
+    }
+
+    /// Another descriptor for the socket of the machine.
+    #[cfg(unix)]
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Machine(socket) => socket.as_fd().try_clone_to_owned(),
+            Self::Unix(listener) => listener.socket.as_fd().try_clone_to_owned(),
+            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -11,12 +11,13 @@ use std::net::SocketAddr;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{Bind, Buffers};
+use super::{Bind, Buffers, SocketHook};
 use crate::address::Address;
 
 /// A listener at `addr`.
 pub(super) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Socket> {
     let socket = stream(addr)?;
+    SocketHook::call(bind.hook.as_ref(), &socket)?;
     // On Windows the option means to share a port with whoever has it.
     if cfg!(unix) && bind.reuse_address {
         socket.set_reuse_address(true)?;
@@ -39,8 +40,24 @@ pub(super) fn connect(
     addr: SocketAddr,
     bind: Option<SocketAddr>,
     buffers: Buffers,
+    hook: Option<&SocketHook>,
+) -> io::Result<Socket> {
+    let socket = client(addr, bind, buffers, hook)?;
+    match socket.connect(&addr.into()) {
+        Err(error) if !is_under_way(&error) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// A socket that can connect to `addr`.
+fn client(
+    addr: SocketAddr,
+    bind: Option<SocketAddr>,
+    buffers: Buffers,
+    hook: Option<&SocketHook>,
 ) -> io::Result<Socket> {
     let socket = stream(addr)?;
+    SocketHook::call(hook, &socket)?;
     set_buffers(&socket, buffers)?;
     if let Some(bind) = bind {
         #[cfg(target_os = "linux")]
@@ -50,10 +67,7 @@ pub(super) fn connect(
         }
         socket.bind(&bind.into())?;
     }
-    match socket.connect(&addr.into()) {
-        Err(error) if !is_under_way(&error) => Err(error),
-        _ => Ok(socket),
-    }
+    Ok(socket)
 }
 
 /// Before a socket connects or listens, so that TCP agrees on its windows with that in mind.
@@ -139,4 +153,23 @@ fn is_under_way(error: &io::Error) -> bool {
     return error.raw_os_error() == Some(libc::EINPROGRESS);
     #[cfg(not(unix))]
     return error.kind() == io::ErrorKind::WouldBlock;
+}
+
+#[cfg(all(test, target_os = "linux", not(torsade_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_is_bound_without_a_port_gets_one_when_it_connects() {
+        for here in ["127.0.0.1:0", "[::1]:0"] {
+            let here: SocketAddr = here.parse().unwrap();
+            let listener = listen(here, &Bind::default()).unwrap();
+            let to = listener.local_addr().unwrap().as_socket().unwrap();
+            let socket = client(to, Some(here), Buffers::default(), None).unwrap();
+            let bound = |socket: &Socket| socket.local_addr().unwrap().as_socket().unwrap();
+            assert_eq!(bound(&socket), here);
+            let _ = socket.connect(&to.into());
+            assert_ne!(bound(&socket).port(), 0);
+        }
+    }
 }

@@ -25,7 +25,7 @@ use rustix::net::{SocketAddrUnix, SocketFlags, acceptfrom_with};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::passing::Passing;
-use super::{Bind, beside};
+use super::{Bind, SocketHook, beside};
 use crate::address::Address;
 use crate::locks::{DeferredFilesystemLock, Locked, lock_at, unlock};
 
@@ -158,6 +158,7 @@ pub(super) fn listen(address: &Address, bind: &Bind) -> io::Result<Listener> {
         _ => None,
     };
     let socket = stream()?;
+    SocketHook::call(bind.hook.as_ref(), &socket)?;
     if let Some(file) = &mut file {
         file.bind(&socket, &name, bind.mode)?;
     } else {
@@ -174,9 +175,14 @@ pub(super) fn listen(address: &Address, bind: &Bind) -> io::Result<Listener> {
 ///
 /// When the peer has no room for one more that is [`io::ErrorKind::WouldBlock`], and there is nothing to wait on: one
 /// tries again later.
-pub(super) fn connect(address: &Address, bind: Option<&Address>) -> io::Result<Stream> {
+pub(super) fn connect(
+    address: &Address,
+    bind: Option<&Address>,
+    hook: Option<&SocketHook>,
+) -> io::Result<Stream> {
     let name = sockaddr(address)?;
     let socket = stream()?;
+    SocketHook::call(hook, &socket)?;
     let mut file = None;
     if let Some(bind) = bind {
         socket.bind(&sockaddr(bind)?)?;

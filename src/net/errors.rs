@@ -70,10 +70,6 @@ pub struct ConnectFailedEverywhere {
     pub attempts: Vec<(Address, Failure)>,
 }
 
-/// The port is closed, so it accepts nothing any more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortClosed;
-
 /// There was no address to try.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoAddress;
@@ -161,14 +157,6 @@ impl Error for ConnectFailedEverywhere {
         Some(last.error())
     }
 }
-
-impl fmt::Display for PortClosed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot accept a connection: the port is closed")
-    }
-}
-
-impl Error for PortClosed {}
 
 impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

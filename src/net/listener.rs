@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures::Stream;
 
 use super::accept::Pull;
-use super::errors::PortClosed;
+use super::datagram::PortClosed;
 use super::port::Port;
 use crate::address::Address;
 use crate::failure::Failure;

@@ -117,7 +117,7 @@ pub use self::endpoint::{
 };
 pub use self::errors::{
     CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut, ConnectionRefused,
-    NoAddress, NoRoute, PortClosed,
+    NoAddress, NoRoute,
 };
 pub use self::listener::StreamListener;
 pub use self::names::{
@@ -131,3 +131,4 @@ pub use self::reconnecting::{Reconnecting, Retries};
 pub use self::stdio::StdioInUse;
 #[cfg(unix)]
 pub use self::terminal::{NotATerminal, Terminal};
+pub use crate::address::BadAddress;

@@ -1,12 +1,18 @@
 //! How to listen and how to connect, where the defaults do not fit.
 
+#[cfg(unix)]
+use std::io;
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::driver::{Bind, Buffers};
+use crate::driver::{Bind, Buffers, SocketHook};
 use crate::reactor::Reactor;
+#[cfg(unix)]
+use crate::report;
 use crate::transport::{ConnCounter, Limits, PATIENCE, Patience, Terms};
 
 /// How to listen. By default the backlog is 1024, addresses are used again at once, and everybody may connect to a UNIX
@@ -41,6 +47,7 @@ pub struct ListenOptions {
     send_timeout: Option<Option<Duration>>,
     close_timeout: Option<Option<Duration>>,
     reset_on_error: Option<bool>,
+    hook: Option<SocketHook>,
 }
 
 /// How to connect. By default an attempt may take 30 seconds, the whole a minute, the next address is tried after a quarter
@@ -72,6 +79,7 @@ pub struct ConnectOptions {
     limits: Option<Limits>,
     send_timeout: Option<Option<Duration>>,
     close_timeout: Option<Option<Duration>>,
+    hook: Option<SocketHook>,
 }
 
 /// [`ListenOptions`] with the defaults filled in.
@@ -97,6 +105,7 @@ pub(super) struct ConnectConfig {
     pub(super) bind: Option<Address>,
     pub(super) lock_file: bool,
     pub(super) limits: Limits,
+    pub(super) hook: Option<SocketHook>,
 }
 
 impl ListenOptions {
@@ -227,6 +236,43 @@ impl ListenOptions {
         self
     }
 
+    /// Has `f` called with the socket before it is bound and listens, for options that have no method here. Of a socket that
+    /// listens already, of standard input and output, and in memory, it is not called.
+    ///
+    /// What it fails with is why the call that listens fails; so is a panic.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::Failure;
+    /// use torsade::net::ListenOptions;
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let options = ListenOptions::new()
+    ///         .configure_socket(|socket| Ok(rustix::net::sockopt::set_ip_ttl(socket, 7)?));
+    ///     let port = reactor.listen_with("127.0.0.1:0", &options, |_peer| Quiet)?;
+    ///     let ttl = port.with_fd(|socket| rustix::net::sockopt::ip_ttl(socket))??;
+    ///     assert_eq!(ttl, 7);
+    ///     port.stop().await
+    /// })
+    /// # }
+    /// # struct Quiet;
+    /// # impl torsade::Protocol for Quiet {
+    /// #     fn data_received(&mut self, _: &mut torsade::Context<'_, Self>, _: &[u8]) {}
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    #[doc(alias("setsockopt", "SO_BINDTODEVICE", "IP_FREEBIND"))]
+    #[track_caller]
+    pub fn configure_socket(
+        mut self,
+        f: impl Fn(BorrowedFd<'_>) -> io::Result<()> + 'static,
+    ) -> Self {
+        self.hook = Some(hook(f, Location::caller()));
+        self
+    }
+
     /// Fills in from `other` what these options do not set.
     pub(super) fn or(self, other: &Self) -> Self {
         Self {
@@ -243,6 +289,7 @@ impl ListenOptions {
             send_timeout: self.send_timeout.or(other.send_timeout),
             close_timeout: self.close_timeout.or(other.close_timeout),
             reset_on_error: self.reset_on_error.or(other.reset_on_error),
+            hook: self.hook.or_else(|| other.hook.clone()),
         }
     }
 
@@ -261,6 +308,7 @@ impl ListenOptions {
                 buffers: self.buffers,
                 mode: self.mode.unwrap_or(default.mode),
                 lock_file: self.lock_file.unwrap_or(locks),
+                hook: self.hook,
             },
             limits: self.limits.unwrap_or_default(),
             max_connections: self.max_connections,
@@ -378,6 +426,21 @@ impl ConnectOptions {
         self
     }
 
+    /// Has `f` called with the socket before it is bound and connects, for options that have no method here: once for each
+    /// address that is tried. In memory it is not called.
+    ///
+    /// What it fails with is why that attempt fails; so is a panic. See [`ListenOptions::configure_socket`].
+    #[cfg(unix)]
+    #[doc(alias("setsockopt", "SO_BINDTODEVICE", "SO_MARK"))]
+    #[track_caller]
+    pub fn configure_socket(
+        mut self,
+        f: impl Fn(BorrowedFd<'_>) -> io::Result<()> + 'static,
+    ) -> Self {
+        self.hook = Some(hook(f, Location::caller()));
+        self
+    }
+
     /// Fills in from `other` what these options do not set.
     pub(super) fn or(self, other: &Self) -> Self {
         Self {
@@ -391,6 +454,7 @@ impl ConnectOptions {
             limits: self.limits.or(other.limits),
             send_timeout: self.send_timeout.or(other.send_timeout),
             close_timeout: self.close_timeout.or(other.close_timeout),
+            hook: self.hook.or_else(|| other.hook.clone()),
         }
     }
 
@@ -407,6 +471,7 @@ impl ConnectOptions {
             bind: self.bind,
             lock_file: self.lock_file.unwrap_or(false),
             limits: self.limits.unwrap_or_default(),
+            hook: self.hook,
         }
     }
 }
@@ -418,6 +483,18 @@ fn patience(open: Option<Option<Duration>>, closing: Option<Option<Duration>>) -
         open: open.unwrap_or(default.open),
         closing: closing.unwrap_or(default.closing),
     }
+}
+
+/// What the driver calls, which does not unwind.
+#[cfg(unix)]
+fn hook(
+    f: impl Fn(BorrowedFd<'_>) -> io::Result<()> + 'static,
+    place: &'static Location<'static>,
+) -> SocketHook {
+    SocketHook(Rc::new(move |socket| {
+        let done = report::catch(place, || f(socket));
+        done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    }))
 }
 
 /// The sizes of `one`, and of `other` where that sets none.

@@ -13,6 +13,8 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -67,6 +69,11 @@ pub(super) trait PortState {
     fn is_listening(&self) -> bool;
     fn set_paused(&self, is_paused: bool);
     fn is_paused(&self) -> bool;
+    /// Another descriptor for the socket.
+    #[cfg(unix)]
+    fn duplicate(&self) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A listening socket in the reactor's care.
@@ -194,6 +201,21 @@ impl Port {
         self.state.upgrade().is_some_and(|state| state.is_paused())
     }
 
+    /// Lends a descriptor of the listening socket: see [`Transport::with_fd`](crate::Transport::with_fd).
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotConnected`] when the port is closed; [`io::ErrorKind::Unsupported`] in memory, of standard input and
+    /// output, and of an endpoint that the program defines.
+    #[cfg(unix)]
+    #[doc(alias("AsFd", "as_fd", "getHandle", "fileno"))]
+    pub fn with_fd<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> R) -> io::Result<R> {
+        let state = self.state.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        let duplicate = state.duplicate()?;
+        drop(state);
+        Ok(f(duplicate.as_fd()))
+    }
+
     fn set_paused(&self, is_paused: bool) {
         if let Some(state) = self.state.upgrade() {
             state.set_paused(is_paused);
@@ -234,6 +256,13 @@ impl PortState for Listening {
 
     fn is_paused(&self) -> bool {
         self.is_listening() && self.is_paused.get()
+    }
+
+    #[cfg(unix)]
+    fn duplicate(&self) -> io::Result<OwnedFd> {
+        let listener = self.listener.borrow();
+        let listener = listener.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        listener.duplicate()
     }
 }
 

@@ -295,7 +295,9 @@ impl Race {
     /// A connection begun; none where there is no room for one more now.
     fn begin(&self, reactor: &Reactor, address: &Address) -> io::Result<Option<Socket>> {
         let driver = reactor.inner().driver();
-        match driver.connect(address, self.options.bind.as_ref(), self.options.buffers) {
+        let options = &self.options;
+        let (bind, hook) = (options.bind.as_ref(), options.hook.as_ref());
+        match driver.connect_hooked(address, bind, options.buffers, hook) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && address.ip().is_none() => {
                 Ok(None)

@@ -349,7 +349,7 @@ impl<S: Seat> Conn<S> {
                     link.place(),
                 );
             } else {
-                if link.terms.is_shared {
+                if link.terms.is_shared || link.is_lent.get() {
                     let _ = driver.remove(&socket);
                 } else {
                     let _ = driver.remove_closing(&socket);

@@ -54,6 +54,31 @@ impl Default for Limits {
     }
 }
 
+/// When the system probes a silent TCP peer, and when it gives up; see
+/// [`Transport::set_keep_alive_times`](super::Transport::set_keep_alive_times). The defaults are those of Linux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How long nothing has come before the first probe, in whole seconds. Default: two hours.
+    #[doc(alias = "TCP_KEEPIDLE")]
+    pub idle: Duration,
+    /// How long after a probe without an answer the next one is sent, in whole seconds. Default: 75 seconds.
+    #[doc(alias = "TCP_KEEPINTVL")]
+    pub interval: Duration,
+    /// After how many probes without an answer the connection is lost. Default: 9.
+    #[doc(alias = "TCP_KEEPCNT")]
+    pub count: u32,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(2 * 60 * 60),
+            interval: Duration::from_secs(75),
+            count: 9,
+        }
+    }
+}
+
 /// What all connections of one port, or one call of `connect`, have in common.
 #[derive(Debug)]
 pub(crate) struct Terms {
@@ -139,6 +164,8 @@ pub(crate) struct Link {
     pub(super) listed: Cell<bool>,
     /// The user does not want to be given bytes.
     pub(super) paused: Cell<bool>,
+    /// A duplicate of the descriptor was lent out, so closing ours may not take it off the poller.
+    pub(super) is_lent: Cell<bool>,
     /// The user has not been given all that was read, and is to be, before anything else is read.
     pub(super) held: Cell<bool>,
     /// It is above its high-water mark, or has not come down to the low one since.
@@ -209,6 +236,7 @@ impl Link {
             attended: Cell::new(true),
             listed: Cell::new(false),
             paused: Cell::new(false),
+            is_lent: Cell::new(false),
             held: Cell::new(false),
             full: Cell::new(false),
             blocked: Cell::new(false),
@@ -667,6 +695,12 @@ impl Link {
     /// Its place in the reactor's table.
     pub(crate) fn key(&self) -> usize {
         self.key
+    }
+
+    /// Somebody may have a duplicate of the descriptor from now on.
+    #[cfg(unix)]
+    pub(super) fn note_lent(&self) {
+        self.is_lent.set(true);
     }
 
     /// A handle to the reactor that does not keep it.

@@ -40,6 +40,8 @@ mod unsent;
 use std::fmt;
 use std::fs::File;
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -58,8 +60,8 @@ use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 #[cfg(unix)]
 pub(crate) use self::link::Keeper;
-pub use self::link::Limits;
 pub(crate) use self::link::{Ends, Link, Terms};
+pub use self::link::{KeepAlive, Limits};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 pub(crate) use self::stall::Patience;
@@ -368,6 +370,87 @@ impl Transport {
     #[doc(alias = "getTcpKeepAlive")]
     pub fn keep_alive(&self) -> io::Result<bool> {
         self.on_socket(Socket::keepalive)
+    }
+
+    /// Has the system probe a silent peer, at these times. TCP only.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transport::set_no_delay`]; [`io::ErrorKind::InvalidInput`] for times that the system does not take;
+    /// [`io::ErrorKind::Unsupported`] where it is not TCP.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::transport::KeepAlive;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    ///     let conn = reactor.connect_stream(port.local_addr()).await?;
+    ///     let times = KeepAlive { idle: Duration::from_secs(60), ..KeepAlive::default() };
+    ///     conn.transport().set_keep_alive_times(times)?;
+    ///     assert!(conn.transport().keep_alive()?);
+    ///     assert_eq!(conn.transport().keep_alive_times()?, times);
+    ///     drop(conn);
+    ///     port.stop().await
+    /// });
+    /// ```
+    #[doc(alias("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"))]
+    pub fn set_keep_alive_times(&self, times: KeepAlive) -> io::Result<()> {
+        // Less than a second would be none.
+        let whole = |time: Duration| Duration::from_secs(time.as_secs().max(1));
+        let (idle, interval) = (whole(times.idle), whole(times.interval));
+        self.on_socket(|socket| socket.set_keepalive_times(idle, interval, times.count))
+    }
+
+    /// Returns at what times a silent peer would be probed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transport::set_keep_alive_times`].
+    pub fn keep_alive_times(&self) -> io::Result<KeepAlive> {
+        let (idle, interval, count) = self.on_socket(Socket::keepalive_times)?;
+        Ok(KeepAlive {
+            idle,
+            interval,
+            count,
+        })
+    }
+
+    /// Lends a descriptor of the socket, for options that have no method here.
+    ///
+    /// It is a duplicate, closed when `f` has returned; so `f` may do anything, but for reading, writing, or making the socket
+    /// blocking, which would upset the connection. A duplicate that `f` makes and keeps delays the end of the connection:
+    /// the peer sees that when all are closed.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotConnected`] when the connection is over; [`io::ErrorKind::Unsupported`] in memory, and of a connection
+    /// that is made of two descriptors (a child's pipes, standard input and output); the system's when there is no descriptor
+    /// left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    ///     let conn = reactor.connect_stream(port.local_addr()).await?;
+    ///     // In memory there is no descriptor.
+    ///     let lent = conn.transport().with_fd(|fd| fd.try_clone_to_owned());
+    ///     assert_eq!(lent.unwrap_err().kind(), ErrorKind::Unsupported);
+    ///     drop(conn);
+    ///     port.stop().await
+    /// });
+    /// ```
+    #[cfg(unix)]
+    #[doc(alias("AsFd", "as_fd", "getHandle", "fileno", "setsockopt"))]
+    pub fn with_fd<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> R) -> io::Result<R> {
+        let duplicate = self.on_socket(Socket::duplicate)?;
+        self.0.link().note_lent();
+        Ok(f(duplicate.as_fd()))
     }
 
     /// How long what was sent may go unacknowledged before the connection is lost (RFC 5482); `None` for as long as the

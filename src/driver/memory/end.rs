@@ -21,7 +21,7 @@
 use std::collections::VecDeque;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::Interest;
 use super::net::{Fault, Ready};
@@ -70,6 +70,7 @@ pub(super) struct End {
     pub(super) reset_on_close: bool,
     pub(super) nodelay: bool,
     pub(super) keepalive: bool,
+    pub(super) keepalive_times: Option<(Duration, Duration, u32)>,
     pub(super) watch: Option<Watch>,
 }
 
@@ -109,6 +110,7 @@ impl End {
             reset_on_close: false,
             nodelay: true,
             keepalive: false,
+            keepalive_times: None,
             watch: None,
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::time::Duration;
 
 #[cfg(unix)]
 use super::super::Passing;
@@ -145,6 +146,16 @@ impl Socket {
 
     pub(crate) fn set_keepalive(&self, on: bool) {
         self.net.borrow_mut().end(self.end).keepalive = on;
+    }
+
+    pub(crate) fn set_keepalive_times(&self, times: (Duration, Duration, u32)) {
+        self.net.borrow_mut().end(self.end).keepalive_times = Some(times);
+    }
+
+    /// What was set, or what Linux has.
+    pub(crate) fn keepalive_times(&self) -> (Duration, Duration, u32) {
+        let times = self.net.borrow_mut().end(self.end).keepalive_times;
+        times.unwrap_or((Duration::from_secs(7200), Duration::from_secs(75), 9))
     }
 
     pub(crate) fn keepalive(&self) -> bool {

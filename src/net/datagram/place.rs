@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::path::{Path, PathBuf};
 
 use super::errors::InvalidAddress;
-use crate::address::Address;
+use crate::address::{Address, literal, socket_addr};
 use crate::failure::Failure;
 
 /// What a datagram can be sent to, or its port be bound to: an address, or text that is one (`"127.0.0.1:53"`,
@@ -54,18 +54,18 @@ impl ToDatagramAddress for str {
                 None => Address::from_path(name),
             });
         }
-        match self.parse::<SocketAddr>() {
-            Ok(address) => Ok(address.into()),
-            Err(_) => Err(invalid(self, "a literal address and a port")),
+        match socket_addr(self) {
+            Some(address) => Ok(address.into()),
+            None => Err(invalid(self, "a literal address and a port")),
         }
     }
 }
 
 impl ToDatagramAddress for (&str, u16) {
     fn to_datagram_address(&self) -> Result<Address, Failure> {
-        match self.0.parse::<IpAddr>() {
-            Ok(ip) => Ok((ip, self.1).into()),
-            Err(_) => Err(invalid(self.0, "a literal address")),
+        match literal(self.0, self.1) {
+            Some(address) => Ok(address.into()),
+            None => Err(invalid(self.0, "a literal address")),
         }
     }
 }

@@ -7,11 +7,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-#[cfg(unix)]
-use std::os::unix::ffi::OsStringExt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::Location;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -21,9 +18,9 @@ use super::super::activation::Which;
 use super::super::adopt::{Family, Given};
 use super::super::custom::{client_named, server_named};
 use super::super::proxied::{Network, ProxyOptions};
-use super::place::{host, literal};
+use super::place::host;
 use super::{ClientEndpoint, ConnectOptions, ListenOptions, Places, ServerEndpoint};
-use crate::address::Address;
+use crate::address::{Address, hex_bytes, literal, path_of, socket_addr};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report;
@@ -89,7 +86,7 @@ fn undecorated(
     names: Option<&Reactor>,
     proxy: &mut Option<ProxyOptions>,
 ) -> Result<ServerEndpoint, Failure> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Some(address) = socket_addr(text) {
         return Ok(ServerEndpoint::new(address));
     }
     if let Some((reactor, name)) = names.zip(name_of(text)) {
@@ -158,7 +155,7 @@ fn undecorated(
 
 /// Where to connect to.
 pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoint, Failure> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Some(address) = socket_addr(text) {
         return Ok(ClientEndpoint::new(address));
     }
     if let Some((reactor, name)) = names.zip(name_of(text)) {
@@ -180,9 +177,9 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
                 options = options.timeout(Duration::from_secs(seconds.into()));
             }
             if let Some(field) = fields.named("bindAddress") {
-                let ip = literal(&field.value)
+                let bind = literal(&field.value, 0)
                     .ok_or_else(|| not_a_literal(text, field.at, &field.value))?;
-                options = options.bind((ip, 0));
+                options = options.bind(bind);
             }
             ClientEndpoint::to(host(name.value, port))
         }
@@ -411,13 +408,7 @@ impl<'a> EndpointFields<'a> {
 
     /// What a field says in hexadecimal.
     fn bytes(&self, field: &Field) -> Result<Vec<u8>, Failure> {
-        let digits = field.value.as_bytes();
-        let pairs = digits.chunks(2).map(|pair| {
-            let pair = std::str::from_utf8(pair).ok()?;
-            let is_pair = pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_pair.then(|| u8::from_str_radix(pair, 16).ok()).flatten()
-        });
-        pairs.collect::<Option<_>>().ok_or_else(|| {
+        hex_bytes(&field.value).ok_or_else(|| {
             let problem = format!(
                 "pairs of hexadecimal digits are wanted, not {:?}",
                 field.value
@@ -572,7 +563,7 @@ fn name_and_port(text: &str) -> Result<(&str, u16), Failure> {
     if name.is_empty() {
         return Err(bad(text, 0, "the host is missing"));
     }
-    if name.contains(':') && literal(name).is_none() {
+    if name.contains(':') && literal(name, 0).is_none() {
         let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
         let problem = format!(
             "neither a host and a port nor a description; its type would be one of {}, {PROXIED}",
@@ -600,18 +591,19 @@ fn listening(name: &str, port: u16) -> Option<Vec<Address>> {
         ];
         return Some(both.into());
     }
-    literal(name).map(|ip| vec![(ip, port).into()])
-}
-
-pub(in crate::net) fn path_of(bytes: Vec<u8>) -> PathBuf {
-    #[cfg(unix)]
-    return std::ffi::OsString::from_vec(bytes).into();
-    #[cfg(not(unix))]
-    return String::from_utf8_lossy(&bytes).into_owned().into();
+    literal(name, port).map(|address| vec![address.into()])
 }
 
 fn not_a_literal(text: &str, at: usize, found: &str) -> Failure {
-    let problem = format!("{found:?} is no IP address, and names are not looked up here");
+    let problem = match found.split_once('%') {
+        Some((ip, zone)) if literal(ip.trim_start_matches('['), 0).is_some() => {
+            format!(
+                "there is no network interface {:?}",
+                zone.trim_end_matches(']')
+            )
+        }
+        _ => format!("{found:?} is no IP address, and names are not looked up here"),
+    };
     bad(text, at, problem)
 }
 

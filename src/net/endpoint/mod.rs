@@ -11,9 +11,7 @@ use std::rc::Rc;
 pub(super) use self::describe::is_built_in;
 #[cfg(unix)]
 pub(super) use self::describe::no_proxy;
-pub(super) use self::describe::path_of;
 pub use self::describe::{BadEndpoint, EndpointFields, quote};
-pub(super) use self::place::literal;
 pub use self::place::{ToClientEndpoint, ToServerEndpoint};
 #[cfg(unix)]
 use super::adopt::Given;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::describe;
 use super::{ClientEndpoint, Destination, Places, ServerEndpoint};
-use crate::address::Address;
+use crate::address::{Address, literal};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 
@@ -159,19 +159,8 @@ impl ToClientEndpoint for &ClientEndpoint {
 
 /// A host by its name, or by its literal address, which need not be looked up.
 pub(super) fn host(name: String, port: u16) -> Destination {
-    match literal(&name) {
-        Some(ip) => Destination::Addresses(vec![(ip, port).into()]),
+    match literal(&name, port) {
+        Some(address) => Destination::Addresses(vec![address.into()]),
         None => Destination::Host { name, port },
-    }
-}
-
-/// An IP address, also in brackets.
-pub(in crate::net) fn literal(text: &str) -> Option<IpAddr> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
-    match bare {
-        Some(bare) => bare.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        None => text.parse().ok(),
     }
 }

@@ -23,7 +23,7 @@ use std::rc::Rc;
 pub use self::errors::{BadHostName, LookupFailed, LookupProblem};
 pub use self::hosts::HostsTable;
 pub use self::system::SystemResolver;
-use super::endpoint::literal;
+use crate::address::literal;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
@@ -62,6 +62,9 @@ pub trait NameResolver: 'static {
 impl Reactor {
     /// Looks a host up: a name, or a literal address, which is its own answer.
     ///
+    /// The addresses have port 0 ([`SocketAddr::set_port`] gives them another one), so that an IPv6 address of a link keeps its
+    /// zone: `fe80::1%eth0` is the address with that interface's number.
+    ///
     /// # Errors
     ///
     /// [`LookupFailed`], which tells a name that does not exist from an answer that did not come; [`BadHostName`] for
@@ -78,8 +81,8 @@ impl Reactor {
     ///     reactor.set_resolver(hosts);
     ///
     ///     let found = reactor.resolve("mail.example").await?;
-    ///     assert_eq!(found[0].to_string(), "192.0.2.1");
-    ///     assert_eq!(reactor.resolve("::1").await?[0].to_string(), "::1");
+    ///     assert_eq!(found[0].ip().to_string(), "192.0.2.1");
+    ///     assert_eq!(reactor.resolve("::1").await?[0].to_string(), "[::1]:0");
     ///
     ///     let failure = reactor.resolve("nowhere.example").await.unwrap_err();
     ///     assert_eq!(failure.trap::<LookupFailed>()?.problem, LookupProblem::NoSuchName);
@@ -88,13 +91,10 @@ impl Reactor {
     /// ```
     #[doc(alias("getHostByName", "lookup_host", "getaddrinfo", "nameResolver"))]
     #[track_caller]
-    pub fn resolve(&self, host: &str) -> Deferred<Vec<IpAddr>> {
+    pub fn resolve(&self, host: &str) -> Deferred<Vec<SocketAddr>> {
         let place = Location::caller();
         let found = look_up(self, host, 0, place);
-        let ips = |found: Vec<SocketAddr>| found.iter().map(SocketAddr::ip).collect();
-        found
-            .map(ips)
-            .add_errback(move |failure| Err(failure.moved(place)))
+        found.add_errback(move |failure| Err(failure.moved(place)))
     }
 
     /// Has names looked up by `resolver` from now on.
@@ -115,8 +115,8 @@ pub(super) fn look_up(
     port: u16,
     place: &'static Location<'static>,
 ) -> Deferred<Vec<SocketAddr>> {
-    if let Some(ip) = literal(host) {
-        return Deferred::succeed(vec![SocketAddr::new(ip, port)]);
+    if let Some(address) = literal(host, port) {
+        return Deferred::succeed(vec![address]);
     }
     if let Err(bad) = check(host) {
         return Deferred::fail(Failure::at(Box::new(bad), place));
@@ -168,12 +168,32 @@ fn check(host: &str) -> Result<(), BadHostName> {
         "it has an empty part"
     } else if name.split('.').any(|part| part.len() > LONGEST_PART) {
         "a part of it has more than 63 characters"
+    } else if is_number(name) {
+        "it is a number, as addresses were once written; write four decimal numbers, as in `127.0.0.1`"
+    } else if has_zone(name) {
+        "its zone is the name of no network interface"
     } else if !name.bytes().all(is_usual) {
         "it has characters that no host's name has"
     } else {
         return Ok(());
     };
     Err(BadHostName::new(host, problem))
+}
+
+/// Does it end in a number? The system would take `127.1`, `0x7f.1` and `2130706433` for addresses; no domain is called so.
+fn is_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => last.bytes().all(|byte| byte.is_ascii_digit()),
+    }
+}
+
+/// Is it an IPv6 address, but for its zone?
+fn has_zone(name: &str) -> bool {
+    name.split_once('%')
+        .is_some_and(|(ip, _)| literal(ip.trim_start_matches('['), 0).is_some())
 }
 
 fn is_usual(byte: u8) -> bool {

@@ -23,8 +23,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::address::Address;
-use crate::net::endpoint::path_of;
+use crate::address::{Address, path_of};
 
 /// A header that is being read.
 #[derive(Debug, Default)]
