@@ -23,8 +23,8 @@ use torsade::net::datagram::{
     PortClosed, QueueFull, SendFailed, Truncated,
 };
 use torsade::net::{
-    AlreadyListened, BadAddress, CannotListen, ConnectFailed, ConnectFailedEverywhere,
-    ConnectTimedOut, ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
+    AlreadyListened, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
+    ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
 };
 use torsade::protocols::LineTooLong;
 use torsade::reactor::{

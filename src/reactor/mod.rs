@@ -63,7 +63,6 @@ mod threads;
 mod turn;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -572,21 +571,6 @@ impl Inner {
         let mut starved = self.starved.borrow_mut();
         if !starved.contains(&key) {
             starved.push(key);
-        }
-    }
-
-    /// The keys of the connections of one port.
-    pub(crate) fn counted_by(&self, counter: *const ()) -> BTreeSet<usize> {
-        let sources = self.sources.borrow();
-        let counted = |source: &Rc<dyn Source>| source.counter() == Some(counter);
-        let keys = sources.iter().filter(|(_, source)| counted(source));
-        keys.map(|(key, _)| key).collect()
-    }
-
-    /// Ends a connection, in good order or at once.
-    pub(crate) fn end_counted(&self, key: usize, at_once: bool) {
-        if let Some(source) = self.source(key) {
-            source.end(at_once);
         }
     }
 

@@ -1,9 +1,10 @@
 //! What the loop watches: anything with a key.
 
+use std::collections::BTreeSet;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::Reactor;
+use super::{Inner, Reactor};
 use crate::address::Address;
 use crate::driver::Event;
 use crate::failure::Failure;
@@ -71,4 +72,21 @@ pub(crate) trait Source {
 
     /// Where it was made.
     fn place(&self) -> &'static Location<'static>;
+}
+
+impl Inner {
+    /// The keys of the connections of one port.
+    pub(crate) fn counted_by(&self, counter: *const ()) -> BTreeSet<usize> {
+        let sources = self.sources.borrow();
+        let counted = |source: &Rc<dyn Source>| source.counter() == Some(counter);
+        let keys = sources.iter().filter(|(_, source)| counted(source));
+        keys.map(|(key, _)| key).collect()
+    }
+
+    /// Ends a connection, in good order or at once.
+    pub(crate) fn end_counted(&self, key: usize, at_once: bool) {
+        if let Some(source) = self.source(key) {
+            source.end(at_once);
+        }
+    }
 }

@@ -30,6 +30,7 @@ mod engine;
 mod errors;
 mod group;
 mod handed;
+mod keep_alive;
 mod life;
 mod linger;
 mod link;
@@ -56,12 +57,13 @@ pub use self::errors::{
 };
 pub use self::group::Group;
 pub(crate) use self::handed::Handed;
+pub use self::keep_alive::KeepAlive;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 #[cfg(unix)]
 pub(crate) use self::link::Keeper;
+pub use self::link::Limits;
 pub(crate) use self::link::{Ends, Link, Terms};
-pub use self::link::{KeepAlive, Limits};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 pub(crate) use self::stall::Patience;

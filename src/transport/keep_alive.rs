@@ -1,0 +1,28 @@
+//! When a silent peer is probed: [`KeepAlive`].
+
+use std::time::Duration;
+
+/// When the system probes a silent TCP peer, and when it gives up; see
+/// [`Transport::set_keep_alive_times`](super::Transport::set_keep_alive_times). The defaults are those of Linux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How long nothing has come before the first probe, in whole seconds. Default: two hours.
+    #[doc(alias = "TCP_KEEPIDLE")]
+    pub idle: Duration,
+    /// How long after a probe without an answer the next one is sent, in whole seconds. Default: 75 seconds.
+    #[doc(alias = "TCP_KEEPINTVL")]
+    pub interval: Duration,
+    /// After how many probes without an answer the connection is lost. Default: 9.
+    #[doc(alias = "TCP_KEEPCNT")]
+    pub count: u32,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(2 * 60 * 60),
+            interval: Duration::from_secs(75),
+            count: 9,
+        }
+    }
+}
