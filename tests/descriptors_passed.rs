@@ -47,6 +47,33 @@ impl Protocol for Taker {
     }
 }
 
+type Conns = Rc<RefCell<Option<Transport>>>;
+
+/// Pauses at each descriptor.
+struct Pauses(Log, Conns);
+
+impl Protocol for Pauses {
+    fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, _descriptor: OwnedFd) {
+        self.0.note("descriptor");
+        cx.pause_producing();
+        self.1.replace(Some(cx.transport().clone()));
+    }
+
+    fn data_received(&mut self, _cx: &mut Context<'_, Self>, data: &[u8]) {
+        self.0.note(data.escape_ascii());
+    }
+
+    fn connection_lost(&mut self, reason: Failure) {
+        self.0.note(support::how(&reason));
+    }
+}
+
+fn resume(conns: &Conns) {
+    if let Some(transport) = conns.take() {
+        transport.resume_producing();
+    }
+}
+
 /// Pairs of sockets, to be read and to be given away. (A pipe would need a newer Rust.)
 fn pipes(count: usize) -> (Vec<UnixStream>, Vec<UnixStream>) {
     (0..count).map(|_| UnixStream::pair().unwrap()).unzip()
@@ -213,6 +240,31 @@ on_both! {
         conn.write_all(b"\n").await?;
         until(|| log.has("line")).await;
         assert_eq!(log.take(), ["descriptor", "line"]);
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn who_pauses_at_a_descriptor_is_given_nothing_more_until_it_resumes(reactor) {
+        let (folder, log, conns) = (Folder::new(), Log::new(), Conns::default());
+        let (to, kept) = (log.clone(), conns.clone());
+        let port = reactor.listen(folder.socket(), move |_| Pauses(to.clone(), kept.clone()))?;
+        let mut conn = reactor.connect_stream(folder.socket()).await?;
+        let (_readers, writers) = pipes(2);
+        for writer in writers {
+            conn.send_descriptor(writer)?;
+        }
+        conn.write_all(b"xyz").await?;
+        conn.close().await?;
+        until(|| !log.is_empty()).await;
+        some_turns().await;
+        assert_eq!(log.take(), ["descriptor"]);
+        resume(&conns);
+        until(|| log.count("descriptor") == 1).await;
+        some_turns().await;
+        assert_eq!(log.take(), ["x", "descriptor"]);
+        resume(&conns);
+        until(|| log.has("done")).await;
+        assert_eq!(log.take().concat(), "yzdone");
         drop(conn);
         port.stop().await?;
     }
@@ -411,6 +463,29 @@ fn descriptors_are_found_behind_what_nobody_asked_for() {
         assert!(readers.iter().all(is_closed));
         assert!(server.take_descriptor().is_none());
         server.read_exact(&mut [0]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn of_several_in_one_message_those_after_a_pause_wait_with_the_bytes() {
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let (log, conns) = (Log::new(), Conns::default());
+        let (ours, theirs) = UnixStream::pair()?;
+        reactor
+            .adopt_connection(ours, Pauses(log.clone(), conns.clone()))
+            .await?;
+        let (_readers, writers) = pipes(3);
+        send_together(&theirs, b"xyz", &writers);
+        drop(theirs);
+        for _ in 0..3 {
+            until(|| !log.is_empty()).await;
+            some_turns().await;
+            assert_eq!(log.take(), ["descriptor"]);
+            resume(&conns);
+        }
+        until(|| log.has("done")).await;
+        assert_eq!(log.take(), ["xyz", "done"]);
         Ok(())
     });
 }

@@ -64,27 +64,29 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
     }
 }
 
-/// Gives the protocol the descriptors that came with what was read. `false` if it wants no more, of the bytes either.
-fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) -> bool {
-    #[cfg(unix)]
-    while !conn.link().is_handing_on() {
-        let Some(descriptor) = conn.link().take_descriptor() else {
-            break;
+/// Gives the protocol the descriptors that came with what was read, as far as may be. Those that come too late are closed.
+#[cfg(unix)]
+fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
+    let link = conn.link();
+    while link.may_deliver() {
+        let Some(descriptor) = link.take_descriptor() else {
+            return;
         };
-        if conn.link().life().is_reading() {
-            visit(conn, reactor, |protocol, cx| {
-                protocol.descriptor_received(cx, descriptor)
-            });
-        }
+        visit(conn, reactor, |protocol, cx| {
+            protocol.descriptor_received(cx, descriptor)
+        });
     }
-    let _ = reactor;
-    conn.link().life().is_reading()
+    while !link.life().is_reading() && link.take_descriptor().is_some() {}
 }
 
-/// Gives the protocol what it has not used yet and then `data`, as far as may be, and keeps the rest. Last comes the end
-/// of file that an earlier protocol was told of.
+/// Gives the protocol the descriptors that came, what it has not used yet, and then `data`, as far as may be, and keeps the
+/// rest. Last comes the end of file that an earlier protocol was told of.
 pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
     let (seat, link) = (conn.seat(), conn.link());
+    #[cfg(unix)]
+    if link.has_descriptors() {
+        hand_over(conn, reactor);
+    }
     let mut unused = seat.take_unused();
     let is_new = unused.is_empty();
     if !is_new {
@@ -122,7 +124,6 @@ impl<P: Protocol> Seat for OnStream<P> {
         let mut buffer = reactor.inner().take_read_buffer();
         match conn.link().read(&mut buffer) {
             Some(0) => conn.peer_done(reactor),
-            Some(_) if conn.link().has_descriptors() && !hand_over(conn, reactor) => {}
             Some(count) => deliver(conn, reactor, &buffer[..count]),
             None => {}
         }
