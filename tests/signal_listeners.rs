@@ -568,8 +568,7 @@ fn who_listens_to_stop_signals_does_not_keep_a_shutdown_that_hangs_from_being_cu
     // The first since then is told, and noted; the second ends it.
     signals::send(&mut child, Signal::TERM);
     role::await_text(&mut errors, "SIGTERM\n");
-    signals::send(&mut child, Signal::INT);
-    let status = child.wait().unwrap();
+    let status = signals::insist(&mut child, Signal::INT);
     assert!(is_end_by(Signal::INT, status), "{status}");
 }
 

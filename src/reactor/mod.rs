@@ -471,8 +471,11 @@ impl Reactor {
     /// Shall SIGINT and SIGTERM, and on Windows SIGBREAK, stop it while it runs? [`run`](crate::run()) says so; a reactor of
     /// one's own is left alone unless told.
     ///
-    /// The first signal stops the reactor, a second one ends the process. What was installed before comes back
-    /// when the run is over; who ignored SIGINT before, or had a handler for it, keeps that.
+    /// The first signal stops the reactor, a second one ends the process. Signals that come within 100 ms of the first
+    /// count as one with it, and so do those that come before the loop could act on it; a loop that has not acted for
+    /// three seconds is ended by the next one. What was installed before comes back when the run is over; who ignored
+    /// SIGINT before, or had a handler for it, keeps that. A signal that was blocked when the program was started is
+    /// unblocked on the reactor's thread while it runs.
     ///
     /// While somebody [listens](crate::signals) to one of them on this reactor, that one is theirs and does not stop it:
     /// they may. When the reactor is stopping, for whatever reason, it counts again, so that a shutdown which hangs can

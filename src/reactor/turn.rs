@@ -40,6 +40,8 @@ pub(super) struct Pace {
     stop_asked: Cell<bool>,
     /// The startup event of this run is over.
     started: Cell<bool>,
+    /// How many runs have begun.
+    starts: Cell<u64>,
     /// A signal asks for the end, and the run has not started yet.
     signalled: Cell<bool>,
     /// The run was begun with [`Reactor::start`].
@@ -75,6 +77,7 @@ impl Pace {
             looked: Cell::new(None),
             stop_asked: Cell::new(false),
             started: Cell::new(false),
+            starts: Cell::new(0),
             signalled: Cell::new(false),
             hosted: Cell::new(false),
             found_events: Cell::new(false),
@@ -348,6 +351,8 @@ impl Reactor {
         let pace = &self.inner().pace;
         pace.started.set(false);
         pace.signalled.set(false);
+        let start = pace.starts.get() + 1;
+        pace.starts.set(start);
         // What an earlier run set going, before it crashed, is no business of this one.
         let run = self.inner().run.get();
         let at_once = |_: &Self| Deferred::succeed(());
@@ -357,8 +362,10 @@ impl Reactor {
             }
         };
         self.fire("startup", at_once, running, move |reactor| {
-            if reactor.inner().run.get() == run {
-                reactor.inner().pace.started.set(true);
+            let pace = &reactor.inner().pace;
+            // Also when it has crashed meanwhile: that is what ends the run.
+            if pace.starts.get() == start {
+                pace.started.set(true);
             }
         });
     }

@@ -10,8 +10,8 @@ use std::io::{Write, stdin};
 #[cfg(windows)]
 use std::os::windows::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
-#[cfg(windows)]
 use std::thread;
+use std::time::{Duration, Instant};
 
 #[cfg(windows)]
 use windows_sys::Win32::Foundation::{FALSE, STATUS_CONTROL_C_EXIT};
@@ -56,6 +56,23 @@ pub(crate) fn send(child: &mut Child, signal: Signal) {
     }
     #[cfg(windows)]
     writeln!(child.stdin.as_mut().unwrap(), "{signal}").unwrap();
+}
+
+/// Sends a signal to a child as often as it takes to end it: those that come together count as one.
+#[track_caller]
+pub(crate) fn insist(child: &mut Child, signal: Signal) -> ExitStatus {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < patience {
+        send(child, signal);
+        let pause = Instant::now() + Duration::from_millis(150);
+        while Instant::now() < pause {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+    panic!("{signal} does not end it");
 }
 
 /// Presses Ctrl-C or Ctrl-Break for a child. Is there a console, and does it know of that?

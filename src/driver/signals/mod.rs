@@ -6,7 +6,9 @@
 //! looked has come once.
 //!
 //! The first stop signal is noted for each loop that stops by it; a second, while one of them has not come to its end, ends
-//! the process as if nobody had been listening, so that a shutdown that hangs can be cut short. A loop that wants to hear
+//! the process as if nobody had been listening, so that a shutdown that hangs can be cut short. Stop signals that come
+//! within a tenth of a second are one, and so are those that come before the loop has acted on the first, unless it has
+//! not done so for three seconds. A loop that wants to hear
 //! a stop signal itself is not stopped by it, until its stop has begun. The first process of a container, which no default
 //! disposition ends, exits with 128 and the signal's number.
 //!
@@ -16,7 +18,8 @@
 //! | the last that wants it leaves     | restores the disposition that was noted                                    |
 //! | a signal that a place hears       | noted there, its wait is ended                                             |
 //! | a stop signal, place not yet told | told, its wait is ended; not so while it hears the signal and does not stop |
-//! | a stop signal, a place was told   | default disposition, raised again: the process ends by it                  |
+//! | a stop signal, a place was told   | nothing, if they came together or the loop had no time to act yet          |
+//! | a stop signal, a place has acted  | default disposition, raised again: the process ends by it                  |
 //! | a place that stops begins         | is told at once if another one was told                                    |
 //!
 //! # Invariants
@@ -29,7 +32,9 @@
 //!    handlers that are under way, and only then lets its [`Waking`] go.
 //! 4. A disposition that somebody changed after us is left to them, until somebody here begins to want the signal.
 //! 5. Whoever notes something at a place rings, unless what was noted before has not been looked at: then that one rings.
-//! 6. What came before a place wanted a signal is not told to it, nor what came after it has ceased to.
+//! 6. On Unix a thread takes the signals that its place wants, even if they were blocked; they are blocked again when
+//!    they are wanted no longer.
+//! 7. What came before a place wanted a signal is not told to it, nor what came after it has ceased to.
 //!
 //! A process that forks without running another program has the places of its parent, and is not to use reactors.
 //!

@@ -5,7 +5,9 @@
 
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst,
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -22,6 +24,8 @@ pub(super) struct Inner {
     stops: Cell<SignalSet>,
     /// That it is to stop was told to the loop.
     is_taken: Cell<bool>,
+    /// The signals that this thread had blocked, and has not while they are wanted.
+    unblocked: Cell<SignalSet>,
     /// Keeps what the hand in the place reaches (invariant 3).
     wake: Waking,
 }
@@ -36,6 +40,10 @@ struct Place {
     is_stopping: AtomicBool,
     /// The stop signal it was told of, or [`QUIET`].
     told: AtomicI32,
+    /// When, in milliseconds of the system's clock; zero while it is not known.
+    told_at: AtomicU64,
+    /// The loop has begun to act on it.
+    is_acted_upon: AtomicBool,
     /// What came of that which is heard, and was not looked at.
     came: Words,
     /// Something did.
@@ -80,6 +88,7 @@ impl Inner {
             heard: Cell::default(),
             stops: Cell::default(),
             is_taken: Cell::default(),
+            unblocked: Cell::default(),
             wake,
         })
     }
@@ -102,10 +111,11 @@ impl Inner {
         }
         end(&mut table, fewer);
         place.heard.remove(fewer);
-        // Nothing of theirs is on its way after that (invariant 6).
+        // Nothing of theirs is on its way after that (invariant 7).
         await_handlers();
         place.came.remove(fewer);
         self.heard.set(heard);
+        self.adjust_mask();
         Ok(())
     }
 
@@ -119,8 +129,9 @@ impl Inner {
             end(&mut table, self.stops.take());
             place.stops.clear();
             await_handlers();
-            place.told.store(QUIET, SeqCst);
+            place.forget_stop();
             self.is_taken.set(false);
+            self.adjust_mask();
             return Ok(());
         }
         let mut by: SignalSet = STOPS.into_iter().collect();
@@ -131,10 +142,11 @@ impl Inner {
         if let Err(error) = begin(&mut table, by) {
             place.stops.clear();
             await_handlers();
-            place.told.store(QUIET, SeqCst);
+            place.forget_stop();
             return Err(error);
         }
         self.stops.set(by);
+        self.adjust_mask();
         // Told already, or just now by a handler that had not seen this place yet.
         await_handlers();
         let told = PLACES.iter().map(|place| place.told.load(SeqCst));
@@ -159,8 +171,11 @@ impl Inner {
 
     pub(super) fn take_stop(&self) -> Option<Signal> {
         let told = self.place().told.load(SeqCst);
-        let is_news = told != QUIET && !self.is_taken.replace(true);
-        is_news.then_some(Signal::given(told))
+        if told == QUIET || self.is_taken.replace(true) {
+            return None;
+        }
+        self.place().is_acted_upon.store(true, SeqCst);
+        Some(Signal::given(told))
     }
 
     pub(super) fn has_stop(&self) -> bool {
@@ -173,6 +188,17 @@ impl Inner {
             self.wake.wake();
         }
         heard.wanted
+    }
+
+    /// Has this thread take the signals that are wanted, also those that it was started with blocked; what is wanted no
+    /// longer is blocked again.
+    fn adjust_mask(&self) {
+        let wanted = self.heard.get().with(self.stops.get());
+        let before = self.unblocked.get();
+        let done = before.without(wanted);
+        system::block(done);
+        let more = system::unblock(wanted.without(before));
+        self.unblocked.set(before.without(done).with(more));
     }
 
     fn place(&self) -> &'static Place {
@@ -204,6 +230,8 @@ impl Place {
             stops: Words::none(),
             is_stopping: AtomicBool::new(false),
             told: AtomicI32::new(QUIET),
+            told_at: AtomicU64::new(0),
+            is_acted_upon: AtomicBool::new(false),
             came: Words::none(),
             any: AtomicBool::new(false),
         }
@@ -222,16 +250,40 @@ impl Place {
         let keeps = hears && !was_told && !self.is_stopping.load(SeqCst);
         if self.stops.has(signal) && !keeps {
             heard.wanted = true;
-            heard.again = !self.tell(signal.number());
-            heard.rings |= !heard.again;
+            let is_first = self.tell(signal.number());
+            heard.again = !is_first && self.has_had_time();
+            heard.rings |= is_first;
         }
         heard
+    }
+
+    /// Is a further stop signal meant as one? One that comes together with the first is not (several may be sent by those
+    /// who end a whole group of processes), nor one that the loop has not been able to obey, unless it seems to hang.
+    fn has_had_time(&self) -> bool {
+        let told_at = self.told_at.load(SeqCst);
+        let passed = system::milliseconds().saturating_sub(told_at);
+        let enough = match self.is_acted_upon.load(SeqCst) {
+            true => TOGETHER,
+            false => HANGS,
+        };
+        told_at != 0 && passed >= enough
+    }
+
+    /// Nobody is to stop any more.
+    fn forget_stop(&self) {
+        self.told.store(QUIET, SeqCst);
+        self.told_at.store(0, SeqCst);
+        self.is_acted_upon.store(false, SeqCst);
     }
 
     /// Tells it to stop, unless it was told before.
     fn tell(&self, signal: i32) -> bool {
         let told = &self.told;
-        told.compare_exchange(QUIET, signal, SeqCst, SeqCst).is_ok()
+        let is_first = told.compare_exchange(QUIET, signal, SeqCst, SeqCst).is_ok();
+        if is_first {
+            self.told_at.store(system::milliseconds().max(1), SeqCst);
+        }
+        is_first
     }
 }
 
@@ -381,6 +433,12 @@ static PLACES: [Place; 64] = [const { Place::free() }; 64];
 
 /// How many handlers are under way.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// Stop signals that come within so many milliseconds count as one.
+const TOGETHER: u64 = 100;
+
+/// A loop that has not acted on a stop signal for so many milliseconds seems to hang.
+const HANGS: u64 = 3_000;
 
 /// No signal came.
 const QUIET: i32 = 0;

@@ -124,6 +124,7 @@ const PLAYS: &[(&str, fn())] = &[
         );
         // Who was told cannot put it off by hearing.
         both.set_heard(Signal::INT.into()).unwrap();
+        let_time_pass();
         raise(Signal::INT);
     }),
     ("stopping", || {
@@ -136,6 +137,7 @@ const PLAYS: &[(&str, fn())] = &[
             (heard(&both), both.take_stop()),
             (vec![Signal::TERM], Some(Signal::TERM))
         );
+        let_time_pass();
         raise(Signal::TERM);
     }),
     ("another stops", || {
@@ -171,8 +173,14 @@ const PLAYS: &[(&str, fn())] = &[
     }),
     ("second", || {
         let driver = Driver::machine().unwrap();
-        let _stop = stopper(&driver);
+        let stop = stopper(&driver);
+        // Those that come together, or before the loop could obey, are one.
         raise(Signal::INT);
+        raise(Signal::TERM);
+        let_time_pass();
+        raise(Signal::TERM);
+        assert_eq!(stop.take_stop(), Some(Signal::INT));
+        assert_eq!(stop.take_stop(), None);
         raise(Signal::TERM);
     }),
     ("second after taking", || {
@@ -180,6 +188,9 @@ const PLAYS: &[(&str, fn())] = &[
         let stop = stopper(&driver);
         raise(Signal::INT);
         assert_eq!(stop.take_stop(), Some(Signal::INT));
+        raise(Signal::INT);
+        assert!(!stop.has_stop(), "it came together with the first");
+        let_time_pass();
         raise(Signal::INT);
     }),
     ("defaults", || {
@@ -372,8 +383,10 @@ const PLAYS: &[(&str, fn())] = &[
         // The system would end the process.
         thread::park_timeout(Duration::from_millis(300));
         assert!(!event.is_finished());
-        let _stop = stopper(&driver);
+        let stop = stopper(&driver);
         raise(Signal::TERM);
+        assert_eq!(stop.take_stop(), Some(Signal::TERM));
+        let_time_pass();
         console(CTRL_SHUTDOWN_EVENT);
     }),
     #[cfg(windows)]
@@ -488,6 +501,14 @@ fn check(name: &str, signal: Option<Signal>) {
         None => status.success() && said.contains("1 passed"),
     };
     assert!(ended(output.status), "{name}: {}\n{said}", output.status);
+}
+
+/// Longer than signals count as having come together.
+fn let_time_pass() {
+    let until = Instant::now() + Duration::from_millis(120);
+    while Instant::now() < until {
+        thread::park_timeout(Duration::from_millis(5));
+    }
 }
 
 /// One that stops.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use libc::c_int;
 
 use super::{Waking, table};
-use crate::signal::Signal;
+use crate::signal::{Signal, SignalSet};
 
 /// What is done about a signal.
 pub(super) struct Disposition(libc::sigaction);
@@ -95,6 +95,67 @@ pub(crate) fn raise(signal: Signal) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The time, in milliseconds since some moment. A handler may ask for it.
+pub(super) fn milliseconds() -> u64 {
+    let mut now = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: there is room for the time, and POSIX lets a handler ask for it.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr()) };
+    if done != 0 {
+        return 0;
+    }
+    // SAFETY: the call succeeded, so it has filled `now`.
+    let now = unsafe { now.assume_init() };
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// Lets these signals come to this thread; gives those that were blocked.
+pub(super) fn unblock(signals: SignalSet) -> SignalSet {
+    if signals.is_empty() {
+        return signals;
+    }
+    let before = change_mask(libc::SIG_UNBLOCK, &set_of(signals));
+    let blocked = signals.iter().filter(|signal| {
+        // SAFETY: the set is whole, and a number that is no signal is refused.
+        unsafe { libc::sigismember(&raw const before, signal.number()) == 1 }
+    });
+    blocked.collect()
+}
+
+/// Keeps these signals from this thread.
+pub(super) fn block(signals: SignalSet) {
+    if !signals.is_empty() {
+        change_mask(libc::SIG_BLOCK, &set_of(signals));
+    }
+}
+
+/// Runs `f` while `signal` is kept from this thread. If it was not before, one that came meanwhile comes then.
+pub(crate) fn with_blocked<R>(signal: Signal, f: impl FnOnce() -> R) -> R {
+    let before = change_mask(libc::SIG_BLOCK, &set_of(signal.into()));
+    let result = f();
+    change_mask(libc::SIG_SETMASK, &before);
+    result
+}
+
+fn set_of(signals: SignalSet) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the set is there to be written to.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in signals.iter() {
+        // SAFETY: the set was made empty just now, and a number that is no signal is refused.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal.number()) };
+    }
+    // SAFETY: it was made empty, which makes it whole.
+    unsafe { set.assume_init() }
+}
+
+/// Changes what is kept from this thread; gives what was before.
+fn change_mask(how: c_int, set: &libc::sigset_t) -> libc::sigset_t {
+    let mut before = set_of(SignalSet::default());
+    // SAFETY: both sets are whole. With a `how` that exists the call cannot fail.
+    unsafe { libc::pthread_sigmask(how, set, &raw mut before) };
+    before
 }
 
 /// What is done about a signal now.

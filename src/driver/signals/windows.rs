@@ -25,8 +25,9 @@
 //! may take the table's lock, and do, so that what is done about a signal does not change meanwhile.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use libc::c_int;
 use windows_sys::Win32::Foundation::{FALSE, STATUS_CONTROL_C_EXIT, TRUE};
@@ -34,7 +35,7 @@ use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_C_EVENT, SetCon
 use windows_sys::core::BOOL;
 
 use super::{Waking, table};
-use crate::signal::Signal;
+use crate::signal::{Signal, SignalSet};
 
 /// What is done about a signal.
 pub(super) struct Disposition(libc::sighandler_t);
@@ -136,6 +137,19 @@ pub(crate) fn raise(signal: Signal) -> io::Result<()> {
         _ => Err(unknown()),
     }
 }
+
+/// The time, in milliseconds since some moment.
+pub(super) fn milliseconds() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+/// Nothing is blocked here.
+pub(super) fn unblock(_signals: SignalSet) -> SignalSet {
+    SignalSet::default()
+}
+
+pub(super) fn block(_signals: SignalSet) {}
 
 /// What is done about a signal now. Not every C runtime tells without a change, so ours is set meanwhile; who has the table
 /// keeps it from telling anybody.
