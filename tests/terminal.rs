@@ -15,7 +15,8 @@ use support::folder::Folder;
 use support::foreign::need;
 use support::program::{Client, PATIENCE, Program, example_path};
 use support::role::{self, READY, await_text};
-use torsade::{Failure, Reactor};
+use torsade::net::InBackground;
+use torsade::{Failure, Reactor, process};
 
 /// What a child does.
 #[test]
@@ -24,6 +25,7 @@ fn role() {
         "echo" => role::echo(reactor).await,
         "raw" => raw(reactor).await,
         "panic" => panics_in_raw_mode(reactor),
+        "background" => in_the_background(reactor),
         other => panic!("no role is called {other}"),
     });
 }
@@ -54,6 +56,40 @@ fn panics_in_raw_mode(reactor: &Reactor) -> Result<(), Failure> {
     let terminal = reactor.terminal()?;
     terminal.raw()?;
     panic!("in raw mode");
+}
+
+/// Hands the terminal to the shell, and then leaves raw mode.
+fn in_the_background(reactor: &Reactor) -> Result<(), Failure> {
+    let terminal = reactor.terminal()?;
+    terminal.raw()?;
+    let shell = rustix::process::getpgid(rustix::process::getppid()).unwrap();
+    rustix::termios::tcsetpgrp(std::io::stdin(), shell).unwrap();
+    for refused in [terminal.restore(), terminal.raw(), terminal.line()] {
+        let error = refused.unwrap_err();
+        assert!(
+            error
+                .get_ref()
+                .is_some_and(|inner| inner.is::<InBackground>())
+        );
+    }
+    eprint!("left alone\r\n");
+    Ok(())
+}
+
+#[test]
+fn a_terminal_that_another_job_has_is_left_alone_and_the_program_is_not_stopped() {
+    let script = format!(
+        "set -m; TORSADE_ROLE=background {}; echo status $?",
+        role::words().join(" ")
+    );
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let shell = process::Command::new("sh").args(["-c", &*script]).pty();
+        let output = reactor.output(shell).await?;
+        let said = String::from_utf8_lossy(&output.out).into_owned();
+        assert!(said.contains("left alone"), "{said}");
+        assert!(said.contains("status 0"), "{said}");
+        Ok(())
+    });
 }
 
 /// A terminal in which a shell runs.

@@ -53,6 +53,8 @@ pub(crate) use inherited::copy_of;
 pub use memory::NetworkFaults;
 #[cfg(unix)]
 pub(crate) use passing::Passing;
+#[cfg(unix)]
+pub(crate) use signals::with_blocked;
 pub(crate) use signals::{Signals, raise};
 pub(crate) use socket::{Listener, Socket};
 #[cfg(unix)]

@@ -130,5 +130,5 @@ pub use self::reconnecting::{Reconnecting, Retries};
 #[cfg(unix)]
 pub use self::stdio::StdioInUse;
 #[cfg(unix)]
-pub use self::terminal::{NotATerminal, Terminal};
+pub use self::terminal::{InBackground, NotATerminal, Terminal};
 pub use crate::address::BadAddress;

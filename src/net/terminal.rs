@@ -4,7 +4,9 @@
 //!
 //! 1. The mode it was found in comes back when the `Terminal` is dropped, and at the latest when its reactor has run the
 //!    triggers *after* its shutdown; a panic drops it as well. (After a kill it is for the shell to set.)
-//! 2. Each mode is made of the one it was found in, so what this room does not know of stays as it was.
+//! 2. A terminal that is in the hands of another job is left alone: to set its mode would stop this program, or disturb the
+//!    other one.
+//! 3. Each mode is made of the one it was found in, so what this room does not know of stays as it was.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -13,13 +15,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::process::getpgrp;
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize,
-    tcsetattr,
+    InputModes, LocalModes, OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetpgrp,
+    tcgetwinsize, tcsetattr,
 };
 
+use crate::driver::with_blocked;
 use crate::failure::Failure;
 use crate::reactor::{Phase, Reactor, TriggerId, WeakReactor};
+use crate::signal::Signal;
 
 /// A terminal whose mode may be changed. Dropping it brings back the mode it was found in.
 ///
@@ -57,6 +62,10 @@ struct Held {
 /// What was to be a terminal is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NotATerminal;
+
+/// A terminal's mode was not changed, because this program is in the background: another job has the terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InBackground;
 
 impl Reactor {
     /// The terminal that standard input is, to change its mode.
@@ -119,7 +128,8 @@ impl Terminal {
     ///
     /// # Errors
     ///
-    /// The system's, as when the terminal has been hung up.
+    /// [`InBackground`], inside an [`io::Error`], when the terminal is in the hands of another job; the system's, as when
+    /// the terminal has been hung up.
     #[doc(alias("setRawMode", "cfmakeraw", "enable_raw_mode"))]
     pub fn raw(&self) -> io::Result<()> {
         let mut mode = self.0.found.clone();
@@ -142,7 +152,8 @@ impl Terminal {
         self.0.set(&mode)
     }
 
-    /// The mode it was found in.
+    /// The mode it was found in. While the program is in the background nothing is changed: a shell sets the mode that it
+    /// needs itself.
     ///
     /// # Errors
     ///
@@ -165,15 +176,29 @@ impl Terminal {
 
 impl Held {
     fn set(&self, mode: &Termios) -> io::Result<()> {
+        self.apply(mode)?;
         self.is_changed.set(true);
-        Ok(tcsetattr(&self.fd, OptionalActions::Now, mode)?)
+        Ok(())
     }
 
     fn restore(&self) -> io::Result<()> {
-        if self.is_changed.replace(false) {
-            tcsetattr(&self.fd, OptionalActions::Now, &self.found)?;
+        if self.is_changed.get() {
+            self.apply(&self.found)?;
+            self.is_changed.set(false);
         }
         Ok(())
+    }
+
+    /// Sets the mode, unless that would stop this program (invariant 2).
+    fn apply(&self, mode: &Termios) -> io::Result<()> {
+        // A terminal that controls no processes, or not these, asks for no such care.
+        let foreground = tcgetpgrp(&self.fd);
+        if foreground.is_ok_and(|group| group != getpgrp()) {
+            return Err(io::Error::other(InBackground));
+        }
+        // It may have changed hands since it was asked: then the mode is set all the same, and nobody is stopped.
+        let set = || tcsetattr(&self.fd, OptionalActions::Now, mode);
+        Ok(with_blocked(Signal::TTOU, set)?)
     }
 }
 
@@ -201,3 +226,11 @@ impl fmt::Display for NotATerminal {
 }
 
 impl Error for NotATerminal {}
+
+impl fmt::Display for InBackground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the terminal is in the hands of another job")
+    }
+}
+
+impl Error for InBackground {}

@@ -66,6 +66,8 @@ mod windows;
 pub(crate) use system::raise;
 #[cfg(unix)]
 use unix as system;
+#[cfg(unix)]
+pub(crate) use unix::with_blocked;
 #[cfg(windows)]
 use windows as system;
 
