@@ -299,7 +299,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
 fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     use std::os::fd::OwnedFd;
     use torsade::locks::{AlreadyTryingToLock, DeferredFilesystemLock};
-    use torsade::net::{NotATerminal, StdioInUse, activation};
+    use torsade::net::{InBackground, NotATerminal, StdioInUse, activation};
     use torsade::process::{
         Command, ExitStatus, NoSuchPipe, OutputTooLong, ProcessDone, ProcessExitedAlready,
         ProcessTerminated, StatusTaken,
@@ -342,6 +342,7 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
         ),
         ("NoSuchPipe", NoSuchPipe(1).into()),
         ("NotALock", no_lock.into()),
+        ("InBackground", InBackground.into()),
         ("NotATerminal", NotATerminal.into()),
         ("NotGiven", activation::take(99).unwrap_err()),
         ("NotOurLock", not_ours.into()),
