@@ -3,6 +3,8 @@
 //! A key names one thing for good: when the thing has left and its place is taken by another, the old key finds
 //! nothing. So an event that comes late, for a descriptor that is closed, reaches nobody.
 
+use std::collections::VecDeque;
+
 use slab::Slab;
 
 /// A table whose keys are never used twice (until a generation has wrapped round, half a word later).
@@ -10,10 +12,7 @@ use slab::Slab;
 pub(crate) struct Slots<T> {
     slab: Slab<(usize, T)>,
     generation: usize,
-    /// Memory is given back when there are no more than this.
-    shrink_at: usize,
-    /// The place of the last thing, when memory was given back.
-    last: usize,
+    room: Room,
 }
 
 impl<T> Slots<T> {
@@ -21,8 +20,7 @@ impl<T> Slots<T> {
         Self {
             slab: Slab::new(),
             generation: 0,
-            shrink_at: usize::MAX,
-            last: 0,
+            room: Room::default(),
         }
     }
 
@@ -32,7 +30,7 @@ impl<T> Slots<T> {
         if self.slab.len() == self.slab.capacity() {
             // A quarter more, not twice as much: these tables are most of what an idle thing costs.
             self.slab.reserve_exact((self.slab.len() / 4).max(16));
-            self.shrink_at = usize::MAX;
+            self.room = Room::default();
         }
         let entry = self.slab.vacant_entry();
         let key = (self.generation << SHIFT) | (entry.key() & INDEX);
@@ -57,26 +55,8 @@ impl<T> Slots<T> {
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         self.get(key)?;
         let thing = self.slab.remove(key & INDEX).1;
-        let len = self.slab.len();
-        // Shrinking walks through all of it: it is tried whenever half of what was left has gone and, of the last few, when
-        // the one that stood in the way has gone.
-        let is_time = len <= self.shrink_at || (len <= FEW && key & INDEX == self.last);
-        if is_time && self.slab.capacity() > 4 * len + FEW {
-            self.shrink();
-        }
+        self.room.give_back(&mut self.slab, key & INDEX);
         Some(thing)
-    }
-
-    /// Gives back the places behind the last thing.
-    #[cold]
-    fn shrink(&mut self) {
-        if self.slab.is_empty() {
-            self.slab = Slab::new();
-        } else {
-            self.slab.shrink_to_fit();
-        }
-        self.shrink_at = self.slab.len() / 2;
-        self.last = self.slab.iter().next_back().map_or(0, |(index, _)| index);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
@@ -89,6 +69,62 @@ impl<T> Slots<T> {
         self.slab.len()
     }
 }
+
+/// When a table gives memory back.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// When there are no more things than this.
+    shrink_at: usize,
+    /// The place of the last thing, when memory was given back.
+    last: usize,
+}
+
+impl Room {
+    /// What was at `index` has been taken out.
+    #[inline]
+    pub(crate) fn give_back<T>(&mut self, slab: &mut Slab<T>, index: usize) {
+        let len = slab.len();
+        // Shrinking walks through all of it: it is tried whenever half of what was left has gone and, of the last few, when
+        // the one that stood in the way has gone.
+        let is_time = len <= self.shrink_at || (len <= FEW && index == self.last);
+        if is_time && slab.capacity() > 4 * len + FEW {
+            self.shrink(slab);
+        }
+    }
+
+    /// Gives back the places behind the last thing.
+    #[cold]
+    fn shrink<T>(&mut self, slab: &mut Slab<T>) {
+        if slab.is_empty() {
+            *slab = Slab::new();
+        } else {
+            slab.shrink_to_fit();
+        }
+        self.shrink_at = slab.len() / 2;
+        self.last = slab.iter().next_back().map_or(0, |(index, _)| index);
+    }
+}
+
+/// One that has just grown.
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            shrink_at: usize::MAX,
+            last: 0,
+        }
+    }
+}
+
+/// Gives back what a queue has kept from when it was much longer.
+#[inline]
+pub(crate) fn shrink_queue<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > 4 * queue.len() + SOME {
+        queue.shrink_to(2 * queue.len() + SOME / 2);
+    }
+}
+
+/// Room for so many in a queue is kept.
+const SOME: usize = 1_000;
 
 /// Things in the order in which they were put in, each with a key by which it is taken out; both take the same time
 /// however many there are.

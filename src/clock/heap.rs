@@ -31,6 +31,18 @@ impl Item {
     }
 }
 
+/// Gives back what a list has kept from when it was much longer. As much again is left, so that a list that grows and
+/// shrinks does not pay for it each time.
+#[inline]
+pub(super) fn shrink<T>(list: &mut Vec<T>) {
+    if list.capacity() > 4 * list.len() + MANY {
+        list.shrink_to(2 * list.len() + MANY / 2);
+    }
+}
+
+/// Room for so many is kept in any case.
+pub(super) const MANY: usize = 1_000;
+
 /// The items, earliest first.
 #[derive(Debug, Default)]
 pub(super) struct Heap {
@@ -80,6 +92,11 @@ impl Heap {
                 self.sink(at);
             }
         }
+    }
+
+    /// Gives memory back if most of it is of no use.
+    pub(super) fn shrink(&mut self) {
+        shrink(&mut self.items);
     }
 
     /// The earliest one.

@@ -49,6 +49,7 @@ pub(crate) use self::timers::Timers;
 pub use self::within::{ToLimit, Within};
 use crate::defer::Deferred;
 use crate::failure::Failure;
+use crate::report;
 
 /// Something that timers can be asked of: the reactor, or a [`VirtualClock`].
 ///
@@ -372,7 +373,10 @@ impl DelayedCall {
     ) -> Self {
         let asked = timers.ask(deadline, action, place);
         // A stopped clock gives the closure back, and it is dropped here.
-        let key = asked.unwrap_or(Key::NOBODY);
+        let key = asked.unwrap_or_else(|action| {
+            report::discard(action, place);
+            Key::NOBODY
+        });
         Self::new(timers.clone(), key, place)
     }
 

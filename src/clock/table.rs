@@ -30,13 +30,16 @@
 //! 6. Stale items are at most half of the heap, or fifty, and the same holds for the fresh ones.
 //! 7. A held limit can be cancelled and reset as any other timer. Cancelled, it is not handed out; put off, it goes
 //!    back into the heap when it is looked at again.
+//! 8. The table ends with an entry in use, or is not much longer than it has entries in use, or few entries were freed
+//!    since that was last looked at. A place that was given back and is made again begins with a generation that no
+//!    place that was given back has had.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::panic::Location;
 use std::task::Waker;
 
-use super::heap::{Heap, Item};
+use super::heap::{self, Heap, Item};
 
 /// What has come due.
 pub(crate) enum Due {
@@ -106,6 +109,13 @@ pub(super) struct Table {
     vacant: u32,
     /// How many entries are not vacant.
     pub(super) live: usize,
+    /// How many were freed since it was last looked whether the table is too long.
+    freed: usize,
+    /// The last entry in use when that was looked at, and how often it may be looked at again when that is free.
+    last: u32,
+    looks_left: u32,
+    /// The generation of an entry that is added.
+    generation: u32,
     pub(super) heap: Heap,
     /// Items not yet in the heap.
     pub(super) fresh: Vec<Item>,
@@ -152,6 +162,10 @@ impl Table {
             deeds: Vec::new(),
             vacant: NO_SLOT,
             live: 0,
+            freed: 0,
+            last: NO_SLOT,
+            looks_left: LOOKS,
+            generation: 0,
             heap: Heap::default(),
             fresh: Vec::new(),
             held: VecDeque::new(),
@@ -204,14 +218,17 @@ impl Table {
         Ok(Key { generation, slot })
     }
 
-    /// Takes a timer out, if it is pending.
+    /// Takes a timer out, if it is pending. Gives what it was to do, and where it was asked for.
     #[inline]
-    pub(super) fn cancel(&mut self, key: Key) -> Option<Action> {
+    pub(super) fn cancel(&mut self, key: Key) -> Option<(Action, &'static Location<'static>)> {
         self.time(key)?;
-        let item = self.items[key.slot as usize];
+        let (item, place) = (
+            self.items[key.slot as usize],
+            self.deeds[key.slot as usize].place,
+        );
         let action = self.free(key.slot);
         self.leave_behind(item, key.slot);
-        Some(action)
+        Some((action, place))
     }
 
     /// Gives a timer the deadline that `new` makes of its present one; `false` if it was not pending.
@@ -243,7 +260,7 @@ impl Table {
         true
     }
 
-    /// Puts the fresh items into the heap.
+    /// Puts the fresh items into the heap, and gives memory back.
     pub(super) fn absorb(&mut self) {
         for item in self.fresh.drain(..) {
             if self.items[item.slot as usize] == item.seq {
@@ -252,6 +269,7 @@ impl Table {
         }
         self.stale_fresh = 0;
         self.absorbed = self.seq;
+        self.give_back();
     }
 
     /// Takes out the next one due at `now` that was asked for before the pass that began at the number `pass`. Limits
@@ -348,8 +366,9 @@ impl Table {
         seq.wrapping_sub(self.absorbed) < self.seq.wrapping_sub(self.absorbed)
     }
 
-    /// When to look again, or [`NEVER`]. Stale items at the front are dropped on the way.
+    /// When to look again, or [`NEVER`]. Stale items at the front are dropped on the way, and memory is given back.
     pub(super) fn next_deadline(&mut self) -> u64 {
+        self.give_back();
         let mut next = loop {
             match self.heap.first() {
                 Some(first) if self.items[first.slot as usize] != first.seq => {
@@ -396,6 +415,55 @@ impl Table {
         }
     }
 
+    /// Gives back memory that has been of no use since a peak.
+    #[inline]
+    pub(super) fn give_back(&mut self) {
+        self.heap.shrink();
+        heap::shrink(&mut self.fresh);
+        let len = self.items.len();
+        if len > 4 * self.live + heap::MANY && self.held.is_empty() {
+            let last = self.items.get(self.last as usize);
+            let is_in_the_way = last.is_some_and(|item| *item != NO_ITEM);
+            if self.freed > len / 8 || (!is_in_the_way && self.looks_left > 0) {
+                self.shorten();
+            }
+        }
+    }
+
+    /// Gives back the vacant entries at the end of the table.
+    #[cold]
+    fn shorten(&mut self) {
+        self.freed = 0;
+        self.looks_left = self.looks_left.saturating_sub(1);
+        // Nothing stale is left that could name them.
+        self.tidy_fresh();
+        self.tidy_heap();
+        self.held.shrink_to(heap::MANY);
+        while let (Some(&NO_ITEM), Some(time)) = (self.items.last(), self.times.last()) {
+            if time.generation == LAST_GENERATION {
+                break;
+            }
+            self.generation = self.generation.max(time.generation);
+            self.items.pop();
+            self.times.pop();
+            self.deeds.pop();
+        }
+        self.last = (self.items.len() as u32).wrapping_sub(1);
+        // The first places are used first, so that the last ones become vacant.
+        self.vacant = NO_SLOT;
+        for slot in (0..self.items.len()).rev() {
+            if self.items[slot] == NO_ITEM && self.times[slot].generation < LAST_GENERATION {
+                self.deeds[slot].action = Action::Vacant { next: self.vacant };
+                self.vacant = slot as u32;
+            }
+        }
+        heap::shrink(&mut self.items);
+        heap::shrink(&mut self.times);
+        heap::shrink(&mut self.deeds);
+        self.heap.shrink();
+        heap::shrink(&mut self.fresh);
+    }
+
     #[cold]
     fn tidy_fresh(&mut self) {
         let items = &self.items;
@@ -418,6 +486,7 @@ impl Table {
         let at = slot as usize;
         self.items[at] = NO_ITEM;
         self.live -= 1;
+        self.freed += 1;
         let time = &mut self.times[at];
         time.generation += 1;
         let vacant = Action::Vacant { next: self.vacant };
@@ -439,13 +508,14 @@ impl Table {
             deadline: NEVER,
             surfaces: NEVER,
             order: 0,
-            generation: 0,
+            generation: self.generation,
         });
         self.deeds.push(Deed {
             place: Location::caller(),
             action: Action::Vacant { next: NO_SLOT },
         });
         self.vacant = slot;
+        self.looks_left = LOOKS;
     }
 
     #[inline]
@@ -508,3 +578,6 @@ pub(super) const LAST_GENERATION: u32 = u32::MAX;
 
 /// So many stale items are never worth tidying up.
 const FEW: usize = 50;
+
+/// So often a table is looked at that is too long, and may have its end in use.
+const LOOKS: u32 = 16;

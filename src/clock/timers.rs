@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
 use super::{DelayedCall, Sleep};
 use crate::debug::{Id, Thing};
-use crate::report;
+use crate::report::{self, Origin};
 use crate::task::HostNotifier;
 
 /// All timers of one clock; a cheap handle.
@@ -102,7 +102,12 @@ impl Timers {
         let mut fired = 0;
         loop {
             let due = self.0.table.borrow_mut().pop_due(now, pass, holds_limits);
-            let Some(due) = due else { return fired };
+            let Some(due) = due else {
+                if fired > 0 {
+                    self.0.table.borrow_mut().give_back();
+                }
+                return fired;
+            };
             fired += 1;
             call(due);
         }
@@ -143,7 +148,9 @@ impl Timers {
             // Woken before any call is dropped, so that a destructor that panics leaves nobody asleep.
             let vacant = Action::Vacant { next: NO_SLOT };
             match mem::replace(&mut deed.action, vacant) {
-                Action::Wake(waker) | Action::WakeLimit(waker) => waker.wake(),
+                Action::Wake(waker) | Action::WakeLimit(waker) => {
+                    report::contain(Origin::Destructor, deed.place, || waker.wake());
+                }
                 call => deed.action = call,
             }
         }
@@ -276,9 +283,13 @@ impl Timers {
     /// Frees `key`'s entry; `false` if it was not pending.
     #[inline]
     pub(super) fn cancel(&self, key: Key) -> bool {
-        let action = self.0.table.borrow_mut().cancel(key);
+        let cancelled = self.0.table.borrow_mut().cancel(key);
         // Whatever its destructor does, it finds the timer gone and nothing borrowed.
-        action.is_some()
+        match cancelled {
+            Some((action, place)) => report::discard(action, place),
+            None => return false,
+        }
+        true
     }
 
     /// Gives it the deadline that `new` makes of its present one; `false` if it was not pending.
@@ -631,6 +642,38 @@ mod tests {
             }
             assert!(worst <= 2 * LIVE + 1_000, "{worst} items for {LIVE} timers");
             assert!(timers.0.table.borrow().items.len() <= LIVE + 1);
+        }
+    }
+
+    #[test]
+    fn after_a_peak_the_table_is_short_again() {
+        const PEAK: usize = 100_000;
+        let room = |timers: &Timers| timers.0.table.borrow().items.capacity();
+        for fires in [false, true] {
+            let timers = timers();
+            let keys: Vec<_> = (0..PEAK).map(|_| ask(&timers, SECOND, || ())).collect();
+            let last = ask(&timers, SECOND * 2, || ());
+            timers.absorb();
+            if fires {
+                assert_eq!(turn(&timers, SECOND), PEAK);
+            } else {
+                for &key in &keys {
+                    assert!(timers.cancel(key));
+                }
+            }
+            // The last one is in the way, until it is over as well.
+            timers.next_deadline();
+            assert!(room(&timers) > PEAK);
+            assert!(timers.deadline(last).is_some());
+            assert_eq!(turn(&timers, SECOND * 2), 1);
+            timers.next_deadline();
+            assert!(room(&timers) < 2_000);
+            // Old keys fit nobody who has their places now.
+            for _ in 0..PEAK {
+                ask(&timers, SECOND, || ());
+            }
+            assert!(keys.iter().all(|&key| !timers.cancel(key)) && !timers.cancel(last));
+            assert_eq!(turn(&timers, SECOND * 2), PEAK);
         }
     }
 

@@ -50,6 +50,7 @@
 mod convert;
 mod core;
 mod coroutine;
+mod errors;
 mod line;
 mod list;
 mod listeners;
@@ -60,7 +61,6 @@ mod shared;
 mod trail;
 
 use std::any::TypeId;
-use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
@@ -73,6 +73,7 @@ pub(crate) use self::core::Giver;
 use self::core::{Canceller, Core, Sourced};
 pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
+pub use self::errors::{Abandoned, AlreadyTaken, NoReactor, WaitsForItself};
 pub use self::list::{
     DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
 };
@@ -225,7 +226,10 @@ impl<T: 'static> Deferred<T> {
     ) -> Deferred<R::Value> {
         self.then(move |result, place| match result {
             Ok(value) => f(value).into_outcome(place),
-            Err(failure) => Outcome::Ready(Err(failure)),
+            Err(failure) => {
+                report::discard(f, place);
+                Outcome::Ready(Err(failure))
+            }
         })
     }
 
@@ -238,7 +242,10 @@ impl<T: 'static> Deferred<T> {
         f: impl FnOnce(Failure) -> R + 'static,
     ) -> Self {
         self.then(move |result, place| match result {
-            Ok(value) => Outcome::Ready(Ok(value)),
+            Ok(value) => {
+                report::discard(f, place);
+                Outcome::Ready(Ok(value))
+            }
             Err(failure) => f(failure).into_outcome(place),
         })
     }
@@ -266,15 +273,27 @@ impl<T: 'static> Deferred<T> {
         S: IntoOutcome<W, Value = R::Value>,
     {
         self.then(move |result, place| match result {
-            Ok(value) => ok(value).into_outcome(place),
-            Err(failure) => err(failure).into_outcome(place),
+            Ok(value) => {
+                report::discard(err, place);
+                ok(value).into_outcome(place)
+            }
+            Err(failure) => {
+                report::discard(ok, place);
+                err(failure).into_outcome(place)
+            }
         })
     }
 
     /// Changes the value, when there is one.
     #[track_caller]
     pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + 'static) -> Deferred<U> {
-        self.then(move |result, _| Outcome::Ready(result.map(f)))
+        self.then(move |result, place| match result {
+            Ok(value) => Outcome::Ready(Ok(f(value))),
+            Err(failure) => {
+                report::discard(f, place);
+                Outcome::Ready(Err(failure))
+            }
+        })
     }
 
     /// What is to happen when the Deferred is cancelled before its source has fired.
@@ -620,22 +639,6 @@ impl Pause {
     pub fn unpause(self) {}
 }
 
-/// The resolver of a Deferred was dropped without firing it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abandoned;
-
-/// A callback returned the very Deferred it belongs to, which so would wait for itself for ever.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WaitsForItself;
-
-/// A Deferred was used after an `await` had taken its result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AlreadyTaken;
-
-/// A future was to run by itself, and no reactor runs on this thread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoReactor;
-
 impl<T: 'static> Future for Deferred<T> {
     type Output = Result<T, Failure>;
 
@@ -763,38 +766,6 @@ impl fmt::Debug for Pause {
         f.write_str("Pause")
     }
 }
-
-impl fmt::Display for Abandoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("abandoned: the resolver was dropped without firing")
-    }
-}
-
-impl Error for Abandoned {}
-
-impl fmt::Display for WaitsForItself {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a callback returned its own Deferred, which would wait for itself for ever")
-    }
-}
-
-impl Error for WaitsForItself {}
-
-impl fmt::Display for AlreadyTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the Deferred's result was taken before")
-    }
-}
-
-impl Error for AlreadyTaken {}
-
-impl fmt::Display for NoReactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no reactor runs on this thread to run a future on")
-    }
-}
-
-impl Error for NoReactor {}
 
 #[cfg(test)]
 mod tests;

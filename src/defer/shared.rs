@@ -246,15 +246,17 @@ impl<T: Clone + 'static> Sharing<T> {
 
 impl<T: 'static> Drop for Sharing<T> {
     fn drop(&mut self) {
-        let State::Here(result) = self.state.get_mut() else {
-            return;
+        let state = mem::replace(self.state.get_mut(), State::Awaited(Ordered::default()));
+        let State::Here(result) = state else {
+            return report::discard(state, self.place);
         };
-        if let Err(failure) = &**result {
+        if let Err(failure) = &*result {
             let is_ours = self.gave_up.get() && failure.find::<Cancelled>().is_some();
             if !self.was_taken.get() && !is_ours {
                 report::deliver(Origin::Deferred, failure.clone(), self.place);
             }
         }
+        report::discard(result, self.place);
     }
 }
 

@@ -279,6 +279,13 @@ impl<S: Stock> Line<S> {
     }
 }
 
+impl<S: Stock> Line<S> {
+    /// Where it was made.
+    pub(super) fn made(&self) -> &'static Location<'static> {
+        self.made
+    }
+}
+
 impl<T> State<T> {
     /// These have had their time.
     fn unreserve(&mut self, numbers: Vec<u64>) {

@@ -16,6 +16,7 @@ use super::line::{self, Line, Stock};
 use crate::debug::Thing;
 use crate::defer::{self, Deferred, Giver, Resolver};
 use crate::report;
+use crate::slots::shrink_queue;
 use crate::task::Wait;
 
 /// Items on their way from those who put them to those who get them, both first come, first served.
@@ -398,6 +399,15 @@ impl<T: 'static> Drop for Handle<T> {
     }
 }
 
+impl<T: 'static> Drop for Shared<T> {
+    /// One after the other, each fenced.
+    fn drop(&mut self) {
+        for item in self.items.take() {
+            report::discard(item, self.line.made());
+        }
+    }
+}
+
 impl<T: 'static> Next<T> {
     fn join(shared: &Rc<Shared<T>>, place: &'static Location<'static>) -> Self {
         let next = Self {
@@ -470,7 +480,10 @@ impl<T: 'static> Stock for Shared<T> {
     }
 
     fn take(self: &Rc<Self>, _: usize, _: Granted) -> T {
-        let item = self.items.borrow_mut().pop_front();
+        let mut items = self.items.borrow_mut();
+        let item = items.pop_front();
+        shrink_queue(&mut items);
+        drop(items);
         item.expect("what is taken is there")
     }
 

@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 
 use crate::defer::{Deferred, Listeners};
+use crate::report;
 
 /// A value that can be watched: watchers see the newest one, not each.
 ///
@@ -80,11 +82,12 @@ impl<T: 'static> Watched<T> {
     ///
     /// Callbacks of watchers run inside this call, in the order in which they began to wait.
     #[doc(alias("send", "send_replace"))]
+    #[track_caller]
     pub fn set(&self, value: T) {
         let inner = &self.owner.0;
         let old = inner.value.replace(Rc::new(value));
         inner.version.set(inner.version.get() + 1);
-        drop(old);
+        report::discard(old, Location::caller());
         for waiter in inner.waiters.resolvers() {
             waiter.callback(());
         }
@@ -92,6 +95,7 @@ impl<T: 'static> Watched<T> {
 
     /// Makes the new value of the old one, and tells the watchers.
     #[doc(alias = "send_modify")]
+    #[track_caller]
     pub fn update(&self, f: impl FnOnce(&T) -> T) {
         self.set(f(&self.get()));
     }

@@ -17,6 +17,7 @@ use super::root::Root;
 use super::{Card, HostNotifier, Inbox, Locals, Message, Place, Task, budget};
 use crate::debug;
 use crate::report::{self, Origin};
+use crate::slots::{Room, shrink_queue};
 use crate::sync::{Shared, thread, thread_local};
 
 /// Runs tasks and calls, in batches, for one reactor.
@@ -27,6 +28,7 @@ pub(crate) struct Executor {
     host: Rc<HostNotifier>,
     /// The tasks that wait, each with the waker that brings it back.
     waiting: RefCell<Slab<(Waker, Place)>>,
+    waiting_room: RefCell<Room>,
     /// The cards of the tasks that have one.
     cards: RefCell<Slab<Rc<Card>>>,
     /// How many of the listed tasks are being polled, one inside the other: seldom more than one.
@@ -61,6 +63,7 @@ impl Executor {
             host: HostNotifier::new(inbox.clone()),
             inbox,
             waiting: RefCell::default(),
+            waiting_room: RefCell::default(),
             cards: RefCell::default(),
             busy: Cell::new(0),
             closed: Cell::new(false),
@@ -208,6 +211,7 @@ impl Executor {
             }
             done += 1;
         }
+        shrink_queue(&mut self.ready.borrow_mut());
         if self.is_closed() {
             // Something in this batch shut it down: what was left to its own poll is an empty shell now.
             while self.drop_ready() > 0 {}
@@ -318,6 +322,7 @@ impl Executor {
             // A quarter more, not twice as much: this list is a good part of what an idle task costs.
             let more = (waiting.len() / 4).max(16);
             waiting.reserve_exact(more);
+            self.waiting_room.replace(Room::default());
         }
         let number = u32::try_from(waiting.insert((waker, place)) + 1).ok();
         number
@@ -327,10 +332,13 @@ impl Executor {
 
     /// Takes a task off the list. After a shutdown has emptied the list there may be nothing to take.
     pub(super) fn unlist(&self, number: Number) {
-        let entry = self
-            .waiting
+        let index = number.get() as usize - 1;
+        let mut waiting = self.waiting.borrow_mut();
+        let entry = waiting.try_remove(index);
+        self.waiting_room
             .borrow_mut()
-            .try_remove(number.get() as usize - 1);
+            .give_back(&mut waiting, index);
+        drop(waiting);
         drop(entry);
     }
 }

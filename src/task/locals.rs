@@ -24,12 +24,15 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+
+use crate::report;
 
 /// A value that goes along with a task and the tasks it spawns.
 ///
@@ -144,7 +147,8 @@ pub struct Locals(Option<Rc<Node>>);
 /// The front of a list of what is set: the innermost first.
 struct Node {
     key: usize,
-    value: Value,
+    /// Empty only while it is being dropped.
+    value: Option<Value>,
     outer: Locals,
 }
 
@@ -237,7 +241,7 @@ impl Locals {
         let mut next = self;
         while let Some(node) = &next.0 {
             let is_new = values.iter().all(|(key, _)| *key != node.key);
-            if let (Value::Shared(value), true) = (&node.value, is_new) {
+            if let (Some(Value::Shared(value)), true) = (&node.value, is_new) {
                 values.push((node.key, value.clone()));
             }
             next = &node.outer;
@@ -254,7 +258,7 @@ impl Locals {
     fn with(self, key: usize, value: Value) -> Self {
         Self(Some(Rc::new(Node {
             key,
-            value,
+            value: Some(value),
             outer: self,
         })))
     }
@@ -272,7 +276,7 @@ impl Locals {
         let mut next = self;
         while let Some(node) = &next.0 {
             if node.key == key {
-                return Some(node.value.clone());
+                return node.value.clone();
             }
             next = &node.outer;
         }
@@ -296,8 +300,9 @@ impl fmt::Debug for Locals {
 }
 
 impl Drop for Node {
-    /// One after the other: the list may be long.
+    /// One after the other: the list may be long. A value is a user's.
     fn drop(&mut self) {
+        report::discard(self.value.take(), Location::caller());
         let mut next = self.outer.0.take();
         while let Some(node) = next {
             next = Rc::into_inner(node).and_then(|mut node| node.outer.0.take());
