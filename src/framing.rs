@@ -1,9 +1,9 @@
 //! Frames: where a message in a stream of bytes ends and the next one begins.
 //!
-//! A [`Decoder`] is a value without I/O: it looks at the bytes that have not been used yet and says where the first
-//! frame is. Everything else (keeping what is incomplete, stopping when the connection is paused, handing the rest
-//! to another protocol) is done once, by whoever asks it: a connection's [`Input`](crate::protocol::Input), a
-//! stream's reader, or a [`LineBuffer`].
+//! A [`Decoder`] is a value without I/O: it looks at the bytes that have not been used yet and says
+//! where the first frame is. Everything else (keeping what is incomplete, stopping when the
+//! connection is paused, handing the rest to another protocol) is done once, by whoever asks it: a
+//! connection's [`Input`](crate::protocol::Input), a stream's reader, or a [`LineBuffer`].
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,8 @@ use std::ops::Range;
 
 /// Finds the frames in a stream of bytes: lines, netstrings, messages with their length in front.
 ///
-/// A protocol that receives frames asks for them with [`Input::next_frame`](crate::protocol::Input::next_frame).
+/// A protocol that receives frames asks for them with
+/// [`Input::next_frame`](crate::protocol::Input::next_frame).
 ///
 /// # Examples
 ///
@@ -63,8 +64,9 @@ pub trait Decoder {
 
     /// Looks for the first frame of `input`, which begins where the last frame ended.
     ///
-    /// After [`Decoded::More`] it is called again with the same bytes and some more behind them, so it may remember how
-    /// far it has looked. A decoder that never calls a frame too long lets its peer fill the memory.
+    /// After [`Decoded::More`] it is called again with the same bytes and some more behind them, so
+    /// it may remember how far it has looked. A decoder that never calls a frame too long lets its
+    /// peer fill the memory.
     fn decode(&mut self, input: &[u8]) -> Decoded<Self::Error>;
 }
 
@@ -95,8 +97,19 @@ pub enum Decoded<E> {
 
 /// Finds lines, which end with `\n` or `\r\n`.
 ///
-/// Of a line that is longer than the limit the decoder shows, once, what there is, as [`Decoded::Bad`]; it skips the
-/// rest up to the line's end.
+/// Of a line that is longer than the limit the decoder shows, once, what there is, as
+/// [`Decoded::Bad`]; it skips the rest up to the line's end.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::protocols::{Decoded, Decoder, LineDecoder};
+///
+/// let mut lines = LineDecoder::new(80);
+/// assert_eq!(lines.decode(b"on"), Decoded::More);
+/// let found = lines.decode(b"one\r\ntwo");
+/// assert_eq!(found, Decoded::Frame { payload: 0..3, length: 5 });
+/// ```
 #[derive(Clone, Debug)]
 pub struct LineDecoder {
     limit: usize,
@@ -234,8 +247,9 @@ impl Unused {
 
 /// Takes lines out of bytes that come in whatever pieces.
 ///
-/// A line ends with `\n`, or with `\r\n`; it is given without its end. A line may be as long as the limit; what is
-/// longer is an error as soon as that is known, so no more than the limit and one piece is ever kept.
+/// A line ends with `\n`, or with `\r\n`; it is given without its end. A line may be as long as the
+/// limit; what is longer is an error as soon as that is known, so no more than the limit and one
+/// piece is ever kept.
 ///
 /// # Examples
 ///
@@ -277,8 +291,8 @@ impl LineBuffer {
     ///
     /// # Errors
     ///
-    /// [`LineTooLong`] when the line is longer than the limit, complete or not; given once. The line is dropped, up to its
-    /// end when that comes, and the next call goes on behind it.
+    /// [`LineTooLong`] when the line is longer than the limit, complete or not; given once. The
+    /// line is dropped, up to its end when that comes, and the next call goes on behind it.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LineTooLong> {
         loop {
             let bytes = self.unused.as_slice();

@@ -64,7 +64,8 @@ impl<P: Protocol> Home for Conn<OnStream<P>> {
     }
 }
 
-/// Gives the protocol the descriptors that came with what was read, as far as may be. Those that come too late are closed.
+/// Gives the protocol the descriptors that came with what was read, as far as may be. Those that
+/// come too late are closed.
 #[cfg(unix)]
 fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
     let link = conn.link();
@@ -79,8 +80,8 @@ fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
     while !link.life().is_reading() && link.take_descriptor().is_some() {}
 }
 
-/// Gives the protocol the descriptors that came, what it has not used yet, and then `data`, as far as may be, and keeps the
-/// rest. Last comes the end of file that an earlier protocol was told of.
+/// Gives the protocol the descriptors that came, what it has not used yet, and then `data`, as far
+/// as may be, and keeps the rest. Last comes the end of file that an earlier protocol was told of.
 pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
     let (seat, link) = (conn.seat(), conn.link());
     #[cfg(unix)]

@@ -2,23 +2,63 @@
 //!
 //! # The idea
 //!
-//! The connection, not its protocol, keeps the bytes that were read and not used. The loop lends them to the protocol
-//! ([`Protocol::input_received`](super::Protocol::input_received)), which takes all of them or frame by frame; what it
-//! leaves is lent again, with what came meanwhile. So every protocol that receives frames stops at a pause, goes on
-//! where it stopped, and leaves the rest to its successor, whatever its frames are.
+//! The connection, not its protocol, keeps the bytes that were read and not used. The loop lends
+//! them to the protocol ([`Protocol::input_received`](super::Protocol::input_received)), which
+//! takes all of them or frame by frame; what it leaves is lent again, with what came meanwhile. So
+//! every protocol that receives frames stops at a pause, goes on where it stopped, and leaves the
+//! rest to its successor, whatever its frames are.
 //!
 //! # Invariants
 //!
 //! 1. Nothing is given while the connection is paused, full, handed on, or told to end.
-//! 2. What could be given and was not is *held*: the loop lends it again, without new bytes, as soon as invariant 1 allows.
-//!    Until then the connection is not read, so neither new bytes nor the end of file overtake it.
+//! 2. What could be given and was not is *held*: the loop lends it again, without new bytes, as
+//!    soon as invariant 1 allows. Until then the connection is not read, so neither new bytes nor
+//!    the end of file overtake it.
 //! 3. After so many frames the loop looks at the others first.
-//! 4. When the connection is handed on, the successor gets what is left, before all that is still to come.
+//! 4. When the connection is handed on, the successor gets what is left, before all that is still
+//!    to come.
 
 use crate::framing::{Decoded, Decoder};
 use crate::transport::Link;
 
-/// The bytes that came and were not used yet; see [`Protocol::input_received`](super::Protocol::input_received).
+/// The bytes that came and were not used yet; see
+/// [`Protocol::input_received`](super::Protocol::input_received).
+///
+/// # Examples
+///
+/// A header in lines, then bytes as they come:
+///
+/// ```
+/// use torsade::protocol::Input;
+/// use torsade::protocols::LineDecoder;
+/// use torsade::testing::Wire;
+/// use torsade::{Context, Protocol};
+///
+/// struct Upload {
+///     lines: LineDecoder,
+///     is_body: bool,
+///     bytes: usize,
+/// }
+///
+/// impl Protocol for Upload {
+///     fn input_received(&mut self, cx: &mut Context<'_, Self>, input: &mut Input<'_>) {
+///         while !self.is_body {
+///             match input.next_frame(&mut self.lines) {
+///                 Some(Ok(line)) => self.is_body = line.is_empty(),
+///                 Some(Err(_too_long)) => return cx.abort_connection(),
+///                 None => return,
+///             }
+///         }
+///         self.bytes += input.take().len();
+///     }
+/// }
+///
+/// let lines = LineDecoder::new(80);
+/// let mut wire = Wire::new(Upload { lines, is_body: false, bytes: 0 });
+/// wire.send("Name: x\r\n\r\n\0\n\0");
+/// wire.send("more");
+/// assert_eq!(wire.with_protocol(|upload, _cx| upload.bytes), 7);
+/// ```
 #[derive(Debug)]
 pub struct Input<'a> {
     bytes: &'a [u8],
@@ -44,7 +84,8 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Takes out all bytes. There are none when the connection was paused meanwhile; they come when it is resumed.
+    /// Takes out all bytes. There are none when the connection was paused meanwhile; they come when
+    /// it is resumed.
     pub fn take(&mut self) -> &'a [u8] {
         if !self.gate.0.may_deliver() {
             self.is_held = true;
@@ -57,13 +98,16 @@ impl<'a> Input<'a> {
 
     /// Takes out the next frame.
     ///
-    /// `None` when no frame is complete; also when the connection was paused, is full or told to end, when another protocol
-    /// was named for it ([`Context::become_protocol`](super::Context::become_protocol)), and when this connection has had
-    /// its share of the loop's turn. What is left is given when there is more, or when it may go on.
+    /// `None` when no frame is complete; also when the connection was paused, is full or told to
+    /// end, when another protocol was named for it
+    /// ([`Context::become_protocol`](super::Context::become_protocol)), and when this connection
+    /// has had its share of the loop's turn. What is left is given when there is more, or when it
+    /// may go on.
     ///
     /// # Errors
     ///
-    /// What the decoder calls bad, and the bytes that it shows for it. They are taken out; the next call goes on behind them.
+    /// What the decoder calls bad, and the bytes that it shows for it. They are taken out; the next
+    /// call goes on behind them.
     ///
     /// # Panics
     ///

@@ -11,7 +11,8 @@ use crate::transport::Transport;
 
 /// A protocol that is given whole lines; see [`Lines`].
 ///
-/// Its hooks have a context of their own type, so what is called later with the protocol may be one of its methods:
+/// Its hooks have a context of their own type, so what is called later with the protocol may be one
+/// of its methods:
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,13 +53,38 @@ pub trait LineProtocol: Sized + 'static {
     /// A line came; it has no end of line.
     ///
     /// After [`pause_producing`](Transport::pause_producing) no line more is given; after
-    /// [`resume_producing`](Transport::resume_producing) the next one is, whether or not more bytes come. After
-    /// [`become_protocol`](Context::become_protocol) the next protocol is given what follows this line.
+    /// [`resume_producing`](Transport::resume_producing) the next one is, whether or not more bytes
+    /// come. After [`become_protocol`](Context::become_protocol) the next protocol is given what
+    /// follows this line.
     #[doc(alias = "lineReceived")]
     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]);
 
-    /// A line was longer than the limit; `line` is what there is of it: all without its end, or its beginning. Unless it is
-    /// overridden, the connection ends. If it goes on, the rest of that line is dropped and the next one is delivered.
+    /// A line was longer than the limit; `line` is what there is of it: all without its end, or its
+    /// beginning. Unless it is overridden, the connection ends. If it goes on, the rest of that
+    /// line is dropped and the next one is delivered.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Context;
+    /// use torsade::protocols::{LineProtocol, Lines};
+    /// use torsade::testing::Wire;
+    ///
+    /// struct Patient;
+    ///
+    /// impl LineProtocol for Patient {
+    ///     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+    ///         cx.send_line(line);
+    ///     }
+    ///     fn line_length_exceeded(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+    ///         cx.send_line(format!("{}... is too long", line[..3].escape_ascii()));
+    ///     }
+    /// }
+    ///
+    /// let mut wire = Wire::new(Lines::with_limit(Patient, 5));
+    /// wire.send("abcdefgh\nfine\n");
+    /// assert_eq!(wire.take_received(), b"abc... is too long\r\nfine\r\n");
+    /// ```
     #[doc(alias = "lineLengthExceeded")]
     fn line_length_exceeded(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
         let _ = line;
@@ -73,8 +99,9 @@ pub trait LineProtocol: Sized + 'static {
         cx.refuse_descriptor(descriptor);
     }
 
-    /// The peer has nothing more to say, and all lines were given. Unless it is overridden, the connection ends when what
-    /// is queued has been written. An unfinished last line is not delivered.
+    /// The peer has nothing more to say, and all lines were given. Unless it is overridden, the
+    /// connection ends when what is queued has been written. An unfinished last line is not
+    /// delivered.
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
         cx.lose_connection();
     }

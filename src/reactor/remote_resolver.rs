@@ -1,6 +1,7 @@
 //! Firing a Deferred from another thread: [`RemoteResolver`].
 //!
-//! The resolver itself stays in the reactor's table; what travels is its key and, through the inbox, the result.
+//! The resolver itself stays in the reactor's table; what travels is its key and, through the
+//! inbox, the result.
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,13 +20,13 @@ use crate::task::Place;
 impl Reactor {
     /// Makes a Deferred and what fires it from another thread.
     ///
-    /// Where the work runs in a pool of threads, [`Reactor::defer_to_thread`] is simpler. In memory, time goes on while the
-    /// Deferred waits: nothing is known of who will fire it.
+    /// Where the work runs in a pool of threads, [`Reactor::defer_to_thread`] is simpler. In
+    /// memory, time goes on while the Deferred waits: nothing is known of who will fire it.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Abandoned`](crate::defer::Abandoned) when the resolver is dropped unfired, and with [`Stopped`] when the reactor
-    /// ends first, or has ended.
+    /// The Deferred fails with [`Abandoned`](crate::defer::Abandoned) when the resolver is dropped
+    /// unfired, and with [`Stopped`] when the reactor ends first, or has ended.
     ///
     /// # Examples
     ///
@@ -90,8 +91,8 @@ impl Reactor {
 
 /// Fires a Deferred from any thread; see [`Reactor::remote_pair`].
 ///
-/// Firing posts the result to the reactor's thread, where the callbacks run in a turn of the loop. Dropped unfired, it
-/// abandons the Deferred.
+/// Firing posts the result to the reactor's thread, where the callbacks run in a turn of the loop.
+/// Dropped unfired, it abandons the Deferred.
 #[must_use = "dropped unfired, it abandons its Deferred"]
 pub struct RemoteResolver<T: Send + 'static> {
     remote: Remote,
@@ -103,8 +104,8 @@ pub struct RemoteResolver<T: Send + 'static> {
     shelf: Shelf<T>,
 }
 
-/// Where a result lies between coming in and being fetched, both on the loop's thread. An empty one says that there is
-/// none.
+/// Where a result lies between coming in and being fetched, both on the loop's thread. An empty one
+/// says that there is none.
 type Shelf<T> = Arc<Mutex<Option<Option<Result<T, Failure>>>>>;
 
 impl<T: Send + 'static> RemoteResolver<T> {
@@ -127,7 +128,8 @@ impl<T: Send + 'static> RemoteResolver<T> {
         self.resolve(Err(failure.into()))
     }
 
-    /// Fires the Deferred with a result. When it was cancelled before, the result is dropped on the reactor's thread.
+    /// Fires the Deferred with a result. When it was cancelled before, the result is dropped on the
+    /// reactor's thread.
     ///
     /// # Errors
     ///

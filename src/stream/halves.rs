@@ -20,7 +20,8 @@ pub struct ReadHalf {
     pub(super) reader: Reader,
 }
 
-/// The writing half of a [`Connection`]; see [`Connection::split`]. Dropping it says the end of file to the peer.
+/// The writing half of a [`Connection`]; see [`Connection::split`]. Dropping it says the end of
+/// file to the peer.
 pub struct WriteHalf {
     pub(super) conn: Rc<Conn<Awaited>>,
 }
@@ -92,7 +93,8 @@ macro_rules! reads {
             ///
             /// # Errors
             ///
-            /// [`io::ErrorKind::UnexpectedEof`] when the peer ends before that, or why the connection broke.
+            /// [`io::ErrorKind::UnexpectedEof`] when the peer ends before that, or why the
+            /// connection broke.
             pub fn read_exact<'a>(
                 &'a mut self,
                 buf: &'a mut [u8],
@@ -100,7 +102,8 @@ macro_rules! reads {
                 AsyncReadExt::read_exact(self, buf)
             }
 
-            /// Reads until the end of file, which a peer may put off for ever: for peers one trusts.
+            /// Reads until the end of file, which a peer may put off for ever: for peers one
+            /// trusts.
             ///
             /// # Errors
             ///
@@ -117,19 +120,19 @@ macro_rules! reads {
                 }
             }
 
-            /// Reads a line of at most `limit` bytes and gives it without its end, which is `\n` or `\r\n`. `None`
-            /// at the end of file; a last line without an end counts.
+            /// Reads a line of at most `limit` bytes and gives it without its end, which is `\n` or
+            /// `\r\n`. `None` at the end of file; a last line without an end counts.
             ///
             /// # Errors
             ///
-            /// [`io::ErrorKind::InvalidData`], with [`LineTooLong`](crate::protocols::LineTooLong) in it, when the line is
-            /// longer: that line is dropped, up to its end when that comes, and the next call reads the next line. Or why the
-            /// connection broke.
+            /// [`io::ErrorKind::InvalidData`], with [`LineTooLong`](crate::protocols::LineTooLong)
+            /// in it, when the line is longer: that line is dropped, up to its end when that comes,
+            /// and the next call reads the next line. Or why the connection broke.
             ///
             /// # Cancel safety
             ///
-            /// Nothing is lost when the future is dropped: what was read of an unfinished line is still there, for the next
-            /// call as for all other ways of reading.
+            /// Nothing is lost when the future is dropped: what was read of an unfinished line is
+            /// still there, for the next call as for all other ways of reading.
             ///
             /// # Examples
             ///
@@ -169,7 +172,8 @@ macro_rules! reads {
                 poll_fn(move |cx| self.reader.poll_line(cx, limit))
             }
 
-            /// Gives the lines that come, each of at most `limit` bytes, as a stream; see `read_line`.
+            /// Gives the lines that come, each of at most `limit` bytes, as a stream; see
+            /// `read_line`.
             ///
             /// It ends at the end of file, and after any error but a line that is too long.
             ///
@@ -238,8 +242,8 @@ macro_rules! writes {
         impl $name {
             /// Writes some of `buf`: what there is room for. Waits while there is none.
             ///
-            /// The bytes are on their way when the task next waits; see `flush` for knowing when they have been
-            /// handed to the system.
+            /// The bytes are on their way when the task next waits; see `flush` for knowing when
+            /// they have been handed to the system.
             ///
             /// # Errors
             ///
@@ -263,8 +267,8 @@ macro_rules! writes {
                 AsyncWriteExt::write_all(self, buf)
             }
 
-            /// Writes a line: `line` and then `\r\n`. What `line` has in it is not looked at; an end of line would make
-            /// two.
+            /// Writes a line: `line` and then `\r\n`. What `line` has in it is not looked at; an
+            /// end of line would make two.
             ///
             /// # Errors
             ///

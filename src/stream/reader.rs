@@ -1,5 +1,5 @@
-//! Reading a connection: from the socket straight into the caller's buffer, or through one of its own for those
-//! who look ahead.
+//! Reading a connection: from the socket straight into the caller's buffer, or through one of its
+//! own for those who look ahead.
 
 use std::io;
 use std::mem;
@@ -103,7 +103,8 @@ impl Reader {
         Poll::Ready(Ok(&ahead.buffer[ahead.start..ahead.end]))
     }
 
-    /// Takes out the next line, reading ahead for it. None at the end; what there is then without an end of line counts as one.
+    /// Takes out the next line, reading ahead for it. None at the end; what there is then without
+    /// an end of line counts as one.
     ///
     /// What was read of an unfinished line stays in the buffer.
     pub(super) fn poll_line(
@@ -257,7 +258,8 @@ fn poll_socket(
             }
             Some(count) => {
                 budget::spend(count);
-                // Less than there was room for: that was all, and the driver will say when there is more.
+                // Less than there was room for: that was all, and the driver will say when there is
+                // more.
                 if count < buf.len() {
                     now_empty(conn);
                 }

@@ -1,9 +1,10 @@
 //! Work of other threads that waits for the loop which awaits it.
 //!
-//! In memory, time stands still while another thread does work that the loop awaits. But when all of them wait for this
-//! very loop, in [`block_on`](super::block_on), nothing will happen unless time goes on. So each piece of work has a
-//! phase that both sides see, and who wakes the waiting thread changes it: when that is the loop, there is no moment in
-//! which the thread is awake and still counts as waiting.
+//! In memory, time stands still while another thread does work that the loop awaits. But when all
+//! of them wait for this very loop, in [`block_on`](super::block_on), nothing will happen unless
+//! time goes on. So each piece of work has a phase that both sides see, and who wakes the waiting
+//! thread changes it: when that is the loop, there is no moment in which the thread is awake and
+//! still counts as waiting.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, PoisonError};

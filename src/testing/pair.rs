@@ -7,11 +7,12 @@ use super::wire::{Wire, in_memory};
 use crate::protocol::Protocol;
 use crate::reactor::Reactor;
 
-/// Two protocols connected to each other, without a loop of the test's own: what one writes, the other is given.
+/// Two protocols connected to each other, without a loop of the test's own: what one writes, the
+/// other is given.
 ///
-/// Bytes travel only when they are told to, in steps ([`pump`](Self::pump)) or until nothing moves any more
-/// ([`flush`](Self::flush)). Both run on one reactor in memory, whose time stands still but for
-/// [`advance`](Self::advance). Each end is a [`Wire`].
+/// Bytes travel only when they are told to, in steps ([`pump`](Self::pump)) or until nothing moves
+/// any more ([`flush`](Self::flush)). Both run on one reactor in memory, whose time stands still
+/// but for [`advance`](Self::advance). Each end is a [`Wire`].
 ///
 /// # Examples
 ///
@@ -55,8 +56,8 @@ pub struct WirePair<A: Protocol, B: Protocol> {
 }
 
 impl<A: Protocol, B: Protocol> WirePair<A, B> {
-    /// Connects two protocols. The `connection_made` of both has run when this returns, `left`'s first; nothing has been
-    /// carried across.
+    /// Connects two protocols. The `connection_made` of both has run when this returns, `left`'s
+    /// first; nothing has been carried across.
     ///
     /// # Panics
     ///
@@ -71,11 +72,12 @@ impl<A: Protocol, B: Protocol> WirePair<A, B> {
         }
     }
 
-    /// Carries across, in both directions, what was written so far, and after it the end of file or the reset. Gives whether
-    /// anything moved.
+    /// Carries across, in both directions, what was written so far, and after it the end of file or
+    /// the reset. Gives whether anything moved.
     ///
-    /// What is written in answer stays where it is until the next step. An end that does not take what it is given, because
-    /// it is paused or full, is given nothing more, and its peer becomes full.
+    /// What is written in answer stays where it is until the next step. An end that does not take
+    /// what it is given, because it is paused or full, is given nothing more, and its peer becomes
+    /// full.
     #[track_caller]
     pub fn pump(&mut self) -> bool {
         // An end may take by now what it did not take before.

@@ -1,4 +1,5 @@
-//! Looking at Deferreds in tests: [`success_of`], [`failure_of`], [`pending`], and waiting for a condition.
+//! Looking at Deferreds in tests: [`success_of`], [`failure_of`], [`pending`], and waiting for a
+//! condition.
 
 use std::borrow::BorrowMut;
 use std::panic::Location;
@@ -12,11 +13,13 @@ use crate::task::yield_now;
 
 /// Takes a Deferred's value out, which must be there.
 ///
-/// Takes the Deferred itself or a `&mut` of it. No loop is turned: what only the loop's turn would bring is not there yet.
+/// Takes the Deferred itself or a `&mut` of it. No loop is turned: what only the loop's turn would
+/// bring is not there yet.
 ///
 /// # Panics
 ///
-/// When the Deferred is still pending, when it failed, and when its result was taken before; all at the caller's line.
+/// When the Deferred is still pending, when it failed, and when its result was taken before; all at
+/// the caller's line.
 ///
 /// # Examples
 ///
@@ -107,8 +110,9 @@ fn still_pending(place: Option<&Location<'_>>) -> String {
 
 /// Waits until `cond` holds, for `limit` at most.
 ///
-/// In memory, time goes on only when nothing else is left to do, and then to the next moment at which something is due or
-/// arrives; `cond` is asked in each turn. On the machine it is asked every millisecond.
+/// In memory, time goes on only when nothing else is left to do, and then to the next moment at
+/// which something is due or arrives; `cond` is asked in each turn. On the machine it is asked
+/// every millisecond.
 ///
 /// # Errors
 ///

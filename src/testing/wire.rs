@@ -16,8 +16,8 @@ use crate::transport::{Conn, Terms, Transport};
 
 /// A protocol at one end of a connection in memory, and the test at the other.
 ///
-/// Everything happens inside the wire's methods: [`send`](Self::send) delivers, and all that follows from it is over
-/// when it returns. Time stands still but for [`advance`](Self::advance).
+/// Everything happens inside the wire's methods: [`send`](Self::send) delivers, and all that
+/// follows from it is over when it returns. Time stands still but for [`advance`](Self::advance).
 ///
 /// # Examples
 ///
@@ -148,7 +148,8 @@ impl<P: Protocol> Wire<P> {
 }
 
 impl<P: Protocol> Wire<P> {
-    /// Sends bytes to the protocol. What it does not take, because it is paused or full, follows when it does.
+    /// Sends bytes to the protocol. What it does not take, because it is paused or full, follows
+    /// when it does.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.unsent.extend_from_slice(bytes.as_ref());
@@ -204,11 +205,13 @@ impl<P: Protocol> Wire<P> {
         std::mem::take(&mut self.received)
     }
 
-    /// Calls `f` with the protocol and its context, as a hook; what follows from it is over when this returns.
+    /// Calls `f` with the protocol and its context, as a hook; what follows from it is over when
+    /// this returns.
     ///
     /// # Panics
     ///
-    /// As [`Wire::new`]; and when the protocol has left, because the connection is over or another protocol has it.
+    /// As [`Wire::new`]; and when the protocol has left, because the connection is over or another
+    /// protocol has it.
     ///
     /// # Examples
     ///
