@@ -376,6 +376,9 @@ impl Reactor {
 
     /// Stops the reactor: the shutdown triggers run from the loop's next turn, then `run` returns.
     ///
+    /// What was written to connections before is sent between the triggers *before* the shutdown and those *during* it,
+    /// within the limits of [`Grace`].
+    ///
     /// # Errors
     ///
     /// [`ReactorNotRunning`] when it does not run, or has been told to stop.

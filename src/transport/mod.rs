@@ -14,6 +14,8 @@
 //!    [`Transport::abort_connection`] does not. After either nothing is taken or delivered any more.
 //! 3. **Back-pressure is on**: see [`Limits`].
 //! 4. **`connection_lost` comes once**, for every connection that was made, with the reason.
+//! 5. **What is incomplete does not look whole**: a connection that ends while bytes are queued is reset, where its
+//!    transport has a reset, and unless its user or its peer broke it off, the loss is reported as [`BytesNotSent`].
 //!
 //! # Passing descriptors
 //!
@@ -124,14 +126,17 @@ impl Transport {
 
     /// Ends the connection when what is queued has been written. Nothing more is read or delivered.
     ///
-    /// `connection_lost` comes with [`ConnectionDone`], in a later dispatch. A peer that never reads puts that off
-    /// for ever: see [`Transport::lose_connection_within`].
+    /// `connection_lost` comes with [`ConnectionDone`], in a later dispatch. A peer that accepts nothing is reset after
+    /// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout), a minute unless set;
+    /// [`Transport::lose_connection_within`] limits the whole. Bytes that a limit or the end of the reactor cut off are
+    /// reported as [`BytesNotSent`]; the reactor, when it stops, waits for them ([`Grace`](crate::reactor::Grace)).
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         self.0.link().end_by(Event::Lose);
     }
 
-    /// Ends the connection when what is queued has been written, and aborts it when that takes too long.
+    /// Ends the connection when what is queued has been written, and aborts it when that takes longer than `limit`: then
+    /// what is left is reported as [`BytesNotSent`].
     pub fn lose_connection_within(&self, limit: Duration) {
         self.lose_connection();
         let link = self.0.link();
