@@ -357,6 +357,7 @@ fn each_pipe_that_was_full_is_told_of_by_its_own_number() {
 #[test]
 fn a_child_that_never_reads_costs_no_more_than_the_limit() {
     run(async |reactor| {
+        let reports = expect_reports(&reactor);
         let log = Log::new();
         let noted = Noted::new(&log).on_made(|process| {
             let limits = Limits {
@@ -372,6 +373,8 @@ fn a_child_that_never_reads_costs_no_more_than_the_limit() {
         until(|| log.has("0 closed")).await;
         let process = handle.transport().unwrap();
         assert!(process.is_running() && process.stdin().is_none());
+        let said = reports.borrow()[0].failure().to_string();
+        assert!(said.ends_with("bytes not sent to a pipe of a process"), "{said}");
         process.kill();
         handle.closed().await?;
         Ok(())
