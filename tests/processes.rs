@@ -374,7 +374,10 @@ fn a_child_that_never_reads_costs_no_more_than_the_limit() {
         let process = handle.transport().unwrap();
         assert!(process.is_running() && process.stdin().is_none());
         let said = reports.borrow()[0].failure().to_string();
-        assert!(said.ends_with("bytes not sent to a pipe of a process"), "{said}");
+        assert!(
+            said.ends_with("bytes not sent to a pipe of a process"),
+            "{said}"
+        );
         process.kill();
         handle.closed().await?;
         Ok(())

@@ -11,7 +11,11 @@
 //! | bytes queued when a write begins | 16 MiB ([`Limits::hard`]) | the connection is aborted with [`WriteOverflow`] |
 //! | bytes of one read | 64 KiB | the rest is read in a later turn |
 //! | bytes that one task moves in a row | 256 KiB | the task is woken again after the others |
-//! | the wait for a peer after a close | 2 s | see "linger" below |
+//! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
+//! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::transport::SendTimedOut) |
+//! | the same while both are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
+//! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the one that holds the most is reset with [`OverBudget`](crate::reactor::OverBudget) |
+//! | the wait for peers when a reactor stops | 5 s for each that accepts nothing, 60 s for all ([`Grace`](crate::reactor::Grace)) | see "grace" below |
 //!
 //! **Accept batches.** A port accepts as many connections at a time as there were last time, and up
 //! to 20 more, 100 at most; then timers, tasks and other connections have their turn.
@@ -25,13 +29,22 @@
 //! **Linger.** A system that closes a TCP socket while bytes of the peer are unread sends a reset,
 //! and the peer may lose what was sent to it before. So where that could happen the writing side is
 //! closed first, and the socket stays for up to 2 s without its protocol, which has had
-//! `connection_lost` by then: what still comes is thrown away, until the peer closes as well.
+//! `connection_lost` by then: what still comes is thrown away, until the peer closes as well. After
+//! 1 MiB nothing is read any more, so that a peer that floods is slowed down by its own system.
 //! [`abort_connection`](crate::Transport::abort_connection) does not linger.
 //!
-//! **Grace.** When a reactor stops, connections that have been told to close and still have bytes
-//! queued may send them; the time that this may take begins when the triggers *before* the shutdown
-//! are done. What is left then is dropped. To be sure of a farewell, close the connection and await
-//! [`Handle::closed`](crate::Handle::closed) before the program ends.
+//! **Losses.** A connection that ends while bytes are queued for its peer is reset, where its
+//! transport has a reset, so that the peer does not take a part for the whole. Unless the program
+//! aborted it or the peer broke it off, the loss is reported as
+//! [`BytesNotSent`](crate::transport::BytesNotSent).
+//!
+//! **Grace.** When a reactor stops, all that is queued on its connections by then is still sent,
+//! whether they have been told to close or not; the time for that begins when the triggers *before*
+//! the shutdown are done. As long as bytes move it goes on, to a minute in all; a peer that accepts
+//! nothing for 5 s is cut off by itself. The process's own standard output is waited for without
+//! limit, as with blocking writes, and if it cannot be written `run` fails. To be sure of a
+//! farewell, close the connection and await [`Handle::closed`](crate::Handle::closed) before the
+//! program ends.
 //!
 //! # The loop
 //!
@@ -48,7 +61,7 @@
 //! |---|---|---|
 //! | bytes queued to be sent | 256 KiB ([`DatagramOptions::queue`]) | [`QueueFull`] |
 //! | bytes delivered for one event | 256 KiB, each datagram counting at least 1 KiB | the rest comes in a later turn |
-//! | the time for what is queued at a stop | 500 ms | it is dropped |
+//! | the time for what is queued at a stop | 5 s in which nothing is sent ([`Grace::stalled`](crate::reactor::Grace::stalled)) | it is dropped and reported as [`DatagramsNotSent`](crate::net::datagram::DatagramsNotSent) |
 //!
 //! # Names, threads, processes
 //!

@@ -120,7 +120,7 @@ use crate::task::{Card, Executor, Task};
 /// what was written to standard output through [`Reactor::stdio`] could not be written (but not when its reader left).
 ///
 /// What `main` has written to other connections is sent before this returns, within the limits of
-/// [`Grace`](crate::reactor::Grace); what is not is reported.
+/// [`Grace`]; what is not is reported.
 ///
 /// # Panics
 ///
