@@ -30,6 +30,35 @@ fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
 }
 
 #[test]
+fn each_receiver_of_a_failure_has_a_trace_of_its_own() {
+    testing::run_on(debugged(), async |_reactor| {
+        let (deferred, resolver) = Deferred::<u32>::pair();
+        let shared = deferred.shared();
+        let first_line = next_line();
+        let first = shared.wait().map(|n| n + 1);
+        let many: Vec<_> = (0..80).map(|_| shared.wait().map(|n| n + 2)).collect();
+        let last_line = next_line();
+        let last = shared.wait().map(|n| n + 3);
+        let failure = Failure::new("no answer");
+        resolver.errback(failure.clone());
+        let (first, last) = (first.await.unwrap_err(), last.await.unwrap_err());
+        assert!(way(&first).contains(&("callback", first_line)), "{first:?}");
+        assert!(!way(&first).contains(&("callback", last_line)), "{first:?}");
+        assert!(way(&last).contains(&("callback", last_line)), "{last:?}");
+        assert!(!way(&last).contains(&("callback", first_line)), "{last:?}");
+        for other in many {
+            assert_eq!(way(&other.await.unwrap_err()).len(), way(&first).len());
+        }
+        // They are the same failure all the same, and whoever kept a clone sees what it was.
+        assert!(first.same(&last) && first.same(&failure));
+        assert_eq!(way(&failure), []);
+        let text = "no answer";
+        assert!(first.to_string() == text && failure.to_string() == text);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_failure_tells_the_way_it_has_come() {
     testing::run_on(debugged(), async |_reactor| {
         let made = next_line();

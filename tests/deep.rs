@@ -278,6 +278,36 @@ fn a_million_callbacks_each_added_by_the_one_before() {
     });
 }
 
+/// An error of a program's own, which holds the failure that caused it.
+#[derive(Debug)]
+struct Wrapped(Failure);
+
+impl Unpin for Wrapped {}
+
+impl fmt::Display for Wrapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("wrapped")
+    }
+}
+
+impl std::error::Error for Wrapped {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.0.error())
+    }
+}
+
+#[test]
+fn errors_that_hold_failures() {
+    on_small_stack(|| {
+        let mut failure = Failure::new("at the bottom");
+        for _ in 0..MANY {
+            failure = Failure::new(Wrapped(failure));
+        }
+        assert_eq!(failure.chain().count(), MANY as usize + 1);
+        drop(failure);
+    });
+}
+
 /// Puts a Deferred into another one.
 type Wrap = fn(Deferred<u32>, &Reactor) -> Deferred<u32>;
 

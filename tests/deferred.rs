@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use support::polled::Bell;
 use torsade::clock::TimedOut;
-use torsade::defer::{Abandoned, AlreadyTaken, WaitsForItself};
+use torsade::defer::{self, Abandoned, AlreadyTaken, WaitsForItself};
 use torsade::failure::Panicked;
-use torsade::{Cancelled, Clock, Deferred, Failure, Resolver, VirtualClock, testing, yield_now};
+use torsade::{
+    Cancelled, Clock, Deferred, Failure, Reactor, Resolver, VirtualClock, testing, yield_now,
+};
 
 #[track_caller]
 fn result<T>(mut deferred: Deferred<T>) -> Result<T, Failure> {
@@ -664,4 +666,80 @@ fn advancing_a_clock_inside_a_reactor_lets_panics_through_as_well() {
         assert_eq!(panic_of(|| clock.advance(second)), "inside");
         Ok(())
     });
+}
+
+/// What is reported when this is done in a reactor.
+fn reports_of(main: impl FnOnce()) -> Vec<String> {
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let log = reports.clone();
+    let reactor = Reactor::in_memory().unwrap();
+    reactor.on_report(move |report| log.borrow_mut().push(report.failure().to_string()));
+    reactor.run_until(async { main() }).unwrap();
+    drop(reactor);
+    reports.take()
+}
+
+#[test]
+fn a_failure_that_many_do_not_handle_is_reported_once() {
+    let reports = reports_of(|| {
+        let (deferred, resolver) = Deferred::<u32>::pair();
+        let shared = deferred.shared();
+        let one = shared.wait().map(|n| n + 1);
+        let other = shared
+            .wait()
+            .add_errback(|failure| Err(failure.context("asking")));
+        let both = defer::gather([shared.wait(), shared.wait()]);
+        drop((one, other, both));
+        resolver.errback(Failure::new("no answer"));
+    });
+    assert_eq!(reports, ["no answer"]);
+
+    let reports = reports_of(|| {
+        let failure = Failure::new("the line is dead");
+        let all = [0; 3].map(|_| Deferred::<u32>::fail(failure.clone()));
+        drop(defer::race(all));
+        drop(Deferred::<u32>::fail(failure));
+    });
+    assert_eq!(
+        reports,
+        ["all 3 failed: the line is dead; the line is dead; the line is dead"]
+    );
+
+    // Two that only say the same are two.
+    let reports = reports_of(|| {
+        for _ in 0..2 {
+            drop(Deferred::<u32>::fail(Failure::new("no answer")));
+        }
+    });
+    assert_eq!(reports.len(), 2);
+}
+
+#[test]
+fn a_shared_failure_that_all_handle_is_not_reported() {
+    let reports = reports_of(|| {
+        let (deferred, resolver) = Deferred::<u32>::pair();
+        let shared = deferred.shared();
+        for _ in 0..3 {
+            drop(shared.wait().add_errback(|_| Ok(0)));
+            // Whoever merely listened has left.
+            drop(shared.wait());
+        }
+        resolver.errback(Failure::new("no answer"));
+    });
+    assert_eq!(reports, [""; 0]);
+}
+
+#[test]
+fn a_cancel_that_was_given_up_is_no_news_whatever_was_said_about_it() {
+    let reports = reports_of(|| {
+        let (deferred, resolver) = Deferred::<u32>::pair();
+        let inner = deferred.add_errback(|failure| Err(failure.context("reading")));
+        let shared = defer::race([inner]).shared();
+        let outer = shared.wait();
+        drop(shared);
+        outer.cancel();
+        assert!(resolver.is_cancelled());
+        assert!(result(outer).unwrap_err().is::<Cancelled>());
+    });
+    assert_eq!(reports, [""; 0]);
 }

@@ -414,6 +414,37 @@ on_both_by_hand! {
         drop(release);
     }
 
+    fn work_that_is_never_begun_is_reported_only_where_nobody_was_told(reactor) {
+        let reports = expect_reports(&reactor);
+        reactor.suggest_thread_pool_size(1);
+        reactor.set_thread_patience(MS);
+        let (release, held) = mpsc::channel::<()>();
+        let told = Rc::new(Cell::new(0));
+        reactor.run_until(async {
+            let busy = reactor.defer_to_thread(move || Ok(drop(held.recv())));
+            drop(busy.add_both(|_| ()));
+            for _ in 0..1_000 {
+                let (queued, told) = (reactor.defer_to_thread(|| Ok(())), told.clone());
+                drop(queued.add_both(move |result| {
+                    assert!(result.unwrap_err().is::<Stopped>());
+                    told.set(told.get() + 1);
+                }));
+            }
+            for _ in 0..10 {
+                reactor.call_in_thread(|| ());
+            }
+        }).unwrap();
+        assert_eq!(told.get(), 1_000);
+        let reports = reports.borrow();
+        let count = |which: fn(&Failure) -> bool| {
+            reports.iter().filter(|report| which(report.failure())).count()
+        };
+        assert_eq!(count(Failure::is::<NeverBegun>), 1);
+        assert_eq!(count(Failure::is::<StillRunning>), 1);
+        assert_eq!(reports.len(), 2);
+        drop(release);
+    }
+
     fn work_that_was_given_is_finished_before_the_reactor_ends(reactor) {
         let reports = expect_reports(&reactor);
         reactor.suggest_thread_pool_size(1);
