@@ -13,7 +13,7 @@ use torsade::protocol::Input;
 use torsade::protocols::{Decoded, Decoder, LineProtocol, Lines};
 use torsade::testing::{self, Wire};
 use torsade::transport::Limits;
-use torsade::{Clock, Context, Deferred, Failure, Handle, Protocol, Reactor};
+use torsade::{Clock, ConnectionDone, Context, Deferred, Failure, Handle, Protocol, Reactor};
 
 type Act<P> = Rc<dyn Fn(&mut P, &mut Context<'_, P>, usize)>;
 
@@ -419,6 +419,8 @@ fn a_line_protocols_own_handle_is_one_like_any_other() {
         assert_eq!(how(&closed.await?), "done");
         assert!(!handle.is_connected());
         assert_eq!(how(&handle.closed().await?), "done");
+        let failure = handle.ask(|kept, _| kept.1).await.unwrap_err();
+        assert!(failure.find::<ConnectionDone>().is_some(), "{failure:?}");
         assert!(conn.read(&mut [0]).await? == 0);
         drop(conn);
         port.stop().await

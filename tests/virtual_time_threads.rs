@@ -40,6 +40,28 @@ fn work_that_waits_for_a_sleep_on_the_loop_ends_when_that_is_over() {
 }
 
 #[test]
+fn a_dump_says_of_work_that_it_waits_for_the_loop() {
+    testing::run(async |reactor| {
+        let remote = reactor.remote();
+        let looking = reactor.clone();
+        let dumped = std::rc::Rc::new(std::cell::RefCell::new(String::new()));
+        let seen = dumped.clone();
+        reactor.call_later(SECOND, move || {
+            seen.replace(looking.dump().to_string());
+        });
+        reactor
+            .defer_to_thread(move || sleep_there(&remote, HOUR))
+            .await?;
+        let dumped = dumped.take();
+        assert!(
+            dumped.contains("work in a thread, waits for this loop"),
+            "{dumped}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
 fn work_that_joins_or_awaits_a_task_of_the_loop_ends_when_that_does() {
     testing::run(async |reactor| {
         let (remote, start) = (reactor.remote(), reactor.now());

@@ -537,10 +537,10 @@ impl<T: Send + 'static> Source for Awaited<T> {
     fn about(&self) -> String {
         let ticket = self.ticket.borrow();
         let is_queued = ticket.as_ref().is_some_and(Ticket::is_queued);
-        String::from(if is_queued {
-            "waits for a thread"
-        } else {
-            "runs"
+        String::from(match self.work.phase() {
+            _ if is_queued => "waits for a thread",
+            Phase::Waiting => "waits for this loop",
+            _ => "runs",
         })
     }
 
