@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::env;
-use std::future::pending;
 use std::io::{self, Write};
 use std::rc::Rc;
 
@@ -79,6 +78,6 @@ fn main() -> Result<(), Failure> {
         })?;
         println!("listening on {}", port.local_addr());
         io::stdout().flush()?;
-        pending().await
+        reactor.stopped().await
     })
 }

@@ -4,7 +4,6 @@
 //! Prints `Start!`, `5 ...`, `4 ...`, `3 ...`, `2 ...`, `1 ...`, `Stop!`.
 
 use std::env;
-use std::future::pending;
 use std::time::Duration;
 
 use torsade::{Clock, Failure, Reactor};
@@ -28,8 +27,8 @@ fn main() -> Result<(), Failure> {
 
     println!("Start!");
     torsade::run(async |reactor| {
-        count(reactor, n, step);
-        pending().await
+        count(reactor.clone(), n, step);
+        reactor.stopped().await
     })?;
     println!("Stop!");
     Ok(())

@@ -4,7 +4,6 @@
 //! say. Prints `listening on ADDR`.
 
 use std::env;
-use std::future::pending;
 use std::io::{self, Write};
 
 use torsade::{Connection, Failure};
@@ -27,6 +26,6 @@ fn main() -> Result<(), Failure> {
         let port = reactor.serve(address, echo)?;
         println!("listening on {}", port.local_addr());
         io::stdout().flush()?;
-        pending().await
+        reactor.stopped().await
     })
 }

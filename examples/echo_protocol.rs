@@ -4,7 +4,6 @@
 //! say. Prints `listening on ADDR`.
 
 use std::env;
-use std::future::pending;
 use std::io::{self, Write};
 
 use torsade::{Context, Failure, Protocol};
@@ -25,6 +24,6 @@ fn main() -> Result<(), Failure> {
         let port = reactor.listen(address, |_peer| Echo)?;
         println!("listening on {}", port.local_addr());
         io::stdout().flush()?;
-        pending().await
+        reactor.stopped().await
     })
 }

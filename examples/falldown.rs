@@ -3,8 +3,6 @@
 //! Run `cargo run --example falldown`. Prints `Starting the reactor.`, then, on standard error, that somebody panicked
 //! with `I fall down.` and where, and last `But I get up again.`
 
-use std::future::pending;
-
 use torsade::Failure;
 
 fn fall_down() {
@@ -20,6 +18,6 @@ fn main() -> Result<(), Failure> {
             println!("But I get up again.");
             let _ = again.stop();
         });
-        pending().await
+        reactor.stopped().await
     })
 }

@@ -8,7 +8,7 @@
 //! `poetry get ADDR...` fetches from all of these at once.
 
 use std::io::{self, Write};
-use std::{env, fs, future::pending, time::Duration, vec};
+use std::{env, fs, time::Duration, vec};
 
 use torsade::{Clock, Context, Failure, Port, Protocol, Reactor};
 
@@ -88,7 +88,7 @@ fn main() -> Result<(), Failure> {
             let port = serve(&reactor, address, &fs::read_to_string(file)?)?;
             println!("listening on {}", port.local_addr());
             io::stdout().flush()?;
-            pending().await
+            reactor.stopped().await
         }
         ["get", ref addresses @ ..] => {
             let named = |address: &&str| (address.to_string(), address.to_string());

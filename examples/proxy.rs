@@ -7,7 +7,6 @@
 //! wrong.
 
 use std::env;
-use std::future::pending;
 use std::io::{self, Write};
 
 use futures::future::try_join;
@@ -60,6 +59,6 @@ fn main() -> Result<(), Failure> {
         })?;
         println!("listening on {}", port.local_addr());
         io::stdout().flush()?;
-        pending().await
+        reactor.stopped().await
     })
 }

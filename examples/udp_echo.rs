@@ -5,7 +5,6 @@
 //! word again every second until it has come back.
 
 use std::env;
-use std::future::pending;
 use std::io::{self, Write};
 use std::pin::pin;
 use std::time::Duration;
@@ -32,7 +31,7 @@ async fn serve(reactor: Reactor, address: &str) -> Result<(), Failure> {
     let port = reactor.listen_udp(address, Echo)?;
     println!("listening on {}", port.local_addr());
     io::stdout().flush()?;
-    pending().await
+    reactor.stopped().await
 }
 
 async fn ask(reactor: Reactor, address: &str, words: &[String]) -> Result<(), Failure> {

@@ -4,7 +4,6 @@
 //! `socat READLINE UNIX-CONNECT:/tmp/torsade-chat`, twice or more. Prints `listening on ADDR`.
 
 use std::env;
-use std::future::pending;
 use std::io::{self, Write};
 
 use torsade::protocols::{LineProtocol, Lines};
@@ -52,6 +51,6 @@ fn main() -> Result<(), Failure> {
         })?;
         println!("listening on {}", port.local_addr());
         io::stdout().flush()?;
-        pending().await
+        reactor.stopped().await
     })
 }

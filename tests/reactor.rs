@@ -362,6 +362,55 @@ thread_local! {
 }
 
 on_both_by_hand! {
+    fn who_waits_for_the_stop_goes_on_before_the_shutdown_and_main_is_awaited(reactor) {
+        let log = Log::new();
+        for (phase, name) in [(Phase::Before, "before"), (Phase::During, "during")] {
+            let to = log.clone();
+            reactor.add_system_event_trigger(phase, "shutdown", move || to.note(name));
+        }
+        let (waiting, to) = (reactor.clone(), log.clone());
+        reactor
+            .spawn(async move {
+                waiting.stopped().await.unwrap();
+                to.note("a task");
+                waiting.stopped().await.unwrap();
+                to.note("at once");
+            })
+            .detach();
+        let given_up = reactor.stopped();
+        let stopper = reactor.clone();
+        reactor.call_later(MS * 2, move || stopper.stop().unwrap());
+        let done = reactor.run_until(async {
+            drop(given_up);
+            reactor.stopped().await.unwrap();
+            log.note("main");
+            reactor.sleep(MS * 5).await.unwrap();
+            log.note("main is done");
+            7
+        });
+        assert_eq!(done.unwrap(), 7);
+        let all = ["a task", "at once", "main", "main is done", "before", "during"];
+        assert_eq!(log.take(), all);
+    }
+
+    fn main_that_has_not_asked_is_not_awaited(reactor) {
+        let stopper = reactor.clone();
+        reactor.call_later(MS, move || stopper.stop().unwrap());
+        let failure = reactor.run_until(std::future::pending::<()>()).unwrap_err();
+        failure.trap::<Stopped>().unwrap();
+        assert!(torsade::task::block_on(reactor.stopped()).is_ok(), "it has ended");
+    }
+
+    fn main_that_stops_the_reactor_itself_and_waits_for_it_is_done_in_good_order(reactor) {
+        let done = reactor.run_until(async {
+            reactor.stop().unwrap();
+            reactor.stopped().await.unwrap();
+            reactor.sleep(MS).await.unwrap();
+            "done"
+        });
+        assert_eq!(done.unwrap(), "done");
+    }
+
     fn main_may_borrow_and_its_value_comes_back(reactor) {
         let words = vec!["a".to_owned(), "b".to_owned()];
         let mut seen = Vec::new();

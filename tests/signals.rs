@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use rustix::process::{Pid, kill_process};
 use support::signals;
-use torsade::{Clock, Deferred, Phase, Reactor, Signal};
+use torsade::{Clock, Context, Deferred, Phase, Protocol, Reactor, Signal};
 
 /// What the child does; does nothing in the parent.
 #[test]
@@ -57,6 +57,25 @@ fn child() {
                 torsade::yield_now().await;
             },
             "sleeping" => Ok(reactor.sleep(Duration::from_secs(600)).await?),
+            "ends by it" => {
+                reactor.set_ends_by_signal(true);
+                reactor.stopped().await
+            }
+            "forgets" => {
+                reactor.listen("127.0.0.1:0", |_| Quiet)?;
+                Ok(())
+            }
+            "stops itself" => {
+                reactor.listen("127.0.0.1:0", |_| Quiet)?;
+                Ok(reactor.stop()?)
+            }
+            "was used" => {
+                let port = reactor.listen("127.0.0.1:0", |_| Quiet)?;
+                let mut conn = reactor.connect_stream(port.local_addr()).await?;
+                conn.read(&mut [0]).await?;
+                Ok(())
+            }
+            "waits" => reactor.stopped().await,
             _ => std::future::pending().await,
         }
     });
@@ -85,6 +104,15 @@ fn child() {
     reactor.call_when_running(move || say("again"));
     reactor.call_later(Duration::from_secs(20), || std::process::exit(3));
     let _ = reactor.run();
+}
+
+/// Ends each connection.
+struct Quiet;
+
+impl Protocol for Quiet {
+    fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+        cx.lose_connection();
+    }
 }
 
 /// Keeps the thread busy.
@@ -267,6 +295,42 @@ fn what_is_pressed_stops_it_in_good_order_and_the_second_time_at_once() {
                 assert_ne!(child.0.wait().unwrap().code(), Some(3));
             }
         }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_told_to_ends_by_the_signal_after_its_shutdown() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = Started::new("ends by it");
+        child.kill(signal);
+        for what in ["before", "during", "after"] {
+            child.expect(what);
+        }
+        child.ends_by(signal);
+    }
+    let mut child = Started::new("waits");
+    child.kill(Signal::INT);
+    child.expect("returned");
+}
+
+#[test]
+fn a_main_that_forgets_to_wait_for_connections_gets_a_warning() {
+    for (mode, warns) in [
+        ("forgets", true),
+        ("stops itself", false),
+        ("was used", false),
+    ] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.stderr(Stdio::piped());
+        let mut child = Started::by(command, mode);
+        child.expect("again");
+        child.0.kill().unwrap();
+        let mut errors = String::new();
+        let mut stderr = child.0.stderr.take().unwrap();
+        std::io::Read::read_to_string(&mut stderr, &mut errors).unwrap();
+        let warning = "so the port that was opened at tests/signals.rs:";
+        assert_eq!(errors.contains(warning), warns, "{mode}: {errors}");
     }
 }
 

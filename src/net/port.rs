@@ -88,6 +88,8 @@ pub(super) struct Listening {
     /// What the driver was told (invariant 4).
     is_armed: Cell<bool>,
     is_paused: Cell<bool>,
+    /// Nobody has connected yet.
+    is_unused: Cell<bool>,
     /// Set while disarmed (invariant 2).
     retry: Cell<Option<DelayedCall>>,
     /// When it was last said that nothing can be accepted, since something could.
@@ -283,6 +285,7 @@ impl Listening {
                 batch: Cell::new(BATCH),
                 is_armed: Cell::new(true),
                 is_paused: Cell::new(false),
+                is_unused: Cell::new(true),
                 retry: Cell::new(None),
                 warned: Cell::new(None),
                 stopping: Cell::new(false),
@@ -405,6 +408,7 @@ impl Listening {
         let Some(mut acceptor) = self.acceptor.take() else {
             return;
         };
+        self.is_unused.set(false);
         let place = self.terms.place;
         report::contain(Origin::Protocol, place, || {
             let accepted = Accepted::Socket(socket, peer.into());
@@ -517,6 +521,10 @@ impl Source for Listening {
 
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
         self.close(reactor);
+    }
+
+    fn is_unused_port(&self) -> bool {
+        self.is_unused.get()
     }
 
     fn kind(&self) -> &'static str {

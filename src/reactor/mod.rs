@@ -47,6 +47,7 @@ mod builder;
 mod descriptor;
 mod drain;
 mod dump;
+mod ending;
 mod events;
 mod guest;
 mod keep;
@@ -84,6 +85,7 @@ pub use self::descriptor::{Descriptor, Watch};
 use self::drain::Drain;
 pub use self::drain::Grace;
 pub use self::dump::{Dump, Node};
+use self::ending::Ending;
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
 pub use self::guest::EnterGuard;
@@ -113,6 +115,12 @@ use crate::task::{Card, Executor, Task};
 /// good order, runs `main`, then the shutdown triggers. `main` may borrow from the caller.
 ///
 /// A reactor that was stopped before `main` was done gives `Ok`; `main`'s future is dropped.
+///
+/// A server's `main` ends with [`Reactor::stopped`]. One that has opened a port and returns at once closes it again; when
+/// nobody has connected by then, that is reported.
+///
+/// After Ctrl-C this returns `Ok`, so the exit status of most programs is 0 then; [`Reactor::set_ends_by_signal`] has the
+/// process end by the signal instead, as a shell expects.
 ///
 /// # Errors
 ///
@@ -149,9 +157,21 @@ use crate::task::{Card, Executor, Task};
 pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(), Failure> {
     let reactor = Reactor::new()?;
     reactor.set_stops_on_signals(true);
-    let (result, lost) = reactor.run_to_the_end(main(reactor.clone()))?;
+    let main = main(reactor.clone());
+    let main = async {
+        let result = main.await;
+        if result.is_ok() {
+            reactor.warn_of_forgotten_ports();
+        }
+        result
+    };
+    let (result, lost) = reactor.run_to_the_end(main)?;
     result.unwrap_or(Ok(()))?;
-    lost.map_or(Ok(()), Err)
+    if let Some(lost) = lost {
+        return Err(lost);
+    }
+    reactor.end_by_signal();
+    Ok(())
 }
 
 /// An event loop, and everything one can ask of it.
@@ -190,6 +210,7 @@ pub(crate) struct Inner {
     lost_output: Cell<Option<Failure>>,
     threads: Threads,
     strays: Strays,
+    ending: Ending,
     ears: Ears,
     keep: Keep,
     state: Cell<State>,
@@ -300,6 +321,7 @@ impl Reactor {
             lost_output: Cell::new(None),
             threads: Threads::default(),
             strays: Strays::default(),
+            ending: Ending::default(),
             ears: Ears::default(),
             keep: Keep::default(),
             state: Cell::new(State::New),
@@ -335,9 +357,11 @@ impl Reactor {
     #[track_caller]
     pub fn run(&self) -> Result<(), Failure> {
         match self.run_until(std::future::pending::<()>()) {
-            Err(failure) if failure.is::<Stopped>() => Ok(()),
-            other => other,
+            Err(failure) if failure.is::<Stopped>() => {}
+            other => return other,
         }
+        self.end_by_signal();
+        Ok(())
     }
 
     /// Runs until `main` is done, then stops as [`Reactor::stop`] does. `main` may borrow from the caller.

@@ -57,6 +57,11 @@ pub(crate) trait Source {
         drop(reason);
     }
 
+    /// Is it a port that waits for connections, and has never had one?
+    fn is_unused_port(&self) -> bool {
+        false
+    }
+
     /// What it is, for the list of what was left behind.
     fn kind(&self) -> &'static str;
 

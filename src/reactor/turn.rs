@@ -42,6 +42,8 @@ pub(super) struct Pace {
     started: Cell<bool>,
     /// How many runs have begun.
     starts: Cell<u64>,
+    /// When the last one did.
+    began_at: Cell<Option<Instant>>,
     /// A signal asks for the end, and the run has not started yet.
     signalled: Cell<bool>,
     /// The run was begun with [`Reactor::start`].
@@ -78,6 +80,7 @@ impl Pace {
             stop_asked: Cell::new(false),
             started: Cell::new(false),
             starts: Cell::new(0),
+            began_at: Cell::new(None),
             signalled: Cell::new(false),
             hosted: Cell::new(false),
             found_events: Cell::new(false),
@@ -93,6 +96,19 @@ impl Pace {
     /// Stops the run as soon as its startup event is over.
     pub(super) fn stop_once_started(&self) {
         self.signalled.set(true);
+    }
+
+    pub(super) fn is_asked_to_stop(&self) -> bool {
+        self.stop_asked.get()
+    }
+
+    /// Is there something that the loop is run for, and that is not done?
+    pub(super) fn main_waits(&self) -> bool {
+        self.main_waits.get()
+    }
+
+    pub(super) fn began_at(&self) -> Option<Instant> {
+        self.began_at.get()
     }
 
     pub(super) fn is_hosted(&self) -> bool {
@@ -323,7 +339,9 @@ impl Reactor {
                     let entered = card.as_ref().map(Card::enter);
                     let measured = debug::measure(place);
                     budget::renew();
+                    inner.ending.set_polls_main(true);
                     let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
+                    inner.ending.set_polls_main(false);
                     drop((measured, entered));
                     match polled {
                         Ok(Poll::Pending) => {}
@@ -353,6 +371,8 @@ impl Reactor {
         pace.signalled.set(false);
         let start = pace.starts.get() + 1;
         pace.starts.set(start);
+        pace.began_at.set(Some(self.inner().clock_now()));
+        self.inner().ending.begin();
         // What an earlier run set going, before it crashed, is no business of this one.
         let run = self.inner().run.get();
         let at_once = |_: &Self| Deferred::succeed(());
@@ -381,9 +401,7 @@ impl Reactor {
         if inner.pace.started.get() && inner.pace.signalled.replace(false) {
             let _ = self.stop();
         }
-        if inner.pace.stop_asked.replace(false) {
-            self.fire_shutdown();
-        }
+        self.look_at_stop();
         if inner.is_unwinding() {
             inner.state.set(State::Ended);
         }
@@ -395,8 +413,7 @@ impl Reactor {
         }
     }
 
-    fn fire_shutdown(&self) {
-        self.inner().ears.set_stopping();
+    pub(super) fn fire_shutdown(&self) {
         let run = self.inner().run.get();
         self.fire(
             "shutdown",

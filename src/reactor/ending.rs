@@ -1,0 +1,253 @@
+//! How a run ends: waiting until it is told to stop, what a program forgot, and ending by the signal that stopped it.
+//!
+//! # Invariants
+//!
+//! 1. Those who wait for the stop have a turn before the shutdown event is fired.
+//! 2. What the loop is run for, once it has waited for the stop, is awaited before the shutdown event is fired.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use super::{Inner, Reactor, State, WeakReactor};
+use crate::failure::Failure;
+use crate::report::{self, Origin};
+
+/// Who waits until the reactor is told to stop.
+#[derive(Default)]
+pub(super) struct Ending {
+    waiting: RefCell<Slab<Waker>>,
+    /// What the loop is run for is being polled.
+    polls_main: Cell<bool>,
+    /// It has been told of the stop, and may have something left to do.
+    main_knows: Cell<bool>,
+    /// The shutdown event is fired when it is done.
+    awaits_main: Cell<bool>,
+    /// The process ends by the signal that has stopped the reactor.
+    by_signal: Cell<bool>,
+}
+
+impl Ending {
+    /// A run begins.
+    pub(super) fn begin(&self) {
+        self.main_knows.set(false);
+        self.awaits_main.set(false);
+    }
+
+    pub(super) fn set_polls_main(&self, polls: bool) {
+        self.polls_main.set(polls);
+    }
+
+    /// Wakes those who wait. Was there anybody?
+    fn tell(&self) -> bool {
+        let waiting = self.waiting.take();
+        let any = !waiting.is_empty();
+        for (_, waker) in waiting {
+            report::contain(Origin::Call, Location::caller(), || waker.wake());
+        }
+        any
+    }
+}
+
+impl Reactor {
+    /// Waits until the reactor is told to stop, by [`Reactor::stop`] or by a signal. It is what the `main` of a server ends
+    /// with.
+    ///
+    /// The result is always `Ok`, so that `main` returns in good order; it is ready at once while the reactor is stopping.
+    ///
+    /// # Order
+    ///
+    /// Those who wait continue before the shutdown event is fired, while all connections and ports are still open. When it
+    /// is what the reactor is run for that waited, the shutdown event waits in turn until that has returned; so what
+    /// follows after `stopped().await` in `main` may take its time to end things. A second signal cuts it short.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::{Clock, Failure};
+    ///
+    /// fn main() -> Result<(), Failure> {
+    ///     torsade::run(async |reactor| {
+    ///         let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    ///         println!("listening on {}", port.local_addr());
+    ///         # let stopper = reactor.clone();
+    ///         # reactor.call_later(Duration::from_millis(1), move || stopper.stop().unwrap());
+    ///         reactor.stopped().await // Ctrl-C
+    ///     })
+    /// }
+    /// ```
+    #[doc(alias("serve_forever", "wait_closed"))]
+    pub fn stopped(&self) -> impl Future<Output = Result<(), Failure>> + Unpin + use<> {
+        UntilStopped {
+            reactor: self.downgrade(),
+            key: None,
+        }
+    }
+
+    /// Shall the process end by the signal that has stopped this reactor, once [`run`](crate::run()) or [`Reactor::run`]
+    /// has done everything else? Not unless told.
+    ///
+    /// Without it a program that Ctrl-C has stopped in good order returns from `main` as one that was done: its exit status
+    /// is 0. With it a shell sees that the program ended by SIGINT, and ends a loop or a script that runs it, as one
+    /// expects of Ctrl-C. Standard output is flushed first; what the callers of `run` hold is not dropped. The first
+    /// process of a container cannot end by a signal, and exits with 128 and the signal's number. See also
+    /// [`Reactor::stopped_by`].
+    ///
+    /// A run that fails returns its failure in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// torsade::run(async |reactor| {
+    ///     reactor.set_ends_by_signal(true);
+    ///     reactor.serve("127.0.0.1:4002", async |_conn| Ok(()))?;
+    ///     reactor.stopped().await
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias("_exitSignal", "WIFSIGNALED", "exit status"))]
+    pub fn set_ends_by_signal(&self, ends: bool) {
+        self.inner().ending.by_signal.set(ends);
+    }
+
+    /// Ends the process if it is to end by the signal that has stopped the reactor.
+    pub(super) fn end_by_signal(&self) {
+        if !self.inner().ending.by_signal.get() {
+            return;
+        }
+        let Some(signal) = self.stopped_by() else {
+            return;
+        };
+        let _ = std::io::stdout().flush();
+        let _ = signal.raise();
+        // It was the first process of a container, or the signal is ignored or blocked.
+        std::process::exit(128 + signal.number());
+    }
+
+    /// Fires the shutdown event when the reactor was told to stop, and those who were to know of it first have had their
+    /// turn (invariants 1 and 2).
+    pub(super) fn look_at_stop(&self) {
+        let inner = self.inner();
+        let ending = &inner.ending;
+        if inner.pace.is_asked_to_stop() {
+            inner.ears.set_stopping();
+            if ending.tell() {
+                return;
+            }
+            inner.pace.stop_is_off();
+            if ending.main_knows.get() && inner.pace.main_waits() {
+                ending.awaits_main.set(true);
+            } else {
+                self.fire_shutdown();
+            }
+        } else if ending.awaits_main.get() && !inner.pace.main_waits() {
+            ending.awaits_main.set(false);
+            self.fire_shutdown();
+        }
+    }
+
+    /// `main` has returned, and was not told to stop: says so if there are ports that were opened for nobody.
+    ///
+    /// A program that listens and then does something else has either had connections by then, or was busy for a while.
+    pub(super) fn warn_of_forgotten_ports(&self) {
+        let inner = self.inner();
+        if inner.state.get() != State::Running || inner.has_run_for() >= A_WHILE {
+            return;
+        }
+        let unused: Vec<_> = inner
+            .sources
+            .borrow()
+            .iter()
+            .filter(|(_, source)| source.is_unused_port())
+            .map(|(_, source)| source.place())
+            .collect();
+        for place in unused {
+            let what = format_args!(
+                "`main` has returned, so the port that was opened at {place} closes before anybody has connected; \
+                 a server's `main` ends with `reactor.stopped().await`"
+            );
+            if tracing::enabled!(target: "torsade::reactor", tracing::Level::WARN) {
+                tracing::warn!(target: "torsade::reactor", "{what}");
+            } else {
+                let _ = writeln!(std::io::stderr(), "torsade: {what}");
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// The time since the run began.
+    fn has_run_for(&self) -> std::time::Duration {
+        let begun = self.pace.began_at();
+        begun.map_or_else(Default::default, |begun| {
+            self.clock_now().saturating_duration_since(begun)
+        })
+    }
+}
+
+/// The future of [`Reactor::stopped`].
+struct UntilStopped {
+    reactor: WeakReactor,
+    /// Where its waker is, once it has one.
+    key: Option<usize>,
+}
+
+impl UntilStopped {
+    fn leave(&mut self) {
+        let (Some(key), Some(reactor)) = (self.key.take(), self.reactor.upgrade()) else {
+            return;
+        };
+        let left = reactor.inner().ending.waiting.borrow_mut().try_remove(key);
+        drop(left);
+    }
+}
+
+impl Future for UntilStopped {
+    type Output = Result<(), Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(reactor) = self.reactor.upgrade() else {
+            return Poll::Ready(Ok(()));
+        };
+        let ending = &reactor.inner().ending;
+        if matches!(reactor.inner().state.get(), State::Stopping | State::Ended) {
+            // Those who were told have been taken out.
+            self.key = None;
+            if ending.polls_main.get() {
+                ending.main_knows.set(true);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let waker = cx.waker().clone();
+        let mut waiting = ending.waiting.borrow_mut();
+        let old = match self.key.and_then(|key| waiting.get_mut(key)) {
+            Some(old) => Some(std::mem::replace(old, waker)),
+            None => {
+                self.key = Some(waiting.insert(waker));
+                None
+            }
+        };
+        drop(waiting);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for UntilStopped {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// A `main` that took longer than this had something to do besides listening.
+const A_WHILE: std::time::Duration = std::time::Duration::from_secs(1);
