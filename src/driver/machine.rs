@@ -21,6 +21,7 @@ use std::time::Duration;
 use polling::PollMode;
 
 use super::register::{self, Rearm};
+use super::relay::Relays;
 use super::waking::Waking;
 use super::{BELL, Borrowed, Event, Interest, LONGEST};
 #[cfg(target_os = "linux")]
@@ -43,6 +44,7 @@ pub(crate) struct Machine {
     registered: Registered,
     /// Some where sources are one-shot.
     rearm: Option<Rearm>,
+    relays: Relays,
 }
 
 impl Machine {
@@ -69,6 +71,7 @@ impl Machine {
             #[cfg(target_os = "linux")]
             registered: Registered::default(),
             rearm: (!level).then(Rearm::default),
+            relays: Relays::default(),
         }
     }
 
@@ -95,6 +98,7 @@ impl Machine {
             told: RefCell::new(None),
             registered: Registered::default(),
             rearm: None,
+            relays: Relays::default(),
         }))
     }
 
@@ -103,12 +107,21 @@ impl Machine {
         self.waking.clone()
     }
 
+    pub(super) fn relays(&self) -> &Relays {
+        &self.relays
+    }
+
     /// See [`Driver::wait`](super::Driver::wait).
     pub(super) fn wait(
         &self,
-        timeout: Option<Duration>,
+        mut timeout: Option<Duration>,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
+        let before = events.len();
+        self.relays.tell(events);
+        if events.len() > before {
+            timeout = Some(Duration::ZERO);
+        }
         #[cfg(target_os = "linux")]
         if let Some(epoll) = &self.epoll {
             let before = events.len();

@@ -23,7 +23,7 @@
 //! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` and `unix` sockets of
 //! the machine · `passing` descriptors beside the bytes · `pair` two descriptors as one, `clerk` a thread for what no
 //! poller takes · `child` other programs, `fork` how they begin, `orphans` those
-//! whose reactor has ended · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket, `sockopt` an option of
+//! whose reactor has ended · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket, `relay` one that is none, `sockopt` an option of
 //! theirs · `datagram` the same for datagrams · `chance` numbers of chance ·
 //! `memory` the model · `signals` what the system tells out of turn.
 
@@ -53,6 +53,7 @@ pub(crate) use inherited::copy_of;
 pub use memory::NetworkFaults;
 #[cfg(unix)]
 pub(crate) use passing::Passing;
+pub(crate) use relay::{FarEnd, Written};
 #[cfg(unix)]
 pub(crate) use signals::with_blocked;
 pub(crate) use signals::{Signals, raise};
@@ -107,6 +108,7 @@ mod passing;
     reason = "a poller asks that descriptors outlive their registration"
 )]
 mod register;
+pub(crate) mod relay;
 mod signals;
 mod socket;
 #[cfg(target_os = "linux")]
@@ -213,6 +215,13 @@ impl Driver {
         }
     }
 
+    fn relays(&self) -> &relay::Relays {
+        match self {
+            Self::Machine(machine) => machine.relays(),
+            Self::Memory(memory) => memory.relays(),
+        }
+    }
+
     /// Whether time moves only when told to.
     pub(crate) fn is_virtual(&self) -> bool {
         matches!(self, Self::Memory(_))
@@ -284,6 +293,10 @@ impl Driver {
         match (self, source.name()) {
             (Self::Machine(machine), Name::Machine(fd)) => machine.add(fd, key, interest),
             (Self::Memory(memory), Name::Memory(place)) => memory.add(place, key, interest),
+            (_, Name::Relay(relay)) => {
+                relay.watch(self.relays(), key, interest);
+                Ok(())
+            }
             #[cfg(unix)]
             (Self::Machine(machine), Name::Pair(pair)) => pair.add(machine, key, interest),
             _ => Err(foreign()),
@@ -303,6 +316,10 @@ impl Driver {
             (Self::Memory(memory), Name::Memory(place)) => {
                 memory.set_interest(place, key, interest)
             }
+            (_, Name::Relay(relay)) => {
+                relay.watch(self.relays(), key, interest);
+                Ok(())
+            }
             #[cfg(unix)]
             (Self::Machine(machine), Name::Pair(pair)) => pair.set_interest(machine, key, interest),
             _ => Err(foreign()),
@@ -315,6 +332,10 @@ impl Driver {
             (Self::Machine(machine), Name::Machine(fd)) => machine.remove(fd),
             (Self::Memory(memory), Name::Memory(place)) => {
                 memory.remove(place);
+                Ok(())
+            }
+            (_, Name::Relay(relay)) => {
+                relay.ignore();
                 Ok(())
             }
             #[cfg(unix)]
@@ -537,6 +558,8 @@ pub(crate) enum Name<'a> {
     Machine(Borrowed<'a>),
     /// An end of a connection or a listener of a [`memory::Memory`].
     Memory(memory::Place),
+    /// Queues in this process.
+    Relay(&'a relay::Relay),
     /// Two descriptors, which know best how they are watched.
     #[cfg(unix)]
     Pair(&'a pair::Pair),

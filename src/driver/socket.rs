@@ -10,6 +10,7 @@ use std::os::windows::io::AsSocket;
 use std::time::Duration;
 
 use super::memory;
+use super::relay::Relay;
 use super::tcp;
 use super::{Name, Source};
 #[cfg(unix)]
@@ -30,6 +31,8 @@ pub(crate) enum Socket {
     /// In memory.
     /// Boxed: that makes a connection on the machine a word smaller.
     Memory(Box<memory::Socket>),
+    /// Two queues in this process.
+    Relay(Box<Relay>),
 }
 
 impl Socket {
@@ -43,6 +46,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(pair) => pair.read(into),
             Self::Memory(socket) => socket.read(into),
+            Self::Relay(relay) => relay.read(into),
         }
     }
 
@@ -56,6 +60,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(pair) => pair.write(bytes),
             Self::Memory(socket) => socket.write(bytes),
+            Self::Relay(relay) => relay.write(bytes),
         }
     }
 
@@ -72,6 +77,10 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(pair) => pair.write_vectored(pieces),
             Self::Memory(socket) => socket.write_vectored(pieces),
+            Self::Relay(relay) => pieces
+                .iter()
+                .find(|piece| !piece.is_empty())
+                .map_or(Ok(0), |piece| relay.write(piece)),
         }
     }
 
@@ -101,6 +110,10 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Memory(socket) => socket.shutdown(how),
+            Self::Relay(relay) => {
+                relay.shutdown(how);
+                Ok(())
+            }
         }
     }
 
@@ -113,6 +126,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(pair) => Ok(pair.take_error()),
             Self::Memory(socket) => Ok(socket.take_error()),
+            Self::Relay(_) => Ok(None),
         }
     }
 
@@ -125,6 +139,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(_) => Ok(true),
             Self::Memory(socket) => socket.connected(),
+            Self::Relay(_) => Ok(true),
         }
     }
 
@@ -137,6 +152,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(_) => Ok(Address::Unnamed),
             Self::Memory(socket) => Ok(socket.local_addr()),
+            Self::Relay(_) => Ok(Address::Unnamed),
         }
     }
 
@@ -149,6 +165,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(_) => Ok(Address::Unnamed),
             Self::Memory(socket) => socket.peer_addr(),
+            Self::Relay(_) => Ok(Address::Unnamed),
         }
     }
 
@@ -163,6 +180,7 @@ impl Socket {
                 socket.set_nodelay(on);
                 Ok(())
             }
+            Self::Relay(_) => Ok(()),
         }
     }
 
@@ -173,6 +191,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Unix(_) | Self::Pair(_) => Ok(true),
             Self::Memory(socket) => Ok(socket.nodelay()),
+            Self::Relay(_) => Ok(true),
         }
     }
 
@@ -188,6 +207,7 @@ impl Socket {
                 socket.set_keepalive(on);
                 Ok(())
             }
+            Self::Relay(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -200,6 +220,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(_) => Ok(false),
             Self::Memory(socket) => Ok(socket.keepalive()),
+            Self::Relay(_) => Ok(false),
         }
     }
 
@@ -247,7 +268,9 @@ impl Socket {
         match self {
             Self::Machine(socket) => socket.as_fd().try_clone_to_owned(),
             Self::Unix(stream) => stream.socket.as_fd().try_clone_to_owned(),
-            Self::Pair(_) | Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Pair(_) | Self::Memory(_) | Self::Relay(_) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
         }
     }
 
@@ -275,7 +298,7 @@ impl Socket {
     #[cfg(unix)]
     pub(crate) fn passing(&self) -> Option<&Passing> {
         match self {
-            Self::Machine(_) | Self::Pair(_) => None,
+            Self::Machine(_) | Self::Pair(_) | Self::Relay(_) => None,
             Self::Unix(stream) => Some(&stream.passing),
             Self::Memory(socket) => socket.passing(),
         }
@@ -300,6 +323,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Unix(_) | Self::Pair(_) => true,
             Self::Memory(socket) => socket.is_local(),
+            Self::Relay(_) => true,
         }
     }
 
@@ -320,6 +344,7 @@ impl Socket {
             #[cfg(unix)]
             Self::Pair(_) => false,
             Self::Memory(socket) => socket.peer_has_shut(),
+            Self::Relay(_) => false,
         }
     }
 
@@ -391,6 +416,10 @@ impl Socket {
                 socket.reset_on_close();
                 Ok(())
             }
+            Self::Relay(relay) => {
+                relay.reset_on_close();
+                Ok(())
+            }
         }
     }
 }
@@ -457,6 +486,7 @@ impl Source for Socket {
             #[cfg(unix)]
             Self::Pair(pair) => Name::Pair(pair),
             Self::Memory(socket) => Name::Memory(socket.place()),
+            Self::Relay(relay) => Name::Relay(relay),
         }
     }
 }

@@ -39,17 +39,17 @@ use crate::stream::Connection;
 ///
 /// torsade::testing::run(async |reactor| {
 ///     let mut listener = reactor.bind("127.0.0.1:0")?;
-///     let address = listener.local_addr();
+///     let port = listener.port().clone();
 ///     let server = reactor.spawn(async move {
 ///         while let Some(conn) = listener.next().await {
 ///             torsade::spawn(greet(conn?)).detach();
 ///         }
 ///         Ok::<(), Failure>(())
 ///     });
-///     let mut client = reactor.connect_stream(address).await?;
+///     let mut client = reactor.connect_stream(port.local_addr()).await?;
 ///     assert_eq!(client.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
-///     drop(server);
-///     Ok(())
+///     port.stop().await?;
+///     server.await?
 /// });
 /// ```
 #[doc(alias("TcpListener", "UnixListener"))]

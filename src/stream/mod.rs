@@ -17,6 +17,7 @@
 #[cfg(unix)]
 mod descriptors;
 mod halves;
+mod over;
 mod reader;
 mod writer;
 

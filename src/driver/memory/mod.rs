@@ -21,6 +21,7 @@ use net::Net;
 pub(crate) use net::Place;
 pub(crate) use socket::{Datagrams, Listener, Socket};
 
+use super::relay::Relays;
 use super::waking::Waking;
 use super::{BELL, Event, Interest};
 use crate::address::Address;
@@ -41,6 +42,7 @@ pub(crate) struct Memory {
     waking: Waking,
     /// For the poller, which has nothing to tell but wakes.
     told: RefCell<polling::Events>,
+    relays: Relays,
 }
 
 impl Memory {
@@ -53,6 +55,7 @@ impl Memory {
             waking: Waking::notifying(poller.clone()),
             poller,
             told: RefCell::new(polling::Events::with_capacity(FEW)),
+            relays: Relays::default(),
         })
     }
 
@@ -137,6 +140,11 @@ impl Memory {
         let mut net = self.net.borrow_mut();
         net.let_arrive();
         net.tell(events);
+        self.relays.tell(events);
+    }
+
+    pub(super) fn relays(&self) -> &Relays {
+        &self.relays
     }
 
     /// See [`Driver::next_arrival`](super::Driver::next_arrival).

@@ -1,0 +1,294 @@
+//! A socket that is none: two queues in this process, of which a task fills one and empties the other.
+//!
+//! # The idea
+//!
+//! So a connection can be made of any two byte streams: the connection's engine has a [`Relay`] for its socket, as it would
+//! have one of the machine or in memory, and whoever moves the bytes of the streams has the [`FarEnd`].
+//!
+//! # Invariants
+//!
+//! 1. Readiness is told as of other sockets: by every wait, while it is so and asked for.
+//! 2. The queues are never longer than [`CAPACITY`].
+//! 3. Wakers are called with nothing borrowed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::{Event, Interest};
+
+/// The connection's end. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Relay(Rc<Shared>);
+
+/// The end of whoever moves the bytes. Dropping it breaks the connection, unless it was ended before.
+#[derive(Debug)]
+pub(crate) struct FarEnd(Rc<Shared>);
+
+/// What the connection has written, or done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Bytes, which were put into the buffer.
+    Bytes,
+    /// There will be no more; the connection still reads.
+    Shut,
+    /// The connection has ended in good order.
+    Closed,
+    /// The connection was broken off.
+    Reset,
+}
+
+#[derive(Default)]
+struct Shared {
+    to_connection: RefCell<VecDeque<u8>>,
+    from_connection: RefCell<VecDeque<u8>>,
+    /// No more comes, for this reason, if it is not a good one.
+    end: Cell<Option<Result<(), io::Error>>>,
+    is_shut: Cell<bool>,
+    is_closed: Cell<bool>,
+    is_reset: Cell<bool>,
+    /// The far end is gone.
+    is_abandoned: Cell<bool>,
+    /// Wants to take what the connection has written.
+    taker: Cell<Option<Waker>>,
+    /// Wants to give more to the connection.
+    giver: Cell<Option<Waker>>,
+    /// The key and what is asked for, while it is watched; and who is told.
+    watch: RefCell<Option<(usize, Interest, Relays)>>,
+}
+
+/// The relays of a driver that are watched.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Relays(Rc<RefCell<BTreeMap<usize, Rc<Shared>>>>);
+
+/// The two ends of a new one.
+pub(crate) fn pair() -> (Relay, FarEnd) {
+    let shared = Rc::<Shared>::default();
+    (Relay(shared.clone()), FarEnd(shared))
+}
+
+impl Relays {
+    /// Appends what is ready.
+    #[inline]
+    pub(super) fn tell(&self, events: &mut Vec<Event>) {
+        let mut changed = self.0.borrow_mut();
+        if changed.is_empty() {
+            return;
+        }
+        changed.retain(|key, relay| {
+            let (readable, writable) = relay.ready();
+            if readable || writable {
+                events.push(Event {
+                    key: *key,
+                    readable,
+                    writable,
+                    hangup: false,
+                });
+            }
+            readable || writable
+        });
+    }
+}
+
+impl Relay {
+    pub(super) fn watch(&self, relays: &Relays, key: usize, interest: Interest) {
+        self.0.watch.replace(Some((key, interest, relays.clone())));
+        self.0.changed();
+    }
+
+    pub(super) fn ignore(&self) {
+        let watch = self.0.watch.take();
+        if let Some((key, _, relays)) = watch {
+            relays.0.borrow_mut().remove(&key);
+        }
+    }
+
+    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let shared = &self.0;
+        let count = move_out(&mut shared.to_connection.borrow_mut(), into);
+        if count > 0 {
+            wake(&shared.giver);
+            return Ok(count);
+        }
+        if into.is_empty() {
+            return Ok(0);
+        }
+        match shared.end.take() {
+            Some(end) => {
+                shared.end.set(Some(Ok(())));
+                end.map(|()| 0)
+            }
+            None if shared.is_abandoned.get() => Err(io::ErrorKind::ConnectionReset.into()),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let shared = &self.0;
+        if shared.is_shut.get() || shared.is_abandoned.get() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut queue = shared.from_connection.borrow_mut();
+        let count = bytes.len().min(CAPACITY - queue.len());
+        if count == 0 && !bytes.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        queue.extend(&bytes[..count]);
+        drop(queue);
+        wake(&shared.taker);
+        Ok(count)
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) {
+        if how != Shutdown::Read {
+            self.0.is_shut.set(true);
+            wake(&self.0.taker);
+        }
+    }
+
+    pub(super) fn reset_on_close(&self) {
+        self.0.is_reset.set(true);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.ignore();
+        self.0.is_closed.set(true);
+        wake(&self.0.taker);
+        wake(&self.0.giver);
+    }
+}
+
+impl FarEnd {
+    /// Takes what the connection has written, or waits for it.
+    pub(crate) fn poll_take(&self, cx: &Context<'_>, into: &mut Vec<u8>) -> Poll<Written> {
+        let shared = &self.0;
+        if shared.is_reset.get() && shared.is_closed.get() {
+            return Poll::Ready(Written::Reset);
+        }
+        let mut queue = shared.from_connection.borrow_mut();
+        if !queue.is_empty() {
+            into.extend(queue.drain(..));
+            drop(queue);
+            shared.changed();
+            return Poll::Ready(Written::Bytes);
+        }
+        drop(queue);
+        if shared.is_closed.get() {
+            return Poll::Ready(Written::Closed);
+        }
+        if shared.is_shut.get() {
+            return Poll::Ready(Written::Shut);
+        }
+        set(&shared.taker, cx);
+        Poll::Pending
+    }
+
+    /// Has the connection ended in good order?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed.get() && !self.0.is_reset.get()
+    }
+
+    /// Waits until the connection has ended.
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.0.is_closed.get() {
+            return Poll::Ready(());
+        }
+        set(&self.0.taker, cx);
+        Poll::Pending
+    }
+
+    /// Waits until there is room; gives how much. None when the connection takes no more.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<Option<usize>> {
+        if self.0.is_closed.get() {
+            return Poll::Ready(None);
+        }
+        match CAPACITY - self.0.to_connection.borrow().len() {
+            0 => {
+                set(&self.0.giver, cx);
+                Poll::Pending
+            }
+            room => Poll::Ready(Some(room)),
+        }
+    }
+
+    /// Gives bytes to the connection, no more than there is room for.
+    pub(crate) fn give(&self, bytes: &[u8]) {
+        self.0.to_connection.borrow_mut().extend(bytes);
+        self.0.changed();
+    }
+
+    /// Says that there is no more, or why.
+    pub(crate) fn end(&self, end: io::Result<()>) {
+        self.0.end.set(Some(end));
+        self.0.changed();
+    }
+}
+
+impl Drop for FarEnd {
+    fn drop(&mut self) {
+        self.0.is_abandoned.set(true);
+        self.0.changed();
+    }
+}
+
+impl Shared {
+    /// What can be read and written, of what is asked for.
+    fn ready(&self) -> (bool, bool) {
+        let watch = self.watch.borrow();
+        let Some((_, interest, _)) = &*watch else {
+            return (false, false);
+        };
+        let end = self.end.take();
+        let has_ended = end.is_some() || self.is_abandoned.get();
+        self.end.set(end);
+        let readable = has_ended || !self.to_connection.borrow().is_empty();
+        let writable = self.is_abandoned.get() || self.from_connection.borrow().len() < CAPACITY;
+        (interest.reads() && readable, interest.writes() && writable)
+    }
+
+    /// The driver is to look at it.
+    fn changed(self: &Rc<Self>) {
+        if let Some((key, _, relays)) = &*self.watch.borrow() {
+            relays.0.borrow_mut().insert(*key, self.clone());
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("to_connection", &self.to_connection.borrow().len())
+            .field("from_connection", &self.from_connection.borrow().len())
+            .field("is_closed", &self.is_closed.get())
+            .finish_non_exhaustive()
+    }
+}
+
+fn move_out(queue: &mut VecDeque<u8>, into: &mut [u8]) -> usize {
+    let count = into.len().min(queue.len());
+    for (place, byte) in into.iter_mut().zip(queue.drain(..count)) {
+        *place = byte;
+    }
+    count
+}
+
+fn set(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
+    let old = place.replace(Some(cx.waker().clone()));
+    drop(old);
+}
+
+fn wake(place: &Cell<Option<Waker>>) {
+    let waker = place.take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// How many bytes wait in either direction at most.
+const CAPACITY: usize = 64 * 1024;
