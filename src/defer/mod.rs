@@ -148,6 +148,17 @@ enum State<T: 'static> {
 /// another one's `Abandoned` is on its way, as by the callbacks or the destructors that this runs, waits until that has
 /// arrived: its own callbacks run after the drop, and before the outermost drop returns.
 ///
+/// # Threads
+///
+/// It stays on its thread, like the Deferred. To bring a result from another thread there is
+/// [`Reactor::remote_pair`](crate::Reactor::remote_pair), whose resolver can be sent:
+///
+/// ```compile_fail,E0277
+/// let (deferred, resolver) = torsade::Deferred::pair();
+/// std::thread::spawn(move || resolver.callback(1));
+/// # drop(deferred);
+/// ```
+///
 /// # Examples
 ///
 /// It fires once:

@@ -2,16 +2,17 @@
 //!
 //! # From everything, and still no circle
 //!
-//! `?` needs one `impl From<E> for Failure` for every error, string and box there is: everything that converts into
-//! `Box<dyn Error + Send + Sync>`. A `Failure` converts into such a box too, so that impl would overlap with
-//! `impl From<T> for T`, unless something tells a `Failure` from all others. [`Unpin`] does: a `Failure` is not `Unpin`
-//! (no other reason: nothing in it is ever pinned), errors, strings and boxes are. The price is paid by a type that
-//! holds a `Failure` by value: it says `impl Unpin for ThatType {}` before `?` turns it into a `Failure`.
+//! `?` needs one `impl From<E> for Failure` for every error, string and box there is: everything
+//! that converts into `Box<dyn Error + Send + Sync>`. A `Failure` converts into such a box too, so
+//! that impl would overlap with `impl From<T> for T`, unless something tells a `Failure` from all
+//! others. [`Unpin`] does: a `Failure` is not `Unpin` (no other reason: nothing in it is ever
+//! pinned), errors, strings and boxes are. The price is paid by a type that holds a `Failure` by
+//! value: it says `impl Unpin for ThatType {}` before `?` turns it into a `Failure`.
 //!
 //! # Invariants
 //!
-//! 1. A `Failure` that nobody shares becomes the very error in it; a shared one becomes a [`FailureError`], whose
-//!    source is that error.
+//! 1. A `Failure` that nobody shares becomes the very error in it; a shared one becomes a
+//!    [`FailureError`], whose source is that error.
 //! 2. A [`FailureError`] becomes the `Failure` it holds: location, trace and identity are kept.
 
 use std::error::Error;
@@ -25,8 +26,8 @@ use super::Failure;
 /// A [`Failure`] as an [`Error`]: for `anyhow`, `eyre` and whatever else takes errors only.
 ///
 /// [`Failure::into_error`] makes one, and so does the conversion of a shared `Failure` into a box. Its `Display` names
-/// the line where the failure was made, its source is the error in the failure, so nothing is said twice. Turning it
-/// into a `Failure` again (`?`, [`Failure::new`]) gives the same one.
+/// the line where the failure was made, its source is the error in the failure, so nothing is said
+/// twice. Turning it into a `Failure` again (`?`, [`Failure::new`]) gives the same one.
 ///
 /// # Examples
 ///
@@ -56,7 +57,8 @@ impl FailureError {
 impl Failure {
     /// Wraps an error, a string, or a box of an error.
     ///
-    /// `?` and `into()` do the same. A [`FailureError`], boxed or not, becomes the failure it holds.
+    /// `?` and `into()` do the same. A [`FailureError`], boxed or not, becomes the failure it
+    /// holds.
     #[track_caller]
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         match error.into().downcast::<FailureError>() {
@@ -96,8 +98,9 @@ where
 }
 
 impl From<Failure> for Box<dyn Error + Send + Sync> {
-    /// Gives the error in the failure itself, if nobody shares the failure: it can be downcast. The location is lost
-    /// then, which [`Failure::into_error`] keeps. A shared failure becomes a [`FailureError`].
+    /// Gives the error in the failure itself, if nobody shares the failure: it can be downcast. The
+    /// location is lost then, which [`Failure::into_error`] keeps. A shared failure becomes a
+    /// [`FailureError`].
     fn from(failure: Failure) -> Self {
         match failure.into_own_error() {
             Ok(error) => error,
@@ -128,7 +131,8 @@ impl From<Failure> for eyre::Report {
     }
 }
 
-/// The error in the failure; with this, a field of type `Failure` can be a `#[source]` or a `#[from]` of `thiserror`.
+/// The error in the failure; with this, a field of type `Failure` can be a `#[source]` or a
+/// `#[from]` of `thiserror`.
 impl Deref for Failure {
     type Target = dyn Error + Send + Sync + 'static;
 
@@ -174,7 +178,8 @@ impl Unpin for FailureError {}
 // Never applies: this makes `Failure` the one error that is not `Unpin`.
 impl<'a> Unpin for Failure where Unpinned<'a>: NotForFailures {}
 
-/// A type for a condition that does not hold; the lifetime keeps the compiler from checking it too soon.
+/// A type for a condition that does not hold; the lifetime keeps the compiler from checking it too
+/// soon.
 #[allow(unnameable_types, reason = "stands in the bounds of a public impl")]
 #[derive(Debug)]
 pub struct Unpinned<'a>(PhantomData<&'a ()>);
@@ -191,8 +196,8 @@ pub trait NotForFailures {}
 
 /// Makes a [`Failure`] of a text, formatted as by [`format!`].
 ///
-/// The failure's location is the line of the macro. To wrap an error there is [`Failure::new`], and to say more about
-/// a failure [`Failure::context`].
+/// The failure's location is the line of the macro. To wrap an error there is [`Failure::new`], and
+/// to say more about a failure [`Failure::context`].
 ///
 /// # Examples
 ///

@@ -21,7 +21,7 @@ use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::{Listener, NotAdopted, Socket};
 use crate::failure::{Cancelled, Failure};
-use crate::protocol::{Handle, IntoProtocol, Protocol, Seated, handle, visit};
+use crate::protocol::{BuildProtocol, Handle, IntoProtocol, Protocol, Seated, handle, visit};
 use crate::reactor::Reactor;
 use crate::report;
 use crate::stream::Connection;
@@ -97,7 +97,7 @@ impl Reactor {
     pub fn adopt_listener<R: IntoProtocol + 'static>(
         &self,
         listener: impl Into<OwnedFd>,
-        build: impl FnMut(Address) -> R + 'static,
+        build: impl BuildProtocol<R> + 'static,
     ) -> Result<Port, Failure> {
         self.listen(ServerEndpoint::adopt(listener), build)
     }

@@ -13,7 +13,7 @@ use super::port::{Listening, Port, tell_stopped};
 use super::proxied::Proxied;
 use crate::address::Address;
 use crate::failure::Failure;
-use crate::protocol::{Factory, IntoProtocol};
+use crate::protocol::{BuildProtocol, Factory, IntoProtocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::stream::Connection;
@@ -50,7 +50,7 @@ impl Reactor {
     pub fn listen<R: IntoProtocol + 'static>(
         &self,
         address: impl ToServerEndpoint,
-        build: impl FnMut(Address) -> R + 'static,
+        build: impl BuildProtocol<R> + 'static,
     ) -> Result<Port, Failure> {
         self.listen_with(address, &ListenOptions::new(), build)
     }
@@ -65,7 +65,7 @@ impl Reactor {
         &self,
         address: impl ToServerEndpoint,
         options: &ListenOptions,
-        build: impl FnMut(Address) -> R + 'static,
+        build: impl BuildProtocol<R> + 'static,
     ) -> Result<Port, Failure> {
         self.open_port(address, options, Box::new(Building(build)))
     }

@@ -143,6 +143,43 @@ impl<F: Factory> Factory for SharedFactory<F> {
     }
 }
 
+/// What `Reactor::listen` takes: a function or closure that is given the peer's address and makes a
+/// protocol. Implemented for all of them, and for nothing else.
+///
+/// # Examples
+///
+/// A factory is given to [`Reactor::listen_factory`](crate::Reactor::listen_factory), as the compiler
+/// says:
+///
+/// ```compile_fail,E0277
+/// # use torsade::{Address, Context, Factory, Protocol, Reactor};
+/// struct Echo;
+/// # impl Protocol for Echo {
+/// #     fn data_received(&mut self, _: &mut Context<'_, Self>, _: &[u8]) {}
+/// # }
+/// struct Echoes;
+///
+/// impl Factory for Echoes {
+///     type Protocol = Echo;
+///     fn build_protocol(&mut self, _peer: Address) -> Option<Echo> {
+///         Some(Echo)
+///     }
+/// }
+///
+/// fn begin(reactor: &Reactor) {
+///     let _ = reactor.listen("127.0.0.1:0", Echoes);
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no function that makes a protocol for a peer's address",
+    label = "not a function or closure `FnMut(Address) -> protocol`",
+    note = "for a factory there is `listen_factory(address, factory)`",
+    note = "for one protocol value there is a closure: `|_peer| MyProtocol::new()`"
+)]
+pub trait BuildProtocol<R>: FnMut(Address) -> R {}
+
+impl<R, F: FnMut(Address) -> R> BuildProtocol<R> for F {}
+
 /// What a closure given to `Reactor::listen` may return: a protocol, or `None` to turn the peer away.
 pub trait IntoProtocol {
     /// The protocol.

@@ -29,7 +29,7 @@ mod successor;
 use std::os::fd::OwnedFd;
 
 pub use self::context::{Context, Handle};
-pub use self::factory::{Factory, IntoProtocol, SharedFactory};
+pub use self::factory::{BuildProtocol, Factory, IntoProtocol, SharedFactory};
 pub use self::input::Input;
 pub(crate) use self::lens::Inside;
 pub(crate) use self::seat::{Home, Seated, handle, leave, try_leave, visit};

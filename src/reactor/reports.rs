@@ -10,10 +10,12 @@ use crate::report::{self, Origin, Report};
 pub(super) type Hook = Rc<dyn Fn(&Report)>;
 
 impl Reactor {
-    /// Calls `hook` with every panic and unhandled failure, instead of writing them to `tracing` or standard error.
+    /// Calls `hook` with every panic and unhandled failure, instead of writing them to `tracing` or
+    /// standard error.
     ///
-    /// Hooks add up: each is called, in the order in which they were added, and stays until the reactor ends. A test
-    /// that expects reports needs no hook: see [`testing::take_reports`](crate::testing::take_reports).
+    /// Hooks add up: each is called, in the order in which they were added, and stays until the
+    /// reactor ends. A test that expects reports needs no hook: see
+    /// [`testing::take_reports`](crate::testing::take_reports).
     ///
     /// # Examples
     ///
@@ -79,7 +81,8 @@ impl Reactor {
 }
 
 impl Inner {
-    /// Does it only say that somebody still waited for something when the reactor ended, and has ended with it?
+    /// Does it only say that somebody still waited for something when the reactor ended, and has
+    /// ended with it?
     fn is_no_news(&self, report: &Report) -> bool {
         let failure = report.failure();
         self.state.get() == State::Ended

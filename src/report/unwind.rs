@@ -1,9 +1,9 @@
 //! Panics that no reactor contains: they unwind to the call that led to them.
 //!
-//! A callback's panic becomes the failure of its Deferred. When nobody handles that failure and no reactor is there to
-//! report it, as in a plain test, the panic goes on: out of the call that fired, cancelled, paused or dropped the
-//! Deferred, or out of `VirtualClock::advance`. It is kept here until that call has left everything whole, and the
-//! call ends with [`rethrow`].
+//! A callback's panic becomes the failure of its Deferred. When nobody handles that failure and no
+//! reactor is there to report it, as in a plain test, the panic goes on: out of the call that
+//! fired, cancelled, paused or dropped the Deferred, or out of `VirtualClock::advance`. It is kept
+//! here until that call has left everything whole, and the call ends with [`rethrow`].
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

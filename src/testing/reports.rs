@@ -6,10 +6,11 @@ use std::rc::Rc;
 use crate::reactor::{OnPanic, Reactor};
 use crate::report::Report;
 
-/// Returns the panics and unhandled failures reported so far in a test, and takes them off the list of those that fail
-/// it.
+/// Returns the panics and unhandled failures reported so far in a test, and takes them off the list
+/// of those that fail it.
 ///
-/// Works in [`run`](super::run) and [`run_on`](super::run_on); on any other reactor the list is empty. Hooks added with
+/// Works in [`run`](super::run) and [`run_on`](super::run_on); on any other reactor the list is
+/// empty. Hooks added with
 /// [`Reactor::on_report`] are called as well.
 ///
 /// # Examples
@@ -33,8 +34,9 @@ pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
         .unwrap_or_default()
 }
 
-/// Lets the test go on after a panic in a callback, task, timer or hook: from now on panics are reported, as unhandled
-/// failures are, and [`take_reports`] returns them. Those that are not taken fail the test at its end.
+/// Lets the test go on after a panic in a callback, task, timer or hook: from now on panics are
+/// reported, as unhandled failures are, and [`take_reports`] returns them. Those that are not taken
+/// fail the test at its end.
 ///
 /// Without this a panic ends the test at once.
 ///
