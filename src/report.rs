@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub(crate) use self::unwind::rethrow;
+pub(crate) use self::unwind::{enter, leave, rethrow};
 use crate::address::Address;
 use crate::debug;
 use crate::failure::Failure;

@@ -743,3 +743,20 @@ fn a_cancel_that_was_given_up_is_no_news_whatever_was_said_about_it() {
     });
     assert_eq!(reports, [""; 0]);
 }
+
+#[test]
+fn a_panic_that_is_dropped_inside_a_callback_does_not_break_that_ones_chain() {
+    let broken =
+        || Deferred::succeed(()).add_callback(|()| -> Result<(), Failure> { panic!("inner") });
+    let (deferred, resolver) = Deferred::pair();
+    let seen = Rc::new(Cell::new(0));
+    let log = seen.clone();
+    let chain = deferred
+        .add_callback(move |()| drop(broken()))
+        .add_callback(move |()| log.set(log.get() + 1));
+    drop(chain);
+    assert_eq!(panic_of(|| resolver.callback(())), "inner");
+    assert_eq!(seen.get(), 1);
+    let added = || drop(Deferred::succeed(()).add_callback(move |()| drop(broken())));
+    assert_eq!(panic_of(added), "inner");
+}

@@ -356,8 +356,9 @@ impl<T: 'static> Deferred<T> {
     #[track_caller]
     pub fn cancel(&self) {
         if let State::Linked(core) = &self.state {
+            report::enter();
             core::cancel(core, Location::caller());
-            report::rethrow();
+            report::leave();
         }
     }
 
@@ -572,7 +573,9 @@ impl<T: 'static> Deferred<T> {
             State::Settled(result, place) => (result, place),
             State::Gone => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
         };
-        match report::catch(here, || f(result, here)) {
+        report::enter();
+        let outcome = report::catch(here, || f(result, here));
+        let deferred = match outcome {
             Ok(Outcome::Ready(mut result)) => {
                 if result.is_err() {
                     core::went_through_callback(&mut result, here);
@@ -585,7 +588,9 @@ impl<T: 'static> Deferred<T> {
                 core::went_through_callback(&mut result, here);
                 Deferred::settled(result, place)
             }
-        }
+        };
+        report::leave();
+        deferred
     }
 }
 
@@ -611,8 +616,9 @@ impl<T: 'static> Resolver<T> {
 
     fn resolve_at(mut self, result: Result<T, Failure>, at: &'static Location<'static>) {
         if let Some(core) = self.core.take() {
+            report::enter();
             core.fire(result, at);
-            report::rethrow();
+            report::leave();
         }
     }
 
@@ -716,28 +722,31 @@ impl<T: 'static> Drop for Deferred<T> {
     fn drop(&mut self) {
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(Err(failure), place) => {
-                report::deliver(Origin::Deferred, failure, place)
+                report::deliver(Origin::Deferred, failure, place);
+                report::rethrow();
             }
             State::Linked(core) => {
+                report::enter();
                 if self.polled || core.only_waits() {
                     core.clone().abandon(true);
                     core::cancel_dropped(&core, core.place());
                 } else {
                     core.abandon(false);
                 }
+                report::leave();
             }
             State::Settled(Ok(value), place) => report::discard(value, place),
             State::Gone => {}
         }
-        report::rethrow();
     }
 }
 
 impl<T: 'static> Drop for Resolver<T> {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
+            report::enter();
             core::abandon_source(core);
-            report::rethrow();
+            report::leave();
         }
     }
 }
@@ -745,8 +754,9 @@ impl<T: 'static> Drop for Resolver<T> {
 impl Drop for Pause {
     fn drop(&mut self) {
         if let Some(core) = self.core.take() {
+            report::enter();
             core.unpause();
-            report::rethrow();
+            report::leave();
         }
     }
 }

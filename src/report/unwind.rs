@@ -1,9 +1,12 @@
 //! Panics that no reactor contains: they unwind to the call that led to them.
 //!
 //! A callback's panic becomes the failure of its Deferred. When nobody handles that failure and no
-//! reactor is there to report it, as in a plain test, the panic goes on: out of the call that
-//! fired, cancelled, paused or dropped the Deferred, or out of `VirtualClock::advance`. It is kept
-//! here until that call has left everything whole, and the call ends with [`rethrow`].
+//! reactor is there to report it, as in a plain test, the panic goes on: out of the call that fired,
+//! cancelled, paused or dropped the Deferred, or out of `VirtualClock::advance`. It is kept here until
+//! the outermost such call has left everything whole: one inside a callback of another Deferred does
+//! not break that one's chain.
+//!
+//! Each of these calls begins with [`enter`] and ends with [`leave`], and nothing unwinds in between.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -12,27 +15,43 @@ use std::thread;
 
 use crate::failure::{Failure, Panicked};
 
-/// Keeps a panic for [`rethrow`]. `false` if it is none, or if one is under way already.
+/// Begins a call that may run callbacks.
+#[inline]
+pub(crate) fn enter() {
+    STATE.set(STATE.get() + LEVEL);
+}
+
+/// Ends a call that may have run callbacks. The outermost one goes on with a panic that was kept.
+#[inline]
+pub(crate) fn leave() {
+    STATE.set(STATE.get() - LEVEL);
+    rethrow();
+}
+
+/// Goes on with a panic that was kept, unless it is inside a call that will.
+#[inline]
+pub(crate) fn rethrow() {
+    if STATE.get() == KEPT {
+        rethrow_kept();
+    }
+}
+
+/// Keeps a panic. `false` if it is none, or if one is under way already.
 pub(super) fn keep(failure: &Failure) -> bool {
     let Some(panicked) = failure.check::<Panicked>() else {
         return false;
     };
-    if thread::panicking() || IS_KEPT.get() {
+    if thread::panicking() || STATE.get() & KEPT != 0 {
         return false;
     }
     let payload = panicked
         .take_payload()
         .unwrap_or_else(|| Box::new(panicked.message().to_owned()));
-    IS_KEPT.set(KEPT.try_with(|kept| kept.replace(Some(payload))).is_ok());
-    IS_KEPT.get()
-}
-
-/// Goes on with a panic that was kept. Called where nothing is borrowed and everything is whole.
-#[inline]
-pub(crate) fn rethrow() {
-    if IS_KEPT.get() {
-        rethrow_kept();
+    let is_kept = PAYLOAD.try_with(|kept| kept.replace(Some(payload))).is_ok();
+    if is_kept {
+        STATE.set(STATE.get() | KEPT);
     }
+    is_kept
 }
 
 #[cold]
@@ -40,14 +59,18 @@ fn rethrow_kept() {
     if thread::panicking() {
         return;
     }
-    IS_KEPT.set(false);
-    let payload = KEPT.try_with(RefCell::take).ok().flatten();
+    STATE.set(STATE.get() & !KEPT);
+    let payload = PAYLOAD.try_with(RefCell::take).ok().flatten();
     if let Some(payload) = payload {
         resume_unwind(payload);
     }
 }
 
 thread_local! {
-    static IS_KEPT: Cell<bool> = const { Cell::new(false) };
-    static KEPT: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
+    /// How many calls are under way, in [`LEVEL`]s, and whether a panic is [`KEPT`].
+    static STATE: Cell<usize> = const { Cell::new(0) };
+    static PAYLOAD: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
 }
+
+const KEPT: usize = 1;
+const LEVEL: usize = 2;
