@@ -230,9 +230,13 @@ fn stop_all(mut members: Vec<Member>) -> Deferred<()> {
     let Some(last) = members.pop() else {
         return Deferred::succeed(());
     };
-    maybe_deferred_at(last.place, || last.service.stop())
+    // A panic that no reactor contains goes on when all have been told to stop.
+    report::enter();
+    let stopping = maybe_deferred_at(last.place, || last.service.stop())
         .add_both(tell_nobody)
-        .add_callback(move |()| stop_all(members))
+        .add_callback(move |()| stop_all(members));
+    report::leave();
+    stopping
 }
 
 /// What nobody could do anything about is reported.
