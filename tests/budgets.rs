@@ -1,20 +1,62 @@
-//! A task whose operations are always ready gives way to the others all the same.
+//! Nobody has more than a share of a turn: neither a task whose operations are always ready, nor peers that flood.
 
 #[macro_use]
 mod support;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use support::HERE;
 use torsade::locks::{DeferredLock, DeferredQueue, DeferredSemaphore, Event, Watched};
-use torsade::{Clock, Deferred, Failure, Reactor, yield_now};
+use torsade::protocols::{LineProtocol, Lines};
+use torsade::{Clock, Context, Deferred, Failure, Port, Reactor, Task, yield_now};
 
 /// More operations than any budget lasts for.
 const MANY: usize = 20_000;
 /// What others may have to wait for, with room for rounds of two or three operations.
 const IN_A_ROW: usize = 300;
+
+/// How many connections flood, and with how many lines each.
+const FLOODS: usize = 100;
+const LINES: usize = 2_000;
+/// How many lines may be delivered while somebody else waits, who has nothing to do with them: with every connection's
+/// share in each turn it would be 6,400 a turn.
+const LINES_IN_BETWEEN: usize = 3_000;
+
+/// Answers a ping, and counts all other lines.
+struct Counts(Rc<Cell<usize>>);
+
+impl LineProtocol for Counts {
+    fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+        match line {
+            b"ping" => cx.write("pong\n"),
+            _ => self.0.set(self.0.get() + 1),
+        }
+    }
+}
+
+/// Floods a port with lines; how many have been delivered.
+fn flood(
+    reactor: &Reactor,
+) -> Result<(Port, Rc<Cell<usize>>, Vec<Task<Result<(), Failure>>>), Failure> {
+    let lines = Rc::new(Cell::new(0));
+    let count = lines.clone();
+    let port = reactor.listen(HERE, move |_| Lines::new(Counts(count.clone())))?;
+    let floods = (0..FLOODS).map(|_| {
+        let (reactor, to) = (reactor.clone(), port.local_addr());
+        reactor.clone().spawn(async move {
+            let mut conn = reactor.connect_stream(to).await?;
+            conn.write_all(&b"x\n".repeat(LINES)).await?;
+            conn.close().await?;
+            conn.read(&mut [0]).await?;
+            Ok(())
+        })
+    });
+    let floods = floods.collect();
+    Ok((port, lines, floods))
+}
 
 /// Does `operation` again and again in one task, and asserts that another one has its turns in between.
 async fn check(
@@ -118,7 +160,7 @@ on_both! {
     async fn the_main_future_gives_way_as_well(reactor) {
         let (queue, fired) = (DeferredQueue::new(), Rc::new(Cell::new(false)));
         let told = fired.clone();
-        reactor.call_later(std::time::Duration::ZERO, move || told.set(true));
+        reactor.call_later(Duration::ZERO, move || told.set(true));
         let mut rounds = 0;
         while !fired.get() {
             queue.put(())?;
@@ -126,6 +168,45 @@ on_both! {
             rounds += 1;
             assert!(rounds < 10_000, "no timer comes through");
         }
+    }
+
+    async fn a_timer_comes_through_a_flood_of_lines(reactor) {
+        let (port, lines, floods) = flood(&reactor)?;
+        let (mut most, mut visits) = (0, 0);
+        while lines.get() < FLOODS * LINES {
+            let before = lines.get();
+            reactor.sleep(Duration::ZERO).await?;
+            most = most.max(lines.get() - before);
+            visits += 1;
+        }
+        assert!(most <= LINES_IN_BETWEEN, "{most} lines between two visits of {visits}");
+        for flood in floods {
+            flood.await??;
+        }
+        port.stop().await?;
+    }
+
+    async fn a_connection_that_asks_little_is_answered_through_a_flood_of_lines(reactor) {
+        let (port, lines, floods) = flood(&reactor)?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        // Until the first answer it stands in one line with those that are new as well.
+        conn.write_all(b"ping\n").await?;
+        conn.read_exact(&mut [0; 5]).await?;
+        let (mut most, mut answers) = (0, 0);
+        while lines.get() < FLOODS * LINES {
+            let before = lines.get();
+            conn.write_all(b"ping\n").await?;
+            conn.read_exact(&mut [0; 5]).await?;
+            most = most.max(lines.get() - before);
+            answers += 1;
+        }
+        assert!(answers > 20, "{answers} answers");
+        assert!(most <= 3 * LINES_IN_BETWEEN, "{most} lines before one of {answers} answers");
+        drop(conn);
+        for flood in floods {
+            flood.await??;
+        }
+        port.stop().await?;
     }
 
     async fn a_loop_over_two_that_are_always_ready_gives_way(reactor) {

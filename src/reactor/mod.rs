@@ -57,6 +57,7 @@ mod remote;
 mod remote_resolver;
 mod remote_work;
 mod reports;
+mod share;
 mod signals;
 mod sources;
 mod strays;
@@ -64,6 +65,7 @@ mod threads;
 mod turn;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -196,7 +198,9 @@ pub(crate) struct Inner {
     executor: Rc<Executor>,
     sources: RefCell<Slots<Rc<dyn Source>>>,
     /// Keys of sources that have something to do before the loop waits.
-    attention: RefCell<Vec<usize>>,
+    attention: RefCell<VecDeque<usize>>,
+    /// Those that have used their share of a turn and have more to do.
+    backlog: RefCell<VecDeque<usize>>,
     /// Sources to tell when a descriptor has come back.
     starved: RefCell<Vec<usize>>,
     /// Queues for bytes on their way out.
@@ -312,6 +316,7 @@ impl Reactor {
             driver,
             sources: RefCell::new(Slots::new()),
             attention: RefCell::default(),
+            backlog: RefCell::default(),
             starved: RefCell::default(),
             stock: Stock::default(),
             read_buffer: Cell::new(None),
@@ -592,7 +597,7 @@ impl Inner {
 
     /// Has the source attended to before the loop waits.
     pub(crate) fn attend(&self, key: usize) {
-        self.attention.borrow_mut().push(key);
+        self.attention.borrow_mut().push_back(key);
         self.executor.host().work_added();
     }
 

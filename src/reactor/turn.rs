@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use super::share::Slice;
 use super::signals::Wants;
 use super::{
     CURRENT, FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State, Stopped,
@@ -50,8 +51,9 @@ pub(super) struct Pace {
     hosted: Cell<bool>,
     /// The last look at the driver found something: there may be more.
     found_events: Cell<bool>,
-    /// Events of the present wait; taken out while they are dealt with.
+    /// Events of the last wait, and how many of them have been dealt with.
     events: RefCell<Vec<Event>>,
+    told: Cell<usize>,
     /// How far the loop has come with seeing what came before the time limits that are held.
     limits: Cell<Limits>,
 }
@@ -61,8 +63,8 @@ pub(super) struct Pace {
 enum Limits {
     /// It has looked at the driver so often, and each time has found something.
     Looking(u32),
-    /// There is nothing more to be seen; the tasks that were woken are to run.
-    Looked,
+    /// There is nothing more to be seen; the tasks that were woken are to run, to the end of so many batches.
+    Looked(u32),
     /// Those have run: the limits take effect.
     Ripe,
 }
@@ -85,8 +87,33 @@ impl Pace {
             hosted: Cell::new(false),
             found_events: Cell::new(false),
             events: RefCell::default(),
+            told: Cell::new(0),
             limits: Cell::new(Limits::Looking(0)),
         }
+    }
+
+    /// Are there events of the last wait that have not been dealt with?
+    pub(super) fn has_events(&self) -> bool {
+        self.told.get() < self.events.borrow().len()
+    }
+
+    /// The next of them.
+    pub(super) fn next_event(&self) -> Option<Event> {
+        let event = self.events.borrow().get(self.told.get()).copied()?;
+        self.told.set(self.told.get() + 1);
+        Some(event)
+    }
+
+    /// A list for a new wait: all events of the last one have been dealt with.
+    fn take_events(&self) -> Vec<Event> {
+        let mut events = self.events.take();
+        events.clear();
+        self.told.set(0);
+        events
+    }
+
+    fn put_events(&self, events: Vec<Event>) {
+        self.events.replace(events);
     }
 
     pub(super) fn ask_to_stop(&self) {
@@ -456,9 +483,12 @@ impl Reactor {
         let attended = inner.attend_all(self);
         inner.keep_within_budget(self);
         inner.look_at_drain();
+        if inner.pace.has_events() {
+            return attended + self.tell_ready();
+        }
         // The last bytes may have left just now, and with them the reason to wait for anything.
         let ready = inner.has_work() || inner.state.get() == State::Ended;
-        let looks = looks || inner.timers.holds_limits();
+        let looks = looks || inner.timers.holds_limits() || inner.has_backlog();
         if ready && !looks && !inner.is_time_to_look() {
             return attended;
         }
@@ -475,7 +505,7 @@ impl Reactor {
                 }
             }
         }
-        let mut events = inner.pace.events.take();
+        let mut events = inner.pace.take_events();
         let waited = match timeout {
             FOREVER if stands => inner.stand_still(&mut events),
             FOREVER if inner.is_closed_world.get() => self.wait_in_closed_world(&mut events),
@@ -490,20 +520,8 @@ impl Reactor {
         inner.pace.found_events.set(!events.is_empty());
         inner.executor.host().clear();
         inner.sync_time();
-        for event in &events {
-            // A source may have left on account of an earlier event of this very batch.
-            match inner.source(event.key) {
-                Some(source) => source.ready(self, *event),
-                None => inner.strays.note(event.key),
-            }
-        }
-        inner.look_at_strays();
-        let count = events.len();
-        events.clear();
-        inner.pace.events.replace(events);
-        inner.note_look(count);
-        inner.look_at_drain();
-        attended + count
+        inner.pace.put_events(events);
+        attended + self.tell_ready()
     }
 
     /// In memory nothing is ready, no time is awaited, and no thread does work for this one. What other threads may still
@@ -529,6 +547,17 @@ impl Reactor {
             drop(old);
         }
         Ok(())
+    }
+
+    /// Step 7, or a part of it.
+    fn tell_ready(&self) -> usize {
+        let inner = self.inner();
+        let count = inner.tell_ready(self);
+        if !inner.pace.has_events() {
+            inner.note_look();
+        }
+        inner.look_at_drain();
+        count
     }
 
     /// Marks this thread as being in a turn of this reactor.
@@ -575,19 +604,19 @@ impl Inner {
     }
 
     /// The driver was looked at, and what it told has been dealt with.
-    fn note_look(&self, events: usize) {
+    fn note_look(&self) {
         if !self.timers.holds_limits() {
             return;
         }
+        let found = self.pace.found_events.get() || self.has_backlog();
         self.pace.limits.set(match self.pace.limits.get() {
             // What came in time may take more than one look: an answer and the end after it, or more sources than the
             // driver tells of at once.
-            Limits::Looking(looks) if events > 0 && looks + 1 < MOST_LOOKS => {
-                Limits::Looking(looks + 1)
-            }
+            Limits::Looking(looks) if found && looks + 1 < MOST_LOOKS => Limits::Looking(looks + 1),
             _ => {
                 self.timers.release_limits();
-                Limits::Looked
+                // What was woken stands behind what is left of a batch.
+                Limits::Looked(1 + u32::from(self.executor.is_in_batch()))
             }
         });
     }
@@ -609,12 +638,16 @@ impl Inner {
 
     /// Step 4.
     fn run_batch(&self) {
-        let ran = self.executor.run_batch();
+        let mut slice = Slice::new(&self.timers, TASKS_PER_LOOK);
+        let ran = self.executor.run_batch(|| slice.is_over_after(1));
         // A turn in which only the main future runs, or a connection goes on writing, counts as well: in memory
         // no time goes by that would have us look.
         self.pace.ran.set(self.pace.ran.get() + ran.max(1));
-        if let Limits::Looked = self.pace.limits.get() {
-            self.pace.limits.set(Limits::Ripe);
+        match self.pace.limits.get() {
+            _ if self.executor.is_in_batch() => {}
+            Limits::Looked(1) => self.pace.limits.set(Limits::Ripe),
+            Limits::Looked(batches) => self.pace.limits.set(Limits::Looked(batches - 1)),
+            _ => {}
         }
     }
 
@@ -634,7 +667,8 @@ impl Inner {
         !self.pace.main_is_woken()
             && !self.pace.stop_asked.get()
             && !self.executor.inbox().has_mail()
-            && self.attention.borrow().is_empty()
+            && !self.has_attention()
+            && !self.pace.has_events()
     }
 
     /// Is there anything to do without waiting?
@@ -642,7 +676,8 @@ impl Inner {
         self.executor.is_ready()
             || self.pace.main_is_woken()
             || self.pace.stop_asked.get()
-            || !self.attention.borrow().is_empty()
+            || self.has_attention()
+            || self.pace.has_events()
             || self.executor.inbox().has_mail()
             || self.ears.has_news()
             || self.timers.holds_limits()
@@ -683,28 +718,6 @@ impl Inner {
                 false
             }
         }
-    }
-
-    /// Step 5: lets every source that asked for it do what it has to do.
-    pub(super) fn attend_all(&self, reactor: &Reactor) -> usize {
-        if self.attention.borrow().is_empty() {
-            return 0;
-        }
-        let keys = self.attention.take();
-        let count = keys.len();
-        for key in &keys {
-            if let Some(source) = self.source(*key) {
-                source.attend(reactor);
-            }
-        }
-        // Keep the memory, unless something was added meanwhile.
-        let mut keys = keys;
-        keys.clear();
-        let mut attention = self.attention.borrow_mut();
-        if attention.is_empty() {
-            *attention = keys;
-        }
-        count
     }
 
     fn set_now(&self, now: Instant) {

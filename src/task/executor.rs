@@ -23,6 +23,8 @@ use crate::sync::{Shared, thread, thread_local};
 /// Runs tasks and calls, in batches, for one reactor.
 pub(crate) struct Executor {
     ready: RefCell<VecDeque<Job>>,
+    /// How many of those, from the front, are left of a batch that was broken off.
+    left: Cell<usize>,
     inbox: Shared<Inbox>,
     /// Tells a host loop of work that was added outside a turn.
     host: Rc<HostNotifier>,
@@ -60,6 +62,7 @@ impl Executor {
         let inbox = Inbox::new(wake);
         Rc::new(Self {
             ready: RefCell::default(),
+            left: Cell::new(0),
             host: HostNotifier::new(inbox.clone()),
             inbox,
             waiting: RefCell::default(),
@@ -194,9 +197,13 @@ impl Executor {
         }
     }
 
-    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile.
-    pub(crate) fn run_batch(&self) -> usize {
-        let batch = self.ready.borrow().len();
+    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile. What is left when `is_enough`
+    /// says so after a job is run by the next call, before anything else.
+    pub(crate) fn run_batch(&self, mut is_enough: impl FnMut() -> bool) -> usize {
+        let batch = match self.left.take() {
+            0 => self.ready.borrow().len(),
+            left => left,
+        };
         let mut done = 0;
         while done < batch {
             let job = self.ready.borrow_mut().pop_front();
@@ -210,6 +217,10 @@ impl Executor {
                 None => break,
             }
             done += 1;
+            if is_enough() {
+                self.left.set(batch - done);
+                break;
+            }
         }
         shrink_queue(&mut self.ready.borrow_mut());
         if self.is_closed() {
@@ -217,6 +228,11 @@ impl Executor {
             while self.drop_ready() > 0 {}
         }
         done
+    }
+
+    /// Is something left of a batch that was broken off?
+    pub(crate) fn is_in_batch(&self) -> bool {
+        self.left.get() > 0
     }
 
     /// Is anything ready here? (What other threads sent does not count.)
@@ -293,6 +309,7 @@ impl Executor {
             }
         }
         let ready = self.ready.take();
+        self.left.set(0);
         found += ready.len();
         for job in ready {
             match job {

@@ -51,7 +51,7 @@ impl Loop {
 
     fn turn(&self) {
         self.executor.collect();
-        self.executor.run_batch();
+        self.executor.run_batch(|| false);
     }
 
     fn run_until(&self, is_done: impl Fn() -> bool) {

@@ -54,7 +54,7 @@ impl Lab {
     /// One turn.
     fn turn(&self) -> usize {
         self.executor.collect();
-        self.executor.run_batch()
+        self.executor.run_batch(|| false)
     }
 
     /// Waits until another thread wakes the loop, as the driver does.
@@ -399,7 +399,7 @@ fn shutting_down_frees_everything_whatever_owns_what() {
         give_waker(own).await;
     })
     .detach();
-    lab.executor.run_batch();
+    lab.executor.run_batch(|| false);
     let one = held.next();
     lab.spawn(async move { drop(one) }).detach();
     let one = held.next();

@@ -222,7 +222,7 @@ impl<S: Seat> Conn<S> {
         // The peer reads as fast as we write, or has sent more than it may have done at once: the others are to have
         // their turn.
         if rounds == ROUNDS || (link.held.get() && self.takes_bytes()) {
-            link.ask_for_attention();
+            link.ask_for_a_turn();
         }
     }
 

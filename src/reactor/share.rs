@@ -1,0 +1,169 @@
+//! How much is done in one turn, so that no crowd keeps the loop from its timers and from those who have news.
+//!
+//! # The idea
+//!
+//! Each step of a turn goes through a list: sources that asked for attention, ready sources, ready tasks. A step that takes
+//! long stops in the middle of its list, and goes on there in the next turn, after timers, threads and tasks had theirs.
+//! What is long is a matter of time on the machine ([`LONG`]), and of a number everywhere ([`MANY`]).
+//!
+//! A source that has used its share of a turn (so many bytes, so many calls: its own affair) and has more to do asks for
+//! another turn ([`Inner::attend_later`]) and stands at the end of the *backlog*. Of the backlog only a little is done in
+//! each turn, and the driver is looked at in between: so those that have little to do are served before those that have
+//! much, and these in a circle among themselves.
+//!
+//! # Invariants
+//!
+//! 1. What a step has left goes before what is added to its list.
+//! 2. In each turn at least one of the backlog has its turn, however much else there is to do.
+//! 3. The driver is not asked again while ready sources are left over from its last answer.
+
+use std::time::{Duration, Instant};
+
+use super::{Inner, Reactor};
+use crate::clock::Timers;
+use crate::task::budget;
+
+/// A step of a turn: how much of it has been done.
+pub(super) struct Slice<'a> {
+    timers: &'a Timers,
+    /// How often the time is looked at: each time after so many.
+    every: usize,
+    /// How much was done since then.
+    unseen: usize,
+    /// When it began, read when it is first wanted.
+    begun: Option<Instant>,
+    done: usize,
+}
+
+impl<'a> Slice<'a> {
+    pub(super) fn new(timers: &'a Timers, every: usize) -> Self {
+        Self {
+            timers,
+            every,
+            unseen: 0,
+            begun: None,
+            done: 0,
+        }
+    }
+
+    /// So many more were done: is that enough?
+    #[inline]
+    pub(super) fn is_over_after(&mut self, count: usize) -> bool {
+        self.done += count;
+        self.unseen += count;
+        self.unseen >= self.every && self.is_long()
+    }
+
+    fn is_long(&mut self) -> bool {
+        self.unseen = 0;
+        if self.done >= MANY {
+            return true;
+        }
+        let now = self.timers.now();
+        let begun = *self.begun.get_or_insert(now);
+        now.saturating_duration_since(begun) >= LONG
+    }
+}
+
+impl Inner {
+    /// Has the source attended to before the loop waits, but after those that have not had their share of this turn.
+    pub(crate) fn attend_later(&self, key: usize) {
+        self.backlog.borrow_mut().push_back(key);
+        self.executor.host().work_added();
+    }
+
+    /// Step 5: lets the sources that asked for it do what they have to do. Returns how many did.
+    pub(super) fn attend_all(&self, reactor: &Reactor) -> usize {
+        let asked = self.attention.borrow().len();
+        let mut slice = Slice::new(&self.timers, SOME);
+        let mut count = 0;
+        while count < asked {
+            let key = self.attention.borrow_mut().pop_front();
+            let Some(key) = key else { break };
+            let weight = self.weigh(|| self.attend_to(reactor, key));
+            count += 1;
+            if slice.is_over_after(weight) {
+                break;
+            }
+        }
+        count + self.attend_backlog(reactor)
+    }
+
+    fn attend_backlog(&self, reactor: &Reactor) -> usize {
+        let waiting = self.backlog.borrow().len();
+        let mut slice = Slice::new(&self.timers, 1);
+        let mut count = 0;
+        while count < waiting {
+            let key = self.backlog.borrow_mut().pop_front();
+            let Some(key) = key else { break };
+            self.attend_to(reactor, key);
+            count += 1;
+            if slice.is_over_after(HEAVY) {
+                break;
+            }
+        }
+        count
+    }
+
+    /// What a source has done in `visit`, in the measure of [`MANY`]: one that has used its share counts for more.
+    fn weigh(&self, visit: impl FnOnce()) -> usize {
+        let before = self.backlog.borrow().len();
+        visit();
+        match self.backlog.borrow().len() > before {
+            true => HEAVY,
+            false => 1,
+        }
+    }
+
+    fn attend_to(&self, reactor: &Reactor, key: usize) {
+        if let Some(source) = self.source(key) {
+            budget::renew();
+            source.attend(reactor);
+        }
+    }
+
+    /// Step 7: tells ready sources of what the driver has said, as many as there is time for. Returns how many.
+    pub(super) fn tell_ready(&self, reactor: &Reactor) -> usize {
+        let mut slice = Slice::new(&self.timers, SOME);
+        let mut count = 0;
+        loop {
+            let event = self.pace.next_event();
+            let Some(event) = event else { break };
+            // A source may have left on account of an earlier event of this very batch.
+            let weight = self.weigh(|| match self.source(event.key) {
+                Some(source) => {
+                    budget::renew();
+                    source.ready(reactor, event);
+                }
+                None => self.strays.note(event.key),
+            });
+            count += 1;
+            if slice.is_over_after(weight) {
+                break;
+            }
+        }
+        if !self.pace.has_events() {
+            self.look_at_strays();
+        }
+        count
+    }
+
+    /// Does anybody wait for attention?
+    pub(super) fn has_attention(&self) -> bool {
+        !self.attention.borrow().is_empty() || self.has_backlog()
+    }
+
+    /// Does anybody have more to do than its share?
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.borrow().is_empty()
+    }
+}
+
+/// A step that takes longer than this goes on in the next turn.
+const LONG: Duration = Duration::from_micros(250);
+/// So many are enough for one step, whatever time they take.
+const MANY: usize = 1024;
+/// For so many counts a source that has used its share: eight of them are enough.
+const HEAVY: usize = MANY / 8;
+/// After so many sources the time is looked at. It costs a fraction of what one of them does.
+const SOME: usize = 8;
