@@ -221,8 +221,9 @@ impl<S: Seat> Conn<S> {
         link.attended.set(false);
         // The peer reads as fast as we write, or has sent more than it may have done at once: the others are to have
         // their turn.
-        if rounds == ROUNDS || (link.held.get() && self.takes_bytes()) {
-            link.ask_for_a_turn();
+        let wants_more = rounds == ROUNDS || (link.held.get() && self.takes_bytes());
+        if wants_more && !link.listed.replace(true) {
+            reactor.inner().attend_later(link.key);
         }
     }
 

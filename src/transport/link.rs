@@ -300,16 +300,6 @@ impl Link {
         }
     }
 
-    /// As [`ask_for_attention`](Self::ask_for_attention), when it has used its share of this turn and has more to do.
-    pub(super) fn ask_for_a_turn(&self) {
-        if !self.listed.get() {
-            if let Some(reactor) = self.reactor.upgrade() {
-                self.listed.set(true);
-                reactor.inner().attend_later(self.key);
-            }
-        }
-    }
-
     /// Adds to what is queued. Dropped when the connection is ending.
     pub(super) fn write(&self, bytes: &[u8]) {
         if bytes.is_empty() || !self.life.get().takes_writes() {
