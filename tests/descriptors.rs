@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
-use torsade::reactor::{ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning};
+use torsade::reactor::{AnyWatch, ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning};
 use torsade::{Clock, Deferred, Descriptor, Failure, Phase, Reactor, Signal, Watch};
 
 #[test]
@@ -611,6 +611,77 @@ fn reading_goes_before_writing_and_an_error_of_it_keeps_writing_away() {
         assert_eq!(log.take(), ["read", "lost no"]);
         Ok(())
     });
+}
+
+#[test]
+fn the_watched_descriptors_are_listed_and_removed_together() {
+    let reactor = Reactor::new().unwrap();
+    let port = reactor.listen(HERE, |_| Spy::echo()).unwrap();
+    let log = Log::new();
+    let others = RefCell::new(Vec::new());
+    let pipe = || {
+        let (end, other) = UnixStream::pair().unwrap();
+        others.borrow_mut().push(other);
+        Pipe {
+            end,
+            log: log.clone(),
+            then: |_, _: &mut UnixStream| Ok(()),
+        }
+    };
+    let (reads, writes) = (pipe(), pipe());
+    let line = line!() + 1;
+    let reading = reactor.add_reader(reads).unwrap();
+    let writing = reactor.add_writer(writes).unwrap();
+    let lines = |watches: Vec<AnyWatch>| -> Vec<u32> {
+        let line = |watch: &AnyWatch| watch.location().unwrap().line();
+        watches.iter().map(line).collect()
+    };
+    assert_eq!(lines(reactor.readers()), [line]);
+    assert_eq!(lines(reactor.writers()), [line + 1]);
+    reading.add_writer();
+    assert_eq!(lines(reactor.writers()).len(), 2);
+    let all = reactor.readers();
+    all[0].remove_writer();
+    assert_eq!(lines(reactor.writers()), [line + 1]);
+    all[0].remove_reader();
+    assert!(reactor.readers().is_empty() && reading.is_watched());
+
+    // What is wanted by way of the list takes effect in the loop.
+    all[0].add_reader();
+    reactor.iterate(MS);
+    (&others.borrow()[0]).write_all(b"x").unwrap();
+    reactor.iterate(MS);
+    assert!(log.has("read"));
+    log.take();
+
+    // One whose hook removes all of them is dropped when the hook returns.
+    let mut hook = pipe();
+    hook.then = |_, _| {
+        let reactor = Reactor::current().unwrap();
+        let removed = reactor.remove_all();
+        assert_eq!(removed.len(), 2);
+        assert!(removed[0].is::<Pipe<UnixStream>>());
+        Ok(())
+    };
+    reading.remove_reader();
+    writing.remove_writer();
+    let hooked = reactor.add_writer(hook).unwrap();
+    reactor.iterate(MS);
+    assert_eq!(log.take(), ["write"], "nobody is told that it is lost");
+    for watch in [&reading, &writing, &hooked] {
+        assert!(!watch.is_watched() && watch.remove().is_none());
+    }
+    assert!(!all[0].is_watched() && all[0].remove().is_none() && all[0].location().is_none());
+    assert!(reactor.remove_all().is_empty());
+    // What is the reactor's own stays.
+    let client = std::net::TcpStream::connect(port.local_addr().inet().unwrap()).unwrap();
+    (&client).write_all(b"ping").unwrap();
+    client.set_nonblocking(true).unwrap();
+    let patience = Instant::now() + MS * 5000;
+    while !matches!((&client).read(&mut [0; 8]), Ok(4)) {
+        assert!(Instant::now() < patience);
+        reactor.iterate(MS);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! 2. It is removed from the driver before it is dropped or given back.
 //! 3. `connection_lost` is called once, unless [`Watch::remove`] took the descriptor back.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -59,6 +60,22 @@ pub trait Descriptor: AsFd + 'static {
     fn connection_lost(&mut self, reason: &Failure) {
         let _ = reason;
     }
+}
+
+/// The watch over a descriptor of any type; see [`Reactor::readers`]. Clones are handles to the same; dropping them changes
+/// nothing.
+#[derive(Clone)]
+pub struct AnyWatch(Weak<dyn AnyWatched>);
+
+/// What an [`AnyWatch`] needs of a watched descriptor.
+trait AnyWatched {
+    fn set_reading(&self, reading: bool);
+    fn set_writing(&self, writing: bool);
+    fn is_reading(&self) -> bool;
+    fn is_writing(&self) -> bool;
+    fn is_leaving(&self) -> bool;
+    fn remove(self: Rc<Self>) -> Option<Box<dyn Any>>;
+    fn location(&self) -> &'static Location<'static>;
 }
 
 /// A descriptor in the reactor's care. Clones are handles to the same; dropping them changes nothing.
@@ -134,6 +151,70 @@ impl Reactor {
     #[track_caller]
     pub fn add_writer<D: Descriptor>(&self, descriptor: D) -> io::Result<Watch<D>> {
         self.watch(descriptor, Interest::Write)
+    }
+
+    /// Returns the descriptors that are watched for reading, in no particular order.
+    ///
+    /// Only those that were given to [`Reactor::add_reader`] or [`Reactor::add_writer`] are among them, not the reactor's own
+    /// connections and ports.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::io::{self, Read};
+    /// # use std::os::fd::{AsFd, BorrowedFd};
+    /// use std::os::unix::net::UnixStream;
+    /// use torsade::{Descriptor, Reactor, Watch};
+    ///
+    /// # struct Ear(UnixStream);
+    /// # impl AsFd for Ear {
+    /// #     fn as_fd(&self) -> BorrowedFd<'_> { self.0.as_fd() }
+    /// # }
+    /// # impl Descriptor for Ear {
+    /// #     fn do_read(&mut self, _watch: &Watch<Self>) -> io::Result<()> { Ok(()) }
+    /// # }
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// let reactor = Reactor::new()?;
+    /// let (one, _other) = UnixStream::pair()?;
+    /// reactor.add_reader(Ear(one))?; // a `Descriptor`
+    /// assert_eq!((reactor.readers().len(), reactor.writers().len()), (1, 0));
+    ///
+    /// reactor.readers()[0].remove_reader();
+    /// assert!(reactor.readers().is_empty());
+    ///
+    /// let removed = reactor.remove_all();
+    /// assert!(removed[0].is::<Ear>());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "getReaders")]
+    pub fn readers(&self) -> Vec<AnyWatch> {
+        self.watches(AnyWatch::is_reading)
+    }
+
+    /// Returns the descriptors that are watched for writing, in no particular order; see [`Reactor::readers`].
+    #[doc(alias = "getWriters")]
+    pub fn writers(&self) -> Vec<AnyWatch> {
+        self.watches(AnyWatch::is_writing)
+    }
+
+    /// Ends the watch over all descriptors of the program, and gives them back; their `connection_lost` is not called.
+    ///
+    /// One whose hook is running is not among them: it is dropped when the hook returns. The reactor's own connections and
+    /// ports stay. Each that comes back can be downcast to its type.
+    #[doc(alias = "removeAll")]
+    pub fn remove_all(&self) -> Vec<Box<dyn Any>> {
+        let all = self.watches(|_| true);
+        all.iter().filter_map(AnyWatch::remove).collect()
+    }
+
+    fn watches(&self, wanted: impl Fn(&AnyWatch) -> bool) -> Vec<AnyWatch> {
+        let sources = self.inner().sources.borrow();
+        let sources: Vec<_> = sources.iter().map(|(_, source)| source.clone()).collect();
+        let watches = sources.into_iter().filter_map(Source::as_watch);
+        watches
+            .filter(|watch| watch.is_watched() && wanted(watch))
+            .collect()
     }
 
     #[track_caller]
@@ -225,13 +306,105 @@ impl<D: Descriptor> Watch<D> {
             return;
         };
         change(&watched);
-        if let Some(reactor) = watched.reactor.upgrade() {
-            reactor.inner().attend(watched.key);
-        }
+        watched.attend_soon();
+    }
+}
+
+impl AnyWatch {
+    /// Calls `do_read` from now on.
+    #[doc(alias = "addReader")]
+    pub fn add_reader(&self) {
+        self.with(|watched| watched.set_reading(true));
+    }
+
+    /// No longer calls `do_read`.
+    #[doc(alias = "removeReader")]
+    pub fn remove_reader(&self) {
+        self.with(|watched| watched.set_reading(false));
+    }
+
+    /// Calls `do_write` from now on.
+    #[doc(alias = "addWriter")]
+    pub fn add_writer(&self) {
+        self.with(|watched| watched.set_writing(true));
+    }
+
+    /// No longer calls `do_write`.
+    #[doc(alias = "removeWriter")]
+    pub fn remove_writer(&self) {
+        self.with(|watched| watched.set_writing(false));
+    }
+
+    /// Returns whether the descriptor is still in the reactor's care.
+    pub fn is_watched(&self) -> bool {
+        self.with(|watched| !watched.is_leaving()).unwrap_or(false)
+    }
+
+    /// Returns whether `do_read` is called when the descriptor can be read.
+    pub fn is_reading(&self) -> bool {
+        self.with(AnyWatched::is_reading).unwrap_or(false)
+    }
+
+    /// Returns whether `do_write` is called when the descriptor can be written.
+    pub fn is_writing(&self) -> bool {
+        self.with(AnyWatched::is_writing).unwrap_or(false)
+    }
+
+    /// Returns where the descriptor was given to the reactor; `None` when the watch is over.
+    pub fn location(&self) -> Option<&'static Location<'static>> {
+        self.with(AnyWatched::location)
+    }
+
+    /// Ends the watch and gives the descriptor back, as [`Watch::remove`] does.
+    pub fn remove(&self) -> Option<Box<dyn Any>> {
+        self.0.upgrade()?.remove()
+    }
+
+    fn with<R>(&self, ask: impl FnOnce(&(dyn AnyWatched + 'static)) -> R) -> Option<R> {
+        self.0.upgrade().map(|watched| ask(&*watched))
+    }
+}
+
+impl<D: Descriptor> AnyWatched for Watched<D> {
+    fn set_reading(&self, reading: bool) {
+        self.reading.set(reading);
+        self.attend_soon();
+    }
+
+    fn set_writing(&self, writing: bool) {
+        self.writing.set(writing);
+        self.attend_soon();
+    }
+
+    fn is_reading(&self) -> bool {
+        self.reading.get()
+    }
+
+    fn is_writing(&self) -> bool {
+        self.writing.get()
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    fn remove(self: Rc<Self>) -> Option<Box<dyn Any>> {
+        let descriptor = Watch(Rc::downgrade(&self)).remove()?;
+        Some(Box::new(descriptor))
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.place
     }
 }
 
 impl<D: Descriptor> Watched<D> {
+    fn attend_soon(&self) {
+        if let Some(reactor) = self.reactor.upgrade() {
+            reactor.inner().attend(self.key);
+        }
+    }
+
     /// Takes the descriptor out, calls it, and puts it back.
     fn visit(
         self: &Rc<Self>,
@@ -334,6 +507,11 @@ impl<D: Descriptor> Source for Watched<D> {
         self.end(reactor, Some(reason));
     }
 
+    fn as_watch(self: Rc<Self>) -> Option<AnyWatch> {
+        let watched: Rc<dyn AnyWatched> = self;
+        Some(AnyWatch(Rc::downgrade(&watched)))
+    }
+
     fn kind(&self) -> &'static str {
         "descriptor"
     }
@@ -353,6 +531,15 @@ impl<D: Descriptor> fmt::Debug for Watch<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch")
             .field("is_watched", &self.is_watched())
+            .finish()
+    }
+}
+
+impl fmt::Debug for AnyWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyWatch")
+            .field("is_reading", &self.is_reading())
+            .field("is_writing", &self.is_writing())
             .finish()
     }
 }

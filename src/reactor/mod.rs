@@ -83,7 +83,7 @@ pub use self::budget::OverBudget;
 use self::builder::Debug;
 pub use self::builder::ReactorBuilder;
 #[cfg(unix)]
-pub use self::descriptor::{Descriptor, Watch};
+pub use self::descriptor::{AnyWatch, Descriptor, Watch};
 use self::drain::Drain;
 pub use self::drain::Grace;
 pub use self::dump::{Dump, Node};

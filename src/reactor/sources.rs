@@ -57,6 +57,12 @@ pub(crate) trait Source {
         drop(reason);
     }
 
+    /// The handle to a descriptor that a program watches, if it is one.
+    #[cfg(unix)]
+    fn as_watch(self: Rc<Self>) -> Option<super::AnyWatch> {
+        None
+    }
+
     /// Is it a port that waits for connections, and has never had one?
     fn is_unused_port(&self) -> bool {
         false
