@@ -16,7 +16,8 @@
 //! An end that dies after the peer had shut reads 0, not the error: the stream was complete.
 //!
 //! An end of the UNIX kind differs as it does on Linux: where the peer closed, writing is a broken pipe at once and a
-//! hang-up is told; a reset comes of closing only when bytes were left unread; and descriptors come with their bytes.
+//! hang-up is told; a reset comes of closing only when bytes were left unread, and is then told to whoever reads, also
+//! when the peer had shut before; and descriptors come with their bytes.
 
 use std::collections::VecDeque;
 #[cfg(unix)]
@@ -123,7 +124,8 @@ impl End {
         if !self.inbox.is_empty() {
             return Ok(self.take(into));
         }
-        if self.ended {
+        // Of TCP the stream was complete; a UNIX socket tells its error all the same.
+        if self.ended && !(self.is_unix && self.fault.is_some()) {
             return Ok(0);
         }
         if let Some(fault) = self.fault.take() {
@@ -154,6 +156,10 @@ impl End {
 
     /// Whether a write may go to the peer.
     pub(super) fn may_write(&mut self) -> Result<(), Fault> {
+        // A UNIX socket keeps the error for whoever reads.
+        if self.is_unix && (self.dead || self.shut) {
+            return Err(Fault::BrokenPipe);
+        }
         if self.dead || self.shut {
             return Err(self.fault.take().unwrap_or(Fault::BrokenPipe));
         }
@@ -170,7 +176,7 @@ impl End {
         self.peer = None;
         // To one who has seen the end already, a reset says no more than that nobody listens.
         self.fault = Some(match fault {
-            Fault::Reset if self.ended => Fault::BrokenPipe,
+            Fault::Reset if self.ended && !self.is_unix => Fault::BrokenPipe,
             fault => fault,
         });
     }
