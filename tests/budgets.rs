@@ -37,10 +37,11 @@ impl LineProtocol for Counts {
     }
 }
 
-/// Floods a port with lines; how many have been delivered.
-fn flood(
-    reactor: &Reactor,
-) -> Result<(Port, Rc<Cell<usize>>, Vec<Task<Result<(), Failure>>>), Failure> {
+/// The port, how many lines it has delivered, and the clients.
+type Flood = (Port, Rc<Cell<usize>>, Vec<Task<Result<(), Failure>>>);
+
+/// Floods a port with lines.
+fn flood(reactor: &Reactor) -> Result<Flood, Failure> {
     let lines = Rc::new(Cell::new(0));
     let count = lines.clone();
     let port = reactor.listen(HERE, move |_| Lines::new(Counts(count.clone())))?;
@@ -143,7 +144,11 @@ on_both! {
             Ok(())
         })?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
-        check(&reactor, "lines", async move || Ok(drop(conn.read_line(80).await?))).await?;
+        check(&reactor, "lines", async move || {
+            conn.read_line(80).await?;
+            Ok(())
+        })
+        .await?;
         port.stop().await?;
     }
 

@@ -358,7 +358,10 @@ const NESTINGS: [(&str, bool, Wrap); 15] = [
         DeferredSemaphore::new(1).unwrap().run(move || inner)
     }),
     ("awaited by a coroutine", true, |inner, _| {
-        Deferred::from_future(async { inner.await })
+        Deferred::from_future(async {
+            let value = inner.await?;
+            Ok(value)
+        })
     }),
     ("awaited by a child of a scope", true, |inner, _| {
         Deferred::from_future(scope(async |s| s.spawn(inner).await))

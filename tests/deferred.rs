@@ -354,10 +354,7 @@ fn a_callback_that_returns_what_was_taken_fails_whenever_it_fired() {
 #[test]
 fn a_canceller_finds_the_deferred_whole() {
     // Its destructor undoes a pause and adds a callback, while the firing has yet to run anything.
-    struct Meddles(
-        Rc<RefCell<Option<Deferred<u32>>>>,
-        Option<torsade::defer::Pause>,
-    );
+    struct Meddles(Rc<RefCell<Option<Deferred<u32>>>>, Option<defer::Pause>);
     impl Drop for Meddles {
         fn drop(&mut self) {
             let deferred = self.0.take().unwrap();

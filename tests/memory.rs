@@ -234,8 +234,11 @@ thread_local! {
     static DROPPED: Cell<u32> = const { Cell::new(0) };
 }
 
+/// What drops a value, in words, and a function that does it.
+type Dropping = (&'static str, fn(&Reactor));
+
 /// Where a user's value is dropped without having been used, each time the last one that there is.
-const DROPS: [(&str, fn(&Reactor)); 20] = [
+const DROPS: [Dropping; 20] = [
     ("a call that is called off", |reactor| {
         let bomb = Bomb::new();
         let call = reactor.call_later(Duration::from_secs(1), move || drop(bomb));

@@ -421,7 +421,10 @@ on_both_by_hand! {
         let (release, held) = mpsc::channel::<()>();
         let told = Rc::new(Cell::new(0));
         reactor.run_until(async {
-            let busy = reactor.defer_to_thread(move || Ok(drop(held.recv())));
+            let busy = reactor.defer_to_thread(move || {
+                let _ = held.recv();
+                Ok(())
+            });
             drop(busy.add_both(|_| ()));
             for _ in 0..1_000 {
                 let (queued, told) = (reactor.defer_to_thread(|| Ok(())), told.clone());
