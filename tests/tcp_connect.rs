@@ -332,3 +332,51 @@ mod to_itself {
         }
     }
 }
+
+/// In a network of its own, with ten local ports: see the test below. Does nothing elsewhere.
+#[cfg(target_os = "linux")]
+#[test]
+fn thirty_clients_of_three_servers() {
+    if std::env::var("TORSADE_CHILD").is_err() {
+        return;
+    }
+    torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let (mut ports, mut conns) = (Vec::new(), Vec::new());
+        for number in 40_000..40_003 {
+            ports.push(reactor.listen(([127, 0, 0, 1], number), |_| Spy::echo())?);
+        }
+        let options = ConnectOptions::new().bind(([127, 0, 0, 1], 0));
+        for n in 0..30 {
+            let to = ports[n % ports.len()].local_addr();
+            conns.push(reactor.connect_stream_with(to, &options).await?);
+        }
+        println!("{} connected", conns.len());
+        drop(conns);
+        for port in ports {
+            port.stop().await?;
+            until(|| port.connections() == 0).await;
+        }
+        Ok::<(), torsade::Failure>(())
+    });
+}
+
+/// Where this user may not have a network of its own, there is nothing to see.
+#[cfg(target_os = "linux")]
+#[test]
+fn clients_that_are_bound_to_an_address_share_local_ports_between_servers() {
+    let prepare =
+        "ip link set lo up && echo '50000 50009' > /proc/sys/net/ipv4/ip_local_port_range";
+    let in_a_network = |command: &str| {
+        let mut child = std::process::Command::new("unshare");
+        child.args(["-rn", "sh", "-c", command]);
+        child.arg(std::env::current_exe().unwrap());
+        child.env("TORSADE_CHILD", "yes").output()
+    };
+    if !in_a_network(prepare).is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let run = "exec \"$0\" --exact thirty_clients_of_three_servers --nocapture";
+    let output = in_a_network(&format!("{prepare} && {run}")).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("30 connected"), "{said}");
+}

@@ -58,6 +58,19 @@
 //! in a header is passed over. [`Transport::peer_credentials`](crate::Transport::peer_credentials) and the port's own address
 //! are those of the socket all the same.
 //!
+//! # Endpoints that a program defines
+//!
+//! A type that implements [`StreamClientEndpoint`] or [`StreamServerEndpoint`] goes wherever an endpoint goes: a proxy, a child
+//! process, encryption over something else. [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint)
+//! and [`Reactor::register_server_endpoint`](crate::Reactor::register_server_endpoint) give it a name for text.
+//! [`Reactor::stream_over`](crate::Reactor::stream_over) makes a connection of any two byte streams, and
+//! [`Connection::become_protocol`](crate::Connection::become_protocol) gives a connection of async code to a protocol.
+//!
+//! # Accepting by hand
+//!
+//! [`Reactor::bind`](crate::Reactor::bind) listens without a user: async code accepts the connections one by one
+//! ([`StreamListener`]). A [`Port`] counts its connections, limits and ends them, and pauses.
+//!
 //! # Sockets that somebody else has made
 //!
 //! A listener of `std` or a bare descriptor is adopted ([`Reactor::adopt_listener`](crate::Reactor::adopt_listener),
