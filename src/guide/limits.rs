@@ -10,7 +10,8 @@
 //! | bytes queued for a peer, "full" | 64 KiB ([`Limits::high`]) | the connection reads no more until it is down to [`Limits::low`] (16 KiB); async writes wait |
 //! | bytes queued when a write begins | 16 MiB ([`Limits::hard`]) | the connection is aborted with [`WriteOverflow`] |
 //! | bytes of one read | 64 KiB | the rest is read in a later turn |
-//! | bytes that one task moves in a row | 256 KiB | the task is woken again after the others |
+//! | frames or lines delivered for one connection in a row | 64 | the rest comes in its next turn, at the end of the queue of those that have more to do |
+//! | operations, or bytes, of one task in a row | 128, or 256 KiB | the task is woken again after the others: see [`task`](crate::task) |
 //! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
 //! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::transport::SendTimedOut) |
 //! | the same while both are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
@@ -52,6 +53,8 @@
 //! |---|---|---|
 //! | tasks between two looks at timers and other threads | 16 | the rest goes on after that look |
 //! | tasks, or time, between two looks at I/O | 64, or 50 µs | I/O is polled without waiting |
+//! | work of one step of a turn | 250 µs; 1,024 sources; 8 sources that have used their share | the rest goes on in the next turn, after timers and I/O |
+//! | looks at I/O before a time limit takes effect | 1, up to 4 while each finds something | what came in time wins |
 //! | calls from other threads in a turn | those there when the turn began | the rest is for the next turn |
 //! | time one callback may take before it is reported | 100 ms in debug mode | a report names it: see [`ReactorBuilder::on_blocked`](crate::ReactorBuilder::on_blocked) |
 //!

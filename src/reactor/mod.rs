@@ -23,6 +23,11 @@
 //!
 //! Before step 1 those who listen to [signals](crate::signals) are told what came.
 //!
+//! A step that takes long, or has gone through a great many, stops in the middle of its list and goes on there in the
+//! next turn; a source that has used its share and has more to do stands behind all others (the private module `share`).
+//! A time limit that has come due takes effect at the end of step 4, when the driver has been looked at since and
+//! the tasks that this woke have run: so a result that came in time is never given up.
+//!
 //! # Life
 //!
 //! | state      | `run`                    | `stop`              | becomes                                     |
