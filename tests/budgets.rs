@@ -1,4 +1,5 @@
-//! Nobody has more than a share of a turn: neither a task whose operations are always ready, nor peers that flood.
+//! Nobody has more than a share of a turn: neither a task whose operations are always ready, nor
+//! peers that flood.
 
 #[macro_use]
 mod support;
@@ -21,8 +22,8 @@ const IN_A_ROW: usize = 300;
 /// How many connections flood, and with how many lines each.
 const FLOODS: usize = 100;
 const LINES: usize = 2_000;
-/// How many lines may be delivered while somebody else waits, who has nothing to do with them: with every connection's
-/// share in each turn it would be 6,400 a turn.
+/// How many lines may be delivered while somebody else waits, who has nothing to do with them: with
+/// every connection's share in each turn it would be 6,400 a turn.
 const LINES_IN_BETWEEN: usize = 3_000;
 
 /// Answers a ping, and counts all other lines.
@@ -59,7 +60,8 @@ fn flood(reactor: &Reactor) -> Result<Flood, Failure> {
     Ok((port, lines, floods))
 }
 
-/// Does `operation` again and again in one task, and asserts that another one has its turns in between.
+/// Does `operation` again and again in one task, and asserts that another one has its turns in
+/// between.
 async fn check(
     reactor: &Reactor,
     name: &str,

@@ -1,8 +1,9 @@
 //! What came in time wins over its time limit, however late the loop sees it.
 //!
-//! A limit and what it limits are put in a race that what it limits has won: the bytes are there before the limit is
-//! over, and the loop is kept busy until after it. On the machine that is a callback that computes; in memory, where no
-//! time passes in a callback, both come at the same moment.
+//! A limit and what it limits are put in a race that what it limits has won: the bytes are there
+//! before the limit is over, and the loop is kept busy until after it. On the machine that is a
+//! callback that computes; in memory, where no time passes in a callback, both come at the same
+//! moment.
 
 #[macro_use]
 mod support;
@@ -223,7 +224,8 @@ on_both! {
     }
 
     async fn a_limit_is_not_put_off_for_ever_by_those_who_are_never_done(reactor) {
-        // Tasks that are always ready, a connection on which there is always something, and timers that are always due.
+        // Tasks that are always ready, a connection on which there is always something, and timers
+        // that are always due.
         let over = Rc::new(Cell::new(false));
         let port = reactor.serve(HERE, async |mut conn| {
             let mut buf = [0; 512];
@@ -282,7 +284,8 @@ on_both! {
     }
 
     async fn a_limit_that_is_put_off_while_it_is_due_counts_anew(reactor) {
-        // Progress is seen at the moment of the limit: the limit of the whole is `timeout`, so it is asked for anew.
+        // Progress is seen at the moment of the limit: the limit of the whole is `timeout`, so it
+        // is asked for anew.
         let clock = reactor.clone();
         let steps = Rc::new(Cell::new(0));
         let count = steps.clone();

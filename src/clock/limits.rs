@@ -1,4 +1,5 @@
-//! Time limits in the timers' table: held when they are due, until their owner has looked at its I/O.
+//! Time limits in the timers' table: held when they are due, until their owner has looked at its
+//! I/O.
 
 use std::cell::RefCell;
 use std::panic::Location;

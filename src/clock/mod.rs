@@ -7,10 +7,10 @@
 //! [`DelayedCall`] owns a closure, a [`Sleep`] is a future whose waker lies in the table, so that sleeping allocates
 //! nothing. The clock's owner runs what is due, once a turn; the handles here only note a wish.
 //!
-//! A delay counts from the call that asks for it: the machine's clock is read for each timer that is made or reset, and
-//! [`Clock::now`] reads it as well. So nothing comes early, however long the loop has been busy. Virtual and manual
-//! time stands still until it is moved.
-//! No duration or instant is out of bounds: what has passed is due on the next turn, and what is further off than
+//! A delay counts from the call that asks for it: the machine's clock is read for each timer that
+//! is made or reset, and [`Clock::now`] reads it as well. So nothing comes early, however long the
+//! loop has been busy. Virtual and manual time stands still until it is moved. No duration or
+//! instant is out of bounds: what has passed is due on the next turn, and what is further off than
 //! some five hundred years never comes.
 //!
 //! # Invariants
@@ -81,8 +81,8 @@ use crate::report;
 pub trait Clock: sealed::HasTimers {
     /// Returns the time.
     ///
-    /// A reactor on the machine's clock reads that clock at each call; virtual and manual time moves only when it is
-    /// told to, or, in memory, when the loop waits. It never goes back.
+    /// A reactor on the machine's clock reads that clock at each call; virtual and manual time
+    /// moves only when it is told to, or, in memory, when the loop waits. It never goes back.
     #[doc(alias = "seconds")]
     fn now(&self) -> Instant {
         self.timers().now()
@@ -94,8 +94,9 @@ pub trait Clock: sealed::HasTimers {
     ///
     /// # Order
     ///
-    /// Calls run on the loop's thread, by deadline, which is the time of this call and `delay` more; equal deadlines keep the order they were asked for. A call
-    /// with no delay runs on the next turn, never inside this function.
+    /// Calls run on the loop's thread, by deadline, which is the time of this call and `delay`
+    /// more; equal deadlines keep the order they were asked for. A call with no delay runs on the
+    /// next turn, never inside this function.
     ///
     /// # Examples
     ///
@@ -154,9 +155,9 @@ pub trait Clock: sealed::HasTimers {
     ///
     /// # Order
     ///
-    /// On a reactor a result that came in time wins, also when the loop was busy or the process was stopped meanwhile:
-    /// before a limit takes effect the reactor looks at its I/O and runs the tasks which that wakes. The same holds for
-    /// every time limit of this crate.
+    /// On a reactor a result that came in time wins, also when the loop was busy or the process was
+    /// stopped meanwhile: before a limit takes effect the reactor looks at its I/O and runs the
+    /// tasks which that wakes. The same holds for every time limit of this crate.
     ///
     /// # Examples
     ///
@@ -308,8 +309,8 @@ impl DelayedCall {
         self.timers.cancel(self.key)
     }
 
-    /// Makes it run `from_now`, counted from this call, sooner or later than it would have. `false` if it is not
-    /// pending.
+    /// Makes it run `from_now`, counted from this call, sooner or later than it would have. `false`
+    /// if it is not pending.
     pub fn reset(&self, from_now: Duration) -> bool {
         let deadline = self.timers.after(from_now);
         self.timers.reset(self.key, |_| deadline)

@@ -11,25 +11,26 @@
 //! freed, and not when the timer is reset. A place whose generations are used up (four billion timers) is given up,
 //! so that a handle, however old, never reaches a stranger.
 //!
-//! A *limit* is a timer that ends something which takes too long. What it limits may have come to its end in time
-//! without the loop having seen that yet, so a limit that comes due is not handed out at once where the owner does I/O:
-//! it is *held*, still pending, until the owner has looked (see [`Timers`](super::Timers)).
+//! A *limit* is a timer that ends something which takes too long. What it limits may have come to
+//! its end in time without the loop having seen that yet, so a limit that comes due is not handed
+//! out at once where the owner does I/O: it is *held*, still pending, until the owner has looked
+//! (see [`Timers`](super::Timers)).
 //!
 //! Nothing here runs or drops what a user gave: it is handed out.
 //!
 //! # Invariants
 //!
 //! 1. Each entry in use has exactly one item that is not stale: the one whose `seq` stands in `items`. It lies in
-//!    the heap, among the fresh ones or among those held, and surfaces (at `surfaces`) no later than the entry's
-//!    deadline.
+//!    the heap, among the fresh ones or among those held, and surfaces (at `surfaces`) no later
+//!    than the entry's deadline.
 //! 2. The entry's deadline is what counts: an item that surfaces before it is put back with that deadline.
 //!    So nothing fires early, even should a number come round again while a stale item still has it.
 //! 3. Timers fire by deadline, then by order of asking. Putting off and bringing forward count as asking anew.
 //! 4. What is asked for during a pass waits for the next pass, whatever its deadline.
 //! 5. An entry is free before its action is handed out: a timer that runs is no longer pending.
 //! 6. Stale items are at most half of the heap, or fifty, and the same holds for the fresh ones.
-//! 7. A held limit can be cancelled and reset as any other timer. Cancelled, it is not handed out; put off, it goes
-//!    back into the heap when it is looked at again.
+//! 7. A held limit can be cancelled and reset as any other timer. Cancelled, it is not handed out;
+//!    put off, it goes back into the heap when it is looked at again.
 //! 8. The table ends with an entry in use, or is not much longer than it has entries in use, or few entries were freed
 //!    since that was last looked at. A place that was given back and is made again begins with a generation that no
 //!    place that was given back has had.
@@ -272,8 +273,8 @@ impl Table {
         self.give_back();
     }
 
-    /// Takes out the next one due at `now` that was asked for before the pass that began at the number `pass`. Limits
-    /// among them are held, if so told.
+    /// Takes out the next one due at `now` that was asked for before the pass that began at the
+    /// number `pass`. Limits among them are held, if so told.
     pub(super) fn pop_due(&mut self, now: u64, pass: u32, holds_limits: bool) -> Option<Due> {
         loop {
             let first = self.heap.first()?;
@@ -326,7 +327,8 @@ impl Table {
         self.released = self.held.len();
     }
 
-    /// Takes out the next limit that was released and has not been cancelled or put off since it came due.
+    /// Takes out the next limit that was released and has not been cancelled or put off since it
+    /// came due.
     pub(super) fn pop_released(&mut self) -> Option<Due> {
         while self.released > 0 {
             self.released -= 1;

@@ -1,20 +1,23 @@
 //! All timers of one clock, as its owner and the handles see them.
 //!
-//! Where time passes by itself ([`Timers::passing`]), it is read each time a timer is made or somebody asks: a delay
-//! counts from the call. Elsewhere the owner (a virtual clock, or a reactor with manual or virtual time) sets it with
-//! [`set_now`](Timers::set_now), and it stands still in between. Once a turn the owner calls
-//! [`absorb`](Timers::absorb), then [`fire_due`](Timers::fire_due), which hands out one [`Due`] at a time. The
-//! [`table`](super::table) says what a timer is and how it is stored; here are the borrow around it, and the time.
+//! Where time passes by itself ([`Timers::passing`]), it is read each time a timer is made or
+//! somebody asks: a delay counts from the call. Elsewhere the owner (a virtual clock, or a reactor
+//! with manual or virtual time) sets it with [`set_now`](Timers::set_now), and it stands still in
+//! between. Once a turn the owner calls [`absorb`](Timers::absorb), then
+//! [`fire_due`](Timers::fire_due), which hands out one [`Due`] at a time. The
+//! [`table`](super::table) says what a timer is and how it is stored; here are the borrow around
+//! it, and the time.
 //!
 //! # Time limits
 //!
-//! A *limit* ([`Timers::limit`], [`Timers::limit_sleep`]) is what every time limit of the crate is made of. If the loop
-//! was busy or the process was stopped when the limit came due, what it limits may have come to its end in time and only
-//! waits to be seen. So an owner that does I/O does not fire limits in its pass over the due timers
-//! ([`fire_due_and_hold_limits`](Timers::fire_due_and_hold_limits)), but holds them, looks at its I/O, calls
-//! [`release_limits`](Timers::release_limits), runs the tasks which that woke, and then calls
-//! [`fire_limits`](Timers::fire_limits). A limit that was cancelled or reset meanwhile does not fire. A clock without
-//! I/O fires them in their order among the others.
+//! A *limit* ([`Timers::limit`], [`Timers::limit_sleep`]) is what every time limit of the crate is
+//! made of. If the loop was busy or the process was stopped when the limit came due, what it limits
+//! may have come to its end in time and only waits to be seen. So an owner that does I/O does not
+//! fire limits in its pass over the due timers
+//! ([`fire_due_and_hold_limits`](Timers::fire_due_and_hold_limits)), but holds them, looks at its
+//! I/O, calls [`release_limits`](Timers::release_limits), runs the tasks which that woke, and then
+//! calls [`fire_limits`](Timers::fire_limits). A limit that was cancelled or reset meanwhile does
+//! not fire. A clock without I/O fires them in their order among the others.
 //!
 //! Inside, time is nanoseconds since the clock's base, in 64 bits: 584 years. What lies beyond is [`NEVER`].
 //!
@@ -44,7 +47,8 @@ use crate::task::HostNotifier;
 pub struct Timers(Rc<Inner>);
 
 impl Timers {
-    /// None yet. `base` is the zero of its time, and its first reading. The time moves by `set_now` only.
+    /// None yet. `base` is the zero of its time, and its first reading. The time moves by `set_now`
+    /// only.
     pub(crate) fn new(base: Instant) -> Self {
         Self::starting_at(base, NO_ITEM + 1)
     }
@@ -83,15 +87,17 @@ impl Timers {
 
     /// Hands each timer that is due to `call`, in order; gives their number.
     ///
-    /// Due is what was asked for before this pass and has a deadline not after the time at the start of the pass, and
-    /// has been absorbed. `call` may do anything, also call off or put off one that is due in the same pass;
-    /// that one does not run then. Should `call` panic, those behind it stay.
+    /// Due is what was asked for before this pass and has a deadline not after the time at the
+    /// start of the pass, and has been absorbed. `call` may do anything, also call off or put off
+    /// one that is due in the same pass; that one does not run then. Should `call` panic, those
+    /// behind it stay.
     pub(crate) fn fire_due(&self, call: impl FnMut(Due)) -> usize {
         self.pass(false, call)
     }
 
-    /// As [`fire_due`](Timers::fire_due), but limits that are due are only taken out of the others' way: they stay
-    /// pending until [`release_limits`](Timers::release_limits) and [`fire_limits`](Timers::fire_limits).
+    /// As [`fire_due`](Timers::fire_due), but limits that are due are only taken out of the others'
+    /// way: they stay pending until [`release_limits`](Timers::release_limits) and
+    /// [`fire_limits`](Timers::fire_limits).
     pub(crate) fn fire_due_and_hold_limits(&self, call: impl FnMut(Due)) -> usize {
         self.pass(true, call)
     }
@@ -189,11 +195,11 @@ impl Timers {
         Sleep::new(self.clone(), self.at(deadline), place)
     }
 
-    /// Calls `f` when something takes longer than `limit`, counted from this call: whoever has a limit cancels the
-    /// call when that something is done, or resets it when there was progress.
+    /// Calls `f` when something takes longer than `limit`, counted from this call: whoever has a
+    /// limit cancels the call when that something is done, or resets it when there was progress.
     ///
-    /// Unlike other calls it comes after everything that came in time, even if the loop sees that late: see the
-    /// module's docs.
+    /// Unlike other calls it comes after everything that came in time, even if the loop sees that
+    /// late: see the module's docs.
     pub(crate) fn limit(
         &self,
         limit: Duration,

@@ -395,7 +395,8 @@ impl Inner {
         self.attempt.borrow_mut().as_mut().map(change)
     }
 
-    /// Calls `f` when `ask` has it called; if the clock drops it uncalled, because it has stopped, nobody waits any more.
+    /// Calls `f` when `ask` has it called; if the clock drops it uncalled, because it has stopped,
+    /// nobody waits any more.
     fn plan(
         self: &Rc<Self>,
         f: impl FnOnce(&Rc<Self>) + 'static,

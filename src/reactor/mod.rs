@@ -23,10 +23,11 @@
 //!
 //! Before step 1 those who listen to [signals](crate::signals) are told what came.
 //!
-//! A step that takes long, or has gone through a great many, stops in the middle of its list and goes on there in the
-//! next turn; a source that has used its share and has more to do stands behind all others (the private module `share`).
-//! A time limit that has come due takes effect at the end of step 4, when the driver has been looked at since and
-//! the tasks that this woke have run: so a result that came in time is never given up.
+//! A step that takes long, or has gone through a great many, stops in the middle of its list and
+//! goes on there in the next turn; a source that has used its share and has more to do stands
+//! behind all others (the private module `share`). A time limit that has come due takes effect at
+//! the end of step 4, when the driver has been looked at since and the tasks that this woke have
+//! run: so a result that came in time is never given up.
 //!
 //! # Life
 //!
@@ -663,11 +664,11 @@ impl WeakReactor {
 }
 
 impl Reactor {
-    /// Calls `f` when something takes longer than `limit`: what every time limit is made of. Whoever has the limit
-    /// cancels or resets the call when that something is done or moves on.
+    /// Calls `f` when something takes longer than `limit`: what every time limit is made of.
+    /// Whoever has the limit cancels or resets the call when that something is done or moves on.
     ///
-    /// Unlike what [`Clock::call_later`] calls, `f` runs after everything that came in time, also when the loop sees that
-    /// late: I/O is looked at first, and the tasks run which that wakes.
+    /// Unlike what [`Clock::call_later`] calls, `f` runs after everything that came in time, also
+    /// when the loop sees that late: I/O is looked at first, and the tasks run which that wakes.
     #[track_caller]
     pub(crate) fn limit(&self, limit: Duration, f: impl FnOnce() + 'static) -> DelayedCall {
         self.timers().limit(limit, Location::caller(), f)

@@ -1,15 +1,18 @@
-//! How much is done in one turn, so that no crowd keeps the loop from its timers and from those who have news.
+//! How much is done in one turn, so that no crowd keeps the loop from its timers and from those who
+//! have news.
 //!
 //! # The idea
 //!
-//! Each step of a turn goes through a list: sources that asked for attention, ready sources, ready tasks. A step that takes
-//! long stops in the middle of its list, and goes on there in the next turn, after timers, threads and tasks had theirs.
-//! What is long is a matter of time on the machine ([`LONG`]), and of a number everywhere ([`MANY`]).
+//! Each step of a turn goes through a list: sources that asked for attention, ready sources, ready
+//! tasks. A step that takes long stops in the middle of its list, and goes on there in the next
+//! turn, after timers, threads and tasks had theirs. What is long is a matter of time on the
+//! machine ([`LONG`]), and of a number everywhere ([`MANY`]).
 //!
-//! A source that has used its share of a turn (so many bytes, so many calls: its own affair) and has more to do asks for
-//! another turn ([`Inner::attend_later`]) and stands at the end of the *backlog*. Of the backlog only a little is done in
-//! each turn, and the driver is looked at in between: so those that have little to do are served before those that have
-//! much, and these in a circle among themselves.
+//! A source that has used its share of a turn (so many bytes, so many calls: its own affair) and
+//! has more to do asks for another turn ([`Inner::attend_later`]) and stands at the end of the
+//! *backlog*. Of the backlog only a little is done in each turn, and the driver is looked at in
+//! between: so those that have little to do are served before those that have much, and these in a
+//! circle among themselves.
 //!
 //! # Invariants
 //!
@@ -66,7 +69,8 @@ impl<'a> Slice<'a> {
 }
 
 impl Inner {
-    /// Has the source attended to before the loop waits, but after those that have not had their share of this turn.
+    /// Has the source attended to before the loop waits, but after those that have not had their
+    /// share of this turn.
     pub(crate) fn attend_later(&self, key: usize) {
         self.backlog.borrow_mut().push_back(key);
         self.executor.host().work_added();
@@ -105,7 +109,8 @@ impl Inner {
         count
     }
 
-    /// What a source has done in `visit`, in the measure of [`MANY`]: one that has used its share counts for more.
+    /// What a source has done in `visit`, in the measure of [`MANY`]: one that has used its share
+    /// counts for more.
     fn weigh(&self, visit: impl FnOnce()) -> usize {
         let before = self.backlog.borrow().len();
         visit();
@@ -122,7 +127,8 @@ impl Inner {
         }
     }
 
-    /// Step 7: tells ready sources of what the driver has said, as many as there is time for. Returns how many.
+    /// Step 7: tells ready sources of what the driver has said, as many as there is time for.
+    /// Returns how many.
     pub(super) fn tell_ready(&self, reactor: &Reactor) -> usize {
         let mut slice = Slice::new(&self.timers, SOME);
         let mut count = 0;

@@ -58,12 +58,14 @@ pub(super) struct Pace {
     limits: Cell<Limits>,
 }
 
-/// What the loop has done for the time limits that have come due; see [`Timers`](crate::clock::Timers).
+/// What the loop has done for the time limits that have come due; see
+/// [`Timers`](crate::clock::Timers).
 #[derive(Clone, Copy, Debug)]
 enum Limits {
     /// It has looked at the driver so often, and each time has found something.
     Looking(u32),
-    /// There is nothing more to be seen; the tasks that were woken are to run, to the end of so many batches.
+    /// There is nothing more to be seen; the tasks that were woken are to run, to the end of so
+    /// many batches.
     Looked(u32),
     /// Those have run: the limits take effect.
     Ripe,
@@ -610,8 +612,8 @@ impl Inner {
         }
         let found = self.pace.found_events.get() || self.has_backlog();
         self.pace.limits.set(match self.pace.limits.get() {
-            // What came in time may take more than one look: an answer and the end after it, or more sources than the
-            // driver tells of at once.
+            // What came in time may take more than one look: an answer and the end after it, or
+            // more sources than the driver tells of at once.
             Limits::Looking(looks) if found && looks + 1 < MOST_LOOKS => Limits::Looking(looks + 1),
             _ => {
                 self.timers.release_limits();
@@ -784,7 +786,8 @@ const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 const OTHERS_MAY_COME: Duration = Duration::from_secs(10);
 /// And how long those may take that have only wakers, which cannot be counted.
 const NOBODY_COMES: Duration = Duration::from_secs(2);
-/// How often the driver is looked at, at most, before a time limit takes effect, while each look finds something.
+/// How often the driver is looked at, at most, before a time limit takes effect, while each look
+/// finds something.
 const MOST_LOOKS: u32 = 4;
 /// More turns than any test needs to come to rest.
 const A_MILLION: usize = 1_000_000;

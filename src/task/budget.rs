@@ -1,9 +1,11 @@
-//! How much a task may do in a row: what keeps one whose operations are always ready from running for ever.
+//! How much a task may do in a row: what keeps one whose operations are always ready from running
+//! for ever.
 //!
-//! A task that awaits something which is ready goes on at once, so a loop around such an operation never gives way.
-//! Each operation of this crate that can be ready therefore takes its cost out of a budget, and when that is used up
-//! the next one is not ready: it wakes its task at once and lets the others have their turn. The budget is the task's,
-//! not the connection's or the queue's: it is full again when the loop polls the task the next time.
+//! A task that awaits something which is ready goes on at once, so a loop around such an operation
+//! never gives way. Each operation of this crate that can be ready therefore takes its cost out of
+//! a budget, and when that is used up the next one is not ready: it wakes its task at once and lets
+//! the others have their turn. The budget is the task's, not the connection's or the queue's: it is
+//! full again when the loop polls the task the next time.
 //!
 //! Outside a reactor's turn there is no loop to be kept from anything, and no limit.
 //!
@@ -38,7 +40,8 @@ pub(crate) fn spend(bytes: usize) {
     });
 }
 
-/// Polls an operation that moves no bytes: it is not ready when the budget is used up, and costs the least when it is.
+/// Polls an operation that moves no bytes: it is not ready when the budget is used up, and costs
+/// the least when it is.
 #[inline]
 pub(crate) fn metered<T>(
     cx: &mut Context<'_>,
@@ -54,7 +57,8 @@ pub(crate) fn metered<T>(
     polled
 }
 
-/// Fills the budget: the loop polls the next task, or calls somebody. Outside a turn it does nothing.
+/// Fills the budget: the loop polls the next task, or calls somebody. Outside a turn it does
+/// nothing.
 #[inline]
 pub(crate) fn renew() {
     let _ = LEFT.try_with(|left| {

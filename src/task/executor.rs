@@ -197,8 +197,8 @@ impl Executor {
         }
     }
 
-    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile. What is left when `is_enough`
-    /// says so after a job is run by the next call, before anything else.
+    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile. What is
+    /// left when `is_enough` says so after a job is run by the next call, before anything else.
     pub(crate) fn run_batch(&self, mut is_enough: impl FnMut() -> bool) -> usize {
         let batch = match self.left.take() {
             0 => self.ready.borrow().len(),
