@@ -152,6 +152,15 @@ impl Protocol for Idle {
 #[test]
 fn after_a_peak_memory_is_given_back() {
     const MANY: usize = 100_000;
+    thread_local! {
+        static RAN: Cell<usize> = const { Cell::new(0) };
+    }
+    async fn all_ran() {
+        while RAN.get() < MANY {
+            torsade::yield_now().await;
+        }
+        RAN.set(0);
+    }
     let reports = reports_of(async |reactor| {
         async fn check(name: &str, peak: impl AsyncFn()) {
             let before = BYTES.get();
@@ -173,16 +182,17 @@ fn after_a_peak_memory_is_given_back() {
         .await;
         check("timers that fire", async || {
             for _ in 0..MANY {
-                reactor.call_later(Duration::from_millis(1), || ());
+                reactor.call_later(Duration::from_millis(1), || RAN.set(RAN.get() + 1));
             }
             reactor.sleep(Duration::from_millis(2)).await.unwrap();
+            all_ran().await;
         })
         .await;
         check("calls", async || {
             for _ in 0..MANY {
-                reactor.call_soon(|| ());
+                reactor.call_soon(|| RAN.set(RAN.get() + 1));
             }
-            torsade::yield_now().await;
+            all_ran().await;
         })
         .await;
         check("tasks", async || {
@@ -200,6 +210,15 @@ fn after_a_peak_memory_is_given_back() {
             event.set();
             event.clear();
             drop(all);
+        })
+        .await;
+        let port = reactor.listen("127.0.0.1:0", |_| Idle).unwrap();
+        let handle = reactor.connect(port.local_addr(), Idle).await.unwrap();
+        check("what is posted to a protocol", async || {
+            for _ in 0..MANY {
+                handle.post(|_, _| RAN.set(RAN.get() + 1));
+            }
+            all_ran().await;
         })
         .await;
         let queue = DeferredQueue::new();

@@ -29,6 +29,7 @@ use crate::failure::Failure;
 use crate::framing::Unused;
 use crate::reactor::{NOBODY, Reactor};
 use crate::report::{self, Origin};
+use crate::slots::{Room, shrink_queue};
 use crate::task::{Errand, Job};
 use crate::transport::ConnectionDone;
 
@@ -301,9 +302,13 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
     }
 
     fn forget_wait(&self, number: usize) {
-        let cancel = self
-            .seat_inside()
-            .with_belongings(|belongings| belongings.waits.try_remove(number));
+        let cancel = self.seat_inside().with_belongings(|belongings| {
+            let cancel = belongings.waits.try_remove(number);
+            if belongings.waits.is_empty() {
+                Room::default().give_back(&mut belongings.waits, number);
+            }
+            cancel
+        });
         drop(cancel);
     }
 
@@ -361,9 +366,11 @@ impl<H: Home> Errand for H {
                 // What is left is dropped when it is told so.
                 return;
             }
-            let message = self
-                .seat_inside()
-                .with_belongings(|belongings| belongings.mail.pop_front());
+            let message = self.seat_inside().with_belongings(|belongings| {
+                let message = belongings.mail.pop_front();
+                shrink_queue(&mut belongings.mail);
+                message
+            });
             let Some(message) = message else { return };
             visit(&self, &reactor, message);
         }

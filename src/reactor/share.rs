@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::{Inner, Reactor};
 use crate::clock::Timers;
+use crate::slots::shrink_queue;
 use crate::task::budget;
 
 /// A step of a turn: how much of it has been done.
@@ -90,6 +91,7 @@ impl Inner {
                 break;
             }
         }
+        shrink_queue(&mut self.attention.borrow_mut());
         count + self.attend_backlog(reactor)
     }
 
@@ -106,6 +108,7 @@ impl Inner {
                 break;
             }
         }
+        shrink_queue(&mut self.backlog.borrow_mut());
         count
     }
 

@@ -33,6 +33,7 @@ pub(crate) struct Executor {
     waiting_room: RefCell<Room>,
     /// The cards of the tasks that have one.
     cards: RefCell<Slab<Rc<Card>>>,
+    cards_room: RefCell<Room>,
     /// How many of the listed tasks are being polled, one inside the other: seldom more than one.
     busy: Cell<usize>,
     closed: Cell<bool>,
@@ -68,6 +69,7 @@ impl Executor {
             waiting: RefCell::default(),
             waiting_room: RefCell::default(),
             cards: RefCell::default(),
+            cards_room: RefCell::default(),
             busy: Cell::new(0),
             closed: Cell::new(false),
         })
@@ -148,7 +150,12 @@ impl Executor {
             return None;
         }
         let card = Card::new(place, name, locals);
-        let number = self.cards.borrow_mut().insert(card.clone());
+        let mut cards = self.cards.borrow_mut();
+        if cards.len() == cards.capacity() {
+            self.cards_room.replace(Room::default());
+        }
+        let number = cards.insert(card.clone());
+        drop(cards);
         card.listed().set(Some(number));
         Some(card)
     }
@@ -156,7 +163,10 @@ impl Executor {
     /// A task has ended.
     pub(super) fn take_back(&self, card: &Card) {
         if let Some(number) = card.listed().take() {
-            let listed = self.cards.borrow_mut().try_remove(number);
+            let mut cards = self.cards.borrow_mut();
+            let listed = cards.try_remove(number);
+            self.cards_room.borrow_mut().give_back(&mut cards, number);
+            drop(cards);
             drop(listed);
         }
         card.close();
