@@ -15,7 +15,7 @@ use torsade::protocols::{LineProtocol, Lines};
 use torsade::{Clock, Context, Deferred, Failure, Port, Reactor, Task, yield_now};
 
 /// More operations than any budget lasts for.
-const MANY: usize = 20_000;
+const MANY: usize = 5_000;
 /// What others may have to wait for, with room for rounds of two or three operations.
 const IN_A_ROW: usize = 300;
 
