@@ -401,7 +401,7 @@ async fn do_it(
             assert!(Length::of(&failure) > 0);
         }
         Cancel => {
-            torsade::yield_now().await;
+            all_have_begun().await;
             outer.cancel();
             let failure = outer.await.unwrap_err();
             assert!(failure.find::<Cancelled>().is_some(), "{failure:#}");
@@ -417,14 +417,14 @@ async fn do_it(
             }
         }
         DropUnpolled => {
-            torsade::yield_now().await;
+            all_have_begun().await;
             drop(outer.map(|n| n + 1));
             assert!(!innermost.is_cancelled());
             innermost.callback(1);
         }
         DropPolled => {
             assert!(poll_once(&mut outer).await);
-            torsade::yield_now().await;
+            all_have_begun().await;
             drop(outer);
             while passes_cancel && !innermost.is_cancelled() {
                 torsade::yield_now().await;
@@ -441,6 +441,13 @@ async fn do_it(
             innermost.callback(1);
             drop(outer);
         }
+    }
+}
+
+/// Gives all coroutines their first poll, which takes more than one turn.
+async fn all_have_begun() {
+    for _ in 0..200 {
+        torsade::yield_now().await;
     }
 }
 
