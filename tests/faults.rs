@@ -214,6 +214,10 @@ fn the_conversation() {
             "programs" => programs(&reactor).await?,
             kind => streams(&reactor, kind).await?,
         };
+        // A handler at the other end may be about to fail.
+        for _ in 0..3 {
+            reactor.sleep(Duration::ZERO).await?;
+        }
         let panics: Vec<_> = testing::take_reports(&reactor)
             .into_iter()
             .filter(|report| report.is_panic())

@@ -22,6 +22,7 @@ use support::{HERE, MS, how};
 use torsade::net::{ConnectTimedOut, ConnectionRefused};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::testing::{NetworkFaults, Random, each_seed, run_on};
+use torsade::transport::BytesNotSent;
 use torsade::{Address, Clock, Connection, Context, Failure, Protocol, Reactor, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -341,7 +342,11 @@ fn tape_of(seed: u64) -> Vec<String> {
         }
         reactor.sleep(SECOND * 36_000).await?;
         drop(tape);
-        port.stop().await
+        port.stop().await?;
+        for report in testing::take_reports(&reactor) {
+            assert!(report.failure().is::<BytesNotSent>(), "{report}");
+        }
+        Ok(())
     });
     notes.take()
 }

@@ -62,9 +62,14 @@ const TABLE: &[(&str, &str, &str)] = &[
         "f:1 f:2 f=2",
     ),
     (
-        "ten thousand that are there are awaited in one turn, and use no stack",
-        "go f {many 10000}; step",
-        "f=10000",
+        "a hundred that are there are awaited in one turn",
+        "go f {many 100}; step",
+        "f=100",
+    ),
+    (
+        "ten thousand that are there use no stack, and let others have their turns in between",
+        "go f {many 10000}; step; log then; turn",
+        "then f=10000",
     ),
     (
         "callbacks that were added before come first",
