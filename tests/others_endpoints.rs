@@ -410,9 +410,9 @@ fn server(text: &str) -> String {
     };
     let said = match shown.split_once(':') {
         Some(("unix", path)) => {
-            let mode: u32 = field(&inside, "mode").parse().unwrap();
-            let lock = u8::from(field(&inside, "lock_file") == "true");
-            let backlog = field(&inside, "backlog");
+            let mode: u32 = field(&inside, "mode").map_or(0o666, |mode| mode.parse().unwrap());
+            let lock = u8::from(field(&inside, "lock_file") != Some("false"));
+            let backlog = backlog(&inside);
             format!(
                 "unix:{} mode={mode:o} backlog={backlog} lock={lock}",
                 bare(path)
@@ -420,9 +420,14 @@ fn server(text: &str) -> String {
         }
         Some(("stdio", _)) => "stdio:".into(),
         Some(("systemd" | "fd", which)) => given(which),
-        _ => format!("{shown} backlog={}", field(&inside, "backlog")),
+        _ => format!("{shown} backlog={}", backlog(&inside)),
     };
     format!("{proxy}{said}")
+}
+
+/// The backlog that is set. Where none is, ours is 1,024 on purpose, and Twisted's is 50.
+fn backlog(inside: &str) -> &str {
+    field(inside, "backlog").unwrap_or("50")
 }
 
 fn client(text: &str) -> String {
@@ -430,27 +435,24 @@ fn client(text: &str) -> String {
         return "error".into();
     };
     let (shown, inside) = (endpoint.to_string(), format!("{endpoint:?}"));
-    let timeout = field(&inside, "timeout");
-    let timeout = timeout.strip_suffix('s').unwrap();
+    let timeout = field(&inside, "timeout").map_or("30", |set| set.strip_suffix('s').unwrap());
     match shown.strip_prefix("unix:") {
         Some(path) => {
-            let lock = u8::from(field(&inside, "lock_file") == "true");
+            let lock = u8::from(field(&inside, "lock_file") == Some("true"));
             format!("unix:{} timeout={timeout} lock={lock}", bare(path))
         }
         None => {
             let bind = field(&inside, "bind");
-            let bind = bind
-                .strip_prefix("Some(")
-                .map_or("none", |own| own.split_once(':').unwrap().0);
+            let bind = bind.map_or("none", |own| own.split_once(':').unwrap().0);
             format!("{shown} timeout={timeout} bind={bind}")
         }
     }
 }
 
-/// What stands first for a field in what is printed for debugging.
-fn field<'a>(inside: &'a str, name: &str) -> &'a str {
+/// What is set for a field, in what is printed for debugging.
+fn field<'a>(inside: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = inside.split_once(&format!(" {name}: ")).unwrap();
-    rest.split([',', ' ']).next().unwrap()
+    rest.strip_prefix("Some(")?.split([',', ' ', ')']).next()
 }
 
 /// A path without what quotes it.

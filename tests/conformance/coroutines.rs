@@ -296,7 +296,7 @@ fn every_row_gives_its_trace() {
                 match command {
                     "step" => yield_now().await,
                     "turn" => {
-                        for _ in 0..9 {
+                        for _ in 0..100 {
                             yield_now().await;
                         }
                     }

@@ -343,10 +343,13 @@ pub(crate) fn cpu_time() -> u128 {
 /// Has panics and unhandled failures noted instead of failing the test.
 pub(crate) fn expect_reports(reactor: &Reactor) -> Rc<RefCell<Vec<Report>>> {
     let reports = Rc::new(RefCell::new(Vec::new()));
-    let (log, taken) = (reports.clone(), reactor.clone());
+    let log = reports.clone();
     reactor.on_report(move |report| {
         log.borrow_mut().push(report.clone());
-        testing::take_reports(&taken);
+        // Not a handle of its own: the reactor owns the hook.
+        if let Some(reactor) = Reactor::current() {
+            testing::take_reports(&reactor);
+        }
     });
     testing::expect_failures(reactor);
     reports
