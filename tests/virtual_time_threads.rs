@@ -242,3 +242,29 @@ fn a_thread_that_wakes_the_test_late_is_waited_for() {
         Ok(())
     });
 }
+
+/// What the child does; does nothing in the parent.
+#[test]
+fn role() {
+    if std::env::var("TORSADE_ROLE").as_deref() != Ok("stuck") {
+        return;
+    }
+    testing::run(async |_| {
+        let (never, _resolver) = Deferred::<()>::pair();
+        never.await
+    });
+}
+
+#[test]
+fn a_program_that_cannot_go_on_says_so_on_standard_error_and_shows_what_there_is() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "role", "--nocapture", "--test-threads=1"])
+        .env("TORSADE_ROLE", "stuck")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains(concat!("panicked at ", file!())), "{said}");
+    assert!(said.contains("the test cannot go on"), "{said}");
+    assert!(said.contains("Deferred"), "{said}");
+}

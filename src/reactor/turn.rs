@@ -305,10 +305,15 @@ impl Reactor {
     }
 
     /// Goes on with a panic that is to leave the loop; see [`OnPanic::Unwind`](super::OnPanic::Unwind).
+    /// What the loop itself has found begins here, so that the hook for panics tells of it.
+    #[track_caller]
     pub(super) fn rethrow(&self) {
-        if let Some(failure) = self.inner().unwinding.take() {
-            let payload = failure.check::<Panicked>().and_then(Panicked::take_payload);
-            resume_unwind(payload.unwrap_or_else(|| Box::new(failure.to_string())));
+        let Some(failure) = self.inner().unwinding.take() else {
+            return;
+        };
+        match failure.check::<Panicked>().and_then(Panicked::take_payload) {
+            Some(payload) => resume_unwind(payload),
+            None => panic!("{failure}"),
         }
     }
 
@@ -545,7 +550,7 @@ impl Reactor {
             );
             let old = inner
                 .unwinding
-                .replace(Some(Failure::from_panic(Box::new(text), place)));
+                .replace(Some(Failure::at(text.into(), place)));
             drop(old);
         }
         Ok(())
