@@ -3,6 +3,7 @@
 #[macro_use]
 mod support;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
@@ -10,26 +11,31 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::num::ParseIntError;
+use std::panic;
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use support::{HERE, Log, MS, Spy, nowhere};
 use torsade::clock::{ClockStopped, TimedOut};
 use torsade::defer::{self, AlreadyTaken, NoReactor, NothingToWaitFor, WaitsForItself};
-use torsade::failure::{FailureError, Panicked};
+use torsade::failure::{FailureError, Hop, Panicked};
 use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchOver};
 use torsade::net::datagram::{
     AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
     PortClosed, QueueFull, SendFailed, Truncated,
 };
 use torsade::net::{
-    AlreadyListened, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
-    ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
+    AlreadyListened, CannotListen, ClientEndpoint, ConnectFailed, ConnectFailedEverywhere,
+    ConnectTimedOut, ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
+    ServerEndpoint,
 };
 use torsade::protocols::LineTooLong;
 use torsade::reactor::{
     OverBudget, ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning,
-    StillRunning, Stopped, WouldDeadlock,
+    RemoteResolver, StillRunning, Stopped, WouldDeadlock,
 };
 use torsade::repeat::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
 use torsade::services::{NameTaken, NoProtocol};
@@ -374,7 +380,7 @@ fn connection_lost() -> Failure {
 /// What is reported of a connection that had more to send than its peer takes.
 fn bytes_not_sent() -> Failure {
     let reactor = Reactor::in_memory().unwrap();
-    let reports = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let reports = Rc::new(RefCell::new(Vec::new()));
     let log = reports.clone();
     reactor.on_report(move |report| log.borrow_mut().push(report.failure().clone()));
     let ended = reactor.run_until(async {
@@ -396,7 +402,7 @@ fn bytes_not_sent() -> Failure {
 
 fn panicked() -> Failure {
     now(Deferred::succeed(()).add_callback(|()| {
-        std::panic::resume_unwind(Box::new(WHY));
+        panic::resume_unwind(Box::new(WHY));
     }))
     .unwrap_err()
 }
@@ -409,7 +415,7 @@ fn abandoned() -> Deferred<()> {
 
 /// The result of a Deferred that has one.
 fn now<T: 'static>(deferred: Deferred<T>) -> Result<T, Failure> {
-    let result = std::rc::Rc::new(std::cell::Cell::new(None));
+    let result = Rc::new(std::cell::Cell::new(None));
     let to = result.clone();
     drop(deferred.add_both(move |it| to.set(Some(it))));
     result.take().expect("it has its result")
@@ -601,6 +607,43 @@ on_both! {
             .collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
+
+    async fn the_end_of_a_connection_names_the_line_that_asked_for_it(reactor) {
+        for (aborts, how_it_ends) in [(false, ["done", "done"]), (true, ["aborted", "lost"])] {
+            let ends = Rc::new(RefCell::new(Vec::new()));
+            let (served, connected) = (ends.clone(), ends.clone());
+            let server = move |_| {
+                let ends = served.clone();
+                Spy::new(&Log::new())
+                    .on_data(move |transport, _| match aborts {
+                        true => transport.abort_connection(),
+                        false => transport.lose_connection(),
+                    })
+                    .on_lost(move |reason| ends.borrow_mut().push(("server", reason.clone())))
+            };
+            let client = Spy::new(&Log::new())
+                .on_made(|transport| transport.write("x"))
+                .on_lost(move |reason| connected.borrow_mut().push(("client", reason.clone())));
+            let line = line!() + 1;
+            let port = reactor.listen(HERE, server)?;
+            drop(reactor.connect(port.local_addr(), client).await?);
+            testing::wait_until(&reactor, MS * 5000, || ends.borrow().len() == 2).await?;
+            let mut ends = ends.take();
+            ends.sort_by_key(|(who, _)| *who == "client");
+            for ((who, reason), (how, line)) in
+                ends.iter().zip(how_it_ends.iter().zip([line, line + 1]))
+            {
+                let is_so = match *how {
+                    "done" => reason.is::<ConnectionDone>(),
+                    "aborted" => reason.is::<ConnectionAborted>(),
+                    _ => reason.is::<ConnectionLost>(),
+                };
+                assert!(is_so, "{who}, {how}: {reason:?}");
+                assert_eq!(made_at(reason), (file!(), line), "{who}, {how}: {reason:?}");
+            }
+            port.stop().await?;
+        }
+    }
 }
 
 #[cfg(unix)]
@@ -670,4 +713,80 @@ fn a_limit_names_the_line_that_set_it() {
         (file!(), line)
     );
     assert!(!failure.is::<Panicked>() && !failure.is::<ConnectionLost>());
+}
+
+/// The file and the line where a failure was made.
+fn made_at(failure: &Failure) -> (&'static str, u32) {
+    (failure.location().file(), failure.location().line())
+}
+
+#[test]
+fn text_that_is_no_endpoint_names_the_line_that_read_it() {
+    let line = line!() + 1;
+    let server = ServerEndpoint::parse("tcp:http").unwrap_err();
+    let proxied = ServerEndpoint::parse("haproxy:tcp:http").unwrap_err();
+    let client = ClientEndpoint::parse("tcp:host=example.org:port=x").unwrap_err();
+    for (failure, line) in [(server, line), (proxied, line + 1), (client, line + 2)] {
+        assert_eq!(made_at(&failure), (file!(), line), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_names_the_line_that_began_it() {
+    let reactor = Reactor::in_memory().unwrap();
+    let stopper = reactor.clone();
+    reactor.call_when_running(move || stopper.stop().unwrap());
+    let line = line!() + 1;
+    let failure = reactor.run_until(std::future::pending::<()>()).unwrap_err();
+    assert!(failure.is::<Stopped>());
+    assert_eq!(made_at(&failure), (file!(), line));
+}
+
+#[test]
+fn a_deferred_fired_from_another_thread_knows_the_line_that_fired_it() {
+    type Fire = fn(RemoteResolver<()>);
+    let line = line!() + 1;
+    let ways: [Fire; 3] = [
+        |resolver| resolver.callback(()).unwrap(),
+        |resolver| resolver.errback("no").unwrap(),
+        |resolver| resolver.resolve(Err(fail!("no"))).unwrap(),
+    ];
+    let reactor = Reactor::builder().debug(true).in_memory().build().unwrap();
+    testing::run_on(reactor, async |reactor| {
+        for (way, line) in ways.into_iter().zip(line + 1..) {
+            let (answer, resolver) = reactor.remote_pair::<()>();
+            let other = thread::spawn(move || way(resolver));
+            let failing = answer.add_callback(|()| Err::<(), _>(fail!("a callback's own")));
+            let failure = failing.await.unwrap_err();
+            other.join().unwrap();
+            let fired = failure.path().into_iter().find_map(|hop| match hop {
+                Hop::Deferred { fired, .. } => fired,
+                _ => None,
+            });
+            let fired = fired.map(|at| (at.file(), at.line()));
+            assert_eq!(fired, Some((file!(), line)), "{failure:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn to_spawn_without_a_reactor_panics_at_the_line_that_tried() {
+    let here = thread::current().id();
+    let (sender, places) = mpsc::channel();
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().id() == here {
+            let place = info.location().map(|at| (at.file().to_owned(), at.line()));
+            sender.send(place).unwrap();
+        } else {
+            before(info);
+        }
+    }));
+    let line = line!() + 1;
+    let panicked = panic::catch_unwind(|| drop(torsade::spawn(async {})));
+    drop(panic::take_hook());
+    assert!(panicked.is_err());
+    let places: Vec<_> = places.try_iter().collect();
+    assert_eq!(places, [Some((file!().to_owned(), line))]);
 }

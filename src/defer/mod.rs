@@ -614,7 +614,8 @@ impl<T: 'static> Resolver<T> {
         self.resolve_at(result, Location::caller());
     }
 
-    fn resolve_at(mut self, result: Result<T, Failure>, at: &'static Location<'static>) {
+    /// The same, as called at another line.
+    pub(crate) fn resolve_at(mut self, result: Result<T, Failure>, at: &'static Location<'static>) {
         if let Some(core) = self.core.take() {
             report::enter();
             core.fire(result, at);

@@ -62,7 +62,8 @@ pub(crate) trait Home: 'static {
     fn is_left(&self) -> bool;
     /// Why it is over, once it is.
     fn why_it_ended(&self) -> Option<Failure> {
-        self.is_left().then(|| Failure::new(ConnectionDone))
+        self.is_left()
+            .then(|| Failure::at(Box::new(ConnectionDone), self.home_place()))
     }
     /// The protocol has named another one to have its connection.
     fn named_successor(&self) {}
@@ -237,7 +238,8 @@ pub(crate) fn try_leave<H: Home>(
     if let Some(fate) = fate {
         let reason = home.why_it_ended();
         // It leaves once.
-        let _ = fate.set(reason.unwrap_or_else(|| Failure::new(ConnectionDone)));
+        let done = || Failure::at(Box::new(ConnectionDone), place);
+        let _ = fate.set(reason.unwrap_or_else(done));
     }
     for timer in timers {
         report::contain(Origin::Destructor, place, || timer.cancel());

@@ -74,7 +74,8 @@ impl Inner {
                 break;
             }
             left = left.saturating_sub(held);
-            source.break_with(Failure::new(OverBudget { held, used, limit }));
+            let over = Box::new(OverBudget { held, used, limit });
+            source.break_with(Failure::at(over, source.place()));
         }
         self.attend_all(reactor);
     }

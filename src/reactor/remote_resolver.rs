@@ -65,7 +65,8 @@ impl Reactor {
                 deferred.on_cancel(move || {
                     if let (Some(waiting), Some(reactor)) = (waiting.upgrade(), reactor.upgrade()) {
                         waiting.is_cancelled.store(true, Ordering::SeqCst);
-                        waiting.end(&reactor, Some(Err(Failure::at(Box::new(Cancelled), place))));
+                        let cancelled = Err(Failure::at(Box::new(Cancelled), place));
+                        waiting.end(&reactor, Some((cancelled, place)));
                     }
                 })
             }
@@ -100,13 +101,16 @@ pub struct RemoteResolver<T: Send + 'static> {
     key: Option<usize>,
     is_cancelled: Arc<AtomicBool>,
     place: Place,
-    result: Option<Result<T, Failure>>,
+    result: Option<Fired<T>>,
     shelf: Shelf<T>,
 }
 
 /// Where a result lies between coming in and being fetched, both on the loop's thread. An empty one
 /// says that there is none.
-type Shelf<T> = Arc<Mutex<Option<Option<Result<T, Failure>>>>>;
+type Shelf<T> = Arc<Mutex<Option<Option<Fired<T>>>>>;
+
+/// A result, and the line that has fired the Deferred with it.
+type Fired<T> = (Result<T, Failure>, Place);
 
 impl<T: Send + 'static> RemoteResolver<T> {
     /// Fires the Deferred with a value.
@@ -114,6 +118,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
     /// # Errors
     ///
     /// [`ReactorGone`] when the reactor has ended; the value is dropped here.
+    #[track_caller]
     pub fn callback(self, value: T) -> Result<(), ReactorGone> {
         self.resolve(Ok(value))
     }
@@ -134,8 +139,9 @@ impl<T: Send + 'static> RemoteResolver<T> {
     /// # Errors
     ///
     /// As for [`callback`](Self::callback).
+    #[track_caller]
     pub fn resolve(mut self, result: Result<T, Failure>) -> Result<(), ReactorGone> {
-        self.result = Some(result);
+        self.result = Some((result, Location::caller()));
         self.send()
     }
 
@@ -185,13 +191,13 @@ struct Waiting<T: Send + 'static> {
 
 impl<T: Send + 'static> Waiting<T> {
     /// Leaves the table and fires the Deferred; without a result, abandons it.
-    fn end(&self, reactor: &Reactor, result: Option<Result<T, Failure>>) {
+    fn end(&self, reactor: &Reactor, result: Option<Fired<T>>) {
         let resolver = self.resolver.take();
         if let Some(key) = self.key.take() {
             reactor.inner().remove(key);
         }
         match (resolver, result) {
-            (Some(resolver), Some(result)) => resolver.resolve(result),
+            (Some(resolver), Some((result, at))) => resolver.resolve_at(result, at),
             (resolver, result) => {
                 drop(resolver);
                 report::discard(result, self.place);
@@ -216,7 +222,7 @@ impl<T: Send + 'static> Source for Waiting<T> {
         match resolver {
             // That the reactor ends is no news to a Deferred that was dropped long ago.
             Some(resolver) if resolver.is_unheard() => resolver.forsake(),
-            Some(resolver) => resolver.errback(reason.clone()),
+            Some(resolver) => resolver.resolve_at(Err(reason.clone()), self.place),
             None => {}
         }
     }

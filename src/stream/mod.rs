@@ -119,7 +119,7 @@ impl Connection {
             Some(handed) => Ok((handed, unread)),
             None => {
                 let reason = conn.link().reason();
-                Err(reason.unwrap_or_else(|| Failure::new(ConnectionDone)))
+                Err(reason.unwrap_or_else(|| conn.link().failure(ConnectionDone)))
             }
         }
     }

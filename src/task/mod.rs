@@ -118,11 +118,13 @@ pub fn spawn_named<T: 'static>(
 
 #[track_caller]
 fn running() -> Rc<Executor> {
-    Executor::current().unwrap_or_else(|| {
+    // Not in a closure, which would not know the caller.
+    let Some(executor) = Executor::current() else {
         panic!(
             "no reactor runs on this thread: use `Reactor::spawn`, or call from inside `torsade::run`"
-        )
-    })
+        );
+    };
+    executor
 }
 
 /// Lets everything else that is ready run first. It costs no system call.

@@ -162,7 +162,7 @@ impl<S: Seat> Conn<S> {
         self.link.broken_by(error);
         self.close(Some(reactor));
         let reason = self.link.reason();
-        Err(reason.unwrap_or_else(|| Failure::new(ConnectionDone)))
+        Err(reason.unwrap_or_else(|| self.link.failure(ConnectionDone)))
     }
 
     fn watch(&self, reactor: &Reactor) -> std::io::Result<()> {
@@ -253,11 +253,11 @@ impl<S: Seat> Conn<S> {
             if link.life.get().is_about_to_end() {
                 let left = link.descriptors_left();
                 if left > 0 {
-                    link.break_with(Failure::new(DescriptorOverrun { left }));
+                    link.break_with(link.failure(DescriptorOverrun { left }));
                     return false;
                 }
             }
-            match link.on(Lived::Drained, || Failure::new(ConnectionDone)) {
+            match link.on(Lived::Drained, || link.failure(ConnectionDone)) {
                 Action::ShutWrite => {
                     // A peer that is gone is found out by reading.
                     let driver = reactor.inner().driver();
@@ -323,7 +323,7 @@ impl<S: Seat> Conn<S> {
         link.forget_stall();
         let reason = link
             .reason()
-            .unwrap_or_else(|| Failure::new(ConnectionDone));
+            .unwrap_or_else(|| link.failure(ConnectionDone));
         let loss = link.loss(&reason, self.seat.kind());
         let socket = link.socket.take();
         if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset(link, &reason)) {
@@ -385,7 +385,7 @@ impl<S: Seat> Conn<S> {
         self.link.peer_done.set(true);
         if self
             .link
-            .on(Lived::PeerDone, || Failure::new(ConnectionDone))
+            .on(Lived::PeerDone, || self.link.failure(ConnectionDone))
             == Action::TellEof
         {
             S::eof(self, reactor);
@@ -455,7 +455,7 @@ impl<S: Seat> Source for Conn<S> {
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
         self.link.attended.set(true);
         self.link.on(Lived::Broken, || {
-            Failure::new(ConnectionLost::new(reason.clone()))
+            self.link.failure(ConnectionLost::new(reason.clone()))
         });
         self.close(reactor);
     }

@@ -42,11 +42,11 @@ impl<S: Seat> Conn<S> {
         if life.is_over() || link.gone.replace(true) {
             return None;
         }
-        link.on(Event::Broken, || Failure::new(HandedOver));
+        link.on(Event::Broken, || link.failure(HandedOver));
         link.forget_stall();
         let source = link.take_source();
         if let Some(source) = source {
-            source.stop(link, Failure::new(HandedOver));
+            source.stop(link, link.failure(HandedOver));
         }
         let socket = link.socket.take()?;
         let _ = reactor.inner().driver().remove(&socket);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::counter::ConnCounter;
-use super::errors::{ConnectionAborted, ConnectionDone, ConnectionLost, WriteOverflow};
+use super::errors::{ConnectionAborted, ConnectionDone, WriteOverflow};
 use super::life::{Action, Event, Life, Why};
 use super::linger::PATIENCE;
 use super::producer::Extras;
@@ -247,11 +247,11 @@ impl Link {
         if let Action::Close(why) = action {
             let failure = match why {
                 Why::Broken => reason(),
-                Why::Aborted => Failure::at(Box::new(ConnectionAborted), Location::caller()),
+                Why::Aborted => self.failure(ConnectionAborted),
                 // Bytes that could not be written are no good order, whatever was asked for later.
                 Why::Done => self
                     .write_failure()
-                    .unwrap_or_else(|| Failure::at(Box::new(ConnectionDone), Location::caller())),
+                    .unwrap_or_else(|| self.failure(ConnectionDone)),
             };
             self.reason.set(Some(failure));
         }
@@ -260,7 +260,7 @@ impl Link {
 
     /// A wish of the user's.
     pub(super) fn wish(&self, event: Event) {
-        if self.on(event, || Failure::new(ConnectionAborted)) != Action::Nothing {
+        if self.on(event, || self.failure(ConnectionAborted)) != Action::Nothing {
             self.ask_for_attention();
         }
     }
@@ -288,7 +288,7 @@ impl Link {
 
     /// Reading or writing failed.
     pub(super) fn broken_by(&self, error: io::Error) {
-        self.break_with(Failure::new(ConnectionLost::new(error.into())));
+        self.break_with(self.lost(error));
     }
 
     pub(crate) fn ask_for_attention(&self) {
@@ -316,7 +316,7 @@ impl Link {
         let queued = self.queued.get();
         if queued > limits.hard {
             self.out.set(Some(out));
-            return self.break_with(Failure::new(WriteOverflow {
+            return self.break_with(self.failure(WriteOverflow {
                 queued,
                 limit: limits.hard,
             }));
@@ -433,14 +433,14 @@ impl Link {
             return self.broken_by(error);
         }
         let ends_reading = error.kind() != io::ErrorKind::BrokenPipe;
-        let failure = Failure::new(ConnectionLost::new(error.into()));
+        let failure = self.lost(error);
         self.with_extras(|extras| extras.failure = Some((failure, ends_reading)));
         if let (Some(out), Some(reactor)) = (self.out.take(), self.reactor.upgrade()) {
             reactor.inner().stock().give_back(out);
         }
         self.set_queued(0);
         self.blocked.set(false);
-        self.on(Event::LoseWrite, || Failure::new(ConnectionDone));
+        self.on(Event::LoseWrite, || self.failure(ConnectionDone));
         self.ask_for_attention();
     }
 

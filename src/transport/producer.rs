@@ -344,7 +344,7 @@ impl Link {
         }
         let then = self.with_extras(|extras| extras.then.take());
         if let Some(source) = self.take_source() {
-            source.stop(self, Failure::new(HandedOver));
+            source.stop(self, self.failure(HandedOver));
         }
         if let Some(then) = then {
             self.wish(then);

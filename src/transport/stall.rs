@@ -30,7 +30,6 @@ use super::errors::SendTimedOut;
 use super::link::Link;
 use crate::clock::{Clock, DelayedCall};
 use crate::driver::Socket;
-use crate::failure::Failure;
 use crate::reactor::Reactor;
 
 /// How long a peer may accept nothing; `None` is without limit.
@@ -223,7 +222,7 @@ impl<S: Seat> Conn<S> {
             // It is the timer that cuts, when writing has been tried.
             Verdict::Cut(limit) if has_rung => {
                 let queued = link.queued();
-                link.break_with(Failure::new(SendTimedOut { queued, limit }));
+                link.break_with(link.failure(SendTimedOut { queued, limit }));
                 None
             }
             Verdict::Cut(_) => Some(Duration::ZERO),

@@ -57,6 +57,16 @@ pub(super) struct Loss {
 }
 
 impl Link {
+    /// A failure of this connection, made where the connection was asked for.
+    pub(crate) fn failure(&self, error: impl Error + Send + Sync + 'static) -> Failure {
+        Failure::at(Box::new(error), self.place())
+    }
+
+    /// What the system says broke it.
+    pub(super) fn lost(&self, error: io::Error) -> Failure {
+        self.failure(ConnectionLost::new(self.failure(error)))
+    }
+
     /// Is something queued for the peer?
     pub(super) fn has_unsent(&self) -> bool {
         self.queued() > 0 || self.descriptors_left() > 0

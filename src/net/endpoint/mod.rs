@@ -6,6 +6,7 @@ mod describe;
 mod place;
 
 use std::fmt;
+use std::panic::Location;
 use std::rc::Rc;
 
 pub(super) use self::describe::is_built_in;
@@ -121,8 +122,10 @@ impl ServerEndpoint {
     /// # Errors
     ///
     /// [`BadEndpoint`].
+    #[track_caller]
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        describe::server(text, None)
+        let place = Location::caller();
+        describe::server(text, None).map_err(|failure| failure.moved(place))
     }
 
     /// Listens with an endpoint that the program defines, so that it can be kept where a [`ServerEndpoint`] is, with options,
@@ -253,8 +256,10 @@ impl ClientEndpoint {
     /// # Errors
     ///
     /// [`BadEndpoint`].
+    #[track_caller]
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        describe::client(text, None)
+        let place = Location::caller();
+        describe::client(text, None).map_err(|failure| failure.moved(place))
     }
 
     /// Sets options. What they do not set stays as the endpoint's text has it.
