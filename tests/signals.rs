@@ -22,6 +22,9 @@ fn child() {
         println!("{what}");
         std::io::stdout().flush().unwrap();
     };
+    if let Some(way) = mode.strip_prefix("built: ") {
+        return run_built(way, say);
+    }
     let result = torsade::run(async |reactor| {
         for (phase, what) in [
             (Phase::Before, "before"),
@@ -106,6 +109,43 @@ fn child() {
     let _ = reactor.run();
 }
 
+/// What a child does with a reactor of its builder's.
+fn run_built(way: &str, say: fn(&str)) {
+    let builder = Reactor::builder().ends_by_signal(true);
+    match way {
+        "run" => {
+            let ran = builder.run(async |reactor| {
+                say("ready");
+                reactor.stopped().await?;
+                say("stopped");
+                Ok(())
+            });
+            assert!(ran.is_ok());
+        }
+        "left alone" => {
+            let ran = builder.stops_on_signals(false).run(async |_| {
+                say("ready");
+                std::future::pending().await
+            });
+            assert!(ran.is_ok());
+        }
+        _ => {
+            let reactor = builder.stops_on_signals(true).build().unwrap();
+            let main = async {
+                say("ready");
+                if way == "done" {
+                    reactor.stopped().await.unwrap();
+                    return "done";
+                }
+                std::future::pending().await
+            };
+            assert_eq!(reactor.run_until(main).unwrap(), "done");
+            assert_eq!(reactor.stopped_by(), Some(Signal::INT));
+        }
+    }
+    say("returned");
+}
+
 /// Ends each connection.
 struct Quiet;
 
@@ -179,6 +219,16 @@ impl Started {
         let id = self.0.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
         Pid::from_raw(children.trim().parse().unwrap()).unwrap()
+    }
+
+    /// It is not ended by a failure that it tells on standard output either.
+    #[cfg(unix)]
+    #[track_caller]
+    fn ends_by_saying_no_more(mut self, signal: Signal) {
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut self.1, &mut said).unwrap();
+        assert_eq!(said, "");
+        self.ends_by(signal);
     }
 
     #[track_caller]
@@ -312,6 +362,33 @@ fn a_program_that_is_told_to_ends_by_the_signal_after_its_shutdown() {
     let mut child = Started::new("waits");
     child.kill(Signal::INT);
     child.expect("returned");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_builder_can_say_that_the_program_ends_by_the_signal() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = Started::new("built: run");
+        child.kill(signal);
+        child.expect("stopped");
+        child.ends_by_saying_no_more(signal);
+    }
+    // What `run` does on its own can be wished away.
+    let mut child = Started::new("built: left alone");
+    child.kill(Signal::INT);
+    child.ends_by_saying_no_more(Signal::INT);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_until_that_is_stopped_ends_by_the_signal_and_one_that_is_done_returns() {
+    let mut child = Started::new("built: waiting");
+    child.kill(Signal::INT);
+    child.ends_by_saying_no_more(Signal::INT);
+    let mut child = Started::new("built: done");
+    child.kill(Signal::INT);
+    child.expect("returned");
+    assert!(child.0.wait().unwrap().success());
 }
 
 #[test]

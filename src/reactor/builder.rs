@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Blocked, Grace, OnPanic, Reactor};
 use crate::debug::{self, Debugging, Told, Watchdog};
 use crate::driver::{Driver, NetworkFaults};
+use crate::failure::Failure;
 use crate::report::{self, Origin};
 
 /// Makes a [`Reactor`]; see [`Reactor::builder`].
@@ -20,7 +21,8 @@ pub struct ReactorBuilder {
     watchdog: Option<Option<Duration>>,
     on_blocked: Option<Told>,
     on_panic: OnPanic,
-    stops_on_signals: bool,
+    stops_on_signals: Option<bool>,
+    ends_by_signal: bool,
     dumps_on_signal: bool,
     grace: Grace,
     budget: Option<usize>,
@@ -66,7 +68,8 @@ impl Reactor {
             watchdog: None,
             on_blocked: None,
             on_panic: OnPanic::default(),
-            stops_on_signals: false,
+            stops_on_signals: None,
+            ends_by_signal: false,
             dumps_on_signal: false,
             grace: Grace::default(),
             budget: None,
@@ -116,9 +119,16 @@ impl ReactorBuilder {
         self
     }
 
-    /// See [`Reactor::set_stops_on_signals`].
+    /// See [`Reactor::set_stops_on_signals`]. [`ReactorBuilder::run`] has signals stop the reactor
+    /// unless this says otherwise.
     pub fn stops_on_signals(mut self, stops: bool) -> Self {
-        self.stops_on_signals = stops;
+        self.stops_on_signals = Some(stops);
+        self
+    }
+
+    /// See [`Reactor::set_ends_by_signal`].
+    pub fn ends_by_signal(mut self, ends: bool) -> Self {
+        self.ends_by_signal = ends;
         self
     }
 
@@ -202,11 +212,66 @@ impl ReactorBuilder {
         };
         let reactor = Reactor::with_driver(driver, self.time == Time::Manual, debug);
         reactor.set_on_panic(self.on_panic);
-        reactor.set_stops_on_signals(self.stops_on_signals);
+        reactor.set_stops_on_signals(self.stops_on_signals.unwrap_or(false));
+        reactor.set_ends_by_signal(self.ends_by_signal);
         reactor.set_grace(self.grace);
         reactor.inner().budget.limit.set(self.budget);
         reactor.inner().dumps_on_signal.set(self.dumps_on_signal);
         Ok(reactor)
+    }
+
+    /// Makes the reactor and runs `main` on it, as [`torsade::run`](crate::run()) does: that is this
+    /// with a builder that was given no wishes.
+    ///
+    /// # Errors
+    ///
+    /// As [`torsade::run`](crate::run()).
+    ///
+    /// # Panics
+    ///
+    /// When `main` panics, after the shutdown triggers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::{Clock, Failure, Reactor};
+    ///
+    /// fn main() -> Result<(), Failure> {
+    ///     let builder = Reactor::builder()
+    ///         .dumps_on_signal(true)
+    ///         .ends_by_signal(true)
+    ///         .buffer_budget(256 << 20);
+    ///     builder.run(async |reactor| {
+    ///         reactor.sleep(Duration::from_millis(1)).await?;
+    ///         println!("a millisecond later");
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
+    #[doc(alias = "react")]
+    #[track_caller]
+    pub fn run(
+        mut self,
+        main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.stops_on_signals.get_or_insert(true);
+        let reactor = self.build()?;
+        let main = main(reactor.clone());
+        let main = async {
+            let result = main.await;
+            if result.is_ok() {
+                reactor.warn_of_forgotten_ports();
+            }
+            result
+        };
+        let (result, lost) = reactor.run_to_the_end(main)?;
+        result.unwrap_or(Ok(()))?;
+        if let Some(lost) = lost {
+            return Err(lost);
+        }
+        reactor.end_by_signal();
+        Ok(())
     }
 }
 

@@ -94,7 +94,7 @@ impl Reactor {
     }
 
     /// Shall the process end by the signal that has stopped this reactor, once [`run`](crate::run()) or [`Reactor::run`]
-    /// has done everything else? Not unless told.
+    /// has done everything else? Not unless told. ([`ReactorBuilder::ends_by_signal`] is the same.)
     ///
     /// Without it a program that Ctrl-C has stopped in good order returns from `main` as one that was done: its exit status
     /// is 0. With it a shell sees that the program ended by SIGINT, and ends a loop or a script that runs it, as one
@@ -103,6 +103,14 @@ impl Reactor {
     /// [`Reactor::stopped_by`].
     ///
     /// A run that fails returns its failure in any case.
+    ///
+    /// It holds for [`Reactor::run_until`] where that would return [`Stopped`] because of the signal.
+    /// When its future was done it returns the value, also after a signal: the caller has asked for
+    /// that value, and looks at [`Reactor::stopped_by`] when it is done with it. It does not hold for
+    /// a run that another loop drives ([`Reactor::start`]).
+    ///
+    /// [`ReactorBuilder::ends_by_signal`]: super::ReactorBuilder::ends_by_signal
+    /// [`Stopped`]: super::Stopped
     ///
     /// # Examples
     ///

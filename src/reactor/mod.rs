@@ -130,6 +130,13 @@ use crate::task::{Card, Executor, Task};
 /// After Ctrl-C this returns `Ok`, so the exit status of most programs is 0 then; [`Reactor::set_ends_by_signal`] has the
 /// process end by the signal instead, as a shell expects.
 ///
+/// There is no `twistd`: a program is a binary of its own, which a service manager starts, restarts
+/// and logs. What `twistd` and `Application` do inside the program is in
+/// [`services`](crate::services).
+///
+/// A program that needs other settings, such as [`ReactorBuilder::dumps_on_signal`], is run in the
+/// same way by [`ReactorBuilder::run`].
+///
 /// # Errors
 ///
 /// What `main` returned, or why the reactor could not be made; [`BytesNotSent`](crate::transport::BytesNotSent) when
@@ -141,10 +148,6 @@ use crate::task::{Card, Executor, Task};
 /// # Panics
 ///
 /// When `main` panics, after the shutdown triggers.
-///
-/// There is no `twistd`: a program is a binary of its own, which a service manager starts, restarts
-/// and logs. What `twistd` and `Application` do inside the program is in
-/// [`services`](crate::services).
 ///
 /// # Examples
 ///
@@ -163,23 +166,7 @@ use crate::task::{Card, Executor, Task};
 #[doc(alias("react", "twistd"))]
 #[track_caller]
 pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(), Failure> {
-    let reactor = Reactor::new()?;
-    reactor.set_stops_on_signals(true);
-    let main = main(reactor.clone());
-    let main = async {
-        let result = main.await;
-        if result.is_ok() {
-            reactor.warn_of_forgotten_ports();
-        }
-        result
-    };
-    let (result, lost) = reactor.run_to_the_end(main)?;
-    result.unwrap_or(Ok(()))?;
-    if let Some(lost) = lost {
-        return Err(lost);
-    }
-    reactor.end_by_signal();
-    Ok(())
+    Reactor::builder().run(main)
 }
 
 /// An event loop, and everything one can ask of it.
@@ -368,14 +355,15 @@ impl Reactor {
     #[track_caller]
     pub fn run(&self) -> Result<(), Failure> {
         match self.run_until(std::future::pending::<()>()) {
-            Err(failure) if failure.is::<Stopped>() => {}
-            other => return other,
+            Err(failure) if failure.is::<Stopped>() => Ok(()),
+            other => other,
         }
-        self.end_by_signal();
-        Ok(())
     }
 
     /// Runs until `main` is done, then stops as [`Reactor::stop`] does. `main` may borrow from the caller.
+    ///
+    /// Where the result would be [`Stopped`] because of a signal, and
+    /// [`Reactor::set_ends_by_signal`] says so, the process ends by that signal instead.
     ///
     /// # Errors
     ///
@@ -388,10 +376,13 @@ impl Reactor {
     #[doc(alias("block_on", "run_until_complete"))]
     #[track_caller]
     pub fn run_until<T>(&self, main: impl Future<Output = T>) -> Result<T, Failure> {
-        let (result, lost) = self.run_to_the_end(main)?;
-        match lost {
-            Some(failure) => Err(failure),
-            None => result.ok_or_else(|| Stopped.into()),
+        match self.run_to_the_end(main)? {
+            (_, Some(lost)) => Err(lost),
+            (Some(value), None) => Ok(value),
+            (None, None) => {
+                self.end_by_signal();
+                Err(Stopped.into())
+            }
         }
     }
 
