@@ -30,12 +30,19 @@ impl Reactor {
     ///
     /// The host loop then repeats three steps until [`Reactor::has_ended`]: it waits until the reactor's descriptor
     /// ([`AsFd`]) is readable or [`Reactor::poll_timeout`] has passed, whichever comes first; calls
-    /// [`Reactor::run_until_current`]; and calls [`Reactor::do_iteration`] with no delay. The descriptor may be watched
-    /// level-triggered or edge-triggered. Whatever the host's code asks for in between (`spawn`, `call_later`, `connect`,
+    /// [`Reactor::run_until_current`]; and calls `do_iteration(Some(Duration::ZERO))` ([`Reactor::do_iteration`]; with
+    /// `None` it would wait). The descriptor may be watched level-triggered or edge-triggered. Whatever the host's code asks for in between (`spawn`, `call_later`, `connect`,
     /// `write`, `stop`) makes the descriptor readable, so it needs no care.
+    ///
+    /// A signal interrupts the host's wait, on Unix with `EINTR`. That is no error: the host goes on with the other two
+    /// steps, in which the reactor finds the signal.
     ///
     /// [`Reactor::stop`] works as in a run of the reactor's own: the turns that follow fire the shutdown event and close what
     /// is open. A host that leaves its loop first calls [`Reactor::finish`].
+    ///
+    /// [`Reactor::set_ends_by_signal`] has no effect here, for the process is the host's. A host that is to end by the
+    /// signal looks at [`Reactor::stopped_by`] when the reactor has ended, does what it has left to do, and calls
+    /// [`Signal::raise`](crate::Signal::raise).
     ///
     /// # Errors
     ///
@@ -51,6 +58,7 @@ impl Reactor {
     /// ```
     /// use std::time::Duration;
     /// use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    /// use rustix::io::Errno;
     /// use torsade::{Clock, Reactor};
     ///
     /// # fn main() -> Result<(), torsade::Failure> {
@@ -62,8 +70,10 @@ impl Reactor {
     /// let mut turns = 0;
     /// while !reactor.has_ended() {
     ///     let timeout = reactor.poll_timeout().and_then(|timeout| Timespec::try_from(timeout).ok());
-    ///     poll(&mut [PollFd::new(&reactor, PollFlags::IN)], timeout.as_ref())
-    ///         .map_err(std::io::Error::from)?;
+    ///     match poll(&mut [PollFd::new(&reactor, PollFlags::IN)], timeout.as_ref()) {
+    ///         Ok(_) | Err(Errno::INTR) => {} // a signal came: the reactor looks at it
+    ///         Err(error) => return Err(std::io::Error::from(error).into()),
+    ///     }
     ///     reactor.run_until_current();
     ///     reactor.do_iteration(Some(Duration::ZERO));
     ///     turns += 1;
