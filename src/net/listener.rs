@@ -27,10 +27,10 @@ use crate::stream::Connection;
 ///
 /// # Examples
 ///
-/// As a stream, of which each connection gets a task of its own:
+/// Each connection gets a task of its own. One that fails is reported, and the loop goes on:
 ///
 /// ```
-/// use futures::StreamExt;
+/// use torsade::net::PortClosed;
 /// use torsade::{Connection, Failure};
 ///
 /// async fn greet(mut conn: Connection) -> Result<(), Failure> {
@@ -41,15 +41,44 @@ use crate::stream::Connection;
 ///     let mut listener = reactor.bind("127.0.0.1:0")?;
 ///     let port = listener.port().clone();
 ///     let server = reactor.spawn(async move {
-///         while let Some(conn) = listener.next().await {
-///             torsade::spawn(greet(conn?)).detach();
+///         loop {
+///             match listener.accept().await {
+///                 Ok(conn) => torsade::spawn(greet(conn)).detach(),
+///                 Err(failure) if failure.is::<PortClosed>() => return Ok::<(), Failure>(()),
+///                 Err(failure) => failure.report("while accepting"),
+///             }
 ///         }
-///         Ok::<(), Failure>(())
 ///     });
 ///     let mut client = reactor.connect_stream(port.local_addr()).await?;
 ///     assert_eq!(client.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
 ///     port.stop().await?;
 ///     server.await?
+/// });
+/// ```
+///
+/// The same as a stream, which ends when the port is closed:
+///
+/// ```
+/// use futures::StreamExt;
+///
+/// torsade::testing::run(async |reactor| {
+///     let mut listener = reactor.bind("127.0.0.1:0")?;
+///     let port = listener.port().clone();
+///     let server = reactor.spawn(async move {
+///         let mut accepted = 0;
+///         while let Some(conn) = listener.next().await {
+///             match conn {
+///                 Ok(_conn) => accepted += 1,
+///                 Err(failure) => failure.report("while accepting"),
+///             }
+///         }
+///         accepted
+///     });
+///     let mut client = reactor.connect_stream(port.local_addr()).await?;
+///     assert_eq!(client.read(&mut [0]).await?, 0); // it was closed
+///     port.stop().await?;
+///     assert_eq!(server.await?, 1);
+///     Ok(())
 /// });
 /// ```
 #[doc(alias("TcpListener", "UnixListener"))]

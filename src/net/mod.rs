@@ -124,6 +124,7 @@ pub use self::adopt::{AlreadyListened, CannotAdopt};
 pub use self::backoff::Backoff;
 pub use self::connector::{ClientFactory, Connector, ConnectorState, NotNow};
 pub use self::custom::{Incoming, StreamClientEndpoint, StreamServerEndpoint};
+pub use self::datagram::PortClosed;
 pub use self::endpoint::{
     BadEndpoint, ClientEndpoint, EndpointFields, ServerEndpoint, ToClientEndpoint,
     ToServerEndpoint, quote,
