@@ -299,3 +299,31 @@ fn the_protocol_on_a_wire_can_be_reached() {
     let text = panic_of(|| wire.with_protocol(|_, _| ()));
     assert!(text.contains("has its connection"), "{text}");
 }
+
+#[test]
+fn what_was_asked_of_a_handle_beside_a_wire_happens_when_the_wire_is_flushed() {
+    let mut wire = Wire::new(Spy::echo());
+    wire.handle().lose_connection();
+    assert!(!wire.is_closed());
+    wire.flush();
+    assert!(wire.is_closed());
+}
+
+#[test]
+fn a_test_tells_each_report_that_it_did_not_handle_in_words() {
+    let text = panic_of(|| {
+        testing::run(async |_| {
+            drop(Deferred::<()>::fail("one"));
+            drop(Deferred::<()>::fail("two"));
+            Ok(())
+        });
+    });
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("* ")).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    let begins = concat!("* an unhandled failure in a Deferred made at ", file!());
+    assert!(lines.iter().all(|line| line.starts_with(begins)), "{text}");
+    assert!(
+        lines[0].contains("one") && lines[1].contains("two"),
+        "{text}"
+    );
+}

@@ -6,8 +6,8 @@
 //! a clock that jumps. [`Wire`] puts a single protocol on such a network and gives the test the other end.
 //! [`run`] runs a whole test on it, and fails it for anything it leaves behind: a task, a timer, a connection, a
 //! port, or a failure that nobody handled, each named with the place where it was made. [`run_on`] does the same on
-//! any reactor, so that one test can run on every driver. A test that expects a failure or a panic says so with
-//! [`expect_failures`] and looks at it with [`take_reports`]. [`WirePair`] connects two protocols to
+//! any reactor, so that one test can run on every driver. A test that expects a failure takes it with [`take_reports`];
+//! one that expects a panic also calls [`expect_failures`] before it comes. [`WirePair`] connects two protocols to
 //! each other; [`success_of`], [`failure_of`] and [`pending`] look at a Deferred. [`Stdio`] plays the user of standard
 //! input and output.
 //!
@@ -45,6 +45,12 @@ use crate::signal::Signal;
 use crate::task::yield_now;
 
 /// Runs a test on a reactor in memory; see [`run_on`].
+///
+/// Time stands still while work is awaited that the reactor has given to a thread
+/// ([`Reactor::defer_to_thread`]). It does not for a Deferred that a thread of the test's own fires
+/// ([`Reactor::remote_pair`], [`Remote`](crate::Remote)): nothing is known of that thread, so a time
+/// limit on such a Deferred expires at once, in real time. A test that has such a limit uses
+/// `defer_to_thread`.
 ///
 /// # Panics
 ///
@@ -128,10 +134,13 @@ pub fn run_on(reactor: Reactor, test: impl AsyncFnOnce(Reactor) -> Result<(), Fa
     }
     assert!(left.is_empty(), "the test left behind: {left:#?}");
     let unhandled = reports.take();
-    assert!(
-        unhandled.is_empty(),
-        "the test did not handle: {unhandled:#?}"
-    );
+    if !unhandled.is_empty() {
+        let lines: Vec<_> = unhandled
+            .iter()
+            .map(|report| format!("\n* {report}"))
+            .collect();
+        panic!("the test did not handle:{}", lines.concat());
+    }
 }
 
 /// Something that is alive in a reactor.

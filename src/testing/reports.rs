@@ -38,7 +38,9 @@ pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
 /// reported, as unhandled failures are, and [`take_reports`] returns them. Those that are not taken
 /// fail the test at its end.
 ///
-/// Without this a panic ends the test at once.
+/// Without this a panic ends the test at once. It is about panics only: a failure that nobody
+/// handles does not end the test, and a test that expects one needs [`take_reports`] alone. A test
+/// that expects a panic calls this before the panic, and `take_reports` after it.
 ///
 /// # Examples
 ///

@@ -164,6 +164,34 @@ impl<P: Protocol> Wire<P> {
         self.settle();
     }
 
+    /// Lets everything follow from what was asked for outside the wire's methods, through a
+    /// [`Handle`], a [`Transport`] or the [reactor](Self::reactor).
+    ///
+    /// # Panics
+    ///
+    /// As [`Wire::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Protocol;
+    /// use torsade::testing::Wire;
+    ///
+    /// struct Quiet;
+    ///
+    /// impl Protocol for Quiet {}
+    ///
+    /// let mut wire = Wire::new(Quiet);
+    /// wire.handle().lose_connection();
+    /// assert!(!wire.is_closed()); // a handle asks, and it happens in the next turn
+    /// wire.flush();
+    /// assert!(wire.is_closed());
+    /// ```
+    #[track_caller]
+    pub fn flush(&mut self) {
+        self.settle();
+    }
+
     /// Breaks the connection, as a peer that resets it.
     ///
     /// # Panics
