@@ -123,7 +123,8 @@ fn run_built(way: &str, say: fn(&str)) {
             assert!(ran.is_ok());
         }
         "left alone" => {
-            let ran = builder.stops_on_signals(false).run(async |_| {
+            let ran = builder.stops_on_signals(false).run(async |reactor| {
+                reactor.add_system_event_trigger(Phase::Before, "shutdown", move || say("before"));
                 say("ready");
                 std::future::pending().await
             });
