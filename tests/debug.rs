@@ -9,13 +9,14 @@ use std::io::Read;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use support::debugged::{debugged, next_line, shapes};
 use support::{HERE, MS, expect_reports};
 use torsade::failure::Hop;
-use torsade::reactor::Blocked;
-use torsade::{Clock, Deferred, Failure, Reactor, testing, yield_now};
+use torsade::reactor::{Blocked, RemoteResolver};
+use torsade::{Clock, Deferred, Failure, Reactor, fail, testing, yield_now};
 
 /// What each step of a failure's way is, and its line.
 fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
@@ -484,4 +485,31 @@ fn sigusr1_writes_the_tree() {
     said.read_to_string(&mut text).unwrap();
     assert!(text.contains("everything that is alive"), "{text}");
     assert!(text.contains("task `stuck`, waits"), "{text}");
+}
+
+#[test]
+fn a_deferred_fired_from_another_thread_knows_the_line_that_fired_it() {
+    type Fire = fn(RemoteResolver<()>);
+    let line = line!() + 1;
+    let ways: [Fire; 3] = [
+        |resolver| resolver.callback(()).unwrap(),
+        |resolver| resolver.errback("no").unwrap(),
+        |resolver| resolver.resolve(Err(fail!("no"))).unwrap(),
+    ];
+    testing::run_on(debugged(), async |reactor| {
+        for (way, line) in ways.into_iter().zip(line + 1..) {
+            let (answer, resolver) = reactor.remote_pair::<()>();
+            let other = thread::spawn(move || way(resolver));
+            let failing = answer.add_callback(|()| Err::<(), _>(fail!("a callback's own")));
+            let failure = failing.await.unwrap_err();
+            other.join().unwrap();
+            let fired = failure.path().into_iter().find_map(|hop| match hop {
+                Hop::Deferred { fired, .. } => fired,
+                _ => None,
+            });
+            let fired = fired.map(|at| (at.file(), at.line()));
+            assert_eq!(fired, Some((file!(), line)), "{failure:?}");
+        }
+        Ok(())
+    });
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use support::{HERE, Log, MS, Spy, nowhere};
 use torsade::clock::{ClockStopped, TimedOut};
 use torsade::defer::{self, AlreadyTaken, NoReactor, NothingToWaitFor, WaitsForItself};
-use torsade::failure::{FailureError, Hop, Panicked};
+use torsade::failure::{FailureError, Panicked};
 use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchOver};
 use torsade::net::datagram::{
     AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
@@ -35,7 +35,7 @@ use torsade::net::{
 use torsade::protocols::LineTooLong;
 use torsade::reactor::{
     OverBudget, ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning,
-    RemoteResolver, StillRunning, Stopped, WouldDeadlock,
+    StillRunning, Stopped, WouldDeadlock,
 };
 use torsade::repeat::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
 use torsade::services::{NameTaken, NoProtocol};
@@ -608,6 +608,15 @@ on_both! {
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
+    async fn to_accept_at_a_port_that_is_closed_names_the_line_that_does(reactor) {
+        let mut listener = reactor.bind(HERE)?;
+        listener.port().stop().await?;
+        let line = line!() + 1;
+        let failure = listener.accept().await.map(drop).unwrap_err();
+        assert!(failure.is::<PortClosed>());
+        assert_eq!(made_at(&failure), (file!(), line));
+    }
+
     async fn the_end_of_a_connection_names_the_line_that_asked_for_it(reactor) {
         for (aborts, how_it_ends) in [(false, ["done", "done"]), (true, ["aborted", "lost"])] {
             let ends = Rc::new(RefCell::new(Vec::new()));
@@ -651,8 +660,12 @@ on_both! {
 fn failures_of_processes_locks_and_services_name_the_callers_file() {
     use torsade::locks::DeferredFilesystemLock;
     use torsade::net::activation;
-    use torsade::process::Command;
+    use torsade::process::{Command, ProcessProtocol};
     use torsade::services::{MultiService, TimerService};
+
+    struct Quiet;
+
+    impl ProcessProtocol for Quiet {}
 
     let mut all: Vec<(&str, Failure)> = Vec::new();
     let reactor = Reactor::new().unwrap();
@@ -669,10 +682,14 @@ fn failures_of_processes_locks_and_services_name_the_callers_file() {
         ));
         let loud = Command::new("echo").arg("too long").output_limit(3);
         all.push(("output", reactor.output(loud).await.map(drop).unwrap_err()));
+        let false_one = reactor.output(Command::new("false")).await?;
+        all.push(("success", false_one.success().map(drop).unwrap_err()));
         let none = reactor.output(Command::new("/no/such/program"));
         all.push(("no program", none.await.map(drop).unwrap_err()));
         all.push(("take", activation::take(9).unwrap_err()));
         all.push(("take_named", activation::take_named("web").unwrap_err()));
+        let process = reactor.spawn_process(Command::new("false"), Quiet)?;
+        all.push(("closed", process.closed().await?));
         let service = || TimerService::new(&reactor, MS, || ());
         let services = MultiService::new();
         services.add_named("one", service())?;
@@ -721,6 +738,24 @@ fn made_at(failure: &Failure) -> (&'static str, u32) {
 }
 
 #[test]
+fn what_the_end_of_a_reactor_ends_names_the_line_that_asked_for_it() {
+    let reactor = Reactor::in_memory().unwrap();
+    let line = line!() + 1;
+    let (deferred, resolver) = reactor.remote_pair::<()>();
+    let failures = Rc::new(RefCell::new(Vec::new()));
+    let log = failures.clone();
+    drop(deferred.add_errback(move |failure| {
+        log.borrow_mut().push(failure);
+        Ok(())
+    }));
+    reactor.run_until(async {}).unwrap();
+    drop(resolver);
+    let failures = failures.take();
+    assert!(failures[0].is::<Stopped>());
+    assert_eq!(made_at(&failures[0]), (file!(), line));
+}
+
+#[test]
 fn text_that_is_no_endpoint_names_the_line_that_read_it() {
     let line = line!() + 1;
     let server = ServerEndpoint::parse("tcp:http").unwrap_err();
@@ -740,34 +775,6 @@ fn a_run_that_was_stopped_names_the_line_that_began_it() {
     let failure = reactor.run_until(std::future::pending::<()>()).unwrap_err();
     assert!(failure.is::<Stopped>());
     assert_eq!(made_at(&failure), (file!(), line));
-}
-
-#[test]
-fn a_deferred_fired_from_another_thread_knows_the_line_that_fired_it() {
-    type Fire = fn(RemoteResolver<()>);
-    let line = line!() + 1;
-    let ways: [Fire; 3] = [
-        |resolver| resolver.callback(()).unwrap(),
-        |resolver| resolver.errback("no").unwrap(),
-        |resolver| resolver.resolve(Err(fail!("no"))).unwrap(),
-    ];
-    let reactor = Reactor::builder().debug(true).in_memory().build().unwrap();
-    testing::run_on(reactor, async |reactor| {
-        for (way, line) in ways.into_iter().zip(line + 1..) {
-            let (answer, resolver) = reactor.remote_pair::<()>();
-            let other = thread::spawn(move || way(resolver));
-            let failing = answer.add_callback(|()| Err::<(), _>(fail!("a callback's own")));
-            let failure = failing.await.unwrap_err();
-            other.join().unwrap();
-            let fired = failure.path().into_iter().find_map(|hop| match hop {
-                Hop::Deferred { fired, .. } => fired,
-                _ => None,
-            });
-            let fired = fired.map(|at| (at.file(), at.line()));
-            assert_eq!(fired, Some((file!(), line)), "{failure:?}");
-        }
-        Ok(())
-    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -103,8 +104,9 @@ impl StreamListener {
     ///
     /// [`PortClosed`] when the port was stopped, or the reactor has ended. A connection that cannot be watched fails with
     /// the system's error; the next one may go well.
+    #[track_caller]
     pub fn accept(&mut self) -> impl Future<Output = Result<Connection, Failure>> + '_ {
-        Accept(self)
+        Accept(self, Location::caller())
     }
 
     /// Returns the port: to stop it, to pause it, to count and to end its connections.
@@ -169,14 +171,17 @@ impl fmt::Debug for StreamListener {
 }
 
 /// The wait for one connection. Nobody asks any more when it is dropped.
-struct Accept<'a>(&'a StreamListener);
+struct Accept<'a>(&'a StreamListener, &'static Location<'static>);
 
 impl Future for Accept<'_> {
     type Output = Result<Connection, Failure>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let next = self.0.poll(cx);
-        next.map(|next| next.unwrap_or_else(|| Err(Failure::new(PortClosed))))
+        let Self(listener, place) = *self;
+        listener.poll(cx).map(|next| match next {
+            Some(next) => next.map_err(|failure| failure.moved(place)),
+            None => Err(Failure::at(Box::new(PortClosed), place)),
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::process::ExitStatus;
 
 use super::body::NoBody;
@@ -63,10 +64,10 @@ impl NotStarted {
 }
 
 /// How a process ended, as a reason.
-pub(super) fn reason(status: ExitStatus) -> Failure {
+pub(super) fn reason(status: ExitStatus, place: &'static Location<'static>) -> Failure {
     match status.success() {
-        true => Failure::new(ProcessDone),
-        false => Failure::new(ProcessTerminated(status)),
+        true => Failure::at(Box::new(ProcessDone), place),
+        false => Failure::at(Box::new(ProcessTerminated(status)), place),
     }
 }
 

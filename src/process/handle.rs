@@ -406,7 +406,7 @@ impl Common {
         if let Some(body) = body {
             body.abandon();
         }
-        self.exit(Err(Failure::new(Stopped)));
+        self.exit(Err(Failure::at(Box::new(Stopped), self.place)));
     }
 
     /// Its reactor has nobody any more who would ask for it.
@@ -423,7 +423,7 @@ impl Common {
     /// Why it is over, once it has exited.
     pub(super) fn reason(&self) -> Option<Failure> {
         Some(match self.exited()? {
-            Ok(status) => reason(status),
+            Ok(status) => reason(status, self.place),
             Err(failure) => failure,
         })
     }

@@ -1,6 +1,7 @@
 //! What comes of a program, and nothing else: [`Reactor::output`], [`Reactor::status`].
 
 use std::cell::Cell;
+use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
@@ -33,7 +34,7 @@ impl Output {
         if self.status.success() {
             return Ok(self);
         }
-        let failure = reason(self.status);
+        let failure = reason(self.status, Location::caller());
         let err = String::from_utf8_lossy(&self.err);
         match err.trim_end().lines().next_back() {
             Some(line) if !line.is_empty() => Err(failure.context(format!("{line:?}"))),
@@ -226,7 +227,8 @@ impl<C: Collect> Drop for Collecting<C> {
     /// Its reactor never ran, so it was told nothing.
     fn drop(&mut self) {
         if let Some(resolver) = self.resolver.take() {
-            answer(resolver, Err(Failure::new(Stopped)));
+            let stopped = Failure::at(Box::new(Stopped), resolver.place());
+            answer(resolver, Err(stopped));
         }
     }
 }

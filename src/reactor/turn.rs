@@ -738,7 +738,6 @@ impl Inner {
     ///
     /// What they were told may have brought new ones: those are not among them.
     fn lose_all(&self, reactor: Option<&Reactor>) -> bool {
-        let reason = Failure::new(Stopped);
         let sources: Vec<_> = self
             .sources
             .borrow()
@@ -747,6 +746,7 @@ impl Inner {
             .collect();
         let any = !sources.is_empty();
         for (key, source) in sources {
+            let reason = Failure::at(Box::new(Stopped), source.place());
             source.lose(reactor, &reason);
             self.remove(key);
         }
