@@ -39,6 +39,7 @@ mod locals;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod root;
+mod unseen;
 mod waiting;
 
 use std::fmt;
@@ -66,6 +67,9 @@ use crate::failure::{Cancelled, Failure, Hop, TaskName};
 /// Starts a future on the reactor that is running on this thread.
 ///
 /// The future is first polled by the reactor's turn, never inside this call.
+///
+/// An error that nobody awaits is reported only if the type of the task's result is one that
+/// [`Task`] names, such as `Result<(), Failure>`; an error in any other type is dropped unseen.
 ///
 /// # Panics
 ///
@@ -165,8 +169,38 @@ impl Future for YieldNow {
 /// lets the task run on** by itself, as [`Task::detach`] does in so many words; **dropped after it was polled**
 /// (an `await` that was given up) **it cancels the task**.
 ///
-/// A panic, or an `Err` in a task's `Result<(), Failure>` or `Result<(), io::Error>`, that no handle takes is
-/// reported.
+/// # Results that nobody takes
+///
+/// A panic that no handle takes is always reported. An `Err` is reported when the task ends in
+/// `Result<(), E>` (or `Result<Infallible, E>`), where `E` is [`Failure`], [`std::io::Error`],
+/// [`std::fmt::Error`], `Box<dyn Error>`, `Box<dyn Error + Send + Sync>`, or, with the cargo feature of
+/// that name, `anyhow::Error` or `eyre::Report`.
+///
+/// **A result of any other type is dropped unseen**, also when it holds an error: `Result<u32, Failure>`
+/// and `Result<(), AppError>` are such types. For a task that is to be detached, use `?` on what may
+/// fail and end it with `Ok::<(), Failure>(())`; or run it as a
+/// [`Deferred::from_future`](crate::Deferred::from_future), whose failure is always reported.
+///
+/// ```
+/// use torsade::{Failure, fail, spawn, testing};
+///
+/// async fn count() -> Result<u32, Failure> {
+///     Err(fail!("nothing to count"))
+/// }
+///
+/// testing::run(async |reactor| {
+///     let work = async {
+///         count().await?;
+///         Ok::<(), Failure>(())
+///     };
+///     spawn(work).detach();
+///     torsade::yield_now().await;
+///     torsade::yield_now().await;
+///     let reports = testing::take_reports(&reactor);
+///     assert_eq!(reports[0].failure().to_string(), "nothing to count");
+///     Ok(())
+/// });
+/// ```
 ///
 /// # Cancel safety
 ///
@@ -188,7 +222,8 @@ impl Future for YieldNow {
 /// # }
 /// ```
 #[doc(alias("JoinHandle", "asyncio.Task"))]
-#[must_use = "a task runs by itself, but its result is lost; say `detach` when that is meant"]
+#[must_use = "a task runs by itself, but its result is lost, and an error is reported only in a \
+              `Result<(), Failure>` or the like (see `Task`); say `detach` when that is meant"]
 pub struct Task<T: 'static> {
     /// Empty only after it was detached, cancelled or dropped.
     inner: Option<FallibleTask<Outcome<T>, Place>>,
@@ -200,7 +235,12 @@ pub struct Task<T: 'static> {
 }
 
 impl<T: 'static> Task<T> {
-    /// Lets the task run on by itself. Its failures are reported from now on.
+    /// Lets the task run on by itself.
+    ///
+    /// A panic is reported, and so is an error in `Result<(), Failure>` and the other types that
+    /// [`Task`] lists. Errors in results of other types are dropped unseen: end the future with
+    /// `Ok::<(), Failure>(())`, or use [`Deferred::from_future`](crate::Deferred::from_future), whose
+    /// failure is always reported.
     pub fn detach(mut self) {
         if let Some(inner) = self.inner.take() {
             inner.detach();

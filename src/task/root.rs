@@ -10,10 +10,8 @@
 //! 1. Nothing unwinds out of [`Root`] or [`Outcome`], neither in use nor when dropped.
 //! 2. A task that waits is listed with its executor, so that the executor can end it; a task that is ready is
 //!    in a queue instead, and one that never waits is never listed.
-//! 3. A result that nobody takes is told if it is a failure.
+//! 3. A result that nobody takes is reported if it is a failure, as far as `unseen` can tell.
 
-use std::any::Any;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,6 +20,7 @@ use pin_project_lite::pin_project;
 
 use super::executor::Number;
 use super::inbox::Place;
+use super::unseen::failure_in;
 use super::{Card, Executor};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
@@ -172,23 +171,11 @@ impl<T: 'static> Drop for Outcome<T> {
             Some(Err(failure)) => report::deliver(Origin::Task, failure, self.place),
             Some(Ok(value)) => {
                 let mut value = Some(value);
-                if let Some(failure) = failure_in(&mut value) {
+                if let Some(failure) = failure_in(&mut value, self.place) {
                     report::deliver(Origin::Task, failure, self.place);
                 }
                 report::discard(value, self.place);
             }
         }
     }
-}
-
-/// The failure in a value, if it is a `Result` without a value whose error we know.
-fn failure_in<T: 'static>(value: &mut Option<T>) -> Option<Failure> {
-    let value: &mut dyn Any = value;
-    if let Some(result) = value.downcast_mut::<Option<Result<(), Failure>>>() {
-        return result.take()?.err();
-    }
-    if let Some(result) = value.downcast_mut::<Option<Result<(), io::Error>>>() {
-        return Some(result.take()?.err()?.into());
-    }
-    None
 }

@@ -1,6 +1,7 @@
 //! Tasks under everything that can go wrong: none of it may end the process, and nothing may be left over.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::panic::resume_unwind;
 use std::rc::Weak;
@@ -304,6 +305,60 @@ fn an_err_that_nobody_takes_is_reported() {
     drop(lab.spawn(async { Err::<(), _>(std::io::Error::other("io")) }));
     lab.turn();
     assert_eq!(lab.reports(), ["Task: lost", "Task: io"]);
+    lab.end();
+}
+
+#[test]
+fn an_err_that_nobody_takes_is_reported_whatever_box_it_is_in() {
+    type Boxed = Box<dyn std::error::Error + Send + Sync>;
+    let lab = Lab::new();
+    drop(lab.spawn(async { Err::<(), Boxed>("sent".into()) }));
+    drop(lab.spawn(async { Err::<(), Box<dyn std::error::Error>>("local".into()) }));
+    drop(lab.spawn(async { Err::<(), _>(std::fmt::Error) }));
+    drop(lab.spawn(async { Err::<Infallible, _>(Failure::new("endless")) }));
+    lab.turn();
+    let format = "an error occurred when formatting an argument";
+    let expected = ["sent", "local", format, "endless"].map(|text| format!("Task: {text}"));
+    assert_eq!(lab.reports(), expected);
+    lab.end();
+}
+
+#[cfg(all(feature = "anyhow", feature = "eyre"))]
+#[test]
+fn an_err_of_anyhow_or_eyre_that_nobody_takes_is_reported_with_what_it_says_on_top() {
+    let lab = Lab::new();
+    let below = || Failure::new("below").into_error();
+    drop(lab.spawn(async { Err::<(), _>(anyhow::anyhow!("anyhow")) }));
+    drop(lab.spawn(async { Err::<(), _>(eyre::eyre!("eyre")) }));
+    drop(lab.spawn(async move { Err::<(), _>(anyhow::Error::new(below()).context("top")) }));
+    lab.turn();
+    assert_eq!(lab.reports(), ["Task: anyhow", "Task: eyre", "Task: top"]);
+    // The very failure, so that its clones are not reported a second time.
+    let one = Failure::new("one");
+    let other = one.clone();
+    drop(lab.spawn(async move { Err::<(), anyhow::Error>(one.into()) }));
+    drop(lab.spawn(async move { Err::<(), eyre::Report>(other.into()) }));
+    lab.turn();
+    assert_eq!(lab.reports(), ["Task: one"]);
+    lab.end();
+}
+
+#[test]
+fn an_error_that_panics_while_it_is_read_for_a_report_is_reported_as_that_panic() {
+    #[derive(Debug)]
+    struct Mute(Rc<()>);
+    impl std::fmt::Display for Mute {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let _ = &self.0;
+            resume_unwind(Box::new("mute"))
+        }
+    }
+    impl std::error::Error for Mute {}
+    let lab = Lab::new();
+    let error: Box<dyn std::error::Error> = Box::new(Mute(Rc::new(())));
+    drop(lab.spawn(async { Err::<(), _>(error) }));
+    lab.turn();
+    assert_eq!(lab.reports(), ["Task: panicked: mute"]);
     lab.end();
 }
 

@@ -1,0 +1,103 @@
+//! Which results of tasks that nobody takes are reported: the failures among them.
+//!
+//! A task may end in any type, and stable Rust cannot ask of a `T` whether it is a `Result<_, _>`
+//! with an error in it: that takes specialization, and `Any` compares whole types only. So the
+//! types are listed here; [`Task`](super::Task)'s docs name them. A result of any other type is
+//! dropped unseen.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::error::Error;
+use std::{fmt, io};
+
+use super::Place;
+use crate::failure::{Failure, FailureError};
+use crate::report;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Takes the failure out of a task's result, if the result's type is one of those listed here.
+pub(super) fn failure_in<T: 'static>(value: &mut Option<T>, place: Place) -> Option<Failure> {
+    let value: &mut dyn Any = value;
+    if let Some(failure) = error_in::<Failure>(value) {
+        return Some(failure);
+    }
+    if let Some(error) = error_in::<io::Error>(value) {
+        return Some(made_of(error.into(), place));
+    }
+    if let Some(error) = error_in::<fmt::Error>(value) {
+        return Some(made_of(error.into(), place));
+    }
+    if let Some(error) = error_in::<FailureError>(value) {
+        return Some(error.into_failure());
+    }
+    if let Some(error) = error_in::<BoxError>(value) {
+        return Some(made_of(error, place));
+    }
+    if let Some(error) = error_in::<Box<dyn Error>>(value) {
+        return Some(made_of_local(error, place));
+    }
+    #[cfg(feature = "anyhow")]
+    if let Some(error) = error_in::<anyhow::Error>(value) {
+        // A downcast looks below what `context` has put on top, which is not to be lost.
+        if !(*error).is::<FailureError>() {
+            return Some(made_of(error.into(), place));
+        }
+        return Some(match error.downcast::<FailureError>() {
+            Ok(error) => error.into_failure(),
+            Err(error) => made_of(error.into(), place),
+        });
+    }
+    #[cfg(feature = "eyre")]
+    if let Some(error) = error_in::<eyre::Report>(value) {
+        if !(*error).is::<FailureError>() {
+            return Some(made_of(error.into(), place));
+        }
+        return Some(match error.downcast::<FailureError>() {
+            Ok(error) => error.into_failure(),
+            Err(error) => made_of(error.into(), place),
+        });
+    }
+    None
+}
+
+/// Takes the error out, if the value is a result without a value whose error is an `E`.
+fn error_in<E: 'static>(value: &mut dyn Any) -> Option<E> {
+    if let Some(result) = value.downcast_mut::<Option<Result<(), E>>>() {
+        return result.take()?.err();
+    }
+    if let Some(result) = value.downcast_mut::<Option<Result<Infallible, E>>>() {
+        return result.take()?.err();
+    }
+    None
+}
+
+fn made_of(error: BoxError, place: Place) -> Failure {
+    match error.downcast::<FailureError>() {
+        Ok(error) => error.into_failure(),
+        Err(error) => Failure::at(error, place),
+    }
+}
+
+/// Makes a failure of an error that cannot cross threads: of its text, and that of its causes.
+fn made_of_local(error: Box<dyn Error>, place: Place) -> Failure {
+    let error = match error.downcast::<FailureError>() {
+        Ok(error) => return error.into_failure(),
+        Err(error) => error,
+    };
+    let read = report::catch(place, || {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    });
+    report::discard(error, place);
+    match read {
+        Ok(text) => Failure::at(text.into(), place),
+        Err(panic) => panic,
+    }
+}
