@@ -188,8 +188,8 @@ pub struct Unpinned<'a>(PhantomData<&'a ()>);
 #[allow(unnameable_types, reason = "stands in the bounds of a public impl")]
 #[diagnostic::on_unimplemented(
     message = "`Failure` is not `Unpin`, and neither is a type that holds one by value",
-    label = "not `Unpin`, because there is a `Failure` in it",
-    note = "add `impl Unpin for TheType {{}}` to the type that holds the `Failure`",
+    label = "holds a `Failure`: write `impl Unpin for ThatType {{}}`",
+    note = "`impl Unpin` goes to the type that holds the `Failure`: `impl Unpin for ThatType {{}}`",
     note = "`?` and `into()` make a `Failure` only of types that are `Unpin`: see the docs of `Failure`"
 )]
 pub trait NotForFailures {}
@@ -214,6 +214,6 @@ pub trait NotForFailures {}
 #[macro_export]
 macro_rules! fail {
     ($($message:tt)+) => {
-        $crate::Failure::new(::std::format!($($message)+))
+        $crate::Failure::__message(::std::format!($($message)+))
     };
 }

@@ -24,6 +24,7 @@
 //! 6. A failure is reported once, however many clones of it, or errors made from it, nobody handles.
 
 mod convert;
+mod levels;
 mod path;
 
 use std::any::Any;
@@ -37,12 +38,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::convert::FailureError;
+use self::levels::Context;
 use self::path::Path;
 pub use self::path::{Hop, TaskName};
 
 /// Why something did not work out: any error, with the place where it was made.
 ///
-/// `Display` shows the error; `{:#}` shows what caused it as well; `Debug` adds the location.
+/// `Display` shows the error; `{:#}` shows what caused it as well; `Debug` adds the location, and a line
+/// "made at ..." for each other place in which a level below was made, as far as that level knows: those of
+/// [`context`](Failure::context) and [`fail!`](crate::fail), and a [`FailureError`].
 ///
 /// # Conversions
 ///
@@ -300,6 +304,7 @@ impl Failure {
         let error = Box::new(Context {
             what: what.to_string(),
             cause: self,
+            location,
         });
         Self::from_parts(error, location, path, origins)
     }
@@ -409,13 +414,6 @@ pub trait ErrorSet {
     fn position(failure: &Failure) -> Option<usize>;
 }
 
-/// A level put on top by [`Failure::context`].
-#[derive(Debug)]
-struct Context {
-    what: String,
-    cause: Failure,
-}
-
 /// What a failure is made from, as far as reports go.
 pub(crate) struct Causes(Vec<Arc<Inner>>);
 
@@ -448,6 +446,7 @@ impl fmt::Display for Failure {
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:#} (at {})", self.0.location)?;
+        self.write_levels(f)?;
         for hop in self.path() {
             write!(f, "\n    by way of {hop}")?;
         }
@@ -484,18 +483,6 @@ impl Drop for Panicked {
         if let Some(payload) = self.take_payload() {
             drop_quietly(payload);
         }
-    }
-}
-
-impl fmt::Display for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl Error for Context {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.cause.error())
     }
 }
 
