@@ -14,6 +14,7 @@ use std::num::ParseIntError;
 use std::panic;
 use std::path::Path;
 use std::rc::Rc;
+use std::slice;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -202,7 +203,8 @@ fn debug_shows_once_where_each_level_was_made() {
     let (mid, above) = (deep.context("mid"), line!());
     let mid_line = format!("    made at {}:{above}: mid", file!());
     let deep_line = format!("    made at {}:{below}: deep", file!());
-    assert_eq!(shown(&mid, "mid: deep", above), [deep_line.clone()]);
+    let below = shown(&mid, "mid: deep", above);
+    assert_eq!(below, slice::from_ref(&deep_line));
     assert_eq!(format!("{mid:#}"), "mid: deep");
 
     let (outer, line) = (Failure::new(AppError::Network(mid.clone())), line!());
