@@ -6,8 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
-use torsade::{Cancelled, Deferred, Failure, Resolver};
+use futures::StreamExt;
+use futures::future::FusedFuture;
+use torsade::{Cancelled, Clock, Deferred, Failure, Resolver, interval, testing};
 
 /// Polls one future, and counts how often it was woken.
 struct Bench<F> {
@@ -222,4 +225,55 @@ fn selecting_between_two_loses_neither() {
     bench.check_pending();
     fire_one.callback(1);
     assert_eq!(bench.result().unwrap(), (2, 1));
+}
+
+#[test]
+fn a_select_in_a_loop_takes_each_arm_that_is_done_no_second_time() {
+    const SECOND: Duration = Duration::from_secs(1);
+    testing::run(async |reactor| {
+        let mut listener = reactor.bind("127.0.0.1:0")?;
+        let address = listener.local_addr();
+        let mut task = reactor.spawn(async move { 7 });
+        let mut client = reactor.connect_stream(address);
+        let mut sleep = reactor.sleep(SECOND * 2);
+        let mut ticks = interval(&reactor, SECOND).starting_at(reactor.now() + SECOND * 5 / 2);
+        let mut stopped = reactor.stopped();
+        let mut seen = Vec::new();
+        loop {
+            futures::select! {
+                seven = task => seen.push(format!("task {}", seven?)),
+                conn = client => drop(conn?),
+                conn = listener.select_next_some() => {
+                    conn?;
+                    seen.push("connection".into());
+                }
+                slept = sleep => {
+                    slept?;
+                    seen.push("sleep".into());
+                }
+                tick = ticks.select_next_some() => {
+                    tick?;
+                    seen.push("tick".into());
+                    if seen.len() == 5 {
+                        reactor.stop()?;
+                    }
+                }
+                done = stopped => {
+                    done?;
+                    break;
+                }
+            }
+        }
+        seen[..2].sort();
+        assert_eq!(seen, ["connection", "task 7", "sleep", "tick", "tick"]);
+        assert!(task.is_terminated() && sleep.is_terminated() && stopped.is_terminated());
+        sleep.reset(reactor.now() + SECOND);
+        assert!(!sleep.is_terminated());
+        drop(listener.port().stop());
+        while let Some(conn) = listener.next().await {
+            drop(conn?);
+        }
+        assert!(futures::stream::FusedStream::is_terminated(&listener));
+        Ok(())
+    });
 }

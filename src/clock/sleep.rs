@@ -22,6 +22,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use futures::future::FusedFuture;
+
 use super::table::{Action, Key};
 use super::timers::Timers;
 use crate::debug::Thing;
@@ -145,6 +147,13 @@ impl Future for Sleep {
         let place = self.place;
         self.poll_slept(cx)
             .map_err(|stopped| Failure::at(Box::new(stopped), place))
+    }
+}
+
+/// It is terminated when it has ended, until it is [`reset`](Sleep::reset).
+impl FusedFuture for Sleep {
+    fn is_terminated(&self) -> bool {
+        matches!(self.state, State::Over(_))
     }
 }
 

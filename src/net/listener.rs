@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use futures::Stream;
+use futures::stream::{FusedStream, Stream};
 
 use super::accept::Pull;
 use super::datagram::PortClosed;
@@ -151,6 +151,13 @@ impl Stream for StreamListener {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll(cx)
+    }
+}
+
+/// It is terminated when the port is closed and all connections that came before have been given.
+impl FusedStream for StreamListener {
+    fn is_terminated(&self) -> bool {
+        self.pull.is_over.get() && self.pull.queue.borrow().is_empty()
     }
 }
 

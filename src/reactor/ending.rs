@@ -11,6 +11,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use futures::future::FusedFuture;
 use slab::Slab;
 
 use super::{Inner, Reactor, State, WeakReactor};
@@ -86,10 +87,11 @@ impl Reactor {
     /// }
     /// ```
     #[doc(alias("serve_forever", "wait_closed"))]
-    pub fn stopped(&self) -> impl Future<Output = Result<(), Failure>> + Unpin + use<> {
+    pub fn stopped(&self) -> impl FusedFuture<Output = Result<(), Failure>> + Unpin + use<> {
         UntilStopped {
             reactor: self.downgrade(),
             key: None,
+            is_over: false,
         }
     }
 
@@ -208,6 +210,8 @@ struct UntilStopped {
     reactor: WeakReactor,
     /// Where its waker is, once it has one.
     key: Option<usize>,
+    /// It has been ready.
+    is_over: bool,
 }
 
 impl UntilStopped {
@@ -225,12 +229,14 @@ impl Future for UntilStopped {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(reactor) = self.reactor.upgrade() else {
+            self.is_over = true;
             return Poll::Ready(Ok(()));
         };
         let ending = &reactor.inner().ending;
         if matches!(reactor.inner().state.get(), State::Stopping | State::Ended) {
             // Those who were told have been taken out.
             self.key = None;
+            self.is_over = true;
             if ending.polls_main.get() {
                 ending.main_knows.set(true);
             }
@@ -248,6 +254,12 @@ impl Future for UntilStopped {
         drop(waiting);
         drop(old);
         Poll::Pending
+    }
+}
+
+impl FusedFuture for UntilStopped {
+    fn is_terminated(&self) -> bool {
+        self.is_over
     }
 }
 

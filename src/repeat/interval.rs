@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use futures::stream::Stream;
+use futures::stream::{FusedStream, Stream};
 
 use crate::clock::{Clock, Sleep, Timers};
 use crate::failure::Failure;
@@ -186,6 +186,13 @@ impl Stream for Interval {
         let tick = ready!(self.poll_tick(cx));
         self.over = tick.is_err();
         Poll::Ready(Some(tick))
+    }
+}
+
+/// It is terminated when it has given its error.
+impl FusedStream for Interval {
+    fn is_terminated(&self) -> bool {
+        self.over
     }
 }
 

@@ -203,6 +203,43 @@ macro_rules! reads {
             ///     port.stop().await
             /// });
             /// ```
+            ///
+            /// A line or a tick, whichever comes first; neither is lost when the other one comes:
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use futures::{StreamExt, select};
+            /// use torsade::{Clock, interval, testing};
+            ///
+            /// const SECOND: Duration = Duration::from_secs(1);
+            ///
+            /// testing::run(async |reactor| {
+            ///     let clock = reactor.clone();
+            ///     let port = reactor.serve("127.0.0.1:0", async move |conn| {
+            ///         let (mut reader, mut writer) = conn.split();
+            ///         let mut lines = reader.read_lines(512);
+            ///         let mut ticks = interval(&clock, SECOND).starting_at(clock.now() + SECOND);
+            ///         loop {
+            ///             select! {
+            ///                 line = lines.next() => match line {
+            ///                     Some(line) => writer.send_line(line?.to_ascii_uppercase()).await?,
+            ///                     None => return Ok(()),
+            ///                 },
+            ///                 tick = ticks.select_next_some() => {
+            ///                     tick?;
+            ///                     writer.send_line("still there?").await?;
+            ///                 }
+            ///             }
+            ///         }
+            ///     })?;
+            ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            ///     assert_eq!(conn.read_line(512).await?, Some(b"still there?".to_vec()));
+            ///     conn.send_line("hello").await?;
+            ///     assert_eq!(conn.read_line(512).await?, Some(b"HELLO".to_vec()));
+            ///     drop(conn);
+            ///     port.stop().await
+            /// });
+            /// ```
             pub fn read_lines(&mut self, limit: usize) -> LineStream<'_> {
                 LineStream {
                     reader: &mut self.reader,

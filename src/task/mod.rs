@@ -51,6 +51,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use async_task::FallibleTask;
+use futures::future::FusedFuture;
 
 pub use self::block_on::block_on;
 pub use self::card::current;
@@ -333,6 +334,13 @@ impl<T: 'static> Future for Task<T> {
             failure.went_through(awaited(Location::caller()));
         }
         Poll::Ready(result)
+    }
+}
+
+/// It is terminated when its result has been taken.
+impl<T: 'static> FusedFuture for Task<T> {
+    fn is_terminated(&self) -> bool {
+        self.inner.is_none()
     }
 }
 
