@@ -57,6 +57,36 @@ use crate::failure::Failure;
 ///     }
 /// }
 /// ```
+///
+/// A connection that an async function serves is given to `serve`, not to `listen`, as the compiler says:
+///
+/// ```compile_fail,E0277
+/// # use torsade::Reactor;
+/// fn begin(reactor: &Reactor) {
+///     let _ = reactor.listen("127.0.0.1:0", async |_peer| ());
+/// }
+/// ```
+///
+/// A client's protocol is given by value, and a [`LineProtocol`](crate::protocols::LineProtocol) inside a
+/// [`Lines`](crate::protocols::Lines):
+///
+/// ```compile_fail,E0277
+/// # use torsade::{Context, Protocol, Reactor};
+/// # struct Echo;
+/// # impl Protocol for Echo {
+/// #     fn data_received(&mut self, _: &mut Context<'_, Self>, _: &[u8]) {}
+/// # }
+/// fn begin(reactor: &Reactor) {
+///     drop(reactor.connect("127.0.0.1:80", |_peer| Echo));
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a protocol: it does not implement `Protocol`",
+    label = "not a `Protocol`",
+    note = "for an async function or closure there is `serve(address, handler)` in place of `listen`",
+    note = "`connect` takes the protocol itself, not a closure that makes it",
+    note = "a `LineProtocol` is wrapped: `Lines::new(protocol)`"
+)]
 pub trait Protocol: Sized + 'static {
     /// The connection is there.
     #[doc(alias("connectionMade", "makeConnection"))]
