@@ -3,7 +3,7 @@
 //! Run `cargo run --example socks`. Prints `the proxy connects to the echo`, `the echo says HELLO` and
 //! `socks: the proxy says 5`.
 
-use torsade::net::{ClientEndpoint, ConnectOptions, StreamClientEndpoint};
+use torsade::net::{ClientEndpoint, ConnectOptions, StreamClientEndpoint, quote};
 use torsade::{Connection, Deferred, Failure, Reactor};
 
 /// Connects to `host:port` through the proxy at `proxy`, which is any endpoint.
@@ -79,10 +79,7 @@ fn main() -> Result<(), Failure> {
                 port: fields.port()?,
             }))
         });
-        let through = format!(
-            "socks:proxy={}",
-            port.local_addr().to_string().replace(':', r"\:")
-        );
+        let through = format!("socks:proxy={}", quote(&port.local_addr().to_string()));
         let mut conn = reactor.connect_stream(format!("{through}:echo:7")).await?;
         conn.write_all(b"hello\n").await?;
         let said = conn.read_line(80).await?.unwrap_or_default();

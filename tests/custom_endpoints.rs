@@ -297,10 +297,39 @@ on_both! {
         }
         let guarded = reactor.serve("haproxy:guard:friend:trust=10.0.0.0/8", async |_conn| Ok(()))?;
         guarded.stop().await?;
+        let builtin = "tcp, tcp6, unix, systemd, fd, stdio, haproxy";
+        for (failure, or) in [
+            (reactor.connect_stream("nock:a:b").await.unwrap_err(), "or a registered one: knock"),
+            (reactor.serve("nock:a:b", async |_conn| Ok(())).unwrap_err(), "or a registered one: guard"),
+            (
+                ClientEndpoint::parse("knock:a:b").unwrap_err(),
+                "or, in text that is given to a reactor, one registered with its `register_client_endpoint`",
+            ),
+            (
+                ServerEndpoint::parse("guard:a:b").unwrap_err(),
+                "or, in text that is given to a reactor, one registered with its `register_server_endpoint`",
+            ),
+        ] {
+            let said = failure.to_string();
+            assert!(said.ends_with(&format!("one of {builtin}, {or}")), "{said}");
+        }
         // Another reactor knows nothing of it.
         assert!(ClientEndpoint::parse("knock:friend").is_err());
         port.stop().await?;
     }
+}
+
+#[test]
+fn an_unknown_name_points_to_registering_where_no_name_is_registered() {
+    torsade::testing::run(async |reactor| {
+        let failure = reactor.connect_stream("nock:a:b").await.unwrap_err();
+        let said = failure.to_string();
+        assert!(
+            said.ends_with(", or one registered with `register_client_endpoint`"),
+            "{said}"
+        );
+        Ok(())
+    });
 }
 
 #[test]

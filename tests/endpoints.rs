@@ -146,7 +146,7 @@ fn what_is_not_understood_is_named_with_its_place() {
         (
             "udp:80:80",
             0,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy",
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or, in text that is given to a reactor, one registered with its `register_server_endpoint`",
         ),
         ("tcp:", 4, "the port is empty"),
         ("tcp:interface=::1", 15, "the port is empty"),
@@ -235,7 +235,7 @@ fn what_is_not_understood_is_named_with_its_place() {
         (
             "haproxy:haproxy:tcp:80",
             8,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy",
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or, in text that is given to a reactor, one registered with its `register_server_endpoint`",
         ),
         ("haproxy:tcp:", 12, "the port is empty"),
         (

@@ -484,6 +484,22 @@ pub(super) fn server_named(reactor: &Reactor, name: &str) -> Option<Rc<ReadServe
     names.servers.borrow().get(name).cloned()
 }
 
+/// The names registered for text to connect to, in order.
+pub(super) fn client_names(reactor: &Reactor) -> Vec<String> {
+    let names = reactor.inner().kept::<Names>();
+    names.map_or_else(Vec::new, |names| {
+        names.clients.borrow().keys().cloned().collect()
+    })
+}
+
+/// The names registered for text to listen at, in order.
+pub(super) fn server_names(reactor: &Reactor) -> Vec<String> {
+    let names = reactor.inner().kept::<Names>();
+    names.map_or_else(Vec::new, |names| {
+        names.servers.borrow().keys().cloned().collect()
+    })
+}
+
 fn names(reactor: &Reactor) -> Rc<Names> {
     let inner = reactor.inner();
     inner.kept::<Names>().unwrap_or_else(|| {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::super::activation::Which;
 #[cfg(unix)]
 use super::super::adopt::{Family, Given};
-use super::super::custom::{client_named, server_named};
+use super::super::custom::{client_named, client_names, server_named, server_names};
 use super::super::proxied::{Network, ProxyOptions};
 use super::place::host;
 use super::{ClientEndpoint, ConnectOptions, ListenOptions, Places, ServerEndpoint};
@@ -100,7 +100,7 @@ fn undecorated(
         }
     }
     let Some((kind, mut fields)) = EndpointFields::read(text)? else {
-        let (name, port) = name_and_port(text)?;
+        let (name, port) = name_and_port(text, || others(names, server_names, "server"))?;
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
         return Ok(ServerEndpoint::at(Places::Addresses(addresses)));
     };
@@ -165,7 +165,7 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
         }
     }
     let Some((kind, mut fields)) = EndpointFields::read(text)? else {
-        let (name, port) = name_and_port(text)?;
+        let (name, port) = name_and_port(text, || others(names, client_names, "client"))?;
         return Ok(ClientEndpoint::to(host(name.into(), port)));
     };
     let mut options = ConnectOptions::new();
@@ -549,8 +549,26 @@ fn split(text: &str, start: usize) -> Result<Vec<Field>, Failure> {
     Ok(fields)
 }
 
+/// What else text may begin with than the names that this crate gives a meaning.
+fn others(
+    reactor: Option<&Reactor>,
+    registered: fn(&Reactor) -> Vec<String>,
+    side: &str,
+) -> String {
+    let Some(reactor) = reactor else {
+        return format!(
+            ", or, in text that is given to a reactor, one registered with its `register_{side}_endpoint`"
+        );
+    };
+    let registered = registered(reactor);
+    match registered.is_empty() {
+        true => format!(", or one registered with `register_{side}_endpoint`"),
+        false => format!(", or a registered one: {}", registered.join(", ")),
+    }
+}
+
 /// An address that is no description: a host and a port.
-fn name_and_port(text: &str) -> Result<(&str, u16), Failure> {
+fn name_and_port(text: &str, others: impl FnOnce() -> String) -> Result<(&str, u16), Failure> {
     let Some((name, number)) = text.rsplit_once(':') else {
         return Err(bad(
             text,
@@ -558,18 +576,20 @@ fn name_and_port(text: &str) -> Result<(&str, u16), Failure> {
             "a host and a port are wanted, with a colon between",
         ));
     };
+    // Before the port, for of a description the last field may be anything.
+    if name.contains(':') && literal(name, 0).is_none() {
+        let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        let problem = format!(
+            "neither a host and a port nor a description; its type would be one of {}, {PROXIED}{}",
+            kinds.join(", "),
+            others()
+        );
+        return Err(bad(text, 0, problem));
+    }
     let at = text.len() - number.len();
     let number = port(text, at, number)?;
     if name.is_empty() {
         return Err(bad(text, 0, "the host is missing"));
-    }
-    if name.contains(':') && literal(name, 0).is_none() {
-        let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
-        let problem = format!(
-            "neither a host and a port nor a description; its type would be one of {}, {PROXIED}",
-            kinds.join(", ")
-        );
-        return Err(bad(text, 0, problem));
     }
     Ok((name, number))
 }

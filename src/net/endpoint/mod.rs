@@ -119,6 +119,11 @@ impl ServerEndpoint {
 
     /// Reads text, which is an address or a description.
     ///
+    /// It knows no reactor, so it does not know the names that a program has registered with
+    /// [`Reactor::register_server_endpoint`](crate::Reactor::register_server_endpoint) either. For
+    /// those, give the text itself to the reactor's method that listens (`listen`, `serve`, ...), or read it with
+    /// [`into_server_endpoint`](ToServerEndpoint::into_server_endpoint).
+    ///
     /// # Errors
     ///
     /// [`BadEndpoint`].
@@ -252,6 +257,11 @@ impl ClientEndpoint {
     }
 
     /// Reads text, which is an address or a description.
+    ///
+    /// It knows no reactor, so it does not know the names that a program has registered with
+    /// [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint) either. For
+    /// those, give the text itself to the reactor's method that connects (`connect`, `connect_stream`, ...), or read it with
+    /// [`into_client_endpoint`](ToClientEndpoint::into_client_endpoint).
     ///
     /// # Errors
     ///
