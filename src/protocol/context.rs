@@ -64,8 +64,7 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
     /// Calls `f` later, with the protocol. Called off when the connection is lost.
     ///
     /// For a limit to a peer's silence (Twisted's `TimeoutMixin`) keep the returned [`DelayedCall`]
-    /// and
-    /// [`reset`](DelayedCall::reset) it whenever something comes.
+    /// and [`reset`](DelayedCall::reset) it whenever something comes: see the second example.
     ///
     /// # Order
     ///
@@ -90,6 +89,42 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
     ///         self.greeted = true;
     ///     }
     /// }
+    /// ```
+    ///
+    /// A client that sends nothing for ten minutes is disconnected:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::testing::Wire;
+    /// use torsade::{Context, DelayedCall, Protocol};
+    ///
+    /// const LIMIT: Duration = Duration::from_secs(600);
+    ///
+    /// #[derive(Default)]
+    /// struct Echo {
+    ///     idle: Option<DelayedCall>,
+    /// }
+    ///
+    /// impl Protocol for Echo {
+    ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+    ///         self.idle = Some(cx.call_later(LIMIT, |_me, cx| cx.lose_connection()));
+    ///     }
+    ///
+    ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+    ///         if let Some(idle) = &self.idle {
+    ///             idle.reset(LIMIT);
+    ///         }
+    ///         cx.write(data);
+    ///     }
+    /// }
+    ///
+    /// let mut wire = Wire::new(Echo::default());
+    /// wire.advance(LIMIT / 2);
+    /// wire.send("hello");
+    /// wire.advance(LIMIT / 2);
+    /// assert!(!wire.is_closed());
+    /// wire.advance(LIMIT / 2);
+    /// assert!(wire.is_closed());
     /// ```
     #[doc(alias("callLater", "TimeoutMixin", "setTimeout", "resetTimeout"))]
     #[track_caller]
