@@ -108,3 +108,76 @@ impl fmt::Debug for Message {
 }
 
 impl Error for Message {}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the network failed")]
+    struct AppError(#[from] Failure);
+
+    impl Unpin for AppError {}
+
+    #[test]
+    fn debug_shows_once_where_each_level_was_made() {
+        let (deep, below) = (Failure::__message("deep".into()), line!());
+        let (mid, above) = (deep.context("mid"), line!());
+        let mid_line = format!("    made at {}:{above}: mid", file!());
+        let deep_line = format!("    made at {}:{below}: deep", file!());
+        let below = shown(&mid, "mid: deep", above);
+        assert_eq!(below, slice::from_ref(&deep_line));
+        assert_eq!(format!("{mid:#}"), "mid: deep");
+
+        let (outer, line) = (Failure::new(AppError(mid.clone())), line!());
+        let below = shown(&outer, "the network failed: mid: deep", line);
+        assert_eq!(below, [mid_line.clone(), deep_line.clone()]);
+
+        let error = anyhow::Error::new(mid.into_error()).context("top");
+        let (outer, line) = (Failure::new(error), line!());
+        let below = shown(&outer, "top: failed: mid: deep", line);
+        assert_eq!(below, [mid_line, deep_line]);
+    }
+
+    /// The lines of `Debug` after the first, which is checked; columns are left out.
+    fn shown(failure: &Failure, first: &str, line: u32) -> Vec<String> {
+        let text = format!("{failure:?}");
+        let mut rest = String::new();
+        for (index, part) in text.split(file!()).enumerate() {
+            match (
+                index,
+                part.split_once(':')
+                    .and_then(|(_, part)| part.split_once(':')),
+            ) {
+                (0, _) | (_, None) => rest.push_str(part),
+                (_, Some((line, after))) => {
+                    let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
+                    rest.push_str(&format!("{}:{line}{after}", file!()));
+                }
+            }
+        }
+        let mut lines = rest.lines().map(str::to_owned);
+        let begin = lines.next().unwrap();
+        let (text, at) = begin.rsplit_once(" (at ").unwrap();
+        assert_eq!(at, format!("{}:{line})", file!()));
+        let text = match text.split_once("failed at ") {
+            Some((before, after)) => {
+                format!("{before}failed: {}", after.split_once(": ").unwrap().1)
+            }
+            None => text.to_owned(),
+        };
+        assert_eq!(text, first);
+        lines.collect()
+    }
+
+    #[test]
+    fn debug_of_a_million_levels_names_a_place_once() {
+        let mut failure = Failure::__message("deep".into());
+        for _ in 0..1_000_000 {
+            failure = failure.context("");
+        }
+        assert_eq!(format!("{failure:?}").lines().count(), 2);
+    }
+}

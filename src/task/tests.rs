@@ -314,7 +314,7 @@ fn an_err_that_nobody_takes_is_reported_whatever_box_it_is_in() {
     let lab = Lab::new();
     drop(lab.spawn(async { Err::<(), Boxed>("sent".into()) }));
     drop(lab.spawn(async { Err::<(), Box<dyn std::error::Error>>("local".into()) }));
-    drop(lab.spawn(async { Err::<(), _>(std::fmt::Error) }));
+    drop(lab.spawn(async { Err::<(), _>(fmt::Error) }));
     drop(lab.spawn(async { Err::<Infallible, _>(Failure::new("endless")) }));
     lab.turn();
     let format = "an error occurred when formatting an argument";
@@ -347,7 +347,7 @@ fn an_err_of_anyhow_or_eyre_that_nobody_takes_is_reported_with_what_it_says_on_t
 fn an_error_that_panics_while_it_is_read_for_a_report_is_reported_as_that_panic() {
     #[derive(Debug)]
     struct Mute(Rc<()>);
-    impl std::fmt::Display for Mute {
+    impl fmt::Display for Mute {
         fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
             let _ = &self.0;
             resume_unwind(Box::new("mute"))
