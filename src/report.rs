@@ -23,6 +23,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use self::unwind::{enter, leave, rethrow};
 use crate::address::Address;
@@ -241,6 +242,50 @@ pub(crate) fn warn(what: fmt::Arguments<'_>) {
         tracing::warn!(target: "torsade::net", "{what}");
     } else {
         let _ = writeln!(std::io::stderr(), "torsade: {what}");
+    }
+}
+
+/// Says that a hook for reports has panicked.
+pub(crate) fn hook_panicked(panic: &Failure, place: &'static Location<'static>) {
+    if tracing::enabled!(target: "torsade::report", tracing::Level::ERROR) {
+        tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
+    } else {
+        let _ = catch(place, || {
+            writeln!(
+                std::io::stderr(),
+                "torsade: the hook for reports panicked: {panic}"
+            )
+        });
+    }
+}
+
+/// Says that a loop could not wait for its events.
+pub(crate) fn waiting_failed(error: &std::io::Error) {
+    if tracing::enabled!(target: "torsade::reactor", tracing::Level::ERROR) {
+        tracing::error!(target: "torsade::reactor", %error, "waiting for events failed");
+    } else {
+        static SAID: WarnOnce = WarnOnce::new();
+        SAID.write(format_args!(
+            "waiting for events failed: {error} (said once)"
+        ));
+    }
+}
+
+/// A warning that is written to standard error once at most, where no subscriber of `tracing`
+/// listens: what it tells of may come again without end.
+#[derive(Debug, Default)]
+pub(crate) struct WarnOnce(AtomicBool);
+
+impl WarnOnce {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Writes it, unless it was written before.
+    pub(crate) fn write(&self, what: fmt::Arguments<'_>) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            let _ = writeln!(std::io::stderr(), "torsade: {what}");
+        }
     }
 }
 

@@ -378,3 +378,34 @@ mod unix {
         }
     }
 }
+
+#[test]
+fn where_no_subscriber_listens_the_first_cut_of_a_port_is_written_to_standard_error() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "cuts_two_off_if_asked", "--nocapture"])
+        .env("TORSADE_CHILD", "yes")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("torsade: the proxy ").count(), 1, "{said}");
+    assert_eq!(said.matches(" is cut off: ").count(), 1, "{said}");
+}
+
+/// Does nothing in the parent.
+#[test]
+fn cuts_two_off_if_asked() {
+    if std::env::var_os("TORSADE_CHILD").is_none() {
+        return;
+    }
+    testing::run(async |reactor| {
+        let port = reactor.serve(here()?.proxied(), async |_conn| Ok(()))?;
+        for _ in 0..2 {
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            conn.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+            assert!(is_cut_off(conn).await);
+            reactor.sleep(Duration::from_secs(2)).await?;
+        }
+        port.stop().await
+    });
+}

@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::report::{self, WarnOnce};
+
 /// The descriptors of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Passing {
@@ -59,6 +61,12 @@ impl Passing {
     pub(crate) fn warn(&self, why: &str) {
         if !self.warned.replace(true) {
             tracing::warn!(target: "torsade::net", "descriptors of a peer's are closed: {why}");
+            if !report::is_logged() {
+                static SAID: WarnOnce = WarnOnce::new();
+                SAID.write(format_args!(
+                    "descriptors that a peer has sent are closed: {why} (said once)"
+                ));
+            }
         }
     }
 

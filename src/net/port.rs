@@ -26,7 +26,7 @@ use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Listener, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Source, WeakReactor};
-use crate::report::{self, Origin};
+use crate::report::{self, Origin, WarnOnce};
 use crate::transport::{ConnCounter, Terms};
 use std::panic::Location;
 
@@ -429,6 +429,12 @@ impl Listening {
         self.is_armed.set(false);
         if let Err(error) = told {
             tracing::error!(target: "torsade::net", %error, "a port cannot be disarmed");
+            if !report::is_logged() {
+                static SAID: WarnOnce = WarnOnce::new();
+                SAID.write(format_args!(
+                    "a port cannot be disarmed: {error} (said once)"
+                ));
+            }
         }
         let (weak, key) = (self.reactor.clone(), self.key);
         let retry = reactor.call_later(RETRY, move || {

@@ -29,6 +29,7 @@ use crate::driver::Event;
 use crate::failure::Failure;
 use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
 use crate::reactor::{Reactor, Source};
+use crate::report::WarnOnce;
 use crate::transport::{Conn, Seat, Transport};
 
 impl Reactor {
@@ -191,7 +192,14 @@ impl<P: ProcessProtocol> Running<P> {
         let driver = reactor.inner().driver();
         let set = |body: &Body| body.set_watched(driver, self.key, watched);
         if let Some(Err(error)) = self.common.with_body(set) {
-            tracing::warn!(target: "torsade::process", %error, "a child is not watched any more");
+            if tracing::enabled!(target: "torsade::process", tracing::Level::WARN) {
+                tracing::warn!(target: "torsade::process", %error, "a child is not watched any more");
+            } else {
+                static SAID: WarnOnce = WarnOnce::new();
+                SAID.write(format_args!(
+                    "a child is not watched any more, so its end may go unnoticed: {error} (said once)"
+                ));
+            }
         }
     }
 

@@ -58,7 +58,8 @@ impl Reactor {
             for hook in hooks {
                 if let Err(panic) = report::catch(report.place(), || hook(&report)) {
                     report::by_default(&report);
-                    tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
+                    let place = report.place();
+                    report::hook_panicked(&panic, place);
                 }
             }
             if !report.is_panic() || report.origin() == Origin::Caught {

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::Inner;
+use crate::report::WarnOnce;
 
 /// The keys without a source that events came for.
 #[derive(Default)]
@@ -51,7 +52,14 @@ impl Inner {
             Ok(()) => self.strays.clear(),
             // Perhaps for want of a descriptor: the next wait has it tried again.
             Err(error) => {
-                tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
+                if tracing::enabled!(target: "torsade::reactor", tracing::Level::WARN) {
+                    tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
+                } else {
+                    static SAID: WarnOnce = WarnOnce::new();
+                    SAID.write(format_args!(
+                        "the poller could not be made anew, and the loop does not rest: {error} (said once)"
+                    ));
+                }
             }
         }
     }

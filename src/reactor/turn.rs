@@ -520,7 +520,7 @@ impl Reactor {
             timeout => inner.driver.wait(Some(timeout), &mut events),
         };
         if let Err(error) = waited {
-            tracing::error!(target: "torsade::reactor", %error, "waiting for events failed");
+            report::waiting_failed(&error);
         }
         inner.pace.ran.set(0);
         inner.pace.looked.set(None);

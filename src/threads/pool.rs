@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::queue::{Desk, Job, Queue, Ticket, Work};
 use super::settings::ThreadPoolBuilder;
 use super::{Place, PoolRefused, PoolStatistics};
+use crate::report::WarnOnce;
 use crate::sync::{
     self, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Shared, Unparker, thread,
 };
@@ -24,6 +25,7 @@ pub(crate) struct Pool {
     /// There may be more threads than there may be: who is between two pieces of work looks whether it is one too many.
     is_crowded: AtomicBool,
     state: Mutex<State>,
+    said: WarnOnce,
     /// Rung when a thread of a closed pool has ended.
     ended: Condvar,
 }
@@ -60,6 +62,7 @@ impl Pool {
                 panicked: 0,
                 started: 0,
             }),
+            said: WarnOnce::new(),
             ended: Condvar::new(),
         }
     }
@@ -209,7 +212,14 @@ impl Pool {
     /// Was no thread to be had?
     fn warn(&self, started: io::Result<()>) {
         if let Err(error) = started {
-            tracing::warn!(target: "torsade::threads", %error, pool = self.name, "no thread");
+            if tracing::enabled!(target: "torsade::threads", tracing::Level::WARN) {
+                tracing::warn!(target: "torsade::threads", %error, pool = self.name, "no thread");
+            } else {
+                let name = &self.name;
+                self.said.write(format_args!(
+                    "the thread pool {name} cannot start a thread, so work waits: {error} (said once)"
+                ));
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
-use crate::report::{self, Origin};
+use crate::report::{self, Origin, WarnOnce};
 use crate::transport::{Conn, Ends, Seat, Terms};
 
 /// An acceptor that has headers read before another one is called.
@@ -34,6 +34,7 @@ struct Shared {
     options: ProxyOptions,
     /// When somebody was last cut off with a warning: once a second is enough.
     warned: Cell<Option<Instant>>,
+    said: WarnOnce,
     place: &'static Location<'static>,
 }
 
@@ -67,6 +68,7 @@ impl Proxied {
             reading: RefCell::default(),
             options,
             warned: Cell::new(None),
+            said: WarnOnce::new(),
             place,
         })))
     }
@@ -144,6 +146,11 @@ impl Shared {
         if last.is_none_or(|last| now.duration_since(last) >= A_SECOND) {
             self.warned.set(Some(now));
             tracing::warn!(target: "torsade::net", %peer, %why, "a proxy is cut off");
+            if !report::is_logged() {
+                self.said.write(format_args!(
+                    "the proxy {peer} is cut off: {why} (said once for each port)"
+                ));
+            }
         } else {
             tracing::debug!(target: "torsade::net", %peer, %why, "a proxy is cut off");
         }
