@@ -44,9 +44,10 @@ pub use self::path::{Hop, TaskName};
 
 /// Why something did not work out: any error, with the place where it was made.
 ///
-/// `Display` shows the error; `{:#}` shows what caused it as well; `Debug` adds the location, and a line
-/// "made at ..." for each other place in which a level below was made, as far as that level knows: those of
-/// [`context`](Failure::context) and [`fail!`](crate::fail), and a [`FailureError`].
+/// `Display` shows the error; `{:#}` shows what caused it as well; `Debug` adds the location, and a
+/// line "made at ..." for each other place in which a level below was made, as far as that level
+/// knows: those of [`context`](Failure::context) and [`fail!`](crate::fail), and a
+/// [`FailureError`].
 ///
 /// # Conversions
 ///

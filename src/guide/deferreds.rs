@@ -141,9 +141,10 @@
 //!   [`Remote`](crate::Remote) goes to other threads.
 //! * Think about a lock whose holder is not polled: the locks here give themselves only to a waiter that is there to take
 //!   them ([`locks`](crate::locks) says how).
-//! * Look for failures that nobody saw: a Deferred's failure and a panic are reported once, with the line where the
-//!   Deferred or task was made. The error of a task that nobody awaits is reported if the task ends in
-//!   `Result<(), Failure>` or one of the few types that [`Task`](crate::Task) lists; in any other type
-//!   (`Result<u32, Failure>`, `Result<(), AppError>`) it is dropped unseen, so end the task with
-//!   `Ok::<(), Failure>(())` or use [`Deferred::from_future`](crate::Deferred::from_future). In debug mode a failure
-//!   shows its trace, and [`Reactor::dump`](crate::Reactor::dump) which task waits for which.
+//! * Look for failures that nobody saw: a Deferred's failure and a panic are reported once, with
+//!   the line where the Deferred or task was made. The error of a task that nobody awaits is
+//!   reported if the task ends in `Result<(), Failure>` or one of the few types that
+//!   [`Task`](crate::Task) lists; in any other type (`Result<u32, Failure>`, `Result<(),
+//!   AppError>`) it is dropped unseen, so end the task with `Ok::<(), Failure>(())` or use
+//!   [`Deferred::from_future`](crate::Deferred::from_future). In debug mode a failure shows its
+//!   trace, and [`Reactor::dump`](crate::Reactor::dump) which task waits for which.

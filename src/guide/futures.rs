@@ -90,10 +90,11 @@
 //!   come back with `&mut self`.
 //! * **Do not keep a `RefCell` borrowed across an `await`.** Others run meanwhile, and their borrow would panic. Take what you need
 //!   out, then await.
-//! * **An unhandled failure is reported when the Deferred's chain ends**, at once and always, for there is no garbage collector that
-//!   might come later. Of a task that nobody awaits ([`spawn`](crate::spawn)) only a panic and an error in
-//!   `Result<(), Failure>` or the other types that [`Task`](crate::Task) lists are reported; in place of
-//!   `ensureDeferred` use [`Deferred::from_future`](crate::Deferred::from_future), whose failure always is.
+//! * **An unhandled failure is reported when the Deferred's chain ends**, at once and always, for
+//!   there is no garbage collector that might come later. Of a task that nobody awaits
+//!   ([`spawn`](crate::spawn)) only a panic and an error in `Result<(), Failure>` or the other
+//!   types that [`Task`](crate::Task) lists are reported; in place of `ensureDeferred` use
+//!   [`Deferred::from_future`](crate::Deferred::from_future), whose failure always is.
 //!
 //! # Giving up
 //!

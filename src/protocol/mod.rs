@@ -58,7 +58,8 @@ use crate::failure::Failure;
 /// }
 /// ```
 ///
-/// A connection that an async function serves is given to `serve`, not to `listen`, as the compiler says:
+/// A connection that an async function serves is given to `serve`, not to `listen`, as the compiler
+/// says:
 ///
 /// ```compile_fail,E0277
 /// # use torsade::Reactor;
@@ -67,8 +68,8 @@ use crate::failure::Failure;
 /// }
 /// ```
 ///
-/// A client's protocol is given by value, and a [`LineProtocol`](crate::protocols::LineProtocol) inside a
-/// [`Lines`](crate::protocols::Lines):
+/// A client's protocol is given by value, and a [`LineProtocol`](crate::protocols::LineProtocol)
+/// inside a [`Lines`](crate::protocols::Lines):
 ///
 /// ```compile_fail,E0277
 /// # use torsade::{Context, Protocol, Reactor};

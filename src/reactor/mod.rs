@@ -454,8 +454,9 @@ impl Reactor {
 
     /// Starts a future. It is first polled by the loop's turn.
     ///
-    /// Of a task that nobody awaits, a panic and an error in `Result<(), Failure>` or the other types that
-    /// [`Task`] lists are reported; an error in a result of any other type is dropped unseen.
+    /// Of a task that nobody awaits, a panic and an error in `Result<(), Failure>` or the other
+    /// types that [`Task`] lists are reported; an error in a result of any other type is dropped
+    /// unseen.
     #[track_caller]
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
         self.0.executor.spawn(future, Location::caller())

@@ -222,7 +222,7 @@ macro_rules! reads {
             ///         loop {
             ///             select! {
             ///                 line = lines.next() => match line {
-            ///                     Some(line) => writer.send_line(line?.to_ascii_uppercase()).await?,
+            ///                     Some(line) => writer.send_line(line?).await?,
             ///                     None => return Ok(()),
             ///                 },
             ///                 tick = ticks.select_next_some() => {
@@ -235,7 +235,7 @@ macro_rules! reads {
             ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
             ///     assert_eq!(conn.read_line(512).await?, Some(b"still there?".to_vec()));
             ///     conn.send_line("hello").await?;
-            ///     assert_eq!(conn.read_line(512).await?, Some(b"HELLO".to_vec()));
+            ///     assert_eq!(conn.read_line(512).await?, Some(b"hello".to_vec()));
             ///     drop(conn);
             ///     port.stop().await
             /// });

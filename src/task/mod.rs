@@ -174,12 +174,12 @@ impl Future for YieldNow {
 ///
 /// A panic that no handle takes is always reported. An `Err` is reported when the task ends in
 /// `Result<(), E>` (or `Result<Infallible, E>`), where `E` is [`Failure`], [`std::io::Error`],
-/// [`std::fmt::Error`], `Box<dyn Error>`, `Box<dyn Error + Send + Sync>`, or, with the cargo feature of
-/// that name, `anyhow::Error` or `eyre::Report`.
+/// [`std::fmt::Error`], `Box<dyn Error>`, `Box<dyn Error + Send + Sync>`, or, with the cargo
+/// feature of that name, `anyhow::Error` or `eyre::Report`.
 ///
-/// **A result of any other type is dropped unseen**, also when it holds an error: `Result<u32, Failure>`
-/// and `Result<(), AppError>` are such types. For a task that is to be detached, use `?` on what may
-/// fail and end it with `Ok::<(), Failure>(())`; or run it as a
+/// **A result of any other type is dropped unseen**, also when it holds an error: `Result<u32,
+/// Failure>` and `Result<(), AppError>` are such types. For a task that is to be detached, use `?`
+/// on what may fail and end it with `Ok::<(), Failure>(())`; or run it as a
 /// [`Deferred::from_future`](crate::Deferred::from_future), whose failure is always reported.
 ///
 /// ```
@@ -240,8 +240,8 @@ impl<T: 'static> Task<T> {
     ///
     /// A panic is reported, and so is an error in `Result<(), Failure>` and the other types that
     /// [`Task`] lists. Errors in results of other types are dropped unseen: end the future with
-    /// `Ok::<(), Failure>(())`, or use [`Deferred::from_future`](crate::Deferred::from_future), whose
-    /// failure is always reported.
+    /// `Ok::<(), Failure>(())`, or use [`Deferred::from_future`](crate::Deferred::from_future),
+    /// whose failure is always reported.
     pub fn detach(mut self) {
         if let Some(inner) = self.inner.take() {
             inner.detach();

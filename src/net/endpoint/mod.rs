@@ -121,8 +121,8 @@ impl ServerEndpoint {
     ///
     /// It knows no reactor, so it does not know the names that a program has registered with
     /// [`Reactor::register_server_endpoint`](crate::Reactor::register_server_endpoint) either. For
-    /// those, give the text itself to the reactor's method that listens (`listen`, `serve`, ...), or read it with
-    /// [`into_server_endpoint`](ToServerEndpoint::into_server_endpoint).
+    /// those, give the text itself to the reactor's method that listens (`listen`, `serve`, ...),
+    /// or read it with [`into_server_endpoint`](ToServerEndpoint::into_server_endpoint).
     ///
     /// # Errors
     ///
@@ -260,7 +260,8 @@ impl ClientEndpoint {
     ///
     /// It knows no reactor, so it does not know the names that a program has registered with
     /// [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint) either. For
-    /// those, give the text itself to the reactor's method that connects (`connect`, `connect_stream`, ...), or read it with
+    /// those, give the text itself to the reactor's method that connects (`connect`,
+    /// `connect_stream`, ...), or read it with
     /// [`into_client_endpoint`](ToClientEndpoint::into_client_endpoint).
     ///
     /// # Errors
