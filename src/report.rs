@@ -236,12 +236,25 @@ pub(crate) fn is_logged() -> bool {
     tracing::enabled!(target: "torsade::net", tracing::Level::WARN)
 }
 
-/// Warns of what goes wrong with the network: where no subscriber of `tracing` listens, on standard error.
-pub(crate) fn warn(what: fmt::Arguments<'_>) {
-    if is_logged() {
-        tracing::warn!(target: "torsade::net", "{what}");
-    } else {
-        let _ = writeln!(std::io::stderr(), "torsade: {what}");
+/// The part of the crate that a warning comes from: its target in `tracing`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Subsystem {
+    /// `torsade::net`.
+    Net,
+    /// `torsade::reactor`.
+    Reactor,
+}
+
+/// Logs a warning; where no subscriber of `tracing` listens, on standard error.
+pub(crate) fn warn(from: Subsystem, what: fmt::Arguments<'_>) {
+    match from {
+        Subsystem::Net if is_logged() => tracing::warn!(target: "torsade::net", "{what}"),
+        Subsystem::Reactor if is_reactor_logged() => {
+            tracing::warn!(target: "torsade::reactor", "{what}");
+        }
+        Subsystem::Net | Subsystem::Reactor => {
+            let _ = writeln!(std::io::stderr(), "torsade: {what}");
+        }
     }
 }
 
@@ -287,6 +300,10 @@ impl WarnOnce {
             let _ = writeln!(std::io::stderr(), "torsade: {what}");
         }
     }
+}
+
+fn is_reactor_logged() -> bool {
+    tracing::enabled!(target: "torsade::reactor", tracing::Level::WARN)
 }
 
 /// Runs user code; a panic in it is reported and gives `None`.

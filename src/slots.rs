@@ -12,7 +12,7 @@ use slab::Slab;
 pub(crate) struct Slots<T> {
     slab: Slab<(usize, T)>,
     generation: usize,
-    room: Room,
+    shrink_policy: ShrinkPolicy,
 }
 
 impl<T> Slots<T> {
@@ -20,7 +20,7 @@ impl<T> Slots<T> {
         Self {
             slab: Slab::new(),
             generation: 0,
-            room: Room::default(),
+            shrink_policy: ShrinkPolicy::default(),
         }
     }
 
@@ -30,7 +30,7 @@ impl<T> Slots<T> {
         if self.slab.len() == self.slab.capacity() {
             // A quarter more, not twice as much: these tables are most of what an idle thing costs.
             self.slab.reserve_exact((self.slab.len() / 4).max(16));
-            self.room = Room::default();
+            self.shrink_policy = ShrinkPolicy::default();
         }
         let entry = self.slab.vacant_entry();
         let key = (self.generation << SHIFT) | (entry.key() & INDEX);
@@ -55,7 +55,7 @@ impl<T> Slots<T> {
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         self.get(key)?;
         let thing = self.slab.remove(key & INDEX).1;
-        self.room.give_back(&mut self.slab, key & INDEX);
+        self.shrink_policy.give_back(&mut self.slab, key & INDEX);
         Some(thing)
     }
 
@@ -72,14 +72,14 @@ impl<T> Slots<T> {
 
 /// When a table gives memory back.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct ShrinkPolicy {
     /// When there are no more things than this.
     shrink_at: usize,
     /// The place of the last thing, when memory was given back.
     last: usize,
 }
 
-impl Room {
+impl ShrinkPolicy {
     /// What was at `index` has been taken out.
     #[inline]
     pub(crate) fn give_back<T>(&mut self, slab: &mut Slab<T>, index: usize) {
@@ -106,7 +106,7 @@ impl Room {
 }
 
 /// One that has just grown.
-impl Default for Room {
+impl Default for ShrinkPolicy {
     fn default() -> Self {
         Self {
             shrink_at: usize::MAX,
@@ -157,6 +157,11 @@ impl<T> Ordered<T> {
         }
         self.last = key;
         key
+    }
+
+    /// Returns a thing, if it is there.
+    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
+        self.slots.get_mut(key).map(|link| &mut link.thing)
     }
 
     /// Takes a thing out, if it is there.

@@ -7,10 +7,11 @@
 //!
 //! A socket that is closed is not taken off an epoll first, for the kernel does that by itself, unless another process
 //! has the socket as well (one that was forked and runs no other program): then it is told of for ever under its old key.
-//! Whoever sees that has the poller [rebuilt](Machine::rebuild). A poller whose descriptor was lent out must stay what it is,
-//! so from then on each socket is taken off before it closes.
+//! Whoever sees that has the poller [rebuilt](Machine::rebuild). A poller whose descriptor was lent out must stay what it is:
+//! it is rebuilt before it is lent for the first time, if a socket was closed so, and from then on each
+//! socket is taken off before it closes.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
 #[cfg(unix)]
@@ -33,6 +34,8 @@ pub(crate) struct Machine {
     poller: RefCell<Arc<Poller>>,
     /// The same, once its descriptor was lent out: it is not replaced after that.
     lent: OnceCell<Arc<Poller>>,
+    /// A socket was closed that was not taken off the poller first.
+    may_have_strays: Cell<bool>,
     waking: Waking,
     /// None where the poller did not give our keys back when tried, or was not tried.
     #[cfg(target_os = "linux")]
@@ -65,6 +68,7 @@ impl Machine {
             waking: Waking::notifying(poller.clone()),
             poller: RefCell::new(poller),
             lent: OnceCell::new(),
+            may_have_strays: Cell::new(false),
             #[cfg(target_os = "linux")]
             epoll: None,
             told: RefCell::new(None),
@@ -93,6 +97,7 @@ impl Machine {
         Ok(Some(Self {
             poller: RefCell::new(poller.clone()),
             lent: OnceCell::new(),
+            may_have_strays: Cell::new(false),
             waking: Waking::ringing(bell),
             epoll: Some(epoll),
             told: RefCell::new(None),
@@ -182,6 +187,7 @@ impl Machine {
         #[cfg(target_os = "linux")]
         if self.epoll.is_some() && self.lent.get().is_none() {
             self.forget(source);
+            self.may_have_strays.set(true);
             return Ok(());
         }
         self.remove(source)
@@ -196,9 +202,19 @@ impl Machine {
             self.registered
                 .add_all(&poller, is_live, |interest| self.mode(interest))?;
             self.poller.replace(Arc::new(poller));
+            self.may_have_strays.set(false);
         }
         let _ = is_live;
         Ok(())
+    }
+
+    /// See [`Driver::prepare_to_lend`](super::Driver::prepare_to_lend).
+    #[cfg(unix)]
+    pub(super) fn prepare_to_lend(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
+        match self.may_have_strays.get() {
+            true => self.rebuild(is_live),
+            false => Ok(()),
+        }
     }
 
     fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {

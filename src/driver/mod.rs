@@ -365,6 +365,18 @@ impl Driver {
         }
     }
 
+    /// Prepares for the descriptor of the poller to be lent: rebuilds the poller as
+    /// [`Driver::rebuild`] does, if the kernel may still watch a socket that was closed.
+    ///
+    /// It does nothing once the descriptor is lent.
+    #[cfg(unix)]
+    pub(crate) fn prepare_to_lend(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
+        match self {
+            Self::Machine(machine) => machine.prepare_to_lend(is_live),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
     /// Says the end of file to the peer. What has a descriptor of its own for writing is closed there.
     pub(crate) fn shut_write(&self, socket: &Socket) -> io::Result<()> {
         match (self, socket) {

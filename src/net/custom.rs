@@ -6,7 +6,8 @@
 //! 2. What an endpoint accepts is given to the port's user in the loop's next batch, never inside
 //!    [`Incoming::accept`], and while the port may accept: it is not paused, has fewer connections than it may have, and
 //!    its user wants one.
-//! 3. The port's user is told of its end once: when the port is stopped, or when the endpoint has dropped its [`Incoming`].
+//! 3. The port's user learns of its end once: when the port is stopped, or when the endpoint has
+//!    dropped its [`Incoming`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -151,7 +152,7 @@ pub trait StreamServerEndpoint: 'static {
 
 /// Where a [`StreamServerEndpoint`] gives its connections. Clones are handles to the same port's user.
 ///
-/// When the last one is dropped, the port's user is told that the port is closed.
+/// When the last one is dropped, the port is closed, and its user learns of that.
 #[derive(Clone)]
 pub struct Incoming(Rc<Shared>);
 

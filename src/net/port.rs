@@ -26,7 +26,7 @@ use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Listener, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Source, WeakReactor};
-use crate::report::{self, Origin, WarnOnce};
+use crate::report::{self, Origin, Subsystem, WarnOnce};
 use crate::transport::{ConnCounter, Terms};
 use std::panic::Location;
 
@@ -126,8 +126,8 @@ impl Port {
         self.address.clone()
     }
 
-    /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on; those whose proxy
-    /// has not told yet for whom it connects are ended.
+    /// Closes the port. The Deferred fires when it is closed. Connections that were accepted go on; those
+    /// whose PROXY header has not arrived are ended.
     ///
     /// Stopping it again is no error: each Deferred fires.
     ///
@@ -459,16 +459,20 @@ impl Listening {
         }
         self.warned.set(Some(now));
         let name = self.name();
-        report::warn(format_args!(
-            "{name} cannot accept connections for now: {error}"
-        ));
+        report::warn(
+            Subsystem::Net,
+            format_args!("{name} cannot accept connections for now: {error}"),
+        );
     }
 
     /// Says that something can be accepted, if it was said that nothing can.
     fn say_it_can(&self) {
         if self.warned.take().is_some() {
             let name = self.name();
-            report::warn(format_args!("{name} accepts connections again"));
+            report::warn(
+                Subsystem::Net,
+                format_args!("{name} accepts connections again"),
+            );
         }
     }
 

@@ -98,8 +98,8 @@ impl<'a> Input<'a> {
 
     /// Takes out the next frame.
     ///
-    /// `None` when no frame is complete; also when the connection was paused, is full or told to
-    /// end, when another protocol was named for it
+    /// `None` when no frame is complete; also when the connection was paused, is full or
+    /// ends, when another protocol was named for it
     /// ([`Context::become_protocol`](super::Context::become_protocol)), and when this connection
     /// has had its share of the loop's turn. What is left is given when there is more, or when it
     /// may go on.

@@ -29,7 +29,7 @@ use crate::failure::Failure;
 use crate::framing::Unused;
 use crate::reactor::{NOBODY, Reactor};
 use crate::report::{self, Origin};
-use crate::slots::{Room, shrink_queue};
+use crate::slots::{ShrinkPolicy, shrink_queue};
 use crate::task::{Errand, Job};
 use crate::transport::ConnectionDone;
 
@@ -307,7 +307,7 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
         let cancel = self.seat_inside().with_belongings(|belongings| {
             let cancel = belongings.waits.try_remove(number);
             if belongings.waits.is_empty() {
-                Room::default().give_back(&mut belongings.waits, number);
+                ShrinkPolicy::default().give_back(&mut belongings.waits, number);
             }
             cancel
         });

@@ -12,16 +12,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures::future::FusedFuture;
-use slab::Slab;
 
 use super::{Inner, Reactor, State, WeakReactor};
 use crate::failure::Failure;
-use crate::report::{self, Origin};
+use crate::report::{self, Origin, Subsystem};
+use crate::slots::Ordered;
 
 /// Who waits until the reactor is told to stop.
 #[derive(Default)]
 pub(super) struct Ending {
-    waiting: RefCell<Slab<Waker>>,
+    /// Its keys are not used twice: a future that is polled or dropped in a later run finds its own
+    /// waker, or none.
+    waiting: RefCell<Ordered<Waker>>,
     /// What the loop is run for is being polled.
     polls_main: Cell<bool>,
     /// It has been told of the stop, and may have something left to do.
@@ -43,11 +45,11 @@ impl Ending {
         self.polls_main.set(polls);
     }
 
-    /// Wakes those who wait. Was there anybody?
+    /// Wakes those who wait, in the order in which they came. Was there anybody?
     fn tell(&self) -> bool {
-        let waiting = self.waiting.take();
+        let waiting = self.waiting.borrow_mut().take_all();
         let any = !waiting.is_empty();
-        for (_, waker) in waiting {
+        for waker in waiting {
             report::contain(Origin::Call, Location::caller(), || waker.wake());
         }
         any
@@ -55,8 +57,8 @@ impl Ending {
 }
 
 impl Reactor {
-    /// Waits until the reactor is told to stop, by [`Reactor::stop`] or by a signal. It is what the `main` of a server ends
-    /// with.
+    /// Waits until the reactor is stopped, by [`Reactor::stop`] or by a signal. The `main` of a
+    /// server ends with this.
     ///
     /// The result is always `Ok`, so that `main` returns in good order; it is ready at once while the reactor is stopping.
     ///
@@ -95,8 +97,9 @@ impl Reactor {
         }
     }
 
-    /// Shall the process end by the signal that has stopped this reactor, once [`run`](crate::run()) or [`Reactor::run`]
-    /// has done everything else? Not unless told. ([`ReactorBuilder::ends_by_signal`] is the same.)
+    /// Sets whether the process ends by the signal that has stopped this reactor, once
+    /// [`run`](crate::run()) or [`Reactor::run`] has done everything else. Default: false.
+    /// ([`ReactorBuilder::ends_by_signal`] is the same.)
     ///
     /// Without it a program that Ctrl-C has stopped in good order returns from `main` as one that was done: its exit status
     /// is 0. With it a shell sees that the program ended by SIGINT, and ends a loop or a script that runs it, as one
@@ -182,15 +185,13 @@ impl Reactor {
             .map(|(_, source)| source.place())
             .collect();
         for place in unused {
-            let what = format_args!(
-                "`main` has returned, so the port that was opened at {place} closes before anybody has connected; \
-                 a server's `main` ends with `reactor.stopped().await`"
+            report::warn(
+                Subsystem::Reactor,
+                format_args!(
+                    "`main` has returned, so the port that was opened at {place} closes before \
+                     anybody has connected; a server's `main` ends with `reactor.stopped().await`"
+                ),
             );
-            if tracing::enabled!(target: "torsade::reactor", tracing::Level::WARN) {
-                tracing::warn!(target: "torsade::reactor", "{what}");
-            } else {
-                let _ = writeln!(std::io::stderr(), "torsade: {what}");
-            }
         }
     }
 }
@@ -219,7 +220,7 @@ impl UntilStopped {
         let (Some(key), Some(reactor)) = (self.key.take(), self.reactor.upgrade()) else {
             return;
         };
-        let left = reactor.inner().ending.waiting.borrow_mut().try_remove(key);
+        let left = reactor.inner().ending.waiting.borrow_mut().remove(key);
         drop(left);
     }
 }
@@ -247,7 +248,7 @@ impl Future for UntilStopped {
         let old = match self.key.and_then(|key| waiting.get_mut(key)) {
             Some(old) => Some(std::mem::replace(old, waker)),
             None => {
-                self.key = Some(waiting.insert(waker));
+                self.key = Some(waiting.push(waker));
                 None
             }
         };

@@ -686,6 +686,7 @@ impl Clock for Reactor {}
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.executor.host().set_has_host();
+        self.0.prepare_to_lend();
         self.0.driver.as_fd()
     }
 }

@@ -65,6 +65,17 @@ impl Inner {
     }
 }
 
+#[cfg(unix)]
+impl Inner {
+    /// The poller's descriptor is about to be lent: once it is, the poller cannot be made anew.
+    pub(super) fn prepare_to_lend(&self) {
+        let is_live = |key| self.sources.borrow().get(key).is_some();
+        if let Err(error) = self.driver.prepare_to_lend(is_live) {
+            tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
+        }
+    }
+}
+
 #[cfg(all(test, target_os = "linux", not(torsade_loom)))]
 mod tests {
     use std::cell::Cell;
@@ -181,6 +192,25 @@ mod tests {
             .collect();
         assert!(sleeps(&reactor), "again, with several");
         drop(copies);
+    }
+
+    #[test]
+    fn a_socket_closed_before_a_host_came_is_not_heard_of_either() {
+        use std::os::fd::{AsFd, AsRawFd};
+        let reactor = Reactor::new().unwrap();
+        let (_peer, server) = pair(&reactor);
+        let (other_peer, other) = pair(&reactor);
+        let (_, live) = watch(&reactor, other);
+        let copy = close(&reactor, watch(&reactor, server));
+        rustix::net::shutdown(&copy, rustix::net::Shutdown::Both).unwrap();
+        let number = reactor.as_fd().as_raw_fd();
+        assert!(sleeps(&reactor));
+        assert_eq!(reactor.as_fd().as_raw_fd(), number);
+        assert_eq!(live.count.get(), 0);
+        other_peer.write(b"x").unwrap();
+        reactor.iterate(Duration::from_secs(20));
+        assert_eq!(live.count.get(), 1);
+        drop(copy);
     }
 
     #[test]

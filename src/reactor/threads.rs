@@ -18,6 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -342,16 +343,25 @@ impl Inner {
         }
         let mut given = self.threads.given.borrow_mut();
         given.retain(|(work, _)| work.phase() != Phase::Ended);
-        let waiting = |pool: &ObservedPool| {
-            let waits = given
-                .iter()
-                .filter(|(work, other)| other.is_same(pool) && work.phase() == Phase::Waiting);
-            waits.count()
+        // How much work of each pool waits. There are few pools, and there may be much work.
+        let mut waiting: Vec<(&ObservedPool, usize)> = Vec::new();
+        for (work, pool) in given.iter() {
+            if work.phase() != Phase::Waiting {
+                continue;
+            }
+            match waiting.iter_mut().find(|(other, _)| other.is_same(pool)) {
+                Some((_, count)) => *count += 1,
+                None => waiting.push((pool, 1)),
+            }
+        }
+        let has_free_thread = |pool: &ObservedPool| {
+            let entry = waiting.iter().find(|(other, _)| other.is_same(pool));
+            entry.map_or(0, |(_, count)| *count) < pool.threads()
         };
         given.iter().any(|(work, pool)| match work.phase() {
             _ if work.is_given_up() => false,
             Phase::Running => true,
-            Phase::Queued => waiting(pool) < pool.threads(),
+            Phase::Queued => has_free_thread(pool),
             Phase::Waiting | Phase::Ended => false,
         })
     }
@@ -373,6 +383,23 @@ impl Inner {
     /// Time goes on, or there is other work to stand still for.
     pub(super) fn stands_anew(&self) {
         self.threads.stood.set(Duration::ZERO);
+    }
+
+    /// Waits for work of other threads, while time stands still; but see invariant 3.
+    pub(super) fn stand_still(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        let deadline = self.timers.next_deadline();
+        let Some(deadline) = deadline.filter(|_| self.manual.is_none()) else {
+            return self.driver.wait(None, events);
+        };
+        let left = self.standing_left(deadline.saturating_duration_since(self.clock_now()));
+        if let Some(stood) = self.driver.wait_outside(left, events)? {
+            self.note_stood(stood);
+            if stood >= left {
+                self.stands_anew();
+                self.driver.set_now(deadline);
+            }
+        }
+        Ok(())
     }
 
     /// Stops the reactor's own pool, and tells what it leaves behind.

@@ -227,9 +227,12 @@ impl Reactor {
         self.rethrow();
     }
 
-    /// How long the loop may sleep: not at all when something is ready, else until the next deadline; `None`
-    /// when there is no timer. After a [`Reactor::do_iteration`] that found events it is zero as well, for one call handles
-    /// at most 1,024 of them, and an edge-triggered host is not told of the rest again. (Twisted calls it `timeout`, which here limits a Deferred: `Clock::timeout`.)
+    /// Returns how long the loop may sleep: not at all when something is ready, else until the next
+    /// deadline; `None` when there is no timer.
+    ///
+    /// After a [`Reactor::do_iteration`] that found events it is zero as well, for one call handles
+    /// at most 1,024 of them, and an edge-triggered host hears of the rest only once. (Twisted calls
+    /// it `timeout`, which here limits a Deferred: [`Clock::timeout`](crate::Clock::timeout).)
     #[doc(alias = "timeout")]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let inner = self.inner();
@@ -688,23 +691,6 @@ impl Inner {
             || self.executor.inbox().has_mail()
             || self.ears.has_news()
             || self.timers.holds_limits()
-    }
-
-    /// Waits for work of other threads, while time stands still; but see invariant 3 of `threads`.
-    fn stand_still(&self, events: &mut Vec<Event>) -> io::Result<()> {
-        let deadline = self.timers.next_deadline();
-        let Some(deadline) = deadline.filter(|_| self.manual.is_none()) else {
-            return self.driver.wait(None, events);
-        };
-        let left = self.standing_left(deadline.saturating_duration_since(self.clock_now()));
-        if let Some(stood) = self.driver.wait_outside(left, events)? {
-            self.note_stood(stood);
-            if stood >= left {
-                self.stands_anew();
-                self.driver.set_now(deadline);
-            }
-        }
-        Ok(())
     }
 
     /// When the next timer is due, or the next thing arrives that is under way in a network in memory.

@@ -17,7 +17,7 @@ use super::root::Root;
 use super::{Card, HostNotifier, Inbox, Locals, Message, Place, Task, budget};
 use crate::debug;
 use crate::report::{self, Origin};
-use crate::slots::{Room, shrink_queue};
+use crate::slots::{ShrinkPolicy, shrink_queue};
 use crate::sync::{Shared, thread, thread_local};
 
 /// Runs tasks and calls, in batches, for one reactor.
@@ -30,10 +30,10 @@ pub(crate) struct Executor {
     host: Rc<HostNotifier>,
     /// The tasks that wait, each with the waker that brings it back.
     waiting: RefCell<Slab<(Waker, Place)>>,
-    waiting_room: RefCell<Room>,
+    waiting_shrinks: RefCell<ShrinkPolicy>,
     /// The cards of the tasks that have one.
     cards: RefCell<Slab<Rc<Card>>>,
-    cards_room: RefCell<Room>,
+    cards_shrinks: RefCell<ShrinkPolicy>,
     /// How many of the listed tasks are being polled, one inside the other: seldom more than one.
     busy: Cell<usize>,
     closed: Cell<bool>,
@@ -67,9 +67,9 @@ impl Executor {
             host: HostNotifier::new(inbox.clone()),
             inbox,
             waiting: RefCell::default(),
-            waiting_room: RefCell::default(),
+            waiting_shrinks: RefCell::default(),
             cards: RefCell::default(),
-            cards_room: RefCell::default(),
+            cards_shrinks: RefCell::default(),
             busy: Cell::new(0),
             closed: Cell::new(false),
         })
@@ -152,7 +152,7 @@ impl Executor {
         let card = Card::new(place, name, locals);
         let mut cards = self.cards.borrow_mut();
         if cards.len() == cards.capacity() {
-            self.cards_room.replace(Room::default());
+            self.cards_shrinks.replace(ShrinkPolicy::default());
         }
         let number = cards.insert(card.clone());
         drop(cards);
@@ -165,7 +165,9 @@ impl Executor {
         if let Some(number) = card.listed().take() {
             let mut cards = self.cards.borrow_mut();
             let listed = cards.try_remove(number);
-            self.cards_room.borrow_mut().give_back(&mut cards, number);
+            self.cards_shrinks
+                .borrow_mut()
+                .give_back(&mut cards, number);
             drop(cards);
             drop(listed);
         }
@@ -349,7 +351,7 @@ impl Executor {
             // A quarter more, not twice as much: this list is a good part of what an idle task costs.
             let more = (waiting.len() / 4).max(16);
             waiting.reserve_exact(more);
-            self.waiting_room.replace(Room::default());
+            self.waiting_shrinks.replace(ShrinkPolicy::default());
         }
         let number = u32::try_from(waiting.insert((waker, place)) + 1).ok();
         number
@@ -362,7 +364,7 @@ impl Executor {
         let index = number.get() as usize - 1;
         let mut waiting = self.waiting.borrow_mut();
         let entry = waiting.try_remove(index);
-        self.waiting_room
+        self.waiting_shrinks
             .borrow_mut()
             .give_back(&mut waiting, index);
         drop(waiting);

@@ -47,7 +47,7 @@ use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
 use crate::net::port::tell_stopped;
 use crate::reactor::{Reactor, Source, WeakReactor};
-use crate::report::{self, Origin};
+use crate::report::{self, Origin, Subsystem};
 
 /// A port and its user.
 pub(super) struct Post<U: ?Sized = dyn User> {
@@ -535,7 +535,7 @@ impl Core {
                 None => return Got::Nothing,
                 Some(Ok(arrived)) => {
                     if self.has_complained.replace(false) {
-                        report::warn(format_args!("datagrams are received again"));
+                        report::warn(Subsystem::Net, format_args!("datagrams are received again"));
                     }
                     return Got::Datagram(arrived);
                 }
@@ -569,7 +569,10 @@ impl Core {
     fn rest(&self, error: &io::Error) {
         // Where nobody logs it, once is enough until something was received.
         if !self.has_complained.replace(true) || report::is_logged() {
-            report::warn(format_args!("cannot receive datagrams for now: {error}"));
+            report::warn(
+                Subsystem::Net,
+                format_args!("cannot receive datagrams for now: {error}"),
+            );
         }
         self.resting.set(true);
         self.retry_soon();
