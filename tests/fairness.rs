@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,39 @@ fn any_number_of_tasks_that_yield_leaves_room_for_timers() -> Result<(), Failure
             }
             Ok(())
         })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn any_number_of_calls_from_other_threads_leaves_room_for_timers() -> Result<(), Failure> {
+    const CALLS: usize = 3000;
+    for reactor in [Reactor::in_memory()?, Reactor::new()?] {
+        let ran = Arc::new(Mutex::new(Vec::new()));
+        let (remote, to) = (reactor.remote(), ran.clone());
+        let calls = thread::spawn(move || {
+            for number in 0..CALLS {
+                let to = to.clone();
+                remote.call(move || to.lock().unwrap().push(number))?;
+            }
+            Ok::<(), Failure>(())
+        });
+        calls.join().unwrap()?;
+        let count = || ran.lock().unwrap().len();
+        let timer = reactor.call_later(Duration::ZERO, || ());
+        reactor.run_until_current();
+        let first = count();
+        assert!((1..=1024).contains(&first), "{first} calls in one turn");
+        assert!(!timer.is_pending());
+        // Nobody wakes the loop for the rest: it goes on by itself.
+        while count() < CALLS {
+            assert_eq!(reactor.poll_timeout(), Some(Duration::ZERO));
+            reactor.do_iteration(Some(Duration::from_secs(60)));
+            reactor.run_until_current();
+        }
+        assert!((0..CALLS).eq(ran.lock().unwrap().iter().copied()));
+        reactor.iterate(Duration::ZERO);
+        assert_eq!(reactor.poll_timeout(), None);
     }
     Ok(())
 }

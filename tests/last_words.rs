@@ -8,6 +8,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -262,6 +265,51 @@ on_both_by_hand! {
     }
 }
 
+#[test]
+fn a_wait_for_the_stop_of_an_earlier_run_takes_nothing_from_one_of_a_later_run()
+-> Result<(), Failure> {
+    for reactor in [Reactor::in_memory()?, Reactor::new()?] {
+        let count = |wakes: &Arc<CountWakes>| wakes.0.load(Ordering::Relaxed);
+        let wait = |wakes: &Arc<CountWakes>| {
+            let mut waits = Box::pin(reactor.stopped());
+            let waker = Waker::from(wakes.clone());
+            assert!(
+                waits
+                    .as_mut()
+                    .poll(&mut Context::from_waker(&waker))
+                    .is_pending()
+            );
+            waits
+        };
+        let (early, late) = (Arc::<CountWakes>::default(), Arc::<CountWakes>::default());
+        let (dropped, mut polled) = (wait(&early), wait(&early));
+        let ends = reactor.clone();
+        reactor.call_soon(move || {
+            ends.stop().unwrap();
+            let crash = ends.clone();
+            ends.call_soon(move || crash.crash()); // those who wait have been woken by then
+        });
+        reactor.run().unwrap();
+        assert!(!reactor.has_ended());
+        assert_eq!(count(&early), 2);
+        let (_third, _fourth) = (wait(&late), wait(&late));
+        drop(dropped);
+        let waker = Waker::from(early.clone());
+        assert!(
+            polled
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        let stop = reactor.clone();
+        reactor.call_soon(move || stop.stop().unwrap());
+        reactor.run().unwrap();
+        assert_eq!(count(&late), 2);
+        assert_eq!(count(&early), 3);
+    }
+    Ok(())
+}
+
 on_both! {
     async fn a_write_that_failed_is_the_reason_of_the_end_though_it_was_closed_later(reactor) {
         let port = reactor.serve(HERE, async |conn| {
@@ -403,4 +451,14 @@ fn listen() -> io::Result<(SocketAddr, JoinHandle<io::Result<usize>>)> {
 
 fn heard(reader: JoinHandle<io::Result<usize>>) -> Result<usize, Failure> {
     Ok(reader.join().expect("the reader does not panic")?)
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct CountWakes(AtomicUsize);
+
+impl Wake for CountWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }

@@ -6,9 +6,6 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use support::{HERE, Log, MS, Spy, alive, cpu_time, expect_reports, some_turns, until};
@@ -543,36 +540,6 @@ on_both_by_hand! {
         assert_eq!(log.take(), ["timer", "shutdown"]);
     }
 
-    fn a_wait_for_the_stop_of_an_earlier_run_takes_nothing_from_one_of_a_later_run(reactor) {
-        let count = |wakes: &Arc<CountWakes>| wakes.0.load(Ordering::Relaxed);
-        let wait = |wakes: &Arc<CountWakes>| {
-            let mut waits = Box::pin(reactor.stopped());
-            let waker = Waker::from(wakes.clone());
-            assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            waits
-        };
-        let (early, late) = (Arc::<CountWakes>::default(), Arc::<CountWakes>::default());
-        let (dropped, mut polled) = (wait(&early), wait(&early));
-        let ends = reactor.clone();
-        reactor.call_soon(move || {
-            ends.stop().unwrap();
-            let crash = ends.clone();
-            ends.call_soon(move || crash.crash()); // those who wait have been woken by then
-        });
-        reactor.run().unwrap();
-        assert!(!reactor.has_ended());
-        assert_eq!(count(&early), 2);
-        let (_third, _fourth) = (wait(&late), wait(&late));
-        drop(dropped);
-        let waker = Waker::from(early.clone());
-        assert!(polled.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        let stop = reactor.clone();
-        reactor.call_soon(move || stop.stop().unwrap());
-        reactor.run().unwrap();
-        assert_eq!(count(&late), 2);
-        assert_eq!(count(&early), 3);
-    }
-
     fn triggers_run_in_their_phases_and_before_is_waited_for(reactor) {
         let log = Log::new();
         let add = |phase, event: &str, what: &'static str| {
@@ -810,14 +777,4 @@ fn two_reactors_take_turns_on_a_thread() {
         .unwrap();
     two.run_until(async {}).unwrap();
     assert!(Reactor::current().is_none());
-}
-
-/// Counts how often it is woken.
-#[derive(Default)]
-struct CountWakes(AtomicUsize);
-
-impl Wake for CountWakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }

@@ -51,11 +51,12 @@
 //!
 //! | bound | default | at the bound |
 //! |---|---|---|
-//! | tasks between two looks at timers and other threads | 16 | the rest goes on after that look |
-//! | tasks, or time, between two looks at I/O | 64, or 50 µs | I/O is polled without waiting |
+//! | tasks in one turn, all ready when it began | 1,024, or 250 µs | the rest goes on after a look at timers, other threads and I/O |
+//! | tasks that become ready meanwhile and run in the same turn | 16 | the rest goes on after a look at timers and other threads |
+//! | turns of short batches without a look at I/O | 64 tasks, or 50 µs | I/O is polled without waiting |
 //! | work of one step of a turn | 250 µs; 1,024 sources; 8 sources that have used their share | the rest goes on in the next turn, after timers and I/O |
 //! | looks at I/O before a time limit takes effect | 1, up to 4 while each finds something | what came in time wins |
-//! | calls from other threads in a turn | those there when the turn began | the rest is for the next turn |
+//! | calls from other threads in a turn | those there when it began; 1,024, or 250 µs | the rest is for the next turn, in order |
 //! | time one callback may take before it is reported | 100 ms in debug mode | a report names it: see [`ReactorBuilder::on_blocked`](crate::ReactorBuilder::on_blocked) |
 //!
 //! # Datagrams

@@ -12,9 +12,10 @@
 //! [`Source::is_patient`]: super::Source::is_patient
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Inner, Reactor};
+use super::{Inner, Reactor, Source};
 use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Resolver};
 
@@ -65,6 +66,9 @@ pub(super) struct Drain {
     grace: Cell<Grace>,
     waiting: Cell<Option<(Resolver<()>, DelayedCall)>>,
     stage: Cell<Stage>,
+    /// The source that was waited for when last looked: as long as it has something to send, the
+    /// others need not be asked.
+    last_found: Cell<Option<usize>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,10 +139,16 @@ impl Inner {
 
     fn is_draining(&self) -> bool {
         let is_overdue = self.drain.stage.get() == Stage::Overdue;
-        self.sources
-            .borrow()
-            .iter()
-            .any(|(_, source)| source.is_draining() && (!is_overdue || source.is_patient()))
+        let is_awaited =
+            |source: &Rc<dyn Source>| source.is_draining() && (!is_overdue || source.is_patient());
+        let sources = self.sources.borrow();
+        let last = self.drain.last_found.get().and_then(|key| sources.get(key));
+        if last.is_some_and(is_awaited) {
+            return true;
+        }
+        let found = sources.iter().find(|(_, source)| is_awaited(source));
+        self.drain.last_found.set(found.map(|(key, _)| key));
+        found.is_some()
     }
 }
 
@@ -151,5 +161,70 @@ impl Drain {
             limit.cancel();
             resolver.callback(());
         }
+    }
+}
+
+#[cfg(all(test, not(torsade_loom)))]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+    use crate::driver::Event;
+    use crate::failure::Failure;
+
+    /// A source of which it is counted how often it is asked whether it drains.
+    #[derive(Default)]
+    struct Asked {
+        drains: Cell<bool>,
+        count: Cell<usize>,
+    }
+
+    impl Source for Asked {
+        fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
+
+        fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+
+        fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {}
+
+        fn is_draining(&self) -> bool {
+            self.count.set(self.count.get() + 1);
+            self.drains.get()
+        }
+
+        fn kind(&self) -> &'static str {
+            "asked"
+        }
+
+        fn place(&self) -> &'static Location<'static> {
+            Location::caller()
+        }
+    }
+
+    #[test]
+    fn while_one_source_drains_the_idle_ones_are_not_asked_again() {
+        let reactor = Reactor::in_memory().unwrap();
+        let inner = reactor.inner();
+        let sources: Vec<Rc<Asked>> = (0..100).map(|_| Rc::default()).collect();
+        for source in &sources {
+            inner.insert(|_| source.clone()).unwrap();
+        }
+        let (first, last) = (&sources[98], &sources[99]);
+        first.drains.set(true);
+        last.drains.set(true);
+        let drained = reactor.drained();
+        let asked = || sources.iter().map(|it| it.count.get()).sum::<usize>();
+        let before = asked();
+        for _ in 0..50 {
+            inner.look_at_drain();
+        }
+        assert_eq!(asked() - before, 50);
+        // When it is done the next one is found, and in the end none.
+        first.drains.set(false);
+        inner.look_at_drain();
+        assert!(inner.grace_to_drain().is_some());
+        last.drains.set(false);
+        inner.look_at_drain();
+        assert!(inner.grace_to_drain().is_none());
+        drop(drained);
     }
 }

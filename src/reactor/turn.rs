@@ -29,7 +29,7 @@ use crate::task::{Card, Executor, InTurn, Inbox, Locals, budget};
 /// When the loop must next look at the driver, although there is enough to do.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Tasks run since the driver was last looked at.
+    /// Tasks and calls from other threads run since the driver was last looked at.
     ran: Cell<usize>,
     /// When that was, as far as anybody wanted to know.
     looked: Cell<Option<Instant>>,
@@ -479,7 +479,7 @@ impl Reactor {
     fn current_things_but_limits(&self) {
         self.hear();
         let inner = self.inner();
-        inner.executor.collect();
+        inner.collect();
         inner.pass_time();
         inner.run_batch();
     }
@@ -604,6 +604,13 @@ impl Drop for In {
 }
 
 impl Inner {
+    /// Step 1.
+    fn collect(&self) {
+        let mut slice = Slice::new(&self.timers, CALLS_PER_LOOK);
+        let count = self.executor.collect(|| slice.is_over_after(1));
+        self.pace.ran.set(self.pace.ran.get() + count);
+    }
+
     /// Steps 2 and 3.
     fn pass_time(&self) {
         self.sync_time();
@@ -618,7 +625,8 @@ impl Inner {
         if !self.timers.holds_limits() {
             return;
         }
-        let found = self.pace.found_events.get() || self.has_backlog();
+        let left = self.has_backlog() || self.executor.has_mail_left();
+        let found = self.pace.found_events.get() || left;
         self.pace.limits.set(match self.pace.limits.get() {
             // What came in time may take more than one look: an answer and the end after it, or
             // more sources than the driver tells of at once.
@@ -771,6 +779,8 @@ fn fire(due: Due) {
 const TASKS_PER_LOOK: usize = 64;
 /// So many tasks run, at most, between two looks at the timers and at what other threads sent.
 const TASKS_PER_TURN: usize = 16;
+/// After so many calls from other threads the time is looked at.
+const CALLS_PER_LOOK: usize = 8;
 /// After so much time as well.
 const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 /// In a test in memory that has come to rest: how long threads that have a handle may take to do something.

@@ -26,6 +26,8 @@ pub(crate) struct Executor {
     /// How many of those, from the front, are left of a batch that was broken off.
     left: Cell<usize>,
     inbox: Shared<Inbox>,
+    /// The last look into the inbox was broken off.
+    has_mail_left: Cell<bool>,
     /// Tells a host loop of work that was added outside a turn.
     host: Rc<HostNotifier>,
     /// The tasks that wait, each with the waker that brings it back.
@@ -66,6 +68,7 @@ impl Executor {
             left: Cell::new(0),
             host: HostNotifier::new(inbox.clone()),
             inbox,
+            has_mail_left: Cell::new(false),
             waiting: RefCell::default(),
             waiting_shrinks: RefCell::default(),
             cards: RefCell::default(),
@@ -196,9 +199,14 @@ impl Executor {
         }
     }
 
-    /// Step 1 of a turn: takes in what other threads had sent when it began.
-    pub(crate) fn collect(&self) {
-        for _ in 0..self.inbox.begin() {
+    /// Step 1 of a turn: takes in what other threads had sent when it began. What is left when
+    /// `is_enough` says so after a message stays in the inbox for the next call. Returns how many
+    /// were taken in.
+    pub(crate) fn collect(&self, mut is_enough: impl FnMut() -> bool) -> usize {
+        let count = self.inbox.begin();
+        let mut done = 0;
+        self.has_mail_left.set(false);
+        while done < count {
             match self.inbox.pop() {
                 Some(Message::Task(runnable)) => self.push(Job::Task(runnable)),
                 Some(Message::Call(call, place)) => {
@@ -206,7 +214,19 @@ impl Executor {
                 }
                 None => break,
             }
+            done += 1;
+            if done < count && is_enough() {
+                self.inbox.leave_rest();
+                self.has_mail_left.set(true);
+                break;
+            }
         }
+        done
+    }
+
+    /// Has the last [`Executor::collect`] left something in the inbox?
+    pub(crate) fn has_mail_left(&self) -> bool {
+        self.has_mail_left.get()
     }
 
     /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile. What is

@@ -82,6 +82,13 @@ impl Inbox {
         self.queue.len()
     }
 
+    /// Notes that the loop has not taken all that it could: there is mail still. The loop knows
+    /// that, so later pushes need not wake it.
+    pub(crate) fn leave_rest(&self) {
+        // A swap, as a store would hide from `begin` a push that has just put the flag up.
+        self.told.swap(true, Ordering::SeqCst);
+    }
+
     /// Takes the oldest message.
     pub(crate) fn pop(&self) -> Option<Message> {
         self.queue.pop().ok()

@@ -19,6 +19,8 @@ struct Loop {
     bell: Arc<Bell>,
     seen: Arc<Seen>,
     _entered: Entered,
+    /// How many messages it takes in, in a turn.
+    most: usize,
 }
 
 /// What happened to values, counted.
@@ -38,6 +40,11 @@ struct Held {
 
 impl Loop {
     fn new() -> Self {
+        Self::taking(usize::MAX)
+    }
+
+    /// One that takes in so many messages in a turn.
+    fn taking(most: usize) -> Self {
         let bell = Arc::new(Bell::new());
         let ring = bell.clone();
         let executor = Executor::new(move || ring.ring());
@@ -45,12 +52,17 @@ impl Loop {
             _entered: executor.enter(),
             executor,
             bell,
+            most,
             seen: Arc::default(),
         }
     }
 
     fn turn(&self) {
-        self.executor.collect();
+        let mut taken = 0;
+        self.executor.collect(|| {
+            taken += 1;
+            taken >= self.most
+        });
         self.executor.run_batch(|| false);
     }
 
@@ -60,7 +72,7 @@ impl Loop {
             if is_done() {
                 return;
             }
-            if !self.executor.is_ready() {
+            if !self.executor.is_ready() && !self.executor.has_mail_left() {
                 self.bell.wait();
             }
         }
@@ -153,9 +165,10 @@ fn wake_abroad(
     })
 }
 
-/// Two threads push `each` calls; all are run, and those of a thread in their order.
-fn push_and_run(each: usize) {
-    let lap = Loop::new();
+/// Two threads push `each` calls; a loop that takes so many in a turn runs all, and those of a thread
+/// in their order.
+fn push_and_run(each: usize, most: usize) {
+    let lap = Loop::taking(most);
     let ran = Arc::new(Mutex::new(Vec::new()));
     let pushers = ["a", "b"].map(|name| {
         let (inbox, ran) = (lap.executor.inbox().clone(), ran.clone());
@@ -181,12 +194,23 @@ fn push_and_run(each: usize) {
 
 #[test]
 fn what_two_threads_push_is_run_and_the_loop_never_sleeps_on_it() {
-    explore("two threads push one each", Some(4), || push_and_run(1));
+    explore("two threads push one each", Some(4), || {
+        push_and_run(1, usize::MAX)
+    });
 }
 
 #[test]
 fn what_one_thread_pushes_keeps_its_order() {
-    explore("two threads push two each", Some(3), || push_and_run(2));
+    explore("two threads push two each", Some(3), || {
+        push_and_run(2, usize::MAX)
+    });
+}
+
+#[test]
+fn what_a_turn_leaves_in_the_inbox_is_run_in_the_next() {
+    explore("a loop takes in one call a turn", Some(3), || {
+        push_and_run(2, 1)
+    });
 }
 
 #[test]

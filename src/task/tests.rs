@@ -54,7 +54,7 @@ impl Lab {
 
     /// One turn.
     fn turn(&self) -> usize {
-        self.executor.collect();
+        self.executor.collect(|| false);
         self.executor.run_batch(|| false)
     }
 

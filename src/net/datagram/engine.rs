@@ -569,10 +569,8 @@ impl Core {
     fn rest(&self, error: &io::Error) {
         // Where nobody logs it, once is enough until something was received.
         if !self.has_complained.replace(true) || report::is_logged() {
-            report::warn(
-                Subsystem::Net,
-                format_args!("cannot receive datagrams for now: {error}"),
-            );
+            let what = format_args!("cannot receive datagrams for now: {error}");
+            report::warn(Subsystem::Net, what);
         }
         self.resting.set(true);
         self.retry_soon();
