@@ -11,7 +11,9 @@
 //! it is rebuilt before it is lent for the first time, if a socket was closed so, and from then on each
 //! socket is taken off before it closes.
 
-use std::cell::{Cell, OnceCell, RefCell};
+#[cfg(target_os = "linux")]
+use std::cell::Cell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::io;
 #[cfg(unix)]
@@ -35,6 +37,7 @@ pub(crate) struct Machine {
     /// The same, once its descriptor was lent out: it is not replaced after that.
     lent: OnceCell<Arc<Poller>>,
     /// A socket was closed that was not taken off the poller first.
+    #[cfg(target_os = "linux")]
     may_have_strays: Cell<bool>,
     waking: Waking,
     /// None where the poller did not give our keys back when tried, or was not tried.
@@ -68,6 +71,7 @@ impl Machine {
             waking: Waking::notifying(poller.clone()),
             poller: RefCell::new(poller),
             lent: OnceCell::new(),
+            #[cfg(target_os = "linux")]
             may_have_strays: Cell::new(false),
             #[cfg(target_os = "linux")]
             epoll: None,
@@ -211,10 +215,12 @@ impl Machine {
     /// See [`Driver::prepare_to_lend`](super::Driver::prepare_to_lend).
     #[cfg(unix)]
     pub(super) fn prepare_to_lend(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
-        match self.may_have_strays.get() {
-            true => self.rebuild(is_live),
-            false => Ok(()),
+        #[cfg(target_os = "linux")]
+        if self.may_have_strays.get() {
+            return self.rebuild(is_live);
         }
+        let _ = is_live;
+        Ok(())
     }
 
     fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {
