@@ -492,3 +492,34 @@ mod sources {
         }
     }
 }
+
+#[test]
+fn one_that_is_handed_on_while_the_program_ends_is_still_waited_for() {
+    let reactor = Reactor::in_memory().unwrap();
+    let reports = expect_reports(&reactor);
+    let (inner, log) = (reactor.clone(), Log::new());
+    let door = log.clone();
+    let done = reactor.run_until(async {
+        let (port, mut conn) = knock(&inner, move || {
+            Door::new(&door).on_made(|cx| {
+                cx.write(vec![b'a'; 9 << 20]);
+                cx.call_later(MS * 50, |me, cx| cx.become_protocol(me.inside(), b""));
+            })
+        })
+        .await?;
+        until(|| port.connections() == 1).await;
+        let clock = inner.clone();
+        inner
+            .spawn(async move {
+                clock.sleep(MS * 100).await?;
+                conn.read_to_end(&mut Vec::new()).await?;
+                Ok::<_, Failure>(())
+            })
+            .detach();
+        port.stop().await
+    });
+    done.and_then(|done| done).unwrap();
+    let reports = reports.borrow();
+    assert!(log.has("inside made"));
+    assert!(reports.is_empty(), "{reports:?}");
+}

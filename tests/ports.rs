@@ -6,9 +6,10 @@ mod support;
 use std::time::Duration;
 
 use futures::StreamExt;
-use support::{HERE, Log, MS, Spy, poll_once, some_turns, until};
+use support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use torsade::net::ListenOptions;
 use torsade::net::datagram::PortClosed;
+use torsade::transport::BytesNotSent;
 use torsade::{Address, Cancelled, Clock, Connection, Context, Failure, Port, Protocol, Reactor};
 
 /// Longer than anything here takes.
@@ -103,14 +104,21 @@ on_both! {
         }))?;
         let _never_reads = connect(&reactor, &port).await?;
         until(|| port.connections() == 1).await;
+        let reports = expect_reports(&reactor);
         let all = port.lose_connections(MS * 50);
         let later = connect(&reactor, &port).await?;
         until(|| port.connections() == 2).await;
         assert_eq!(all.await?, 1);
         assert_eq!(log.count("spy lost aborted"), 1);
         assert_eq!(port.connections(), 1);
+        // Nobody has asked for this abort by name.
+        until(|| !reports.borrow().is_empty()).await;
+        let loss = reports.borrow()[0].failure().clone();
+        let loss: &BytesNotSent = loss.check().unwrap();
+        assert!(loss.bytes > 0, "{loss}");
         later.transport().abort_connection();
         until(|| port.connections() == 0).await;
+        assert_eq!(reports.borrow().len(), 1);
         port.stop().await?;
     }
 
@@ -311,7 +319,7 @@ on_both! {
     }
 
     async fn a_reset_of_somebody_elses_is_reported(reactor) {
-        let heard = support::expect_reports(&reactor);
+        let heard = expect_reports(&reactor);
         let port = reactor.serve(HERE, async |_conn| {
             Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())
         })?;

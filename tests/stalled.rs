@@ -14,7 +14,7 @@ use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::reactor::OverBudget;
 use torsade::transport::{BytesNotSent, SendTimedOut};
-use torsade::{Clock, Context, Failure, Port, Reactor, testing};
+use torsade::{Clock, Context, Failure, Port, Reactor, Transport, testing};
 
 const BUDGET: usize = 16 << 20;
 
@@ -221,6 +221,43 @@ fn what_was_read_and_not_used_counts_for_the_budget_as_well() {
         assert_eq!(inner.buffered(), 1000);
         good.write_all(b"x").await?;
         until(|| inner.buffered() == 1001).await;
+        port.stop().await
+    });
+    done.and_then(|done| done).unwrap();
+}
+
+#[test]
+fn what_is_not_used_when_a_connection_is_closed_counts_no_more() {
+    /// Answers its first line at length, and has heard enough.
+    struct Answers(Rc<Cell<Option<Transport>>>);
+    impl LineProtocol for Answers {
+        fn line_received(&mut self, cx: &mut Context<'_, Self>, _line: &[u8]) {
+            cx.write(vec![7; SIZE]);
+            self.0.set(Some(cx.transport().clone()));
+            cx.lose_connection();
+        }
+    }
+    let reactor = Reactor::builder()
+        .in_memory()
+        .buffer_budget(BUDGET)
+        .build()
+        .unwrap();
+    let inner = reactor.clone();
+    let done = reactor.run_until(async {
+        let slot = Rc::new(Cell::new(None));
+        let to = slot.clone();
+        let port = inner.listen(HERE, move |_| {
+            Lines::with_limit(Answers(to.clone()), usize::MAX)
+        })?;
+        let mut conn = inner.connect_stream(port.local_addr()).await?;
+        conn.write_all(&[b'x'; 1000]).await?;
+        until(|| inner.buffered() == 1000).await;
+        conn.write_all(b"\n").await?;
+        some_turns().await;
+        let transport = slot.take().unwrap();
+        assert!(transport.queued() > 0);
+        assert_eq!(inner.buffered(), transport.queued());
+        transport.abort_connection();
         port.stop().await
     });
     done.and_then(|done| done).unwrap();

@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite};
-use support::{HERE, Log, MS, Spy, ends, some_turns, until};
+use support::{HERE, Log, MS, Spy, ends, expect_reports, some_turns, until};
 use torsade::net::{Incoming, ListenOptions, StreamServerEndpoint};
+use torsade::reactor::{Grace, Stopped};
+use torsade::transport::BytesNotSent;
 use torsade::{Address, Clock, Connection, Failure, Port, Reactor};
 
 /// A cipher that a child could break, over any stream.
@@ -73,6 +75,49 @@ impl AsyncRead for Fails {
         _: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+}
+
+/// Never has anything.
+struct Silent;
+
+impl AsyncRead for Silent {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+}
+
+/// Takes so many bytes and then none, or fails.
+struct Takes {
+    room: usize,
+    fails: bool,
+}
+
+impl AsyncWrite for Takes {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = buf.len().min(self.room);
+        self.room -= count;
+        match count {
+            0 if self.fails => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            0 => Poll::Pending,
+            count => Poll::Ready(Ok(count)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -187,4 +232,84 @@ fn what_was_written_before_the_program_ends_arrives() {
     let bytes = reader.join().unwrap().unwrap();
     assert_eq!(bytes.len(), SIZE);
     assert!(bytes.iter().all(|byte| *byte == b'n'));
+}
+
+#[test]
+fn what_a_writer_does_not_take_is_waited_for_as_for_any_peer_and_reported() {
+    for is_closed in [true, false] {
+        let reactor = Reactor::in_memory().unwrap();
+        let reports = expect_reports(&reactor);
+        let stalled = MS * 300;
+        reactor.set_grace(Grace {
+            stalled,
+            ..Grace::default()
+        });
+        let begun = reactor.now();
+        let mut kept = None;
+        let writer = Takes {
+            room: 0,
+            fails: false,
+        };
+        reactor
+            .run_until(async {
+                let mut conn = reactor.stream_over(([1, 2, 3, 4], 5), Silent, writer)?;
+                conn.write_all(&[7; 30_000]).await?;
+                kept = (!is_closed).then_some(conn);
+                some_turns().await;
+                Ok::<_, Failure>(())
+            })
+            .unwrap()
+            .unwrap();
+        assert_eq!(reactor.now() - begun, stalled, "closed: {is_closed}");
+        let reports = reports.borrow();
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        let loss: &BytesNotSent = reports[0].failure().check().unwrap();
+        assert_eq!(loss.bytes, 30_000);
+        assert_eq!(loss.peer.to_string(), "1.2.3.4:5");
+        assert!(reports[0].failure().find::<Stopped>().is_some());
+    }
+}
+
+#[test]
+fn a_writer_that_fails_after_the_close_has_the_loss_reported() {
+    torsade::testing::run(async |reactor| {
+        let reports = expect_reports(&reactor);
+        let writer = Takes {
+            room: 0,
+            fails: true,
+        };
+        let mut conn = reactor.stream_over(Address::Unnamed, Silent, writer)?;
+        conn.write_all(&[7; 30_000]).await?;
+        drop(conn);
+        until(|| !reports.borrow().is_empty()).await;
+        let reports = reports.borrow();
+        let loss: &BytesNotSent = reports[0].failure().check().unwrap();
+        assert_eq!(loss.bytes, 30_000);
+        let cause = reports[0].failure().find::<io::Error>().unwrap();
+        assert_eq!(cause.kind(), io::ErrorKind::InvalidData);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_aborted_below_is_not_reported() {
+    let reactor = Reactor::in_memory().unwrap();
+    let reports = expect_reports(&reactor);
+    let begun = reactor.now();
+    let writer = Takes {
+        room: 0,
+        fails: false,
+    };
+    reactor
+        .run_until(async {
+            let mut conn = reactor.stream_over(Address::Unnamed, Silent, writer)?;
+            conn.write_all(&[7; 30_000]).await?;
+            conn.transport().abort_connection();
+            some_turns().await;
+            Ok::<_, Failure>(())
+        })
+        .unwrap()
+        .unwrap();
+    assert!(reactor.now() - begun < MS * 300);
+    assert!(reports.borrow().is_empty(), "{reports:?}");
 }

@@ -194,6 +194,16 @@ impl FarEnd {
         self.0.is_closed.get() && !self.0.is_reset.get()
     }
 
+    /// Was the connection broken off?
+    pub(crate) fn is_reset(&self) -> bool {
+        self.0.is_closed.get() && self.0.is_reset.get()
+    }
+
+    /// How many bytes the connection has written that were not taken.
+    pub(crate) fn unsent(&self) -> usize {
+        self.0.from_connection.borrow().len()
+    }
+
     /// Waits until the connection has ended.
     pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
         if self.0.is_closed.get() {

@@ -160,7 +160,8 @@ impl Port {
     /// Ends the connections that the port has accepted: each as by
     /// [`Transport::lose_connection`](crate::Transport::lose_connection), and after `limit` as by
     /// [`Transport::abort_connection`](crate::Transport::abort_connection). Fires when all of them have ended, with how many
-    /// took longer than `limit`.
+    /// took longer than `limit`. What those had still queued is reported as
+    /// [`BytesNotSent`](crate::transport::BytesNotSent).
     ///
     /// Connections that are accepted after the call are not among them, so to end a server [`stop`](Self::stop) the port
     /// first. What a handler writes after the call is dropped, as after any `lose_connection`.

@@ -105,7 +105,8 @@ pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &React
     let (used, mut is_held) = input.outcome();
     is_held &= used < bytes.len() || link.has_eof_to_tell();
     if link.life().is_ending() || !link.life().is_reading() {
-        // Nothing more is delivered.
+        // Nothing more is delivered, and nothing is kept.
+        link.note_buffered(|| 0);
         return link.set_held(false);
     }
     match is_new {

@@ -3,23 +3,35 @@
 //! # The idea
 //!
 //! A task moves bytes between the streams and the connection, whose socket is a [`relay`]. The task is in the
-//! reactor's table as well, so that a program that ends waits for what a connection has written before it was closed.
+//! reactor's table as well, so that a program that ends waits for what a connection has written.
+//!
+//! # Invariants
+//!
+//! 1. What the connection has written is either with `writer`, or why it is not is the reason of the connection's end, or it
+//!    is reported as [`BytesNotSent`]. Only what is aborted is thrown away without a word.
+//! 2. The end of the reactor waits for each writer by itself: no longer than [`Grace::stalled`] for one that takes nothing.
+//!
+//! [`Grace::stalled`]: crate::reactor::Grace::stalled
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::time::Instant;
 
 use futures::future::{Either, select};
 use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Connection;
 use crate::address::Address;
+use crate::clock::{Clock, DelayedCall};
 use crate::driver::{Event, FarEnd, Socket, Written, relay};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Source, WeakReactor};
-use crate::transport::{Conn, Terms};
+use crate::report::{self, Origin};
+use crate::transport::{BytesNotSent, Conn, ConnectionAborted, ConnectionLost, Terms, Transport};
 
 impl Reactor {
     /// Makes a connection of any two byte streams: what `reader` reads is what the peer sends, and what is written to the
@@ -28,6 +40,10 @@ impl Reactor {
     /// Closing the connection closes `writer` when everything was written; aborting it drops both. An error of `reader` is why
     /// the connection is lost, after what was read before it; an error of `writer` likewise. Up to 64 KiB wait in either
     /// direction besides what the connection queues itself. The connection's own address is not known.
+    ///
+    /// When the reactor ends it waits for `writer` as for any peer ([`Grace`](crate::reactor::Grace)). What was written to a
+    /// connection that was closed, and is not with `writer` then, is reported as
+    /// [`BytesNotSent`](crate::transport::BytesNotSent); so is what an error of `writer` after the close has cost.
     ///
     /// # Errors
     ///
@@ -64,12 +80,21 @@ impl Reactor {
         let terms = Rc::new(Terms::new(place));
         let (socket, seat) = (Socket::Relay(Box::new(near)), Connection::seat());
         let conn = Conn::new(self, socket, peer.into(), &terms, seat)?;
-        let moving = Rc::new(Moving { far, place });
+        let moving = Rc::new(Moving {
+            far,
+            place,
+            transport: conn.transport(),
+            reactor: self.downgrade(),
+            piece: Cell::new(0),
+            owed: Cell::new(0),
+            moved: Cell::new(self.now()),
+            look: Cell::new(None),
+        });
         let key = self.inner().insert(|_| moving.clone());
         let key = key.map_err(|error| Failure::at(Box::new(error), place))?;
         let leave = Leave(self.downgrade(), key);
         let task = async move {
-            relay_all(&moving.far, reader, writer).await;
+            relay_all(&moving, reader, writer).await;
             drop((moving, leave));
         };
         self.inner().executor().spawn(task, place).detach();
@@ -82,6 +107,93 @@ impl Reactor {
 struct Moving {
     far: FarEnd,
     place: &'static Location<'static>,
+    /// Of the connection, as it was made.
+    transport: Transport,
+    reactor: WeakReactor,
+    /// How many bytes were taken from the connection and are not known to be with the writer.
+    piece: Cell<usize>,
+    /// How many more bytes the end of the reactor waits for, of a connection that is open.
+    owed: Cell<usize>,
+    /// When something was moved last.
+    moved: Cell<Instant>,
+    /// While the reactor ends: looks again.
+    look: Cell<Option<DelayedCall>>,
+}
+
+impl Moving {
+    /// How much the writer has not got yet.
+    fn left(&self) -> usize {
+        self.piece.get() + self.far.unsent()
+    }
+
+    fn note_moved(&self) {
+        if let Some(reactor) = self.reactor.upgrade() {
+            self.moved.set(reactor.now());
+        }
+    }
+
+    /// The piece is with the writer.
+    fn note_written(&self) {
+        let count = self.piece.replace(0);
+        self.owed.set(self.owed.get().saturating_sub(count));
+        self.note_moved();
+    }
+
+    /// The writer has failed: that is why the connection ends, or, if that has ended already, it is reported.
+    fn fail(&self, error: io::Error) {
+        match self.far.is_closed() {
+            true => self.report_loss(Failure::at(Box::new(error), self.place)),
+            false => self.far.end(Err(error)),
+        }
+    }
+
+    /// Reports what the writer has not got, if anything, once.
+    fn report_loss(&self, cause: Failure) {
+        let left = self.left();
+        let reason = self.transport.reason();
+        let is_asked = reason.is_some_and(|reason| reason.is::<ConnectionAborted>());
+        if left > 0 && !is_asked {
+            let error = BytesNotSent::new(left, self.transport.peer(), cause);
+            let failure = Failure::at(Box::new(error), self.place);
+            report::deliver(Origin::Connection, failure, self.place);
+        }
+    }
+
+    /// Has the writer taken nothing for as long as the end of the reactor waits?
+    fn is_stalled(&self) -> bool {
+        let Some(reactor) = self.reactor.upgrade() else {
+            return true;
+        };
+        let limit = reactor.inner().grace_to_drain();
+        limit
+            .is_some_and(|limit| reactor.now().saturating_duration_since(self.moved.get()) >= limit)
+    }
+
+    /// Has the loop look again when the time may be over.
+    fn look_later(self: &Rc<Self>, reactor: &Reactor) {
+        let limit = reactor.inner().grace_to_drain();
+        let Some(limit) = limit.filter(|limit| !limit.is_zero()) else {
+            return;
+        };
+        let idle = reactor.now().saturating_duration_since(self.moved.get());
+        let left = limit.saturating_sub(idle);
+        let left = if left.is_zero() { limit } else { left };
+        let (weak, reactor_too) = (Rc::downgrade(self), reactor.downgrade());
+        let timer = reactor.limit(left, move || {
+            if let (Some(this), Some(reactor)) = (weak.upgrade(), reactor_too.upgrade()) {
+                this.look_later(&reactor);
+            }
+        });
+        self.look.set(Some(timer));
+    }
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        if let Some(timer) = self.look.take() {
+            timer.cancel();
+        }
+    }
 }
 
 /// The task leaves the table, however it ends.
@@ -101,10 +213,21 @@ impl Source for Moving {
     fn attend(self: Rc<Self>, _reactor: &Reactor) {}
 
     /// The task is dropped with all others.
-    fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {}
+    fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
+        let reason = ConnectionLost::new(reason.clone());
+        self.report_loss(Failure::at(Box::new(reason), self.place));
+    }
+
+    fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
+        self.owed.set(self.left() + self.transport.queued());
+        // The program may have let it wait long, but the end begins now.
+        self.moved.set(reactor.now());
+        self.look_later(reactor);
+    }
 
     fn is_draining(&self) -> bool {
-        self.far.is_closed()
+        let owes = self.owed.get() > 0 && !self.far.is_reset();
+        (owes || self.far.is_closed()) && !self.is_stalled()
     }
 
     fn kind(&self) -> &'static str {
@@ -117,10 +240,11 @@ impl Source for Moving {
 }
 
 /// Moves bytes both ways until the connection has ended and what it wrote is written.
-async fn relay_all(far: &FarEnd, reader: impl AsyncRead, writer: impl AsyncWrite) {
+async fn relay_all(moving: &Moving, reader: impl AsyncRead, writer: impl AsyncWrite) {
+    let far = &moving.far;
     let (reader, writer) = (pin!(reader), pin!(writer));
     let inward = pin!(inward(far, reader));
-    let outward = pin!(outward(far, writer));
+    let outward = pin!(outward(moving, writer));
     match select(outward, inward).await {
         // The connection is over.
         Either::Left((Ok(true), _)) => {}
@@ -130,12 +254,12 @@ async fn relay_all(far: &FarEnd, reader: impl AsyncRead, writer: impl AsyncWrite
             select(closed, inward).await;
             poll_fn(|cx| far.poll_closed(cx)).await;
         }
-        Either::Left((Err(error), _)) => far.end(Err(error)),
+        Either::Left((Err(error), _)) => moving.fail(error),
         // Nothing more is read, but it still writes.
         Either::Right(((), outward)) => match outward.await {
             Ok(true) => {}
             Ok(false) => poll_fn(|cx| far.poll_closed(cx)).await,
-            Err(error) => far.end(Err(error)),
+            Err(error) => moving.fail(error),
         },
     }
 }
@@ -154,14 +278,25 @@ async fn inward(far: &FarEnd, mut reader: Pin<&mut impl AsyncRead>) {
 }
 
 /// What the connection has for the streams. `true` when the connection is over, `false` when it only writes no more.
-async fn outward(far: &FarEnd, mut writer: Pin<&mut impl AsyncWrite>) -> io::Result<bool> {
+async fn outward(moving: &Moving, mut writer: Pin<&mut impl AsyncWrite>) -> io::Result<bool> {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        match poll_fn(|cx| far.poll_take(cx, &mut bytes)).await {
+        let written = poll_fn(|cx| moving.far.poll_take(cx, &mut bytes)).await;
+        moving.note_moved();
+        match written {
             Written::Bytes => {
-                writer.write_all(&bytes).await?;
+                moving.piece.set(bytes.len());
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    match writer.write(rest).await? {
+                        0 => return Err(io::ErrorKind::WriteZero.into()),
+                        count => rest = &rest[count..],
+                    }
+                    moving.note_moved();
+                }
                 writer.flush().await?;
+                moving.note_written();
             }
             Written::Shut => {
                 writer.close().await?;

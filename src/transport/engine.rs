@@ -468,7 +468,7 @@ impl<S: Seat> Source for Conn<S> {
     fn end(&self, at_once: bool) {
         match at_once {
             false => self.link.end_by(Lived::Lose),
-            true => self.link.wish(Lived::Abort),
+            true => self.link.cut_off(),
         }
     }
 

@@ -4,19 +4,25 @@ use std::rc::Rc;
 
 use super::counter::Counted;
 use super::engine::{Conn, Seat};
-use super::errors::HandedOver;
+use super::errors::{ConnectionAborted, HandedOver};
 use super::life::{Event, Life};
 #[allow(unused_imports, reason = "the docs name it")]
 use super::link::Link;
 use super::link::{Ends, Limits, Terms};
+use super::unsent::BytesNotSent;
 use crate::address::Address;
 use crate::bytes::Outgoing;
+use crate::clock::Clock;
 use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
+use crate::report::{self, Origin};
 
-/// A connection between two seats.
-pub(crate) struct Handed {
+/// A connection between two seats. One that is dropped with a queue is reset, and the loss is reported.
+pub(crate) struct Handed(Option<Parts>);
+
+/// All that moves.
+struct Parts {
     socket: Socket,
     ends: Ends,
     terms: Rc<Terms>,
@@ -29,6 +35,10 @@ pub(crate) struct Handed {
     has_descriptors: bool,
     out: Option<Box<Outgoing>>,
     queued: usize,
+    /// Why writing failed, where that was not the end: see [`Link::writing_failed`].
+    failure: Option<(Failure, bool)>,
+    /// How much of what is queued the end of the reactor waits for.
+    owed: usize,
     /// It counts among those of its port all the time.
     counted: Option<Counted>,
 }
@@ -43,6 +53,7 @@ impl<S: Seat> Conn<S> {
             return None;
         }
         link.on(Event::Broken, || link.failure(HandedOver));
+        let owed = link.owed();
         link.forget_stall();
         let source = link.take_source();
         if let Some(source) = source {
@@ -51,7 +62,7 @@ impl<S: Seat> Conn<S> {
         let socket = link.socket.take()?;
         let _ = reactor.inner().driver().remove(&socket);
         reactor.inner().remove(link.key);
-        Some(Handed {
+        Some(Handed(Some(Parts {
             socket,
             ends: link.ends(),
             terms: link.terms.clone(),
@@ -69,22 +80,25 @@ impl<S: Seat> Conn<S> {
                 link.note_buffered(|| 0);
                 queued
             },
+            failure: link.take_write_failure(),
+            owed,
             counted: link
                 .terms
                 .counter
                 .as_ref()
                 .map(|counter| Counted::new(counter, link.key)),
-        })
+        })))
     }
 
     /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after [`Conn::new`]; then
     /// [`Conn::peer_done`], if the peer had said its end before ([`Link::has_eof_to_tell`]).
     pub(crate) fn of_handed(
         reactor: &Reactor,
-        handed: Handed,
+        mut handed: Handed,
         seat: S,
     ) -> Result<Rc<Self>, Failure> {
-        let Handed { socket, ends, .. } = handed;
+        let handed = handed.0.take().expect("it is whole until it goes");
+        let Parts { socket, ends, .. } = handed;
         let conn = Self::unwatched(reactor, socket, ends, &handed.terms, seat)?;
         let link = conn.link();
         if let Some(counted) = &handed.counted {
@@ -102,6 +116,12 @@ impl<S: Seat> Conn<S> {
         if let Some(limits) = handed.limits {
             link.set_limits(limits);
         }
+        if let Some(failure) = handed.failure {
+            link.with_extras(|extras| extras.failure = Some(failure));
+        }
+        if handed.owed > 0 {
+            link.owe(reactor.now(), handed.owed);
+        }
         // What it has queued is lost as with every other end.
         conn.watch_or_end(reactor)?;
         Ok(conn)
@@ -111,34 +131,63 @@ impl<S: Seat> Conn<S> {
 impl Handed {
     /// The peer's address.
     pub(crate) fn peer(&self) -> &Address {
-        &self.ends.peer
+        &self.parts().ends.peer
     }
 
     /// Closes it so that its peer sees a reset.
-    pub(crate) fn cut_off(self) {
-        let _ = self.socket.reset_on_close();
+    pub(crate) fn cut_off(mut self) {
+        if let Some(parts) = self.0.take() {
+            let _ = parts.socket.reset_on_close();
+        }
+    }
+
+    fn parts(&self) -> &Parts {
+        self.0.as_ref().expect("it is whole until it goes")
+    }
+
+    fn parts_mut(&mut self) -> &mut Parts {
+        self.0.as_mut().expect("it is whole until it goes")
     }
 
     /// What it has in common with the others of its port.
     pub(crate) fn terms(&self) -> Rc<Terms> {
-        self.terms.clone()
+        self.parts().terms.clone()
     }
 
     /// Names its ends anew.
     pub(crate) fn set_ends(&mut self, ends: Ends) {
-        self.ends = ends;
+        self.parts_mut().ends = ends;
     }
 
     /// Has it count among those of another port, and end as they do.
     pub(crate) fn set_terms(&mut self, terms: &Rc<Terms>) {
-        let same = match (&self.terms.counter, &terms.counter) {
+        let parts = self.parts_mut();
+        let same = match (&parts.terms.counter, &terms.counter) {
             (Some(old), Some(new)) => Rc::ptr_eq(old, new),
             _ => false,
         };
-        self.terms = terms.clone();
+        parts.terms = terms.clone();
         if !same {
-            let counted = self.counted.take();
+            let counted = parts.counted.take();
             drop(counted);
         }
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        let Some(parts) = self.0.take().filter(|parts| parts.queued > 0) else {
+            return;
+        };
+        let _ = parts.socket.reset_on_close();
+        let place = parts.terms.place;
+        let cause = Failure::at(Box::new(ConnectionAborted), place);
+        let error = BytesNotSent::new(parts.queued, parts.ends.peer.clone(), cause);
+        drop(parts);
+        report::deliver(
+            Origin::Connection,
+            Failure::at(Box::new(error), place),
+            place,
+        );
     }
 }

@@ -452,6 +452,14 @@ impl Link {
         failure.map(|(failure, _)| failure)
     }
 
+    /// The same, with whether it is what reading ends with, for the connection's next user.
+    pub(super) fn take_write_failure(&self) -> Option<(Failure, bool)> {
+        let mut extras = self.extras.take();
+        let failure = extras.as_mut().and_then(|extras| extras.failure.take());
+        self.extras.set(extras);
+        failure
+    }
+
     /// All was read: was that because it broke?
     fn ends_badly(&self) -> bool {
         let extras = self.extras.take();

@@ -102,6 +102,8 @@ pub(super) struct Extras {
     then: Option<Event>,
     /// Why writing failed, where that was not the end; and whether it is what reading ends with.
     pub(super) failure: Option<(Failure, bool)>,
+    /// The limit for the end of all connections of its port has ended it.
+    pub(super) was_cut_off: bool,
     /// Counts sources, so that one that was taken out is known again.
     count: u64,
 }

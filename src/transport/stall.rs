@@ -170,13 +170,27 @@ impl Link {
             return false;
         }
         let ends_later = self.ends_later();
-        let owes = || {
-            self.has_stall.get()
-                && self
-                    .with_extras(|extras| extras.stall.as_ref().is_some_and(|stall| stall.owed > 0))
-        };
-        let has_to_send = self.queued() > 0 && (self.life().is_about_to_end() || owes());
+        let has_to_send = self.queued() > 0 && (self.life().is_about_to_end() || self.owed() > 0);
         has_to_send || ends_later || self.sends_file()
+    }
+
+    /// How much of what is queued the end of the reactor waits for.
+    pub(super) fn owed(&self) -> usize {
+        match self.has_stall.get() {
+            true => self.with_extras(|extras| extras.stall.as_ref().map_or(0, |stall| stall.owed)),
+            false => 0,
+        }
+    }
+
+    /// The end of the reactor waits for so much of what is queued, from `now` on.
+    pub(super) fn owe(&self, now: Instant, count: usize) {
+        self.has_stall.set(true);
+        self.with_extras(|extras| {
+            let stall = extras.stall.get_or_insert_with(|| Stall::new(now));
+            stall.owed = count;
+            // The program may have let it wait long, but the end begins now.
+            stall.since = now;
+        });
     }
 
     /// Has the program closed its side, or is the peer known to have done so?
@@ -256,14 +270,7 @@ impl<S: Seat> Conn<S> {
     pub(super) fn begin_to_drain(self: &Rc<Self>, reactor: &Reactor) {
         let link = self.link();
         if link.queued() > 0 && !link.life().is_over() {
-            let now = reactor.now();
-            link.has_stall.set(true);
-            link.with_extras(|extras| {
-                let stall = extras.stall.get_or_insert_with(|| Stall::new(now));
-                stall.owed = link.queued();
-                // The program may have let it wait long, but the end begins now.
-                stall.since = now;
-            });
+            link.owe(reactor.now(), link.queued());
         }
         self.watch_stall(reactor);
     }

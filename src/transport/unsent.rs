@@ -9,6 +9,7 @@
 //! |---------------------------------------------|----------------------------------------|----------|
 //! | `abort_connection`                          | [`ConnectionAborted`]                  | no: it was asked for |
 //! | the limit of `lose_connection_within`       | [`ConnectionAborted`]                  | yes      |
+//! | the limit of a port's `lose_connections`    | [`ConnectionAborted`]                  | yes      |
 //! | a limit: time, the hard limit, the budget   | that limit's error                     | yes      |
 //! | the end of the reactor, or its drop         | [`ConnectionLost`] with `Stopped` in it | yes     |
 //! | the peer, or the network                    | [`ConnectionLost`] with the system's error | only of standard output |
@@ -25,6 +26,7 @@ use std::mem;
 use std::panic::Location;
 
 use super::errors::{ConnectionAborted, ConnectionLost, DescriptorOverrun};
+use super::life::Event;
 use super::link::Link;
 use crate::address::Address;
 use crate::clock::DelayedCall;
@@ -98,8 +100,19 @@ impl Link {
         Some(Loss { error, is_output })
     }
 
-    /// Has the limit of `lose_connection_within` ended it?
+    /// The limit for the end of all connections of its port is over.
+    pub(super) fn cut_off(&self) {
+        if !self.life().is_over() {
+            self.with_extras(|extras| extras.was_cut_off = true);
+            self.wish(Event::Abort);
+        }
+    }
+
+    /// Has the limit of `lose_connection_within`, or that of its port's `lose_connections`, ended it?
     fn has_passed_deadline(&self) -> bool {
+        if self.with_extras(|extras| extras.was_cut_off) {
+            return true;
+        }
         let deadline = self.take_deadline();
         let has_passed = deadline.as_ref().is_some_and(|call| !call.is_pending());
         if deadline.is_some() {
@@ -115,6 +128,19 @@ impl Link {
             .and_then(|extras| mem::take(&mut extras.deadline));
         self.extras.set(extras);
         deadline
+    }
+}
+
+impl BytesNotSent {
+    /// For a connection's bytes that are not in its queue: they are below it, or between two of its users.
+    pub(crate) fn new(bytes: usize, peer: Address, cause: Failure) -> Self {
+        Self {
+            bytes,
+            descriptors: 0,
+            peer,
+            what: "connection",
+            cause,
+        }
     }
 }
 
