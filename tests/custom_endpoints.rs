@@ -7,14 +7,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use futures::StreamExt;
-use support::{HERE, Log, MS, Spy, some_turns, until};
+use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::clock::TimedOut;
 use torsade::net::{
     BadEndpoint, ClientEndpoint, ClientFactory, ConnectOptions, Connector, Incoming, ListenOptions,
     ServerEndpoint, StreamClientEndpoint, StreamServerEndpoint,
 };
 use torsade::services::{ClientService, Service};
-use torsade::transport::Limits;
+use torsade::transport::{BytesNotSent, Limits};
 use torsade::{Address, Cancelled, Clock, Connection, Deferred, Factory, Failure, Port, Reactor};
 
 /// Says a word before everything else.
@@ -56,6 +56,25 @@ impl StreamServerEndpoint for Guarded {
                 incoming.accept(conn);
             }
             Ok(())
+        })
+    }
+}
+
+/// Lets everybody in at once, and counts.
+struct Straight(Rc<Cell<u32>>);
+
+impl StreamServerEndpoint for Straight {
+    fn listen(
+        &self,
+        reactor: &Reactor,
+        _options: &ListenOptions,
+        incoming: Incoming,
+    ) -> Result<Port, Failure> {
+        let count = self.0.clone();
+        reactor.serve(HERE, move |conn| {
+            count.set(count.get() + 1);
+            incoming.accept(conn);
+            std::future::ready(Ok(()))
         })
     }
 }
@@ -139,7 +158,8 @@ on_both! {
         let mut listener = reactor.bind(Guarded("friend"))?;
         let port = listener.port().clone();
         let one = reactor.connect_stream(knock(&port)).await?;
-        let two = reactor.connect_stream(knock(&port)).await?;
+        // One waits already, so nobody else is let in.
+        let two = reactor.connect_stream(knock(&port));
         some_turns().await;
         assert_eq!(port.connections(), 0);
         let server = listener.accept().await?;
@@ -147,9 +167,103 @@ on_both! {
         some_turns().await;
         assert_eq!(port.connections(), 1);
         let server = listener.next().await.unwrap()?;
-        assert_eq!(server.peer(), two.host()?);
+        assert_eq!(server.peer(), two.await?.host()?);
         port.stop().await?;
         assert!(listener.next().await.is_none());
+    }
+
+    async fn while_nobody_asks_hardly_anybody_is_accepted(reactor) {
+        let accepted = Rc::new(Cell::new(0));
+        let mut listener = reactor.bind(Straight(accepted.clone()))?;
+        let mut conns = Vec::new();
+        for _ in 0..100 {
+            conns.push(reactor.connect_stream(listener.local_addr()).await?);
+            some_turns().await;
+        }
+        assert_eq!(accepted.get(), 1);
+        // The user's own pause is another matter.
+        listener.port().pause_accepting();
+        listener.port().resume_accepting();
+        some_turns().await;
+        assert_eq!(accepted.get(), 1);
+        for _ in 0..100 {
+            listener.accept().await?;
+        }
+        assert_eq!(accepted.get(), 100);
+        listener.port().stop().await?;
+    }
+
+    async fn when_a_port_is_full_the_rest_waits_outside(reactor) {
+        let accepted = Rc::new(Cell::new(0));
+        let port = reactor.listen(Straight(accepted.clone()), |_| Spy::echo())?;
+        port.set_max_connections(2);
+        let mut conns = Vec::new();
+        for _ in 0..50 {
+            conns.push(reactor.connect_stream(port.local_addr()).await?);
+            some_turns().await;
+        }
+        assert_eq!((port.connections(), accepted.get()), (2, 3));
+        conns.truncate(0);
+        until(|| accepted.get() == 50 && port.connections() == 0).await;
+        port.stop().await?;
+    }
+
+    async fn a_write_that_failed_is_the_reason_of_the_end_for_the_next_user_too(reactor) {
+        struct Fails(Rc<Cell<u32>>);
+        impl StreamServerEndpoint for Fails {
+            fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
+                let handed = self.0.clone();
+                reactor.serve_with(HERE, options, move |mut conn: Connection| {
+                    let (incoming, handed) = (incoming.clone(), handed.clone());
+                    async move {
+                        while conn.write_all(b"lost").await.is_ok() {
+                            torsade::yield_now().await;
+                        }
+                        incoming.accept(conn);
+                        handed.set(handed.get() + 1);
+                        Ok(())
+                    }
+                })
+            }
+        }
+        let (log, handed) = (Log::new(), Rc::new(Cell::new(0)));
+        let port = reactor.listen_factory(Fails(handed.clone()), Spies(log.clone()))?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        some_turns().await;
+        conn.transport().abort_connection();
+        until(|| handed.get() == 1).await;
+        until(|| log.all().iter().any(|note| note.starts_with("spy lost"))).await;
+        let notes = log.all();
+        assert!(notes.last().unwrap().starts_with("spy lost broken"), "{notes:?}");
+        port.stop().await?;
+    }
+
+    async fn what_is_queued_on_one_that_nobody_takes_is_reported(reactor) {
+        struct Greets;
+        impl StreamServerEndpoint for Greets {
+            fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
+                reactor.serve_with(HERE, options, move |conn: Connection| {
+                    let incoming = incoming.clone();
+                    async move {
+                        conn.transport().write(vec![7; 8 << 20]);
+                        incoming.accept(conn);
+                        Ok(())
+                    }
+                })
+            }
+        }
+        let reports = expect_reports(&reactor);
+        let port = reactor.listen(Greets, |_| None::<Spy>)?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        until(|| !reports.borrow().is_empty()).await;
+        let loss = reports.borrow()[0].failure().clone();
+        let loss: &BytesNotSent = loss.check().unwrap();
+        assert_eq!(loss.peer, conn.host()?);
+        assert!(loss.bytes > 0 && loss.bytes <= 8 << 20, "{loss:?}");
+        let end = conn.read_to_end(&mut Vec::new()).await;
+        assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        assert_eq!(reports.borrow().len(), 1);
+        port.stop().await?;
     }
 
     async fn a_service_stays_connected_through_one(reactor) {

@@ -6,7 +6,9 @@
 //! 2. What an endpoint accepts is given to the port's user in the loop's next batch, never inside
 //!    [`Incoming::accept`], and while the port may accept: it is not paused, has fewer connections than it may have, and
 //!    its user wants one.
-//! 3. The port's user learns of its end once: when the port is stopped, or when the endpoint has
+//! 3. While something waits that may not be given, the port that the endpoint listens with is
+//!    paused: so no more is accepted than what that port had accepted by then.
+//! 4. The port's user learns of its end once: when the port is stopped, or when the endpoint has
 //!    dropped its [`Incoming`].
 
 use std::cell::{Cell, RefCell};
@@ -165,6 +167,8 @@ pub(super) struct Shared {
     /// The giving is in the loop's queue.
     is_called: Cell<bool>,
     is_paused: Cell<bool>,
+    /// The port that the endpoint listens with is paused on account of what waits.
+    is_held: Cell<bool>,
     is_over: Cell<bool>,
     /// The port that the endpoint listens with.
     port: RefCell<Option<Port>>,
@@ -180,7 +184,9 @@ impl Incoming {
     /// # Order
     ///
     /// First come, first served, in the loop's turn, never inside this call. While the port is paused or has all the
-    /// connections that it may have, they wait. When the port is closed they are ended.
+    /// connections that it may have, they wait, and so does what comes to the port that the endpoint listens with, which is
+    /// paused meanwhile. An endpoint without one ([`Incoming::port`]) has to see for itself that there are not too many. When
+    /// the port is closed they are ended.
     pub fn accept(&self, connection: Connection) {
         if !self.0.is_over.get() {
             self.0.waiting.borrow_mut().push_back(connection);
@@ -244,6 +250,7 @@ impl Shared {
             waiting: RefCell::default(),
             is_called: Cell::new(false),
             is_paused: Cell::new(false),
+            is_held: Cell::new(false),
             is_over: Cell::new(false),
             port: RefCell::default(),
             bare: RefCell::default(),
@@ -265,6 +272,7 @@ impl Shared {
 
     /// Has what waits given to the acceptor, in the loop's turn.
     fn look(self: &Rc<Self>) {
+        self.hold_or_release();
         if self.waiting.borrow().is_empty() || self.is_called.replace(true) {
             return;
         }
@@ -279,7 +287,31 @@ impl Shared {
             .call(place, move || this.give_all());
     }
 
+    /// Pauses the endpoint's own port, or lets it go on (invariant 3).
+    fn hold_or_release(&self) {
+        let is_empty = self.waiting.borrow().is_empty();
+        let (is_held, may_accept) = (self.is_held.get(), self.may_accept());
+        // Between the two it stays as it is.
+        if is_empty != may_accept || is_held != may_accept || self.is_over.get() {
+            return;
+        }
+        let port = self.port.borrow().clone();
+        let Some(port) = port else { return };
+        self.is_held.set(!may_accept);
+        match may_accept {
+            // The caller's own pause was before.
+            false if self.is_paused.get() => {}
+            false => port.pause_accepting(),
+            true => port.resume_accepting(),
+        }
+    }
+
     fn give_all(self: Rc<Self>) {
+        self.give_what_waits();
+        self.hold_or_release();
+    }
+
+    fn give_what_waits(self: &Rc<Self>) {
         self.is_called.set(false);
         let Some(reactor) = self.reactor.upgrade() else {
             return;
@@ -317,7 +349,7 @@ impl Shared {
         wants
     }
 
-    /// The end (invariant 3).
+    /// The end (invariant 4).
     fn finish(&self) -> Result<(), Failure> {
         if self.is_over.replace(true) {
             return Ok(());
@@ -363,7 +395,8 @@ impl PortState for Shared {
         let port = self.port.borrow().clone();
         match port {
             Some(port) if is_paused => port.pause_accepting(),
-            Some(port) => port.resume_accepting(),
+            Some(port) if !self.is_held.get() => port.resume_accepting(),
+            Some(_) => {}
             None => {}
         }
         self.counter().tell_port();
