@@ -76,6 +76,32 @@ fn any_number_of_calls_from_other_threads_leaves_room_for_timers() -> Result<(),
 }
 
 #[test]
+fn any_number_of_time_limits_that_end_together_leaves_room_for_others() -> Result<(), Failure> {
+    const LIMITS: usize = 3000;
+    let reactor = Reactor::in_memory()?;
+    let over = Rc::new(RefCell::new(Vec::new()));
+    for number in 0..LIMITS {
+        let over = over.clone();
+        let (never, resolver) = Deferred::<()>::pair();
+        let limited = reactor.timeout(MS, never);
+        drop(limited.add_both(move |_| {
+            over.borrow_mut().push(number);
+            drop(resolver);
+            Ok(())
+        }));
+    }
+    let mut most = 0;
+    for _ in 0..100 {
+        let before = over.borrow().len();
+        reactor.iterate(MS);
+        most = most.max(over.borrow().len() - before);
+    }
+    assert!((0..LIMITS).eq(over.borrow().iter().copied()));
+    assert_eq!(most, 1024);
+    Ok(())
+}
+
+#[test]
 fn a_timer_asked_for_after_a_long_wait_is_not_early() -> Result<(), Failure> {
     const DELAY: Duration = Duration::from_millis(40);
     struct Late(Rc<Cell<Option<Duration>>>);

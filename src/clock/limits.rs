@@ -52,16 +52,16 @@ fn a_due_limit_is_held_until_it_is_released_and_stays_pending_so_long() {
     assert_eq!(*fired.borrow(), [3], "an ordinary call does not wait");
     assert!(timers.holds_limits() && early.is_pending() && late.is_pending());
     assert_eq!(timers.list().len(), 2);
-    timers.fire_limits(run);
+    timers.fire_limits(run, || false);
     assert_eq!(*fired.borrow(), [3], "nothing was released");
     timers.release_limits();
     let next = limit(&timers, Duration::ZERO, &fired, 4);
     pass(&timers, Duration::ZERO);
-    timers.fire_limits(run);
+    timers.fire_limits(run, || false);
     assert_eq!(*fired.borrow(), [3, 1, 2]);
     assert!(!early.is_pending() && !late.is_pending() && next.is_pending());
     timers.release_limits();
-    timers.fire_limits(run);
+    timers.fire_limits(run, || false);
     assert_eq!(*fired.borrow(), [3, 1, 2, 4]);
     assert!(!timers.holds_limits());
     assert_eq!(timers.items(), 0);
@@ -76,14 +76,14 @@ fn a_held_limit_can_be_cancelled_put_off_and_brought_forward() {
     assert!(calls[1].reset(SECOND * 5));
     assert!(calls[2].reset_at(timers.instant(nanos(SECOND / 2))));
     timers.release_limits();
-    timers.fire_limits(run);
+    timers.fire_limits(run, || false);
     assert_eq!(*fired.borrow(), [3]);
     assert!(!timers.holds_limits());
     // Brought forward: asked anew, so it is held and looked for once more.
     pass(&timers, Duration::ZERO);
     assert!(timers.holds_limits());
     timers.release_limits();
-    timers.fire_limits(run);
+    timers.fire_limits(run, || false);
     assert_eq!(*fired.borrow(), [3, 2]);
     assert_eq!(
         timers.next_deadline(),
@@ -92,11 +92,11 @@ fn a_held_limit_can_be_cancelled_put_off_and_brought_forward() {
     pass(&timers, SECOND * 5);
     timers.release_limits();
     assert!(calls[1].reset(SECOND));
-    timers.fire_limits(run);
+    timers.fire_limits(run, || false);
     assert_eq!(*fired.borrow(), [3, 2]);
     pass(&timers, SECOND);
     timers.release_limits();
-    timers.fire_limits(run);
+    timers.fire_limits(run, || false);
     assert_eq!(*fired.borrow(), [3, 2, 1]);
     assert_eq!(timers.items(), 0);
 }

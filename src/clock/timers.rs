@@ -130,12 +130,20 @@ impl Timers {
         self.0.table.borrow_mut().release_held();
     }
 
-    /// Hands the limits that were released to `call`, in the order in which they came due.
-    pub(crate) fn fire_limits(&self, mut call: impl FnMut(Due)) {
+    /// Hands the limits that were released to `call`, in the order in which they came due, until
+    /// `is_enough` says so after one. The rest stays released. Returns whether that was all.
+    pub(crate) fn fire_limits(
+        &self,
+        mut call: impl FnMut(Due),
+        mut is_enough: impl FnMut() -> bool,
+    ) -> bool {
         loop {
             let due = self.0.table.borrow_mut().pop_released();
-            let Some(due) = due else { return };
+            let Some(due) = due else { return true };
             call(due);
+            if is_enough() {
+                return false;
+            }
         }
     }
 

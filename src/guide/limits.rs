@@ -57,6 +57,7 @@
 //! | work of one step of a turn | 250 µs; 1,024 sources; 8 sources that have used their share | the rest goes on in the next turn, after timers and I/O |
 //! | looks at I/O before a time limit takes effect | 1, up to 4 while each finds something | what came in time wins |
 //! | calls from other threads in a turn | those there when it began; 1,024, or 250 µs | the rest is for the next turn, in order |
+//! | time limits that take effect in a turn | 1,024, or 250 µs | the rest is for the next turn, in order |
 //! | time one callback may take before it is reported | 100 ms in debug mode | a report names it: see [`ReactorBuilder::on_blocked`](crate::ReactorBuilder::on_blocked) |
 //!
 //! # Datagrams

@@ -643,7 +643,10 @@ impl Inner {
     fn fire_limits(&self) {
         if let Limits::Ripe = self.pace.limits.get() {
             self.pace.limits.set(Limits::Looking(0));
-            self.timers.fire_limits(fire);
+            let mut slice = Slice::new(&self.timers, LIMITS_PER_LOOK);
+            if !self.timers.fire_limits(fire, || slice.is_over_after(1)) {
+                self.pace.limits.set(Limits::Ripe);
+            }
         }
     }
 
@@ -781,6 +784,8 @@ const TASKS_PER_LOOK: usize = 64;
 const TASKS_PER_TURN: usize = 16;
 /// After so many calls from other threads the time is looked at.
 const CALLS_PER_LOOK: usize = 8;
+/// After so many time limits as well.
+const LIMITS_PER_LOOK: usize = 8;
 /// After so much time as well.
 const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 /// In a test in memory that has come to rest: how long threads that have a handle may take to do something.
