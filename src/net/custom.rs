@@ -183,10 +183,11 @@ impl Incoming {
     ///
     /// # Order
     ///
-    /// First come, first served, in the loop's turn, never inside this call. While the port is paused or has all the
-    /// connections that it may have, they wait, and so does what comes to the port that the endpoint listens with, which is
-    /// paused meanwhile. An endpoint without one ([`Incoming::port`]) has to see for itself that there are not too many. When
-    /// the port is closed they are ended.
+    /// First come, first served, in the loop's turn, never inside this call. While the port is
+    /// paused or has all the connections that it may have, they wait, and so does what comes to the
+    /// port that the endpoint listens with, which is paused meanwhile. An endpoint without one
+    /// ([`Incoming::port`]) has to see for itself that there are not too many. When the port is
+    /// closed they are ended.
     pub fn accept(&self, connection: Connection) {
         if !self.0.is_over.get() {
             self.0.waiting.borrow_mut().push_back(connection);

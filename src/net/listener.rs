@@ -19,11 +19,14 @@ use crate::stream::Connection;
 /// A port whose connections are accepted one by one, when they are asked for: by [`accept`](Self::accept), or as a
 /// [`Stream`] of connections, which ends when the port is closed.
 ///
-/// While nobody asks, nothing is accepted (whoever has asked by [`StreamExt::next`](futures::StreamExt::next) and given up
-/// gets at most one connection, which is the next one's): what comes waits in the system's queue
-/// ([`ListenOptions::backlog`](super::ListenOptions::backlog)), and when that is full the system turns peers away. Behind
-/// proxies ([`ServerEndpoint::proxied`](super::ServerEndpoint::proxied)) whoever is accepted and has not sent its header
-/// yet does not keep others waiting.
+/// While nobody asks, nothing is accepted (whoever has asked by
+/// [`StreamExt::next`](futures::StreamExt::next) and given up gets at most one connection, which is
+/// the next one's): what comes waits in the system's queue
+/// ([`ListenOptions::backlog`](super::ListenOptions::backlog)), and when that is full the system
+/// turns peers away. Behind proxies ([`ServerEndpoint::proxied`](super::ServerEndpoint::proxied))
+/// whoever is accepted and has not sent its header yet does not keep others waiting. A program's
+/// own endpoint ([`StreamServerEndpoint`](super::StreamServerEndpoint)) goes on accepting until the
+/// first connection that it lets in has nobody to go to.
 ///
 /// Made by [`Reactor::bind`](crate::Reactor::bind). Dropping it closes the port; connections that were accepted go on.
 ///

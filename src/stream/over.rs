@@ -7,9 +7,11 @@
 //!
 //! # Invariants
 //!
-//! 1. What the connection has written is either with `writer`, or why it is not is the reason of the connection's end, or it
-//!    is reported as [`BytesNotSent`]. Only what is aborted is thrown away without a word.
-//! 2. The end of the reactor waits for each writer by itself: no longer than [`Grace::stalled`] for one that takes nothing.
+//! 1. What the connection has written is either with `writer`, or why it is not is the reason of
+//!    the connection's end, or it is reported as [`BytesNotSent`]. Only what is aborted is thrown
+//!    away without a word.
+//! 2. The end of the reactor waits for each writer by itself: no longer than [`Grace::stalled`] for
+//!    one that takes nothing.
 //!
 //! [`Grace::stalled`]: crate::reactor::Grace::stalled
 
@@ -41,9 +43,10 @@ impl Reactor {
     /// the connection is lost, after what was read before it; an error of `writer` likewise. Up to 64 KiB wait in either
     /// direction besides what the connection queues itself. The connection's own address is not known.
     ///
-    /// When the reactor ends it waits for `writer` as for any peer ([`Grace`](crate::reactor::Grace)). What was written to a
-    /// connection that was closed, and is not with `writer` then, is reported as
-    /// [`BytesNotSent`](crate::transport::BytesNotSent); so is what an error of `writer` after the close has cost.
+    /// When the reactor ends it waits for `writer` as for any peer
+    /// ([`Grace`](crate::reactor::Grace)). What was written to a connection that was closed, and is
+    /// not with `writer` then, is reported as [`BytesNotSent`]; so is
+    /// what an error of `writer` after the close has cost.
     ///
     /// # Errors
     ///
@@ -139,7 +142,8 @@ impl Moving {
         self.note_moved();
     }
 
-    /// The writer has failed: that is why the connection ends, or, if that has ended already, it is reported.
+    /// The writer has failed: that is why the connection ends, or, if that has ended already, it is
+    /// reported.
     fn fail(&self, error: io::Error) {
         match self.far.is_closed() {
             true => self.report_loss(Failure::at(Box::new(error), self.place)),

@@ -18,7 +18,8 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
-/// A connection between two seats. One that is dropped with a queue is reset, and the loss is reported.
+/// A connection between two seats. One that is dropped with a queue is reset, and the loss is
+/// reported.
 pub(crate) struct Handed(Option<Parts>);
 
 /// All that moves.

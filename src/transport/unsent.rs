@@ -108,7 +108,8 @@ impl Link {
         }
     }
 
-    /// Has the limit of `lose_connection_within`, or that of its port's `lose_connections`, ended it?
+    /// Has the limit of `lose_connection_within`, or that of its port's `lose_connections`, ended
+    /// it?
     fn has_passed_deadline(&self) -> bool {
         if self.with_extras(|extras| extras.was_cut_off) {
             return true;
@@ -132,7 +133,8 @@ impl Link {
 }
 
 impl BytesNotSent {
-    /// For a connection's bytes that are not in its queue: they are below it, or between two of its users.
+    /// For a connection's bytes that are not in its queue: they are below it, or between two of its
+    /// users.
     pub(crate) fn new(bytes: usize, peer: Address, cause: Failure) -> Self {
         Self {
             bytes,
