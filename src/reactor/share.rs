@@ -3,10 +3,10 @@
 //!
 //! # The idea
 //!
-//! Each step of a turn goes through a list: sources that asked for attention, ready sources, ready
-//! tasks. A step that takes long stops in the middle of its list, and goes on there in the next
-//! turn, after timers, threads and tasks had theirs. What is long is a matter of time on the
-//! machine ([`LONG`]), and of a number everywhere ([`MANY`]).
+//! Each step of a turn goes through a list: what other threads sent, sources that asked for
+//! attention, ready sources, ready tasks, time limits. A step that takes long stops in the middle of
+//! its list, and goes on there in the next turn, after timers, threads and tasks had theirs. What is
+//! long is a matter of time on the machine ([`LONG`]), and of a number everywhere ([`MANY`]).
 //!
 //! A source that has used its share of a turn (so many bytes, so many calls: its own affair) and
 //! has more to do asks for another turn ([`Inner::attend_later`]) and stands at the end of the
@@ -75,6 +75,12 @@ impl Inner {
     pub(crate) fn attend_later(&self, key: usize) {
         self.backlog.borrow_mut().push_back(key);
         self.executor.host().work_added();
+    }
+
+    /// Step 1: takes in what other threads have sent, as much as there is time for. Returns how much.
+    pub(super) fn collect(&self) -> usize {
+        let mut slice = Slice::new(&self.timers, SOME);
+        self.executor.collect(|| slice.is_over_after(1))
     }
 
     /// Step 5: lets the sources that asked for it do what they have to do. Returns how many did.

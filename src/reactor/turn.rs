@@ -118,6 +118,10 @@ impl Pace {
         self.events.replace(events);
     }
 
+    fn note_run(&self, count: usize) {
+        self.ran.set(self.ran.get() + count);
+    }
+
     pub(super) fn ask_to_stop(&self) {
         self.stop_asked.set(true);
     }
@@ -479,7 +483,7 @@ impl Reactor {
     fn current_things_but_limits(&self) {
         self.hear();
         let inner = self.inner();
-        inner.collect();
+        inner.pace.note_run(inner.collect());
         inner.pass_time();
         inner.run_batch();
     }
@@ -604,13 +608,6 @@ impl Drop for In {
 }
 
 impl Inner {
-    /// Step 1.
-    fn collect(&self) {
-        let mut slice = Slice::new(&self.timers, CALLS_PER_LOOK);
-        let count = self.executor.collect(|| slice.is_over_after(1));
-        self.pace.ran.set(self.pace.ran.get() + count);
-    }
-
     /// Steps 2 and 3.
     fn pass_time(&self) {
         self.sync_time();
@@ -782,12 +779,10 @@ fn fire(due: Due) {
 const TASKS_PER_LOOK: usize = 64;
 /// So many tasks run, at most, between two looks at the timers and at what other threads sent.
 const TASKS_PER_TURN: usize = 16;
-/// After so many calls from other threads the time is looked at.
-const CALLS_PER_LOOK: usize = 8;
-/// After so many time limits as well.
-const LIMITS_PER_LOOK: usize = 8;
 /// After so much time as well.
 const TIME_PER_LOOK: Duration = Duration::from_micros(50);
+/// After so many time limits the time is looked at.
+const LIMITS_PER_LOOK: usize = 8;
 /// In a test in memory that has come to rest: how long threads that have a handle may take to do something.
 const OTHERS_MAY_COME: Duration = Duration::from_secs(10);
 /// And how long those may take that have only wakers, which cannot be counted.

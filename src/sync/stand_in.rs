@@ -14,11 +14,11 @@ pub(crate) use loom::thread;
 
 /// As the standard one: loom knows nothing of constant beginnings.
 macro_rules! per_thread {
-    ($(#[$doc:meta])* static $name:ident: $type:ty = const { $init:expr };) => {
-        loom::thread_local! {
+    ($($(#[$doc:meta])* static $name:ident: $type:ty = const { $init:expr };)+) => {
+        $(loom::thread_local! {
             $(#[$doc])*
             static $name: $type = $init;
-        }
+        })+
     };
 }
 pub(crate) use per_thread as thread_local;
