@@ -117,6 +117,8 @@ impl Failure {
     #[doc(alias("log.err", "logError", "twisted.logger.failure"))]
     #[track_caller]
     pub fn report(self, doing: impl fmt::Display) {
+        // Its clones are not reported again.
+        self.note_reported();
         send(Report {
             origin: Origin::Caught,
             failure: self,

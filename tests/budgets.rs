@@ -238,3 +238,24 @@ fn outside_a_turn_nothing_has_to_give_way() {
     });
     assert_eq!(polled.unwrap(), MANY);
 }
+
+#[test]
+fn many_timers_that_are_due_together_let_others_have_their_turns_in_between() {
+    let reactor = Reactor::in_memory().unwrap();
+    let fired = Rc::new(Cell::new(0_usize));
+    for _ in 0..MANY {
+        let fired = fired.clone();
+        reactor.call_later(Duration::ZERO, move || fired.set(fired.get() + 1));
+    }
+    let most = reactor.run_until(async {
+        let (mut before, mut most) = (0, 0);
+        while fired.get() < MANY {
+            reactor.sleep(Duration::ZERO).await?;
+            most = most.max(fired.get() - before);
+            before = fired.get();
+        }
+        Ok::<_, Failure>(most)
+    });
+    let most = most.unwrap().unwrap();
+    assert!(most <= 1_100, "{most} timers fired in one turn");
+}

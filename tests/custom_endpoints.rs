@@ -387,6 +387,33 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn much_that_was_read_ahead_goes_on_to_the_user(reactor) {
+        /// Reads a line as long as it comes before it hands the connection on.
+        struct Patient;
+        impl StreamServerEndpoint for Patient {
+            fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
+                reactor.serve_with(HERE, options, async move |mut conn| {
+                    conn.read_line(65_536).await?;
+                    incoming.accept(conn);
+                    Ok(())
+                })
+            }
+        }
+        let port = reactor.serve(Patient, async |mut conn| {
+            let mut rest = Vec::new();
+            conn.read_to_end(&mut rest).await?;
+            conn.write_all(rest.len().to_string().as_bytes()).await?;
+            Ok(())
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(&[&[b'x'; 20_000][..], b"\n", &[b'y'; 12_000]].concat()).await?;
+        conn.close().await?;
+        let mut answer = Vec::new();
+        conn.read_to_end(&mut answer).await?;
+        assert_eq!(answer, b"12000");
+        port.stop().await?;
+    }
+
     async fn text_is_read_by_the_name_that_was_registered(reactor) {
         let port = reactor.listen(Guarded("friend"), |_| Spy::echo())?;
         let to = port.local_addr();

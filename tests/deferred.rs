@@ -757,3 +757,16 @@ fn a_panic_that_is_dropped_inside_a_callback_does_not_break_that_ones_chain() {
     let added = || drop(Deferred::succeed(()).add_callback(move |()| drop(broken())));
     assert_eq!(panic_of(added), "inner");
 }
+
+#[test]
+fn a_failure_that_comes_by_many_ways_is_kept_once() {
+    let (mut deferred, resolver) = Deferred::<u32>::pair();
+    // Twice as many ways at each level.
+    for _ in 0..40 {
+        let shared = deferred.shared();
+        deferred = defer::race([shared.wait(), shared.wait()]).map(|(first, _)| first as u32);
+    }
+    resolver.errback(Failure::new("no way"));
+    let failure = torsade::testing::failure_of(deferred);
+    assert!(format!("{failure:#}").ends_with("no way"));
+}

@@ -462,3 +462,33 @@ impl Wake for CountWakes {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[test]
+fn an_end_that_a_crash_cut_short_does_not_go_on_in_the_next_run() {
+    let reactor = Reactor::in_memory().unwrap();
+    let lost = Rc::new(Cell::new(false));
+    let kept = Rc::new(Cell::new(None));
+    let (crashing, held) = (reactor.clone(), kept.clone());
+    let stopped = reactor.run_until(async {
+        let port = reactor.serve(HERE, async |mut conn| {
+            conn.write_all(&[1; 10_000_000]).await?;
+            Ok(())
+        })?;
+        held.set(Some(reactor.connect_stream(port.local_addr()).await?));
+        reactor.sleep(MS).await?;
+        reactor.stop()?;
+        reactor.call_later(MS, move || crashing.crash());
+        std::future::pending::<Result<(), Failure>>().await
+    });
+    assert!(stopped.is_err());
+    // Longer than the end would have waited for the peer, which reads nothing.
+    let told = lost.clone();
+    reactor.on_report(move |_| told.set(true));
+    let later = reactor.clone();
+    reactor
+        .run_until(async move { later.sleep(Duration::from_secs(30)).await })
+        .unwrap()
+        .unwrap();
+    drop(kept.take());
+    assert!(!lost.get());
+}

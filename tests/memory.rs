@@ -257,7 +257,13 @@ thread_local! {
 type Dropping = (&'static str, fn(&Reactor));
 
 /// Where a user's value is dropped without having been used, each time the last one that there is.
-const DROPS: [Dropping; 20] = [
+const DROPS: [Dropping; 21] = [
+    ("a call to a reactor that has ended", |_| {
+        let ended = Reactor::in_memory().unwrap();
+        ended.run_until(async {}).unwrap();
+        let bomb = Bomb::new();
+        ended.call_soon(move || drop(bomb));
+    }),
     ("a call that is called off", |reactor| {
         let bomb = Bomb::new();
         let call = reactor.call_later(Duration::from_secs(1), move || drop(bomb));

@@ -241,6 +241,13 @@ mod reports_and_limits {
     use super::*;
 
     on_both! {
+        async fn what_was_reported_by_hand_is_not_reported_again(reactor) {
+            let failure = Failure::new("lost");
+            failure.clone().report("while looking");
+            drop(Deferred::<()>::fail(failure));
+            assert_eq!(testing::take_reports(&reactor).len(), 1);
+        }
+
         async fn a_failure_that_is_reported_names_what_was_done_and_the_connection(reactor) {
             let line = line!() + 2;
             let protocol = Spy::new(&Log::new()).on_data(|_, _| {

@@ -399,3 +399,29 @@ fn bytes_that_came_while_the_process_was_stopped_win() -> Result<(), Failure> {
     support::role::end(child);
     Ok(())
 }
+
+#[test]
+fn a_limit_holds_while_more_tasks_are_ready_than_one_turn_runs() {
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let over = Rc::new(Cell::new(false));
+        let busy: Vec<_> = (0..3_000)
+            .map(|_| {
+                let over = over.clone();
+                reactor.spawn(async move {
+                    while !over.get() {
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        let start = reactor.now();
+        let late = reactor.within(LIMIT, std::future::pending::<()>()).await;
+        assert!(is_timed_out(&late));
+        assert!(reactor.now() - start < LIMIT * 50);
+        over.set(true);
+        for task in busy {
+            task.await?;
+        }
+        Ok(())
+    });
+}

@@ -31,7 +31,7 @@ fn limit(timers: &Timers, limit: Duration, fired: &Fired, n: u32) -> DelayedCall
 fn pass(timers: &Timers, step: Duration) {
     timers.absorb();
     timers.set_now(timers.now() + step);
-    timers.fire_due_and_hold_limits(run);
+    timers.fire_due_and_hold_limits(run, || false);
 }
 
 fn run(due: Due) {

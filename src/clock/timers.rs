@@ -92,17 +92,28 @@ impl Timers {
     /// one that is due in the same pass; that one does not run then. Should `call` panic, those
     /// behind it stay.
     pub(crate) fn fire_due(&self, call: impl FnMut(Due)) -> usize {
-        self.pass(false, call)
+        self.pass(false, call, || false)
     }
 
     /// As [`fire_due`](Timers::fire_due), but limits that are due are only taken out of the others'
     /// way: they stay pending until [`release_limits`](Timers::release_limits) and
     /// [`fire_limits`](Timers::fire_limits).
-    pub(crate) fn fire_due_and_hold_limits(&self, call: impl FnMut(Due)) -> usize {
-        self.pass(true, call)
+    ///
+    /// Stops after the timer at which `is_enough` returns true; the next pass goes on with the rest.
+    pub(crate) fn fire_due_and_hold_limits(
+        &self,
+        call: impl FnMut(Due),
+        is_enough: impl FnMut() -> bool,
+    ) -> usize {
+        self.pass(true, call, is_enough)
     }
 
-    fn pass(&self, holds_limits: bool, mut call: impl FnMut(Due)) -> usize {
+    fn pass(
+        &self,
+        holds_limits: bool,
+        mut call: impl FnMut(Due),
+        mut is_enough: impl FnMut() -> bool,
+    ) -> usize {
         let now = self.nanos();
         let pass = self.0.table.borrow().seq;
         let mut fired = 0;
@@ -116,6 +127,9 @@ impl Timers {
             };
             fired += 1;
             call(due);
+            if is_enough() {
+                return fired;
+            }
         }
     }
 

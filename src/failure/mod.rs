@@ -29,6 +29,7 @@ mod path;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::mem;
@@ -420,9 +421,11 @@ pub(crate) struct Causes(Vec<Arc<Inner>>);
 
 impl<'a> FromIterator<&'a Failure> for Causes {
     fn from_iter<I: IntoIterator<Item = &'a Failure>>(failures: I) -> Self {
-        let mut causes = Vec::new();
-        for failure in failures {
-            causes.extend_from_slice(failure.origins());
+        let (mut causes, mut known) = (Vec::new(), BTreeSet::new());
+        for origin in failures.into_iter().flat_map(Failure::origins) {
+            if known.insert(Arc::as_ptr(origin)) {
+                causes.push(origin.clone());
+            }
         }
         Self(causes)
     }

@@ -153,6 +153,15 @@ impl Inner {
 }
 
 impl Drain {
+    /// The reactor has crashed: nothing ends.
+    pub(super) fn give_up(&self) {
+        self.stage.set(Stage::Idle);
+        if let Some((resolver, limit)) = self.waiting.take() {
+            limit.cancel();
+            resolver.forsake();
+        }
+    }
+
     /// Nothing is waited for any more.
     fn finish(&self) {
         self.stage.set(Stage::Idle);

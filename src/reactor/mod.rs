@@ -424,6 +424,7 @@ impl Reactor {
             self.0.state.set(State::New);
             self.0.run.set(self.0.run.get() + 1);
             self.0.pace.stop_is_off();
+            self.0.drain.give_up();
             self.0.executor.call(Location::caller(), || {});
         }
     }

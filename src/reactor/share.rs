@@ -3,8 +3,8 @@
 //!
 //! # The idea
 //!
-//! Each step of a turn goes through a list: what other threads sent, sources that asked for
-//! attention, ready sources, ready tasks, time limits. A step that takes long stops in the middle of
+//! Each step of a turn goes through a list: what other threads sent, due timers, sources that
+//! asked for attention, ready sources, ready tasks, time limits. A step that takes long stops in the middle of
 //! its list, and goes on there in the next turn, after timers, threads and tasks had theirs. What is
 //! long is a matter of time on the machine ([`LONG`]), and of a number everywhere ([`MANY`]).
 //!

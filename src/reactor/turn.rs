@@ -613,7 +613,9 @@ impl Inner {
         self.sync_time();
         if !self.timers.is_idle() {
             self.timers.absorb();
-            self.timers.fire_due_and_hold_limits(fire);
+            let mut slice = Slice::new(&self.timers, TIMERS_PER_LOOK);
+            self.timers
+                .fire_due_and_hold_limits(fire, || slice.is_over_after(1));
         }
     }
 
@@ -622,17 +624,20 @@ impl Inner {
         if !self.timers.holds_limits() {
             return;
         }
+        // Those that are released already are not put off by another look, however often there is one.
+        let Limits::Looking(looks) = self.pace.limits.get() else {
+            return;
+        };
         let left = self.has_backlog() || self.executor.has_mail_left();
         let found = self.pace.found_events.get() || left;
-        self.pace.limits.set(match self.pace.limits.get() {
-            // What came in time may take more than one look: an answer and the end after it, or
-            // more sources than the driver tells of at once.
-            Limits::Looking(looks) if found && looks + 1 < MOST_LOOKS => Limits::Looking(looks + 1),
-            _ => {
-                self.timers.release_limits();
-                // What was woken stands behind what is left of a batch.
-                Limits::Looked(1 + u32::from(self.executor.is_in_batch()))
-            }
+        // What came in time may take more than one look: an answer and the end after it, or
+        // more sources than the driver tells of at once.
+        self.pace.limits.set(if found && looks + 1 < MOST_LOOKS {
+            Limits::Looking(looks + 1)
+        } else {
+            self.timers.release_limits();
+            // What was woken stands behind what is left of a batch.
+            Limits::Looked(1 + u32::from(self.executor.is_in_batch()))
         });
     }
 
@@ -779,6 +784,8 @@ fn fire(due: Due) {
 const TASKS_PER_LOOK: usize = 64;
 /// So many tasks run, at most, between two looks at the timers and at what other threads sent.
 const TASKS_PER_TURN: usize = 16;
+/// After so many timers the time is looked at.
+const TIMERS_PER_LOOK: usize = 8;
 /// After so much time as well.
 const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 /// After so many time limits the time is looked at.

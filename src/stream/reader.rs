@@ -54,7 +54,11 @@ impl Reader {
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let ahead = self.ahead.get_or_insert_with(Ahead::new);
+            if ahead.buffer.len() < bytes.len() {
+                ahead.buffer.resize(bytes.len(), 0);
+            }
             ahead.buffer[..bytes.len()].copy_from_slice(bytes);
+            ahead.start = 0;
             ahead.end = bytes.len();
         }
     }

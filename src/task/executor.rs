@@ -193,10 +193,11 @@ impl Executor {
 
     /// Queues a job.
     pub(crate) fn push(&self, job: Job) {
-        if !self.closed.get() {
-            self.ready.borrow_mut().push_back(job);
-            self.host.work_added();
+        if self.closed.get() {
+            return job.discard();
         }
+        self.ready.borrow_mut().push_back(job);
+        self.host.work_added();
     }
 
     /// Step 1 of a turn: takes in what other threads had sent when it began. What is left when
@@ -343,14 +344,7 @@ impl Executor {
         let ready = self.ready.take();
         self.left.set(0);
         found += ready.len();
-        for job in ready {
-            match job {
-                // Dropping the runnable drops the future, behind its fence.
-                Job::Task(runnable) => drop(runnable),
-                Job::Call(call) => report::discard(call, Location::caller()),
-                Job::Errand(errand) => report::discard(errand, Location::caller()),
-            }
-        }
+        ready.into_iter().for_each(Job::discard);
         found
     }
 
@@ -389,6 +383,18 @@ impl Executor {
             .give_back(&mut waiting, index);
         drop(waiting);
         drop(entry);
+    }
+}
+
+impl Job {
+    /// Drops it unrun.
+    fn discard(self) {
+        match self {
+            // Dropping the runnable drops the future, behind its fence.
+            Self::Task(runnable) => drop(runnable),
+            Self::Call(call) => report::discard(call, Location::caller()),
+            Self::Errand(errand) => report::discard(errand, Location::caller()),
+        }
     }
 }
 

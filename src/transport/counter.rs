@@ -12,7 +12,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Resolver};
 use crate::reactor::{Reactor, WeakReactor};
 
@@ -108,7 +108,7 @@ impl ConnCounter {
             reactor.inner().end_counted(key, false);
         }
         let (weak, reactor_too) = (Rc::downgrade(&ending), self.reactor.clone());
-        let timer = reactor.call_later(limit, move || {
+        let timer = reactor.limit(limit, move || {
             let (Some(ending), Some(reactor)) = (weak.upgrade(), reactor_too.upgrade()) else {
                 return;
             };
