@@ -171,6 +171,32 @@ fn what_is_aborted_is_asked_for_and_not_reported() -> Result<(), Failure> {
 }
 
 on_both_by_hand! {
+    fn what_the_last_hooks_write_to_others_is_no_loss(reactor) {
+        /// Says to all others that it has left.
+        struct Member(torsade::Group);
+        impl torsade::Protocol for Member {
+            fn connection_made(&mut self, cx: &mut torsade::Context<'_, Self>) {
+                self.0.join(cx);
+            }
+            fn connection_lost(&mut self, _reason: Failure) {
+                self.0.write("one has left\n");
+            }
+        }
+        let reports = expect_reports(&reactor);
+        let (inside, group) = (reactor.clone(), torsade::Group::new());
+        reactor.run_until(async move {
+            let all = group.clone();
+            let port = inside.listen(HERE, move |_| Member(all.clone()))?;
+            let mut peers = Vec::new();
+            for _ in 0..5 {
+                peers.push(inside.connect_stream(port.local_addr()).await?);
+            }
+            until(|| group.len() == 5).await;
+            Ok::<_, Failure>(peers)
+        }).unwrap().unwrap();
+        assert_eq!(reports.borrow().len(), 0, "{reports:?}");
+    }
+
     fn a_peer_that_begins_to_read_late_gets_everything(reactor) {
         let got = late_reader(reactor, MS * 700, async |conn| {
             conn.transport().write(vec![7; 1 << 20]);
@@ -491,4 +517,68 @@ fn an_end_that_a_crash_cut_short_does_not_go_on_in_the_next_run() {
         .unwrap();
     drop(kept.take());
     assert!(!lost.get());
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_write_is_a_reset() {
+    let listener = TcpListener::bind(HERE).unwrap();
+    let address = listener.local_addr().unwrap();
+    let peer = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let reactor = Reactor::new().unwrap();
+    let writes = reactor.clone();
+    reactor
+        .run_until(async move {
+            let mut conn = writes.connect_stream(address).await?;
+            let (begun, has_begun) = (Rc::new(Cell::new(false)), writes.clone());
+            let note = begun.clone();
+            has_begun
+                .spawn(async move {
+                    loop {
+                        conn.write_all(&[1; 1 << 20]).await?;
+                        note.set(true);
+                    }
+                    #[allow(unreachable_code, reason = "it gives the type")]
+                    Ok::<(), Failure>(())
+                })
+                .detach();
+            until(|| begun.get()).await;
+            Ok::<_, Failure>(())
+        })
+        .unwrap()
+        .unwrap();
+    let error = peer.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn what_was_sent_arrives_at_a_stop_though_the_peers_bytes_were_not_read() {
+    let listener = TcpListener::bind(HERE).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (go, may_read) = std::sync::mpsc::channel::<()>();
+    let peer = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        io::Write::write_all(&mut stream, &[2; 5_000]).unwrap();
+        may_read.recv().unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).map(|count| (count, stream))
+    });
+    let reactor = Reactor::new().unwrap();
+    let (inside, held) = (reactor.clone(), Rc::new(Cell::new(None)));
+    let keeps = held.clone();
+    reactor
+        .run_until(async move {
+            let mut conn = inside.connect_stream(address).await?;
+            conn.write_all(&vec![1; 200_000]).await?;
+            keeps.set(Some(conn));
+            go.send(()).unwrap();
+            Ok::<_, Failure>(())
+        })
+        .unwrap()
+        .unwrap();
+    let (count, _) = peer.join().unwrap().unwrap();
+    assert_eq!(count, 200_000);
+    drop(held.take());
 }

@@ -221,7 +221,7 @@ impl Reactor {
         inner.pace.set_hosted(false);
         inner.end_listening();
         if inner.state.get() == State::Ended {
-            inner.let_go(Some(self));
+            inner.shut_down(Some(self));
         }
     }
 }

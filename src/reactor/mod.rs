@@ -49,6 +49,7 @@
 mod acting;
 mod budget;
 mod builder;
+mod closing;
 #[cfg(unix)]
 mod descriptor;
 mod drain;
@@ -695,7 +696,7 @@ impl AsFd for Reactor {
 impl Drop for Inner {
     /// The last handle of a reactor that never ran to its end.
     fn drop(&mut self) {
-        self.let_go(None);
+        self.shut_down(None);
     }
 }
 

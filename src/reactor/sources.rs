@@ -19,6 +19,12 @@ pub(crate) trait Source {
     /// It had asked for attention with [`Reactor::attend`].
     fn attend(self: Rc<Self>, reactor: &Reactor);
 
+    /// The reactor ends, and `lose` follows when all sources have been told: what the user writes from now on is not
+    /// accepted.
+    fn take_no_more(&self, reason: &Failure) {
+        let _ = reason;
+    }
+
     /// The reactor ends: it must leave, and tell its user why.
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure);
 

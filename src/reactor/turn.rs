@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::share::Slice;
 use super::signals::Wants;
 use super::{
-    CURRENT, FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State, Stopped,
+    CURRENT, FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State,
 };
 use crate::clock::Due;
 use crate::debug::{self, Watchdog, Watching};
@@ -349,7 +349,7 @@ impl Reactor {
         inner.main.set(None);
         inner.pace.main_waits.set(false);
         if inner.state.get() == State::Ended {
-            inner.let_go(Some(self));
+            inner.shut_down(Some(self));
         }
         Ok(result)
     }
@@ -461,13 +461,22 @@ impl Reactor {
             Self::drained,
             move |reactor| {
                 if reactor.inner().run.get() == run {
-                    reactor.inner().lose_all(Some(reactor));
+                    reactor.inner().close_all(Some(reactor));
                 }
             },
             move |reactor| {
-                if reactor.inner().run.get() == run {
-                    reactor.inner().state.set(State::Ended);
+                if reactor.inner().run.get() != run {
+                    return;
                 }
+                // Sockets may stay a while longer, so that their peers get what was sent.
+                let weak = reactor.downgrade();
+                drop(reactor.drained().add_both(move |_| {
+                    if let Some(reactor) = weak.upgrade() {
+                        if reactor.inner().run.get() == run {
+                            reactor.inner().state.set(State::Ended);
+                        }
+                    }
+                }));
             },
         );
     }
@@ -730,43 +739,6 @@ impl Inner {
         match &self.manual {
             Some(manual) => manual.set(now),
             None => self.driver.set_now(now),
-        }
-    }
-
-    /// Every source leaves, and is told that the reactor ended. `false` when there was none.
-    ///
-    /// What they were told may have brought new ones: those are not among them.
-    fn lose_all(&self, reactor: Option<&Reactor>) -> bool {
-        let sources: Vec<_> = self
-            .sources
-            .borrow()
-            .iter()
-            .map(|(key, source)| (key, source.clone()))
-            .collect();
-        let any = !sources.is_empty();
-        for (key, source) in sources {
-            let reason = Failure::at(Box::new(Stopped), source.place());
-            source.lose(reactor, &reason);
-            self.remove(key);
-        }
-        any
-    }
-
-    /// The end: nothing is kept.
-    pub(super) fn let_go(&self, reactor: Option<&Reactor>) {
-        // No new source is taken any more, so this comes to an end.
-        self.state.set(State::Ended);
-        while self.lose_all(reactor) {}
-        self.executor.shut_down();
-        self.timers.clear();
-        self.triggers.clear();
-        self.keep_nothing();
-        if reactor.is_some() {
-            self.stop_threads();
-        }
-        let hooks = self.hooks.take();
-        for hook in hooks {
-            report::discard(hook, Location::caller());
         }
     }
 }

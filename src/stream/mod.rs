@@ -77,6 +77,8 @@ pub struct Connection {
 pub(crate) struct Awaited {
     reader: Cell<Option<Waker>>,
     writer: Cell<Option<Waker>>,
+    /// A write that was begun waits for room: what was written so far is a part.
+    is_writing: Cell<bool>,
     /// There may be something to read.
     readable: Cell<bool>,
     /// Nobody read what there was, so we asked not to be told again (invariant 1).
@@ -91,6 +93,7 @@ impl Connection {
         Awaited {
             reader: Cell::new(None),
             writer: Cell::new(None),
+            is_writing: Cell::new(false),
             readable: Cell::new(false),
             ignored: Cell::new(false),
             handles: Cell::new(1),
@@ -297,6 +300,10 @@ impl Seat for Awaited {
 
     fn reads_for_itself(&self) -> bool {
         true
+    }
+
+    fn is_writing(&self) -> bool {
+        self.is_writing.get()
     }
 
     fn kind(&self) -> &'static str {

@@ -18,6 +18,7 @@ pub(super) fn poll_write(
         return Poll::Pending;
     }
     let written = poll_write_unmetered(conn, cx, pieces);
+    conn.seat().is_writing.set(written.is_pending());
     if let Poll::Ready(written) = &written {
         budget::spend(*written.as_ref().unwrap_or(&0));
     }

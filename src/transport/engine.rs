@@ -30,7 +30,7 @@ use super::link::{Ends, Link, Terms};
 use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{OverBudget, Reactor, Source};
+use crate::reactor::{OverBudget, Reactor, Source, Stopped};
 
 /// A connection and its user.
 pub(crate) struct Conn<S: ?Sized = dyn Seat> {
@@ -83,6 +83,11 @@ pub(crate) trait Seat: 'static {
 
     /// Does it read for itself, when it likes? Then what the peer has said is not lost because writing failed.
     fn reads_for_itself(&self) -> bool {
+        false
+    }
+
+    /// Does its user wait for room, with more to write?
+    fn is_writing(&self) -> bool {
         false
     }
 
@@ -326,10 +331,12 @@ impl<S: Seat> Conn<S> {
             .unwrap_or_else(|| link.failure(ConnectionDone));
         let loss = link.loss(&reason, self.seat.kind());
         let socket = link.socket.take();
-        if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset(link, &reason)) {
+        let is_to_be_reset = is_to_be_reset(link, &self.seat, &reason);
+        if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset) {
             // What is incomplete must not look whole.
             let _ = socket.reset_on_close();
         }
+        let is_stopped = reason.find::<Stopped>().is_some() && !is_to_be_reset;
         if let (Some(socket), Some(reactor)) = (socket, reactor) {
             let driver = reactor.inner().driver();
             if socket.is_pair() {
@@ -340,15 +347,11 @@ impl<S: Seat> Conn<S> {
                     _ if reason.is::<ConnectionLost>() => {}
                     _ => socket.end(),
                 }
-            } else if reason.is::<ConnectionDone>() && !link.peer_done.get() {
+            } else if (reason.is::<ConnectionDone>() || is_stopped) && !link.peer_done.get() {
                 let _ = driver.remove(&socket);
-                linger::close(
-                    reactor,
-                    socket,
-                    link.sent.get(),
-                    link.terms.linger,
-                    link.place(),
-                );
+                // A peer that has said nothing which nobody read is not waited for at a stop.
+                let sent = if is_stopped { 0 } else { link.sent.get() };
+                linger::close(reactor, socket, sent, link.terms.linger, link.place());
             } else {
                 if link.terms.is_shared || link.is_lent.get() {
                     let _ = driver.remove(&socket);
@@ -452,11 +455,15 @@ impl<S: Seat> Source for Conn<S> {
         self.settle(reactor);
     }
 
-    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
-        self.link.attended.set(true);
+    fn take_no_more(&self, reason: &Failure) {
         self.link.on(Lived::Broken, || {
             self.link.failure(ConnectionLost::new(reason.clone()))
         });
+    }
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        self.link.attended.set(true);
+        self.take_no_more(reason);
         self.close(reactor);
     }
 
@@ -510,10 +517,13 @@ impl<S: Seat> Source for Conn<S> {
 }
 
 /// Does its end show that something is missing?
-fn is_to_be_reset(link: &Link, reason: &Failure) -> bool {
+fn is_to_be_reset(link: &Link, seat: &impl Seat, reason: &Failure) -> bool {
     let is_asked = reason.is::<ConnectionAborted>();
     let is_forced = reason.is::<WriteOverflow>() || reason.is::<OverBudget>();
-    is_asked || is_forced || link.has_unsent() || link.has_source.get()
+    // A task was in the middle of a write, or the handler has not returned `Ok` where that is to show.
+    let is_cut_off = reason.is::<ConnectionLost>()
+        && (seat.is_writing() || (link.terms.resets_on_error && seat.reads_for_itself()));
+    is_asked || is_forced || is_cut_off || link.has_unsent() || link.has_source.get()
 }
 
 /// How often a connection is asked for more in one go, while its peer takes everything at once.

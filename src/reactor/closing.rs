@@ -1,0 +1,56 @@
+//! Closes everything a reactor has, when its run or the reactor itself ends.
+//!
+//! # Invariants
+//!
+//! 1. Every source is told that no more is taken before the first one leaves. So what the last hooks of one connection
+//!    write to another (a chat that says who has left) was never accepted, and is no loss to be reported.
+//! 2. After [`Inner::shut_down`] nothing of the reactor is alive, and nothing new is accepted.
+
+use std::panic::Location;
+
+use super::{Inner, Reactor, State, Stopped};
+use crate::failure::Failure;
+use crate::report;
+
+impl Inner {
+    /// Ends every source with [`Stopped`] as the reason. Returns whether there was one.
+    ///
+    /// Hooks that run meanwhile may add sources: those are not among them.
+    pub(super) fn close_all(&self, reactor: Option<&Reactor>) -> bool {
+        let sources: Vec<_> = self
+            .sources
+            .borrow()
+            .iter()
+            .map(|(key, source)| (key, source.clone()))
+            .collect();
+        let any = !sources.is_empty();
+        let reason = |place| Failure::at(Box::new(Stopped), place);
+        for (_, source) in &sources {
+            source.take_no_more(&reason(source.place()));
+        }
+        for (key, source) in sources {
+            let reason = reason(source.place());
+            source.lose(reactor, &reason);
+            self.remove(key);
+        }
+        any
+    }
+
+    /// Ends the reactor for good, and drops everything it holds.
+    pub(super) fn shut_down(&self, reactor: Option<&Reactor>) {
+        // No new source is taken any more, so this comes to an end.
+        self.state.set(State::Ended);
+        while self.close_all(reactor) {}
+        self.executor.shut_down();
+        self.timers.clear();
+        self.triggers.clear();
+        self.keep_nothing();
+        if reactor.is_some() {
+            self.stop_threads();
+        }
+        let hooks = self.hooks.take();
+        for hook in hooks {
+            report::discard(hook, Location::caller());
+        }
+    }
+}
