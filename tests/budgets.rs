@@ -182,7 +182,7 @@ on_both! {
         let (mut most, mut visits) = (0, 0);
         while lines.get() < FLOODS * LINES {
             let before = lines.get();
-            reactor.sleep(Duration::ZERO).await?;
+            yield_now().await;
             most = most.max(lines.get() - before);
             visits += 1;
         }
@@ -250,7 +250,7 @@ fn many_timers_that_are_due_together_let_others_have_their_turns_in_between() {
     let most = reactor.run_until(async {
         let (mut before, mut most) = (0, 0);
         while fired.get() < MANY {
-            reactor.sleep(Duration::ZERO).await?;
+            yield_now().await;
             most = most.max(fired.get() - before);
             before = fired.get();
         }

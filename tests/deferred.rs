@@ -767,6 +767,6 @@ fn a_failure_that_comes_by_many_ways_is_kept_once() {
         deferred = defer::race([shared.wait(), shared.wait()]).map(|(first, _)| first as u32);
     }
     resolver.errback(Failure::new("no way"));
-    let failure = torsade::testing::failure_of(deferred);
-    assert!(format!("{failure:#}").ends_with("no way"));
+    let failure = testing::failure_of(deferred);
+    assert!(failure.to_string().contains("no way"));
 }

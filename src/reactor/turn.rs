@@ -465,18 +465,9 @@ impl Reactor {
                 }
             },
             move |reactor| {
-                if reactor.inner().run.get() != run {
-                    return;
+                if reactor.inner().run.get() == run {
+                    reactor.inner().state.set(State::Ended);
                 }
-                // Sockets may stay a while longer, so that their peers get what was sent.
-                let weak = reactor.downgrade();
-                drop(reactor.drained().add_both(move |_| {
-                    if let Some(reactor) = weak.upgrade() {
-                        if reactor.inner().run.get() == run {
-                            reactor.inner().state.set(State::Ended);
-                        }
-                    }
-                }));
             },
         );
     }

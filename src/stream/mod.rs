@@ -77,7 +77,7 @@ pub struct Connection {
 pub(crate) struct Awaited {
     reader: Cell<Option<Waker>>,
     writer: Cell<Option<Waker>>,
-    /// A write that was begun waits for room: what was written so far is a part.
+    /// A write waits for room, or for its turn: what was written so far is a part.
     is_writing: Cell<bool>,
     /// There may be something to read.
     readable: Cell<bool>,

@@ -15,6 +15,7 @@ pub(super) fn poll_write(
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
     if budget::is_spent(cx) {
+        conn.seat().is_writing.set(true);
         return Poll::Pending;
     }
     let written = poll_write_unmetered(conn, cx, pieces);

@@ -30,7 +30,7 @@ use super::link::{Ends, Link, Terms};
 use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{OverBudget, Reactor, Source, Stopped};
+use crate::reactor::{OverBudget, Reactor, Source};
 
 /// A connection and its user.
 pub(crate) struct Conn<S: ?Sized = dyn Seat> {
@@ -336,7 +336,6 @@ impl<S: Seat> Conn<S> {
             // What is incomplete must not look whole.
             let _ = socket.reset_on_close();
         }
-        let is_stopped = reason.find::<Stopped>().is_some() && !is_to_be_reset;
         if let (Some(socket), Some(reactor)) = (socket, reactor) {
             let driver = reactor.inner().driver();
             if socket.is_pair() {
@@ -347,10 +346,8 @@ impl<S: Seat> Conn<S> {
                     _ if reason.is::<ConnectionLost>() => {}
                     _ => socket.end(),
                 }
-            } else if (reason.is::<ConnectionDone>() || is_stopped) && !link.peer_done.get() {
+            } else if reason.is::<ConnectionDone>() && !link.peer_done.get() {
                 let _ = driver.remove(&socket);
-                // A peer that has said nothing which nobody read is not waited for at a stop.
-                let sent = if is_stopped { 0 } else { link.sent.get() };
                 linger::close(reactor, socket, sent, link.terms.linger, link.place());
             } else {
                 if link.terms.is_shared || link.is_lent.get() {

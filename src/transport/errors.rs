@@ -168,7 +168,10 @@ pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
     } else {
         io::ErrorKind::Other
     };
-    io::Error::new(kind, ConnectionLost::new(reason.clone()))
+    let cause = reason
+        .check::<ConnectionLost>()
+        .map_or(reason, |lost| &lost.cause);
+    io::Error::new(kind, ConnectionLost::new(cause.clone()))
 }
 
 #[cfg(test)]
