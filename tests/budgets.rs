@@ -257,5 +257,6 @@ fn many_timers_that_are_due_together_let_others_have_their_turns_in_between() {
         Ok::<_, Failure>(most)
     });
     let most = most.unwrap().unwrap();
-    assert!(most <= 1_100, "{most} timers fired in one turn");
+    // A turn fires 1,024 at most; this future may miss one.
+    assert!(most <= 2_100, "{most} timers fired at a stretch");
 }

@@ -348,6 +348,7 @@ impl<S: Seat> Conn<S> {
                 }
             } else if reason.is::<ConnectionDone>() && !link.peer_done.get() {
                 let _ = driver.remove(&socket);
+                let sent = link.sent.get();
                 linger::close(reactor, socket, sent, link.terms.linger, link.place());
             } else {
                 if link.terms.is_shared || link.is_lent.get() {
