@@ -10,7 +10,7 @@
 //! | `boxed`, `cloned`, `away`   | boxes it and makes one of that; clones it; sends it to a thread and back   |
 //! | `is T`, `check T`, `find T` | logs `yes` or `no`; the error's text, or `-`; the same for all its causes  |
 //! | `trap T`, `trap_any T U`    | logs the error's text, or its place in the list; `passed` if that is the same failure |
-//! | `shown`, `all`, `debug`     | logs it as `{}`, `{:#}` and `{:?}` do, the last without the place          |
+//! | `shown`, `all`, `debug`     | logs it as `{}`, `{:#}` and `{:?}` do, of the last the first line          |
 //! | `levels`                    | logs how many errors there are in the chain                                |
 //! | `same`                      | logs whether it is still the one that was made                             |
 //! | `place`                     | logs whether it says where that was                                        |
@@ -176,7 +176,8 @@ impl World {
             "all" => self.say(format!("{:#}", self.it())),
             "debug" => {
                 let (failure, place) = (self.it(), self.it().location().to_string());
-                self.say(format!("{failure:?}").replace(&place, "…"));
+                let shown = format!("{failure:?}").replace(&place, "…");
+                self.say(shown.lines().next().unwrap());
             }
             "levels" => self.say(self.it().chain().count().to_string()),
             "same" => {
