@@ -5,11 +5,11 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -551,4 +551,58 @@ fn a_stop_in_the_middle_of_a_write_is_a_reset() {
         .unwrap();
     let error = peer.join().unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn what_the_peer_has_sent_unread_does_not_destroy_what_was_written_before_the_stop() {
+    for is_stream in [true, false] {
+        let (address, peer, has_sent) = one_who_sends_and_then_reads(5_000);
+        let log = Log::new();
+        let reactor = Reactor::new().unwrap();
+        let reports = expect_reports(&reactor);
+        let (writes, noted) = (reactor.clone(), log.clone());
+        let main = reactor.run_until(async move {
+            let (transport, kept) = if is_stream {
+                let conn = writes.connect_stream(address).await?;
+                (conn.transport().clone(), Some(conn))
+            } else {
+                let spy = Spy::new(&noted).on_made(|cx| cx.pause_producing());
+                let handle = writes.connect(address, spy).await?;
+                (handle.transport().unwrap(), None)
+            };
+            transport.write(vec![2; 200_000]);
+            writes.defer_to_thread(move || Ok(has_sent.recv()?)).await?;
+            until(|| transport.queued() == 0).await;
+            // The system has all of it, and the peer reads only now.
+            std::mem::forget(kept);
+            Ok::<_, Failure>(())
+        });
+        main.unwrap().unwrap();
+        assert_eq!(peer.join().unwrap(), Ok(200_000), "stream: {is_stream}");
+        assert!(reports.borrow().is_empty(), "{reports:?}");
+    }
+}
+
+/// A peer in another thread that sends so much, says when that is done, and then reads slowly to the end.
+#[allow(clippy::type_complexity, reason = "one use")]
+fn one_who_sends_and_then_reads(
+    count: usize,
+) -> (
+    SocketAddr,
+    JoinHandle<Result<usize, ErrorKind>>,
+    mpsc::Receiver<()>,
+) {
+    let listener = TcpListener::bind(HERE).unwrap();
+    socket2::SockRef::from(&listener)
+        .set_recv_buffer_size(8192)
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = mpsc::channel();
+    let peer = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(&vec![1; count]).unwrap();
+        tell.send(()).unwrap();
+        end_of(stream)
+    });
+    (address, peer, told)
 }

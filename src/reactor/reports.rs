@@ -86,7 +86,7 @@ impl Inner {
     /// ended with it?
     fn is_no_news(&self, report: &Report) -> bool {
         let failure = report.failure();
-        self.state.get() == State::Ended
+        matches!(self.state.get(), State::Stopping | State::Ended)
             && matches!(report.origin(), Origin::Deferred | Origin::Task)
             && (failure.find::<Stopped>().is_some() || failure.find::<ClockStopped>().is_some())
     }

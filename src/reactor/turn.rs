@@ -496,7 +496,7 @@ impl Reactor {
         }
         let attended = inner.attend_all(self);
         inner.keep_within_budget(self);
-        inner.look_at_drain();
+        inner.look_at_drain(self);
         if inner.pace.has_events() {
             return attended + self.tell_ready();
         }
@@ -570,7 +570,7 @@ impl Reactor {
         if !inner.pace.has_events() {
             inner.note_look();
         }
-        inner.look_at_drain();
+        inner.look_at_drain(self);
         count
     }
 

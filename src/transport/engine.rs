@@ -30,7 +30,7 @@ use super::link::{Ends, Link, Terms};
 use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{OverBudget, Reactor, Source};
+use crate::reactor::{OverBudget, Reactor, Source, Stopped};
 
 /// A connection and its user.
 pub(crate) struct Conn<S: ?Sized = dyn Seat> {
@@ -479,6 +479,25 @@ impl<S: Seat> Source for Conn<S> {
 
     fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
         Self::begin_to_drain(&self, reactor);
+    }
+
+    fn part(self: Rc<Self>, reactor: &Reactor) {
+        let link = &self.link;
+        let reason = Failure::at(Box::new(Stopped), link.place());
+        let lost = link.failure(ConnectionLost::new(reason.clone()));
+        let is_closed_at_once = link.life().is_over()
+            || link.peer_done.get()
+            || link.is_pair()
+            || link.with_socket(Socket::is_local) == Some(true)
+            || is_to_be_reset(link, &self.seat, &lost);
+        if is_closed_at_once {
+            return;
+        }
+        let mut socket = link.socket.take();
+        if linger::part(reactor, &mut socket, link.terms.linger, link.place()) {
+            self.take_no_more(&reason);
+        }
+        link.socket.replace(socket);
     }
 
     fn is_draining(&self) -> bool {
