@@ -20,10 +20,10 @@
 //!
 //! # Files
 //!
-//! `machine` readiness · `epoll` waiting on Linux · `register` the door to the poller · `tcp` and `unix` sockets of
+//! `machine` the machine · `poller` readiness, and being woken · `tcp` and `unix` sockets of
 //! the machine · `passing` descriptors beside the bytes · `pair` two descriptors as one, `clerk` a thread for what no
 //! poller takes · `child` other programs, `fork` how they begin, `orphans` those
-//! whose reactor has ended · `adopt` sockets that somebody else has made · `waking` and `bell` being woken · `socket` any kind of socket, `relay` one that is none, `sockopt` an option of
+//! whose reactor has ended · `adopt` sockets that somebody else has made · `socket` any kind of socket, `relay` one that is none, `sockopt` an option of
 //! theirs · `datagram` the same for datagrams · `chance` numbers of chance ·
 //! `memory` the model · `signals` what the system tells out of turn.
 
@@ -32,8 +32,6 @@ use std::io;
 use std::net::Shutdown;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-#[cfg(windows)]
-use std::os::windows::io::BorrowedSocket;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +51,9 @@ pub(crate) use inherited::copy_of;
 pub use memory::NetworkFaults;
 #[cfg(unix)]
 pub(crate) use passing::Passing;
+use poller::{BELL, Borrowed};
+pub(crate) use poller::{Event, Interest, Waking};
+pub use poller::{Poller, PollerUnavailable};
 pub(crate) use relay::{FarEnd, Written};
 #[cfg(unix)]
 pub(crate) use signals::with_blocked;
@@ -60,12 +61,9 @@ pub(crate) use signals::{Signals, raise};
 pub(crate) use socket::{Listener, Socket};
 #[cfg(unix)]
 pub(crate) use unix::File as SocketFile;
-pub(crate) use waking::Waking;
 
 #[cfg(unix)]
 mod adopt;
-#[cfg(unix)]
-mod bell;
 #[cfg(unix)]
 #[allow(
     unsafe_code,
@@ -78,12 +76,6 @@ mod child;
 #[cfg(unix)]
 mod clerk;
 mod datagram;
-#[cfg(target_os = "linux")]
-#[allow(
-    unsafe_code,
-    reason = "epoll_pwait2 has no safe wrapper in the features in use"
-)]
-mod epoll;
 #[cfg(unix)]
 #[allow(
     unsafe_code,
@@ -103,11 +95,7 @@ mod orphans;
 mod pair;
 #[cfg(unix)]
 mod passing;
-#[allow(
-    unsafe_code,
-    reason = "a poller asks that descriptors outlive their registration"
-)]
-mod register;
+mod poller;
 pub(crate) mod relay;
 mod signals;
 mod socket;
@@ -122,56 +110,6 @@ mod tcp;
 mod tests;
 #[cfg(unix)]
 mod unix;
-mod waking;
-
-/// What a wait found out about one source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Event {
-    /// The key the source was added with.
-    pub(crate) key: usize,
-    /// A read will not block; it may find the end or an error.
-    pub(crate) readable: bool,
-    /// A write will not block; it may find an error.
-    pub(crate) writable: bool,
-    /// An error or a hang-up was among the flags; then it is also readable and writable. False where the
-    /// platform does not say.
-    pub(crate) hangup: bool,
-}
-
-/// What one wants to be told about a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
-    /// Disarmed: nothing is told, a hang-up at most once (invariant 3).
-    Nothing,
-    /// When a read will not block.
-    Read,
-    /// When a write will not block.
-    Write,
-    /// Either.
-    Both,
-}
-
-impl Interest {
-    /// What asks for these two.
-    pub(crate) fn of(read: bool, write: bool) -> Self {
-        match (read, write) {
-            (false, false) => Self::Nothing,
-            (true, false) => Self::Read,
-            (false, true) => Self::Write,
-            (true, true) => Self::Both,
-        }
-    }
-
-    /// Whether readability is asked for.
-    pub(crate) fn reads(self) -> bool {
-        matches!(self, Self::Read | Self::Both)
-    }
-
-    /// Whether writability is asked for.
-    pub(crate) fn writes(self) -> bool {
-        matches!(self, Self::Write | Self::Both)
-    }
-}
 
 /// The machine, or a model of it in memory.
 #[derive(Debug)]
@@ -183,9 +121,15 @@ pub(crate) enum Driver {
 }
 
 impl Driver {
-    /// The machine this runs on.
+    /// Returns the machine this runs on, waited on with the poller that is the default.
+    #[cfg(test)]
     pub(crate) fn machine() -> io::Result<Self> {
-        machine::Machine::new().map(Self::Machine)
+        Self::machine_with(None)
+    }
+
+    /// Returns the machine this runs on, waited on with `poller`, or else with the default one.
+    pub(crate) fn machine_with(poller: Option<Poller>) -> io::Result<Self> {
+        machine::Machine::new(poller).map(Self::Machine)
     }
 
     /// A new model with a network of its own, which may have faults; its clock starts at the present.
@@ -197,6 +141,14 @@ impl Driver {
     #[cfg(all(test, torsade_loom))]
     pub(crate) fn portable() -> Self {
         Self::Machine(machine::Machine::portable())
+    }
+
+    /// Returns the poller that is waited on; none in memory.
+    pub(crate) fn poller(&self) -> Option<Poller> {
+        match self {
+            Self::Machine(machine) => Some(machine.poller()),
+            Self::Memory(_) => None,
+        }
     }
 
     /// The time: monotonic, virtual in memory.
@@ -604,12 +556,6 @@ impl AsFd for Driver {
     }
 }
 
-/// What the machine's poller takes.
-#[cfg(unix)]
-type Borrowed<'a> = BorrowedFd<'a>;
-#[cfg(windows)]
-type Borrowed<'a> = BorrowedSocket<'a>;
-
 /// Refuses the two keys that are this room's own (invariant 1).
 fn check_key(key: usize) -> io::Result<()> {
     if key >= BELL {
@@ -658,12 +604,6 @@ fn foreign() -> io::Error {
 /// Where in memory whoever plays the user of standard input and output listens.
 #[cfg(unix)]
 pub(crate) const STDIO: &str = "torsade standard input and output";
-
-/// The key of our own bell. The one above it is the poller's.
-const BELL: usize = usize::MAX - 1;
-
-/// The longest a wait takes on the machine: kernels differ in what they take for too long.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest name of a UNIX socket. One more byte is for the NUL.
 #[cfg(any(target_os = "linux", target_os = "android", not(unix)))]

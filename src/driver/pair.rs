@@ -503,7 +503,8 @@ mod tests {
 
     fn each(test: impl Fn(&Driver)) {
         for machine in [
-            Machine::new().unwrap(),
+            Machine::new(None).unwrap(),
+            Machine::new(Some(crate::driver::Poller::Poll)).unwrap(),
             Machine::portable(),
             Machine::oneshot(),
         ] {

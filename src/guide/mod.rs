@@ -6,12 +6,14 @@
 //! * [Deferreds for those who know futures](deferreds)
 //! * [Futures for those who know Deferreds](futures)
 //!
-//! Two pages to look things up in:
+//! Pages to look things up in:
 //!
 //! * [Limits](limits): what is bounded, by how much, and what happens at the bound
+//! * [Pollers](pollers): how a reactor waits, which way to choose, and what each costs
 //! * [Examples](examples): the example programs, whole
 
 pub mod deferreds;
 pub mod examples;
 pub mod futures;
 pub mod limits;
+pub mod pollers;

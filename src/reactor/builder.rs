@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Blocked, Grace, OnPanic, Reactor};
 use crate::debug::{self, Debugging, Told, Watchdog};
-use crate::driver::{Driver, NetworkFaults};
+use crate::driver::{Driver, NetworkFaults, Poller};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 
@@ -26,6 +26,7 @@ pub struct ReactorBuilder {
     dumps_on_signal: bool,
     grace: Grace,
     budget: Option<usize>,
+    poller: Option<Poller>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,7 @@ impl Reactor {
             dumps_on_signal: false,
             grace: Grace::default(),
             budget: None,
+            poller: None,
         }
     }
 }
@@ -172,6 +174,34 @@ impl ReactorBuilder {
         self
     }
 
+    /// Chooses the system's call that the reactor waits with. A reactor in memory has none, and ignores this.
+    ///
+    /// Without it the environment variable `TORSADE_POLLER` decides, by a [name](Poller::name);
+    /// where that is not set or empty, the reactor uses the first of [`Poller::available`], and
+    /// [`Poller::Poll`] where the system (a sandbox, say) refuses that one.
+    ///
+    /// [`build`](Self::build) fails with a
+    /// [`PollerUnavailable`](super::PollerUnavailable) when a poller was chosen, here or by the
+    /// environment, that this system does not have or refuses.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Reactor;
+    /// use torsade::reactor::Poller;
+    ///
+    /// # #[cfg(unix)] {
+    /// let reactor = Reactor::builder().poller(Poller::Poll).build()?;
+    /// assert_eq!(reactor.poller(), Some(Poller::Poll));
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias("installReactor", "event_loop_policy"))]
+    pub fn poller(mut self, poller: Poller) -> Self {
+        self.poller = Some(poller);
+        self
+    }
+
     /// As [`Reactor::with_manual_time`].
     pub fn with_manual_time(mut self) -> Self {
         self.time = Time::Manual;
@@ -198,7 +228,7 @@ impl ReactorBuilder {
     pub fn build(self) -> io::Result<Reactor> {
         let driver = match self.time {
             Time::Virtual => Driver::memory(self.faults)?,
-            _ => Driver::machine()?,
+            _ => Driver::machine_with(self.poller)?,
         };
         let is_debugged = self.debug.unwrap_or_else(debug::is_default);
         let usual = (is_debugged && self.time == Time::Passing).then_some(LIMIT);

@@ -114,6 +114,7 @@ use crate::clock::sealed::HasTimers;
 use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
 use crate::driver::{Chance, Driver, NetworkFaults};
+pub use crate::driver::{Poller, PollerUnavailable};
 use crate::failure::Failure;
 use crate::slots::Slots;
 use crate::task::{Card, Executor, Task};
@@ -293,6 +294,13 @@ impl Reactor {
     /// As [`Reactor::new`].
     pub fn in_memory_with(faults: NetworkFaults) -> io::Result<Self> {
         Self::builder().in_memory_with(faults).build()
+    }
+
+    /// Returns the poller that the reactor waits with; none in memory.
+    ///
+    /// See [`ReactorBuilder::poller`].
+    pub fn poller(&self) -> Option<Poller> {
+        self.0.driver.poller()
     }
 
     fn with_driver(driver: Driver, manual: bool, debug: Debug) -> Self {
@@ -682,6 +690,10 @@ impl Clock for Reactor {}
 
 /// The poller's descriptor: readable when there is something to do; see [`Reactor::start`]. It is the same for the
 /// reactor's whole life, and may be watched level-triggered or edge-triggered.
+///
+/// On [`Poller::Poll`], which has no descriptor of its own, a thread waits for the reactor and makes
+/// this one readable; it is started when the descriptor is first asked for, and each turn then costs
+/// two switches between threads.
 ///
 /// Of a reactor in memory it tells only that another thread has called, or that something was asked for outside a turn.
 #[cfg(unix)]

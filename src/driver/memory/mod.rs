@@ -13,7 +13,6 @@ use std::io;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use faults::NetworkFaults;
@@ -21,11 +20,9 @@ use net::Net;
 pub(crate) use net::Place;
 pub(crate) use socket::{Datagrams, Listener, Socket};
 
+use super::poller::{Event, Interest, Selector, Waking};
 use super::relay::Relays;
-use super::waking::Waking;
-use super::{BELL, Event, Interest};
 use crate::address::Address;
-use crate::sync::Poller;
 
 mod end;
 mod faults;
@@ -38,23 +35,21 @@ mod weather;
 pub(crate) struct Memory {
     net: Rc<RefCell<Net>>,
     now: Rc<Cell<Instant>>,
-    poller: Arc<Poller>,
+    /// It has nothing to tell but wakes.
+    selector: Selector,
     waking: Waking,
-    /// For the poller, which has nothing to tell but wakes.
-    told: RefCell<polling::Events>,
     relays: Relays,
 }
 
 impl Memory {
     pub(super) fn new(faults: Option<NetworkFaults>) -> io::Result<Self> {
-        let poller = Arc::new(Poller::new()?);
+        let selector = Selector::for_wakes()?;
         let now = Rc::new(Cell::new(Instant::now()));
         Ok(Self {
             net: Rc::new(RefCell::new(Net::new(now.clone(), faults))),
             now,
-            waking: Waking::notifying(poller.clone()),
-            poller,
-            told: RefCell::new(polling::Events::with_capacity(FEW)),
+            waking: selector.waker(),
+            selector,
             relays: Relays::default(),
         })
     }
@@ -82,8 +77,8 @@ impl Memory {
     ) -> io::Result<Option<Duration>> {
         let before = events.len();
         self.tell(events);
-        if self.waking.take() {
-            self.look_outside(Some(Duration::ZERO))?;
+        if self.waking.is_rung() {
+            self.selector.wait_for_wake(Some(Duration::ZERO))?;
             return Ok(None);
         }
         if events.len() > before {
@@ -95,8 +90,8 @@ impl Memory {
             return Ok(None);
         }
         let start = Instant::now();
-        self.look_outside(Some(limit))?;
-        Ok((!self.waking.take()).then(|| start.elapsed()))
+        let is_woken = self.selector.wait_for_wake(Some(limit))?;
+        Ok((!is_woken).then(|| start.elapsed()))
     }
 
     /// See [`Driver::wait`](super::Driver::wait).
@@ -107,9 +102,9 @@ impl Memory {
     ) -> io::Result<()> {
         let before = events.len();
         self.tell(events);
-        if self.waking.take() {
+        if self.waking.is_rung() {
             // The descriptor was made readable for it.
-            return self.look_outside(Some(Duration::ZERO));
+            return self.selector.wait_for_wake(Some(Duration::ZERO)).map(drop);
         }
         // A time that no clock can show never comes.
         let then = timeout.and_then(|timeout| self.now.get().checked_add(timeout));
@@ -130,9 +125,7 @@ impl Memory {
             self.now.set(then);
             return Ok(());
         }
-        self.look_outside(None)?;
-        self.waking.take();
-        Ok(())
+        self.selector.wait_for_wake(None).map(drop)
     }
 
     /// Tells what is ready, with what arrives by now.
@@ -189,17 +182,6 @@ impl Memory {
         let post = self.net.borrow_mut().post(addr, share)?;
         Ok(Datagrams::new(self.net.clone(), post))
     }
-
-    /// Waits for what comes from outside, or clears it away.
-    fn look_outside(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let mut told = self.told.borrow_mut();
-        told.clear();
-        self.poller.wait(&mut told, timeout)?;
-        if told.iter().any(|event| event.key == BELL) {
-            self.waking.hush()?;
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Debug for Memory {
@@ -214,9 +196,6 @@ impl fmt::Debug for Memory {
 #[cfg(unix)]
 impl AsFd for Memory {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        (*self.poller).as_fd()
+        self.selector.lend()
     }
 }
-
-/// Room for what comes from outside: our bell and the poller's own.
-const FEW: std::num::NonZeroUsize = std::num::NonZeroUsize::new(4).expect("four is not zero");

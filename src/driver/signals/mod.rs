@@ -43,7 +43,7 @@
 
 use std::io;
 
-use super::waking::Waking;
+use super::poller::Waking;
 use crate::signal::{Signal, SignalSet};
 
 mod table;

@@ -14,7 +14,7 @@ use std::os::windows::io::{AsRawSocket, RawSocket};
 
 use polling::PollMode;
 
-use super::{Borrowed, Interest};
+use super::event::{Borrowed, Interest};
 use crate::sync::Poller;
 
 /// Makes `poller` watch `source`.
@@ -30,6 +30,17 @@ pub(super) fn add(
     // that the kernel alone forgets it when the last copy closes, is this function's contract, which
     // `Driver::add` hands on to whoever owns the source.
     unsafe { poller.add_with_mode(&source, interest, mode) }
+}
+
+/// A descriptor as a table of poll(2) has it, from its registration to its removal.
+///
+/// The caller removes it before it closes. One that closes all the same names no memory, and is reported as invalid or as
+/// whatever has its number by then.
+#[cfg(unix)]
+pub(super) fn registered(source: Borrowed<'_>) -> Borrowed<'static> {
+    // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is removed is this
+    // function's contract, which `Driver::add` hands on to whoever owns the source.
+    unsafe { Borrowed::borrow_raw(source.as_raw_fd()) }
 }
 
 /// The interest as the poller takes it.

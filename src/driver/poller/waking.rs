@@ -1,7 +1,7 @@
 //! Ending a wait from elsewhere: another thread, or a signal handler.
 //!
-//! Two ways. On Linux the [`Bell`] itself is rung, one system call and nothing to clear. Everywhere else, and
-//! in memory, a flag says that a wake is under way and the poller is notified when it goes up; whoever waits
+//! Three ways. On an epoll the [`Bell`] itself is rung, one system call and nothing to clear. On poll(2), and in memory, a
+//! flag says that a wake is under way, and the bell is rung when it goes up and drained by whoever waits. Elsewhere a flag says that a wake is under way and the poller is notified when it goes up; whoever waits
 //! takes the flag down before it returns. A wake that comes while the flag is up needs no call of its own:
 //! the wait that will take it down has not returned yet (invariant 4 of the room).
 
@@ -25,6 +25,13 @@ enum Way {
     /// The bell is what is rung.
     #[cfg(target_os = "linux")]
     Bell(Bell),
+    /// A bell that whoever waits drains.
+    #[cfg(unix)]
+    Drained {
+        /// Up from a wake until a wait has seen it.
+        rung: AtomicBool,
+        bell: Bell,
+    },
     /// The poller is notified.
     Poller {
         /// Up from a wake until a wait has seen it.
@@ -53,12 +60,30 @@ impl Waking {
         }))
     }
 
+    /// Wakes by ringing `bell`, which whoever waits [drains](Self::drain).
+    #[cfg(unix)]
+    pub(super) fn drained(bell: Bell) -> Self {
+        Self(Arc::new(Way::Drained {
+            rung: AtomicBool::new(false),
+            bell,
+        }))
+    }
+
+    /// The bell that whoever waits drains, if that is what is rung.
+    #[cfg(unix)]
+    pub(super) fn bell(&self) -> Option<&Bell> {
+        match &*self.0 {
+            Way::Drained { bell, .. } => Some(bell),
+            _ => None,
+        }
+    }
+
     /// Has another poller hear the bell, if that is what is rung.
     #[cfg(target_os = "linux")]
     pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
         match &*self.0 {
             Way::Bell(bell) => bell.hang_at(poller),
-            Way::Poller { .. } => Ok(()),
+            Way::Drained { .. } | Way::Poller { .. } => Ok(()),
         }
     }
 
@@ -67,6 +92,12 @@ impl Waking {
         match &*self.0 {
             #[cfg(target_os = "linux")]
             Way::Bell(bell) => bell.ring(),
+            #[cfg(unix)]
+            Way::Drained { rung, bell } => {
+                if !rung.swap(true, Ordering::SeqCst) {
+                    bell.ring();
+                }
+            }
             Way::Poller { rung, poller, .. } => {
                 if !rung.swap(true, Ordering::SeqCst) {
                     // Fails only when the poller itself is broken; the wait would say so.
@@ -78,13 +109,30 @@ impl Waking {
 
     /// Whether somebody woke the driver since this was last asked. A bell tells of itself, by its key.
     pub(super) fn take(&self) -> bool {
+        // A look first: it is asked in every wait, and mostly nobody rang.
+        let take =
+            |rung: &AtomicBool| rung.load(Ordering::SeqCst) && rung.swap(false, Ordering::SeqCst);
         match &*self.0 {
             #[cfg(target_os = "linux")]
             Way::Bell(_) => false,
-            // A look first: it is asked in every wait, and mostly nobody rang.
-            Way::Poller { rung, .. } => {
-                rung.load(Ordering::SeqCst) && rung.swap(false, Ordering::SeqCst)
+            #[cfg(unix)]
+            Way::Drained { rung, bell } => {
+                // Drained first: a ring between the two is one that finds the flag up, and needs no bell.
+                bell.drain();
+                take(rung)
             }
+            Way::Poller { rung, .. } => take(rung),
+        }
+    }
+
+    /// Whether somebody woke the driver and no wait has seen it.
+    pub(in crate::driver) fn is_rung(&self) -> bool {
+        match &*self.0 {
+            #[cfg(target_os = "linux")]
+            Way::Bell(_) => false,
+            #[cfg(unix)]
+            Way::Drained { rung, .. } => rung.load(Ordering::SeqCst),
+            Way::Poller { rung, .. } => rung.load(Ordering::SeqCst),
         }
     }
 
@@ -93,6 +141,8 @@ impl Waking {
         match &*self.0 {
             #[cfg(target_os = "linux")]
             Way::Bell(_) => {}
+            #[cfg(unix)]
+            Way::Drained { bell, .. } => bell.drain(),
             #[cfg(unix)]
             Way::Poller { poller, bell, .. } => {
                 if let Some(bell) = bell.get() {
@@ -107,10 +157,11 @@ impl Waking {
 
     /// What a signal handler writes eight bytes to, so that a wait ends. Open as long as this lives.
     #[cfg(unix)]
-    pub(super) fn hand(&self) -> io::Result<RawFd> {
+    pub(in crate::driver) fn hand(&self) -> io::Result<RawFd> {
         match &*self.0 {
             #[cfg(target_os = "linux")]
             Way::Bell(bell) => Ok(bell.hand()),
+            Way::Drained { bell, .. } => Ok(bell.hand()),
             Way::Poller { poller, bell, .. } => {
                 if let Some(bell) = bell.get() {
                     return Ok(bell.hand());

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::{BELL, Event, LONGEST};
+use super::event::{BELL, Event, LONGEST};
 
 /// A place for the events of one wait, and what was learnt about the kernel.
 pub(super) struct Epoll {

@@ -1,0 +1,129 @@
+//! A descriptor that ends a wait when somebody, even a signal handler, writes eight bytes to it.
+//!
+//! It is a counter (`eventfd`) where there are such, and a pair of sockets elsewhere. An epoll watches a counter
+//! edge-triggered: each write is reported once, and nothing needs to be read back. Whoever is told of it in another way
+//! [drains](Bell::drain) it.
+
+use std::io::{self, Read, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use polling::PollMode;
+#[cfg(target_os = "linux")]
+use rustix::event::{EventfdFlags, eventfd};
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+
+use super::event::BELL;
+use super::register;
+use crate::sync::Poller;
+
+/// Something to ring. It does not block, and it stays open as long as it lives.
+#[derive(Debug)]
+pub(super) enum Bell {
+    #[cfg(target_os = "linux")]
+    Counter(OwnedFd),
+    Pair {
+        ear: UnixStream,
+        hand: UnixStream,
+    },
+}
+
+impl Bell {
+    /// A counter, or a pair of sockets where the system has or allows no counters.
+    pub(super) fn new() -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        match eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
+            Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {}
+            counter => return Ok(Self::Counter(counter?)),
+        }
+        let (ear, hand) = UnixStream::pair()?;
+        ear.set_nonblocking(true)?;
+        hand.set_nonblocking(true)?;
+        Ok(Self::Pair { ear, hand })
+    }
+
+    /// A bell that `poller` hears under the key [`BELL`].
+    pub(super) fn hung_at(poller: &Poller) -> io::Result<Self> {
+        let bell = Self::new()?;
+        bell.hang_at(poller)?;
+        Ok(bell)
+    }
+
+    /// Has `poller` hear it.
+    pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
+        let interest = polling::Event::readable(BELL);
+        // On epoll a bell that closes is forgotten by itself; elsewhere it lives as long as its poller.
+        register::add(poller, self.ear(), interest, self.mode())
+    }
+
+    /// Whether each write is reported once, and nothing needs to be read back.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_counter(&self) -> bool {
+        matches!(self, Self::Counter(_))
+    }
+
+    fn mode(&self) -> PollMode {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Counter(_) => PollMode::Edge,
+            Self::Pair { .. } => PollMode::Oneshot,
+        }
+    }
+
+    /// What a signal handler writes eight bytes to.
+    pub(in crate::driver) fn hand(&self) -> RawFd {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Counter(counter) => counter.as_raw_fd(),
+            Self::Pair { hand, .. } => hand.as_raw_fd(),
+        }
+    }
+
+    /// What a poller watches.
+    pub(super) fn ear(&self) -> BorrowedFd<'_> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Counter(counter) => counter.as_fd(),
+            Self::Pair { ear, .. } => ear.as_fd(),
+        }
+    }
+
+    /// Ends the wait under way, or the next one.
+    pub(super) fn ring(&self) {
+        let one = 1_u64.to_ne_bytes();
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Counter(counter) => {
+                // A full counter takes no more, and tells nothing either: empty it first. No other error can come
+                // from a counter that is open.
+                if rustix::io::write(counter, &one) == Err(Errno::AGAIN) {
+                    let _ = rustix::io::read(counter, &mut [0; 8]);
+                    let _ = rustix::io::write(counter, &one);
+                }
+            }
+            // When it is full it is readable as well.
+            Self::Pair { hand, .. } => drop((&mut &*hand).write(&one)),
+        }
+    }
+
+    /// Forgets what was rung.
+    pub(super) fn drain(&self) {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Counter(counter) => drop(rustix::io::read(counter, &mut [0; 8])),
+            Self::Pair { ear, .. } => while matches!((&mut &*ear).read(&mut [0; 512]), Ok(1..)) {},
+        }
+    }
+
+    /// Makes it heard again by `poller`; an edge needs nothing.
+    pub(super) fn hush(&self, poller: &Poller) -> io::Result<()> {
+        if self.mode() == PollMode::Edge {
+            return Ok(());
+        }
+        self.drain();
+        poller.modify_with_mode(self.ear(), polling::Event::readable(BELL), self.mode())
+    }
+}

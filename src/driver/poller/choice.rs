@@ -1,0 +1,192 @@
+//! Which poller a reactor waits with: [`Poller`].
+
+use std::env;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+/// A way of the system's to wait for many descriptors.
+///
+/// See the guide's page [`pollers`](crate::guide::pollers) for which to use when.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::Reactor;
+/// use torsade::reactor::Poller;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// for poller in Poller::available() {
+///     let reactor = Reactor::builder().poller(*poller).build()?;
+///     assert_eq!(reactor.poller(), Some(*poller));
+///     assert_eq!(poller.name().parse::<Poller>()?, *poller);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias("epollreactor", "pollreactor", "kqreactor", "iocpreactor"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Poller {
+    /// epoll(7), on Linux and Android: a wait costs what is ready, not what is registered.
+    Epoll,
+    /// poll(2), on every Unix: a wait costs what is registered.
+    Poll,
+    /// kqueue(2), on macOS and the BSDs.
+    Kqueue,
+    /// Event ports, on illumos and Solaris.
+    EventPorts,
+    /// I/O completion ports, on Windows.
+    Iocp,
+}
+
+impl Poller {
+    /// The system's own; none where that is poll(2).
+    pub(super) const SYSTEM: Option<Self> = if cfg!(any(target_os = "linux", target_os = "android"))
+    {
+        Some(Self::Epoll)
+    } else if cfg!(windows) {
+        Some(Self::Iocp)
+    } else if cfg!(any(target_os = "illumos", target_os = "solaris")) {
+        Some(Self::EventPorts)
+    } else if cfg!(any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+    )) {
+        Some(Self::Kqueue)
+    } else {
+        None
+    };
+
+    /// Returns the pollers of this system, the default one first. A sandbox may still refuse one.
+    pub fn available() -> &'static [Self] {
+        const AVAILABLE: &[Poller] = match Poller::SYSTEM {
+            #[cfg(not(unix))]
+            Some(_) => &[Poller::Iocp],
+            #[cfg(unix)]
+            Some(Poller::Epoll) => &[Poller::Epoll, Poller::Poll],
+            #[cfg(unix)]
+            Some(Poller::Kqueue) => &[Poller::Kqueue, Poller::Poll],
+            #[cfg(unix)]
+            Some(Poller::EventPorts) => &[Poller::EventPorts, Poller::Poll],
+            _ => &[Poller::Poll],
+        };
+        AVAILABLE
+    }
+
+    /// Returns its name, as `TORSADE_POLLER` takes it: `epoll`, `poll`, `kqueue`, `event-ports`, `iocp`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Epoll => "epoll",
+            Self::Poll => "poll",
+            Self::Kqueue => "kqueue",
+            Self::EventPorts => "event-ports",
+            Self::Iocp => "iocp",
+        }
+    }
+}
+
+impl fmt::Display for Poller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Poller {
+    type Err = PollerUnavailable;
+
+    /// Parses the name of a poller that this system has.
+    fn from_str(name: &str) -> Result<Self, PollerUnavailable> {
+        let found = Self::available()
+            .iter()
+            .find(|poller| poller.name() == name);
+        found
+            .copied()
+            .ok_or_else(|| PollerUnavailable::new(name, false, None))
+    }
+}
+
+/// There is no such [`Poller`] here. The text lists those there are.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::reactor::Poller;
+///
+/// let error = "kevent".parse::<Poller>().unwrap_err();
+/// assert!(error.to_string().contains(Poller::available()[0].name()));
+/// ```
+#[derive(Debug)]
+pub struct PollerUnavailable {
+    name: String,
+    from_environment: bool,
+    source: Option<io::Error>,
+}
+
+impl PollerUnavailable {
+    pub(super) fn new(name: &str, from_environment: bool, source: Option<io::Error>) -> Self {
+        Self {
+            name: name.to_owned(),
+            from_environment,
+            source,
+        }
+    }
+}
+
+impl fmt::Display for PollerUnavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the poller {:?}", self.name)?;
+        if self.from_environment {
+            write!(f, ", which {VARIABLE} names,")?;
+        }
+        f.write_str(" is not available here; available:")?;
+        let refused = |poller: &Poller| self.source.is_some() && poller.name() == self.name;
+        let others = Poller::available().iter().filter(|poller| !refused(poller));
+        for (at, poller) in others.enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            write!(f, "{comma} {poller}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for PollerUnavailable {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|error| error as _)
+    }
+}
+
+impl From<PollerUnavailable> for io::Error {
+    fn from(error: PollerUnavailable) -> Self {
+        Self::new(io::ErrorKind::Unsupported, error)
+    }
+}
+
+/// Returns the poller that the environment names.
+pub(super) fn from_environment() -> io::Result<Option<Poller>> {
+    let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    let name = name.to_string_lossy();
+    let found = name.parse::<Poller>();
+    let found = found.map_err(|error| PollerUnavailable {
+        from_environment: true,
+        ..error
+    })?;
+    Ok(Some(found))
+}
+
+/// Does the error say that the system, or a sandbox, does not have the call?
+#[cfg(unix)]
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    [libc::ENOSYS, libc::EPERM, libc::EACCES]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(*errno))
+}
+
+/// What names a poller for all reactors of a process that are not given one.
+const VARIABLE: &str = "TORSADE_POLLER";

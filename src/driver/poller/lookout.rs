@@ -1,0 +1,101 @@
+//! One descriptor for a whole table of poll(2): a thread waits with a copy of the table, and rings.
+//!
+//! A foreign loop can wait for one descriptor, and poll(2) has none. So once that is asked for, a thread polls what the
+//! table has. When something is ready it rings a bell, which is what the foreign loop has, and waits to be told to
+//! look again: that is after each wait of the loop, and whenever the table changes. A source that is about to close is
+//! taken off the table first, which ends the thread's hold on it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::bell::Bell;
+use super::poll::{Table, lock};
+
+/// The loop's end of the thread. Dropping it ends the thread, and waits for that.
+#[derive(Debug)]
+pub(super) struct Lookout {
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    table: Arc<Mutex<Table>>,
+    /// Rung by the thread: something is ready.
+    ready: Bell,
+    /// Rung by the loop: the thread is to look again, or to end.
+    again: Bell,
+    is_asked: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Lookout {
+    pub(super) fn new(table: Arc<Mutex<Table>>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            table,
+            ready: Bell::new()?,
+            again: Bell::new()?,
+            is_asked: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+        });
+        let theirs = shared.clone();
+        let builder = thread::Builder::new().name("torsade-lookout".to_owned());
+        let thread = builder.spawn(move || theirs.run())?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Has the thread look again, at what the table has now.
+    pub(super) fn look_again(&self) {
+        if !self.shared.is_asked.swap(true, Ordering::SeqCst) {
+            self.shared.again.ring();
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        while !self.is_over.load(Ordering::SeqCst) {
+            let fds = lock(&self.table).fds();
+            if self.wait(fds) {
+                self.ready.ring();
+                self.wait(Vec::new());
+            }
+            // Drained first: who asks between the two has changed the table before.
+            self.again.drain();
+            self.is_asked.store(false, Ordering::SeqCst);
+            // What is still ready is found again.
+            self.ready.drain();
+        }
+    }
+
+    /// Waits for any of these, and to be asked to look again; whether it was one of these alone.
+    fn wait<'a>(&'a self, mut fds: Vec<PollFd<'a>>) -> bool {
+        fds.push(PollFd::from_borrowed_fd(self.again.ear(), PollFlags::IN));
+        let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+        polled.is_err() || fds.last().is_some_and(|again| again.revents().is_empty())
+    }
+}
+
+impl AsFd for Lookout {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.ready.ear()
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        self.shared.again.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
