@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
-use torsade::reactor::{AnyWatch, ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning};
+use torsade::reactor::{
+    AnyWatch, Poller, ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning,
+};
 use torsade::{Clock, Deferred, Descriptor, Failure, Phase, Reactor, Signal, Watch};
 
 #[test]
@@ -74,9 +76,14 @@ fn turn_until_it_sleeps(reactor: &Reactor) {
     }
 }
 
+/// On poll(2) a thread stands behind the descriptor, and may take a moment.
 fn is_readable(reactor: &Reactor) -> bool {
+    let moment = match reactor.poller() {
+        Some(Poller::Poll) => Duration::from_millis(100),
+        _ => Duration::ZERO,
+    };
     let mut fds = [PollFd::new(reactor, PollFlags::IN)];
-    poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+    poll(&mut fds, Some(&timespec(moment))).unwrap() > 0
 }
 
 fn timespec(timeout: Duration) -> Timespec {
