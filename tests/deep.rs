@@ -16,8 +16,11 @@ use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver};
 
 const MANY: u32 = 1_000_000;
 
-/// So many frames, however small, are too many for the stack.
-const DEEP: usize = 6_000;
+/// How deep everything is nested: so many frames, however small, are too many for the stack. `TORSADE_DEEP` sets another
+/// depth, for a run that takes its time.
+fn deep() -> usize {
+    std::env::var("TORSADE_DEEP").map_or(6_000, |depth| depth.parse().unwrap())
+}
 
 const STACK: usize = 512 * 1024;
 
@@ -491,7 +494,10 @@ fn whatever_stands_one_inside_the_other_uses_no_stack() {
                 LoseResolver,
                 Show,
             ] {
-                let reports = play(vec![wrap; DEEP], operation, passes_cancel);
+                let reports = play(vec![wrap; deep()], operation, passes_cancel);
+                if deep() >= 100_000 {
+                    println!("{name}, {operation:?}: done");
+                }
                 // Where the cancel of a Deferred does not reach the source, that is abandoned at the end.
                 let is_expected = reports.is_empty() || !passes_cancel;
                 assert!(is_expected, "{name}, {operation:?}: {reports:?}");

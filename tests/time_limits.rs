@@ -14,11 +14,14 @@ use std::io::Read;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::rc::Rc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{HERE, MS};
 use torsade::clock::TimedOut;
-use torsade::net::{ConnectOptions, NameResolver};
+use torsade::net::{ConnectOptions, NameResolver, ProxyOptions, ServerEndpoint};
+#[cfg(target_os = "linux")]
+use torsade::process::Command;
 use torsade::scope::Scoping;
 use torsade::testing::NetworkFaults;
 use torsade::{
@@ -422,6 +425,83 @@ fn a_limit_holds_while_more_tasks_are_ready_than_one_turn_runs() {
         for task in busy {
             task.await?;
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_connection_that_is_closed_within_a_limit_is_not_aborted_when_its_peer_took_all_in_time() {
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let (conn, mut peer) = pair(&reactor).await?;
+        let transport = conn.transport();
+        let mut written = 0;
+        // Until the system takes no more: what is left is little.
+        while transport.queued() == 0 {
+            transport.write([b'a'; 16 * 1024]);
+            written += 16 * 1024;
+            yield_now().await;
+        }
+        transport.lose_connection_within(LIMIT);
+        let all = thread::spawn(move || peer.read_to_end(&mut Vec::new()));
+        work();
+        let all = reactor.defer_to_thread(move || Ok(all.join().unwrap()?));
+        assert_eq!(all.await?, written);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_header_that_came_in_time_has_its_connection_served() {
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let endpoint =
+            ServerEndpoint::parse(HERE)?.proxied_with(ProxyOptions::new().timeout(LIMIT));
+        let (served, resolver) = Deferred::pair();
+        let resolver = RefCell::new(Some(resolver));
+        let port = reactor.serve(endpoint, async move |conn| {
+            let resolver = resolver.borrow_mut().take().expect("one connection");
+            resolver.callback(conn.peer().to_string());
+            Ok(())
+        })?;
+        let address: SocketAddr = port.local_addr().to_string().parse()?;
+        let mut peer = TcpStream::connect(address)?;
+        // It is accepted, and its limit counts.
+        for _ in 0..10 {
+            yield_now().await;
+            reactor.sleep(MS).await?;
+        }
+        peer.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 50001 80\r\n")?;
+        work();
+        assert_eq!(served.await?, "192.0.2.7:50001");
+        port.stop().await
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_group_of_a_child_that_ended_in_time_is_not_killed() {
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        // The one that stays ignores SIGTERM, and says when it does.
+        let script = "trap 'exit 3' TERM; (trap '' TERM; echo up; exec sleep 1000) & echo $!; wait";
+        let command = Command::new("sh").arg("-c").arg(script).lead_group();
+        let mut child = reactor.spawn_child(command)?;
+        let mut out = child.take_stdout()?;
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            let line = out.read_line(80).await?.expect("two lines");
+            said.push(String::from_utf8(line)?);
+        }
+        let stays: i32 = said
+            .iter()
+            .find_map(|line| line.parse().ok())
+            .expect("its number");
+        child.process().terminate_within(LIMIT);
+        work();
+        assert_eq!(child.status().await?.code(), Some(3));
+        reactor.sleep(LIMIT).await?;
+        let stat = std::fs::read_to_string(format!("/proc/{stays}/stat"))?;
+        assert!(!stat.contains(") Z "), "{stat}");
+        let stays = rustix::process::Pid::from_raw(stays).expect("a number of a process");
+        rustix::process::kill_process(stays, rustix::process::Signal::KILL)?;
         Ok(())
     });
 }

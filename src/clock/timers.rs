@@ -344,15 +344,19 @@ impl Timers {
             Some(old) => matches!(old, Action::WakeLimit(_)),
             None => return false,
         };
-        let new = match is_limit {
-            true => Action::WakeLimit(waker.clone()),
-            false => Action::Wake(waker.clone()),
+        let wake = if is_limit {
+            Action::WakeLimit
+        } else {
+            Action::Wake
         };
+        let new = wake(waker.clone());
         let replaced = match self.0.table.borrow_mut().action(key) {
             Some(action) => Ok(mem::replace(action, new)),
             None => Err(new),
         };
-        replaced.is_ok()
+        let is_pending = replaced.is_ok();
+        report::discard(replaced, Location::caller());
+        is_pending
     }
 
     /// Its deadline, if it is pending.
