@@ -2,9 +2,8 @@
 //!
 //! A program that writes its last words and returns expects them to arrive. So, when the triggers *before* the
 //! shutdown are done, the loop goes on turning until what was queued by then has been sent, within the limits of
-//! [`Grace`]. What is not sent then is lost, and each connection that loses something says so itself. A connection
-//! whose peer has sent bytes that nobody has read is not closed at once after that, for the system would answer
-//! with a reset, which overtakes what was sent: its socket lingers, and the end waits for that too.
+//! [`Grace`]. What is not sent then is lost, and each connection that loses something says so itself. Then all is
+//! closed, and the end waits once more, for the sockets that linger because their peers have sent what nobody has read.
 //!
 //! # Invariants
 //!
@@ -79,8 +78,6 @@ enum Stage {
     #[default]
     Idle,
     Waiting,
-    /// All was sent; sockets linger for their peers to get it.
-    Parting,
     /// The whole time is over (invariant 2).
     Overdue,
 }
@@ -103,10 +100,16 @@ impl Reactor {
         let inner = self.inner();
         inner.attend_all(self);
         inner.drain.stage.set(Stage::Waiting);
-        for source in inner.all_sources() {
+        let sources: Vec<_> = inner
+            .sources
+            .borrow()
+            .iter()
+            .map(|(_, it)| it.clone())
+            .collect();
+        for source in sources {
             source.begin_to_drain(self);
         }
-        if !inner.goes_on_draining(self) {
+        if !inner.is_draining() {
             inner.drain.stage.set(Stage::Idle);
             return Deferred::succeed(());
         }
@@ -129,30 +132,10 @@ impl Inner {
     }
 
     /// Looks whether the last bytes have left, if somebody waits for that.
-    pub(super) fn look_at_drain(&self, reactor: &Reactor) {
-        if self.drain.stage.get() != Stage::Idle && !self.goes_on_draining(reactor) {
+    pub(super) fn look_at_drain(&self) {
+        if self.drain.stage.get() != Stage::Idle && !self.is_draining() {
             self.drain.finish();
         }
-    }
-
-    /// Is there anything left to wait for? What was sent is followed by the parting.
-    fn goes_on_draining(&self, reactor: &Reactor) -> bool {
-        if self.is_draining() {
-            return true;
-        }
-        if self.drain.stage.get() != Stage::Waiting {
-            return false;
-        }
-        self.drain.stage.set(Stage::Parting);
-        for source in self.all_sources() {
-            source.part(reactor);
-        }
-        self.is_draining()
-    }
-
-    fn all_sources(&self) -> Vec<Rc<dyn Source>> {
-        let sources = self.sources.borrow();
-        sources.iter().map(|(_, source)| source.clone()).collect()
     }
 
     fn is_draining(&self) -> bool {
@@ -242,15 +225,15 @@ mod tests {
         let asked = || sources.iter().map(|it| it.count.get()).sum::<usize>();
         let before = asked();
         for _ in 0..50 {
-            inner.look_at_drain(&reactor);
+            inner.look_at_drain();
         }
         assert_eq!(asked() - before, 50);
         // When it is done the next one is found, and in the end none.
         first.drains.set(false);
-        inner.look_at_drain(&reactor);
+        inner.look_at_drain();
         assert!(inner.grace_to_drain().is_some());
         last.drains.set(false);
-        inner.look_at_drain(&reactor);
+        inner.look_at_drain();
         assert!(inner.grace_to_drain().is_none());
         drop(drained);
     }

@@ -33,12 +33,6 @@ pub(crate) trait Source {
         let _ = reactor;
     }
 
-    /// All was sent, and the reactor is about to close it: where closing would destroy what is on its way to the
-    /// peer, it lets the socket linger. Its user is not told yet.
-    fn part(self: Rc<Self>, reactor: &Reactor) {
-        let _ = reactor;
-    }
-
     /// Has it still something to send that the end of the reactor waits for?
     fn is_draining(&self) -> bool {
         false

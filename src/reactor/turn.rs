@@ -465,8 +465,15 @@ impl Reactor {
                 }
             },
             move |reactor| {
-                if reactor.inner().run.get() == run {
-                    reactor.inner().state.set(State::Ended);
+                let weak = reactor.downgrade();
+                let is_still = move || weak.upgrade().filter(|it| it.inner().run.get() == run);
+                if is_still().is_some() {
+                    // What lingers.
+                    drop(reactor.drained().map(move |()| {
+                        if let Some(reactor) = is_still() {
+                            reactor.inner().state.set(State::Ended);
+                        }
+                    }));
                 }
             },
         );
@@ -496,7 +503,7 @@ impl Reactor {
         }
         let attended = inner.attend_all(self);
         inner.keep_within_budget(self);
-        inner.look_at_drain(self);
+        inner.look_at_drain();
         if inner.pace.has_events() {
             return attended + self.tell_ready();
         }
@@ -570,7 +577,7 @@ impl Reactor {
         if !inner.pace.has_events() {
             inner.note_look();
         }
-        inner.look_at_drain(self);
+        inner.look_at_drain();
         count
     }
 

@@ -346,9 +346,13 @@ impl<S: Seat> Conn<S> {
                     _ if reason.is::<ConnectionLost>() => {}
                     _ => socket.end(),
                 }
-            } else if reason.is::<ConnectionDone>() && !link.peer_done.get() {
+            } else if !link.peer_done.get() && !is_to_be_reset && may_linger(&reason) {
                 let _ = driver.remove(&socket);
-                let sent = link.sent.get();
+                // At the end of the reactor only those are waited for that have sent something.
+                let sent = match reason.is::<ConnectionDone>() {
+                    true => link.sent.get(),
+                    false => 0,
+                };
                 linger::close(reactor, socket, sent, link.terms.linger, link.place());
             } else {
                 if link.terms.is_shared || link.is_lent.get() {
@@ -481,25 +485,6 @@ impl<S: Seat> Source for Conn<S> {
         Self::begin_to_drain(&self, reactor);
     }
 
-    fn part(self: Rc<Self>, reactor: &Reactor) {
-        let link = &self.link;
-        let reason = Failure::at(Box::new(Stopped), link.place());
-        let lost = link.failure(ConnectionLost::new(reason.clone()));
-        let is_closed_at_once = link.life().is_over()
-            || link.peer_done.get()
-            || link.is_pair()
-            || link.with_socket(Socket::is_local) == Some(true)
-            || is_to_be_reset(link, &self.seat, &lost);
-        if is_closed_at_once {
-            return;
-        }
-        let mut socket = link.socket.take();
-        if linger::part(reactor, &mut socket, link.terms.linger, link.place()) {
-            self.take_no_more(&reason);
-        }
-        link.socket.replace(socket);
-    }
-
     fn is_draining(&self) -> bool {
         self.link.is_draining()
     }
@@ -531,6 +516,12 @@ impl<S: Seat> Source for Conn<S> {
     fn place(&self) -> &'static Location<'static> {
         self.link.place()
     }
+}
+
+/// Is all that was written to arrive, whatever the peer still sends?
+fn may_linger(reason: &Failure) -> bool {
+    reason.is::<ConnectionDone>()
+        || (reason.is::<ConnectionLost>() && reason.find::<Stopped>().is_some())
 }
 
 /// Does its end show that something is missing?

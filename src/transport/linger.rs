@@ -44,38 +44,11 @@ pub(super) fn close(
 ) {
     let left = Cell::new(MOST);
     match discard(reactor, &socket, &left) {
-        _ if socket.is_local() => {}
-        Some(true) => stay(reactor, socket, left, patience, place),
-        Some(false) if sent > AT_ONCE => stay(reactor, socket, left, patience, place),
-        _ => {}
+        _ if socket.is_local() => return,
+        Some(true) => {}
+        Some(false) if sent > AT_ONCE => {}
+        _ => return,
     }
-}
-
-/// Takes the socket of a connection that the end of the reactor is about to close, if what the peer has sent
-/// was not all read. (A peer that has sent nothing is not waited for.)
-pub(super) fn part(
-    reactor: &Reactor,
-    socket: &mut Option<Socket>,
-    patience: Duration,
-    place: &'static Location<'static>,
-) -> bool {
-    let left = Cell::new(MOST);
-    let Some(socket) = socket.take_if(|it| discard(reactor, it, &left) == Some(true)) else {
-        return false;
-    };
-    let _ = reactor.inner().driver().remove(&socket);
-    stay(reactor, socket, left, patience, place);
-    true
-}
-
-/// Says the end of file, and throws away what comes until the peer says it too.
-fn stay(
-    reactor: &Reactor,
-    socket: Socket,
-    left: Cell<usize>,
-    patience: Duration,
-    place: &'static Location<'static>,
-) {
     if socket.shutdown(Shutdown::Write).is_err() {
         return;
     }
