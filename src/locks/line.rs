@@ -32,13 +32,13 @@
 //! 5. A round ends when its errand was run or dropped, and there is one whenever something is reserved.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use super::grants::{Granted, Grants};
+use super::numbered::Numbered;
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Giver, Resolver};
 use crate::failure::Failure;
@@ -88,16 +88,18 @@ pub(super) struct Line<S: Stock> {
 
 struct State<T: 'static> {
     /// Those who are `Here`.
-    here: BTreeMap<u64, Waiter<T>>,
+    here: Numbered<Waiter<T>>,
     /// Those who are `Asked` or `Away`.
-    offered: BTreeMap<u64, Waiter<T>>,
+    offered: Numbered<Waiter<T>>,
     reserved: usize,
     /// The number of the next to come.
     next: u64,
     /// Those who were `Asked` since the present round began.
     fresh: Vec<u64>,
-    /// Those whose round it is. Set while there is an errand.
-    round: Option<Vec<u64>>,
+    /// Those whose round it is.
+    round: Vec<u64>,
+    /// There is an errand.
+    has_round: bool,
 }
 
 struct Waiter<T: 'static> {
@@ -189,9 +191,11 @@ pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
     let mut state = stock.line().state.borrow_mut();
     state.reserved = 0;
     let mut waiters = mem::take(&mut state.here);
-    waiters.append(&mut state.offered);
+    for (number, waiter) in mem::take(&mut state.offered) {
+        waiters.insert(number, waiter);
+    }
     drop(state);
-    for waiter in waiters.into_values() {
+    for (_, waiter) in waiters {
         waiter.resolver.errback(why());
     }
 }
@@ -200,13 +204,12 @@ pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
 fn serve_one<S: Stock>(stock: &Rc<S>) -> bool {
     let mut state = stock.line().state.borrow_mut();
     let free = stock.left() - state.reserved;
-    let Some(first) = state.here.first_entry() else {
-        return false;
-    };
-    if first.get().count > free {
+    if state.here.first().is_none_or(|(_, first)| first.count > free) {
         return false;
     }
-    let (number, mut waiter) = first.remove_entry();
+    let Some((number, mut waiter)) = state.here.pop_first() else {
+        return false;
+    };
     if waiter.resolver.is_wanted() {
         drop(state);
         let given = take_for(stock, &waiter);
@@ -244,19 +247,19 @@ fn begin_round<S: Stock>(stock: &Rc<S>) -> bool {
         return false;
     }
     let Some(executor) = Executor::current() else {
-        let fresh = mem::take(&mut state.fresh);
-        state.unreserve(fresh);
+        state.begin_round();
+        state.end_round();
         return true;
     };
-    if state.round.is_some() {
+    if state.has_round {
         // They were woken later than the errand was queued.
         return false;
     }
-    state.round = Some(mem::take(&mut state.fresh));
+    state.begin_round();
     drop(state);
     executor.push(Job::Errand(Rc::new(Round(Rc::downgrade(stock)))));
     // An executor that is shut down drops it.
-    stock.line().state.borrow().round.is_none()
+    !stock.line().state.borrow().has_round
 }
 
 impl<S: Stock> Line<S> {
@@ -265,12 +268,13 @@ impl<S: Stock> Line<S> {
     pub(super) fn new() -> Self {
         Self {
             state: RefCell::new(State {
-                here: BTreeMap::new(),
-                offered: BTreeMap::new(),
+                here: Numbered::default(),
+                offered: Numbered::default(),
                 reserved: 0,
                 next: 0,
                 fresh: Vec::new(),
-                round: None,
+                round: Vec::new(),
+                has_round: false,
             }),
             serving: Cell::new(false),
             grants: Grants::default(),
@@ -287,14 +291,23 @@ impl<S: Stock> Line<S> {
 }
 
 impl<T> State<T> {
-    /// These have had their time.
-    fn unreserve(&mut self, numbers: Vec<u64>) {
-        for number in numbers {
-            if let Some(waiter) = self.offered.get_mut(&number) {
+    fn begin_round(&mut self) {
+        mem::swap(&mut self.round, &mut self.fresh);
+        self.has_round = true;
+    }
+
+    /// Those whose round it was have had their time.
+    fn end_round(&mut self) {
+        self.has_round = false;
+        for number in self.round.drain(..) {
+            if let Some(waiter) = self.offered.get_mut(number) {
                 if mem::take(&mut waiter.is_reserved) {
                     self.reserved -= waiter.count;
                 }
             }
+        }
+        if self.round.capacity() > FEW {
+            self.round = Vec::new();
         }
     }
 }
@@ -302,15 +315,14 @@ impl<T> State<T> {
 impl<S: Stock> Giver for S {
     fn ask(self: Rc<Self>, number: u64) {
         let mut state = self.line().state.borrow_mut();
-        let Some(mut waiter) = state.offered.remove(&number) else {
+        let Some(mut waiter) = state.offered.remove(number) else {
             return;
         };
         let was_reserved = mem::take(&mut waiter.is_reserved);
         if was_reserved {
             state.reserved -= waiter.count;
         }
-        let first = state.here.first_key_value();
-        let is_first = first.is_none_or(|(first, _)| number < *first);
+        let is_first = state.here.first().is_none_or(|(first, _)| number < first);
         let is_free = is_first && waiter.count <= self.left() - state.reserved;
         if was_reserved || is_free {
             drop(state);
@@ -329,8 +341,8 @@ impl<S: Stock> Giver for S {
 
     fn leave(&self, number: u64) {
         let mut state = self.line().state.borrow_mut();
-        let waiter = state.here.remove(&number);
-        let waiter = waiter.or_else(|| state.offered.remove(&number));
+        let waiter = state.here.remove(number);
+        let waiter = waiter.or_else(|| state.offered.remove(number));
         if let Some(waiter) = &waiter {
             if waiter.is_reserved {
                 state.reserved -= waiter.count;
@@ -371,8 +383,7 @@ impl<S: Stock> Drop for Round<S> {
     fn drop(&mut self) {
         if let Some(stock) = self.0.upgrade() {
             let mut state = stock.line().state.borrow_mut();
-            let round = state.round.take();
-            state.unreserve(round.unwrap_or_default());
+            state.end_round();
             drop(state);
             serve(&stock);
         }
@@ -388,3 +399,6 @@ impl<S: Stock> fmt::Debug for Line<S> {
             .finish()
     }
 }
+
+/// A list with room for more than this is not kept for the next round.
+const FEW: usize = 64;

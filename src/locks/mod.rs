@@ -60,6 +60,7 @@ mod filesystem;
 mod grants;
 mod line;
 mod lock;
+mod numbered;
 mod queue;
 mod run;
 mod semaphore;
