@@ -267,6 +267,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         ProducerRegistered;
         QueueFull = QueueFull { queued: 1, limit: 2 };
         QueueOverflow = QueueOverflow(3);
+        PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
         QueueUnderflow = QueueUnderflow(3);
         ReactorAlreadyRunning;
         ReactorGone;

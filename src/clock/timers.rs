@@ -337,17 +337,13 @@ impl Timers {
 
     /// Sees to it that `waker` is the one that is woken; `false` if it was not pending.
     pub(super) fn watch(&self, key: Key, waker: &Waker) -> bool {
-        let is_limit = match self.0.table.borrow_mut().action(key) {
+        let wake: fn(Waker) -> Action = match self.0.table.borrow_mut().action(key) {
             Some(Action::Wake(old) | Action::WakeLimit(old)) if old.will_wake(waker) => {
                 return true;
             }
-            Some(old) => matches!(old, Action::WakeLimit(_)),
+            Some(Action::WakeLimit(_)) => Action::WakeLimit,
+            Some(_) => Action::Wake,
             None => return false,
-        };
-        let wake = if is_limit {
-            Action::WakeLimit
-        } else {
-            Action::Wake
         };
         let new = wake(waker.clone());
         let replaced = match self.0.table.borrow_mut().action(key) {

@@ -29,8 +29,8 @@
 //!
 //! # What differs
 //!
-//! Programs behave alike on all of them; the tests of this crate run on `epoll` and `poll`. What can
-//! be noticed:
+//! Programs behave alike on all of them; the tests of this crate run on `epoll`, and with
+//! `TORSADE_POLLER=poll cargo test` on `poll`. What can be noticed:
 //!
 //! * A reactor's descriptor ([`AsFd`](std::os::fd::AsFd), for
 //!   [foreign loops](crate::Reactor::start)) on `poll` is made readable by a thread, which is started

@@ -204,7 +204,11 @@ pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
 fn serve_one<S: Stock>(stock: &Rc<S>) -> bool {
     let mut state = stock.line().state.borrow_mut();
     let free = stock.left() - state.reserved;
-    if state.here.first().is_none_or(|(_, first)| first.count > free) {
+    if state
+        .here
+        .first()
+        .is_none_or(|(_, first)| first.count > free)
+    {
         return false;
     }
     let Some((number, mut waiter)) = state.here.pop_first() else {

@@ -97,7 +97,9 @@ mod tests {
         let mut numbered = Numbered::default();
         let mut chance = 7_u64;
         for _ in 0..10_000 {
-            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let number = chance >> 60;
             match (chance >> 40) % 4 {
                 0 => assert_eq!(numbered.remove(number), model.remove(&number)),
@@ -107,7 +109,10 @@ mod tests {
             }
             assert_eq!(numbered.len(), model.len());
             assert_eq!(numbered.is_empty(), model.is_empty());
-            assert_eq!(numbered.first().map(|(number, _)| number), model.keys().next().copied());
+            assert_eq!(
+                numbered.first().map(|(number, _)| number),
+                model.keys().next().copied()
+            );
         }
         assert!(numbered.into_iter().eq(model));
     }
