@@ -449,7 +449,7 @@ async fn do_it(
 
 /// Gives all coroutines their first poll, which takes more than one turn.
 async fn all_have_begun() {
-    for _ in 0..200 {
+    for _ in 0..deep().div_ceil(30) {
         torsade::yield_now().await;
     }
 }
