@@ -8,6 +8,8 @@
 //! | `cargo run --release -- echo-64 yield` | these rows only |
 //! | `cargo run --release -- --chart FILE` | the same as a table, and an SVG chart in `FILE` |
 //! | `cargo run --release -- instructions [ROW..]` | user instructions per operation, counted by callgrind |
+//! | `cargo run --release --no-default-features -- guard` | torsade's counts beside those in `counts.txt`; fails where one has grown by more than 3 % |
+//! | the same, with `--write` | writes `counts.txt` |
 //!
 //! **Measured**: the time that the thread with the event loop spends on a processor, for one operation; the median of
 //! [`ROUNDS`] rounds in which the contenders take turns. A server and its clients are two processes, pinned to
@@ -17,6 +19,7 @@
 mod chart;
 mod client;
 mod contenders;
+mod guard;
 mod measure;
 mod rows;
 
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
             Ok(())
         }),
         ["instructions", ref names @ ..] => chosen(names).and_then(|rows| instructions(&rows)),
+        ["guard"] => guard::guard(false),
+        ["guard", "--write"] => guard::guard(true),
         ["--chart", file, ref names @ ..] => {
             chosen(names).and_then(|rows| compare(&rows, Some(file)))
         }

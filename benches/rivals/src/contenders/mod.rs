@@ -1,8 +1,11 @@
 //! Who takes part, and how each is started.
 
 mod ours;
+#[cfg(feature = "rivals")]
 mod raw;
+#[cfg(feature = "rivals")]
 mod smol;
+#[cfg(feature = "rivals")]
 mod tokio;
 
 use std::io::Read;
@@ -97,8 +100,11 @@ impl Contender {
         match self {
             Self::Protocol => ours::serve_protocol(work),
             Self::Async => ours::serve_async(work),
+            #[cfg(feature = "rivals")]
             Self::Tokio => tokio::serve(work),
+            #[cfg(feature = "rivals")]
             Self::Smol => smol::serve(work),
+            #[cfg(feature = "rivals")]
             Self::Raw => raw::serve(work),
             _ => Err("it serves nothing".into()),
         }
@@ -108,7 +114,9 @@ impl Contender {
     pub fn run(self, work: Work, count: usize) -> Result<f64, Error> {
         match self {
             Self::Ours => ours::run(work, count),
+            #[cfg(feature = "rivals")]
             Self::Tokio => tokio::run(work, count),
+            #[cfg(feature = "rivals")]
             Self::Smol => smol::run(work, count),
             _ => Err("it does not do that".into()),
         }
@@ -142,6 +150,7 @@ impl Busy {
     }
 }
 
+#[cfg(feature = "rivals")]
 /// Appends the lines of `unread` and what follows them to `out`; what is left is the beginning of a line.
 fn take_lines(unread: &mut Vec<u8>, out: &mut Vec<u8>) {
     let mut taken = 0;

@@ -1,0 +1,90 @@
+//! The guard: instruction counts of torsade's hot paths, compared with those written down in `counts.txt`.
+//!
+//! A count that is more than [`MARGIN`] above the one in the file fails. One that is as much below is to be written down
+//! too, so that what was won is kept: `guard --write` writes the file anew, and the commit says why. Counts hold for one compiler: with
+//! another the table is printed and nothing fails.
+
+use std::fmt::Write;
+use std::fs;
+use std::process::Command;
+
+use crate::contenders::Contender;
+use crate::measure::{self, Error};
+use crate::rows::{ROWS, Row};
+
+/// What is counted. Each row does the same steps in every run; more connections would make the turns of the loop, and
+/// so the counts, depend on the machine.
+const GUARDED: [(&str, Contender); 8] = [
+    ("echo-1", Contender::Protocol),
+    ("echo-1", Contender::Async),
+    ("yield", Contender::Ours),
+    ("spawn", Contender::Ours),
+    ("join", Contender::Ours),
+    ("wake", Contender::Ours),
+    ("queue", Contender::Ours),
+    ("reset", Contender::Ours),
+];
+
+/// So much more is too much: 3 %.
+const MARGIN: f64 = 1.03;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/counts.txt");
+
+/// Counts, and compares with the file or writes it.
+pub fn guard(writes: bool) -> Result<(), Error> {
+    let compiler = compiler()?;
+    let file = match writes {
+        true => String::new(),
+        false => fs::read_to_string(FILE)?,
+    };
+    let is_same = file.lines().next() == Some(compiler.as_str());
+    let mut text = format!("{compiler}\n");
+    let mut grown = String::new();
+    for (name, contender) in GUARDED {
+        let count = measure::instructions(contender, row(name)?)?;
+        let key = format!("{name} {}", contender.name());
+        writeln!(text, "{key} {count:.0}")?;
+        if writes {
+            println!("{key:<20} {count:>8.0}");
+            continue;
+        }
+        let known = known(&file, &key)?;
+        println!(
+            "{key:<20} {count:>8.0} {:>8.3} of {known:.0}",
+            count / known
+        );
+        if count > known * MARGIN {
+            write!(grown, " {key},")?;
+        }
+    }
+    if writes {
+        fs::write(FILE, text)?;
+    } else if !is_same {
+        println!("counted with another compiler than {FILE} was: nothing is compared");
+    } else if !grown.is_empty() {
+        return Err(format!(
+            "more than 3 % more instructions:{}",
+            grown.trim_end_matches(',')
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn row(name: &str) -> Result<&'static Row, Error> {
+    let found = ROWS.iter().find(|row| row.name == name);
+    found.ok_or_else(|| format!("no row {name}").into())
+}
+
+/// The count that was written down.
+fn known(file: &str, key: &str) -> Result<f64, Error> {
+    let found = file.lines().find_map(|line| line.strip_prefix(key));
+    let found = found.ok_or_else(|| format!("{FILE} has no {key}"))?;
+    Ok(found.trim().parse()?)
+}
+
+/// What the counts hold for.
+fn compiler() -> Result<String, Error> {
+    let output = Command::new("rustc").arg("--version").output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
