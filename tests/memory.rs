@@ -4,7 +4,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{self, Wake, Waker};
 use std::time::Duration;
 
 use torsade::locks::{DeferredLock, DeferredQueue, DeferredSemaphore, Event, Watched};
@@ -496,5 +499,42 @@ fn a_call_to_a_reactor_that_has_ended_is_dropped_and_its_destructors_panic_conta
     let before = DROPPED.get();
     let bomb = Bomb::new();
     reactor.call_soon(move || drop(bomb));
+    assert_eq!(DROPPED.get(), before + 1);
+}
+
+#[test]
+fn a_waker_whose_destructor_panics_harms_nobody_when_a_sleep_gets_another_one() {
+    struct Wakes;
+    impl Drop for Wakes {
+        fn drop(&mut self) {
+            DROPPED.set(DROPPED.get() + 1);
+            std::panic::resume_unwind(Box::new("boom"));
+        }
+    }
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            unreachable!("its sleep does not end");
+        }
+    }
+    let reactor = Reactor::in_memory().unwrap();
+    let before = DROPPED.get();
+    let mut sleep = pin!(reactor.sleep(Duration::from_secs(1)));
+    let first = Waker::from(Arc::new(Wakes));
+    assert!(
+        sleep
+            .as_mut()
+            .poll(&mut task::Context::from_waker(&first))
+            .is_pending()
+    );
+    // The sleep has the last one from here on.
+    drop(first);
+    assert_eq!(DROPPED.get(), before);
+    let second = Waker::noop();
+    assert!(
+        sleep
+            .as_mut()
+            .poll(&mut task::Context::from_waker(second))
+            .is_pending()
+    );
     assert_eq!(DROPPED.get(), before + 1);
 }
