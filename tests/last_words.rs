@@ -564,7 +564,7 @@ fn what_the_peer_has_sent_unread_does_not_destroy_what_was_written_before_the_st
         let main = reactor.run_until(async move {
             let (transport, kept) = if is_stream {
                 let conn = writes.connect_stream(address).await?;
-                (conn.transport().clone(), Some(conn))
+                (conn.transport(), Some(conn))
             } else {
                 let spy = Spy::new(&noted).on_made(|cx| cx.pause_producing());
                 let handle = writes.connect(address, spy).await?;
