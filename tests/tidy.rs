@@ -4,6 +4,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
+#[path = "support/circles.rs"]
+mod circles;
+
 #[test]
 fn rooms_look_down() {
     let mut upward = String::new();
@@ -22,6 +25,53 @@ fn rooms_look_down() {
         }
     }
     assert!(upward.is_empty(), "upward uses:\n{upward}");
+}
+
+#[test]
+fn files_of_a_module_use_each_other_in_circles_only_where_listed() {
+    let files = rust_files("src");
+    let inside = |file: &'_ File| file.path["src/".len()..].to_owned();
+    let paths: Vec<String> = files.iter().map(inside).collect();
+    let texts = files.iter().map(|file| file.text.as_str());
+    let found = circles::circles(paths.iter().map(String::as_str).zip(texts));
+    let listed: Vec<circles::Circle> = CIRCLES
+        .iter()
+        .map(|(module, members, _)| {
+            let members = members.split(' ').map(str::to_owned).collect();
+            ((*module).to_owned(), members)
+        })
+        .collect();
+    let mut wrong = String::new();
+    for (module, members) in found.iter().filter(|circle| !listed.contains(circle)) {
+        writeln!(wrong, "new or changed: {module}: {}", members.join(" ")).unwrap();
+    }
+    for (module, members) in listed.iter().filter(|circle| !found.contains(circle)) {
+        writeln!(
+            wrong,
+            "listed and not there: {module}: {}",
+            members.join(" ")
+        )
+        .unwrap();
+    }
+    assert!(wrong.is_empty(), "circles between files:\n{wrong}");
+}
+
+#[test]
+fn a_circle_is_found_through_re_exports_and_not_where_there_is_none() {
+    let door = (
+        "a/mod.rs",
+        "mod one; mod two;\npub use one::{One, Other as Third};",
+    );
+    let one = ("a/one.rs", "use crate::b;\nuse super::two::{self, Two};");
+    let two = |text| circles::circles([door, one, ("a/two.rs", text), ("b.rs", "use crate::a;")]);
+    let circle = vec![("a".to_owned(), vec!["one".to_owned(), "two".to_owned()])];
+    assert_eq!(two("use super::Third;"), circle);
+    assert_eq!(two("fn f() -> crate::a::One { todo }"), circle);
+    assert_eq!(two("use std::fmt; // super::One"), []);
+    assert_eq!(
+        two("#[cfg(test)]\nmod tests {\nuse super::super::One;\n}"),
+        []
+    );
 }
 
 #[test]
@@ -213,6 +263,94 @@ const ROOMS: [&str; 28] = [
     "services",
     "testing",
     "guide",
+];
+
+/// The circles between files of a module that stand: all their members, and what closes the circle.
+const CIRCLES: [(&str, &str, &str); 16] = [
+    (
+        "clock",
+        "mod sleep timeout timers",
+        "the timers make sleeps and delayed calls, which hold the timers",
+    ),
+    (
+        "defer",
+        "mod core core/group core/slot core/waiter core/work coroutine line live make outcome trail",
+        "a Deferred is a handle on its core, and the core's steps give and take Deferreds",
+    ),
+    (
+        "driver",
+        "mod child datagram fork machine memory memory/end memory/faults memory/net memory/post \
+         memory/weather orphans pair poller poller/bell poller/epoll poller/event poller/lookout \
+         poller/poll poller/polling poller/register poller/waking relay signals signals/table \
+         signals/unix signals/windows socket tcp unix",
+        "mod.rs uses the drivers and defines small types that they use, and so do child, signals and poller",
+    ),
+    (
+        "failure",
+        "mod convert levels",
+        "a Failure writes its levels, and levels and conversions work on Failures",
+    ),
+    (
+        "net",
+        "activation adopt custom endpoint endpoint/describe endpoint/place",
+        "an endpoint has every kind as a variant, and the files of the kinds name endpoints",
+    ),
+    (
+        "net",
+        "datagram/engine datagram/port",
+        "the engine makes ports, and a port holds what its engine holds",
+    ),
+    (
+        "net",
+        "datagram/open datagram/socket",
+        "opening gives a socket, which uses a helper of the file that opens",
+    ),
+    (
+        "process",
+        "acted body errors",
+        "body.rs picks an acted process, which uses its types, and an error is made from one of them",
+    ),
+    (
+        "protocol",
+        "connected context seat successor",
+        "a seat makes the context of a protocol, which may name a successor, which needs the seat",
+    ),
+    (
+        "reactor",
+        "mod acting budget builder descriptor drain ending events keep reports share signals \
+         sources strays threads turn",
+        "mod.rs defines the reactor and uses the files that each do a part of its work on it",
+    ),
+    (
+        "repeat",
+        "cooperate cooperative",
+        "the cooperator runs tasks, and a task holds its cooperator",
+    ),
+    (
+        "signals",
+        "mod listener",
+        "mod.rs makes listeners, and defines the error of a refused one",
+    ),
+    (
+        "stream",
+        "mod reader",
+        "mod.rs holds a reader, and defines the type that the reader's link is generic over",
+    ),
+    (
+        "task",
+        "mod executor root",
+        "the executor holds roots, which name it, and mod.rs defines what both share",
+    ),
+    (
+        "threads",
+        "mod pool queue settings",
+        "mod.rs defines the handle, the place and the refusals, and settings build the pool they set",
+    ),
+    (
+        "transport",
+        "mod engine link producer stall",
+        "a link holds its producer and its stall timer, which act on the link and the engine's seat",
+    ),
 ];
 
 /// Who may say `unsafe`, and why.
