@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{HERE, MS};
+use support::{HERE, MS, until};
 use torsade::clock::TimedOut;
 use torsade::net::{ConnectOptions, NameResolver, ProxyOptions, ServerEndpoint};
 #[cfg(target_os = "linux")]
@@ -25,8 +25,8 @@ use torsade::process::Command;
 use torsade::scope::Scoping;
 use torsade::testing::NetworkFaults;
 use torsade::{
-    Clock, ConnectionDone, Context, Deferred, Failure, Protocol, Reactor, interval, testing,
-    yield_now,
+    Clock, ConnectionDone, Context, Deferred, Failure, Handle, Protocol, Reactor, interval,
+    testing, yield_now,
 };
 
 /// Every limit here is so long.
@@ -46,6 +46,31 @@ fn then_work(reactor: &Reactor, f: impl FnOnce() + 'static) {
         f();
         work();
     });
+}
+
+/// Calls `f` from a hook of a connection, and keeps the loop busy right after that. What happens meanwhile is seen by the
+/// next look at I/O; timers come before that. Keep what it returns.
+async fn work_in_a_hook(
+    reactor: &Reactor,
+    f: impl FnOnce() + 'static,
+) -> Result<(TcpStream, Handle<Busy>), Failure> {
+    let listener = TcpListener::bind(HERE)?;
+    let busy = Busy(Some(Box::new(f)));
+    let handle = reactor.connect(listener.local_addr()?, busy).await?;
+    let (mut peer, _) = listener.accept()?;
+    peer.write_all(b"x")?;
+    Ok((peer, handle))
+}
+
+struct Busy(Option<Box<dyn FnOnce()>>);
+
+impl Protocol for Busy {
+    fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {
+        if let Some(f) = self.0.take() {
+            f();
+            work();
+        }
+    }
 }
 
 /// A connection to a peer that the loop knows nothing of.
@@ -441,10 +466,15 @@ fn a_connection_that_is_closed_within_a_limit_is_not_aborted_when_its_peer_took_
             written += 16 * 1024;
             yield_now().await;
         }
-        transport.lose_connection_within(LIMIT);
-        let all = thread::spawn(move || peer.read_to_end(&mut Vec::new()));
-        work();
-        let all = reactor.defer_to_thread(move || Ok(all.join().unwrap()?));
+        let (all, resolver) = reactor.remote_pair();
+        let _busy = work_in_a_hook(&reactor, move || {
+            transport.lose_connection_within(LIMIT);
+            thread::spawn(move || {
+                let count = peer.read_to_end(&mut Vec::new());
+                resolver.resolve(count.map_err(Failure::from)).unwrap();
+            });
+        })
+        .await?;
         assert_eq!(all.await?, written);
         Ok(())
     });
@@ -463,14 +493,13 @@ fn a_header_that_came_in_time_has_its_connection_served() {
             Ok(())
         })?;
         let address: SocketAddr = port.local_addr().to_string().parse()?;
-        let mut peer = TcpStream::connect(address)?;
+        let peer = TcpStream::connect(address)?;
         // It is accepted, and its limit counts.
-        for _ in 0..10 {
-            yield_now().await;
-            reactor.sleep(MS).await?;
-        }
-        peer.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 50001 80\r\n")?;
-        work();
+        until(|| port.connections() == 1).await;
+        let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 50001 80\r\n";
+        let mut sender = peer.try_clone()?;
+        let _busy = work_in_a_hook(&reactor, move || sender.write_all(header).unwrap()).await?;
+        let served = reactor.timeout(LIMIT * 100, served);
         assert_eq!(served.await?, "192.0.2.7:50001");
         port.stop().await
     });
@@ -494,8 +523,8 @@ fn the_group_of_a_child_that_ended_in_time_is_not_killed() {
             .iter()
             .find_map(|line| line.parse().ok())
             .expect("its number");
-        child.process().terminate_within(LIMIT);
-        work();
+        let process = child.process().clone();
+        let _busy = work_in_a_hook(&reactor, move || process.terminate_within(LIMIT)).await?;
         assert_eq!(child.status().await?.code(), Some(3));
         reactor.sleep(LIMIT).await?;
         let stat = std::fs::read_to_string(format!("/proc/{stays}/stat"))?;
