@@ -1,13 +1,11 @@
 //! The machine as a driver: its poller, and the queues in this process that stand beside it.
 
 use std::io;
-#[cfg(unix)]
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 #[cfg(test)]
 use super::poller::Polling;
-use super::poller::{Borrowed, Event, Interest, Poller, Selector, Waking};
+use super::poller::{Event, Poller, Selector};
 use super::relay::Relays;
 
 /// The machine as a driver.
@@ -30,13 +28,9 @@ impl Machine {
         }
     }
 
-    pub(super) fn poller(&self) -> Poller {
-        self.selector.poller()
-    }
-
-    /// Returns what wakes it.
-    pub(super) fn waker(&self) -> Waking {
-        self.selector.waker()
+    /// The poller in use, for all that does not concern the relays.
+    pub(super) fn selector(&self) -> &Selector {
+        &self.selector
     }
 
     pub(super) fn relays(&self) -> &Relays {
@@ -55,47 +49,6 @@ impl Machine {
             timeout = Some(Duration::ZERO);
         }
         self.selector.wait(timeout, events)
-    }
-
-    /// See [`Driver::add`](super::Driver::add).
-    pub(super) fn add(
-        &self,
-        source: Borrowed<'_>,
-        key: usize,
-        interest: Interest,
-    ) -> io::Result<()> {
-        self.selector.add(source, key, interest)
-    }
-
-    /// See [`Driver::set_interest`](super::Driver::set_interest).
-    pub(super) fn set_interest(
-        &self,
-        source: Borrowed<'_>,
-        key: usize,
-        interest: Interest,
-    ) -> io::Result<()> {
-        self.selector.set_interest(source, key, interest)
-    }
-
-    /// See [`Driver::remove`](super::Driver::remove).
-    pub(super) fn remove(&self, source: Borrowed<'_>) -> io::Result<()> {
-        self.selector.remove(source)
-    }
-
-    /// See [`Driver::remove_closing`](super::Driver::remove_closing).
-    pub(super) fn remove_closing(&self, source: Borrowed<'_>) -> io::Result<()> {
-        self.selector.remove_closing(source)
-    }
-
-    /// See [`Driver::rebuild`](super::Driver::rebuild).
-    pub(super) fn rebuild(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
-        self.selector.rebuild(is_live)
-    }
-
-    /// See [`Driver::prepare_to_lend`](super::Driver::prepare_to_lend).
-    #[cfg(unix)]
-    pub(super) fn prepare_to_lend(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
-        self.selector.prepare_to_lend(is_live)
     }
 }
 
@@ -130,12 +83,5 @@ impl Machine {
             Selector::Poll(_) => return false,
         }
         true
-    }
-}
-
-#[cfg(unix)]
-impl AsFd for Machine {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.selector.lend()
     }
 }

@@ -146,7 +146,7 @@ impl Driver {
     /// Returns the poller that is waited on; none in memory.
     pub(crate) fn poller(&self) -> Option<Poller> {
         match self {
-            Self::Machine(machine) => Some(machine.poller()),
+            Self::Machine(machine) => Some(machine.selector().poller()),
             Self::Memory(_) => None,
         }
     }
@@ -197,7 +197,7 @@ impl Driver {
     /// What another thread wakes this driver with.
     pub(crate) fn waker(&self) -> Waking {
         match self {
-            Self::Machine(machine) => machine.waker(),
+            Self::Machine(machine) => machine.selector().waker(),
             Self::Memory(memory) => memory.waker(),
         }
     }
@@ -243,7 +243,9 @@ impl Driver {
     ) -> io::Result<()> {
         check_key(key)?;
         match (self, source.name()) {
-            (Self::Machine(machine), Name::Machine(fd)) => machine.add(fd, key, interest),
+            (Self::Machine(machine), Name::Machine(fd)) => {
+                machine.selector().add(fd, key, interest)
+            }
             (Self::Memory(memory), Name::Memory(place)) => memory.add(place, key, interest),
             (_, Name::Relay(relay)) => {
                 relay.watch(self.relays(), key, interest);
@@ -264,7 +266,9 @@ impl Driver {
     ) -> io::Result<()> {
         check_key(key)?;
         match (self, source.name()) {
-            (Self::Machine(machine), Name::Machine(fd)) => machine.set_interest(fd, key, interest),
+            (Self::Machine(machine), Name::Machine(fd)) => {
+                machine.selector().set_interest(fd, key, interest)
+            }
             (Self::Memory(memory), Name::Memory(place)) => {
                 memory.set_interest(place, key, interest)
             }
@@ -281,7 +285,7 @@ impl Driver {
     /// Stops telling about `source`; one that was never added is left alone.
     pub(crate) fn remove(&self, source: &impl Source) -> io::Result<()> {
         match (self, source.name()) {
-            (Self::Machine(machine), Name::Machine(fd)) => machine.remove(fd),
+            (Self::Machine(machine), Name::Machine(fd)) => machine.selector().remove(fd),
             (Self::Memory(memory), Name::Memory(place)) => {
                 memory.remove(place);
                 Ok(())
@@ -300,7 +304,7 @@ impl Driver {
     /// closing takes it off the poller by itself, this costs nothing.
     pub(crate) fn remove_closing(&self, socket: &Socket) -> io::Result<()> {
         match (self, socket.name()) {
-            (Self::Machine(machine), Name::Machine(fd)) => machine.remove_closing(fd),
+            (Self::Machine(machine), Name::Machine(fd)) => machine.selector().remove_closing(fd),
             _ => self.remove(socket),
         }
     }
@@ -312,7 +316,7 @@ impl Driver {
     /// and where closed sockets are taken off the poller one by one, it does nothing.
     pub(crate) fn rebuild(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
         match self {
-            Self::Machine(machine) => machine.rebuild(is_live),
+            Self::Machine(machine) => machine.selector().rebuild(is_live),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -324,7 +328,7 @@ impl Driver {
     #[cfg(unix)]
     pub(crate) fn prepare_to_lend(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
         match self {
-            Self::Machine(machine) => machine.prepare_to_lend(is_live),
+            Self::Machine(machine) => machine.selector().prepare_to_lend(is_live),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -550,7 +554,7 @@ impl AsFd for Driver {
     /// In memory it tells only of wakes and signals, not of what goes on in the network there.
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Machine(machine) => machine.as_fd(),
+            Self::Machine(machine) => machine.selector().lend(),
             Self::Memory(memory) => memory.as_fd(),
         }
     }

@@ -292,13 +292,17 @@ impl Side {
     fn add(&self, machine: &Machine, key: usize, wanted: bool) -> io::Result<()> {
         let mut end = self.end.borrow_mut();
         let Some(open) = &*end else { return Ok(()) };
-        let added = machine.add(open.watched(), key, open.interest(self.way, wanted));
+        let added = machine
+            .selector()
+            .add(open.watched(), key, open.interest(self.way, wanted));
         let is_refused = added.as_ref().is_err_and(is_refusal);
         match end.take() {
             // The poller takes no such thing: `/dev/null` and its kin.
             Some(End::Polled(fd)) if is_refused => {
                 let clerk = End::Thread(Clerk::new(fd, self.way)?);
-                machine.add(clerk.watched(), key, clerk.interest(self.way, wanted))?;
+                machine
+                    .selector()
+                    .add(clerk.watched(), key, clerk.interest(self.way, wanted))?;
                 *end = Some(clerk);
             }
             other => {
@@ -317,14 +321,18 @@ impl Side {
         };
         if armed != wanted {
             self.armed.set(Some(wanted));
-            machine.set_interest(open.watched(), key, open.interest(self.way, wanted))?;
+            machine.selector().set_interest(
+                open.watched(),
+                key,
+                open.interest(self.way, wanted),
+            )?;
         }
         Ok(())
     }
 
     fn remove(&self, machine: &Machine) -> io::Result<()> {
         match (&*self.end.borrow(), self.armed.take()) {
-            (Some(open), Some(_)) => machine.remove(open.watched()),
+            (Some(open), Some(_)) => machine.selector().remove(open.watched()),
             _ => Ok(()),
         }
     }

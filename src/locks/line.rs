@@ -404,5 +404,5 @@ impl<S: Stock> fmt::Debug for Line<S> {
     }
 }
 
-/// A list with room for more than this is not kept for the next round.
+/// A list with a capacity above this is not kept for the next round.
 const FEW: usize = 64;

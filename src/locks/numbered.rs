@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-/// Things with a number each. One alone needs no memory of its own.
+/// Things with a number each. A single one is stored inline, without an allocation.
 pub(super) struct Numbered<T> {
     first: Option<(u64, T)>,
     rest: BTreeMap<u64, T>,

@@ -348,7 +348,7 @@ impl<S: Seat> Conn<S> {
                 }
             } else if !link.peer_done.get() && !is_to_be_reset && may_linger(&reason) {
                 let _ = driver.remove(&socket);
-                // At the end of the reactor only those are waited for that have sent something.
+                // At the end of the reactor a peer that has sent nothing is not waited for.
                 let sent = match reason.is::<ConnectionDone>() {
                     true => link.sent.get(),
                     false => 0,

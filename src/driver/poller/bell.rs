@@ -1,8 +1,8 @@
 //! A descriptor that ends a wait when somebody, even a signal handler, writes eight bytes to it.
 //!
 //! It is a counter (`eventfd`) where there are such, and a pair of sockets elsewhere. An epoll watches a counter
-//! edge-triggered: each write is reported once, and nothing needs to be read back. Whoever is told of it in another way
-//! [drains](Bell::drain) it.
+//! edge-triggered: each write is reported once, and nothing needs to be read back. A poller that
+//! watches it in another way [drains](Bell::drain) it.
 
 use std::io::{self, Read, Write};
 #[cfg(target_os = "linux")]

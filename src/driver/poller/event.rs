@@ -20,10 +20,10 @@ pub(crate) struct Event {
     pub(crate) hangup: bool,
 }
 
-/// What one wants to be told about a source.
+/// Which readiness of a source is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
-    /// Disarmed: nothing is told, a hang-up at most once (invariant 3).
+    /// Disarmed: nothing is reported but a hang-up, and that at most once (invariant 3 of `driver`).
     Nothing,
     /// When a read will not block.
     Read,

@@ -1,7 +1,7 @@
 //! poll(2): for a Unix, or a sandbox, that has nothing better.
 //!
 //! The table that the system is given has only what is asked for; a source with [`Interest::Nothing`] stays in it until it
-//! has told a hang-up, since poll(2) reports these unasked. A source is off the table before it closes, so the system
+//! has reported a hang-up, since poll(2) reports these unasked. A source is off the table before it closes, so the system
 //! is never asked for the number of another one.
 //!
 //! A wait costs in proportion to the table. What a foreign loop is lent is the descriptor of a [`Lookout`].
@@ -43,7 +43,7 @@ pub(super) struct Table {
 struct Entry {
     key: usize,
     interest: Interest,
-    /// Where it is in the list; none when it has told its hang-up and nothing is asked for.
+    /// Where it is in the list; none when its hang-up was reported and nothing is asked for.
     at: Option<usize>,
 }
 
@@ -142,7 +142,7 @@ impl Poll {
         Ok(())
     }
 
-    /// Returns the lookout's descriptor; the bell's where there is none, as nothing but wakes is to be told.
+    /// Returns the lookout's descriptor; the bell's where there is none, as nothing but wakes is reported then.
     pub(super) fn lend(&self) -> BorrowedFd<'_> {
         match (self.lookout.get(), self.waking.bell()) {
             (Some(lookout), _) => lookout.as_fd(),

@@ -6,8 +6,8 @@
 //! when the next wait begins.
 //!
 //! A socket that is closed is not taken off an epoll first, for the kernel does that by itself, unless another process
-//! has the socket as well (one that was forked and runs no other program): then it is told of for ever under its old key.
-//! Whoever sees that has the poller [rebuilt](Polling::rebuild). A poller whose descriptor was lent out must stay what it is:
+//! has the socket as well (one that was forked and runs no other program): then it is reported for ever under its old key.
+//! The loop sees that and has the poller [rebuilt](Polling::rebuild). A poller whose descriptor was lent out must stay what it is:
 //! it is rebuilt before it is lent for the first time, if a socket was closed so, and from then on each
 //! socket is taken off before it closes.
 
@@ -47,8 +47,8 @@ pub(in crate::driver) struct Polling {
     #[cfg(target_os = "linux")]
     epoll: Option<Epoll>,
     /// What the poller tells; it stays empty while waiting goes the shorter way.
-    told: RefCell<Option<polling::Events>>,
-    /// What a new poller would be told, while waiting goes the shorter way.
+    reported: RefCell<Option<polling::Events>>,
+    /// What a new poller would have to watch, while waiting goes the shorter way.
     #[cfg(target_os = "linux")]
     registered: Registered,
     /// Some where sources are one-shot.
@@ -85,7 +85,7 @@ impl Polling {
             may_have_strays: Cell::new(false),
             #[cfg(target_os = "linux")]
             epoll: None,
-            told: RefCell::new(None),
+            reported: RefCell::new(None),
             #[cfg(target_os = "linux")]
             registered: Registered::default(),
             rearm: (!level).then(Rearm::default),
@@ -113,7 +113,7 @@ impl Polling {
             may_have_strays: Cell::new(false),
             waking: Waking::ringing(bell),
             epoll: Some(epoll),
-            told: RefCell::new(None),
+            reported: RefCell::new(None),
             registered: Registered::default(),
             rearm: None,
         }))
@@ -259,21 +259,21 @@ impl Polling {
         if let Some(rearm) = &self.rearm {
             rearm.all(&self.poller.borrow())?;
         }
-        let mut told = self.told.borrow_mut();
-        let told = told.get_or_insert_default();
+        let mut reported = self.reported.borrow_mut();
+        let reported = reported.get_or_insert_default();
         // A list that is still full makes the wait fail.
-        told.clear();
+        reported.clear();
         self.poller
             .borrow()
-            .wait(told, timeout.map(|timeout| timeout.min(LONGEST)))?;
+            .wait(reported, timeout.map(|timeout| timeout.min(LONGEST)))?;
         let is_woken = self.waking.take();
-        for event in told.iter() {
+        for event in reported.iter() {
             if event.key == BELL {
                 self.waking.hush()?;
                 continue;
             }
             if let Some(rearm) = &self.rearm {
-                rearm.told(event.key);
+                rearm.note_reported(event.key);
             }
             let hangup = event.is_interrupt() || event.is_err() == Some(true);
             events.push(Event {

@@ -28,7 +28,7 @@ pub(super) fn add(
 ) -> io::Result<()> {
     // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is removed, or
     // that the kernel alone forgets it when the last copy closes, is this function's contract, which
-    // `Driver::add` hands on to whoever owns the source.
+    // `Driver::add` hands on to the owner of the source.
     unsafe { poller.add_with_mode(&source, interest, mode) }
 }
 
@@ -39,7 +39,7 @@ pub(super) fn add(
 #[cfg(unix)]
 pub(super) fn registered(source: Borrowed<'_>) -> Borrowed<'static> {
     // SAFETY: the descriptor is open now, `source` borrows it. That it stays open until it is removed is this
-    // function's contract, which `Driver::add` hands on to whoever owns the source.
+    // function's contract, which `Driver::add` hands on to the owner of the source.
     unsafe { Borrowed::borrow_raw(source.as_raw_fd()) }
 }
 
@@ -50,12 +50,12 @@ pub(super) fn event(key: usize, interest: Interest) -> polling::Event {
 
 /// Makes level-triggered sources out of ones that tell once, where the platform has only those.
 ///
-/// What a wait told is armed again when the next wait begins: by then the caller has done what it wanted with
+/// What a wait reported is armed again when the next wait begins: by then the caller has done what it wanted with
 /// it, and if there is still something, the platform tells again.
 #[derive(Debug, Default)]
 pub(super) struct Rearm {
     armed: RefCell<BTreeMap<(usize, Raw), Interest>>,
-    told: RefCell<Vec<usize>>,
+    reported: RefCell<Vec<usize>>,
 }
 
 impl Rearm {
@@ -77,15 +77,15 @@ impl Rearm {
             .retain(|(_, other), _| *other != raw);
     }
 
-    /// The source of `key` told something and is silent now.
-    pub(super) fn told(&self, key: usize) {
-        self.told.borrow_mut().push(key);
+    /// The source of `key` was reported and is silent now.
+    pub(super) fn note_reported(&self, key: usize) {
+        self.reported.borrow_mut().push(key);
     }
 
-    /// Arms again what told something and still wants it.
+    /// Arms again what was reported and is still wanted.
     pub(super) fn all(&self, poller: &Poller) -> io::Result<()> {
         let armed = self.armed.borrow();
-        for key in self.told.borrow_mut().drain(..) {
+        for key in self.reported.borrow_mut().drain(..) {
             for (&(_, raw), &interest) in armed.range((key, Raw::MIN)..=(key, Raw::MAX)) {
                 // SAFETY: the number is in `armed` only from `note` until `forget`, that is while the source is
                 // registered, and `add`'s caller keeps the descriptor open for that long.
@@ -97,7 +97,7 @@ impl Rearm {
     }
 }
 
-/// What a poller was told to watch, so that another one can be told the same.
+/// What a poller watches, so that another one can watch the same.
 ///
 /// It is indexed by the descriptor's number, of which the system gives the lowest that is free.
 #[cfg(target_os = "linux")]

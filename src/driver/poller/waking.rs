@@ -1,9 +1,14 @@
 //! Ending a wait from elsewhere: another thread, or a signal handler.
 //!
-//! Three ways. On an epoll the [`Bell`] itself is rung, one system call and nothing to clear. On poll(2), and in memory, a
-//! flag says that a wake is under way, and the bell is rung when it goes up and drained by whoever waits. Elsewhere a flag says that a wake is under way and the poller is notified when it goes up; whoever waits
-//! takes the flag down before it returns. A wake that comes while the flag is up needs no call of its own:
-//! the wait that will take it down has not returned yet (invariant 4 of the room).
+//! | how | where | what is called |
+//! |---|---|---|
+//! | the [`Bell`] is rung | epoll | one system call, and nothing to clear |
+//! | the bell is rung, and drained by the wait | poll(2), and in memory | the same, when the flag goes up |
+//! | the poller is notified | elsewhere | the poller's own, when the flag goes up |
+//!
+//! The flag says that a wake is under way; the wait takes it down before it returns. A wake that comes while
+//! the flag is up needs no call of its own: the wait that will take it down has not returned yet
+//! (invariant 4 of `driver`).
 
 use std::io;
 #[cfg(unix)]
@@ -25,7 +30,7 @@ enum Way {
     /// The bell is what is rung.
     #[cfg(target_os = "linux")]
     Bell(Bell),
-    /// A bell that whoever waits drains.
+    /// A bell that the wait drains.
     #[cfg(unix)]
     Drained {
         /// Up from a wake until a wait has seen it.
@@ -60,7 +65,7 @@ impl Waking {
         }))
     }
 
-    /// Wakes by ringing `bell`, which whoever waits [drains](Self::drain).
+    /// Wakes by ringing `bell`, which the wait drains.
     #[cfg(unix)]
     pub(super) fn drained(bell: Bell) -> Self {
         Self(Arc::new(Way::Drained {
@@ -69,7 +74,7 @@ impl Waking {
         }))
     }
 
-    /// The bell that whoever waits drains, if that is what is rung.
+    /// The bell that the wait drains, if that is what is rung.
     #[cfg(unix)]
     pub(super) fn bell(&self) -> Option<&Bell> {
         match &*self.0 {
