@@ -606,3 +606,43 @@ fn one_who_sends_and_then_reads(
     });
     (address, peer, told)
 }
+
+#[test]
+fn the_whole_grace_counts_for_sending_and_lingering_together() -> Result<(), Failure> {
+    let reactor = Reactor::with_manual_time()?;
+    let total = Duration::from_secs(5);
+    reactor.set_grace(Grace {
+        stalled: total * 10,
+        total,
+    });
+    let reports = expect_reports(&reactor);
+    // Neither reads; one has sent something, and does not close.
+    let (silent, talker) = (TcpListener::bind(HERE)?, TcpListener::bind(HERE)?);
+    let addresses = (silent.local_addr()?, talker.local_addr()?);
+    reactor.start()?;
+    let (connects, conns) = (reactor.clone(), Rc::new(Cell::new(None)));
+    let kept = conns.clone();
+    let connected = reactor.spawn(async move {
+        let options = ConnectOptions::new().linger(total * 10);
+        let full = connects.connect_stream(addresses.0).await?;
+        let lingers = connects.connect_stream_with(addresses.1, &options).await?;
+        full.transport().write(vec![7; SIZE]);
+        kept.set(Some((full, lingers)));
+        Ok::<_, Failure>(())
+    });
+    while !connected.is_finished() {
+        reactor.iterate(MS);
+    }
+    connected.detach();
+    let (mut peer, _) = talker.accept()?;
+    peer.write_all(b"unread")?;
+    reactor.settle();
+    reactor.stop()?;
+    reactor.settle();
+    assert!(!reactor.has_ended());
+    reactor.advance(total);
+    assert!(reactor.has_ended());
+    only::<Stopped>(&reports.take());
+    drop(conns);
+    Ok(())
+}

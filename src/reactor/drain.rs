@@ -14,7 +14,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Inner, Reactor, Source};
 use crate::clock::DelayedCall;
@@ -67,6 +67,8 @@ pub(super) struct Drain {
     grace: Cell<Grace>,
     waiting: Cell<Option<(Resolver<()>, DelayedCall)>>,
     stage: Cell<Stage>,
+    /// When the end began to wait: the whole time counts from then.
+    begun: Cell<Option<Instant>>,
     /// The source that was waited for when last looked: as long as it has something to send, the
     /// others need not be asked.
     last_found: Cell<Option<usize>>,
@@ -115,7 +117,12 @@ impl Reactor {
         }
         let (deferred, resolver) = Deferred::pair();
         let weak = self.downgrade();
-        let limit = self.limit(inner.drain.grace.get().total, move || {
+        let now = inner.clock_now();
+        let begun = inner.drain.begun.get().unwrap_or(now);
+        inner.drain.begun.set(Some(begun));
+        let spent = now.saturating_duration_since(begun);
+        let left = inner.drain.grace.get().total.saturating_sub(spent);
+        let limit = self.limit(left, move || {
             if let Some(reactor) = weak.upgrade() {
                 reactor.inner().drain.stage.set(Stage::Overdue);
             }
@@ -157,6 +164,7 @@ impl Drain {
     /// The reactor has crashed: nothing ends.
     pub(super) fn give_up(&self) {
         self.stage.set(Stage::Idle);
+        self.begun.set(None);
         if let Some((resolver, limit)) = self.waiting.take() {
             limit.cancel();
             resolver.forsake();
