@@ -138,7 +138,8 @@ pub trait Protocol: Sized + 'static {
         cx.lose_connection();
     }
 
-    /// The connection was full, and is not any more: go on writing.
+    /// The connection was full, and is not any more: go on writing. It is not called when its end, or the end of its
+    /// writing side, was asked for meanwhile.
     #[doc(alias("resumeProducing", "registerProducer", "unregisterProducer"))]
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;

@@ -50,7 +50,7 @@ pub(crate) trait Seat: 'static {
     where
         Self: Sized;
 
-    /// It was full and is not any more.
+    /// It was full and is not any more, and takes more.
     fn write_ready(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
@@ -290,7 +290,9 @@ impl<S: Seat> Conn<S> {
         // Whoever has named a successor is told nothing more.
         if link.full.get() && left <= link.limits().low && !link.is_handing_on() {
             link.full.set(false);
-            S::write_ready(self, reactor);
+            if link.life.get().takes_writes() {
+                S::write_ready(self, reactor);
+            }
             return true;
         }
         false
