@@ -12,7 +12,8 @@ use std::time::Duration;
 use torsade::defer::{self, Abandoned};
 use torsade::locks::DeferredSemaphore;
 use torsade::scope::{scope, shield};
-use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver};
+use torsade::services::{MultiService, Service};
+use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver, testing};
 
 const MANY: u32 = 1_000_000;
 
@@ -308,6 +309,85 @@ fn errors_that_hold_failures() {
         }
         assert_eq!(failure.chain().count(), MANY as usize + 1);
         drop(failure);
+    });
+}
+
+/// Notes when it starts and stops.
+struct Part(Rc<Cell<[u32; 2]>>);
+
+impl Service for Part {
+    fn start(&self) -> Result<(), Failure> {
+        let [started, stopped] = self.0.get();
+        self.0.set([started + 1, stopped]);
+        Ok(())
+    }
+
+    fn stop(&self) -> Deferred<()> {
+        let [started, stopped] = self.0.get();
+        self.0.set([started, stopped + 1]);
+        Deferred::succeed(())
+    }
+
+    fn is_running(&self) -> bool {
+        let [started, stopped] = self.0.get();
+        started > stopped
+    }
+}
+
+#[test]
+fn services_made_of_services() {
+    on_small_stack(|| {
+        let counts = Rc::new(Cell::new([0, 0]));
+        let mut all = MultiService::new();
+        all.add(Part(counts.clone())).unwrap();
+        for _ in 0..MANY {
+            let outer = MultiService::new();
+            outer.add(Rc::new(all)).unwrap();
+            all = outer;
+        }
+        all.start().unwrap();
+        assert_eq!(counts.get(), [1, 0]);
+        testing::success_of(all.stop());
+        assert_eq!(counts.get(), [1, 1]);
+        assert!(!all.is_running());
+
+        all.start().unwrap();
+        drop(all);
+        assert_eq!(Rc::strong_count(&counts), 1);
+    });
+}
+
+#[test]
+fn a_service_deep_inside_that_cannot_start() {
+    struct Broken;
+
+    impl Service for Broken {
+        fn start(&self) -> Result<(), Failure> {
+            Err(Failure::new("no"))
+        }
+
+        fn stop(&self) -> Deferred<()> {
+            unreachable!("it never ran")
+        }
+
+        fn is_running(&self) -> bool {
+            false
+        }
+    }
+
+    on_small_stack(|| {
+        let counts = Rc::new(Cell::new([0, 0]));
+        let mut all = MultiService::new();
+        all.add(Broken).unwrap();
+        for _ in 0..MANY {
+            let outer = MultiService::new();
+            outer.add(Part(counts.clone())).unwrap();
+            outer.add(all).unwrap();
+            all = outer;
+        }
+        assert_eq!(all.start().unwrap_err().to_string(), "no");
+        assert_eq!(counts.get(), [MANY, MANY]);
+        assert!(!all.is_running());
     });
 }
 

@@ -195,6 +195,30 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_socket_that_a_child_has_inherited_does_not_keep_the_loop_awake() {
+        let reactor = Reactor::new().unwrap();
+        let (_peer, server) = pair(&reactor);
+        let watched = watch(&reactor, server);
+        let Name::Machine(fd) = watched.1.socket.name() else {
+            panic!("it is a socket of the machine's");
+        };
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC).unwrap();
+        let ours = close(&reactor, watched);
+        rustix::net::shutdown(&ours, rustix::net::Shutdown::Both).unwrap();
+        // From here on only the child has it.
+        drop(ours);
+        let slept = sleeps(&reactor);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(slept);
+    }
+
+    #[test]
     fn a_socket_closed_before_a_host_came_is_not_heard_of_either() {
         use std::os::fd::{AsFd, AsRawFd};
         let reactor = Reactor::new().unwrap();

@@ -55,6 +55,15 @@ pub trait Service {
     /// Was it started, and not stopped since?
     #[doc(alias = "running")]
     fn is_running(&self) -> bool;
+
+    /// The service of several that this one is, if it is one. `None` unless it is overridden.
+    ///
+    /// A [`MultiService`] goes through what is given here by itself, and calls neither [`start`](Self::start) nor
+    /// [`stop`](Self::stop) of this one; so services can stand one inside the other to any depth and use no stack. A wrapper
+    /// that only passes on to a `MultiService` overrides it.
+    fn as_multi(&self) -> Option<&MultiService> {
+        None
+    }
 }
 
 /// Work that is added while the service does not run waits for it, or, once it has been stopped, is refused.
@@ -85,6 +94,10 @@ impl<S: Service + ?Sized> Service for Rc<S> {
 
     fn is_running(&self) -> bool {
         (**self).is_running()
+    }
+
+    fn as_multi(&self) -> Option<&MultiService> {
+        (**self).as_multi()
     }
 }
 

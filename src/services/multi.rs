@@ -14,6 +14,8 @@ use crate::report;
 /// Services that start in the order in which they were added, and stop in the reverse order, each when the one after it
 /// has stopped. Clones are handles to the same one.
 ///
+/// They may be such services themselves, to any depth: no stack is used for it. See [`Service::as_multi`].
+///
 /// # Examples
 ///
 /// ```
@@ -136,7 +138,7 @@ impl MultiService {
             start(&member)?;
             if !self.is_running() {
                 // It has stopped us meanwhile, and is none of those that were stopped.
-                drop(stop_all(vec![member.clone()]));
+                stop_one(&member);
             }
         }
         self.0.members.borrow_mut().push(member);
@@ -154,11 +156,32 @@ impl Service for MultiService {
                 self.0.state.set(State::Restarting);
                 Ok(())
             }
-            State::Stopped => self.0.begin(),
+            State::Stopped => begin(self.0.clone()),
         }
     }
 
     fn stop(&self) -> Deferred<()> {
+        let mut told = Vec::new();
+        let stopped = self.tell_to_stop(&mut told);
+        end_all(told);
+        stopped
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.0.state.get(), State::Running | State::Restarting)
+    }
+
+    fn as_multi(&self) -> Option<&MultiService> {
+        Some(self)
+    }
+}
+
+/// One that was told to stop, and what fires when it has stopped.
+type Told = (Rc<Inner>, Resolver<()>);
+
+impl MultiService {
+    /// Has it stop. Whoever calls this passes what is in `told` to [`end_all`]: that does the work.
+    fn tell_to_stop(&self, told: &mut Vec<Told>) -> Deferred<()> {
         let inner = &self.0;
         let before = inner.state.get();
         if before == State::Stopped {
@@ -166,58 +189,102 @@ impl Service for MultiService {
         }
         inner.state.set(State::Stopping);
         let (deferred, resolver) = Deferred::pair();
-        inner.stopping.borrow_mut().push(resolver);
-        if before == State::Running {
-            let members = inner.members.borrow().clone();
-            inner.end(members);
+        match before {
+            State::Running => told.push((inner.clone(), resolver)),
+            _ => inner.stopping.borrow_mut().push(resolver),
         }
         deferred
     }
+}
 
-    fn is_running(&self) -> bool {
-        matches!(self.0.state.get(), State::Running | State::Restarting)
+/// Stops the members of each, and of those that they consist of.
+fn end_all(mut told: Vec<Told>) {
+    while let Some((inner, resolver)) = told.pop() {
+        let members = inner.members.borrow().clone();
+        end(inner, members, &mut told).chain_deferred(resolver);
     }
 }
 
-impl Inner {
-    fn begin(self: &Rc<Self>) -> Result<(), Failure> {
-        self.state.set(State::Running);
-        let members = self.members.borrow().clone();
-        for (index, member) in members.iter().enumerate() {
-            let started = start(member);
-            match (self.state.get(), started) {
-                (State::Running, Ok(())) => {}
-                (State::Running, Err(failure)) => {
-                    self.state.set(State::Stopping);
-                    self.end(members[..index].to_vec());
-                    return Err(failure);
-                }
-                // It has stopped us meanwhile, and all the others with us.
-                (_, Err(failure)) => return Err(failure),
-                (_, Ok(())) => {
-                    drop(stop_all(vec![member.clone()]));
-                    return Ok(());
-                }
-            }
+/// Stops these members of it, and tells those who wait for it.
+fn end(inner: Rc<Inner>, members: Vec<Member>, told: &mut Vec<Told>) -> Deferred<()> {
+    stop_all(members, told).add_both(move |_| {
+        let again = inner.state.replace(State::Stopped) == State::Restarting;
+        let waiting = inner.stopping.take();
+        if again {
+            let begun = begin(inner);
+            tell_nobody(begun);
+        }
+        for resolver in waiting {
+            resolver.callback(());
         }
         Ok(())
+    })
+}
+
+/// One whose members are being started.
+struct Opening {
+    inner: Rc<Inner>,
+    members: Vec<Member>,
+    /// How many were told to.
+    begun: usize,
+}
+
+impl Opening {
+    fn new(inner: Rc<Inner>) -> Self {
+        inner.state.set(State::Running);
+        let members = inner.members.borrow().clone();
+        Self {
+            inner,
+            members,
+            begun: 0,
+        }
     }
 
-    /// Stops these, and tells those who wait for it.
-    fn end(self: &Rc<Self>, members: Vec<Member>) {
-        let this = self.clone();
-        drop(stop_all(members).add_both(move |_| {
-            let again = this.state.replace(State::Stopped) == State::Restarting;
-            let waiting = this.stopping.take();
-            if again {
-                let begun = this.begin();
-                tell_nobody(begun);
+    /// What came of the last member that was told to start: the result of the whole, if that is known now.
+    fn note(&self, started: Result<(), Failure>) -> Option<Result<(), Failure>> {
+        let last = self.begun.checked_sub(1)?;
+        match (self.inner.state.get(), started) {
+            (State::Running, Ok(())) => None,
+            (State::Running, Err(failure)) => {
+                self.inner.state.set(State::Stopping);
+                let before = self.members[..last].to_vec();
+                let mut told = Vec::new();
+                drop(end(self.inner.clone(), before, &mut told));
+                end_all(told);
+                Some(Err(failure))
             }
-            for resolver in waiting {
-                resolver.callback(());
+            // It has stopped us meanwhile, and all the others with us.
+            (_, Err(failure)) => Some(Err(failure)),
+            (_, Ok(())) => {
+                stop_one(&self.members[last]);
+                Some(Ok(()))
             }
-        }));
+        }
     }
+}
+
+/// Starts it, and those that it consists of, with a list in place of the stack.
+fn begin(inner: Rc<Inner>) -> Result<(), Failure> {
+    let mut opening = vec![Opening::new(inner)];
+    let mut result = Ok(());
+    while let Some(top) = opening.last_mut() {
+        let known = top.note(std::mem::replace(&mut result, Ok(())));
+        let next = top.members.get(top.begun);
+        let (Some(member), None) = (next, &known) else {
+            result = known.unwrap_or(Ok(()));
+            opening.pop();
+            continue;
+        };
+        top.begun += 1;
+        match member.service.as_multi() {
+            Some(multi) if multi.0.state.get() == State::Stopped => {
+                let inner = multi.0.clone();
+                opening.push(Opening::new(inner));
+            }
+            _ => result = start(member),
+        }
+    }
+    result
 }
 
 /// Starts one; a panic is why it did not start.
@@ -225,18 +292,48 @@ fn start(member: &Member) -> Result<(), Failure> {
     report::catch(member.place, || member.service.start()).and_then(|started| started)
 }
 
-/// Stops the last one, then the one before it, and so on. Never fails.
-fn stop_all(mut members: Vec<Member>) -> Deferred<()> {
+/// Stops one that nobody waits for.
+fn stop_one(member: &Member) {
+    let mut told = Vec::new();
+    drop(stop_all(vec![member.clone()], &mut told));
+    end_all(told);
+}
+
+/// Stops the last one, then the one before it, and so on. Never fails. What it tells to stop is for [`end_all`].
+fn stop_all(mut members: Vec<Member>, told: &mut Vec<Told>) -> Deferred<()> {
     let Some(last) = members.pop() else {
         return Deferred::succeed(());
     };
     // A panic that no reactor contains goes on when all have been told to stop.
     report::enter();
-    let stopping = maybe_deferred_at(last.place, || last.service.stop())
-        .add_both(tell_nobody)
-        .add_callback(move |()| stop_all(members));
+    let stopping = match last.service.as_multi() {
+        Some(multi) => multi.tell_to_stop(told),
+        None => maybe_deferred_at(last.place, || last.service.stop()),
+    };
+    let stopping = stopping.add_both(tell_nobody).add_callback(move |()| {
+        let mut told = Vec::new();
+        let stopping = stop_all(members, &mut told);
+        end_all(told);
+        stopping
+    });
     report::leave();
     stopping
+}
+
+/// Services go one after the other, not one inside the other.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut members = std::mem::take(self.members.get_mut());
+        while let Some(Member { service, place, .. }) = members.pop() {
+            let multi = service.as_multi().cloned();
+            report::discard(service, place);
+            if let Some(mut multi) = multi {
+                if let Some(last) = Rc::get_mut(&mut multi.0) {
+                    members.append(last.members.get_mut());
+                }
+            }
+        }
+    }
 }
 
 /// What nobody could do anything about is reported.
