@@ -31,7 +31,7 @@ fn main() -> Result<(), Failure> {
         println!("both: {} and {}", one.await?, four.await?);
 
         let slow = multiply(&reactor, 1_000, 1_000, Duration::from_secs(3_600));
-        match reactor.timeout(ms(20), slow).await {
+        match slow.timeout(ms(20), &reactor).await {
             Ok(product) => println!("got {product}"),
             // Any other failure goes on up.
             Err(failure) => println!("too slow: {}", failure.trap::<TimedOut>()?),

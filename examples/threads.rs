@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use torsade::{Clock, Failure};
+use torsade::Failure;
 
 fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
@@ -22,7 +22,7 @@ fn main() -> Result<(), Failure> {
                 thread::yield_now();
             }
         });
-        if let Err(failure) = reactor.timeout(Duration::from_millis(50), endless).await {
+        if let Err(failure) = endless.timeout(Duration::from_millis(50), &reactor).await {
             println!("called off: {failure}");
         }
 

@@ -13,7 +13,7 @@ use torsade::defer::{self, Abandoned};
 use torsade::locks::DeferredSemaphore;
 use torsade::scope::{scope, shield};
 use torsade::services::{MultiService, Service};
-use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver, testing};
+use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver, testing};
 
 const MANY: u32 = 1_000_000;
 
@@ -434,7 +434,7 @@ const NESTINGS: [(&str, bool, Wrap); 15] = [
         inner.add_errback(|failure| Err(failure.context("deeper")))
     }),
     ("with a time limit", true, |inner, reactor| {
-        reactor.timeout(Duration::from_secs(1), inner)
+        inner.timeout(Duration::from_secs(1), &reactor)
     }),
     ("shielded", false, |inner, _| shield(inner)),
     ("run with a permit", true, |inner, _| {

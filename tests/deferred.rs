@@ -416,8 +416,8 @@ fn a_canceller_that_drops_the_resolver_has_brought_nothing() {
     });
     let said = Rc::new(RefCell::new(None));
     let log = said.clone();
-    clock
-        .timeout(Duration::from_secs(1), deferred)
+    deferred
+        .timeout(Duration::from_secs(1), &clock)
         .add_both(move |result| *log.borrow_mut() = Some(result));
     clock.advance(Duration::from_secs(1));
     let failure = said.take().unwrap().unwrap_err();
@@ -642,7 +642,7 @@ fn advancing_a_clock_lets_panics_of_calls_and_of_deferreds_through_alike() {
         panic!("a Deferred")
     }));
     let (limited, _resolver) = Deferred::<()>::pair();
-    let limited = clock.timeout(second * 3, limited);
+    let limited = limited.timeout(second * 3, &clock);
     drop(limited.add_errback(|_| panic!("a limit")));
     let seen = Rc::new(Cell::new(false));
     let log = seen.clone();

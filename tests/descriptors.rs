@@ -156,7 +156,7 @@ fn requests(reactor: &Reactor) -> Vec<Request> {
         ),
         (
             "a timeout",
-            Box::new(|r| drop(r.timeout(MS, Deferred::<()>::pair().0))),
+            Box::new(|r| drop(Deferred::<()>::pair().0.timeout(MS, r))),
         ),
         (
             "write",

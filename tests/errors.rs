@@ -565,9 +565,9 @@ on_both! {
         drop(stopped);
         let remote = Reactor::in_memory()?.remote();
         each! {
-            reactor.timeout(MS, a);
+            a.timeout(MS, &reactor);
             b.timeout(MS, &reactor);
-            async { reactor.timeout(MS, c).await };
+            async { c.timeout(MS, &reactor).await };
             sleep;
             reactor.connect(to, Spy::echo());
             reactor.connect_stream(to);
@@ -722,7 +722,7 @@ fn a_limit_names_the_line_that_set_it() {
     let clock = VirtualClock::new();
     let (deferred, _resolver) = Deferred::<()>::pair();
     let line = line!() + 1;
-    let limited = clock.timeout(Duration::from_secs(1), deferred);
+    let limited = deferred.timeout(Duration::from_secs(1), &clock);
     clock.advance(Duration::from_secs(1));
     let failure = now(limited).unwrap_err();
     assert!(failure.is::<TimedOut>());

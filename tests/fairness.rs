@@ -83,7 +83,7 @@ fn any_number_of_time_limits_that_end_together_leaves_room_for_others() -> Resul
     for number in 0..LIMITS {
         let over = over.clone();
         let (never, resolver) = Deferred::<()>::pair();
-        let limited = reactor.timeout(MS, never);
+        let limited = never.timeout(MS, &reactor);
         drop(limited.add_both(move |_| {
             over.borrow_mut().push(number);
             drop(resolver);
@@ -160,7 +160,7 @@ fn a_delay_asked_for_after_long_work_in_a_task_is_waited_out() -> Result<(), Fai
         work(DELAY * 2);
         let asked = Instant::now();
         let (never, _resolver) = Deferred::<()>::pair();
-        let failure = reactor.timeout(DELAY, never).await.unwrap_err();
+        let failure = never.timeout(DELAY, &reactor).await.unwrap_err();
         assert!(failure.is::<TimedOut>());
         assert!(asked.elapsed() >= DELAY, "{:?}", asked.elapsed());
 

@@ -241,7 +241,9 @@ fn in_memory_only_the_table_is_known_and_its_answers_take_their_time() {
             "cannot look up \"broken.example\": no answer could be had now"
         );
         hosts.keep_silent("silent.example");
-        let late = reactor.timeout(Duration::from_secs(5), reactor.resolve("silent.example"));
+        let late = reactor
+            .resolve("silent.example")
+            .timeout(Duration::from_secs(5), &reactor);
         assert!(late.await.is_err());
         Ok(())
     });

@@ -16,9 +16,8 @@ use torsade::{Address, Cancelled, Clock, Connection, Context, Failure, Port, Pro
 const LONG: Duration = Duration::from_secs(20);
 
 async fn connect(reactor: &Reactor, port: &Port) -> Result<Connection, Failure> {
-    reactor
-        .timeout(LONG, reactor.connect_stream(port.local_addr()))
-        .await
+    let connecting = reactor.connect_stream(port.local_addr());
+    connecting.timeout(LONG, reactor).await
 }
 
 /// A first protocol, which gives its connection to an echo when something comes.

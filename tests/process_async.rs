@@ -261,7 +261,7 @@ fn an_output_that_is_cancelled_kills_the_program() {
 fn an_output_that_takes_too_long_is_over_and_so_is_the_program() {
     let reactor = Reactor::with_manual_time().unwrap();
     let output = reactor.output(Command::new("sleep").arg("1000"));
-    let output = reactor.timeout(GRACE, output);
+    let output = output.timeout(GRACE, &reactor);
     let log = Log::new();
     let noted = log.clone();
     drop(

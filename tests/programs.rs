@@ -71,7 +71,7 @@ fn a_deferred_is_awaited_and_may_be_too_slow() {
     testing::run(async |reactor| {
         reactor.sleep(ms(10)).await?;
         let (answer, resolver) = Deferred::<u32>::pair();
-        let said = match reactor.timeout(ms(20), answer).await {
+        let said = match answer.timeout(ms(20), &reactor).await {
             Ok(n) => format!("got {n}"),
             Err(f) => format!("too slow: {}", f.trap::<TimedOut>()?),
         };

@@ -317,12 +317,12 @@ mod reports_and_limits {
 
         async fn a_limit_holds_for_a_future_that_borrows(reactor) {
             let mut text = String::from("a");
-            let value = reactor.within(MS * 100, async {
+            let value = reactor.timeout(MS * 100, async {
                 text.push('b');
                 text.len()
             });
             assert_eq!(value.await?, 2);
-            let never = reactor.within(MS, async { text.push('c'); std::future::pending::<u8>().await });
+            let never = reactor.timeout(MS, async { text.push('c'); std::future::pending::<u8>().await });
             let failure = never.await.unwrap_err();
             assert_eq!(failure.trap::<TimedOut>()?.0, MS);
             assert_eq!(failure.location().file(), file!());
@@ -330,7 +330,7 @@ mod reports_and_limits {
         }
 
         async fn what_comes_at_the_limit_is_in_time(reactor) {
-            let both = reactor.within(MS, reactor.sleep(MS));
+            let both = reactor.timeout(MS, reactor.sleep(MS));
             assert!(both.await?.is_ok());
         }
     }

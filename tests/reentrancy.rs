@@ -407,7 +407,7 @@ const ACTIONS: &[Action] = &[
     ("Clock::sleep", |w| drop(w.reactor.sleep(MS))),
     ("Clock::timeout", |w| {
         let (deferred, _resolver) = Deferred::<()>::pair();
-        drop(w.reactor.timeout(MS, deferred).add_both(|_| {}));
+        drop(deferred.timeout(MS, &w.reactor).add_both(|_| {}));
     }),
     ("Clock::delayed_calls", |w| {
         for call in w.reactor.delayed_calls() {

@@ -190,11 +190,11 @@ fn a_late_failure_is_reported_once_with_the_members_place() {
 fn a_timeout_of_a_gather_says_that_it_timed_out() {
     let clock = VirtualClock::new();
     let (members, _resolvers) = pairs::<()>(3);
-    let limited = clock.timeout(Duration::from_secs(1), defer::gather(members));
+    let limited = defer::gather(members).timeout(Duration::from_secs(1), &clock);
     clock.advance(Duration::from_secs(1));
     assert!(result(limited).unwrap_err().is::<TimedOut>());
     let (members, _resolvers) = pairs::<()>(3);
-    let limited = clock.timeout(Duration::from_secs(1), defer::race(members));
+    let limited = defer::race(members).timeout(Duration::from_secs(1), &clock);
     clock.advance(Duration::from_secs(1));
     assert!(result(limited).unwrap_err().is::<TimedOut>());
 }

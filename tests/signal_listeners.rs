@@ -122,7 +122,7 @@ on_both! {
         assert!(!is_caught(USR1));
         told.await.unwrap_err().trap::<Cancelled>()?;
         // By a timeout.
-        let told = reactor.timeout(MS, reactor.signal(USR1));
+        let told = reactor.signal(USR1).timeout(MS, &reactor);
         assert!(told.await.is_err());
         assert!(!is_caught(USR1));
         assert!(testing::leftovers(&reactor).is_empty());

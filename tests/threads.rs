@@ -649,7 +649,7 @@ fn on_the_machine_a_timeout_calls_work_off() {
             let _ = held.recv();
             Ok(())
         });
-        let failure = reactor.timeout(MS, working).await.unwrap_err();
+        let failure = working.timeout(MS, &reactor).await.unwrap_err();
         failure.trap::<TimedOut>()?;
         drop(release);
         Ok(())

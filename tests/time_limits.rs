@@ -96,7 +96,7 @@ fn bytes_that_came_in_time_win_over_the_limit_of_the_read() {
             Ok(buf)
         });
         then_work(&reactor, move || peer.write_all(b"hello").unwrap());
-        assert_eq!(reactor.timeout(LIMIT, read).await?, *b"hello");
+        assert_eq!(read.timeout(LIMIT, &reactor).await?, *b"hello");
         Ok(())
     });
 }
@@ -106,7 +106,7 @@ fn bytes_that_came_in_time_win_over_the_limit_of_a_future_that_borrows() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let (mut conn, mut peer) = pair(&reactor).await?;
         let mut buf = [0; 5];
-        let read = reactor.within(LIMIT, conn.read_exact(&mut buf));
+        let read = reactor.timeout(LIMIT, conn.read_exact(&mut buf));
         then_work(&reactor, move || peer.write_all(b"hello").unwrap());
         read.await??;
         assert_eq!(buf, *b"hello");
@@ -139,7 +139,7 @@ fn an_answer_with_its_end_that_came_in_time_wins_though_it_takes_more_than_one_l
         then_work(&reactor, move || {
             peer.write_all(&[b'a'; 100_000]).unwrap();
         });
-        assert_eq!(reactor.timeout(LIMIT, all).await?.len(), 100_000);
+        assert_eq!(all.timeout(LIMIT, &reactor).await?.len(), 100_000);
         Ok(())
     });
 }
@@ -158,7 +158,7 @@ fn a_datagram_that_came_in_time_wins() {
         then_work(&reactor, move || {
             peer.send_to(b"hello", to).unwrap();
         });
-        assert_eq!(reactor.timeout(LIMIT, read).await?, b"hello");
+        assert_eq!(read.timeout(LIMIT, &reactor).await?, b"hello");
         Ok(())
     });
 }
@@ -235,13 +235,13 @@ on_both! {
             Ok(1)
         });
         let limit = end.saturating_duration_since(reactor.now());
-        assert_eq!(reactor.timeout(limit, work).await?, 1);
+        assert_eq!(work.timeout(limit, &reactor).await?, 1);
     }
 
     async fn a_limit_that_is_over_takes_effect(reactor) {
         let start = reactor.now();
         let (never, _resolver) = Deferred::<()>::pair();
-        assert!(is_timed_out(&reactor.timeout(MS * 3, never).await));
+        assert!(is_timed_out(&never.timeout(MS * 3, &reactor).await));
         assert!(reactor.now() - start >= MS * 3);
         let limited = Scoping::new().deadline(&reactor, MS * 3);
         let ended = limited.run(async |_| std::future::pending::<Result<(), _>>().await).await;
@@ -297,7 +297,7 @@ on_both! {
         }
         let before = turns.get();
         let (never, _resolver) = Deferred::<()>::pair();
-        assert!(is_timed_out(&reactor.timeout(Duration::ZERO, never).await));
+        assert!(is_timed_out(&never.timeout(Duration::ZERO, &reactor).await));
         let took = turns.get() - before;
         assert!(took < 2_000, "{took} turns");
         over.set(true);
@@ -319,10 +319,10 @@ on_both! {
             for _ in 0..5 {
                 ticks.tick().await?;
                 let (step, resolver) = Deferred::pair();
-                let limited = clock.timeout(MS, step);
+                let limited = step.timeout(MS, &clock);
                 clock.call_later(MS, move || resolver.callback(()));
                 // Both at the same moment, time and again.
-                if clock.timeout(MS * 5, limited).await.is_ok() {
+                if limited.timeout(MS * 5, &clock).await.is_ok() {
                     count.set(count.get() + 1);
                 }
             }
@@ -351,7 +351,7 @@ fn in_memory_bytes_that_arrive_at_the_moment_of_the_limit_are_in_time() {
             conn.read_exact(&mut buf).await?;
             Ok(buf)
         });
-        assert_eq!(reactor.timeout(MS * 40, answer).await?, *b"ping");
+        assert_eq!(answer.timeout(MS * 40, &reactor).await?, *b"ping");
         assert_eq!(reactor.now() - start, MS * 40);
         port.stop().await
     });
@@ -370,8 +370,7 @@ fn with_manual_time_what_is_there_when_the_time_is_moved_is_in_time() -> Result<
         Ok(buf)
     });
     drop(
-        reactor
-            .timeout(LIMIT, read)
+        read.timeout(LIMIT, &reactor)
             .add_both(move |read| told.set(Some(read))),
     );
     reactor.settle();
@@ -398,7 +397,7 @@ fn role() {
         let address: SocketAddr = name.parse()?;
         let mut conn = reactor.connect_stream(address).await?;
         let read = Deferred::from_future(async move { Ok(conn.read_exact(&mut [0]).await?) });
-        let limited = reactor.timeout(STOPPED_LIMIT, read);
+        let limited = read.timeout(STOPPED_LIMIT, &reactor);
         println!("{}", support::role::READY.trim_end());
         limited.await
     });
@@ -443,7 +442,7 @@ fn a_limit_holds_while_more_tasks_are_ready_than_one_turn_runs() {
             })
             .collect();
         let start = reactor.now();
-        let late = reactor.within(LIMIT, std::future::pending::<()>()).await;
+        let late = reactor.timeout(LIMIT, std::future::pending::<()>()).await;
         assert!(is_timed_out(&late));
         assert!(reactor.now() - start < LIMIT * 50);
         over.set(true);
@@ -499,7 +498,7 @@ fn a_header_that_came_in_time_has_its_connection_served() {
         let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 50001 80\r\n";
         let mut sender = peer.try_clone()?;
         let _busy = work_in_a_hook(&reactor, move || sender.write_all(header).unwrap()).await?;
-        let served = reactor.timeout(LIMIT * 100, served);
+        let served = served.timeout(LIMIT * 100, &reactor);
         assert_eq!(served.await?, "192.0.2.7:50001");
         port.stop().await
     });

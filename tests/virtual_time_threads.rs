@@ -93,7 +93,7 @@ fn a_limit_ends_the_waiting_for_work_that_waits_for_the_loop() {
                 Ok(())
             })
         });
-        let failure = reactor.timeout(HOUR, work).await.unwrap_err();
+        let failure = work.timeout(HOUR, &reactor).await.unwrap_err();
         failure.trap::<TimedOut>()?;
         assert_eq!(reactor.now() - start, HOUR);
         // The call that nobody waits for any more would be left behind.
@@ -117,7 +117,7 @@ fn a_limit_ends_the_waiting_for_work_that_never_ends() {
             #[allow(unreachable_code, reason = "it gives the closure its type")]
             Ok(())
         });
-        let failure = reactor.timeout(SECOND / 2, work).await.unwrap_err();
+        let failure = work.timeout(SECOND / 2, &reactor).await.unwrap_err();
         failure.trap::<TimedOut>()?;
         assert_eq!(reactor.now() - start, SECOND / 2);
         assert!(rounds.load(Ordering::SeqCst) > 0);

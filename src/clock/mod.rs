@@ -34,7 +34,6 @@ mod sleep;
 mod table;
 mod timeout;
 mod timers;
-mod within;
 
 use std::fmt;
 use std::panic::Location;
@@ -44,11 +43,8 @@ pub use self::manual::VirtualClock;
 pub use self::sleep::{ClockStopped, Sleep};
 pub(crate) use self::table::Due;
 use self::table::{Action, Key};
-pub use self::timeout::TimedOut;
+pub use self::timeout::{TimedOut, Timeout};
 pub(crate) use self::timers::Timers;
-pub use self::within::{ToLimit, Within};
-use crate::defer::Deferred;
-use crate::failure::Failure;
 use crate::report;
 
 /// Something that timers can be asked of: the reactor, or a [`VirtualClock`].
@@ -147,62 +143,17 @@ pub trait Clock: sealed::HasTimers {
         Sleep::new(timers.clone(), timers.at(deadline), Location::caller())
     }
 
-    /// Cancels a Deferred that takes longer than `limit`, and makes that [`TimedOut`].
+    /// Runs any future, and drops it when it takes longer than `limit` from now.
     ///
-    /// The limit covers everything that was added to the Deferred before, also the Deferreds that its callbacks
-    /// return, and nothing that is added after. If the cancelled Deferred comes to something else than
-    /// [`Cancelled`](crate::Cancelled), that passes unchanged.
+    /// The future may borrow, and its output may be anything; that of one that may fail is a result
+    /// inside a result. What comes back must be awaited. A Deferred that goes on by itself is limited by
+    /// [`Deferred::timeout`](crate::Deferred::timeout), which gives a Deferred again.
     ///
     /// # Order
     ///
     /// On a reactor a result that came in time wins, also when the loop was busy or the process was
     /// stopped meanwhile: before a limit takes effect the reactor looks at its I/O and runs the
     /// tasks which that wakes. The same holds for every time limit of this crate.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use torsade::clock::TimedOut;
-    /// # use torsade::{Clock, Deferred, VirtualClock};
-    /// const SECOND: Duration = Duration::from_secs(1);
-    ///
-    /// let clock = VirtualClock::new();
-    /// let (answer, resolver) = Deferred::<u32>::pair();
-    /// clock
-    ///     .timeout(SECOND, answer)
-    ///     .add_errback(|failure| {
-    ///         assert_eq!(failure.trap::<TimedOut>()?.0, SECOND);
-    ///         Ok(0)
-    ///     })
-    ///     .add_callback(|n| assert_eq!(n, 0));
-    /// clock.advance(SECOND);
-    /// # drop(resolver);
-    /// ```
-    ///
-    /// Any other future is refused, and the compiler names [`within`](Clock::within):
-    ///
-    /// ```compile_fail,E0277
-    /// # use std::time::Duration;
-    /// # use torsade::{Clock, VirtualClock};
-    /// let clock = VirtualClock::new();
-    /// let _ = clock.timeout(Duration::from_secs(1), async { Ok(1) });
-    /// ```
-    #[doc(alias = "addTimeout")]
-    #[track_caller]
-    fn timeout<D: ToLimit>(&self, limit: Duration, deferred: D) -> Deferred<D::Value> {
-        let deferred = deferred.to_limit();
-        timeout::limited(self.timers(), limit, deferred, timeout::timed_out(limit))
-    }
-
-    /// Runs any future, and drops it when it takes longer than `limit` from now.
-    ///
-    /// The future may borrow, and its output may be anything; that of one that may fail is a result
-    /// inside a result. For a Deferred with callbacks there is [`timeout`](Clock::timeout).
-    ///
-    /// # Order
-    ///
-    /// As for [`timeout`](Clock::timeout): on a reactor a result that came in time wins.
     ///
     /// # Errors
     ///
@@ -227,9 +178,9 @@ pub trait Clock: sealed::HasTimers {
     ///     })?;
     ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
     ///     let (mut buf, limit) = ([0; 8], Duration::from_secs(1));
-    ///     let count = reactor.within(limit, conn.read(&mut buf)).await??; // borrows `conn` and `buf`
+    ///     let count = reactor.timeout(limit, conn.read(&mut buf)).await??; // borrows `conn` and `buf`
     ///     assert_eq!(&buf[..count], b"hi");
-    ///     let count = match reactor.within(limit, conn.read(&mut buf)).await {
+    ///     let count = match reactor.timeout(limit, conn.read(&mut buf)).await {
     ///         Err(late) if late.is::<TimedOut>() => 0, // silent for a second
     ///         read => read??,                          // the clock's failure, then that of `read`
     ///     };
@@ -240,25 +191,10 @@ pub trait Clock: sealed::HasTimers {
     /// ```
     #[doc(alias("wait_for", "tokio::time::timeout"))]
     #[track_caller]
-    fn within<F: IntoFuture>(&self, limit: Duration, future: F) -> Within<F::IntoFuture> {
+    fn timeout<F: IntoFuture>(&self, limit: Duration, future: F) -> Timeout<F::IntoFuture> {
         let location = Location::caller();
         let sleep = self.timers().limit_sleep(limit, location);
-        Within::new(future.into_future(), sleep, limit, location)
-    }
-
-    /// As [`timeout`](Clock::timeout), with a say in what becomes of it: when the limit is over, `translate` gets
-    /// what the cancelled Deferred came to, even if that is a value.
-    #[doc(alias = "onTimeoutCancel")]
-    #[track_caller]
-    fn timeout_with<T: 'static>(
-        &self,
-        limit: Duration,
-        deferred: Deferred<T>,
-        translate: impl FnOnce(Result<T, Failure>, Duration) -> Result<T, Failure> + 'static,
-    ) -> Deferred<T> {
-        timeout::limited(self.timers(), limit, deferred, move |result| {
-            translate(result, limit)
-        })
+        Timeout::new(future.into_future(), sleep, limit, location)
     }
 
     /// The calls that are pending, in the order in which they will run.

@@ -1,25 +1,126 @@
-//! A limit to how long a Deferred may take.
+//! Limits to how long something may take: a future, and a Deferred.
 
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::Clock;
+use pin_project_lite::pin_project;
+
 use super::timers::Timers;
+use super::{Clock, Sleep};
 use crate::defer::Deferred;
 use crate::failure::{Cancelled, Failure};
 
 impl<T: 'static> Deferred<T> {
-    /// Cancels what is still to come after `limit`, and makes that [`TimedOut`].
+    /// Cancels what takes longer than `limit` from now, and makes that [`TimedOut`].
     ///
-    /// As [`Clock::timeout`], to be written at the end of a chain.
+    /// The limit covers everything that was added to the Deferred before, also the Deferreds that its callbacks
+    /// return, and nothing that is added after. If the cancelled Deferred comes to something else than
+    /// [`Cancelled`](crate::Cancelled), that passes unchanged.
+    ///
+    /// [`Clock::timeout`] limits a future that is awaited; this one need not be.
+    ///
+    /// # Order
+    ///
+    /// As for [`Clock::timeout`]: on a reactor a result that came in time wins.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use torsade::clock::TimedOut;
+    /// # use torsade::{Deferred, VirtualClock};
+    /// const SECOND: Duration = Duration::from_secs(1);
+    ///
+    /// let clock = VirtualClock::new();
+    /// let (answer, resolver) = Deferred::<u32>::pair();
+    /// answer
+    ///     .timeout(SECOND, &clock)
+    ///     .add_errback(|failure| {
+    ///         assert_eq!(failure.trap::<TimedOut>()?.0, SECOND);
+    ///         Ok(0)
+    ///     })
+    ///     .add_callback(|n| assert_eq!(n, 0));
+    /// clock.advance(SECOND);
+    /// # drop(resolver);
+    /// ```
     #[doc(alias = "addTimeout")]
     #[track_caller]
     pub fn timeout(self, limit: Duration, clock: &impl Clock) -> Self {
-        clock.timeout(limit, self)
+        limited(clock.timers(), limit, self, timed_out(limit))
+    }
+
+    /// As [`timeout`](Self::timeout), with a say in what becomes of it: when the limit is over, `translate` gets what the
+    /// cancelled Deferred came to, even if that is a value.
+    #[doc(alias = "onTimeoutCancel")]
+    #[track_caller]
+    pub fn timeout_with(
+        self,
+        limit: Duration,
+        clock: &impl Clock,
+        translate: impl FnOnce(Result<T, Failure>, Duration) -> Result<T, Failure> + 'static,
+    ) -> Self {
+        limited(clock.timers(), limit, self, move |result| {
+            translate(result, limit)
+        })
+    }
+}
+
+pin_project! {
+    /// The future of [`Clock::timeout`](super::Clock::timeout): another future, with a time limit.
+    #[must_use = "a future does nothing unless it is awaited"]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        #[pin]
+        sleep: Sleep,
+        limit: Duration,
+        location: &'static Location<'static>,
+    }
+}
+
+impl<F> Timeout<F> {
+    pub(super) fn new(
+        future: F,
+        sleep: Sleep,
+        limit: Duration,
+        location: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            future,
+            sleep,
+            limit,
+            location,
+        }
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // First, so that what came in time wins.
+        if let Poll::Ready(value) = this.future.poll(cx) {
+            return Poll::Ready(Ok(value));
+        }
+        this.sleep.poll(cx).map(|slept| match slept {
+            Ok(()) => Err(Failure::at(Box::new(TimedOut(*this.limit)), this.location)),
+            Err(stopped) => Err(stopped),
+        })
+    }
+}
+
+impl<F> fmt::Debug for Timeout<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,7 +139,7 @@ impl Error for TimedOut {}
 
 /// Cancels `deferred` after `limit`; if that happened, `translate` is given what came of it.
 #[track_caller]
-pub(super) fn limited<T: 'static>(
+fn limited<T: 'static>(
     timers: &Timers,
     limit: Duration,
     deferred: Deferred<T>,
@@ -66,9 +167,7 @@ pub(super) fn limited<T: 'static>(
 
 /// What a timeout makes of a result: its own error of a cancel, nothing of anything else.
 #[track_caller]
-pub(super) fn timed_out<T>(
-    limit: Duration,
-) -> impl FnOnce(Result<T, Failure>) -> Result<T, Failure> {
+fn timed_out<T>(limit: Duration) -> impl FnOnce(Result<T, Failure>) -> Result<T, Failure> {
     let location = Location::caller();
     move |result| match result {
         Err(failure) if failure.is::<Cancelled>() => {

@@ -19,7 +19,6 @@ use super::endpoint::{ClientEndpoint, Destination, ToClientEndpoint};
 use super::options::ConnectOptions;
 use super::race::{Done, Race};
 use crate::address::Address;
-use crate::clock::Clock;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
 use crate::protocol::{Handle, Protocol};
@@ -221,7 +220,8 @@ impl Reactor {
                 return Deferred::fail(Cancelled);
             };
             let connecting = report::catch(place, || endpoint.connect(&reactor, &options));
-            reactor.timeout(limit, connecting.unwrap_or_else(Deferred::fail))
+            let connecting = connecting.unwrap_or_else(Deferred::fail);
+            connecting.timeout(limit, &reactor)
         });
         let weak = self.downgrade();
         call.add_both(move |connected: Result<Connection, Failure>| {

@@ -143,7 +143,7 @@ impl Reactor {
     ///         }
     ///         Ok(count)
     ///     });
-    ///     let failure = reactor.timeout(Duration::from_millis(1), counting).await.unwrap_err();
+    ///     let failure = counting.timeout(Duration::from_millis(1), &reactor).await.unwrap_err();
     ///     failure.trap::<TimedOut>()?;
     ///     Ok(())
     /// })?;

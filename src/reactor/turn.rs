@@ -236,7 +236,7 @@ impl Reactor {
     ///
     /// After a [`Reactor::do_iteration`] that found events it is zero as well, for one call handles
     /// at most 1,024 of them, and an edge-triggered host hears of the rest only once. (Twisted calls
-    /// it `timeout`, which here limits a Deferred: [`Clock::timeout`](crate::Clock::timeout).)
+    /// it `timeout`, which here limits a future: [`Clock::timeout`](crate::Clock::timeout).)
     #[doc(alias = "timeout")]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let inner = self.inner();

@@ -251,8 +251,8 @@ fn a_delay_counts_from_the_call_and_not_from_the_turn() {
     let later = defer_later(&machine, delay, move || said(2));
     let said = note.clone();
     let (deferred, _resolver) = Deferred::<()>::pair();
-    let limited = machine
-        .timeout(delay, deferred)
+    let limited = deferred
+        .timeout(delay, &machine)
         .add_errback(move |failure| {
             failure.trap::<TimedOut>()?;
             said(3);

@@ -368,7 +368,7 @@ impl World {
                 };
                 let mut deferred = Deferred::from_future(self.body(name, inside(braces)));
                 if !limit.is_empty() {
-                    deferred = reactor.timeout(seconds(limit), deferred);
+                    deferred = deferred.timeout(seconds(limit), &reactor);
                 }
                 let deferred = deferred.add_both(move |result| {
                     world.say(format!("{label}={}", show(&result)));

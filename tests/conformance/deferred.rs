@@ -594,7 +594,7 @@ impl World {
                 let waits = shown.contains("waits for the one made at");
                 self.say(&format!("{how}{}", if waits { " for another" } else { "" }));
             }
-            "timeout" => self.change(name, |d| self.clock.timeout(seconds(rest), d)),
+            "timeout" => self.change(name, |d| d.timeout(seconds(rest), &self.clock)),
             "timeout_with" => {
                 let (label, limit) = rest.split_once(' ').expect("a label and seconds");
                 let (world, label) = (self.clone(), label.to_owned());
@@ -603,7 +603,7 @@ impl World {
                     Ok(-1)
                 };
                 self.change(name, |d| {
-                    self.clock.timeout_with(seconds(limit), d, translate)
+                    d.timeout_with(seconds(limit), &self.clock, translate)
                 });
             }
             "advance" => self.clock.advance(seconds(rest)),
