@@ -269,7 +269,7 @@ const ROOMS: [&str; 28] = [
 const CIRCLES: [(&str, &str, &str); 16] = [
     (
         "clock",
-        "mod sleep timeout timers",
+        "mod sleep timers",
         "the timers make sleeps and delayed calls, which hold the timers",
     ),
     (

@@ -10,7 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use torsade::clock::TimedOut;
+use torsade::locks::DeferredLock;
+use torsade::scope::{JoinSet, scope};
 use torsade::threads::ThreadPool;
 use torsade::{Clock, Deferred, Failure, Reactor, Remote, task, testing};
 
@@ -221,7 +225,115 @@ fn a_test_that_nothing_can_bring_on_fails_at_once_and_shows_what_there_is() {
     });
     assert!(text.contains("the test cannot go on"), "{text}");
     assert!(text.contains("port") && text.contains(file!()), "{text}");
-    assert!(took < Duration::from_secs(30), "{took:?}");
+    // Whom nobody knows is waited for for two seconds.
+    assert!(took < SECOND, "{took:?}");
+}
+
+#[test]
+fn it_fails_at_once_wherever_it_is_stuck() {
+    fn stuck(name: &str, test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
+        let (text, took) = failing(test);
+        assert!(text.contains("the test cannot go on"), "{name}: {text}");
+        assert!(took < SECOND, "{name}: {took:?}");
+    }
+    let at = "127.0.0.1:0";
+    stuck("a task", async |reactor| {
+        reactor.spawn(std::future::pending::<()>()).await
+    });
+    stuck("a scope", async |_| {
+        scope(async |scope| {
+            scope.spawn(std::future::pending::<Result<(), Failure>>());
+            Ok(())
+        })
+        .await
+    });
+    stuck("a task of many", async |_| {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending::<()>());
+        tasks.join_next().await.expect("there is one")
+    });
+    stuck("a connection", async |reactor| {
+        let mut listener = reactor.bind(at)?;
+        let mut conn = reactor.connect_stream(listener.local_addr()).await?;
+        let server = listener.accept().await?;
+        conn.read(&mut [0; 8]).await?;
+        drop(server);
+        Ok(())
+    });
+    stuck("a port", async |reactor| {
+        reactor.bind(at)?.accept().await.map(drop)
+    });
+    stuck("a datagram", async |reactor| {
+        reactor.bind_udp(at)?.recv_from(&mut [0; 8]).await?;
+        Ok(())
+    });
+    stuck("a lock", async |_| {
+        let lock = DeferredLock::new(());
+        let _guard = lock.acquire().await?;
+        lock.acquire().await.map(drop)
+    });
+    stuck("the stop", async |reactor| reactor.stopped().await);
+    stuck("the first of two", async |_| {
+        let (one, _first) = Deferred::<()>::pair();
+        let (other, _second) = Deferred::<()>::pair();
+        futures::select_biased! {
+            result = one.into_future().fuse() => result,
+            result = other.into_future().fuse() => result,
+        }
+    });
+}
+
+/// A channel's receiver has a waker; whoever has its sender is looked at no further.
+#[test]
+fn a_thread_that_has_only_a_waker_is_waited_for() {
+    type Wrap = fn(&Reactor, oneshot::Receiver<u32>) -> Deferred<u32>;
+    let ways: [(&str, Wrap); 4] = [
+        ("main", |_, receiver| {
+            Deferred::from_future(receiver_of(receiver))
+        }),
+        ("a task", |reactor, receiver| {
+            let task = reactor.spawn(receiver_of(receiver));
+            Deferred::from_future(async { task.await? })
+        }),
+        ("a scope", |_, receiver| {
+            Deferred::from_future(scope(async move |scope| {
+                scope.spawn(receiver_of(receiver)).await
+            }))
+        }),
+        ("a part", |_, receiver| {
+            let mut parts = FuturesUnordered::new();
+            parts.push(receiver_of(receiver));
+            Deferred::from_future(async move { parts.next().await.expect("there is one") })
+        }),
+    ];
+    for (name, wrap) in ways {
+        testing::run(async |reactor| {
+            let (sender, receiver) = oneshot::channel();
+            let (go, gone) = mpsc::channel::<()>();
+            let other = thread::spawn(move || {
+                let _ = gone.recv_timeout(SECOND / 4);
+                sender.send(5)
+            });
+            match name {
+                "main" => assert_eq!(receiver.await?, 5),
+                _ => assert_eq!(wrap(&reactor, receiver).await?, 5, "{name}"),
+            }
+            drop(go);
+            other.join().expect("it does not panic").expect("we waited");
+            Ok(())
+        });
+    }
+    let (text, took) = failing(async |_| {
+        let (_sender, receiver) = oneshot::channel::<()>();
+        receiver.await?;
+        Ok(())
+    });
+    assert!(text.contains("the test cannot go on"), "{text}");
+    assert!(took >= 2 * SECOND, "{took:?}");
+}
+
+async fn receiver_of(receiver: oneshot::Receiver<u32>) -> Result<u32, Failure> {
+    Ok(receiver.await?)
 }
 
 #[test]

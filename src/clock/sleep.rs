@@ -28,7 +28,7 @@ use super::table::{Action, Key};
 use super::timers::Timers;
 use crate::debug::Thing;
 use crate::failure::Failure;
-use crate::task::{self, Wait};
+use crate::task::{self, Wait, own_waker};
 
 /// What comes of sleeping.
 type Slept = Result<(), ClockStopped>;
@@ -162,7 +162,7 @@ impl Sleep {
         let this = self;
         match this.state {
             State::Idle => {
-                let waker = cx.waker().clone();
+                let waker = own_waker(cx).clone();
                 let waker = match this.is_limit {
                     true => Action::WakeLimit(waker),
                     false => Action::Wake(waker),
@@ -177,7 +177,7 @@ impl Sleep {
                     Err(_) => this.over(Err(ClockStopped)),
                 }
             }
-            State::Waiting(key) if this.timers.watch(key, cx.waker()) => Poll::Pending,
+            State::Waiting(key) if this.timers.watch(key, &own_waker(cx)) => Poll::Pending,
             // Taken out of the table: by firing, or by the stop.
             State::Waiting(_) if this.timers.has_come(this.deadline) => this.over(Ok(())),
             State::Waiting(_) => this.over(Err(ClockStopped)),

@@ -15,6 +15,7 @@ use super::port::Port;
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::stream::Connection;
+use crate::task::own_waker;
 
 /// A port whose connections are accepted one by one, when they are asked for: by [`accept`](Self::accept), or as a
 /// [`Stream`] of connections, which ends when the port is closed.
@@ -133,7 +134,7 @@ impl StreamListener {
         if self.pull.is_over.get() {
             return Poll::Ready(None);
         }
-        let old = self.pull.waker.replace(Some(cx.waker().clone()));
+        let old = self.pull.waker.replace(Some(own_waker(cx).clone()));
         drop(old);
         if !self.pull.is_asking.replace(true) {
             self.port.look_again();

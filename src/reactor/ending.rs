@@ -17,6 +17,7 @@ use super::{Inner, Reactor, State, WeakReactor};
 use crate::failure::Failure;
 use crate::report::{self, Origin, Subsystem};
 use crate::slots::Ordered;
+use crate::task::own_waker;
 
 /// Who waits until the reactor is told to stop.
 #[derive(Default)]
@@ -243,7 +244,7 @@ impl Future for UntilStopped {
             }
             return Poll::Ready(Ok(()));
         }
-        let waker = cx.waker().clone();
+        let waker = own_waker(cx).clone();
         let mut waiting = ending.waiting.borrow_mut();
         let old = match self.key.and_then(|key| waiting.get_mut(key)) {
             Some(old) => Some(std::mem::replace(old, waker)),

@@ -503,7 +503,10 @@ impl Reactor {
 
     /// In memory: a test runs here, and is to fail when nothing can come any more.
     pub(crate) fn close_world(&self) {
-        self.0.is_closed_world.set(self.0.driver.is_virtual());
+        if self.0.driver.is_virtual() {
+            self.0.is_closed_world.set(true);
+            self.0.executor.others().count();
+        }
     }
 
     /// What happens when user code panics.

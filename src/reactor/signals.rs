@@ -57,6 +57,11 @@ struct Listener {
 pub(super) struct Listening<'a>(&'a Inner);
 
 impl Ears {
+    /// Does anybody listen?
+    pub(super) fn has_listeners(&self) -> bool {
+        !self.listeners.borrow().is_empty()
+    }
+
     /// Has a signal come that stops the reactor, unless it is stopping already?
     pub(super) fn take_stop(&self, is_stopping: bool) -> bool {
         let place = self.place.borrow();

@@ -381,7 +381,9 @@ impl Reactor {
                     let measured = debug::measure(place);
                     budget::renew();
                     inner.ending.set_polls_main(true);
-                    let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
+                    let polled = catch_unwind(AssertUnwindSafe(|| {
+                        inner.executor.others().poll(&mut cx, |cx| future.poll(cx))
+                    }));
                     inner.ending.set_polls_main(false);
                     drop((measured, entered));
                     match polled {
@@ -545,13 +547,19 @@ impl Reactor {
         attended + self.tell_ready()
     }
 
-    /// In memory nothing is ready, no time is awaited, and no thread does work for this one. What other threads may still
-    /// do that have a handle is waited for a while; then the test that runs here is over.
+    /// In memory nothing is ready, no time is awaited, and no thread does work for this one. The test that runs here is over:
+    /// at once when nobody else can wake it, or else after a while.
     fn wait_in_closed_world(&self, events: &mut Vec<Event>) -> io::Result<()> {
         let inner = self.inner();
-        let limit = match inner.has_remotes() {
-            true => OTHERS_MAY_COME,
-            false => NOBODY_COMES,
+        let limit = if inner.has_remotes() {
+            OTHERS_MAY_COME
+        } else if inner.executor.others().are_there()
+            || inner.awaits_threads()
+            || inner.ears.has_listeners()
+        {
+            SOMEBODY_MAY_COME
+        } else {
+            Duration::ZERO
         };
         let waited = inner.driver.wait_outside(limit, events)?;
         if waited.is_some_and(|waited| waited >= limit) {
@@ -762,8 +770,8 @@ const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 const LIMITS_PER_LOOK: usize = 8;
 /// In a test in memory that has come to rest: how long threads that have a handle may take to do something.
 const OTHERS_MAY_COME: Duration = Duration::from_secs(10);
-/// And how long those may take that have only wakers, which cannot be counted.
-const NOBODY_COMES: Duration = Duration::from_secs(2);
+/// And how long others may take: who has a waker and may be in another thread, or sends a signal.
+const SOMEBODY_MAY_COME: Duration = Duration::from_secs(2);
 /// How often the driver is looked at, at most, before a time limit takes effect, while each look
 /// finds something.
 const MOST_LOOKS: u32 = 4;

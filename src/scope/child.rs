@@ -12,7 +12,7 @@ use crate::debug::{self, Thing};
 use crate::defer::Asking;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
-use crate::task::{self, Card, Locals, Wait};
+use crate::task::{self, Card, Locals, Wait, own_waker};
 
 /// What a child of a scope will give; see [`Scope::spawn`](super::Scope::spawn).
 ///
@@ -60,7 +60,7 @@ impl<T> Future for Child<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let cradle = &*self.0;
         if !cradle.is_done.get() {
-            let old = cradle.waker.replace(Some(cx.waker().clone()));
+            let old = cradle.waker.replace(Some(own_waker(cx).clone()));
             drop(old);
             return Poll::Pending;
         }
@@ -124,7 +124,7 @@ async fn contained<T>(
     let mut future = pin!(Some(future));
     let result = poll_fn(|cx| match future.as_mut().as_pin_mut() {
         None => Poll::Pending,
-        Some(future) => match report::catch(place, || future.poll(cx)) {
+        Some(future) => match report::catch(place, || task::poll_part(cx, |cx| future.poll(cx))) {
             Ok(polled) => polled,
             Err(failure) => Poll::Ready(Err(failure)),
         },

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt};
 
 use crate::failure::Failure;
-use crate::task::{Task, spawn, spawn_named};
+use crate::task::{Task, own_waker, spawn, spawn_named};
 
 /// Tasks that belong together: wait for whichever is done next, or for all; dropping the set ends them.
 ///
@@ -93,7 +93,7 @@ impl<T: 'static> JoinSet<T> {
     /// Nothing is lost when it is dropped.
     #[doc(alias("as_completed", "wait"))]
     pub async fn join_next(&mut self) -> Option<Result<T, Failure>> {
-        self.tasks.next().await
+        self.next().await
     }
 
     /// Waits for all, and gives their results in the order in which they were done.
@@ -156,7 +156,7 @@ impl<T: 'static> Stream for JoinSet<T> {
     type Item = Result<T, Failure>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.tasks).poll_next(cx)
+        Pin::new(&mut self.tasks).poll_next(&mut Context::from_waker(&own_waker(cx)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

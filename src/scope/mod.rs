@@ -60,6 +60,7 @@ use crate::clock::{Clock, Sleep, TimedOut};
 use crate::defer::Asking;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
+use crate::task::own_waker;
 
 /// Runs `body` and the children that it spawns, and is done when all of them are.
 ///
@@ -293,7 +294,7 @@ impl<'env> Scope<'env> {
         poll_fn(|cx| match self.is_cancelled() {
             true => Poll::Ready(()),
             false => {
-                watcher.watch(cx.waker());
+                watcher.watch(&own_waker(cx));
                 // A waker is somebody's code.
                 match self.is_cancelled() {
                     true => Poll::Ready(()),
@@ -443,7 +444,7 @@ impl Running<'_> {
     ) -> Poll<()> {
         let inner = self.scope.0.clone();
         loop {
-            let old = inner.waker.replace(Some(cx.waker().clone()));
+            let old = inner.waker.replace(Some(own_waker(cx).clone()));
             drop(old);
             if inner.stage.get() == Stage::Cancelled {
                 self.end(body.as_mut());
@@ -465,7 +466,9 @@ impl Running<'_> {
                 }
             }
             self.adopt();
-            while let Poll::Ready(Some((done, place))) = Pin::new(&mut self.kids).poll_next(cx) {
+            while let Poll::Ready(Some((done, place))) =
+                Pin::new(&mut self.kids).poll_next(&mut Context::from_waker(&own_waker(cx)))
+            {
                 if let Err(failure) = done {
                     self.fail(failure, place);
                 }

@@ -13,6 +13,7 @@ use crate::driver::Event;
 use crate::failure::Failure;
 use crate::reactor::{Heard, Reactor, Source, WeakReactor};
 use crate::signal::{Signal, SignalSet};
+use crate::task::own_waker;
 
 /// A source that is attended to when a signal came.
 pub(super) struct Listener {
@@ -106,7 +107,7 @@ impl Listener {
         heard.set(came);
         if signal.is_none() {
             if let Whom::Always(waker) = &self.whom {
-                let old = waker.replace(Some(cx.waker().clone()));
+                let old = waker.replace(Some(own_waker(cx).clone()));
                 drop(old);
             }
             return Poll::Pending;

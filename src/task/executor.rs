@@ -14,7 +14,7 @@ use async_task::{Builder, Runnable};
 use slab::Slab;
 
 use super::root::Root;
-use super::{Card, HostNotifier, Inbox, Locals, Message, Place, Task, budget};
+use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget};
 use crate::debug;
 use crate::report::{self, Origin};
 use crate::slots::{ShrinkPolicy, shrink_queue};
@@ -39,6 +39,7 @@ pub(crate) struct Executor {
     /// How many of the listed tasks are being polled, one inside the other: seldom more than one.
     busy: Cell<usize>,
     closed: Cell<bool>,
+    others: OthersWakers,
 }
 
 /// Where a task stands in the list of those that wait, counted from one.
@@ -75,6 +76,7 @@ impl Executor {
             cards_shrinks: RefCell::default(),
             busy: Cell::new(0),
             closed: Cell::new(false),
+            others: OthersWakers::default(),
         })
     }
 
@@ -346,6 +348,11 @@ impl Executor {
         found += ready.len();
         ready.into_iter().for_each(Job::discard);
         found
+    }
+
+    /// The wakers that code of others has.
+    pub(crate) fn others(&self) -> &OthersWakers {
+        &self.others
     }
 
     /// Has it been shut down?

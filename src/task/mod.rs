@@ -38,6 +38,7 @@ mod inbox;
 mod locals;
 #[cfg(all(test, torsade_loom))]
 mod model;
+mod others;
 mod root;
 mod unseen;
 mod waiting;
@@ -60,6 +61,7 @@ pub(crate) use self::executor::{Entered, Errand, Executor, InTurn, Job};
 pub(crate) use self::host::HostNotifier;
 pub(crate) use self::inbox::{Inbox, Message, Place};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
+pub(crate) use self::others::{OthersWakers, own_waker, poll_part};
 use self::root::Outcome;
 pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;
@@ -318,7 +320,9 @@ impl<T: 'static> Future for Task<T> {
             .inner
             .as_mut()
             .expect("a task is not polled after it gave its result");
-        let Poll::Ready(outcome) = budget::metered(cx, |cx| Pin::new(inner).poll(cx)) else {
+        let Poll::Ready(outcome) = budget::metered(cx, |cx| {
+            Pin::new(inner).poll(&mut Context::from_waker(&own_waker(cx)))
+        }) else {
             if let Some(card) = &self.card {
                 note_wait(|| card.clone());
             }
@@ -380,7 +384,9 @@ type Ending<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>>>>;
 impl<T: 'static> Cancelling<T> {
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome<T>>> {
         match &mut self.inner {
-            Some(inner) => inner.as_mut().poll(cx),
+            Some(inner) => inner
+                .as_mut()
+                .poll(&mut Context::from_waker(&own_waker(cx))),
             None => Poll::Ready(None),
         }
     }

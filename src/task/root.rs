@@ -106,7 +106,9 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let busy = this.executor.busy();
         let listed = usize::from(this.listed.is_some());
         busy.set(busy.get() + listed);
-        let polled = report::catch(place, || future.poll(cx));
+        let polled = report::catch(place, || {
+            this.executor.others().poll(cx, |cx| future.poll(cx))
+        });
         drop(entered);
         busy.set(busy.get() - listed);
         let result = match polled {

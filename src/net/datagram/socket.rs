@@ -32,7 +32,7 @@ use crate::driver::Arrived;
 use crate::failure::Failure;
 use crate::net::errors::ConnectionRefused;
 use crate::reactor::Reactor;
-use crate::task::{self, Wait, budget};
+use crate::task::{self, Wait, budget, own_waker};
 
 /// A UDP or UNIX socket, for async code: send to, receive from, connect.
 ///
@@ -312,7 +312,7 @@ impl Wakers {
     }
 
     fn add(&self, cx: &Context<'_>, place: Option<&Place<'_>>) {
-        let new = cx.waker();
+        let new = &*own_waker(cx);
         let is_new = match place {
             Some(place) => {
                 let futures = self.futures.borrow();
