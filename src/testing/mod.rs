@@ -88,8 +88,9 @@ pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
 /// When the test is done, what it began may come to its end, as far as that needs no more than a second (in memory: no time at all);
 /// what is left then fails the test. A test that takes a minute is ended.
 ///
-/// In memory a test also fails when it cannot go on, because nothing is ready, no timer is set and no thread does work for it. Other
-/// threads that have a [`Remote`](crate::Remote) may take ten seconds to do something, those that have only a waker two.
+/// In memory a test also fails at once when it cannot go on, because nothing is ready, no timer is set and no thread does work for
+/// it. Other threads that have a [`Remote`](crate::Remote) may take ten seconds to do something. Where code of others has a
+/// waker of the test, which may be in another thread, or somebody listens to signals, two seconds are waited.
 /// The message then shows what there is and what waits for what ([`Reactor::dump`], in full in debug mode).
 ///
 /// # Panics
