@@ -84,7 +84,7 @@ fn poll_counted<R>(kept: &Kept, cx: &Context<'_>, poll: impl FnOnce(&mut Context
         lent: lent.clone(),
         kept: kept.clone(),
     };
-    let entered = Polled(PRESENT.replace(Some(present)));
+    let entered = Polled(replace(Some(present)));
     let waker = Waker::from(lent.clone());
     let result = poll(&mut Context::from_waker(&waker));
     drop((entered, waker));
@@ -110,8 +110,7 @@ struct Polled(Option<Present>);
 impl Drop for Polled {
     fn drop(&mut self) {
         let before = self.0.take();
-        let left = PRESENT.try_with(|present| present.replace(before));
-        drop(left);
+        drop(replace(before));
     }
 }
 
@@ -137,17 +136,39 @@ impl Deref for OwnWaker<'_> {
 #[inline]
 pub(crate) fn own_waker<'a>(cx: &Context<'a>) -> OwnWaker<'a> {
     let given = cx.waker();
-    let found = PRESENT.try_with(|present| {
+    match COUNTED.try_with(Cell::get) {
+        Ok(counted) if counted == given.data() => find_own(given),
+        _ => OwnWaker::Given(given),
+    }
+}
+
+#[cold]
+fn find_own(given: &Waker) -> OwnWaker<'_> {
+    let own = PRESENT.try_with(|present| {
         let present = present.borrow();
-        let lent = &present.as_ref()?.lent;
-        (Arc::as_ptr(lent).cast() == given.data()).then(|| lent.0.clone())
+        present.as_ref().map(|present| present.lent.0.clone())
     });
-    match found {
+    match own {
         Ok(Some(own)) => OwnWaker::Found(own),
         _ => OwnWaker::Given(given),
     }
 }
 
+/// Has `present` be what is polled; gives what was.
+fn replace(present: Option<Present>) -> Option<Present> {
+    let counted = present.as_ref().map_or(std::ptr::null(), |present| {
+        Arc::as_ptr(&present.lent).cast()
+    });
+    let _ = COUNTED.try_with(|place| place.set(counted));
+    PRESENT.try_with(|place| place.replace(present)).ok()?
+}
+
 thread_local! {
+    /// What is being polled.
     static PRESENT: RefCell<Option<Present>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    /// The data of its waker; nobody's when none is counted.
+    static COUNTED: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
 }
