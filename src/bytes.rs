@@ -8,7 +8,7 @@
 //! 1. No chunk is empty but the first when it is the only one, and `start` lies within it.
 //! 2. A queue in stock is empty, and keeps at most one chunk's memory.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
@@ -95,6 +95,7 @@ impl Outgoing {
         }
     }
 
+    #[inline]
     fn clear(&mut self) {
         self.first.clear();
         if self.first.capacity() > CHUNK {
@@ -115,23 +116,32 @@ fn fits(chunk: &Vec<u8>, bytes: &[u8]) -> bool {
 /// A stock of empty queues.
 ///
 /// The boxes are what is kept: a connection holds one as a single word.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[allow(
     clippy::vec_box,
     reason = "the boxes themselves are handed out and taken back"
 )]
-pub(crate) struct Stock(RefCell<Vec<Box<Outgoing>>>);
+pub(crate) struct Stock {
+    /// The one that was given back last: nearly always there is one, and no more are needed.
+    last: Cell<Option<Box<Outgoing>>>,
+    others: RefCell<Vec<Box<Outgoing>>>,
+}
 
 impl Stock {
+    #[inline]
     pub(crate) fn take(&self) -> Box<Outgoing> {
-        self.0.borrow_mut().pop().unwrap_or_default()
+        let last = self.last.take();
+        last.unwrap_or_else(|| self.others.borrow_mut().pop().unwrap_or_default())
     }
 
+    #[inline]
     pub(crate) fn give_back(&self, mut queue: Box<Outgoing>) {
         queue.clear();
-        let mut stock = self.0.borrow_mut();
-        if stock.len() < KEPT {
-            stock.push(queue);
+        if let Some(before) = self.last.replace(Some(queue)) {
+            let mut others = self.others.borrow_mut();
+            if others.len() < KEPT {
+                others.push(before);
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use super::Transport;
 use super::errors::{
     ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, WriteOverflow,
 };
+use super::flags::Flag;
 use super::life::{Action, Event as Lived};
 use super::linger;
 use super::link::{Ends, Link, Terms};
@@ -123,7 +124,7 @@ impl<S: Seat> Conn<S> {
         let conn = Self::unwatched(reactor, socket, ends, terms, seat)?;
         if let Err(error) = conn.watch(reactor) {
             reactor.inner().remove(conn.link.key);
-            conn.link.gone.set(true);
+            conn.link.flags.set(Flag::GONE, true);
             conn.left();
             return Err(error.into());
         }
@@ -180,7 +181,7 @@ impl<S: Seat> Conn<S> {
 
     /// The first thing after [`Conn::new`]: lets the seat begin, then does what it wished.
     pub(crate) fn begin(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
-        self.link.has_begun.set(true);
+        self.link.flags.set(Flag::BEGUN, true);
         hook();
         self.settle(reactor);
     }
@@ -188,10 +189,10 @@ impl<S: Seat> Conn<S> {
     /// The first thing after [`Conn::unwatched`]: as [`Conn::begin`]. Why it cannot be watched is how it ends.
     #[cfg(unix)]
     pub(crate) fn begin_unwatched(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
-        if self.link.gone.get() {
+        if self.link.flags.has(Flag::GONE) {
             return;
         }
-        self.link.has_begun.set(true);
+        self.link.flags.set(Flag::BEGUN, true);
         hook();
         if let Err(error) = self.watch(reactor) {
             self.link.broken_by(error);
@@ -202,7 +203,21 @@ impl<S: Seat> Conn<S> {
     /// Turns wishes into system calls, until there is nothing left to do without waiting.
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
-        link.attended.set(true);
+        link.flags.set(Flag::ATTENDED, true);
+        if !link.flags.has(Flag::UNUSUAL) {
+            if link.queued() > 0 {
+                self.flush(reactor);
+            }
+            if !link.flags.has(Flag::UNUSUAL) && link.queued() == 0 && self.seat.wants_bytes() {
+                return link.flags.set(Flag::ATTENDED, false);
+            }
+        }
+        self.settle_unusual(reactor);
+    }
+
+    /// The rest of [`Conn::settle`], where there is more to do than to write.
+    fn settle_unusual(self: &Rc<Self>, reactor: &Reactor) {
+        let link = &self.link;
         let mut rounds = 0;
         self.flush_all(reactor, &mut rounds);
         if link.is_handing_on() && link.dismiss_producer() {
@@ -212,7 +227,7 @@ impl<S: Seat> Conn<S> {
         if link.is_over_here() && link.is_handing_on() {
             return S::hand_on(self, reactor);
         }
-        if link.life.get().is_over() {
+        if link.life().is_over() {
             return self.close(Some(reactor));
         }
         if let Err(error) = self.arm(reactor) {
@@ -220,14 +235,14 @@ impl<S: Seat> Conn<S> {
             return self.close(Some(reactor));
         }
         self.watch_stall(reactor);
-        if link.life.get().is_over() {
+        if link.life().is_over() {
             return self.close(Some(reactor));
         }
-        link.attended.set(false);
+        link.flags.set(Flag::ATTENDED, false);
         // The peer reads as fast as we write, or has sent more than it may have done at once: the others are to have
         // their turn.
-        let wants_more = rounds == ROUNDS || (link.held.get() && self.takes_bytes());
-        if wants_more && !link.listed.replace(true) {
+        let wants_more = rounds == ROUNDS || (link.flags.has(Flag::HELD) && self.takes_bytes());
+        if wants_more && !link.flags.replace(Flag::LISTED, true) {
             reactor.inner().attend_later(link.key);
         }
     }
@@ -243,9 +258,9 @@ impl<S: Seat> Conn<S> {
     fn flush(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let link = &self.link;
         let queued = link.queued();
-        if queued > 0 && !link.blocked.get() {
+        if queued > 0 && !link.flags.has(Flag::BLOCKED) {
             match link.flush(reactor) {
-                Ok(all) => link.blocked.set(!all),
+                Ok(all) => link.flags.set(Flag::BLOCKED, !all),
                 Err(error) if self.seat.reads_for_itself() => link.writing_failed(error),
                 Err(error) => {
                     link.broken_by(error);
@@ -254,8 +269,8 @@ impl<S: Seat> Conn<S> {
             }
         }
         let left = link.queued();
-        if left == 0 {
-            if link.life.get().is_about_to_end() {
+        if left == 0 && link.flags.has(Flag::ALTERED) {
+            if link.life().is_about_to_end() {
                 let left = link.descriptors_left();
                 if left > 0 {
                     link.break_with(link.failure(DescriptorOverrun { left }));
@@ -284,13 +299,13 @@ impl<S: Seat> Conn<S> {
             }
             S::flushed(self);
         }
-        if link.has_source.get() && link.produce(|| self.transport()) {
+        if link.flags.has(Flag::PRODUCING) && link.produce(|| self.transport()) {
             return true;
         }
         // Whoever has named a successor is told nothing more.
-        if link.full.get() && left <= link.limits().low && !link.is_handing_on() {
-            link.full.set(false);
-            if link.life.get().takes_writes() {
+        if link.flags.has(Flag::FULL) && left <= link.limits().low && !link.is_handing_on() {
+            link.flags.set(Flag::FULL, false);
+            if link.life().takes_writes() {
                 S::write_ready(self, reactor);
             }
             return true;
@@ -307,8 +322,8 @@ impl<S: Seat> Conn<S> {
     fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
         let link = &self.link;
         let read = self.takes_bytes() && self.seat.wants_bytes();
-        let wanted = Interest::of(read, link.blocked.get());
-        if wanted == link.armed.get() {
+        let wanted = Interest::of(read, link.flags.has(Flag::BLOCKED));
+        if wanted == link.armed() {
             return Ok(());
         }
         let told = link.with_socket(|socket| {
@@ -317,14 +332,14 @@ impl<S: Seat> Conn<S> {
                 .driver()
                 .set_interest(socket, link.key, wanted)
         });
-        link.armed.set(wanted);
+        link.set_armed(wanted);
         told.unwrap_or(Ok(()))
     }
 
     /// The end (invariant 1).
     fn close(self: &Rc<Self>, reactor: Option<&Reactor>) {
         let link = &self.link;
-        if link.gone.replace(true) {
+        if link.flags.replace(Flag::GONE, true) {
             return;
         }
         link.forget_stall();
@@ -348,7 +363,7 @@ impl<S: Seat> Conn<S> {
                     _ if reason.is::<ConnectionLost>() => {}
                     _ => socket.end(),
                 }
-            } else if !link.peer_done.get() && !is_to_be_reset && may_linger(&reason) {
+            } else if !link.flags.has(Flag::PEER_DONE) && !is_to_be_reset && may_linger(&reason) {
                 let _ = driver.remove(&socket);
                 // At the end of the reactor a peer that has sent nothing is not waited for.
                 let sent = match reason.is::<ConnectionDone>() {
@@ -357,7 +372,7 @@ impl<S: Seat> Conn<S> {
                 };
                 linger::close(reactor, socket, sent, link.terms.linger, link.place());
             } else {
-                if link.terms.is_shared || link.is_lent.get() {
+                if link.terms.is_shared || link.flags.has(Flag::LENT) {
                     let _ = driver.remove(&socket);
                 } else {
                     let _ = driver.remove_closing(&socket);
@@ -389,7 +404,7 @@ impl<S: Seat> Conn<S> {
 
     /// The socket was read and said that there is no more.
     pub(crate) fn peer_done(self: &Rc<Self>, reactor: &Reactor) {
-        self.link.peer_done.set(true);
+        self.link.flags.set(Flag::PEER_DONE, true);
         if self
             .link
             .on(Lived::PeerDone, || self.link.failure(ConnectionDone))
@@ -419,12 +434,16 @@ impl<S: Seat> Source for Conn<S> {
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let link = &self.link;
         // From here on everybody may wish; it is all done in the end.
-        link.attended.set(true);
+        link.flags.set(Flag::ATTENDED, true);
+        if event.is_read_only() && !link.flags.has(Flag::UNUSUAL) {
+            S::readable(&self, reactor);
+            return self.settle(reactor);
+        }
         // Armed is not enough: an earlier event of this batch may have paused or ended it.
         let takes_bytes = self.takes_bytes();
-        let is_held = link.held.get();
+        let is_held = link.flags.has(Flag::HELD);
         let reads =
-            (event.readable || event.hangup) && link.armed.get().reads() && takes_bytes && !is_held;
+            (event.readable || event.hangup) && link.armed().reads() && takes_bytes && !is_held;
         if reads {
             S::readable(&self, reactor);
         }
@@ -440,20 +459,20 @@ impl<S: Seat> Source for Conn<S> {
                 }
             }
         }
-        if event.writable || event.hangup || (link.blocked.get() && link.is_pair()) {
-            link.blocked.set(false);
+        if event.writable || event.hangup || (link.flags.has(Flag::BLOCKED) && link.is_pair()) {
+            link.flags.set(Flag::BLOCKED, false);
         }
         self.settle(reactor);
     }
 
     fn attend(self: Rc<Self>, reactor: &Reactor) {
-        self.link.listed.set(false);
+        self.link.flags.set(Flag::LISTED, false);
         if self.link.is_overdue() {
             // The loop may have been late: it is tried once more.
-            self.link.blocked.set(false);
+            self.link.flags.set(Flag::BLOCKED, false);
         }
-        if self.link.held.get() && self.takes_bytes() {
-            self.link.attended.set(true);
+        if self.link.flags.has(Flag::HELD) && self.takes_bytes() {
+            self.link.flags.set(Flag::ATTENDED, true);
             S::deliver_held(&self, reactor);
         }
         self.settle(reactor);
@@ -466,7 +485,7 @@ impl<S: Seat> Source for Conn<S> {
     }
 
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
-        self.link.attended.set(true);
+        self.link.flags.set(Flag::ATTENDED, true);
         self.take_no_more(reason);
         self.close(reactor);
     }
@@ -533,7 +552,7 @@ fn is_to_be_reset(link: &Link, seat: &impl Seat, reason: &Failure) -> bool {
     // A task was in the middle of a write, or the handler has not returned `Ok` where that is to show.
     let is_cut_off = reason.is::<ConnectionLost>()
         && (seat.is_writing() || (link.terms.resets_on_error && seat.reads_for_itself()));
-    is_asked || is_forced || is_cut_off || link.has_unsent() || link.has_source.get()
+    is_asked || is_forced || is_cut_off || link.has_unsent() || link.flags.has(Flag::PRODUCING)
 }
 
 /// How often a connection is asked for more in one go, while its peer takes everything at once.

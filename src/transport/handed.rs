@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::counter::Counted;
 use super::engine::{Conn, Seat};
 use super::errors::{ConnectionAborted, HandedOver};
+use super::flags::Flag;
 use super::life::{Event, Life};
 #[allow(unused_imports, reason = "the docs name it")]
 use super::link::Link;
@@ -49,8 +50,8 @@ impl<S: Seat> Conn<S> {
     /// `None` when it was over already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
         let link = self.link();
-        let life = link.life.get();
-        if life.is_over() || link.gone.replace(true) {
+        let life = link.life();
+        if life.is_over() || link.flags.replace(Flag::GONE, true) {
             return None;
         }
         link.on(Event::Broken, || link.failure(HandedOver));
@@ -69,11 +70,11 @@ impl<S: Seat> Conn<S> {
             terms: link.terms.clone(),
             limits: link.own_limits(),
             life,
-            peer_done: link.peer_done.get(),
-            paused: link.paused.get(),
-            full: link.full.get(),
+            peer_done: link.flags.has(Flag::PEER_DONE),
+            paused: link.flags.has(Flag::PAUSED),
+            full: link.flags.has(Flag::FULL),
             sent: link.sent.get(),
-            has_descriptors: link.has_descriptors.get(),
+            has_descriptors: link.flags.has(Flag::DESCRIPTORS),
             out: link.out.take(),
             queued: {
                 let queued = link.queued();
@@ -105,12 +106,12 @@ impl<S: Seat> Conn<S> {
         if let Some(counted) = &handed.counted {
             counted.goes_on_as(link.key);
         }
-        link.life.set(handed.life.read_anew());
-        link.peer_done.set(handed.peer_done);
-        link.paused.set(handed.paused);
-        link.full.set(handed.full);
+        link.set_life(handed.life.read_anew());
+        link.flags.set(Flag::PEER_DONE, handed.peer_done);
+        link.flags.set(Flag::PAUSED, handed.paused);
+        link.flags.set(Flag::FULL, handed.full);
         link.sent.set(handed.sent);
-        link.has_descriptors.set(handed.has_descriptors);
+        link.flags.set(Flag::DESCRIPTORS, handed.has_descriptors);
         link.set_descriptors_asked(true);
         link.out.set(handed.out);
         link.set_queued(handed.queued);

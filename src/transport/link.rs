@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::counter::ConnCounter;
 use super::errors::{ConnectionAborted, ConnectionDone, WriteOverflow};
+use super::flags::{Flag, Flags};
 use super::life::{Action, Event, Life, Why};
 use super::linger::PATIENCE;
 use super::producer::Extras;
@@ -130,41 +131,11 @@ pub(crate) struct Link {
     /// Empty once closed.
     pub(super) socket: RefCell<Option<Socket>>,
     pub(super) key: usize,
-    pub(super) life: Cell<Life>,
-    /// What the driver was told.
-    pub(super) armed: Cell<Interest>,
-    /// The loop will attend to it, or is doing so: no need to ask.
-    pub(super) attended: Cell<bool>,
-    /// It is in the loop's list of those to be attended to.
-    pub(super) listed: Cell<bool>,
-    /// The user does not want to be given bytes.
-    pub(super) paused: Cell<bool>,
-    /// A duplicate of the descriptor was lent out, so closing ours may not take it off the poller.
-    pub(super) is_lent: Cell<bool>,
-    /// The user has not been given all that was read, and is to be, before anything else is read.
-    pub(super) held: Cell<bool>,
-    /// It is above its high-water mark, or has not come down to the low one since.
-    pub(super) full: Cell<bool>,
-    /// The socket takes no more for now; set until the driver says otherwise.
-    pub(super) blocked: Cell<bool>,
+    life: Cell<Life>,
+    pub(super) flags: Flags,
+    armed: Cell<Interest>,
     /// How many bytes the socket has taken, as far as that can be counted.
     pub(super) sent: Cell<u32>,
-    /// The peer has said that there is nothing more to come.
-    pub(super) peer_done: Cell<bool>,
-    /// Descriptors came with what was read last, or before.
-    pub(super) has_descriptors: Cell<bool>,
-    /// Its user was told of it.
-    pub(super) has_begun: Cell<bool>,
-    /// Its user has named a successor.
-    pub(super) succeeded: Cell<bool>,
-    /// `lost` has been told.
-    pub(super) gone: Cell<bool>,
-    /// There is a producer.
-    pub(super) has_source: Cell<bool>,
-    /// It is stalled, or the end of the reactor waits for it: see `stall`.
-    pub(super) has_stall: Cell<bool>,
-    /// What it holds counts for the reactor's budget.
-    pub(super) is_counted: bool,
     /// What is queued. An idle connection has no queue.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
     /// How many bytes are in it.
@@ -203,27 +174,15 @@ impl Link {
         terms: Rc<Terms>,
         reactor: &Reactor,
     ) -> Self {
+        let flags = Flags::new();
+        flags.set(Flag::COUNTED, reactor.inner().has_budget());
         Self {
             socket: RefCell::new(Some(socket)),
             key,
             life: Cell::new(Life::NEW),
+            flags,
             armed: Cell::new(Interest::Read),
-            attended: Cell::new(true),
-            listed: Cell::new(false),
-            paused: Cell::new(false),
-            is_lent: Cell::new(false),
-            held: Cell::new(false),
-            full: Cell::new(false),
-            blocked: Cell::new(false),
             sent: Cell::new(0),
-            peer_done: Cell::new(false),
-            has_descriptors: Cell::new(false),
-            has_begun: Cell::new(false),
-            succeeded: Cell::new(false),
-            gone: Cell::new(false),
-            has_source: Cell::new(false),
-            has_stall: Cell::new(false),
-            is_counted: reactor.inner().has_budget(),
             out: Cell::new(None),
             queued: Cell::new(0),
             reason: Cell::new(None),
@@ -239,11 +198,31 @@ impl Link {
         }
     }
 
+    pub(super) fn set_life(&self, life: Life) {
+        self.life.set(life);
+        self.flags.set(Flag::ALTERED, life != Life::NEW);
+    }
+
+    /// What the driver was told.
+    #[inline]
+    pub(super) fn armed(&self) -> Interest {
+        self.armed.get()
+    }
+
+    pub(super) fn set_armed(&self, interest: Interest) {
+        self.armed.set(interest);
+        let otherwise = interest != Interest::Read;
+        self.flags.set(Flag::ARMED_OTHERWISE, otherwise);
+    }
+
     /// Something happened to its life; notes the reason when that was the end of it.
     pub(super) fn on(&self, event: Event, reason: impl FnOnce() -> Failure) -> Action {
         let mut life = self.life.get();
         let action = life.on(event);
-        self.life.set(life);
+        if action == Action::Nothing {
+            return action;
+        }
+        self.set_life(life);
         if let Action::Close(why) = action {
             let failure = match why {
                 Why::Broken => reason(),
@@ -275,7 +254,7 @@ impl Link {
     /// Its user's code panicked: that is the reason of the end, also when the same code has ended it before.
     pub(crate) fn panicked(&self, panic: Failure) {
         match self.reason() {
-            Some(reason) if !self.gone.get() => {
+            Some(reason) if !self.flags.has(Flag::GONE) => {
                 if reason.is::<ConnectionAborted>() {
                     // The peer is to see what was asked for.
                     let _ = self.with_socket(Socket::reset_on_close);
@@ -292,9 +271,9 @@ impl Link {
     }
 
     pub(crate) fn ask_for_attention(&self) {
-        if !self.attended.get() && !self.listed.get() {
+        if !self.flags.has(Flag::ATTENDED) && !self.flags.has(Flag::LISTED) {
             if let Some(reactor) = self.reactor.upgrade() {
-                self.listed.set(true);
+                self.flags.set(Flag::LISTED, true);
                 reactor.inner().attend(self.key);
             }
         }
@@ -324,7 +303,7 @@ impl Link {
         out.push(bytes);
         self.set_queued(queued + bytes.len());
         if queued + bytes.len() > limits.high {
-            self.full.set(true);
+            self.flags.set(Flag::FULL, true);
         }
         self.out.set(Some(out));
         self.ask_for_attention();
@@ -337,7 +316,7 @@ impl Link {
                 match socket.read(buf) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     result => {
-                        self.has_descriptors.set(socket.has_descriptors());
+                        self.flags.set(Flag::DESCRIPTORS, socket.has_descriptors());
                         return result;
                     }
                 }
@@ -406,7 +385,7 @@ impl Link {
 
     /// Writes past the queue, when there is none. `None` when nothing could be written.
     pub(crate) fn write_through(&self, bytes: &[u8]) -> Option<usize> {
-        if self.queued() > 0 || self.blocked.get() || !self.life.get().takes_writes() {
+        if self.queued() > 0 || self.flags.has(Flag::BLOCKED) || !self.life.get().takes_writes() {
             return None;
         }
         let write = |socket: &Socket| socket.takes_at_once().then(|| socket.write(bytes));
@@ -429,7 +408,7 @@ impl Link {
     /// the end. It is what reading ends with as well, unless the peer had closed in good order: then it is a broken pipe.
     pub(super) fn writing_failed(&self, error: io::Error) {
         let life = self.life.get();
-        if !life.is_reading() || life.is_ending() || self.has_source.get() {
+        if !life.is_reading() || life.is_ending() || self.flags.has(Flag::PRODUCING) {
             return self.broken_by(error);
         }
         let ends_reading = error.kind() != io::ErrorKind::BrokenPipe;
@@ -439,7 +418,7 @@ impl Link {
             reactor.inner().stock().give_back(out);
         }
         self.set_queued(0);
-        self.blocked.set(false);
+        self.flags.set(Flag::BLOCKED, false);
         self.on(Event::LoseWrite, || self.failure(ConnectionDone));
         self.ask_for_attention();
     }
@@ -477,7 +456,7 @@ impl Link {
     /// Did descriptors come that nobody has taken?
     #[inline]
     pub(crate) fn has_descriptors(&self) -> bool {
-        self.has_descriptors.get()
+        self.flags.has(Flag::DESCRIPTORS)
     }
 
     /// Notes whether somebody takes the descriptors that come. Until something else is noted, somebody does.
@@ -494,12 +473,12 @@ impl Link {
     /// The next descriptor that came.
     #[cfg(unix)]
     pub(crate) fn take_descriptor(&self) -> Option<OwnedFd> {
-        if !self.has_descriptors.get() {
+        if !self.flags.has(Flag::DESCRIPTORS) {
             return None;
         }
         let taken = self.with_socket(|socket| socket.passing().and_then(Passing::take));
         let taken = taken.flatten();
-        self.has_descriptors.set(taken.is_some());
+        self.flags.set(Flag::DESCRIPTORS, taken.is_some());
         taken
     }
 
@@ -550,7 +529,7 @@ impl Link {
     pub(super) fn note_sent(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.sent.set(self.sent.get().saturating_add(count));
-        if self.has_stall.get() {
+        if self.flags.has(Flag::STALLED) {
             self.note_progress(count as usize);
         }
     }
@@ -568,7 +547,7 @@ impl Link {
     #[inline]
     pub(super) fn set_queued(&self, count: usize) {
         let old = self.queued.replace(count);
-        if self.is_counted {
+        if self.flags.has(Flag::COUNTED) {
             self.recount(old, count);
         }
     }
@@ -576,8 +555,12 @@ impl Link {
     /// Notes how many bytes have been read and not been used.
     #[inline]
     pub(crate) fn note_buffered(&self, count: impl FnOnce() -> usize) {
-        if self.is_counted {
-            let new = if self.gone.get() { 0 } else { count() };
+        if self.flags.has(Flag::COUNTED) {
+            let new = if self.flags.has(Flag::GONE) {
+                0
+            } else {
+                count()
+            };
             let old = self.with_extras(|extras| std::mem::replace(&mut extras.buffered, new));
             self.recount(old, new);
         }
@@ -592,7 +575,7 @@ impl Link {
 
     /// How many bytes it holds.
     pub(super) fn held_bytes(&self) -> usize {
-        match self.is_counted {
+        match self.flags.has(Flag::COUNTED) {
             true => self.queued() + self.with_extras(|extras| extras.buffered),
             false => 0,
         }
@@ -612,7 +595,7 @@ impl Link {
         self.limits.get_or_init(Box::default).set(limits);
         // One that is full stays so until the loop finds it down at the low mark and says so.
         if self.queued() > limits.high {
-            self.full.set(true);
+            self.flags.set(Flag::FULL, true);
         }
         self.ask_for_attention();
     }
@@ -622,7 +605,7 @@ impl Link {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.full.get()
+        self.flags.has(Flag::FULL)
     }
 
     /// May a user who does not read for itself be given bytes?
@@ -632,32 +615,32 @@ impl Link {
 
     /// May the user be told of bytes? One that is held back gets none while the connection is full.
     pub(super) fn takes_bytes(&self, is_held_when_full: bool) -> bool {
-        if self.is_handing_on() || self.paused.get() {
+        if self.is_handing_on() || self.flags.has(Flag::PAUSED) {
             return false;
         }
         let is_held = is_held_when_full && !self.terms.is_filter;
-        self.life.get().is_reading() && !(self.full.get() && is_held)
+        self.life.get().is_reading() && !(self.flags.has(Flag::FULL) && is_held)
     }
 
     /// The user has not been given all that was read, and is to be.
     pub(crate) fn set_held(&self, is_held: bool) {
-        self.held.set(is_held);
+        self.flags.set(Flag::HELD, is_held);
     }
 
     /// Was the user not told yet that the peer has nothing more to say? So it is when the connection comes from another user.
     pub(crate) fn has_eof_to_tell(&self) -> bool {
-        self.peer_done.get() && self.life.get().is_reading()
+        self.flags.has(Flag::PEER_DONE) && self.life.get().is_reading()
     }
 
     /// Its user has named a successor.
     pub(crate) fn note_successor(&self) {
-        self.succeeded.set(true);
+        self.flags.set(Flag::SUCCEEDED, true);
         self.ask_for_attention();
     }
 
     /// Is it to go to a successor? Not any more when it is to end.
     pub(crate) fn is_handing_on(&self) -> bool {
-        self.succeeded.get() && !self.life.get().is_ending()
+        self.flags.has(Flag::SUCCEEDED) && !self.life.get().is_ending()
     }
 
     /// Is there nothing more to do for its user but to leave? A file that it sends goes before its successor's bytes.
@@ -667,12 +650,12 @@ impl Link {
 
     /// Has its user been told of it?
     pub(crate) fn has_begun(&self) -> bool {
-        self.has_begun.get()
+        self.flags.has(Flag::BEGUN)
     }
 
     /// Has its user been told of the end?
     pub(crate) fn has_gone(&self) -> bool {
-        self.gone.get()
+        self.flags.has(Flag::GONE)
     }
 
     /// Its place in the reactor's table.
@@ -683,7 +666,7 @@ impl Link {
     /// Somebody may have a duplicate of the descriptor from now on.
     #[cfg(unix)]
     pub(super) fn note_lent(&self) {
-        self.is_lent.set(true);
+        self.flags.set(Flag::LENT, true);
     }
 
     /// A handle to the reactor that does not keep it.
@@ -698,7 +681,7 @@ impl Link {
 
     /// It counts as full until it has come down to the low-water mark.
     pub(crate) fn note_full(&self) {
-        self.full.set(true);
+        self.flags.set(Flag::FULL, true);
         self.ask_for_attention();
     }
 
@@ -734,10 +717,10 @@ impl Link {
         } else if !life.takes_writes() {
             about += ", its writing side shut";
         }
-        if self.peer_done.get() {
+        if self.flags.has(Flag::PEER_DONE) {
             about += ", the peer has said its end";
         }
-        if self.paused.get() {
+        if self.flags.has(Flag::PAUSED) {
             about += ", paused";
         }
         if self.queued() > 0 {

@@ -30,6 +30,7 @@ mod counter;
 mod credentials;
 mod engine;
 mod errors;
+mod flags;
 mod group;
 mod handed;
 mod keep_alive;
@@ -57,6 +58,7 @@ pub use self::errors::{
     ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, HandedOver, SendTimedOut,
     WriteOverflow,
 };
+use self::flags::Flag;
 pub use self::group::Group;
 pub(crate) use self::handed::Handed;
 pub use self::keep_alive::KeepAlive;
@@ -176,7 +178,7 @@ impl Transport {
     /// does not.)
     #[doc(alias("pauseProducing", "pause_reading"))]
     pub fn pause_producing(&self) {
-        self.0.link().paused.set(true);
+        self.0.link().flags.set(Flag::PAUSED, true);
         self.0.link().ask_for_attention();
     }
 
@@ -186,7 +188,7 @@ impl Transport {
         if self.0.link().ends_later() {
             return;
         }
-        self.0.link().paused.set(false);
+        self.0.link().flags.set(Flag::PAUSED, false);
         self.0.link().ask_for_attention();
     }
 

@@ -26,6 +26,7 @@ use std::io::{self, Read};
 
 use super::Transport;
 use super::errors::HandedOver;
+use super::flags::Flag;
 use super::life::Event;
 use super::link::Link;
 use super::stall::Stall;
@@ -176,7 +177,7 @@ impl Sending {
             Some(Err(error)) => match error.kind() {
                 io::ErrorKind::Interrupted => Sent::Some,
                 io::ErrorKind::WouldBlock => {
-                    link.blocked.set(true);
+                    link.flags.set(Flag::BLOCKED, true);
                     Sent::Wait
                 }
                 io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput => {
@@ -277,7 +278,7 @@ impl Link {
     }
 
     fn add_source(&self, kind: Kind) -> Result<(), Kind> {
-        if self.has_source.replace(true) {
+        if self.flags.replace(Flag::PRODUCING, true) {
             return Err(kind);
         }
         self.with_extras(|extras| {
@@ -295,7 +296,7 @@ impl Link {
 
     /// Lets go of the source. One that is being called just now is dropped when it returns.
     pub(super) fn unregister(&self) {
-        if !self.has_source.replace(false) {
+        if !self.flags.replace(Flag::PRODUCING, false) {
             return;
         }
         let (source, then) = self.with_extras(|extras| {
@@ -311,12 +312,12 @@ impl Link {
 
     /// The end is asked for: it comes when the source is done (invariant 3).
     pub(super) fn end_by(&self, event: Event) {
-        if !self.has_source.get() {
+        if !self.flags.has(Flag::PRODUCING) {
             return self.wish(event);
         }
         if event == Event::Lose {
             // Nothing more is delivered.
-            self.paused.set(true);
+            self.flags.set(Flag::PAUSED, true);
         }
         self.with_extras(|extras| {
             if extras.then != Some(Event::Lose) {
@@ -328,20 +329,21 @@ impl Link {
 
     /// Is it asked to end as soon as its source is done?
     pub(super) fn ends_later(&self) -> bool {
-        self.has_source.get() && self.with_extras(|extras| extras.then == Some(Event::Lose))
+        self.flags.has(Flag::PRODUCING)
+            && self.with_extras(|extras| extras.then == Some(Event::Lose))
     }
 
     /// Is a file on its way?
     pub(super) fn sends_file(&self) -> bool {
         let is_file = |source: &Source| matches!(source.kind, Kind::File(_));
-        self.has_source.get()
+        self.flags.has(Flag::PRODUCING)
             && self.with_extras(|extras| extras.source.as_ref().is_some_and(is_file))
     }
 
     /// Stops a producer whose user has named a successor, and does what waited for it; a file goes on. `true` if there was
     /// one.
     pub(super) fn dismiss_producer(&self) -> bool {
-        if !self.has_source.get() || self.sends_file() {
+        if !self.flags.has(Flag::PRODUCING) || self.sends_file() {
             return false;
         }
         let then = self.with_extras(|extras| extras.then.take());
@@ -356,7 +358,7 @@ impl Link {
 
     /// Takes out the source for good.
     pub(super) fn take_source(&self) -> Option<Source> {
-        self.has_source.set(false);
+        self.flags.set(Flag::PRODUCING, false);
         self.extras.take().and_then(|mut extras| {
             let source = extras.source.take();
             self.extras.set(Some(extras));
@@ -366,7 +368,7 @@ impl Link {
 
     /// All that was queued has been written.
     pub(super) fn note_drained(&self) {
-        if self.has_source.get() {
+        if self.flags.has(Flag::PRODUCING) {
             self.with_extras(|extras| {
                 if let Some(source) = &mut extras.source {
                     source.is_due = true;
@@ -381,7 +383,7 @@ impl Link {
         let Some(mut source) = source else {
             return false;
         };
-        let is_drained = self.queued() == 0 && !self.blocked.get();
+        let is_drained = self.queued() == 0 && !self.flags.has(Flag::BLOCKED);
         let step = source.next_step(self.is_full(), is_drained);
         let place = self.place();
         let called = match (step, &mut source.kind) {

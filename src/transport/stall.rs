@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Conn, Seat};
 use super::errors::SendTimedOut;
+use super::flags::Flag;
 use super::link::Link;
 use crate::clock::{Clock, DelayedCall};
 use crate::driver::Socket;
@@ -98,7 +99,7 @@ impl Stall {
         has_rung: bool,
     ) -> Verdict {
         let idle = now.saturating_duration_since(self.since);
-        let is_blocked = link.blocked.get();
+        let is_blocked = link.flags.has(Flag::BLOCKED);
         let Patience { open, closing } = link.terms.patience;
         let mut firm = [
             (open.filter(|_| is_blocked), idle),
@@ -159,7 +160,7 @@ impl Link {
 
     /// Has its timer run? Then writing is to be tried once more (invariant 2).
     pub(super) fn is_overdue(&self) -> bool {
-        self.has_stall.get()
+        self.flags.has(Flag::STALLED)
             && self.with_extras(|extras| {
                 let timer = extras.stall.as_ref().and_then(|stall| stall.timer.as_ref());
                 timer.is_some_and(|timer| !timer.is_pending())
@@ -178,7 +179,7 @@ impl Link {
 
     /// How much of what is queued the end of the reactor waits for.
     pub(super) fn owed(&self) -> usize {
-        match self.has_stall.get() {
+        match self.flags.has(Flag::STALLED) {
             true => self.with_extras(|extras| extras.stall.as_ref().map_or(0, |stall| stall.owed)),
             false => 0,
         }
@@ -186,7 +187,7 @@ impl Link {
 
     /// The end of the reactor waits for so much of what is queued, from `now` on.
     pub(super) fn owe(&self, now: Instant, count: usize) {
-        self.has_stall.set(true);
+        self.flags.set(Flag::STALLED, true);
         self.with_extras(|extras| {
             let stall = extras.stall.get_or_insert_with(|| Stall::new(now));
             stall.owed = count;
@@ -197,7 +198,7 @@ impl Link {
 
     /// Has the program closed its side, or is the peer known to have done so?
     fn has_closed(&self) -> bool {
-        self.life().is_about_to_end() || self.ends_later() || self.peer_done.get()
+        self.life().is_about_to_end() || self.ends_later() || self.flags.has(Flag::PEER_DONE)
     }
 
     fn peer_has_shut(&self) -> bool {
@@ -206,7 +207,7 @@ impl Link {
 
     /// The stalled state is over, or so is the connection.
     pub(super) fn forget_stall(&self) {
-        if self.has_stall.replace(false) {
+        if self.flags.replace(Flag::STALLED, false) {
             let stall = self.with_extras(|extras| extras.stall.take());
             if let Some(timer) = stall.and_then(|stall| stall.timer) {
                 timer.cancel();
@@ -220,11 +221,11 @@ impl<S: Seat> Conn<S> {
     pub(super) fn watch_stall(self: &Rc<Self>, reactor: &Reactor) {
         let link = self.link();
         let is_ending = reactor.inner().grace_to_drain().is_some();
-        if !link.blocked.get() && !link.has_stall.get() && !is_ending {
+        if !link.flags.has(Flag::BLOCKED) && !link.flags.has(Flag::STALLED) && !is_ending {
             return;
         }
         let now = reactor.now();
-        let was_stalled = link.has_stall.get();
+        let was_stalled = link.flags.has(Flag::STALLED);
         let ends = reactor.inner().grace_to_drain();
         let ends = ends.filter(|_| link.is_draining() && !link.is_standard());
         let stall = link.with_extras(|extras| extras.stall.take());
@@ -262,7 +263,7 @@ impl<S: Seat> Conn<S> {
             }
         };
         let is_kept = left.is_some() || (is_ending && stall.owed > 0);
-        link.has_stall.set(is_kept);
+        link.flags.set(Flag::STALLED, is_kept);
         if is_kept {
             link.with_extras(|extras| extras.stall = Some(stall));
         }

@@ -20,6 +20,14 @@ pub(crate) struct Event {
     pub(crate) hangup: bool,
 }
 
+impl Event {
+    /// Is there something to read, and nothing else to be told?
+    #[inline]
+    pub(crate) fn is_read_only(self) -> bool {
+        self.readable && !self.writable && !self.hangup
+    }
+}
+
 /// Which readiness of a source is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {

@@ -1,0 +1,97 @@
+//! What is true of a connection besides its [`Life`](super::life::Life): one word.
+//!
+//! | flag              | from                                              | until                                     |
+//! |-------------------|---------------------------------------------------|-------------------------------------------|
+//! | `ALTERED`         | its life is not as it began                       | the end                                   |
+//! | `ARMED_OTHERWISE` | the driver was told of another interest than `Read` | it is told `Read` again                 |
+//! | `ATTENDED`        | the loop attends to it, or will: no need to ask   | the end of [`Conn::settle`]               |
+//! | `BEGUN`           | its user was told of it                           | the end                                   |
+//! | `BLOCKED`         | the socket takes no more for now                  | the driver says otherwise                 |
+//! | `COUNTED`         | what it holds counts for the reactor's budget     | the end                                   |
+//! | `DESCRIPTORS`     | descriptors came that nobody has taken            | they are taken                            |
+//! | `FULL`            | more is queued than the high-water mark           | no more than the low one is left          |
+//! | `GONE`            | its user was told of the end                      | the end                                   |
+//! | `HELD`            | its user was not given all that was read, and is to be | it is given it                       |
+//! | `LENT`            | a duplicate of the descriptor may be with others  | the end                                   |
+//! | `LISTED`          | it is in the loop's list of those to attend to    | it is attended to                         |
+//! | `PAUSED`          | its user wants no bytes                           | it wants them again                       |
+//! | `PEER_DONE`       | the peer has said that nothing more comes         | the end                                   |
+//! | `PRODUCING`       | it has a producer                                 | that has ended                            |
+//! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or is over   |
+//! | `SUCCEEDED`       | its user has named a successor                    | the end                                   |
+//!
+//! A connection with none of [`Flags::UNUSUAL`] reads when there is something and writes what its user writes; the hot path
+//! asks for no more than that.
+//!
+//! [`Conn::settle`]: super::engine::Conn
+
+use std::cell::Cell;
+
+/// One flag, or several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flag(u32);
+
+impl Flag {
+    pub(super) const ALTERED: Self = Self(1);
+    pub(super) const ARMED_OTHERWISE: Self = Self(1 << 1);
+    pub(super) const ATTENDED: Self = Self(1 << 2);
+    pub(super) const BEGUN: Self = Self(1 << 3);
+    pub(super) const BLOCKED: Self = Self(1 << 4);
+    pub(super) const COUNTED: Self = Self(1 << 5);
+    pub(super) const DESCRIPTORS: Self = Self(1 << 6);
+    pub(super) const FULL: Self = Self(1 << 7);
+    pub(super) const GONE: Self = Self(1 << 8);
+    pub(super) const HELD: Self = Self(1 << 9);
+    pub(super) const LENT: Self = Self(1 << 10);
+    pub(super) const LISTED: Self = Self(1 << 11);
+    pub(super) const PAUSED: Self = Self(1 << 12);
+    pub(super) const PEER_DONE: Self = Self(1 << 13);
+    pub(super) const PRODUCING: Self = Self(1 << 14);
+    pub(super) const STALLED: Self = Self(1 << 15);
+    pub(super) const SUCCEEDED: Self = Self(1 << 16);
+
+    /// Those that reading, or what follows a write, has to ask about.
+    pub(super) const UNUSUAL: Self = Self(
+        Self::ALTERED.0
+            | Self::ARMED_OTHERWISE.0
+            | Self::BLOCKED.0
+            | Self::DESCRIPTORS.0
+            | Self::FULL.0
+            | Self::HELD.0
+            | Self::PAUSED.0
+            | Self::PRODUCING.0
+            | Self::STALLED.0
+            | Self::SUCCEEDED.0,
+    );
+}
+
+/// The flags of one connection.
+#[derive(Debug)]
+pub(super) struct Flags(Cell<u32>);
+
+impl Flags {
+    /// Those of a new connection: the loop is about to attend to it.
+    pub(super) fn new() -> Self {
+        Self(Cell::new(Flag::ATTENDED.0))
+    }
+
+    /// Is this flag set, or one of these?
+    #[inline]
+    pub(super) fn has(&self, flag: Flag) -> bool {
+        self.0.get() & flag.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&self, flag: Flag, value: bool) {
+        let others = self.0.get() & !flag.0;
+        self.0.set(if value { others | flag.0 } else { others });
+    }
+
+    /// Sets it; gives what it was.
+    #[inline]
+    pub(super) fn replace(&self, flag: Flag, value: bool) -> bool {
+        let before = self.has(flag);
+        self.set(flag, value);
+        before
+    }
+}
