@@ -78,7 +78,18 @@ impl Outgoing {
     }
 
     /// Takes `count` bytes off the front. They must be there.
-    pub(crate) fn consume(&mut self, mut count: usize) {
+    #[inline]
+    pub(crate) fn consume(&mut self, count: usize) {
+        if count == self.len && self.rest.is_empty() {
+            self.first.clear();
+            self.start = 0;
+            self.len = 0;
+        } else {
+            self.consume_part(count);
+        }
+    }
+
+    fn consume_part(&mut self, mut count: usize) {
         self.len -= count;
         loop {
             let left = self.first.len() - self.start;
@@ -136,7 +147,9 @@ impl Stock {
 
     #[inline]
     pub(crate) fn give_back(&self, mut queue: Box<Outgoing>) {
-        queue.clear();
+        if !queue.is_empty() || queue.first.capacity() > CHUNK {
+            queue.clear();
+        }
         if let Some(before) = self.last.replace(Some(queue)) {
             let mut others = self.others.borrow_mut();
             if others.len() < KEPT {

@@ -7,6 +7,7 @@ use super::Protocol;
 use super::input::Input;
 use super::seat::{self, Home, Seated, visit};
 use crate::failure::Failure;
+use crate::framing::Unused;
 use crate::reactor::Reactor;
 use crate::report;
 use crate::transport::{Conn, Seat, Transport};
@@ -84,6 +85,17 @@ fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
 /// as may be, and keeps the rest. Last comes the end of file that an earlier protocol was told of.
 pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
     let (seat, link) = (conn.seat(), conn.link());
+    if link.is_usual() && !data.is_empty() && !seat.has_unused() {
+        let mut input = Input::new(data, link);
+        visit(conn, reactor, |protocol, cx| {
+            protocol.input_received(cx, &mut input)
+        });
+        let (used, is_held) = input.outcome();
+        return match used == data.len() && !is_held && link.is_usual() && !seat.has_unused() {
+            true => link.note_buffered(|| 0),
+            false => keep(conn, reactor, Unused::default(), data, (used, is_held)),
+        };
+    }
     #[cfg(unix)]
     if link.has_descriptors() {
         hand_over(conn, reactor);
@@ -102,8 +114,22 @@ pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &React
             protocol.input_received(cx, &mut input)
         });
     }
-    let (used, mut is_held) = input.outcome();
-    is_held &= used < bytes.len() || link.has_eof_to_tell();
+    let outcome = input.outcome();
+    keep(conn, reactor, unused, data, outcome);
+}
+
+/// Keeps what the protocol has not used of `unused`, or of `data` when that was empty.
+fn keep<P: Protocol>(
+    conn: &Rc<Conn<OnStream<P>>>,
+    reactor: &Reactor,
+    mut unused: Unused,
+    data: &[u8],
+    (used, mut is_held): (usize, bool),
+) {
+    let (seat, link) = (conn.seat(), conn.link());
+    let is_new = unused.is_empty();
+    let came = if is_new { data } else { unused.as_slice() };
+    is_held &= used < came.len() || link.has_eof_to_tell();
     if link.life().is_ending() || !link.life().is_reading() {
         // Nothing more is delivered, and nothing is kept.
         link.note_buffered(|| 0);

@@ -140,6 +140,17 @@ impl<P: 'static, T: 'static> Seated<P, T> {
         self.with_belongings(|belongings| belongings.successor.take())
     }
 
+    /// Has the protocol something of what came that it has not used?
+    #[inline]
+    pub(super) fn has_unused(&self) -> bool {
+        let belongings = self.belongings.take();
+        let has = belongings
+            .as_ref()
+            .is_some_and(|belongings| !belongings.unused.is_empty());
+        self.belongings.set(belongings);
+        has
+    }
+
     /// How many bytes that is.
     pub(super) fn unused_len(&self) -> usize {
         self.with_belongings(|belongings| belongings.unused.as_slice().len())

@@ -196,10 +196,12 @@ pub(crate) struct Inner {
     attention: RefCell<VecDeque<usize>>,
     /// Those that have used their share of a turn and have more to do.
     backlog: RefCell<VecDeque<usize>>,
+    /// Something was added to it.
+    has_grown: Cell<bool>,
     /// Sources to tell when a descriptor has come back.
     starved: RefCell<Vec<usize>>,
     /// Queues for bytes on their way out.
-    stock: Stock,
+    stock: Rc<Stock>,
     /// Lent to whoever reads; empty meanwhile.
     read_buffer: Cell<Option<Box<[u8]>>>,
     triggers: Triggers,
@@ -319,8 +321,9 @@ impl Reactor {
             sources: RefCell::new(Slots::new()),
             attention: RefCell::default(),
             backlog: RefCell::default(),
+            has_grown: Cell::new(false),
             starved: RefCell::default(),
-            stock: Stock::default(),
+            stock: Rc::default(),
             read_buffer: Cell::new(None),
             triggers: Triggers::default(),
             drain: Drain::default(),
@@ -586,7 +589,7 @@ impl Inner {
         self.lost_output.set(Some(failure));
     }
 
-    pub(crate) fn stock(&self) -> &Stock {
+    pub(crate) fn stock(&self) -> &Rc<Stock> {
         &self.stock
     }
 

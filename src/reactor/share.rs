@@ -74,6 +74,7 @@ impl Inner {
     /// share of this turn.
     pub(crate) fn attend_later(&self, key: usize) {
         self.backlog.borrow_mut().push_back(key);
+        self.has_grown.set(true);
         self.executor.host().work_added();
     }
 
@@ -121,9 +122,9 @@ impl Inner {
     /// What a source has done in `visit`, in the measure of [`MANY`]: one that has used its share
     /// counts for more.
     fn weigh(&self, visit: impl FnOnce()) -> usize {
-        let before = self.backlog.borrow().len();
+        self.has_grown.set(false);
         visit();
-        match self.backlog.borrow().len() > before {
+        match self.has_grown.get() {
             true => HEAVY,
             false => 1,
         }

@@ -290,8 +290,12 @@ fn now_empty(conn: &Rc<Conn<Awaited>>) {
 }
 
 /// What reading gives when there is nothing more to come.
+#[inline]
 fn end_of_reading(conn: &Rc<Conn<Awaited>>) -> Option<io::Result<usize>> {
     let link = conn.link();
+    if link.is_usual() {
+        return None;
+    }
     if link.life().is_over() {
         let reason = link.reason()?;
         return Some(if reason.is::<ConnectionDone>() {

@@ -56,7 +56,7 @@ fn poll_write_unmetered(
     let mut taken = 0;
     for piece in pieces {
         let count = piece.len().min(room);
-        conn.transport().write(&piece[..count]);
+        link.write(&piece[..count]);
         taken += count;
         room -= count;
     }

@@ -27,7 +27,8 @@ use super::errors::{
 use super::flags::Flag;
 use super::life::{Action, Event as Lived};
 use super::linger;
-use super::link::{Ends, Link, Terms};
+use super::link::{Ends, Link};
+use super::terms::Terms;
 use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
@@ -205,8 +206,9 @@ impl<S: Seat> Conn<S> {
         let link = &self.link;
         link.flags.set(Flag::ATTENDED, true);
         if !link.flags.has(Flag::UNUSUAL) {
-            if link.queued() > 0 {
-                self.flush(reactor);
+            let queued = link.queued();
+            if queued > 0 && self.send() && link.queued() < queued {
+                S::flushed(self);
             }
             if !link.flags.has(Flag::UNUSUAL) && link.queued() == 0 && self.seat.wants_bytes() {
                 return link.flags.set(Flag::ATTENDED, false);
@@ -254,19 +256,28 @@ impl<S: Seat> Conn<S> {
         }
     }
 
+    /// Writes what it can of what is queued; `false` when the connection broke.
+    #[inline]
+    fn send(&self) -> bool {
+        let link = &self.link;
+        match link.flush() {
+            Ok(true) => {}
+            Ok(false) => link.flags.set(Flag::BLOCKED, true),
+            Err(error) if self.seat.reads_for_itself() => link.writing_failed(error),
+            Err(error) => {
+                link.broken_by(error);
+                return false;
+            }
+        }
+        true
+    }
+
     /// One round of flushing; `true` when a hook ran, so that there may be more to do.
     fn flush(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let link = &self.link;
         let queued = link.queued();
-        if queued > 0 && !link.flags.has(Flag::BLOCKED) {
-            match link.flush(reactor) {
-                Ok(all) => link.flags.set(Flag::BLOCKED, !all),
-                Err(error) if self.seat.reads_for_itself() => link.writing_failed(error),
-                Err(error) => {
-                    link.broken_by(error);
-                    return false;
-                }
-            }
+        if queued > 0 && !link.flags.has(Flag::BLOCKED) && !self.send() {
+            return false;
         }
         let left = link.queued();
         if left == 0 && link.flags.has(Flag::ALTERED) {
@@ -382,7 +393,7 @@ impl<S: Seat> Conn<S> {
         if let Some(reactor) = reactor {
             reactor.inner().remove(link.key);
             if let Some(out) = link.out.take() {
-                reactor.inner().stock().give_back(out);
+                link.stock.give_back(out);
             }
         }
         link.set_queued(0);

@@ -7,9 +7,10 @@ use super::engine::{Conn, Seat};
 use super::errors::{ConnectionAborted, HandedOver};
 use super::flags::Flag;
 use super::life::{Event, Life};
+use super::link::Ends;
 #[allow(unused_imports, reason = "the docs name it")]
 use super::link::Link;
-use super::link::{Ends, Limits, Terms};
+use super::terms::{Limits, Terms};
 use super::unsent::BytesNotSent;
 use crate::address::Address;
 use crate::bytes::Outgoing;

@@ -10,121 +10,20 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
-use std::time::Duration;
 
-use super::counter::ConnCounter;
 use super::errors::{ConnectionAborted, ConnectionDone, WriteOverflow};
 use super::flags::{Flag, Flags};
 use super::life::{Action, Event, Life, Why};
-use super::linger::PATIENCE;
 use super::producer::Extras;
-use super::stall::Patience;
+use super::terms::{Limits, Terms};
 use crate::address::Address;
-use crate::bytes::Outgoing;
+use crate::bytes::{Outgoing, Stock};
 use crate::debug::{Id, Thing};
 #[cfg(unix)]
 use crate::driver::Passing;
 use crate::driver::{Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, WeakReactor};
-
-/// How much a connection may have queued, and what is done about it.
-///
-/// Above `high` the connection counts as full: it no longer reads from its own peer, and async writes wait; both
-/// until no more than `low` is left. A write that begins while more than `hard` is queued aborts the connection
-/// with [`WriteOverflow`]. So a peer that never reads costs at most `hard` and one write, and a server that only
-/// answers its peers costs `high` and one answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// At or below this a full connection is ready again; it counts as less than `high` in any case. Default: 16 KiB.
-    pub low: usize,
-    /// Above this the connection is full. Default: 64 KiB.
-    #[doc(alias = "bufferSize")]
-    pub high: usize,
-    /// Above this the next write aborts the connection. Default: 16 MiB.
-    pub hard: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            low: 16 * 1024,
-            high: 64 * 1024,
-            hard: 16 * 1024 * 1024,
-        }
-    }
-}
-
-/// What all connections of one port, or one call of `connect`, have in common.
-#[derive(Debug)]
-pub(crate) struct Terms {
-    pub(crate) limits: Limits,
-    /// How long the socket may stay after the end, for the peer to get all.
-    pub(crate) linger: Duration,
-    pub(crate) place: &'static Location<'static>,
-    /// Others may have the descriptor too, so closing ours does not take it off the poller.
-    pub(crate) is_shared: bool,
-    /// At the other end is a filter, perhaps: what it writes is read however full we are.
-    pub(crate) is_filter: bool,
-    /// Who keeps the socket open when the peer has closed its end.
-    pub(crate) keeper: Option<Rc<Keeper>>,
-    /// Counts them, where they are a port's.
-    pub(crate) counter: Option<Rc<ConnCounter>>,
-    /// The time limits for a peer that accepts nothing of what is queued.
-    pub(crate) patience: Patience,
-    /// It is reset when the handler that serves it fails.
-    pub(crate) resets_on_error: bool,
-}
-
-impl Terms {
-    /// The defaults.
-    pub(crate) fn new(place: &'static Location<'static>) -> Self {
-        Self {
-            limits: Limits::default(),
-            linger: PATIENCE,
-            place,
-            is_shared: false,
-            is_filter: false,
-            keeper: None,
-            counter: None,
-            patience: Patience::default(),
-            resets_on_error: false,
-        }
-    }
-
-    /// The defaults for two descriptors, pipes mostly: whoever reads them may take its time.
-    pub(crate) fn of_pipes(place: &'static Location<'static>) -> Self {
-        Self {
-            is_shared: true,
-            patience: Patience::ENDLESS,
-            ..Self::new(place)
-        }
-    }
-}
-
-/// Keeps sockets that have nothing more to say, because to close them says something: a terminal that is closed hangs up on
-/// whoever runs in it, who may be about to end by itself.
-#[derive(Debug, Default)]
-pub(crate) struct Keeper {
-    kept: RefCell<Vec<Socket>>,
-    is_over: Cell<bool>,
-}
-
-impl Keeper {
-    /// Keeps a socket, which is off the poller, until [`Keeper::finish`].
-    pub(super) fn keep(&self, socket: Socket) {
-        if !self.is_over.get() {
-            self.kept.borrow_mut().push(socket);
-        }
-    }
-
-    /// Closes what it keeps, and keeps nothing any more.
-    #[cfg(unix)]
-    pub(crate) fn finish(&self) {
-        self.is_over.set(true);
-        drop(self.kept.take());
-    }
-}
 
 /// A connection without its user.
 pub(crate) struct Link {
@@ -148,6 +47,8 @@ pub(crate) struct Link {
     pub(super) extras: Cell<Option<Box<Extras>>>,
     pub(super) terms: Rc<Terms>,
     pub(super) reactor: WeakReactor,
+    /// Where queues come from, and go.
+    pub(super) stock: Rc<Stock>,
     peer: Peer,
 }
 
@@ -190,6 +91,7 @@ impl Link {
             extras: Cell::new(None),
             terms,
             reactor: reactor.downgrade(),
+            stock: reactor.inner().stock().clone(),
             peer: match (ends.peer, ends.host) {
                 (peer, Some(host)) => Peer::Told(Box::new((peer, host))),
                 (Address::Ip(SocketAddr::V4(peer)), None) => Peer::V4(peer),
@@ -280,29 +182,28 @@ impl Link {
     }
 
     /// Adds to what is queued. Dropped when the connection is ending.
-    pub(super) fn write(&self, bytes: &[u8]) {
+    pub(crate) fn write(&self, bytes: &[u8]) {
         if bytes.is_empty() || !self.life.get().takes_writes() {
             return;
         }
-        let mut out = match self.out.take() {
-            Some(out) => out,
-            None => match self.reactor.upgrade() {
-                Some(reactor) => reactor.inner().stock().take(),
-                None => return,
-            },
+        let Limits { high, hard, .. } = match self.limits.get() {
+            None => self.terms.limits,
+            Some(own) => own.get(),
         };
-        let limits = self.limits();
         let queued = self.queued.get();
-        if queued > limits.hard {
-            self.out.set(Some(out));
+        if queued > hard {
             return self.break_with(self.failure(WriteOverflow {
                 queued,
-                limit: limits.hard,
+                limit: hard,
             }));
         }
+        let mut out = match self.out.take() {
+            Some(out) => out,
+            None => self.stock.take(),
+        };
         out.push(bytes);
         self.set_queued(queued + bytes.len());
-        if queued + bytes.len() > limits.high {
+        if queued + bytes.len() > high {
             self.flags.set(Flag::FULL, true);
         }
         self.out.set(Some(out));
@@ -311,19 +212,29 @@ impl Link {
 
     /// Reads once. `None` when there is nothing to read now; the end and errors change its life.
     pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
-        let result = self.with_socket(|socket| {
-            loop {
+        let result = {
+            let socket = self.socket.borrow();
+            let socket = socket.as_ref()?;
+            let result = loop {
                 match socket.read(buf) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => {
-                        self.flags.set(Flag::DESCRIPTORS, socket.has_descriptors());
-                        return result;
-                    }
+                    result => break result,
                 }
-            }
-        });
-        match result? {
-            Ok(0) if !buf.is_empty() && self.ends_badly() => None,
+            };
+            self.note_descriptors(socket.has_descriptors());
+            result
+        };
+        match result {
+            Ok(count) if count > 0 => Some(count),
+            result => self.read_nothing(result, buf.is_empty()),
+        }
+    }
+
+    /// There was nothing to read now, or there never will be.
+    #[cold]
+    fn read_nothing(&self, result: io::Result<usize>, had_no_room: bool) -> Option<usize> {
+        match result {
+            Ok(0) if !had_no_room && self.ends_badly() => None,
             Ok(count) => Some(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => {
@@ -334,14 +245,27 @@ impl Link {
     }
 
     /// Writes what it can of the queue. `false` when the socket is full.
-    pub(super) fn flush(&self, reactor: &Reactor) -> io::Result<bool> {
+    pub(super) fn flush(&self) -> io::Result<bool> {
         let Some(mut out) = self.out.take() else {
             return Ok(true);
         };
-        let result = self.flush_queue(&mut out);
+        // Nearly always there is one piece, and the socket takes it.
+        let result = match out.is_split() || out.len() > FLUSH {
+            false => match self.with_socket(|socket| socket.write(out.front())) {
+                Some(Ok(count)) => {
+                    self.note_sent(count);
+                    out.consume(count);
+                    Ok(out.is_empty())
+                }
+                Some(Err(error)) if is_for_later(&error) => Ok(false),
+                Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+                _ => self.flush_queue(&mut out),
+            },
+            true => self.flush_queue(&mut out),
+        };
         self.set_queued(out.len());
         if out.is_empty() {
-            reactor.inner().stock().give_back(out);
+            self.stock.give_back(out);
         } else {
             self.out.set(Some(out));
         }
@@ -414,8 +338,8 @@ impl Link {
         let ends_reading = error.kind() != io::ErrorKind::BrokenPipe;
         let failure = self.lost(error);
         self.with_extras(|extras| extras.failure = Some((failure, ends_reading)));
-        if let (Some(out), Some(reactor)) = (self.out.take(), self.reactor.upgrade()) {
-            reactor.inner().stock().give_back(out);
+        if let Some(out) = self.out.take() {
+            self.stock.give_back(out);
         }
         self.set_queued(0);
         self.flags.set(Flag::BLOCKED, false);
@@ -450,6 +374,13 @@ impl Link {
                 true
             }
             _ => false,
+        }
+    }
+
+    #[inline]
+    fn note_descriptors(&self, have_come: bool) {
+        if have_come != self.flags.has(Flag::DESCRIPTORS) {
+            self.flags.set(Flag::DESCRIPTORS, have_come);
         }
     }
 
@@ -525,12 +456,12 @@ impl Link {
         self.with_socket(Socket::is_pair).unwrap_or(false)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_sent(&self, count: usize) {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.sent.set(self.sent.get().saturating_add(count));
+        let added = count.min(u32::MAX as usize) as u32;
+        self.sent.set(self.sent.get().saturating_add(added));
         if self.flags.has(Flag::STALLED) {
-            self.note_progress(count as usize);
+            self.note_progress(count);
         }
     }
 
@@ -606,6 +537,12 @@ impl Link {
 
     pub(crate) fn is_full(&self) -> bool {
         self.flags.has(Flag::FULL)
+    }
+
+    /// Is nothing to be asked before it is given bytes, or after?
+    #[inline]
+    pub(crate) fn is_usual(&self) -> bool {
+        !self.flags.has(Flag::UNUSUAL)
     }
 
     /// May a user who does not read for itself be given bytes?

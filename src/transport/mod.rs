@@ -39,6 +39,7 @@ mod linger;
 mod link;
 mod producer;
 mod stall;
+mod terms;
 mod unsent;
 
 use std::fmt;
@@ -64,13 +65,13 @@ pub(crate) use self::handed::Handed;
 pub use self::keep_alive::KeepAlive;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
-#[cfg(unix)]
-pub(crate) use self::link::Keeper;
-pub use self::link::Limits;
-pub(crate) use self::link::{Ends, Link, Terms};
+pub(crate) use self::link::{Ends, Link};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 pub(crate) use self::stall::Patience;
+pub use self::terms::Limits;
+#[cfg(unix)]
+pub(crate) use self::terms::{Keeper, Terms};
 pub use self::unsent::BytesNotSent;
 use crate::address::Address;
 use crate::defer::Deferred;

@@ -85,7 +85,7 @@ fn command(under: &[&str], contender: Contender, arguments: &[&str]) -> Command 
     command
 }
 
-/// A server in a process of its own. It ends when its standard input does.
+/// A server in a process of its own.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -94,7 +94,6 @@ struct Server {
 impl Server {
     fn start(contender: Contender, row: &Row, under: &[&str]) -> Result<Self, Error> {
         let mut child = command(under, contender, &["serve", contender.name(), row.name])
-            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         pin(Some(child.id()), LOOP);
@@ -119,7 +118,10 @@ impl Server {
 
     /// Ends it; gives the instructions it took.
     fn end(mut self) -> Result<f64, Error> {
-        drop(self.child.stdin.take());
+        let id = rustix::process::Pid::from_raw(self.child.id() as i32);
+        if let Some(id) = id {
+            rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        }
         let mut text = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
             stderr.read_to_string(&mut text)?;
@@ -130,7 +132,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -8,7 +8,6 @@ mod smol;
 #[cfg(feature = "rivals")]
 mod tokio;
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -91,12 +90,10 @@ impl Contender {
         vec![this.to_string_lossy().into_owned()]
     }
 
-    /// Serves until standard input ends.
+    /// Serves until SIGTERM, or until the program that started it ends. There is no second thread: the calls of the C library
+    /// would take longer beside one.
     pub fn serve(self, work: Work) -> Result<(), Error> {
-        std::thread::spawn(|| {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            std::process::exit(0);
-        });
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
         match self {
             Self::Protocol => ours::serve_protocol(work),
             Self::Async => ours::serve_async(work),
