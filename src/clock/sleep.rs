@@ -28,7 +28,7 @@ use super::table::{Action, Key};
 use super::timers::Timers;
 use crate::debug::Thing;
 use crate::failure::Failure;
-use crate::task::{self, Wait, own_waker};
+use crate::task::{self, Wait, own_waker, with_own_waker};
 
 /// What comes of sleeping.
 type Slept = Result<(), ClockStopped>;
@@ -177,7 +177,9 @@ impl Sleep {
                     Err(_) => this.over(Err(ClockStopped)),
                 }
             }
-            State::Waiting(key) if this.timers.watch(key, &own_waker(cx)) => Poll::Pending,
+            State::Waiting(key) if with_own_waker(cx, |waker| this.timers.watch(key, waker)) => {
+                Poll::Pending
+            }
             // Taken out of the table: by firing, or by the stop.
             State::Waiting(_) if this.timers.has_come(this.deadline) => this.over(Ok(())),
             State::Waiting(_) => this.over(Err(ClockStopped)),

@@ -88,7 +88,7 @@ pub use self::shared::Shared;
 use crate::debug;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
-use crate::task::{self, budget, own_waker};
+use crate::task::{self, budget, with_own_waker};
 
 /// A result that will be there later: a future with callbacks.
 ///
@@ -680,7 +680,7 @@ impl<T: 'static> Future for Deferred<T> {
                     return Poll::Ready(result);
                 }
                 None => {
-                    if core.await_by(&own_waker(cx)) {
+                    if with_own_waker(cx, |waker| core.await_by(waker)) {
                         Coroutine::note(core);
                         if core.is_offered() || core.is_settled() {
                             // By what the waker's clone or destructor did, when nobody was to be woken.

@@ -36,7 +36,7 @@ use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, handle, seat_handed};
 use crate::reactor::Reactor;
 use crate::report;
-use crate::task::{self, Wait, own_waker};
+use crate::task::{self, Wait, with_own_waker};
 use crate::transport::{Conn, ConnectionDone, Handed, Seat, Transport};
 
 /// A connection, for async code: read, write, split.
@@ -352,12 +352,14 @@ impl Wait for Waits {
 }
 
 fn set_waker(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
-    let (old, new) = (place.take(), own_waker(cx));
-    match old {
-        Some(old) if old.will_wake(&new) => place.set(Some(old)),
-        old => {
-            place.set(Some(new.clone()));
-            drop(old);
+    with_own_waker(cx, |new| {
+        let old = place.take();
+        match old {
+            Some(old) if old.will_wake(new) => place.set(Some(old)),
+            old => {
+                place.set(Some(new.clone()));
+                drop(old);
+            }
         }
-    }
+    });
 }

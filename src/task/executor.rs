@@ -13,6 +13,7 @@ use std::task::Waker;
 use async_task::{Builder, Runnable};
 use slab::Slab;
 
+use super::inbox::Shell;
 use super::root::Root;
 use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget};
 use crate::debug;
@@ -47,7 +48,7 @@ pub(super) type Number = NonZeroU32;
 
 /// Something that is ready to run.
 pub(crate) enum Job {
-    Task(Runnable<Place>),
+    Task(Runnable<Shell>),
     /// Fenced by whoever made it.
     Call(Box<dyn FnOnce()>),
     /// Fenced as well: something that has collected work and now does it.
@@ -134,10 +135,13 @@ impl Executor {
     ) -> Task<T> {
         let card = self.make_card(name, place);
         let root = Root::new(future, self.clone(), card.clone(), place);
-        let inbox = self.inbox.clone();
-        let schedule = move |runnable| schedule(&inbox, runnable);
+        let shell = Shell {
+            place,
+            inbox: self.inbox.clone(),
+        };
+        // A function has no size: a closure that had one would be kept alive by a waker, once for each wake.
         let (runnable, task) = Builder::new()
-            .metadata(place)
+            .metadata(shell)
             .spawn_local(move |_| root, schedule);
         if self.closed.get() {
             drop(runnable);
@@ -298,7 +302,7 @@ impl Executor {
         });
         // A listed task may also stand in the queue: it is counted where it is listed.
         let unlisted = queued.filter(|runnable| !listed.contains(&runnable.waker().data()));
-        places.extend(unlisted.map(|runnable| *runnable.metadata()));
+        places.extend(unlisted.map(|runnable| runnable.metadata().place));
         places
     }
 
@@ -435,23 +439,26 @@ impl Drop for InTurn {
 }
 
 /// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
-fn schedule(inbox: &Shared<Inbox>, runnable: Runnable<Place>) {
+fn schedule(runnable: Runnable<Shell>) {
     let mut runnable = Some(runnable);
     let _ = CURRENT.try_with(|current| {
         let Ok(current) = current.try_borrow() else {
             return;
         };
-        match &*current {
-            Some(executor) if Shared::ptr_eq(&executor.inbox, inbox) => {
-                if let Some(runnable) = runnable.take() {
-                    executor.ready.borrow_mut().push_back(Job::Task(runnable));
-                    executor.host.work_added();
-                }
-            }
-            _ => {}
+        let Some(executor) = &*current else {
+            return;
+        };
+        let is_home = |runnable: &mut Runnable<Shell>| {
+            Shared::ptr_eq(&executor.inbox, &runnable.metadata().inbox)
+        };
+        if let Some(runnable) = runnable.take_if(is_home) {
+            executor.ready.borrow_mut().push_back(Job::Task(runnable));
+            executor.host.work_added();
         }
     });
     if let Some(runnable) = runnable {
+        // The loop may run the task, and drop it with its shell, before the push returns.
+        let inbox = runnable.metadata().inbox.clone();
         inbox.push_task(runnable);
     }
 }

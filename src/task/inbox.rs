@@ -23,8 +23,15 @@ use async_task::Runnable;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
 
-/// Where a task was spawned: what a task's shell carries about it.
+/// Where a task was spawned.
 pub(crate) type Place = &'static Location<'static>;
+
+/// What a task's shell carries about it.
+pub(crate) struct Shell {
+    pub(super) place: Place,
+    /// The way to the loop that it belongs to.
+    pub(super) inbox: Shared<Inbox>,
+}
 
 /// The way from all threads into one loop.
 pub(crate) struct Inbox {
@@ -38,7 +45,7 @@ pub(crate) struct Inbox {
 
 /// One thing for the loop to do.
 pub(crate) enum Message {
-    Task(Runnable<Place>),
+    Task(Runnable<Shell>),
     Call(Box<dyn FnOnce() + Send>, Place),
 }
 
@@ -54,7 +61,7 @@ impl Inbox {
     }
 
     /// Adds a woken task. If the loop is gone its shell is let go (invariant 2).
-    pub(crate) fn push_task(&self, runnable: Runnable<Place>) {
+    pub(crate) fn push_task(&self, runnable: Runnable<Shell>) {
         if let Err(Message::Task(shell)) = self.push(Message::Task(runnable)) {
             std::mem::forget(shell);
         }

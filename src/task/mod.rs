@@ -59,9 +59,10 @@ pub use self::card::current;
 pub(crate) use self::card::{Card, Wait, awaited, current_card, note_wait};
 pub(crate) use self::executor::{Entered, Errand, Executor, InTurn, Job};
 pub(crate) use self::host::HostNotifier;
+use self::inbox::Shell;
 pub(crate) use self::inbox::{Inbox, Message, Place};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
-pub(crate) use self::others::{OthersWakers, own_waker, poll_part};
+pub(crate) use self::others::{OthersWakers, own_waker, poll_part, with_own_waker};
 use self::root::Outcome;
 pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;
@@ -229,7 +230,7 @@ impl Future for YieldNow {
               `Result<(), Failure>` or the like (see `Task`); say `detach` when that is meant"]
 pub struct Task<T: 'static> {
     /// Empty only after it was detached, cancelled or dropped.
-    inner: Option<FallibleTask<Outcome<T>, Place>>,
+    inner: Option<FallibleTask<Outcome<T>, Shell>>,
     polled: bool,
     place: Place,
     card: Option<Rc<Card>>,
@@ -289,7 +290,7 @@ impl<T: 'static> Task<T> {
         self.card.as_ref().and_then(|card| card.look())
     }
 
-    fn new(inner: FallibleTask<Outcome<T>, Place>, place: Place, card: Option<Rc<Card>>) -> Self {
+    fn new(inner: FallibleTask<Outcome<T>, Shell>, place: Place, card: Option<Rc<Card>>) -> Self {
         Self {
             inner: Some(inner),
             polled: false,

@@ -132,6 +132,15 @@ impl Deref for OwnWaker<'_> {
     }
 }
 
+/// Calls `f` with the waker that [`own_waker`] gives.
+#[inline]
+pub(crate) fn with_own_waker<R>(cx: &Context<'_>, f: impl FnOnce(&Waker) -> R) -> R {
+    match own_waker(cx) {
+        OwnWaker::Given(waker) => f(waker),
+        OwnWaker::Found(waker) => f(&waker),
+    }
+}
+
 /// The task's own waker, if `cx` has one in its place that is counted; else that of `cx`.
 #[inline]
 pub(crate) fn own_waker<'a>(cx: &Context<'a>) -> OwnWaker<'a> {

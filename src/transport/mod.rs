@@ -68,10 +68,9 @@ pub(crate) use self::linger::PATIENCE;
 pub(crate) use self::link::{Ends, Link};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
-pub(crate) use self::stall::Patience;
 pub use self::terms::Limits;
 #[cfg(unix)]
-pub(crate) use self::terms::{Keeper, Terms};
+pub(crate) use self::terms::{Keeper, Patience, Terms};
 pub use self::unsent::BytesNotSent;
 use crate::address::Address;
 use crate::defer::Deferred;

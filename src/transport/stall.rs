@@ -29,34 +29,10 @@ use super::engine::{Conn, Seat};
 use super::errors::SendTimedOut;
 use super::flags::Flag;
 use super::link::Link;
+use super::terms::Patience;
 use crate::clock::{Clock, DelayedCall};
 use crate::driver::Socket;
 use crate::reactor::Reactor;
-
-/// How long a peer may accept nothing; `None` is without limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
-    /// At any time.
-    pub(crate) open: Option<Duration>,
-    /// Once the program, or the peer, has closed its side.
-    pub(crate) closing: Option<Duration>,
-}
-
-impl Patience {
-    pub(crate) const ENDLESS: Self = Self {
-        open: None,
-        closing: None,
-    };
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            open: None,
-            closing: Some(CLOSING),
-        }
-    }
-}
 
 /// What a connection has while it is stalled, or while the reactor waits for it to end.
 pub(super) struct Stall {
@@ -281,5 +257,3 @@ impl<S: Seat> Conn<S> {
 
 /// A connection that has been open and stalled for so long is not looked at any more: 30 days.
 const RARELY: Duration = Duration::from_secs(30 * 86_400);
-/// How long a peer may accept nothing once the program has closed its side, unless told.
-const CLOSING: Duration = Duration::from_secs(60);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::counter::ConnCounter;
 use super::linger::PATIENCE;
-use super::stall::Patience;
 use crate::driver::Socket;
 
 /// How much a connection may have queued, and what is done about it.
@@ -107,3 +106,31 @@ impl Keeper {
         drop(self.kept.take());
     }
 }
+
+/// How long a peer may accept nothing; `None` is without limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// At any time.
+    pub(crate) open: Option<Duration>,
+    /// Once the program, or the peer, has closed its side.
+    pub(crate) closing: Option<Duration>,
+}
+
+impl Patience {
+    pub(crate) const ENDLESS: Self = Self {
+        open: None,
+        closing: None,
+    };
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            open: None,
+            closing: Some(CLOSING),
+        }
+    }
+}
+
+/// How long a peer may accept nothing once the program has closed its side, unless told.
+const CLOSING: Duration = Duration::from_secs(60);
