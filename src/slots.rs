@@ -26,6 +26,11 @@ impl<T> Slots<T> {
 
     /// Puts a thing in; `make` is told its key.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(usize) -> T) -> usize {
+        self.insert_giving(|key| (make(key), key))
+    }
+
+    /// The same; gives what `make` gives besides the thing.
+    pub(crate) fn insert_giving<R>(&mut self, make: impl FnOnce(usize) -> (T, R)) -> R {
         self.generation = (self.generation + 1) & (INDEX >> 1);
         if self.slab.len() == self.slab.capacity() {
             // A quarter more, not twice as much: these tables are most of what an idle thing costs.
@@ -34,8 +39,9 @@ impl<T> Slots<T> {
         }
         let entry = self.slab.vacant_entry();
         let key = (self.generation << SHIFT) | (entry.key() & INDEX);
-        entry.insert((self.generation, make(key)));
-        key
+        let (thing, given) = make(key);
+        entry.insert((self.generation, thing));
+        given
     }
 
     fn get_mut(&mut self, key: usize) -> Option<&mut T> {

@@ -15,6 +15,7 @@ use socket2::Socket as Inner;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::memory;
+use super::socket::NO_SIGNAL;
 use super::tcp;
 use super::{Driver, Name, Source};
 use crate::address::Address;
@@ -449,9 +450,3 @@ pub(super) fn wrong_interface() -> io::Error {
         "the interface is named as the other version of IP does it",
     )
 }
-
-/// Sending to a peer that went away raises no signal.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
-const NO_SIGNAL: i32 = 0;

@@ -277,27 +277,22 @@ impl Listening {
         config: &ListenConfig,
         place: &'static Location<'static>,
     ) -> io::Result<Rc<Self>> {
-        let mut made = None;
-        let key = reactor.inner().insert(|key| {
-            let listening = Rc::new(Self {
-                key,
-                listener: RefCell::new(Some(listener)),
-                acceptor: Cell::new(None),
-                batch: Cell::new(BATCH),
-                is_armed: Cell::new(true),
-                is_paused: Cell::new(false),
-                is_unused: Cell::new(true),
-                retry: Cell::new(None),
-                warned: Cell::new(None),
-                stopping: Cell::new(false),
-                stopped: RefCell::default(),
-                reactor: reactor.downgrade(),
-                terms: config.terms(reactor, place),
-            });
-            made = Some(listening.clone());
-            listening
+        let listening = reactor.inner().register(|key| Self {
+            key,
+            listener: RefCell::new(Some(listener)),
+            acceptor: Cell::new(None),
+            batch: Cell::new(BATCH),
+            is_armed: Cell::new(true),
+            is_paused: Cell::new(false),
+            is_unused: Cell::new(true),
+            retry: Cell::new(None),
+            warned: Cell::new(None),
+            stopping: Cell::new(false),
+            stopped: RefCell::default(),
+            reactor: reactor.downgrade(),
+            terms: config.terms(reactor, place),
         })?;
-        let listening = made.expect("`insert` calls its argument");
+        let key = listening.key;
         let added = listening
             .tell_driver(|listener| reactor.inner().driver().add(listener, key, Interest::Read));
         if let Err(error) = added {

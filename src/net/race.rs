@@ -262,23 +262,17 @@ impl Race {
             inner.driver().check_lock(address)?;
         }
         let socket = self.begin(reactor, address)?;
-        let mut made = None;
-        let key = inner.insert(|key| {
-            let attempt = Rc::new(Attempt {
-                key,
-                socket: Cell::new(None),
-                address: address.clone(),
-                timeout: Cell::new(None),
-                retry: Cell::new(None),
-                has_left: Cell::new(false),
-                race: self.clone(),
-            });
-            made = Some(attempt.clone());
-            attempt
+        let attempt = inner.register(|key| Attempt {
+            key,
+            socket: Cell::new(None),
+            address: address.clone(),
+            timeout: Cell::new(None),
+            retry: Cell::new(None),
+            has_left: Cell::new(false),
+            race: self.clone(),
         })?;
-        let attempt = made.expect("`insert` calls its argument");
         if let Err(error) = attempt.watch(reactor, socket) {
-            inner.remove(key);
+            inner.remove(attempt.key);
             return Err(error);
         }
         let weak = Rc::downgrade(&attempt);
@@ -404,10 +398,6 @@ impl Race {
 
 /// Its place in the reactor's table during the look-up.
 impl Source for Race {
-    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
-
-    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
-
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
         self.lost(reactor, reason);
     }
@@ -547,8 +537,6 @@ impl Source for Attempt {
             }
         }
     }
-
-    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
 
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
         self.race.lost(reactor, reason);

@@ -117,25 +117,19 @@ impl<P: ProcessProtocol> Running<P> {
         has_streams: bool,
         place: &'static Location<'static>,
     ) -> Result<(Rc<Self>, Sockets), Failure> {
-        let mut made = None;
-        let key = reactor.inner().insert(|key| {
-            let running = Rc::new(Self {
-                common: Rc::new(Common::new(reactor, command, has_streams, place)),
-                seat: Seated::new(protocol),
-                key,
-                begun: Cell::new(false),
-                ended: Cell::new(false),
-                visited: RefCell::new(None),
-            });
-            made = Some(running.clone());
-            running
+        let running = reactor.inner().register(|key| Self {
+            common: Rc::new(Common::new(reactor, command, has_streams, place)),
+            seat: Seated::new(protocol),
+            key,
+            begun: Cell::new(false),
+            ended: Cell::new(false),
+            visited: RefCell::new(None),
         })?;
-        let running = made.expect("`insert` calls its argument");
         match running.launch(reactor, command) {
             Ok(pipes) => Ok((running, pipes)),
             Err(failure) => {
                 running.ended.set(true);
-                reactor.inner().remove(key);
+                reactor.inner().remove(running.key);
                 Err(failure)
             }
         }

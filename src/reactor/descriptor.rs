@@ -221,26 +221,21 @@ impl Reactor {
     fn watch<D: Descriptor>(&self, descriptor: D, interest: Interest) -> io::Result<Watch<D>> {
         let place = Location::caller();
         let occupant = Box::new(descriptor);
-        let mut watched = None;
-        let key = self.inner().insert(|key| {
-            let new = Rc::new(Watched {
-                key,
-                occupant: Cell::new(None),
-                reading: Cell::new(interest == Interest::Read),
-                writing: Cell::new(interest == Interest::Write),
-                armed: Cell::new(interest),
-                leaving: Cell::new(false),
-                reactor: self.downgrade(),
-                place,
-            });
-            watched = Some(new.clone());
-            new
+        let watched = self.inner().register(|key| Watched {
+            key,
+            occupant: Cell::new(None),
+            reading: Cell::new(interest == Interest::Read),
+            writing: Cell::new(interest == Interest::Write),
+            armed: Cell::new(interest),
+            leaving: Cell::new(false),
+            reactor: self.downgrade(),
+            place,
         })?;
+        let key = watched.key;
         let added = self
             .inner()
             .driver()
             .add(&driver::Descriptor(occupant.as_fd()), key, interest);
-        let watched = watched.expect("`insert` calls its argument");
         watched.occupant.set(Some(occupant));
         if let Err(error) = added {
             self.inner().remove(key);

@@ -187,7 +187,6 @@ mod tests {
     use std::panic::Location;
 
     use super::*;
-    use crate::driver::Event;
     use crate::failure::Failure;
 
     /// A source of which it is counted how often it is asked whether it drains.
@@ -198,10 +197,6 @@ mod tests {
     }
 
     impl Source for Asked {
-        fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
-
-        fn attend(self: Rc<Self>, _reactor: &Reactor) {}
-
         fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {}
 
         fn is_draining(&self) -> bool {

@@ -601,6 +601,20 @@ impl Inner {
         Ok(self.sources.borrow_mut().insert_with(make))
     }
 
+    /// As [`Inner::insert`], and gives the source that was made, as what it is.
+    pub(crate) fn register<S: Source + 'static>(
+        &self,
+        make: impl FnOnce(usize) -> S,
+    ) -> io::Result<Rc<S>> {
+        if self.state.get() == State::Ended {
+            return Err(io::Error::other(ReactorNotRestartable));
+        }
+        Ok(self.sources.borrow_mut().insert_giving(|key| {
+            let source = Rc::new(make(key));
+            (source.clone() as Rc<dyn Source>, source)
+        }))
+    }
+
     /// Takes a source out of the table. The driver is told by whoever owns the socket.
     pub(crate) fn remove(&self, key: usize) {
         let source = self.sources.borrow_mut().remove(key);

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Reactor, ReactorGone, Remote, Source, Stopped};
 use crate::defer::{Deferred, Resolver};
-use crate::driver::Event;
 use crate::failure::{Cancelled, Failure};
 use crate::report;
 use crate::task::Place;
@@ -207,8 +206,6 @@ impl<T: Send + 'static> Waiting<T> {
 }
 
 impl<T: Send + 'static> Source for Waiting<T> {
-    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
-
     /// The result is on the shelf.
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         let result = lock(&self.shelf).take();

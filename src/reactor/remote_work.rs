@@ -18,7 +18,6 @@ use futures::channel::oneshot;
 
 use super::{Reactor, ReactorGone, Remote, Source, Stopped};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
-use crate::driver::Event;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::task::{self, Executor, Place};
@@ -316,10 +315,6 @@ impl<T: 'static> Asked<T> {
 }
 
 impl<T: 'static> Source for Asked<T> {
-    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
-
-    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
-
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {
         self.answer(Err(Failure::at(Box::new(Stopped), self.place)));
     }

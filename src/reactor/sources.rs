@@ -13,11 +13,15 @@ use crate::failure::Failure;
 ///
 /// Nothing is borrowed while one of these methods runs. None of them may unwind.
 pub(crate) trait Source {
-    /// The driver has news.
-    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event);
+    /// The driver has news of what was added under its key.
+    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
+        let _ = (reactor, event);
+    }
 
-    /// It had asked for attention with [`Reactor::attend`].
-    fn attend(self: Rc<Self>, reactor: &Reactor);
+    /// It had asked for attention with [`Inner::attend`].
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        let _ = reactor;
+    }
 
     /// The reactor ends, and `lose` follows when all sources have been told: what the user writes from now on is not
     /// accepted.

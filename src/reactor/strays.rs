@@ -100,8 +100,6 @@ mod tests {
             self.count.set(self.count.get() + 1);
         }
 
-        fn attend(self: Rc<Self>, _reactor: &Reactor) {}
-
         fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {}
 
         fn kind(&self) -> &'static str {

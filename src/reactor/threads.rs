@@ -530,8 +530,6 @@ impl<T: Send + 'static> Awaited<T> {
 }
 
 impl<T: Send + 'static> Source for Awaited<T> {
-    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
-
     /// The result is on the shelf.
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         let result = fetch(&self.shelf);

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Waker};
 use super::Refused;
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Giver, Resolver};
-use crate::driver::Event;
 use crate::failure::Failure;
 use crate::reactor::{Heard, Reactor, Source, WeakReactor};
 use crate::signal::{Signal, SignalSet};
@@ -140,8 +139,6 @@ impl Listener {
 }
 
 impl Source for Listener {
-    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
-
     fn attend(self: Rc<Self>, _reactor: &Reactor) {
         let Whom::Once(waits) = &self.whom else {
             return self.wake();

@@ -29,7 +29,7 @@ use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::Connection;
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
-use crate::driver::{Event, FarEnd, Socket, Written, relay};
+use crate::driver::{FarEnd, Socket, Written, relay};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Source, WeakReactor};
 use crate::report::{self, Origin};
@@ -212,10 +212,6 @@ impl Drop for Leave {
 }
 
 impl Source for Moving {
-    fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {}
-
-    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
-
     /// The task is dropped with all others.
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
         let reason = ConnectionLost::new(reason.clone());

@@ -141,17 +141,14 @@ impl<S: Seat> Conn<S> {
         seat: S,
     ) -> Result<Rc<Self>, Failure> {
         let ends = ends.into();
-        let mut made = None;
-        reactor.inner().insert(|key| {
+        let conn = reactor.inner().register(|key| {
             let link = Link::new(socket, key, ends, terms.clone(), reactor);
-            let conn = Rc::new(Self { link, seat });
-            made = Some(conn.clone());
-            conn
+            Self { link, seat }
         })?;
         if let Some(counter) = &terms.counter {
             counter.entered();
         }
-        Ok(made.expect("`insert` calls its argument"))
+        Ok(conn)
     }
 
     /// It counts no more among those of its port.

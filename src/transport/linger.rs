@@ -52,21 +52,17 @@ pub(super) fn close(
     if socket.shutdown(Shutdown::Write).is_err() {
         return;
     }
-    let mut made = None;
-    let inserted = reactor.inner().insert(|key| {
-        let lingering = Rc::new(Lingering {
-            key,
-            socket: Cell::new(None),
-            timer: Cell::new(None),
-            left,
-            place,
-        });
-        made = Some(lingering.clone());
-        lingering
+    let registered = reactor.inner().register(|key| Lingering {
+        key,
+        socket: Cell::new(None),
+        timer: Cell::new(None),
+        left,
+        place,
     });
-    let (Ok(key), Some(lingering)) = (inserted, made) else {
+    let Ok(lingering) = registered else {
         return;
     };
+    let key = lingering.key;
     if reactor
         .inner()
         .driver()
@@ -123,8 +119,6 @@ impl Source for Lingering {
             self.leave(Some(reactor));
         }
     }
-
-    fn attend(self: Rc<Self>, _reactor: &Reactor) {}
 
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
         self.leave(reactor);

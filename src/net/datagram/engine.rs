@@ -159,8 +159,7 @@ impl<U: User> Post<U> {
         user: U,
     ) -> io::Result<Rc<Self>> {
         let local = socket.local_addr()?;
-        let mut made = None;
-        let key = reactor.inner().insert(|key| {
+        let post = reactor.inner().register(|key| {
             let core = Core {
                 socket: RefCell::new(Some(socket)),
                 key,
@@ -186,11 +185,9 @@ impl<U: User> Post<U> {
                 reactor: reactor.downgrade(),
                 place,
             };
-            let post = Rc::new(Self { core, user });
-            made = Some(post.clone());
-            post
+            Self { core, user }
         })?;
-        let post = made.expect("`insert` calls its argument");
+        let key = post.core.key;
         let added = post
             .core
             .with_socket(|socket| reactor.inner().driver().add(socket, key, Interest::Read));
