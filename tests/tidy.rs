@@ -141,6 +141,32 @@ fn every_example_says_how_to_run_it_and_what_it_prints() {
 }
 
 #[test]
+fn each_function_of_the_paths_is_where_the_guide_says() {
+    let guide = fs::read_to_string("src/guide/paths.rs").unwrap();
+    let mut count = 0;
+    for line in guide.lines() {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, function, file, ..] = cells[..] else {
+            continue;
+        };
+        let (Some(function), Some(file)) = (quoted(function), quoted(file)) else {
+            continue;
+        };
+        let text = fs::read_to_string(format!("src/{file}")).unwrap();
+        let (owner, name) = function.rsplit_once("::").unwrap_or(("", function));
+        let is_there = ["(", "<"].iter().any(|next| text.contains(&format!("fn {name}{next}")));
+        assert!(is_there, "{function} is not in {file}");
+        assert!(text.contains(owner), "{file} has no {owner}");
+        count += 1;
+    }
+    assert!(count > 40, "{count} functions");
+}
+
+fn quoted(cell: &str) -> Option<&str> {
+    cell.strip_prefix('`')?.strip_suffix('`')
+}
+
+#[test]
 fn no_file_is_too_long() {
     let mut long = Vec::new();
     for folder in ["src", "tests", "examples", "benches"] {

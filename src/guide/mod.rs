@@ -10,10 +10,12 @@
 //!
 //! * [Limits](limits): what is bounded, by how much, and what happens at the bound
 //! * [Pollers](pollers): how a reactor waits, which way to choose, and what each costs
+//! * [Paths](paths): which functions a byte, a timer, a Deferred, a thread's job and a child process pass
 //! * [Examples](examples): the example programs, whole
 
 pub mod deferreds;
 pub mod examples;
 pub mod futures;
 pub mod limits;
+pub mod paths;
 pub mod pollers;

@@ -40,3 +40,18 @@
 //!   refused by both.
 //! * Nothing limits the number of descriptors but the process's own limit (`RLIMIT_NOFILE`), on
 //!   either.
+//!
+//! # What it costs
+//!
+//! The server's processor time for one echo of 64 bytes, in microseconds (two shared cores of an x86-64 server, Linux 6,
+//! November 2026; median of three runs). One in a hundred of the connections is active, at least one; all of those send at
+//! once, and the next time when all have their answers.
+//!
+//! | connections | active | `epoll` | `poll` |
+//! |---|---|---|---|
+//! | 10 | 1 | 10.6 | 13.3 |
+//! | 1,000 | 10 | 6.4 | 23.9 |
+//! | 10,000 | 100 | 5.7 | 25.0 |
+//!
+//! So `poll` is near at a few connections. With more, what it costs depends on how many stand idle beside each that is
+//! active: here it is ninety-nine, in the last two rows alike.

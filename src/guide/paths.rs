@@ -1,0 +1,95 @@
+//! Paths: the life of a byte, of a timer, of a Deferred, of a thread's job and of a child process, each as the list of
+//! functions that it passes.
+//!
+//! For those who read the source, or a profile. What a turn of the loop is, step by step, stands in the module docs of
+//! `reactor/turn.rs`; here is what happens to one thing. A test checks that each function is where the table says.
+//!
+//! # A byte that comes, to a protocol
+//!
+//! | function | file | what it does |
+//! |---|---|---|
+//! | `Reactor::io` | `reactor/turn.rs` | waits, for as long as nothing else is to be done |
+//! | `Epoll::wait` | `driver/poller/epoll.rs` | asks the kernel, and makes events of its answer |
+//! | `Inner::tell_ready` | `reactor/share.rs` | goes through the events, as many as there is time for |
+//! | `Conn::ready` | `transport/engine.rs` | asks the one word of flags whether anything is unusual |
+//! | `OnStream::readable` | `protocol/connected.rs` | borrows the loop's read buffer |
+//! | `Link::read` | `transport/link.rs` | one `recv` |
+//! | `deliver` | `protocol/connected.rs` | puts what was kept before in front of it, where there is any |
+//! | `visit` | `protocol/seat.rs` | takes the protocol out of its seat, calls it, and puts it back |
+//! | `Protocol::input_received` | `protocol/mod.rs` | the user's code, or `data_received` |
+//! | `Conn::settle` | `transport/engine.rs` | does what the user's code has asked for |
+//!
+//! # The same, to async code
+//!
+//! | function | file | what it does |
+//! |---|---|---|
+//! | `Conn::ready` | `transport/engine.rs` | as above |
+//! | `Awaited::readable` | `stream/mod.rs` | notes that there is something, and wakes the reader |
+//! | `schedule` | `task/executor.rs` | puts the task into the loop's queue |
+//! | `Executor::run_batch` | `task/executor.rs` | runs what is ready, and nothing that becomes ready meanwhile |
+//! | `Root::poll` | `task/root.rs` | polls the user's future behind a fence |
+//! | `poll_socket` | `stream/reader.rs` | reads into the user's buffer, or waits |
+//! | `Link::read` | `transport/link.rs` | one `recv` |
+//!
+//! # A byte that goes
+//!
+//! | function | file | what it does |
+//! |---|---|---|
+//! | `Transport::write` | `transport/mod.rs` | what a protocol calls; for async code it is the next |
+//! | `poll_write` | `stream/writer.rs` | takes as much as there is room for, or waits |
+//! | `Link::write` | `transport/link.rs` | queues it, and asks for attention where the loop is not there already |
+//! | `Inner::attend_all` | `reactor/share.rs` | comes to those who asked, before the loop waits |
+//! | `Conn::settle` | `transport/engine.rs` | once after each event and once before the wait |
+//! | `Link::flush` | `transport/link.rs` | one `send` for all that was queued |
+//!
+//! # A timer
+//!
+//! | function | file | what it does |
+//! |---|---|---|
+//! | `Clock::call_later` | `clock/mod.rs` | counts the delay from now |
+//! | `Timers::ask` | `clock/timers.rs` | gives it a place in the table and a key |
+//! | `Table::absorb` | `clock/table.rs` | moves the fresh ones into the heap, once a turn |
+//! | `Inner::pass_time` | `reactor/turn.rs` | reads the clock and fires what is due |
+//! | `Timers::fire_due_and_hold_limits` | `clock/timers.rs` | takes one after the other out of the heap; time limits wait until I/O was looked at |
+//! | `contain` | `report.rs` | runs the call behind a fence |
+//!
+//! # A Deferred
+//!
+//! | function | file | what it does |
+//! |---|---|---|
+//! | `Deferred::pair` | `defer/mod.rs` | makes the two ends |
+//! | `Deferred::add_callback` | `defer/mod.rs` | appends a step |
+//! | `Line::push` | `defer/line.rs` | stores it, in one block of memory with the others |
+//! | `Resolver::callback` | `defer/mod.rs` | brings the result |
+//! | `Core::fire` | `defer/core.rs` | stores it in front of the first step |
+//! | `advance` | `defer/core/work.rs` | goes on with one core after the other, so that depth costs no stack |
+//! | `Core::run_steps` | `defer/core.rs` | runs the steps until one gives a Deferred that is not settled |
+//! | `Core::hand_over` | `defer/core.rs` | gives the result to whoever is next: another core, a task, nobody |
+//! | `Deferred::poll` | `defer/mod.rs` | where a task awaits it |
+//!
+//! # A thread's job
+//!
+//! | function | file | what it does |
+//! |---|---|---|
+//! | `Reactor::defer_to_thread` | `reactor/threads.rs` | makes the Deferred and the way back |
+//! | `Pool::submit` | `threads/pool.rs` | queues the job, and starts a thread where one is missing |
+//! | `Pool::work` | `threads/pool.rs` | what each thread does |
+//! | `AwaitedWork::run` | `task/waiting.rs` | runs the job; virtual time stands still meanwhile |
+//! | `Inbox::push_call` | `task/inbox.rs` | sends the result, and wakes the loop if nobody has |
+//! | `Executor::collect` | `task/executor.rs` | takes it in, as the first thing in a turn |
+//! | `Awaited::attend` | `reactor/threads.rs` | fires the Deferred |
+//!
+//! # A child process
+//!
+//! | function | file | what it does |
+//! |---|---|---|
+//! | `Reactor::spawn_process` | `process/running.rs` | makes the handle and the seat of its protocol |
+//! | `Running::start` | `process/running.rs` | registers it with the loop |
+//! | `Body::launch` | `process/body.rs` | makes the pipes |
+//! | `begin` | `driver/fork.rs` | forks |
+//! | `child` | `driver/fork.rs` | what runs between the fork and the new program, and allocates nothing |
+//! | `Running::begin` | `process/running.rs` | the protocol is told that it runs |
+//! | `OnPipe::readable` | `process/running.rs` | what it writes comes as from any connection |
+//! | `Running::ready` | `process/running.rs` | its descriptor says that it has ended |
+//! | `Running::wait` | `process/running.rs` | takes its status, and tells the protocol |
+//! | `Running::end_if_over` | `process/running.rs` | when the pipes are closed as well, the last thing is told |
