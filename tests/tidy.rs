@@ -154,7 +154,9 @@ fn each_function_of_the_paths_is_where_the_guide_says() {
         };
         let text = fs::read_to_string(format!("src/{file}")).unwrap();
         let (owner, name) = function.rsplit_once("::").unwrap_or(("", function));
-        let is_there = ["(", "<"].iter().any(|next| text.contains(&format!("fn {name}{next}")));
+        let is_there = ["(", "<"]
+            .iter()
+            .any(|next| text.contains(&format!("fn {name}{next}")));
         assert!(is_there, "{function} is not in {file}");
         assert!(text.contains(owner), "{file} has no {owner}");
         count += 1;

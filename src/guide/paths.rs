@@ -77,7 +77,7 @@
 //! | `AwaitedWork::run` | `task/waiting.rs` | runs the job; virtual time stands still meanwhile |
 //! | `Inbox::push_call` | `task/inbox.rs` | sends the result, and wakes the loop if nobody has |
 //! | `Executor::collect` | `task/executor.rs` | takes it in, as the first thing in a turn |
-//! | `Awaited::attend` | `reactor/threads.rs` | fires the Deferred |
+//! | `Awaited::land` | `reactor/threads.rs` | fires the Deferred |
 //!
 //! # A child process
 //!

@@ -3,13 +3,15 @@
 //! The resolver itself stays in the reactor's table; what travels is its key and, through the
 //! inbox, the result.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::sources::arrived_at;
 use super::{Reactor, ReactorGone, Remote, Source, Stopped};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
@@ -47,12 +49,10 @@ impl Reactor {
         let place = Location::caller();
         let (deferred, resolver) = Deferred::pair();
         let is_cancelled = Arc::new(AtomicBool::new(false));
-        let shelf = Shelf::default();
         let waiting = Rc::new(Waiting {
             key: Cell::new(None),
             resolver: Cell::new(Some(resolver)),
             is_cancelled: is_cancelled.clone(),
-            shelf: shelf.clone(),
             place,
         });
         let source = waiting.clone();
@@ -83,7 +83,6 @@ impl Reactor {
             is_cancelled,
             place,
             result: None,
-            shelf,
         };
         (deferred, resolver)
     }
@@ -101,12 +100,7 @@ pub struct RemoteResolver<T: Send + 'static> {
     is_cancelled: Arc<AtomicBool>,
     place: Place,
     result: Option<Fired<T>>,
-    shelf: Shelf<T>,
 }
-
-/// Where a result lies between coming in and being fetched, both on the loop's thread. An empty one
-/// says that there is none.
-type Shelf<T> = Arc<Mutex<Option<Option<Fired<T>>>>>;
 
 /// A result, and the line that has fired the Deferred with it.
 type Fired<T> = (Result<T, Failure>, Place);
@@ -156,17 +150,9 @@ impl<T: Send + 'static> RemoteResolver<T> {
             report::discard(result, place);
             return Err(ReactorGone);
         };
-        let shelf = self.shelf.clone();
-        let call = move || {
-            *lock(&shelf) = Some(result);
-            let reactor = Reactor::current();
-            let source = reactor.as_ref().and_then(|r| r.inner().source(key));
-            if let (Some(reactor), Some(source)) = (&reactor, source) {
-                source.attend(reactor);
-            }
-            // What nobody fetched is dropped here.
-            let left = lock(&shelf).take();
-            report::discard(left, place);
+        let call = move || match arrived_at::<Waiting<T>>(key) {
+            Some((reactor, waiting)) => waiting.end(&reactor, result),
+            None => report::discard(result, place),
         };
         match self.remote.inbox.push_call(Box::new(call), place) {
             Ok(()) => Ok(()),
@@ -184,7 +170,6 @@ struct Waiting<T: Send + 'static> {
     /// Empty when it is over.
     resolver: Cell<Option<Resolver<T>>>,
     is_cancelled: Arc<AtomicBool>,
-    shelf: Shelf<T>,
     place: Place,
 }
 
@@ -206,12 +191,8 @@ impl<T: Send + 'static> Waiting<T> {
 }
 
 impl<T: Send + 'static> Source for Waiting<T> {
-    /// The result is on the shelf.
-    fn attend(self: Rc<Self>, reactor: &Reactor) {
-        let result = lock(&self.shelf).take();
-        if let Some(result) = result {
-            self.end(reactor, result);
-        }
+    fn as_any(self: Rc<Self>) -> Option<Rc<dyn Any>> {
+        Some(self)
     }
 
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
@@ -248,8 +229,4 @@ impl<T: Send + 'static> fmt::Debug for RemoteResolver<T> {
             .field("is_cancelled", &self.is_cancelled())
             .finish_non_exhaustive()
     }
-}
-
-fn lock<T>(shelf: &Mutex<T>) -> MutexGuard<'_, T> {
-    shelf.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
 //! What the loop watches: anything with a key.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::Location;
 use std::rc::Rc;
@@ -67,6 +68,11 @@ pub(crate) trait Source {
         drop(reason);
     }
 
+    /// Itself, if results are brought to it by other threads: see [`arrived_at`].
+    fn as_any(self: Rc<Self>) -> Option<Rc<dyn Any>> {
+        None
+    }
+
     /// The handle to a descriptor that a program watches, if it is one.
     #[cfg(unix)]
     fn as_watch(self: Rc<Self>) -> Option<super::AnyWatch> {
@@ -93,6 +99,13 @@ pub(crate) trait Source {
 
     /// Where it was made.
     fn place(&self) -> &'static Location<'static>;
+}
+
+/// For a call that another thread has sent to the loop: the source with this key, if it is there still, and its reactor.
+pub(super) fn arrived_at<S: 'static>(key: usize) -> Option<(Reactor, Rc<S>)> {
+    let reactor = Reactor::current()?;
+    let source = reactor.inner().source(key)?.as_any()?;
+    Some((reactor, source.downcast().ok()?))
 }
 
 impl Inner {

@@ -14,16 +14,18 @@
 //! 4. The end of a reactor waits for its pool no longer than its patience; what still runs then is reported. Before it waits
 //!    the inbox is closed, so work that waits for the loop is told at once.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::sources::arrived_at;
 use super::{Inner, Reactor, Source, Stopped, WeakReactor};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::Event;
@@ -441,16 +443,12 @@ struct Awaited<T: Send + 'static> {
     ticket: RefCell<Option<Ticket>>,
     token: CancelToken,
     work: Shared<AwaitedWork>,
-    shelf: Shelf<T>,
     /// Empty when it is over.
     resolver: Cell<Option<Resolver<T>>>,
     /// Has anybody a use for the answer?
     is_heard: bool,
     reactor: WeakReactor,
 }
-
-/// Where a result lies from its coming in until it is fetched: both on the loop's thread.
-type Shelf<T> = Arc<Mutex<Option<Result<T, Failure>>>>;
 
 impl<T: Send + 'static> Awaited<T> {
     fn new(
@@ -477,7 +475,6 @@ impl<T: Send + 'static> Awaited<T> {
             pool: pool.clone(),
             ticket: RefCell::default(),
             token: CancelToken::new(),
-            shelf: Shelf::default(),
             resolver: Cell::new(Some(resolver)),
             is_heard,
             reactor: reactor.downgrade(),
@@ -503,7 +500,16 @@ impl<T: Send + 'static> Awaited<T> {
             inbox: reactor.inner().executor().inbox().clone(),
             key: self.key.get(),
             place: self.place,
-            shelf: Some(self.shelf.clone()),
+            is_sent: false,
+            result: PhantomData,
+        }
+    }
+
+    /// The result has come.
+    fn land(&self, reactor: &Reactor, result: Result<T, Failure>) {
+        match self.leave(reactor) {
+            Some(resolver) => resolver.resolve(result),
+            None => report::discard(result, self.place),
         }
     }
 
@@ -530,13 +536,8 @@ impl<T: Send + 'static> Awaited<T> {
 }
 
 impl<T: Send + 'static> Source for Awaited<T> {
-    /// The result is on the shelf.
-    fn attend(self: Rc<Self>, reactor: &Reactor) {
-        let result = fetch(&self.shelf);
-        let (Some(result), Some(resolver)) = (result, self.leave(reactor)) else {
-            return;
-        };
-        resolver.resolve(result);
+    fn as_any(self: Rc<Self>) -> Option<Rc<dyn Any>> {
+        Some(self)
     }
 
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
@@ -599,8 +600,8 @@ struct Landing<T: Send + 'static> {
     inbox: Shared<Inbox>,
     key: usize,
     place: Place,
-    /// Empty once the result is on its way.
-    shelf: Option<Shelf<T>>,
+    is_sent: bool,
+    result: PhantomData<fn(T)>,
 }
 
 impl<T: Send + 'static> Landing<T> {
@@ -609,19 +610,12 @@ impl<T: Send + 'static> Landing<T> {
     }
 
     fn send(&mut self, result: Result<T, Failure>) {
-        let Some(shelf) = self.shelf.take() else {
-            return;
-        };
+        self.is_sent = true;
         let (key, place) = (self.key, self.place);
-        let call = move || {
-            *shelf.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-            let reactor = Reactor::current();
-            let source = reactor.as_ref().and_then(|r| r.inner().source(key));
-            if let (Some(reactor), Some(source)) = (&reactor, source) {
-                source.attend(reactor);
-            }
-            // What nobody fetched is dropped here (invariant 1).
-            report::discard(fetch(&shelf), place);
+        let call = move || match arrived_at::<Awaited<T>>(key) {
+            Some((reactor, awaited)) => awaited.land(&reactor, result),
+            // Nobody waits: it is dropped here (invariant 1).
+            None => report::discard(result, place),
         };
         if let Err(call) = self.inbox.push_call(Box::new(call), place) {
             report::discard(call, place);
@@ -631,14 +625,10 @@ impl<T: Send + 'static> Landing<T> {
 
 impl<T: Send + 'static> Drop for Landing<T> {
     fn drop(&mut self) {
-        if self.shelf.is_some() {
+        if !self.is_sent {
             self.send(Err(Failure::at(Box::new(NeverBegun), self.place)));
         }
     }
-}
-
-fn fetch<T>(shelf: &Mutex<Option<Result<T, Failure>>>) -> Option<Result<T, Failure>> {
-    shelf.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// As many threads as Twisted's reactor has.
