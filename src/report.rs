@@ -334,7 +334,9 @@ pub(crate) fn catch<R>(
 ) -> Result<R, Failure> {
     let measured = debug::measure(place);
     let result = catch_unwind(AssertUnwindSafe(run));
-    drop(measured);
+    if let Some(measured) = measured {
+        measured.end();
+    }
     result.map_err(|payload| Failure::from_panic(payload, place))
 }
 

@@ -28,7 +28,7 @@ use super::table::{Action, Key};
 use super::timers::Timers;
 use crate::debug::Thing;
 use crate::failure::Failure;
-use crate::task::{self, Wait, own_waker, with_own_waker};
+use crate::task::{self, Wait, own_waker};
 
 /// What comes of sleeping.
 type Slept = Result<(), ClockStopped>;
@@ -177,7 +177,7 @@ impl Sleep {
                     Err(_) => this.over(Err(ClockStopped)),
                 }
             }
-            State::Waiting(key) if with_own_waker(cx, |waker| this.timers.watch(key, waker)) => {
+            State::Waiting(key) if this.timers.watch(key, cx.waker(), || own_waker(cx).clone()) => {
                 Poll::Pending
             }
             // Taken out of the table: by firing, or by the stop.

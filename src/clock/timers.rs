@@ -336,7 +336,7 @@ impl Timers {
     }
 
     /// Sees to it that `waker` is the one that is woken; `false` if it was not pending.
-    pub(super) fn watch(&self, key: Key, waker: &Waker) -> bool {
+    pub(super) fn watch(&self, key: Key, waker: &Waker, own: impl FnOnce() -> Waker) -> bool {
         let wake: fn(Waker) -> Action = match self.0.table.borrow_mut().action(key) {
             Some(Action::Wake(old) | Action::WakeLimit(old)) if old.will_wake(waker) => {
                 return true;
@@ -345,7 +345,7 @@ impl Timers {
             Some(_) => Action::Wake,
             None => return false,
         };
-        let new = wake(waker.clone());
+        let new = wake(own());
         let replaced = match self.0.table.borrow_mut().action(key) {
             Some(action) => Ok(mem::replace(action, new)),
             None => Err(new),

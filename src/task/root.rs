@@ -83,7 +83,9 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
         } else {
             this.future.set(None);
         }
-        drop(entered);
+        if let Some(entered) = entered {
+            entered.leave();
+        }
         if let Some(card) = card {
             this.executor.take_back(&card);
         }
@@ -109,7 +111,9 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let polled = report::catch(place, || {
             this.executor.others().poll(cx, |cx| future.poll(cx))
         });
-        drop(entered);
+        if let Some(entered) = entered {
+            entered.leave();
+        }
         busy.set(busy.get() - listed);
         let result = match polled {
             Ok(Poll::Pending) => {
