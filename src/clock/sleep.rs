@@ -146,7 +146,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let place = self.place;
         self.poll_slept(cx)
-            .map_err(|stopped| Failure::at(Box::new(stopped), place))
+            .map_err(|stopped| Failure::at(stopped, place))
     }
 }
 

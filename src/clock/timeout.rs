@@ -110,7 +110,7 @@ impl<F: Future> Future for Timeout<F> {
             return Poll::Ready(Ok(value));
         }
         this.sleep.poll(cx).map(|slept| match slept {
-            Ok(()) => Err(Failure::at(Box::new(TimedOut(*this.limit)), this.location)),
+            Ok(()) => Err(Failure::at(TimedOut(*this.limit), this.location)),
             Err(stopped) => Err(stopped),
         })
     }
@@ -170,9 +170,7 @@ fn limited<T: 'static>(
 fn timed_out<T>(limit: Duration) -> impl FnOnce(Result<T, Failure>) -> Result<T, Failure> {
     let location = Location::caller();
     move |result| match result {
-        Err(failure) if failure.is::<Cancelled>() => {
-            Err(Failure::at(Box::new(TimedOut(limit)), location))
-        }
+        Err(failure) if failure.is::<Cancelled>() => Err(Failure::at(TimedOut(limit), location)),
         other => other,
     }
 }

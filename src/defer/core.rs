@@ -466,7 +466,7 @@ impl Core {
             // Its Deferred was given to the callback that returned it.
             inner.set_consumer(Consumer::Nobody { gave_up: false }, inner.waker.take());
             self.line.with_last(|step| {
-                step.fail(Failure::at(Box::new(WaitsForItself), step.location()));
+                step.fail(Failure::at(WaitsForItself, step.location()));
             });
             return self;
         }

@@ -273,7 +273,7 @@ pin_project! {
             let this = this.project();
             if let Some(resolver) = this.resolver.take() {
                 // Whoever dropped the task has cancelled what it was to bring.
-                let cancelled = Failure::at(Box::new(Cancelled), this.place);
+                let cancelled = Failure::at(Cancelled, this.place);
                 // That was the reactor at its end: it is no news that nobody handles this.
                 cancelled.note_reported();
                 resolver.resolve_at(Err(cancelled), this.place);

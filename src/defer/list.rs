@@ -541,14 +541,14 @@ impl<T: 'static> Rule<T> for Race {
         place: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
         if seats.is_empty() {
-            return Err(Failure::at(Box::new(NothingToWaitFor), place));
+            return Err(Failure::at(NothingToWaitFor, place));
         }
         let cancelled = seats.iter().position(Seat::is_cancelled);
         if let Some(at) = cancelled.filter(|_| was_cancelled) {
             let seat = mem::replace(&mut seats[at], Seat::Empty);
             return match seat.into_result() {
                 Some(Err(failure)) => Err(failure),
-                _ => Err(Failure::at(Box::new(Cancelled), place)),
+                _ => Err(Failure::at(Cancelled, place)),
             };
         }
         let results = mem::take(seats).into_iter().filter_map(Seat::into_result);
@@ -583,7 +583,7 @@ impl<T: 'static> Rule<T> for First {
         _: bool,
         place: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        Err(Failure::at(Box::new(NothingToWaitFor), place))
+        Err(Failure::at(NothingToWaitFor, place))
     }
 }
 

@@ -527,7 +527,7 @@ impl<T: 'static> Deferred<T> {
         match &self.state {
             State::Linked(core) => core.keep_canceller(),
             State::Gone => {
-                let failure = Failure::at(Box::new(AlreadyTaken), here);
+                let failure = Failure::at(AlreadyTaken, here);
                 return Self::settled(Err(failure), here);
             }
             State::Settled(..) => {}
@@ -567,11 +567,11 @@ impl<T: 'static> Deferred<T> {
                 }
                 match core.take_settled() {
                     Some(result) => (result, core.place()),
-                    None => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
+                    None => (Err(Failure::at(AlreadyTaken, here)), here),
                 }
             }
             State::Settled(result, place) => (result, place),
-            State::Gone => (Err(Failure::at(Box::new(AlreadyTaken), here)), here),
+            State::Gone => (Err(Failure::at(AlreadyTaken, here)), here),
         };
         report::enter();
         let outcome = report::catch(here, || f(result, here));

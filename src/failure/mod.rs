@@ -145,10 +145,10 @@ impl Failure {
 
     /// Wraps an error as made at `location`.
     pub(crate) fn at(
-        error: Box<dyn Error + Send + Sync>,
+        error: impl Into<Box<dyn Error + Send + Sync>>,
         location: &'static Location<'static>,
     ) -> Self {
-        Self::from_parts(error, location, Path::default(), Vec::new())
+        Self::from_parts(error.into(), location, Path::default(), Vec::new())
     }
 
     /// The same, made from others: it is reported unless all of those were, and they are reported with it.

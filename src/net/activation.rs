@@ -104,7 +104,7 @@ pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
     let place = Location::caller();
     let missing = || {
         let which = which.clone();
-        Failure::at(Box::new(NotGiven { which, names }), place)
+        Failure::at(NotGiven { which, names }, place)
     };
     let numbers: Vec<i32> = match which {
         Which::Number(number) => vec![*number],

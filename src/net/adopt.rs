@@ -166,7 +166,7 @@ impl Reactor {
             if let Some((socket, protocol, resolver)) = held {
                 drop(socket);
                 report::discard(protocol, place);
-                resolver.errback(Failure::at(Box::new(Cancelled), place));
+                resolver.errback(Failure::at(Cancelled, place));
             }
         })
     }
@@ -195,7 +195,7 @@ impl Reactor {
         let adopted = self.inner().driver().adopt_connection(fd);
         let (socket, peer) = adopted.map_err(|why| {
             let error = CannotAdopt::new("a stream socket that is connected", why);
-            Failure::at(Box::new(error), place)
+            Failure::at(error, place)
         })?;
         let terms = Terms {
             is_shared: true,

@@ -227,7 +227,7 @@ impl Reactor {
         call.add_both(move |connected: Result<Connection, Failure>| {
             let Some(reactor) = weak.upgrade() else {
                 report::discard(make, place);
-                return Err(Failure::at(Box::new(Cancelled), place));
+                return Err(Failure::at(Cancelled, place));
             };
             let handed = connected.and_then(|connection| connection.hand_over(&reactor));
             match handed {

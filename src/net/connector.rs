@@ -250,7 +250,7 @@ impl<F: ClientFactory> Inner<F> {
         self.tell(|factory| factory.started_connecting(&self.connector()));
         if self.is_given_up.take() {
             // Before it began.
-            return self.failed(Failure::at(Box::new(Cancelled), self.place));
+            return self.failed(Failure::at(Cancelled, self.place));
         }
         let weak = Rc::downgrade(self);
         let build = move |peer: &Address| {
@@ -272,12 +272,12 @@ impl<F: ClientFactory> Inner<F> {
         let is_given_up = self.is_given_up.take();
         let Some(handle) = handle else {
             if is_given_up {
-                return self.failed(Failure::at(Box::new(Cancelled), self.place));
+                return self.failed(Failure::at(Cancelled, self.place));
             }
             self.attempt.take();
             self.state.set(ConnectorState::Connected);
             // There was no protocol for it, so it was closed in good order.
-            return self.lost(Failure::at(Box::new(ConnectionDone), self.place));
+            return self.lost(Failure::at(ConnectionDone, self.place));
         };
         self.attempt.take();
         self.state.set(ConnectorState::Connected);

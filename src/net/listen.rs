@@ -255,14 +255,12 @@ impl Reactor {
             #[cfg(unix)]
             Places::Stdio => return self.accept_stdio(config, acceptor, place),
         };
-        let mut failure = Failure::at(Box::new(NoAddress), place);
+        let mut failure = Failure::at(NoAddress, place);
         for address in addresses {
             let bound = self.inner().driver().listen(&address, &config.bind);
             match bound.and_then(|listener| Listening::watch(self, listener, config, place)) {
                 Ok(listening) => return listening.open(self, acceptor),
-                Err(error) => {
-                    failure = Failure::at(Box::new(CannotListen { address, error }), place)
-                }
+                Err(error) => failure = Failure::at(CannotListen { address, error }, place),
             }
         }
         Err(failure)

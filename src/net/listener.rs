@@ -192,7 +192,7 @@ impl Future for Accept<'_> {
         let Self(listener, place) = *self;
         listener.poll(cx).map(|next| match next {
             Some(next) => next.map_err(|failure| failure.moved(place)),
-            None => Err(Failure::at(Box::new(PortClosed), place)),
+            None => Err(Failure::at(PortClosed, place)),
         })
     }
 }

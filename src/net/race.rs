@@ -139,7 +139,7 @@ impl Race {
         let Some(done) = self.over() else { return };
         match self.reactor.upgrade() {
             Some(reactor) => {
-                let cancelled = Failure::at(Box::new(Cancelled), self.terms.place);
+                let cancelled = Failure::at(Cancelled, self.terms.place);
                 done(&reactor, Err(cancelled));
             }
             None => report::discard(done, self.terms.place),
@@ -150,7 +150,7 @@ impl Race {
         let inserted = reactor.inner().insert(|_| self.clone());
         let key = match inserted {
             Ok(key) => key,
-            Err(error) => return self.finish(Err(Failure::at(Box::new(error), self.terms.place))),
+            Err(error) => return self.finish(Err(Failure::at(error, self.terms.place))),
         };
         self.lookup.replace(Some(Lookup {
             host: name.clone(),
@@ -212,7 +212,7 @@ impl Race {
             .map(|lookup| lookup.host.clone());
         let Some(host) = host else { return };
         let error = LookupFailed::new(host, LookupProblem::TimedOut);
-        self.finish(Err(Failure::at(Box::new(error), self.terms.place)));
+        self.finish(Err(Failure::at(error, self.terms.place)));
     }
 
     fn run(self: &Rc<Self>, addresses: Vec<Address>) {
@@ -310,7 +310,7 @@ impl Race {
             let error = attempt.too_late(self.options.overall);
             self.failed.borrow_mut().push((
                 attempt.address.clone(),
-                Failure::at(Box::new(error), self.terms.place),
+                Failure::at(error, self.terms.place),
             ));
         }
         self.finish(Err(self.verdict()));
@@ -321,12 +321,12 @@ impl Race {
         let mut failed = self.failed.take();
         let (last, is_only) = (failed.pop(), failed.is_empty());
         match last {
-            None => Failure::at(Box::new(NoAddress), self.terms.place),
+            None => Failure::at(NoAddress, self.terms.place),
             Some((_, failure)) if is_only => failure,
             Some(last) => {
                 failed.push(last);
                 let error = ConnectFailedEverywhere::new(failed);
-                Failure::at(Box::new(error), self.terms.place)
+                Failure::at(error, self.terms.place)
             }
         }
     }
@@ -389,7 +389,7 @@ impl Race {
         match reactor {
             Some(reactor) => {
                 let lost = ConnectionLost::new(reason.clone());
-                done(reactor, Err(Failure::at(Box::new(lost), self.terms.place)));
+                done(reactor, Err(Failure::at(lost, self.terms.place)));
             }
             None => report::discard(done, self.terms.place),
         }
@@ -501,7 +501,7 @@ impl Attempt {
         }
         drop(self.leave(&reactor));
         let error = self.too_late(race.options.timeout);
-        let failure = Failure::at(Box::new(error), race.terms.place);
+        let failure = Failure::at(error, race.terms.place);
         race.failed
             .borrow_mut()
             .push((self.address.clone(), failure));

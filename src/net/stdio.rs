@@ -179,14 +179,14 @@ impl Reactor {
         let driver = self.inner().driver();
         match driver.stdio() {
             Ok(Some(socket)) => Ok(socket),
-            Ok(None) => Err(Failure::at(Box::new(StdioInUse), place)),
+            Ok(None) => Err(Failure::at(StdioInUse, place)),
             Err(error) if driver.is_virtual() => {
                 let text =
                     format!("in memory standard input and output are a `testing::Stdio`: {error}");
                 let error = io::Error::new(io::ErrorKind::Unsupported, text);
-                Err(Failure::at(Box::new(error), place))
+                Err(Failure::at(error, place))
             }
-            Err(error) => Err(Failure::at(Box::new(error), place)),
+            Err(error) => Err(Failure::at(error, place)),
         }
     }
 
@@ -197,7 +197,7 @@ impl Reactor {
         place: &'static Location<'static>,
     ) -> Result<Socket, Failure> {
         let pair = self.inner().driver().pair(input, output);
-        pair.map_err(|error| Failure::at(Box::new(error), place))
+        pair.map_err(|error| Failure::at(error, place))
     }
 
     fn stream_of(

@@ -66,8 +66,8 @@ impl NotStarted {
 /// How a process ended, as a reason.
 pub(super) fn reason(status: ExitStatus, place: &'static Location<'static>) -> Failure {
     match status.success() {
-        true => Failure::at(Box::new(ProcessDone), place),
-        false => Failure::at(Box::new(ProcessTerminated(status)), place),
+        true => Failure::at(ProcessDone, place),
+        false => Failure::at(ProcessTerminated(status), place),
     }
 }
 

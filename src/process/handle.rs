@@ -406,7 +406,7 @@ impl Common {
         if let Some(body) = body {
             body.abandon();
         }
-        self.exit(Err(Failure::at(Box::new(Stopped), self.place)));
+        self.exit(Err(Failure::at(Stopped, self.place)));
     }
 
     /// Its reactor has nobody any more who would ask for it.

@@ -227,7 +227,7 @@ impl<C: Collect> Drop for Collecting<C> {
     /// Its reactor never ran, so it was told nothing.
     fn drop(&mut self) {
         if let Some(resolver) = self.resolver.take() {
-            let stopped = Failure::at(Box::new(Stopped), resolver.place());
+            let stopped = Failure::at(Stopped, resolver.place());
             answer(resolver, Err(stopped));
         }
     }

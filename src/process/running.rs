@@ -137,8 +137,8 @@ impl<P: ProcessProtocol> Running<P> {
 
     fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
         let launched = Body::launch(reactor, command, self.key, self.common.place);
-        let (body, pipes) = launched
-            .map_err(|none| Failure::at(Box::new(NotStarted::new(none)), self.common.place))?;
+        let (body, pipes) =
+            launched.map_err(|none| Failure::at(NotStarted::new(none), self.common.place))?;
         self.common.began(body);
         Ok(pipes)
     }
@@ -150,7 +150,7 @@ impl<P: ProcessProtocol> Running<P> {
         self.common.with_body(|body| body.unwatch(driver));
         reactor.inner().remove(self.key);
         let none = self.common.retract(failure);
-        Failure::at(Box::new(NotStarted::new(none)), self.common.place)
+        Failure::at(NotStarted::new(none), self.common.place)
     }
 
     /// The first thing that is told.
@@ -203,7 +203,7 @@ impl<P: ProcessProtocol> Running<P> {
             None => return true,
             Some(Ok(None)) => return false,
             Some(Ok(Some(status))) => Ok(status),
-            Some(Err(_)) => Err(Failure::at(Box::new(StatusTaken), self.common.place)),
+            Some(Err(_)) => Err(Failure::at(StatusTaken, self.common.place)),
         };
         let driver = reactor.inner().driver();
         self.common.with_body(|body| body.unwatch(driver));

@@ -346,13 +346,13 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         let Some(chair) = self.chair.upgrade() else {
             return match self.fate.get() {
                 Some(reason) => Deferred::succeed(reason.clone()),
-                None => Deferred::fail(Failure::at(Box::new(Abandoned), place)),
+                None => Deferred::fail(Failure::at(Abandoned, place)),
             };
         };
         if !chair.is_taken() {
             return match chair.reason() {
                 Some(reason) => Deferred::succeed(reason),
-                None => Deferred::fail(Failure::at(Box::new(Abandoned), place)),
+                None => Deferred::fail(Failure::at(Abandoned, place)),
             };
         }
         let (deferred, resolver) = Deferred::pair();
@@ -402,7 +402,7 @@ impl<P: 'static, T: 'static, V: 'static> Drop for Answer<P, T, V> {
                 Some(reason) => {
                     reason.context_at("cannot ask the protocol, which has ended", self.location)
                 }
-                None => Failure::at(Box::new(Abandoned), self.location),
+                None => Failure::at(Abandoned, self.location),
             });
         }
     }

@@ -63,7 +63,7 @@ pub(crate) trait Home: 'static {
     /// Why it is over, once it is.
     fn why_it_ended(&self) -> Option<Failure> {
         self.is_left()
-            .then(|| Failure::at(Box::new(ConnectionDone), self.home_place()))
+            .then(|| Failure::at(ConnectionDone, self.home_place()))
     }
     /// The protocol has named another one to have its connection.
     fn named_successor(&self) {}
@@ -249,7 +249,7 @@ pub(crate) fn try_leave<H: Home>(
     if let Some(fate) = fate {
         let reason = home.why_it_ended();
         // It leaves once.
-        let done = || Failure::at(Box::new(ConnectionDone), place);
+        let done = || Failure::at(ConnectionDone, place);
         let _ = fate.set(reason.unwrap_or_else(done));
     }
     for timer in timers {

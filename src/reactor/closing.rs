@@ -24,7 +24,7 @@ impl Inner {
             .map(|(key, source)| (key, source.clone()))
             .collect();
         let any = !sources.is_empty();
-        let reason = |place| Failure::at(Box::new(Stopped), place);
+        let reason = |place| Failure::at(Stopped, place);
         for (_, source) in &sources {
             source.take_no_more(&reason(source.place()));
         }

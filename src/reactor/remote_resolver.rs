@@ -64,7 +64,7 @@ impl Reactor {
                 deferred.on_cancel(move || {
                     if let (Some(waiting), Some(reactor)) = (waiting.upgrade(), reactor.upgrade()) {
                         waiting.is_cancelled.store(true, Ordering::SeqCst);
-                        let cancelled = Err(Failure::at(Box::new(Cancelled), place));
+                        let cancelled = Err(Failure::at(Cancelled, place));
                         waiting.end(&reactor, Some((cancelled, place)));
                     }
                 })
@@ -72,7 +72,7 @@ impl Reactor {
             None => {
                 let resolver = waiting.resolver.take();
                 if let Some(resolver) = resolver {
-                    resolver.errback(Failure::at(Box::new(Stopped), place));
+                    resolver.errback(Failure::at(Stopped, place));
                 }
                 deferred
             }

@@ -136,7 +136,7 @@ impl Remote {
         };
         if let Err(call) = self.inbox.push_call(Box::new(call), place) {
             report::discard(call, place);
-            return Err(Failure::at(Box::new(ReactorGone), place));
+            return Err(Failure::at(ReactorGone, place));
         }
         let answer = task::block_on(poll_fn(|cx| {
             let answer = Pin::new(&mut answer).poll(cx);
@@ -145,7 +145,7 @@ impl Remote {
             }
             answer
         }));
-        answer.unwrap_or_else(|_| Err(Failure::at(Box::new(ReactorGone), place)))
+        answer.unwrap_or_else(|_| Err(Failure::at(ReactorGone, place)))
     }
 
     /// Is this the reactor's thread?
@@ -252,7 +252,7 @@ async fn run<T, F: Future<Output = T>>(
             poll_fn(|cx| {
                 match cancelled.as_mut().map(|wish| Pin::new(wish).poll(cx)) {
                     Some(Poll::Ready(Ok(()))) => {
-                        return Poll::Ready(Err(Failure::at(Box::new(Cancelled), place)));
+                        return Poll::Ready(Err(Failure::at(Cancelled, place)));
                     }
                     // The handle is gone, and with it the wish.
                     Some(Poll::Ready(Err(_))) => cancelled = None,
@@ -316,7 +316,7 @@ impl<T: 'static> Asked<T> {
 
 impl<T: 'static> Source for Asked<T> {
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {
-        self.answer(Err(Failure::at(Box::new(Stopped), self.place)));
+        self.answer(Err(Failure::at(Stopped, self.place)));
     }
 
     fn kind(&self) -> &'static str {

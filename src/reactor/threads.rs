@@ -222,7 +222,7 @@ impl Reactor {
                     resolver.forsake();
                 }
                 report::discard(work, place);
-                return Deferred::fail(Failure::at(Box::new(refused), place));
+                return Deferred::fail(Failure::at(refused, place));
             }
         }
         let (weak, reactor) = (Rc::downgrade(&awaited), self.downgrade());
@@ -410,13 +410,13 @@ impl Inner {
         let Some(pool) = pool else { return };
         let left = pool.stop_unanswered(self.threads.patience.get());
         for place in left.running {
-            let failure = Failure::at(Box::new(StillRunning), place);
+            let failure = Failure::at(StillRunning, place);
             report::deliver(Origin::Thread, failure, place);
         }
         // One report for all the work that was given at one place.
         let mut told = HashSet::new();
         for place in left.dropped.into_iter().filter(|place| told.insert(*place)) {
-            let failure = Failure::at(Box::new(NeverBegun), place);
+            let failure = Failure::at(NeverBegun, place);
             report::deliver(Origin::Thread, failure, place);
         }
     }
@@ -488,7 +488,7 @@ impl<T: Send + 'static> Awaited<T> {
                 if let Some(resolver) = resolver {
                     resolver.forsake();
                 }
-                return Err(Failure::at(Box::new(error), place));
+                return Err(Failure::at(error, place));
             }
         }
         Ok(awaited)
@@ -524,7 +524,7 @@ impl<T: Send + 'static> Awaited<T> {
         if let Some(job) = job {
             job.call_off();
         }
-        resolver.errback(Failure::at(Box::new(Cancelled), self.place));
+        resolver.errback(Failure::at(Cancelled, self.place));
     }
 
     /// Leaves the reactor's table. Whoever gets the resolver is the one who ends it.
@@ -626,7 +626,7 @@ impl<T: Send + 'static> Landing<T> {
 impl<T: Send + 'static> Drop for Landing<T> {
     fn drop(&mut self) {
         if !self.is_sent {
-            self.send(Err(Failure::at(Box::new(NeverBegun), self.place)));
+            self.send(Err(Failure::at(NeverBegun, self.place)));
         }
     }
 }

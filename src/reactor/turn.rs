@@ -570,9 +570,7 @@ impl Reactor {
 {}",
                 self.dump()
             );
-            let old = inner
-                .unwinding
-                .replace(Some(Failure::at(text.into(), place)));
+            let old = inner.unwinding.replace(Some(Failure::at(text, place)));
             drop(old);
         }
         Ok(())

@@ -148,7 +148,7 @@ impl Cooperator {
         let job = Rc::downgrade(&self.shared().add(Box::new(steps), true, place));
         deferred.on_cancel(move || {
             if let Some(job) = job.upgrade() {
-                job.end(End::Ended(Failure::at(Box::new(Cancelled), place)));
+                job.end(End::Ended(Failure::at(Cancelled, place)));
             }
         })
     }
@@ -272,7 +272,7 @@ impl Shared {
         self.numbers.set(number + 1);
         let job = Job::new(self.clone(), number, work, asked, place);
         if self.state.get() == State::Stopped {
-            job.end(End::Ended(Failure::at(Box::new(SchedulerStopped), place)));
+            job.end(End::Ended(Failure::at(SchedulerStopped, place)));
         } else {
             let known = Rc::downgrade(&job);
             self.jobs.borrow_mut().insert(number, known);
@@ -355,7 +355,7 @@ impl Shared {
 
     fn stop(self: &Rc<Self>, place: &'static Location<'static>) {
         if self.state.replace(State::Stopped) != State::Stopped {
-            self.end_all(|| Failure::at(Box::new(SchedulerStopped), place));
+            self.end_all(|| Failure::at(SchedulerStopped, place));
         }
     }
 
@@ -384,7 +384,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(shared) = self.0.take() else { return };
         if shared.is_scheduled.get() {
-            shared.end_all(|| Failure::at(Box::new(ClockStopped), shared.place));
+            shared.end_all(|| Failure::at(ClockStopped, shared.place));
         }
     }
 }

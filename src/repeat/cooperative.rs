@@ -96,8 +96,7 @@ impl CooperativeTask {
     pub fn stop(&self) -> Result<(), Failure> {
         let place = Location::caller();
         self.0.check(place)?;
-        self.0
-            .end(End::Ended(Failure::at(Box::new(TaskStopped), place)));
+        self.0.end(End::Ended(Failure::at(TaskStopped, place)));
         Ok(())
     }
 
@@ -391,10 +390,8 @@ impl Job {
     fn check(&self, place: &'static Location<'static>) -> Result<(), Failure> {
         match &*self.end.borrow() {
             None => Ok(()),
-            Some(End::Done) => Err(Failure::at(Box::new(TaskDone), place)),
-            Some(End::Failed(failure)) => {
-                Err(Failure::at(Box::new(TaskFailed(failure.clone())), place))
-            }
+            Some(End::Done) => Err(Failure::at(TaskDone, place)),
+            Some(End::Failed(failure)) => Err(Failure::at(TaskFailed(failure.clone()), place)),
             Some(End::Ended(failure)) => Err(failure.clone()),
         }
     }

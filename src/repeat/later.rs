@@ -75,7 +75,7 @@ impl Due {
 impl Drop for Due {
     fn drop(&mut self) {
         if let Some(resolver) = self.0.take() {
-            resolver.errback(Failure::at(Box::new(ClockStopped), self.1));
+            resolver.errback(Failure::at(ClockStopped, self.1));
         }
     }
 }

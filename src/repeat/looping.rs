@@ -503,7 +503,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(looping) = self.0.take() else { return };
         if looping.state.get() == State::Waiting {
-            looping.finish(Err(Failure::at(Box::new(ClockStopped), looping.place)));
+            looping.finish(Err(Failure::at(ClockStopped, looping.place)));
         }
     }
 }

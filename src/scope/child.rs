@@ -64,7 +64,7 @@ impl<T> Future for Child<'_, T> {
             drop(old);
             return Poll::Pending;
         }
-        let cancelled = || Err(Failure::at(Box::new(Cancelled), cradle.place));
+        let cancelled = || Err(Failure::at(Cancelled, cradle.place));
         Poll::Ready(cradle.result.take().unwrap_or_else(cancelled))
     }
 }

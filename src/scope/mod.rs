@@ -415,7 +415,7 @@ async fn run<'env, T>(
     match (running.failure.take(), value) {
         (Some(failure), _) => Err(failure),
         (None, Some(value)) => Ok(value),
-        (None, None) => Err(Failure::at(Box::new(Cancelled), place)),
+        (None, None) => Err(Failure::at(Cancelled, place)),
     }
 }
 
@@ -507,10 +507,7 @@ impl Running<'_> {
                 self.deadline = None;
             } else if Pin::new(sleep).poll(cx).is_ready() {
                 self.deadline = None;
-                self.fail(
-                    Failure::at(Box::new(TimedOut(limit)), self.place),
-                    self.place,
-                );
+                self.fail(Failure::at(TimedOut(limit), self.place), self.place);
             }
         }
     }

@@ -198,8 +198,8 @@ enum Refused {
 impl Refused {
     fn at(self, place: &'static Location<'static>) -> Failure {
         match self {
-            Self::Cannot(error) => Failure::at(Box::new(error), place),
-            Self::System(error) => Failure::at(Box::new(error), place),
+            Self::Cannot(error) => Failure::at(error, place),
+            Self::System(error) => Failure::at(error, place),
         }
     }
 }

@@ -189,7 +189,7 @@ impl Connection {
         let link = self.reader.conn().link();
         let (Some(reactor), weak) = (link.reactor(), link.weak_reactor()) else {
             report::discard(protocol, place);
-            return Deferred::fail(Failure::at(Box::new(ConnectionDone), place));
+            return Deferred::fail(Failure::at(ConnectionDone, place));
         };
         let (deferred, resolver) = Deferred::pair();
         reactor.inner().executor().call(place, move || {

@@ -94,7 +94,7 @@ impl Reactor {
             look: Cell::new(None),
         });
         let key = self.inner().insert(|_| moving.clone());
-        let key = key.map_err(|error| Failure::at(Box::new(error), place))?;
+        let key = key.map_err(|error| Failure::at(error, place))?;
         let leave = Leave(self.downgrade(), key);
         let task = async move {
             relay_all(&moving, reader, writer).await;
@@ -146,7 +146,7 @@ impl Moving {
     /// reported.
     fn fail(&self, error: io::Error) {
         match self.far.is_closed() {
-            true => self.report_loss(Failure::at(Box::new(error), self.place)),
+            true => self.report_loss(Failure::at(error, self.place)),
             false => self.far.end(Err(error)),
         }
     }
@@ -158,7 +158,7 @@ impl Moving {
         let is_asked = reason.is_some_and(|reason| reason.is::<ConnectionAborted>());
         if left > 0 && !is_asked {
             let error = BytesNotSent::new(left, self.transport.peer(), cause);
-            let failure = Failure::at(Box::new(error), self.place);
+            let failure = Failure::at(error, self.place);
             report::deliver(Origin::Connection, failure, self.place);
         }
     }
@@ -215,7 +215,7 @@ impl Source for Moving {
     /// The task is dropped with all others.
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
         let reason = ConnectionLost::new(reason.clone());
-        self.report_loss(Failure::at(Box::new(reason), self.place));
+        self.report_loss(Failure::at(reason, self.place));
     }
 
     fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {

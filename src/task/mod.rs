@@ -332,7 +332,7 @@ impl<T: 'static> Future for Task<T> {
         self.inner = None;
         let mut result = match outcome {
             Some(outcome) => outcome.take(),
-            None => Err(Failure::at(Box::new(Cancelled), self.place)),
+            None => Err(Failure::at(Cancelled, self.place)),
         };
         if let (Err(failure), true) = (&mut result, debug::is_on()) {
             failure.went_through(Hop::Task(self.title()));

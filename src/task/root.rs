@@ -154,7 +154,7 @@ impl<T: 'static> Outcome<T> {
     }
 
     pub(super) fn take(mut self) -> Result<T, Failure> {
-        let cancelled = || Err(Failure::at(Box::new(Cancelled), self.place));
+        let cancelled = || Err(Failure::at(Cancelled, self.place));
         self.result.take().unwrap_or_else(cancelled)
     }
 

@@ -97,7 +97,7 @@ fn made_of_local(error: Box<dyn Error>, place: Place) -> Failure {
     });
     report::discard(error, place);
     match read {
-        Ok(text) => Failure::at(text.into(), place),
+        Ok(text) => Failure::at(text, place),
         Err(panic) => panic,
     }
 }

@@ -159,7 +159,7 @@ pub fn wait_until(
             }
             let now = reactor.now();
             if end.is_some_and(|end| end <= now) && (!is_virtual || idle >= SOME_TURNS) {
-                return Err(Failure::at(Box::new(TimedOut(limit)), place));
+                return Err(Failure::at(TimedOut(limit), place));
             }
             if is_virtual && idle < SOME_TURNS {
                 idle = if inner.has_work() { 0 } else { idle + 1 };

@@ -184,13 +184,9 @@ impl Drop for Handed {
         };
         let _ = parts.socket.reset_on_close();
         let place = parts.terms.place;
-        let cause = Failure::at(Box::new(ConnectionAborted), place);
+        let cause = Failure::at(ConnectionAborted, place);
         let error = BytesNotSent::new(parts.queued, parts.ends.peer.clone(), cause);
         drop(parts);
-        report::deliver(
-            Origin::Connection,
-            Failure::at(Box::new(error), place),
-            place,
-        );
+        report::deliver(Origin::Connection, Failure::at(error, place), place);
     }
 }

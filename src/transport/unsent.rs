@@ -61,7 +61,7 @@ pub(super) struct Loss {
 impl Link {
     /// A failure of this connection, made where the connection was asked for.
     pub(crate) fn failure(&self, error: impl Error + Send + Sync + 'static) -> Failure {
-        Failure::at(Box::new(error), self.place())
+        Failure::at(error, self.place())
     }
 
     /// What the system says broke it.
@@ -149,7 +149,7 @@ impl BytesNotSent {
 impl Loss {
     /// Reports it.
     pub(super) fn tell(self, reactor: Option<&Reactor>, place: &'static Location<'static>) {
-        let failure = Failure::at(Box::new(self.error), place);
+        let failure = Failure::at(self.error, place);
         if let Some(reactor) = reactor.filter(|_| self.is_output) {
             reactor.inner().note_lost_output(failure.clone());
         }

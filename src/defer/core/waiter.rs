@@ -296,7 +296,7 @@ impl Waiter {
                 None
             }
             Some(Err(failure)) => core.fail_source(failure),
-            _ => core.fail_source(Failure::at(Box::new(Cancelled), place)),
+            _ => core.fail_source(Failure::at(Cancelled, place)),
         };
         if let Some(next) = next {
             advance(next);

@@ -102,7 +102,7 @@ fn end_source(core: Rc<Core>, place: &'static Location<'static>) {
         }
         other => discard_canceller(other, core.place),
     }
-    if let Some(next) = core.fail_source(Failure::at(Box::new(Cancelled), place)) {
+    if let Some(next) = core.fail_source(Failure::at(Cancelled, place)) {
         advance(next);
     }
 }
@@ -160,7 +160,7 @@ fn cancel_one(
             }
         },
     }
-    core.fail_source(Failure::at(Box::new(Cancelled), place))
+    core.fail_source(Failure::at(Cancelled, place))
 }
 
 /// Calls a canceller.
@@ -178,7 +178,7 @@ fn fail_cancelled(
     place: &'static Location<'static>,
 ) -> Option<Rc<Core>> {
     match called {
-        Ok(()) => core.fail_source(Failure::at(Box::new(Cancelled), place)),
+        Ok(()) => core.fail_source(Failure::at(Cancelled, place)),
         Err(panic) if core.stage.get() == Stage::Pending => core.fail_source(panic),
         Err(panic) => {
             report::deliver(Origin::Canceller, panic, core.place);
@@ -254,7 +254,7 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
     let mut next = Some(core);
     while let Some(core) = next {
         let place = core.place;
-        if let Some(fired) = core.fail_source(Failure::at(Box::new(Abandoned), place)) {
+        if let Some(fired) = core.fail_source(Failure::at(Abandoned, place)) {
             advance(fired);
         }
         next = ABANDONED

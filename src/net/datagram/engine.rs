@@ -284,7 +284,7 @@ impl<U: User> Post<U> {
                 bytes,
                 from,
             };
-            let failure = Failure::at(Box::new(loss), core.place);
+            let failure = Failure::at(loss, core.place);
             report::deliver(Origin::Connection, failure, core.place);
         }
         tell_stopped(core.stopped.take(), closed, core.place);

@@ -294,7 +294,7 @@ impl Reactor {
     ) -> Result<Rc<Post<U>>, Failure> {
         let refused = |why| {
             let error = CannotAdopt::new("a datagram socket", why);
-            Failure::at(Box::new(error), place)
+            Failure::at(error, place)
         };
         let adopted = self.inner().driver().adopt_datagrams(fd);
         let (socket, peer) = adopted.map_err(refused)?;
@@ -318,7 +318,7 @@ impl Reactor {
         let opened = self.try_to_open(address, options, place, user);
         opened.map_err(|error| {
             let address = address.clone();
-            Failure::at(Box::new(CannotListen { address, error }), place)
+            Failure::at(CannotListen { address, error }, place)
         })
     }
 

@@ -119,7 +119,7 @@ pub(super) fn look_up(
         return Deferred::succeed(vec![address]);
     }
     if let Err(bad) = check(host) {
-        return Deferred::fail(Failure::at(Box::new(bad), place));
+        return Deferred::fail(Failure::at(bad, place));
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     if is_below(name, "localhost") {
