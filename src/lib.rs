@@ -8,6 +8,7 @@
 
 mod address;
 mod bytes;
+mod cells;
 pub mod clock;
 mod debug;
 pub mod defer;

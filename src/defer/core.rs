@@ -73,6 +73,7 @@ use super::line::Line;
 use super::live;
 use super::outcome::Outcome;
 use super::trail;
+use crate::cells;
 use crate::debug::{self, Thing};
 use crate::failure::{Cancelled, Failure, Hop};
 use crate::report::{self, Origin};
@@ -369,13 +370,11 @@ impl Core {
     /// source does nothing.
     fn add_beside(&self, f: Box<dyn FnOnce()>) -> Option<Box<dyn FnOnce()>> {
         let mut new = Some(f);
-        let mut canceller = self.canceller.take();
-        let old = match &mut canceller {
+        let old = cells::with(&self.canceller, |canceller| match canceller {
             Some(Canceller::Waiter(waiter)) => mem::replace(&mut waiter.also, new.take()),
             Some(Canceller::Source(sourced)) => mem::replace(&mut sourced.also, new.take()),
             _ => None,
-        };
-        self.canceller.set(canceller);
+        });
         report::discard(old, self.place);
         new
     }
@@ -558,14 +557,11 @@ impl Core {
 
     /// What will bring its result, if that is known: a coroutine's task, or what it stands in line for.
     pub(super) fn brought_by(&self) -> Option<Thing> {
-        let canceller = self.canceller.take();
-        let bringer = match &canceller {
+        cells::with(&self.canceller, |canceller| match canceller {
             Some(Canceller::Coroutine(coroutine)) => coroutine.thing(),
             Some(Canceller::Waiter(waiter)) => waiter.thing(),
             Some(Canceller::Call(_) | Canceller::Source(_)) | None => None,
-        };
-        self.canceller.set(canceller);
-        bringer
+        })
     }
 
     /// The core it waits for.
@@ -573,10 +569,9 @@ impl Core {
         if self.stage.get() != Stage::Waiting {
             return None;
         }
-        let inner = self.waits_for.take();
-        let core = inner.as_ref().and_then(Weak::upgrade);
-        self.waits_for.set(inner);
-        core
+        cells::with(&self.waits_for, |inner| {
+            inner.as_ref().and_then(Weak::upgrade)
+        })
     }
 
     /// The core that waits for it.

@@ -28,6 +28,7 @@ use pin_project_lite::pin_project;
 
 use super::core::{self, Awaited, Canceller, Core};
 use super::{Deferred, Resolver};
+use crate::cells;
 use crate::debug::Thing;
 use crate::failure::{Cancelled, Failure};
 use crate::report;
@@ -114,10 +115,7 @@ impl Coroutine {
 
     /// The task it runs in, if that is known.
     pub(super) fn thing(&self) -> Option<Thing> {
-        let task = self.task.take();
-        let thing = task.as_ref().and_then(Task::thing);
-        self.task.set(task);
-        thing
+        cells::with(&self.task, |task| task.as_ref().and_then(Task::thing))
     }
 
     /// Ends its task, if it has one.

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::{Event, Interest};
+use crate::cells;
 
 /// The connection's end. Dropping it closes it.
 #[derive(Debug)]
@@ -254,9 +255,7 @@ impl Shared {
         let Some((_, interest, _)) = &*watch else {
             return (false, false);
         };
-        let end = self.end.take();
-        let has_ended = end.is_some() || self.is_abandoned.get();
-        self.end.set(end);
+        let has_ended = cells::is_some(&self.end) || self.is_abandoned.get();
         let readable = has_ended || !self.to_connection.borrow().is_empty();
         let writable = self.is_abandoned.get() || self.from_connection.borrow().len() < CAPACITY;
         (interest.reads() && readable, interest.writes() && writable)

@@ -24,6 +24,7 @@ use super::endpoint::{
 use super::options::{ConnectOptions, ListenOptions};
 use super::port::{Port, PortState, tell_stopped};
 use crate::address::Address;
+use crate::cells;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::reactor::{Reactor, WeakReactor};
@@ -229,10 +230,7 @@ impl PortState for Bare {
     }
 
     fn is_listening(&self) -> bool {
-        let stop = self.stop.take();
-        let is_listening = stop.is_some();
-        self.stop.set(stop);
-        is_listening
+        cells::is_some(&self.stop)
     }
 
     fn set_paused(&self, is_paused: bool) {
@@ -344,10 +342,9 @@ impl Shared {
         if self.is_over.get() || self.is_paused.get() || self.counter().is_full() {
             return false;
         }
-        let acceptor = self.acceptor.take();
-        let wants = acceptor.as_ref().is_some_and(|acceptor| acceptor.wants());
-        self.acceptor.set(acceptor);
-        wants
+        cells::with(&self.acceptor, |acceptor| {
+            acceptor.as_ref().is_some_and(|acceptor| acceptor.wants())
+        })
     }
 
     /// The end (invariant 4).

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use super::accept::{Accepted, Acceptor};
 use super::options::ListenConfig;
 use crate::address::Address;
+use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Listener, Socket};
@@ -341,11 +342,10 @@ impl Listening {
         if self.is_paused.get() || self.counter().is_full() {
             return false;
         }
-        let acceptor = self.acceptor.take();
         // Where it is not there it is being called, and says what it wants when it has returned.
-        let wants = acceptor.as_ref().is_none_or(|acceptor| acceptor.wants());
-        self.acceptor.set(acceptor);
-        wants
+        cells::with(&self.acceptor, |acceptor| {
+            acceptor.as_ref().is_none_or(|acceptor| acceptor.wants())
+        })
     }
 
     /// Tells the driver what is wanted, if that has changed.

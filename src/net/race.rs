@@ -33,6 +33,7 @@ use super::errors::{ConnectFailedEverywhere, ConnectTimedOut, NoAddress, connect
 use super::names::{LookupFailed, LookupProblem, look_up};
 use super::options::ConnectConfig;
 use crate::address::Address;
+use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::Deferred;
 use crate::driver::{Event, Interest, Socket};
@@ -377,10 +378,7 @@ impl Race {
     }
 
     fn is_over(&self) -> bool {
-        let done = self.done.take();
-        let is_over = done.is_none();
-        self.done.set(done);
-        is_over
+        !cells::is_some(&self.done)
     }
 
     /// The reactor ends.

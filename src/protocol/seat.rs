@@ -24,6 +24,7 @@ use slab::Slab;
 
 use super::successor::Successor;
 use super::{Context, Handle};
+use crate::cells;
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::framing::Unused;
@@ -129,10 +130,9 @@ impl<P: 'static, T: 'static> Seated<P, T> {
     }
 
     fn with_belongings<R>(&self, f: impl FnOnce(&mut Belongings<P, T>) -> R) -> R {
-        let mut belongings = self.belongings.take().unwrap_or_default();
-        let result = f(&mut belongings);
-        self.belongings.set(Some(belongings));
-        result
+        cells::with(&self.belongings, |belongings| {
+            f(belongings.get_or_insert_default())
+        })
     }
 
     /// Who is to have the connection next.
@@ -143,12 +143,10 @@ impl<P: 'static, T: 'static> Seated<P, T> {
     /// Has the protocol something of what came that it has not used?
     #[inline]
     pub(super) fn has_unused(&self) -> bool {
-        let belongings = self.belongings.take();
-        let has = belongings
-            .as_ref()
-            .is_some_and(|belongings| !belongings.unused.is_empty());
-        self.belongings.set(belongings);
-        has
+        cells::with(&self.belongings, |belongings| {
+            let belongings = belongings.as_ref();
+            belongings.is_some_and(|belongings| !belongings.unused.is_empty())
+        })
     }
 
     /// How many bytes that is.
@@ -158,13 +156,10 @@ impl<P: 'static, T: 'static> Seated<P, T> {
 
     /// Takes out what the protocol has not used of what came.
     pub(super) fn take_unused(&self) -> Unused {
-        let belongings = self.belongings.take();
-        let Some(mut belongings) = belongings else {
-            return Unused::default();
-        };
-        let unused = std::mem::take(&mut belongings.unused);
-        self.belongings.set(Some(belongings));
-        unused
+        cells::with(&self.belongings, |belongings| match belongings {
+            Some(belongings) => std::mem::take(&mut belongings.unused),
+            None => Unused::default(),
+        })
     }
 
     /// Puts back what the protocol has not used, before what came meanwhile; gives whether that was anything.

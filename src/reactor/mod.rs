@@ -110,6 +110,7 @@ pub use self::threads::StillRunning;
 use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::Stock;
+use crate::cells;
 use crate::clock::sealed::HasTimers;
 use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
@@ -668,10 +669,7 @@ impl Inner {
     }
 
     fn is_unwinding(&self) -> bool {
-        let unwinding = self.unwinding.take();
-        let is = unwinding.is_some();
-        self.unwinding.set(unwinding);
-        is
+        cells::is_some(&self.unwinding)
     }
 
     fn clock_now(&self) -> Instant {

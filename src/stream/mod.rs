@@ -30,6 +30,7 @@ use std::task::{Context, Waker};
 pub use self::halves::{LineStream, ReadHalf, WriteHalf};
 use self::reader::Reader;
 use crate::address::Address;
+use crate::cells;
 use crate::debug::Thing;
 use crate::defer::Deferred;
 use crate::failure::Failure;
@@ -344,9 +345,7 @@ impl Wait for Waits {
     fn look(&self) -> Option<Thing> {
         let conn = self.conn.upgrade()?;
         let place = (self.waker)(conn.seat());
-        let waker = place.take();
-        let is_waiting = waker.is_some();
-        place.set(waker);
+        let is_waiting = cells::is_some(place);
         conn.link().thing().filter(|_| is_waiting)
     }
 }

@@ -18,6 +18,7 @@ use super::producer::Extras;
 use super::terms::{Limits, Terms};
 use crate::address::Address;
 use crate::bytes::{Outgoing, Stock};
+use crate::cells;
 use crate::debug::{Id, Thing};
 #[cfg(unix)]
 use crate::driver::Passing;
@@ -349,26 +350,21 @@ impl Link {
 
     /// Why writing failed, where that was not the end.
     pub(crate) fn write_failure(&self) -> Option<Failure> {
-        let extras = self.extras.take();
-        let failure = extras.as_ref().and_then(|extras| extras.failure.clone());
-        self.extras.set(extras);
-        failure.map(|(failure, _)| failure)
+        self.look_at_write_failure().map(|(failure, _)| failure)
     }
 
     /// The same, with whether it is what reading ends with, for the connection's next user.
     pub(super) fn take_write_failure(&self) -> Option<(Failure, bool)> {
-        let mut extras = self.extras.take();
-        let failure = extras.as_mut().and_then(|extras| extras.failure.take());
-        self.extras.set(extras);
-        failure
+        cells::with(&self.extras, |extras| extras.as_mut()?.failure.take())
+    }
+
+    fn look_at_write_failure(&self) -> Option<(Failure, bool)> {
+        cells::with(&self.extras, |extras| extras.as_ref()?.failure.clone())
     }
 
     /// All was read: was that because it broke?
     fn ends_badly(&self) -> bool {
-        let extras = self.extras.take();
-        let failure = extras.as_ref().and_then(|extras| extras.failure.clone());
-        self.extras.set(extras);
-        match failure {
+        match self.look_at_write_failure() {
             Some((failure, true)) => {
                 self.break_with(failure);
                 true
@@ -624,9 +620,7 @@ impl Link {
 
     /// Why it ended, once it has.
     pub(crate) fn reason(&self) -> Option<Failure> {
-        let reason = self.reason.take();
-        self.reason.set(reason.clone());
-        reason
+        cells::with(&self.reason, |reason| reason.clone())
     }
 
     pub(crate) fn place(&self) -> &'static Location<'static> {

@@ -30,6 +30,7 @@ use super::flags::Flag;
 use super::life::Event;
 use super::link::Link;
 use super::stall::Stall;
+use crate::cells;
 use crate::clock::DelayedCall;
 use crate::defer::Resolver;
 use crate::failure::Failure;
@@ -253,10 +254,7 @@ impl Source {
 impl Link {
     /// Changes what few connections have; that runs nobody's code.
     pub(super) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
-        let mut extras = self.extras.take().unwrap_or_default();
-        let result = f(&mut extras);
-        self.extras.set(Some(extras));
-        result
+        cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
     }
 
     pub(super) fn register(

@@ -29,6 +29,7 @@ use super::errors::{ConnectionAborted, ConnectionLost, DescriptorOverrun};
 use super::life::Event;
 use super::link::Link;
 use crate::address::Address;
+use crate::cells;
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
@@ -123,12 +124,9 @@ impl Link {
     }
 
     pub(super) fn take_deadline(&self) -> Option<DelayedCall> {
-        let mut extras = self.extras.take();
-        let deadline = extras
-            .as_mut()
-            .and_then(|extras| mem::take(&mut extras.deadline));
-        self.extras.set(extras);
-        deadline
+        cells::with(&self.extras, |extras| {
+            mem::take(&mut extras.as_mut()?.deadline)
+        })
     }
 }
 

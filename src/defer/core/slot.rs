@@ -15,6 +15,7 @@ use std::rc::Rc;
 use super::super::outcome::Outcome;
 use super::Core;
 use super::group::Group;
+use crate::cells;
 use crate::debug;
 use crate::failure::{Failure, Hop};
 use crate::report;
@@ -132,11 +133,11 @@ impl Slot for Lost {
     }
 
     fn trace(&self, hop: &dyn Fn() -> Hop) {
-        let mut failure = self.failure.take();
-        if let Some(failure) = &mut failure {
-            failure.went_through(hop());
-        }
-        self.failure.set(failure);
+        cells::with(&self.failure, |failure| {
+            if let Some(failure) = failure {
+                failure.went_through(hop());
+            }
+        });
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -272,11 +273,11 @@ where
 
 /// Adds a step to the way of a failure in its place.
 pub(in crate::defer) fn trace<T>(place: &Place<T>, hop: &dyn Fn() -> Hop) {
-    let mut result = place.take();
-    if let Some(Err(failure)) = &mut result {
-        failure.went_through(hop());
-    }
-    place.set(result);
+    cells::with(place, |result| {
+        if let Some(Err(failure)) = result {
+            failure.went_through(hop());
+        }
+    });
 }
 
 /// A result came to a callback that let it pass, or out of one: if it is a failure, it has come this way.

@@ -28,6 +28,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use super::{Canceller, Consumer, Core, Stage, advance, cancel};
+use crate::cells;
 use crate::debug::Thing;
 use crate::defer::{Deferred, Resolver, State};
 use crate::failure::{Cancelled, Failure};
@@ -259,13 +260,10 @@ impl Core {
 
     /// Changes its place in line, if it has one.
     fn change_waiter<R>(&self, change: impl FnOnce(&mut Waiter) -> R) -> Option<R> {
-        let mut canceller = self.canceller.take();
-        let result = match &mut canceller {
+        cells::with(&self.canceller, |canceller| match canceller {
             Some(Canceller::Waiter(waiter)) => Some(change(waiter)),
             _ => None,
-        };
-        self.canceller.set(canceller);
-        result
+        })
     }
 }
 

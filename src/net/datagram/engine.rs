@@ -40,6 +40,7 @@ use super::errors::{
 use super::place::invalid;
 use super::queue::{Queue, Waiting};
 use crate::address::Address;
+use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver};
@@ -598,10 +599,7 @@ impl Core {
     }
 
     fn waits_to_retry(&self) -> bool {
-        let retry = self.retry.take();
-        let waits = retry.is_some();
-        self.retry.set(retry);
-        waits
+        cells::is_some(&self.retry)
     }
 
     /// Was it a refusal? Then it is told soon.

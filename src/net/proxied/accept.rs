@@ -17,6 +17,7 @@ use super::super::accept::{Accepted, Acceptor};
 use super::ProxyOptions;
 use super::header::{BadHeader, Header, Says};
 use crate::address::Address;
+use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
@@ -104,10 +105,9 @@ impl Acceptor for Proxied {
     }
 
     fn wants(&self) -> bool {
-        let inner = self.0.inner.take();
-        let wants = inner.as_ref().is_none_or(|inner| inner.wants());
-        self.0.inner.set(inner);
-        wants
+        cells::with(&self.0.inner, |inner| {
+            inner.as_ref().is_none_or(|inner| inner.wants())
+        })
     }
 
     fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
