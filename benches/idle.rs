@@ -9,6 +9,7 @@
 //! |----------------------|------------------|------------------------------------------------------|
 //! | a protocol           | ≤ 200 bytes      | libuv 286, tokio at least 1,024                      |
 //! | an async handler     | ≤ 400 bytes      | the same                                             |
+//! | an async echo        | ≤ 400, all in all | the same, and its buffer                            |
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Read;
@@ -42,7 +43,27 @@ fn main() -> Result<(), Failure> {
         size_of_future(idle),
         400,
         |reactor, options| reactor.serve_with("127.0.0.1:0", options, idle),
-    )
+    )?;
+    // All that it has, its own part too.
+    measure("an async echo", 0, 400, |reactor, options| {
+        reactor.serve_with("127.0.0.1:0", options, echo)
+    })
+}
+
+/// As the example `echo_async`: it has no buffer while it waits.
+async fn echo(mut conn: Connection) -> Result<(), Failure> {
+    MADE.fetch_add(1, Ordering::Relaxed);
+    let out = conn.transport();
+    let mut echo = |bytes: &[u8]| {
+        out.write(bytes);
+        bytes.len()
+    };
+    while conn.read_with(&mut echo).await? > 0 {
+        if out.is_full() {
+            conn.flush().await?;
+        }
+    }
+    Ok(())
 }
 
 struct Idle;

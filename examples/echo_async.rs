@@ -1,4 +1,5 @@
-//! An echo server as an async function.
+//! An echo server as an async function. While it waits it has no buffer: what comes is read into one that all
+//! connections share.
 //!
 //! Run `cargo run --example echo_async [ADDR]` (default `127.0.0.1:4002`) and talk to it, with `nc 127.0.0.1 4002`
 //! say. Prints `listening on ADDR`.
@@ -9,13 +10,18 @@ use std::io::{self, Write};
 use torsade::{Connection, Failure};
 
 async fn echo(mut conn: Connection) -> Result<(), Failure> {
-    let mut buf = [0; 4096];
-    loop {
-        match conn.read(&mut buf).await? {
-            0 => return Ok(()),
-            n => conn.write_all(&buf[..n]).await?,
+    let out = conn.transport();
+    let mut echo = |bytes: &[u8]| {
+        out.write(bytes);
+        bytes.len()
+    };
+    while conn.read_with(&mut echo).await? > 0 {
+        if out.is_full() {
+            // The peer sends faster than it reads.
+            conn.flush().await?;
         }
     }
+    Ok(())
 }
 
 fn main() -> Result<(), Failure> {

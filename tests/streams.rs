@@ -62,6 +62,36 @@ on_both! {
         port.stop().await?;
     }
 
+    async fn reading_without_a_buffer_shows_what_there_is_once_and_loses_nothing(reactor) {
+        let (mut client, mut server, port) = ends(&reactor, HERE).await?;
+        client.write_all(b"line\nrest").await?;
+        assert_eq!(server.read_line(80).await?.as_deref(), Some(&b"line"[..]));
+        let mut rest = Vec::new();
+        while rest.len() < 4 {
+            rest.extend(server.read_with(<[u8]>::to_vec).await?);
+        }
+        assert_eq!(rest, b"rest");
+        {
+            let mut given_up = std::pin::pin!(server.read_with(|_| panic!("it was given up")));
+            assert!(poll_once(&mut given_up).await.is_pending());
+        }
+        client.write_all(&[b'x'; 100_000]).await?;
+        let mut count = 0;
+        while count < 100_000 {
+            let came = server.read_with(|bytes| {
+                assert!(bytes.iter().all(|byte| *byte == b'x'));
+                bytes.len()
+            });
+            let came = came.await?;
+            assert!((1..=65_536).contains(&came));
+            count += came;
+        }
+        assert_eq!(count, 100_000);
+        drop(client);
+        assert_eq!(server.read_with(<[u8]>::len).await?, 0);
+        port.stop().await?;
+    }
+
     async fn reading_gives_what_there_is_and_nothing_at_the_end(reactor) {
         let (mut client, mut server, port) = ends(&reactor, HERE).await?;
         assert_eq!(server.read(&mut []).await?, 0);

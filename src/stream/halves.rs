@@ -89,6 +89,47 @@ macro_rules! reads {
                 AsyncReadExt::read(self, buf)
             }
 
+            /// Waits for something, and calls `f` with all that has come, up to 64 KiB. Nothing is the end of file.
+            ///
+            /// The bytes lie in a buffer that all connections of the reactor share, so a handler that reads in this way
+            /// has no buffer of its own while it waits.
+            ///
+            /// # Errors
+            ///
+            /// Why the connection broke; `f` is not called then.
+            ///
+            /// # Cancel safety
+            ///
+            /// Nothing is lost when the future is dropped: nothing is read before `f` is called.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// torsade::testing::run(async |reactor| {
+            ///     let port = reactor.serve("127.0.0.1:0", async |mut conn| {
+            ///         let out = conn.transport();
+            ///         let mut echo = |bytes: &[u8]| {
+            ///             out.write(bytes);
+            ///             bytes.len()
+            ///         };
+            ///         while conn.read_with(&mut echo).await? > 0 {
+            ///             if out.is_full() {
+            ///                 conn.flush().await?;
+            ///             }
+            ///         }
+            ///         Ok(())
+            ///     })?;
+            ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            ///     conn.write_all(b"hello").await?;
+            ///     assert_eq!(conn.read_with(<[u8]>::to_vec).await?, b"hello");
+            ///     Ok(())
+            /// });
+            /// ```
+            pub async fn read_with<R>(&mut self, f: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
+                let mut f = Some(f);
+                poll_fn(|cx| self.reader.poll_read_with(cx, &mut f)).await
+            }
+
             /// Fills `buf`.
             ///
             /// # Errors

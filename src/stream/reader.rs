@@ -91,6 +91,31 @@ impl Reader {
         poll_socket(&self.conn, cx, buf)
     }
 
+    /// Reads into the loop's own buffer and calls `f` with what came, or waits. Empty is the end.
+    pub(super) fn poll_read_with<R, F: FnOnce(&[u8]) -> R>(
+        &mut self,
+        cx: &Context<'_>,
+        f: &mut Option<F>,
+    ) -> Poll<io::Result<R>> {
+        if budget::is_spent(cx) {
+            return Poll::Pending;
+        }
+        let ahead = self.take_ahead();
+        if !ahead.is_empty() {
+            self.conn.link().note_buffered(|| 0);
+            budget::spend(ahead.len());
+            return Poll::Ready(Ok(call(f, &ahead)));
+        }
+        let Some(reactor) = self.conn.link().reactor() else {
+            return poll_socket(&self.conn, cx, &mut []).map_ok(|_| call(f, &[]));
+        };
+        let mut buffer = reactor.inner().take_read_buffer();
+        let read = poll_socket(&self.conn, cx, &mut buffer);
+        let read = read.map_ok(|count| call(f, &buffer[..count]));
+        reactor.inner().give_back_read_buffer(buffer);
+        read
+    }
+
     /// Shows what was read ahead, reading more when that is nothing. Empty is the end.
     pub(super) fn poll_fill_buf(&mut self, cx: &Context<'_>) -> Poll<io::Result<&[u8]>> {
         let ahead = self.ahead.get_or_insert_with(Ahead::new);
@@ -234,6 +259,12 @@ impl Ahead {
         self.consume(self.end - self.start);
         rest
     }
+}
+
+/// Calls what is called once, when the future is ready.
+fn call<R>(f: &mut Option<impl FnOnce(&[u8]) -> R>, bytes: &[u8]) -> R {
+    let f = f.take().expect("a future is not polled after it was ready");
+    f(bytes)
 }
 
 /// The error of a reader whose line is too long.
