@@ -1,16 +1,13 @@
 """Echo servers on Twisted, asyncio and uvloop: `echo.py serve CONTENDER ROW`.
 
-Prints the address it listens on, and ends when standard input does.
+Prints the address it listens on. It ends at SIGTERM, and where Linux is asked to send one: when its parent ends.
 """
 
-import os
+import ctypes
+import signal
 import sys
-import threading
 
-
-def end_with_stdin():
-    sys.stdin.buffer.read()
-    os._exit(0)
+PR_SET_PDEATHSIG = 1
 
 
 def serve_twisted():
@@ -53,5 +50,5 @@ def serve_asyncio():
         asyncio.run(main())
 
 
-threading.Thread(target=end_with_stdin, daemon=True).start()
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 serve_twisted() if sys.argv[2] == "twisted" else serve_asyncio()
