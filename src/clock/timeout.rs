@@ -21,7 +21,7 @@ impl<T: 'static> Deferred<T> {
     ///
     /// The limit covers everything that was added to the Deferred before, also the Deferreds that its callbacks
     /// return, and nothing that is added after. If the cancelled Deferred comes to something else than
-    /// [`Cancelled`](crate::Cancelled), that passes unchanged.
+    /// [`Cancelled`], that passes unchanged.
     ///
     /// [`Clock::timeout`] limits a future that is awaited; this one need not be.
     ///
