@@ -2,10 +2,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::net::TcpStream;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use torsade::{Deferred, defer};
+use torsade::{Deferred, Protocol, Reactor, defer};
 
 /// Counts what `work` allocates and what it leaves behind.
 fn count<R>(work: impl FnOnce() -> R) -> (usize, R) {
@@ -29,6 +32,38 @@ fn ten_callbacks_built_and_fired_take_three() {
         resolver.callback(1);
     });
     assert_eq!(allocations, 3);
+}
+
+/// A handle is made when it is asked for: it would take two more.
+#[test]
+fn an_accepted_connection_takes_four() {
+    struct Idle;
+
+    impl Protocol for Idle {
+        fn data_received(&mut self, _cx: &mut torsade::Context<'_, Self>, _data: &[u8]) {}
+    }
+
+    const MANY: usize = 500;
+    let reactor = Reactor::new().unwrap();
+    let made = Rc::new(Cell::new(0));
+    let count_made = made.clone();
+    let port = reactor.listen("127.0.0.1:0", move |_peer| {
+        count_made.set(count_made.get() + 1);
+        Idle
+    });
+    let port = port.unwrap();
+    let address = port.local_addr().inet().unwrap();
+    let clients: Vec<_> = (0..MANY)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    let (allocations, ()) = count(|| {
+        while made.get() < MANY {
+            reactor.iterate(Duration::from_secs(1));
+        }
+    });
+    // And the tables a few.
+    assert!(allocations < MANY * 9 / 2, "{allocations}");
+    drop(clients);
 }
 
 #[test]

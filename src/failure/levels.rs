@@ -30,7 +30,7 @@ impl Failure {
     #[track_caller]
     pub fn __message(text: String) -> Self {
         let location = Location::caller();
-        Self::at(Box::new(Message { text, location }), location)
+        Self::at(Message { text, location }, location)
     }
 
     /// Writes a line for each place, other than the failure's own, in which a level of it was made.

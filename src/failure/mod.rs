@@ -131,7 +131,7 @@ impl Failure {
         payload: Box<dyn Any + Send>,
         place: &'static Location<'static>,
     ) -> Self {
-        Self::at(Box::new(Panicked::new(payload)), place)
+        Self::at(Panicked::new(payload), place)
     }
 
     /// The same error, as made elsewhere: where the user asked for what failed.
@@ -143,7 +143,7 @@ impl Failure {
         this
     }
 
-    /// Wraps an error as made at `location`.
+    /// Wraps an error as made at `location`. One that is boxed must be so as `dyn Error`: a box of its own type would be boxed again.
     pub(crate) fn at(
         error: impl Into<Box<dyn Error + Send + Sync>>,
         location: &'static Location<'static>,

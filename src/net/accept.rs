@@ -10,9 +10,7 @@ use std::task::Waker;
 use crate::address::Address;
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::protocol::{
-    Factory, Handle, IntoProtocol, Protocol, Seated, handle, seat_handed, visit,
-};
+use crate::protocol::{Factory, IntoProtocol, Protocol, Seated, seat_handed, visit};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::stream::Connection;
@@ -71,27 +69,26 @@ impl Accepted {
         }
     }
 
-    /// Gives it to a protocol, whose `connection_made` runs now.
+    /// Gives it to a protocol, whose `connection_made` runs now. (A handle to it costs memory as long as it lives.)
     pub(super) fn seat<P: Protocol>(
         self,
         reactor: &Reactor,
         terms: &Rc<Terms>,
         protocol: P,
-    ) -> Result<Handle<P>, Failure> {
-        let conn = match self {
+    ) -> Result<Rc<Conn<Seated<P, Transport>>>, Failure> {
+        match self {
             Self::Socket(socket, ends) => {
                 let conn = Conn::new(reactor, socket, ends, terms, Seated::new(protocol))?;
                 conn.begin(reactor, || {
                     visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
                 });
-                conn
+                Ok(conn)
             }
             Self::Handed(mut handed, unread) => {
                 handed.set_terms(terms);
-                seat_handed(reactor, handed, protocol, unread)?
+                seat_handed(reactor, handed, protocol, unread)
             }
-        };
-        Ok(handle(&conn))
+        }
     }
 
     /// Gives it to async code.

@@ -21,7 +21,7 @@ use super::race::{Done, Race};
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
-use crate::protocol::{Handle, Protocol};
+use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::repeat::defer_later;
 use crate::report;
@@ -93,7 +93,8 @@ impl Reactor {
         protocol: P,
     ) -> Deferred<Handle<P>> {
         self.attempt(address, options, move |reactor, made, terms| {
-            made.seat(reactor, terms, protocol)
+            let conn = made.seat(reactor, terms, protocol)?;
+            Ok(handle(&conn))
         })
     }
 
@@ -151,7 +152,8 @@ impl Reactor {
         let options = ConnectOptions::new();
         self.attempt_at(endpoint, &options, place, |reactor, made, terms| {
             let protocol = build(made.peer());
-            let seated = protocol.map(|protocol| made.seat(reactor, terms, protocol));
+            let seat = |protocol| made.seat(reactor, terms, protocol);
+            let seated = protocol.map(|protocol| seat(protocol).map(|conn| handle(&conn)));
             seated.transpose()
         })
     }

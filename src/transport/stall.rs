@@ -196,7 +196,7 @@ impl<S: Seat> Conn<S> {
     /// Sets the timer, lets it be, or breaks the connection.
     pub(super) fn watch_stall(self: &Rc<Self>, reactor: &Reactor) {
         let link = self.link();
-        let is_ending = reactor.inner().grace_to_drain().is_some();
+        let is_ending = reactor.inner().grace_to_drain().is_some() && link.is_draining();
         if !link.flags.has(Flag::BLOCKED) && !link.flags.has(Flag::STALLED) && !is_ending {
             return;
         }
