@@ -74,7 +74,7 @@ impl Inner {
                 break;
             }
             left = left.saturating_sub(held);
-            let over = Box::new(OverBudget { held, used, limit });
+            let over = OverBudget { held, used, limit };
             source.break_with(Failure::at(over, source.place()));
         }
         self.attend_all(reactor);
