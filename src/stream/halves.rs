@@ -122,7 +122,8 @@ macro_rules! reads {
             ///     let mut conn = reactor.connect_stream(port.local_addr()).await?;
             ///     conn.write_all(b"hello").await?;
             ///     assert_eq!(conn.read_with(<[u8]>::to_vec).await?, b"hello");
-            ///     Ok(())
+            ///     drop(conn);
+            ///     port.stop().await
             /// });
             /// ```
             pub async fn read_with<R>(&mut self, f: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
