@@ -143,7 +143,7 @@ impl Failure {
         this
     }
 
-    /// Wraps an error as made at `location`. One that is boxed must be so as `dyn Error`: a box of its own type would be boxed again.
+    /// Wraps an error as made at `location`. A box must be one of `dyn Error`: a `Box<E>` is an error itself, and would be boxed again.
     pub(crate) fn at(
         error: impl Into<Box<dyn Error + Send + Sync>>,
         location: &'static Location<'static>,

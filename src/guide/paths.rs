@@ -15,7 +15,7 @@
 //! | `OnStream::readable` | `protocol/connected.rs` | borrows the loop's read buffer |
 //! | `Link::read` | `transport/link.rs` | one `recv` |
 //! | `deliver` | `protocol/connected.rs` | puts what was kept before in front of it, where there is any |
-//! | `visit` | `protocol/seat.rs` | takes the protocol out of its seat, calls it, and puts it back |
+//! | `visit` | `protocol/seat.rs` | takes the protocol out, calls it, and puts it back |
 //! | `Protocol::input_received` | `protocol/mod.rs` | the user's code, or `data_received` |
 //! | `Conn::settle` | `transport/engine.rs` | does what the user's code has asked for |
 //!
@@ -36,7 +36,7 @@
 //! | function | file | what it does |
 //! |---|---|---|
 //! | `Transport::write` | `transport/mod.rs` | what a protocol calls; for async code it is the next |
-//! | `poll_write` | `stream/writer.rs` | takes as much as there is room for, or waits |
+//! | `poll_write` | `stream/writer.rs` | takes as much as fits into the queue, or waits |
 //! | `Link::write` | `transport/link.rs` | queues it, and asks for attention where the loop is not there already |
 //! | `Inner::attend_all` | `reactor/share.rs` | comes to those who asked, before the loop waits |
 //! | `Conn::settle` | `transport/engine.rs` | once after each event and once before the wait |
@@ -64,7 +64,7 @@
 //! | `Core::fire` | `defer/core.rs` | stores it in front of the first step |
 //! | `advance` | `defer/core/work.rs` | goes on with one core after the other, so that depth costs no stack |
 //! | `Core::run_steps` | `defer/core.rs` | runs the steps until one gives a Deferred that is not settled |
-//! | `Core::hand_over` | `defer/core.rs` | gives the result to whoever is next: another core, a task, nobody |
+//! | `Core::hand_over` | `defer/core.rs` | gives the result to the next: another core, a task, nobody |
 //! | `Deferred::poll` | `defer/mod.rs` | where a task awaits it |
 //!
 //! # A thread's job
@@ -83,13 +83,13 @@
 //!
 //! | function | file | what it does |
 //! |---|---|---|
-//! | `Reactor::spawn_process` | `process/running.rs` | makes the handle and the seat of its protocol |
+//! | `Reactor::spawn_process` | `process/running.rs` | makes the handle, and what holds its protocol |
 //! | `Running::start` | `process/running.rs` | registers it with the loop |
 //! | `Body::launch` | `process/body.rs` | makes the pipes |
 //! | `begin` | `driver/fork.rs` | forks |
 //! | `child` | `driver/fork.rs` | what runs between the fork and the new program, and allocates nothing |
-//! | `Running::begin` | `process/running.rs` | the protocol is told that it runs |
+//! | `Running::begin` | `process/running.rs` | calls `connection_made` |
 //! | `OnPipe::readable` | `process/running.rs` | what it writes comes as from any connection |
 //! | `Running::ready` | `process/running.rs` | its descriptor says that it has ended |
 //! | `Running::wait` | `process/running.rs` | takes its status, and tells the protocol |
-//! | `Running::end_if_over` | `process/running.rs` | when the pipes are closed as well, the last thing is told |
+//! | `Running::end_if_over` | `process/running.rs` | calls `process_ended` when the pipes are closed as well |

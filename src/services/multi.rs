@@ -304,9 +304,10 @@ fn stop_all(mut members: Vec<Member>, told: &mut Vec<Told>) -> Deferred<()> {
     let Some(last) = members.pop() else {
         return Deferred::succeed(());
     };
+    let multi = last.service.as_multi();
     // A panic that no reactor contains goes on when all have been told to stop.
     report::enter();
-    let stopping = match last.service.as_multi() {
+    let stopping = match multi {
         Some(multi) => multi.tell_to_stop(told),
         None => maybe_deferred_at(last.place, || last.service.stop()),
     };

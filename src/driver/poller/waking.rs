@@ -7,7 +7,7 @@
 //! | the poller is notified | elsewhere | the poller's own, when the flag goes up |
 //!
 //! The flag says that a wake is under way; the wait takes it down before it returns. A wake that comes while
-//! the flag is up needs no call of its own: the wait that will take it down has not returned yet
+//! the flag is set needs no call of its own: the wait that will take it down has not returned yet
 //! (invariant 4 of `driver`).
 
 use std::io;
