@@ -10,6 +10,7 @@ mod address;
 mod bytes;
 mod cells;
 pub mod clock;
+mod context;
 mod debug;
 pub mod defer;
 mod driver;

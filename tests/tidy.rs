@@ -262,11 +262,12 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The rooms, bottom first. A room may use itself and those above it in this list.
-const ROOMS: [&str; 29] = [
+const ROOMS: [&str; 30] = [
+    "sync",
+    "context",
     "failure",
     "address",
     "signal",
-    "sync",
     "cells",
     "slots",
     "bytes",

@@ -16,16 +16,15 @@
 //! 3. A poller that never gives way to the loop, and so polls again and again, is let through after
 //!    [`MOST_REFUSALS`]: it cannot hang.
 
-use std::cell::Cell;
 use std::task::{Context, Poll};
 
-use crate::sync::thread_local;
+use crate::context::{self, UNLIMITED};
 
 /// Has the task used up its budget? Then it is woken, to be polled again after the others.
 #[inline]
 pub(crate) fn is_spent(cx: &Context<'_>) -> bool {
-    match LEFT.try_with(Cell::get) {
-        Ok(0) => refuse(cx),
+    match context::with(|thread| thread.budget.get()) {
+        0 => refuse(cx),
         _ => false,
     }
 }
@@ -33,10 +32,9 @@ pub(crate) fn is_spent(cx: &Context<'_>) -> bool {
 /// Takes the cost of an operation that moved so many bytes, or none.
 #[inline]
 pub(crate) fn spend(bytes: usize) {
-    let _ = LEFT.try_with(|left| {
-        if left.get() != UNLIMITED {
-            left.set(left.get().saturating_sub(bytes.max(LEAST)));
-        }
+    context::with(|thread| match thread.budget.get() {
+        UNLIMITED => {}
+        left => thread.budget.set(left.saturating_sub(bytes.max(LEAST))),
     });
 }
 
@@ -61,37 +59,31 @@ pub(crate) fn metered<T>(
 /// nothing.
 #[inline]
 pub(crate) fn renew() {
-    let _ = LEFT.try_with(|left| {
-        if left.get() != UNLIMITED {
-            left.set(IN_A_ROW);
+    context::with(|thread| {
+        if thread.budget.get() != UNLIMITED {
+            thread.budget.set(IN_A_ROW);
         }
     });
 }
 
 /// A turn begins or ends.
 pub(super) fn set_limited(limited: bool) {
-    let _ = LEFT.try_with(|left| left.set(if limited { IN_A_ROW } else { UNLIMITED }));
+    let budget = if limited { IN_A_ROW } else { UNLIMITED };
+    context::with(|thread| thread.budget.set(budget));
 }
 
 #[cold]
 fn refuse(cx: &Context<'_>) -> bool {
-    let refused = REFUSED.try_with(|refused| {
-        refused.set(refused.get() + 1);
-        refused.get()
+    let refusals = context::with(|thread| {
+        thread.refusals.set(thread.refusals.get() + 1);
+        thread.refusals.get()
     });
     cx.waker().wake_by_ref();
-    if refused.unwrap_or(MOST_REFUSALS) >= MOST_REFUSALS {
-        let _ = REFUSED.try_with(|refused| refused.set(0));
+    if refusals >= MOST_REFUSALS {
+        context::with(|thread| thread.refusals.set(0));
         renew();
     }
     true
-}
-
-thread_local! {
-    /// What is left of the budget, in bytes.
-    static LEFT: Cell<usize> = const { Cell::new(UNLIMITED) };
-    /// How often somebody was refused since the last time that this was too often.
-    static REFUSED: Cell<u32> = const { Cell::new(0) };
 }
 
 /// So many bytes are moved in a row.
@@ -99,8 +91,6 @@ const IN_A_ROW: usize = 256 * 1024;
 
 /// What an operation costs at least, in bytes: so there are at most 128 in a row.
 const LEAST: usize = 2 * 1024;
-
-const UNLIMITED: usize = usize::MAX;
 
 /// After so many refusals somebody polls in a circle instead of giving way to the loop.
 const MOST_REFUSALS: u32 = 100_000;

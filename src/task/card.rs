@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::locals::{Locals, Set};
+use crate::context;
 use crate::debug::{self, Id, Thing};
 use crate::failure::{Hop, TaskName};
 
@@ -86,11 +87,9 @@ impl Card {
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         self.state.set(State::Running);
         let locals = self.locals.borrow().clone();
-        // A thread that ends has none.
-        let current = CURRENT.try_with(|current| current.replace(Some(self.clone())));
         Entered {
+            before: context::with(|thread| thread.task.replace(Some(self.clone()))),
             _set: locals.set(),
-            before: current.ok().flatten(),
             card: self.clone(),
         }
     }
@@ -198,7 +197,7 @@ impl Drop for Entered {
             self.card.state.set(State::Waiting);
         }
         let before = self.before.take();
-        let left = CURRENT.try_with(|current| current.replace(before));
+        let left = context::with(|thread| thread.task.replace(before));
         drop(left);
     }
 }
@@ -236,15 +235,7 @@ pub(crate) fn awaited(at: &'static Location<'static>) -> Hop {
 
 /// The card of the task that is being polled, if it has one.
 pub(crate) fn current_card() -> Option<Rc<Card>> {
-    CURRENT
-        .try_with(|current| current.borrow().clone())
-        .ok()
-        .flatten()
-}
-
-thread_local! {
-    /// The card of the task that is being polled.
-    static CURRENT: RefCell<Option<Rc<Card>>> = const { RefCell::new(None) };
+    context::with(|thread| thread.task.get())
 }
 
 /// From so many on, a card is looked through now and then.

@@ -16,10 +16,11 @@ use slab::Slab;
 use super::inbox::Shell;
 use super::root::Root;
 use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget};
+use crate::context;
 use crate::debug;
 use crate::report::{self, Origin};
 use crate::slots::{ShrinkPolicy, shrink_queue};
-use crate::sync::{Shared, thread, thread_local};
+use crate::sync::{Shared, thread};
 
 /// Runs tasks and calls, in batches, for one reactor.
 pub(crate) struct Executor {
@@ -83,10 +84,7 @@ impl Executor {
 
     /// The one that this thread has entered.
     pub(crate) fn current() -> Option<Rc<Self>> {
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .ok()
-            .flatten()
+        context::with(|thread| thread.executor.get())
     }
 
     /// Does the loop with this inbox run on this thread?
@@ -97,12 +95,12 @@ impl Executor {
 
     /// Is a reactor in a turn on this thread?
     pub(crate) fn is_in_turn() -> bool {
-        IN_TURN.try_with(Cell::get).unwrap_or(false)
+        context::with(|thread| thread.in_turn.get())
     }
 
     /// As [`Executor::enter`], for the length of a turn: what is added meanwhile is looked at before the turn ends.
     pub(crate) fn begin_turn(self: &Rc<Self>) -> InTurn {
-        IN_TURN.with(|in_turn| in_turn.set(true));
+        context::with(|thread| thread.in_turn.set(true));
         budget::set_limited(true);
         self.host.set_in_turn(true);
         InTurn {
@@ -113,8 +111,9 @@ impl Executor {
 
     /// Makes it this thread's current one until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
-        let before = CURRENT.with(|current| current.replace(Some(self.clone())));
-        Entered { before }
+        Entered {
+            before: make_current(Some(self.clone())),
+        }
     }
 
     /// Starts a future.
@@ -417,8 +416,7 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let before = self.before.take();
-        let left = CURRENT.try_with(|current| current.replace(before));
+        let left = make_current(self.before.take());
         drop(left);
     }
 }
@@ -434,41 +432,33 @@ impl Drop for InTurn {
     fn drop(&mut self) {
         self.executor.host.set_in_turn(false);
         budget::set_limited(false);
-        let _ = IN_TURN.try_with(|in_turn| in_turn.set(false));
+        context::with(|thread| thread.in_turn.set(false));
     }
 }
 
 /// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
 fn schedule(runnable: Runnable<Shell>) {
-    let mut runnable = Some(runnable);
-    let _ = CURRENT.try_with(|current| {
-        let Ok(current) = current.try_borrow() else {
-            return;
-        };
-        let Some(executor) = &*current else {
-            return;
-        };
-        let is_home = |runnable: &mut Runnable<Shell>| {
-            Shared::ptr_eq(&executor.inbox, &runnable.metadata().inbox)
-        };
-        if let Some(runnable) = runnable.take_if(is_home) {
+    let inbox = &runnable.metadata().inbox;
+    match Executor::current() {
+        Some(executor) if Shared::ptr_eq(&executor.inbox, inbox) => {
             executor.ready.borrow_mut().push_back(Job::Task(runnable));
             executor.host.work_added();
         }
-    });
-    if let Some(runnable) = runnable {
-        // The loop may run the task, and drop it with its shell, before the push returns.
-        let inbox = runnable.metadata().inbox.clone();
-        inbox.push_task(runnable);
+        _ => {
+            // The loop may run the task, and drop it with its shell, before the push returns.
+            let inbox = inbox.clone();
+            inbox.push_task(runnable);
+        }
     }
 }
 
-thread_local! {
-    /// The executor that tasks on this thread are given to.
-    static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
-}
-
-thread_local! {
-    /// A reactor is in a turn on this thread.
-    static IN_TURN: Cell<bool> = const { Cell::new(false) };
+/// Has new tasks on this thread go to `executor`. Returns where they went before.
+fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
+    let address = executor
+        .as_ref()
+        .map_or(std::ptr::null(), |executor| Rc::as_ptr(executor).cast());
+    context::with(|thread| {
+        thread.home.set(address);
+        thread.executor.replace(executor)
+    })
 }

@@ -21,7 +21,6 @@
 //! 2. No borrow is held while a user's code or destructor runs.
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -32,6 +31,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::context;
 use crate::report;
 
 /// A value that goes along with a task and the tasks it spawns.
@@ -210,9 +210,7 @@ pub fn carry_with<A, R>(f: impl FnOnce(A) -> R) -> impl FnOnce(A) -> R {
 impl Locals {
     /// Those that are set here.
     pub fn capture() -> Self {
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .unwrap_or_default()
+        Self(context::with(|thread| thread.locals.get()))
     }
 
     /// Calls `f` with these set, and no others.
@@ -265,10 +263,8 @@ impl Locals {
 
     /// Makes these the current ones until the guard is dropped.
     pub(super) fn set(self) -> Set {
-        // A thread that ends has none.
-        let before = CURRENT.try_with(|current| current.replace(self));
         Set {
-            before: before.unwrap_or_default(),
+            before: Self(context::with(|thread| thread.locals.replace(self.0))),
         }
     }
 
@@ -396,13 +392,8 @@ pub(super) struct Set {
 
 impl Drop for Set {
     fn drop(&mut self) {
-        let before = std::mem::take(&mut self.before);
-        let left = CURRENT.try_with(|current| current.replace(before));
+        let before = self.before.0.take();
+        let left = context::with(|thread| thread.locals.replace(before));
         drop(left);
     }
-}
-
-thread_local! {
-    /// What is set.
-    static CURRENT: RefCell<Locals> = const { RefCell::new(Locals(None)) };
 }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 
-use crate::sync::thread_local;
+use crate::context;
 
 /// The wakers that were given to code of others, in one reactor.
 #[derive(Default)]
@@ -67,13 +67,9 @@ impl OthersWakers {
 
 /// Polls a part of what is being polled, which has a waker of its own in `cx`.
 pub(crate) fn poll_part<R>(cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
-    let kept = PRESENT.try_with(|present| {
-        let present = present.borrow();
-        present.as_ref().map(|present| present.kept.clone())
-    });
-    match kept {
-        Ok(Some(kept)) => poll_counted(&kept, cx, poll),
-        _ => poll(cx),
+    match context::with(|thread| thread.lent.get::<Present>()) {
+        Some(present) => poll_counted(&present.kept, cx, poll),
+        None => poll(cx),
     }
 }
 
@@ -84,7 +80,7 @@ fn poll_counted<R>(kept: &Kept, cx: &Context<'_>, poll: impl FnOnce(&mut Context
         lent: lent.clone(),
         kept: kept.clone(),
     };
-    let entered = Polled(replace(Some(present)));
+    let entered = Polled(replace(Some(Rc::new(present))));
     let waker = Waker::from(lent.clone());
     let result = poll(&mut Context::from_waker(&waker));
     drop((entered, waker));
@@ -105,7 +101,7 @@ struct Present {
 }
 
 /// Puts back what was polled before, also after a panic.
-struct Polled(Option<Present>);
+struct Polled(Option<Rc<Present>>);
 
 impl Drop for Polled {
     fn drop(&mut self) {
@@ -145,39 +141,27 @@ pub(crate) fn with_own_waker<R>(cx: &Context<'_>, f: impl FnOnce(&Waker) -> R) -
 #[inline]
 pub(crate) fn own_waker<'a>(cx: &Context<'a>) -> OwnWaker<'a> {
     let given = cx.waker();
-    match COUNTED.try_with(Cell::get) {
-        Ok(counted) if counted == given.data() => find_own(given),
-        _ => OwnWaker::Given(given),
+    match context::with(|thread| thread.lent_data.get()) == given.data() {
+        true => find_own(given),
+        false => OwnWaker::Given(given),
     }
 }
 
 #[cold]
 fn find_own(given: &Waker) -> OwnWaker<'_> {
-    let own = PRESENT.try_with(|present| {
-        let present = present.borrow();
-        present.as_ref().map(|present| present.lent.0.clone())
-    });
-    match own {
-        Ok(Some(own)) => OwnWaker::Found(own),
-        _ => OwnWaker::Given(given),
+    match context::with(|thread| thread.lent.get::<Present>()) {
+        Some(present) => OwnWaker::Found(present.lent.0.clone()),
+        None => OwnWaker::Given(given),
     }
 }
 
 /// Has `present` be what is polled; gives what was.
-fn replace(present: Option<Present>) -> Option<Present> {
-    let counted = present.as_ref().map_or(std::ptr::null(), |present| {
+fn replace(present: Option<Rc<Present>>) -> Option<Rc<Present>> {
+    let data = present.as_ref().map_or(std::ptr::null(), |present| {
         Arc::as_ptr(&present.lent).cast()
     });
-    let _ = COUNTED.try_with(|place| place.set(counted));
-    PRESENT.try_with(|place| place.replace(present)).ok()?
-}
-
-thread_local! {
-    /// What is being polled.
-    static PRESENT: RefCell<Option<Present>> = const { RefCell::new(None) };
-}
-
-thread_local! {
-    /// The data of its waker; nobody's when none is counted.
-    static COUNTED: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+    context::with(|thread| {
+        thread.lent_data.set(data);
+        thread.lent.replace(present)
+    })
 }

@@ -6,12 +6,13 @@
 //! thread changes it: when that is the loop, there is no moment in which the thread is awake and
 //! still counts as waiting.
 
-use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::task::Wake;
 
 use super::Inbox;
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Shared, Unparker, thread_local};
+use crate::context;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Shared, Unparker};
 
 /// A piece of work that a loop awaits, as the loop and the thread that does it see it.
 pub(crate) struct AwaitedWork {
@@ -47,17 +48,17 @@ impl AwaitedWork {
     /// Does the work on this thread.
     pub(crate) fn run<R>(this: &Shared<Self>, work: impl FnOnce() -> R) -> R {
         /// The thread does it no longer, also after a panic.
-        struct Running(Option<Shared<AwaitedWork>>);
+        struct Running(Option<Rc<Shared<AwaitedWork>>>);
         impl Drop for Running {
             fn drop(&mut self) {
                 let before = self.0.take();
-                let this = PRESENT.try_with(|present| present.replace(before));
+                let this = context::with(|thread| thread.work.replace(before));
                 drop(this);
             }
         }
         *this.lock() = Phase::Running;
-        let before = PRESENT.with(|present| present.replace(Some(this.clone())));
-        let _running = Running(before);
+        let present = Rc::new(this.clone());
+        let _running = Running(context::with(|thread| thread.work.replace(Some(present))));
         work()
     }
 
@@ -77,10 +78,8 @@ impl AwaitedWork {
 
     /// The work that this thread does, if it is for a loop.
     pub(super) fn present() -> Option<Shared<Self>> {
-        PRESENT
-            .try_with(|present| present.borrow().clone())
-            .ok()
-            .flatten()
+        let present = context::with(|thread| thread.work.get::<Shared<Self>>())?;
+        Some((*present).clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Phase> {
@@ -90,7 +89,7 @@ impl AwaitedWork {
 
 /// What a future notes that is pending until this loop does something.
 pub(crate) fn note_loop(inbox: &Shared<Inbox>) {
-    let _ = LOOP.try_with(|noted| noted.set(Shared::as_ptr(inbox).addr()));
+    context::with(|thread| thread.awaited_loop.set(Shared::as_ptr(inbox).addr()));
 }
 
 /// Wakes a thread that does work for a loop.
@@ -114,12 +113,12 @@ impl WorkWaker {
     pub(super) fn begin(&self) {
         let _phase = self.work.lock();
         self.woken.store(false, Ordering::SeqCst);
-        let _ = LOOP.try_with(|noted| noted.set(0));
+        context::with(|thread| thread.awaited_loop.set(0));
     }
 
     /// The future is pending, and the thread is about to sleep.
     pub(super) fn sleep(&self) {
-        let noted = LOOP.try_with(Cell::get).unwrap_or(0);
+        let noted = context::with(|thread| thread.awaited_loop.get());
         if noted != Shared::as_ptr(&self.work.inbox).addr() {
             return;
         }
@@ -150,14 +149,4 @@ impl Wake for WorkWaker {
         drop(phase);
         self.unparker.unpark();
     }
-}
-
-thread_local! {
-    /// The work that this thread does.
-    static PRESENT: RefCell<Option<Shared<AwaitedWork>>> = const { RefCell::new(None) };
-}
-
-thread_local! {
-    /// The address of the loop that the future that was just polled waits for; 0 for none.
-    static LOOP: Cell<usize> = const { Cell::new(0) };
 }
