@@ -22,6 +22,9 @@ pub(crate) struct AwaitedWork {
     is_given_up: AtomicBool,
 }
 
+/// The work that a thread does.
+struct Present(Shared<AwaitedWork>);
+
 /// How far a piece of work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -48,7 +51,7 @@ impl AwaitedWork {
     /// Does the work on this thread.
     pub(crate) fn run<R>(this: &Shared<Self>, work: impl FnOnce() -> R) -> R {
         /// The thread does it no longer, also after a panic.
-        struct Running(Option<Rc<Shared<AwaitedWork>>>);
+        struct Running(Option<Rc<Present>>);
         impl Drop for Running {
             fn drop(&mut self) {
                 let before = self.0.take();
@@ -57,7 +60,7 @@ impl AwaitedWork {
             }
         }
         *this.lock() = Phase::Running;
-        let present = Rc::new(this.clone());
+        let present = Rc::new(Present(this.clone()));
         let _running = Running(context::with(|thread| thread.work.replace(Some(present))));
         work()
     }
@@ -78,8 +81,8 @@ impl AwaitedWork {
 
     /// The work that this thread does, if it is for a loop.
     pub(super) fn present() -> Option<Shared<Self>> {
-        let present = context::with(|thread| thread.work.get::<Shared<Self>>())?;
-        Some((*present).clone())
+        let present = context::with(|thread| thread.work.get::<Present>())?;
+        Some(present.0.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Phase> {
