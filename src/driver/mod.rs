@@ -20,38 +20,35 @@
 //!
 //! # Files
 //!
-//! `machine` the machine · `poller` readiness, and being woken · `tcp` and `unix` sockets of
-//! the machine · `passing` descriptors beside the bytes · `pair` two descriptors as one, `clerk` a thread for what no
-//! poller takes · `child` other programs, `fork` how they begin, `orphans` those
-//! whose reactor has ended · `adopt` sockets that somebody else has made · `socket` any kind of socket, `relay` one that is none, `sockopt` an option of
-//! theirs · `datagram` the same for datagrams · `chance` numbers of chance ·
-//! `memory` the model · `signals` what the system tells out of turn.
+//! `machine` the machine · `memory` the model of one · `poller` readiness, and being woken · `sockets` the machine's
+//! sockets · `descriptors` what is none, and is read and written all the same · `children` other programs · `signals` what the
+//! system tells out of turn · `relay` queues in this process · `source` what all of these are to a driver, `socket` and
+//! `datagrams` sockets of either driver, `options` what is said of them · `chance` numbers of chance.
 
-use std::fmt;
 use std::io;
 use std::net::Shutdown;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::address::{Address, not_inet};
 #[cfg(unix)]
-pub(crate) use adopt::NotAdopted;
+use socket2::Domain;
+
+use crate::address::{Address, not_inet};
 pub(crate) use chance::Chance;
 pub use chance::Random;
 #[cfg(unix)]
-pub use child::ChildFd;
+pub use children::ChildFd;
 #[cfg(unix)]
-pub(crate) use child::{Child, Launch, NotLaunched, Pty};
-pub use datagram::Interface;
-pub(crate) use datagram::{Arrived, Change, Datagrams, Question};
+pub(crate) use children::{Child, Launch, NotLaunched, Pty};
+pub(crate) use datagrams::Datagrams;
 #[cfg(unix)]
-pub(crate) use inherited::copy_of;
+pub(crate) use descriptors::inherited::copy_of;
+#[cfg(unix)]
+use descriptors::pair::Pair;
 pub use memory::NetworkFaults;
-#[cfg(unix)]
-pub(crate) use passing::Passing;
-use poller::{BELL, Borrowed};
+pub use options::Interface;
+pub(crate) use options::{Arrived, Bind, Buffers, Change, Question, SocketHook};
 pub(crate) use poller::{Event, Interest, Waking};
 pub use poller::{Poller, PollerUnavailable};
 pub(crate) use relay::{FarEnd, Written};
@@ -60,56 +57,40 @@ pub(crate) use signals::with_blocked;
 pub(crate) use signals::{Signals, raise};
 pub(crate) use socket::{Listener, Socket};
 #[cfg(unix)]
-pub(crate) use unix::File as SocketFile;
+pub(crate) use sockets::adopt::NotAdopted;
+#[cfg(unix)]
+use sockets::adopt::{self, Kind};
+#[cfg(unix)]
+pub(crate) use sockets::passing::Passing;
+#[cfg(unix)]
+use sockets::unix;
+#[cfg(unix)]
+pub(crate) use sockets::unix::File as SocketFile;
+use sockets::{datagram, names, tcp};
+#[cfg(unix)]
+pub(crate) use source::Descriptor;
+pub(crate) use source::{Name, Source};
+use source::{check_key, foreign};
 
-#[cfg(unix)]
-mod adopt;
-#[cfg(unix)]
-#[allow(
-    unsafe_code,
-    reason = "what comes beside bytes is read in C's terms, as no library's type has room for all of it"
-)]
-mod beside;
 mod chance;
 #[cfg(unix)]
-mod child;
+mod children;
+mod datagrams;
 #[cfg(unix)]
-mod clerk;
-mod datagram;
-#[cfg(unix)]
-#[allow(
-    unsafe_code,
-    reason = "a child makes bare system calls until it is another program"
-)]
-mod fork;
-#[cfg(unix)]
-#[allow(unsafe_code, reason = "a descriptor is named by its number")]
-mod inherited;
+mod descriptors;
 mod machine;
 mod memory;
 #[cfg(all(test, torsade_loom))]
 mod model;
-#[cfg(unix)]
-mod orphans;
-#[cfg(unix)]
-mod pair;
-#[cfg(unix)]
-mod passing;
+mod options;
 mod poller;
 pub(crate) mod relay;
 mod signals;
 mod socket;
-#[cfg(target_os = "linux")]
-#[allow(
-    unsafe_code,
-    reason = "an option of Linux's has no safe function in the libraries in use"
-)]
-mod sockopt;
-mod tcp;
+mod sockets;
+mod source;
 #[cfg(all(test, unix, not(torsade_loom)))]
 mod tests;
-#[cfg(unix)]
-mod unix;
 
 /// The machine, or a model of it in memory.
 #[derive(Debug)]
@@ -347,7 +328,7 @@ impl Driver {
     pub(crate) fn pair(&self, input: OwnedFd, output: OwnedFd) -> io::Result<Socket> {
         match self {
             Self::Machine(_) => {
-                let pair = pair::Pair::new(Some(input), Some(output))?;
+                let pair = Pair::new(Some(input), Some(output))?;
                 Ok(Socket::Pair(Box::new(pair)))
             }
             Self::Memory(_) => Err(foreign()),
@@ -359,7 +340,7 @@ impl Driver {
     pub(crate) fn stdio(&self) -> io::Result<Option<Socket>> {
         match self {
             Self::Machine(_) => {
-                let pair = pair::Pair::standard()?;
+                let pair = Pair::standard()?;
                 Ok(pair.map(|pair| Socket::Pair(Box::new(pair))))
             }
             Self::Memory(_) => {
@@ -380,7 +361,7 @@ impl Driver {
                 unix::listen(address, bind).map(Listener::Unix)
             }
             (Self::Memory(memory), _) => {
-                check_name(address)?;
+                names::check(address)?;
                 memory.listen(address, bind.backlog).map(Listener::Memory)
             }
             _ => Err(not_inet(address)),
@@ -421,11 +402,21 @@ impl Driver {
                 Ok(Socket::Unix(Box::new(stream)))
             }
             (Self::Memory(memory), _) => {
-                check_name(address)?;
+                names::check(address)?;
                 let socket = memory.connect(address, bind)?;
                 Ok(Socket::Memory(Box::new(socket)))
             }
             _ => Err(not_inet(address)),
+        }
+    }
+
+    /// A socket bound to `address`; port 0 takes a free one, [`Address::Unnamed`] makes a UNIX socket without a name.
+    ///
+    /// Sockets that `share` may have the same address.
+    pub(crate) fn datagrams(&self, address: &Address, share: bool) -> io::Result<Datagrams> {
+        match self {
+            Self::Machine(_) => datagram::bound(address, share).map(Datagrams::Machine),
+            Self::Memory(memory) => memory.datagrams(address, share).map(Datagrams::Memory),
         }
     }
 
@@ -442,110 +433,56 @@ impl Driver {
     }
 }
 
-/// The file that names a socket: here there is none.
-#[cfg(not(unix))]
-#[derive(Debug)]
-pub(crate) enum SocketFile {}
-
-/// How a listener is bound.
-#[derive(Clone, Debug)]
-pub(crate) struct Bind {
-    /// How many connections wait to be accepted.
-    pub(crate) backlog: i32,
-    /// Whether, on Unix, a port may be taken whose last connections are still fading away.
-    pub(crate) reuse_address: bool,
-    /// Whether others may listen at the same address, and share what comes.
-    pub(crate) reuse_port: bool,
-    /// Whether an IPv6 address takes IPv4 connections as well.
-    pub(crate) dual_stack: bool,
-    pub(crate) buffers: Buffers,
-    /// Who may connect: the mode of a UNIX socket's file.
-    pub(crate) mode: u32,
-    /// Whether a lock beside a UNIX socket's file says whose it is.
-    pub(crate) lock_file: bool,
-    pub(crate) hook: Option<SocketHook>,
-}
-
-/// Is given each socket before it is bound, connected or listened with. In memory it is never called.
-///
-/// It is a user's code, and called with nothing borrowed. It must not unwind.
-#[derive(Clone)]
-pub(crate) struct SocketHook(pub(crate) Rc<SocketCall>);
-
-type SocketCall = dyn Fn(Borrowed<'_>) -> io::Result<()>;
-
-impl SocketHook {
-    /// Calls the hook, if there is one.
-    fn call(hook: Option<&Self>, socket: &socket2::Socket) -> io::Result<()> {
-        #[cfg(unix)]
-        let socket = socket.as_fd();
-        #[cfg(windows)]
-        let socket = std::os::windows::io::AsSocket::as_socket(socket);
-        hook.map_or(Ok(()), |hook| (hook.0)(socket))
+/// Sockets that somebody else has made.
+#[cfg(unix)]
+impl Driver {
+    /// Takes over a listening socket.
+    pub(crate) fn adopt_listener(&self, fd: OwnedFd) -> Result<Listener, NotAdopted> {
+        self.check_machine()?;
+        let (socket, domain) = adopt::adopted(fd, Kind::Listener)?;
+        Ok(if domain == Domain::UNIX {
+            Listener::Unix(unix::Listener::adopted(socket))
+        } else {
+            Listener::Machine(socket)
+        })
     }
-}
 
-impl fmt::Debug for SocketHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SocketHook")
+    /// Takes over a connection, and says who the peer is.
+    pub(crate) fn adopt_connection(&self, fd: OwnedFd) -> Result<(Socket, Address), NotAdopted> {
+        self.check_machine()?;
+        let (socket, domain) = adopt::adopted(fd, Kind::Connection)?;
+        let peer = names::of(&socket.peer_addr()?);
+        let socket = if domain == Domain::UNIX {
+            Socket::Unix(Box::new(unix::Stream::new(socket)))
+        } else {
+            Socket::Machine(socket)
+        };
+        Ok((socket, peer))
     }
-}
 
-/// How many bytes the system holds of a connection, where that was said.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Buffers {
-    pub(crate) send: Option<usize>,
-    pub(crate) receive: Option<usize>,
-}
+    /// Takes over a socket for datagrams, and says who it is connected to.
+    pub(crate) fn adopt_datagrams(
+        &self,
+        fd: OwnedFd,
+    ) -> Result<(Datagrams, Option<Address>), NotAdopted> {
+        self.check_machine()?;
+        let (socket, _) = adopt::adopted(fd, Kind::Datagrams)?;
+        let peer = socket.peer_addr().ok().map(|peer| names::of(&peer));
+        Ok((Datagrams::Machine(socket), peer))
+    }
 
-impl Default for Bind {
-    fn default() -> Self {
-        Self {
-            backlog: 1024,
-            reuse_address: true,
-            reuse_port: false,
-            dual_stack: false,
-            buffers: Buffers::default(),
-            mode: 0o666,
-            lock_file: false,
-            hook: None,
+    fn check_machine(&self) -> io::Result<()> {
+        match self {
+            Self::Machine(_) => Ok(()),
+            Self::Memory(_) => Err(foreign()),
         }
     }
 }
 
-/// How a thing is named to a driver. Only this room implements it.
-pub(crate) trait Source {
-    /// The name.
-    fn name(&self) -> Name<'_>;
-}
-
-/// The name of a source: a descriptor, or a place in the network in memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Name<'a> {
-    /// Something the machine's poller can watch.
-    Machine(Borrowed<'a>),
-    /// An end of a connection or a listener of a [`memory::Memory`].
-    Memory(memory::Place),
-    /// Queues in this process.
-    Relay(&'a relay::Relay),
-    /// Two descriptors, which know best how they are watched.
-    #[cfg(unix)]
-    Pair(&'a pair::Pair),
-}
-
-/// A descriptor of the machine's that is neither a [`Socket`] nor a [`Listener`]: a pipe, a datagram socket.
-///
-/// In memory it is [`io::ErrorKind::Unsupported`].
-#[cfg(unix)]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Descriptor<'a>(pub(crate) BorrowedFd<'a>);
-
-#[cfg(unix)]
-impl Source for Descriptor<'_> {
-    fn name(&self) -> Name<'_> {
-        Name::Machine(self.0)
-    }
-}
+/// The file that names a socket: here there is none.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(crate) enum SocketFile {}
 
 #[cfg(unix)]
 impl AsFd for Driver {
@@ -560,57 +497,6 @@ impl AsFd for Driver {
     }
 }
 
-/// Refuses the two keys that are this room's own (invariant 1).
-fn check_key(key: usize) -> io::Result<()> {
-    if key >= BELL {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the two highest keys are reserved",
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses an address that no socket can be bound to. A name that is too long is never cut off.
-fn check_name(address: &Address) -> io::Result<()> {
-    let (what, length) = match address {
-        Address::Ip(_) => return Ok(()),
-        Address::Path(path) => {
-            let path = path.as_os_str().as_encoded_bytes();
-            if path.is_empty() || path.contains(&0) {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "a socket's path is not empty and has no NUL in it",
-                ));
-            }
-            ("path", path.len())
-        }
-        Address::Abstract(name) => ("name", name.len()),
-        Address::Unnamed => return Err(not_inet(address)),
-    };
-    if length > LONGEST_NAME {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("a socket's {what} has room for {LONGEST_NAME} bytes, and this has {length}"),
-        ));
-    }
-    Ok(())
-}
-
-/// The machine was given something of memory's, or the other way round.
-fn foreign() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        "the source is of another kind than the driver",
-    )
-}
-
 /// Where in memory whoever plays the user of standard input and output listens.
 #[cfg(unix)]
 pub(crate) const STDIO: &str = "torsade standard input and output";
-
-/// The longest name of a UNIX socket. One more byte is for the NUL.
-#[cfg(any(target_os = "linux", target_os = "android", not(unix)))]
-const LONGEST_NAME: usize = 107;
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-const LONGEST_NAME: usize = 103;

@@ -9,12 +9,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::windows::io::AsSocket;
 use std::time::Duration;
 
+#[cfg(unix)]
+use super::children::Pty;
+#[cfg(unix)]
+use super::descriptors::pair;
 use super::memory;
 use super::relay::Relay;
-use super::tcp;
-use super::{Name, Source};
+#[cfg(target_os = "linux")]
+use super::sockets::ancillary;
+use super::sockets::{NO_SIGNAL, names, tcp};
 #[cfg(unix)]
-use super::{Passing, pair, unix};
+use super::sockets::{passing::Passing, unix};
+use super::source::{Name, Source};
 use crate::address::Address;
 
 /// One end of a connection, or of one that is being made. Dropping it closes it.
@@ -146,9 +152,9 @@ impl Socket {
     /// The address of this end.
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Machine(socket) => Ok(tcp::name(&socket.local_addr()?)),
+            Self::Machine(socket) => Ok(names::of(&socket.local_addr()?)),
             #[cfg(unix)]
-            Self::Unix(stream) => Ok(tcp::name(&stream.socket.local_addr()?)),
+            Self::Unix(stream) => Ok(names::of(&stream.socket.local_addr()?)),
             #[cfg(unix)]
             Self::Pair(_) => Ok(Address::Unnamed),
             Self::Memory(socket) => Ok(socket.local_addr()),
@@ -159,9 +165,9 @@ impl Socket {
     /// The address of the other end.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Machine(socket) => Ok(tcp::name(&socket.peer_addr()?)),
+            Self::Machine(socket) => Ok(names::of(&socket.peer_addr()?)),
             #[cfg(unix)]
-            Self::Unix(stream) => Ok(tcp::name(&stream.socket.peer_addr()?)),
+            Self::Unix(stream) => Ok(names::of(&stream.socket.peer_addr()?)),
             #[cfg(unix)]
             Self::Pair(_) => Ok(Address::Unnamed),
             Self::Memory(socket) => socket.peer_addr(),
@@ -338,9 +344,9 @@ impl Socket {
     /// Has the peer said the end of file, whether or not that has been read?
     pub(crate) fn peer_has_shut(&self) -> bool {
         match self {
-            Self::Machine(socket) => has_been_shut(socket),
+            Self::Machine(socket) => tcp::has_been_shut(socket),
             #[cfg(unix)]
-            Self::Unix(stream) => has_been_shut(&stream.socket),
+            Self::Unix(stream) => tcp::has_been_shut(&stream.socket),
             #[cfg(unix)]
             Self::Pair(_) => false,
             Self::Memory(socket) => socket.peer_has_shut(),
@@ -385,7 +391,7 @@ impl Socket {
 
     /// Tells a terminal how large it is. In memory it has no size of its own.
     #[cfg(unix)]
-    pub(crate) fn set_window_size(&self, size: super::Pty) -> io::Result<()> {
+    pub(crate) fn set_window_size(&self, size: Pty) -> io::Result<()> {
         match self {
             Self::Pair(pair) => pair.set_window_size(size),
             Self::Memory(_) => Ok(()),
@@ -398,7 +404,7 @@ impl Socket {
     pub(crate) fn peer_credentials(&self) -> io::Result<(i32, u32, u32)> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Unix(stream) => super::beside::peer_credentials(stream.socket.as_fd()),
+            Self::Unix(stream) => ancillary::peer_credentials(stream.socket.as_fd()),
             Self::Memory(socket) if socket.is_local() => Ok(unix::own_credentials()),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -469,9 +475,9 @@ impl Listener {
     /// The address it listens at, with the port it got.
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Machine(socket) => Ok(tcp::name(&socket.local_addr()?)),
+            Self::Machine(socket) => Ok(names::of(&socket.local_addr()?)),
             #[cfg(unix)]
-            Self::Unix(listener) => Ok(tcp::name(&listener.socket.local_addr()?)),
+            Self::Unix(listener) => Ok(names::of(&listener.socket.local_addr()?)),
             Self::Memory(listener) => Ok(listener.local_addr()),
         }
     }
@@ -502,38 +508,12 @@ impl Source for Listener {
     }
 }
 
-/// Has the end of file come, behind whatever has not been read?
-#[cfg(target_os = "linux")]
-fn has_been_shut(socket: &socket2::Socket) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
-    poll(&mut fds, Some(&at_once)).is_ok_and(|count| count > 0)
-}
-
-/// Has the end of file come, with nothing before it that has not been read? More is not known here.
-#[cfg(not(target_os = "linux"))]
-fn has_been_shut(socket: &socket2::Socket) -> bool {
-    let mut byte = [std::mem::MaybeUninit::uninit()];
-    matches!(socket.peek(&mut byte), Ok(0))
-}
-
 fn machine(socket: &socket2::Socket) -> Name<'_> {
     #[cfg(unix)]
     return Name::Machine(socket.as_fd());
     #[cfg(windows)]
     return Name::Machine(socket.as_socket());
 }
-
-/// Writing to a peer that went away raises no signal. Apple's sockets are made so instead.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
-pub(super) const NO_SIGNAL: i32 = 0;
 
 /// The most pieces that every platform takes in one call.
 const PIECES: usize = 1024;

@@ -86,8 +86,8 @@
 //! | `Reactor::spawn_process` | `process/running.rs` | makes the handle, and what holds its protocol |
 //! | `Running::start` | `process/running.rs` | registers it with the loop |
 //! | `Body::launch` | `process/body.rs` | makes the pipes |
-//! | `begin` | `driver/fork.rs` | forks |
-//! | `child` | `driver/fork.rs` | what runs between the fork and the new program, and allocates nothing |
+//! | `begin` | `driver/children/fork.rs` | forks |
+//! | `child` | `driver/children/fork.rs` | what runs between the fork and the new program, and allocates nothing |
 //! | `Running::begin` | `process/running.rs` | calls `connection_made` |
 //! | `OnPipe::readable` | `process/running.rs` | what it writes comes as from any connection |
 //! | `Running::ready` | `process/running.rs` | its descriptor says that it has ended |

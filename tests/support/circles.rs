@@ -80,7 +80,7 @@ impl Sources {
         let paths = self.files[file].used.iter();
         paths
             .filter_map(|path| self.absolute(file, path))
-            .filter_map(|path| self.file_of(&path, &mut BTreeSet::new()))
+            .flat_map(|path| self.files_of(&path, &mut BTreeSet::new()))
             .filter(|used| used != file && used[0] == file[0])
             .collect()
     }
@@ -108,26 +108,30 @@ impl Sources {
         Some(whole)
     }
 
-    /// The file that defines what a path leads to, through whatever imports lie between.
-    fn file_of(&self, path: &[String], seen: &mut BTreeSet<Module>) -> Option<Module> {
-        let file = (1..=path.len())
-            .rev()
-            .map(|length| &path[..length])
-            .find(|part| self.files.contains_key(*part))?
-            .to_vec();
-        let Some(name) = path.get(file.len()) else {
-            return Some(file);
+    /// The files that define what a path leads to, through whatever imports lie between. They are
+    /// several where an import depends on the system.
+    fn files_of(&self, path: &[String], seen: &mut BTreeSet<Module>) -> Vec<Module> {
+        let mut lengths = (1..=path.len()).rev();
+        let Some(length) = lengths.find(|length| self.files.contains_key(&path[..*length])) else {
+            return Vec::new();
         };
-        let mut imports = self.files[&file].imports.iter().rev();
-        if let Some((_, from)) = imports.find(|(here, _)| here == name) {
-            if let Some(mut from) = self.absolute(&file, from) {
-                from.extend_from_slice(&path[file.len() + 1..]);
-                if seen.insert(path.to_vec()) && from != path {
-                    return self.file_of(&from, seen);
+        let file = path[..length].to_vec();
+        let mut found = Vec::new();
+        if let Some(name) = path.get(length) {
+            let imports = self.files[&file].imports.iter();
+            for (_, from) in imports.filter(|(here, _)| here == name) {
+                if let Some(mut from) = self.absolute(&file, from) {
+                    from.extend_from_slice(&path[length + 1..]);
+                    if from != path && seen.insert(from.clone()) {
+                        found.extend(self.files_of(&from, seen));
+                    }
                 }
             }
         }
-        Some(file)
+        if found.is_empty() {
+            found.push(file);
+        }
+        found
     }
 }
 
@@ -154,6 +158,10 @@ impl Source {
                     source.imports.push((name, path));
                 }
                 at += length;
+            } else if tokens[at] == "in" && before == "(" {
+                // The path of a visibility is no use.
+                let path = tokens[at..].iter().take_while(|token| *token != ")");
+                at += path.count();
             } else if is_name(&tokens[at]) && !["::", "."].contains(&before) {
                 let mut path = vec![tokens[at].clone()];
                 while let [colons, name, ..] = &tokens[at + 1..] {

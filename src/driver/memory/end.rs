@@ -24,8 +24,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::super::Interest;
-use super::net::{Fault, Ready};
+use super::place::{Fault, Ready, Watch};
 use crate::address::Address;
 
 /// One end of a connection.
@@ -73,15 +72,6 @@ pub(super) struct End {
     pub(super) keepalive: bool,
     pub(super) keepalive_times: Option<(Duration, Duration, u32)>,
     pub(super) watch: Option<Watch>,
-}
-
-/// Who wants to know about a place, and what.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Watch {
-    pub(super) key: usize,
-    pub(super) interest: Interest,
-    /// Nothing was asked for and a hang-up was told: there is no more to tell.
-    pub(super) spent: bool,
 }
 
 impl End {

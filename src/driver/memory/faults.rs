@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::chance::Random;
+use super::end::CAPACITY;
+use crate::driver::chance::Random;
 
 /// What goes wrong in a network in memory, and how often; all of it decided by one seed.
 ///
@@ -50,7 +51,7 @@ impl NetworkFaults {
             delay: Duration::ZERO..=Duration::ZERO,
             split: 0,
             short: 0,
-            room: super::end::CAPACITY,
+            room: CAPACITY,
             reset: 0.0,
             cut: 0.0,
             lose: 0.0,
@@ -68,7 +69,7 @@ impl NetworkFaults {
         let pieces = [0, 1, 3, 100];
         let room = match random.happens(0.5) {
             true => 1 + random.below(4096),
-            false => super::end::CAPACITY,
+            false => CAPACITY,
         };
         Self::new(seed)
             .delay(Duration::ZERO..=delay)

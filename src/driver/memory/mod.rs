@@ -17,16 +17,19 @@ use std::time::{Duration, Instant};
 
 pub use faults::NetworkFaults;
 use net::Net;
-pub(crate) use net::Place;
+pub(crate) use place::Place;
 pub(crate) use socket::{Datagrams, Listener, Socket};
 
 use super::poller::{Event, Interest, Selector, Waking};
 use super::relay::Relays;
 use crate::address::Address;
 
+mod datagrams;
+mod delivery;
 mod end;
 mod faults;
 mod net;
+mod place;
 mod post;
 mod socket;
 mod weather;

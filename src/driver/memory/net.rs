@@ -12,9 +12,8 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -22,12 +21,13 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use super::super::{Event, Interest};
-use super::end::{CAPACITY, End, Watch};
+use super::end::{CAPACITY, End};
 use super::faults::NetworkFaults;
+use super::place::{FIRST_PORT, Fault, PORTS, Place, Ready, Watch, covers, here};
 use super::post::Post;
 use super::weather::{Arrival, Weather};
 use crate::address::Address;
+use crate::driver::poller::{Event, Interest};
 
 /// A network.
 #[derive(Debug)]
@@ -47,45 +47,6 @@ pub(super) struct Net {
     /// The driver's time.
     pub(super) now: Rc<Cell<Instant>>,
     pub(super) weather: Option<Box<Weather>>,
-}
-
-/// The name of a thing that can be watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
-    /// A listener.
-    Door(usize),
-    /// An end of a connection.
-    End(usize),
-    /// A socket for datagrams.
-    Post(usize),
-}
-
-/// What can go wrong, by the names of the machine's errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    AlreadyExists,
-    BrokenPipe,
-    InUse,
-    Invalid,
-    NoAddress,
-    NoDestination,
-    NotAllowed,
-    NotConnected,
-    NotFound,
-    Refused,
-    Reset,
-    TimedOut,
-    TooLong,
-    WouldBlock,
-    WrongFamily,
-}
-
-/// What a place could tell.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ready {
-    pub(super) readable: bool,
-    pub(super) writable: bool,
-    pub(super) hangup: bool,
 }
 
 /// A listener.
@@ -538,72 +499,6 @@ impl Net {
     }
 }
 
-impl Watch {
-    fn new(key: usize, interest: Interest) -> Self {
-        Self {
-            key,
-            interest,
-            spent: false,
-        }
-    }
-}
-
-impl From<Fault> for io::Error {
-    /// The error the machine would give, number and all.
-    #[cfg(unix)]
-    fn from(fault: Fault) -> Self {
-        Self::from_raw_os_error(match fault {
-            Fault::AlreadyExists => libc::EEXIST,
-            Fault::BrokenPipe => libc::EPIPE,
-            Fault::InUse => libc::EADDRINUSE,
-            Fault::Invalid => libc::EINVAL,
-            Fault::NoAddress => libc::EADDRNOTAVAIL,
-            Fault::NoDestination => libc::EDESTADDRREQ,
-            Fault::NotAllowed => libc::EACCES,
-            Fault::NotConnected => libc::ENOTCONN,
-            Fault::NotFound => libc::ENOENT,
-            Fault::Refused => libc::ECONNREFUSED,
-            Fault::Reset => libc::ECONNRESET,
-            Fault::TimedOut => libc::ETIMEDOUT,
-            Fault::TooLong => libc::EMSGSIZE,
-            Fault::WouldBlock => libc::EAGAIN,
-            Fault::WrongFamily => libc::EAFNOSUPPORT,
-        })
-    }
-
-    /// The error the machine would give.
-    #[cfg(windows)]
-    fn from(fault: Fault) -> Self {
-        use windows_sys::Win32::{Foundation as system, Networking::WinSock as sockets};
-        Self::from_raw_os_error(match fault {
-            Fault::AlreadyExists => system::ERROR_ALREADY_EXISTS as i32,
-            Fault::BrokenPipe => system::ERROR_BROKEN_PIPE as i32,
-            Fault::InUse => sockets::WSAEADDRINUSE,
-            Fault::Invalid => sockets::WSAEINVAL,
-            Fault::NoAddress => sockets::WSAEADDRNOTAVAIL,
-            Fault::NoDestination => sockets::WSAEDESTADDRREQ,
-            Fault::NotAllowed => sockets::WSAEACCES,
-            Fault::NotConnected => sockets::WSAENOTCONN,
-            Fault::NotFound => system::ERROR_FILE_NOT_FOUND as i32,
-            Fault::Refused => sockets::WSAECONNREFUSED,
-            Fault::Reset => sockets::WSAECONNRESET,
-            Fault::TimedOut => sockets::WSAETIMEDOUT,
-            Fault::TooLong => sockets::WSAEMSGSIZE,
-            Fault::WouldBlock => sockets::WSAEWOULDBLOCK,
-            Fault::WrongFamily => sockets::WSAEAFNOSUPPORT,
-        })
-    }
-}
-
-/// Where one gets to by connecting to `ip`: any address means this host.
-pub(super) fn here(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    }
-}
-
 /// Whether nobody answers there, not even by refusing: what is set aside for documentation (RFC 5737, RFC 3849).
 fn is_silent(ip: IpAddr) -> bool {
     match ip {
@@ -615,25 +510,7 @@ fn is_silent(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a listener at `door` takes connections to `addr`.
-fn covers(door: &Address, addr: &Address) -> bool {
-    match (door, addr) {
-        (Address::Ip(door), Address::Ip(addr)) => {
-            door.port() == addr.port()
-                && door.is_ipv4() == addr.is_ipv4()
-                && (door.ip() == addr.ip() || door.ip().is_unspecified())
-        }
-        (door, addr) => door == addr,
-    }
-}
-
 /// Whether two addresses cannot both be listened at.
 fn overlap(one: &Address, other: &Address) -> bool {
     covers(one, other) || covers(other, one)
 }
-
-/// Ports that are handed out, in turn, to who asks for none in particular.
-pub(super) const FIRST_PORT: u16 = 32_768;
-pub(super) const PORTS: usize = 32_768;
-
-const _: () = assert!(FIRST_PORT as usize + PORTS == 1 << 16 && CAPACITY > 0);

@@ -7,11 +7,12 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-#[cfg(unix)]
-use super::super::Passing;
-use super::super::datagram::{Arrived, Change, Question};
-use super::net::{Net, Place};
+use super::net::Net;
+use super::place::{Fault, Place};
 use crate::address::Address;
+use crate::driver::options::{Arrived, Change, Question};
+#[cfg(unix)]
+use crate::driver::sockets::passing::Passing;
 
 /// One end of a connection in memory.
 pub(crate) struct Socket {
@@ -131,7 +132,7 @@ impl Socket {
         let mut net = self.net.borrow_mut();
         let end = net.end(self.end);
         if end.dead {
-            return Err(super::net::Fault::NotConnected.into());
+            return Err(Fault::NotConnected.into());
         }
         Ok(end.remote.clone())
     }

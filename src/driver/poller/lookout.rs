@@ -14,7 +14,7 @@ use std::thread;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::bell::Bell;
-use super::poll::{Table, lock};
+use super::table::{Table, lock};
 
 /// The loop's end of the thread. Dropping it ends the thread, and waits for that.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Lookout {
 impl Shared {
     fn run(&self) {
         while !self.is_over.load(Ordering::SeqCst) {
-            let fds = lock(&self.table).fds();
+            let fds = lock(&self.table).fds.clone();
             if self.wait(fds) {
                 self.ready.ring();
                 self.wait(Vec::new());

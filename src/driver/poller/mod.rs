@@ -6,7 +6,7 @@
 //! # Files
 //!
 //! `event` keys, interests and events · `choice` the public names · `polling` the `polling` crate's poller, with
-//! `epoll` a shorter way to wait on it on Linux · `poll` poll(2), with `lookout` a thread for loops that want one
+//! `epoll` a shorter way to wait on it on Linux · `poll` poll(2), with `table` what it is given and `lookout` a thread for loops that want one
 //! descriptor · `register` the door to the poller · `waking` and `bell` being woken.
 
 #[cfg(unix)]
@@ -29,6 +29,8 @@ mod polling;
     reason = "a poller asks that descriptors outlive their registration"
 )]
 mod register;
+#[cfg(unix)]
+mod table;
 mod waking;
 
 use std::io;

@@ -7,18 +7,18 @@
 //! A wait costs in proportion to the table. What a foreign loop is lent is the descriptor of a [`Lookout`].
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
 use super::bell::Bell;
 use super::event::{Borrowed, Event, Interest, LONGEST};
 use super::lookout::Lookout;
-use super::register;
+use super::table::{Table, lock};
 use super::waking::Waking;
 
 /// A table for poll(2).
@@ -30,32 +30,10 @@ pub(in crate::driver) struct Poll {
     lookout: OnceLock<Lookout>,
 }
 
-/// What is registered.
-#[derive(Debug)]
-pub(super) struct Table {
-    /// What the system is given; the first is the bell.
-    fds: Vec<PollFd<'static>>,
-    /// By the numbers of the descriptors, of which the system gives the lowest that is free.
-    entries: Vec<Option<Entry>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    key: usize,
-    interest: Interest,
-    /// Where it is in the list; none when its hang-up was reported and nothing is asked for.
-    at: Option<usize>,
-}
-
 impl Poll {
     pub(super) fn new() -> io::Result<Self> {
         let waking = Waking::drained(Bell::new()?);
-        let table = Table {
-            fds: Vec::from_iter(waking.bell().map(|bell| {
-                PollFd::from_borrowed_fd(register::registered(bell.ear()), PollFlags::IN)
-            })),
-            entries: Vec::new(),
-        };
+        let table = Table::new(waking.bell());
         Ok(Self {
             table: Arc::new(Mutex::new(table)),
             waking,
@@ -157,107 +135,3 @@ impl Poll {
         }
     }
 }
-
-impl Table {
-    /// Returns a copy of what the system is given.
-    pub(super) fn fds(&self) -> Vec<PollFd<'static>> {
-        self.fds.clone()
-    }
-
-    fn entry(&self, source: Borrowed<'_>) -> Option<Entry> {
-        let number = source.as_raw_fd() as usize;
-        self.entries.get(number).copied().flatten()
-    }
-
-    fn set(&mut self, source: Borrowed<'_>, key: usize, interest: Interest) {
-        let mut flags = PollFlags::empty();
-        flags.set(PollFlags::IN | PollFlags::PRI, interest.reads());
-        flags.set(PollFlags::OUT, interest.writes());
-        let fd = PollFd::from_borrowed_fd(register::registered(source), flags);
-        let at = match self.entry(source).and_then(|entry| entry.at) {
-            Some(at) => {
-                self.fds[at] = fd;
-                at
-            }
-            None => {
-                self.fds.push(fd);
-                self.fds.len() - 1
-            }
-        };
-        let number = source.as_raw_fd() as usize;
-        if self.entries.len() <= number {
-            self.entries.resize(number + 1, None);
-        }
-        let at = Some(at);
-        self.entries[number] = Some(Entry { key, interest, at });
-    }
-
-    fn remove(&mut self, number: RawFd) {
-        self.disarm(number);
-        if let Some(entry) = self.entries.get_mut(number as usize) {
-            *entry = None;
-        }
-    }
-
-    /// Takes it out of what the system is given.
-    fn disarm(&mut self, number: RawFd) {
-        let entry = self.entries.get_mut(number as usize);
-        let Some(at) = entry.and_then(|entry| entry.as_mut()?.at.take()) else {
-            return;
-        };
-        self.fds.swap_remove(at);
-        if let Some(moved) = self.fds.get(at) {
-            let moved = moved.as_fd().as_raw_fd() as usize;
-            if let Some(Some(entry)) = self.entries.get_mut(moved) {
-                entry.at = Some(at);
-            }
-        }
-    }
-
-    /// Appends as many events as there are.
-    fn report(&mut self, mut left: usize, events: &mut Vec<Event>) {
-        events.reserve(left);
-        let mut quiet = Vec::new();
-        for fd in &self.fds[1..] {
-            if left == 0 {
-                break;
-            }
-            let flags = fd.revents();
-            if flags.is_empty() {
-                continue;
-            }
-            left -= 1;
-            let number = fd.as_fd().as_raw_fd();
-            let Some(Some(entry)) = self.entries.get(number as usize) else {
-                continue;
-            };
-            if entry.interest == Interest::Nothing || flags.contains(PollFlags::NVAL) {
-                quiet.push((number, flags));
-            }
-            if !flags.contains(PollFlags::NVAL) {
-                events.push(Event {
-                    key: entry.key,
-                    readable: flags.intersects(READABLE),
-                    writable: flags.intersects(WRITABLE),
-                    hangup: flags.intersects(HANGUP),
-                });
-            }
-        }
-        for (number, flags) in quiet {
-            match flags.contains(PollFlags::NVAL) {
-                // It was closed by somebody else; other pollers forget it then.
-                true => self.remove(number),
-                false => self.disarm(number),
-            }
-        }
-    }
-}
-
-pub(super) fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A hang-up or an error makes either direction ready: what is tried next says what it is.
-const HANGUP: PollFlags = PollFlags::HUP.union(PollFlags::ERR);
-const READABLE: PollFlags = PollFlags::IN.union(PollFlags::PRI).union(HANGUP);
-const WRITABLE: PollFlags = PollFlags::OUT.union(HANGUP);

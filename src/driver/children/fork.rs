@@ -41,7 +41,8 @@ use std::ptr;
 use libc::c_int;
 use rustix::process::Pid;
 
-use super::child::Patience;
+use super::pipe::{pipe, set_nonblocking};
+use super::wait::{Patience, wait};
 
 /// All that a child needs to know, found out beforehand.
 #[derive(Debug, Default)]
@@ -130,7 +131,7 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
         error,
     };
     let mut lists = Lists::new(plan);
-    let (news, teller) = super::child::pipe().map_err(refused)?;
+    let (news, teller) = pipe().map_err(refused)?;
     let mask = block_all();
     let forked = begin(&mut lists, teller.as_raw_fd());
     set_mask(&mask);
@@ -139,7 +140,7 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     if forked.is_past_its_beginning {
         // It has told what there is to be told; others may have a copy of its end, and keep it. (Where this is refused, they
         // are waited for.)
-        let _ = super::child::set_nonblocking(&news);
+        let _ = set_nonblocking(&news);
     }
     match listen(news) {
         None => Ok(forked),
@@ -309,7 +310,7 @@ impl Step {
 
 /// A child that failed is ending, or has ended.
 fn wait_for(child: &Forked) {
-    let _ = super::child::wait(child.pid, child.pidfd.as_ref(), Patience::Endless);
+    let _ = wait(child.pid, child.pidfd.as_ref(), Patience::Endless);
 }
 
 /// Blocks all signals for this thread; gives what was blocked before.

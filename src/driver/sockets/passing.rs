@@ -71,7 +71,7 @@ impl Passing {
     }
 
     /// Sends those that wait on `bytes`, one on each; how many bytes went with them.
-    pub(super) fn carry(
+    pub(in crate::driver) fn carry(
         &self,
         bytes: &[u8],
         mut send: impl FnMut(&[u8], BorrowedFd<'_>) -> io::Result<usize>,
@@ -97,7 +97,7 @@ impl Passing {
     }
 
     /// How many may lie here when the next message has come. Nobody takes any while it is read.
-    pub(super) fn room(&self) -> usize {
+    pub(in crate::driver) fn room(&self) -> usize {
         let came = self.came.borrow().len();
         match self.is_unasked.get() {
             true => FEW,
@@ -107,7 +107,7 @@ impl Passing {
     }
 
     /// Keeps one that came, if there is room (invariant 2).
-    pub(super) fn come(&self, descriptor: OwnedFd, room: usize) {
+    pub(in crate::driver) fn come(&self, descriptor: OwnedFd, room: usize) {
         let mut came = self.came.borrow_mut();
         if came.len() < room {
             came.push_back(descriptor);

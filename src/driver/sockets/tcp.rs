@@ -9,13 +9,14 @@ use std::net::SocketAddr;
 
 #[cfg(target_os = "linux")]
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Bind, Buffers, SocketHook};
+use super::names;
 use crate::address::Address;
+use crate::driver::options::{Bind, Buffers, SocketHook};
 
 /// A listener at `addr`.
-pub(super) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Socket> {
+pub(in crate::driver) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Socket> {
     let socket = stream(addr)?;
     SocketHook::call(bind.hook.as_ref(), &socket)?;
     // On Windows the option means to share a port with whoever has it.
@@ -36,7 +37,7 @@ pub(super) fn listen(addr: SocketAddr, bind: &Bind) -> io::Result<Socket> {
 }
 
 /// A connection to `addr`, begun.
-pub(super) fn connect(
+pub(in crate::driver) fn connect(
     addr: SocketAddr,
     bind: Option<SocketAddr>,
     buffers: Buffers,
@@ -83,30 +84,30 @@ fn set_buffers(socket: &Socket, buffers: Buffers) -> io::Result<()> {
 
 /// The next connection of `listener`, and who it is from.
 #[cfg(target_os = "linux")]
-pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, Address)> {
+pub(in crate::driver) fn accept(listener: &Socket) -> io::Result<(Socket, Address)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (fd, from) = acceptfrom_with(listener, flags)?;
     let socket = Socket::from(fd);
     let from = match from.map(SocketAddr::try_from) {
         Some(Ok(from)) => Address::Ip(from),
-        _ => name(&socket.peer_addr()?),
+        _ => names::of(&socket.peer_addr()?),
     };
     Ok((socket, from))
 }
 
 /// The next connection of `listener`, and who it is from.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, Address)> {
+pub(in crate::driver) fn accept(listener: &Socket) -> io::Result<(Socket, Address)> {
     let (socket, from) = listener.accept()?;
     socket.set_nonblocking(true)?;
     // Not every platform hands these down. That one fails is no reason to lose a connection.
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_out_of_band_inline(true);
-    Ok((socket, name(&from)))
+    Ok((socket, names::of(&from)))
 }
 
 /// Whether a connect under way is done; an error is told once.
-pub(super) fn connected(socket: &Socket) -> io::Result<bool> {
+pub(in crate::driver) fn connected(socket: &Socket) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
     }
@@ -117,20 +118,20 @@ pub(super) fn connected(socket: &Socket) -> io::Result<bool> {
     }
 }
 
-/// The address that the machine says.
-pub(super) fn name(addr: &SockAddr) -> Address {
-    if let Some(addr) = addr.as_socket() {
-        return Address::Ip(addr);
-    }
-    #[cfg(unix)]
-    if let Some(path) = addr.as_pathname() {
-        return Address::from_path(path);
-    }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(name) = addr.as_abstract_namespace() {
-        return Address::Abstract(name.to_owned());
-    }
-    Address::Unnamed
+/// Has the end of file come, behind whatever has not been read?
+#[cfg(target_os = "linux")]
+pub(in crate::driver) fn has_been_shut(socket: &Socket) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+}
+
+/// Has the end of file come, with nothing before it that has not been read? More is not known here.
+#[cfg(not(target_os = "linux"))]
+pub(in crate::driver) fn has_been_shut(socket: &Socket) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    matches!(socket.peek(&mut byte), Ok(0))
 }
 
 /// A socket of the kind that `addr` needs.

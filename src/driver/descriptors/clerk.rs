@@ -35,7 +35,7 @@ use rustix::io::Errno;
 
 /// What the loop has of the thread. Dropping it sends the thread home.
 #[derive(Debug)]
-pub(super) struct Clerk {
+pub(in crate::driver) struct Clerk {
     /// Readable while it rings.
     bell: UnixStream,
     desk: Arc<Mutex<Desk>>,
@@ -43,7 +43,7 @@ pub(super) struct Clerk {
 
 /// Which of the two a descriptor is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::driver) enum Way {
     In,
     Out,
 }
@@ -67,7 +67,7 @@ enum State {
 
 impl Clerk {
     /// A thread for this descriptor.
-    pub(super) fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
+    pub(in crate::driver) fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
         let (bell, mut rope) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         // Idle, so it rings.
@@ -89,12 +89,12 @@ impl Clerk {
     }
 
     /// What to watch for reading, whatever the thread does.
-    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+    pub(in crate::driver) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
     /// Gives what was read, or has the thread read.
-    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+    pub(in crate::driver) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut desk = lock(&self.desk);
         match &desk.state {
             State::Idle => {
@@ -118,7 +118,7 @@ impl Clerk {
     }
 
     /// Has the thread write, or says how much it wrote of the same bytes.
-    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::driver) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut desk = lock(&self.desk);
         match &desk.state {
             State::Idle => {

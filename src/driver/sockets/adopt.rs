@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use socket2::{Domain, Type};
 
-use super::{Datagrams, Driver, Listener, Socket, foreign, tcp, unix};
+use super::names;
 use crate::address::Address;
 
 /// Why a descriptor cannot be adopted.
@@ -18,50 +18,6 @@ pub(crate) enum NotAdopted {
     Io(io::Error),
 }
 
-impl Driver {
-    /// Takes over a listening socket.
-    pub(crate) fn adopt_listener(&self, fd: OwnedFd) -> Result<Listener, NotAdopted> {
-        self.check_machine()?;
-        let (socket, domain) = adopted(fd, Kind::Listener)?;
-        Ok(if domain == Domain::UNIX {
-            Listener::Unix(unix::Listener::adopted(socket))
-        } else {
-            Listener::Machine(socket)
-        })
-    }
-
-    /// Takes over a connection, and says who the peer is.
-    pub(crate) fn adopt_connection(&self, fd: OwnedFd) -> Result<(Socket, Address), NotAdopted> {
-        self.check_machine()?;
-        let (socket, domain) = adopted(fd, Kind::Connection)?;
-        let peer = tcp::name(&socket.peer_addr()?);
-        let socket = if domain == Domain::UNIX {
-            Socket::Unix(Box::new(unix::Stream::new(socket)))
-        } else {
-            Socket::Machine(socket)
-        };
-        Ok((socket, peer))
-    }
-
-    /// Takes over a socket for datagrams, and says who it is connected to.
-    pub(crate) fn adopt_datagrams(
-        &self,
-        fd: OwnedFd,
-    ) -> Result<(Datagrams, Option<Address>), NotAdopted> {
-        self.check_machine()?;
-        let (socket, _) = adopted(fd, Kind::Datagrams)?;
-        let peer = socket.peer_addr().ok().map(|peer| tcp::name(&peer));
-        Ok((Datagrams::Machine(socket), peer))
-    }
-
-    fn check_machine(&self) -> io::Result<()> {
-        match self {
-            Self::Machine(_) => Ok(()),
-            Self::Memory(_) => Err(foreign()),
-        }
-    }
-}
-
 impl From<io::Error> for NotAdopted {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
@@ -70,7 +26,7 @@ impl From<io::Error> for NotAdopted {
 
 /// What a descriptor is wanted to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(in crate::driver) enum Kind {
     /// A stream socket that listens.
     Listener,
     /// A stream socket that is connected.
@@ -80,7 +36,10 @@ enum Kind {
 }
 
 /// Sees that it is what is wanted, and sets it up as our own sockets are.
-fn adopted(fd: OwnedFd, wanted: Kind) -> Result<(socket2::Socket, Domain), NotAdopted> {
+pub(in crate::driver) fn adopted(
+    fd: OwnedFd,
+    wanted: Kind,
+) -> Result<(socket2::Socket, Domain), NotAdopted> {
     let socket = socket2::Socket::from(fd);
     let kind = match socket.r#type() {
         Ok(kind) => kind,
@@ -140,7 +99,7 @@ fn listens(socket: &socket2::Socket) -> io::Result<bool> {
 
 /// Has it a name of its own, and no peer?
 fn is_bound_alone(socket: &socket2::Socket) -> io::Result<bool> {
-    let is_bound = match tcp::name(&socket.local_addr()?) {
+    let is_bound = match names::of(&socket.local_addr()?) {
         Address::Ip(addr) => addr.port() != 0,
         Address::Unnamed => false,
         _ => true,

@@ -19,21 +19,22 @@ use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
 use rustix::fs::{Mode, OFlags, fchmod, fstat};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
 #[cfg(target_os = "linux")]
 use rustix::net::{SocketAddrUnix, SocketFlags, acceptfrom_with};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::passing::Passing;
-use super::{Bind, SocketHook, beside};
+use super::{NO_SIGNAL, QUIETLY, ancillary, names};
 use crate::address::Address;
+use crate::driver::options::{Bind, SocketHook};
 use crate::locks::{DeferredFilesystemLock, Locked, lock_at, unlock};
 
 /// One end of a connection.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(super) socket: Socket,
-    pub(super) passing: Passing,
+    pub(in crate::driver) socket: Socket,
+    pub(in crate::driver) passing: Passing,
 }
 
 /// Where connections come in.
@@ -41,7 +42,7 @@ pub(crate) struct Stream {
 pub(crate) struct Listener {
     /// Removed, and unlocked, before the socket closes: until then nobody else's file can have the same inode.
     _file: Option<Box<File>>,
-    pub(super) socket: Socket,
+    pub(in crate::driver) socket: Socket,
 }
 
 /// The file that names a socket. Dropping it removes it, and unlocks.
@@ -54,7 +55,7 @@ pub(crate) struct File {
 }
 
 impl Stream {
-    pub(super) fn new(socket: Socket) -> Self {
+    pub(in crate::driver) fn new(socket: Socket) -> Self {
         Self {
             socket,
             passing: Passing::default(),
@@ -62,10 +63,10 @@ impl Stream {
     }
 
     /// Reads what is there; descriptors that came with it wait in `passing`.
-    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+    pub(in crate::driver) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let room = self.passing.room();
         let take = |one| self.passing.come(one, room);
-        let message = beside::receive(self.socket.as_fd(), into, take)?;
+        let message = ancillary::receive(self.socket.as_fd(), into, take)?;
         // There was room for as many as a message can have: so this process has none.
         if message.is_cut {
             return Err(io::Error::other(
@@ -76,9 +77,9 @@ impl Stream {
     }
 
     /// Writes as much as there is room for, and the descriptors that wait with it.
-    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::driver) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         if self.passing.waiting() == 0 {
-            return self.socket.send_with_flags(bytes, super::socket::NO_SIGNAL);
+            return self.socket.send_with_flags(bytes, NO_SIGNAL);
         }
         let carried = self.passing.carry(bytes, |byte, descriptor| {
             let descriptors = [descriptor];
@@ -86,14 +87,14 @@ impl Stream {
             let mut control = SendAncillaryBuffer::new(&mut space);
             control.push(SendAncillaryMessage::ScmRights(&descriptors));
             let pieces = [IoSlice::new(byte)];
-            Ok(sendmsg(&self.socket, &pieces, &mut control, NO_SIGNAL)?)
+            Ok(sendmsg(&self.socket, &pieces, &mut control, QUIETLY)?)
         })?;
         // A byte must not overtake the descriptor that is to ride on it.
         if carried == bytes.len() || self.passing.waiting() > 0 {
             return Ok(carried);
         }
         let rest = &bytes[carried..];
-        match self.socket.send_with_flags(rest, super::socket::NO_SIGNAL) {
+        match self.socket.send_with_flags(rest, NO_SIGNAL) {
             Ok(count) => Ok(carried + count),
             Err(_) if carried > 0 => Ok(carried),
             Err(error) => Err(error),
@@ -101,19 +102,17 @@ impl Stream {
     }
 
     /// Writes the first of `pieces`.
-    pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(in crate::driver) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match pieces.iter().find(|piece| !piece.is_empty()) {
             Some(piece) if self.passing.waiting() > 0 => self.write(piece),
-            _ => self
-                .socket
-                .send_vectored_with_flags(pieces, super::socket::NO_SIGNAL),
+            _ => self.socket.send_vectored_with_flags(pieces, NO_SIGNAL),
         }
     }
 }
 
 impl Listener {
     /// One that somebody else has bound, and whose file is not ours.
-    pub(super) fn adopted(socket: Socket) -> Self {
+    pub(in crate::driver) fn adopted(socket: Socket) -> Self {
         Self {
             socket,
             _file: None,
@@ -122,37 +121,26 @@ impl Listener {
 
     /// The next connection, and who it is from.
     #[cfg(target_os = "linux")]
-    pub(super) fn accept(&self) -> io::Result<(Stream, Address)> {
-        use std::ffi::OsStr;
-        use std::os::unix::ffi::OsStrExt;
-
+    pub(in crate::driver) fn accept(&self) -> io::Result<(Stream, Address)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, from) = acceptfrom_with(&self.socket, flags)?;
         let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
-        let from = match &from {
-            Some(from) => match (from.path_bytes(), from.abstract_name()) {
-                (Some(path), _) => Address::from_path(OsStr::from_bytes(path)),
-                // What has no name comes as an empty one.
-                (None, Some(name)) if !name.is_empty() => Address::from_abstract(name),
-                _ => Address::Unnamed,
-            },
-            None => Address::Unnamed,
-        };
+        let from = from.map_or(Address::Unnamed, |from| names::of_unix(&from));
         Ok((Stream::new(Socket::from(fd)), from))
     }
 
     /// The next connection, and who it is from.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn accept(&self) -> io::Result<(Stream, Address)> {
+    pub(in crate::driver) fn accept(&self) -> io::Result<(Stream, Address)> {
         let (socket, from) = self.socket.accept()?;
         socket.set_nonblocking(true)?;
-        Ok((Stream::new(socket), super::tcp::name(&from)))
+        Ok((Stream::new(socket), names::of(&from)))
     }
 }
 
 /// A listener at a path or a name outside the file system.
-pub(super) fn listen(address: &Address, bind: &Bind) -> io::Result<Listener> {
-    let name = sockaddr(address)?;
+pub(in crate::driver) fn listen(address: &Address, bind: &Bind) -> io::Result<Listener> {
+    let name = names::unix(address)?;
     let mut file = match address {
         Address::Path(path) => Some(Box::new(File::lock(path, bind)?)),
         _ => None,
@@ -175,17 +163,17 @@ pub(super) fn listen(address: &Address, bind: &Bind) -> io::Result<Listener> {
 ///
 /// When the peer has no room for one more that is [`io::ErrorKind::WouldBlock`], and there is nothing to wait on: one
 /// tries again later.
-pub(super) fn connect(
+pub(in crate::driver) fn connect(
     address: &Address,
     bind: Option<&Address>,
     hook: Option<&SocketHook>,
 ) -> io::Result<Stream> {
-    let name = sockaddr(address)?;
+    let name = names::unix(address)?;
     let socket = stream()?;
     SocketHook::call(hook, &socket)?;
     let mut file = None;
     if let Some(bind) = bind {
-        socket.bind(&sockaddr(bind)?)?;
+        socket.bind(&names::unix(bind)?)?;
         file = File::bound(bind)?;
     }
     match socket.connect(&name) {
@@ -201,7 +189,7 @@ pub(super) fn connect(
 }
 
 /// Fails unless a process that is alive holds the lock of this address.
-pub(super) fn check_lock(address: &Address) -> io::Result<()> {
+pub(in crate::driver) fn check_lock(address: &Address) -> io::Result<()> {
     let Address::Path(path) = address else {
         return Ok(());
     };
@@ -216,7 +204,7 @@ pub(super) fn check_lock(address: &Address) -> io::Result<()> {
 }
 
 /// This process's own.
-pub(super) fn own_credentials() -> (i32, u32, u32) {
+pub(in crate::driver) fn own_credentials() -> (i32, u32, u32) {
     (
         rustix::process::getpid().as_raw_nonzero().get(),
         rustix::process::getuid().as_raw(),
@@ -346,25 +334,6 @@ impl Drop for File {
     }
 }
 
-/// The address as the system takes it. What does not fit is an error: nothing is cut off.
-fn sockaddr(address: &Address) -> io::Result<SockAddr> {
-    super::check_name(address)?;
-    match address {
-        Address::Path(path) => SockAddr::unix(path),
-        Address::Abstract(name) => {
-            use std::os::unix::ffi::OsStringExt;
-
-            let mut long = vec![0];
-            long.extend_from_slice(name);
-            SockAddr::unix(PathBuf::from(OsString::from_vec(long)))
-        }
-        Address::Ip(_) | Address::Unnamed => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{address} is no name of a UNIX socket"),
-        )),
-    }
-}
-
 /// The lock of a socket's path.
 fn lock_of(path: &Path) -> PathBuf {
     let mut lock = OsString::from(path);
@@ -385,11 +354,6 @@ fn stream() -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
-
-#[cfg(not(target_vendor = "apple"))]
-pub(super) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-pub(super) const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// The bits of a file's mode that say who may do what.
 const PERMISSIONS: u32 = 0o7777;

@@ -14,10 +14,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// What one read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) bytes: usize,
+pub(in crate::driver) struct Message {
+    pub(in crate::driver) bytes: usize,
     /// More came beside the bytes than this process could take.
-    pub(super) is_cut: bool,
+    pub(in crate::driver) is_cut: bool,
 }
 
 /// A place for what comes beside the bytes, aligned as the system's headers are.
@@ -25,7 +25,7 @@ pub(super) struct Message {
 struct Space([u8; SPACE]);
 
 /// Reads what is there. Descriptors that came with it are closed on exec, and given to `take`.
-pub(super) fn receive(
+pub(in crate::driver) fn receive(
     socket: BorrowedFd<'_>,
     into: &mut [u8],
     mut take: impl FnMut(OwnedFd),
@@ -74,7 +74,7 @@ pub(super) fn receive(
 /// The process, user and group at the other end, as they were when it connected or listened. The process is 0 where it
 /// cannot be seen from this one.
 #[cfg(target_os = "linux")]
-pub(super) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)> {
+pub(in crate::driver) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)> {
     let mut peer = libc::ucred {
         pid: 0,
         uid: 0,

@@ -39,9 +39,11 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
 };
 
-use super::Interest;
 use super::clerk::{Clerk, Way};
-use super::machine::Machine;
+use crate::driver::children::pty::{self, Pty};
+use crate::driver::machine::Machine;
+use crate::driver::poller::Interest;
+use crate::driver::sockets::QUIETLY;
 
 /// A descriptor to read and one to write.
 #[derive(Debug)]
@@ -81,7 +83,10 @@ struct Standard;
 impl Pair {
     /// Any two descriptors, which are closed with it. One may be missing: then there is nothing to read, or nobody reads
     /// what is written.
-    pub(super) fn new(input: Option<OwnedFd>, output: Option<OwnedFd>) -> io::Result<Self> {
+    pub(in crate::driver) fn new(
+        input: Option<OwnedFd>,
+        output: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         Ok(Self {
             is_deaf: output.is_none(),
             is_at_end: Cell::new(false),
@@ -92,7 +97,7 @@ impl Pair {
     }
 
     /// Standard input and output; none if they are in use.
-    pub(super) fn standard() -> io::Result<Option<Self>> {
+    pub(in crate::driver) fn standard() -> io::Result<Option<Self>> {
         let Some(standard) = Standard::take() else {
             return Ok(None);
         };
@@ -106,7 +111,7 @@ impl Pair {
         }))
     }
 
-    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+    pub(in crate::driver) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let room = into.len();
         let result = match &*self.input.end.borrow() {
             None => return Ok(0),
@@ -125,7 +130,7 @@ impl Pair {
         Ok(count)
     }
 
-    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::driver) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let written = match &*self.output.end.borrow() {
             None if self.is_deaf => Ok(bytes.len()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -138,7 +143,7 @@ impl Pair {
 
     /// Writes from the front of `pieces`, in one call: between two the reader may make room, and what the first had none
     /// for would be left out.
-    pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(in crate::driver) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let all = pieces.iter().map(|piece| piece.len()).sum();
         let written = match &*self.output.end.borrow() {
             None if self.is_deaf => Ok(all),
@@ -171,12 +176,12 @@ impl Pair {
 
     /// Is what is written gone when the call returns? To a thread it is told twice: the first time begins, the second
     /// says what has come of it.
-    pub(super) fn takes_at_once(&self) -> bool {
+    pub(in crate::driver) fn takes_at_once(&self) -> bool {
         !matches!(&*self.output.end.borrow(), Some(End::Thread(_)))
     }
 
     /// Nobody reads what is written: that is found out without writing, and the end of it, unless it goes on.
-    pub(super) fn take_error(&self) -> Option<io::Error> {
+    pub(in crate::driver) fn take_error(&self) -> Option<io::Error> {
         if self.goes_on() {
             return None;
         }
@@ -185,12 +190,12 @@ impl Pair {
     }
 
     /// Is it the process's own standard input and output?
-    pub(super) fn is_standard(&self) -> bool {
+    pub(in crate::driver) fn is_standard(&self) -> bool {
         self.standard.is_some()
     }
 
     /// Was all read?
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(in crate::driver) fn is_at_end(&self) -> bool {
         self.is_at_end.get()
     }
 
@@ -209,9 +214,9 @@ impl Pair {
     }
 
     /// Tells a terminal how large it is.
-    pub(super) fn set_window_size(&self, size: super::Pty) -> io::Result<()> {
+    pub(in crate::driver) fn set_window_size(&self, size: Pty) -> io::Result<()> {
         match &*self.output.end.borrow() {
-            Some(End::Polled(fd)) => super::child::set_window_size(fd, size),
+            Some(End::Polled(fd)) => pty::set_window_size(fd, size),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -230,7 +235,7 @@ impl Pair {
     }
 
     /// Closes both in good order (invariant 4). They are off the poller.
-    pub(super) fn end(&self) {
+    pub(in crate::driver) fn end(&self) {
         drop(self.output.end.take());
         drop(self.input.end.take());
         if self.standard.is_none() {
@@ -247,7 +252,12 @@ impl Pair {
 
 /// What the poller is told.
 impl Pair {
-    pub(super) fn add(&self, machine: &Machine, key: usize, interest: Interest) -> io::Result<()> {
+    pub(in crate::driver) fn add(
+        &self,
+        machine: &Machine,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
         self.input.add(machine, key, interest.reads())?;
         let added = self.output.add(machine, key, interest.writes());
         if added.is_err() {
@@ -256,7 +266,7 @@ impl Pair {
         added
     }
 
-    pub(super) fn set_interest(
+    pub(in crate::driver) fn set_interest(
         &self,
         machine: &Machine,
         key: usize,
@@ -266,13 +276,13 @@ impl Pair {
         self.output.set(machine, key, interest.writes())
     }
 
-    pub(super) fn remove(&self, machine: &Machine) -> io::Result<()> {
+    pub(in crate::driver) fn remove(&self, machine: &Machine) -> io::Result<()> {
         let removed = self.input.remove(machine);
         self.output.remove(machine).and(removed)
     }
 
     /// Takes the output off the poller, and closes it.
-    pub(super) fn remove_output(&self, machine: &Machine) -> io::Result<()> {
+    pub(in crate::driver) fn remove_output(&self, machine: &Machine) -> io::Result<()> {
         let removed = self.output.remove(machine);
         self.shut_write();
         removed
@@ -431,11 +441,7 @@ fn reopened(_fd: &OwnedFd, _way: Way) -> Option<OwnedFd> {
 /// What is so with it now: errors, a hang-up, something to read.
 fn look_at(fd: &OwnedFd) -> PollFlags {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    match poll(&mut fds, Some(&at_once)) {
+    match poll(&mut fds, Some(&Timespec::default())) {
         Ok(_) => fds[0].revents(),
         Err(_) => PollFlags::empty(),
     }
@@ -476,7 +482,7 @@ const PTMX: (u32, u32) = (5, 2);
 #[cfg(target_os = "linux")]
 const OLD_MASTERS: u32 = 2;
 /// How a socket is written to whose flags are not ours: this once it does not block.
-const NO_WAIT: SendFlags = SendFlags::DONTWAIT.union(super::unix::NO_SIGNAL);
+const NO_WAIT: SendFlags = SendFlags::DONTWAIT.union(QUIETLY);
 
 /// See invariant 3.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -489,14 +495,14 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::super::child;
-    use super::super::{Driver, Event};
     use super::*;
+    use crate::driver::children::pipe;
+    use crate::driver::{Driver, Event, Socket};
 
     /// A pair of two pipes, watched; with their other ends.
-    fn watched(driver: &Driver) -> (super::super::Socket, OwnedFd, OwnedFd) {
-        let (input, typing) = child::pipe().unwrap();
-        let (heard, output) = child::pipe().unwrap();
+    fn watched(driver: &Driver) -> (Socket, OwnedFd, OwnedFd) {
+        let (input, typing) = pipe::pipe().unwrap();
+        let (heard, output) = pipe::pipe().unwrap();
         let pair = driver.pair(input, output).unwrap();
         driver.add(&pair, 7, Interest::Both).unwrap();
         (pair, typing, heard)
@@ -575,9 +581,9 @@ mod tests {
         let pieces: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; SIZE]).collect();
         let whole: Vec<u8> = pieces.concat();
         let (socket, other) = UnixStream::pair().unwrap();
-        let pipe = child::pipe().unwrap();
+        let pipe = pipe::pipe().unwrap();
         for (heard, output) in [(socket.into(), other.into()), pipe] {
-            let (input, _typing) = child::pipe().unwrap();
+            let (input, _typing) = pipe::pipe().unwrap();
             let pair = Pair::new(Some(input), Some(output)).unwrap();
             let reader = reads_again_and_again(heard, whole.clone());
             let (mut written, end) = (0, whole.len() * 30);
@@ -621,7 +627,7 @@ mod tests {
             let folder = std::env::temp_dir();
             let path = folder.join(format!("torsade-pair-{}", std::process::id()));
             let file = File::create(&path).unwrap();
-            let (input, _typing) = child::pipe().unwrap();
+            let (input, _typing) = pipe::pipe().unwrap();
             let pair = driver.pair(input, file.into()).unwrap();
             driver.add(&pair, 7, Interest::Write).unwrap();
             assert!(!pair.takes_at_once());

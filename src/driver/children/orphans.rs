@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::child::{Child, pipe, set_nonblocking};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::child::Child;
+use super::pipe::{pipe, set_nonblocking};
 
 /// Those that are waited for, and how to tell their keeper of a new one.
 struct Asylum {
@@ -17,8 +19,15 @@ struct Asylum {
     bell: Option<OwnedFd>,
 }
 
+impl Child {
+    /// Its loop is gone: somebody else waits for it.
+    pub(crate) fn abandon(self) {
+        adopt(self);
+    }
+}
+
 /// Waits for a child until it ends. Where the system has no thread for that it stays a zombie until a later one is taken in.
-pub(super) fn adopt(child: Child) {
+fn adopt(child: Child) {
     let mut asylum = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
     asylum.children.push(child);
     match &asylum.bell {

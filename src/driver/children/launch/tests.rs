@@ -2,10 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{WaitOptions, waitpid};
 
+use super::super::child::{Watch, can_be_watched};
+use super::super::wait::{Patience, wait};
 use super::*;
 use crate::driver::{Driver, Interest};
 

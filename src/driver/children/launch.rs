@@ -1,0 +1,284 @@
+//! Other programs: started with just the descriptors they are to have.
+//!
+//! A [`Launch`] says all about a program to be started; what comes of it is a [`Child`] and a socket for each pipe to it. All
+//! descriptors made here are closed on exec, so that no other child gets them. Of a launch that fails nothing is left: no
+//! child, no descriptor.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{getegid, geteuid};
+
+use super::child::Child;
+use super::fork::{self, Identity, Leads, Plan, Refused, Step};
+use super::pipe::{pipe, set_nonblocking};
+use super::pty::{Pty, open_pty};
+use crate::driver::descriptors::pair::Pair;
+use crate::driver::socket::Socket;
+
+/// All about a program to be started.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    /// What to run: a path if it has a slash, else it is looked for along the `PATH` of `env`.
+    pub(crate) program: &'a OsStr,
+    /// Its arguments, the name it is called by among them.
+    pub(crate) args: Vec<&'a OsStr>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) directory: Option<&'a Path>,
+    pub(crate) groups: Option<Vec<u32>>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    /// Which descriptors it has, by number. With a terminal these are none of 0, 1 and 2.
+    pub(crate) fds: Vec<(RawFd, ChildFd)>,
+    pub(crate) pty: Option<Pty>,
+    /// Its 0 and 1 are one connection, under 1; none of the others are these.
+    pub(crate) has_stream: bool,
+    /// It leads a group of processes. (With a terminal it leads a session.)
+    pub(crate) leads_group: bool,
+}
+
+/// What a child has under the number of a descriptor.
+#[doc(alias("childFDs", "pass_fds", "Stdio"))]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ChildFd {
+    /// A pipe that we write and the child reads: Twisted's `"w"`.
+    Write,
+    /// A pipe that the child writes and we read: Twisted's `"r"`.
+    Read,
+    /// `/dev/null`: nothing comes, and what is written is thrown away.
+    #[doc(alias = "DEVNULL")]
+    Null,
+    /// What this program has under the same number: its terminal, say.
+    Inherit,
+    /// A descriptor of ours, whatever its number is here. It is closed here with the last clone of this.
+    Given(Arc<OwnedFd>),
+}
+
+impl ChildFd {
+    /// A copy of a descriptor that is open here.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when it cannot be copied.
+    #[doc(alias = "dup2")]
+    pub fn copy_of(fd: impl AsFd) -> io::Result<Self> {
+        Ok(fd.as_fd().try_clone_to_owned()?.into())
+    }
+}
+
+impl<F: Into<OwnedFd>> From<F> for ChildFd {
+    fn from(fd: F) -> Self {
+        Self::Given(Arc::new(fd.into()))
+    }
+}
+
+/// What came of a launch.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) child: Child,
+    /// Our ends, by the numbers that the child has. A terminal is under 1.
+    pub(crate) pipes: Vec<(RawFd, Socket)>,
+}
+
+/// Why nothing was started.
+#[derive(Debug)]
+pub(crate) struct NotLaunched {
+    /// What was being done.
+    pub(crate) step: &'static str,
+    pub(crate) error: io::Error,
+}
+
+/// A child's descriptors, while they are being made.
+#[derive(Default)]
+struct Ends {
+    /// Ours, by the child's numbers.
+    pipes: Vec<(RawFd, Socket)>,
+    /// What the child gets.
+    descriptors: Vec<(RawFd, RawFd)>,
+    /// Kept open until it has them.
+    made: Vec<OwnedFd>,
+}
+
+impl Launch<'_> {
+    /// Starts it. When this returns the program has begun.
+    pub(crate) fn start(&self) -> Result<Launched, NotLaunched> {
+        let ends = self.make_ends().map_err(at("making its descriptors"))?;
+        let leads = match (self.pty, self.leads_group) {
+            (Some(_), _) => Leads::Session(Some(0)),
+            (None, true) => Leads::Group,
+            (None, false) => Leads::Nothing,
+        };
+        let plan = self.plan(&ends, leads).map_err(at("reading what to run"))?;
+        let forked = fork::fork(&plan).map_err(NotLaunched::from)?;
+        let child = Child::new(forked).map_err(at("watching it"))?;
+        Ok(Launched {
+            child,
+            pipes: ends.pipes,
+        })
+    }
+
+    fn make_ends(&self) -> io::Result<Ends> {
+        let mut ends = Ends::default();
+        if let Some(size) = self.pty {
+            let (master, slave) = open_pty(size)?;
+            ends.give_all(&slave, &[0, 1, 2]);
+            ends.made.push(slave);
+            let pair = Pair::new(Some(master.try_clone()?), Some(master))?;
+            ends.pipes.push((1, Socket::Pair(Box::new(pair))));
+        }
+        if self.has_stream {
+            let (stdin, to_child) = pipe()?;
+            let (from_child, stdout) = pipe()?;
+            set_nonblocking(&to_child)?;
+            set_nonblocking(&from_child)?;
+            ends.give_all(&stdin, &[0]);
+            ends.made.push(stdin);
+            ends.add_pipe(1, stdout, Pair::new(Some(from_child), Some(to_child))?);
+        }
+        for (number, fd) in &self.fds {
+            let number = *number;
+            match fd {
+                ChildFd::Write => {
+                    let (theirs, ours) = pipe()?;
+                    set_nonblocking(&ours)?;
+                    ends.add_pipe(number, theirs, Pair::new(None, Some(ours))?);
+                }
+                ChildFd::Read => {
+                    let (ours, theirs) = pipe()?;
+                    set_nonblocking(&ours)?;
+                    ends.add_pipe(number, theirs, Pair::new(Some(ours), None)?);
+                }
+                ChildFd::Null => {
+                    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+                    let null = open("/dev/null", flags, Mode::empty())?;
+                    ends.give_all(&null, &[number]);
+                    ends.made.push(null);
+                }
+                ChildFd::Inherit => ends.descriptors.push((number, number)),
+                ChildFd::Given(fd) => ends.give_all(fd, &[number]),
+            }
+        }
+        Ok(ends)
+    }
+
+    fn plan(&self, ends: &Ends, leads: Leads) -> io::Result<Plan> {
+        let args = self.args.iter().map(|arg| c_string("an argument", arg));
+        let mut env = Vec::with_capacity(self.env.len());
+        for (name, value) in &self.env {
+            let mut entry = name.clone().into_vec();
+            if entry.is_empty() || entry[1..].contains(&b'=') {
+                let text = format!("an environment variable cannot be named {name:?}");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            entry.push(b'=');
+            entry.extend_from_slice(value.as_bytes());
+            env.push(c_string("the environment", OsStr::from_bytes(&entry))?);
+        }
+        let directory = self.directory.map(Path::as_os_str);
+        let in_directory = |path: &OsStr| c_string("the directory", path);
+        Ok(Plan {
+            programs: self.candidates()?,
+            args: args.collect::<io::Result<_>>()?,
+            env,
+            directory: directory.map(in_directory).transpose()?,
+            identity: self.identity(),
+            descriptors: ends.descriptors.clone(),
+            leads,
+        })
+    }
+
+    /// Who it becomes. It has no other groups than those that were said, and is, if nothing was said, who we are now: also when
+    /// we could be root again.
+    fn identity(&self) -> Option<Identity> {
+        if self.uid.is_none() && self.gid.is_none() && self.groups.is_none() {
+            return None;
+        }
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let is_same =
+            self.uid.is_none_or(|asked| asked == uid) && self.gid.is_none_or(|asked| asked == gid);
+        Some(Identity {
+            may_keep_groups: is_same && self.groups.is_none(),
+            groups: self.groups.clone().unwrap_or_default(),
+            gid: self.gid,
+            uid: self.uid.unwrap_or(uid),
+        })
+    }
+
+    /// Where the program may be.
+    fn candidates(&self) -> io::Result<Vec<CString>> {
+        if self.program.is_empty() {
+            let text = "a program's name is not empty";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        if self.program.as_bytes().contains(&b'/') {
+            return Ok(vec![c_string("the program", self.program)?]);
+        }
+        let path = self.env.iter().rfind(|(name, _)| name == "PATH");
+        let path = path.map_or_else(|| OsStr::new(USUAL_PATH), |(_, path)| path);
+        let places = path.as_bytes().split(|byte| *byte == b':');
+        places
+            .map(|place| {
+                let place = match place {
+                    [] => Path::new("."),
+                    place => Path::new(OsStr::from_bytes(place)),
+                };
+                c_string("the program", place.join(self.program).as_os_str())
+            })
+            .collect()
+    }
+}
+
+impl Ends {
+    fn add_pipe(&mut self, number: RawFd, theirs: OwnedFd, ours: Pair) {
+        self.give_all(&theirs, &[number]);
+        self.made.push(theirs);
+        self.pipes.push((number, Socket::Pair(Box::new(ours))));
+    }
+
+    fn give_all(&mut self, fd: &impl AsFd, numbers: &[RawFd]) {
+        let fd = fd.as_fd().as_raw_fd();
+        self.descriptors
+            .extend(numbers.iter().map(|number| (fd, *number)));
+    }
+}
+
+impl From<Refused> for NotLaunched {
+    fn from(refused: Refused) -> Self {
+        let step = match refused.step {
+            Step::Fork => "making a process",
+            Step::Lead => "making it lead",
+            Step::Descriptors => "giving it its descriptors",
+            Step::Terminal => "giving it its terminal",
+            Step::Directory => "going to its directory",
+            Step::Identity => "becoming its user",
+            Step::Run => "running it",
+        };
+        Self {
+            step,
+            error: refused.error,
+        }
+    }
+}
+
+fn at(step: &'static str) -> impl FnOnce(io::Error) -> NotLaunched {
+    move |error| NotLaunched { step, error }
+}
+
+fn c_string(what: &str, string: &OsStr) -> io::Result<CString> {
+    CString::new(string.as_bytes()).map_err(|_| {
+        let text = format!("{what} has a NUL in it: {string:?}");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })
+}
+
+/// Where programs are looked for when the environment has no `PATH`.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+#[cfg(all(test, not(torsade_loom)))]
+mod tests;

@@ -1,0 +1,60 @@
+//! How a child is waited for.
+
+use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, waitpid};
+#[cfg(target_os = "linux")]
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+
+/// How long a child is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    None,
+    Endless,
+}
+
+/// Waits for a child: by its descriptor if there is one, so that it is never another one that has its number by now. Gives how it
+/// ended, if it has.
+pub(super) fn wait(
+    pid: Pid,
+    pidfd: Option<&OwnedFd>,
+    patience: Patience,
+) -> io::Result<Option<ExitStatus>> {
+    #[cfg(target_os = "linux")]
+    if let Some(pidfd) = pidfd {
+        let options = match patience {
+            Patience::None => WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            Patience::Endless => WaitIdOptions::EXITED,
+        };
+        match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options)) {
+            // A kernel that gives such descriptors and cannot wait by them.
+            Err(Errno::INVAL) => {}
+            waited => return Ok(waited?.map(|status| how(&status))),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = pidfd;
+    let options = match patience {
+        Patience::None => WaitOptions::NOHANG,
+        Patience::Endless => WaitOptions::empty(),
+    };
+    let waited = rustix::io::retry_on_intr(|| waitpid(Some(pid), options))?;
+    Ok(waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
+}
+
+/// As `waitpid` would tell it.
+#[cfg(target_os = "linux")]
+fn how(status: &WaitIdStatus) -> ExitStatus {
+    let dumped = if status.dumped() { 0x80 } else { 0 };
+    ExitStatus::from_raw(match status.terminating_signal() {
+        Some(signal) => signal | dumped,
+        None => (status.exit_status().unwrap_or_default() & 0xff) << 8,
+    })
+}

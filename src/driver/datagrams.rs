@@ -1,0 +1,124 @@
+//! Sockets for datagrams, of either driver. Each call is one system call, or its like in memory.
+//!
+//! What is sent or received is whole: nothing here takes a part of a datagram and keeps quiet about it.
+
+use std::io;
+
+use socket2::SockRef;
+
+use super::memory;
+use super::options::{Arrived, Change, Question};
+use super::sockets::{NO_SIGNAL, datagram, names};
+use super::source::{Name, Source};
+use crate::address::Address;
+
+/// A socket for datagrams. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) enum Datagrams {
+    /// The machine's.
+    Machine(datagram::Inner),
+    /// In memory.
+    Memory(memory::Datagrams),
+}
+
+impl Datagrams {
+    /// Receives one, as much of it as there is room for.
+    pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<Arrived> {
+        match self {
+            Self::Machine(socket) => datagram::receive(socket, into),
+            Self::Memory(socket) => socket.receive(into),
+        }
+    }
+
+    /// How large the next one is, where one can be larger than a read buffer.
+    pub(crate) fn next_size(&self) -> io::Result<Option<usize>> {
+        match self {
+            Self::Machine(socket) => datagram::next_size(socket),
+            Self::Memory(socket) => Ok(socket.next_size()),
+        }
+    }
+
+    /// Sends one, whole, to who it is connected to if nobody is named.
+    pub(crate) fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<()> {
+        match self {
+            Self::Machine(socket) => {
+                let socket = SockRef::from(socket);
+                match to {
+                    Some(to) => socket.send_to_with_flags(bytes, &names::any(to)?, NO_SIGNAL),
+                    None => socket.send_with_flags(bytes, NO_SIGNAL),
+                }
+                .map(drop)
+            }
+            Self::Memory(socket) => socket.send(bytes, to),
+        }
+    }
+
+    /// From now on sends to this one, and receives from nobody else.
+    pub(crate) fn connect(&self, to: &Address) -> io::Result<()> {
+        match self {
+            Self::Machine(socket) => SockRef::from(socket).connect(&names::any(to)?),
+            Self::Memory(socket) => socket.connect(to),
+        }
+    }
+
+    /// What went wrong since this was last asked.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Self::Machine(socket) => SockRef::from(socket).take_error(),
+            Self::Memory(socket) => Ok(socket.take_error()),
+        }
+    }
+
+    /// Where it is bound.
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+        match self {
+            Self::Machine(socket) => Ok(names::of(&SockRef::from(socket).local_addr()?)),
+            Self::Memory(socket) => Ok(socket.local_addr()),
+        }
+    }
+
+    /// Changes something.
+    pub(crate) fn change(&self, change: Change) -> io::Result<()> {
+        match self {
+            Self::Machine(socket) => datagram::set(&SockRef::from(socket), change),
+            Self::Memory(socket) => socket.change(change),
+        }
+    }
+
+    /// Tells something.
+    pub(crate) fn ask(&self, question: Question) -> io::Result<u32> {
+        match self {
+            Self::Machine(socket) => datagram::get(&SockRef::from(socket), question),
+            Self::Memory(socket) => Ok(socket.ask(question)),
+        }
+    }
+
+    /// How much the system may keep for it, in and out.
+    pub(crate) fn set_buffers(&self, sizes: [Option<usize>; 2]) -> io::Result<()> {
+        let Self::Machine(socket) = self else {
+            return Ok(());
+        };
+        let socket = SockRef::from(socket);
+        if let Some(size) = sizes[0] {
+            socket.set_recv_buffer_size(size)?;
+        }
+        if let Some(size) = sizes[1] {
+            socket.set_send_buffer_size(size)?;
+        }
+        Ok(())
+    }
+}
+
+impl Source for Datagrams {
+    fn name(&self) -> Name<'_> {
+        match self {
+            #[cfg(unix)]
+            Self::Machine(socket) => Name::Machine(std::os::fd::AsFd::as_fd(socket)),
+            #[cfg(windows)]
+            Self::Machine(socket) => {
+                Name::Machine(std::os::windows::io::AsSocket::as_socket(socket))
+            }
+            Self::Memory(socket) => Name::Memory(socket.place()),
+        }
+    }
+}

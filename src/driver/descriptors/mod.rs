@@ -1,0 +1,6 @@
+//! Descriptors of any kind that this process was given: two as one connection, and what no poller takes.
+
+mod clerk;
+#[allow(unsafe_code, reason = "a descriptor is named by its number")]
+pub(super) mod inherited;
+pub(super) mod pair;

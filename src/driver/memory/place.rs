@@ -1,0 +1,140 @@
+//! Places of a network in memory: their names, what they can tell and to whom, and what goes wrong there.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::address::Address;
+use crate::driver::poller::Interest;
+
+/// The name of a thing that can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// A listener.
+    Door(usize),
+    /// An end of a connection.
+    End(usize),
+    /// A socket for datagrams.
+    Post(usize),
+}
+
+/// What can go wrong, by the names of the machine's errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    AlreadyExists,
+    BrokenPipe,
+    InUse,
+    Invalid,
+    NoAddress,
+    NoDestination,
+    NotAllowed,
+    NotConnected,
+    NotFound,
+    Refused,
+    Reset,
+    TimedOut,
+    TooLong,
+    WouldBlock,
+    WrongFamily,
+}
+
+/// What a place could tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    pub(super) hangup: bool,
+}
+
+/// Who wants to know about a place, and what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    pub(super) key: usize,
+    pub(super) interest: Interest,
+    /// Nothing was asked for and a hang-up was told: there is no more to tell.
+    pub(super) spent: bool,
+}
+
+impl Watch {
+    pub(super) fn new(key: usize, interest: Interest) -> Self {
+        Self {
+            key,
+            interest,
+            spent: false,
+        }
+    }
+}
+
+impl From<Fault> for io::Error {
+    /// The error the machine would give, number and all.
+    #[cfg(unix)]
+    fn from(fault: Fault) -> Self {
+        Self::from_raw_os_error(match fault {
+            Fault::AlreadyExists => libc::EEXIST,
+            Fault::BrokenPipe => libc::EPIPE,
+            Fault::InUse => libc::EADDRINUSE,
+            Fault::Invalid => libc::EINVAL,
+            Fault::NoAddress => libc::EADDRNOTAVAIL,
+            Fault::NoDestination => libc::EDESTADDRREQ,
+            Fault::NotAllowed => libc::EACCES,
+            Fault::NotConnected => libc::ENOTCONN,
+            Fault::NotFound => libc::ENOENT,
+            Fault::Refused => libc::ECONNREFUSED,
+            Fault::Reset => libc::ECONNRESET,
+            Fault::TimedOut => libc::ETIMEDOUT,
+            Fault::TooLong => libc::EMSGSIZE,
+            Fault::WouldBlock => libc::EAGAIN,
+            Fault::WrongFamily => libc::EAFNOSUPPORT,
+        })
+    }
+
+    /// The error the machine would give.
+    #[cfg(windows)]
+    fn from(fault: Fault) -> Self {
+        use windows_sys::Win32::{Foundation as system, Networking::WinSock as sockets};
+        Self::from_raw_os_error(match fault {
+            Fault::AlreadyExists => system::ERROR_ALREADY_EXISTS as i32,
+            Fault::BrokenPipe => system::ERROR_BROKEN_PIPE as i32,
+            Fault::InUse => sockets::WSAEADDRINUSE,
+            Fault::Invalid => sockets::WSAEINVAL,
+            Fault::NoAddress => sockets::WSAEADDRNOTAVAIL,
+            Fault::NoDestination => sockets::WSAEDESTADDRREQ,
+            Fault::NotAllowed => sockets::WSAEACCES,
+            Fault::NotConnected => sockets::WSAENOTCONN,
+            Fault::NotFound => system::ERROR_FILE_NOT_FOUND as i32,
+            Fault::Refused => sockets::WSAECONNREFUSED,
+            Fault::Reset => sockets::WSAECONNRESET,
+            Fault::TimedOut => sockets::WSAETIMEDOUT,
+            Fault::TooLong => sockets::WSAEMSGSIZE,
+            Fault::WouldBlock => sockets::WSAEWOULDBLOCK,
+            Fault::WrongFamily => sockets::WSAEAFNOSUPPORT,
+        })
+    }
+}
+
+/// Where one gets to by connecting to `ip`: any address means this host.
+pub(super) fn here(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// Whether who is at `local` gets what is sent to `to`, be it a connection or a datagram.
+pub(super) fn covers(local: &Address, to: &Address) -> bool {
+    match (local, to) {
+        (Address::Ip(local), Address::Ip(to)) => {
+            local.port() == to.port()
+                && local.is_ipv4() == to.is_ipv4()
+                && (local.ip() == to.ip() || local.ip().is_unspecified())
+        }
+        (Address::Unnamed, _) => false,
+        (local, to) => local == to,
+    }
+}
+
+/// Ports that are handed out, in turn, to who asks for none in particular.
+pub(super) const FIRST_PORT: u16 = 32_768;
+pub(super) const PORTS: usize = 32_768;
+
+const _: () = assert!(FIRST_PORT as usize + PORTS == 1 << 16);

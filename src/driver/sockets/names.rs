@@ -1,0 +1,104 @@
+//! The names of the machine's sockets: addresses as the system takes and gives them.
+
+#[cfg(unix)]
+use std::ffi::OsStr;
+use std::io;
+#[cfg(unix)]
+use std::os::unix::ffi::OsStrExt;
+
+#[cfg(unix)]
+use rustix::net::SocketAddrUnix;
+use socket2::SockAddr;
+
+use crate::address::{Address, not_inet};
+
+/// The address that the machine says.
+pub(in crate::driver) fn of(addr: &SockAddr) -> Address {
+    if let Some(addr) = addr.as_socket() {
+        return Address::Ip(addr);
+    }
+    #[cfg(unix)]
+    if let Some(path) = addr.as_pathname() {
+        return Address::from_path(path);
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = addr.as_abstract_namespace() {
+        return Address::Abstract(name.to_owned());
+    }
+    Address::Unnamed
+}
+
+/// The address of a UNIX socket that the machine says.
+#[cfg(unix)]
+pub(in crate::driver) fn of_unix(addr: &SocketAddrUnix) -> Address {
+    if let Some(path) = addr.path_bytes() {
+        // The kernel may count the byte that ends it.
+        let path = path.strip_suffix(b"\0").unwrap_or(path);
+        return Address::from_path(OsStr::from_bytes(path));
+    }
+    // What has no name may come as an empty one.
+    #[cfg(target_os = "linux")]
+    if let Some(name) = addr.abstract_name().filter(|name| !name.is_empty()) {
+        return Address::from_abstract(name);
+    }
+    Address::Unnamed
+}
+
+/// An address as the machine takes it.
+pub(in crate::driver) fn any(address: &Address) -> io::Result<SockAddr> {
+    match address {
+        Address::Ip(address) => Ok((*address).into()),
+        address => as_unix(address, "address to send to"),
+    }
+}
+
+/// The name of a UNIX socket as the machine takes it. What does not fit is an error: nothing is cut off.
+#[cfg(unix)]
+pub(super) fn unix(address: &Address) -> io::Result<SockAddr> {
+    check(address)?;
+    as_unix(address, "name of a UNIX socket")
+}
+
+fn as_unix(address: &Address, wanted: &str) -> io::Result<SockAddr> {
+    match address {
+        Address::Path(path) => SockAddr::unix(path),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        Address::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &name[..]].concat())),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{address} is no {wanted}"),
+        )),
+    }
+}
+
+/// Refuses an address that no socket can be bound to. A name that is too long is never cut off.
+pub(in crate::driver) fn check(address: &Address) -> io::Result<()> {
+    let (what, length) = match address {
+        Address::Ip(_) => return Ok(()),
+        Address::Path(path) => {
+            let path = path.as_os_str().as_encoded_bytes();
+            if path.is_empty() || path.contains(&0) {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a socket's path is not empty and has no NUL in it",
+                ));
+            }
+            ("path", path.len())
+        }
+        Address::Abstract(name) => ("name", name.len()),
+        Address::Unnamed => return Err(not_inet(address)),
+    };
+    if length > LONGEST_NAME {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a socket's {what} has room for {LONGEST_NAME} bytes, and this has {length}"),
+        ));
+    }
+    Ok(())
+}
+
+/// The longest name of a UNIX socket. One more byte is for the NUL.
+#[cfg(any(target_os = "linux", target_os = "android", not(unix)))]
+const LONGEST_NAME: usize = 107;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+const LONGEST_NAME: usize = 103;
