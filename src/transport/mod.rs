@@ -70,7 +70,8 @@ use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
 pub use self::terms::Limits;
 #[cfg(unix)]
-pub(crate) use self::terms::{Keeper, Patience, Terms};
+pub(crate) use self::terms::Keeper;
+pub(crate) use self::terms::{Patience, Terms};
 pub use self::unsent::BytesNotSent;
 use crate::address::Address;
 use crate::defer::Deferred;
