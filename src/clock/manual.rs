@@ -75,7 +75,7 @@ impl VirtualClock {
         let unwinding = report::unwind_to_caller();
         let timers = &self.0.timers;
         let start = timers.now();
-        let end = timers.instant(timers.after(step));
+        let end = timers.after(step);
         let mut passes = 0;
         loop {
             timers.absorb();

@@ -117,7 +117,7 @@ pub trait Clock: sealed::HasTimers {
     #[track_caller]
     fn call_at(&self, deadline: Instant, f: impl FnOnce() + 'static) -> DelayedCall {
         let timers = self.timers();
-        DelayedCall::ask(timers, timers.at(deadline), Box::new(f), Location::caller())
+        DelayedCall::ask(timers, deadline, Box::new(f), Location::caller())
     }
 
     /// Waits for `delay`, counted from this call and not from when it is first polled.
@@ -140,7 +140,7 @@ pub trait Clock: sealed::HasTimers {
     #[track_caller]
     fn sleep_until(&self, deadline: Instant) -> Sleep {
         let timers = self.timers();
-        Sleep::new(timers.clone(), timers.at(deadline), Location::caller())
+        Sleep::new(timers.clone(), deadline, Location::caller())
     }
 
     /// Runs any future, and drops it when it takes longer than `limit` from now.
@@ -257,14 +257,13 @@ impl DelayedCall {
 
     /// Makes it run at `deadline`, sooner or later than it would have. `false` if it is not pending.
     pub fn reset_at(&self, deadline: Instant) -> bool {
-        let deadline = self.timers.at(deadline);
         self.timers.reset(self.key, |_| deadline)
     }
 
     /// Puts it off by `extra`, counted from its deadline. `false` if it is not pending.
     pub fn delay(&self, extra: Duration) -> bool {
-        let extra = timers::nanos(extra);
-        self.timers.reset(self.key, |old| old.saturating_add(extra))
+        let later = |old| self.timers.later(old, extra);
+        self.timers.reset(self.key, later)
     }
 
     /// Is it still going to run?
@@ -278,8 +277,7 @@ impl DelayedCall {
     /// One that is too far off ever to run gives some instant that is far off.
     #[doc(alias = "getTime")]
     pub fn deadline(&self) -> Option<Instant> {
-        let deadline = self.timers.deadline(self.key)?;
-        Some(self.timers.instant(deadline))
+        self.timers.deadline(self.key)
     }
 
     /// Where it was asked for.
@@ -289,7 +287,7 @@ impl DelayedCall {
 
     fn ask(
         timers: &Timers,
-        deadline: u64,
+        deadline: Instant,
         f: Box<dyn FnOnce()>,
         place: &'static Location<'static>,
     ) -> Self {
@@ -298,7 +296,7 @@ impl DelayedCall {
 
     fn ask_limit(
         timers: &Timers,
-        deadline: u64,
+        deadline: Instant,
         f: Box<dyn FnOnce()>,
         place: &'static Location<'static>,
     ) -> Self {
@@ -307,7 +305,7 @@ impl DelayedCall {
 
     fn ask_for(
         timers: &Timers,
-        deadline: u64,
+        deadline: Instant,
         action: Action,
         place: &'static Location<'static>,
     ) -> Self {

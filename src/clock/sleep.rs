@@ -13,13 +13,14 @@
 //!
 //! 1. It is never ready before its deadline, nor in the poll in which it enters the table.
 //! 2. Only in `Waiting` does it hold a place in the table, and dropping it gives that back.
+//! 3. While it is certainly pending, the waker that `Waiting` names lies in the table, and so is alive.
 
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, RawWakerVTable, Waker};
 use std::time::Instant;
 
 use futures::future::FusedFuture;
@@ -69,7 +70,7 @@ type Slept = Result<(), ClockStopped>;
 #[must_use = "a sleep does nothing unless it is awaited"]
 pub struct Sleep {
     timers: Timers,
-    deadline: u64,
+    deadline: Instant,
     place: &'static Location<'static>,
     state: State,
     /// It ends as a time limit does, after what came in time.
@@ -79,8 +80,25 @@ pub struct Sleep {
 #[derive(Clone, Copy)]
 enum State {
     Idle,
-    Waiting(Key),
+    Waiting(Key, WakerId),
     Over(Slept),
+}
+
+/// Which waker lies in the table: what [`Waker::will_wake`] compares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct WakerId {
+    data: *const (),
+    vtable: *const RawWakerVTable,
+}
+
+impl WakerId {
+    #[inline]
+    fn of(waker: &Waker) -> Self {
+        Self {
+            data: waker.data(),
+            vtable: waker.vtable(),
+        }
+    }
 }
 
 impl Sleep {
@@ -92,10 +110,9 @@ impl Sleep {
     ///
     /// Counts as asking anew.
     pub fn reset(&mut self, deadline: Instant) {
-        self.deadline = self.timers.at(deadline);
-        let new = self.deadline;
+        self.deadline = deadline;
         match self.state {
-            State::Waiting(key) if self.timers.reset(key, |_| new) => {}
+            State::Waiting(key, _) if self.timers.reset(key, |_| deadline) => {}
             _ => self.state = State::Idle,
         }
     }
@@ -104,10 +121,14 @@ impl Sleep {
     ///
     /// One that is too far off ever to end gives some instant that is far off.
     pub fn deadline(&self) -> Instant {
-        self.timers.instant(self.deadline)
+        self.deadline
     }
 
-    pub(super) fn new(timers: Timers, deadline: u64, place: &'static Location<'static>) -> Self {
+    pub(super) fn new(
+        timers: Timers,
+        deadline: Instant,
+        place: &'static Location<'static>,
+    ) -> Self {
         Self {
             timers,
             deadline,
@@ -158,11 +179,26 @@ impl FusedFuture for Sleep {
 }
 
 impl Sleep {
+    #[inline]
     fn poll_slept(&mut self, cx: &mut Context<'_>) -> Poll<Slept> {
+        match self.state {
+            // Invariant 3.
+            State::Waiting(_, waker)
+                if self.timers.is_to_come(self.deadline) && waker == WakerId::of(cx.waker()) =>
+            {
+                Poll::Pending
+            }
+            _ => self.look(cx),
+        }
+    }
+
+    /// A poll that looks into the table.
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<Slept> {
         let this = self;
         match this.state {
             State::Idle => {
                 let waker = own_waker(cx).clone();
+                let id = WakerId::of(&waker);
                 let waker = match this.is_limit {
                     true => Action::WakeLimit(waker),
                     false => Action::Wake(waker),
@@ -170,19 +206,20 @@ impl Sleep {
                 let asked = this.timers.ask(this.deadline, waker, this.place);
                 match asked {
                     Ok(key) => {
-                        this.state = State::Waiting(key);
+                        this.state = State::Waiting(key, id);
                         task::note_wait(|| Rc::new(Asleep(this.timers.clone(), key)));
                         Poll::Pending
                     }
                     Err(_) => this.over(Err(ClockStopped)),
                 }
             }
-            State::Waiting(key) if this.timers.watch(key, cx.waker(), || own_waker(cx).clone()) => {
+            State::Waiting(key, _) if this.timers.watch(key, &own_waker(cx)) => {
+                this.state = State::Waiting(key, WakerId::of(&own_waker(cx)));
                 Poll::Pending
             }
             // Taken out of the table: by firing, or by the stop.
-            State::Waiting(_) if this.timers.has_come(this.deadline) => this.over(Ok(())),
-            State::Waiting(_) => this.over(Err(ClockStopped)),
+            State::Waiting(..) if this.timers.has_come(this.deadline) => this.over(Ok(())),
+            State::Waiting(..) => this.over(Err(ClockStopped)),
             State::Over(slept) => Poll::Ready(slept),
         }
     }
@@ -199,7 +236,7 @@ impl Wait for Asleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let State::Waiting(key) = self.state {
+        if let State::Waiting(key, _) = self.state {
             self.timers.cancel(key);
         }
     }

@@ -18,6 +18,10 @@
 //!
 //! Nothing here runs or drops what a user gave: it is handed out.
 //!
+//! An entry's deadline is an `Instant`, as it was given. The heap counts in nanoseconds since the
+//! clock's base, in 64 bits: 584 years; what lies beyond is [`NEVER`]. A deadline is converted only
+//! when an item is made of it, so a timer that is put off again and again is never converted.
+//!
 //! # Invariants
 //!
 //! 1. Each entry in use has exactly one item that is not stale: the one whose `seq` stands in `items`. It lies in
@@ -39,6 +43,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::panic::Location;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use super::heap::{self, Heap, Item};
 
@@ -132,14 +137,15 @@ pub(super) struct Table {
     pub(super) seq: u32,
     /// `seq` as it was when there last were no fresh ones: they have the numbers from here on.
     absorbed: u32,
-    pub(super) closed: bool,
+    /// The zero of the heap's nanoseconds.
+    base: Instant,
 }
 
 /// When an entry's timer fires: all that is read and written when it is put off.
 pub(super) struct Time {
     /// When it fires.
-    pub(super) deadline: u64,
-    /// When its item surfaces: that item's deadline, never after the entry's.
+    pub(super) deadline: Instant,
+    /// When its item surfaces: that item's deadline, never after the entry's (invariant 1).
     surfaces: u64,
     /// The number of its last asking; differs from its item's only when it has been put off.
     order: u32,
@@ -156,7 +162,7 @@ pub(super) struct Deed {
 
 impl Table {
     /// An empty one; the first asking has the number `seq`.
-    pub(super) fn new(seq: u32) -> Self {
+    pub(super) fn new(seq: u32, base: Instant) -> Self {
         Self {
             items: Vec::new(),
             times: Vec::new(),
@@ -175,21 +181,19 @@ impl Table {
             stale_fresh: 0,
             seq,
             absorbed: seq,
-            closed: false,
+            base,
         }
     }
 
-    /// Enters a timer; its action comes back if the table is closed.
+    /// Enters a timer.
     #[inline]
     pub(super) fn ask(
         &mut self,
-        deadline: u64,
+        deadline: Instant,
         action: Action,
         place: &'static Location<'static>,
-    ) -> Result<Key, Action> {
-        if self.closed {
-            return Err(action);
-        }
+    ) -> Key {
+        let surfaces = self.nanos(deadline);
         if self.vacant == NO_SLOT {
             self.add_slot();
         }
@@ -205,18 +209,18 @@ impl Table {
         let generation = time.generation;
         *time = Time {
             deadline,
-            surfaces: deadline,
+            surfaces,
             order: seq,
             generation,
         };
         self.items[at] = seq;
         self.live += 1;
         self.fresh.push(Item {
-            deadline,
+            deadline: surfaces,
             seq,
             slot,
         });
-        Ok(Key { generation, slot })
+        Key { generation, slot }
     }
 
     /// Takes a timer out, if it is pending. Gives what it was to do, and where it was asked for.
@@ -234,7 +238,7 @@ impl Table {
 
     /// Gives a timer the deadline that `new` makes of its present one; `false` if it was not pending.
     #[inline]
-    pub(super) fn reset(&mut self, key: Key, new: impl FnOnce(u64) -> u64) -> bool {
+    pub(super) fn reset(&mut self, key: Key, new: impl FnOnce(Instant) -> Instant) -> bool {
         let seq = self.seq;
         let Some(time) = self
             .times
@@ -243,22 +247,51 @@ impl Table {
         else {
             return false;
         };
-        let deadline = new(time.deadline);
-        time.deadline = deadline;
+        let old = time.deadline;
+        time.deadline = new(old);
         time.order = seq;
-        if deadline < time.surfaces {
-            time.surfaces = deadline;
-            let slot = key.slot;
-            let old = mem::replace(&mut self.items[slot as usize], seq);
-            self.leave_behind(old, slot);
-            self.fresh.push(Item {
-                deadline,
-                seq,
-                slot,
-            });
+        if time.deadline < old {
+            self.bring_forward(key.slot, seq);
         }
         self.next_seq();
         true
+    }
+
+    /// The deadline of an entry is sooner than it was: its item may have to surface sooner.
+    fn bring_forward(&mut self, slot: u32, seq: u32) {
+        let at = slot as usize;
+        let deadline = self.nanos(self.times[at].deadline);
+        if deadline >= self.times[at].surfaces {
+            return;
+        }
+        self.times[at].surfaces = deadline;
+        let old = mem::replace(&mut self.items[at], seq);
+        self.leave_behind(old, slot);
+        self.fresh.push(Item {
+            deadline,
+            seq,
+            slot,
+        });
+    }
+
+    /// A deadline as the heap counts it. What lies before the base is at the base.
+    #[inline]
+    pub(super) fn nanos(&self, deadline: Instant) -> u64 {
+        nanos(deadline.saturating_duration_since(self.base))
+    }
+
+    /// The item that an entry needs now; from here on it has that one.
+    fn renew_item(&mut self, slot: u32) -> Item {
+        let at = slot as usize;
+        let deadline = self.nanos(self.times[at].deadline);
+        let time = &mut self.times[at];
+        time.surfaces = deadline;
+        self.items[at] = time.order;
+        Item {
+            deadline,
+            seq: time.order,
+            slot,
+        }
     }
 
     /// Puts the fresh items into the heap, and gives memory back.
@@ -286,14 +319,12 @@ impl Table {
                 self.drop_stale_first();
                 continue;
             }
-            let time = &mut self.times[at];
-            let item = Item {
-                deadline: time.deadline,
-                seq: time.order,
-                slot: first.slot,
+            let time = &self.times[at];
+            let is_in_place = time.order == first.seq && time.surfaces == first.deadline;
+            let item = match is_in_place {
+                true => first,
+                false => self.renew_item(first.slot),
             };
-            self.items[at] = item.seq;
-            time.surfaces = item.deadline;
             if item.seq.wrapping_sub(pass) < self.seq.wrapping_sub(pass) {
                 // Asked for since the pass began (invariant 4).
                 self.heap.pop();
@@ -339,20 +370,14 @@ impl Table {
                 self.stale = self.stale.saturating_sub(1);
                 continue;
             }
-            let time = &mut self.times[at];
-            if time.order == item.seq && time.deadline == item.deadline {
+            let time = &self.times[at];
+            if time.order == item.seq && time.surfaces == item.deadline {
                 if let Some(due) = self.hand_out(item.slot) {
                     return Some(due);
                 }
                 continue;
             }
-            let item = Item {
-                deadline: time.deadline,
-                seq: time.order,
-                slot: item.slot,
-            };
-            self.items[at] = item.seq;
-            time.surfaces = item.deadline;
+            let item = self.renew_item(item.slot);
             if self.is_fresh(item.seq) {
                 self.fresh.push(item);
             } else {
@@ -507,7 +532,7 @@ impl Table {
             .expect("memory ends before 2^32 timers");
         self.items.push(NO_ITEM);
         self.times.push(Time {
-            deadline: NEVER,
+            deadline: self.base,
             surfaces: NEVER,
             order: 0,
             generation: self.generation,
@@ -561,9 +586,19 @@ impl Table {
             })
             .collect();
         // The numbers wrap around, so those with the most askings after them come first.
-        all.sort_by_key(|(_, time, _)| (time.deadline, !self.seq.wrapping_sub(time.order)));
+        all.sort_by_key(|(_, time, _)| {
+            let age = self.seq.wrapping_sub(time.order);
+            (self.nanos(time.deadline), !age)
+        });
         all
     }
+}
+
+/// In nanoseconds, [`NEVER`] at most.
+#[inline]
+pub(super) fn nanos(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// A deadline that does not come: 584 years from the base, and all beyond.

@@ -19,8 +19,6 @@
 //! calls [`fire_limits`](Timers::fire_limits). A limit that was cancelled or reset meanwhile does
 //! not fire. A clock without I/O fires them in their order among the others.
 //!
-//! Inside, time is nanoseconds since the clock's base, in 64 bits: 584 years. What lies beyond is [`NEVER`].
-//!
 //! # Invariants
 //!
 //! 1. No borrow is held while an action is run, woken, cloned or dropped.
@@ -73,10 +71,8 @@ impl Timers {
 
     /// Sets the time. It never goes back: an earlier `now` changes nothing.
     pub(crate) fn set_now(&self, now: Instant) {
-        let nanos = self.at(now).min(NEVER - 1);
-        if nanos > self.0.nanos.get() {
+        if now > self.0.now.get() {
             self.0.now.set(now);
-            self.0.nanos.set(nanos);
         }
     }
 
@@ -114,8 +110,10 @@ impl Timers {
         mut call: impl FnMut(Due),
         mut is_enough: impl FnMut() -> bool,
     ) -> usize {
-        let now = self.nanos();
-        let pass = self.0.table.borrow().seq;
+        let now = self.now();
+        let table = self.0.table.borrow();
+        let (now, pass) = (table.nanos(now).min(NEVER - 1), table.seq);
+        drop(table);
         let mut fired = 0;
         loop {
             let due = self.0.table.borrow_mut().pop_due(now, pass, holds_limits);
@@ -165,12 +163,11 @@ impl Timers {
     ///
     /// Sleepers are woken, to find that the clock has stopped. A call asked for from now on is dropped at once.
     pub(crate) fn clear(&self) {
+        self.0.closed.set(true);
         let mut deeds = {
             let mut table = self.0.table.borrow_mut();
-            let seq = table.seq;
-            let old = mem::replace(&mut *table, Table::new(seq));
-            table.closed = true;
-            old.deeds
+            let new = Table::new(table.seq, self.0.base);
+            mem::replace(&mut *table, new).deeds
         };
         for deed in &mut deeds {
             // Woken before any call is dropped, so that a destructor that panics leaves nobody asleep.
@@ -188,14 +185,21 @@ impl Timers {
     }
 
     /// The time: read at this moment where it passes by itself, else as last set.
+    #[inline]
     pub(crate) fn now(&self) -> Instant {
-        self.nanos();
+        if let Some(read) = self.0.read {
+            self.set_now(read());
+        }
         self.0.now.get()
     }
 
     /// The instant `delay` after `instant`, or one that is too far off ever to come.
+    #[inline]
     pub(crate) fn later(&self, instant: Instant, delay: Duration) -> Instant {
-        self.instant(self.at(instant).saturating_add(nanos(delay)))
+        match instant.checked_add(delay) {
+            Some(later) => later,
+            None => self.instant(NEVER),
+        }
     }
 
     /// A call on behalf of whoever asked for it at `place`.
@@ -205,7 +209,7 @@ impl Timers {
         place: &'static Location<'static>,
         f: impl FnOnce() + 'static,
     ) -> DelayedCall {
-        DelayedCall::ask(self, self.at(deadline), Box::new(f), place)
+        DelayedCall::ask(self, deadline, Box::new(f), place)
     }
 
     /// A sleep on behalf of whoever asked for it at `place`.
@@ -214,7 +218,7 @@ impl Timers {
         deadline: Instant,
         place: &'static Location<'static>,
     ) -> Sleep {
-        Sleep::new(self.clone(), self.at(deadline), place)
+        Sleep::new(self.clone(), deadline, place)
     }
 
     /// Calls `f` when something takes longer than `limit`, counted from this call: whoever has a
@@ -247,7 +251,7 @@ impl Timers {
     /// Has it been cleared?
     #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.table.borrow().closed
+        self.0.closed.get()
     }
 
     /// The calls that are pending, in the order in which they will run.
@@ -267,7 +271,7 @@ impl Timers {
         table
             .in_order()
             .into_iter()
-            .map(|(_, time, deed)| (deed.action.kind(), self.instant(time.deadline), deed.place))
+            .map(|(_, time, deed)| (deed.action.kind(), time.deadline, deed.place))
             .collect()
     }
 
@@ -300,12 +304,15 @@ impl Timers {
     #[inline]
     pub(super) fn ask(
         &self,
-        deadline: u64,
+        deadline: Instant,
         action: Action,
         place: &'static Location<'static>,
     ) -> Result<Key, Action> {
+        if self.0.closed.get() {
+            return Err(action);
+        }
         self.deadline_changed();
-        self.0.table.borrow_mut().ask(deadline, action, place)
+        Ok(self.0.table.borrow_mut().ask(deadline, action, place))
     }
 
     /// Frees `key`'s entry; `false` if it was not pending.
@@ -322,7 +329,7 @@ impl Timers {
 
     /// Gives it the deadline that `new` makes of its present one; `false` if it was not pending.
     #[inline]
-    pub(super) fn reset(&self, key: Key, new: impl FnOnce(u64) -> u64) -> bool {
+    pub(super) fn reset(&self, key: Key, new: impl FnOnce(Instant) -> Instant) -> bool {
         self.deadline_changed();
         self.0.table.borrow_mut().reset(key, new)
     }
@@ -336,7 +343,7 @@ impl Timers {
     }
 
     /// Sees to it that `waker` is the one that is woken; `false` if it was not pending.
-    pub(super) fn watch(&self, key: Key, waker: &Waker, own: impl FnOnce() -> Waker) -> bool {
+    pub(super) fn watch(&self, key: Key, waker: &Waker) -> bool {
         let wake: fn(Waker) -> Action = match self.0.table.borrow_mut().action(key) {
             Some(Action::Wake(old) | Action::WakeLimit(old)) if old.will_wake(waker) => {
                 return true;
@@ -345,7 +352,7 @@ impl Timers {
             Some(_) => Action::Wake,
             None => return false,
         };
-        let new = wake(own());
+        let new = wake(waker.clone());
         let replaced = match self.0.table.borrow_mut().action(key) {
             Some(action) => Ok(mem::replace(action, new)),
             None => Err(new),
@@ -356,32 +363,18 @@ impl Timers {
     }
 
     /// Its deadline, if it is pending.
-    pub(super) fn deadline(&self, key: Key) -> Option<u64> {
+    pub(super) fn deadline(&self, key: Key) -> Option<Instant> {
         self.0.table.borrow().time(key).map(|time| time.deadline)
     }
 
     /// The time `delay` from now.
     #[inline]
-    pub(super) fn after(&self, delay: Duration) -> u64 {
-        self.nanos().saturating_add(nanos(delay))
+    pub(super) fn after(&self, delay: Duration) -> Instant {
+        self.later(self.now(), delay)
     }
 
-    /// The same as nanoseconds since the base.
-    #[inline]
-    fn nanos(&self) -> u64 {
-        if let Some(read) = self.0.read {
-            self.set_now(read());
-        }
-        self.0.nanos.get()
-    }
-
-    /// An instant in this clock's reckoning. What lies before its base is at its base.
-    #[inline]
-    pub(super) fn at(&self, instant: Instant) -> u64 {
-        nanos(instant.saturating_duration_since(self.0.base))
-    }
-
-    /// The other way round. [`NEVER`] is some instant centuries away.
+    /// The instant so many nanoseconds after the base. [`NEVER`] is some instant centuries away.
+    #[cold]
     pub(super) fn instant(&self, nanos: u64) -> Instant {
         let far = || self.0.base + A_LIFETIME;
         self.0
@@ -391,8 +384,8 @@ impl Timers {
     }
 
     /// How long until this time; zero if it has come.
-    pub(super) fn until(&self, deadline: u64) -> Duration {
-        Duration::from_nanos(deadline.saturating_sub(self.nanos()))
+    pub(super) fn until(&self, deadline: Instant) -> Duration {
+        deadline.saturating_duration_since(self.now())
     }
 
     /// How long until it fires, if it is pending.
@@ -401,8 +394,14 @@ impl Timers {
     }
 
     /// Had this time come when the time was last read or set? True of every timer that has fired.
-    pub(super) fn has_come(&self, deadline: u64) -> bool {
-        deadline <= self.0.nanos.get()
+    pub(super) fn has_come(&self, deadline: Instant) -> bool {
+        deadline <= self.0.now.get()
+    }
+
+    /// Is a timer that was asked for, with this deadline, certainly pending? (One that is due may be.)
+    #[inline]
+    pub(super) fn is_to_come(&self, deadline: Instant) -> bool {
+        !self.has_come(deadline) && !self.0.closed.get()
     }
 
     /// As [`new`](Timers::new), the first asking having the number `seq`, which is not [`NO_ITEM`].
@@ -414,10 +413,10 @@ impl Timers {
         Self(Rc::new(Inner {
             base,
             now: Cell::new(base),
-            nanos: Cell::new(0),
+            closed: Cell::new(false),
             read,
             host: OnceCell::new(),
-            table: RefCell::new(Table::new(seq)),
+            table: RefCell::new(Table::new(seq, base)),
         }))
     }
 
@@ -433,7 +432,7 @@ impl fmt::Debug for Timers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = self.0.table.borrow();
         f.debug_struct("Timers")
-            .field("now", &Duration::from_nanos(self.0.nanos.get()))
+            .field("now", &self.0.now.get().duration_since(self.0.base))
             .field("pending", &table.live)
             .field("in_heap", &table.heap.len())
             .field("fresh", &table.fresh.len())
@@ -446,22 +445,13 @@ struct Inner {
     base: Instant,
     /// The time as last read or set.
     now: Cell<Instant>,
-    /// `now` in nanoseconds since `base`; always less than [`NEVER`].
-    nanos: Cell<u64>,
+    /// It was cleared, and takes no more timers.
+    closed: Cell<bool>,
     /// How to read the time, where it passes by itself.
     read: Option<fn() -> Instant>,
     /// Who is told of timers that are asked for outside a turn.
     host: OnceCell<Rc<HostNotifier>>,
     table: RefCell<Table>,
-}
-
-/// In nanoseconds, [`NEVER`] at most.
-#[inline]
-pub(super) fn nanos(duration: Duration) -> u64 {
-    duration
-        .as_secs()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// What stands for [`NEVER`] where an `Instant` does not reach so far.
@@ -533,7 +523,7 @@ mod tests {
             let its_key = sibling.clone();
             ask(&timers, SECOND, move || {
                 // No delay from now, or earlier still: sooner than it was, and later.
-                let deadline = again.after(Duration::ZERO) - nanos(back);
+                let deadline = again.after(Duration::ZERO) - back;
                 assert!(again.reset(its_key.get(), |_| deadline));
             });
             sibling.set(ask(&timers, SECOND + Duration::from_nanos(1), || ()));
@@ -564,7 +554,7 @@ mod tests {
             let key = own_key.get();
             assert_eq!(again.deadline(key), None);
             assert!(!again.cancel(key));
-            assert!(!again.reset(key, |_| 0));
+            assert!(!again.reset(key, |old| old));
         }));
         assert_eq!(turn(&timers, Duration::ZERO), 1);
     }
@@ -600,20 +590,17 @@ mod tests {
         timers.absorb();
         for i in 1..100 {
             for &key in &keys {
-                assert!(timers.reset(key, |_| nanos(SECOND * (i + 1))));
+                assert!(timers.reset(key, |_| timers.0.base + SECOND * (i + 1)));
             }
         }
         // Also back, as long as it is not before the item surfaces.
         for &key in &keys {
-            assert!(timers.reset(key, |_| nanos(SECOND * 2)));
+            assert!(timers.reset(key, |_| timers.0.base + SECOND * 2));
         }
         assert_eq!(timers.items(), 100);
-        assert_eq!(timers.next_deadline(), Some(timers.instant(nanos(SECOND))));
+        assert_eq!(timers.next_deadline(), Some(timers.0.base + SECOND));
         assert_eq!(turn(&timers, SECOND), 0);
-        assert_eq!(
-            timers.next_deadline(),
-            Some(timers.instant(nanos(SECOND * 2)))
-        );
+        assert_eq!(timers.next_deadline(), Some(timers.0.base + SECOND * 2));
         assert_eq!(turn(&timers, SECOND), 100);
     }
 
@@ -622,11 +609,12 @@ mod tests {
         let timers = timers();
         let key = ask(&timers, SECOND * 9, || ());
         timers.absorb();
-        assert!(timers.reset(key, |_| nanos(SECOND)));
-        assert_eq!(timers.next_deadline(), Some(timers.instant(nanos(SECOND))));
+        let base = timers.0.base;
+        assert!(timers.reset(key, |_| base + SECOND));
+        assert_eq!(timers.next_deadline(), Some(base + SECOND));
         // Off again, but not so far as it was: that takes no new item.
-        assert!(timers.reset(key, |_| nanos(SECOND * 2)));
-        assert!(timers.reset(key, |_| nanos(SECOND)));
+        assert!(timers.reset(key, |_| base + SECOND * 2));
+        assert!(timers.reset(key, |_| base + SECOND));
         assert_eq!(timers.items(), 1);
         assert_eq!(turn(&timers, SECOND), 1);
         assert_eq!(turn(&timers, SECOND * 9), 0);
@@ -710,7 +698,7 @@ mod tests {
         let timers = timers();
         let keys: Vec<_> = (0..500).map(|_| ask(&timers, SECOND * 60, || ())).collect();
         for i in 0..200_000 {
-            timers.reset(keys[i % 500], |old| old - 1);
+            timers.reset(keys[i % 500], |old| old - Duration::from_nanos(1));
             if i % 1_000 == 0 {
                 timers.absorb();
             }
@@ -735,7 +723,11 @@ mod tests {
         assert!(timers.pending().is_empty());
         let meddler = Meddler(timers.clone(), None);
         let refused = Action::Call(Box::new(move || drop(meddler)));
-        assert!(timers.ask(0, refused, Location::caller()).is_err());
+        assert!(
+            timers
+                .ask(timers.now(), refused, Location::caller())
+                .is_err()
+        );
         assert_eq!(timers.items(), 0);
     }
 
@@ -757,16 +749,16 @@ mod tests {
         let timers = Timers::passing(start, || READ.get().expect("it was set"));
         READ.set(Some(start + SECOND * 2));
         let early = ask(&timers, SECOND, || ());
-        assert_eq!(timers.deadline(early), Some(nanos(SECOND * 3)));
+        assert_eq!(timers.deadline(early), Some(start + SECOND * 3));
         READ.set(Some(start + SECOND * 4));
         let late = ask(&timers, SECOND, || ());
-        assert_eq!(timers.deadline(late), Some(nanos(SECOND * 5)));
+        assert_eq!(timers.deadline(late), Some(start + SECOND * 5));
         assert_eq!(timers.now(), start + SECOND * 4);
         READ.set(Some(start + SECOND));
         assert_eq!(timers.now(), start + SECOND * 4);
         assert_eq!(timers.later(start, SECOND), start + SECOND);
         let never = timers.later(start, Duration::MAX);
-        assert_eq!(timers.at(never), NEVER);
+        assert_eq!(timers.0.table.borrow().nanos(never), NEVER);
     }
 
     #[test]
@@ -782,10 +774,10 @@ mod tests {
         timers.absorb();
         assert_eq!(timers.next_deadline(), None);
         if let Some(long_ago) = timers.now().checked_sub(SECOND * 60) {
-            assert_eq!(timers.at(long_ago), 0);
+            assert_eq!(timers.0.table.borrow().nanos(long_ago), 0);
         }
         let key = ask(&timers, SECOND, || unreachable!());
-        assert!(timers.reset(key, |old| old.saturating_add(NEVER)));
+        assert!(timers.reset(key, |old| timers.later(old, Duration::MAX)));
         timers.set_now(timers.instant(NEVER));
         assert_eq!(turn(&timers, Duration::ZERO), 0);
         assert_eq!(timers.pending().len(), 3);
@@ -793,7 +785,7 @@ mod tests {
 
     #[test]
     fn sizes_are_what_they_should_be() {
-        assert_eq!(size_of::<Time>(), 24);
+        assert_eq!(size_of::<Time>(), 32);
         assert_eq!(size_of::<Deed>(), 32);
         assert_eq!(size_of::<DelayedCall>(), 24);
     }
