@@ -164,6 +164,7 @@ impl Error for ClockStopped {}
 impl Future for Sleep {
     type Output = Result<(), Failure>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let place = self.place;
         self.poll_slept(cx)
@@ -193,6 +194,7 @@ impl Sleep {
     }
 
     /// A poll that looks into the table.
+    #[inline(never)]
     fn look(&mut self, cx: &mut Context<'_>) -> Poll<Slept> {
         let this = self;
         match this.state {

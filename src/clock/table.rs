@@ -258,6 +258,7 @@ impl Table {
     }
 
     /// The deadline of an entry is sooner than it was: its item may have to surface sooner.
+    #[inline(never)]
     fn bring_forward(&mut self, slot: u32, seq: u32) {
         let at = slot as usize;
         let deadline = self.nanos(self.times[at].deadline);
