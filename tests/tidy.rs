@@ -304,8 +304,8 @@ const ROOMS: [&str; 30] = [
 const CIRCLES: [(&str, &str, &str); 16] = [
     (
         "clock",
-        "mod sleep timers",
-        "the timers make sleeps and delayed calls, which hold the timers",
+        "sleep timers",
+        "the timers make sleeps, which hold the timers",
     ),
     (
         "defer",
