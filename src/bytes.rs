@@ -59,6 +59,20 @@ impl Outgoing {
         &self.first[self.start..]
     }
 
+    /// Is it one piece, which one system call may take?
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        self.rest.is_empty() && self.first.len() <= CHUNK
+    }
+
+    /// Takes all bytes off one piece.
+    #[inline]
+    pub(crate) fn empty(&mut self) {
+        self.first.clear();
+        self.start = 0;
+        self.len = 0;
+    }
+
     /// Are there more than [`Outgoing::front`] shows?
     #[inline]
     pub(crate) fn is_split(&self) -> bool {
@@ -145,16 +159,28 @@ impl Stock {
         last.unwrap_or_else(|| self.others.borrow_mut().pop().unwrap_or_default())
     }
 
-    #[inline]
+    /// Takes a queue back, whatever is in it.
     pub(crate) fn give_back(&self, mut queue: Box<Outgoing>) {
-        if !queue.is_empty() || queue.first.capacity() > CHUNK {
-            queue.clear();
+        queue.clear();
+        self.give_back_empty(queue);
+    }
+
+    /// Takes back a queue that is empty.
+    #[inline]
+    pub(crate) fn give_back_empty(&self, queue: Box<Outgoing>) {
+        if queue.first.capacity() > CHUNK {
+            return self.give_back(queue);
         }
         if let Some(before) = self.last.replace(Some(queue)) {
-            let mut others = self.others.borrow_mut();
-            if others.len() < KEPT {
-                others.push(before);
-            }
+            self.put_by(before);
+        }
+    }
+
+    #[cold]
+    fn put_by(&self, queue: Box<Outgoing>) {
+        let mut others = self.others.borrow_mut();
+        if others.len() < KEPT {
+            others.push(queue);
         }
     }
 }

@@ -310,6 +310,15 @@ impl Socket {
         }
     }
 
+    /// Can descriptors come with what is read?
+    #[inline]
+    pub(crate) fn passes_descriptors(&self) -> bool {
+        #[cfg(unix)]
+        return matches!(self, Self::Unix(_) | Self::Memory(_));
+        #[cfg(not(unix))]
+        return false;
+    }
+
     /// Did descriptors come with what was read?
     #[inline]
     pub(crate) fn has_descriptors(&self) -> bool {

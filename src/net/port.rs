@@ -22,11 +22,11 @@ use super::accept::{Accepted, Acceptor};
 use super::options::ListenConfig;
 use crate::address::Address;
 use crate::cells;
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::Clock;
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Listener, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::reactor::{Handler, Reactor, Registration, Tracked};
 use crate::report::{self, Origin, Subsystem, WarnOnce};
 use crate::transport::{ConnCounter, Terms};
 use std::panic::Location;
@@ -79,26 +79,21 @@ pub(super) trait PortState {
 
 /// A listening socket in the reactor's care.
 pub(super) struct Listening {
-    key: usize,
+    registration: Registration,
     /// Empty once closed.
     listener: RefCell<Option<Listener>>,
     /// Empty only while it is being called, and after the end.
     acceptor: Cell<Option<Box<dyn Acceptor>>>,
     /// How many to accept in one go (invariant 3).
     batch: Cell<usize>,
-    /// What the driver was told (invariant 4).
-    is_armed: Cell<bool>,
     is_paused: Cell<bool>,
     /// Nobody has connected yet.
     is_unused: Cell<bool>,
-    /// Set while disarmed (invariant 2).
-    retry: Cell<Option<DelayedCall>>,
     /// When it was last said that nothing can be accepted, since something could.
     warned: Cell<Option<Instant>>,
     stopping: Cell<bool>,
     /// Who is to be told when it is closed.
     stopped: RefCell<Vec<Resolver<()>>>,
-    reactor: WeakReactor,
     terms: Rc<Terms>,
 }
 
@@ -240,9 +235,7 @@ impl PortState for Listening {
         let (deferred, resolver) = Deferred::pair();
         self.stopped.borrow_mut().push(resolver);
         if !self.stopping.replace(true) {
-            if let Some(reactor) = self.reactor.upgrade() {
-                reactor.inner().attend(self.key);
-            }
+            self.registration.request_attention();
         }
         deferred
     }
@@ -253,9 +246,7 @@ impl PortState for Listening {
 
     fn set_paused(&self, is_paused: bool) {
         self.is_paused.set(is_paused);
-        if let Some(reactor) = self.reactor.upgrade() {
-            reactor.inner().attend(self.key);
-        }
+        self.registration.request_attention();
     }
 
     fn is_paused(&self) -> bool {
@@ -278,32 +269,26 @@ impl Listening {
         config: &ListenConfig,
         place: &'static Location<'static>,
     ) -> io::Result<Rc<Self>> {
-        let listening = reactor.inner().register(|key| Self {
-            key,
+        let listening = reactor.register(place, |registration| Self {
+            registration,
             listener: RefCell::new(Some(listener)),
             acceptor: Cell::new(None),
             batch: Cell::new(BATCH),
-            is_armed: Cell::new(true),
             is_paused: Cell::new(false),
             is_unused: Cell::new(true),
-            retry: Cell::new(None),
             warned: Cell::new(None),
             stopping: Cell::new(false),
             stopped: RefCell::default(),
-            reactor: reactor.downgrade(),
             terms: config.terms(reactor, place),
         })?;
-        let key = listening.key;
-        let added = listening
-            .tell_driver(|listener| reactor.inner().driver().add(listener, key, Interest::Read));
-        if let Err(error) = added {
-            reactor.inner().remove(key);
-            return Err(error);
-        }
-        let weak = reactor.downgrade();
+        listening.tell_driver(|listener| {
+            let registration = &listening.registration;
+            registration.add_or_leave(reactor, listener, Interest::Read)
+        })?;
+        let weak = Rc::downgrade(&listening);
         listening.counter().set_port(Some(Box::new(move || {
-            if let Some(reactor) = weak.upgrade() {
-                reactor.inner().attend(key);
+            if let Some(listening) = weak.upgrade() {
+                listening.registration.request_attention();
             }
         })));
         Ok(listening)
@@ -351,15 +336,15 @@ impl Listening {
     /// Tells the driver what is wanted, if that has changed.
     fn arm(&self, reactor: &Reactor) {
         let wanted = self.may_accept();
-        if self.is_armed.replace(wanted) == wanted {
-            return;
-        }
-        let interest = Interest::of(wanted, false);
-        let driver = reactor.inner().driver();
-        let told = self.tell_driver(|listener| driver.set_interest(listener, self.key, interest));
-        if let (Err(error), true) = (told, wanted) {
+        if let (Err(error), true) = (self.set_armed(reactor, wanted), wanted) {
             self.disarm(reactor, &error);
         }
+    }
+
+    fn set_armed(&self, reactor: &Reactor, armed: bool) -> io::Result<()> {
+        let interest = Interest::of(armed, false);
+        let registration = &self.registration;
+        self.tell_driver(|listener| registration.set_interest(reactor, listener, interest))
     }
 
     /// Accepts a batch.
@@ -416,14 +401,7 @@ impl Listening {
     /// Nothing can be accepted for now (invariant 2).
     fn disarm(&self, reactor: &Reactor, error: &io::Error) {
         self.say_it_cannot(reactor, error);
-        let inner = reactor.inner();
-        let told = self.tell_driver(|listener| {
-            inner
-                .driver()
-                .set_interest(listener, self.key, Interest::Nothing)
-        });
-        self.is_armed.set(false);
-        if let Err(error) = told {
+        if let Err(error) = self.set_armed(reactor, false) {
             tracing::error!(target: "torsade::net", %error, "a port cannot be disarmed");
             if !report::is_logged() {
                 static SAID: WarnOnce = WarnOnce::new();
@@ -432,17 +410,8 @@ impl Listening {
                 ));
             }
         }
-        let (weak, key) = (self.reactor.clone(), self.key);
-        let retry = reactor.call_later(RETRY, move || {
-            if let Some(reactor) = weak.upgrade() {
-                reactor.inner().attend(key);
-            }
-        });
-        inner.attend_when_one_leaves(self.key);
-        let old = self.retry.replace(Some(retry));
-        if let Some(old) = old {
-            old.cancel();
-        }
+        self.registration.retry_after(RETRY);
+        self.registration.request_attention_when_one_leaves(reactor);
     }
 
     /// Says that nothing can be accepted: to a subscriber of `tracing` once a second, else once until something can.
@@ -489,13 +458,9 @@ impl Listening {
         let Some(listener) = listener else { return };
         self.counter().set_port(None);
         if let Some(reactor) = reactor {
-            let _ = reactor.inner().driver().remove(&listener);
-            reactor.inner().remove(self.key);
+            self.registration.leave_with(reactor, &listener);
         }
         drop(listener);
-        if let Some(retry) = self.retry.take() {
-            retry.cancel();
-        }
         let place = self.terms.place;
         let acceptor = self.acceptor.take();
         let mut stopped = Ok(());
@@ -507,7 +472,25 @@ impl Listening {
     }
 }
 
-impl Source for Listening {
+impl Tracked for Listening {
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
+        self.close(reactor);
+    }
+
+    fn kind(&self) -> &'static str {
+        "port"
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.terms.place
+    }
+}
+
+impl Handler for Listening {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
     fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
         self.accept(reactor);
         if self.stopping.get() {
@@ -519,26 +502,12 @@ impl Source for Listening {
         if self.stopping.get() {
             return self.close(Some(reactor));
         }
-        if let Some(retry) = self.retry.take() {
-            retry.cancel();
-        }
+        self.registration.cancel_retry();
         self.arm(reactor);
-    }
-
-    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
-        self.close(reactor);
     }
 
     fn is_unused_port(&self) -> bool {
         self.is_unused.get()
-    }
-
-    fn kind(&self) -> &'static str {
-        "port"
-    }
-
-    fn place(&self) -> &'static Location<'static> {
-        self.terms.place
     }
 }
 

@@ -34,11 +34,11 @@ use super::names::{LookupFailed, LookupProblem, look_up};
 use super::options::ConnectConfig;
 use crate::address::Address;
 use crate::cells;
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::DelayedCall;
 use crate::defer::Deferred;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::{Cancelled, Failure};
-use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::reactor::{Handler, Reactor, Registration, Tracked, WeakReactor};
 use crate::report;
 use crate::transport::{ConnectionLost, Terms};
 
@@ -75,13 +75,11 @@ struct Lookup {
 
 /// A socket that is connecting.
 struct Attempt {
-    key: usize,
+    registration: Registration,
     /// Empty while there is no room at the peer's, and in the end.
     socket: Cell<Option<Socket>>,
     address: Address,
     timeout: Cell<Option<DelayedCall>>,
-    /// Set while there is no room at the peer's (invariant 6).
-    retry: Cell<Option<DelayedCall>>,
     /// It is out of the reactor's care.
     has_left: Cell<bool>,
     race: Rc<Race>,
@@ -148,8 +146,7 @@ impl Race {
     }
 
     fn look_up(self: &Rc<Self>, reactor: &Reactor, name: String, port: u16) {
-        let inserted = reactor.inner().insert(|_| self.clone());
-        let key = match inserted {
+        let key = match reactor.inner().track(self.clone()) {
             Ok(key) => key,
             Err(error) => return self.finish(Err(Failure::at(error, self.terms.place))),
         };
@@ -263,17 +260,16 @@ impl Race {
             inner.driver().check_lock(address)?;
         }
         let socket = self.begin(reactor, address)?;
-        let attempt = inner.register(|key| Attempt {
-            key,
+        let attempt = reactor.register(self.terms.place, |registration| Attempt {
+            registration,
             socket: Cell::new(None),
             address: address.clone(),
             timeout: Cell::new(None),
-            retry: Cell::new(None),
             has_left: Cell::new(false),
             race: self.clone(),
         })?;
         if let Err(error) = attempt.watch(reactor, socket) {
-            inner.remove(attempt.key);
+            attempt.registration.leave(reactor);
             return Err(error);
         }
         let weak = Rc::downgrade(&attempt);
@@ -372,7 +368,7 @@ impl Race {
             timeout.cancel();
         }
         if let Some(reactor) = self.reactor.upgrade() {
-            reactor.inner().remove(lookup.key);
+            reactor.inner().untrack(lookup.key);
         }
         lookup.cancel
     }
@@ -395,7 +391,7 @@ impl Race {
 }
 
 /// Its place in the reactor's table during the look-up.
-impl Source for Race {
+impl Tracked for Race {
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
         self.lost(reactor, reason);
     }
@@ -421,32 +417,19 @@ impl Attempt {
     /// Waits for the socket, or for room.
     fn watch(self: &Rc<Self>, reactor: &Reactor, socket: Option<Socket>) -> io::Result<()> {
         let Some(socket) = socket else {
-            let weak = Rc::downgrade(self);
-            let retry = reactor.call_later(RETRY, move || {
-                if let Some(attempt) = weak.upgrade() {
-                    attempt.try_again();
-                }
-            });
-            self.retry.set(Some(retry));
+            self.registration.retry_after(RETRY);
             return Ok(());
         };
-        let driver = reactor.inner().driver();
-        driver.add(&socket, self.key, Interest::Write)?;
+        self.registration.add(reactor, &socket, Interest::Write)?;
         self.socket.set(Some(socket));
         Ok(())
     }
 
-    fn try_again(self: &Rc<Self>) {
+    fn try_again(self: &Rc<Self>, reactor: &Reactor) {
         let race = &self.race;
-        let Some(reactor) = race.reactor.upgrade() else {
-            return;
-        };
-        if self.has_left.get() {
-            return;
-        }
-        let begun = race.begin(&reactor, &self.address);
-        if let Err(error) = begun.and_then(|socket| self.watch(&reactor, socket)) {
-            drop(self.leave(&reactor));
+        let begun = race.begin(reactor, &self.address);
+        if let Err(error) = begun.and_then(|socket| self.watch(reactor, socket)) {
+            drop(self.leave(reactor));
             race.note(self.address.clone(), error);
             race.next();
         }
@@ -458,14 +441,13 @@ impl Attempt {
             return None;
         }
         let socket = self.socket.take();
-        if let Some(socket) = &socket {
-            let _ = reactor.inner().driver().remove(socket);
+        match &socket {
+            Some(socket) => self.registration.leave_with(reactor, socket),
+            None => self.registration.leave(reactor),
         }
-        reactor.inner().remove(self.key);
         cancel(&self.timeout);
-        cancel(&self.retry);
         let mut under_way = self.race.under_way.borrow_mut();
-        under_way.retain(|attempt| attempt.key != self.key);
+        under_way.retain(|attempt| !std::ptr::eq(&**attempt, self));
         socket
     }
 
@@ -507,7 +489,29 @@ impl Attempt {
     }
 }
 
-impl Source for Attempt {
+impl Tracked for Attempt {
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        self.race.lost(reactor, reason);
+    }
+
+    fn kind(&self) -> &'static str {
+        "connection attempt"
+    }
+
+    fn about(&self) -> String {
+        format!("to {}", self.address)
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.registration.location()
+    }
+}
+
+impl Handler for Attempt {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
     fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
         let Some(socket) = self.socket.take() else {
             return;
@@ -536,20 +540,11 @@ impl Source for Attempt {
         }
     }
 
-    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
-        self.race.lost(reactor, reason);
-    }
-
-    fn kind(&self) -> &'static str {
-        "connection attempt"
-    }
-
-    fn about(&self) -> String {
-        format!("to {}", self.address)
-    }
-
-    fn place(&self) -> &'static Location<'static> {
-        self.race.terms.place
+    /// There may be room at the peer's now (invariant 6).
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        if self.registration.take_due_retry() {
+            self.try_again(reactor);
+        }
     }
 }
 

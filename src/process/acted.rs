@@ -28,7 +28,7 @@ use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Bind, Buffers, ChildFd, Launch, NotLaunched, Pty, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Reactor, WeakReactor};
+use crate::reactor::{Reactor, Registration, WeakReactor};
 use crate::report;
 use crate::signal::Signal;
 use crate::stream::Connection;
@@ -93,7 +93,8 @@ type Caught = Vec<(i32, Resolver<()>)>;
 /// A process that is played.
 pub(super) struct Part {
     pid: u32,
-    key: usize,
+    /// Has its process looked at when it has ended.
+    on_end: Cell<Option<Box<dyn FnOnce()>>>,
     /// As `wait` would give it (invariant 1).
     status: Cell<Option<i32>>,
     task: Cell<Option<Task<()>>>,
@@ -246,9 +247,9 @@ impl Actor {
 pub(super) fn launch(
     reactor: &Reactor,
     launch: &Launch<'_>,
-    key: usize,
-    place: &'static Location<'static>,
+    registration: &Registration,
 ) -> Result<(Rc<Part>, Sockets), NotLaunched> {
+    let place = registration.location();
     let known: Option<Rc<Known>> = reactor.inner().kept();
     let known = known.unwrap_or_default();
     let play = {
@@ -266,7 +267,7 @@ pub(super) fn launch(
     known.started.set(known.started.get() + 1);
     let part = Rc::new(Part {
         pid: FIRST + known.started.get(),
-        key,
+        on_end: Cell::new(Some(Box::new(registration.attention()))),
         status: Cell::new(None),
         task: Cell::new(None),
         caught: RefCell::default(),
@@ -399,8 +400,11 @@ impl Part {
         if let Some(task) = task {
             task.cancel();
         }
+        let on_end = self.on_end.take();
+        if let Some(on_end) = on_end {
+            on_end();
+        }
         if let Some(reactor) = self.reactor.upgrade() {
-            reactor.inner().attend(self.key);
             // The task is dropped in the next batch, and may wait for one of them until then.
             let executor = reactor.inner().executor();
             executor.call(self.place, move || drop(untold));

@@ -2,14 +2,13 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
 use super::Command;
 use super::acted::{self, Part};
-use crate::driver::{self, Driver, Interest, Launch, NotLaunched, Pty, Socket};
-use crate::reactor::Reactor;
+use crate::driver::{self, Interest, Launch, NotLaunched, Pty, Socket};
+use crate::reactor::{Reactor, Registration};
 
 /// A process that has not been waited for.
 pub(super) enum Body {
@@ -27,12 +26,11 @@ pub(super) struct NoBody {
 }
 
 impl Body {
-    /// Starts a program. Its end is told to the source with this key.
+    /// Starts a program. Its end is an event of this registration.
     pub(super) fn launch(
         reactor: &Reactor,
         command: &Command,
-        key: usize,
-        place: &'static Location<'static>,
+        registration: &Registration,
     ) -> Result<(Self, Sockets), NoBody> {
         let driver = reactor.inner().driver();
         let checked = command.check().map_err(|error| NotLaunched {
@@ -41,9 +39,9 @@ impl Body {
         });
         let launched = checked.map(|()| command.launch());
         let launched = launched.and_then(|launch| match driver.is_virtual() {
-            true => acted::launch(reactor, &launch, key, place)
+            true => acted::launch(reactor, &launch, registration)
                 .map(|(part, pipes)| (Self::Acted(part), pipes)),
-            false => Self::on_machine(driver, &launch, key),
+            false => Self::on_machine(reactor, &launch, registration),
         });
         launched.map_err(|why| NoBody {
             program: command.program().to_owned(),
@@ -52,12 +50,12 @@ impl Body {
     }
 
     fn on_machine(
-        driver: &Driver,
+        reactor: &Reactor,
         launch: &Launch<'_>,
-        key: usize,
+        registration: &Registration,
     ) -> Result<(Self, Sockets), NotLaunched> {
         let launched = launch.start()?;
-        match driver.add(&launched.child, key, Interest::Read) {
+        match registration.add(reactor, &launched.child, Interest::Read) {
             Ok(()) => Ok((Self::Machine(launched.child), launched.pipes)),
             Err(error) => {
                 launched.child.end();
@@ -102,19 +100,24 @@ impl Body {
     }
 
     /// It says that it has ended, and is not to be had: somebody traces it. It is quiet until it is watched again.
-    pub(super) fn set_watched(&self, driver: &Driver, key: usize, watched: bool) -> io::Result<()> {
+    pub(super) fn set_watched(
+        &self,
+        reactor: &Reactor,
+        registration: &Registration,
+        watched: bool,
+    ) -> io::Result<()> {
         let interest = Interest::of(watched, false);
         match self {
-            Self::Machine(child) => driver.set_interest(child, key, interest),
+            Self::Machine(child) => registration.set_interest(reactor, child, interest),
             Self::Acted(_) => Ok(()),
         }
     }
 
-    /// Takes it off the poller.
-    pub(super) fn unwatch(&self, driver: &Driver) {
-        if let Self::Machine(child) = self {
-            // What cannot be taken off is off.
-            let _ = driver.remove(child);
+    /// Takes it off the poller, and its registration out of the reactor's table.
+    pub(super) fn unwatch(&self, reactor: &Reactor, registration: &Registration) {
+        match self {
+            Self::Machine(child) => registration.leave_with(reactor, child),
+            Self::Acted(_) => registration.leave(reactor),
         }
     }
 

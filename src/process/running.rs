@@ -24,11 +24,10 @@ use super::errors::{NotStarted, StatusTaken};
 use super::handle::Common;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
-use crate::clock::Clock;
 use crate::driver::Event;
 use crate::failure::Failure;
 use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
-use crate::reactor::{Reactor, Source};
+use crate::reactor::{Handler, Reactor, Registration, Tracked};
 use crate::report::WarnOnce;
 use crate::transport::{Conn, Seat, Transport};
 
@@ -91,7 +90,7 @@ impl Reactor {
 pub(super) struct Running<P: 'static> {
     pub(super) common: Rc<Common>,
     seat: Seated<P, Process>,
-    key: usize,
+    registration: Registration,
     /// `connection_made` has been called.
     begun: Cell<bool>,
     /// `process_ended` has been called, or is being called.
@@ -117,10 +116,10 @@ impl<P: ProcessProtocol> Running<P> {
         has_streams: bool,
         place: &'static Location<'static>,
     ) -> Result<(Rc<Self>, Sockets), Failure> {
-        let running = reactor.inner().register(|key| Self {
+        let running = reactor.register(place, |registration| Self {
             common: Rc::new(Common::new(reactor, command, has_streams, place)),
             seat: Seated::new(protocol),
-            key,
+            registration,
             begun: Cell::new(false),
             ended: Cell::new(false),
             visited: RefCell::new(None),
@@ -129,14 +128,14 @@ impl<P: ProcessProtocol> Running<P> {
             Ok(pipes) => Ok((running, pipes)),
             Err(failure) => {
                 running.ended.set(true);
-                reactor.inner().remove(running.key);
+                running.registration.leave(reactor);
                 Err(failure)
             }
         }
     }
 
     fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
-        let launched = Body::launch(reactor, command, self.key, self.common.place);
+        let launched = Body::launch(reactor, command, &self.registration);
         let (body, pipes) =
             launched.map_err(|none| Failure::at(NotStarted::new(none), self.common.place))?;
         self.common.began(body);
@@ -146,9 +145,7 @@ impl<P: ProcessProtocol> Running<P> {
     /// Has not started it after all: one of its pipes could not be watched. Gives what to say of that.
     pub(super) fn retract(&self, reactor: &Reactor, failure: &Failure) -> Failure {
         self.ended.set(true);
-        let driver = reactor.inner().driver();
-        self.common.with_body(|body| body.unwatch(driver));
-        reactor.inner().remove(self.key);
+        self.leave_loop(reactor);
         let none = self.common.retract(failure);
         Failure::at(NotStarted::new(none), self.common.place)
     }
@@ -158,7 +155,17 @@ impl<P: ProcessProtocol> Running<P> {
         self.begun.set(true);
         visit(self, reactor, |protocol, cx| protocol.connection_made(cx));
         // It may have ended already, and in memory that is told once.
-        reactor.inner().attend(self.key);
+        self.registration.request_attention();
+    }
+
+    /// Takes the child off the poller, and itself out of the reactor's table.
+    fn leave_loop(&self, reactor: &Reactor) {
+        let left = self
+            .common
+            .with_body(|body| body.unwatch(reactor, &self.registration));
+        if left.is_none() {
+            self.registration.leave(reactor);
+        }
     }
 
     /// All has been told but the end.
@@ -172,19 +179,13 @@ impl<P: ProcessProtocol> Running<P> {
     }
 
     /// It has ended, but whoever traces it is to be told first: it is looked at again later.
-    fn rest(self: &Rc<Self>, reactor: &Reactor) {
+    fn rest(&self, reactor: &Reactor) {
         self.set_watched(reactor, false);
-        let (this, weak) = (Rc::downgrade(self), reactor.downgrade());
-        reactor.call_later(RETRY, move || {
-            if let (Some(this), Some(reactor)) = (this.upgrade(), weak.upgrade()) {
-                this.set_watched(&reactor, true);
-            }
-        });
+        self.registration.retry_after(RETRY);
     }
 
     fn set_watched(&self, reactor: &Reactor, watched: bool) {
-        let driver = reactor.inner().driver();
-        let set = |body: &Body| body.set_watched(driver, self.key, watched);
+        let set = |body: &Body| body.set_watched(reactor, &self.registration, watched);
         if let Some(Err(error)) = self.common.with_body(set) {
             if tracing::enabled!(target: "torsade::process", tracing::Level::WARN) {
                 tracing::warn!(target: "torsade::process", %error, "a child is not watched any more");
@@ -205,9 +206,7 @@ impl<P: ProcessProtocol> Running<P> {
             Some(Ok(Some(status))) => Ok(status),
             Some(Err(_)) => Err(Failure::at(StatusTaken, self.common.place)),
         };
-        let driver = reactor.inner().driver();
-        self.common.with_body(|body| body.unwatch(driver));
-        reactor.inner().remove(self.key);
+        self.leave_loop(reactor);
         self.common.exit(exited.clone());
         visit(self, reactor, |protocol, cx| {
             protocol.process_exited(cx, exited)
@@ -217,7 +216,11 @@ impl<P: ProcessProtocol> Running<P> {
     }
 }
 
-impl<P: ProcessProtocol> Source for Running<P> {
+impl<P: ProcessProtocol> Handler for Running<P> {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
     fn ready(self: Rc<Self>, reactor: &Reactor, _event: Event) {
         // Before the beginning nothing is done about it, and it is told again.
         if self.begun.get() && !self.wait(reactor) {
@@ -225,22 +228,25 @@ impl<P: ProcessProtocol> Source for Running<P> {
         }
     }
 
-    /// A part in memory has ended.
+    /// A part in memory has ended, or it is time to look again.
     fn attend(self: Rc<Self>, reactor: &Reactor) {
+        if self.registration.take_due_retry() {
+            self.set_watched(reactor, true);
+        }
         if self.begun.get() {
             self.wait(reactor);
         }
     }
+}
 
+impl<P: ProcessProtocol> Tracked for Running<P> {
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
         // It was started, so its protocol is told of it from the beginning (invariant 1).
         if let Some(reactor) = reactor.filter(|_| !self.begun.get()) {
             self.begin(reactor);
         }
         if let Some(reactor) = reactor {
-            let driver = reactor.inner().driver();
-            self.common.with_body(|body| body.unwatch(driver));
-            reactor.inner().remove(self.key);
+            self.leave_loop(reactor);
         }
         self.common.leave();
         if self.begun.get() {

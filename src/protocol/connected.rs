@@ -85,13 +85,14 @@ fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
 /// as may be, and keeps the rest. Last comes the end of file that an earlier protocol was told of.
 pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
     let (seat, link) = (conn.seat(), conn.link());
-    if link.is_usual() && !data.is_empty() && !seat.has_unused() {
+    if link.is_usual() && !data.is_empty() && !link.is_partly_used() {
         let mut input = Input::new(data, link);
         visit(conn, reactor, |protocol, cx| {
             protocol.input_received(cx, &mut input)
         });
         let (used, is_held) = input.outcome();
-        return match used == data.len() && !is_held && link.is_usual() && !seat.has_unused() {
+        // What was fed meanwhile is held, so that is not usual.
+        return match used == data.len() && !is_held && link.is_usual() {
             true => link.note_buffered(|| 0),
             false => keep(conn, reactor, Unused::default(), data, (used, is_held)),
         };
@@ -132,6 +133,7 @@ fn keep<P: Protocol>(
     is_held &= used < came.len() || link.has_eof_to_tell();
     if link.life().is_ending() || !link.life().is_reading() {
         // Nothing more is delivered, and nothing is kept.
+        link.set_partly_used(false);
         link.note_buffered(|| 0);
         return link.set_held(false);
     }
@@ -140,6 +142,7 @@ fn keep<P: Protocol>(
         false => unused.consume(used),
     }
     is_held |= seat.put_back(unused);
+    link.set_partly_used(seat.has_unused());
     link.note_buffered(|| seat.unused_len());
     link.set_held(is_held);
     if !is_held && link.has_eof_to_tell() && !link.is_handing_on() {

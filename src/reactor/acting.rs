@@ -22,7 +22,7 @@ impl Inner {
 
     /// The peer of the connection for which user code runs.
     pub(super) fn acting_peer(&self) -> Option<Address> {
-        self.source(self.acting.0.get())?.peer()
+        self.handler(self.acting.0.get())?.peer()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! 1. `used` is the sum of what all sources hold that count ([`Source::held`](super::Source::held)).
+//! 1. `used` is the sum of what all sources hold that count ([`Handler::held`](super::Handler::held)).
 //! 2. Without a limit nothing is counted.
 //! 3. No connection is ended inside a handle's method: the loop does it, before it waits.
 
@@ -61,10 +61,9 @@ impl Inner {
             return;
         };
         let mut holders: Vec<_> = self
-            .sources
-            .borrow()
-            .iter()
-            .map(|(key, source)| (Reverse(source.held()), key, source.clone()))
+            .all_handlers()
+            .into_iter()
+            .map(|(key, source)| (Reverse(source.held()), key, source))
             .filter(|(Reverse(held), ..)| *held > 0)
             .collect();
         holders.sort_by_key(|(held, key, _)| (*held, *key));

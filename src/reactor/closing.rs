@@ -17,21 +17,16 @@ impl Inner {
     ///
     /// Hooks that run meanwhile may add sources: those are not among them.
     pub(super) fn close_all(&self, reactor: Option<&Reactor>) -> bool {
-        let sources: Vec<_> = self
-            .sources
-            .borrow()
-            .iter()
-            .map(|(key, source)| (key, source.clone()))
-            .collect();
-        let any = !sources.is_empty();
+        let all = self.all_tracked();
+        let any = !all.is_empty();
         let reason = |place| Failure::at(Stopped, place);
-        for (_, source) in &sources {
+        for (_, source) in &all {
             source.take_no_more(&reason(source.place()));
         }
-        for (key, source) in sources {
+        for (key, source) in all {
             let reason = reason(source.place());
             source.lose(reactor, &reason);
-            self.remove(key);
+            self.remove_any(key);
         }
         any
     }

@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
-use super::{Reactor, Source, WeakReactor};
+use super::{Handler, Reactor, Registration, Tracked};
 use crate::driver::{self, Event, Interest};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
@@ -82,17 +82,13 @@ trait AnyWatched {
 pub struct Watch<D: Descriptor>(Weak<Watched<D>>);
 
 struct Watched<D> {
-    key: usize,
+    registration: Registration,
     /// Empty only while a hook runs, or after it left (invariant 1).
     occupant: Cell<Option<Box<D>>>,
     reading: Cell<bool>,
     writing: Cell<bool>,
-    /// What the driver was told.
-    armed: Cell<Interest>,
     /// It shall leave when the hook that is running returns.
     leaving: Cell<bool>,
-    reactor: WeakReactor,
-    place: &'static Location<'static>,
 }
 
 impl Reactor {
@@ -209,10 +205,9 @@ impl Reactor {
     }
 
     fn watches(&self, wanted: impl Fn(&AnyWatch) -> bool) -> Vec<AnyWatch> {
-        let sources = self.inner().sources.borrow();
-        let sources: Vec<_> = sources.iter().map(|(_, source)| source.clone()).collect();
-        let watches = sources.into_iter().filter_map(Source::as_watch);
-        watches
+        let handlers = self.inner().all_handlers().into_iter();
+        handlers
+            .filter_map(|(_, handler)| handler.as_watch())
             .filter(|watch| watch.is_watched() && wanted(watch))
             .collect()
     }
@@ -221,26 +216,21 @@ impl Reactor {
     fn watch<D: Descriptor>(&self, descriptor: D, interest: Interest) -> io::Result<Watch<D>> {
         let place = Location::caller();
         let occupant = Box::new(descriptor);
-        let watched = self.inner().register(|key| Watched {
-            key,
+        let watched = self.register(place, |registration| Watched {
+            registration,
             occupant: Cell::new(None),
             reading: Cell::new(interest == Interest::Read),
             writing: Cell::new(interest == Interest::Write),
-            armed: Cell::new(interest),
             leaving: Cell::new(false),
-            reactor: self.downgrade(),
-            place,
         })?;
-        let key = watched.key;
-        let added = self
-            .inner()
-            .driver()
-            .add(&driver::Descriptor(occupant.as_fd()), key, interest);
+        let added = {
+            let descriptor = driver::Descriptor(occupant.as_fd());
+            watched
+                .registration
+                .add_or_leave(self, &descriptor, interest)
+        };
         watched.occupant.set(Some(occupant));
-        if let Err(error) = added {
-            self.inner().remove(key);
-            return Err(error);
-        }
+        added?;
         Ok(Watch(Rc::downgrade(&watched)))
     }
 }
@@ -288,7 +278,7 @@ impl<D: Descriptor> Watch<D> {
             return None;
         }
         let occupant = watched.occupant.take();
-        let reactor = watched.reactor.upgrade();
+        let reactor = watched.registration.reactor();
         let occupant = occupant?;
         if let Some(reactor) = reactor {
             watched.leave(&reactor, &occupant);
@@ -301,7 +291,7 @@ impl<D: Descriptor> Watch<D> {
             return;
         };
         change(&watched);
-        watched.attend_soon();
+        watched.registration.request_attention();
     }
 }
 
@@ -363,12 +353,12 @@ impl AnyWatch {
 impl<D: Descriptor> AnyWatched for Watched<D> {
     fn set_reading(&self, reading: bool) {
         self.reading.set(reading);
-        self.attend_soon();
+        self.registration.request_attention();
     }
 
     fn set_writing(&self, writing: bool) {
         self.writing.set(writing);
-        self.attend_soon();
+        self.registration.request_attention();
     }
 
     fn is_reading(&self) -> bool {
@@ -389,17 +379,11 @@ impl<D: Descriptor> AnyWatched for Watched<D> {
     }
 
     fn location(&self) -> &'static Location<'static> {
-        self.place
+        self.registration.location()
     }
 }
 
 impl<D: Descriptor> Watched<D> {
-    fn attend_soon(&self) {
-        if let Some(reactor) = self.reactor.upgrade() {
-            reactor.inner().attend(self.key);
-        }
-    }
-
     /// Takes the descriptor out, calls it, and puts it back.
     fn visit(
         self: &Rc<Self>,
@@ -409,12 +393,16 @@ impl<D: Descriptor> Watched<D> {
             return Ok(());
         };
         let watch = Watch(Rc::downgrade(self));
-        let result = report::catch(self.place, || call(&mut occupant, &watch));
+        let result = report::catch(self.registration.location(), || call(&mut occupant, &watch));
         self.occupant.set(Some(occupant));
         match result {
             Ok(result) => result.map_err(Failure::from),
             Err(panic) => {
-                report::deliver(Origin::Descriptor, panic.clone(), self.place);
+                report::deliver(
+                    Origin::Descriptor,
+                    panic.clone(),
+                    self.registration.location(),
+                );
                 Err(panic)
             }
         }
@@ -422,14 +410,8 @@ impl<D: Descriptor> Watched<D> {
 
     fn leave(&self, reactor: &Reactor, occupant: &D) {
         // The descriptor may be broken in any way; it leaves the table all the same.
-        if let Err(error) = reactor
-            .inner()
-            .driver()
-            .remove(&driver::Descriptor(occupant.as_fd()))
-        {
-            tracing::debug!(target: "torsade::reactor", %error, "a descriptor was not known to the poller");
-        }
-        reactor.inner().remove(self.key);
+        let descriptor = driver::Descriptor(occupant.as_fd());
+        self.registration.leave_with(reactor, &descriptor);
     }
 
     fn end(self: Rc<Self>, reactor: Option<&Reactor>, reason: Option<&Failure>) {
@@ -441,11 +423,11 @@ impl<D: Descriptor> Watched<D> {
             self.leave(reactor, &occupant);
         }
         if let Some(reason) = reason {
-            report::contain(Origin::Descriptor, self.place, || {
+            report::contain(Origin::Descriptor, self.registration.location(), || {
                 occupant.connection_lost(reason)
             });
         }
-        report::discard(occupant, self.place);
+        report::discard(occupant, self.registration.location());
     }
 
     fn after(self: Rc<Self>, reactor: &Reactor, result: Result<(), Failure>) {
@@ -459,26 +441,42 @@ impl<D: Descriptor> Watched<D> {
     /// Tells the driver what is wanted, if that has changed.
     fn arm(self: Rc<Self>, reactor: &Reactor) {
         let wanted = Interest::of(self.reading.get(), self.writing.get());
-        if wanted == self.armed.get() {
+        if wanted == self.registration.interest() {
             return;
         }
         let Some(occupant) = self.occupant.take() else {
             return;
         };
-        let told = reactor.inner().driver().set_interest(
-            &driver::Descriptor(occupant.as_fd()),
-            self.key,
-            wanted,
-        );
+        let told = {
+            let descriptor = driver::Descriptor(occupant.as_fd());
+            self.registration.set_interest(reactor, &descriptor, wanted)
+        };
         self.occupant.set(Some(occupant));
-        match told {
-            Ok(()) => self.armed.set(wanted),
-            Err(error) => self.end(Some(reactor), Some(&error.into())),
+        if let Err(error) = told {
+            self.end(Some(reactor), Some(&error.into()));
         }
     }
 }
 
-impl<D: Descriptor> Source for Watched<D> {
+impl<D: Descriptor> Tracked for Watched<D> {
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        self.end(reactor, Some(reason));
+    }
+
+    fn kind(&self) -> &'static str {
+        "descriptor"
+    }
+
+    fn place(&self) -> &'static Location<'static> {
+        self.registration.location()
+    }
+}
+
+impl<D: Descriptor> Handler for Watched<D> {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let mut result = Ok(());
         if (event.readable || event.hangup) && self.reading.get() {
@@ -498,21 +496,9 @@ impl<D: Descriptor> Source for Watched<D> {
         self.after(reactor, Ok(()));
     }
 
-    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
-        self.end(reactor, Some(reason));
-    }
-
     fn as_watch(self: Rc<Self>) -> Option<AnyWatch> {
         let watched: Rc<dyn AnyWatched> = self;
         Some(AnyWatch(Rc::downgrade(&watched)))
-    }
-
-    fn kind(&self) -> &'static str {
-        "descriptor"
-    }
-
-    fn place(&self) -> &'static Location<'static> {
-        self.place
     }
 }
 

@@ -8,15 +8,15 @@
 //! # Invariants
 //!
 //! 1. Each source waits for its own peer: one that moves nothing does not cost the others their time.
-//! 2. When the whole time is over only those are waited for that ask for it ([`Source::is_patient`]).
+//! 2. When the whole time is over only those are waited for that ask for it ([`Tracked::is_patient`]).
 //!
-//! [`Source::is_patient`]: super::Source::is_patient
+//! [`Tracked::is_patient`]: super::Tracked::is_patient
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Inner, Reactor, Source};
+use super::handler::TRACKED;
+use super::{Inner, Reactor, Tracked};
 use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Resolver};
 
@@ -102,14 +102,8 @@ impl Reactor {
         let inner = self.inner();
         inner.attend_all(self);
         inner.drain.stage.set(Stage::Waiting);
-        let sources: Vec<_> = inner
-            .sources
-            .borrow()
-            .iter()
-            .map(|(_, it)| it.clone())
-            .collect();
-        for source in sources {
-            source.begin_to_drain(self);
+        for (_, thing) in inner.all_tracked() {
+            thing.begin_to_drain(self);
         }
         if !inner.is_draining() {
             inner.drain.stage.set(Stage::Idle);
@@ -148,14 +142,26 @@ impl Inner {
     fn is_draining(&self) -> bool {
         let is_overdue = self.drain.stage.get() == Stage::Overdue;
         let is_awaited =
-            |source: &Rc<dyn Source>| source.is_draining() && (!is_overdue || source.is_patient());
-        let sources = self.sources.borrow();
-        let last = self.drain.last_found.get().and_then(|key| sources.get(key));
-        if last.is_some_and(is_awaited) {
+            |thing: &dyn Tracked| thing.is_draining() && (!is_overdue || thing.is_patient());
+        let last = self.drain.last_found.get();
+        if last
+            .and_then(|key| self.find(key))
+            .is_some_and(|last| is_awaited(&*last))
+        {
             return true;
         }
-        let found = sources.iter().find(|(_, source)| is_awaited(source));
-        self.drain.last_found.set(found.map(|(key, _)| key));
+        let handlers = self.handlers.borrow();
+        let mut keys = handlers.iter().map(|(key, it)| (key, it.as_tracked()));
+        let found = keys
+            .find(|(_, thing)| is_awaited(*thing))
+            .map(|(key, _)| key);
+        let found = found.or_else(|| {
+            let tracked = self.tracked.borrow();
+            let mut all = tracked.iter();
+            let found = all.find(|(_, thing)| is_awaited(&***thing));
+            found.map(|(key, _)| key | TRACKED)
+        });
+        self.drain.last_found.set(found);
         found.is_some()
     }
 }
@@ -185,6 +191,7 @@ impl Drain {
 #[cfg(all(test, not(torsade_loom)))]
 mod tests {
     use std::panic::Location;
+    use std::rc::Rc;
 
     use super::*;
     use crate::failure::Failure;
@@ -196,7 +203,7 @@ mod tests {
         count: Cell<usize>,
     }
 
-    impl Source for Asked {
+    impl Tracked for Asked {
         fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {}
 
         fn is_draining(&self) -> bool {
@@ -219,7 +226,7 @@ mod tests {
         let inner = reactor.inner();
         let sources: Vec<Rc<Asked>> = (0..100).map(|_| Rc::default()).collect();
         for source in &sources {
-            inner.insert(|_| source.clone()).unwrap();
+            inner.track(source.clone()).unwrap();
         }
         let (first, last) = (&sources[98], &sources[99]);
         first.drains.set(true);

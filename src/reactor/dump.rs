@@ -105,13 +105,7 @@ impl Reactor {
         things.extend(nameless);
         things.extend(defer::things());
         things.extend(self.timers().things());
-        let sources: Vec<_> = inner
-            .sources
-            .borrow()
-            .iter()
-            .map(|(key, source)| (key, source.clone()))
-            .collect();
-        things.extend(sources.into_iter().map(|(key, source)| Thing {
+        things.extend(inner.all_tracked().into_iter().map(|(key, source)| Thing {
             id: Id::Source(key),
             kind: source.kind(),
             name: None,

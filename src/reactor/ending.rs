@@ -179,11 +179,10 @@ impl Reactor {
             return;
         }
         let unused: Vec<_> = inner
-            .sources
-            .borrow()
-            .iter()
-            .filter(|(_, source)| source.is_unused_port())
-            .map(|(_, source)| source.place())
+            .all_handlers()
+            .into_iter()
+            .filter(|(_, handler)| handler.is_unused_port())
+            .map(|(_, handler)| handler.place())
             .collect();
         for place in unused {
             report::warn(

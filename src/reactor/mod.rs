@@ -57,16 +57,17 @@ mod dump;
 mod ending;
 mod events;
 mod guest;
+mod handler;
 mod keep;
 #[cfg(all(test, torsade_loom))]
 mod model;
+mod registration;
 mod remote;
 mod remote_resolver;
 mod remote_work;
 mod reports;
 mod share;
 mod signals;
-mod sources;
 mod strays;
 mod threads;
 mod turn;
@@ -98,13 +99,14 @@ use self::ending::Ending;
 use self::events::Triggers;
 pub use self::events::{Phase, TriggerId};
 pub use self::guest::EnterGuard;
+pub(crate) use self::handler::{Handler, Tracked};
 use self::keep::Keep;
+pub(crate) use self::registration::Registration;
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_resolver::RemoteResolver;
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
 use self::signals::Ears;
-pub(crate) use self::signals::Heard;
-pub(crate) use self::sources::Source;
+pub(crate) use self::signals::{Heard, ListensToSignals};
 use self::strays::Strays;
 pub use self::threads::StillRunning;
 use self::threads::Threads;
@@ -192,7 +194,9 @@ pub(crate) struct Inner {
     chance: Chance,
     timers: Timers,
     executor: Rc<Executor>,
-    sources: RefCell<Slots<Rc<dyn Source>>>,
+    handlers: RefCell<Slots<Rc<dyn Handler>>>,
+    /// What ends with the reactor and is no handler.
+    tracked: RefCell<Slots<Rc<dyn Tracked>>>,
     /// Keys of sources that have something to do before the loop waits.
     attention: RefCell<VecDeque<usize>>,
     /// Those that have used their share of a turn and have more to do.
@@ -319,7 +323,8 @@ impl Reactor {
             timers,
             chance: driver.chance(),
             driver,
-            sources: RefCell::new(Slots::new()),
+            handlers: RefCell::new(Slots::new()),
+            tracked: RefCell::new(Slots::new()),
             attention: RefCell::default(),
             backlog: RefCell::default(),
             has_grown: Cell::new(false),
@@ -559,13 +564,8 @@ impl Reactor {
                 .into_iter()
                 .map(|(kind, _, place)| (kind, place)),
         );
-        left.extend(
-            self.0
-                .sources
-                .borrow()
-                .iter()
-                .map(|(_, source)| (source.kind(), source.place())),
-        );
+        let tracked = self.0.all_tracked().into_iter();
+        left.extend(tracked.map(|(_, thing)| (thing.kind(), thing.place())));
         left
     }
 }
@@ -594,47 +594,14 @@ impl Inner {
         &self.stock
     }
 
-    /// Gives a source its place in the table, unless the reactor has ended (invariant 4).
-    pub(crate) fn insert(&self, make: impl FnOnce(usize) -> Rc<dyn Source>) -> io::Result<usize> {
-        if self.state.get() == State::Ended {
-            return Err(io::Error::other(ReactorNotRestartable));
-        }
-        Ok(self.sources.borrow_mut().insert_with(make))
-    }
-
-    /// As [`Inner::insert`], and gives the source that was made, as what it is.
-    pub(crate) fn register<S: Source + 'static>(
-        &self,
-        make: impl FnOnce(usize) -> S,
-    ) -> io::Result<Rc<S>> {
-        if self.state.get() == State::Ended {
-            return Err(io::Error::other(ReactorNotRestartable));
-        }
-        Ok(self.sources.borrow_mut().insert_giving(|key| {
-            let source = Rc::new(make(key));
-            (source.clone() as Rc<dyn Source>, source)
-        }))
-    }
-
-    /// Takes a source out of the table. The driver is told by whoever owns the socket.
-    pub(crate) fn remove(&self, key: usize) {
-        let source = self.sources.borrow_mut().remove(key);
-        drop(source);
-        let starved = self.starved.take();
-        if !starved.is_empty() {
-            self.attention.borrow_mut().extend(starved);
-            self.executor.host().work_added();
-        }
-    }
-
     /// Has the source attended to before the loop waits.
-    pub(crate) fn attend(&self, key: usize) {
+    fn attend(&self, key: usize) {
         self.attention.borrow_mut().push_back(key);
         self.executor.host().work_added();
     }
 
     /// Has the source attended to when another one has been removed.
-    pub(crate) fn attend_when_one_leaves(&self, key: usize) {
+    fn attend_when_one_leaves(&self, key: usize) {
         let mut starved = self.starved.borrow_mut();
         if !starved.contains(&key) {
             starved.push(key);
@@ -646,10 +613,6 @@ impl Inner {
         let card = self.main.take();
         self.main.set(card.clone());
         card
-    }
-
-    fn source(&self, key: usize) -> Option<Rc<dyn Source>> {
-        self.sources.borrow().get(key).cloned()
     }
 
     /// Lends the loop's read buffer.
@@ -734,7 +697,7 @@ impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor")
             .field("state", &self.0.state.get())
-            .field("sources", &self.0.sources.borrow().len())
+            .field("handlers", &self.0.handlers.borrow().len())
             .finish_non_exhaustive()
     }
 }

@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::sources::arrived_at;
-use super::{Reactor, ReactorGone, Remote, Source, Stopped};
+use super::handler::arrived_at;
+use super::{Reactor, ReactorGone, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
 use crate::report;
@@ -56,7 +56,7 @@ impl Reactor {
             place,
         });
         let source = waiting.clone();
-        let key = self.inner().insert(move |_| source).ok();
+        let key = self.inner().track(source).ok();
         waiting.key.set(key);
         let deferred = match key {
             Some(_) => {
@@ -178,7 +178,7 @@ impl<T: Send + 'static> Waiting<T> {
     fn end(&self, reactor: &Reactor, result: Option<Fired<T>>) {
         let resolver = self.resolver.take();
         if let Some(key) = self.key.take() {
-            reactor.inner().remove(key);
+            reactor.inner().untrack(key);
         }
         match (resolver, result) {
             (Some(resolver), Some((result, at))) => resolver.resolve_at(result, at),
@@ -190,7 +190,7 @@ impl<T: Send + 'static> Waiting<T> {
     }
 }
 
-impl<T: Send + 'static> Source for Waiting<T> {
+impl<T: Send + 'static> Tracked for Waiting<T> {
     fn as_any(self: Rc<Self>) -> Option<Rc<dyn Any>> {
         Some(self)
     }

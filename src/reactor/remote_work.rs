@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 
 use futures::channel::oneshot;
 
-use super::{Reactor, ReactorGone, Remote, Source, Stopped};
+use super::{Reactor, ReactorGone, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
@@ -294,13 +294,13 @@ impl<T: 'static> Asked<T> {
         });
         let source = asked.clone();
         // When the reactor has ended the sender is dropped, which is an answer as well.
-        let Ok(key) = reactor.inner().insert(move |_| source) else {
+        let Ok(key) = reactor.inner().track(source) else {
             return;
         };
         let weak = reactor.downgrade();
         drop(deferred.add_both(move |result| {
             if let Some(reactor) = weak.upgrade() {
-                reactor.inner().remove(key);
+                reactor.inner().untrack(key);
             }
             asked.answer(result);
         }));
@@ -314,7 +314,7 @@ impl<T: 'static> Asked<T> {
     }
 }
 
-impl<T: 'static> Source for Asked<T> {
+impl<T: 'static> Tracked for Asked<T> {
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {
         self.answer(Err(Failure::at(Stopped, self.place)));
     }

@@ -72,7 +72,7 @@ impl<'a> Slice<'a> {
 impl Inner {
     /// Has the source attended to before the loop waits, but after those that have not had their
     /// share of this turn.
-    pub(crate) fn attend_later(&self, key: usize) {
+    pub(super) fn attend_later(&self, key: usize) {
         self.backlog.borrow_mut().push_back(key);
         self.has_grown.set(true);
         self.executor.host().work_added();
@@ -131,9 +131,10 @@ impl Inner {
     }
 
     fn attend_to(&self, reactor: &Reactor, key: usize) {
-        if let Some(source) = self.source(key) {
+        if let Some(handler) = self.handler(key) {
             budget::renew();
-            source.attend(reactor);
+            handler.registration().was_taken_off_list();
+            handler.attend(reactor);
         }
     }
 
@@ -146,10 +147,10 @@ impl Inner {
             let event = self.pace.next_event();
             let Some(event) = event else { break };
             // A source may have left on account of an earlier event of this very batch.
-            let weight = self.weigh(|| match self.source(event.key) {
-                Some(source) => {
+            let weight = self.weigh(|| match self.handler(event.key) {
+                Some(handler) => {
                     budget::renew();
-                    source.ready(reactor, event);
+                    handler.ready(reactor, event);
                 }
                 None => self.strays.note(event.key),
             });

@@ -2,7 +2,7 @@
 //!
 //! A reactor has a place at the driver's table of signals while anything here wants one, and gives it back when nothing
 //! does. What came is looked at as the first thing in a turn, and told in the order in which they began to listen; who
-//! listens has a source in the reactor's table, is [attended](Source::attend) to, and finds in its [`Heard`] what came.
+//! listens is [called](ListensToSignals), and finds in its [`Heard`] what came.
 //!
 //! # Invariants
 //!
@@ -13,7 +13,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use super::{Inner, Reactor};
 use crate::debug;
@@ -46,9 +46,16 @@ pub(super) struct Wants {
 /// What came and was not looked at, for one that listens.
 pub(crate) type Heard = Rc<Cell<SignalSet>>;
 
+/// What is called when a signal came that it listens to.
+pub(crate) trait ListensToSignals {
+    /// A signal came. Called in a turn, with nothing borrowed.
+    fn signal_came(self: Rc<Self>);
+}
+
 /// One that listens.
 struct Listener {
     key: usize,
+    callee: Weak<dyn ListensToSignals>,
     hears: SignalSet,
     heard: Heard,
 }
@@ -136,16 +143,23 @@ impl Ears {
 }
 
 impl Inner {
-    /// Has the source with this key attended to when one of these came; `Heard` then says which.
+    /// Has `callee` called when one of these came; `Heard` then says which. The key is good for
+    /// [`Inner::listen_no_more`].
     ///
     /// # Errors
     ///
     /// Those of the system.
-    pub(crate) fn listen_to(&self, key: usize, hears: SignalSet) -> io::Result<Heard> {
+    pub(crate) fn listen_to(
+        &self,
+        key: usize,
+        callee: Weak<dyn ListensToSignals>,
+        hears: SignalSet,
+    ) -> io::Result<Heard> {
         self.ears.note();
         let heard = Heard::default();
         self.ears.listeners.borrow_mut().push(Listener {
             key,
+            callee,
             hears,
             heard: heard.clone(),
         });
@@ -236,8 +250,13 @@ impl Reactor {
             debug::bark(&format_args!("everything that is alive:\n{}", self.dump()));
         }
         for key in ears.due.take() {
-            if let Some(source) = self.inner().source(key) {
-                source.attend(self);
+            let callee = {
+                let listeners = ears.listeners.borrow();
+                let found = listeners.iter().find(|listener| listener.key == key);
+                found.and_then(|listener| listener.callee.upgrade())
+            };
+            if let Some(callee) = callee {
+                callee.signal_came();
             }
         }
     }

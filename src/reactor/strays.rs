@@ -47,7 +47,7 @@ impl Inner {
         if !self.strays.has_old_one() {
             return;
         }
-        let is_live = |key| self.sources.borrow().get(key).is_some();
+        let is_live = |key| self.handlers.borrow().get(key).is_some();
         match self.driver.rebuild(is_live) {
             Ok(()) => self.strays.clear(),
             // Perhaps for want of a descriptor: the next wait has it tried again.
@@ -69,7 +69,7 @@ impl Inner {
 impl Inner {
     /// The poller's descriptor is about to be lent: once it is, the poller cannot be made anew.
     pub(super) fn prepare_to_lend(&self) {
-        let is_live = |key| self.sources.borrow().get(key).is_some();
+        let is_live = |key| self.handlers.borrow().get(key).is_some();
         if let Err(error) = self.driver.prepare_to_lend(is_live) {
             tracing::warn!(target: "torsade::reactor", %error, "the poller could not be made anew");
         }
@@ -87,19 +87,28 @@ mod tests {
     use crate::address::Address;
     use crate::driver::{Bind, Buffers, Event, Interest, Name, Socket, Source as _};
     use crate::failure::Failure;
-    use crate::reactor::{Reactor, Source};
+    use crate::reactor::{Handler, Reactor, Registration, Tracked};
 
     /// A connection of which it is only counted how often it is told of.
     struct Counted {
+        registration: Registration,
         socket: Socket,
         count: Cell<usize>,
     }
 
-    impl Source for Counted {
+    impl Handler for Counted {
+        fn registration(&self) -> &Registration {
+            &self.registration
+        }
+
         fn ready(self: Rc<Self>, _reactor: &Reactor, _event: Event) {
             self.count.set(self.count.get() + 1);
         }
 
+        fn attend(self: Rc<Self>, _reactor: &Reactor) {}
+    }
+
+    impl Tracked for Counted {
         fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {}
 
         fn kind(&self) -> &'static str {
@@ -112,17 +121,17 @@ mod tests {
     }
 
     fn watch(reactor: &Reactor, socket: Socket) -> (usize, Rc<Counted>) {
-        let source = Rc::new(Counted {
+        let made = reactor.register(Location::caller(), |registration| Counted {
+            registration,
             socket,
             count: Cell::new(0),
         });
-        let inner = reactor.inner();
-        let key = inner.insert(|_| source.clone()).unwrap();
-        inner
-            .driver()
-            .add(&source.socket, key, Interest::Read)
-            .unwrap();
-        (key, source)
+        let source = made.unwrap();
+        let added = source
+            .registration
+            .add(reactor, &source.socket, Interest::Read);
+        added.unwrap();
+        (source.registration.key(), source)
     }
 
     /// Closes it as a connection is closed; gives the copy that a forked process would have.

@@ -25,8 +25,8 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::sources::arrived_at;
-use super::{Inner, Reactor, Source, Stopped, WeakReactor};
+use super::handler::arrived_at;
+use super::{Inner, Reactor, Stopped, Tracked, WeakReactor};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::Event;
 use crate::failure::{Cancelled, Failure};
@@ -481,7 +481,7 @@ impl<T: Send + 'static> Awaited<T> {
         });
         inner.threads.awaited.set(inner.threads.awaited.get() + 1);
         let source = awaited.clone();
-        match inner.insert(move |_| source) {
+        match inner.track(source) {
             Ok(key) => awaited.key.set(key),
             Err(error) => {
                 let resolver = awaited.resolver.take();
@@ -530,12 +530,12 @@ impl<T: Send + 'static> Awaited<T> {
     /// Leaves the reactor's table. Whoever gets the resolver is the one who ends it.
     fn leave(&self, reactor: &Reactor) -> Option<Resolver<T>> {
         let resolver = self.resolver.take()?;
-        reactor.inner().remove(self.key.get());
+        reactor.inner().untrack(self.key.get());
         Some(resolver)
     }
 }
 
-impl<T: Send + 'static> Source for Awaited<T> {
+impl<T: Send + 'static> Tracked for Awaited<T> {
     fn as_any(self: Rc<Self>) -> Option<Rc<dyn Any>> {
         Some(self)
     }

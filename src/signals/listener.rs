@@ -1,7 +1,6 @@
 //! One that listens: behind a Deferred, or behind a stream.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -10,13 +9,14 @@ use super::Refused;
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Giver, Resolver};
 use crate::failure::Failure;
-use crate::reactor::{Heard, Reactor, Source, WeakReactor};
+use crate::reactor::{Heard, ListensToSignals, Reactor, Tracked, WeakReactor};
 use crate::signal::{Signal, SignalSet};
 use crate::task::own_waker;
 
 /// A source that is attended to when a signal came.
 pub(super) struct Listener {
-    key: usize,
+    /// Set once it is tracked.
+    key: Cell<usize>,
     hears: SignalSet,
     place: &'static Location<'static>,
     /// What came; none until it listens, and when it does not any more.
@@ -63,33 +63,25 @@ impl Listener {
         whom: Whom,
         place: &'static Location<'static>,
     ) -> Result<Rc<Self>, Refused> {
-        let mut made = None;
-        let make = |key| {
-            let listener = Rc::new(Self {
-                key,
-                hears,
-                place,
-                heard: RefCell::default(),
-                whom,
-                reactor: reactor.downgrade(),
-            });
-            made = Some(listener.clone());
-            listener as Rc<dyn Source>
-        };
-        let begun = reactor
-            .inner()
-            .insert(make)
-            .and_then(|key| reactor.inner().listen_to(key, hears));
-        match (made, begun) {
-            (Some(listener), Ok(heard)) => {
+        let listener = Rc::new(Self {
+            key: Cell::new(0),
+            hears,
+            place,
+            heard: RefCell::default(),
+            whom,
+            reactor: reactor.downgrade(),
+        });
+        let inner = reactor.inner();
+        let key = inner.track(listener.clone()).map_err(Refused::System)?;
+        listener.key.set(key);
+        let weak = Rc::downgrade(&listener);
+        match inner.listen_to(key, weak, hears) {
+            Ok(heard) => {
                 listener.heard.replace(Some(heard));
                 Ok(listener)
             }
-            (made, begun) => {
-                if let Some(listener) = made {
-                    listener.end();
-                }
-                let error = begun.err().unwrap_or_else(|| io::ErrorKind::Other.into());
+            Err(error) => {
+                listener.end();
                 Err(Refused::System(error))
             }
         }
@@ -124,8 +116,8 @@ impl Listener {
         let heard = self.heard.take();
         drop(heard);
         if let Some(reactor) = self.reactor.upgrade() {
-            reactor.inner().listen_no_more(self.key);
-            reactor.inner().remove(self.key);
+            reactor.inner().listen_no_more(self.key.get());
+            reactor.inner().untrack(self.key.get());
         }
     }
 
@@ -138,8 +130,8 @@ impl Listener {
     }
 }
 
-impl Source for Listener {
-    fn attend(self: Rc<Self>, _reactor: &Reactor) {
+impl ListensToSignals for Listener {
+    fn signal_came(self: Rc<Self>) {
         let Whom::Once(waits) = &self.whom else {
             return self.wake();
         };
@@ -151,7 +143,9 @@ impl Source for Listener {
         self.end();
         resolver.callback(signal);
     }
+}
 
+impl Tracked for Listener {
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
         self.end();
         let Whom::Once(waits) = &self.whom else {
@@ -192,7 +186,7 @@ impl Giver for Listener {
 
     fn thing(self: Rc<Self>) -> Thing {
         Thing {
-            id: Id::Source(self.key),
+            id: Id::Source(self.key.get()),
             kind: self.kind(),
             name: None,
             place: self.place,

@@ -31,7 +31,7 @@ use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
 use crate::driver::{FarEnd, Socket, Written, relay};
 use crate::failure::Failure;
-use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::reactor::{Reactor, Tracked, WeakReactor};
 use crate::report::{self, Origin};
 use crate::transport::{BytesNotSent, Conn, ConnectionAborted, ConnectionLost, Terms, Transport};
 
@@ -93,7 +93,7 @@ impl Reactor {
             moved: Cell::new(self.now()),
             look: Cell::new(None),
         });
-        let key = self.inner().insert(|_| moving.clone());
+        let key = self.inner().track(moving.clone());
         let key = key.map_err(|error| Failure::at(error, place))?;
         let leave = Leave(self.downgrade(), key);
         let task = async move {
@@ -206,12 +206,12 @@ struct Leave(WeakReactor, usize);
 impl Drop for Leave {
     fn drop(&mut self) {
         if let Some(reactor) = self.0.upgrade() {
-            reactor.inner().remove(self.1);
+            reactor.inner().untrack(self.1);
         }
     }
 }
 
-impl Source for Moving {
+impl Tracked for Moving {
     /// The task is dropped with all others.
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
         let reason = ConnectionLost::new(reason.clone());

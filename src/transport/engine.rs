@@ -32,7 +32,7 @@ use super::terms::Terms;
 use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{OverBudget, Reactor, Source, Stopped};
+use crate::reactor::{Handler, OverBudget, Reactor, Registration, Stopped, Tracked};
 
 /// A connection and its user.
 pub(crate) struct Conn<S: ?Sized = dyn Seat> {
@@ -124,7 +124,7 @@ impl<S: Seat> Conn<S> {
     ) -> Result<Rc<Self>, Failure> {
         let conn = Self::unwatched(reactor, socket, ends, terms, seat)?;
         if let Err(error) = conn.watch(reactor) {
-            reactor.inner().remove(conn.link.key);
+            conn.link.registration.leave(reactor);
             conn.link.flags.set(Flag::GONE, true);
             conn.left();
             return Err(error.into());
@@ -141,8 +141,8 @@ impl<S: Seat> Conn<S> {
         seat: S,
     ) -> Result<Rc<Self>, Failure> {
         let ends = ends.into();
-        let conn = reactor.inner().register(|key| {
-            let link = Link::new(socket, key, ends, terms.clone(), reactor);
+        let conn = reactor.register(terms.place, |registration| {
+            let link = Link::new(socket, registration, ends, terms.clone(), reactor);
             Self { link, seat }
         })?;
         if let Some(counter) = &terms.counter {
@@ -154,7 +154,7 @@ impl<S: Seat> Conn<S> {
     /// It counts no more among those of its port.
     fn left(&self) {
         if let Some(counter) = &self.link.terms.counter {
-            counter.left(self.link.key);
+            counter.left(self.link.key());
         }
     }
 
@@ -170,10 +170,10 @@ impl<S: Seat> Conn<S> {
     }
 
     fn watch(&self, reactor: &Reactor) -> std::io::Result<()> {
-        let (driver, key) = (reactor.inner().driver(), self.link.key);
+        let registration = &self.link.registration;
         let added = self
             .link
-            .with_socket(|socket| driver.add(socket, key, Interest::Read));
+            .with_socket(|socket| registration.add(reactor, socket, Interest::Read));
         added.unwrap_or(Ok(()))
     }
 
@@ -199,22 +199,30 @@ impl<S: Seat> Conn<S> {
     }
 
     /// Turns wishes into system calls, until there is nothing left to do without waiting.
+    #[inline]
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
-        link.flags.set(Flag::ATTENDED, true);
-        if !link.flags.has(Flag::UNUSUAL) {
-            let queued = link.queued();
-            if queued > 0 && self.send() && link.queued() < queued {
-                S::flushed(self);
-            }
-            if !link.flags.has(Flag::UNUSUAL) && link.queued() == 0 && self.seat.wants_bytes() {
-                return link.flags.set(Flag::ATTENDED, false);
+        link.registration.begin_busy();
+        if link.is_usual() {
+            if !link.has_queue() {
+                if self.seat.wants_bytes() {
+                    return link.registration.end_busy();
+                }
+            } else {
+                let queued = link.queued();
+                if self.send() || link.queued() < queued {
+                    S::flushed(self);
+                }
+                if link.is_usual() && !link.has_queue() && self.seat.wants_bytes() {
+                    return link.registration.end_busy();
+                }
             }
         }
         self.settle_unusual(reactor);
     }
 
     /// The rest of [`Conn::settle`], where there is more to do than to write.
+    #[inline(never)]
     fn settle_unusual(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
         let mut rounds = 0;
@@ -237,12 +245,12 @@ impl<S: Seat> Conn<S> {
         if link.life().is_over() {
             return self.close(Some(reactor));
         }
-        link.flags.set(Flag::ATTENDED, false);
+        link.registration.end_busy();
         // The peer reads as fast as we write, or has sent more than it may have done at once: the others are to have
         // their turn.
         let wants_more = rounds == ROUNDS || (link.flags.has(Flag::HELD) && self.takes_bytes());
-        if wants_more && !link.flags.replace(Flag::LISTED, true) {
-            reactor.inner().attend_later(link.key);
+        if wants_more {
+            link.registration.request_turn();
         }
     }
 
@@ -253,27 +261,30 @@ impl<S: Seat> Conn<S> {
         }
     }
 
-    /// Writes what it can of what is queued; `false` when the connection broke.
+    /// Writes what it can of what is queued; `true` when that was all.
     #[inline]
     fn send(&self) -> bool {
-        let link = &self.link;
-        match link.flush() {
-            Ok(true) => {}
-            Ok(false) => link.flags.set(Flag::BLOCKED, true),
-            Err(error) if self.seat.reads_for_itself() => link.writing_failed(error),
+        match self.link.flush() {
+            Ok(true) => true,
+            Ok(false) => {
+                self.link.flags.set(Flag::BLOCKED, true);
+                false
+            }
             Err(error) => {
-                link.broken_by(error);
-                return false;
+                match self.seat.reads_for_itself() {
+                    true => self.link.writing_failed(error),
+                    false => self.link.broken_by(error),
+                }
+                false
             }
         }
-        true
     }
 
     /// One round of flushing; `true` when a hook ran, so that there may be more to do.
     fn flush(self: &Rc<Self>, reactor: &Reactor) -> bool {
         let link = &self.link;
         let queued = link.queued();
-        if queued > 0 && !link.flags.has(Flag::BLOCKED) && !self.send() {
+        if queued > 0 && !link.flags.has(Flag::BLOCKED) && !self.send() && link.life().is_over() {
             return false;
         }
         let left = link.queued();
@@ -331,17 +342,7 @@ impl<S: Seat> Conn<S> {
         let link = &self.link;
         let read = self.takes_bytes() && self.seat.wants_bytes();
         let wanted = Interest::of(read, link.flags.has(Flag::BLOCKED));
-        if wanted == link.armed() {
-            return Ok(());
-        }
-        let told = link.with_socket(|socket| {
-            reactor
-                .inner()
-                .driver()
-                .set_interest(socket, link.key, wanted)
-        });
-        link.set_armed(wanted);
-        told.unwrap_or(Ok(()))
+        link.set_interest(reactor, wanted)
     }
 
     /// The end (invariant 1).
@@ -388,12 +389,9 @@ impl<S: Seat> Conn<S> {
             }
         }
         if let Some(reactor) = reactor {
-            reactor.inner().remove(link.key);
-            if let Some(out) = link.out.take() {
-                link.stock.give_back(out);
-            }
+            link.registration.leave(reactor);
         }
-        link.set_queued(0);
+        link.clear_queue();
         link.note_buffered(|| 0);
         let deadline = link.take_deadline();
         if let Some(deadline) = deadline {
@@ -438,20 +436,26 @@ impl<S: ?Sized> Conn<S> {
     }
 }
 
-impl<S: Seat> Source for Conn<S> {
+impl<S: Seat> Handler for Conn<S> {
+    fn registration(&self) -> &Registration {
+        &self.link.registration
+    }
+
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let link = &self.link;
         // From here on everybody may wish; it is all done in the end.
-        link.flags.set(Flag::ATTENDED, true);
-        if event.is_read_only() && !link.flags.has(Flag::UNUSUAL) {
+        link.registration.begin_busy();
+        if event.is_read_only() && link.is_usual() {
             S::readable(&self, reactor);
             return self.settle(reactor);
         }
         // Armed is not enough: an earlier event of this batch may have paused or ended it.
         let takes_bytes = self.takes_bytes();
         let is_held = link.flags.has(Flag::HELD);
-        let reads =
-            (event.readable || event.hangup) && link.armed().reads() && takes_bytes && !is_held;
+        let reads = (event.readable || event.hangup)
+            && link.registration.interest().reads()
+            && takes_bytes
+            && !is_held;
         if reads {
             S::readable(&self, reactor);
         }
@@ -474,28 +478,15 @@ impl<S: Seat> Source for Conn<S> {
     }
 
     fn attend(self: Rc<Self>, reactor: &Reactor) {
-        self.link.flags.set(Flag::LISTED, false);
         if self.link.is_overdue() {
             // The loop may have been late: it is tried once more.
             self.link.flags.set(Flag::BLOCKED, false);
         }
         if self.link.flags.has(Flag::HELD) && self.takes_bytes() {
-            self.link.flags.set(Flag::ATTENDED, true);
+            self.link.registration.begin_busy();
             S::deliver_held(&self, reactor);
         }
         self.settle(reactor);
-    }
-
-    fn take_no_more(&self, reason: &Failure) {
-        self.link.on(Lived::Broken, || {
-            self.link.failure(ConnectionLost::new(reason.clone()))
-        });
-    }
-
-    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
-        self.link.flags.set(Flag::ATTENDED, true);
-        self.take_no_more(reason);
-        self.close(reactor);
     }
 
     fn counter(&self) -> Option<*const ()> {
@@ -510,6 +501,32 @@ impl<S: Seat> Source for Conn<S> {
         }
     }
 
+    fn held(&self) -> usize {
+        self.link.held_bytes()
+    }
+
+    fn break_with(&self, reason: Failure) {
+        self.link.break_with(reason);
+    }
+
+    fn peer(&self) -> Option<Address> {
+        Some(self.link.peer())
+    }
+}
+
+impl<S: Seat> Tracked for Conn<S> {
+    fn take_no_more(&self, reason: &Failure) {
+        self.link.on(Lived::Broken, || {
+            self.link.failure(ConnectionLost::new(reason.clone()))
+        });
+    }
+
+    fn lose(self: Rc<Self>, reactor: Option<&Reactor>, reason: &Failure) {
+        self.link.registration.begin_busy();
+        self.take_no_more(reason);
+        self.close(reactor);
+    }
+
     fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
         Self::begin_to_drain(&self, reactor);
     }
@@ -522,24 +539,12 @@ impl<S: Seat> Source for Conn<S> {
         self.link.is_standard()
     }
 
-    fn held(&self) -> usize {
-        self.link.held_bytes()
-    }
-
-    fn break_with(&self, reason: Failure) {
-        self.link.break_with(reason);
-    }
-
     fn kind(&self) -> &'static str {
         self.seat.kind()
     }
 
     fn about(&self) -> String {
         self.link.about()
-    }
-
-    fn peer(&self) -> Option<Address> {
-        Some(self.link.peer())
     }
 
     fn place(&self) -> &'static Location<'static> {

@@ -4,7 +4,6 @@
 //! |-------------------|---------------------------------------------------|-------------------------------------------|
 //! | `ALTERED`         | its life is not as it began                       | the end                                   |
 //! | `ARMED_OTHERWISE` | the driver was told of another interest than `Read` | it is told `Read` again                 |
-//! | `ATTENDED`        | the loop attends to it, or will: no need to ask   | the end of [`Conn::settle`]               |
 //! | `BEGUN`           | its user was told of it                           | the end                                   |
 //! | `BLOCKED`         | the socket takes no more for now                  | the driver says otherwise                 |
 //! | `COUNTED`         | what it holds counts for the reactor's budget     | the end                                   |
@@ -13,7 +12,8 @@
 //! | `GONE`            | its user was told of the end                      | the end                                   |
 //! | `HELD`            | its user was not given all that was read, and is to be | it is given it                       |
 //! | `LENT`            | a duplicate of the descriptor may be with others  | the end                                   |
-//! | `LISTED`          | it is in the loop's list of those to attend to    | it is attended to                         |
+//! | `OWN_LIMITS`      | its limits are its own, or unusual: see `Link::write` | the end                               |
+//! | `PARTIAL`         | its user has left a part of what was read         | it has taken that                         |
 //! | `PAUSED`          | its user wants no bytes                           | it wants them again                       |
 //! | `PEER_DONE`       | the peer has said that nothing more comes         | the end                                   |
 //! | `PRODUCING`       | it has a producer                                 | that has ended                            |
@@ -34,7 +34,7 @@ pub(super) struct Flag(u32);
 impl Flag {
     pub(super) const ALTERED: Self = Self(1);
     pub(super) const ARMED_OTHERWISE: Self = Self(1 << 1);
-    pub(super) const ATTENDED: Self = Self(1 << 2);
+    pub(super) const OWN_LIMITS: Self = Self(1 << 2);
     pub(super) const BEGUN: Self = Self(1 << 3);
     pub(super) const BLOCKED: Self = Self(1 << 4);
     pub(super) const COUNTED: Self = Self(1 << 5);
@@ -43,12 +43,16 @@ impl Flag {
     pub(super) const GONE: Self = Self(1 << 8);
     pub(super) const HELD: Self = Self(1 << 9);
     pub(super) const LENT: Self = Self(1 << 10);
-    pub(super) const LISTED: Self = Self(1 << 11);
+    pub(super) const PARTIAL: Self = Self(1 << 11);
     pub(super) const PAUSED: Self = Self(1 << 12);
     pub(super) const PEER_DONE: Self = Self(1 << 13);
     pub(super) const PRODUCING: Self = Self(1 << 14);
     pub(super) const STALLED: Self = Self(1 << 15);
     pub(super) const SUCCEEDED: Self = Self(1 << 16);
+
+    /// Those that writing has to ask about.
+    pub(super) const CHECKED_WRITES: Self =
+        Self(Self::ALTERED.0 | Self::COUNTED.0 | Self::FULL.0 | Self::OWN_LIMITS.0);
 
     /// Those that reading, or what follows a write, has to ask about.
     pub(super) const UNUSUAL: Self = Self(
@@ -70,9 +74,9 @@ impl Flag {
 pub(super) struct Flags(Cell<u32>);
 
 impl Flags {
-    /// Those of a new connection: the loop is about to attend to it.
+    /// Those of a new connection: none.
     pub(super) fn new() -> Self {
-        Self(Cell::new(Flag::ATTENDED.0))
+        Self(Cell::new(0))
     }
 
     /// Is this flag set, or one of these?

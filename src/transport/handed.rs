@@ -37,7 +37,6 @@ struct Parts {
     sent: u32,
     has_descriptors: bool,
     out: Option<Box<Outgoing>>,
-    queued: usize,
     /// Why writing failed, where that was not the end: see [`Link::writing_failed`].
     failure: Option<(Failure, bool)>,
     /// How much of what is queued the end of the reactor waits for.
@@ -63,8 +62,7 @@ impl<S: Seat> Conn<S> {
             source.stop(link, link.failure(HandedOver));
         }
         let socket = link.socket.take()?;
-        let _ = reactor.inner().driver().remove(&socket);
-        reactor.inner().remove(link.key);
+        link.registration.leave_with(reactor, &socket);
         Some(Handed(Some(Parts {
             socket,
             ends: link.ends(),
@@ -76,12 +74,10 @@ impl<S: Seat> Conn<S> {
             full: link.flags.has(Flag::FULL),
             sent: link.sent.get(),
             has_descriptors: link.flags.has(Flag::DESCRIPTORS),
-            out: link.out.take(),
-            queued: {
-                let queued = link.queued();
-                link.set_queued(0);
+            out: {
+                link.note_queued(link.queued(), 0);
                 link.note_buffered(|| 0);
-                queued
+                link.out.take()
             },
             failure: link.take_write_failure(),
             owed,
@@ -89,7 +85,7 @@ impl<S: Seat> Conn<S> {
                 .terms
                 .counter
                 .as_ref()
-                .map(|counter| Counted::new(counter, link.key)),
+                .map(|counter| Counted::new(counter, link.key())),
         })))
     }
 
@@ -105,7 +101,7 @@ impl<S: Seat> Conn<S> {
         let conn = Self::unwatched(reactor, socket, ends, &handed.terms, seat)?;
         let link = conn.link();
         if let Some(counted) = &handed.counted {
-            counted.goes_on_as(link.key);
+            counted.goes_on_as(link.key());
         }
         link.set_life(handed.life.read_anew());
         link.flags.set(Flag::PEER_DONE, handed.peer_done);
@@ -115,7 +111,7 @@ impl<S: Seat> Conn<S> {
         link.flags.set(Flag::DESCRIPTORS, handed.has_descriptors);
         link.set_descriptors_asked(true);
         link.out.set(handed.out);
-        link.set_queued(handed.queued);
+        link.note_queued(0, link.queued());
         if let Some(limits) = handed.limits {
             link.set_limits(limits);
         }
@@ -179,13 +175,14 @@ impl Handed {
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        let Some(parts) = self.0.take().filter(|parts| parts.queued > 0) else {
+        let Some(parts) = self.0.take().filter(|parts| parts.out.is_some()) else {
             return;
         };
         let _ = parts.socket.reset_on_close();
         let place = parts.terms.place;
+        let queued = parts.out.as_ref().map_or(0, |out| out.len());
         let cause = Failure::at(ConnectionAborted, place);
-        let error = BytesNotSent::new(parts.queued, parts.ends.peer.clone(), cause);
+        let error = BytesNotSent::new(queued, parts.ends.peer.clone(), cause);
         drop(parts);
         report::deliver(Origin::Connection, Failure::at(error, place), place);
     }

@@ -18,20 +18,18 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::clock::DelayedCall;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Reactor, Source};
+use crate::reactor::{Handler, Reactor, Registration, Tracked};
 
 /// A socket whose user has left.
 struct Lingering {
-    key: usize,
+    /// Its timer is the end of its patience.
+    registration: Registration,
     /// Empty once closed.
     socket: Cell<Option<Socket>>,
-    timer: Cell<Option<DelayedCall>>,
     /// How many more bytes are read and thrown away.
     left: Cell<usize>,
-    place: &'static Location<'static>,
 }
 
 /// Closes a socket that the driver does not watch any more, and that has taken `sent` bytes.
@@ -52,74 +50,37 @@ pub(super) fn close(
     if socket.shutdown(Shutdown::Write).is_err() {
         return;
     }
-    let registered = reactor.inner().register(|key| Lingering {
-        key,
+    let registered = reactor.register(place, |registration| Lingering {
+        registration,
         socket: Cell::new(None),
-        timer: Cell::new(None),
         left,
-        place,
     });
     let Ok(lingering) = registered else {
         return;
     };
-    let key = lingering.key;
-    if reactor
-        .inner()
-        .driver()
-        .add(&socket, key, Interest::Read)
+    let registration = &lingering.registration;
+    if registration
+        .add_or_leave(reactor, &socket, Interest::Read)
         .is_err()
     {
-        reactor.inner().remove(key);
         return;
     }
     lingering.socket.set(Some(socket));
-    let (weak, reactor_too) = (Rc::downgrade(&lingering), reactor.downgrade());
-    let timer = reactor.limit(patience, move || {
-        if let (Some(lingering), Some(reactor)) = (weak.upgrade(), reactor_too.upgrade()) {
-            lingering.leave(Some(&reactor));
-        }
-    });
-    lingering.timer.set(Some(timer));
+    registration.set_retry(Some(reactor.limit(patience, registration.attention())));
 }
 
 impl Lingering {
     fn leave(&self, reactor: Option<&Reactor>) {
         let socket = self.socket.take();
         if let (Some(socket), Some(reactor)) = (&socket, reactor) {
-            let _ = reactor.inner().driver().remove(socket);
-            reactor.inner().remove(self.key);
+            self.registration.leave_with(reactor, socket);
         }
         drop(socket);
-        if let Some(timer) = self.timer.take() {
-            timer.cancel();
-        }
+        self.registration.cancel_retry();
     }
 }
 
-impl Source for Lingering {
-    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
-        let Some(socket) = self.socket.take() else {
-            return;
-        };
-        let more = match self.left.get() {
-            0 if event.hangup => None,
-            0 => Some(true),
-            _ => discard(reactor, &socket, &self.left),
-        };
-        let is_enough = self.left.get() == 0;
-        let told = match is_enough && more.is_some() {
-            true => {
-                let driver = reactor.inner().driver();
-                driver.set_interest(&socket, self.key, Interest::Nothing)
-            }
-            false => Ok(()),
-        };
-        self.socket.set(Some(socket));
-        if more.is_none() || told.is_err() {
-            self.leave(Some(reactor));
-        }
-    }
-
+impl Tracked for Lingering {
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
         self.leave(reactor);
     }
@@ -133,7 +94,43 @@ impl Source for Lingering {
     }
 
     fn place(&self) -> &'static Location<'static> {
-        self.place
+        self.registration.location()
+    }
+}
+
+impl Handler for Lingering {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
+        let Some(socket) = self.socket.take() else {
+            return;
+        };
+        let more = match self.left.get() {
+            0 if event.hangup => None,
+            0 => Some(true),
+            _ => discard(reactor, &socket, &self.left),
+        };
+        let is_enough = self.left.get() == 0;
+        let told = match is_enough && more.is_some() {
+            true => {
+                let registration = &self.registration;
+                registration.set_interest(reactor, &socket, Interest::Nothing)
+            }
+            false => Ok(()),
+        };
+        self.socket.set(Some(socket));
+        if more.is_none() || told.is_err() {
+            self.leave(Some(reactor));
+        }
+    }
+
+    /// Its patience is over.
+    fn attend(self: Rc<Self>, reactor: &Reactor) {
+        if self.registration.take_due_retry() {
+            self.leave(Some(reactor));
+        }
     }
 }
 

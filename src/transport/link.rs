@@ -3,7 +3,7 @@
 //! Everything here is inert: the methods note wishes and ask the loop for attention. What the wishes lead to is
 //! in `engine`.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 #[cfg(unix)]
@@ -24,30 +24,24 @@ use crate::debug::{Id, Thing};
 use crate::driver::Passing;
 use crate::driver::{Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Reactor, WeakReactor};
+use crate::reactor::{Reactor, Registration, WeakReactor};
 
 /// A connection without its user.
 pub(crate) struct Link {
     /// Empty once closed.
     pub(super) socket: RefCell<Option<Socket>>,
-    pub(super) key: usize,
+    pub(super) registration: Registration,
     life: Cell<Life>,
     pub(super) flags: Flags,
-    armed: Cell<Interest>,
     /// How many bytes the socket has taken, as far as that can be counted.
     pub(super) sent: Cell<u32>,
     /// What is queued. An idle connection has no queue.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
-    /// How many bytes are in it.
-    pub(super) queued: Cell<usize>,
     /// Why it ended; set when its life is over.
     pub(super) reason: Cell<Option<Failure>>,
-    /// Limits of its own, when they were changed.
-    limits: OnceCell<Box<Cell<Limits>>>,
-    /// A deadline, a producer: see `producer`.
+    /// Limits of its own, a deadline, a producer: see `producer`.
     pub(super) extras: Cell<Option<Box<Extras>>>,
     pub(super) terms: Rc<Terms>,
-    pub(super) reactor: WeakReactor,
     /// Where queues come from, and go.
     pub(super) stock: Rc<Stock>,
     peer: Peer,
@@ -71,27 +65,26 @@ enum Peer {
 impl Link {
     pub(super) fn new(
         socket: Socket,
-        key: usize,
+        registration: Registration,
         ends: Ends,
         terms: Rc<Terms>,
         reactor: &Reactor,
     ) -> Self {
         let flags = Flags::new();
         flags.set(Flag::COUNTED, reactor.inner().has_budget());
+        flags.set(Flag::OWN_LIMITS, terms.limits.hard < terms.limits.high);
+        // The loop is about to attend to it.
+        registration.begin_busy();
         Self {
             socket: RefCell::new(Some(socket)),
-            key,
+            registration,
             life: Cell::new(Life::NEW),
             flags,
-            armed: Cell::new(Interest::Read),
             sent: Cell::new(0),
             out: Cell::new(None),
-            queued: Cell::new(0),
             reason: Cell::new(None),
-            limits: OnceCell::new(),
             extras: Cell::new(None),
             terms,
-            reactor: reactor.downgrade(),
             stock: reactor.inner().stock().clone(),
             peer: match (ends.peer, ends.host) {
                 (peer, Some(host)) => Peer::Told(Box::new((peer, host))),
@@ -106,16 +99,13 @@ impl Link {
         self.flags.set(Flag::ALTERED, life != Life::NEW);
     }
 
-    /// What the driver was told.
-    #[inline]
-    pub(super) fn armed(&self) -> Interest {
-        self.armed.get()
-    }
-
-    pub(super) fn set_armed(&self, interest: Interest) {
-        self.armed.set(interest);
-        let otherwise = interest != Interest::Read;
+    /// Tells the driver what is wanted, if that has changed.
+    pub(super) fn set_interest(&self, reactor: &Reactor, wanted: Interest) -> io::Result<()> {
+        let otherwise = wanted != Interest::Read;
         self.flags.set(Flag::ARMED_OTHERWISE, otherwise);
+        let told =
+            self.with_socket(|socket| self.registration.set_interest(reactor, socket, wanted));
+        told.unwrap_or(Ok(()))
     }
 
     /// Something happened to its life; notes the reason when that was the end of it.
@@ -173,69 +163,81 @@ impl Link {
         self.break_with(self.lost(error));
     }
 
+    #[inline]
     pub(crate) fn ask_for_attention(&self) {
-        if !self.flags.has(Flag::ATTENDED) && !self.flags.has(Flag::LISTED) {
-            if let Some(reactor) = self.reactor.upgrade() {
-                self.flags.set(Flag::LISTED, true);
-                reactor.inner().attend(self.key);
-            }
-        }
+        self.registration.request_attention();
     }
 
     /// Adds to what is queued. Dropped when the connection is ending.
+    #[inline]
     pub(crate) fn write(&self, bytes: &[u8]) {
+        if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() {
+            return self.write_checked(bytes);
+        }
+        if self.push(bytes) > self.terms.limits.high {
+            self.flags.set(Flag::FULL, true);
+        }
+        self.registration.request_attention();
+    }
+
+    /// Puts bytes into the queue; returns how many are in it then.
+    #[inline]
+    fn push(&self, bytes: &[u8]) -> usize {
+        let mut out = match self.out.take() {
+            Some(out) => out,
+            None => self.stock.take(),
+        };
+        out.push(bytes);
+        let queued = out.len();
+        self.out.set(Some(out));
+        queued
+    }
+
+    /// As [`Link::write`], where more is to be asked.
+    fn write_checked(&self, bytes: &[u8]) {
         if bytes.is_empty() || !self.life.get().takes_writes() {
             return;
         }
-        let Limits { high, hard, .. } = match self.limits.get() {
-            None => self.terms.limits,
-            Some(own) => own.get(),
-        };
-        let queued = self.queued.get();
+        let Limits { high, hard, .. } = self.limits_as_set();
+        let queued = self.queued();
         if queued > hard {
             return self.break_with(self.failure(WriteOverflow {
                 queued,
                 limit: hard,
             }));
         }
-        let mut out = match self.out.take() {
-            Some(out) => out,
-            None => self.stock.take(),
-        };
-        out.push(bytes);
-        self.set_queued(queued + bytes.len());
-        if queued + bytes.len() > high {
+        if self.push(bytes) > high {
             self.flags.set(Flag::FULL, true);
         }
-        self.out.set(Some(out));
+        self.note_queued(queued, queued + bytes.len());
         self.ask_for_attention();
     }
 
     /// Reads once. `None` when there is nothing to read now; the end and errors change its life.
+    #[inline]
     pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
         let result = {
             let socket = self.socket.borrow();
             let socket = socket.as_ref()?;
-            let result = loop {
-                match socket.read(buf) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result,
-                }
-            };
-            self.note_descriptors(socket.has_descriptors());
+            let result = socket.read(buf);
+            if socket.passes_descriptors() {
+                self.note_descriptors(socket.has_descriptors());
+            }
             result
         };
         match result {
             Ok(count) if count > 0 => Some(count),
-            result => self.read_nothing(result, buf.is_empty()),
+            result => self.read_nothing(result, buf),
         }
     }
 
     /// There was nothing to read now, or there never will be.
     #[cold]
-    fn read_nothing(&self, result: io::Result<usize>, had_no_room: bool) -> Option<usize> {
+    #[inline(never)]
+    fn read_nothing(&self, result: io::Result<usize>, buf: &mut [u8]) -> Option<usize> {
         match result {
-            Ok(0) if !had_no_room && self.ends_badly() => None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.read(buf),
+            Ok(0) if !buf.is_empty() && self.ends_badly() => None,
             Ok(count) => Some(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => {
@@ -246,31 +248,73 @@ impl Link {
     }
 
     /// Writes what it can of the queue. `false` when the socket is full.
+    #[inline]
     pub(super) fn flush(&self) -> io::Result<bool> {
         let Some(mut out) = self.out.take() else {
             return Ok(true);
         };
         // Nearly always there is one piece, and the socket takes it.
-        let result = match out.is_split() || out.len() > FLUSH {
-            false => match self.with_socket(|socket| socket.write(out.front())) {
-                Some(Ok(count)) => {
+        if out.is_short() {
+            let sent = match &*self.socket.borrow() {
+                Some(socket) => socket.write(out.front()),
+                None => Ok(0),
+            };
+            return match sent {
+                Ok(count) if count == out.len() => {
                     self.note_sent(count);
-                    out.consume(count);
-                    Ok(out.is_empty())
+                    out.empty();
+                    self.stock.give_back_empty(out);
+                    self.note_queued(count, 0);
+                    Ok(true)
                 }
-                Some(Err(error)) if is_for_later(&error) => Ok(false),
-                Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-                _ => self.flush_queue(&mut out),
-            },
-            true => self.flush_queue(&mut out),
+                sent => self.flush_part(out, sent),
+            };
+        }
+        self.flush_long(out)
+    }
+
+    /// The socket has taken a part of a short queue, or nothing.
+    #[cold]
+    #[inline(never)]
+    fn flush_part(&self, mut out: Box<Outgoing>, sent: io::Result<usize>) -> io::Result<bool> {
+        let before = out.len();
+        let result = match sent {
+            Ok(count) => {
+                self.note_sent(count);
+                out.consume(count);
+                Ok(false)
+            }
+            Err(error) if is_for_later(&error) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return self.flush_long(out);
+            }
+            Err(error) => Err(error),
         };
-        self.set_queued(out.len());
+        self.note_queued(before, out.len());
+        self.out.set(Some(out));
+        result
+    }
+
+    /// Writes a queue of many pieces, or of many bytes.
+    #[inline(never)]
+    fn flush_long(&self, mut out: Box<Outgoing>) -> io::Result<bool> {
+        let before = out.len();
+        let result = self.flush_queue(&mut out);
+        self.note_queued(before, out.len());
         if out.is_empty() {
             self.stock.give_back(out);
         } else {
             self.out.set(Some(out));
         }
         result
+    }
+
+    /// Throws away what is queued.
+    pub(super) fn clear_queue(&self) {
+        if let Some(out) = self.out.take() {
+            self.note_queued(out.len(), 0);
+            self.stock.give_back(out);
+        }
     }
 
     fn flush_queue(&self, out: &mut Outgoing) -> io::Result<bool> {
@@ -339,10 +383,7 @@ impl Link {
         let ends_reading = error.kind() != io::ErrorKind::BrokenPipe;
         let failure = self.lost(error);
         self.with_extras(|extras| extras.failure = Some((failure, ends_reading)));
-        if let Some(out) = self.out.take() {
-            self.stock.give_back(out);
-        }
-        self.set_queued(0);
+        self.clear_queue();
         self.flags.set(Flag::BLOCKED, false);
         self.on(Event::LoseWrite, || self.failure(ConnectionDone));
         self.ask_for_attention();
@@ -466,16 +507,23 @@ impl Link {
         self.socket.borrow().as_ref().map(f)
     }
 
+    /// Is something queued?
     #[inline]
-    pub(crate) fn queued(&self) -> usize {
-        self.queued.get()
+    pub(super) fn has_queue(&self) -> bool {
+        cells::is_some(&self.out)
     }
 
+    /// How many bytes are queued.
     #[inline]
-    pub(super) fn set_queued(&self, count: usize) {
-        let old = self.queued.replace(count);
+    pub(crate) fn queued(&self) -> usize {
+        cells::with(&self.out, |out| out.as_ref().map_or(0, |out| out.len()))
+    }
+
+    /// There were so many bytes in the queue, and are so many now.
+    #[inline]
+    pub(super) fn note_queued(&self, old: usize, new: usize) {
         if self.flags.has(Flag::COUNTED) {
-            self.recount(old, count);
+            self.recount(old, new);
         }
     }
 
@@ -495,7 +543,7 @@ impl Link {
 
     #[cold]
     fn recount(&self, old: usize, new: usize) {
-        if let Some(reactor) = self.reactor.upgrade() {
+        if let Some(reactor) = self.reactor() {
             reactor.inner().recount(old, new);
         }
     }
@@ -510,7 +558,7 @@ impl Link {
 
     #[inline]
     pub(crate) fn limits(&self) -> Limits {
-        let limits = self.limits.get().map_or(self.terms.limits, |own| own.get());
+        let limits = self.limits_as_set();
         // A low mark that is not below the high one would have the connection full and ready at once.
         Limits {
             low: limits.low.min(limits.high.saturating_sub(1)),
@@ -518,8 +566,14 @@ impl Link {
         }
     }
 
+    #[inline]
+    fn limits_as_set(&self) -> Limits {
+        self.own_limits().unwrap_or(self.terms.limits)
+    }
+
     pub(super) fn set_limits(&self, limits: Limits) {
-        self.limits.get_or_init(Box::default).set(limits);
+        self.with_extras(|extras| extras.limits = Some(limits));
+        self.flags.set(Flag::OWN_LIMITS, true);
         // One that is full stays so until the loop finds it down at the low mark and says so.
         if self.queued() > limits.high {
             self.flags.set(Flag::FULL, true);
@@ -547,7 +601,12 @@ impl Link {
     }
 
     /// May the user be told of bytes? One that is held back gets none while the connection is full.
+    #[inline]
     pub(super) fn takes_bytes(&self, is_held_when_full: bool) -> bool {
+        self.is_usual() || self.takes_bytes_unusually(is_held_when_full)
+    }
+
+    fn takes_bytes_unusually(&self, is_held_when_full: bool) -> bool {
         if self.is_handing_on() || self.flags.has(Flag::PAUSED) {
             return false;
         }
@@ -558,6 +617,16 @@ impl Link {
     /// The user has not been given all that was read, and is to be.
     pub(crate) fn set_held(&self, is_held: bool) {
         self.flags.set(Flag::HELD, is_held);
+    }
+
+    /// Has the user left a part of what was read?
+    #[inline]
+    pub(crate) fn is_partly_used(&self) -> bool {
+        self.flags.has(Flag::PARTIAL)
+    }
+
+    pub(crate) fn set_partly_used(&self, is_partly_used: bool) {
+        self.flags.set(Flag::PARTIAL, is_partly_used);
     }
 
     /// Was the user not told yet that the peer has nothing more to say? So it is when the connection comes from another user.
@@ -593,7 +662,7 @@ impl Link {
 
     /// Its place in the reactor's table.
     pub(crate) fn key(&self) -> usize {
-        self.key
+        self.registration.key()
     }
 
     /// Somebody may have a duplicate of the descriptor from now on.
@@ -604,12 +673,12 @@ impl Link {
 
     /// A handle to the reactor that does not keep it.
     pub(crate) fn weak_reactor(&self) -> WeakReactor {
-        self.reactor.clone()
+        self.registration.weak_reactor()
     }
 
     /// The reactor, while it is there.
     pub(crate) fn reactor(&self) -> Option<Reactor> {
-        self.reactor.upgrade()
+        self.registration.reactor()
     }
 
     /// It counts as full until it has come down to the low-water mark.
@@ -630,7 +699,7 @@ impl Link {
     /// The connection as a dump shows it where something waits for it.
     pub(crate) fn thing(&self) -> Option<Thing> {
         (!self.has_gone()).then(|| Thing {
-            id: Id::Source(self.key),
+            id: Id::Source(self.key()),
             kind: "connection",
             name: None,
             place: self.place(),
@@ -677,8 +746,12 @@ impl Link {
     }
 
     /// Limits of its own, when they were changed.
+    #[inline]
     pub(super) fn own_limits(&self) -> Option<Limits> {
-        self.limits.get().map(|limits| limits.get())
+        match self.flags.has(Flag::OWN_LIMITS) {
+            true => self.with_extras(|extras| extras.limits),
+            false => None,
+        }
     }
 
     /// Our own address, if it was told and is not the socket's.

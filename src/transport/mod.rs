@@ -146,7 +146,7 @@ impl Transport {
         if link.life().is_over() {
             return;
         }
-        if let Some(reactor) = link.reactor.upgrade() {
+        if let Some(reactor) = link.reactor() {
             let this = Rc::downgrade(&self.0);
             let deadline = reactor.limit(limit, move || {
                 if let Some(conn) = this.upgrade() {

@@ -30,6 +30,7 @@ use super::flags::Flag;
 use super::life::Event;
 use super::link::Link;
 use super::stall::Stall;
+use super::terms::Limits;
 use crate::cells;
 use crate::clock::DelayedCall;
 use crate::defer::Resolver;
@@ -95,6 +96,8 @@ pub struct ProducerRegistered;
 pub(super) struct Extras {
     /// Aborts it when the end takes too long.
     pub(super) deadline: Option<DelayedCall>,
+    /// Limits of its own, when they were changed.
+    pub(super) limits: Option<Limits>,
     /// How many bytes have been read and not been used; only where that is counted.
     pub(super) buffered: usize,
     /// See `stall`.

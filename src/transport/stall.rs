@@ -30,7 +30,7 @@ use super::errors::SendTimedOut;
 use super::flags::Flag;
 use super::link::Link;
 use super::terms::Patience;
-use crate::clock::{Clock, DelayedCall};
+use crate::clock::Clock;
 use crate::driver::Socket;
 use crate::reactor::Reactor;
 
@@ -40,7 +40,6 @@ pub(super) struct Stall {
     since: Instant,
     /// When one of the sides was found to be closed.
     closed: Option<Instant>,
-    timer: Option<DelayedCall>,
     /// How much of what is queued the end of the reactor waits for.
     owed: usize,
 }
@@ -59,7 +58,6 @@ impl Stall {
         Self {
             since: now,
             closed: None,
-            timer: None,
             owed: 0,
         }
     }
@@ -137,10 +135,8 @@ impl Link {
     /// Has its timer run? Then writing is to be tried once more (invariant 2).
     pub(super) fn is_overdue(&self) -> bool {
         self.flags.has(Flag::STALLED)
-            && self.with_extras(|extras| {
-                let timer = extras.stall.as_ref().and_then(|stall| stall.timer.as_ref());
-                timer.is_some_and(|timer| !timer.is_pending())
-            })
+            && self.registration.has_retry()
+            && !self.registration.retry_is_pending()
     }
 
     /// Is there something that the end of the reactor waits for?
@@ -184,10 +180,8 @@ impl Link {
     /// The stalled state is over, or so is the connection.
     pub(super) fn forget_stall(&self) {
         if self.flags.replace(Flag::STALLED, false) {
-            let stall = self.with_extras(|extras| extras.stall.take());
-            if let Some(timer) = stall.and_then(|stall| stall.timer) {
-                timer.cancel();
-            }
+            self.with_extras(|extras| extras.stall = None);
+            self.registration.cancel_retry();
         }
     }
 }
@@ -206,9 +200,9 @@ impl<S: Seat> Conn<S> {
         let ends = ends.filter(|_| link.is_draining() && !link.is_standard());
         let stall = link.with_extras(|extras| extras.stall.take());
         let mut stall = stall.unwrap_or_else(|| Stall::new(now));
-        let timer = stall.timer.take();
-        let pending = timer.filter(DelayedCall::is_pending);
-        let has_rung = was_stalled && pending.is_none();
+        let registration = &link.registration;
+        registration.take_due_retry();
+        let has_rung = was_stalled && !registration.has_retry();
         let left = match stall.judge(link, now, ends, has_rung) {
             Verdict::NoLimit => None,
             Verdict::Wait(left) => Some(left),
@@ -221,23 +215,11 @@ impl<S: Seat> Conn<S> {
             Verdict::Cut(_) => Some(Duration::ZERO),
         };
         let wake = left.and_then(|left| now.checked_add(left));
-        let is_soon = |call: &DelayedCall| wake.is_none() || call.deadline() <= wake;
-        stall.timer = match (left, pending) {
-            (Some(_), Some(call)) if is_soon(&call) => Some(call),
-            (left, old) => {
-                if let Some(old) = old {
-                    old.cancel();
-                }
-                left.map(|left| {
-                    let (weak, key) = (reactor.downgrade(), link.key);
-                    reactor.limit(left, move || {
-                        if let Some(reactor) = weak.upgrade() {
-                            reactor.inner().attend(key);
-                        }
-                    })
-                })
-            }
-        };
+        let due = registration.retry_deadline();
+        if left.is_none() || due.is_none() || (wake.is_some() && due > wake) {
+            let timer = left.map(|left| reactor.limit(left, registration.attention()));
+            registration.set_retry(timer);
+        }
         let is_kept = left.is_some() || (is_ending && stall.owed > 0);
         link.flags.set(Flag::STALLED, is_kept);
         if is_kept {

@@ -40,14 +40,13 @@ use super::errors::{
 use super::place::invalid;
 use super::queue::{Queue, Waiting};
 use crate::address::Address;
-use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
 use crate::net::port::tell_stopped;
-use crate::reactor::{Reactor, Source, WeakReactor};
+use crate::reactor::{Handler, Reactor, Registration, Tracked};
 use crate::report::{self, Origin, Subsystem};
 
 /// A port and its user.
@@ -89,12 +88,8 @@ pub(super) struct Core {
     file: Cell<Option<SocketFile>>,
     /// Empty once closed.
     socket: RefCell<Option<Datagrams>>,
-    key: usize,
+    registration: Registration,
     state: Cell<State>,
-    /// What the driver was told.
-    armed: Cell<Interest>,
-    /// The loop will attend to it, or is doing so.
-    attended: Cell<bool>,
     paused: Cell<bool>,
     /// The socket takes no more for now.
     blocked: Cell<bool>,
@@ -106,7 +101,6 @@ pub(super) struct Core {
     resting: Cell<bool>,
     /// It was said that nothing can be received, and nothing was since.
     has_complained: Cell<bool>,
-    retry: Cell<Option<DelayedCall>>,
     /// When it is closed, whatever is still queued.
     deadline: Cell<Option<DelayedCall>>,
     queue: Queue,
@@ -119,8 +113,6 @@ pub(super) struct Core {
     limit: usize,
     /// Who is to be told when it is closed.
     stopped: RefCell<Vec<Resolver<()>>>,
-    reactor: WeakReactor,
-    place: &'static Location<'static>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,20 +152,17 @@ impl<U: User> Post<U> {
         user: U,
     ) -> io::Result<Rc<Self>> {
         let local = socket.local_addr()?;
-        let post = reactor.inner().register(|key| {
+        let post = reactor.register(place, |registration| {
             let core = Core {
                 socket: RefCell::new(Some(socket)),
-                key,
+                registration,
                 state: Cell::new(State::Open),
-                armed: Cell::new(Interest::Read),
-                attended: Cell::new(false),
                 paused: Cell::new(false),
                 blocked: Cell::new(false),
                 full: Cell::new(false),
                 refused: Cell::new(false),
                 resting: Cell::new(false),
                 has_complained: Cell::new(false),
-                retry: Cell::new(None),
                 deadline: Cell::new(None),
                 queue: Queue::default(),
                 has_moved: Cell::new(false),
@@ -183,19 +172,15 @@ impl<U: User> Post<U> {
                 limit,
                 file: Cell::new(file),
                 stopped: RefCell::default(),
-                reactor: reactor.downgrade(),
-                place,
             };
             Self { core, user }
         })?;
-        let key = post.core.key;
-        let added = post
-            .core
-            .with_socket(|socket| reactor.inner().driver().add(socket, key, Interest::Read));
-        if let Some(Err(error)) = added {
-            reactor.inner().remove(key);
-            return Err(error);
-        }
+        let core = &post.core;
+        let added = core.with_socket(|socket| {
+            let registration = &core.registration;
+            registration.add_or_leave(reactor, socket, Interest::Read)
+        });
+        added.unwrap_or(Ok(()))?;
         Ok(post)
     }
 
@@ -211,7 +196,7 @@ impl<U: User> Post<U> {
     /// Does what can be done without waiting.
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
         let core = &self.core;
-        core.attended.set(true);
+        core.registration.begin_busy();
         if core.refused.replace(false) && core.is_open() {
             U::refused(self, reactor);
         }
@@ -233,7 +218,7 @@ impl<U: User> Post<U> {
         if let Err(error) = self.arm(reactor) {
             core.rest(&error);
         }
-        core.attended.set(false);
+        core.registration.end_busy();
         // It may have been asked for something after that was looked at (invariant 6).
         if core.refused.get() || (core.queue.has_line() && !core.blocked.get()) {
             core.ask_for_attention();
@@ -245,14 +230,9 @@ impl<U: User> Post<U> {
         let core = &self.core;
         let reads = core.may_read() && self.user.wants_datagrams();
         let wanted = Interest::of(reads, core.blocked.get() && !core.waits_to_retry());
-        if wanted == core.armed.get() {
-            return Ok(());
-        }
-        let driver = reactor.inner().driver();
-        let told = core.with_socket(|socket| driver.set_interest(socket, core.key, wanted));
-        told.unwrap_or(Ok(()))?;
-        core.armed.set(wanted);
-        Ok(())
+        let registration = &core.registration;
+        let told = core.with_socket(|socket| registration.set_interest(reactor, socket, wanted));
+        told.unwrap_or(Ok(()))
     }
 
     /// The end (invariant 1).
@@ -263,16 +243,16 @@ impl<U: User> Post<U> {
         }
         let socket = core.socket.take();
         if let Some(reactor) = reactor {
-            if let Some(socket) = &socket {
-                let _ = reactor.inner().driver().remove(socket);
+            match &socket {
+                Some(socket) => core.registration.leave_with(reactor, socket),
+                None => core.registration.leave(reactor),
             }
-            reactor.inner().remove(core.key);
         }
         drop(core.file.take());
         drop(socket);
-        let timers = [core.retry.take(), core.deadline.take()];
-        for timer in timers.into_iter().flatten() {
-            timer.cancel();
+        core.registration.cancel_retry();
+        if let Some(deadline) = core.deadline.take() {
+            deadline.cancel();
         }
         let (datagrams, bytes) = core.queue.unsent();
         core.has_lost.set(datagrams > 0);
@@ -285,10 +265,10 @@ impl<U: User> Post<U> {
                 bytes,
                 from,
             };
-            let failure = Failure::at(loss, core.place);
-            report::deliver(Origin::Connection, failure, core.place);
+            let failure = Failure::at(loss, core.place());
+            report::deliver(Origin::Connection, failure, core.place());
         }
-        tell_stopped(core.stopped.take(), closed, core.place);
+        tell_stopped(core.stopped.take(), closed, core.place());
     }
 }
 
@@ -298,10 +278,14 @@ impl<U: ?Sized> Post<U> {
     }
 }
 
-impl<U: User> Source for Post<U> {
+impl<U: User> Handler for Post<U> {
+    fn registration(&self) -> &Registration {
+        &self.core.registration
+    }
+
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let core = &self.core;
-        core.attended.set(true);
+        core.registration.begin_busy();
         if (event.readable || event.hangup) && core.may_read() && self.user.wants_datagrams() {
             U::readable(&self, reactor);
         }
@@ -329,14 +313,16 @@ impl<U: User> Source for Post<U> {
             }
             core.await_progress();
         }
-        if has_rung(&core.retry) {
+        if core.registration.take_due_retry() {
             core.blocked.set(false);
             core.resting.set(false);
             core.flush_held();
         }
         self.settle(reactor);
     }
+}
 
+impl<U: User> Tracked for Post<U> {
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
         self.close(reactor);
     }
@@ -367,7 +353,7 @@ impl<U: User> Source for Post<U> {
     }
 
     fn place(&self) -> &'static Location<'static> {
-        self.core.place
+        self.core.place()
     }
 }
 
@@ -500,7 +486,7 @@ impl Core {
                 (Ok(Given::Sent), _) => {}
                 (Ok(Given::Full), Some(to)) => self.queue.hold(to.clone(), waiting),
                 (Ok(_), _) => return self.queue.put_back(waiting),
-                (Err(failure), _) => report::deliver(Origin::Protocol, failure, self.place),
+                (Err(failure), _) => report::deliver(Origin::Protocol, failure, self.place()),
             }
         }
     }
@@ -515,7 +501,7 @@ impl Core {
                         self.queue.hold_back(to, waiting);
                         break;
                     }
-                    Err(failure) => report::deliver(Origin::Protocol, failure, self.place),
+                    Err(failure) => report::deliver(Origin::Protocol, failure, self.place()),
                 }
             }
         }
@@ -575,17 +561,14 @@ impl Core {
         self.ask_for_attention();
     }
 
-    fn attend_after(&self, delay: Duration, timer: &Cell<Option<DelayedCall>>) {
+    /// When nothing has been sent by then, it is closed.
+    fn await_progress(&self) {
         let Some(reactor) = self.reactor() else {
             return;
         };
-        let (weak, key) = (self.reactor.clone(), self.key);
-        let new = reactor.call_later(delay, move || {
-            if let Some(reactor) = weak.upgrade() {
-                reactor.inner().attend(key);
-            }
-        });
-        let old = timer.replace(Some(new));
+        let limit = reactor.grace().stalled;
+        let deadline = reactor.call_later(limit, self.registration.attention());
+        let old = self.deadline.replace(Some(deadline));
         if let Some(old) = old {
             old.cancel();
         }
@@ -594,12 +577,12 @@ impl Core {
     /// Has it tried again soon. What waits for that already is not put off.
     fn retry_soon(&self) {
         if !self.waits_to_retry() {
-            self.attend_after(RETRY, &self.retry);
+            self.registration.retry_after(RETRY);
         }
     }
 
     fn waits_to_retry(&self) -> bool {
-        cells::is_some(&self.retry)
+        self.registration.has_retry()
     }
 
     /// Was it a refusal? Then it is told soon.
@@ -666,20 +649,8 @@ impl Core {
         }
     }
 
-    /// When nothing has been sent by then, it is closed.
-    fn await_progress(&self) {
-        if let Some(reactor) = self.reactor() {
-            self.attend_after(reactor.grace().stalled, &self.deadline);
-        }
-    }
-
     pub(super) fn ask_for_attention(&self) {
-        if !self.attended.get() {
-            if let Some(reactor) = self.reactor() {
-                self.attended.set(true);
-                reactor.inner().attend(self.key);
-            }
-        }
+        self.registration.request_attention();
     }
 
     /// The socket, for one statement that runs nobody's code. `None` once it is closed.
@@ -735,20 +706,20 @@ impl Core {
     }
 
     pub(super) fn reactor(&self) -> Option<Reactor> {
-        self.reactor.upgrade()
+        self.registration.reactor()
     }
 
     pub(super) fn place(&self) -> &'static Location<'static> {
-        self.place
+        self.registration.location()
     }
 
     /// The port as a dump shows it where something waits for it.
     pub(super) fn thing(&self) -> Option<Thing> {
         (!self.is_closed()).then(|| Thing {
-            id: Id::Source(self.key),
+            id: Id::Source(self.registration.key()),
             kind: "port",
             name: None,
-            place: self.place,
+            place: self.place(),
             about: String::new(),
             waits: Vec::new(),
         })

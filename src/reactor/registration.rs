@@ -1,0 +1,252 @@
+//! The registration of an I/O source with the loop: what every handler has in common.
+//!
+//! # The idea
+//!
+//! A connection, a port, a child process are different [`Handler`](super::Handler)s with the same
+//! needs: a key that events carry, an interest that the driver knows, a way to say "call me in
+//! this turn", and a timer for what the system does not report. The registration has all of these;
+//! the handler only decides.
+//!
+//! # States of attention
+//!
+//! | state     | becomes                                                                          |
+//! |-----------|----------------------------------------------------------------------------------|
+//! | idle      | *listed* by a request, *busy* when the loop dispatches an event                  |
+//! | *listed*  | idle or *busy* when the loop attends to the handler                              |
+//! | *busy*    | idle by [`Registration::end_busy`]; a request meanwhile changes nothing          |
+//!
+//! A handler that uses *busy* looks at everything once more before it ends that state, so a
+//! request that comes meanwhile is not lost. Others are never *busy*.
+//!
+//! # Invariants
+//!
+//! 1. The key is in the reactor's table until [`Registration::leave`], and never names another
+//!    handler.
+//! 2. The interest is what the driver was told last.
+//! 3. A handler is in the list of requests at most once.
+
+use std::cell::Cell;
+use std::io;
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use super::{Reactor, WeakReactor};
+use crate::cells;
+use crate::clock::{Clock, DelayedCall};
+use crate::driver::{Interest, Source};
+
+/// A handler's place in the loop.
+pub(crate) struct Registration {
+    key: usize,
+    reactor: WeakReactor,
+    location: &'static Location<'static>,
+    /// Requests attention when something is to be tried again. Boxed: few have one.
+    retry: Cell<Option<Box<DelayedCall>>>,
+    interest: Cell<Interest>,
+    attention: Cell<u8>,
+}
+
+impl Registration {
+    pub(super) fn new(reactor: &Reactor, key: usize, location: &'static Location<'static>) -> Self {
+        Self {
+            key,
+            reactor: reactor.downgrade(),
+            location,
+            retry: Cell::new(None),
+            interest: Cell::new(Interest::Nothing),
+            attention: Cell::new(IDLE),
+        }
+    }
+
+    /// Returns the key that events carry.
+    pub(crate) fn key(&self) -> usize {
+        self.key
+    }
+
+    /// Returns where the handler was made.
+    pub(crate) fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+
+    /// Returns the reactor, while it is there.
+    pub(crate) fn reactor(&self) -> Option<Reactor> {
+        self.reactor.upgrade()
+    }
+
+    /// Returns a handle to the reactor that does not keep it.
+    pub(crate) fn weak_reactor(&self) -> WeakReactor {
+        self.reactor.clone()
+    }
+
+    /// Registers `source` with the driver.
+    ///
+    /// # Errors
+    ///
+    /// Those of the driver. The handler stays in the table.
+    pub(crate) fn add(
+        &self,
+        reactor: &Reactor,
+        source: &impl Source,
+        interest: Interest,
+    ) -> io::Result<()> {
+        reactor.inner().driver().add(source, self.key, interest)?;
+        self.interest.set(interest);
+        Ok(())
+    }
+
+    /// As [`Registration::add`]; on failure the handler leaves the table.
+    pub(crate) fn add_or_leave(
+        &self,
+        reactor: &Reactor,
+        source: &impl Source,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let added = self.add(reactor, source, interest);
+        if added.is_err() {
+            self.leave(reactor);
+        }
+        added
+    }
+
+    /// Returns what the driver was told last.
+    #[inline]
+    pub(crate) fn interest(&self) -> Interest {
+        self.interest.get()
+    }
+
+    /// Tells the driver what is wanted, if that has changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the driver. The interest counts as told, so the same call is not made again.
+    pub(crate) fn set_interest(
+        &self,
+        reactor: &Reactor,
+        source: &impl Source,
+        wanted: Interest,
+    ) -> io::Result<()> {
+        if self.interest.replace(wanted) == wanted {
+            return Ok(());
+        }
+        let driver = reactor.inner().driver();
+        driver.set_interest(source, self.key, wanted)
+    }
+
+    /// Takes `source` off the driver, and the handler out of the table.
+    pub(crate) fn leave_with(&self, reactor: &Reactor, source: &impl Source) {
+        // A source that the driver does not know is off it.
+        let _ = reactor.inner().driver().remove(source);
+        self.leave(reactor);
+    }
+
+    /// Takes the handler out of the table, and calls off its timer.
+    pub(crate) fn leave(&self, reactor: &Reactor) {
+        self.cancel_retry();
+        reactor.inner().remove(self.key);
+    }
+
+    /// Has the loop call [`Handler::attend`](super::Handler::attend) in this turn.
+    #[inline]
+    pub(crate) fn request_attention(&self) {
+        if self.attention.get() == IDLE {
+            self.list(|reactor, key| reactor.inner().attend(key));
+        }
+    }
+
+    /// The same when another handler has left the table, and with it a descriptor.
+    pub(crate) fn request_attention_when_one_leaves(&self, reactor: &Reactor) {
+        reactor.inner().attend_when_one_leaves(self.key);
+    }
+
+    /// The same behind everybody else: the handler has used its share of the turn.
+    pub(crate) fn request_turn(&self) {
+        if self.attention.get() & LISTED == 0 {
+            self.list(|reactor, key| reactor.inner().attend_later(key));
+        }
+    }
+
+    fn list(&self, list: impl FnOnce(&Reactor, usize)) {
+        if let Some(reactor) = self.reactor.upgrade() {
+            self.attention.set(self.attention.get() | LISTED);
+            list(&reactor, self.key);
+        }
+    }
+
+    /// The loop has taken the handler off its list.
+    #[inline]
+    pub(super) fn was_taken_off_list(&self) {
+        self.attention.set(self.attention.get() & !LISTED);
+    }
+
+    /// From now on requests need no list: the handler looks at everything before it ends this.
+    #[inline]
+    pub(crate) fn begin_busy(&self) {
+        self.attention.set(self.attention.get() | BUSY);
+    }
+
+    /// Requests are listed again.
+    #[inline]
+    pub(crate) fn end_busy(&self) {
+        self.attention.set(self.attention.get() & !BUSY);
+    }
+
+    /// Returns what lists the handler when it is called, for a timer.
+    pub(crate) fn attention(&self) -> impl FnOnce() + 'static {
+        let (reactor, key) = (self.reactor.clone(), self.key);
+        move || {
+            if let Some(reactor) = reactor.upgrade() {
+                if let Some(handler) = reactor.inner().handler(key) {
+                    handler.registration().request_attention();
+                }
+            }
+        }
+    }
+
+    /// Requests attention after `delay`. Replaces an earlier retry.
+    pub(crate) fn retry_after(&self, delay: Duration) {
+        if let Some(reactor) = self.reactor.upgrade() {
+            self.set_retry(Some(reactor.call_later(delay, self.attention())));
+        }
+    }
+
+    /// Sets the timer of the retry, which calls [`Registration::attention`].
+    pub(crate) fn set_retry(&self, timer: Option<DelayedCall>) {
+        let old = self.retry.replace(timer.map(Box::new));
+        if let Some(old) = old {
+            old.cancel();
+        }
+    }
+
+    /// Returns whether a retry is set, be it due or not.
+    pub(crate) fn has_retry(&self) -> bool {
+        cells::is_some(&self.retry)
+    }
+
+    /// Returns whether a retry is set and not due yet.
+    pub(crate) fn retry_is_pending(&self) -> bool {
+        self.retry_deadline().is_some()
+    }
+
+    /// Returns when the retry is due, if one is set and not due yet.
+    pub(crate) fn retry_deadline(&self) -> Option<Instant> {
+        cells::with(&self.retry, |retry| retry.as_ref()?.deadline())
+    }
+
+    /// Takes the retry out if it has come due; returns whether it had.
+    pub(crate) fn take_due_retry(&self) -> bool {
+        let is_due = self.has_retry() && !self.retry_is_pending();
+        if is_due {
+            self.retry.set(None);
+        }
+        is_due
+    }
+
+    /// Calls the retry off.
+    pub(crate) fn cancel_retry(&self) {
+        self.set_retry(None);
+    }
+}
+
+const IDLE: u8 = 0;
+const LISTED: u8 = 1;
+const BUSY: u8 = 2;
