@@ -349,8 +349,8 @@ const CIRCLES: [(&str, &str, &str); 16] = [
     ),
     (
         "reactor",
-        "mod acting budget builder descriptor drain ending events keep reports share signals \
-         sources strays threads turn",
+        "mod acting budget builder descriptor drain ending events handler keep registration reports share \
+         signals strays threads turn",
         "mod.rs defines the reactor and uses the files that each do a part of its work on it",
     ),
     (
