@@ -301,12 +301,7 @@ const ROOMS: [&str; 30] = [
 ];
 
 /// The circles between files of a module that stand: all their members, and what closes the circle.
-const CIRCLES: [(&str, &str, &str); 16] = [
-    (
-        "clock",
-        "sleep timers",
-        "the timers make sleeps, which hold the timers",
-    ),
+const CIRCLES: [(&str, &str, &str); 9] = [
     (
         "defer",
         "mod core core/group core/slot core/waiter core/work coroutine line live make outcome trail",
@@ -316,11 +311,6 @@ const CIRCLES: [(&str, &str, &str); 16] = [
         "driver",
         "signals/table signals/unix signals/windows",
         "the table sets the system's handler, and the handler reads the table",
-    ),
-    (
-        "failure",
-        "mod convert levels",
-        "a Failure writes its levels, and levels and conversions work on Failures",
     ),
     (
         "net",
@@ -338,11 +328,6 @@ const CIRCLES: [(&str, &str, &str); 16] = [
         "opening gives a socket, which uses a helper of the file that opens",
     ),
     (
-        "process",
-        "acted body errors",
-        "body.rs picks an acted process, which uses its types, and an error is made from one of them",
-    ),
-    (
         "protocol",
         "connected context seat successor",
         "a seat makes the context of a protocol, which may name a successor, which needs the seat",
@@ -354,29 +339,9 @@ const CIRCLES: [(&str, &str, &str); 16] = [
         "mod.rs defines the reactor and uses the files that each do a part of its work on it",
     ),
     (
-        "repeat",
-        "cooperate cooperative",
-        "the cooperator runs tasks, and a task holds its cooperator",
-    ),
-    (
-        "signals",
-        "mod listener",
-        "mod.rs makes listeners, and defines the error of a refused one",
-    ),
-    (
-        "stream",
-        "mod reader",
-        "mod.rs holds a reader, and defines the type that the reader's link is generic over",
-    ),
-    (
         "task",
         "mod executor root",
         "the executor holds roots, which name it, and mod.rs defines what both share",
-    ),
-    (
-        "threads",
-        "mod pool queue settings",
-        "mod.rs defines the handle, the place and the refusals, and settings build the pool they set",
     ),
     (
         "transport",

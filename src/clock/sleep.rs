@@ -21,7 +21,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, RawWakerVTable, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::FusedFuture;
 
@@ -98,6 +98,22 @@ impl WakerId {
             data: waker.data(),
             vtable: waker.vtable(),
         }
+    }
+}
+
+impl Timers {
+    /// A sleep on behalf of whoever asked for it at `place`.
+    pub(crate) fn sleep_until(
+        &self,
+        deadline: Instant,
+        place: &'static Location<'static>,
+    ) -> Sleep {
+        Sleep::new(self.clone(), deadline, place)
+    }
+
+    /// A sleep that ends as [`limit`](Timers::limit) calls.
+    pub(crate) fn limit_sleep(&self, limit: Duration, place: &'static Location<'static>) -> Sleep {
+        Sleep::new(self.clone(), self.after(limit), place).into_limit()
     }
 }
 

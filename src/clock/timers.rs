@@ -33,8 +33,8 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::DelayedCall;
 use super::table::{Action, Due, Key, NEVER, NO_ITEM, NO_SLOT, Table};
-use super::{DelayedCall, Sleep};
 use crate::debug::{Id, Thing};
 use crate::report::{self, Origin};
 use crate::task::HostNotifier;
@@ -212,15 +212,6 @@ impl Timers {
         DelayedCall::ask(self, deadline, Box::new(f), place)
     }
 
-    /// A sleep on behalf of whoever asked for it at `place`.
-    pub(crate) fn sleep_until(
-        &self,
-        deadline: Instant,
-        place: &'static Location<'static>,
-    ) -> Sleep {
-        Sleep::new(self.clone(), deadline, place)
-    }
-
     /// Calls `f` when something takes longer than `limit`, counted from this call: whoever has a
     /// limit cancels the call when that something is done, or resets it when there was progress.
     ///
@@ -233,11 +224,6 @@ impl Timers {
         f: impl FnOnce() + 'static,
     ) -> DelayedCall {
         DelayedCall::ask_limit(self, self.after(limit), Box::new(f), place)
-    }
-
-    /// A sleep that ends as [`limit`](Timers::limit) calls.
-    pub(crate) fn limit_sleep(&self, limit: Duration, place: &'static Location<'static>) -> Sleep {
-        Sleep::new(self.clone(), self.after(limit), place).into_limit()
     }
 
     /// When to look again: never late, and early only by a timer that has been put off since.

@@ -40,7 +40,7 @@ pub use chance::Random;
 #[cfg(unix)]
 pub use children::ChildFd;
 #[cfg(unix)]
-pub(crate) use children::{Child, Launch, NotLaunched, Pty};
+pub(crate) use children::{Child, Launch, NotLaunched, Pty, Sockets};
 pub(crate) use datagrams::Datagrams;
 #[cfg(unix)]
 pub(crate) use descriptors::inherited::copy_of;

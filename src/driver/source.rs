@@ -30,7 +30,7 @@ pub(crate) enum Name<'a> {
     Pair(&'a Pair),
 }
 
-/// A descriptor of the machine's that is neither a [`Socket`] nor a [`Listener`]: a pipe, a datagram socket.
+/// A descriptor of the machine's that is neither a socket of a stream nor a listener: a pipe, a datagram socket.
 ///
 /// In memory it is [`io::ErrorKind::Unsupported`].
 #[cfg(unix)]

@@ -8,14 +8,15 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-use super::{Failure, FailureError};
+use super::Failure;
+use super::convert::FailureError;
 
 /// A level put on top by [`Failure::context`].
 #[derive(Debug)]
-pub(super) struct Context {
-    pub(super) what: String,
-    pub(super) cause: Failure,
-    pub(super) location: &'static Location<'static>,
+struct Context {
+    what: String,
+    cause: Failure,
+    location: &'static Location<'static>,
 }
 
 /// The text of [`fail!`](crate::fail).
@@ -25,6 +26,37 @@ struct Message {
 }
 
 impl Failure {
+    /// A new failure that says `what` was being tried, with this one as its cause.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::Failure;
+    /// let failure = Failure::new("refused").context("calling the mail host");
+    /// assert_eq!(format!("{failure}"), "calling the mail host");
+    /// assert_eq!(format!("{failure:#}"), "calling the mail host: refused");
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        self.context_at(what, Location::caller())
+    }
+
+    /// The same, as made at `location`.
+    pub(crate) fn context_at(
+        self,
+        what: impl fmt::Display,
+        location: &'static Location<'static>,
+    ) -> Self {
+        let (path, origins) = (self.0.path.clone(), self.origins().to_vec());
+        let error = Box::new(Context {
+            what: what.to_string(),
+            cause: self,
+            location,
+        });
+        Self::from_parts(error, location, path, origins)
+    }
+
     /// What [`fail!`](crate::fail) calls.
     #[doc(hidden)]
     #[track_caller]

@@ -39,7 +39,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::convert::FailureError;
-use self::levels::Context;
 use self::path::Path;
 pub use self::path::{Hop, TaskName};
 
@@ -278,37 +277,6 @@ impl Failure {
         std::iter::successors(Some(first), |error: &&(dyn Error + 'static)| {
             (*error).source()
         })
-    }
-
-    /// A new failure that says `what` was being tried, with this one as its cause.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use torsade::Failure;
-    /// let failure = Failure::new("refused").context("calling the mail host");
-    /// assert_eq!(format!("{failure}"), "calling the mail host");
-    /// assert_eq!(format!("{failure:#}"), "calling the mail host: refused");
-    /// ```
-    #[must_use]
-    #[track_caller]
-    pub fn context(self, what: impl fmt::Display) -> Self {
-        self.context_at(what, Location::caller())
-    }
-
-    /// The same, as made at `location`.
-    pub(crate) fn context_at(
-        self,
-        what: impl fmt::Display,
-        location: &'static Location<'static>,
-    ) -> Self {
-        let (path, origins) = (self.0.path.clone(), self.origins().to_vec());
-        let error = Box::new(Context {
-            what: what.to_string(),
-            cause: self,
-            location,
-        });
-        Self::from_parts(error, location, path, origins)
     }
 
     /// The error inside.

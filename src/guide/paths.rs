@@ -24,7 +24,7 @@
 //! | function | file | what it does |
 //! |---|---|---|
 //! | `Conn::ready` | `transport/engine.rs` | as above |
-//! | `Awaited::readable` | `stream/mod.rs` | notes that there is something, and wakes the reader |
+//! | `Awaited::readable` | `stream/awaited.rs` | notes that there is something, and wakes the reader |
 //! | `schedule` | `task/executor.rs` | puts the task into the loop's queue |
 //! | `Executor::run_batch` | `task/executor.rs` | runs what is ready, and nothing that becomes ready meanwhile |
 //! | `Root::poll` | `task/root.rs` | polls the user's future behind a fence |

@@ -23,10 +23,9 @@ use std::process::ExitStatus;
 use std::rc::{Rc, Weak};
 
 use super::NoSuchPipe;
-use super::body::Sockets;
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
-use crate::driver::{Bind, Buffers, ChildFd, Launch, NotLaunched, Pty, Socket};
+use crate::driver::{Bind, Buffers, ChildFd, Launch, NotLaunched, Pty, Socket, Sockets};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Registration, WeakReactor};
 use crate::report;

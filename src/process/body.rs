@@ -1,13 +1,13 @@
 //! What a process is underneath: one of the machine's, or one that is played in memory.
 
-use std::ffi::OsString;
 use std::io;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
 use super::Command;
 use super::acted::{self, Part};
-use crate::driver::{self, Interest, Launch, NotLaunched, Pty, Socket};
+use super::errors::NotStarted;
+use crate::driver::{self, Interest, Launch, NotLaunched, Pty, Sockets};
 use crate::reactor::{Reactor, Registration};
 
 /// A process that has not been waited for.
@@ -16,22 +16,13 @@ pub(super) enum Body {
     Acted(Rc<Part>),
 }
 
-/// Our ends of its pipes, by its numbers.
-pub(super) type Sockets = Vec<(i32, Socket)>;
-
-/// Why there is none.
-pub(super) struct NoBody {
-    pub(super) program: OsString,
-    pub(super) why: NotLaunched,
-}
-
 impl Body {
     /// Starts a program. Its end is an event of this registration.
     pub(super) fn launch(
         reactor: &Reactor,
         command: &Command,
         registration: &Registration,
-    ) -> Result<(Self, Sockets), NoBody> {
+    ) -> Result<(Self, Sockets), NotStarted> {
         let driver = reactor.inner().driver();
         let checked = command.check().map_err(|error| NotLaunched {
             step: "reading what to run",
@@ -43,10 +34,7 @@ impl Body {
                 .map(|(part, pipes)| (Self::Acted(part), pipes)),
             false => Self::on_machine(reactor, &launch, registration),
         });
-        launched.map_err(|why| NoBody {
-            program: command.program().to_owned(),
-            why,
-        })
+        launched.map_err(|why| NotStarted::new(command.program(), why))
     }
 
     fn on_machine(

@@ -7,14 +7,13 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::body::Sockets;
 use super::errors::NoSuchPipe;
 use super::output::answer;
 use super::running::Running;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
 use crate::defer::{Deferred, Listeners};
-use crate::driver::Socket;
+use crate::driver::{Socket, Sockets};
 use crate::failure::Failure;
 use crate::protocol::{Context, Handle, Protocol, handle};
 use crate::reactor::Reactor;

@@ -1,13 +1,13 @@
 //! Why a process was not started, and how it ended.
 
 use std::error::Error;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::process::ExitStatus;
 
-use super::body::NoBody;
+use crate::driver::NotLaunched;
 use crate::failure::Failure;
 
 /// The program could not be started; nothing is left of the attempt.
@@ -49,11 +49,11 @@ pub struct OutputTooLong {
 pub struct NoSuchPipe(pub i32);
 
 impl NotStarted {
-    pub(super) fn new(none: NoBody) -> Self {
+    pub(super) fn new(program: &OsStr, why: NotLaunched) -> Self {
         Self {
-            program: none.program,
-            step: none.why.step,
-            error: none.why.error,
+            program: program.to_owned(),
+            step: why.step,
+            error: why.error,
         }
     }
 

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Command;
-use super::body::{Body, NoBody};
-use super::errors::{NoSuchPipe, ProcessExitedAlready, reason};
+use super::body::Body;
+use super::errors::{NoSuchPipe, NotStarted, ProcessExitedAlready, reason};
 use crate::clock::DelayedCall;
 use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
@@ -374,22 +374,18 @@ impl Common {
     }
 
     /// It has no pipe to speak through, so it is not to be: it is killed and waited for.
-    pub(super) fn retract(&self, why: &Failure) -> NoBody {
+    pub(super) fn retract(&self, why: &Failure) -> NotStarted {
         let body = self.body.take();
         if let Some(body) = body {
             body.end();
         }
         let errno = why.check().and_then(io::Error::raw_os_error);
-        NoBody {
-            program: self.program.clone(),
-            why: NotLaunched {
-                step: "watching its pipes",
-                error: errno.map_or_else(
-                    || io::Error::other(why.clone()),
-                    io::Error::from_raw_os_error,
-                ),
-            },
-        }
+        let error = errno.map_or_else(
+            || io::Error::other(why.clone()),
+            io::Error::from_raw_os_error,
+        );
+        let step = "watching its pipes";
+        NotStarted::new(&self.program, NotLaunched { step, error })
     }
 
     /// Its reactor ends first.

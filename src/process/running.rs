@@ -19,12 +19,12 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::body::{Body, Sockets};
-use super::errors::{NotStarted, StatusTaken};
+use super::body::Body;
+use super::errors::StatusTaken;
 use super::handle::Common;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
-use crate::driver::Event;
+use crate::driver::{Event, Sockets};
 use crate::failure::Failure;
 use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
 use crate::reactor::{Handler, Reactor, Registration, Tracked};
@@ -37,7 +37,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`], with the system's error: the program is missing or may not be run, its arguments are too long, there are
+    /// [`NotStarted`](super::NotStarted), with the system's error: the program is missing or may not be run, its arguments are too long, there are
     /// no descriptors left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a command that cannot be meant so. Nothing is
     /// left of the attempt. When the reactor has ended, an [`io::Error`](std::io::Error) of
     /// [`ReactorNotRestartable`](crate::reactor::ReactorNotRestartable).
@@ -136,8 +136,7 @@ impl<P: ProcessProtocol> Running<P> {
 
     fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
         let launched = Body::launch(reactor, command, &self.registration);
-        let (body, pipes) =
-            launched.map_err(|none| Failure::at(NotStarted::new(none), self.common.place))?;
+        let (body, pipes) = launched.map_err(|error| Failure::at(error, self.common.place))?;
         self.common.began(body);
         Ok(pipes)
     }
@@ -146,8 +145,7 @@ impl<P: ProcessProtocol> Running<P> {
     pub(super) fn retract(&self, reactor: &Reactor, failure: &Failure) -> Failure {
         self.ended.set(true);
         self.leave_loop(reactor);
-        let none = self.common.retract(failure);
-        Failure::at(NotStarted::new(none), self.common.place)
+        Failure::at(self.common.retract(failure), self.common.place)
     }
 
     /// The first thing that is told.

@@ -11,24 +11,15 @@
 //! The timer of the next slice owns the cooperator, the queue owns the work that can go on, and all work owns its
 //! cooperator. Work that cannot go on belongs to what it waits for: a pause, or a Deferred. The cooperator knows that
 //! work weakly.
-//!
-//! # Invariants
-//!
-//! 1. There is a timer exactly while it runs, something is in the queue, and no slice is going on.
-//! 2. What is in the queue is neither over, nor held, nor being stepped.
-//! 3. Each slice makes at least one step, and stands at the end of the queue what goes on.
-//! 4. What is over has left the queue before anybody is told.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
-use super::cooperative::{CooperativeTask, End, Job, Steps, Work};
-use super::pace::{Slice, Spell};
-use crate::clock::{Clock, ClockStopped, DelayedCall, Timers};
+use super::cooperative::CooperativeTask;
+use super::pace::Slice;
+use super::work::{End, Shared, State, Steps};
+use crate::clock::{Clock, Timers};
 use crate::defer::{Deferred, IntoOutcome};
 use crate::failure::{Cancelled, Failure};
 
@@ -120,7 +111,7 @@ impl Cooperator {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with the first `Err` that is yielded, a panic of the iterator, or [`SchedulerStopped`].
+    /// The Deferred fails with the first `Err` that is yielded, a panic of the iterator, or [`SchedulerStopped`](super::SchedulerStopped).
     ///
     /// # Examples
     ///
@@ -159,7 +150,7 @@ impl Cooperator {
         self.shared().schedule();
     }
 
-    /// Ends all tasks, also those that are paused, with [`SchedulerStopped`], and refuses new ones.
+    /// Ends all tasks, also those that are paused, with [`SchedulerStopped`](super::SchedulerStopped), and refuses new ones.
     ///
     /// # Order
     ///
@@ -178,37 +169,14 @@ impl Cooperator {
 
     #[track_caller]
     fn make(timers: &Timers, slice: Slice, state: State) -> Self {
-        Self(Rc::new(Handle(Rc::new(Shared {
-            timers: timers.clone(),
-            slice,
-            state: Cell::new(state),
-            queue: RefCell::default(),
-            tickets: Cell::new(0),
-            jobs: RefCell::default(),
-            numbers: Cell::new(0),
-            timer: Cell::new(None),
-            is_scheduled: Cell::new(false),
-            in_slice: Cell::new(false),
-            place: Location::caller(),
-        }))))
+        let place = Location::caller();
+        Self(Rc::new(Handle(Shared::new(timers, slice, state, place))))
     }
 
     fn shared(&self) -> &Rc<Shared> {
         &self.0.0
     }
 }
-
-/// The cooperator was stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SchedulerStopped;
-
-impl fmt::Display for SchedulerStopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the cooperator was stopped")
-    }
-}
-
-impl Error for SchedulerStopped {}
 
 impl fmt::Debug for Cooperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -229,162 +197,6 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if self.0.state.get() == State::Unstarted {
             self.0.stop(self.0.place);
-        }
-    }
-}
-
-/// A cooperator, as its work sees it.
-pub(super) struct Shared {
-    timers: Timers,
-    slice: Slice,
-    state: Cell<State>,
-    /// Invariant 2. By the order of coming.
-    queue: RefCell<BTreeMap<u64, Rc<Job>>>,
-    /// How often something has come into the queue.
-    tickets: Cell<u64>,
-    /// All that is not over, by the order of adding.
-    jobs: RefCell<BTreeMap<u64, Weak<Job>>>,
-    /// How many jobs there have been.
-    numbers: Cell<u64>,
-    /// Set while `is_scheduled`, and a little longer than that.
-    timer: Cell<Option<DelayedCall>>,
-    /// Invariant 1.
-    is_scheduled: Cell<bool>,
-    in_slice: Cell<bool>,
-    place: &'static Location<'static>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Unstarted,
-    Running,
-    Stopped,
-}
-
-impl Shared {
-    fn add(
-        self: &Rc<Self>,
-        work: Box<dyn Work>,
-        asked: bool,
-        place: &'static Location<'static>,
-    ) -> Rc<Job> {
-        let number = self.numbers.get();
-        self.numbers.set(number + 1);
-        let job = Job::new(self.clone(), number, work, asked, place);
-        if self.state.get() == State::Stopped {
-            job.end(End::Ended(Failure::at(SchedulerStopped, place)));
-        } else {
-            let known = Rc::downgrade(&job);
-            self.jobs.borrow_mut().insert(number, known);
-            job.go_on();
-        }
-        job
-    }
-
-    /// Puts work that can go on at the end of the queue.
-    pub(super) fn push(self: &Rc<Self>, job: Rc<Job>) {
-        let ticket = self.tickets.replace(self.tickets.get() + 1);
-        job.ticket.set(Some(ticket));
-        self.queue.borrow_mut().insert(ticket, job);
-        self.schedule();
-    }
-
-    /// Takes it out of the queue, if it is there.
-    pub(super) fn remove(&self, job: &Rc<Job>) {
-        let Some(ticket) = job.ticket.take() else {
-            return;
-        };
-        let mut queue = self.queue.borrow_mut();
-        let removed = queue.remove(&ticket);
-        let is_empty = queue.is_empty();
-        drop(queue);
-        drop(removed);
-        if is_empty {
-            self.unschedule();
-        }
-    }
-
-    /// Knows nothing more of the work with this number.
-    pub(super) fn forget(&self, number: u64) {
-        self.jobs.borrow_mut().remove(&number);
-    }
-
-    fn schedule(self: &Rc<Self>) {
-        let is_idle = self.queue.borrow().is_empty() || self.in_slice.get();
-        if is_idle || self.is_scheduled.get() || self.state.get() != State::Running {
-            return;
-        }
-        self.is_scheduled.set(true);
-        let deadline = self.timers.later(self.timers.now(), self.slice.rest);
-        let turn = Turn(Some(self.clone()));
-        let call = self
-            .timers
-            .call_at(deadline, self.place, move || turn.come());
-        // A clock that has stopped has dropped the turn, and so ended everything.
-        if self.is_scheduled.get() {
-            self.timer.set(Some(call));
-        }
-    }
-
-    fn unschedule(&self) {
-        self.is_scheduled.set(false);
-        if let Some(timer) = self.timer.take() {
-            timer.cancel();
-        }
-    }
-
-    fn run_slice(self: &Rc<Self>) {
-        self.is_scheduled.set(false);
-        self.timer.take();
-        self.in_slice.set(true);
-        let mut spell = Spell::begin(&self.timers);
-        // A stop empties the queue.
-        loop {
-            let first = self.queue.borrow_mut().pop_first();
-            let Some((_, job)) = first else { break };
-            job.ticket.set(None);
-            job.step();
-            drop(job);
-            if spell.is_over_after_step(&self.timers, self.slice) {
-                break;
-            }
-        }
-        self.in_slice.set(false);
-        self.schedule();
-    }
-
-    fn stop(self: &Rc<Self>, place: &'static Location<'static>) {
-        if self.state.replace(State::Stopped) != State::Stopped {
-            self.end_all(|| Failure::at(SchedulerStopped, place));
-        }
-    }
-
-    fn end_all(&self, why: impl Fn() -> Failure) {
-        let jobs: Vec<_> = self.jobs.borrow().values().cloned().collect();
-        self.unschedule();
-        for job in jobs.iter().filter_map(Weak::upgrade) {
-            job.end(End::Ended(why()));
-        }
-    }
-}
-
-/// What the clock has of the cooperator: its next slice.
-struct Turn(Option<Rc<Shared>>);
-
-impl Turn {
-    fn come(mut self) {
-        if let Some(shared) = self.0.take() {
-            shared.run_slice();
-        }
-    }
-}
-
-impl Drop for Turn {
-    /// Unless the cooperator has called it off, the clock has stopped.
-    fn drop(&mut self) {
-        let Some(shared) = self.0.take() else { return };
-        if shared.is_scheduled.get() {
-            shared.end_all(|| Failure::at(ClockStopped, shared.place));
         }
     }
 }

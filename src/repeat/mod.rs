@@ -26,15 +26,18 @@
 
 mod cooperate;
 mod cooperative;
+mod errors;
 mod interval;
 mod later;
 mod looping;
 mod pace;
 #[cfg(test)]
 mod tests;
+mod work;
 
-pub use self::cooperate::{Cooperator, SchedulerStopped};
-pub use self::cooperative::{CooperativeTask, TaskDone, TaskFailed, TaskPause, TaskStopped};
+pub use self::cooperate::Cooperator;
+pub use self::cooperative::{CooperativeTask, TaskPause};
+pub use self::errors::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
 pub use self::interval::{Interval, MissedTicks, interval};
 pub use self::later::defer_later;
 pub use self::looping::{Looping, LoopingCall};

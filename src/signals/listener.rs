@@ -5,7 +5,6 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::Refused;
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Giver, Resolver};
 use crate::failure::Failure;
@@ -39,7 +38,7 @@ impl Listener {
         reactor: &Reactor,
         hears: SignalSet,
         place: &'static Location<'static>,
-    ) -> Result<Deferred<Signal>, Refused> {
+    ) -> Result<Deferred<Signal>, Failure> {
         let listener = Self::begin(reactor, hears, Whom::Once(Cell::default()), place)?;
         let (deferred, resolver) = Deferred::in_line(listener.clone(), 0, false, place);
         if let Whom::Once(waits) = &listener.whom {
@@ -53,7 +52,7 @@ impl Listener {
         reactor: &Reactor,
         hears: SignalSet,
         place: &'static Location<'static>,
-    ) -> Result<Rc<Self>, Refused> {
+    ) -> Result<Rc<Self>, Failure> {
         Self::begin(reactor, hears, Whom::Always(Cell::default()), place)
     }
 
@@ -62,7 +61,7 @@ impl Listener {
         hears: SignalSet,
         whom: Whom,
         place: &'static Location<'static>,
-    ) -> Result<Rc<Self>, Refused> {
+    ) -> Result<Rc<Self>, Failure> {
         let listener = Rc::new(Self {
             key: Cell::new(0),
             hears,
@@ -72,7 +71,9 @@ impl Listener {
             reactor: reactor.downgrade(),
         });
         let inner = reactor.inner();
-        let key = inner.track(listener.clone()).map_err(Refused::System)?;
+        let key = inner
+            .track(listener.clone())
+            .map_err(|error| Failure::at(error, place))?;
         listener.key.set(key);
         let weak = Rc::downgrade(&listener);
         match inner.listen_to(key, weak, hears) {
@@ -82,7 +83,7 @@ impl Listener {
             }
             Err(error) => {
                 listener.end();
-                Err(Refused::System(error))
+                Err(Failure::at(error, place))
             }
         }
     }

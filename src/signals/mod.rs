@@ -110,10 +110,9 @@ impl Reactor {
     pub fn signal(&self, signal: Signal) -> Deferred<Signal> {
         let place = Location::caller();
         let hears = signal.into();
-        match check(hears).and_then(|()| Listener::once(self, hears, place)) {
-            Ok(deferred) => deferred,
-            Err(error) => Deferred::fail(error.at(place)),
-        }
+        check(hears, place)
+            .and_then(|()| Listener::once(self, hears, place))
+            .unwrap_or_else(Deferred::fail)
     }
 
     /// All of these signals that come from now on, until the stream is dropped or the reactor ends. With none to listen to
@@ -144,11 +143,8 @@ impl Reactor {
     pub fn signals(&self, signals: impl IntoIterator<Item = Signal>) -> Result<Signals, Failure> {
         let place = Location::caller();
         let hears = signals.into_iter().collect();
-        let listener = check(hears).and_then(|()| Listener::always(self, hears, place));
-        match listener {
-            Ok(listener) => Ok(Signals::new(listener)),
-            Err(error) => Err(error.at(place)),
-        }
+        check(hears, place)?;
+        Listener::always(self, hears, place).map(Signals::new)
     }
 }
 
@@ -189,23 +185,8 @@ impl fmt::Display for CannotListen {
 
 impl Error for CannotListen {}
 
-/// Why there is no listening.
-enum Refused {
-    Cannot(CannotListen),
-    System(io::Error),
-}
-
-impl Refused {
-    fn at(self, place: &'static Location<'static>) -> Failure {
-        match self {
-            Self::Cannot(error) => Failure::at(error, place),
-            Self::System(error) => Failure::at(error, place),
-        }
-    }
-}
-
 /// Can all of these be listened to?
-fn check(signals: SignalSet) -> Result<(), Refused> {
+fn check(signals: SignalSet, place: &'static Location<'static>) -> Result<(), Failure> {
     let problem = signals.iter().find_map(|signal| {
         if UNSTOPPABLE.contains(&signal) {
             Some(CannotListen::Unstoppable(signal))
@@ -217,7 +198,7 @@ fn check(signals: SignalSet) -> Result<(), Refused> {
             None
         }
     });
-    problem.map_or(Ok(()), |problem| Err(Refused::Cannot(problem)))
+    problem.map_or(Ok(()), |problem| Err(Failure::at(problem, place)))
 }
 
 #[cfg(unix)]

@@ -10,8 +10,9 @@ use std::task::{Context, Poll, ready};
 use futures::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use futures::stream::{FusedStream, Stream};
 
+use super::awaited::{Awaited, release};
 use super::reader::Reader;
-use super::{Awaited, Connection, release, writer};
+use super::{Connection, writer};
 use crate::framing::LineTooLong;
 use crate::transport::{Conn, Transport};
 

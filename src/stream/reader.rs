@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::Awaited;
+use super::awaited::Awaited;
 use crate::framing::{Decoded, Decoder, LineDecoder, LineTooLong};
 use crate::task::budget;
 use crate::transport::{Conn, ConnectionDone, as_io_error};

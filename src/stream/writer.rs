@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::Awaited;
+use super::awaited::Awaited;
 use crate::task::budget;
 use crate::transport::{Conn, ConnectionDone, as_io_error};
 

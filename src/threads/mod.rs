@@ -52,17 +52,15 @@ use std::panic::Location;
 use std::time::Duration;
 
 use self::pool::Pool;
-pub(crate) use self::queue::Ticket;
+pub use self::pool::{PoolRefused, PoolStatistics};
 use self::queue::{Job, Work};
+pub(crate) use self::queue::{Place, Ticket};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::Locals;
-
-/// Where work was given.
-pub(crate) type Place = &'static Location<'static>;
 
 /// Threads for what blocks.
 ///
@@ -97,29 +95,6 @@ pub struct ThreadPool {
     _handle: std::sync::Arc<Handle>,
 }
 
-/// How a pool stands; see [`ThreadPool::statistics`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PoolStatistics {
-    /// Threads that live.
-    pub threads: usize,
-    /// Those of them that wait for work.
-    #[doc(alias = "idleWorkerCount")]
-    pub idle: usize,
-    /// Pieces of work that run.
-    #[doc(alias = "busyWorkerCount")]
-    pub running: usize,
-    /// Pieces of work that wait.
-    #[doc(alias = "backloggedWorkCount")]
-    pub queued: usize,
-    /// Pieces of work that have come to their end.
-    pub finished: u64,
-    /// Those of them that panicked.
-    pub panicked: u64,
-    /// How many threads there may be.
-    pub max: usize,
-}
-
 /// What a pool that was stopped had not finished in time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -144,14 +119,6 @@ impl ThreadPool {
     /// A pool with wishes: a name, a limit to its queue, how long idle threads stay.
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder::new()
-    }
-
-    pub(crate) fn with(pool: Pool) -> Self {
-        let pool = Shared::new(pool);
-        Self {
-            _handle: std::sync::Arc::new(Handle(pool.clone())),
-            pool,
-        }
     }
 
     /// Runs `f` on one of the threads. A panic in it is reported.
@@ -287,6 +254,28 @@ impl ThreadPool {
     }
 }
 
+impl ThreadPoolBuilder {
+    /// Makes the pool. It starts no thread.
+    ///
+    /// # Panics
+    ///
+    /// When `max` is zero or less than `min`, or the name has a NUL in it.
+    #[track_caller]
+    pub fn build(self) -> ThreadPool {
+        settings::check(self.min, self.max);
+        assert!(
+            !self.name.contains('\0'),
+            "a thread cannot be called {:?}",
+            self.name
+        );
+        let pool = Shared::new(Pool::new(self));
+        ThreadPool {
+            _handle: std::sync::Arc::new(Handle(pool.clone())),
+            pool,
+        }
+    }
+}
+
 impl Unfinished {
     /// Was everything done in time?
     pub fn is_clean(&self) -> bool {
@@ -307,31 +296,6 @@ impl ObservedPool {
         Shared::ptr_eq(&self.0, &other.0)
     }
 }
-
-/// A pool took no work.
-#[doc(alias = "AlreadyQuit")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PoolRefused {
-    /// It was stopped.
-    Closed,
-    /// As much work waits as may.
-    Full(usize),
-    /// The system gave no thread, and there is no other.
-    NoThread,
-}
-
-impl fmt::Display for PoolRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the thread pool was stopped"),
-            Self::Full(limit) => write!(f, "the thread pool's queue is full: {limit} wait"),
-            Self::NoThread => f.write_str("the thread pool got no thread from the system"),
-        }
-    }
-}
-
-impl Error for PoolRefused {}
 
 /// Work that was given to a pool was dropped before it was begun: the pool was stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

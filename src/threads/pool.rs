@@ -2,17 +2,66 @@
 //!
 //! The invariants are the room's.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::queue::{Desk, Job, Queue, Ticket, Work};
+use super::queue::{Desk, Job, Place, Queue, Ticket, Work};
 use super::settings::ThreadPoolBuilder;
-use super::{Place, PoolRefused, PoolStatistics};
 use crate::report::WarnOnce;
 use crate::sync::{
     self, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Shared, Unparker, thread,
 };
+
+/// How a pool stands; see [`ThreadPool::statistics`](super::ThreadPool::statistics).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatistics {
+    /// Threads that live.
+    pub threads: usize,
+    /// Those of them that wait for work.
+    #[doc(alias = "idleWorkerCount")]
+    pub idle: usize,
+    /// Pieces of work that run.
+    #[doc(alias = "busyWorkerCount")]
+    pub running: usize,
+    /// Pieces of work that wait.
+    #[doc(alias = "backloggedWorkCount")]
+    pub queued: usize,
+    /// Pieces of work that have come to their end.
+    pub finished: u64,
+    /// Those of them that panicked.
+    pub panicked: u64,
+    /// How many threads there may be.
+    pub max: usize,
+}
+
+/// A pool took no work.
+#[doc(alias = "AlreadyQuit")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PoolRefused {
+    /// It was stopped.
+    Closed,
+    /// As much work waits as may.
+    Full(usize),
+    /// The system gave no thread, and there is no other.
+    NoThread,
+}
+
+impl fmt::Display for PoolRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the thread pool was stopped"),
+            Self::Full(limit) => write!(f, "the thread pool's queue is full: {limit} wait"),
+            Self::NoThread => f.write_str("the thread pool got no thread from the system"),
+        }
+    }
+}
+
+impl Error for PoolRefused {}
 
 /// What handles and threads share.
 pub(crate) struct Pool {

@@ -15,15 +15,17 @@
 //!    ended either in line or on a desk.
 //! 4. No work runs, and none is dropped, while anything here is locked.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::PoisonError;
 
-use super::Place;
 use crate::report;
 use crate::sync::{
     AtomicBool, AtomicUsize, ConcurrentQueue, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard,
     Shared,
 };
+
+/// Where work was given.
+pub(crate) type Place = &'static Location<'static>;
 
 /// What is to be done; whether that ended without a panic.
 pub(crate) type Work = Box<dyn FnOnce() -> bool + Send>;

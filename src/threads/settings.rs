@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::ThreadPool;
-use super::pool::Pool;
-
-/// Makes a [`ThreadPool`]; see [`ThreadPool::builder`].
+/// Makes a [`ThreadPool`](super::ThreadPool); see [`ThreadPool::builder`](super::ThreadPool::builder).
 ///
 /// # Examples
 ///
@@ -73,22 +70,6 @@ impl ThreadPoolBuilder {
     pub fn idle_after(mut self, idle: Duration) -> Self {
         self.idle_after = idle;
         self
-    }
-
-    /// Makes the pool. It starts no thread.
-    ///
-    /// # Panics
-    ///
-    /// When `max` is zero or less than `min`, or the name has a NUL in it.
-    #[track_caller]
-    pub fn build(self) -> ThreadPool {
-        check(self.min, self.max);
-        assert!(
-            !self.name.contains('\0'),
-            "a thread cannot be called {:?}",
-            self.name
-        );
-        ThreadPool::with(Pool::new(self))
     }
 }
 

@@ -68,9 +68,9 @@ pub(crate) use self::linger::PATIENCE;
 pub(crate) use self::link::{Ends, Link};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
-pub use self::terms::Limits;
 #[cfg(unix)]
 pub(crate) use self::terms::Keeper;
+pub use self::terms::Limits;
 pub(crate) use self::terms::{Patience, Terms};
 pub use self::unsent::BytesNotSent;
 use crate::address::Address;

@@ -82,9 +82,11 @@ impl<F: Into<OwnedFd>> From<F> for ChildFd {
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) child: Child,
-    /// Our ends, by the numbers that the child has. A terminal is under 1.
-    pub(crate) pipes: Vec<(RawFd, Socket)>,
+    pub(crate) pipes: Sockets,
 }
+
+/// Our ends of its pipes, by the numbers that the child has. A terminal is under 1.
+pub(crate) type Sockets = Vec<(RawFd, Socket)>;
 
 /// Why nothing was started.
 #[derive(Debug)]
@@ -97,8 +99,7 @@ pub(crate) struct NotLaunched {
 /// A child's descriptors, while they are being made.
 #[derive(Default)]
 struct Ends {
-    /// Ours, by the child's numbers.
-    pipes: Vec<(RawFd, Socket)>,
+    pipes: Sockets,
     /// What the child gets.
     descriptors: Vec<(RawFd, RawFd)>,
     /// Kept open until it has them.

@@ -19,5 +19,5 @@ mod wait;
 
 pub(crate) use child::Child;
 pub use launch::ChildFd;
-pub(crate) use launch::{Launch, NotLaunched};
+pub(crate) use launch::{Launch, NotLaunched, Sockets};
 pub(crate) use pty::Pty;

@@ -1,0 +1,484 @@
+//! A cooperator's queue, and the pieces of work in it.
+//!
+//! # States of a piece of work
+//!
+//! | state   | is                                     | left by                                                |
+//! |---------|----------------------------------------|--------------------------------------------------------|
+//! | queued  | in the cooperator's queue              | its turn: stepping; a pause: held; a stop: over        |
+//! | stepping | taken out, its `next` on the stack    | the return: queued, held, or over                      |
+//! | held    | paused, or waiting for a Deferred      | the last of these gone: queued; a failure, a stop: over |
+//! | over    | exhausted, failed, or ended by others  |                                                        |
+//!
+//! # Invariants of a cooperator
+//!
+//! 1. There is a timer exactly while it runs, something is in the queue, and no slice is going on.
+//! 2. What is in the queue is neither over, nor held, nor being stepped.
+//! 3. Each slice makes at least one step, and stands at the end of the queue what goes on.
+//! 4. What is over has left the queue before anybody is told.
+//!
+//! # Invariants of a piece of work
+//!
+//! 5. The iterator is in its place unless it is being stepped or it is over, so it never steps inside its own step.
+//! 6. It is dropped, or given back, exactly once: when the work is over, and not before its step has returned.
+//! 7. How it ended is set before anybody is told, and never changes.
+//! 8. A failure of the iterator's own that nobody has asked for is reported when nobody can ask for it any more.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+
+use super::errors::{SchedulerStopped, TaskDone, TaskFailed};
+use super::forget;
+use super::pace::{Slice, Spell};
+use crate::clock::{ClockStopped, DelayedCall, Timers};
+use crate::defer::{Deferred, IntoOutcome, Listeners, Outcome, Resolver};
+use crate::failure::{Cancelled, Failure};
+use crate::report::{self, Origin};
+
+/// A cooperator, as its work sees it.
+pub(super) struct Shared {
+    timers: Timers,
+    slice: Slice,
+    pub(super) state: Cell<State>,
+    /// Invariant 2. By the order of coming.
+    pub(super) queue: RefCell<BTreeMap<u64, Rc<Job>>>,
+    /// How often something has come into the queue.
+    tickets: Cell<u64>,
+    /// All that is not over, by the order of adding.
+    pub(super) jobs: RefCell<BTreeMap<u64, Weak<Job>>>,
+    /// How many jobs there have been.
+    numbers: Cell<u64>,
+    /// Set while `is_scheduled`, and a little longer than that.
+    timer: Cell<Option<DelayedCall>>,
+    /// Invariant 1.
+    is_scheduled: Cell<bool>,
+    in_slice: Cell<bool>,
+    pub(super) place: &'static Location<'static>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Unstarted,
+    Running,
+    Stopped,
+}
+
+impl Shared {
+    pub(super) fn new(
+        timers: &Timers,
+        slice: Slice,
+        state: State,
+        place: &'static Location<'static>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            timers: timers.clone(),
+            slice,
+            state: Cell::new(state),
+            queue: RefCell::default(),
+            tickets: Cell::new(0),
+            jobs: RefCell::default(),
+            numbers: Cell::new(0),
+            timer: Cell::new(None),
+            is_scheduled: Cell::new(false),
+            in_slice: Cell::new(false),
+            place,
+        })
+    }
+
+    pub(super) fn add(
+        self: &Rc<Self>,
+        work: Box<dyn Work>,
+        asked: bool,
+        place: &'static Location<'static>,
+    ) -> Rc<Job> {
+        let number = self.numbers.get();
+        self.numbers.set(number + 1);
+        let job = Job::new(self.clone(), number, work, asked, place);
+        if self.state.get() == State::Stopped {
+            job.end(End::Ended(Failure::at(SchedulerStopped, place)));
+        } else {
+            let known = Rc::downgrade(&job);
+            self.jobs.borrow_mut().insert(number, known);
+            job.go_on();
+        }
+        job
+    }
+
+    /// Puts work that can go on at the end of the queue.
+    pub(super) fn push(self: &Rc<Self>, job: Rc<Job>) {
+        let ticket = self.tickets.replace(self.tickets.get() + 1);
+        job.ticket.set(Some(ticket));
+        self.queue.borrow_mut().insert(ticket, job);
+        self.schedule();
+    }
+
+    /// Takes it out of the queue, if it is there.
+    pub(super) fn remove(&self, job: &Rc<Job>) {
+        let Some(ticket) = job.ticket.take() else {
+            return;
+        };
+        let mut queue = self.queue.borrow_mut();
+        let removed = queue.remove(&ticket);
+        let is_empty = queue.is_empty();
+        drop(queue);
+        drop(removed);
+        if is_empty {
+            self.unschedule();
+        }
+    }
+
+    /// Knows nothing more of the work with this number.
+    pub(super) fn forget(&self, number: u64) {
+        self.jobs.borrow_mut().remove(&number);
+    }
+
+    pub(super) fn schedule(self: &Rc<Self>) {
+        let is_idle = self.queue.borrow().is_empty() || self.in_slice.get();
+        if is_idle || self.is_scheduled.get() || self.state.get() != State::Running {
+            return;
+        }
+        self.is_scheduled.set(true);
+        let deadline = self.timers.later(self.timers.now(), self.slice.rest);
+        let turn = Turn(Some(self.clone()));
+        let call = self
+            .timers
+            .call_at(deadline, self.place, move || turn.come());
+        // A clock that has stopped has dropped the turn, and so ended everything.
+        if self.is_scheduled.get() {
+            self.timer.set(Some(call));
+        }
+    }
+
+    fn unschedule(&self) {
+        self.is_scheduled.set(false);
+        if let Some(timer) = self.timer.take() {
+            timer.cancel();
+        }
+    }
+
+    fn run_slice(self: &Rc<Self>) {
+        self.is_scheduled.set(false);
+        self.timer.take();
+        self.in_slice.set(true);
+        let mut spell = Spell::begin(&self.timers);
+        // A stop empties the queue.
+        loop {
+            let first = self.queue.borrow_mut().pop_first();
+            let Some((_, job)) = first else { break };
+            job.ticket.set(None);
+            job.step();
+            drop(job);
+            if spell.is_over_after_step(&self.timers, self.slice) {
+                break;
+            }
+        }
+        self.in_slice.set(false);
+        self.schedule();
+    }
+
+    pub(super) fn stop(self: &Rc<Self>, place: &'static Location<'static>) {
+        if self.state.replace(State::Stopped) != State::Stopped {
+            self.end_all(|| Failure::at(SchedulerStopped, place));
+        }
+    }
+
+    fn end_all(&self, why: impl Fn() -> Failure) {
+        let jobs: Vec<_> = self.jobs.borrow().values().cloned().collect();
+        self.unschedule();
+        for job in jobs.iter().filter_map(Weak::upgrade) {
+            job.end(End::Ended(why()));
+        }
+    }
+}
+
+/// What the clock has of the cooperator: its next slice.
+struct Turn(Option<Rc<Shared>>);
+
+impl Turn {
+    fn come(mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.run_slice();
+        }
+    }
+}
+
+impl Drop for Turn {
+    /// Unless the cooperator has called it off, the clock has stopped.
+    fn drop(&mut self) {
+        let Some(shared) = self.0.take() else { return };
+        if shared.is_scheduled.get() {
+            shared.end_all(|| Failure::at(ClockStopped, shared.place));
+        }
+    }
+}
+
+/// How work ended.
+#[derive(Clone)]
+pub(super) enum End {
+    Done,
+    /// By what the iterator itself came to.
+    Failed(Failure),
+    /// By others.
+    Ended(Failure),
+}
+
+impl End {
+    fn result(&self) -> Result<(), Failure> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Failed(failure) | Self::Ended(failure) => Err(failure.clone()),
+        }
+    }
+}
+
+/// An iterator, without its type.
+pub(super) trait Work {
+    /// One step; nothing when it is exhausted.
+    fn step(&mut self) -> Option<Outcome<()>>;
+
+    /// It is over: lets go of the iterator, or gives it back.
+    fn end(self: Box<Self>, result: Result<(), Failure>);
+}
+
+/// An iterator that yields what a callback may return.
+pub(super) struct Steps<I: 'static, V> {
+    iter: I,
+    /// Who gets the iterator at its end.
+    owner: Option<Resolver<I>>,
+    place: &'static Location<'static>,
+    via: PhantomData<fn(V)>,
+}
+
+impl<I, V> Steps<I, V> {
+    pub(super) fn new(
+        iter: I,
+        owner: Option<Resolver<I>>,
+        place: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            iter,
+            owner,
+            place,
+            via: PhantomData,
+        }
+    }
+}
+
+impl<V, I> Work for Steps<I, V>
+where
+    I: Iterator + 'static,
+    I::Item: IntoOutcome<V>,
+{
+    fn step(&mut self) -> Option<Outcome<()>> {
+        let yielded = self.iter.next()?;
+        Some(forget(yielded.into_outcome(self.place)))
+    }
+
+    fn end(self: Box<Self>, result: Result<(), Failure>) {
+        let Self {
+            iter, owner, place, ..
+        } = *self;
+        match (owner, result) {
+            (Some(owner), Ok(())) => owner.callback(iter),
+            // That the program ends is no news to a Deferred that was dropped long ago.
+            (Some(owner), Err(failure)) if failure.is::<ClockStopped>() && owner.is_unheard() => {
+                owner.callback(iter);
+            }
+            (owner, result) => {
+                report::discard(iter, place);
+                if let (Some(owner), Err(failure)) = (owner, result) {
+                    owner.errback(failure);
+                }
+            }
+        }
+    }
+}
+
+/// One piece of work.
+pub(super) struct Job {
+    cooperator: Rc<Shared>,
+    number: u64,
+    /// Invariant 5.
+    work: Cell<Option<Box<dyn Work>>>,
+    is_stepping: Cell<bool>,
+    /// Set while it stands in the queue.
+    pub(super) ticket: Cell<Option<u64>>,
+    /// What keeps it from going on: pauses, and the Deferred that it waits for.
+    pub(super) holds: Cell<u32>,
+    /// Cancels the Deferred that it waits for.
+    cancel: Cell<Option<Box<dyn FnOnce()>>>,
+    pub(super) end: RefCell<Option<End>>,
+    pub(super) waiters: Listeners<()>,
+    /// Somebody was told of its failure, or will be.
+    asked: Cell<bool>,
+    pub(super) place: &'static Location<'static>,
+}
+
+impl Job {
+    pub(super) fn new(
+        cooperator: Rc<Shared>,
+        number: u64,
+        work: Box<dyn Work>,
+        asked: bool,
+        place: &'static Location<'static>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            cooperator,
+            number,
+            work: Cell::new(Some(work)),
+            is_stepping: Cell::new(false),
+            ticket: Cell::new(None),
+            holds: Cell::new(0),
+            cancel: Cell::new(None),
+            end: RefCell::default(),
+            waiters: Listeners::default(),
+            asked: Cell::new(asked),
+            place,
+        })
+    }
+
+    /// Into the queue, if nothing speaks against it.
+    pub(super) fn go_on(self: &Rc<Self>) {
+        if self.holds.get() == 0 && !self.is_stepping.get() && !self.is_over() {
+            self.cooperator.push(self.clone());
+        }
+    }
+
+    /// Does one step. It has just left the queue.
+    pub(super) fn step(self: &Rc<Self>) {
+        let Some(mut work) = self.work.take() else {
+            return;
+        };
+        self.is_stepping.set(true);
+        let stepped = report::catch(self.place, || work.step());
+        self.is_stepping.set(false);
+        let end = self.end.borrow().clone();
+        if let Some(end) = end {
+            // It was ended inside its own step.
+            self.let_go(work, &end);
+            return self.drop_outcome(stepped);
+        }
+        self.work.set(Some(work));
+        match stepped {
+            Ok(Some(Outcome::Ready(Ok(())))) => self.go_on(),
+            Ok(Some(Outcome::Ready(Err(failure)))) | Err(failure) => {
+                self.end(End::Failed(failure));
+            }
+            Ok(Some(Outcome::Wait(deferred))) => self.wait_for(deferred),
+            Ok(None) => self.end(End::Done),
+        }
+    }
+
+    /// Ends it, unless it is over.
+    pub(super) fn end(self: &Rc<Self>, end: End) {
+        if self.is_over() {
+            return;
+        }
+        *self.end.borrow_mut() = Some(end.clone());
+        self.cooperator.forget(self.number);
+        self.cooperator.remove(self);
+        if let Some(cancel) = self.cancel.take() {
+            cancel();
+        }
+        let work = self.work.take();
+        if let Some(work) = work {
+            self.let_go(work, &end);
+        }
+        for waiter in self.waiters.resolvers() {
+            if !waiter.is_cancelled() {
+                self.asked.set(true);
+            }
+            waiter.resolve(end.result());
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
+    /// An error if it is over.
+    pub(super) fn check(&self, place: &'static Location<'static>) -> Result<(), Failure> {
+        match &*self.end.borrow() {
+            None => Ok(()),
+            Some(End::Done) => Err(Failure::at(TaskDone, place)),
+            Some(End::Failed(failure)) => Err(Failure::at(TaskFailed(failure.clone()), place)),
+            Some(End::Ended(failure)) => Err(failure.clone()),
+        }
+    }
+
+    pub(super) fn hold(self: &Rc<Self>) {
+        self.holds.set(self.holds.get() + 1);
+        self.cooperator.remove(self);
+    }
+
+    pub(super) fn release(self: &Rc<Self>) {
+        self.holds.set(self.holds.get() - 1);
+        self.go_on();
+    }
+
+    fn wait_for(self: &Rc<Self>, deferred: Deferred<()>) {
+        self.holds.set(self.holds.get() + 1);
+        self.cancel.set(Some(Box::new(deferred.remote_cancel())));
+        let job = self.clone();
+        drop(deferred.add_both(move |result| job.came(result)));
+    }
+
+    /// What it waited for has come. What comes after its end is passed on, to be reported.
+    fn came(self: &Rc<Self>, result: Result<(), Failure>) -> Result<(), Failure> {
+        self.cancel.take();
+        match result {
+            Err(failure) if !self.is_over() => self.end(End::Failed(failure)),
+            Err(failure) if failure.find::<Cancelled>().is_none() => return Err(failure),
+            Ok(()) if !self.is_over() => self.release(),
+            Ok(()) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn let_go(&self, work: Box<dyn Work>, end: &End) {
+        report::contain(Origin::Destructor, self.place, || work.end(end.result()));
+    }
+
+    /// Its step has ended the work, and so nobody wants what the step came to.
+    fn drop_outcome(self: &Rc<Self>, stepped: Result<Option<Outcome<()>>, Failure>) {
+        match stepped {
+            Ok(Some(Outcome::Wait(deferred))) => {
+                deferred.cancel();
+                let job = self.clone();
+                drop(deferred.add_both(move |result| job.came(result)));
+            }
+            Ok(Some(Outcome::Ready(Err(failure)))) | Err(failure) => {
+                report::deliver(Origin::Task, failure, self.place);
+            }
+            Ok(_) => {}
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn when_done(&self) -> Deferred<()> {
+        let end = self.end.borrow().clone();
+        match end {
+            Some(End::Done) => Deferred::succeed(()),
+            Some(End::Failed(failure) | End::Ended(failure)) => {
+                self.asked.set(true);
+                Deferred::fail(failure)
+            }
+            None => self.waiters.join(),
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.cooperator.forget(self.number);
+        let work = self.work.take();
+        report::discard(work, self.place);
+        let unasked = match self.end.take() {
+            Some(End::Failed(failure)) if !self.asked.get() => failure,
+            _ => return,
+        };
+        report::deliver(Origin::Task, unasked, self.place);
+    }
+}

@@ -1,0 +1,160 @@
+//! What an awaited connection has instead of a protocol: the wakers of its reader and its writer.
+
+use std::cell::Cell;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Waker};
+
+use crate::cells;
+use crate::debug::Thing;
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::task::{self, Wait, with_own_waker};
+use crate::transport::{Conn, Seat};
+
+/// The seat of a connection that is awaited.
+pub(crate) struct Awaited {
+    pub(super) reader: Cell<Option<Waker>>,
+    pub(super) writer: Cell<Option<Waker>>,
+    /// A write waits for room, or for its turn: what was written so far is a part.
+    pub(super) is_writing: Cell<bool>,
+    /// There may be something to read.
+    pub(super) readable: Cell<bool>,
+    /// Nobody read what there was, so we asked not to be told again (invariant 1).
+    pub(super) ignored: Cell<bool>,
+    /// How many handles there are: one, or two halves.
+    pub(super) handles: Cell<u8>,
+}
+
+impl Awaited {
+    /// The seat for a new one.
+    pub(super) fn new() -> Self {
+        Self {
+            reader: Cell::new(None),
+            writer: Cell::new(None),
+            is_writing: Cell::new(false),
+            readable: Cell::new(false),
+            ignored: Cell::new(false),
+            handles: Cell::new(1),
+        }
+    }
+
+    /// The reader's task is to be woken when there is something.
+    pub(super) fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
+        set_waker(&conn.seat().reader, cx);
+        task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.reader)));
+    }
+
+    /// The writer's task is to be woken when there is room.
+    pub(super) fn await_room(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
+        set_waker(&conn.seat().writer, cx);
+        task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.writer)));
+    }
+
+    fn wake_reader(&self) {
+        let reader = self.reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn wake_writer(&self) {
+        let writer = self.writer.take();
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+}
+
+/// One handle less; the last one ends the connection.
+pub(super) fn release(conn: &Rc<Conn<Awaited>>) {
+    let handles = &conn.seat().handles;
+    handles.set(handles.get() - 1);
+    if handles.get() == 0 {
+        conn.transport().lose_connection();
+    }
+}
+
+impl Seat for Awaited {
+    fn readable(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
+        let seat = conn.seat();
+        if seat.readable.replace(true) {
+            seat.ignored.set(true);
+        }
+        seat.wake_reader();
+    }
+
+    fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
+        // The driver need not be asked any more.
+        conn.link().ask_for_attention();
+    }
+
+    fn write_ready(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
+        conn.seat().wake_writer();
+    }
+
+    fn flushed(conn: &Rc<Conn<Self>>) {
+        conn.seat().wake_writer();
+    }
+
+    fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
+        conn.seat().wake_reader();
+        conn.seat().wake_writer();
+    }
+
+    fn wants_bytes(&self) -> bool {
+        !self.ignored.get()
+    }
+
+    fn is_held_when_full(&self) -> bool {
+        false
+    }
+
+    fn reads_for_itself(&self) -> bool {
+        true
+    }
+
+    fn is_writing(&self) -> bool {
+        self.is_writing.get()
+    }
+
+    fn kind(&self) -> &'static str {
+        "connection"
+    }
+}
+
+/// What a task notes that waits for a connection.
+struct Waits {
+    conn: Weak<Conn<Awaited>>,
+    waker: fn(&Awaited) -> &Cell<Option<Waker>>,
+}
+
+impl Waits {
+    fn new(conn: &Rc<Conn<Awaited>>, waker: fn(&Awaited) -> &Cell<Option<Waker>>) -> Self {
+        Self {
+            conn: Rc::downgrade(conn),
+            waker,
+        }
+    }
+}
+
+impl Wait for Waits {
+    fn look(&self) -> Option<Thing> {
+        let conn = self.conn.upgrade()?;
+        let place = (self.waker)(conn.seat());
+        let is_waiting = cells::is_some(place);
+        conn.link().thing().filter(|_| is_waiting)
+    }
+}
+
+fn set_waker(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
+    with_own_waker(cx, |new| {
+        let old = place.take();
+        match old {
+            Some(old) if old.will_wake(new) => place.set(Some(old)),
+            old => {
+                place.set(Some(new.clone()));
+                drop(old);
+            }
+        }
+    });
+}
