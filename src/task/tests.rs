@@ -8,6 +8,7 @@ use std::rc::Weak;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, mpsc};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
