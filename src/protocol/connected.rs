@@ -81,22 +81,30 @@ fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
     while !link.life().is_reading() && link.take_descriptor().is_some() {}
 }
 
+/// Gives the protocol what was read, where nothing else is to be asked.
+#[inline]
+fn deliver_new<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
+    let link = conn.link();
+    if !link.is_usual() || link.is_partly_used() {
+        return deliver(conn, reactor, data);
+    }
+    let mut input = Input::new(data, link);
+    visit(conn, reactor, |protocol, cx| {
+        protocol.input_received(cx, &mut input)
+    });
+    let (used, is_held) = input.outcome();
+    // What was fed meanwhile is held, so that is not usual.
+    match used == data.len() && !is_held && link.is_usual() {
+        true => link.note_buffered(|| 0),
+        false => keep(conn, reactor, Unused::default(), data, (used, is_held)),
+    }
+}
+
 /// Gives the protocol the descriptors that came, what it has not used yet, and then `data`, as far
 /// as may be, and keeps the rest. Last comes the end of file that an earlier protocol was told of.
+#[inline(never)]
 pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
     let (seat, link) = (conn.seat(), conn.link());
-    if link.is_usual() && !data.is_empty() && !link.is_partly_used() {
-        let mut input = Input::new(data, link);
-        visit(conn, reactor, |protocol, cx| {
-            protocol.input_received(cx, &mut input)
-        });
-        let (used, is_held) = input.outcome();
-        // What was fed meanwhile is held, so that is not usual.
-        return match used == data.len() && !is_held && link.is_usual() {
-            true => link.note_buffered(|| 0),
-            false => keep(conn, reactor, Unused::default(), data, (used, is_held)),
-        };
-    }
     #[cfg(unix)]
     if link.has_descriptors() {
         hand_over(conn, reactor);
@@ -120,6 +128,7 @@ pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &React
 }
 
 /// Keeps what the protocol has not used of `unused`, or of `data` when that was empty.
+#[inline(never)]
 fn keep<P: Protocol>(
     conn: &Rc<Conn<OnStream<P>>>,
     reactor: &Reactor,
@@ -151,11 +160,12 @@ fn keep<P: Protocol>(
 }
 
 impl<P: Protocol> Seat for OnStream<P> {
+    #[inline]
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let mut buffer = reactor.inner().take_read_buffer();
         match conn.link().read(&mut buffer) {
             Some(0) => conn.peer_done(reactor),
-            Some(count) => deliver(conn, reactor, &buffer[..count]),
+            Some(count) => deliver_new(conn, reactor, &buffer[..count]),
             None => {}
         }
         reactor.inner().give_back_read_buffer(buffer);

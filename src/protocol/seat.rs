@@ -186,6 +186,7 @@ impl<P: 'static, T: 'static> Seated<P, T> {
 }
 
 /// Takes the protocol out, calls it, and puts it back. `None` when it is not there, or panics.
+#[inline]
 pub(crate) fn visit<H: Home, R>(
     home: &Rc<H>,
     reactor: &Reactor,

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use super::registration::Registration;
 use super::{Inner, Reactor, ReactorNotRestartable, State};
 use crate::address::Address;
+use crate::cells;
 use crate::driver::Event;
 use crate::failure::Failure;
 
@@ -211,7 +212,7 @@ impl Inner {
         drop(handler);
         let starved = self.starved.take();
         if !starved.is_empty() {
-            self.attention.borrow_mut().extend(starved);
+            cells::with(&self.attention, |keys| keys.extend(starved));
             self.executor.host().work_added();
         }
     }

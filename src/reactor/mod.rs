@@ -198,7 +198,7 @@ pub(crate) struct Inner {
     /// What ends with the reactor and is no handler.
     tracked: RefCell<Slots<Rc<dyn Tracked>>>,
     /// Keys of sources that have something to do before the loop waits.
-    attention: RefCell<VecDeque<usize>>,
+    attention: Cell<Vec<usize>>,
     /// Those that have used their share of a turn and have more to do.
     backlog: RefCell<VecDeque<usize>>,
     /// Something was added to it.
@@ -325,7 +325,7 @@ impl Reactor {
             driver,
             handlers: RefCell::new(Slots::new()),
             tracked: RefCell::new(Slots::new()),
-            attention: RefCell::default(),
+            attention: Cell::default(),
             backlog: RefCell::default(),
             has_grown: Cell::new(false),
             starved: RefCell::default(),
@@ -596,7 +596,7 @@ impl Inner {
 
     /// Has the source attended to before the loop waits.
     fn attend(&self, key: usize) {
-        self.attention.borrow_mut().push_back(key);
+        cells::with(&self.attention, |keys| keys.push(key));
         self.executor.host().work_added();
     }
 

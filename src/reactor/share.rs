@@ -23,6 +23,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Inner, Reactor};
+use crate::cells;
 use crate::clock::Timers;
 use crate::slots::shrink_queue;
 use crate::task::budget;
@@ -86,19 +87,23 @@ impl Inner {
 
     /// Step 5: lets the sources that asked for it do what they have to do. Returns how many did.
     pub(super) fn attend_all(&self, reactor: &Reactor) -> usize {
-        let asked = self.attention.borrow().len();
+        let mut keys = self.attention.take();
         let mut slice = Slice::new(&self.timers, SOME);
         let mut count = 0;
-        while count < asked {
-            let key = self.attention.borrow_mut().pop_front();
-            let Some(key) = key else { break };
-            let weight = self.weigh(|| self.attend_to(reactor, key));
+        while let Some(key) = keys.get(count) {
+            let weight = self.weigh(|| self.attend_to(reactor, *key));
             count += 1;
             if slice.is_over_after(weight) {
                 break;
             }
         }
-        shrink_queue(&mut self.attention.borrow_mut());
+        let added = self.attention.take();
+        keys.drain(..count);
+        keys.extend(added);
+        if keys.capacity() > 4 * keys.len() + MANY {
+            keys.shrink_to(2 * keys.len());
+        }
+        self.attention.set(keys);
         count + self.attend_backlog(reactor)
     }
 
@@ -121,6 +126,7 @@ impl Inner {
 
     /// What a source has done in `visit`, in the measure of [`MANY`]: one that has used its share
     /// counts for more.
+    #[inline]
     fn weigh(&self, visit: impl FnOnce()) -> usize {
         self.has_grown.set(false);
         visit();
@@ -130,6 +136,7 @@ impl Inner {
         }
     }
 
+    #[inline]
     fn attend_to(&self, reactor: &Reactor, key: usize) {
         if let Some(handler) = self.handler(key) {
             budget::renew();
@@ -142,15 +149,14 @@ impl Inner {
     /// Returns how many.
     pub(super) fn tell_ready(&self, reactor: &Reactor) -> usize {
         let mut slice = Slice::new(&self.timers, SOME);
+        let (events, told) = self.pace.lend_events();
         let mut count = 0;
-        loop {
-            let event = self.pace.next_event();
-            let Some(event) = event else { break };
+        while let Some(event) = events.get(told + count) {
             // A source may have left on account of an earlier event of this very batch.
             let weight = self.weigh(|| match self.handler(event.key) {
                 Some(handler) => {
                     budget::renew();
-                    handler.ready(reactor, event);
+                    handler.ready(reactor, *event);
                 }
                 None => self.strays.note(event.key),
             });
@@ -159,6 +165,7 @@ impl Inner {
                 break;
             }
         }
+        self.pace.put_events(events, told + count);
         if !self.pace.has_events() {
             self.look_at_strays();
         }
@@ -167,7 +174,7 @@ impl Inner {
 
     /// Does anybody wait for attention?
     pub(super) fn has_attention(&self) -> bool {
-        !self.attention.borrow().is_empty() || self.has_backlog()
+        cells::with(&self.attention, |keys| !keys.is_empty()) || self.has_backlog()
     }
 
     /// Does anybody have more to do than its share?

@@ -4,7 +4,7 @@
 //! then: after so many tasks, or so much time, whichever comes first.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -27,7 +27,6 @@ use crate::sync::{AtomicBool, Ordering, Shared};
 use crate::task::{Card, Executor, InTurn, Inbox, Locals, budget};
 
 /// When the loop must next look at the driver, although there is enough to do.
-#[derive(Debug)]
 pub(super) struct Pace {
     /// Tasks and calls from other threads run since the driver was last looked at.
     ran: Cell<usize>,
@@ -52,8 +51,10 @@ pub(super) struct Pace {
     /// The last look at the driver found something: there may be more.
     found_events: Cell<bool>,
     /// Events of the last wait, and how many of them have been dealt with.
-    events: RefCell<Vec<Event>>,
+    events: Cell<Vec<Event>>,
     told: Cell<usize>,
+    /// There are some that have not.
+    has_events: Cell<bool>,
     /// How far the loop has come with seeing what came before the time limits that are held.
     limits: Cell<Limits>,
 }
@@ -88,34 +89,35 @@ impl Pace {
             signalled: Cell::new(false),
             hosted: Cell::new(false),
             found_events: Cell::new(false),
-            events: RefCell::default(),
+            events: Cell::default(),
             told: Cell::new(0),
+            has_events: Cell::new(false),
             limits: Cell::new(Limits::Looking(0)),
         }
     }
 
     /// Are there events of the last wait that have not been dealt with?
     pub(super) fn has_events(&self) -> bool {
-        self.told.get() < self.events.borrow().len()
+        self.has_events.get()
     }
 
-    /// The next of them.
-    pub(super) fn next_event(&self) -> Option<Event> {
-        let event = self.events.borrow().get(self.told.get()).copied()?;
-        self.told.set(self.told.get() + 1);
-        Some(event)
+    /// Takes them out, with how many of them have been dealt with; [`Pace::put_events`] follows.
+    pub(super) fn lend_events(&self) -> (Vec<Event>, usize) {
+        (self.events.take(), self.told.get())
     }
 
     /// A list for a new wait: all events of the last one have been dealt with.
     fn take_events(&self) -> Vec<Event> {
         let mut events = self.events.take();
         events.clear();
-        self.told.set(0);
         events
     }
 
-    fn put_events(&self, events: Vec<Event>) {
-        self.events.replace(events);
+    /// Puts back the events of the last wait, of which so many have been dealt with.
+    pub(super) fn put_events(&self, events: Vec<Event>, told: usize) {
+        self.has_events.set(told < events.len());
+        self.told.set(told);
+        self.events.set(events);
     }
 
     fn note_run(&self, count: usize) {
@@ -543,7 +545,7 @@ impl Reactor {
         inner.pace.found_events.set(!events.is_empty());
         inner.executor.host().clear();
         inner.sync_time();
-        inner.pace.put_events(events);
+        inner.pace.put_events(events, 0);
         attended + self.tell_ready()
     }
 

@@ -181,7 +181,7 @@ impl Link {
     }
 
     /// Puts bytes into the queue; returns how many are in it then.
-    #[inline]
+    #[inline(always)]
     fn push(&self, bytes: &[u8]) -> usize {
         let mut out = match self.out.take() {
             Some(out) => out,
@@ -214,7 +214,7 @@ impl Link {
     }
 
     /// Reads once. `None` when there is nothing to read now; the end and errors change its life.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
         let result = {
             let socket = self.socket.borrow();
@@ -248,7 +248,7 @@ impl Link {
     }
 
     /// Writes what it can of the queue. `false` when the socket is full.
-    #[inline]
+    #[inline(always)]
     pub(super) fn flush(&self) -> io::Result<bool> {
         let Some(mut out) = self.out.take() else {
             return Ok(true);
