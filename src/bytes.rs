@@ -39,14 +39,20 @@ impl Outgoing {
     #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
-        if self.rest.is_empty() && fits(&self.first, bytes) {
+        let room = self.first.capacity() - self.first.len();
+        if bytes.len() <= room && self.rest.is_empty() {
             self.first.extend_from_slice(bytes);
         } else {
             self.push_behind(bytes);
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn push_behind(&mut self, bytes: &[u8]) {
+        if self.rest.is_empty() && fits(&self.first, bytes) {
+            return self.first.extend_from_slice(bytes);
+        }
         match self.rest.back_mut() {
             Some(last) if fits(last, bytes) => last.extend_from_slice(bytes),
             _ => self.rest.push_back(bytes.to_vec()),
@@ -147,16 +153,19 @@ fn fits(chunk: &Vec<u8>, bytes: &[u8]) -> bool {
     reason = "the boxes themselves are handed out and taken back"
 )]
 pub(crate) struct Stock {
-    /// The one that was given back last: nearly always there is one, and no more are needed.
+    /// The one that was given back last: where protocols write, no more are needed.
     last: Cell<Option<Box<Outgoing>>>,
     others: RefCell<Vec<Box<Outgoing>>>,
 }
 
 impl Stock {
+    /// Takes a queue out, or makes one.
     #[inline]
     pub(crate) fn take(&self) -> Box<Outgoing> {
-        let last = self.last.take();
-        last.unwrap_or_else(|| self.others.borrow_mut().pop().unwrap_or_default())
+        match self.last.take() {
+            Some(last) => last,
+            None => self.others.borrow_mut().pop().unwrap_or_default(),
+        }
     }
 
     /// Takes a queue back, whatever is in it.
@@ -172,15 +181,10 @@ impl Stock {
             return self.give_back(queue);
         }
         if let Some(before) = self.last.replace(Some(queue)) {
-            self.put_by(before);
-        }
-    }
-
-    #[cold]
-    fn put_by(&self, queue: Box<Outgoing>) {
-        let mut others = self.others.borrow_mut();
-        if others.len() < KEPT {
-            others.push(queue);
+            let mut others = self.others.borrow_mut();
+            if others.len() < KEPT {
+                others.push(before);
+            }
         }
     }
 }

@@ -83,12 +83,7 @@ impl Relays {
         changed.retain(|key, relay| {
             let (readable, writable) = relay.ready();
             if readable || writable {
-                events.push(Event {
-                    key: *key,
-                    readable,
-                    writable,
-                    hangup: false,
-                });
+                events.push(Event::new(*key, readable, writable, false));
             }
             readable || writable
         });

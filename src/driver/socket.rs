@@ -10,11 +10,16 @@ use std::os::windows::io::AsSocket;
 use std::time::Duration;
 
 #[cfg(unix)]
+use rustix::net::{RecvFlags, recv, send};
+
+#[cfg(unix)]
 use super::children::Pty;
 #[cfg(unix)]
 use super::descriptors::pair;
 use super::memory;
 use super::relay::Relay;
+#[cfg(unix)]
+use super::sockets::QUIETLY;
 #[cfg(target_os = "linux")]
 use super::sockets::ancillary;
 use super::sockets::{NO_SIGNAL, names, tcp};
@@ -46,6 +51,17 @@ impl Socket {
     #[inline]
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
+            #[cfg(unix)]
+            Self::Machine(socket) => Ok(recv(socket, into, RecvFlags::empty())?.0),
+            #[cfg(not(unix))]
+            Self::Machine(socket) => (&*socket).read(into),
+            _ => self.read_other(into),
+        }
+    }
+
+    #[inline(never)]
+    fn read_other(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
             Self::Machine(socket) => (&*socket).read(into),
             #[cfg(unix)]
             Self::Unix(stream) => stream.read(into),
@@ -59,6 +75,17 @@ impl Socket {
     /// Writes as much as there is room for. A peer that went away is an error, not a signal.
     #[inline]
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            #[cfg(unix)]
+            Self::Machine(socket) => Ok(send(socket, bytes, QUIETLY)?),
+            #[cfg(not(unix))]
+            Self::Machine(socket) => socket.send_with_flags(bytes, NO_SIGNAL),
+            _ => self.write_other(bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn write_other(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Machine(socket) => socket.send_with_flags(bytes, NO_SIGNAL),
             #[cfg(unix)]
@@ -310,13 +337,10 @@ impl Socket {
         }
     }
 
-    /// Can descriptors come with what is read?
+    /// Returns whether it is a plain socket of TCP: no descriptors can come with what is read.
     #[inline]
-    pub(crate) fn passes_descriptors(&self) -> bool {
-        #[cfg(unix)]
-        return matches!(self, Self::Unix(_) | Self::Memory(_));
-        #[cfg(not(unix))]
-        return false;
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Machine(_))
     }
 
     /// Did descriptors come with what was read?

@@ -18,7 +18,10 @@ fn readiness_is_told_until_it_is_used_up() {
         client.write(b"ab").unwrap();
         for left in [2, 1] {
             let event = one(driver);
-            assert_eq!((event.key, event.readable, event.hangup), (7, true, false));
+            assert_eq!(
+                (event.key, event.readable(), event.hangup()),
+                (7, true, false)
+            );
             assert_eq!(one(driver), event, "{left} left");
             assert_eq!(server.read(&mut [0]).unwrap(), 1);
         }
@@ -41,7 +44,7 @@ fn the_interest_decides_what_is_told() {
             driver.set_interest(&server, 1, interest).unwrap();
             let events = look(driver);
             assert_eq!(events, look(driver));
-            let flags = |event: &Event| (event.readable, event.writable);
+            let flags = |event: &Event| (event.readable(), event.writable());
             events.first().map(flags)
         };
         assert_eq!(told(Interest::Nothing), None);
@@ -92,7 +95,7 @@ fn a_hang_up_is_told_at_most_once_to_who_asked_for_nothing() {
         assert_eq!(told(Interest::Write), 50);
         driver.set_interest(&server, 3, Interest::Read).unwrap();
         let event = one(driver);
-        assert!(event.hangup && event.readable);
+        assert!(event.hangup() && event.readable());
         driver.remove(&server).unwrap();
     });
 }
@@ -339,7 +342,7 @@ fn what_is_written_in_parts_is_read_whole() {
         let (mut buffer, mut partial) = (vec![0; 50_000], false);
         while back.len() < sent.len() {
             for event in wait(driver, Some(GUARD)) {
-                if event.key == 1 && event.writable && at < sent.len() {
+                if event.key == 1 && event.writable() && at < sent.len() {
                     let count = client.write(&sent[at..]).unwrap();
                     at += count;
                     partial |= at < sent.len();
@@ -347,11 +350,11 @@ fn what_is_written_in_parts_is_read_whole() {
                         driver.set_interest(&client, 1, Interest::Read).unwrap();
                     }
                 }
-                if event.key == 1 && event.readable {
+                if event.key == 1 && event.readable() {
                     let count = client.read(&mut buffer).unwrap();
                     back.extend_from_slice(&buffer[..count]);
                 }
-                if event.key == 2 && event.readable {
+                if event.key == 2 && event.readable() {
                     let count = server.read(&mut buffer).unwrap();
                     echoed.extend_from_slice(&buffer[..count]);
                 }
@@ -424,7 +427,7 @@ fn a_half_that_is_shut_leaves_the_other_open() {
         assert_eq!(until(driver, || unblocked(server.read(&mut buffer))), 0);
         let event = one(driver);
         assert!(
-            event.readable && !event.hangup,
+            event.readable() && !event.hangup(),
             "the end is told, and goes on"
         );
         server.write(b"reply").unwrap();
@@ -434,7 +437,7 @@ fn a_half_that_is_shut_leaves_the_other_open() {
         let hangup = || {
             look(driver)
                 .first()
-                .and_then(|event| event.hangup.then_some(()))
+                .and_then(|event| event.hangup().then_some(()))
         };
         until(driver, hangup);
         driver.remove(&server).unwrap();
@@ -477,7 +480,7 @@ fn a_connection_that_is_broken_off_reads_as_reset() {
             let hangup = || {
                 look(driver)
                     .first()
-                    .and_then(|event| event.hangup.then_some(()))
+                    .and_then(|event| event.hangup().then_some(()))
             };
             until(driver, hangup);
             let error = server.read(&mut [0; 8]).unwrap_err();
@@ -711,7 +714,7 @@ fn refused(driver: &Driver, addr: &Address) {
     let client = driver.connect(addr, None, Buffers::default()).unwrap();
     driver.add(&client, 2, Interest::Write).unwrap();
     let event = one(driver);
-    assert!(event.writable && event.hangup);
+    assert!(event.writable() && event.hangup());
     let error = client.connected().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(error.raw_os_error().is_some());

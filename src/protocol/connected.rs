@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Protocol;
 use super::input::Input;
-use super::seat::{self, Home, Seated, visit};
+use super::seat::{self, Home, Seated, visit, visit_inlined};
 use crate::failure::Failure;
 use crate::framing::Unused;
 use crate::reactor::Reactor;
@@ -82,14 +82,14 @@ fn hand_over<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor) {
 }
 
 /// Gives the protocol what was read, where nothing else is to be asked.
-#[inline]
+#[inline(always)]
 fn deliver_new<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
     let link = conn.link();
     if !link.is_usual() || link.is_partly_used() {
         return deliver(conn, reactor, data);
     }
     let mut input = Input::new(data, link);
-    visit(conn, reactor, |protocol, cx| {
+    visit_inlined(conn, reactor, |protocol, cx| {
         protocol.input_received(cx, &mut input)
     });
     let (used, is_held) = input.outcome();
@@ -160,7 +160,7 @@ fn keep<P: Protocol>(
 }
 
 impl<P: Protocol> Seat for OnStream<P> {
-    #[inline]
+    #[inline(always)]
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let mut buffer = reactor.inner().take_read_buffer();
         match conn.link().read(&mut buffer) {

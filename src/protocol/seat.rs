@@ -186,8 +186,17 @@ impl<P: 'static, T: 'static> Seated<P, T> {
 }
 
 /// Takes the protocol out, calls it, and puts it back. `None` when it is not there, or panics.
-#[inline]
 pub(crate) fn visit<H: Home, R>(
+    home: &Rc<H>,
+    reactor: &Reactor,
+    call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
+) -> Option<R> {
+    visit_inlined(home, reactor, call)
+}
+
+/// As [`visit`], for the one place that is passed for each message.
+#[inline(always)]
+pub(super) fn visit_inlined<H: Home, R>(
     home: &Rc<H>,
     reactor: &Reactor,
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,

@@ -479,11 +479,11 @@ impl<D: Descriptor> Handler for Watched<D> {
 
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let mut result = Ok(());
-        if (event.readable || event.hangup) && self.reading.get() {
+        if (event.readable() || event.hangup()) && self.reading.get() {
             result = self.visit(|descriptor, watch| descriptor.do_read(watch));
         }
         if result.is_ok()
-            && (event.writable || event.hangup)
+            && (event.writable() || event.hangup())
             && self.writing.get()
             && !self.leaving.get()
         {

@@ -14,7 +14,6 @@ use std::rc::Rc;
 use super::registration::Registration;
 use super::{Inner, Reactor, ReactorNotRestartable, State};
 use crate::address::Address;
-use crate::cells;
 use crate::driver::Event;
 use crate::failure::Failure;
 
@@ -212,7 +211,7 @@ impl Inner {
         drop(handler);
         let starved = self.starved.take();
         if !starved.is_empty() {
-            cells::with(&self.attention, |keys| keys.extend(starved));
+            self.attention.borrow_mut().extend(starved);
             self.executor.host().work_added();
         }
     }

@@ -198,7 +198,7 @@ pub(crate) struct Inner {
     /// What ends with the reactor and is no handler.
     tracked: RefCell<Slots<Rc<dyn Tracked>>>,
     /// Keys of sources that have something to do before the loop waits.
-    attention: Cell<Vec<usize>>,
+    attention: RefCell<Vec<usize>>,
     /// Those that have used their share of a turn and have more to do.
     backlog: RefCell<VecDeque<usize>>,
     /// Something was added to it.
@@ -325,7 +325,7 @@ impl Reactor {
             driver,
             handlers: RefCell::new(Slots::new()),
             tracked: RefCell::new(Slots::new()),
-            attention: Cell::default(),
+            attention: RefCell::default(),
             backlog: RefCell::default(),
             has_grown: Cell::new(false),
             starved: RefCell::default(),
@@ -595,8 +595,9 @@ impl Inner {
     }
 
     /// Has the source attended to before the loop waits.
+    #[inline]
     fn attend(&self, key: usize) {
-        cells::with(&self.attention, |keys| keys.push(key));
+        self.attention.borrow_mut().push(key);
         self.executor.host().work_added();
     }
 

@@ -165,6 +165,7 @@ impl Registration {
         }
     }
 
+    #[inline]
     fn list(&self, list: impl FnOnce(&Reactor, usize)) {
         if let Some(reactor) = self.reactor.upgrade() {
             self.attention.set(self.attention.get() | LISTED);

@@ -23,7 +23,6 @@
 use std::time::{Duration, Instant};
 
 use super::{Inner, Reactor};
-use crate::cells;
 use crate::clock::Timers;
 use crate::slots::shrink_queue;
 use crate::task::budget;
@@ -103,7 +102,7 @@ impl Inner {
         if keys.capacity() > 4 * keys.len() + MANY {
             keys.shrink_to(2 * keys.len());
         }
-        self.attention.set(keys);
+        self.attention.replace(keys);
         count + self.attend_backlog(reactor)
     }
 
@@ -136,7 +135,7 @@ impl Inner {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn attend_to(&self, reactor: &Reactor, key: usize) {
         if let Some(handler) = self.handler(key) {
             budget::renew();
@@ -174,7 +173,7 @@ impl Inner {
 
     /// Does anybody wait for attention?
     pub(super) fn has_attention(&self) -> bool {
-        cells::with(&self.attention, |keys| !keys.is_empty()) || self.has_backlog()
+        !self.attention.borrow().is_empty() || self.has_backlog()
     }
 
     /// Does anybody have more to do than its share?

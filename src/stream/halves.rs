@@ -87,7 +87,7 @@ macro_rules! reads {
                 &'a mut self,
                 buf: &'a mut [u8],
             ) -> impl Future<Output = io::Result<usize>> + 'a {
-                AsyncReadExt::read(self, buf)
+                poll_fn(move |cx| self.reader.poll_read(cx, buf))
             }
 
             /// Waits for something, and calls `f` with all that has come, up to 64 KiB. Nothing is the end of file.
@@ -332,7 +332,8 @@ macro_rules! writes {
                 &'a mut self,
                 buf: &'a [u8],
             ) -> impl Future<Output = io::Result<usize>> + 'a {
-                AsyncWriteExt::write(self, buf)
+                let $this = self;
+                poll_fn(move |cx| writer::poll_write_one($conn, cx, buf))
             }
 
             /// Writes all of `buf`.
@@ -344,7 +345,8 @@ macro_rules! writes {
                 &'a mut self,
                 buf: &'a [u8],
             ) -> impl Future<Output = io::Result<()>> + 'a {
-                AsyncWriteExt::write_all(self, buf)
+                let ($this, mut rest) = (self, buf);
+                poll_fn(move |cx| writer::poll_write_all($conn, cx, &mut rest))
             }
 
             /// Writes a line: `line` and then `\r\n`. What `line` has in it is not looked at; an
@@ -390,7 +392,7 @@ macro_rules! writes {
                 buf: &[u8],
             ) -> Poll<io::Result<usize>> {
                 let $this = self.get_mut();
-                writer::poll_write($conn, cx, &[IoSlice::new(buf)])
+                writer::poll_write_one($conn, cx, buf)
             }
 
             fn poll_write_vectored(

@@ -68,11 +68,20 @@ impl Reader {
     }
 
     /// Reads into `buf` what there is, or waits. `0` is the end.
+    #[inline]
     pub(super) fn poll_read(
         &mut self,
         cx: &Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if self.ahead.is_none() && !buf.is_empty() {
+            return poll_socket(&self.conn, cx, buf);
+        }
+        self.poll_read_ahead(cx, buf)
+    }
+
+    /// As [`Reader::poll_read`], where something was read ahead once.
+    fn poll_read_ahead(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -273,45 +282,51 @@ fn too_long(error: LineTooLong) -> io::Error {
 }
 
 /// Reads from the socket if the loop has said that there is something, else waits until it does.
+#[inline]
 fn poll_socket(
     conn: &Rc<Conn<Awaited>>,
     cx: &Context<'_>,
     buf: &mut [u8],
 ) -> Poll<io::Result<usize>> {
-    let (seat, link) = (conn.seat(), conn.link());
     if budget::is_spent(cx) {
         return Poll::Pending;
     }
-    if seat.readable.get() && end_of_reading(conn).is_none() {
-        match link.read(buf) {
-            Some(0) => {
-                if let Some(reactor) = link.reactor() {
-                    conn.peer_done(&reactor);
-                }
-                budget::spend(0);
-                return Poll::Ready(Ok(0));
-            }
-            Some(count) => {
-                budget::spend(count);
-                // Less than there was room for: that was all, and the driver will say when there is
-                // more.
-                if count < buf.len() {
-                    now_empty(conn);
-                }
-                return Poll::Ready(Ok(count));
-            }
-            None => now_empty(conn),
+    let is_usual = conn.link().is_usual();
+    if conn.seat().readable.get() && (is_usual || end_of_reading(conn).is_none()) {
+        if let Some(count) = read_socket(conn, buf) {
+            budget::spend(count);
+            return Poll::Ready(Ok(count));
         }
     }
-    if let Some(end) = end_of_reading(conn) {
-        budget::spend(0);
-        return Poll::Ready(end);
+    if !conn.link().is_usual() {
+        if let Some(end) = end_of_reading(conn) {
+            budget::spend(0);
+            return Poll::Ready(end);
+        }
     }
     Awaited::await_bytes(conn, cx);
     Poll::Pending
 }
 
+/// Reads from the socket; `None` when there was nothing, or an error.
+fn read_socket(conn: &Rc<Conn<Awaited>>, buf: &mut [u8]) -> Option<usize> {
+    let link = conn.link();
+    let count = link.read(buf);
+    match count {
+        Some(0) => {
+            if let Some(reactor) = link.reactor() {
+                conn.peer_done(&reactor);
+            }
+        }
+        // Less than there was room for: that was all, and the driver will say when there is more.
+        Some(count) if count == buf.len() => {}
+        _ => now_empty(conn),
+    }
+    count
+}
+
 /// Nothing is left to read, so the driver is to tell of more.
+#[inline]
 fn now_empty(conn: &Rc<Conn<Awaited>>) {
     let seat = conn.seat();
     seat.readable.set(false);
@@ -321,12 +336,10 @@ fn now_empty(conn: &Rc<Conn<Awaited>>) {
 }
 
 /// What reading gives when there is nothing more to come.
-#[inline]
+#[cold]
+#[inline(never)]
 fn end_of_reading(conn: &Rc<Conn<Awaited>>) -> Option<io::Result<usize>> {
     let link = conn.link();
-    if link.is_usual() {
-        return None;
-    }
     if link.life().is_over() {
         let reason = link.reason()?;
         return Some(if reason.is::<ConnectionDone>() {

@@ -2,13 +2,30 @@
 
 use std::io::{self, IoSlice};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::awaited::Awaited;
 use crate::task::budget;
 use crate::transport::{Conn, ConnectionDone, as_io_error};
 
+/// As [`poll_write`], of one piece.
+#[inline]
+pub(super) fn poll_write_one(
+    conn: &Rc<Conn<Awaited>>,
+    cx: &Context<'_>,
+    piece: &[u8],
+) -> Poll<io::Result<usize>> {
+    if piece.len() < BIG && conn.link().has_room_for(piece.len()) && budget::is_left() {
+        conn.link().write(piece);
+        conn.seat().is_writing.set(false);
+        budget::spend(piece.len());
+        return Poll::Ready(Ok(piece.len()));
+    }
+    poll_write(conn, cx, &[IoSlice::new(piece)])
+}
+
 /// Takes as much as there is room for, or waits for room.
+#[inline(never)]
 pub(super) fn poll_write(
     conn: &Rc<Conn<Awaited>>,
     cx: &Context<'_>,
@@ -61,6 +78,22 @@ fn poll_write_unmetered(
         room -= count;
     }
     Poll::Ready(Ok(taken))
+}
+
+/// Writes all of `rest`, which keeps what is still to be written.
+#[inline]
+pub(super) fn poll_write_all(
+    conn: &Rc<Conn<Awaited>>,
+    cx: &Context<'_>,
+    rest: &mut &[u8],
+) -> Poll<io::Result<()>> {
+    while !rest.is_empty() {
+        match ready!(poll_write_one(conn, cx, rest))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            count => *rest = &rest[count..],
+        }
+    }
+    Poll::Ready(Ok(()))
 }
 
 /// Waits until everything has been handed to the system.

@@ -29,6 +29,12 @@ pub(crate) fn is_spent(cx: &Context<'_>) -> bool {
     }
 }
 
+/// Is something left of the budget?
+#[inline]
+pub(crate) fn is_left() -> bool {
+    context::with(|thread| thread.budget.get()) > 0
+}
+
 /// Takes the cost of an operation that moved so many bytes, or none.
 #[inline]
 pub(crate) fn spend(bytes: usize) {

@@ -199,23 +199,31 @@ impl<S: Seat> Conn<S> {
     }
 
     /// Turns wishes into system calls, until there is nothing left to do without waiting.
-    #[inline]
+    #[inline(always)]
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
+        match self.is_settled() {
+            true => self.link.registration.end_busy(),
+            false => self.settle_queue(reactor),
+        }
+    }
+
+    /// Is nothing to be done?
+    #[inline(always)]
+    fn is_settled(&self) -> bool {
+        self.link.is_usual() && !self.link.has_queue() && self.seat.wants_bytes()
+    }
+
+    /// Sends what is queued; does the rest where there is more to do than that.
+    fn settle_queue(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
         link.registration.begin_busy();
-        if link.is_usual() {
-            if !link.has_queue() {
-                if self.seat.wants_bytes() {
-                    return link.registration.end_busy();
-                }
-            } else {
-                let queued = link.queued();
-                if self.send() || link.queued() < queued {
-                    S::flushed(self);
-                }
-                if link.is_usual() && !link.has_queue() && self.seat.wants_bytes() {
-                    return link.registration.end_busy();
-                }
+        if link.is_usual() && link.has_queue() {
+            let queued = link.queued();
+            if self.send() || link.queued() < queued {
+                S::flushed(self);
+            }
+            if self.is_settled() {
+                return link.registration.end_busy();
             }
         }
         self.settle_unusual(reactor);
@@ -262,7 +270,7 @@ impl<S: Seat> Conn<S> {
     }
 
     /// Writes what it can of what is queued; `true` when that was all.
-    #[inline]
+    #[inline(always)]
     fn send(&self) -> bool {
         match self.link.flush() {
             Ok(true) => true,
@@ -452,7 +460,7 @@ impl<S: Seat> Handler for Conn<S> {
         // Armed is not enough: an earlier event of this batch may have paused or ended it.
         let takes_bytes = self.takes_bytes();
         let is_held = link.flags.has(Flag::HELD);
-        let reads = (event.readable || event.hangup)
+        let reads = (event.readable() || event.hangup())
             && link.registration.interest().reads()
             && takes_bytes
             && !is_held;
@@ -462,7 +470,7 @@ impl<S: Seat> Handler for Conn<S> {
         let is_done = link.life().is_ending() && link.queued() == 0;
         // What was read before a hang-up is delivered first: it is seen again when that is done.
         let waits = is_held && takes_bytes;
-        if event.hangup && (!reads || link.is_pair()) && !is_done && !waits {
+        if event.hangup() && (!reads || link.is_pair()) && !is_done && !waits {
             // Nobody reads, but a connection that is broken is over all the same.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
                 match self.seat.reads_for_itself() {
@@ -471,7 +479,7 @@ impl<S: Seat> Handler for Conn<S> {
                 }
             }
         }
-        if event.writable || event.hangup || (link.flags.has(Flag::BLOCKED) && link.is_pair()) {
+        if event.writable() || event.hangup() || (link.flags.has(Flag::BLOCKED) && link.is_pair()) {
             link.flags.set(Flag::BLOCKED, false);
         }
         self.settle(reactor);

@@ -34,7 +34,7 @@ pub(crate) struct Link {
     life: Cell<Life>,
     pub(super) flags: Flags,
     /// How many bytes the socket has taken, as far as that can be counted.
-    pub(super) sent: Cell<u32>,
+    pub(super) sent: Cell<usize>,
     /// What is queued. An idle connection has no queue.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
     /// Why it ended; set when its life is over.
@@ -193,6 +193,12 @@ impl Link {
         queued
     }
 
+    /// Can all of so many bytes be written with nothing more to be asked?
+    #[inline]
+    pub(crate) fn has_room_for(&self, count: usize) -> bool {
+        !self.flags.has(Flag::CHECKED_WRITES) && self.queued() + count <= self.terms.limits.high
+    }
+
     /// As [`Link::write`], where more is to be asked.
     fn write_checked(&self, bytes: &[u8]) {
         if bytes.is_empty() || !self.life.get().takes_writes() {
@@ -220,7 +226,7 @@ impl Link {
             let socket = self.socket.borrow();
             let socket = socket.as_ref()?;
             let result = socket.read(buf);
-            if socket.passes_descriptors() {
+            if !socket.is_plain() {
                 self.note_descriptors(socket.has_descriptors());
             }
             result
@@ -495,8 +501,7 @@ impl Link {
 
     #[inline(always)]
     pub(super) fn note_sent(&self, count: usize) {
-        let added = count.min(u32::MAX as usize) as u32;
-        self.sent.set(self.sent.get().saturating_add(added));
+        self.sent.set(self.sent.get().saturating_add(count));
         if self.flags.has(Flag::STALLED) {
             self.note_progress(count);
         }
@@ -528,7 +533,7 @@ impl Link {
     }
 
     /// Notes how many bytes have been read and not been used.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn note_buffered(&self, count: impl FnOnce() -> usize) {
         if self.flags.has(Flag::COUNTED) {
             let new = if self.flags.has(Flag::GONE) {

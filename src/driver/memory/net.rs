@@ -452,13 +452,10 @@ impl Net {
             let Some(watch) = self.watch_of(place) else {
                 return false;
             };
-            let event = Event {
-                key,
-                readable: ready.hangup || (ready.readable && watch.interest.reads()),
-                writable: ready.hangup || (ready.writable && watch.interest.writes()),
-                hangup: ready.hangup,
-            };
-            if watch.spent || !(event.readable || event.writable) {
+            let readable = ready.readable && watch.interest.reads();
+            let writable = ready.writable && watch.interest.writes();
+            let event = Event::new(key, readable, writable, ready.hangup);
+            if watch.spent || !(event.readable() || event.writable()) {
                 return false;
             }
             watch.spent = watch.interest == Interest::Nothing;

@@ -80,12 +80,7 @@ impl Epoll {
                 met.notified |= key != BELL;
                 continue;
             }
-            events.push(Event {
-                key,
-                readable: flags.intersects(READABLE),
-                writable: flags.intersects(WRITABLE),
-                hangup: flags.intersects(HANGUP),
-            });
+            events.push(Event::with_flags(key, flags.bits()));
         }
         Ok(met)
     }
@@ -149,13 +144,6 @@ struct KernelTimespec {
     seconds: i64,
     nanoseconds: i64,
 }
-
-/// A hang-up or an error makes either direction ready: what is tried next says what it is.
-const HANGUP: epoll::EventFlags = epoll::EventFlags::HUP.union(epoll::EventFlags::ERR);
-const READABLE: epoll::EventFlags = epoll::EventFlags::IN
-    .union(epoll::EventFlags::PRI)
-    .union(HANGUP);
-const WRITABLE: epoll::EventFlags = epoll::EventFlags::OUT.union(HANGUP);
 
 /// Events taken in one wait; what is left over is level-triggered and comes with the next.
 const AT_ONCE: usize = 1024;

@@ -11,20 +11,45 @@ use std::time::Duration;
 pub(crate) struct Event {
     /// The key the source was added with.
     pub(crate) key: usize,
-    /// A read will not block; it may find the end or an error.
-    pub(crate) readable: bool,
-    /// A write will not block; it may find an error.
-    pub(crate) writable: bool,
-    /// An error or a hang-up was among the flags; then it is also readable and writable. False where the
-    /// platform does not say.
-    pub(crate) hangup: bool,
+    /// The flags, as poll(2) has them: those of epoll have the same values.
+    flags: u8,
 }
 
 impl Event {
-    /// Is there something to read, and nothing else to be told?
+    /// Returns an event with the flags of poll(2), of which at least one is to be set.
+    #[inline]
+    pub(in crate::driver) fn with_flags(key: usize, flags: u32) -> Self {
+        let flags = (flags & u32::from(IN | PRI | OUT | ERR | HUP)) as u8;
+        Self { key, flags }
+    }
+
+    /// Returns an event; one with a hang-up is readable and writable as well.
+    pub(in crate::driver) fn new(key: usize, readable: bool, writable: bool, hangup: bool) -> Self {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let flags = flag(readable, IN) | flag(writable, OUT) | flag(hangup, HUP);
+        Self { key, flags }
+    }
+
+    /// Returns whether a read will not block; it may find the end or an error.
+    pub(crate) fn readable(self) -> bool {
+        self.flags & (IN | PRI | ERR | HUP) != 0
+    }
+
+    /// Returns whether a write will not block; it may find an error.
+    pub(crate) fn writable(self) -> bool {
+        self.flags & (OUT | ERR | HUP) != 0
+    }
+
+    /// Returns whether an error or a hang-up was among the flags. False where the platform does
+    /// not say.
+    pub(crate) fn hangup(self) -> bool {
+        self.flags & (ERR | HUP) != 0
+    }
+
+    /// Returns whether there is something to read, and nothing else.
     #[inline]
     pub(crate) fn is_read_only(self) -> bool {
-        self.readable && !self.writable && !self.hangup
+        self.flags & !(IN | PRI) == 0
     }
 }
 
@@ -74,3 +99,9 @@ pub(in crate::driver) const BELL: usize = usize::MAX - 1;
 
 /// The longest a wait takes on the machine: kernels differ in what they take for too long.
 pub(in crate::driver) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+const IN: u8 = 1;
+const PRI: u8 = 1 << 1;
+const OUT: u8 = 1 << 2;
+const ERR: u8 = 1 << 3;
+const HUP: u8 = 1 << 4;

@@ -276,12 +276,8 @@ impl Polling {
                 rearm.note_reported(event.key);
             }
             let hangup = event.is_interrupt() || event.is_err() == Some(true);
-            events.push(Event {
-                key: event.key,
-                readable: event.readable || hangup,
-                writable: event.writable || hangup,
-                hangup,
-            });
+            let (readable, writable) = (event.readable, event.writable);
+            events.push(Event::new(event.key, readable, writable, hangup));
         }
         Ok(is_woken)
     }

@@ -107,12 +107,7 @@ impl Table {
                 quiet.push((number, flags));
             }
             if !flags.contains(PollFlags::NVAL) {
-                events.push(Event {
-                    key: entry.key,
-                    readable: flags.intersects(READABLE),
-                    writable: flags.intersects(WRITABLE),
-                    hangup: flags.intersects(HANGUP),
-                });
+                events.push(Event::with_flags(entry.key, u32::from(flags.bits())));
             }
         }
         for (number, flags) in quiet {
@@ -128,8 +123,3 @@ impl Table {
 pub(super) fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// A hang-up or an error makes either direction ready: what is tried next says what it is.
-const HANGUP: PollFlags = PollFlags::HUP.union(PollFlags::ERR);
-const READABLE: PollFlags = PollFlags::IN.union(PollFlags::PRI).union(HANGUP);
-const WRITABLE: PollFlags = PollFlags::OUT.union(HANGUP);

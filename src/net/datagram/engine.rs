@@ -286,16 +286,16 @@ impl<U: User> Handler for Post<U> {
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let core = &self.core;
         core.registration.begin_busy();
-        if (event.readable || event.hangup) && core.may_read() && self.user.wants_datagrams() {
+        if (event.readable() || event.hangup()) && core.may_read() && self.user.wants_datagrams() {
             U::readable(&self, reactor);
         }
-        if event.hangup {
+        if event.hangup() {
             // Reading has taken the error away, unless nobody read.
             if let Some(Ok(Some(error))) = core.with_socket(Datagrams::take_error) {
                 core.note_refusal(&error);
             }
         }
-        if event.writable || event.hangup {
+        if event.writable() || event.hangup() {
             core.blocked.set(false);
         }
         self.settle(reactor);
