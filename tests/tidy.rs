@@ -351,7 +351,7 @@ const CIRCLES: [(&str, &str, &str); 9] = [
 ];
 
 /// Who may say `unsafe`, and why.
-const UNSAFE_FILES: [(&str, &str); 16] = [
+const UNSAFE_FILES: [(&str, &str); 15] = [
     ("src/defer/line.rs", "callbacks lie in one allocation"),
     (
         "src/driver/sockets/ancillary.rs",
@@ -380,10 +380,6 @@ const UNSAFE_FILES: [(&str, &str); 16] = [
     (
         "src/task/raw.rs",
         "a task, its handle and its wakers share one allocation",
-    ),
-    (
-        "src/task/state.rs",
-        "a woken task goes from thread to thread",
     ),
     ("tests/allocations.rs", "an allocator counts"),
     ("tests/memory.rs", "an allocator counts"),

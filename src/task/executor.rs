@@ -9,8 +9,7 @@ use std::ptr::null;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::raw::{self, TaskList};
-use super::state::Runnable;
+use super::raw::{self, Runnable, TaskList};
 use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget};
 use crate::context;
 use crate::debug;

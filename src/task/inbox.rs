@@ -17,7 +17,7 @@
 use std::fmt;
 use std::panic::Location;
 
-use super::state::Runnable;
+use super::raw::Runnable;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
 

@@ -40,7 +40,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use super::inbox::{Inbox, Place};
-use super::state::{Runnable, State};
+use super::state::State;
 use super::unseen::drop_unseen;
 use super::{Card, Executor};
 use crate::context;
@@ -170,29 +170,36 @@ where
         header,
         output: PhantomData,
     };
-    // SAFETY: the task was made for this.
-    (unsafe { Runnable::new(header.cast()) }, handle)
+    (Runnable(header), handle)
 }
+
+/// A task that was taken out of a queue, or is to be put into one.
+///
+/// Dropping it frees nothing: the task then never runs again.
+#[must_use = "the task runs only if this does"]
+pub(crate) struct Runnable(NonNull<Header>);
+
+// SAFETY: on other threads it is moved only. `run` and `abandon` ask for the task's own executor,
+// which never leaves the home thread.
+unsafe impl Send for Runnable {}
 
 impl Runnable {
     /// Polls the task, or drops its future if that is asked for.
     #[inline]
     pub(super) fn run(self, executor: &Executor) {
-        let task = self.task().cast::<Header>();
         // SAFETY: a task that is not done is alive (invariant 1).
-        let header = unsafe { task.as_ref() };
+        let header = unsafe { self.0.as_ref() };
         assert!(Shared::ptr_eq(&header.inbox, executor.inbox()));
         let run = header.vtable.run;
         // SAFETY: the vtable is that of the task's own type, which is not running (invariant 2),
         // and the executor is its own, so this is its home thread.
-        unsafe { run(task, executor) }
+        unsafe { run(self.0, executor) }
     }
 
     /// Drops the task's future instead of polling it.
     pub(super) fn abandon(self, executor: &Executor) {
         // SAFETY: as in `run`.
-        let header = unsafe { self.task().cast::<Header>().as_ref() };
-        header.set(CANCELLED);
+        unsafe { self.0.as_ref() }.set(CANCELLED);
         self.run(executor);
     }
 }
@@ -234,8 +241,7 @@ where
             Ok(Poll::Pending) if header.has(CANCELLED) || executor.is_closed() => {}
             Ok(Poll::Pending) => {
                 if header.state.pause() {
-                    // SAFETY: `pause` says so.
-                    executor.queue_task(unsafe { Runnable::new(task.cast()) });
+                    executor.queue_task(Runnable(task));
                 }
                 return;
             }
@@ -381,8 +387,7 @@ impl<T: 'static> Handle<T> {
         if !header.has(ENDED) {
             header.set(CANCELLED);
             if header.state.wake() {
-                // SAFETY: `wake` says so.
-                schedule(unsafe { Runnable::new(self.header.cast()) });
+                schedule(Runnable(self.header));
             }
         }
     }
@@ -443,7 +448,7 @@ fn register(place: &Cell<Option<Waker>>, waker: &Waker) {
 /// into the inbox. The caller has a reference.
 fn schedule(task: Runnable) {
     // SAFETY: the caller has a reference.
-    let inbox = unsafe { &task.task().cast::<Header>().as_ref().inbox };
+    let inbox = unsafe { &task.0.as_ref().inbox };
     let home = context::with(|thread| {
         let is_home = thread.inbox.get() == Shared::as_ptr(inbox).cast();
         is_home.then(|| thread.home.get().cast::<Executor>())
@@ -469,10 +474,10 @@ unsafe fn header<'a>(task: *const ()) -> &'a Header {
     unsafe { &*task.cast::<Header>() }
 }
 
-/// Not made of a `&Header`, which gives no access to what is behind the header.
-fn pointer<T>(task: *const ()) -> NonNull<T> {
-    let task = NonNull::new(task.cast_mut().cast());
-    task.expect("a waker of a task has its header")
+/// Not of a `&Header`, for that gives no access to what is behind the header.
+fn runnable(task: *const ()) -> Runnable {
+    let header = NonNull::new(task.cast_mut().cast());
+    Runnable(header.expect("the data of a waker"))
 }
 
 unsafe fn clone(task: *const ()) -> RawWaker {
@@ -492,8 +497,7 @@ unsafe fn wake_by_ref(task: *const ()) {
     // SAFETY: it is a waker's.
     let header = unsafe { header(task) };
     if header.state.wake() {
-        // SAFETY: `wake` says so.
-        schedule(unsafe { Runnable::new(pointer(task)) });
+        schedule(runnable(task));
     }
 }
 
@@ -502,7 +506,7 @@ unsafe fn drop_waker(task: *const ()) {
     let header = unsafe { header(task) };
     if header.state.release() {
         // SAFETY: that was the last reference.
-        unsafe { free_task(pointer(task)) };
+        unsafe { free_task(runnable(task).0) };
     }
 }
 
@@ -575,8 +579,7 @@ impl TaskList {
             // SAFETY: what is in the list is alive.
             let header = unsafe { task.as_ref() };
             if header.state.wake() {
-                // SAFETY: `wake` says so.
-                claimed.push(unsafe { Runnable::new(task.cast()) });
+                claimed.push(Runnable(task));
             } else if !header.state.is_running() {
                 are_left = true;
             }

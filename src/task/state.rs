@@ -1,4 +1,4 @@
-//! What of a task all threads share: a word, [`State`], and the right to run it, [`Runnable`].
+//! The word of a task that all threads share: [`State`].
 //!
 //! A task is polled and ended on its home thread, the one its loop runs on. Other threads have
 //! nothing but wakers, and these use this word alone: it says whether a wake must queue the task,
@@ -19,13 +19,6 @@
 //! 2. Only the home thread sets `RUNNING` and `DONE`.
 //! 3. Whatever a thread did before it woke the task is seen by the next poll: both are
 //!    read-modify-writes of this word, which release and acquire.
-
-#![allow(
-    unsafe_code,
-    reason = "a task that another thread has woken goes to its own thread"
-)]
-
-use std::ptr::NonNull;
 
 use crate::sync::{AtomicU32, Ordering};
 
@@ -91,33 +84,6 @@ impl State {
         // Whoever has the only reference is alone, for a reference is made from another one.
         self.0.load(Ordering::Acquire) & REFERENCES == REFERENCE
             || self.0.fetch_sub(REFERENCE, Ordering::AcqRel) & REFERENCES == REFERENCE
-    }
-}
-
-/// A task that was taken out of a queue, or is to be put into one.
-///
-/// Dropping it frees nothing: the task then never runs again.
-#[must_use = "the task runs only if this does"]
-pub(crate) struct Runnable(NonNull<()>);
-
-// SAFETY: on other threads it is moved only. `raw.rs`, where what it is for is written, asks for
-// the task's own executor, which never leaves the home thread.
-unsafe impl Send for Runnable {}
-
-impl Runnable {
-    /// # Safety
-    ///
-    /// It is a task's header. The caller got `true` from [`State::wake`] or [`State::pause`] for
-    /// this, or has made the task.
-    #[inline]
-    pub(super) unsafe fn new(task: NonNull<()>) -> Self {
-        Self(task)
-    }
-
-    /// Returns the task's header.
-    #[inline]
-    pub(super) fn task(&self) -> NonNull<()> {
-        self.0
     }
 }
 
