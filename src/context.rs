@@ -19,10 +19,8 @@ use crate::sync::thread_local;
 pub(crate) struct Context {
     /// The executor that new tasks are given to.
     pub(crate) executor: Slot,
-    /// Where that executor is, for as long as the slot holds it.
+    /// The address of that executor: its tasks may go into its queue directly.
     pub(crate) home: Cell<*const ()>,
-    /// The address of its inbox, by which its tasks know it.
-    pub(crate) inbox: Cell<*const ()>,
     /// Is a reactor in a turn on this thread?
     pub(crate) in_turn: Cell<bool>,
     /// What is left of the running task's budget, in bytes; see [`crate::task`].
@@ -51,7 +49,6 @@ thread_local! {
         Context {
             executor: Slot::new(),
             home: Cell::new(null()),
-            inbox: Cell::new(null()),
             in_turn: Cell::new(false),
             budget: Cell::new(UNLIMITED),
             refusals: Cell::new(0),

@@ -21,7 +21,8 @@
 //! (the machine's through its poller), `block_on`, the watchdog's thread, a pool with its threads. Stand-ins are, see
 //! `stand_in`: the queue, a lock around a list with the same answers; the poller's notification, step by step as
 //! `polling` does it, with a condition variable where the kernel waits; the parker of `block_on` and of idle threads,
-//! whose time is over at once or never. The kernel's
+//! whose time is over at once or never. A task's own state, `async-task`'s, changes in one step, since its atomics are
+//! not loom's: what lies between such steps, as from a wake to the push that it brings, is explored. The kernel's
 //! counter that a `Bell` rings has no steps that could mix.
 //!
 //! Loom takes `SeqCst` for acquire and release, and the queue's lock orders more than the real queue does: which orderings
@@ -33,7 +34,7 @@ mod stand_in;
 
 #[cfg(not(torsade_loom))]
 mod ordinary {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     pub(crate) use std::sync::{
         Arc as Shared, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard,
     };

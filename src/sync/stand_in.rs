@@ -8,7 +8,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use concurrent_queue::{PopError, PushError};
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) use loom::sync::{Arc as Shared, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 pub(crate) use loom::thread;
 

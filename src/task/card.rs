@@ -8,7 +8,7 @@
 //!
 //! # Invariants
 //!
-//! 1. A card is found through its task, which its executor lists until the future is gone.
+//! 1. A card is listed with its executor from the spawning until the future is gone.
 //! 2. What is noted is looked at when somebody asks, and what is over by then is forgotten; a card that fills up is
 //!    looked through, so that a task that awaits a million things one after another remembers a handful.
 //! 3. Locals are let go with the future, not with the card.
@@ -28,6 +28,8 @@ use crate::failure::{Hop, TaskName};
 pub(crate) struct Card {
     kind: &'static str,
     title: TaskName,
+    /// Where it stands in its executor's list.
+    listed: Cell<Option<usize>>,
     locals: RefCell<Locals>,
     waits: RefCell<Vec<Rc<dyn Wait>>>,
     /// So many waits are looked through.
@@ -73,6 +75,7 @@ impl Card {
         Rc::new(Self {
             kind,
             title: TaskName { spawned, name },
+            listed: Cell::new(None),
             locals: RefCell::new(locals),
             waits: RefCell::default(),
             many: Cell::new(SOME),
@@ -93,6 +96,10 @@ impl Card {
 
     pub(crate) fn title(&self) -> &TaskName {
         &self.title
+    }
+
+    pub(super) fn listed(&self) -> &Cell<Option<usize>> {
+        &self.listed
     }
 
     /// The future is gone.

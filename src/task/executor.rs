@@ -3,18 +3,23 @@
 //! The invariants are the room's; this file keeps 1, 3 and 4.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroU32;
 use std::panic::Location;
-use std::ptr::null;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
-use super::raw::{self, Runnable, TaskList};
+use async_task::{Builder, Runnable};
+use slab::Slab;
+
+use super::inbox::Shell;
+use super::root::Root;
 use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget};
 use crate::context;
 use crate::debug;
 use crate::report::{self, Origin};
-use crate::slots::shrink_queue;
+use crate::slots::{ShrinkPolicy, shrink_queue};
 use crate::sync::{Shared, thread};
 
 /// Runs tasks and calls, in batches, for one reactor.
@@ -27,33 +32,34 @@ pub(crate) struct Executor {
     has_mail_left: Cell<bool>,
     /// Tells a host loop of work that was added outside a turn.
     host: Rc<HostNotifier>,
-    /// The tasks that are not done.
-    tasks: TaskList,
+    /// The tasks that wait, each with the waker that brings it back.
+    waiting: RefCell<Slab<(Waker, Place)>>,
+    waiting_shrinks: RefCell<ShrinkPolicy>,
+    /// The cards of the tasks that have one.
+    cards: RefCell<Slab<Rc<Card>>>,
+    cards_shrinks: RefCell<ShrinkPolicy>,
+    /// How many of the listed tasks are being polled, one inside the other: seldom more than one.
+    busy: Cell<usize>,
     closed: Cell<bool>,
     others: OthersWakers,
 }
 
+/// Where a task stands in the list of those that wait, counted from one.
+pub(super) type Number = NonZeroU32;
+
 /// Something that is ready to run.
-enum Job {
-    Task(Runnable),
-    Work(Rc<dyn WorkItem>),
+pub(crate) enum Job {
+    Task(Runnable<Shell>),
+    /// Fenced by whoever made it.
+    Call(Box<dyn FnOnce()>),
+    /// Fenced as well: something that has collected work and now does it.
+    Errand(Rc<dyn Errand>),
 }
 
-/// Work that can be queued, again and again, without an allocation.
-pub(crate) trait WorkItem {
+/// A thing that can be queued again and again without an allocation.
+pub(crate) trait Errand {
     /// Does the work. Must not unwind.
     fn run(self: Rc<Self>);
-}
-
-/// A call; a panic in it is reported.
-struct Call<F>(Cell<Option<F>>, Place);
-
-impl<F: FnOnce()> WorkItem for Call<F> {
-    fn run(self: Rc<Self>) {
-        if let Some(f) = self.0.take() {
-            report::contain(Origin::Call, self.1, f);
-        }
-    }
 }
 
 impl Executor {
@@ -66,7 +72,11 @@ impl Executor {
             host: HostNotifier::new(inbox.clone()),
             inbox,
             has_mail_left: Cell::new(false),
-            tasks: TaskList::default(),
+            waiting: RefCell::default(),
+            waiting_shrinks: RefCell::default(),
+            cards: RefCell::default(),
+            cards_shrinks: RefCell::default(),
+            busy: Cell::new(0),
             closed: Cell::new(false),
             others: OthersWakers::default(),
         })
@@ -123,13 +133,22 @@ impl Executor {
         place: Place,
     ) -> Task<T> {
         let card = self.make_card(name, place);
-        let (runnable, handle) = raw::allocate(self, future, card, place);
+        let root = Root::new(future, self.clone(), card.clone(), place);
+        let shell = Shell {
+            place,
+            inbox: self.inbox.clone(),
+        };
+        // A function has no size: a closure that had one would be kept alive by a waker, once for each wake.
+        let (runnable, task) = Builder::new()
+            .metadata(shell)
+            .spawn_local(move |_| root, schedule);
         if self.closed.get() {
-            runnable.abandon(self);
+            drop(runnable);
         } else {
-            self.queue_task(runnable);
+            self.ready.borrow_mut().push_back(Job::Task(runnable));
+            self.host.work_added();
         }
-        Task::new(handle)
+        Task::new(task.fallible(), place, card)
     }
 
     /// A card for a new task, if it needs one.
@@ -138,32 +157,51 @@ impl Executor {
         if name.is_none() && locals.is_empty() && !debug::is_on() {
             return None;
         }
-        Some(Card::new(place, name, locals))
+        let card = Card::new(place, name, locals);
+        let mut cards = self.cards.borrow_mut();
+        if cards.len() == cards.capacity() {
+            self.cards_shrinks.replace(ShrinkPolicy::default());
+        }
+        let number = cards.insert(card.clone());
+        drop(cards);
+        card.listed().set(Some(number));
+        Some(card)
     }
 
-    /// What is known of the tasks that are alive, as far as more is known.
+    /// A task has ended.
+    pub(super) fn take_back(&self, card: &Card) {
+        if let Some(number) = card.listed().take() {
+            let mut cards = self.cards.borrow_mut();
+            let listed = cards.try_remove(number);
+            self.cards_shrinks
+                .borrow_mut()
+                .give_back(&mut cards, number);
+            drop(cards);
+            drop(listed);
+        }
+        card.close();
+    }
+
+    /// The tasks that are alive and have cards.
     pub(crate) fn cards(&self) -> Vec<Rc<Card>> {
-        self.tasks.cards()
+        let cards = self.cards.borrow();
+        cards.iter().map(|(_, card)| card.clone()).collect()
     }
 
     /// Queues a call; a panic in it is reported.
     pub(crate) fn call(&self, place: Place, f: impl FnOnce() + 'static) {
-        self.push(Rc::new(Call(Cell::new(Some(f)), place)));
+        let fenced = move || {
+            report::contain(Origin::Call, place, f);
+        };
+        self.push(Job::Call(Box::new(fenced)));
     }
 
-    /// Queues work.
-    pub(crate) fn push(&self, work: Rc<dyn WorkItem>) {
+    /// Queues a job.
+    pub(crate) fn push(&self, job: Job) {
         if self.closed.get() {
-            return Job::Work(work).discard(self);
+            return job.discard();
         }
-        self.ready.borrow_mut().push_back(Job::Work(work));
-        self.host.work_added();
-    }
-
-    /// Queues a task of this executor. It runs nobody's code.
-    #[inline]
-    pub(super) fn queue_task(&self, task: Runnable) {
-        self.ready.borrow_mut().push_back(Job::Task(task));
+        self.ready.borrow_mut().push_back(job);
         self.host.work_added();
     }
 
@@ -176,7 +214,7 @@ impl Executor {
         self.has_mail_left.set(false);
         while done < count {
             match self.inbox.pop() {
-                Some(Message::Task(task)) => self.queue_task(task),
+                Some(Message::Task(runnable)) => self.push(Job::Task(runnable)),
                 Some(Message::Call(call, place)) => {
                     report::contain(Origin::Call, place, call);
                 }
@@ -209,8 +247,11 @@ impl Executor {
             let job = self.ready.borrow_mut().pop_front();
             budget::renew();
             match job {
-                Some(Job::Task(task)) => task.run(self),
-                Some(Job::Work(work)) => work.run(),
+                Some(Job::Task(runnable)) => {
+                    runnable.run();
+                }
+                Some(Job::Call(call)) => call(),
+                Some(Job::Errand(errand)) => errand.run(),
                 None => break,
             }
             done += 1;
@@ -247,9 +288,21 @@ impl Executor {
         &self.host
     }
 
-    /// Where all tasks that are alive were spawned.
+    /// The places of all tasks that are alive, but for one that runs just now and has never waited.
     pub(crate) fn tasks(&self) -> Vec<Place> {
-        self.tasks.locations()
+        let waiting = self.waiting.borrow();
+        let mut places: Vec<Place> = waiting.iter().map(|(_, (_, place))| *place).collect();
+        let listed: HashSet<_> = waiting.iter().map(|(_, (waker, _))| waker.data()).collect();
+        drop(waiting);
+        let ready = self.ready.borrow();
+        let queued = ready.iter().filter_map(|job| match job {
+            Job::Task(runnable) => Some(runnable),
+            _ => None,
+        });
+        // A listed task may also stand in the queue: it is counted where it is listed.
+        let unlisted = queued.filter(|runnable| !listed.contains(&runnable.waker().data()));
+        places.extend(unlisted.map(|runnable| runnable.metadata().place));
+        places
     }
 
     /// Ends everything: drops all futures and calls, on this thread, and refuses new ones.
@@ -262,16 +315,21 @@ impl Executor {
         self.closed.set(true);
         loop {
             let found = self.drop_ready();
-            // Those that are running end when their polls return.
-            let (claimed, are_left) = self.tasks.claim();
-            if claimed.is_empty() && !are_left {
+            let waiting = self.waiting.borrow();
+            let wakers: Vec<Waker> = waiting
+                .iter()
+                .map(|(_, (waker, _))| waker.clone())
+                .collect();
+            drop(waiting);
+            // Those that are being polled stay listed until their polls return.
+            if wakers.len() <= self.busy.get() {
                 break;
             }
-            if found == 0 && claimed.is_empty() {
+            // A woken task comes back into the queue, and is dropped in the next round.
+            wakers.into_iter().for_each(Waker::wake);
+            if found == 0 && !self.is_ready() {
                 thread::yield_now();
             }
-            let claimed = claimed.into_iter().map(Job::Task);
-            self.ready.borrow_mut().extend(claimed);
         }
         // No future is left that a late wake could bring.
         self.inbox.close();
@@ -284,14 +342,14 @@ impl Executor {
         while let Some(message) = self.inbox.pop() {
             found += 1;
             match message {
-                Message::Task(task) => task.abandon(self),
+                Message::Task(runnable) => drop(runnable),
                 Message::Call(call, place) => report::discard(call, place),
             }
         }
         let ready = self.ready.take();
         self.left.set(0);
         found += ready.len();
-        ready.into_iter().for_each(|job| job.discard(self));
+        ready.into_iter().for_each(Job::discard);
         found
     }
 
@@ -305,17 +363,47 @@ impl Executor {
         self.closed.get()
     }
 
-    pub(super) fn list(&self) -> &TaskList {
-        &self.tasks
+    /// How many of the listed tasks are being polled.
+    pub(super) fn busy(&self) -> &Cell<usize> {
+        &self.busy
+    }
+
+    /// Lists a task that waits.
+    pub(super) fn list(&self, waker: Waker, place: Place) -> Number {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() == waiting.capacity() {
+            // A quarter more, not twice as much: this list is a good part of what an idle task costs.
+            let more = (waiting.len() / 4).max(16);
+            waiting.reserve_exact(more);
+            self.waiting_shrinks.replace(ShrinkPolicy::default());
+        }
+        let number = u32::try_from(waiting.insert((waker, place)) + 1).ok();
+        number
+            .and_then(Number::new)
+            .expect("memory ends before there are four billion tasks")
+    }
+
+    /// Takes a task off the list. After a shutdown has emptied the list there may be nothing to take.
+    pub(super) fn unlist(&self, number: Number) {
+        let index = number.get() as usize - 1;
+        let mut waiting = self.waiting.borrow_mut();
+        let entry = waiting.try_remove(index);
+        self.waiting_shrinks
+            .borrow_mut()
+            .give_back(&mut waiting, index);
+        drop(waiting);
+        drop(entry);
     }
 }
 
 impl Job {
     /// Drops it unrun.
-    fn discard(self, executor: &Executor) {
+    fn discard(self) {
         match self {
-            Self::Task(task) => task.abandon(executor),
-            Self::Work(work) => report::discard(work, Location::caller()),
+            // Dropping the runnable drops the future, behind its fence.
+            Self::Task(runnable) => drop(runnable),
+            Self::Call(call) => report::discard(call, Location::caller()),
+            Self::Errand(errand) => report::discard(errand, Location::caller()),
         }
     }
 }
@@ -348,17 +436,29 @@ impl Drop for InTurn {
     }
 }
 
+/// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
+fn schedule(runnable: Runnable<Shell>) {
+    let inbox = &runnable.metadata().inbox;
+    match Executor::current() {
+        Some(executor) if Shared::ptr_eq(&executor.inbox, inbox) => {
+            executor.ready.borrow_mut().push_back(Job::Task(runnable));
+            executor.host.work_added();
+        }
+        _ => {
+            // The loop may run the task, and drop it with its shell, before the push returns.
+            let inbox = inbox.clone();
+            inbox.push_task(runnable);
+        }
+    }
+}
+
 /// Has new tasks on this thread go to `executor`. Returns where they went before.
 fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
-    let inbox = executor
+    let address = executor
         .as_ref()
-        .map_or(null(), |executor| Shared::as_ptr(&executor.inbox).cast());
-    let home = executor
-        .as_ref()
-        .map_or(null(), |executor| Rc::as_ptr(executor).cast());
+        .map_or(std::ptr::null(), |executor| Rc::as_ptr(executor).cast());
     context::with(|thread| {
-        thread.home.set(home);
-        thread.inbox.set(inbox);
+        thread.home.set(address);
         thread.executor.replace(executor)
     })
 }

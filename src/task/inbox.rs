@@ -10,19 +10,28 @@
 //!
 //! 1. What was pushed before [`Inbox::close`] is popped or dropped by the loop's thread; what comes later goes
 //!    back to whoever pushed it.
-//! 2. A task that was woken arrives: the loop ends all tasks, and waits for those on their way here,
-//!    before it closes the inbox.
+//! 2. A task's [`Runnable`] is never dropped off the loop's thread: that would drop its future there (and
+//!    `async-task` ends the process for it). When the loop is gone, the future is gone as well, and the empty
+//!    shell is let go for good.
 //! 3. Messages of one thread keep their order.
 
 use std::fmt;
 use std::panic::Location;
 
-use super::raw::Runnable;
+use async_task::Runnable;
+
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
 
 /// Where a task was spawned.
 pub(crate) type Place = &'static Location<'static>;
+
+/// What a task's shell carries about it.
+pub(crate) struct Shell {
+    pub(super) place: Place,
+    /// The way to the loop that it belongs to.
+    pub(super) inbox: Shared<Inbox>,
+}
 
 /// The way from all threads into one loop.
 pub(crate) struct Inbox {
@@ -36,7 +45,7 @@ pub(crate) struct Inbox {
 
 /// One thing for the loop to do.
 pub(crate) enum Message {
-    Task(Runnable),
+    Task(Runnable<Shell>),
     Call(Box<dyn FnOnce() + Send>, Place),
 }
 
@@ -51,10 +60,11 @@ impl Inbox {
         })
     }
 
-    /// Adds a woken task. When the loop is gone there is none (invariant 2).
-    pub(super) fn push_task(&self, task: Runnable) {
-        let pushed = self.push(Message::Task(task));
-        debug_assert!(pushed.is_ok(), "a task outlives its loop");
+    /// Adds a woken task. If the loop is gone its shell is let go (invariant 2).
+    pub(crate) fn push_task(&self, runnable: Runnable<Shell>) {
+        if let Err(Message::Task(shell)) = self.push(Message::Task(runnable)) {
+            std::mem::forget(shell);
+        }
     }
 
     /// Adds a call, or gives it back if the loop is gone.

@@ -3,7 +3,7 @@
 //! # The idea
 //!
 //! Each reactor owns one *executor*: a queue of what is ready (tasks that were woken, and calls), an *inbox* for
-//! what other threads send, and a list of the tasks that wait. A task is one allocation (see `raw`).
+//! what other threads send, and a list of the tasks that wait. A task is one allocation made by `async-task`.
 //! Waking a task on the loop's own thread while its loop runs appends to a plain queue; any other wake goes
 //! through the inbox. Nothing here knows of sockets, timers or Deferreds.
 //!
@@ -39,30 +39,31 @@ mod locals;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod others;
-mod raw;
-mod state;
+mod root;
 mod unseen;
 mod waiting;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
+use async_task::FallibleTask;
 use futures::future::FusedFuture;
 
 pub use self::block_on::block_on;
 pub use self::card::current;
 pub(crate) use self::card::{Card, Wait, awaited, current_card, note_wait};
-pub(crate) use self::executor::{Entered, Executor, InTurn, WorkItem};
+pub(crate) use self::executor::{Entered, Errand, Executor, InTurn, Job};
 pub(crate) use self::host::HostNotifier;
+use self::inbox::Shell;
 pub(crate) use self::inbox::{Inbox, Message, Place};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 pub(crate) use self::others::{OthersWakers, own_waker, poll_part, with_own_waker};
-use self::raw::Handle;
-use self::unseen::drop_unseen;
+use self::root::Outcome;
 pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;
 use crate::failure::{Cancelled, Failure, Hop, TaskName};
@@ -228,7 +229,13 @@ impl Future for YieldNow {
 #[must_use = "a task runs by itself, but its result is lost, and an error is reported only in a \
               `Result<(), Failure>` or the like (see `Task`); say `detach` when that is meant"]
 pub struct Task<T: 'static> {
-    handle: Handle<T>,
+    /// Empty only after it was detached, cancelled or dropped.
+    inner: Option<FallibleTask<Outcome<T>, Shell>>,
+    polled: bool,
+    place: Place,
+    card: Option<Rc<Card>>,
+    /// Its result may only be dropped on the loop's thread.
+    local: PhantomData<Rc<()>>,
 }
 
 impl<T: 'static> Task<T> {
@@ -238,8 +245,10 @@ impl<T: 'static> Task<T> {
     /// [`Task`] lists. Errors in results of other types are dropped unseen: end the future with
     /// `Ok::<(), Failure>(())`, or use [`Deferred::from_future`](crate::Deferred::from_future),
     /// whose failure is always reported.
-    pub fn detach(self) {
-        drop(self.handle.detached());
+    pub fn detach(mut self) {
+        if let Some(inner) = self.inner.take() {
+            inner.detach();
+        }
     }
 
     /// Ends the task: its future is dropped in the loop's next batch and never polled again.
@@ -248,39 +257,54 @@ impl<T: 'static> Task<T> {
     /// before; ignoring it changes nothing.
     #[doc(alias("abort", "abort_handle"))]
     pub fn cancel(mut self) -> Cancelling<T> {
-        self.handle.cancel();
-        Cancelling { task: self }
+        let inner = self
+            .inner
+            .take()
+            .map(|inner| Box::pin(inner.cancel()) as Pin<Box<dyn Future<Output = _>>>);
+        let mut cancelling = Cancelling { inner };
+        // The first poll is what closes the task.
+        if let Poll::Ready(done) = cancelling.poll_inner(&mut Context::from_waker(Waker::noop())) {
+            let done: Pin<Box<dyn Future<Output = _>>> = Box::pin(std::future::ready(done));
+            cancelling.inner = Some(done);
+        }
+        cancelling
     }
 
     /// Has the task ended, in whatever way?
     pub fn is_finished(&self) -> bool {
-        self.handle.is_finished()
+        self.inner.as_ref().is_none_or(FallibleTask::is_finished)
     }
 
     /// Where it was spawned.
     pub fn location(&self) -> &'static Location<'static> {
-        self.handle.location()
+        self.place
     }
 
     /// The name it was given.
     pub fn name(&self) -> Option<&str> {
-        self.handle.card()?.title().name.as_deref()
+        self.card.as_ref()?.title().name.as_deref()
     }
 
     /// The task as a dump shows it, without what it waits for; nothing if it has ended or has no card.
     pub(crate) fn thing(&self) -> Option<debug::Thing> {
-        self.handle.card().and_then(|card| card.look())
+        self.card.as_ref().and_then(|card| card.look())
     }
 
-    fn new(handle: Handle<T>) -> Self {
-        Self { handle }
+    fn new(inner: FallibleTask<Outcome<T>, Shell>, place: Place, card: Option<Rc<Card>>) -> Self {
+        Self {
+            inner: Some(inner),
+            polled: false,
+            place,
+            card,
+            local: PhantomData,
+        }
     }
 
     fn title(&self) -> TaskName {
-        match self.handle.card() {
+        match &self.card {
             Some(card) => card.title().clone(),
             None => TaskName {
-                spawned: self.location(),
+                spawned: self.place,
                 name: None,
             },
         }
@@ -292,21 +316,24 @@ impl<T: 'static> Future for Task<T> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(
-            !self.handle.is_taken(),
-            "a task is not polled after it gave its result"
-        );
-        self.handle.note_polled();
-        let Poll::Ready(result) =
-            budget::metered(cx, |cx| with_own_waker(cx, |waker| self.handle.poll(waker)))
-        else {
-            if let Some(card) = self.handle.card() {
+        self.polled = true;
+        let inner = self
+            .inner
+            .as_mut()
+            .expect("a task is not polled after it gave its result");
+        let Poll::Ready(outcome) = budget::metered(cx, |cx| {
+            Pin::new(inner).poll(&mut Context::from_waker(&own_waker(cx)))
+        }) else {
+            if let Some(card) = &self.card {
                 note_wait(|| card.clone());
             }
             return Poll::Pending;
         };
-        let cancelled = || Err(Failure::at(Cancelled, self.location()));
-        let mut result = result.unwrap_or_else(cancelled);
+        self.inner = None;
+        let mut result = match outcome {
+            Some(outcome) => outcome.take(),
+            None => Err(Failure::at(Cancelled, self.place)),
+        };
         if let (Err(failure), true) = (&mut result, debug::is_on()) {
             failure.went_through(Hop::Task(self.title()));
             failure.went_through(awaited(Location::caller()));
@@ -318,7 +345,17 @@ impl<T: 'static> Future for Task<T> {
 /// It is terminated when its result has been taken.
 impl<T: 'static> FusedFuture for Task<T> {
     fn is_terminated(&self) -> bool {
-        self.handle.is_taken()
+        self.inner.is_none()
+    }
+}
+
+impl<T: 'static> Drop for Task<T> {
+    fn drop(&mut self) {
+        match self.inner.take() {
+            Some(inner) if self.polled => drop(inner),
+            Some(inner) => inner.detach(),
+            None => {}
+        }
     }
 }
 
@@ -333,13 +370,27 @@ impl<T: 'static> fmt::Debug for Task<T> {
         if let Some(name) = self.name() {
             write!(f, "`{name}`, ")?;
         }
-        write!(f, "{state}, spawned at {})", self.location())
+        write!(f, "{state}, spawned at {})", self.place)
     }
 }
 
 /// A task that is being ended; see [`Task::cancel`].
 pub struct Cancelling<T: 'static> {
-    task: Task<T>,
+    /// Empty once it has given its result.
+    inner: Option<Ending<T>>,
+}
+
+type Ending<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>>>>;
+
+impl<T: 'static> Cancelling<T> {
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome<T>>> {
+        match &mut self.inner {
+            Some(inner) => inner
+                .as_mut()
+                .poll(&mut Context::from_waker(&own_waker(cx))),
+            None => Poll::Ready(None),
+        }
+    }
 }
 
 impl<T: 'static> Future for Cancelling<T> {
@@ -347,22 +398,11 @@ impl<T: 'static> Future for Cancelling<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let handle = &mut self.task.handle;
-        if handle.is_taken() {
-            return Poll::Ready(None);
-        }
-        let Poll::Ready(result) = with_own_waker(cx, |waker| handle.poll(waker)) else {
+        let Poll::Ready(outcome) = self.poll_inner(cx) else {
             return Poll::Pending;
         };
-        // A failure is reported, like that of a task that nobody awaits.
-        Poll::Ready(match result {
-            Some(Ok(value)) => Some(value),
-            Some(failed) => {
-                drop_unseen(failed, self.task.location());
-                None
-            }
-            None => None,
-        })
+        self.inner = None;
+        Poll::Ready(outcome.and_then(Outcome::into_value))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::executor::{Entered, Executor};
-use super::{Task, block_on};
+use super::{Inbox, Task, block_on};
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, Bell, Ordering, Shared, explore};
 
@@ -112,7 +112,7 @@ impl Loop {
         waker: Waker,
         by_ref: bool,
     ) -> thread::JoinHandle<()> {
-        wake_abroad(flag, waker, by_ref)
+        wake_abroad(Some(self.executor.inbox().clone()), flag, waker, by_ref)
     }
 
     /// One future was dropped, by this thread, after so many polls at most.
@@ -138,16 +138,26 @@ fn flags<const N: usize>() -> [Shared<AtomicBool>; N] {
     std::array::from_fn(|_| Shared::new(AtomicBool::new(false)))
 }
 
-/// Without any ordering of its own: a poll sees what was done before a wake that led to it, or that came before it began.
+/// Reads the newest. That a wake of a task that is woken already shows its poll what was done before it, is
+/// `async-task`'s doing, which loom does not see.
 fn is_up(flag: &Shared<AtomicBool>) -> bool {
-    flag.load(Ordering::Relaxed)
+    flag.fetch_or(false, Ordering::AcqRel)
 }
 
 /// Puts a flag up on another thread, then wakes, by value or not.
-fn wake_abroad(flag: &Shared<AtomicBool>, waker: Waker, by_ref: bool) -> thread::JoinHandle<()> {
+///
+/// The inbox is looked at before: that a wake may bring a push hangs on the task's state, which loom does not see, and
+/// it tries out only what it knows to matter.
+fn wake_abroad(
+    inbox: Option<Shared<Inbox>>,
+    flag: &Shared<AtomicBool>,
+    waker: Waker,
+    by_ref: bool,
+) -> thread::JoinHandle<()> {
     let flag = flag.clone();
     thread::spawn(move || {
         flag.swap(true, Ordering::AcqRel);
+        inbox.map(|inbox| inbox.is_closed());
         match by_ref {
             true => waker.wake_by_ref(),
             false => waker.wake(),
@@ -356,7 +366,7 @@ fn block_on_never_sleeps_through_a_wake() {
         let mut others = Vec::new();
         block_on(poll_fn(|cx| {
             if others.is_empty() {
-                let wake = |flag| wake_abroad(flag, cx.waker().clone(), false);
+                let wake = |flag| wake_abroad(None, flag, cx.waker().clone(), false);
                 others.extend(flags.iter().map(wake));
             }
             match flags.iter().all(is_up) {

@@ -8,7 +8,6 @@ use std::rc::Weak;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, mpsc};
-use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -12,26 +12,12 @@ use std::{fmt, io};
 
 use super::Place;
 use crate::failure::{Failure, FailureError};
-use crate::report::{self, Origin};
+use crate::report;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Drops a result that nobody takes. A failure in it is reported.
-pub(super) fn drop_unseen<T: 'static>(result: Result<T, Failure>, place: Place) {
-    match result {
-        Err(failure) => report::deliver(Origin::Task, failure, place),
-        Ok(value) => {
-            let mut value = Some(value);
-            if let Some(failure) = failure_in(&mut value, place) {
-                report::deliver(Origin::Task, failure, place);
-            }
-            report::discard(value, place);
-        }
-    }
-}
-
 /// Takes the failure out of a task's result, if the result's type is one of those listed here.
-fn failure_in<T: 'static>(value: &mut Option<T>, place: Place) -> Option<Failure> {
+pub(super) fn failure_in<T: 'static>(value: &mut Option<T>, place: Place) -> Option<Failure> {
     let value: &mut dyn Any = value;
     if let Some(failure) = error_in::<Failure>(value) {
         return Some(failure);

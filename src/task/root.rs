@@ -1,0 +1,187 @@
+//! The future a task is made of: the user's, with a fence around it.
+//!
+//! `async-task` ends the process when a future's destructor panics, and loses the payload of a detached task
+//! that panics. So neither ever sees a panic: the fence catches them, in polling and in dropping, and makes of
+//! them the task's result or a report. It also forgets to drop a future that waits without anybody having its
+//! waker; the list (invariant 2) has it.
+//!
+//! # Invariants
+//!
+//! 1. Nothing unwinds out of [`Root`] or [`Outcome`], neither in use nor when dropped.
+//! 2. A task that waits is listed with its executor, so that the executor can end it; a task that is ready is
+//!    in a queue instead, and one that never waits is never listed.
+//! 3. A result that nobody takes is reported if it is a failure, as far as `unseen` can tell.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::executor::Number;
+use super::inbox::Place;
+use super::unseen::failure_in;
+use super::{Card, Executor};
+use crate::failure::{Cancelled, Failure};
+use crate::report::{self, Origin};
+
+pin_project! {
+    /// A user's future, fenced.
+    pub(super) struct Root<F>
+    where
+        F: Future,
+        F: 'static,
+        F::Output: 'static,
+    {
+        #[pin]
+        future: Option<F>,
+        executor: Rc<Executor>,
+        // The number under which the executor lists the task, once it has had to wait.
+        listed: Option<Number>,
+        // What more is known of the task, if it has a name, locals, or is debugged.
+        card: Option<Rc<Card>>,
+        place: Place,
+    }
+
+    impl<F> PinnedDrop for Root<F>
+    where
+        F: Future,
+        F: 'static,
+        F::Output: 'static,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            this.end();
+        }
+    }
+}
+
+impl<F: Future<Output: 'static> + 'static> Root<F> {
+    pub(super) fn new(
+        future: F,
+        executor: Rc<Executor>,
+        card: Option<Rc<Card>>,
+        place: Place,
+    ) -> Self {
+        Self {
+            future: Some(future),
+            executor,
+            listed: None,
+            card,
+            place,
+        }
+    }
+
+    /// Drops the user's future, fenced, and leaves the executor's list.
+    fn end(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let card = this.card.take();
+        let entered = card.as_ref().map(Card::enter);
+        if std::mem::needs_drop::<F>() {
+            if this.future.is_some() {
+                report::contain(Origin::Destructor, this.place, || this.future.set(None));
+            }
+        } else {
+            this.future.set(None);
+        }
+        if let Some(entered) = entered {
+            entered.leave();
+        }
+        if let Some(card) = card {
+            this.executor.take_back(&card);
+        }
+        if let Some(number) = this.listed.take() {
+            this.executor.unlist(number);
+        }
+    }
+}
+
+impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
+    type Output = Outcome<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let place = *this.place;
+        let Some(future) = this.future.as_pin_mut() else {
+            return Poll::Ready(Outcome::ended(place));
+        };
+        let entered = this.card.as_ref().map(Card::enter);
+        let busy = this.executor.busy();
+        let listed = usize::from(this.listed.is_some());
+        busy.set(busy.get() + listed);
+        let polled = report::catch(place, || {
+            this.executor.others().poll(cx, |cx| future.poll(cx))
+        });
+        if let Some(entered) = entered {
+            entered.leave();
+        }
+        busy.set(busy.get() - listed);
+        let result = match polled {
+            Ok(Poll::Pending) => {
+                if this.executor.is_closed() {
+                    // It was shut down meanwhile, from inside: nobody else can get at this future.
+                    self.end();
+                    return Poll::Ready(Outcome::ended(place));
+                }
+                if this.listed.is_none() {
+                    *this.listed = Some(this.executor.list(cx.waker().clone(), place));
+                }
+                return Poll::Pending;
+            }
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(failure) => Err(failure),
+        };
+        self.end();
+        Poll::Ready(Outcome {
+            result: Some(result),
+            place,
+        })
+    }
+}
+
+/// What a task came to, on its way to whoever awaits it.
+pub(super) struct Outcome<T: 'static> {
+    /// Empty once taken, and from the start if the task was ended before it had one.
+    result: Option<Result<T, Failure>>,
+    place: Place,
+}
+
+impl<T: 'static> Outcome<T> {
+    fn ended(place: Place) -> Self {
+        Self {
+            result: None,
+            place,
+        }
+    }
+
+    pub(super) fn take(mut self) -> Result<T, Failure> {
+        let cancelled = || Err(Failure::at(Cancelled, self.place));
+        self.result.take().unwrap_or_else(cancelled)
+    }
+
+    /// The value; a failure is told, like that of a task that nobody awaits.
+    pub(super) fn into_value(mut self) -> Option<T> {
+        match self.result.take()? {
+            Ok(value) => Some(value),
+            failed => {
+                self.result = Some(failed);
+                None
+            }
+        }
+    }
+}
+
+impl<T: 'static> Drop for Outcome<T> {
+    fn drop(&mut self) {
+        match self.result.take() {
+            None => {}
+            Some(Err(failure)) => report::deliver(Origin::Task, failure, self.place),
+            Some(Ok(value)) => {
+                let mut value = Some(value);
+                if let Some(failure) = failure_in(&mut value, self.place) {
+                    report::deliver(Origin::Task, failure, self.place);
+                }
+                report::discard(value, self.place);
+            }
+        }
+    }
+}
