@@ -327,7 +327,7 @@ pub(crate) fn contain<R>(
 ///
 /// This is the fence around all user code of a reactor's thread. What it costs where nobody watches is one load and two
 /// branches.
-#[inline]
+#[inline(always)]
 pub(crate) fn catch<R>(
     place: &'static Location<'static>,
     run: impl FnOnce() -> R,

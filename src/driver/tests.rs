@@ -390,7 +390,7 @@ fn a_full_socket_becomes_writable_when_the_peer_reads() {
             assert_ne!(read, 0);
             written -= read;
         }
-        assert!(one(driver).writable);
+        assert!(one(driver).writable());
         driver.remove(&client).unwrap();
     });
 }
