@@ -374,3 +374,19 @@ fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
+/// Calls a macro with the types of which each value is one address, and no path.
+macro_rules! for_each_address {
+    ($use_types:ident) => {
+        $use_types!(
+            $crate::address::Address,
+            std::net::SocketAddr,
+            std::net::SocketAddrV4,
+            std::net::SocketAddrV6,
+            (std::net::IpAddr, u16),
+            (std::net::Ipv4Addr, u16),
+            (std::net::Ipv6Addr, u16),
+            ([u8; 4], u16),
+        );
+    };
+}
+pub(crate) use for_each_address;

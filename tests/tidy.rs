@@ -301,7 +301,7 @@ const ROOMS: [&str; 30] = [
 ];
 
 /// The circles between files of a module that stand: all their members, and what closes the circle.
-const CIRCLES: [(&str, &str, &str); 9] = [
+const CIRCLES: [(&str, &str, &str); 6] = [
     (
         "defer",
         "mod core core/group core/slot core/waiter core/work coroutine line live make outcome trail",
@@ -311,21 +311,6 @@ const CIRCLES: [(&str, &str, &str); 9] = [
         "driver",
         "signals/table signals/unix signals/windows",
         "the table sets the system's handler, and the handler reads the table",
-    ),
-    (
-        "net",
-        "activation adopt custom endpoint endpoint/describe endpoint/place",
-        "an endpoint has every kind as a variant, and the files of the kinds name endpoints",
-    ),
-    (
-        "net",
-        "datagram/engine datagram/port",
-        "the engine makes ports, and a port holds what its engine holds",
-    ),
-    (
-        "net",
-        "datagram/open datagram/socket",
-        "opening gives a socket, which uses a helper of the file that opens",
     ),
     (
         "protocol",

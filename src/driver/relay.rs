@@ -107,7 +107,7 @@ impl Relay {
         let shared = &self.0;
         let count = move_out(&mut shared.to_connection.borrow_mut(), into);
         if count > 0 {
-            wake(&shared.giver);
+            cells::wake(&shared.giver);
             return Ok(count);
         }
         if into.is_empty() {
@@ -135,14 +135,14 @@ impl Relay {
         }
         queue.extend(&bytes[..count]);
         drop(queue);
-        wake(&shared.taker);
+        cells::wake(&shared.taker);
         Ok(count)
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) {
         if how != Shutdown::Read {
             self.0.is_shut.set(true);
-            wake(&self.0.taker);
+            cells::wake(&self.0.taker);
         }
     }
 
@@ -155,8 +155,8 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.ignore();
         self.0.is_closed.set(true);
-        wake(&self.0.taker);
-        wake(&self.0.giver);
+        cells::wake(&self.0.taker);
+        cells::wake(&self.0.giver);
     }
 }
 
@@ -283,15 +283,7 @@ fn move_out(queue: &mut VecDeque<u8>, into: &mut [u8]) -> usize {
 }
 
 fn set(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
-    let old = place.replace(Some(cx.waker().clone()));
-    drop(old);
-}
-
-fn wake(place: &Cell<Option<Waker>>) {
-    let waker = place.take();
-    if let Some(waker) = waker {
-        waker.wake();
-    }
+    drop(place.replace(Some(cx.waker().clone())));
 }
 
 /// How many bytes wait in either direction at most.

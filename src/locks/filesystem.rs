@@ -197,8 +197,7 @@ impl DeferredFilesystemLock {
             retry: None,
             expiry: None,
         };
-        let none = inner.attempt.replace(Some(attempt));
-        drop(none);
+        drop(inner.attempt.replace(Some(attempt)));
         if let Some(limit) = limit.into() {
             let call = inner.plan(
                 move |inner| inner.expire(limit),

@@ -29,8 +29,7 @@ pub(super) trait Held {
     /// It is held until this Deferred has its result.
     fn is_held_by<T: 'static>(&self, deferred: &Deferred<T>) {
         if let Some(grant) = self.granted() {
-            let old = grant.holder.replace(Some(deferred.trail()));
-            drop(old);
+            drop(grant.holder.replace(Some(deferred.trail())));
         }
     }
 }

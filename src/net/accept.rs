@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use crate::address::Address;
+use crate::cells;
 use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::protocol::{Factory, IntoProtocol, Protocol, Seated, seat_handed, visit};
@@ -238,20 +239,11 @@ pub(super) struct Pull {
     pub(super) is_over: Cell<bool>,
 }
 
-impl Pull {
-    fn wake(&self) {
-        let waker = self.waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
 impl Acceptor for Pulled {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
         let connection = accepted.stream(reactor, terms);
         self.0.queue.borrow_mut().push_back(connection);
-        self.0.wake();
+        cells::wake(&self.0.waker);
     }
 
     fn wants(&self) -> bool {
@@ -260,7 +252,7 @@ impl Acceptor for Pulled {
 
     fn stopped(&mut self, _place: &'static Location<'static>) -> Result<(), Failure> {
         self.0.is_over.set(true);
-        self.0.wake();
+        cells::wake(&self.0.waker);
         Ok(())
     }
 }

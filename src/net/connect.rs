@@ -14,8 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::accept::Accepted;
-use super::custom::StreamClientEndpoint;
-use super::endpoint::{ClientEndpoint, Destination, ToClientEndpoint};
+use super::endpoint::{ClientEndpoint, Destination, StreamClientEndpoint, ToClientEndpoint};
 use super::options::ConnectOptions;
 use super::race::{Done, Race};
 use crate::address::Address;

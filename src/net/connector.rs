@@ -295,8 +295,7 @@ impl<F: ClientFactory> Inner<F> {
     }
 
     fn failed(self: &Rc<Self>, failure: Failure) {
-        let attempt = self.attempt.take();
-        drop(attempt);
+        drop(self.attempt.take());
         self.is_given_up.set(false);
         self.state.set(ConnectorState::Disconnected);
         self.tell(|factory| factory.connection_failed(&self.connector(), failure));
@@ -304,8 +303,7 @@ impl<F: ClientFactory> Inner<F> {
     }
 
     fn lost(self: &Rc<Self>, reason: Failure) {
-        let connection = self.connection.take();
-        drop(connection);
+        drop(self.connection.take());
         self.state.set(ConnectorState::Disconnected);
         self.tell(|factory| factory.connection_lost(&self.connector(), reason));
         self.stopped();

@@ -6,6 +6,8 @@ use std::io;
 use std::time::Duration;
 
 use crate::address::Address;
+#[cfg(unix)]
+use crate::driver::NotAdopted;
 use crate::failure::Failure;
 
 /// The address could not be listened at.
@@ -73,6 +75,20 @@ pub struct ConnectFailedEverywhere {
 /// There was no address to try.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoAddress;
+
+#[cfg(unix)]
+/// A descriptor cannot be adopted: it is not what it should be, or the system would not.
+#[doc(alias("UnsupportedAddressFamily", "UnsupportedSocketType"))]
+#[derive(Debug)]
+pub struct CannotAdopt {
+    pub(super) wanted: &'static str,
+    pub(super) found: Result<String, io::Error>,
+}
+
+#[cfg(unix)]
+/// A socket that was given has been listened with already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlreadyListened;
 
 /// The failure of one attempt, as the error it is.
 pub(super) fn connect_failure(address: Address, error: io::Error) -> Failure {
@@ -265,3 +281,41 @@ mod tests {
         }
     }
 }
+
+#[cfg(unix)]
+impl CannotAdopt {
+    pub(super) fn new(wanted: &'static str, why: NotAdopted) -> Self {
+        let found = match why {
+            NotAdopted::Is(found) => Ok(found),
+            NotAdopted::Io(error) => Err(error),
+        };
+        Self { wanted, found }
+    }
+}
+
+#[cfg(unix)]
+impl fmt::Display for CannotAdopt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            Ok(found) => write!(f, "{} is wanted, and this is {found}", self.wanted),
+            Err(_) => write!(f, "{} is wanted, and this cannot be looked at", self.wanted),
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Error for CannotAdopt {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.found.as_ref().err()?)
+    }
+}
+
+#[cfg(unix)]
+impl fmt::Display for AlreadyListened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the socket that was given has been listened with already")
+    }
+}
+
+#[cfg(unix)]
+impl Error for AlreadyListened {}

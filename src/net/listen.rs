@@ -4,8 +4,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::accept::{Accepted, Acceptor, Building, Made, Pulled, Serving};
-use super::custom;
-use super::endpoint::{Places, ToServerEndpoint};
+use super::endpoint::{Places, ToServerEndpoint, custom};
 use super::errors::{CannotListen, NoAddress};
 use super::listener::StreamListener;
 use super::options::{ListenConfig, ListenOptions};

@@ -134,8 +134,7 @@ impl StreamListener {
         if self.pull.is_over.get() {
             return Poll::Ready(None);
         }
-        let old = self.pull.waker.replace(Some(own_waker(cx).clone()));
-        drop(old);
+        drop(self.pull.waker.replace(Some(own_waker(cx).clone())));
         if !self.pull.is_asking.replace(true) {
             self.port.look_again();
         }
@@ -143,8 +142,7 @@ impl StreamListener {
     }
 
     fn stop_asking(&self) {
-        let waker = self.pull.waker.take();
-        drop(waker);
+        drop(self.pull.waker.take());
         if self.pull.is_asking.replace(false) {
             self.port.look_again();
         }
@@ -169,8 +167,7 @@ impl FusedStream for StreamListener {
 impl Drop for StreamListener {
     fn drop(&mut self) {
         drop(self.port.stop());
-        let queue = self.pull.queue.take();
-        drop(queue);
+        drop(self.pull.queue.take());
     }
 }
 

@@ -96,13 +96,10 @@
 
 mod accept;
 #[cfg(unix)]
-pub mod activation;
-#[cfg(unix)]
-mod adopt;
+mod adopted;
 mod backoff;
 mod connect;
 mod connector;
-mod custom;
 pub mod datagram;
 mod endpoint;
 mod errors;
@@ -120,15 +117,16 @@ mod stdio;
 mod terminal;
 
 #[cfg(unix)]
-pub use self::adopt::{AlreadyListened, CannotAdopt};
+pub use self::adopted::activation;
 pub use self::backoff::Backoff;
 pub use self::connector::{ClientFactory, Connector, ConnectorState, NotNow};
-pub use self::custom::{Incoming, StreamClientEndpoint, StreamServerEndpoint};
 pub use self::datagram::PortClosed;
 pub use self::endpoint::{
-    BadEndpoint, ClientEndpoint, EndpointFields, ServerEndpoint, ToClientEndpoint,
-    ToServerEndpoint, quote,
+    BadEndpoint, ClientEndpoint, EndpointFields, Incoming, ServerEndpoint, StreamClientEndpoint,
+    StreamServerEndpoint, ToClientEndpoint, ToServerEndpoint, quote,
 };
+#[cfg(unix)]
+pub use self::errors::{AlreadyListened, CannotAdopt};
 pub use self::errors::{
     CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut, ConnectionRefused,
     NoAddress, NoRoute,

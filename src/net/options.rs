@@ -108,12 +108,70 @@ pub(super) struct ConnectConfig {
     pub(super) hook: Option<SocketHook>,
 }
 
-impl ListenOptions {
-    /// Returns options that set nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// What can be set of connections, however they come about.
+macro_rules! connection_options {
+    ($options:ident) => {
+        impl $options {
+            /// Returns options that set nothing.
+            pub fn new() -> Self {
+                Self::default()
+            }
 
+            /// How many bytes the system may hold that were written and not yet acknowledged. (The system may round it, and Linux
+            /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
+            #[doc(alias = "SO_SNDBUF")]
+            pub fn send_buffer(mut self, bytes: usize) -> Self {
+                self.buffers.send = Some(bytes);
+                self
+            }
+
+            /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
+            #[doc(alias = "SO_RCVBUF")]
+            pub fn receive_buffer(mut self, bytes: usize) -> Self {
+                self.buffers.receive = Some(bytes);
+                self
+            }
+
+            /// Sets how long the socket stays when a connection has ended in good order, until the peer has closed its side as
+            /// well: 2 seconds unless set. Nobody waits for it, but the end of the reactor does.
+            ///
+            /// What the peer still sends is read and thrown away meanwhile, 1 MiB at most; then the peer is read no more.
+            #[doc(alias = "SO_LINGER")]
+            pub fn linger(mut self, limit: Duration) -> Self {
+                self.linger = Some(limit);
+                self
+            }
+
+            /// Resets a connection whose peer accepts no byte for this long while bytes are queued for it: without limit
+            /// unless set, since a peer may well take its time.
+            ///
+            /// The connection is lost with [`SendTimedOut`](crate::transport::SendTimedOut), and what it had queued is reported
+            /// as [`BytesNotSent`](crate::transport::BytesNotSent).
+            #[doc(alias("write_timeout", "SO_SNDTIMEO"))]
+            pub fn send_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+                self.send_timeout = Some(limit.into());
+                self
+            }
+
+            /// Sets the same limit for a connection of which one side is closed while bytes are queued: 60 seconds unless set,
+            /// `None` for no limit.
+            ///
+            /// The program closes its side by [`lose_connection`](crate::Transport::lose_connection),
+            /// [`lose_write`](crate::Transport::lose_write) or dropping a [`Connection`](crate::Connection). A peer that has closed
+            /// its side and still does not read waits for nothing.
+            #[doc(alias("lingering_timeout", "SO_LINGER"))]
+            pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+                self.close_timeout = Some(limit.into());
+                self
+            }
+        }
+    };
+}
+
+connection_options!(ListenOptions);
+connection_options!(ConnectOptions);
+
+impl ListenOptions {
     /// Sets how many connections the system keeps waiting to be accepted: 1024 by default, and never more than the system's
     /// own limit (`somaxconn` on Linux).
     pub fn backlog(mut self, backlog: i32) -> Self {
@@ -139,54 +197,6 @@ impl ListenOptions {
     #[doc(alias("IPV6_V6ONLY", "bindv6only"))]
     pub fn dual_stack(mut self, both: bool) -> Self {
         self.dual_stack = Some(both);
-        self
-    }
-
-    /// How many bytes the system may hold that were written and not yet acknowledged. (The system may round it, and Linux
-    /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
-    #[doc(alias = "SO_SNDBUF")]
-    pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.buffers.send = Some(bytes);
-        self
-    }
-
-    /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
-    #[doc(alias = "SO_RCVBUF")]
-    pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.buffers.receive = Some(bytes);
-        self
-    }
-
-    /// Sets how long the socket stays when a connection has ended in good order, until the peer has closed its side as
-    /// well: 2 seconds unless set. Nobody waits for it, but the end of the reactor does.
-    ///
-    /// What the peer still sends is read and thrown away meanwhile, 1 MiB at most; then the peer is read no more.
-    #[doc(alias = "SO_LINGER")]
-    pub fn linger(mut self, limit: Duration) -> Self {
-        self.linger = Some(limit);
-        self
-    }
-
-    /// Resets a connection whose peer accepts no byte for this long while bytes are queued for it: without limit
-    /// unless set, since a peer may well take its time.
-    ///
-    /// The connection is lost with [`SendTimedOut`](crate::transport::SendTimedOut), and what it had queued is reported
-    /// as [`BytesNotSent`](crate::transport::BytesNotSent).
-    #[doc(alias("write_timeout", "SO_SNDTIMEO"))]
-    pub fn send_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.send_timeout = Some(limit.into());
-        self
-    }
-
-    /// Sets the same limit for a connection of which one side is closed while bytes are queued: 60 seconds unless set,
-    /// `None` for no limit.
-    ///
-    /// The program closes its side by [`lose_connection`](crate::Transport::lose_connection),
-    /// [`lose_write`](crate::Transport::lose_write) or dropping a [`Connection`](crate::Connection). A peer that has closed
-    /// its side and still does not read waits for nothing.
-    #[doc(alias("lingering_timeout", "SO_LINGER"))]
-    pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.close_timeout = Some(limit.into());
         self
     }
 
@@ -331,11 +341,6 @@ impl ListenConfig {
 }
 
 impl ConnectOptions {
-    /// Returns options that set nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// How long the attempt at one address may take, and how long the look-up of a name.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -354,54 +359,6 @@ impl ConnectOptions {
     #[doc(alias("attemptDelay", "happy_eyeballs_delay"))]
     pub fn attempt_delay(mut self, delay: Duration) -> Self {
         self.attempt_delay = Some(delay);
-        self
-    }
-
-    /// How many bytes the system may hold that were written and not yet acknowledged. (The system may round it, and Linux
-    /// holds twice as much.) Without, the system decides, and changes it as it sees fit.
-    #[doc(alias = "SO_SNDBUF")]
-    pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.buffers.send = Some(bytes);
-        self
-    }
-
-    /// How many bytes the system may hold that came and were not yet read; as for [`send_buffer`](Self::send_buffer).
-    #[doc(alias = "SO_RCVBUF")]
-    pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.buffers.receive = Some(bytes);
-        self
-    }
-
-    /// Sets how long the socket stays when a connection has ended in good order, until the peer has closed its side as
-    /// well: 2 seconds unless set. Nobody waits for it, but the end of the reactor does.
-    ///
-    /// What the peer still sends is read and thrown away meanwhile, 1 MiB at most; then the peer is read no more.
-    #[doc(alias = "SO_LINGER")]
-    pub fn linger(mut self, limit: Duration) -> Self {
-        self.linger = Some(limit);
-        self
-    }
-
-    /// Resets a connection whose peer accepts no byte for this long while bytes are queued for it: without limit
-    /// unless set, since a peer may well take its time.
-    ///
-    /// The connection is lost with [`SendTimedOut`](crate::transport::SendTimedOut), and what it had queued is reported
-    /// as [`BytesNotSent`](crate::transport::BytesNotSent).
-    #[doc(alias("write_timeout", "SO_SNDTIMEO"))]
-    pub fn send_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.send_timeout = Some(limit.into());
-        self
-    }
-
-    /// Sets the same limit for a connection of which one side is closed while bytes are queued: 60 seconds unless set,
-    /// `None` for no limit.
-    ///
-    /// The program closes its side by [`lose_connection`](crate::Transport::lose_connection),
-    /// [`lose_write`](crate::Transport::lose_write) or dropping a [`Connection`](crate::Connection). A peer that has closed
-    /// its side and still does not read waits for nothing.
-    #[doc(alias("lingering_timeout", "SO_LINGER"))]
-    pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.close_timeout = Some(limit.into());
         self
     }
 

@@ -347,8 +347,7 @@ impl Race {
         let done = self.done.take()?;
         cancel(&self.shot);
         cancel(&self.limit);
-        let left = self.left.take();
-        drop(left);
+        drop(self.left.take());
         let under_way = self.under_way.take();
         if let Some(reactor) = self.reactor.upgrade() {
             for attempt in under_way {

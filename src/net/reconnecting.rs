@@ -135,8 +135,7 @@ impl Retries {
     #[doc(alias = "stopTrying")]
     pub fn stop_trying(&self) {
         self.0.is_over.set(true);
-        let timer = self.0.timer.take();
-        if let Some(timer) = timer {
+        if let Some(timer) = self.0.timer.take() {
             timer.cancel();
         }
         let connector = self.0.connector.borrow().clone();
@@ -191,8 +190,7 @@ impl<F: ClientFactory> ClientFactory for Reconnecting<F> {
     }
 
     fn stopped(&mut self) {
-        let connector = self.retries.0.connector.take();
-        drop(connector);
+        drop(self.retries.0.connector.take());
         self.factory.stopped();
     }
 }

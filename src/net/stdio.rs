@@ -30,7 +30,7 @@ use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
-use crate::transport::{Conn, Terms};
+use crate::transport::Terms;
 
 /// Standard input and output are a connection of this process already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,10 +205,7 @@ impl Reactor {
         socket: Socket,
         place: &'static Location<'static>,
     ) -> Result<Connection, Failure> {
-        let (peer, seat) = (Address::Unnamed, Connection::seat());
-        let conn = Conn::new(self, socket, peer, &terms(place), seat)?;
-        conn.begin(self, || {});
-        Ok(Connection::new(conn))
+        Connection::of_socket(self, socket, Address::Unnamed, &terms(place))
     }
 }
 

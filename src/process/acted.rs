@@ -32,7 +32,7 @@ use crate::report;
 use crate::signal::Signal;
 use crate::stream::Connection;
 use crate::task::Task;
-use crate::transport::{Conn, Terms};
+use crate::transport::Terms;
 
 /// The programs that a reactor in memory knows, for tests of code that starts some. They are known by the very words that a
 /// command says: `git` is another one than `/usr/bin/git`.
@@ -334,15 +334,12 @@ fn make_pipe(reactor: &Reactor, part: &Part, number: i32) -> io::Result<(Socket,
     let listener = driver.listen(&address, &Bind::default())?;
     let ours = driver.connect(&address, None, Buffers::default())?;
     let (theirs, _) = listener.accept()?;
-    let (peer, seat) = (Address::Unnamed, Connection::seat());
     let terms = Rc::new(Terms {
         is_filter: true,
         ..Terms::of_pipes(part.place)
     });
-    let conn = Conn::new(reactor, theirs, peer, &terms, seat);
-    let conn = conn.map_err(io::Error::other)?;
-    conn.begin(reactor, || {});
-    Ok((ours, Connection::new(conn)))
+    let theirs = Connection::of_socket(reactor, theirs, Address::Unnamed, &terms);
+    Ok((ours, theirs.map_err(io::Error::other)?))
 }
 
 impl Part {
@@ -395,12 +392,10 @@ impl Part {
         }
         self.status.set(Some(status));
         let untold = Untold(self.caught.take(), self.place);
-        let task = self.task.take();
-        if let Some(task) = task {
+        if let Some(task) = self.task.take() {
             task.cancel();
         }
-        let on_end = self.on_end.take();
-        if let Some(on_end) = on_end {
+        if let Some(on_end) = self.on_end.take() {
             on_end();
         }
         if let Some(reactor) = self.reactor.upgrade() {

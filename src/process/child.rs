@@ -18,7 +18,6 @@ use crate::failure::Failure;
 use crate::protocol::{Context, Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
-use crate::transport::Conn;
 
 /// A process whose pipes are [`Connection`]s.
 ///
@@ -162,15 +161,13 @@ impl Child {
         sockets: Sockets,
     ) -> Result<(), Failure> {
         for (number, socket) in sockets {
-            let (peer, seat) = (Address::Unnamed, Connection::seat());
             let terms = self.process.0.terms();
-            let conn = Conn::new(reactor, socket, peer, &terms, seat)
+            let conn = Connection::of_socket(reactor, socket, Address::Unnamed, &terms)
                 .map_err(|failure| running.retract(reactor, &failure))?;
-            conn.begin(reactor, || {});
             let is_written = command.writes(number);
             let common = &self.process.0;
             common.add_pipe(number, is_written, conn.transport());
-            self.pipes.push((number, Connection::new(conn)));
+            self.pipes.push((number, conn));
         }
         Ok(())
     }

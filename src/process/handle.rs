@@ -365,18 +365,15 @@ impl Common {
     pub(super) fn exit(&self, how: Result<ExitStatus, Failure>) {
         *self.exit.borrow_mut() = Some(how);
         self.keeper.finish();
-        let body = self.body.take();
-        drop(body);
-        let deadline = self.deadline.take();
-        if let Some(deadline) = deadline {
+        drop(self.body.take());
+        if let Some(deadline) = self.deadline.take() {
             deadline.cancel();
         }
     }
 
     /// It has no pipe to speak through, so it is not to be: it is killed and waited for.
     pub(super) fn retract(&self, why: &Failure) -> NotStarted {
-        let body = self.body.take();
-        if let Some(body) = body {
+        if let Some(body) = self.body.take() {
             body.end();
         }
         let errno = why.check().and_then(io::Error::raw_os_error);
@@ -398,8 +395,7 @@ impl Common {
         if self.kills_on_drop || is_to_end {
             let _ = self.send(Signal::KILL, self.leads);
         }
-        let body = self.body.take();
-        if let Some(body) = body {
+        if let Some(body) = self.body.take() {
             body.abandon();
         }
         self.exit(Err(Failure::at(Stopped, self.place)));
@@ -455,8 +451,7 @@ impl Common {
             return;
         };
         if error.kind() != io::ErrorKind::BrokenPipe {
-            let old = self.broken.replace(Some(reason.clone()));
-            drop(old);
+            drop(self.broken.replace(Some(reason.clone())));
         }
     }
 

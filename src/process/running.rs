@@ -321,8 +321,7 @@ impl<P: ProcessProtocol> OnPipe<P> {
         } = conn.seat();
         *running.visited.borrow_mut() = Some(conn.transport());
         visit(running, reactor, |protocol, cx| hook(protocol, cx, *number));
-        let visited = running.visited.take();
-        drop(visited);
+        drop(running.visited.take());
     }
 }
 

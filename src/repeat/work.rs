@@ -382,8 +382,7 @@ impl Job {
         if let Some(cancel) = self.cancel.take() {
             cancel();
         }
-        let work = self.work.take();
-        if let Some(work) = work {
+        if let Some(work) = self.work.take() {
             self.let_go(work, &end);
         }
         for waiter in self.waiters.resolvers() {

@@ -60,8 +60,7 @@ impl<T> Future for Child<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let cradle = &*self.0;
         if !cradle.is_done.get() {
-            let old = cradle.waker.replace(Some(own_waker(cx).clone()));
-            drop(old);
+            drop(cradle.waker.replace(Some(own_waker(cx).clone())));
             return Poll::Pending;
         }
         let cancelled = || Err(Failure::at(Cancelled, cradle.place));

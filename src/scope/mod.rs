@@ -338,8 +338,7 @@ impl fmt::Debug for Scope<'_> {
 
 impl Inner<'_> {
     fn wake(&self) {
-        let waker = self.waker.take();
-        if let Some(waker) = waker {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
@@ -444,8 +443,7 @@ impl Running<'_> {
     ) -> Poll<()> {
         let inner = self.scope.0.clone();
         loop {
-            let old = inner.waker.replace(Some(own_waker(cx).clone()));
-            drop(old);
+            drop(inner.waker.replace(Some(own_waker(cx).clone())));
             if inner.stage.get() == Stage::Cancelled {
                 self.end(body.as_mut());
             }

@@ -286,8 +286,7 @@ impl<P: Protocol> Inner<P> {
             return Deferred::succeed(());
         }
         let (deferred, resolver) = Deferred::pair();
-        let old = self.given_up.replace(Some(resolver));
-        drop(old);
+        drop(self.given_up.replace(Some(resolver)));
         // What it is dropped with, the next one or the end, is no failure.
         deferred.add_errback(|_| {})
     }

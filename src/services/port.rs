@@ -115,8 +115,7 @@ impl<K: Closes> Service for PortService<K> {
         let opened = report::catch(self.0.place, || open(&self.0.reactor));
         self.0.open.set(Some(open));
         let port = opened.and_then(|opened| opened)?;
-        let old = self.0.port.replace(Some(port));
-        drop(old);
+        drop(self.0.port.replace(Some(port)));
         Ok(())
     }
 

@@ -119,8 +119,7 @@ impl Service for TimerService {
         let (looping, done) = begin();
         inner.begin.set(Some(begin));
         let over = Rc::new(Over::default());
-        let old = inner.running.replace(Some((looping, over.clone())));
-        drop(old);
+        drop(inner.running.replace(Some((looping, over.clone()))));
         drop(done.add_both(move |result| {
             over.is_over.set(true);
             let waiting = over.waiting.take();

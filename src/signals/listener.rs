@@ -5,6 +5,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::cells;
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Giver, Resolver};
 use crate::failure::Failure;
@@ -99,8 +100,7 @@ impl Listener {
         heard.set(came);
         if signal.is_none() {
             if let Whom::Always(waker) = &self.whom {
-                let old = waker.replace(Some(own_waker(cx).clone()));
-                drop(old);
+                drop(waker.replace(Some(own_waker(cx).clone())));
             }
             return Poll::Pending;
         }
@@ -114,8 +114,7 @@ impl Listener {
 
     /// Listens no more.
     pub(super) fn end(&self) {
-        let heard = self.heard.take();
-        drop(heard);
+        drop(self.heard.take());
         if let Some(reactor) = self.reactor.upgrade() {
             reactor.inner().listen_no_more(self.key.get());
             reactor.inner().untrack(self.key.get());
@@ -124,9 +123,7 @@ impl Listener {
 
     fn wake(&self) {
         if let Whom::Always(waker) = &self.whom {
-            if let Some(waker) = waker.take() {
-                waker.wake();
-            }
+            cells::wake(waker);
         }
     }
 }

@@ -49,20 +49,6 @@ impl Awaited {
         set_waker(&conn.seat().writer, cx);
         task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.writer)));
     }
-
-    fn wake_reader(&self) {
-        let reader = self.reader.take();
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-
-    fn wake_writer(&self) {
-        let writer = self.writer.take();
-        if let Some(writer) = writer {
-            writer.wake();
-        }
-    }
 }
 
 /// One handle less; the last one ends the connection.
@@ -80,7 +66,7 @@ impl Seat for Awaited {
         if seat.readable.replace(true) {
             seat.ignored.set(true);
         }
-        seat.wake_reader();
+        cells::wake(&seat.reader);
     }
 
     fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
@@ -89,16 +75,16 @@ impl Seat for Awaited {
     }
 
     fn write_ready(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
-        conn.seat().wake_writer();
+        cells::wake(&conn.seat().writer);
     }
 
     fn flushed(conn: &Rc<Conn<Self>>) {
-        conn.seat().wake_writer();
+        cells::wake(&conn.seat().writer);
     }
 
     fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
-        conn.seat().wake_reader();
-        conn.seat().wake_writer();
+        cells::wake(&conn.seat().reader);
+        cells::wake(&conn.seat().writer);
     }
 
     fn wants_bytes(&self) -> bool {

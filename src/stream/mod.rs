@@ -31,11 +31,12 @@ pub use self::halves::{LineStream, ReadHalf, WriteHalf};
 use self::reader::Reader;
 use crate::address::Address;
 use crate::defer::Deferred;
+use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, handle, seat_handed};
 use crate::reactor::Reactor;
 use crate::report;
-use crate::transport::{Conn, ConnectionDone, Handed, Transport};
+use crate::transport::{Conn, ConnectionDone, Ends, Handed, Terms, Transport};
 
 /// A connection, for async code: read, write, split.
 ///
@@ -75,6 +76,18 @@ impl Connection {
     /// The seat for a new one.
     pub(crate) fn seat() -> Awaited {
         Awaited::new()
+    }
+
+    /// Makes one of a socket, which is watched from now on.
+    pub(crate) fn of_socket(
+        reactor: &Reactor,
+        socket: Socket,
+        ends: impl Into<Ends>,
+        terms: &Rc<Terms>,
+    ) -> Result<Self, Failure> {
+        let conn = Conn::new(reactor, socket, ends, terms, Self::seat())?;
+        conn.begin(reactor, || {});
+        Ok(Self::new(conn))
     }
 
     pub(crate) fn new(conn: Rc<Conn<Awaited>>) -> Self {

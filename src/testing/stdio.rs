@@ -10,7 +10,7 @@ use crate::driver::{Bind, Listener, STDIO};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::stream::Connection;
-use crate::transport::{Conn, Terms};
+use crate::transport::Terms;
 
 /// What standard input and output are on a reactor in memory, for a test that plays the user.
 ///
@@ -61,10 +61,7 @@ impl Stdio {
     pub fn user(&self) -> Result<Connection, Failure> {
         let (socket, _) = self.listener.accept()?;
         let terms = Rc::new(Terms::new(Location::caller()));
-        let (peer, seat) = (Address::Unnamed, Connection::seat());
-        let conn = Conn::new(&self.reactor, socket, peer, &terms, seat)?;
-        conn.begin(&self.reactor, || {});
-        Ok(Connection::new(conn))
+        Connection::of_socket(&self.reactor, socket, Address::Unnamed, &terms)
     }
 }
 

@@ -41,10 +41,8 @@
 //! In memory a wait with a timeout does not block and so has nothing to be ended; the signal is noted all the
 //! same.
 
-use std::io;
-
-use super::poller::Waking;
-use crate::signal::{Signal, SignalSet};
+#[cfg(target_os = "linux")]
+use crate::signal::Signal;
 
 mod table;
 #[cfg(test)]
@@ -64,59 +62,13 @@ mod unix;
 mod windows;
 
 pub(crate) use system::raise;
+pub(crate) use table::Signals;
 #[cfg(unix)]
 use unix as system;
 #[cfg(unix)]
 pub(crate) use unix::with_blocked;
 #[cfg(windows)]
 use windows as system;
-
-/// A loop's place among those that are told of signals. Dropping the last one that wants a signal restores what was
-/// done about it before.
-#[derive(Debug)]
-pub(crate) struct Signals(table::Inner);
-
-impl Signals {
-    /// A place that wants nothing yet; signals will end the waits of `wake`'s driver.
-    pub(crate) fn new(wake: Waking) -> io::Result<Self> {
-        table::Inner::new(wake).map(Self)
-    }
-
-    /// Wants to hear these from now on, and no others. When that fails all is as it was.
-    pub(crate) fn set_heard(&self, heard: SignalSet) -> io::Result<()> {
-        self.0.set_heard(heard)
-    }
-
-    /// Is it to stop by SIGINT, SIGTERM and SIGBREAK? When that fails all is as it was.
-    pub(crate) fn set_stops(&self, stops: bool) -> io::Result<()> {
-        self.0.set_stops(stops)
-    }
-
-    /// Its stop has begun: from now on it is told of stop signals even when it hears them.
-    pub(crate) fn set_stopping(&self, stopping: bool) {
-        self.0.set_stopping(stopping);
-    }
-
-    /// What came of that which it hears, since the last time.
-    pub(crate) fn take_heard(&self) -> SignalSet {
-        self.0.take_heard()
-    }
-
-    /// The signal by which it is to stop, once.
-    pub(crate) fn take_stop(&self) -> Option<Signal> {
-        self.0.take_stop()
-    }
-
-    /// Is there a signal by which it is to stop, that was not taken?
-    pub(crate) fn has_stop(&self) -> bool {
-        self.0.has_stop()
-    }
-
-    /// As if `signal` had come, but for this place alone, and without an end to the process. Did it want the signal?
-    pub(crate) fn deliver(&self, signal: Signal) -> bool {
-        self.0.deliver(signal)
-    }
-}
 
 /// Does this signal, when it comes, end the process?
 #[cfg(target_os = "linux")]

@@ -11,13 +11,14 @@ use std::sync::atomic::{
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::Waking;
 use super::system::{self, Disposition, Hand};
+use crate::driver::poller::Waking;
 use crate::signal::{Signal, SignalSet};
 
-/// A place in the table, held while this lives.
+/// A loop's place among those that are told of signals. Dropping the last one that wants a signal restores what was
+/// done about it before.
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(crate) struct Signals {
     place: usize,
     heard: Cell<SignalSet>,
     /// The signals it stops by.
@@ -73,8 +74,9 @@ pub(super) struct Taken {
     previous: Disposition,
 }
 
-impl Inner {
-    pub(super) fn new(wake: Waking) -> io::Result<Self> {
+impl Signals {
+    /// A place that wants nothing yet; signals will end the waits of `wake`'s driver.
+    pub(crate) fn new(wake: Waking) -> io::Result<Self> {
         system::prepare();
         let table = lock();
         let free = |place: &Place| place.hand.is_free();
@@ -93,7 +95,8 @@ impl Inner {
         })
     }
 
-    pub(super) fn set_heard(&self, heard: SignalSet) -> io::Result<()> {
+    /// Wants to hear these from now on, and no others. When that fails all is as it was.
+    pub(crate) fn set_heard(&self, heard: SignalSet) -> io::Result<()> {
         let before = self.heard.get();
         if before == heard {
             return Ok(());
@@ -119,7 +122,8 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn set_stops(&self, stops: bool) -> io::Result<()> {
+    /// Is it to stop by SIGINT, SIGTERM and SIGBREAK? When that fails all is as it was.
+    pub(crate) fn set_stops(&self, stops: bool) -> io::Result<()> {
         if stops != self.stops.get().is_empty() {
             return Ok(());
         }
@@ -157,11 +161,13 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn set_stopping(&self, stopping: bool) {
+    /// Its stop has begun: from now on it is told of stop signals even when it hears them.
+    pub(crate) fn set_stopping(&self, stopping: bool) {
         self.place().is_stopping.store(stopping, SeqCst);
     }
 
-    pub(super) fn take_heard(&self) -> SignalSet {
+    /// What came of that which it hears, since the last time.
+    pub(crate) fn take_heard(&self) -> SignalSet {
         let place = self.place();
         match place.any.load(SeqCst) && place.any.swap(false, SeqCst) {
             true => place.came.take(),
@@ -169,7 +175,8 @@ impl Inner {
         }
     }
 
-    pub(super) fn take_stop(&self) -> Option<Signal> {
+    /// The signal by which it is to stop, once.
+    pub(crate) fn take_stop(&self) -> Option<Signal> {
         let told = self.place().told.load(SeqCst);
         if told == QUIET || self.is_taken.replace(true) {
             return None;
@@ -178,11 +185,13 @@ impl Inner {
         Some(Signal::given(told))
     }
 
-    pub(super) fn has_stop(&self) -> bool {
+    /// Is there a signal by which it is to stop, that was not taken?
+    pub(crate) fn has_stop(&self) -> bool {
         self.place().told.load(SeqCst) != QUIET && !self.is_taken.get()
     }
 
-    pub(super) fn deliver(&self, signal: Signal) -> bool {
+    /// As if `signal` had come, but for this place alone, and without an end to the process. Did it want the signal?
+    pub(crate) fn deliver(&self, signal: Signal) -> bool {
         let heard = self.place().hear(signal);
         if heard.rings {
             self.wake.wake();
@@ -206,7 +215,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for Signals {
     fn drop(&mut self) {
         // Neither wants anything new, and that alone can fail.
         let _ = self.set_heard(SignalSet::default());

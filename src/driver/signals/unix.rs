@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
 use libc::c_int;
 
-use super::{Waking, table};
+use super::table;
+use crate::driver::poller::Waking;
 use crate::signal::{Signal, SignalSet};
 
 /// What is done about a signal.

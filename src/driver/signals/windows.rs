@@ -34,7 +34,8 @@ use windows_sys::Win32::Foundation::{FALSE, STATUS_CONTROL_C_EXIT, TRUE};
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_C_EVENT, SetConsoleCtrlHandler};
 use windows_sys::core::BOOL;
 
-use super::{Waking, table};
+use super::table;
+use crate::driver::poller::Waking;
 use crate::signal::{Signal, SignalSet};
 
 /// What is done about a signal.

@@ -33,7 +33,6 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::DatagramPort;
 use super::errors::{
     AlreadyConnected, DatagramsNotSent, MessageTooLong, PortClosed, QueueFull, SendFailed,
 };
@@ -186,11 +185,6 @@ impl<U: User> Post<U> {
 
     pub(super) fn user(&self) -> &U {
         &self.user
-    }
-
-    /// The inert handle.
-    pub(super) fn port(self: &Rc<Self>) -> DatagramPort {
-        DatagramPort(self.clone())
     }
 
     /// Does what can be done without waiting.

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 
 use crate::address::Address;
+use crate::driver::Arrived;
+use crate::failure::Failure;
 
 /// A datagram is larger than the network takes: 65,507 bytes over IPv4.
 #[doc(alias("MessageLengthError", "EMSGSIZE"))]
@@ -162,6 +164,15 @@ impl fmt::Display for MulticastJoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot join or leave {}", self.group)
     }
+}
+
+/// What was lost of a datagram, as a failure.
+pub(super) fn truncated(arrived: Arrived) -> Failure {
+    Failure::new(Truncated {
+        size: arrived.size,
+        kept: arrived.count,
+        from: arrived.from,
+    })
 }
 
 impl Error for MessageTooLong {}

@@ -21,19 +21,22 @@
 //! 5. One event of the loop brings as many datagrams as are there, up to 256 KiB (each counting for 1 KiB at least), so
 //!    that one port does not keep the loop from the others.
 
+mod bound;
 mod engine;
 mod errors;
 mod open;
+mod options;
 mod place;
 mod port;
 mod queue;
 mod socket;
 
+pub use self::bound::Bound;
 pub use self::errors::{
     AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
     PortClosed, QueueFull, SendFailed, Truncated,
 };
-pub use self::open::{Bound, DatagramOptions};
+pub use self::options::DatagramOptions;
 pub use self::place::ToDatagramAddress;
 pub use self::port::DatagramPort;
 pub use self::socket::UdpSocket;

@@ -1,56 +1,33 @@
-//! Opening ports: the reactor's verbs, their options, and the seat of a protocol.
+//! Opening ports: the reactor's verbs.
 
-use std::fmt;
 use std::io;
-use std::ops::Deref;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 use std::panic::Location;
+#[cfg(unix)]
 use std::path::Path;
 use std::rc::Rc;
 
-use super::engine::{Got, Post, User};
-use super::errors::Truncated;
+use super::DatagramProtocol;
+use super::bound::{Bound, seat};
+use super::engine::{Post, User};
+use super::options::DatagramOptions;
+#[cfg(unix)]
+use super::options::QUEUE;
 use super::place::{ToDatagramAddress, invalid};
 use super::socket::UdpSocket;
-use super::{DatagramPort, DatagramProtocol};
 use crate::address::Address;
 #[cfg(unix)]
 use crate::driver::NotAdopted;
 use crate::driver::{Change, SocketFile};
 use crate::failure::Failure;
 #[cfg(unix)]
-use crate::net::adopt::CannotAdopt;
+use crate::net::errors::CannotAdopt;
 use crate::net::errors::CannotListen;
-use crate::protocol::{self, Handle, Home, Seated, visit};
+#[cfg(unix)]
+use crate::protocol;
+use crate::protocol::Seated;
 use crate::reactor::Reactor;
-use crate::report::{self, Origin};
-
-/// How a port of datagrams is opened.
-///
-/// # Examples
-///
-/// ```
-/// use torsade::net::datagram::DatagramOptions;
-///
-/// let options = DatagramOptions::new().listen_multiple(true).queue(1 << 20);
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct DatagramOptions {
-    share: bool,
-    broadcast: bool,
-    queue: usize,
-    mode: u32,
-    bind: Option<Address>,
-    buffers: [Option<usize>; 2],
-}
-
-/// A port with its protocol. It is the port (by deref), and knows the protocol's handle.
-pub struct Bound<P: 'static> {
-    port: DatagramPort,
-    handle: Handle<P, DatagramPort>,
-}
 
 impl Reactor {
     /// Opens a UDP port for a protocol, whose `started` runs inside this call.
@@ -344,217 +321,6 @@ impl Reactor {
     }
 }
 
-impl DatagramOptions {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self {
-            share: false,
-            broadcast: false,
-            queue: QUEUE,
-            mode: 0o666,
-            bind: None,
-            buffers: [None; 2],
-        }
-    }
-
-    /// May several sockets have the same address? All of them have to agree. Each gets what is sent to a group it
-    /// has joined; which of them gets what is sent to the address itself, the system decides.
-    #[doc(alias("listenMultiple", "SO_REUSEADDR", "SO_REUSEPORT"))]
-    pub fn listen_multiple(mut self, share: bool) -> Self {
-        self.share = share;
-        self
-    }
-
-    /// May it send to broadcast addresses?
-    pub fn broadcast(mut self, allowed: bool) -> Self {
-        self.broadcast = allowed;
-        self
-    }
-
-    /// How many bytes may wait to be sent before writing fails with [`QueueFull`](super::QueueFull); each datagram
-    /// counts for 64 more. One more datagram may begin as long as no more than this waits.
-    pub fn queue(mut self, bytes: usize) -> Self {
-        self.queue = bytes;
-        self
-    }
-
-    /// Who may send to a UNIX socket: the permissions of its name.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// The own path of a UNIX socket that is connected.
-    #[doc(alias = "bindAddress")]
-    pub fn bind(mut self, path: impl AsRef<Path>) -> Self {
-        self.bind = path.as_ref().to_datagram_address().ok();
-        self
-    }
-
-    /// How much the system may keep of what came and was not read.
-    #[doc(alias = "SO_RCVBUF")]
-    pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.buffers[0] = Some(bytes);
-        self
-    }
-
-    /// How much the system may keep of what is to be sent.
-    #[doc(alias = "SO_SNDBUF")]
-    pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.buffers[1] = Some(bytes);
-        self
-    }
-}
-
-impl<P: 'static> Bound<P> {
-    /// The protocol's handle.
-    pub fn handle(&self) -> Handle<P, DatagramPort> {
-        self.handle.clone()
-    }
-
-    /// The port.
-    pub fn port(&self) -> &DatagramPort {
-        &self.port
-    }
-}
-
-/// The seat of a protocol at a port.
-type OnPort<P> = Seated<P, DatagramPort>;
-
-impl<P: DatagramProtocol> Home for Post<OnPort<P>> {
-    type Protocol = P;
-    type Transport = DatagramPort;
-
-    fn seat_inside(&self) -> &OnPort<P> {
-        self.user()
-    }
-
-    fn home_reactor(&self) -> Option<Reactor> {
-        self.core().reactor()
-    }
-
-    fn home_place(&self) -> &'static Location<'static> {
-        self.core().place()
-    }
-
-    fn is_closing(&self) -> bool {
-        !self.core().is_open()
-    }
-
-    fn is_left(&self) -> bool {
-        self.core().is_closed()
-    }
-
-    /// A port outlives the mistakes of its protocol: they were about one datagram.
-    fn panicked(&self, _panic: Failure) {}
-
-    fn inert_handle(self: &Rc<Self>) -> DatagramPort {
-        self.port()
-    }
-}
-
-impl<P: DatagramProtocol> User for OnPort<P> {
-    fn readable(post: &Rc<Post<Self>>, reactor: &Reactor) {
-        let lent = reactor.inner().take_read_buffer();
-        let usual = lent.len();
-        let mut buffer = lent;
-        let mut budget = BATCH;
-        while budget > 0 && post.core().may_read() {
-            match post.core().receive_whole(&mut buffer) {
-                Got::Datagram(arrived) => {
-                    budget = budget.saturating_sub(arrived.size.max(LEAST));
-                    if arrived.size > arrived.count {
-                        report::deliver(Origin::Protocol, truncated(arrived), post.core().place());
-                        continue;
-                    }
-                    let data = &buffer[..arrived.count];
-                    visit(post, reactor, |protocol, cx| {
-                        protocol.datagram_received(cx, data, arrived.from)
-                    });
-                }
-                Got::Refused(_) => {
-                    budget = budget.saturating_sub(LEAST);
-                    Self::refused(post, reactor);
-                }
-                Got::Nothing | Got::Failed(_) => break,
-            }
-        }
-        if buffer.len() == usual {
-            reactor.inner().give_back_read_buffer(buffer);
-        }
-    }
-
-    fn refused(post: &Rc<Post<Self>>, reactor: &Reactor) {
-        visit(post, reactor, |protocol, cx| {
-            protocol.connection_refused(cx)
-        });
-    }
-
-    fn room(post: &Rc<Post<Self>>, reactor: &Reactor, was_full: bool) {
-        if was_full {
-            visit(post, reactor, |protocol, cx| protocol.write_ready(cx));
-        }
-    }
-
-    fn closed(post: &Rc<Post<Self>>) -> Result<(), Failure> {
-        protocol::try_leave(&**post, P::stopped)
-    }
-
-    fn wants_datagrams(&self) -> bool {
-        true
-    }
-}
-
-impl Default for DatagramOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<P: 'static> Deref for Bound<P> {
-    type Target = DatagramPort;
-
-    fn deref(&self) -> &DatagramPort {
-        &self.port
-    }
-}
-
-impl<P: 'static> Clone for Bound<P> {
-    fn clone(&self) -> Self {
-        Self {
-            port: self.port.clone(),
-            handle: self.handle.clone(),
-        }
-    }
-}
-
-impl<P: 'static> fmt::Debug for Bound<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Bound").field(&self.port).finish()
-    }
-}
-
-/// What was lost of a datagram, as a failure.
-pub(super) fn truncated(arrived: crate::driver::Arrived) -> Failure {
-    Failure::new(Truncated {
-        size: arrived.size,
-        kept: arrived.count,
-        from: arrived.from,
-    })
-}
-
-/// Lets a protocol begin.
-fn seat<P: DatagramProtocol>(
-    reactor: &Reactor,
-    post: &Rc<Post<OnPort<P>>>,
-) -> Result<Bound<P>, Failure> {
-    visit(post, reactor, |protocol, cx| protocol.started(cx));
-    Ok(Bound {
-        port: post.port(),
-        handle: protocol::handle(post),
-    })
-}
-
 fn ip_address(
     address: &impl ToDatagramAddress,
     place: &'static Location<'static>,
@@ -584,10 +350,3 @@ fn set_up(
     let _ = file;
     Ok(())
 }
-
-/// How many bytes are queued at most, unless told.
-const QUEUE: usize = 256 * 1024;
-/// How many bytes of datagrams one event brings at most.
-const BATCH: usize = 256 * 1024;
-/// What each counts for at least.
-const LEAST: usize = 1024;

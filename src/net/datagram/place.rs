@@ -1,6 +1,5 @@
 //! What may stand for the address of a datagram: the addresses of `std`, our own, literal text.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
 use super::errors::InvalidAddress;
@@ -35,16 +34,7 @@ macro_rules! is_an_address {
     };
 }
 
-is_an_address!(
-    Address,
-    SocketAddr,
-    SocketAddrV4,
-    SocketAddrV6,
-    (IpAddr, u16),
-    (Ipv4Addr, u16),
-    (Ipv6Addr, u16),
-    ([u8; 4], u16),
-);
+crate::address::for_each_address!(is_an_address);
 
 impl ToDatagramAddress for str {
     fn to_datagram_address(&self) -> Result<Address, Failure> {

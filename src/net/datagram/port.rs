@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::engine::Post;
+use super::engine::{Post, User};
 use super::errors::{MulticastJoinError, PortClosed};
 use super::place::ToDatagramAddress;
 use crate::address::Address;
@@ -26,7 +26,14 @@ use crate::failure::Failure;
     "MulticastServer"
 ))]
 #[derive(Clone)]
-pub struct DatagramPort(pub(super) Rc<Post>);
+pub struct DatagramPort(Rc<Post>);
+
+impl<U: User> Post<U> {
+    /// The inert handle.
+    pub(super) fn port(self: &Rc<Self>) -> DatagramPort {
+        DatagramPort(self.clone())
+    }
+}
 
 impl DatagramPort {
     /// Sends a datagram to an address. When the system takes no more for now, it waits in the port's queue.

@@ -23,8 +23,7 @@ use futures::{Sink, Stream};
 
 use super::DatagramPort;
 use super::engine::{Got, Post, User};
-use super::errors::PortClosed;
-use super::open::truncated;
+use super::errors::{PortClosed, truncated};
 use super::place::ToDatagramAddress;
 use crate::address::Address;
 use crate::debug::Thing;

@@ -1,26 +1,27 @@
 //! Endpoints: where to listen and where to connect to, as values and as text.
 //!
-//! The room's header says how text is read. `place` is what may stand for an endpoint, `describe` the parser.
+//! The room's header says how text is read. `place` is what may stand for an endpoint,
+//! `fields` text taken apart, `describe` the parser, `custom` endpoints that programs define, `registered` their names.
 
+pub(super) mod custom;
 mod describe;
+pub(super) mod fields;
 mod place;
+mod registered;
 
 use std::fmt;
-use std::panic::Location;
 use std::rc::Rc;
 
-pub(super) use self::describe::is_built_in;
+pub use self::custom::{Incoming, StreamClientEndpoint, StreamServerEndpoint};
 #[cfg(unix)]
 pub(super) use self::describe::no_proxy;
-pub use self::describe::{BadEndpoint, EndpointFields, quote};
+pub use self::fields::{BadEndpoint, EndpointFields, quote};
 pub use self::place::{ToClientEndpoint, ToServerEndpoint};
 #[cfg(unix)]
-use super::adopt::Given;
-use super::custom::{StreamClientEndpoint, StreamServerEndpoint};
+use super::adopted::given::Given;
 use super::options::{ConnectOptions, ListenOptions};
 use super::proxied::ProxyOptions;
-use crate::address::Address;
-use crate::failure::Failure;
+use crate::address::{Address, literal};
 
 /// Where to listen, and how.
 ///
@@ -115,22 +116,6 @@ impl ServerEndpoint {
     /// Listens at an address.
     pub fn new(address: impl Into<Address>) -> Self {
         Self::at(Places::Addresses(vec![address.into()]))
-    }
-
-    /// Reads text, which is an address or a description.
-    ///
-    /// It knows no reactor, so it does not know the names that a program has registered with
-    /// [`Reactor::register_server_endpoint`](crate::Reactor::register_server_endpoint) either. For
-    /// those, give the text itself to the reactor's method that listens (`listen`, `serve`, ...),
-    /// or read it with [`into_server_endpoint`](ToServerEndpoint::into_server_endpoint).
-    ///
-    /// # Errors
-    ///
-    /// [`BadEndpoint`].
-    #[track_caller]
-    pub fn parse(text: &str) -> Result<Self, Failure> {
-        let place = Location::caller();
-        describe::server(text, None).map_err(|failure| failure.moved(place))
     }
 
     /// Listens with an endpoint that the program defines, so that it can be kept where a [`ServerEndpoint`] is, with options,
@@ -253,24 +238,12 @@ impl ClientEndpoint {
 
     /// Connects to a host, by its name or a literal address.
     pub fn host(name: impl Into<String>, port: u16) -> Self {
-        Self::to(place::host(name.into(), port))
-    }
-
-    /// Reads text, which is an address or a description.
-    ///
-    /// It knows no reactor, so it does not know the names that a program has registered with
-    /// [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint) either. For
-    /// those, give the text itself to the reactor's method that connects (`connect`,
-    /// `connect_stream`, ...), or read it with
-    /// [`into_client_endpoint`](ToClientEndpoint::into_client_endpoint).
-    ///
-    /// # Errors
-    ///
-    /// [`BadEndpoint`].
-    #[track_caller]
-    pub fn parse(text: &str) -> Result<Self, Failure> {
-        let place = Location::caller();
-        describe::client(text, None).map_err(|failure| failure.moved(place))
+        let name = name.into();
+        Self::to(match literal(&name, port) {
+            Some(address) => Destination::Addresses(vec![address.into()]),
+            // It has to be looked up.
+            None => Destination::Host { name, port },
+        })
     }
 
     /// Sets options. What they do not set stays as the endpoint's text has it.

@@ -1,11 +1,11 @@
 //! What may stand for an endpoint: the addresses of `std`, our own, text.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
+use super::custom::{StreamClientEndpoint, StreamServerEndpoint};
 use super::describe;
 use super::{ClientEndpoint, Destination, Places, ServerEndpoint};
-use crate::address::{Address, literal};
+use crate::address::Address;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 
@@ -41,26 +41,37 @@ pub trait ToClientEndpoint {
     fn into_client_endpoint(self, reactor: &Reactor) -> Result<ClientEndpoint, Failure>;
 }
 
-/// Implements both traits for types of which several addresses can be made.
-macro_rules! is_addresses {
-    ($([$($generics:tt)*] $kind:ty: |$this:ident| $addresses:expr;)+) => {
+/// Implements both traits for types that can be made into an endpoint of either kind.
+macro_rules! is_endpoint {
+    ($([$($generics:tt)*] $kind:ty: |$this:ident, $reactor:ident| $server:expr, $client:expr;)+) => {
         $(impl<$($generics)*> ToServerEndpoint for $kind {
-            fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
+            fn into_server_endpoint(self, $reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
                 let $this = self;
-                Ok(ServerEndpoint::at(Places::Addresses($addresses)))
+                $server
             }
         }
 
         impl<$($generics)*> ToClientEndpoint for $kind {
-            fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
+            fn into_client_endpoint(self, $reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
                 let $this = self;
-                Ok(ClientEndpoint::to(Destination::Addresses($addresses)))
+                $client
             }
         })+
     };
 }
 
-/// Implements both traits for a type of which one address can be made, and for references to it.
+/// The same for types of which several addresses can be made.
+macro_rules! is_addresses {
+    ($([$($generics:tt)*] $kind:ty: |$this:ident| $addresses:expr;)+) => {
+        is_endpoint! {
+            $([$($generics)*] $kind: |$this, _reactor|
+                Ok(ServerEndpoint::at(Places::Addresses($addresses))),
+                Ok(ClientEndpoint::to(Destination::Addresses($addresses)));)+
+        }
+    };
+}
+
+/// The same for types of which one address can be made, and for references to them.
 macro_rules! is_an_address {
     ($($kind:ty),+ $(,)?) => {
         is_addresses! {
@@ -70,17 +81,31 @@ macro_rules! is_an_address {
     };
 }
 
-is_an_address!(
-    Address,
-    SocketAddr,
-    SocketAddrV4,
-    SocketAddrV6,
-    PathBuf,
-    (IpAddr, u16),
-    (Ipv4Addr, u16),
-    (Ipv6Addr, u16),
-    ([u8; 4], u16),
-);
+/// The same for text.
+macro_rules! is_text {
+    ($($kind:ty),+) => {
+        is_endpoint! {
+            $([] $kind: |text, reactor|
+                describe::server(AsRef::<str>::as_ref(&text), Some(reactor)),
+                describe::client(AsRef::<str>::as_ref(&text), Some(reactor));)+
+        }
+    };
+}
+
+/// The same for a host and a port.
+macro_rules! is_a_host {
+    ($($kind:ty),+) => {
+        is_endpoint! {
+            $([] $kind: |host, _reactor|
+                describe::listening_addresses(host.0.as_ref(), host.1)
+                    .map(|addresses| ServerEndpoint::at(Places::Addresses(addresses))),
+                Ok(ClientEndpoint::host(&*host.0, host.1));)+
+        }
+    };
+}
+
+crate::address::for_each_address!(is_an_address);
+is_an_address!(PathBuf);
 
 is_addresses! {
     [] &Path: |path| vec![Address::from(path)];
@@ -91,46 +116,7 @@ is_addresses! {
     [A: Clone + Into<Address>, const N: usize] &[A; N]: |all| all.clone().map(Into::into).into();
 }
 
-/// Implements both traits for text.
-macro_rules! is_text {
-    ($($kind:ty),+ $(,)?) => {
-        $(impl ToServerEndpoint for $kind {
-            fn into_server_endpoint(self, reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
-                let text: &str = self.as_ref();
-                describe::server(text, Some(reactor))
-            }
-        }
-
-        impl ToClientEndpoint for $kind {
-            fn into_client_endpoint(self, reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
-                let text: &str = self.as_ref();
-                describe::client(text, Some(reactor))
-            }
-        })+
-    };
-}
-
 is_text!(&str, &&str, String, &String);
-
-/// Implements both traits for a host and a port.
-macro_rules! is_a_host {
-    ($($kind:ty),+ $(,)?) => {
-        $(impl ToServerEndpoint for $kind {
-            fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
-                let addresses = describe::listening_addresses(self.0.as_ref(), self.1)?;
-                Ok(ServerEndpoint::at(Places::Addresses(addresses)))
-            }
-        }
-
-        impl ToClientEndpoint for $kind {
-            fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
-                let name: &str = self.0.as_ref();
-                Ok(ClientEndpoint::to(host(name.into(), self.1)))
-            }
-        })+
-    };
-}
-
 is_a_host!((&str, u16), &(&str, u16), (String, u16), &(String, u16));
 
 impl ToServerEndpoint for ServerEndpoint {
@@ -157,10 +143,14 @@ impl ToClientEndpoint for &ClientEndpoint {
     }
 }
 
-/// A host by its name, or by its literal address, which need not be looked up.
-pub(super) fn host(name: String, port: u16) -> Destination {
-    match literal(&name, port) {
-        Some(address) => Destination::Addresses(vec![address.into()]),
-        None => Destination::Host { name, port },
+impl<E: StreamClientEndpoint> ToClientEndpoint for E {
+    fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
+        Ok(ClientEndpoint::custom(self))
+    }
+}
+
+impl<E: StreamServerEndpoint> ToServerEndpoint for E {
+    fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
+        Ok(ServerEndpoint::custom(self))
     }
 }

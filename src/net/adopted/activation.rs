@@ -18,12 +18,12 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::process;
-
-use super::adopt::AlreadyListened;
-use crate::failure::Failure;
 use std::panic::Location;
+use std::process;
 use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::failure::Failure;
+use crate::net::errors::AlreadyListened;
 
 /// What the descriptors are called that this process was given, in their order. Without names all are `"unknown"`.
 ///
@@ -69,7 +69,7 @@ pub struct NotGiven {
 
 /// Which of the descriptors that the process was started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(in crate::net) enum Which {
     /// By its place in the list.
     Index(usize),
     /// By its name in the list.

@@ -1,4 +1,4 @@
-//! Endpoints that programs define: [`StreamClientEndpoint`], [`StreamServerEndpoint`], and names for them in text.
+//! Endpoints that programs define: [`StreamClientEndpoint`] and [`StreamServerEndpoint`].
 //!
 //! # Invariants
 //!
@@ -12,21 +12,17 @@
 //!    dropped its [`Incoming`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::panic::Location;
 use std::rc::{Rc, Weak};
 
-use super::accept::{Accepted, Acceptor};
-use super::endpoint::{
-    ClientEndpoint, EndpointFields, ServerEndpoint, ToClientEndpoint, ToServerEndpoint, is_built_in,
-};
-use super::options::{ConnectOptions, ListenOptions};
-use super::port::{Port, PortState, tell_stopped};
 use crate::address::Address;
 use crate::cells;
 use crate::defer::Deferred;
 use crate::failure::Failure;
+use crate::net::accept::{Accepted, Acceptor};
+use crate::net::options::{ConnectOptions, ListenOptions};
+use crate::net::port::{Port, PortState, tell_stopped};
 use crate::reactor::{Reactor, WeakReactor};
 use crate::report::{self, Origin};
 use crate::stream::Connection;
@@ -160,7 +156,7 @@ pub trait StreamServerEndpoint: 'static {
 pub struct Incoming(Rc<Shared>);
 
 /// What an endpoint, its [`Incoming`] and its port have in common.
-pub(super) struct Shared {
+pub(in crate::net) struct Shared {
     /// Empty only while it is being called, before the port is open, and after the end.
     acceptor: Cell<Option<Box<dyn Acceptor>>>,
     /// Not given to the acceptor yet.
@@ -353,8 +349,7 @@ impl Shared {
             return Ok(());
         }
         self.counter().set_port(None);
-        let waiting = self.waiting.take();
-        drop(waiting);
+        drop(self.waiting.take());
         let place = self.terms.place;
         let acceptor = self.acceptor.take();
         let Some(mut acceptor) = acceptor else {
@@ -406,7 +401,7 @@ impl PortState for Shared {
 }
 
 /// Listens with a program's endpoint.
-pub(super) fn listen(
+pub(in crate::net) fn listen(
     reactor: &Reactor,
     endpoint: &dyn StreamServerEndpoint,
     options: &ListenOptions,
@@ -431,138 +426,6 @@ pub(super) fn listen(
     let counter = shared.counter().clone();
     let state: Rc<dyn PortState> = shared;
     Ok(Port::new(Rc::downgrade(&state), address, counter))
-}
-
-/// The endpoints that have names of the program's.
-#[derive(Default)]
-struct Names {
-    clients: RefCell<BTreeMap<String, Rc<ReadClient>>>,
-    servers: RefCell<BTreeMap<String, Rc<ReadServer>>>,
-}
-
-type ReadClient = dyn Fn(&mut EndpointFields<'_>) -> Result<ClientEndpoint, Failure>;
-type ReadServer = dyn Fn(&mut EndpointFields<'_>) -> Result<ServerEndpoint, Failure>;
-
-impl Reactor {
-    /// Gives a kind of endpoint a name, so that text that begins with it and a colon is read by `read`, wherever this reactor
-    /// is given text to connect to.
-    ///
-    /// `read` takes the fields out that it knows; what is left is an error. A name that is registered again gets the new
-    /// meaning. Names are of ASCII letters, digits and hyphens, and upper and lower case are the same. A host of that name is
-    /// written `tcp:NAME:PORT` from then on.
-    ///
-    /// # Panics
-    ///
-    /// When the name is empty, has other characters, or is one that this crate has a meaning for (`tcp`, `unix`, ...).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use torsade::net::ClientEndpoint;
-    ///
-    /// torsade::testing::run(async |reactor| {
-    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
-    ///     let number = port.local_addr().port().unwrap();
-    ///     reactor.register_client_endpoint("here", |fields| {
-    ///         Ok(ClientEndpoint::host("localhost", fields.port()?))
-    ///     });
-    ///     let conn = reactor.connect_stream(format!("here:{number}")).await?;
-    ///     assert_eq!(conn.peer(), port.local_addr());
-    ///     drop(conn);
-    ///     port.stop().await
-    /// });
-    /// ```
-    #[doc(alias("IStreamClientEndpointStringParserWithReactor", "clientFromString"))]
-    #[track_caller]
-    pub fn register_client_endpoint(
-        &self,
-        name: &str,
-        read: impl Fn(&mut EndpointFields<'_>) -> Result<ClientEndpoint, Failure> + 'static,
-    ) {
-        let name = checked(name);
-        let names = names(self);
-        let old = names.clients.borrow_mut().insert(name, Rc::new(read));
-        report::discard(old, Location::caller());
-    }
-
-    /// Gives a kind of endpoint to listen at a name: see [`Reactor::register_client_endpoint`].
-    ///
-    /// # Panics
-    ///
-    /// As there.
-    #[doc(alias("IStreamServerEndpointStringParser", "serverFromString"))]
-    #[track_caller]
-    pub fn register_server_endpoint(
-        &self,
-        name: &str,
-        read: impl Fn(&mut EndpointFields<'_>) -> Result<ServerEndpoint, Failure> + 'static,
-    ) {
-        let name = checked(name);
-        let names = names(self);
-        let old = names.servers.borrow_mut().insert(name, Rc::new(read));
-        report::discard(old, Location::caller());
-    }
-}
-
-/// What reads the text to connect to that begins with this name, in lower case.
-pub(super) fn client_named(reactor: &Reactor, name: &str) -> Option<Rc<ReadClient>> {
-    let names = reactor.inner().kept::<Names>()?;
-    names.clients.borrow().get(name).cloned()
-}
-
-/// What reads the text to listen at that begins with this name, in lower case.
-pub(super) fn server_named(reactor: &Reactor, name: &str) -> Option<Rc<ReadServer>> {
-    let names = reactor.inner().kept::<Names>()?;
-    names.servers.borrow().get(name).cloned()
-}
-
-/// The names registered for text to connect to, in order.
-pub(super) fn client_names(reactor: &Reactor) -> Vec<String> {
-    let names = reactor.inner().kept::<Names>();
-    names.map_or_else(Vec::new, |names| {
-        names.clients.borrow().keys().cloned().collect()
-    })
-}
-
-/// The names registered for text to listen at, in order.
-pub(super) fn server_names(reactor: &Reactor) -> Vec<String> {
-    let names = reactor.inner().kept::<Names>();
-    names.map_or_else(Vec::new, |names| {
-        names.servers.borrow().keys().cloned().collect()
-    })
-}
-
-fn names(reactor: &Reactor) -> Rc<Names> {
-    let inner = reactor.inner();
-    inner.kept::<Names>().unwrap_or_else(|| {
-        let names = Rc::<Names>::default();
-        drop(inner.keep(names.clone()));
-        names
-    })
-}
-
-#[track_caller]
-fn checked(name: &str) -> String {
-    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    assert!(
-        !name.is_empty() && name.bytes().all(is_usual),
-        "the name of an endpoint has ASCII letters, digits and hyphens, and {name:?} has not"
-    );
-    let name = name.to_ascii_lowercase();
-    assert!(!is_built_in(&name), "{name:?} has a meaning already");
-    name
-}
-
-impl<E: StreamClientEndpoint> ToClientEndpoint for E {
-    fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
-        Ok(ClientEndpoint::custom(self))
-    }
-}
-
-impl<E: StreamServerEndpoint> ToServerEndpoint for E {
-    fn into_server_endpoint(self, _reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
-        Ok(ServerEndpoint::custom(self))
-    }
 }
 
 macro_rules! is_shared {

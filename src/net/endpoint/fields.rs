@@ -1,0 +1,373 @@
+//! Text of an endpoint, taken apart into fields.
+//!
+//! # Invariants
+//!
+//! 1. What is not understood is an error that says what was found and where; nothing is passed over.
+//! 2. `quote` and the parser are each other's reverse: a quoted text is one field, with that value.
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::address::{Address, hex_bytes, path_of};
+use crate::failure::Failure;
+use crate::net::proxied::{Network, ProxyOptions};
+use crate::report;
+
+/// Text that describes no endpoint: what was found, and where.
+#[doc(alias = "InvalidAddressError")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadEndpoint {
+    text: String,
+    pub(super) at: usize,
+    pub(super) problem: String,
+}
+
+/// Takes away the meaning of what would end a field, so that any text can be one.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::net::quote;
+///
+/// assert_eq!(quote(r"C:\here"), r"C\:\\here");
+/// ```
+#[doc(alias = "quoteStringArgument")]
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for char in text.chars() {
+        if matches!(char, ':' | '\\' | '=') {
+            quoted.push('\\');
+        }
+        quoted.push(char);
+    }
+    quoted
+}
+
+/// What a description is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tcp,
+    Tcp6,
+    Unix,
+    #[cfg(unix)]
+    Systemd,
+    #[cfg(unix)]
+    Fd,
+    #[cfg(unix)]
+    Stdio,
+}
+
+/// Types that mean something to those who know Twisted: no hosts, also as long as there is nothing for them.
+const RESERVED: [&str; 2] = ["ssl", "tls"];
+
+/// The types, in the order in which an error lists them.
+pub(super) const KINDS: &[(&str, Kind)] = &[
+    ("tcp", Kind::Tcp),
+    ("tcp6", Kind::Tcp6),
+    ("unix", Kind::Unix),
+    #[cfg(unix)]
+    ("systemd", Kind::Systemd),
+    #[cfg(unix)]
+    ("fd", Kind::Fd),
+    #[cfg(unix)]
+    ("stdio", Kind::Stdio),
+];
+
+/// What stands before the rest where proxies connect. It is no type to connect to, and there may be a host of this name.
+pub(super) const PROXIED: &str = "haproxy";
+
+/// The fields of an endpoint's text, taken apart: see
+/// [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint). What is used is taken out, so that
+/// in the end what is left was not understood.
+///
+/// Fields are separated by colons; one with an equals sign has a name. A backslash takes away the meaning of what follows it
+/// ([`quote`]).
+#[derive(Debug)]
+pub struct EndpointFields<'a> {
+    pub(super) text: &'a str,
+    pub(super) left: Vec<Field>,
+}
+
+/// One field.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) key: Option<String>,
+    pub(super) value: String,
+    /// Where it begins.
+    pub(super) at: usize,
+}
+
+impl<'a> EndpointFields<'a> {
+    /// Takes a description apart; `None` when the text is something else.
+    pub(super) fn read(text: &'a str) -> Result<Option<(Kind, Self)>, Failure> {
+        let Some((kind, rest)) = text.split_once(':') else {
+            return Ok(None);
+        };
+        let lower = kind.to_ascii_lowercase();
+        if RESERVED.contains(&&*lower) {
+            let problem = format!("there is no TLS here, so nothing that is {kind:?}");
+            return Err(bad(text, 0, problem));
+        }
+        let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == lower) else {
+            return Ok(None);
+        };
+        let fields = Self::after(text, text.len() - rest.len())?;
+        Ok(Some((*kind, fields)))
+    }
+
+    /// The fields of `text` from `start` on.
+    pub(super) fn after(text: &'a str, start: usize) -> Result<Self, Failure> {
+        let left = split(text, start)?;
+        Ok(Self { text, left })
+    }
+
+    /// Has somebody make an endpoint of them, who takes out what there is. A single empty field is nothing.
+    pub(super) fn read_by<E>(
+        &mut self,
+        read: &dyn Fn(&mut Self) -> Result<E, Failure>,
+    ) -> Result<E, Failure> {
+        self.left
+            .retain(|field| field.key.is_some() || !field.value.is_empty());
+        let made = report::catch(Location::caller(), || read(self));
+        let endpoint = made.and_then(|made| made)?;
+        self.nothing_left()?;
+        Ok(endpoint)
+    }
+
+    /// Takes out the field of this name, and returns its value.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.named(name).map(|field| field.value)
+    }
+
+    /// Takes out the field of this name, or the first one without a name, and returns its value.
+    ///
+    /// # Errors
+    ///
+    /// [`BadEndpoint`] when there is none, or it is empty.
+    pub fn required(&mut self, name: &str) -> Result<String, Failure> {
+        self.wanted(name).map(|field| field.value)
+    }
+
+    /// Takes out the field that is called `port`, or the first one without a name, and returns the number in it.
+    ///
+    /// # Errors
+    ///
+    /// [`BadEndpoint`] when there is none, or it is no port.
+    pub fn port(&mut self) -> Result<u16, Failure> {
+        let field = self.wanted("port")?;
+        port(self.text, field.at, &field.value)
+    }
+
+    /// Takes out the field of this name, and returns the number in it; `None` when there is no such field.
+    ///
+    /// # Errors
+    ///
+    /// [`BadEndpoint`] when it is no number of this type.
+    pub fn number<N: FromStr>(&mut self, name: &str) -> Result<Option<N>, Failure> {
+        self.one_of(name, "a number", |text| text.parse().ok())
+    }
+
+    /// Takes out the field of this name, if it is there, and reads it; `wanted` says what it has to be.
+    pub(super) fn one_of<T>(
+        &mut self,
+        name: &str,
+        wanted: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let Some(field) = self.named(name) else {
+            return Ok(None);
+        };
+        match read(&field.value) {
+            Some(read) => Ok(Some(read)),
+            None => {
+                let problem = format!("the {name} is {wanted}, not {:?}", field.value);
+                Err(self.bad(field.at, problem))
+            }
+        }
+    }
+
+    /// Takes out the field of this name, and returns the seconds in it; `None` when there is no such field.
+    pub(super) fn seconds(&mut self, name: &str) -> Result<Option<Duration>, Failure> {
+        let seconds = self.number::<u32>(name)?;
+        Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
+    }
+
+    /// Returns the error of text that says something impossible.
+    pub fn error(&self, problem: impl Into<String>) -> Failure {
+        self.bad(0, problem)
+    }
+
+    /// Takes out the field that is called `key`.
+    pub(super) fn named(&mut self, key: &str) -> Option<Field> {
+        self.take_where(|found| found == Some(key))
+    }
+
+    fn take_where(&mut self, is_it: impl Fn(Option<&str>) -> bool) -> Option<Field> {
+        let found = self
+            .left
+            .iter()
+            .position(|field| is_it(field.key.as_deref()));
+        found.map(|index| self.left.remove(index))
+    }
+
+    /// The same for a field that must be there, with something in it. It may have no key: then it is the first of those.
+    pub(super) fn wanted(&mut self, key: &str) -> Result<Field, Failure> {
+        let field = self
+            .named(key)
+            .or_else(|| self.take_where(|found| found.is_none()));
+        match field {
+            Some(field) if !field.value.is_empty() => Ok(field),
+            Some(field) => Err(self.bad(field.at, format!("the {key} is empty"))),
+            None => Err(self.bad(self.text.len(), format!("the {key} is missing"))),
+        }
+    }
+
+    /// The name of a UNIX socket, which must be there.
+    pub(super) fn unix_address(&mut self) -> Result<Address, Failure> {
+        if let Some(field) = self.named("path-hex") {
+            return Ok(Address::from_path(path_of(self.bytes(&field)?)));
+        }
+        if let Some(field) = self.named("abstract-hex") {
+            return Ok(Address::Abstract(self.bytes(&field)?));
+        }
+        let keyed = self.named("path").or_else(|| self.named("address"));
+        let is_keyed = keyed.is_some();
+        let field = match keyed {
+            Some(field) => field,
+            None => self.wanted("path")?,
+        };
+        if field.value.is_empty() {
+            return Err(self.bad(field.at, "the path is empty"));
+        }
+        match field.value.strip_prefix('@') {
+            Some(name) if !is_keyed => Ok(Address::from_abstract(name)),
+            _ => Ok(Address::from_path(field.value)),
+        }
+    }
+
+    /// What a field says in hexadecimal.
+    fn bytes(&self, field: &Field) -> Result<Vec<u8>, Failure> {
+        hex_bytes(&field.value).ok_or_else(|| {
+            let problem = format!(
+                "pairs of hexadecimal digits are wanted, not {:?}",
+                field.value
+            );
+            self.bad(field.at, problem)
+        })
+    }
+
+    /// Whom to believe for whom they connect, and how long they may take to say so.
+    pub(super) fn proxy(&mut self) -> Result<ProxyOptions, Failure> {
+        let mut options = ProxyOptions::new();
+        if let Some(field) = self.named("trust") {
+            for network in field.value.split(',') {
+                let network = network.parse::<Network>();
+                let network = network.map_err(|error| self.bad(field.at, error.to_string()))?;
+                options = options.trust(network);
+            }
+        }
+        if let Some(limit) = self.seconds("headertimeout")? {
+            options = options.timeout(limit);
+        }
+        Ok(options)
+    }
+
+    /// The mode of a file, if it is there.
+    pub(super) fn mode(&mut self) -> Result<Option<u32>, Failure> {
+        self.one_of("mode", "an octal number up to 777", |text| {
+            let mode = u32::from_str_radix(text, 8).ok();
+            mode.filter(|mode| *mode <= 0o777 && !text.starts_with('+'))
+        })
+    }
+
+    /// 1 or 0, if it is there.
+    pub(super) fn yes_or_no(&mut self, key: &str) -> Result<Option<bool>, Failure> {
+        self.one_of(key, "0 or 1", |text| match text {
+            "1" => Some(true),
+            "0" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// Refuses what nobody took.
+    pub(super) fn nothing_left(&self) -> Result<(), Failure> {
+        let Some(field) = self.left.first() else {
+            return Ok(());
+        };
+        let problem = match &field.key {
+            Some(key) => format!("nothing is called {key:?} here, or it is said twice"),
+            None => format!("nothing is known of a field {:?} here", field.value),
+        };
+        Err(self.bad(field.at, problem))
+    }
+
+    pub(super) fn bad(&self, at: usize, problem: impl Into<String>) -> Failure {
+        bad(self.text, at, problem)
+    }
+}
+
+/// Does this mean something already at the beginning of text?
+pub(super) fn is_built_in(name: &str) -> bool {
+    name == PROXIED || KINDS.iter().any(|(kind, _)| *kind == name)
+}
+
+/// The fields of `text` from `start` on.
+fn split(text: &str, start: usize) -> Result<Vec<Field>, Failure> {
+    let mut fields = Vec::new();
+    let mut field = (None, String::new(), start);
+    let mut end = |(key, value, at)| fields.push(Field { key, value, at });
+    let mut chars = text[start..].char_indices();
+    while let Some((at, char)) = chars.next() {
+        let at = start + at;
+        match char {
+            ':' => end(std::mem::replace(&mut field, (None, String::new(), at + 1))),
+            '=' if field.0.is_none() => field.0 = Some(std::mem::take(&mut field.1)),
+            '\\' => match chars.next() {
+                Some((_, char)) => field.1.push(char),
+                None => return Err(bad(text, at, "a backslash ends the text")),
+            },
+            char => field.1.push(char),
+        }
+    }
+    end(field);
+    Ok(fields)
+}
+
+pub(super) fn port(text: &str, at: usize, found: &str) -> Result<u16, Failure> {
+    found.parse().map_err(|_| {
+        let problem = format!("the port is a number up to {}, not {found:?}", u16::MAX);
+        bad(text, at, problem)
+    })
+}
+
+pub(super) fn bad(text: &str, at: usize, problem: impl Into<String>) -> Failure {
+    Failure::from(BadEndpoint {
+        text: text.into(),
+        at,
+        problem: problem.into(),
+    })
+}
+
+impl BadEndpoint {
+    /// What was to be read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where in the text, in bytes from its beginning.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+}
+
+impl fmt::Display for BadEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text, at, problem } = self;
+        write!(f, "bad endpoint {text:?}, at byte {at}: {problem}")
+    }
+}
+
+impl Error for BadEndpoint {}

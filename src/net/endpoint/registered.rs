@@ -1,0 +1,110 @@
+//! Names that a program gives to kinds of endpoints, for text.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::fields::{EndpointFields, is_built_in};
+use super::{ClientEndpoint, ServerEndpoint};
+use crate::failure::Failure;
+use crate::reactor::Reactor;
+use crate::report;
+
+/// The endpoints of one kind that have names of the program's.
+struct Names<E>(RefCell<BTreeMap<String, Rc<Read<E>>>>);
+
+/// Makes an endpoint of the fields of a text.
+type Read<E> = dyn Fn(&mut EndpointFields<'_>) -> Result<E, Failure>;
+
+impl Reactor {
+    /// Gives a kind of endpoint a name, so that text that begins with it and a colon is read by `read`, wherever this reactor
+    /// is given text to connect to.
+    ///
+    /// `read` takes the fields out that it knows; what is left is an error. A name that is registered again gets the new
+    /// meaning. Names are of ASCII letters, digits and hyphens, and upper and lower case are the same. A host of that name is
+    /// written `tcp:NAME:PORT` from then on.
+    ///
+    /// # Panics
+    ///
+    /// When the name is empty, has other characters, or is one that this crate has a meaning for (`tcp`, `unix`, ...).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::net::ClientEndpoint;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
+    ///     let number = port.local_addr().port().unwrap();
+    ///     reactor.register_client_endpoint("here", |fields| {
+    ///         Ok(ClientEndpoint::host("localhost", fields.port()?))
+    ///     });
+    ///     let conn = reactor.connect_stream(format!("here:{number}")).await?;
+    ///     assert_eq!(conn.peer(), port.local_addr());
+    ///     drop(conn);
+    ///     port.stop().await
+    /// });
+    /// ```
+    #[doc(alias("IStreamClientEndpointStringParserWithReactor", "clientFromString"))]
+    #[track_caller]
+    pub fn register_client_endpoint(
+        &self,
+        name: &str,
+        read: impl Fn(&mut EndpointFields<'_>) -> Result<ClientEndpoint, Failure> + 'static,
+    ) {
+        register::<ClientEndpoint>(self, name, Rc::new(read));
+    }
+
+    /// Gives a kind of endpoint to listen at a name: see [`Reactor::register_client_endpoint`].
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[doc(alias("IStreamServerEndpointStringParser", "serverFromString"))]
+    #[track_caller]
+    pub fn register_server_endpoint(
+        &self,
+        name: &str,
+        read: impl Fn(&mut EndpointFields<'_>) -> Result<ServerEndpoint, Failure> + 'static,
+    ) {
+        register::<ServerEndpoint>(self, name, Rc::new(read));
+    }
+}
+
+#[track_caller]
+fn register<E: 'static>(reactor: &Reactor, name: &str, read: Rc<Read<E>>) {
+    let name = checked(name);
+    let inner = reactor.inner();
+    let names = inner.kept::<Names<E>>().unwrap_or_else(|| {
+        let names = Rc::new(Names::<E>(RefCell::default()));
+        drop(inner.keep(names.clone()));
+        names
+    });
+    let old = names.0.borrow_mut().insert(name, read);
+    report::discard(old, Location::caller());
+}
+
+/// What reads the text that begins with this name, in lower case.
+pub(super) fn named<E: 'static>(reactor: &Reactor, name: &str) -> Option<Rc<Read<E>>> {
+    let names = reactor.inner().kept::<Names<E>>()?;
+    names.0.borrow().get(name).cloned()
+}
+
+/// The names that are registered, in order.
+pub(super) fn names<E: 'static>(reactor: &Reactor) -> Vec<String> {
+    let names = reactor.inner().kept::<Names<E>>();
+    names.map_or_else(Vec::new, |names| names.0.borrow().keys().cloned().collect())
+}
+
+#[track_caller]
+fn checked(name: &str) -> String {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    assert!(
+        !name.is_empty() && name.bytes().all(is_usual),
+        "the name of an endpoint has ASCII letters, digits and hyphens, and {name:?} has not"
+    );
+    let name = name.to_ascii_lowercase();
+    assert!(!is_built_in(&name), "{name:?} has a meaning already");
+    name
+}
