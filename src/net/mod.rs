@@ -94,32 +94,20 @@
 //!
 //! Datagrams have ports and verbs of their own: see [`datagram`].
 
-mod accept;
 #[cfg(unix)]
 mod adopted;
-mod backoff;
-mod connect;
-mod connector;
 pub mod datagram;
 mod endpoint;
 mod errors;
-mod listen;
-mod listener;
 mod names;
 mod options;
-mod port;
 mod proxied;
-mod race;
-mod reconnecting;
 #[cfg(unix)]
 mod stdio;
-#[cfg(unix)]
-mod terminal;
+mod streams;
 
 #[cfg(unix)]
 pub use self::adopted::activation;
-pub use self::backoff::Backoff;
-pub use self::connector::{ClientFactory, Connector, ConnectorState, NotNow};
 pub use self::datagram::PortClosed;
 pub use self::endpoint::{
     BadEndpoint, ClientEndpoint, EndpointFields, Incoming, ServerEndpoint, StreamClientEndpoint,
@@ -131,16 +119,15 @@ pub use self::errors::{
     CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut, ConnectionRefused,
     NoAddress, NoRoute,
 };
-pub use self::listener::StreamListener;
 pub use self::names::{
     BadHostName, HostsTable, LookupFailed, LookupProblem, NameResolver, SystemResolver,
 };
 pub use self::options::{ConnectOptions, ListenOptions};
-pub use self::port::Port;
 pub use self::proxied::{BadNetwork, Network, ProxyOptions};
-pub use self::reconnecting::{Reconnecting, Retries};
 #[cfg(unix)]
-pub use self::stdio::StdioInUse;
-#[cfg(unix)]
-pub use self::terminal::{InBackground, NotATerminal, Terminal};
+pub use self::stdio::{InBackground, NotATerminal, StdioInUse, Terminal};
+pub use self::streams::{
+    Backoff, ClientFactory, Connector, ConnectorState, NotNow, Port, Reconnecting, Retries,
+    StreamListener,
+};
 pub use crate::address::BadAddress;

@@ -11,7 +11,7 @@ use crate::driver::Socket;
 use crate::failure::{Cancelled, Failure};
 use crate::net::endpoint::ServerEndpoint;
 use crate::net::errors::CannotAdopt;
-use crate::net::port::Port;
+use crate::net::streams::port::Port;
 use crate::protocol::{BuildProtocol, Handle, IntoProtocol, Protocol, Seated, handle, visit};
 use crate::reactor::Reactor;
 use crate::report;

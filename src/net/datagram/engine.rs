@@ -44,7 +44,7 @@ use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
-use crate::net::port::tell_stopped;
+use crate::net::streams::port::tell_stopped;
 use crate::reactor::{Handler, Reactor, Registration, Tracked};
 use crate::report::{self, Origin, Subsystem};
 

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::super::accept::{Accepted, Acceptor};
 use super::ProxyOptions;
 use super::header::{BadHeader, Header, Says};
 use crate::address::Address;
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::failure::Failure;
+use crate::net::streams::accept::{Accepted, Acceptor};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin, WarnOnce};
 use crate::transport::{Conn, Ends, Seat, Terms};

@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 use futures::stream::{FusedStream, Stream};
 
 use super::accept::Pull;
-use super::datagram::PortClosed;
 use super::port::Port;
 use crate::address::Address;
 use crate::failure::Failure;
+use crate::net::datagram::PortClosed;
 use crate::stream::Connection;
 use crate::task::own_waker;
 
@@ -23,10 +23,10 @@ use crate::task::own_waker;
 /// While nobody asks, nothing is accepted (whoever has asked by
 /// [`StreamExt::next`](futures::StreamExt::next) and given up gets at most one connection, which is
 /// the next one's): what comes waits in the system's queue
-/// ([`ListenOptions::backlog`](super::ListenOptions::backlog)), and when that is full the system
-/// turns peers away. Behind proxies ([`ServerEndpoint::proxied`](super::ServerEndpoint::proxied))
+/// ([`ListenOptions::backlog`](crate::net::ListenOptions::backlog)), and when that is full the system
+/// turns peers away. Behind proxies ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied))
 /// whoever is accepted and has not sent its header yet does not keep others waiting. A program's
-/// own endpoint ([`StreamServerEndpoint`](super::StreamServerEndpoint)) goes on accepting until the
+/// own endpoint ([`StreamServerEndpoint`](crate::net::StreamServerEndpoint)) goes on accepting until the
 /// first connection that it lets in has nobody to go to.
 ///
 /// Made by [`Reactor::bind`](crate::Reactor::bind). Dropping it closes the port; connections that were accepted go on.
@@ -95,7 +95,7 @@ pub struct StreamListener {
 }
 
 impl StreamListener {
-    pub(super) fn new(port: Port, pull: Rc<Pull>) -> Self {
+    pub(in crate::net) fn new(port: Port, pull: Rc<Pull>) -> Self {
         Self { port, pull }
     }
 

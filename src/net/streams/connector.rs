@@ -28,10 +28,10 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::endpoint::{ClientEndpoint, ToClientEndpoint};
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::failure::{Cancelled, Failure};
+use crate::net::endpoint::{ClientEndpoint, ToClientEndpoint};
 use crate::protocol::{Handle, Protocol};
 use crate::reactor::{Reactor, WeakReactor};
 use crate::report::{self, Origin};

@@ -18,7 +18,7 @@ use crate::stream::Connection;
 use crate::transport::{Conn, ConnectionLost, Ends, Handed, Seat, Terms, Transport};
 
 /// A connection that has no user yet.
-pub(super) enum Accepted {
+pub(in crate::net) enum Accepted {
     /// A socket, and the addresses of its ends.
     Socket(Socket, Ends),
     /// A connection that had a user before, and what that one has read and not used.
@@ -26,7 +26,7 @@ pub(super) enum Accepted {
 }
 
 /// What is done with the connections of a port.
-pub(super) trait Acceptor {
+pub(in crate::net) trait Acceptor {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>);
     /// Is a connection wanted now?
     fn wants(&self) -> bool {
@@ -44,7 +44,7 @@ pub(super) trait Acceptor {
 
 impl Accepted {
     /// The peer's address.
-    pub(super) fn peer(&self) -> &Address {
+    pub(in crate::net) fn peer(&self) -> &Address {
         match self {
             Self::Socket(_, ends) => &ends.peer,
             Self::Handed(handed, _) => handed.peer(),
@@ -52,7 +52,7 @@ impl Accepted {
     }
 
     /// Gives it to a user of any kind, who is told nothing before [`Conn::begin`]; with what was read and not used.
-    pub(super) fn conn<S: Seat>(
+    pub(in crate::net) fn conn<S: Seat>(
         self,
         reactor: &Reactor,
         terms: &Rc<Terms>,
@@ -71,7 +71,7 @@ impl Accepted {
     }
 
     /// Gives it to a protocol, whose `connection_made` runs now. (A handle to it costs memory as long as it lives.)
-    pub(super) fn seat<P: Protocol>(
+    pub(in crate::net) fn seat<P: Protocol>(
         self,
         reactor: &Reactor,
         terms: &Rc<Terms>,
@@ -93,7 +93,7 @@ impl Accepted {
     }
 
     /// Gives it to async code.
-    pub(super) fn stream(
+    pub(in crate::net) fn stream(
         self,
         reactor: &Reactor,
         terms: &Rc<Terms>,
@@ -109,7 +109,7 @@ impl Accepted {
     }
 
     /// Closes it so that its peer sees a reset.
-    pub(super) fn cut_off(self) {
+    pub(in crate::net) fn cut_off(self) {
         match self {
             Self::Socket(socket, _) => {
                 let _ = socket.reset_on_close();
@@ -120,7 +120,7 @@ impl Accepted {
 }
 
 /// Has a closure make the protocols.
-pub(super) struct Building<B>(pub(super) B);
+pub(in crate::net) struct Building<B>(pub(in crate::net) B);
 
 impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
@@ -131,7 +131,7 @@ impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
 }
 
 /// Has a factory make the protocols.
-pub(super) struct Made<F>(pub(super) F);
+pub(in crate::net) struct Made<F>(pub(in crate::net) F);
 
 impl<F: Factory> Acceptor for Made<F> {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
@@ -156,7 +156,7 @@ fn seat<P: Protocol>(reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>, p
 }
 
 /// Runs an async function for each.
-pub(super) struct Serving<H>(pub(super) Rc<H>);
+pub(in crate::net) struct Serving<H>(pub(in crate::net) Rc<H>);
 
 impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serving<H> {
     fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
@@ -224,19 +224,19 @@ fn is_the_peers_reset(failure: &Failure) -> bool {
     })
 }
 
-/// Keeps them for a [`StreamListener`](super::StreamListener), which asks for one at a time.
-pub(super) struct Pulled(pub(super) Rc<Pull>);
+/// Keeps them for a [`StreamListener`](crate::net::StreamListener), which asks for one at a time.
+pub(in crate::net) struct Pulled(pub(in crate::net) Rc<Pull>);
 
 /// What a listener and its port have in common.
 #[derive(Default)]
-pub(super) struct Pull {
+pub(in crate::net) struct Pull {
     /// Accepted, and not given away yet.
-    pub(super) queue: RefCell<VecDeque<Result<Connection, Failure>>>,
+    pub(in crate::net) queue: RefCell<VecDeque<Result<Connection, Failure>>>,
     /// Somebody asks for one.
-    pub(super) is_asking: Cell<bool>,
-    pub(super) waker: Cell<Option<Waker>>,
+    pub(in crate::net) is_asking: Cell<bool>,
+    pub(in crate::net) waker: Cell<Option<Waker>>,
     /// There will be no more.
-    pub(super) is_over: Cell<bool>,
+    pub(in crate::net) is_over: Cell<bool>,
 }
 
 impl Acceptor for Pulled {

@@ -4,14 +4,14 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::accept::{Accepted, Acceptor, Building, Made, Pulled, Serving};
-use super::endpoint::{Places, ToServerEndpoint, custom};
-use super::errors::{CannotListen, NoAddress};
 use super::listener::StreamListener;
-use super::options::{ListenConfig, ListenOptions};
 use super::port::{Listening, Port, tell_stopped};
-use super::proxied::Proxied;
 use crate::address::Address;
 use crate::failure::Failure;
+use crate::net::endpoint::{Places, ToServerEndpoint, custom};
+use crate::net::errors::{CannotListen, NoAddress};
+use crate::net::options::{ListenConfig, ListenOptions};
+use crate::net::proxied::Proxied;
 use crate::protocol::{BuildProtocol, Factory, IntoProtocol};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
@@ -227,7 +227,7 @@ impl Reactor {
             .map_err(|failure| Failure::moved(failure, place))?;
         #[cfg(unix)]
         if endpoint.proxy.is_some() && matches!(endpoint.at, Places::Stdio) {
-            let failure = super::endpoint::no_proxy(&endpoint.to_string());
+            let failure = crate::net::endpoint::no_proxy(&endpoint.to_string());
             return Err(Failure::moved(failure, place));
         }
         let acceptor = match endpoint.proxy {

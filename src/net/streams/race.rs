@@ -28,22 +28,22 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::endpoint::Destination;
-use super::errors::{ConnectFailedEverywhere, ConnectTimedOut, NoAddress, connect_failure};
-use super::names::{LookupFailed, LookupProblem, look_up};
-use super::options::ConnectConfig;
 use crate::address::Address;
 use crate::cells;
 use crate::clock::DelayedCall;
 use crate::defer::Deferred;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::{Cancelled, Failure};
+use crate::net::endpoint::Destination;
+use crate::net::errors::{ConnectFailedEverywhere, ConnectTimedOut, NoAddress, connect_failure};
+use crate::net::names::{LookupFailed, LookupProblem, look_up};
+use crate::net::options::ConnectConfig;
 use crate::reactor::{Handler, Reactor, Registration, Tracked, WeakReactor};
 use crate::report;
 use crate::transport::{ConnectionLost, Terms};
 
 /// What is done to reach one of several addresses.
-pub(super) struct Race {
+pub(in crate::net) struct Race {
     reactor: WeakReactor,
     options: ConnectConfig,
     terms: Rc<Terms>,
@@ -62,7 +62,7 @@ pub(super) struct Race {
 }
 
 /// What to do in the end.
-pub(super) type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, Address), Failure>)>;
+pub(in crate::net) type Done = Box<dyn FnOnce(&Reactor, Result<(Socket, Address), Failure>)>;
 
 /// A look-up under way.
 struct Lookup {
@@ -86,7 +86,7 @@ struct Attempt {
 }
 
 impl Race {
-    pub(super) fn new(
+    pub(in crate::net) fn new(
         reactor: &Reactor,
         options: ConnectConfig,
         terms: Rc<Terms>,
@@ -107,7 +107,7 @@ impl Race {
     }
 
     /// Begins. Called from a turn.
-    pub(super) fn start(self: &Rc<Self>, to: Destination) {
+    pub(in crate::net) fn start(self: &Rc<Self>, to: Destination) {
         let Some(reactor) = self.reactor.upgrade() else {
             return;
         };
@@ -134,7 +134,7 @@ impl Race {
     }
 
     /// Ends it because nobody wants it any more.
-    pub(super) fn give_up(&self) {
+    pub(in crate::net) fn give_up(&self) {
         let Some(done) = self.over() else { return };
         match self.reactor.upgrade() {
             Some(reactor) => {

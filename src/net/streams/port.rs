@@ -19,13 +19,13 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::accept::{Accepted, Acceptor};
-use super::options::ListenConfig;
 use crate::address::Address;
 use crate::cells;
 use crate::clock::Clock;
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Listener, Socket};
 use crate::failure::Failure;
+use crate::net::options::ListenConfig;
 use crate::reactor::{Handler, Reactor, Registration, Tracked};
 use crate::report::{self, Origin, Subsystem, WarnOnce};
 use crate::transport::{ConnCounter, Terms};
@@ -65,7 +65,7 @@ pub struct Port {
 }
 
 /// What there is to a port, whatever it listens with.
-pub(super) trait PortState {
+pub(in crate::net) trait PortState {
     fn stop(self: Rc<Self>) -> Deferred<()>;
     fn is_listening(&self) -> bool;
     fn set_paused(&self, is_paused: bool);
@@ -78,7 +78,7 @@ pub(super) trait PortState {
 }
 
 /// A listening socket in the reactor's care.
-pub(super) struct Listening {
+pub(in crate::net) struct Listening {
     registration: Registration,
     /// Empty once closed.
     listener: RefCell<Option<Listener>>,
@@ -98,7 +98,7 @@ pub(super) struct Listening {
 }
 
 impl Port {
-    pub(super) fn new(
+    pub(in crate::net) fn new(
         state: Weak<dyn PortState>,
         address: Address,
         counter: Rc<ConnCounter>,
@@ -111,7 +111,7 @@ impl Port {
     }
 
     /// A port that was open once, and is not any more.
-    pub(super) fn closed(address: Address, counter: Rc<ConnCounter>) -> Self {
+    pub(in crate::net) fn closed(address: Address, counter: Rc<ConnCounter>) -> Self {
         let state: Weak<Listening> = Weak::new();
         Self::new(state, address, counter)
     }
@@ -177,7 +177,7 @@ impl Port {
     }
 
     /// Sets how many connections the port may have at a time. While it has so many it accepts none; what comes waits in the
-    /// system's queue ([`ListenOptions::backlog`](super::ListenOptions::backlog)). Connections that there are stay, however
+    /// system's queue ([`ListenOptions::backlog`](crate::net::ListenOptions::backlog)). Connections that there are stay, however
     /// many they are.
     pub fn set_max_connections(&self, limit: impl Into<Option<usize>>) {
         self.counter.set_limit(limit.into());
@@ -222,7 +222,7 @@ impl Port {
     }
 
     /// Has the port look whether its acceptor wants a connection.
-    pub(super) fn look_again(&self) {
+    pub(in crate::net) fn look_again(&self) {
         self.counter.tell_port();
     }
 }
@@ -263,7 +263,7 @@ impl PortState for Listening {
 
 impl Listening {
     /// Takes a listening socket into the reactor's care.
-    pub(super) fn watch(
+    pub(in crate::net) fn watch(
         reactor: &Reactor,
         listener: Listener,
         config: &ListenConfig,
@@ -295,7 +295,7 @@ impl Listening {
     }
 
     /// Begins to accept, unless the acceptor panics.
-    pub(super) fn open(
+    pub(in crate::net) fn open(
         self: Rc<Self>,
         reactor: &Reactor,
         mut acceptor: Box<dyn Acceptor>,

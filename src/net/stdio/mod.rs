@@ -16,6 +16,10 @@
 //!    after that goes nowhere. Terminals and files stay open. So does everything when the reactor ends first.
 //! 4. **The end of input is the end of file**: `eof_received`, or a read of nothing. Shutting the writing side closes
 //!    the output only.
+//!
+//! `terminal` changes what the keys do.
+
+mod terminal;
 
 use std::error::Error;
 use std::fmt;
@@ -24,6 +28,7 @@ use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
 
+pub use self::terminal::{InBackground, NotATerminal, Terminal};
 use crate::address::Address;
 use crate::driver::Socket;
 use crate::failure::Failure;
@@ -175,7 +180,10 @@ impl Reactor {
     }
 
     /// Takes standard input and output.
-    pub(super) fn open_stdio(&self, place: &'static Location<'static>) -> Result<Socket, Failure> {
+    pub(in crate::net) fn open_stdio(
+        &self,
+        place: &'static Location<'static>,
+    ) -> Result<Socket, Failure> {
         let driver = self.inner().driver();
         match driver.stdio() {
             Ok(Some(socket)) => Ok(socket),

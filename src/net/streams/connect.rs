@@ -14,12 +14,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::accept::Accepted;
-use super::endpoint::{ClientEndpoint, Destination, StreamClientEndpoint, ToClientEndpoint};
-use super::options::ConnectOptions;
 use super::race::{Done, Race};
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
+use crate::net::endpoint::{ClientEndpoint, Destination, StreamClientEndpoint, ToClientEndpoint};
+use crate::net::options::ConnectOptions;
 use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::repeat::defer_later;
@@ -142,7 +142,7 @@ impl Reactor {
     }
 
     /// As [`Reactor::connect`], with a protocol that is made when the connection is: none, if `build` gives none.
-    pub(super) fn connect_built<P: Protocol>(
+    pub(in crate::net) fn connect_built<P: Protocol>(
         &self,
         endpoint: &ClientEndpoint,
         build: impl FnOnce(&Address) -> Option<P> + 'static,
