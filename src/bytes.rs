@@ -175,7 +175,7 @@ impl Stock {
     }
 
     /// Takes back a queue that is empty.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give_back_empty(&self, queue: Box<Outgoing>) {
         if queue.first.capacity() > CHUNK {
             return self.give_back(queue);

@@ -150,7 +150,7 @@ impl Inner {
         let mut slice = Slice::new(&self.timers, SOME);
         let (events, told) = self.pace.lend_events();
         let mut count = 0;
-        while let Some(event) = events.get(told + count) {
+        for event in &events[told..] {
             // A source may have left on account of an earlier event of this very batch.
             let weight = self.weigh(|| match self.handler(event.key) {
                 Some(handler) => {
