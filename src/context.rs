@@ -9,9 +9,11 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::error::Error;
 use std::mem::ManuallyDrop;
 use std::ptr::null;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::sync::thread_local;
 
@@ -39,6 +41,42 @@ pub(crate) struct Context {
     pub(crate) work: Slot,
     /// The address of the loop that the future which was just polled waits for; 0 for none.
     pub(crate) awaited_loop: Cell<usize>,
+    /// The reactor that is in a turn, or was entered.
+    pub(crate) reactor: Slot,
+    /// Where reports go; see [`crate::report`].
+    pub(crate) sink: Slot,
+    /// How many calls that may run callbacks are under way, and whether a panic is kept.
+    pub(crate) unwinding: Cell<usize>,
+    /// The payload of the panic that is kept.
+    pub(crate) payload: Held<Box<dyn Any + Send>>,
+    /// The errors that wait to be dropped, while one is being dropped.
+    pub(crate) errors: Held<Vec<Box<dyn Error + Send + Sync>>>,
+    /// How many reactors in debug mode live on this thread.
+    pub(crate) debugged: Cell<usize>,
+    /// The watchdog of the turn, if it has one.
+    pub(crate) watchdog: Slot,
+    /// How much of the time of what runs has been reported of code inside of it.
+    pub(crate) blamed: Cell<Duration>,
+    /// The watchdog's own report runs, which is not measured.
+    pub(crate) barking: Cell<bool>,
+    /// The coroutine that is being polled.
+    pub(crate) coroutine: Slot,
+    /// Grows whenever a coroutine is polled.
+    pub(crate) tick: Cell<u64>,
+    /// Grows whenever something is cancelled.
+    pub(crate) round: Cell<u64>,
+    /// How many dropped Deferreds are being cancelled, one inside the other.
+    pub(crate) cancelling: Cell<usize>,
+    /// Those that would be too deep.
+    pub(crate) to_cancel: Slot,
+    /// Is a Deferred being abandoned?
+    pub(crate) abandoning: Cell<bool>,
+    /// Those that are abandoned after it.
+    pub(crate) to_abandon: Slot,
+    /// In debug mode: the ways that results have come.
+    pub(crate) traces: Slot,
+    /// In debug mode: the Deferreds that are alive.
+    pub(crate) live: Slot,
 }
 
 /// Outside a turn the budget has no limit.
@@ -58,8 +96,45 @@ thread_local! {
             lent_data: Cell::new(null()),
             work: Slot::new(),
             awaited_loop: Cell::new(0),
+            reactor: Slot::new(),
+            sink: Slot::new(),
+            unwinding: Cell::new(0),
+            payload: Held::new(),
+            errors: Held::new(),
+            debugged: Cell::new(0),
+            watchdog: Slot::new(),
+            blamed: Cell::new(Duration::ZERO),
+            barking: Cell::new(false),
+            coroutine: Slot::new(),
+            tick: Cell::new(0),
+            round: Cell::new(0),
+            cancelling: Cell::new(0),
+            to_cancel: Slot::new(),
+            abandoning: Cell::new(false),
+            to_abandon: Slot::new(),
+            traces: Slot::new(),
+            live: Slot::new(),
         }
     };
+}
+
+thread_local! {
+    /// Made when something is kept that lasts as long as the thread.
+    static CLEARED: Cleared = const { Cleared };
+}
+
+/// Drops at the thread's end what [`Slot::get_or_make`] made.
+struct Cleared;
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        let _ = CONTEXT.try_with(|context| {
+            let lasting = [&context.traces, &context.live];
+            for slot in lasting {
+                drop(slot.0.replace(None));
+            }
+        });
+    }
 }
 
 /// Calls `f` with the current thread's context.
@@ -68,30 +143,63 @@ pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
     CONTEXT.with(f)
 }
 
+/// Room for a value. What is left in it at the thread's end is leaked.
+pub(crate) struct Held<T>(Cell<ManuallyDrop<Option<T>>>);
+
+impl<T> Held<T> {
+    const fn new() -> Self {
+        Self(Cell::new(ManuallyDrop::new(None)))
+    }
+
+    /// Puts `value` in. Returns what was there before.
+    #[inline]
+    pub(crate) fn replace(&self, value: Option<T>) -> Option<T> {
+        ManuallyDrop::into_inner(self.0.replace(ManuallyDrop::new(value)))
+    }
+
+    /// Calls `f` with what is in it, which runs nobody else's code, and leaves that there.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Option<T>) -> R) -> R {
+        let mut value = self.replace(None);
+        let result = f(&mut value);
+        self.0.set(ManuallyDrop::new(value));
+        result
+    }
+}
+
 /// Room for an `Rc` of a type that a higher module defines.
 ///
 /// Whoever puts a value in takes it out again: what is left at the thread's end is leaked.
-pub(crate) struct Slot(Cell<ManuallyDrop<Option<Rc<dyn Any>>>>);
+pub(crate) struct Slot(Held<Rc<dyn Any>>);
 
 impl Slot {
     const fn new() -> Self {
-        Self(Cell::new(ManuallyDrop::new(None)))
+        Self(Held::new())
     }
 
     /// Returns the value if it is a `T`.
     #[inline]
     pub(crate) fn get<T: Any>(&self) -> Option<Rc<T>> {
-        let value = self.0.replace(ManuallyDrop::new(None));
-        let copy = (*value).clone();
-        self.0.set(value);
-        copy?.downcast().ok()
+        self.0.with(|value| value.clone())?.downcast().ok()
+    }
+
+    /// Returns the value, which is made if there is none, and dropped at the thread's end.
+    pub(crate) fn get_or_make<T: Any + Default>(&self) -> Rc<T> {
+        self.get().unwrap_or_else(|| {
+            let made = Rc::<T>::default();
+            // At the thread's end there may be nothing left that would drop it.
+            if CLEARED.try_with(|_| ()).is_ok() {
+                drop(self.replace(Some(made.clone())));
+            }
+            made
+        })
     }
 
     /// Puts `value` in. Returns what was there before.
     #[inline]
     pub(crate) fn replace<T: Any>(&self, value: Option<Rc<T>>) -> Option<Rc<T>> {
         let value = value.map(|value| -> Rc<dyn Any> { value });
-        let before = ManuallyDrop::into_inner(self.0.replace(ManuallyDrop::new(value)));
+        let before = self.0.replace(value);
         before.and_then(|before| before.downcast().ok())
     }
 }

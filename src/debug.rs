@@ -14,7 +14,6 @@
 //! 2. The one that is named is the innermost: what an inner one is blamed for, its caller is not.
 //! 3. Only here, above the driver, is the machine's time read: what the watchdog says never changes what runs.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::Write;
 use std::marker::PhantomData;
@@ -24,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::context;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, MutexGuard, Shared};
 
@@ -81,7 +81,7 @@ pub(crate) fn is_on() -> bool {
 #[cold]
 #[inline(never)]
 fn is_on_here() -> bool {
-    HERE.try_with(Cell::get).unwrap_or(0) != 0
+    context::with(|thread| thread.debugged.get()) != 0
 }
 
 /// Is debug mode wanted where nobody has said anything? What `TORSADE_DEBUG` says, else in debug builds.
@@ -99,7 +99,7 @@ pub(crate) struct Debugging(PhantomData<Rc<()>>);
 impl Debugging {
     pub(crate) fn begin() -> Self {
         EVERYWHERE.fetch_add(1, Ordering::Relaxed);
-        HERE.set(HERE.get() + 1);
+        context::with(|thread| thread.debugged.set(thread.debugged.get() + 1));
         Self(PhantomData)
     }
 }
@@ -107,7 +107,7 @@ impl Debugging {
 impl Drop for Debugging {
     fn drop(&mut self) {
         EVERYWHERE.fetch_sub(1, Ordering::Relaxed);
-        let _ = HERE.try_with(|here| here.set(here.get() - 1));
+        context::with(|thread| thread.debugged.set(thread.debugged.get() - 1));
     }
 }
 
@@ -150,7 +150,7 @@ impl Watchdog {
     /// Watches this thread until the guard is dropped.
     pub(crate) fn watch(self: &Rc<Self>) -> Watching {
         WATCHED.fetch_add(1, Ordering::Relaxed);
-        let before = WATCHDOG.with(|watchdog| watchdog.replace(Some(self.clone())));
+        let before = context::with(|thread| thread.watchdog.replace(Some(self.clone())));
         Watching { before }
     }
 
@@ -227,7 +227,7 @@ impl Drop for Watching {
     fn drop(&mut self) {
         WATCHED.fetch_sub(1, Ordering::Relaxed);
         let before = self.before.take();
-        let left = WATCHDOG.try_with(|watchdog| watchdog.replace(before));
+        let left = context::with(|thread| thread.watchdog.replace(before));
         drop(left);
     }
 }
@@ -263,8 +263,8 @@ impl Measured {
     #[cold]
     #[inline(never)]
     fn begin(place: Place) -> Option<Box<Self>> {
-        let watchdog = WATCHDOG.try_with(|dog| dog.borrow().clone()).ok()??;
-        if TELLING.get() {
+        let watchdog: Rc<Watchdog> = context::with(|thread| thread.watchdog.get())?;
+        if context::with(|thread| thread.barking.get()) {
             return None;
         }
         let since = Instant::now();
@@ -272,7 +272,7 @@ impl Measured {
             place,
             since,
             outer: watchdog.beat.note(Some((place, since))),
-            blamed: BLAMED.replace(Duration::ZERO),
+            blamed: context::with(|thread| thread.blamed.replace(Duration::ZERO)),
             watchdog,
         }))
     }
@@ -292,15 +292,16 @@ impl Drop for Measured {
         // What is around it begins anew: it was not blocking meanwhile.
         let outer = self.outer.map(|(place, _)| (place, Instant::now()));
         self.watchdog.beat.note(outer);
-        let took = elapsed.saturating_sub(BLAMED.get());
+        let inside = context::with(|thread| thread.blamed.get());
+        let took = elapsed.saturating_sub(inside);
         let is_slow = took > self.watchdog.limit;
-        let blamed = if is_slow { elapsed } else { BLAMED.get() };
-        BLAMED.set(self.blamed + blamed);
+        let blamed = if is_slow { elapsed } else { inside };
+        context::with(|thread| thread.blamed.set(self.blamed + blamed));
         if is_slow {
             let place = self.place;
-            TELLING.set(true);
+            context::with(|thread| thread.barking.set(true));
             (self.watchdog.tell)(Blocked { place, took });
-            TELLING.set(false);
+            context::with(|thread| thread.barking.set(false));
         }
     }
 }
@@ -315,17 +316,6 @@ pub(crate) fn bark(what: &dyn fmt::Display) {
 }
 
 pub(crate) type Place = &'static Location<'static>;
-
-thread_local! {
-    /// How many reactors in debug mode live on this thread.
-    static HERE: Cell<usize> = const { Cell::new(0) };
-    /// Whose turn this thread is in, if that one is watched.
-    static WATCHDOG: RefCell<Option<Rc<Watchdog>>> = const { RefCell::new(None) };
-    /// How much of the time of what runs now others inside of it have been blamed for.
-    static BLAMED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// Somebody is being told, who is not measured: to be told of oneself has no end.
-    static TELLING: Cell<bool> = const { Cell::new(false) };
-}
 
 /// How many reactors in debug mode live on all threads.
 static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);

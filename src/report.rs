@@ -17,7 +17,6 @@
 
 mod unwind;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -27,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use self::unwind::{enter, leave, rethrow};
 use crate::address::Address;
+use crate::context;
 use crate::debug;
 use crate::failure::Failure;
 
@@ -164,15 +164,30 @@ pub(crate) type Sink = Rc<dyn Fn(Report)>;
 
 /// Puts `sink` in place for this thread until the guard is dropped.
 pub(crate) fn divert(sink: Sink) -> Diverted {
-    SINKS.with(|sinks| sinks.borrow_mut().push(Some(sink)));
-    Diverted(())
+    begin(Some(sink))
 }
 
 /// Has panics unwind to the caller until the guard is dropped, although a reactor may be running. Failures still go
 /// to its sink.
 pub(crate) fn unwind_to_caller() -> Diverted {
-    SINKS.with(|sinks| sinks.borrow_mut().push(None));
+    begin(None)
+}
+
+fn begin(sink: Option<Sink>) -> Diverted {
+    let frame = Frame {
+        sink,
+        before: innermost(),
+    };
+    drop(context::with(|thread| {
+        thread.sink.replace(Some(Rc::new(frame)))
+    }));
     Diverted(())
+}
+
+/// A sink, or that panics unwind to the caller; and what is around it.
+struct Frame {
+    sink: Option<Sink>,
+    before: Option<Rc<Frame>>,
 }
 
 /// The guard of [`divert`] and [`unwind_to_caller`].
@@ -181,8 +196,9 @@ pub(crate) struct Diverted(());
 
 impl Drop for Diverted {
     fn drop(&mut self) {
-        let sink = SINKS.try_with(|sinks| sinks.borrow_mut().pop().flatten());
-        drop(sink);
+        let before = innermost().and_then(|frame| frame.before.clone());
+        let ended = context::with(|thread| thread.sink.replace(before));
+        drop(ended);
     }
 }
 
@@ -384,26 +400,29 @@ impl fmt::Display for Report {
 }
 
 fn innermost_sink() -> Option<Sink> {
-    SINKS
-        .try_with(|sinks| sinks.borrow().iter().rev().flatten().next().cloned())
-        .ok()
-        .flatten()
+    let mut next = innermost();
+    while let Some(frame) = next {
+        if let Some(sink) = &frame.sink {
+            return Some(sink.clone());
+        }
+        next = frame.before.clone();
+    }
+    None
+}
+
+fn innermost() -> Option<Rc<Frame>> {
+    context::with(|thread| thread.sink.get())
 }
 
 /// Is there a sink that deals with panics?
 fn is_contained() -> bool {
-    SINKS
-        .try_with(|sinks| sinks.borrow().last().is_some_and(Option::is_some))
-        .unwrap_or(true)
-}
-
-thread_local! {
-    /// The innermost is the last; none where panics unwind to the caller.
-    static SINKS: RefCell<Vec<Option<Sink>>> = const { RefCell::new(Vec::new()) };
+    innermost().is_some_and(|frame| frame.sink.is_some())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     #[test]

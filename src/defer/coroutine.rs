@@ -29,6 +29,7 @@ use pin_project_lite::pin_project;
 use super::core::{self, Awaited, Canceller, Core};
 use super::{Deferred, Resolver};
 use crate::cells;
+use crate::context;
 use crate::debug::Thing;
 use crate::failure::{Cancelled, Failure};
 use crate::report;
@@ -128,11 +129,10 @@ impl Coroutine {
     /// Calls `poll` as a poll of this coroutine.
     fn run<R>(self: &Rc<Self>, poll: impl FnOnce() -> R) -> R {
         let tick = now() + 1;
-        let _ = TICK.try_with(|last| last.set(tick));
+        context::with(|thread| thread.tick.set(tick));
         self.polled_at.set(tick);
         self.is_running.set(true);
-        let outer = CURRENT.try_with(|current| current.replace(Some(self.clone())));
-        let outer = outer.ok().flatten();
+        let outer = context::with(|thread| thread.coroutine.replace(Some(self.clone())));
         let around = outer.as_ref().map(Rc::downgrade).unwrap_or_default();
         let old = self.around.replace(around);
         drop(old);
@@ -145,8 +145,7 @@ impl Coroutine {
 
     /// Notes that the coroutine being polled, if one is, waits for `core`.
     pub(super) fn note(core: &Rc<Core>) {
-        let current = CURRENT.try_with(|current| current.borrow().clone());
-        let mut next = current.ok().flatten();
+        let mut next: Option<Rc<Self>> = context::with(|thread| thread.coroutine.get());
         while let Some(coroutine) = next {
             let noted = coroutine.noted.borrow();
             let is_full = noted.len() == noted.capacity();
@@ -201,7 +200,7 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let outer = self.outer.take();
-        let left = CURRENT.try_with(|current| current.replace(outer));
+        let left = context::with(|thread| thread.coroutine.replace(outer));
         drop(left);
         self.coroutine.is_running.set(false);
     }
@@ -243,7 +242,7 @@ impl Asking {
 
 /// The tick of this thread's coroutines: a number that grows whenever one of them is polled.
 pub(super) fn now() -> u64 {
-    TICK.try_with(Cell::get).unwrap_or(0)
+    context::with(|thread| thread.tick.get())
 }
 
 /// A number for all that one call to cancel leads to. None is 0.
@@ -252,7 +251,7 @@ pub(super) fn new_round() -> u64 {
         last.set(last.get() + 1);
         last.get()
     };
-    ROUND.try_with(next).unwrap_or(u64::MAX)
+    context::with(|thread| next(&thread.round))
 }
 
 pin_project! {
@@ -304,13 +303,4 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F>
         }
         Poll::Ready(())
     }
-}
-
-thread_local! {
-    /// The coroutine that is being polled.
-    static CURRENT: RefCell<Option<Rc<Coroutine>>> = const { RefCell::new(None) };
-    /// See [`now`].
-    static TICK: Cell<u64> = const { Cell::new(0) };
-    /// See [`new_round`].
-    static ROUND: Cell<u64> = const { Cell::new(0) };
 }

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 
 use super::core::{Awaited, Core};
 use super::{Deferred, State};
+use crate::context;
 use crate::debug::{self, Id, Thing};
 use crate::task::Wait;
 
@@ -13,8 +14,7 @@ use crate::task::Wait;
 #[cold]
 pub(super) fn list(core: &Rc<Core>) {
     let core = Rc::downgrade(core);
-    let _ = LIVE.try_with(|live| {
-        let mut live = live.borrow_mut();
+    with_live(|live| {
         if live.len() == live.capacity() {
             // Weak handles, and what holds only such, are nobody's code: nothing runs under the borrow.
             live.retain(|listed| listed.core.strong_count() > 0);
@@ -40,8 +40,7 @@ pub(crate) fn note_what_it_waits_for<T>(
 
 #[cold]
 fn note(core: &Rc<Core>, on: Rc<dyn Wait>) {
-    let _ = LIVE.try_with(|live| {
-        let mut live = live.borrow_mut();
+    with_live(|live| {
         // It was just made.
         let listed = live.iter_mut().rev();
         let mut listed = listed.filter(|listed| is(listed, core));
@@ -56,12 +55,11 @@ fn noted(core: &Core) -> Option<Thing> {
     if core.has_fired() {
         return None;
     }
-    let on = LIVE.try_with(|live| {
-        let live = live.borrow();
+    let on = with_live(|live| {
         let listed = live.iter().find(|listed| is(listed, core))?;
         listed.on.clone()
     });
-    on.ok().flatten()?.look()
+    on?.look()
 }
 
 fn is(listed: &Listed, core: &Core) -> bool {
@@ -70,8 +68,7 @@ fn is(listed: &Listed, core: &Core) -> bool {
 
 /// All Deferreds of this thread that were made in debug mode and whose result has not been taken.
 pub(crate) fn things() -> Vec<Thing> {
-    let live: Vec<_> = LIVE.with(|live| {
-        let live = live.borrow();
+    let live: Vec<_> = with_live(|live| {
         let alive = |listed: &Listed| Some((listed.core.upgrade()?, listed.on.clone()));
         live.iter().filter_map(alive).collect()
     });
@@ -167,7 +164,9 @@ impl fmt::Debug for Core {
     }
 }
 
-thread_local! {
-    /// What was listed, less what was found to be gone.
-    static LIVE: RefCell<Vec<Listed>> = const { RefCell::new(Vec::new()) };
+/// Calls `f`, which runs nobody else's code, with what was listed, less what was found to be gone.
+fn with_live<R>(f: impl FnOnce(&mut Vec<Listed>) -> R) -> R {
+    let live = context::with(|thread| thread.live.get_or_make::<RefCell<Vec<Listed>>>());
+    let mut live = live.borrow_mut();
+    f(&mut live)
 }

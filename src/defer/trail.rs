@@ -20,6 +20,7 @@ use std::rc::{Rc, Weak};
 use super::core::Core;
 use super::live;
 use super::{Deferred, Resolver, State};
+use crate::context;
 use crate::debug::Thing;
 use crate::task::{self, Card, Wait};
 
@@ -106,30 +107,33 @@ pub(super) fn taken(core: &Core, given: TypeId) {
 }
 
 fn note(core: &Rc<Core>, mut trails: Vec<Weak<Trail>>) {
-    let _ = TRAILS.try_with(|all| {
-        let mut all = all.borrow_mut();
-        if all.len() >= LIMIT.get() {
-            all.retain(|_, trails| trails.iter().any(|trail| trail.strong_count() > 0));
-            LIMIT.set(2 * all.len().max(SOME));
-        }
-        all.entry(address(core)).or_default().append(&mut trails);
-    });
+    let traces = context::with(|thread| thread.traces.get_or_make::<Traces>());
+    let mut all = traces.by_core.borrow_mut();
+    if all.len() >= traces.limit.get().max(SOME) {
+        all.retain(|_, trails| trails.iter().any(|trail| trail.strong_count() > 0));
+        traces.limit.set(2 * all.len());
+    }
+    all.entry(address(core)).or_default().append(&mut trails);
 }
 
 fn forget(core: &Core) -> Vec<Weak<Trail>> {
-    let trails = TRAILS.try_with(|all| all.borrow_mut().remove(&address(core)));
-    trails.ok().flatten().unwrap_or_default()
+    let traces: Option<Rc<Traces>> = context::with(|thread| thread.traces.get());
+    let trails = traces.and_then(|traces| traces.by_core.borrow_mut().remove(&address(core)));
+    trails.unwrap_or_default()
 }
 
 fn address(core: &Core) -> usize {
     std::ptr::from_ref(core).addr()
 }
 
-thread_local! {
+/// The trails of one thread.
+#[derive(Default)]
+struct Traces {
     /// By the address of the core that each is at. Weak handles are nobody's code: nothing runs under the borrow.
-    static TRAILS: RefCell<BTreeMap<usize, Vec<Weak<Trail>>>> = const { RefCell::new(BTreeMap::new()) };
+    by_core: RefCell<BTreeMap<usize, Vec<Weak<Trail>>>>,
     /// When there are so many, it is looked for those that are over.
-    static LIMIT: Cell<usize> = const { Cell::new(SOME) };
+    limit: Cell<usize>,
 }
 
+/// So many are not looked through.
 const SOME: usize = 64;

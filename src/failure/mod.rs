@@ -28,7 +28,6 @@ mod levels;
 mod path;
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
@@ -41,6 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use self::convert::FailureError;
 use self::path::Path;
 pub use self::path::{Hop, TaskName};
+use crate::context;
 
 /// Why something did not work out: any error, with the place where it was made.
 ///
@@ -498,18 +498,20 @@ error_sets!(A B C D E F; 0, 1, 2, 3, 4, 5);
 /// inside (invariant 4), and all of them, whichever destructors panic.
 fn drop_in_turn(error: Box<dyn Error + Send + Sync>) {
     let mut first = Some(error);
-    let is_nested = DROPPING.try_with(|dropping| {
-        if dropping.is_on.replace(true) {
-            dropping.left.borrow_mut().extend(first.take());
-            return true;
-        }
-        false
+    let is_nested = context::with(|thread| {
+        thread.errors.with(|errors| match errors {
+            Some(errors) => {
+                errors.extend(first.take());
+                true
+            }
+            none => {
+                *none = Some(Vec::new());
+                false
+            }
+        })
     });
-    match is_nested {
-        Ok(true) => return,
-        Ok(false) => {}
-        // The thread ends, and has nothing to remember it in.
-        Err(_) => return drop(first),
+    if is_nested {
+        return;
     }
     let mut panic = None;
     let mut next = first;
@@ -520,14 +522,10 @@ fn drop_in_turn(error: Box<dyn Error + Send + Sync>) {
                 Some(_) => drop_quietly(payload),
             }
         }
-        let left = DROPPING.try_with(|dropping| dropping.left.borrow_mut().pop());
-        next = left.ok().flatten();
+        next = context::with(|thread| thread.errors.with(|errors| errors.as_mut()?.pop()));
     }
-    let _ = DROPPING.try_with(|dropping| {
-        dropping.is_on.set(false);
-        // A long line is no reason to keep so much memory.
-        drop(dropping.left.take());
-    });
+    // A long line is no reason to keep so much memory.
+    drop(context::with(|thread| thread.errors.replace(None)));
     if let Some(payload) = panic {
         match std::thread::panicking() {
             true => drop_quietly(payload),
@@ -541,21 +539,6 @@ fn drop_quietly(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(second);
     }
-}
-
-/// What is waiting to be dropped, while an error is being dropped.
-struct Dropping {
-    is_on: Cell<bool>,
-    left: RefCell<Vec<Box<dyn Error + Send + Sync>>>,
-}
-
-thread_local! {
-    static DROPPING: Dropping = const {
-        Dropping {
-            is_on: Cell::new(false),
-            left: RefCell::new(Vec::new()),
-        }
-    };
 }
 
 #[cfg(test)]

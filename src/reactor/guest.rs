@@ -17,9 +17,9 @@ use std::rc::Rc;
 
 use super::signals::Wants;
 use super::{
-    CURRENT, FOREVER, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning,
-    State,
+    FOREVER, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning, State,
 };
+use crate::context;
 use crate::failure::Failure;
 use crate::report;
 use crate::task::{Entered, Executor};
@@ -196,7 +196,7 @@ impl Reactor {
     #[must_use = "the reactor is the current one for as long as the guard lives"]
     pub fn enter(&self) -> EnterGuard {
         EnterGuard {
-            before: CURRENT.with(|current| current.replace(Some(self.clone()))),
+            before: self.make_current(),
             _entered: self.inner().executor.enter(),
             _diverted: report::divert(self.sink()),
             local: PhantomData,
@@ -206,10 +206,20 @@ impl Reactor {
     /// The reactor of this thread: the one whose turn the present callback or task runs in, or that was
     /// [entered](Reactor::enter).
     pub fn current() -> Option<Self> {
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .ok()
-            .flatten()
+        context::with(|thread| thread.reactor.get()).map(Self)
+    }
+
+    /// Makes this the reactor of the thread; gives the one before.
+    pub(super) fn make_current(&self) -> Option<Self> {
+        let before = context::with(|thread| thread.reactor.replace(Some(self.0.clone())));
+        before.map(Self)
+    }
+
+    /// The reactor of the thread is again the one that was before.
+    pub(super) fn restore_current(before: Option<Self>) {
+        let before = before.map(|reactor| reactor.0);
+        let left = context::with(|thread| thread.reactor.replace(before));
+        drop(left);
     }
 
     /// In a hosted run, acts on what asks for its end.
@@ -237,9 +247,7 @@ pub struct EnterGuard {
 
 impl Drop for EnterGuard {
     fn drop(&mut self) {
-        let before = self.before.take();
-        let left = CURRENT.try_with(|current| current.replace(before));
-        drop(left);
+        Reactor::restore_current(self.before.take());
     }
 }
 

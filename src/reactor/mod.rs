@@ -738,11 +738,6 @@ errors! {
     ReactorNotRestartable: "the reactor has ended and cannot be run again";
 }
 
-thread_local! {
-    /// The reactor that is in a turn on this thread, or was entered here.
-    static CURRENT: RefCell<Option<Reactor>> = const { RefCell::new(None) };
-}
-
 /// How much one read takes at most.
 const READ_BUFFER: usize = 64 * 1024;
 

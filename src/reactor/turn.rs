@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::share::Slice;
 use super::signals::Wants;
-use super::{
-    CURRENT, FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State,
-};
+use super::{FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State};
 use crate::clock::Due;
 use crate::debug::{self, Watchdog, Watching};
 use crate::defer::Deferred;
@@ -601,7 +599,7 @@ impl Reactor {
             _watching: self.inner().debug.watchdog.as_ref().map(Watchdog::watch),
             _turn: turn,
             _diverted: report::divert(self.sink()),
-            before: CURRENT.replace(Some(self.clone())),
+            before: self.make_current(),
         }
     }
 }
@@ -616,9 +614,7 @@ struct In {
 
 impl Drop for In {
     fn drop(&mut self) {
-        let before = self.before.take();
-        let left = CURRENT.try_with(|current| current.replace(before));
-        drop(left);
+        Reactor::restore_current(self.before.take());
     }
 }
 

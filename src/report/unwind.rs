@@ -8,30 +8,29 @@
 //!
 //! Each of these calls begins with [`enter`] and ends with [`leave`], and nothing unwinds in between.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 use std::thread;
 
+use crate::context;
 use crate::failure::{Failure, Panicked};
 
 /// Begins a call that may run callbacks.
 #[inline]
 pub(crate) fn enter() {
-    STATE.set(STATE.get() + LEVEL);
+    context::with(|thread| thread.unwinding.set(thread.unwinding.get() + LEVEL));
 }
 
 /// Ends a call that may have run callbacks. The outermost one goes on with a panic that was kept.
 #[inline]
 pub(crate) fn leave() {
-    STATE.set(STATE.get() - LEVEL);
+    context::with(|thread| thread.unwinding.set(thread.unwinding.get() - LEVEL));
     rethrow();
 }
 
 /// Goes on with a panic that was kept, unless it is inside a call that will.
 #[inline]
 pub(crate) fn rethrow() {
-    if STATE.get() == KEPT {
+    if state() == KEPT {
         rethrow_kept();
     }
 }
@@ -41,17 +40,17 @@ pub(super) fn keep(failure: &Failure) -> bool {
     let Some(panicked) = failure.check::<Panicked>() else {
         return false;
     };
-    if thread::panicking() || STATE.get() & KEPT != 0 {
+    if thread::panicking() || state() & KEPT != 0 {
         return false;
     }
     let payload = panicked
         .take_payload()
         .unwrap_or_else(|| Box::new(panicked.message().to_owned()));
-    let is_kept = PAYLOAD.try_with(|kept| kept.replace(Some(payload))).is_ok();
-    if is_kept {
-        STATE.set(STATE.get() | KEPT);
-    }
-    is_kept
+    context::with(|thread| {
+        thread.unwinding.set(thread.unwinding.get() | KEPT);
+        drop(thread.payload.replace(Some(payload)));
+    });
+    true
 }
 
 #[cold]
@@ -59,18 +58,20 @@ fn rethrow_kept() {
     if thread::panicking() {
         return;
     }
-    STATE.set(STATE.get() & !KEPT);
-    let payload = PAYLOAD.try_with(RefCell::take).ok().flatten();
+    let payload = context::with(|thread| {
+        thread.unwinding.set(thread.unwinding.get() & !KEPT);
+        thread.payload.replace(None)
+    });
     if let Some(payload) = payload {
         resume_unwind(payload);
     }
 }
 
-thread_local! {
-    /// How many calls are under way, in [`LEVEL`]s, and whether a panic is [`KEPT`].
-    static STATE: Cell<usize> = const { Cell::new(0) };
-    static PAYLOAD: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
+#[inline]
+fn state() -> usize {
+    context::with(|thread| thread.unwinding.get())
 }
 
+/// The states: a panic is kept, and a level for each call that is under way.
 const KEPT: usize = 1;
 const LEVEL: usize = 2;

@@ -1,11 +1,12 @@
 //! What firing and cancelling lead to: one loop over cores, so that nothing that is long or deep uses stack.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::{Canceller, Core, Group, Stage, discard_canceller};
+use crate::context;
 use crate::defer::Abandoned;
 use crate::defer::coroutine::{self, Coroutine, Verdict};
 use crate::failure::{Cancelled, Failure};
@@ -190,44 +191,38 @@ fn fail_cancelled(
 /// As [`cancel`], for what was dropped. What that leads to may drop the next one, and so on for ever: where they lie too
 /// deep inside each other, the rest is cancelled one after another.
 pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, place: &'static Location<'static>) {
-    let depth = DROPPED.try_with(|dropped| {
-        let depth = dropped.depth.get();
-        match depth < DEEPEST {
-            true => dropped.depth.set(depth + 1),
-            false => dropped.left.borrow_mut().push_back((core.clone(), place)),
+    let depth = context::with(|thread| thread.cancelling.get());
+    if depth >= DEEPEST {
+        let left = context::with(|thread| thread.to_cancel.get::<TooDeep>());
+        if let Some(left) = left {
+            left.borrow_mut().push_back((core.clone(), place));
         }
-        depth
-    });
-    match depth {
-        Ok(DEEPEST..) => return,
-        Ok(_) => {}
-        // The thread ends, and has nothing to remember it in.
-        Err(_) => return cancel(core, place),
+        return;
     }
+    let is_deepest = depth == DEEPEST - 1;
+    let left = is_deepest.then(Rc::<TooDeep>::default);
+    context::with(|thread| {
+        thread.cancelling.set(depth + 1);
+        if left.is_some() {
+            drop(thread.to_cancel.replace(left.clone()));
+        }
+    });
     cancel(core, place);
-    let is_deepest = depth == Ok(DEEPEST - 1);
-    while let Some((core, place)) = is_deepest
-        .then(|| DROPPED.try_with(|dropped| dropped.left.borrow_mut().pop_front()))
-        .and_then(Result::ok)
-        .flatten()
-    {
-        cancel(&core, place);
-    }
-    let _ = DROPPED.try_with(|dropped| {
-        dropped.depth.set(dropped.depth.get() - 1);
-        if is_deepest {
-            drop(dropped.left.take());
+    if let Some(left) = left {
+        loop {
+            let next = left.borrow_mut().pop_front();
+            let Some((core, place)) = next else { break };
+            cancel(&core, place);
         }
-    });
+        drop(context::with(|thread| {
+            thread.to_cancel.replace::<TooDeep>(None)
+        }));
+    }
+    context::with(|thread| thread.cancelling.set(depth));
 }
 
-/// What was dropped and is being cancelled.
-struct Dropped {
-    /// How many, one inside the other.
-    depth: Cell<usize>,
-    /// Those that are too deep.
-    left: RefCell<VecDeque<(Rc<Core>, &'static Location<'static>)>>,
-}
+/// What was dropped and is too deep inside others to be cancelled there.
+type TooDeep = RefCell<VecDeque<(Rc<Core>, &'static Location<'static>)>>;
 
 /// So deep they may be inside each other.
 const DEEPEST: usize = 16;
@@ -238,18 +233,17 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
     if core.cancelling.get() {
         return;
     }
-    let nested = ABANDONED.try_with(|line| match &mut *line.borrow_mut() {
-        Some(line) => {
-            line.push_back(core.clone());
-            true
-        }
-        none => {
-            *none = Some(VecDeque::new());
-            false
-        }
-    });
-    if nested == Ok(true) {
-        return;
+    let is_nested = context::with(|thread| thread.abandoning.replace(true));
+    if is_nested {
+        let line = context::with(|thread| match thread.to_abandon.get::<Line>() {
+            Some(line) => line,
+            None => {
+                let line = Rc::<Line>::default();
+                drop(thread.to_abandon.replace(Some(line.clone())));
+                line
+            }
+        });
+        return line.borrow_mut().push_back(core);
     }
     let mut next = Some(core);
     while let Some(core) = next {
@@ -257,27 +251,14 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
         if let Some(fired) = core.fail_source(Failure::at(Abandoned, place)) {
             advance(fired);
         }
-        next = ABANDONED
-            .try_with(|line| {
-                let mut line = line.borrow_mut();
-                let next = line.as_mut().and_then(VecDeque::pop_front);
-                if next.is_none() {
-                    *line = None;
-                }
-                next
-            })
-            .ok()
-            .flatten();
+        let line = context::with(|thread| thread.to_abandon.get::<Line>());
+        next = line.and_then(|line| line.borrow_mut().pop_front());
     }
+    context::with(|thread| {
+        thread.abandoning.set(false);
+        drop(thread.to_abandon.replace::<Line>(None));
+    });
 }
 
-thread_local! {
-    static DROPPED: Dropped = const {
-        Dropped {
-            depth: Cell::new(0),
-            left: RefCell::new(VecDeque::new()),
-        }
-    };
-    /// What is waiting to be abandoned, while something is being abandoned.
-    static ABANDONED: RefCell<Option<VecDeque<Rc<Core>>>> = const { RefCell::new(None) };
-}
+/// What is waiting to be abandoned, while something is being abandoned.
+type Line = RefCell<VecDeque<Rc<Core>>>;
