@@ -19,10 +19,10 @@ use crate::sync::thread_local;
 
 /// What one thread is doing.
 pub(crate) struct Context {
-    /// The executor that new tasks are given to.
-    pub(crate) executor: Slot,
-    /// The address of that executor: its tasks may go into its queue directly.
-    pub(crate) home: Cell<*const ()>,
+    /// The executor that new tasks are given to, an `Rc`, and the address of its inbox, by which its
+    /// tasks know it. Only `task/home.rs` uses these two.
+    pub(crate) executor: Cell<*const ()>,
+    pub(crate) inbox: Cell<*const ()>,
     /// Is a reactor in a turn on this thread?
     pub(crate) in_turn: Cell<bool>,
     /// What is left of the running task's budget, in bytes; see [`crate::task`].
@@ -85,8 +85,8 @@ pub(crate) const UNLIMITED: usize = usize::MAX;
 thread_local! {
     static CONTEXT: Context = const {
         Context {
-            executor: Slot::new(),
-            home: Cell::new(null()),
+            executor: Cell::new(null()),
+            inbox: Cell::new(null()),
             in_turn: Cell::new(false),
             budget: Cell::new(UNLIMITED),
             refusals: Cell::new(0),
@@ -195,6 +195,15 @@ impl Slot {
         })
     }
 
+    /// Is there a value?
+    #[inline]
+    pub(crate) fn is_set(&self) -> bool {
+        let value = self.0.replace(ManuallyDrop::new(None));
+        let is_set = value.is_some();
+        self.0.set(value);
+        is_set
+    }
+
     /// Puts `value` in. Returns what was there before.
     #[inline]
     pub(crate) fn replace<T: Any>(&self, value: Option<Rc<T>>) -> Option<Rc<T>> {
@@ -211,6 +220,7 @@ mod tests {
     #[test]
     fn a_slot_gives_what_was_put_in_and_only_by_its_type() {
         let slot = Slot::new();
+        assert!(!slot.is_set());
         assert_eq!(slot.replace(Some(Rc::new(1_u32))), None);
         assert_eq!(slot.get(), Some(Rc::new(1_u32)));
         assert_eq!(slot.get::<i32>(), None);

@@ -23,6 +23,7 @@ pub mod net;
 pub mod process;
 pub mod protocol;
 pub mod protocols;
+mod queue;
 pub mod reactor;
 pub mod repeat;
 pub mod report;

@@ -25,8 +25,8 @@
 //! |---|---|---|
 //! | `Conn::ready` | `transport/engine.rs` | as above |
 //! | `Awaited::readable` | `stream/awaited.rs` | notes that there is something, and wakes the reader |
-//! | `schedule` | `task/executor.rs` | puts the task into the loop's queue |
-//! | `Executor::run_batch` | `task/executor.rs` | runs what is ready, and nothing that becomes ready meanwhile |
+//! | `schedule` | `task/home.rs` | puts the task into the loop's queue |
+//! | `Executor::run_batches` | `task/executor.rs` | runs what is ready, and nothing that becomes ready meanwhile |
 //! | `Root::poll` | `task/root.rs` | polls the user's future behind a fence |
 //! | `poll_socket` | `stream/reader.rs` | reads into the user's buffer, or waits |
 //! | `Link::read` | `transport/link.rs` | one `recv` |

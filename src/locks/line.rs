@@ -42,7 +42,7 @@ use super::numbered::Numbered;
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Giver, Resolver};
 use crate::failure::Failure;
-use crate::task::{Errand, Executor, Job};
+use crate::task::{Executor, WorkItem};
 
 /// Something countable that is handed out to those in a line. None of its methods runs anybody's code, but for the last.
 pub(super) trait Stock: Sized + 'static {
@@ -261,7 +261,7 @@ fn begin_round<S: Stock>(stock: &Rc<S>) -> bool {
     }
     state.begin_round();
     drop(state);
-    executor.push(Job::Errand(Rc::new(Round(Rc::downgrade(stock)))));
+    executor.push(Rc::new(Round(Rc::downgrade(stock))));
     // An executor that is shut down drops it.
     !stock.line().state.borrow().has_round
 }
@@ -379,7 +379,7 @@ impl<S: Stock> Giver for S {
 /// The errand that ends a round, when it is run and when it is dropped.
 struct Round<S: Stock>(Weak<S>);
 
-impl<S: Stock> Errand for Round<S> {
+impl<S: Stock> WorkItem for Round<S> {
     fn run(self: Rc<Self>) {}
 }
 

@@ -31,7 +31,7 @@ use crate::framing::Unused;
 use crate::reactor::{NOBODY, Reactor};
 use crate::report::{self, Origin};
 use crate::slots::{ShrinkPolicy, shrink_queue};
-use crate::task::{Errand, Job};
+use crate::task::WorkItem;
 use crate::transport::ConnectionDone;
 
 /// A seat with its protocol.
@@ -288,7 +288,7 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
         });
         if !called {
             if let Some(reactor) = self.home_reactor() {
-                reactor.inner().executor().push(Job::Errand(self));
+                reactor.inner().executor().push(self);
             }
         }
     }
@@ -369,7 +369,7 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
     }
 }
 
-impl<H: Home> Errand for H {
+impl<H: Home> WorkItem for H {
     /// Delivers the mail that is there.
     fn run(self: Rc<Self>) {
         let Some(reactor) = self.home_reactor() else {

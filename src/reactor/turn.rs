@@ -365,8 +365,7 @@ impl Reactor {
         let mut main = pin!(Some(main));
         let waker = Waker::from(inner.pace.waker.clone());
         loop {
-            self.current_things_but_limits();
-            inner.run_tasks_only();
+            self.current_things_but_limits(true);
             inner
                 .pace
                 .main_waits
@@ -483,18 +482,20 @@ impl Reactor {
 
     /// Steps 1 to 4. What the system has to say comes before what other threads have.
     pub(super) fn current_things(&self) {
-        self.current_things_but_limits();
+        self.current_things_but_limits(false);
         self.inner().fire_limits();
         self.look_at_hosted_end();
     }
 
-    /// The same, for a loop that polls a future of its own before time limits take effect.
-    fn current_things_but_limits(&self) {
+    /// The same, for a loop that polls a future of its own before time limits take effect. With
+    /// `several` it runs some batches of tasks in a row, while there is nothing else to do: the other
+    /// steps would find nothing but what time alone brings.
+    fn current_things_but_limits(&self, several: bool) {
         self.hear();
         let inner = self.inner();
         inner.pace.note_run(inner.collect());
         inner.pass_time();
-        inner.run_batch();
+        inner.run_tasks(several);
     }
 
     /// Steps 5 to 7. Gives the number of events, and the sources attended to.
@@ -670,13 +671,24 @@ impl Inner {
         }
     }
 
-    /// Step 4.
-    fn run_batch(&self) {
+    /// Step 4, once or a few times.
+    fn run_tasks(&self, several: bool) {
         let mut slice = Slice::new(&self.timers, TASKS_PER_LOOK);
-        let ran = self.executor.run_batch(|| slice.is_over_after(1));
+        // After the first batch, which may be long.
+        let mut most = 0;
+        let ran = self.executor.run_batches(
+            TASKS_PER_LOOK,
+            |_| slice.is_over_after(TASKS_PER_LOOK),
+            |ran| {
+                if most == 0 {
+                    most = ran + TASKS_PER_TURN;
+                }
+                several && ran < most && self.has_nothing_else()
+            },
+        );
         // A turn in which only the main future runs, or a connection goes on writing, counts as well: in memory
         // no time goes by that would have us look.
-        self.pace.ran.set(self.pace.ran.get() + ran.max(1));
+        self.pace.note_run(ran.max(1));
         match self.pace.limits.get() {
             _ if self.executor.is_in_batch() => {}
             Limits::Looked(1) => self.pace.limits.set(Limits::Ripe),
@@ -685,20 +697,9 @@ impl Inner {
         }
     }
 
-    /// Turns that have nothing but tasks to run, a few in a row: the other steps would find nothing to do, but for
-    /// what time alone brings.
-    fn run_tasks_only(&self) {
-        let start = self.pace.ran.get();
-        while self.executor.is_ready()
-            && self.pace.ran.get() - start < TASKS_PER_TURN
-            && self.has_nothing_else()
-        {
-            self.run_batch();
-        }
-    }
-
     fn has_nothing_else(&self) -> bool {
         !self.pace.main_is_woken()
+            && matches!(self.pace.limits.get(), Limits::Looking(_))
             && !self.pace.stop_asked.get()
             && !self.executor.inbox().has_mail()
             && !self.has_attention()

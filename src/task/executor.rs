@@ -3,28 +3,29 @@
 //! The invariants are the room's; this file keeps 1, 3 and 4.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use async_task::{Builder, Runnable};
+use async_task::Runnable;
 use slab::Slab;
 
 use super::inbox::Shell;
 use super::root::Root;
-use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget};
+use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget, home};
 use crate::context;
 use crate::debug;
+use crate::queue::LocalQueue;
 use crate::report::{self, Origin};
-use crate::slots::{ShrinkPolicy, shrink_queue};
+use crate::slots::ShrinkPolicy;
 use crate::sync::{Shared, thread};
 
 /// Runs tasks and calls, in batches, for one reactor.
 pub(crate) struct Executor {
-    ready: RefCell<VecDeque<Job>>,
+    ready: LocalQueue<Job>,
     /// How many of those, from the front, are left of a batch that was broken off.
     left: Cell<usize>,
     inbox: Shared<Inbox>,
@@ -48,18 +49,26 @@ pub(crate) struct Executor {
 pub(super) type Number = NonZeroU32;
 
 /// Something that is ready to run.
-pub(crate) enum Job {
+enum Job {
     Task(Runnable<Shell>),
-    /// Fenced by whoever made it.
-    Call(Box<dyn FnOnce()>),
-    /// Fenced as well: something that has collected work and now does it.
-    Errand(Rc<dyn Errand>),
+    Work(Rc<dyn WorkItem>),
 }
 
-/// A thing that can be queued again and again without an allocation.
-pub(crate) trait Errand {
+/// Work that can be queued, again and again, without an allocation.
+pub(crate) trait WorkItem {
     /// Does the work. Must not unwind.
     fn run(self: Rc<Self>);
+}
+
+/// A call; a panic in it is reported.
+struct Call<F>(Cell<Option<F>>, Place);
+
+impl<F: FnOnce()> WorkItem for Call<F> {
+    fn run(self: Rc<Self>) {
+        if let Some(f) = self.0.take() {
+            report::contain(Origin::Call, self.1, f);
+        }
+    }
 }
 
 impl Executor {
@@ -67,7 +76,7 @@ impl Executor {
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Rc<Self> {
         let inbox = Inbox::new(wake);
         Rc::new(Self {
-            ready: RefCell::default(),
+            ready: LocalQueue::new(),
             left: Cell::new(0),
             host: HostNotifier::new(inbox.clone()),
             inbox,
@@ -84,7 +93,7 @@ impl Executor {
 
     /// The one that this thread has entered.
     pub(crate) fn current() -> Option<Rc<Self>> {
-        context::with(|thread| thread.executor.get())
+        home::current()
     }
 
     /// Does the loop with this inbox run on this thread?
@@ -112,7 +121,7 @@ impl Executor {
     /// Makes it this thread's current one until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         Entered {
-            before: make_current(Some(self.clone())),
+            before: home::make_current(Some(self.clone())),
         }
     }
 
@@ -134,30 +143,21 @@ impl Executor {
     ) -> Task<T> {
         let card = self.make_card(name, place);
         let root = Root::new(future, self.clone(), card.clone(), place);
-        let shell = Shell {
-            place,
-            inbox: self.inbox.clone(),
-        };
-        // A function has no size: a closure that had one would be kept alive by a waker, once for each wake.
-        let (runnable, task) = Builder::new()
-            .metadata(shell)
-            .spawn_local(move |_| root, schedule);
+        let (runnable, task) = home::make(self, place, root);
         if self.closed.get() {
             drop(runnable);
         } else {
-            self.ready.borrow_mut().push_back(Job::Task(runnable));
-            self.host.work_added();
+            self.queue_task(runnable);
         }
         Task::new(task.fallible(), place, card)
     }
 
     /// A card for a new task, if it needs one.
     fn make_card(&self, name: Option<Arc<str>>, place: Place) -> Option<Rc<Card>> {
-        let locals = Locals::capture();
-        if name.is_none() && locals.is_empty() && !debug::is_on() {
+        if name.is_none() && !Locals::are_set() && !debug::is_on() {
             return None;
         }
-        let card = Card::new(place, name, locals);
+        let card = Card::new(place, name, Locals::capture());
         let mut cards = self.cards.borrow_mut();
         if cards.len() == cards.capacity() {
             self.cards_shrinks.replace(ShrinkPolicy::default());
@@ -190,18 +190,22 @@ impl Executor {
 
     /// Queues a call; a panic in it is reported.
     pub(crate) fn call(&self, place: Place, f: impl FnOnce() + 'static) {
-        let fenced = move || {
-            report::contain(Origin::Call, place, f);
-        };
-        self.push(Job::Call(Box::new(fenced)));
+        self.push(Rc::new(Call(Cell::new(Some(f)), place)));
     }
 
-    /// Queues a job.
-    pub(crate) fn push(&self, job: Job) {
+    /// Queues work.
+    pub(crate) fn push(&self, work: Rc<dyn WorkItem>) {
         if self.closed.get() {
-            return job.discard();
+            return Job::Work(work).discard();
         }
-        self.ready.borrow_mut().push_back(job);
+        self.ready.push(Job::Work(work));
+        self.host.work_added();
+    }
+
+    /// Queues a task of this executor. It runs nobody's code.
+    #[inline]
+    pub(super) fn queue_task(&self, task: Runnable<Shell>) {
+        self.ready.push(Job::Task(task));
         self.host.work_added();
     }
 
@@ -214,7 +218,7 @@ impl Executor {
         self.has_mail_left.set(false);
         while done < count {
             match self.inbox.pop() {
-                Some(Message::Task(runnable)) => self.push(Job::Task(runnable)),
+                Some(Message::Task(task)) => self.queue_task(task),
                 Some(Message::Call(call, place)) => {
                     report::contain(Origin::Call, place, call);
                 }
@@ -235,32 +239,55 @@ impl Executor {
         self.has_mail_left.get()
     }
 
-    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile. What is
-    /// left when `is_enough` says so after a job is run by the next call, before anything else.
+    /// Runs one batch; see [`Executor::run_batches`].
+    #[cfg(test)]
     pub(crate) fn run_batch(&self, mut is_enough: impl FnMut() -> bool) -> usize {
-        let batch = match self.left.take() {
-            0 => self.ready.borrow().len(),
+        self.run_batches(1, |_| is_enough(), |_| false)
+    }
+
+    /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile; then
+    /// that, and so on, as long as `goes_on` says so between two batches. It is told how many jobs
+    /// have been run, as `is_enough` is, which is asked after `every` jobs: what is left of a batch
+    /// when it says so is run by the next call, before anything else.
+    pub(crate) fn run_batches(
+        &self,
+        every: usize,
+        mut is_enough: impl FnMut(usize) -> bool,
+        mut goes_on: impl FnMut(usize) -> bool,
+    ) -> usize {
+        let mut left = match self.left.take() {
+            0 => self.ready.len(),
             left => left,
         };
-        let mut done = 0;
-        while done < batch {
-            let job = self.ready.borrow_mut().pop_front();
+        let (mut done, mut look_at) = (0, every);
+        while left > 0 {
+            let Some(job) = self.ready.pop() else {
+                left = 0;
+                break;
+            };
             budget::renew();
             match job {
-                Some(Job::Task(runnable)) => {
-                    runnable.run();
+                Job::Task(task) => {
+                    task.run();
                 }
-                Some(Job::Call(call)) => call(),
-                Some(Job::Errand(errand)) => errand.run(),
-                None => break,
+                Job::Work(work) => work.run(),
             }
             done += 1;
-            if is_enough() {
-                self.left.set(batch - done);
-                break;
+            left -= 1;
+            let mut is_over = false;
+            if done >= look_at {
+                look_at = done + every;
+                is_over = is_enough(done);
+            }
+            if is_over || left == 0 {
+                if is_over || !goes_on(done) {
+                    break;
+                }
+                left = self.ready.len();
             }
         }
-        shrink_queue(&mut self.ready.borrow_mut());
+        self.left.set(left);
+        self.ready.shrink();
         if self.is_closed() {
             // Something in this batch shut it down: what was left to its own poll is an empty shell now.
             while self.drop_ready() > 0 {}
@@ -275,7 +302,7 @@ impl Executor {
 
     /// Is anything ready here? (What other threads sent does not count.)
     pub(crate) fn is_ready(&self) -> bool {
-        !self.ready.borrow().is_empty()
+        !self.ready.is_empty()
     }
 
     /// The way in for other threads.
@@ -294,7 +321,7 @@ impl Executor {
         let mut places: Vec<Place> = waiting.iter().map(|(_, (_, place))| *place).collect();
         let listed: HashSet<_> = waiting.iter().map(|(_, (waker, _))| waker.data()).collect();
         drop(waiting);
-        let ready = self.ready.borrow();
+        let ready = self.ready.take();
         let queued = ready.iter().filter_map(|job| match job {
             Job::Task(runnable) => Some(runnable),
             _ => None,
@@ -302,6 +329,7 @@ impl Executor {
         // A listed task may also stand in the queue: it is counted where it is listed.
         let unlisted = queued.filter(|runnable| !listed.contains(&runnable.waker().data()));
         places.extend(unlisted.map(|runnable| runnable.metadata().place));
+        self.ready.put_back(ready);
         places
     }
 
@@ -401,9 +429,8 @@ impl Job {
     fn discard(self) {
         match self {
             // Dropping the runnable drops the future, behind its fence.
-            Self::Task(runnable) => drop(runnable),
-            Self::Call(call) => report::discard(call, Location::caller()),
-            Self::Errand(errand) => report::discard(errand, Location::caller()),
+            Self::Task(task) => drop(task),
+            Self::Work(work) => report::discard(work, Location::caller()),
         }
     }
 }
@@ -416,7 +443,7 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let left = make_current(self.before.take());
+        let left = home::make_current(self.before.take());
         drop(left);
     }
 }
@@ -434,31 +461,4 @@ impl Drop for InTurn {
         budget::set_limited(false);
         context::with(|thread| thread.in_turn.set(false));
     }
-}
-
-/// What a waker does: back into its own loop's queue if that loop is running right here, else into the inbox.
-fn schedule(runnable: Runnable<Shell>) {
-    let inbox = &runnable.metadata().inbox;
-    match Executor::current() {
-        Some(executor) if Shared::ptr_eq(&executor.inbox, inbox) => {
-            executor.ready.borrow_mut().push_back(Job::Task(runnable));
-            executor.host.work_added();
-        }
-        _ => {
-            // The loop may run the task, and drop it with its shell, before the push returns.
-            let inbox = inbox.clone();
-            inbox.push_task(runnable);
-        }
-    }
-}
-
-/// Has new tasks on this thread go to `executor`. Returns where they went before.
-fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
-    let address = executor
-        .as_ref()
-        .map_or(std::ptr::null(), |executor| Rc::as_ptr(executor).cast());
-    context::with(|thread| {
-        thread.home.set(address);
-        thread.executor.replace(executor)
-    })
 }

@@ -213,6 +213,12 @@ impl Locals {
         Self(context::with(|thread| thread.locals.get()))
     }
 
+    /// Is any set here?
+    #[inline]
+    pub(super) fn are_set() -> bool {
+        context::with(|thread| thread.locals.is_set())
+    }
+
     /// Calls `f` with these set, and no others.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let _set = self.clone().set();

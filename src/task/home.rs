@@ -1,0 +1,95 @@
+//! Where a thread's tasks go: what is not checked at each poll, with the arguments why.
+//!
+//! A future and its output need not be `Send`: they stay on their home thread, that of their
+//! executor. `async-task` would compare the thread at every poll. Here it holds by construction:
+//!
+//! * A future is polled and dropped only where a [`Runnable`] is run or dropped, and that is done
+//!   only by its own executor, which never leaves the home thread. What other threads have of a
+//!   task is a waker, and that hands the `Runnable` to [`schedule`]; if the loop is gone, the inbox
+//!   forgets it (`inbox.rs`, invariant 2).
+//! * An output is dropped where the `Runnable` is run, or by the handle, and neither
+//!   [`super::Task`] nor the [`async_task::Task`] in it leaves the home thread.
+
+#![allow(
+    unsafe_code,
+    reason = "what is true of all tasks of an executor is not checked for each of them"
+)]
+
+use std::ptr::null;
+use std::rc::Rc;
+
+use async_task::{Builder, Runnable};
+
+use super::Executor;
+use super::inbox::Shell;
+use crate::context;
+use crate::sync::Shared;
+
+/// Makes a task of `executor`.
+pub(super) fn make<F>(
+    executor: &Executor,
+    location: super::Place,
+    future: F,
+) -> (Runnable<Shell>, async_task::Task<F::Output, Shell>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let shell = Shell {
+        place: location,
+        inbox: executor.inbox().clone(),
+    };
+    let builder = Builder::new().metadata(shell);
+    // A function has no size: a closure that had one would be kept alive by a waker, once for each
+    // wake.
+    // SAFETY: the future lives as long as it likes, and it and its output stay on this thread (see
+    // the top of the file). `schedule` may be called from any thread.
+    unsafe { builder.spawn_unchecked(move |_| future, schedule) }
+}
+
+/// Has new tasks on this thread go to `executor`, and its own tasks straight into its queue.
+/// Returns where they went before.
+pub(super) fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
+    let inbox = executor.as_ref();
+    let inbox = inbox.map_or(null(), |executor| Shared::as_ptr(executor.inbox()).cast());
+    let executor = executor.map_or(null(), Rc::into_raw);
+    let before: *const Executor = context::with(|thread| {
+        thread.inbox.set(inbox);
+        thread.executor.replace(executor.cast()).cast()
+    });
+    // SAFETY: it was made of an `Rc` by an earlier call, and is given back once.
+    (!before.is_null()).then(|| unsafe { Rc::from_raw(before) })
+}
+
+/// Returns what `make_current` was given last.
+#[inline]
+pub(super) fn current() -> Option<Rc<Executor>> {
+    let current: *const Executor = context::with(|thread| thread.executor.get().cast());
+    if current.is_null() {
+        return None;
+    }
+    // SAFETY: the context has an `Rc` of it.
+    unsafe { Rc::increment_strong_count(current) };
+    // SAFETY: with the count just added this is one more.
+    Some(unsafe { Rc::from_raw(current) })
+}
+
+/// What a waker does: puts the task into its own loop's queue if that loop is running right here,
+/// else into the inbox.
+fn schedule(task: Runnable<Shell>) {
+    let inbox = &task.metadata().inbox;
+    let home = context::with(|thread| {
+        let is_home = thread.inbox.get() == Shared::as_ptr(inbox).cast();
+        is_home.then(|| thread.executor.get().cast::<Executor>())
+    });
+    match home {
+        // SAFETY: the context has an `Rc` of it, and queuing a task runs nobody's code that could
+        // change that.
+        Some(home) => unsafe { &*home }.queue_task(task),
+        None => {
+            // The loop may run the task, and drop it with its shell, before the push returns.
+            let inbox = inbox.clone();
+            inbox.push_task(task);
+        }
+    }
+}
