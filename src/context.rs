@@ -198,10 +198,7 @@ impl Slot {
     /// Is there a value?
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
-        let value = self.0.replace(ManuallyDrop::new(None));
-        let is_set = value.is_some();
-        self.0.set(value);
-        is_set
+        self.0.with(|value| value.is_some())
     }
 
     /// Puts `value` in. Returns what was there before.
