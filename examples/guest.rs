@@ -1,17 +1,13 @@
-//! A guest of tokio: both loops on one thread, where tokio waits and turns the reactor when there is something to do.
+//! A guest of another loop: a program that waits by poll(2) itself, and turns the reactor when there is something to do.
 //!
-//! Run `cargo run --example guest`. Prints `tokio reads: hello`, `torsade calls later`, `torsade has ended`.
+//! Run `cargo run --example guest`. Prints `the host reads: hello`, `torsade calls later`, `torsade has ended`.
 
 use std::error::Error;
-use std::future::pending;
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
-use tokio::task;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use torsade::{Clock, Context, Protocol, Reactor};
 
 struct Echo;
@@ -22,57 +18,44 @@ impl Protocol for Echo {
     }
 }
 
-/// Turns the reactor until it has ended.
-#[allow(
-    unsafe_code,
-    reason = "tokio has its users promise that a descriptor stays open"
-)]
-async fn drive(reactor: &Reactor) -> io::Result<()> {
-    // SAFETY: the reactor is borrowed for longer than the registration lives, and its descriptor never changes.
-    let descriptor =
-        unsafe { AsyncFd::register_with_interest(reactor.as_fd(), Interest::READABLE)? };
-    while !reactor.has_ended() {
-        tokio::select! {
-            // Cleared before the turn, so that what comes during it is told again.
-            readable = descriptor.readable() => readable?.clear_ready(),
-            () = timeout(reactor.poll_timeout()) => {}
-        }
-        reactor.run_until_current();
-        reactor.do_iteration(Some(Duration::ZERO));
-    }
-    Ok(())
+/// Waits until the reactor or the host's own socket has something, for as long as the reactor allows. Returns whether
+/// the socket has.
+fn wait(reactor: &Reactor, stream: &TcpStream) -> io::Result<bool> {
+    let timeout = reactor.poll_timeout().map(Timespec::try_from);
+    let timeout = timeout.transpose().map_err(io::Error::other)?;
+    let mut fds = [
+        PollFd::new(reactor, PollFlags::IN),
+        PollFd::new(stream, PollFlags::IN),
+    ];
+    poll(&mut fds, timeout.as_ref())?;
+    Ok(!fds[1].revents().is_empty())
 }
 
-async fn timeout(timeout: Option<Duration>) {
-    match timeout {
-        None => pending().await,
-        Some(Duration::ZERO) => task::yield_now().await,
-        Some(timeout) => tokio::time::sleep(timeout).await,
-    }
-}
-
-/// One of tokio's tasks, which asks the reactor for things as it likes.
-async fn talk(reactor: Reactor, address: String) -> io::Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(b"hello").await?;
-    let mut heard = [0; 5];
-    stream.read_exact(&mut heard).await?;
-    println!("tokio reads: {}", heard.escape_ascii());
-    let stopper = reactor.clone();
-    reactor.call_later(Duration::from_millis(10), move || {
-        println!("torsade calls later");
-        stopper.stop().expect("it runs");
-    });
-    Ok(())
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let reactor = Reactor::new()?;
     reactor.start()?;
     let port = reactor.listen("127.0.0.1:0", |_| Echo)?;
-    let talking = talk(reactor.clone(), port.local_addr().to_string());
-    tokio::try_join!(drive(&reactor), talking)?;
+    // What the host itself does.
+    let mut stream = TcpStream::connect(port.local_addr().to_string())?;
+    stream.write_all(b"hello")?;
+    let mut heard = None;
+    while !reactor.has_ended() {
+        let is_readable = wait(&reactor, &stream)?;
+        reactor.run_until_current();
+        reactor.do_iteration(Some(Duration::ZERO));
+        if is_readable && heard.is_none() {
+            let mut bytes = [0; 5];
+            stream.read_exact(&mut bytes)?;
+            println!("the host reads: {}", bytes.escape_ascii());
+            heard = Some(bytes);
+            // It asks the reactor for things as it likes.
+            let stopper = reactor.clone();
+            reactor.call_later(Duration::from_millis(10), move || {
+                println!("torsade calls later");
+                stopper.stop().expect("it runs");
+            });
+        }
+    }
     println!("torsade has ended");
     Ok(())
 }

@@ -60,18 +60,57 @@ impl fmt::Display for Broken {
 
 impl Error for Broken {}
 
-#[derive(Debug, thiserror::Error)]
-#[error("outer")]
-struct Outer(#[source] Broken);
+#[derive(Debug)]
+struct Outer(Broken);
 
-#[derive(Debug, thiserror::Error)]
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl Error for Outer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// What `thiserror` makes of `#[from]`, `#[source]` and `transparent`.
+#[derive(Debug)]
 enum AppError {
-    #[error("the network failed")]
-    Network(#[from] Failure),
-    #[error("while loading")]
-    Loading(#[source] Failure),
-    #[error(transparent)]
+    Network(Failure),
+    Loading(Failure),
     Plain(Box<Self>),
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(_) => f.write_str("the network failed"),
+            Self::Loading(_) => f.write_str("while loading"),
+            Self::Plain(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for AppError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Network(failure) | Self::Loading(failure) => Some(as_error(failure)),
+            Self::Plain(error) => error.source(),
+        }
+    }
+}
+
+impl From<Failure> for AppError {
+    fn from(failure: Failure) -> Self {
+        Self::Network(failure)
+    }
+}
+
+/// As `thiserror` does: by a trait that errors have, and what dereferences to one.
+fn as_error(failure: &Failure) -> &(dyn Error + 'static) {
+    failure.as_ref()
 }
 
 impl Unpin for AppError {}

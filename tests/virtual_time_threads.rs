@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use torsade::clock::TimedOut;
 use torsade::locks::DeferredLock;
 use torsade::scope::{JoinSet, scope};
@@ -276,10 +276,8 @@ fn it_fails_at_once_wherever_it_is_stuck() {
     stuck("the first of two", async |_| {
         let (one, _first) = Deferred::<()>::pair();
         let (other, _second) = Deferred::<()>::pair();
-        futures::select_biased! {
-            result = one.into_future().fuse() => result,
-            result = other.into_future().fuse() => result,
-        }
+        let either = futures::future::select(one.into_future(), other.into_future());
+        either.await.factor_first().0
     });
 }
 

@@ -147,9 +147,20 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, thiserror::Error)]
-    #[error("the network failed")]
-    struct AppError(#[from] Failure);
+    #[derive(Debug)]
+    struct AppError(Failure);
+
+    impl fmt::Display for AppError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the network failed")
+        }
+    }
+
+    impl Error for AppError {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(self.0.error())
+        }
+    }
 
     impl Unpin for AppError {}
 

@@ -60,24 +60,38 @@ use crate::context;
 /// `thiserror` it can be a `#[from]` or a `#[source]`.
 ///
 /// A `Failure` is not [`Unpin`], and neither is a type that holds one by value, which matters in two places: such an
-/// error becomes a `Failure` by `?` when it has the line `impl Unpin for AppError {}` (safe, and right for any type
+/// error becomes a `Failure` by `?` when it has the line `impl Unpin for NetworkFailed {}` (safe, and right for any type
 /// that is not a future that pins its fields), and a hand-written future that holds one needs the same line to use
 /// `Pin::get_mut`.
 ///
 /// ```
 /// use torsade::{Failure, fail};
 ///
-/// #[derive(Debug, thiserror::Error)]
-/// enum AppError {
-///     #[error("the network failed")]
-///     Network(#[from] Failure),
+/// #[derive(Debug)]
+/// struct NetworkFailed(Failure);
+/// impl Unpin for NetworkFailed {} // it holds a `Failure`
+///
+/// // `thiserror` writes these: `#[error("the network failed")]` and `#[from]`.
+/// impl std::fmt::Display for NetworkFailed {
+///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+///         f.write_str("the network failed")
+///     }
 /// }
-/// impl Unpin for AppError {} // it holds a `Failure`
+/// impl std::error::Error for NetworkFailed {
+///     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+///         Some(self.0.error())
+///     }
+/// }
+/// impl From<Failure> for NetworkFailed {
+///     fn from(failure: Failure) -> Self {
+///         Self(failure)
+///     }
+/// }
 ///
 /// fn connect() -> Result<(), Failure> {
 ///     Err("refused")?
 /// }
-/// fn start() -> Result<(), AppError> {
+/// fn start() -> Result<(), NetworkFailed> {
 ///     Ok(connect()?)
 /// }
 /// fn main_program() -> Result<(), Failure> {

@@ -251,7 +251,8 @@ macro_rules! reads {
             ///
             /// ```
             /// use std::time::Duration;
-            /// use futures::{StreamExt, select};
+            /// use futures::StreamExt;
+            /// use futures::future::{Either, select};
             /// use torsade::{Clock, interval, testing};
             ///
             /// const SECOND: Duration = Duration::from_secs(1);
@@ -263,13 +264,11 @@ macro_rules! reads {
             ///         let mut lines = reader.read_lines(512);
             ///         let mut ticks = interval(&clock, SECOND).starting_at(clock.now() + SECOND);
             ///         loop {
-            ///             select! {
-            ///                 line = lines.next() => match line {
-            ///                     Some(line) => writer.send_line(line?).await?,
-            ///                     None => return Ok(()),
-            ///                 },
-            ///                 tick = ticks.select_next_some() => {
-            ///                     tick?;
+            ///             match select(lines.next(), ticks.next()).await {
+            ///                 Either::Left((Some(line), _)) => writer.send_line(line?).await?,
+            ///                 Either::Left((None, _)) => return Ok(()),
+            ///                 Either::Right((tick, _)) => {
+            ///                     tick.transpose()?;
             ///                     writer.send_line("still there?").await?;
             ///                 }
             ///             }
