@@ -3,7 +3,8 @@
 //! One type for every kind of transport, so that a program need not know which it got. An address is a value: nothing is
 //! looked up, opened or connected by having one.
 
-use std::error::Error;
+use crate::failure::errors;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -249,13 +250,9 @@ impl BadAddress {
     }
 }
 
-impl fmt::Display for BadAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no address: {}", self.text, self.problem)
-    }
+errors! {
+    BadAddress { text, problem }: "{text:?} is no address: {problem}";
 }
-
-impl Error for BadAddress {}
 
 /// An IP address and a port, as text. An IPv6 zone may be a number or the name of a network interface.
 pub(crate) fn socket_addr(text: &str) -> Option<SocketAddr> {

@@ -5,8 +5,8 @@
 //! connection is paused, handing the rest to another protocol) is done once, by whoever asks it: a
 //! connection's [`Input`](crate::protocol::Input), a stream's reader, or a [`LineBuffer`].
 
-use std::error::Error;
-use std::fmt;
+use crate::failure::errors;
+
 use std::ops::Range;
 
 /// Finds the frames in a stream of bytes: lines, netstrings, messages with their length in front.
@@ -195,13 +195,9 @@ pub struct LineTooLong {
     pub limit: usize,
 }
 
-impl fmt::Display for LineTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a line is longer than {} bytes", self.limit)
-    }
+errors! {
+    LineTooLong { limit }: "a line is longer than {limit} bytes";
 }
-
-impl Error for LineTooLong {}
 
 /// Bytes that have not been used yet, of which the first ones are taken out.
 ///

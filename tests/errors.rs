@@ -528,14 +528,16 @@ fn every_error_of_the_library_is_among_them() {
                 }
             }
         }
-        for block in ["about_an_address! {", "errors! {"] {
-            let Some((_, block)) = code.split_once(&format!("\n{block}")) else {
-                continue;
-            };
-            let block = block.split("\n}").next().unwrap();
-            for line in block.lines() {
-                if let Some((name, _)) = line.trim().split_once(": \"") {
-                    found.insert(name.to_owned());
+        for block in code.split("\nerrors! {").skip(1) {
+            for line in block.split("\n}").next().unwrap().lines() {
+                let name: String = line
+                    .trim()
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric())
+                    .collect();
+                let is_public = code.contains(&format!("\npub struct {name}"));
+                if is_public && !name.is_empty() {
+                    found.insert(name);
                 }
             }
         }

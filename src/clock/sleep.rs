@@ -15,7 +15,6 @@
 //! 2. Only in `Waiting` does it hold a place in the table, and dropping it gives that back.
 //! 3. While it is certainly pending, the waker that `Waiting` names lies in the table, and so is alive.
 
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -28,7 +27,7 @@ use futures::future::FusedFuture;
 use super::table::{Action, Key};
 use super::timers::Timers;
 use crate::debug::Thing;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 use crate::task::{self, Wait, own_waker};
 
 /// What comes of sleeping.
@@ -169,13 +168,9 @@ impl Sleep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStopped;
 
-impl fmt::Display for ClockStopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the clock has stopped")
-    }
+errors! {
+    ClockStopped: "the clock has stopped";
 }
-
-impl Error for ClockStopped {}
 
 impl Future for Sleep {
     type Output = Result<(), Failure>;

@@ -1,7 +1,6 @@
 //! What can go wrong with a Deferred itself.
 
-use std::error::Error;
-use std::fmt;
+use crate::failure::errors;
 
 /// The resolver of a Deferred was dropped without firing it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,34 +18,9 @@ pub struct AlreadyTaken;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoReactor;
 
-impl fmt::Display for Abandoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("abandoned: the resolver was dropped without firing")
-    }
+errors! {
+    Abandoned: "abandoned: the resolver was dropped without firing";
+    WaitsForItself: "a callback returned its own Deferred, which would wait for itself for ever";
+    AlreadyTaken: "the Deferred's result was taken before";
+    NoReactor: "no reactor runs on this thread to run a future on";
 }
-
-impl Error for Abandoned {}
-
-impl fmt::Display for WaitsForItself {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a callback returned its own Deferred, which would wait for itself for ever")
-    }
-}
-
-impl Error for WaitsForItself {}
-
-impl fmt::Display for AlreadyTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the Deferred's result was taken before")
-    }
-}
-
-impl Error for AlreadyTaken {}
-
-impl fmt::Display for NoReactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no reactor runs on this thread to run a future on")
-    }
-}
-
-impl Error for NoReactor {}

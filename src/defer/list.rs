@@ -46,7 +46,7 @@ use super::core::{self, Core, Group, Place, Rest, Slot, take};
 use super::make::ensure_at;
 use super::{AlreadyTaken, Deferred, State, trail};
 use crate::debug;
-use crate::failure::{Cancelled, Causes, Failure, Hop};
+use crate::failure::{Cancelled, Causes, Failure, Hop, errors};
 use crate::report;
 
 /// Every result, in the members' order, when all are there. It never fails.
@@ -425,13 +425,9 @@ impl Error for FailureGroup {}
 impl Unpin for FirstError {}
 impl Unpin for FailureGroup {}
 
-impl fmt::Display for NothingToWaitFor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there was nothing to wait for")
-    }
+errors! {
+    NothingToWaitFor: "there was nothing to wait for";
 }
-
-impl Error for NothingToWaitFor {}
 
 /// What an iterator has given so far. Left over, they are cancelled.
 struct Taken<T: 'static>(Vec<Deferred<T>>);

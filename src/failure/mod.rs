@@ -26,6 +26,7 @@
 mod convert;
 mod levels;
 mod path;
+mod sentence;
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use self::convert::FailureError;
 use self::path::Path;
 pub use self::path::{Hop, TaskName};
+pub(crate) use self::sentence::errors;
 use crate::context;
 
 /// Why something did not work out: any error, with the place where it was made.
@@ -440,18 +442,10 @@ impl fmt::Debug for Failure {
     }
 }
 
-impl fmt::Display for Cancelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cancelled")
-    }
-}
-
-impl Error for Cancelled {}
-
-impl fmt::Display for Panicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "panicked: {}", self.message)
-    }
+errors! {
+    Cancelled: "cancelled";
+    Panicked { message }: "panicked: {message}";
+    Unknown: "an error that was dropped";
 }
 
 impl fmt::Debug for Panicked {
@@ -462,8 +456,6 @@ impl fmt::Debug for Panicked {
     }
 }
 
-impl Error for Panicked {}
-
 impl Drop for Panicked {
     fn drop(&mut self) {
         if let Some(payload) = self.take_payload() {
@@ -471,14 +463,6 @@ impl Drop for Panicked {
         }
     }
 }
-
-impl fmt::Display for Unknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an error that was dropped")
-    }
-}
-
-impl Error for Unknown {}
 
 impl Drop for Inner {
     fn drop(&mut self) {

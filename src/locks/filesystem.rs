@@ -35,7 +35,7 @@ use rustix::process::{Pid, test_kill_process};
 use crate::clock::{Clock, DelayedCall, TimedOut, Timers};
 use crate::debug::{Id, Thing};
 use crate::defer::{self, Deferred, Resolver};
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 use crate::report::{self, Origin};
 use crate::task::Wait;
 
@@ -280,13 +280,10 @@ impl fmt::Debug for FilesystemLockGuard {
     }
 }
 
-impl fmt::Display for AlreadyTryingToLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a Deferred waits for this lock already")
-    }
+errors! {
+    AlreadyTryingToLock: "a Deferred waits for this lock already";
+    NotOurLock { holder }: "process {holder} has the lock";
 }
-
-impl Error for AlreadyTryingToLock {}
 
 impl fmt::Display for NotALock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -299,14 +296,6 @@ impl fmt::Display for NotALock {
 }
 
 impl Error for NotALock {}
-
-impl fmt::Display for NotOurLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} has the lock", self.holder)
-    }
-}
-
-impl Error for NotOurLock {}
 
 impl Wait for Freedom {
     fn look(&self) -> Option<Thing> {

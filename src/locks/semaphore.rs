@@ -1,7 +1,6 @@
 //! A semaphore: so many at once.
 
 use std::cell::Cell;
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
@@ -10,6 +9,7 @@ use super::grants::{Granted, Held};
 use super::line::{self, Line, Stock};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
+use crate::failure::errors;
 
 /// Lets so many in at once; first come, first served.
 ///
@@ -275,21 +275,10 @@ impl fmt::Debug for SemaphorePermit {
     }
 }
 
-impl fmt::Display for NoPermits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a semaphore needs at least one permit, and was given 0")
-    }
+errors! {
+    NoPermits: "a semaphore needs at least one permit, and was given 0";
+    SemaphoreClosed: "the semaphore was closed";
 }
-
-impl Error for NoPermits {}
-
-impl fmt::Display for SemaphoreClosed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the semaphore was closed")
-    }
-}
-
-impl Error for SemaphoreClosed {}
 
 impl Inner {
     fn give_back(self: &Rc<Self>, count: usize) {

@@ -1,12 +1,12 @@
 //! A value that changes, and those who want to know.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
 use crate::defer::{Deferred, Listeners};
+use crate::failure::errors;
 use crate::report;
 
 /// A value that can be watched: watchers see the newest one, not each.
@@ -199,13 +199,9 @@ impl<T: 'static> fmt::Debug for Watcher<T> {
     }
 }
 
-impl fmt::Display for WatchOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the watched value is gone, and its last state was seen")
-    }
+errors! {
+    WatchOver: "the watched value is gone, and its last state was seen";
 }
-
-impl Error for WatchOver {}
 
 impl<T: 'static> Drop for Owner<T> {
     fn drop(&mut self) {

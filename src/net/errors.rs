@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::address::Address;
 #[cfg(unix)]
 use crate::driver::NotAdopted;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 
 /// The address could not be listened at.
 #[doc(alias("CannotListenError", "BindError"))]
@@ -108,27 +108,12 @@ pub(super) fn connect_failure(address: Address, error: io::Error) -> Failure {
     }
 }
 
-macro_rules! about_an_address {
-    ($($name:ident: $text:literal;)+) => {
-        $(impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($text, " {}"), self.address)
-            }
-        }
-
-        impl Error for $name {
-            fn source(&self) -> Option<&(dyn Error + 'static)> {
-                Some(&self.error)
-            }
-        })+
-    };
-}
-
-about_an_address! {
-    CannotListen: "cannot listen at";
-    ConnectionRefused: "connection refused by";
-    NoRoute: "no route to";
-    ConnectFailed: "cannot connect to";
+errors! {
+    CannotListen { address }: "cannot listen at {address}", source error;
+    ConnectionRefused { address }: "connection refused by {address}", source error;
+    NoRoute { address }: "no route to {address}", source error;
+    ConnectFailed { address }: "cannot connect to {address}", source error;
+    NoAddress: "there is no address to connect to or listen at";
 }
 
 impl fmt::Display for ConnectTimedOut {
@@ -174,16 +159,41 @@ impl Error for ConnectFailedEverywhere {
     }
 }
 
-impl fmt::Display for NoAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there is no address to connect to or listen at")
+// It holds failures, and `?` turns it into one.
+impl Unpin for ConnectFailedEverywhere {}
+
+#[cfg(unix)]
+impl CannotAdopt {
+    pub(super) fn new(wanted: &'static str, why: NotAdopted) -> Self {
+        let found = match why {
+            NotAdopted::Is(found) => Ok(found),
+            NotAdopted::Io(error) => Err(error),
+        };
+        Self { wanted, found }
     }
 }
 
-impl Error for NoAddress {}
+#[cfg(unix)]
+impl fmt::Display for CannotAdopt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.found {
+            Ok(found) => write!(f, "{} is wanted, and this is {found}", self.wanted),
+            Err(_) => write!(f, "{} is wanted, and this cannot be looked at", self.wanted),
+        }
+    }
+}
 
-// It holds failures, and `?` turns it into one.
-impl Unpin for ConnectFailedEverywhere {}
+#[cfg(unix)]
+impl Error for CannotAdopt {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.found.as_ref().err()?)
+    }
+}
+
+#[cfg(unix)]
+errors! {
+    AlreadyListened: "the socket that was given has been listened with already";
+}
 
 #[cfg(all(test, unix))]
 mod tests {
@@ -281,41 +291,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(unix)]
-impl CannotAdopt {
-    pub(super) fn new(wanted: &'static str, why: NotAdopted) -> Self {
-        let found = match why {
-            NotAdopted::Is(found) => Ok(found),
-            NotAdopted::Io(error) => Err(error),
-        };
-        Self { wanted, found }
-    }
-}
-
-#[cfg(unix)]
-impl fmt::Display for CannotAdopt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.found {
-            Ok(found) => write!(f, "{} is wanted, and this is {found}", self.wanted),
-            Err(_) => write!(f, "{} is wanted, and this cannot be looked at", self.wanted),
-        }
-    }
-}
-
-#[cfg(unix)]
-impl Error for CannotAdopt {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.found.as_ref().err()?)
-    }
-}
-
-#[cfg(unix)]
-impl fmt::Display for AlreadyListened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the socket that was given has been listened with already")
-    }
-}
-
-#[cfg(unix)]
-impl Error for AlreadyListened {}

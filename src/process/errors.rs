@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::process::ExitStatus;
 
 use crate::driver::NotLaunched;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 
 /// The program could not be started; nothing is left of the attempt.
 ///
@@ -71,39 +71,17 @@ pub(super) fn reason(status: ExitStatus, place: &'static Location<'static>) -> F
     }
 }
 
-impl fmt::Display for NotStarted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot start {:?}: {} failed", self.program, self.step)
-    }
-}
-
-impl fmt::Display for ProcessDone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the process has ended, and all went well")
-    }
+errors! {
+    NotStarted { program, step }: "cannot start {program:?}: {step} failed", source error;
+    ProcessDone: "the process has ended, and all went well";
+    ProcessExitedAlready: "the process has ended already";
+    StatusTaken: "the process has ended, and somebody else was told how";
+    OutputTooLong { limit }: "the process wrote more than {limit} bytes";
 }
 
 impl fmt::Display for ProcessTerminated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the process has ended with {}", self.0)
-    }
-}
-
-impl fmt::Display for ProcessExitedAlready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the process has ended already")
-    }
-}
-
-impl fmt::Display for StatusTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the process has ended, and somebody else was told how")
-    }
-}
-
-impl fmt::Display for OutputTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the process wrote more than {} bytes", self.limit)
     }
 }
 
@@ -113,15 +91,5 @@ impl fmt::Display for NoSuchPipe {
     }
 }
 
-impl Error for NotStarted {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl Error for ProcessDone {}
 impl Error for ProcessTerminated {}
-impl Error for ProcessExitedAlready {}
-impl Error for StatusTaken {}
-impl Error for OutputTooLong {}
 impl Error for NoSuchPipe {}

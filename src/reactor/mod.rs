@@ -74,7 +74,6 @@ mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::error::Error;
 use std::fmt;
 use std::io;
 #[cfg(unix)]
@@ -118,7 +117,7 @@ use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
 use crate::driver::{Chance, Driver, NetworkFaults};
 pub use crate::driver::{Poller, PollerUnavailable};
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 use crate::slots::Slots;
 use crate::task::{Card, Executor, Task};
 
@@ -718,18 +717,6 @@ pub struct ReactorAlreadyRunning;
 /// The reactor has ended. Make a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReactorNotRestartable;
-
-macro_rules! errors {
-    ($($name:ident: $text:literal;)+) => {
-        $(impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str($text)
-            }
-        }
-
-        impl Error for $name {})+
-    };
-}
 
 errors! {
     Stopped: "the reactor was stopped";

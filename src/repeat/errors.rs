@@ -3,19 +3,17 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 
 /// The cooperator was stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SchedulerStopped;
 
-impl fmt::Display for SchedulerStopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the cooperator was stopped")
-    }
+errors! {
+    SchedulerStopped: "the cooperator was stopped";
+    TaskDone: "the work is done";
+    TaskStopped: "the work was stopped";
 }
-
-impl Error for SchedulerStopped {}
 
 /// The work is over: everything was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,14 +26,6 @@ pub struct TaskFailed(pub Failure);
 /// The work was stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskStopped;
-
-impl fmt::Display for TaskDone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the work is done")
-    }
-}
-
-impl Error for TaskDone {}
 
 impl fmt::Display for TaskFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,11 +41,3 @@ impl Error for TaskFailed {
 
 // It holds a failure, and `?` turns it into one.
 impl Unpin for TaskFailed {}
-
-impl fmt::Display for TaskStopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the work was stopped")
-    }
-}
-
-impl Error for TaskStopped {}

@@ -7,7 +7,6 @@
 //! there is one place where things end, and a protocol that asks its own service to stop is no special case.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::pin::{Pin, pin};
@@ -18,7 +17,7 @@ use futures::future::{Either, select};
 use super::{Backoff, Service};
 use crate::clock::Clock;
 use crate::defer::{Deferred, IntoOutcome, Listeners, Resolver, maybe_deferred_at};
-use crate::failure::{Cancelled, Failure};
+use crate::failure::{Cancelled, Failure, errors};
 use crate::net::{ClientEndpoint, ToClientEndpoint};
 use crate::protocol::{Handle, IntoProtocol, Protocol};
 use crate::reactor::Reactor;
@@ -402,13 +401,9 @@ async fn until(prepared: Deferred<()>, lost: Pin<&mut Deferred<Failure>>) -> Res
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoProtocol;
 
-impl fmt::Display for NoProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no protocol was made for the connection")
-    }
+errors! {
+    NoProtocol: "no protocol was made for the connection";
 }
-
-impl Error for NoProtocol {}
 
 impl<P: Protocol> Clone for ClientService<P> {
     fn clone(&self) -> Self {

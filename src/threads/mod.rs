@@ -46,7 +46,6 @@ mod token;
 #[cfg(all(test, torsade_loom))]
 mod model;
 
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
@@ -57,7 +56,7 @@ use self::queue::{Job, Work};
 pub(crate) use self::queue::{Place, Ticket};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::Locals;
@@ -301,13 +300,9 @@ impl ObservedPool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NeverBegun;
 
-impl fmt::Display for NeverBegun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the thread pool was stopped before the work was begun")
-    }
+errors! {
+    NeverBegun: "the thread pool was stopped before the work was begun";
 }
-
-impl Error for NeverBegun {}
 
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

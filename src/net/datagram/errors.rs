@@ -6,7 +6,7 @@ use std::io;
 
 use crate::address::Address;
 use crate::driver::Arrived;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 
 /// A datagram is larger than the network takes: 65,507 bytes over IPv4.
 #[doc(alias("MessageLengthError", "EMSGSIZE"))]
@@ -98,40 +98,18 @@ impl MulticastJoinError {
     }
 }
 
-impl fmt::Display for MessageTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a datagram of {} bytes is too long", self.size)
-    }
+errors! {
+    MessageTooLong { size }: "a datagram of {size} bytes is too long";
+    Truncated { size, kept, from }:
+        "of a datagram of {size} bytes from {from} there was room for {kept}";
+    QueueFull { queued, limit }: "{queued} bytes wait to be sent and the limit is {limit}";
+    DatagramsNotSent { datagrams, bytes, from }:
+        "{datagrams} datagrams of {bytes} bytes not sent from {from}";
+    InvalidAddress { address, wanted }: "{address:?} is not {wanted}";
+    AlreadyConnected { to }: "the port is connected to {to} already";
+    PortClosed: "the port is closed";
+    MulticastJoinError { group }: "cannot join or leave {group}", source error;
 }
-
-impl fmt::Display for Truncated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { size, kept, from } = self;
-        write!(
-            f,
-            "of a datagram of {size} bytes from {from} there was room for {kept}"
-        )
-    }
-}
-
-impl fmt::Display for QueueFull {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { queued, limit } = self;
-        write!(f, "{queued} bytes wait to be sent and the limit is {limit}")
-    }
-}
-
-impl fmt::Display for DatagramsNotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} datagrams of {} bytes not sent from {}",
-            self.datagrams, self.bytes, self.from
-        )
-    }
-}
-
-impl Error for DatagramsNotSent {}
 
 impl fmt::Display for SendFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,30 +117,6 @@ impl fmt::Display for SendFailed {
             Some(to) => write!(f, "cannot send to {to}"),
             None => f.write_str("cannot send"),
         }
-    }
-}
-
-impl fmt::Display for InvalidAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not {}", self.address, self.wanted)
-    }
-}
-
-impl fmt::Display for AlreadyConnected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the port is connected to {} already", self.to)
-    }
-}
-
-impl fmt::Display for PortClosed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the port is closed")
-    }
-}
-
-impl fmt::Display for MulticastJoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot join or leave {}", self.group)
     }
 }
 
@@ -175,20 +129,7 @@ pub(super) fn truncated(arrived: Arrived) -> Failure {
     })
 }
 
-impl Error for MessageTooLong {}
-impl Error for Truncated {}
-impl Error for QueueFull {}
-impl Error for InvalidAddress {}
-impl Error for AlreadyConnected {}
-impl Error for PortClosed {}
-
 impl Error for SendFailed {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl Error for MulticastJoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.error)
     }

@@ -5,14 +5,12 @@
 //! 1. What is not understood is an error that says what was found and where; nothing is passed over.
 //! 2. `quote` and the parser are each other's reverse: a quoted text is one field, with that value.
 
-use std::error::Error;
-use std::fmt;
 use std::panic::Location;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::address::{Address, hex_bytes, path_of};
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 use crate::net::proxied::{Network, ProxyOptions};
 use crate::report;
 
@@ -363,11 +361,6 @@ impl BadEndpoint {
     }
 }
 
-impl fmt::Display for BadEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { text, at, problem } = self;
-        write!(f, "bad endpoint {text:?}, at byte {at}: {problem}")
-    }
+errors! {
+    BadEndpoint { text, at, problem }: "bad endpoint {text:?}, at byte {at}: {problem}";
 }
-
-impl Error for BadEndpoint {}

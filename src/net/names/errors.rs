@@ -1,5 +1,7 @@
 //! Why a name was not found.
 
+use crate::failure::errors;
+
 use std::error::Error;
 use std::fmt;
 
@@ -91,10 +93,6 @@ impl fmt::Display for LookupFailed {
 
 impl Error for LookupFailed {}
 
-impl fmt::Display for BadHostName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no host's name: {}", self.host, self.problem)
-    }
+errors! {
+    BadHostName { host, problem }: "{host:?} is no host's name: {problem}";
 }
-
-impl Error for BadHostName {}

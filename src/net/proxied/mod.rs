@@ -11,7 +11,6 @@
 mod accept;
 mod header;
 
-use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -19,6 +18,7 @@ use std::time::Duration;
 
 pub(super) use self::accept::Proxied;
 use crate::address::Address;
+use crate::failure::errors;
 
 /// Whom to believe for whom they connect, and how long they may take to say so: ten seconds, unless told. See
 /// [`ServerEndpoint::proxied_with`](super::ServerEndpoint::proxied_with).
@@ -171,17 +171,9 @@ impl fmt::Display for Network {
     }
 }
 
-impl fmt::Display for BadNetwork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "an address or a network (10.0.0.0/8) is wanted, not {:?}",
-            self.text
-        )
-    }
+errors! {
+    BadNetwork { text }: "an address or a network (10.0.0.0/8) is wanted, not {text:?}";
 }
-
-impl Error for BadNetwork {}
 
 #[cfg(test)]
 mod tests {

@@ -21,8 +21,6 @@
 
 mod terminal;
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::Location;
@@ -31,7 +29,7 @@ use std::rc::Rc;
 pub use self::terminal::{InBackground, NotATerminal, Terminal};
 use crate::address::Address;
 use crate::driver::Socket;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
@@ -217,13 +215,9 @@ impl Reactor {
     }
 }
 
-impl fmt::Display for StdioInUse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("standard input and output are a connection already")
-    }
+errors! {
+    StdioInUse: "standard input and output are a connection already";
 }
-
-impl Error for StdioInUse {}
 
 fn terms(place: &'static Location<'static>) -> Rc<Terms> {
     Rc::new(Terms::of_pipes(place))

@@ -9,7 +9,6 @@
 //! 3. Each mode is made of the one it was found in, so what this room does not know of stays as it was.
 
 use std::cell::Cell;
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,7 +21,7 @@ use rustix::termios::{
 };
 
 use crate::driver::with_blocked;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 use crate::reactor::{Phase, Reactor, TriggerId, WeakReactor};
 use crate::signal::Signal;
 
@@ -219,18 +218,7 @@ impl fmt::Debug for Terminal {
     }
 }
 
-impl fmt::Display for NotATerminal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this is no terminal")
-    }
+errors! {
+    NotATerminal: "this is no terminal";
+    InBackground: "the terminal is in the hands of another job";
 }
-
-impl Error for NotATerminal {}
-
-impl fmt::Display for InBackground {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the terminal is in the hands of another job")
-    }
-}
-
-impl Error for InBackground {}
