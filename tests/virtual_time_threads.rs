@@ -9,9 +9,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::stream::FuturesUnordered;
-use futures::StreamExt;
 use torsade::clock::TimedOut;
 use torsade::locks::DeferredLock;
 use torsade::scope::{JoinSet, scope};
