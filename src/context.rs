@@ -25,6 +25,10 @@ pub(crate) struct Context {
     pub(crate) inbox: Cell<*const ()>,
     /// Is a reactor in a turn on this thread?
     pub(crate) in_turn: Cell<bool>,
+    /// May jobs be given to that executor? Not once it has been shut down.
+    pub(crate) takes_jobs: Cell<bool>,
+    /// How many batches of jobs were begun and ended on this thread: odd while one runs.
+    pub(crate) batches: Cell<u64>,
     /// What is left of the running task's budget, in bytes; see [`crate::task`].
     pub(crate) budget: Cell<usize>,
     /// How often a task was refused since the last time that was too often.
@@ -88,6 +92,8 @@ thread_local! {
             executor: Cell::new(null()),
             inbox: Cell::new(null()),
             in_turn: Cell::new(false),
+            takes_jobs: Cell::new(false),
+            batches: Cell::new(0),
             budget: Cell::new(UNLIMITED),
             refusals: Cell::new(0),
             task: Slot::new(),

@@ -305,7 +305,7 @@ const ROOMS: [&str; 31] = [
 const CIRCLES: [(&str, &str, &str); 6] = [
     (
         "defer",
-        "mod core core/group core/slot core/waiter core/work coroutine line live make outcome trail",
+        "mod core core/group core/slot core/waiter core/work coroutine line live make outcome queued trail",
         "a Deferred is a handle on its core, and the core's steps give and take Deferreds",
     ),
     (

@@ -143,6 +143,12 @@ impl Coroutine {
         poll()
     }
 
+    /// Is a coroutine being polled on this thread?
+    #[inline]
+    pub(super) fn is_polled_here() -> bool {
+        context::with(|thread| thread.coroutine.is_set())
+    }
+
     /// Notes that the coroutine being polled, if one is, waits for `core`.
     pub(super) fn note(core: &Rc<Core>) {
         let mut next: Option<Rc<Self>> = context::with(|thread| thread.coroutine.get());

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
+use super::Deferred;
 use super::core::{Awaited, Core};
-use super::{Deferred, State};
 use crate::context;
 use crate::debug::{self, Id, Thing};
 use crate::task::Wait;
@@ -32,7 +32,7 @@ pub(crate) fn note_what_it_waits_for<T>(
     make: impl FnOnce() -> Rc<dyn Wait>,
 ) {
     if debug::is_on() {
-        if let State::Linked(core) = &deferred.state {
+        if let Some(core) = deferred.core() {
             note(core, make());
         }
     }

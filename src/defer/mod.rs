@@ -57,20 +57,19 @@ mod listeners;
 mod live;
 mod make;
 mod outcome;
+mod poll;
+mod queued;
 mod shared;
 mod trail;
 
-use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::Location;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
 
-pub(crate) use self::core::Giver;
 use self::core::{Canceller, Core, Sourced};
+pub(crate) use self::core::{WaitSource, WaiterId};
 pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
 pub use self::errors::{Abandoned, AlreadyTaken, NoReactor, WaitsForItself};
@@ -84,11 +83,11 @@ pub use self::make::{ensure, execute, maybe_deferred};
 pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
 };
+use self::queued::Queued;
+pub(crate) use self::queued::{Link, Standing, WaitQueue};
 pub use self::shared::Shared;
-use crate::debug;
 use crate::failure::Failure;
-use crate::report::{self, Origin};
-use crate::task::{self, budget, with_own_waker};
+use crate::report;
 
 /// A result that will be there later: a future with callbacks.
 ///
@@ -134,6 +133,8 @@ enum State<T: 'static> {
     /// It is here, and there is nothing else to do.
     Settled(Result<T, Failure>, &'static Location<'static>),
     Linked(Rc<Core>),
+    /// It waits in a queue, and may have a core.
+    Queued(Queued<T>),
     /// The result was given away, or the core was.
     Gone,
 }
@@ -317,7 +318,7 @@ impl<T: 'static> Deferred<T> {
     /// the Deferred waits for what a callback returned, which is asked itself.
     #[doc(alias = "canceller")]
     pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {
-        if let State::Linked(core) = &self.state {
+        if let Some(core) = self.core() {
             core.set_canceller(Canceller::Call(Box::new(f)));
         }
         self
@@ -326,7 +327,7 @@ impl<T: 'static> Deferred<T> {
     /// What the source does when it is cancelled, which [`on_cancel`](Deferred::on_cancel) does not replace: that is called
     /// before it.
     pub(crate) fn on_cancel_itself(self, own: impl FnOnce() + 'static) -> Self {
-        if let State::Linked(core) = &self.state {
+        if let Some(core) = self.core() {
             core.set_canceller(Canceller::Source(Sourced::new(own)));
         }
         self
@@ -343,7 +344,7 @@ impl<T: 'static> Deferred<T> {
 
     /// The same; `leave` gives what nobody wants any more, which is cancelled next.
     fn listens_to(self, leave: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Self {
-        if let State::Linked(core) = &self.state {
+        if let Some(core) = self.core() {
             core.set_canceller(Canceller::Source(Sourced::leading_on(leave)));
             core.listens();
         }
@@ -355,7 +356,7 @@ impl<T: 'static> Deferred<T> {
     /// It is a request: a canceller may bring a value instead, and a coroutine may go on.
     #[track_caller]
     pub fn cancel(&self) {
-        if let State::Linked(core) = &self.state {
+        if let Some(core) = self.core() {
             report::enter();
             core::cancel(core, Location::caller());
             report::leave();
@@ -392,22 +393,17 @@ impl<T: 'static> Deferred<T> {
                 self.state = State::Linked(core);
             }
         }
-        let State::Linked(core) = &self.state else {
-            return Pause { core: None };
-        };
-        core.pause();
-        Pause {
-            core: Some(core.clone()),
+        let core = self.core().cloned();
+        if let Some(core) = &core {
+            core.pause();
         }
+        Pause { core }
     }
 
     /// Takes the result out, if it is there or is offered; after that it is as one that was awaited.
     pub(crate) fn take_now(&mut self) -> Option<Result<T, Failure>> {
-        if let State::Linked(core) = &self.state {
-            if core.is_offered() {
-                core.ask();
-            }
-            let result = core.take_settled()?;
+        if let Some(core) = self.core() {
+            let result = core.ask_and_take()?;
             self.state = State::Gone;
             return Some(result);
         }
@@ -421,6 +417,10 @@ impl<T: 'static> Deferred<T> {
     pub(crate) fn has_result(&self) -> bool {
         match &self.state {
             State::Linked(core) => core.is_settled() || core.is_offered(),
+            State::Queued(queued) => match queued.linked() {
+                Some(core) => core.is_settled() || core.is_offered(),
+                None => queued.standing() != Standing::Waits,
+            },
             State::Settled(..) | State::Gone => true,
         }
     }
@@ -431,6 +431,10 @@ impl<T: 'static> Deferred<T> {
         match &self.state {
             State::Settled(..) => true,
             State::Linked(core) => core.is_settled(),
+            State::Queued(queued) => match queued.linked() {
+                Some(core) => core.is_settled(),
+                None => queued.standing() == Standing::Failed,
+            },
             State::Gone => false,
         }
     }
@@ -440,6 +444,7 @@ impl<T: 'static> Deferred<T> {
         match &self.state {
             State::Settled(_, place) => Some(place),
             State::Linked(core) => Some(core.place()),
+            State::Queued(queued) => Some(queued.location()),
             State::Gone => None,
         }
     }
@@ -449,10 +454,7 @@ impl<T: 'static> Deferred<T> {
     /// It reaches this Deferred for as long as somebody holds it or one of its callbacks has not run. A Deferred
     /// that a callback returned may have left the line before that (invariant 3 of `core`).
     pub(crate) fn remote_cancel(&self) -> impl FnOnce() + 'static + use<T> {
-        let core = match &self.state {
-            State::Linked(core) => Some(Rc::downgrade(core)),
-            _ => None,
-        };
+        let core = self.core().map(Rc::downgrade);
         move || {
             if let Some(core) = core.as_ref().and_then(Weak::upgrade) {
                 core::cancel(&core, core.place());
@@ -464,10 +466,7 @@ impl<T: 'static> Deferred<T> {
     #[track_caller]
     pub(crate) fn remote_end(&self) -> impl FnOnce() + 'static + use<T> {
         let place = Location::caller();
-        let core = match &self.state {
-            State::Linked(core) => Some(Rc::downgrade(core)),
-            _ => None,
-        };
+        let core = self.core().map(Rc::downgrade);
         move || {
             if let Some(core) = core.as_ref().and_then(Weak::upgrade) {
                 core::end(&core, place);
@@ -477,17 +476,22 @@ impl<T: 'static> Deferred<T> {
 
     /// As [`Deferred::pair`], made at `place`.
     pub(crate) fn pair_at(place: &'static Location<'static>) -> (Self, Resolver<T>) {
-        let core = Core::new(place);
-        (
-            Self {
-                state: State::Linked(core.clone()),
-                polled: false,
-            },
-            Resolver {
-                core: Some(core),
-                result: PhantomData,
-            },
-        )
+        let (core, resolver) = Resolver::new(place);
+        let deferred = Self {
+            state: State::Linked(core),
+            polled: false,
+        };
+        (deferred, resolver)
+    }
+
+    /// Its core, if it has one or needs one.
+    #[inline]
+    fn core(&self) -> Option<&Rc<Core>> {
+        match &self.state {
+            State::Linked(core) => Some(core),
+            State::Queued(queued) => Some(queued.core()),
+            State::Settled(..) | State::Gone => None,
+        }
     }
 
     fn settled(result: Result<T, Failure>, place: &'static Location<'static>) -> Self {
@@ -498,7 +502,7 @@ impl<T: 'static> Deferred<T> {
     }
 
     fn set_canceller(&self, canceller: Canceller) {
-        if let State::Linked(core) = &self.state {
+        if let Some(core) = self.core() {
             core.set_canceller(canceller);
         }
     }
@@ -508,6 +512,7 @@ impl<T: 'static> Deferred<T> {
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(result, _) => Err(result),
             State::Linked(core) => Ok(core),
+            State::Queued(queued) => Ok(queued.core().clone()),
             State::Gone => Err(Err(AlreadyTaken.into())),
         }
     }
@@ -515,7 +520,7 @@ impl<T: 'static> Deferred<T> {
     /// The same one, as if it had never been polled.
     fn unpolled(mut self) -> Self {
         if mem::take(&mut self.polled) {
-            if let State::Linked(core) = &self.state {
+            if let Some(core) = self.core() {
                 core.forget_waiter();
             }
         }
@@ -526,6 +531,7 @@ impl<T: 'static> Deferred<T> {
     fn returned(self, here: &'static Location<'static>) -> Self {
         match &self.state {
             State::Linked(core) => core.keep_canceller(),
+            State::Queued(queued) => queued.core().keep_canceller(),
             State::Gone => {
                 let failure = Failure::at(AlreadyTaken, here);
                 return Self::settled(Err(failure), here);
@@ -541,7 +547,10 @@ impl<T: 'static> Deferred<T> {
         let state = mem::replace(&mut self.state, State::Gone);
         // There is nothing left to drop.
         mem::forget(self);
-        state
+        match state {
+            State::Queued(queued) => State::Linked(queued.core().clone()),
+            state => state,
+        }
     }
 
     /// The one way in which a callback is added.
@@ -571,7 +580,7 @@ impl<T: 'static> Deferred<T> {
                 }
             }
             State::Settled(result, place) => (result, place),
-            State::Gone => (Err(Failure::at(AlreadyTaken, here)), here),
+            State::Queued(_) | State::Gone => (Err(Failure::at(AlreadyTaken, here)), here),
         };
         report::enter();
         let outcome = report::catch(here, || f(result, here));
@@ -595,6 +604,16 @@ impl<T: 'static> Deferred<T> {
 }
 
 impl<T: 'static> Resolver<T> {
+    /// A new core, and what fires it.
+    fn new(place: &'static Location<'static>) -> (Rc<Core>, Self) {
+        let core = Core::new(place);
+        let resolver = Self {
+            core: Some(core.clone()),
+            result: PhantomData,
+        };
+        (core, resolver)
+    }
+
     /// Fires the Deferred with a value, and runs what can run.
     #[track_caller]
     pub fn callback(self, value: T) {
@@ -657,90 +676,7 @@ impl Pause {
     pub fn unpause(self) {}
 }
 
-impl<T: 'static> Future for Deferred<T> {
-    type Output = Result<T, Failure>;
-
-    #[track_caller]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Linked(core) = &self.state {
-            if core.is_offered() {
-                core.ask();
-            }
-            if core.is_settled() && budget::is_spent(cx) {
-                return Poll::Pending;
-            }
-            match core.take_settled() {
-                Some(mut result) => {
-                    budget::spend(0);
-                    if debug::is_on() {
-                        trail::taken(core, TypeId::of::<T>());
-                    }
-                    self.state = State::Gone;
-                    note_awaited(&mut result, Location::caller());
-                    return Poll::Ready(result);
-                }
-                None => {
-                    if with_own_waker(cx, |waker| core.await_by(waker)) {
-                        Coroutine::note(core);
-                        if core.is_offered() || core.is_settled() {
-                            // By what the waker's clone or destructor did, when nobody was to be woken.
-                            cx.waker().wake_by_ref();
-                        }
-                    }
-                    task::note_wait(|| live::awaits(core));
-                    self.polled = true;
-                    return Poll::Pending;
-                }
-            }
-        }
-        if budget::is_spent(cx) {
-            return Poll::Pending;
-        }
-        budget::spend(0);
-        match mem::replace(&mut self.state, State::Gone) {
-            State::Settled(mut result, _) => {
-                note_awaited(&mut result, Location::caller());
-                Poll::Ready(result)
-            }
-            _ => Poll::Ready(Err(AlreadyTaken.into())),
-        }
-    }
-}
-
-/// A failure was awaited at `at`.
-#[inline]
-fn note_awaited<T>(result: &mut Result<T, Failure>, at: &'static Location<'static>) {
-    if let Err(failure) = result {
-        if debug::is_on() {
-            failure.went_through(task::awaited(at));
-        }
-    }
-}
-
 impl<T: 'static> Unpin for Deferred<T> {}
-
-impl<T: 'static> Drop for Deferred<T> {
-    fn drop(&mut self) {
-        match mem::replace(&mut self.state, State::Gone) {
-            State::Settled(Err(failure), place) => {
-                report::deliver(Origin::Deferred, failure, place);
-                report::rethrow();
-            }
-            State::Linked(core) => {
-                report::enter();
-                if self.polled || core.only_waits() {
-                    core.clone().abandon(true);
-                    core::cancel_dropped(&core, core.place());
-                } else {
-                    core.abandon(false);
-                }
-                report::leave();
-            }
-            State::Settled(Ok(value), place) => report::discard(value, place),
-            State::Gone => {}
-        }
-    }
-}
 
 impl<T: 'static> Drop for Resolver<T> {
     fn drop(&mut self) {
@@ -770,6 +706,7 @@ impl<T: 'static> fmt::Debug for Deferred<T> {
                 write!(f, "Deferred(failed: {failure}, made at {place})")
             }
             State::Linked(core) => core.fmt(f),
+            State::Queued(queued) => queued.core().fmt(f),
             State::Gone => f.write_str("Deferred(its result was taken)"),
         }
     }

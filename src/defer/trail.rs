@@ -19,7 +19,7 @@ use std::rc::{Rc, Weak};
 
 use super::core::Core;
 use super::live;
-use super::{Deferred, Resolver, State};
+use super::{Deferred, Resolver};
 use crate::context;
 use crate::debug::Thing;
 use crate::task::{self, Card, Wait};
@@ -49,11 +49,8 @@ impl<T: 'static> Deferred<T> {
     /// Follows what is held until this one has its result.
     #[cold]
     pub(crate) fn trail(&self) -> Rc<dyn Wait> {
-        match &self.state {
-            // It is not what the result is.
-            State::Linked(core) => Trail::at_core(Some(core), TypeId::of::<Trail>()),
-            _ => Trail::at_core(None, TypeId::of::<Trail>()),
-        }
+        // It is not what the result is.
+        Trail::at_core(self.core(), TypeId::of::<Trail>())
     }
 }
 

@@ -65,7 +65,7 @@
 //! | `advance` | `defer/core/work.rs` | goes on with one core after the other, so that depth costs no stack |
 //! | `Core::run_steps` | `defer/core.rs` | runs the steps until one gives a Deferred that is not settled |
 //! | `Core::hand_over` | `defer/core.rs` | gives the result to the next: another core, a task, nobody |
-//! | `Deferred::poll` | `defer/mod.rs` | where a task awaits it |
+//! | `Deferred::poll` | `defer/poll.rs` | where a task awaits it |
 //!
 //! # A thread's job
 //!

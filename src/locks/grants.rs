@@ -11,7 +11,7 @@ use crate::defer::{Deferred, Resolver};
 use crate::task::{self, Wait};
 
 /// That something was given out.
-pub(super) struct Grant {
+pub(crate) struct Grant {
     count: usize,
     /// Where it was asked for.
     since: &'static Location<'static>,
@@ -20,7 +20,7 @@ pub(super) struct Grant {
 }
 
 /// What a guard has of it: nothing outside of debug mode.
-pub(super) type Granted = Option<Rc<Grant>>;
+pub(crate) type Granted = Option<Rc<Grant>>;
 
 /// A guard, or what else a line gives out.
 pub(super) trait Held {

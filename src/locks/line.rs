@@ -18,8 +18,20 @@
 //! | state   | means                                                           | of the stock          |
 //! |---------|-----------------------------------------------------------------|-----------------------|
 //! | `Here`  | waits in line                                                   | nothing               |
-//! | `Asked` | was offered what it waits for, in the present round or the next | is reserved for it    |
+//! | `Asked` | was offered what it waits for, and its round is not over        | is reserved for it    |
 //! | `Away`  | did not take the offer in time, or never stood in line          | what it finds there   |
+//!
+//! # Rounds
+//!
+//! A round is over at the end of the next batch of the loop, in which the task runs that was woken.
+//! Nobody looks at that moment unless it matters. Whoever wants to know how much is free first takes
+//! back what is reserved for those whose round is over ([`State::end_rounds`]); and only where
+//! others wait behind a reservation, an errand is queued that serves them right after that task.
+//!
+//! # Two kinds of waiter
+//!
+//! A waiter that is only polled has no core: the line stores its waker, and wakes it. Any other has
+//! a core, which the line fires or offers to (see `defer`, `queued` and `waiter` there).
 //!
 //! # Invariants
 //!
@@ -29,23 +41,29 @@
 //! 3. A number is never given twice, so the line is in the order of the numbers, also for one that comes back.
 //! 4. [`serve`] does not run inside itself: however many waiters have a release in their callback, they run one after
 //!    the other.
-//! 5. A round ends when its errand was run or dropped, and there is one whenever something is reserved.
+//! 5. Outside of a loop no round lasts. Whenever something is reserved and one is `Here`, there is an errand.
+//! 6. A waiter without a core that may fetch something keeps the stock alive.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
 
 use super::grants::{Granted, Grants};
 use super::numbered::Numbered;
 use crate::debug::{Id, Thing};
-use crate::defer::{Deferred, Giver, Resolver};
+use crate::defer::{Deferred, Link, Resolver, Standing, WaitQueue, WaitSource, WaiterId};
 use crate::failure::Failure;
-use crate::task::{Executor, WorkItem};
+use crate::report::{self, Origin};
+use crate::task::{Executor, WorkItem, own_waker};
 
 /// Something countable that is handed out to those in a line. None of its methods runs anybody's code, but for the last.
-pub(super) trait Stock: Sized + 'static {
+pub(crate) trait Stock: Sized + 'static {
     /// What one of the line gets.
     type Given: 'static;
 
@@ -79,64 +97,94 @@ pub(super) trait Stock: Sized + 'static {
 }
 
 /// Those who wait for a stock.
-pub(super) struct Line<S: Stock> {
-    state: RefCell<State<S::Given>>,
+pub(crate) struct Line<S: Stock> {
+    state: RefCell<State<S>>,
     serving: Cell<bool>,
     grants: Grants,
     made: &'static Location<'static>,
 }
 
-struct State<T: 'static> {
-    /// Those who are `Here`.
-    here: Numbered<Waiter<T>>,
-    /// Those who are `Asked` or `Away`.
-    offered: Numbered<Waiter<T>>,
+struct State<S: Stock> {
+    /// All who wait, in places that do not change.
+    waiters: Slab<Waiter<S>>,
+    /// The places of those who are `Here`, in the order of their numbers.
+    here: Numbered<usize>,
+    /// Those without a core that have failed, and do not know.
+    failed: Vec<(WaiterId, Failure, Rc<S>)>,
     reserved: usize,
     /// The number of the next to come.
     next: u64,
-    /// Those who were `Asked` since the present round began.
-    fresh: Vec<u64>,
-    /// Those whose round it is.
-    round: Vec<u64>,
-    /// There is an errand.
-    has_round: bool,
+    /// Those who were `Asked`, in that order, and when their rounds are over; `None` until [`serve`]
+    /// ends. Some may have asked since.
+    rounds: VecDeque<(Option<u64>, WaiterId)>,
+    /// There is an errand; and it ends so many of the rounds, from the front.
+    has_errand: bool,
+    covered: usize,
 }
 
-struct Waiter<T: 'static> {
+struct Waiter<S: Stock> {
+    number: u64,
     count: usize,
-    /// It is `Asked`.
-    is_reserved: bool,
-    resolver: Resolver<T>,
+    stands: Stands,
+    consumer: Consumer<S::Given>,
+    location: &'static Location<'static>,
+    /// Invariant 6.
+    hold: Option<Rc<S>>,
+}
+
+/// See the module's docs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    Here,
+    Asked,
+    Away,
+}
+
+/// What a waiter has behind it.
+enum Consumer<T: 'static> {
+    /// The task that polls it, if one has.
+    Task(Option<Waker>),
+    /// A core.
+    Core(Resolver<T>),
 }
 
 /// Joins the line.
 pub(super) fn join<S: Stock>(
     stock: &Rc<S>,
     count: usize,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> Deferred<S::Given> {
-    let is_free = is_free(stock, count);
     let mut state = stock.line().state.borrow_mut();
+    let is_free = state.has_free(count, stock.left());
     let number = state.next;
     state.next += 1;
-    let (deferred, resolver) = Deferred::in_line(stock.clone(), number, is_free, place);
-    let waiter = Waiter {
+    let slot = state.waiters.insert(Waiter {
+        number,
         count,
-        is_reserved: false,
-        resolver,
-    };
-    let list = match is_free {
-        true => &mut state.offered,
-        false => &mut state.here,
-    };
-    list.insert(number, waiter);
-    deferred
+        stands: match is_free {
+            true => Stands::Away,
+            false => Stands::Here,
+        },
+        consumer: Consumer::Task(None),
+        location,
+        hold: is_free.then(|| stock.clone()),
+    });
+    if !is_free {
+        state.here.insert(number, slot);
+    }
+    let waits_for_round = !is_free && state.reserved > 0;
+    drop(state);
+    if waits_for_round {
+        see_to_round(stock);
+    }
+    let weak: Weak<S> = Rc::downgrade(stock);
+    Deferred::queued(weak, WaiterId { number, slot }, location)
 }
 
 /// Could somebody who comes just now have so much?
 pub(super) fn is_free<S: Stock>(stock: &Rc<S>, count: usize) -> bool {
-    let state = stock.line().state.borrow();
-    state.here.is_empty() && count <= stock.left() - state.reserved
+    let mut state = stock.line().state.borrow_mut();
+    state.has_free(count, stock.left())
 }
 
 /// Takes so much for somebody who comes just now, if that is possible.
@@ -154,13 +202,13 @@ pub(super) fn try_take<S: Stock>(stock: &Rc<S>, count: usize) -> Option<S::Given
 
 /// How many stand in line, those who were passed over among them.
 pub(super) fn waiting<S: Stock>(stock: &S) -> usize {
-    let state = stock.line().state.borrow();
-    state.here.len() + state.offered.len()
+    stock.line().state.borrow().waiters.len()
 }
 
 /// How much those who are in line have not been able to take yet: what they wait for, and what is reserved.
 pub(super) fn expected<S: Stock>(stock: &S) -> usize {
-    let state = stock.line().state.borrow();
+    let mut state = stock.line().state.borrow_mut();
+    state.end_rounds();
     state.here.len() + state.reserved
 }
 
@@ -170,8 +218,12 @@ pub(super) fn serve<S: Stock>(stock: &Rc<S>) {
         return;
     }
     loop {
-        while serve_one(stock) {}
-        if !begin_round(stock) {
+        let mut has_offered = false;
+        while let Some(offered) = serve_one(stock) {
+            has_offered |= offered;
+        }
+        let is_free_again = has_offered && stock.line().state.borrow_mut().begin_rounds();
+        if !is_free_again && !is_round_over(stock) {
             break;
         }
     }
@@ -181,89 +233,140 @@ pub(super) fn serve<S: Stock>(stock: &Rc<S>) {
 /// Nothing will come in any more: those who wait for that are abandoned.
 pub(super) fn end<S: Stock>(stock: &Rc<S>) {
     let mut state = stock.line().state.borrow_mut();
-    let here = mem::take(&mut state.here);
+    let here = mem::take(&mut state.here).into_iter();
+    let waiters: Vec<_> = here.map(|(_, slot)| state.take_out(slot)).collect();
     drop(state);
-    drop(here);
+    waiters.into_iter().for_each(Waiter::abandon);
 }
 
 /// Ends all waiting: each waiter gets a failure.
 pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
     let mut state = stock.line().state.borrow_mut();
     state.reserved = 0;
-    let mut waiters = mem::take(&mut state.here);
-    for (number, waiter) in mem::take(&mut state.offered) {
-        waiters.insert(number, waiter);
-    }
+    state.clear_rounds();
+    state.here = Numbered::default();
+    let mut waiters: Vec<_> = mem::take(&mut state.waiters).into_iter().collect();
     drop(state);
-    for (_, waiter) in waiters {
-        waiter.resolver.errback(why());
+    waiters.sort_by_key(|(_, waiter)| waiter.number);
+    for (slot, waiter) in waiters {
+        let Waiter { number, .. } = waiter;
+        match waiter.consumer {
+            Consumer::Core(resolver) => resolver.errback(why()),
+            Consumer::Task(waker) => {
+                let failed = (WaiterId { number, slot }, why(), stock.clone());
+                stock.line().state.borrow_mut().failed.push(failed);
+                wake(waker, waiter.location);
+            }
+        }
     }
 }
 
-/// Does what is to be done for the first in line. `false` if that is nothing.
-fn serve_one<S: Stock>(stock: &Rc<S>) -> bool {
-    let mut state = stock.line().state.borrow_mut();
-    let free = stock.left() - state.reserved;
-    if state
-        .here
-        .first()
-        .is_none_or(|(_, first)| first.count > free)
-    {
-        return false;
+/// Does what is to be done for the first in line: gives it its own, or offers it, which is `true`.
+/// `None` if there is nothing to do.
+#[inline]
+fn serve_one<S: Stock>(stock: &Rc<S>) -> Option<bool> {
+    let mut guard = stock.line().state.borrow_mut();
+    let state = &mut *guard;
+    let slot = *state.here.first()?.1;
+    let waiter = &mut state.waiters[slot];
+    if waiter.count > stock.left() - state.reserved {
+        return None;
     }
-    let Some((number, mut waiter)) = state.here.pop_first() else {
-        return false;
-    };
-    if waiter.resolver.is_wanted() {
-        drop(state);
-        let given = take_for(stock, &waiter);
-        waiter.resolver.callback(given);
-        stock.taken();
-    } else {
-        let wake = waiter.resolver.offer(stock.clone());
-        waiter.is_reserved = true;
-        state.reserved += waiter.count;
-        state.fresh.push(number);
-        state.offered.insert(number, waiter);
-        drop(state);
-        wake();
+    state.here.pop_first();
+    match &mut waiter.consumer {
+        Consumer::Task(waker) => {
+            let (waker, location) = (waker.take(), waiter.location);
+            waiter.hold = Some(stock.clone());
+            state.reserve(slot);
+            drop(guard);
+            wake(waker, location);
+            Some(true)
+        }
+        Consumer::Core(resolver) if resolver.is_wanted() => {
+            let waiter = state.take_out(slot);
+            drop(guard);
+            let given = take_for(stock, &waiter);
+            if let Consumer::Core(resolver) = waiter.consumer {
+                resolver.callback(given);
+            }
+            stock.taken();
+            Some(false)
+        }
+        Consumer::Core(resolver) => {
+            let wake = resolver.offer(stock.clone());
+            state.reserve(slot);
+            drop(guard);
+            wake();
+            Some(true)
+        }
     }
-    true
 }
 
 /// Takes what this one waits for.
-fn take_for<S: Stock>(stock: &Rc<S>, waiter: &Waiter<S::Given>) -> S::Given {
-    let granted = match S::IS_LENT {
-        true => stock
-            .line()
-            .grants
-            .to_waiter(waiter.count, &waiter.resolver),
-        false => None,
+fn take_for<S: Stock>(stock: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
+    let granted = match (&waiter.consumer, S::IS_LENT) {
+        (_, false) => None,
+        (Consumer::Core(resolver), true) => stock.line().grants.to_waiter(waiter.count, resolver),
+        (Consumer::Task(_), true) => stock.line().grants.to_caller(waiter.count, waiter.location),
     };
     stock.take(waiter.count, granted)
 }
 
-/// Gives those who have been offered something a batch of the loop to take it: by then a task that was woken has had its
-/// poll. `true` if nothing is to be waited for, or no longer.
-fn begin_round<S: Stock>(stock: &Rc<S>) -> bool {
+/// Is something free again for those who are `Here`, because a round is over? If a round is not
+/// over, sees to it that they are served at its end (invariant 5).
+fn is_round_over<S: Stock>(stock: &Rc<S>) -> bool {
     let mut state = stock.line().state.borrow_mut();
-    if state.fresh.is_empty() {
+    if state.reserved == 0 || state.here.is_empty() {
         return false;
     }
-    let Some(executor) = Executor::current() else {
-        state.begin_round();
-        state.end_round();
+    if state.end_rounds() {
         return true;
-    };
-    if state.has_round {
-        // They were woken later than the errand was queued.
+    }
+    if mem::replace(&mut state.has_errand, true) {
         return false;
     }
-    state.begin_round();
+    state.covered = state.rounds.len();
     drop(state);
-    executor.push(Rc::new(Round(Rc::downgrade(stock))));
+    if let Some(executor) = Executor::current() {
+        executor.push(Rc::new(Round(Rc::downgrade(stock))));
+    }
     // An executor that is shut down drops it.
-    !stock.line().state.borrow().has_round
+    !stock.line().state.borrow().has_errand
+}
+
+/// Somebody is `Here` now, perhaps behind a reservation (invariant 5).
+fn see_to_round<S: Stock>(stock: &Rc<S>) {
+    if is_round_over(stock) {
+        serve(stock);
+    }
+}
+
+/// Wakes a task.
+fn wake(waker: Option<Waker>, location: &'static Location<'static>) {
+    if let Some(waker) = waker {
+        report::contain(Origin::Deferred, location, || waker.wake());
+    }
+}
+
+/// Has the task of `cx` be the one that polls this waiter, and is woken.
+fn watch<S: Stock>(stock: &Rc<S>, id: WaiterId, cx: &Context<'_>) {
+    let new = own_waker(cx).clone();
+    let mut state = stock.line().state.borrow_mut();
+    let (old, is_here) = match state.find(id) {
+        Some(waiter) => match &mut waiter.consumer {
+            Consumer::Task(waker) => (waker.replace(new), waiter.stands == Stands::Here),
+            Consumer::Core(_) => (Some(new), false),
+        },
+        None => (Some(new), false),
+    };
+    drop(state);
+    if !is_here {
+        // By what the waker's clone or the stock did, when nobody was to be woken.
+        cx.waker().wake_by_ref();
+    }
+    if old.is_some() {
+        report::discard(old, stock.line().made);
+    }
 }
 
 impl<S: Stock> Line<S> {
@@ -272,87 +375,224 @@ impl<S: Stock> Line<S> {
     pub(super) fn new() -> Self {
         Self {
             state: RefCell::new(State {
+                waiters: Slab::new(),
                 here: Numbered::default(),
-                offered: Numbered::default(),
+                failed: Vec::new(),
                 reserved: 0,
                 next: 0,
-                fresh: Vec::new(),
-                round: Vec::new(),
-                has_round: false,
+                rounds: VecDeque::new(),
+                has_errand: false,
+                covered: 0,
             }),
             serving: Cell::new(false),
             grants: Grants::default(),
             made: Location::caller(),
         }
     }
-}
 
-impl<S: Stock> Line<S> {
     /// Where it was made.
     pub(super) fn made(&self) -> &'static Location<'static> {
         self.made
     }
 }
 
-impl<T> State<T> {
-    fn begin_round(&mut self) {
-        mem::swap(&mut self.round, &mut self.fresh);
-        self.has_round = true;
+impl<S: Stock> State<S> {
+    /// Could somebody who comes just now have so much of what is left?
+    #[inline]
+    fn has_free(&mut self, count: usize, left: usize) -> bool {
+        self.end_rounds();
+        self.here.is_empty() && count <= left - self.reserved
     }
 
-    /// Those whose round it was have had their time.
-    fn end_round(&mut self) {
-        self.has_round = false;
-        for number in self.round.drain(..) {
-            if let Some(waiter) = self.offered.get_mut(number) {
-                if mem::take(&mut waiter.is_reserved) {
+    /// This one is `Asked`.
+    #[inline]
+    fn reserve(&mut self, slot: usize) {
+        let waiter = &mut self.waiters[slot];
+        waiter.stands = Stands::Asked;
+        self.reserved += waiter.count;
+        let number = waiter.number;
+        self.rounds.push_back((None, WaiterId { number, slot }));
+    }
+
+    /// Takes out the waiter in this place, which is not among those `Here`, and what is reserved
+    /// for it.
+    #[inline]
+    fn take_out(&mut self, slot: usize) -> Waiter<S> {
+        let waiter = self.waiters.remove(slot);
+        if waiter.stands == Stands::Asked {
+            self.reserved -= waiter.count;
+            if self.reserved == 0 {
+                self.clear_rounds();
+            }
+        }
+        if self.waiters.is_empty() && self.waiters.capacity() > FEW {
+            self.waiters = Slab::new();
+        }
+        waiter
+    }
+
+    /// Nothing is reserved.
+    #[inline]
+    fn clear_rounds(&mut self) {
+        self.rounds.clear();
+        self.covered = 0;
+        if self.rounds.capacity() > FEW {
+            self.rounds = VecDeque::new();
+        }
+    }
+
+    /// Those who have just been `Asked` have been woken: the rounds last from now on. Outside of a
+    /// loop they are over at once, which is `true`.
+    fn begin_rounds(&mut self) -> bool {
+        let Some(end) = Executor::end_of_round() else {
+            self.end_rounds_if(|_, _| true);
+            return true;
+        };
+        let fresh = self.rounds.iter_mut().rev();
+        for (until, _) in fresh.take_while(|(until, _)| until.is_none()) {
+            *until = Some(end);
+        }
+        false
+    }
+
+    /// Takes back what is reserved for those whose round is over. `true` if that is something.
+    #[inline]
+    fn end_rounds(&mut self) -> bool {
+        self.reserved > 0 && self.end_some_rounds()
+    }
+
+    #[cold]
+    fn end_some_rounds(&mut self) -> bool {
+        let before = self.reserved;
+        self.end_rounds_if(|_, end| end.is_some_and(Executor::is_round_over));
+        self.reserved < before
+    }
+
+    /// Ends rounds, the oldest first, as long as `is_over` says so of them: their place in the list,
+    /// and their end.
+    fn end_rounds_if(&mut self, is_over: impl Fn(usize, Option<u64>) -> bool) {
+        let mut ended = 0;
+        while let Some(&(end, id)) = self.rounds.front() {
+            if !is_over(ended, end) {
+                break;
+            }
+            ended += 1;
+            self.rounds.pop_front();
+            self.covered = self.covered.saturating_sub(1);
+            if let Some(waiter) = self.find(id) {
+                if waiter.stands == Stands::Asked {
+                    waiter.stands = Stands::Away;
                     self.reserved -= waiter.count;
                 }
             }
         }
-        if self.round.capacity() > FEW {
-            self.round = Vec::new();
+    }
+
+    /// The failure of a waiter without a core.
+    fn take_failure(&mut self, id: WaiterId) -> Option<Failure> {
+        let at = self.failed.iter().position(|failed| failed.0 == id)?;
+        Some(self.failed.swap_remove(at).1)
+    }
+
+    #[inline]
+    fn find(&mut self, id: WaiterId) -> Option<&mut Waiter<S>> {
+        let waiter = self.waiters.get_mut(id.slot);
+        waiter.filter(|waiter| waiter.number == id.number)
+    }
+
+    /// Takes out a waiter that leaves.
+    fn remove(&mut self, id: WaiterId) -> Option<Waiter<S>> {
+        if self.find(id)?.stands == Stands::Here {
+            self.here.remove(id.number);
+        }
+        Some(self.take_out(id.slot))
+    }
+}
+
+impl<S: Stock> Waiter<S> {
+    /// Is this the waker of the task that polls it?
+    #[inline]
+    fn wakes(&self, waker: &Waker) -> bool {
+        match &self.consumer {
+            Consumer::Task(Some(known)) => known.will_wake(waker),
+            _ => false,
+        }
+    }
+
+    /// There is nothing more to be done for it.
+    fn discard(self) {
+        report::discard(self.consumer, self.location);
+    }
+
+    /// Nobody can bring any more what it waits for.
+    fn abandon(self) {
+        match self.consumer {
+            Consumer::Task(waker) => wake(waker, self.location),
+            Consumer::Core(resolver) => drop(resolver),
         }
     }
 }
 
-impl<S: Stock> Giver for S {
-    fn ask(self: Rc<Self>, number: u64) {
-        let mut state = self.line().state.borrow_mut();
-        let Some(mut waiter) = state.offered.remove(number) else {
-            return;
-        };
-        let was_reserved = mem::take(&mut waiter.is_reserved);
-        if was_reserved {
-            state.reserved -= waiter.count;
-        }
+/// What becomes of a waiter that asks.
+enum Answer<S: Stock> {
+    Given(S::Given, Waiter<S>),
+    /// Nothing will come any more.
+    Over(Waiter<S>),
+    /// It is `Here`, and the stock is to be [told](Stock::taken).
+    Waits,
+}
+
+/// Answers a waiter that asks, and that is `Asked` or `Away`.
+#[inline]
+fn answer<S: Stock>(stock: &Rc<S>, mut state: RefMut<'_, State<S>>, slot: usize) -> Answer<S> {
+    let waiter = &state.waiters[slot];
+    let (number, count) = (waiter.number, waiter.count);
+    let is_given = waiter.stands == Stands::Asked || {
+        state.end_rounds();
         let is_first = state.here.first().is_none_or(|(first, _)| number < first);
-        let is_free = is_first && waiter.count <= self.left() - state.reserved;
-        if was_reserved || is_free {
-            drop(state);
-            let given = take_for(&self, &waiter);
-            waiter.resolver.give(given);
-            self.taken();
-        } else if self.is_over() {
-            drop(state);
-            drop(waiter);
-        } else {
-            state.here.insert(number, waiter);
-            drop(state);
-            self.taken();
+        is_first && count <= stock.left() - state.reserved
+    };
+    if !is_given && !stock.is_over() {
+        let waiter = &mut state.waiters[slot];
+        waiter.stands = Stands::Here;
+        let hold = waiter.hold.take();
+        state.here.insert(number, slot);
+        drop((state, hold));
+        stock.taken();
+        see_to_round(stock);
+        return Answer::Waits;
+    }
+    let waiter = state.take_out(slot);
+    drop(state);
+    match is_given {
+        true => Answer::Given(take_for(stock, &waiter), waiter),
+        false => Answer::Over(waiter),
+    }
+}
+
+impl<S: Stock> WaitSource for S {
+    fn ask(self: Rc<Self>, id: WaiterId) {
+        let mut state = self.line().state.borrow_mut();
+        if state
+            .find(id)
+            .is_none_or(|waiter| waiter.stands == Stands::Here)
+        {
+            return;
+        }
+        match answer(&self, state, id.slot) {
+            Answer::Given(given, waiter) => {
+                if let Consumer::Core(resolver) = waiter.consumer {
+                    resolver.give(given);
+                }
+                self.taken();
+            }
+            Answer::Over(waiter) => drop(waiter),
+            Answer::Waits => {}
         }
     }
 
-    fn leave(&self, number: u64) {
-        let mut state = self.line().state.borrow_mut();
-        let waiter = state.here.remove(number);
-        let waiter = waiter.or_else(|| state.offered.remove(number));
-        if let Some(waiter) = &waiter {
-            if waiter.is_reserved {
-                state.reserved -= waiter.count;
-            }
-        }
-        drop(state);
+    fn leave(&self, id: WaiterId) {
+        let waiter = self.line().state.borrow_mut().remove(id);
         drop(waiter);
     }
 
@@ -376,6 +616,90 @@ impl<S: Stock> Giver for S {
     }
 }
 
+impl<S: Stock> WaitQueue for S {
+    type Given = S::Given;
+
+    fn poll(
+        self: Rc<Self>,
+        id: WaiterId,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<<Self as WaitQueue>::Given, Failure>>> {
+        let mut state = self.line().state.borrow_mut();
+        match state.find(id) {
+            Some(waiter) if waiter.stands == Stands::Here => {
+                if waiter.wakes(&own_waker(cx)) {
+                    return Poll::Pending;
+                }
+                drop(state);
+            }
+            Some(_) => match answer(&self, state, id.slot) {
+                Answer::Given(given, waiter) => {
+                    self.taken();
+                    waiter.discard();
+                    return Poll::Ready(Some(Ok(given)));
+                }
+                Answer::Over(waiter) => {
+                    waiter.discard();
+                    return Poll::Ready(None);
+                }
+                Answer::Waits => {}
+            },
+            None => return Poll::Ready(state.take_failure(id).map(Err)),
+        }
+        watch(&self, id, cx);
+        Poll::Pending
+    }
+
+    fn standing(&self, id: WaiterId) -> Standing {
+        match self.line().state.borrow_mut().find(id) {
+            Some(waiter) if waiter.stands == Stands::Here => Standing::Waits,
+            Some(_) => Standing::Offered,
+            None => Standing::Failed,
+        }
+    }
+
+    fn link(self: Rc<Self>, id: WaiterId, resolver: Resolver<<Self as WaitQueue>::Given>) -> Link {
+        let mut state = self.line().state.borrow_mut();
+        let mut link = Link {
+            is_offered: false,
+            waker: None,
+        };
+        if let Some(waiter) = state.find(id) {
+            link.is_offered = waiter.stands != Stands::Here;
+            let hold = waiter.hold.take();
+            let consumer = mem::replace(&mut waiter.consumer, Consumer::Core(resolver));
+            drop((state, hold));
+            if let Consumer::Task(waker) = consumer {
+                link.waker = waker;
+            }
+        } else if let Some(failure) = state.take_failure(id) {
+            drop(state);
+            resolver.errback(failure);
+        }
+        link
+    }
+
+    fn leave_unnoticed(&self, id: WaiterId) -> bool {
+        let mut state = self.line().state.borrow_mut();
+        let Some(waiter) = state.find(id) else {
+            return false;
+        };
+        let is_here = waiter.stands == Stands::Here;
+        if state.here.len() > usize::from(is_here) {
+            return false;
+        }
+        let waiter = state.remove(id);
+        drop(state);
+        if let Some(waiter) = waiter {
+            waiter.discard();
+        }
+        true
+    }
+
+    fn as_source(self: Rc<Self>) -> Rc<dyn WaitSource> {
+        self
+    }
+}
 /// The errand that ends a round, when it is run and when it is dropped.
 struct Round<S: Stock>(Weak<S>);
 
@@ -387,9 +711,22 @@ impl<S: Stock> Drop for Round<S> {
     fn drop(&mut self) {
         if let Some(stock) = self.0.upgrade() {
             let mut state = stock.line().state.borrow_mut();
-            state.end_round();
+            state.has_errand = false;
+            let covered = mem::take(&mut state.covered);
+            state.end_rounds_if(|place, _| place < covered);
             drop(state);
             serve(&stock);
+        }
+    }
+}
+
+impl<S: Stock> Drop for Line<S> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        let mut waiters: Vec<_> = mem::take(&mut state.waiters).into_iter().collect();
+        waiters.sort_by_key(|(_, waiter)| waiter.number);
+        for (_, waiter) in waiters {
+            waiter.abandon();
         }
     }
 }
@@ -398,7 +735,7 @@ impl<S: Stock> fmt::Debug for Line<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.borrow();
         f.debug_struct("Line")
-            .field("waiting", &(state.here.len() + state.offered.len()))
+            .field("waiting", &state.waiters.len())
             .field("reserved", &state.reserved)
             .finish()
     }

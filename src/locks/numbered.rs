@@ -41,13 +41,6 @@ impl<T> Numbered<T> {
         first
     }
 
-    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
-        match &mut self.first {
-            Some((first, thing)) if *first == number => Some(thing),
-            _ => self.rest.get_mut(&number),
-        }
-    }
-
     pub(super) fn remove(&mut self, number: u64) -> Option<T> {
         match &self.first {
             Some((first, _)) if *first == number => self.pop_first().map(|(_, thing)| thing),
@@ -105,7 +98,10 @@ mod tests {
                 0 => assert_eq!(numbered.remove(number), model.remove(&number)),
                 1 => assert_eq!(numbered.pop_first(), model.pop_first()),
                 _ if model.insert(number, chance).is_none() => numbered.insert(number, chance),
-                _ => *numbered.get_mut(number).expect("it is there") = chance,
+                _ => {
+                    assert!(numbered.remove(number).is_some());
+                    numbered.insert(number, chance);
+                }
             }
             assert_eq!(numbered.len(), model.len());
             assert_eq!(numbered.is_empty(), model.is_empty());

@@ -14,7 +14,7 @@ use futures::stream::{FusedStream, Stream};
 use super::grants::Granted;
 use super::line::{self, Line, Stock};
 use crate::debug::Thing;
-use crate::defer::{self, Deferred, Giver, Resolver};
+use crate::defer::{self, Deferred, Resolver, WaitSource};
 use crate::report;
 use crate::slots::shrink_queue;
 use crate::task::Wait;
@@ -441,7 +441,14 @@ impl<T: 'static> Shared<T> {
     }
 
     /// Takes in what waits for room.
+    #[inline]
     fn let_in(self: &Rc<Self>) {
+        if !self.putters.borrow().is_empty() {
+            self.let_some_in();
+        }
+    }
+
+    fn let_some_in(self: &Rc<Self>) {
         if self.letting_in.replace(true) {
             return;
         }

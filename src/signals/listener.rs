@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::cells;
 use crate::debug::{Id, Thing};
-use crate::defer::{Deferred, Giver, Resolver};
+use crate::defer::{Deferred, Resolver, WaitSource, WaiterId};
 use crate::failure::Failure;
 use crate::reactor::{Heard, ListensToSignals, Reactor, Tracked, WeakReactor};
 use crate::signal::{Signal, SignalSet};
@@ -41,7 +41,8 @@ impl Listener {
         place: &'static Location<'static>,
     ) -> Result<Deferred<Signal>, Failure> {
         let listener = Self::begin(reactor, hears, Whom::Once(Cell::default()), place)?;
-        let (deferred, resolver) = Deferred::in_line(listener.clone(), 0, false, place);
+        let (deferred, resolver) =
+            Deferred::in_line(listener.clone(), WaiterId::default(), false, place);
         if let Whom::Once(waits) = &listener.whom {
             waits.set(Some(resolver));
         }
@@ -170,11 +171,11 @@ impl Tracked for Listener {
 }
 
 /// What a Deferred that waits for a signal stands in line at, so that one that is dropped leaves.
-impl Giver for Listener {
+impl WaitSource for Listener {
     /// Nothing is ever offered.
-    fn ask(self: Rc<Self>, _number: u64) {}
+    fn ask(self: Rc<Self>, _number: WaiterId) {}
 
-    fn leave(&self, _number: u64) {
+    fn leave(&self, _number: WaiterId) {
         self.end();
         if let Whom::Once(waits) = &self.whom {
             // It was cancelled, so nobody is told by this.

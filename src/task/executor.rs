@@ -96,6 +96,23 @@ impl Executor {
         home::current()
     }
 
+    /// When all jobs that this thread's executor has now will have run: at the end of a
+    /// batch, which is counted for each thread. `None` without an executor that takes jobs.
+    #[inline]
+    pub(crate) fn end_of_round() -> Option<u64> {
+        context::with(|thread| {
+            let batches = thread.batches.get();
+            let end = batches + 2 + batches % 2;
+            thread.takes_jobs.get().then_some(end)
+        })
+    }
+
+    /// Has that batch ended? Without an executor that takes jobs there is none to wait for.
+    #[inline]
+    pub(crate) fn is_round_over(end: u64) -> bool {
+        context::with(|thread| thread.batches.get() >= end || !thread.takes_jobs.get())
+    }
+
     /// Does the loop with this inbox run on this thread?
     pub(crate) fn is_current(inbox: &Shared<Inbox>) -> bool {
         let current = Self::current();
@@ -121,7 +138,7 @@ impl Executor {
     /// Makes it this thread's current one until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         Entered {
-            before: home::make_current(Some(self.clone())),
+            before: make_current(Some(self.clone())),
         }
     }
 
@@ -256,7 +273,10 @@ impl Executor {
         mut goes_on: impl FnMut(usize) -> bool,
     ) -> usize {
         let mut left = match self.left.take() {
-            0 => self.ready.len(),
+            0 => {
+                begin_batch();
+                self.ready.len()
+            }
             left => left,
         };
         let (mut done, mut look_at) = (0, every);
@@ -283,8 +303,12 @@ impl Executor {
                 if is_over || !goes_on(done) {
                     break;
                 }
+                begin_batch();
                 left = self.ready.len();
             }
+        }
+        if left == 0 {
+            context::with(|thread| thread.batches.set(thread.batches.get() + 1));
         }
         self.left.set(left);
         self.ready.shrink();
@@ -339,8 +363,8 @@ impl Executor {
     /// thread's step from the one to the other. Called from inside a task, it leaves that task to its own poll,
     /// which drops the future at its end, and ends all others.
     pub(crate) fn shut_down(self: &Rc<Self>) {
-        let _entered = self.enter();
         self.closed.set(true);
+        let _entered = self.enter();
         loop {
             let found = self.drop_ready();
             let waiting = self.waiting.borrow();
@@ -424,6 +448,21 @@ impl Executor {
     }
 }
 
+/// Has new tasks on this thread go to `executor`. Returns where they went before.
+fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
+    let takes_jobs = executor
+        .as_ref()
+        .is_some_and(|executor| !executor.closed.get());
+    context::with(|thread| thread.takes_jobs.set(takes_jobs));
+    home::make_current(executor)
+}
+
+/// Counts that a batch begins, and that the one before has ended.
+#[inline]
+fn begin_batch() {
+    context::with(|thread| thread.batches.set((thread.batches.get() + 1) | 1));
+}
+
 impl Job {
     /// Drops it unrun.
     fn discard(self) {
@@ -443,7 +482,7 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let left = home::make_current(self.before.take());
+        let left = make_current(self.before.take());
         drop(left);
     }
 }

@@ -3,7 +3,7 @@
 //! # The idea
 //!
 //! A lock that gives itself to a Deferred which nobody polls is held by nobody, and stops everybody else. So one that
-//! hands things out, a [`Giver`], does not put them into a Deferred in the hope that it is looked at. If steps wait
+//! hands things out, a [`WaitSource`], does not put them into a Deferred in the hope that it is looked at. If steps wait
 //! there it fires it; if not, it *offers*: the task that awaits is woken, the core stays `Pending`, and when the
 //! Deferred is polled or gets a callback, the core *asks* the giver, which gives what there is by then, or lets the core
 //! stand where it stood.
@@ -30,17 +30,18 @@ use std::rc::{Rc, Weak};
 use super::{Canceller, Consumer, Core, Stage, advance, cancel};
 use crate::cells;
 use crate::debug::Thing;
+use crate::defer::queued::Link;
 use crate::defer::{Deferred, Resolver, State};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
 /// One that hands things out to a line of Deferreds.
-pub(crate) trait Giver {
+pub(crate) trait WaitSource {
     /// The one with this number wants its own: fires it with [`Resolver::give`], or has it wait on.
-    fn ask(self: Rc<Self>, number: u64);
+    fn ask(self: Rc<Self>, number: WaiterId);
 
     /// The one with this number leaves. Runs nobody's code.
-    fn leave(&self, number: u64);
+    fn leave(&self, number: WaiterId);
 
     /// What it is, and who holds what it has given out.
     fn thing(self: Rc<Self>) -> Thing;
@@ -49,12 +50,21 @@ pub(crate) trait Giver {
     fn serve(self: Rc<Self>);
 }
 
+/// Which of those in a giver's line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WaiterId {
+    /// When it came. No other has the same.
+    pub(crate) number: u64,
+    /// Where the giver has it.
+    pub(crate) slot: usize,
+}
+
 /// A place in a giver's line.
 pub(in crate::defer) struct Waiter {
-    giver: Weak<dyn Giver>,
+    giver: Weak<dyn WaitSource>,
     /// Set while there is an offer.
-    hold: Option<Rc<dyn Giver>>,
-    number: u64,
+    hold: Option<Rc<dyn WaitSource>>,
+    number: WaiterId,
     /// What the user wants to happen when it is cancelled.
     pub(super) also: Option<Box<dyn FnOnce()>>,
 }
@@ -72,25 +82,21 @@ pub(super) enum Asking {
 impl<T: 'static> Deferred<T> {
     /// One that stands in a line under this number, and its resolver.
     pub(crate) fn in_line(
-        giver: Rc<dyn Giver>,
-        number: u64,
+        giver: Rc<dyn WaitSource>,
+        number: WaiterId,
         offered: bool,
         place: &'static Location<'static>,
     ) -> (Self, Resolver<T>) {
-        let (deferred, resolver) = Self::pair_at(place);
-        if let State::Linked(core) = &deferred.state {
-            let waiter = Waiter {
-                giver: Rc::downgrade(&giver),
-                hold: offered.then_some(giver),
-                number,
-                also: None,
-            };
-            core.set_canceller(Canceller::Waiter(Box::new(waiter)));
-            core.asking.set(match offered {
-                true => Asking::Offered,
-                false => Asking::InLine,
-            });
-        }
+        let (core, resolver) = Resolver::new(place);
+        let link = Link {
+            is_offered: offered,
+            waker: None,
+        };
+        core.take_over(giver, number, link);
+        let deferred = Self {
+            state: State::Linked(core),
+            polled: false,
+        };
         (deferred, resolver)
     }
 }
@@ -109,7 +115,7 @@ impl<T: 'static> Resolver<T> {
 
     /// Offers: from now on the core asks when it is asked. Runs nobody's code; what it returns is to be called,
     /// and wakes the task that awaits.
-    pub(crate) fn offer(&self, giver: Rc<dyn Giver>) -> impl FnOnce() + use<T> {
+    pub(crate) fn offer(&self, giver: Rc<dyn WaitSource>) -> impl FnOnce() + use<T> {
         let core = self.core.as_ref();
         if let Some(core) = core {
             core.change_waiter(|waiter| waiter.hold = Some(giver));
@@ -134,6 +140,33 @@ impl<T: 'static> Resolver<T> {
 }
 
 impl Core {
+    /// It stands in the giver's line under this number, in the stead of a waiter that had no core.
+    pub(in crate::defer) fn take_over(
+        &self,
+        giver: Rc<dyn WaitSource>,
+        number: WaiterId,
+        link: Link,
+    ) {
+        if self.has_fired() {
+            return;
+        }
+        let waiter = Waiter {
+            giver: Rc::downgrade(&giver),
+            hold: link.is_offered.then_some(giver),
+            number,
+            also: None,
+        };
+        self.set_canceller(Canceller::Waiter(Box::new(waiter)));
+        self.asking.set(match link.is_offered {
+            true => Asking::Offered,
+            false => Asking::InLine,
+        });
+        if link.waker.is_some() {
+            self.waker.set(link.waker);
+            self.consumer.set(Consumer::Awaiting);
+        }
+    }
+
     /// Must it be asked for its result?
     #[inline]
     pub(in crate::defer) fn is_offered(&self) -> bool {
@@ -270,7 +303,7 @@ impl Core {
 impl Waiter {
     /// What it stands in line for.
     pub(super) fn thing(&self) -> Option<Thing> {
-        self.giver.upgrade().map(Giver::thing)
+        self.giver.upgrade().map(WaitSource::thing)
     }
 
     /// Its core is cancelled.

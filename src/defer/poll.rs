@@ -1,0 +1,146 @@
+//! How a Deferred is awaited, and how it is dropped.
+
+use std::any::TypeId;
+use std::mem;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::core::{self, Core};
+use super::coroutine::Coroutine;
+use super::{AlreadyTaken, Deferred, State, live, trail};
+use crate::debug;
+use crate::failure::Failure;
+use crate::report::{self, Origin};
+use crate::task::{self, budget, with_own_waker};
+
+impl<T: 'static> Future for Deferred<T> {
+    type Output = Result<T, Failure>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let at = Location::caller();
+        if let State::Queued(queued) = &self.state {
+            let needs_core = debug::is_on() || Coroutine::is_polled_here();
+            if queued.linked().is_none() && !needs_core {
+                let (polled, location) = (queued.poll(cx), queued.location());
+                return self.was_polled(polled, location, cx, at);
+            }
+            if queued.linked().is_none() {
+                // The coroutine is to note it, although the waker may be the same.
+                queued.core().forget_waiter();
+            }
+        }
+        if let Some(core) = self.core() {
+            if core.is_offered() {
+                core.ask();
+            }
+            if core.is_settled() && budget::is_spent(cx) {
+                return Poll::Pending;
+            }
+            match core.take_settled() {
+                Some(mut result) => {
+                    budget::spend(0);
+                    if debug::is_on() {
+                        trail::taken(core, TypeId::of::<T>());
+                    }
+                    self.state = State::Gone;
+                    note_awaited(&mut result, at);
+                    return Poll::Ready(result);
+                }
+                None => {
+                    if with_own_waker(cx, |waker| core.await_by(waker)) {
+                        Coroutine::note(core);
+                        if core.is_offered() || core.is_settled() {
+                            // By what the waker's clone or destructor did, when nobody was to be woken.
+                            cx.waker().wake_by_ref();
+                        }
+                    }
+                    task::note_wait(|| live::awaits(core));
+                    self.polled = true;
+                    return Poll::Pending;
+                }
+            }
+        }
+        if budget::is_spent(cx) {
+            return Poll::Pending;
+        }
+        budget::spend(0);
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Settled(mut result, _) => {
+                note_awaited(&mut result, at);
+                Poll::Ready(result)
+            }
+            _ => Poll::Ready(Err(AlreadyTaken.into())),
+        }
+    }
+}
+
+impl<T: 'static> Deferred<T> {
+    /// What comes of a poll of one that has no core.
+    #[inline]
+    fn was_polled(
+        &mut self,
+        polled: Poll<Result<T, Failure>>,
+        location: &'static Location<'static>,
+        cx: &Context<'_>,
+        at: &'static Location<'static>,
+    ) -> Poll<Result<T, Failure>> {
+        self.polled = true;
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) if budget::is_spent(cx) => {
+                self.state = State::Settled(result, location);
+                Poll::Pending
+            }
+            Poll::Ready(mut result) => {
+                budget::spend(0);
+                self.state = State::Gone;
+                note_awaited(&mut result, at);
+                Poll::Ready(result)
+            }
+        }
+    }
+
+    /// Gives up the core that it had.
+    fn drop_core(&self, core: Rc<Core>) {
+        report::enter();
+        if self.polled || core.only_waits() {
+            core.clone().abandon(true);
+            core::cancel_dropped(&core, core.place());
+        } else {
+            core.abandon(false);
+        }
+        report::leave();
+    }
+}
+
+/// A failure was awaited at `at`.
+#[inline]
+fn note_awaited<T>(result: &mut Result<T, Failure>, at: &'static Location<'static>) {
+    if let Err(failure) = result {
+        if debug::is_on() {
+            failure.went_through(task::awaited(at));
+        }
+    }
+}
+
+impl<T: 'static> Drop for Deferred<T> {
+    fn drop(&mut self) {
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Settled(Err(failure), place) => {
+                report::deliver(Origin::Deferred, failure, place);
+                report::rethrow();
+            }
+            State::Linked(core) => self.drop_core(core),
+            State::Queued(queued) => {
+                if !queued.leave() {
+                    self.drop_core(queued.core().clone());
+                }
+            }
+            State::Settled(Ok(value), place) => report::discard(value, place),
+            State::Gone => {}
+        }
+    }
+}
