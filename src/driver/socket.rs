@@ -134,126 +134,105 @@ impl Socket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// The machine's own socket, where there is one.
+    fn on_machine(&self) -> Option<&socket2::Socket> {
+        match self {
+            Self::Machine(socket) => Some(socket),
+            #[cfg(unix)]
+            Self::Unix(stream) => Some(&stream.socket),
+            _ => None,
+        }
+    }
+
     /// Ends one direction or both.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self {
-            Self::Machine(socket) => socket.shutdown(how),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.socket.shutdown(how),
-            #[cfg(unix)]
-            Self::Pair(_) => Err(io::ErrorKind::Unsupported.into()),
-            Self::Memory(socket) => socket.shutdown(how),
-            Self::Relay(relay) => {
+        match (self.on_machine(), self) {
+            (Some(socket), _) => socket.shutdown(how),
+            (_, Self::Memory(socket)) => socket.shutdown(how),
+            (_, Self::Relay(relay)) => {
                 relay.shutdown(how);
                 Ok(())
             }
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     /// What went wrong since this was last asked.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        match self {
-            Self::Machine(socket) => socket.take_error(),
+        match (self.on_machine(), self) {
+            (Some(socket), _) => socket.take_error(),
             #[cfg(unix)]
-            Self::Unix(stream) => stream.socket.take_error(),
-            #[cfg(unix)]
-            Self::Pair(pair) => Ok(pair.take_error()),
-            Self::Memory(socket) => Ok(socket.take_error()),
-            Self::Relay(_) => Ok(None),
+            (_, Self::Pair(pair)) => Ok(pair.take_error()),
+            (_, Self::Memory(socket)) => Ok(socket.take_error()),
+            _ => Ok(None),
         }
     }
 
     /// Whether a connect under way is done. That it failed is told once, as an error.
     pub(crate) fn connected(&self) -> io::Result<bool> {
-        match self {
-            Self::Machine(socket) => tcp::connected(socket),
-            #[cfg(unix)]
-            Self::Unix(stream) => tcp::connected(&stream.socket),
-            #[cfg(unix)]
-            Self::Pair(_) => Ok(true),
-            Self::Memory(socket) => socket.connected(),
-            Self::Relay(_) => Ok(true),
+        match (self.on_machine(), self) {
+            (Some(socket), _) => tcp::connected(socket),
+            (_, Self::Memory(socket)) => socket.connected(),
+            _ => Ok(true),
         }
     }
 
     /// The address of this end.
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
-        match self {
-            Self::Machine(socket) => Ok(names::of(&socket.local_addr()?)),
-            #[cfg(unix)]
-            Self::Unix(stream) => Ok(names::of(&stream.socket.local_addr()?)),
-            #[cfg(unix)]
-            Self::Pair(_) => Ok(Address::Unnamed),
-            Self::Memory(socket) => Ok(socket.local_addr()),
-            Self::Relay(_) => Ok(Address::Unnamed),
+        match (self.on_machine(), self) {
+            (Some(socket), _) => Ok(names::of(&socket.local_addr()?)),
+            (_, Self::Memory(socket)) => Ok(socket.local_addr()),
+            _ => Ok(Address::Unnamed),
         }
     }
 
     /// The address of the other end.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
-        match self {
-            Self::Machine(socket) => Ok(names::of(&socket.peer_addr()?)),
-            #[cfg(unix)]
-            Self::Unix(stream) => Ok(names::of(&stream.socket.peer_addr()?)),
-            #[cfg(unix)]
-            Self::Pair(_) => Ok(Address::Unnamed),
-            Self::Memory(socket) => socket.peer_addr(),
-            Self::Relay(_) => Ok(Address::Unnamed),
+        match (self.on_machine(), self) {
+            (Some(socket), _) => Ok(names::of(&socket.peer_addr()?)),
+            (_, Self::Memory(socket)) => socket.peer_addr(),
+            _ => Ok(Address::Unnamed),
         }
     }
 
     /// Whether small writes go out at once; they do unless this is turned off.
     pub(crate) fn set_nodelay(&self, on: bool) -> io::Result<()> {
         match self {
-            Self::Machine(socket) => socket.set_tcp_nodelay(on),
+            Self::Machine(socket) => return socket.set_tcp_nodelay(on),
+            Self::Memory(socket) => socket.set_nodelay(on),
             // Nothing is ever gathered there.
-            #[cfg(unix)]
-            Self::Unix(_) | Self::Pair(_) => Ok(()),
-            Self::Memory(socket) => {
-                socket.set_nodelay(on);
-                Ok(())
-            }
-            Self::Relay(_) => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     /// What [`Socket::set_nodelay`] set.
     pub(crate) fn nodelay(&self) -> io::Result<bool> {
         match self {
             Self::Machine(socket) => socket.tcp_nodelay(),
-            #[cfg(unix)]
-            Self::Unix(_) | Self::Pair(_) => Ok(true),
             Self::Memory(socket) => Ok(socket.nodelay()),
-            Self::Relay(_) => Ok(true),
+            _ => Ok(true),
         }
     }
 
     /// Whether a silent peer is asked now and then if it still is there.
     pub(crate) fn set_keepalive(&self, on: bool) -> io::Result<()> {
-        match self {
-            Self::Machine(socket) => socket.set_keepalive(on),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.socket.set_keepalive(on),
-            #[cfg(unix)]
-            Self::Pair(_) => Err(io::ErrorKind::Unsupported.into()),
-            Self::Memory(socket) => {
+        match (self.on_machine(), self) {
+            (Some(socket), _) => socket.set_keepalive(on),
+            (_, Self::Memory(socket)) => {
                 socket.set_keepalive(on);
                 Ok(())
             }
-            Self::Relay(_) => Err(io::ErrorKind::Unsupported.into()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     /// What [`Socket::set_keepalive`] set.
     pub(crate) fn keepalive(&self) -> io::Result<bool> {
-        match self {
-            Self::Machine(socket) => socket.keepalive(),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.socket.keepalive(),
-            #[cfg(unix)]
-            Self::Pair(_) => Ok(false),
-            Self::Memory(socket) => Ok(socket.keepalive()),
-            Self::Relay(_) => Ok(false),
+        match (self.on_machine(), self) {
+            (Some(socket), _) => socket.keepalive(),
+            (_, Self::Memory(socket)) => Ok(socket.keepalive()),
+            _ => Ok(false),
         }
     }
 
@@ -298,13 +277,8 @@ impl Socket {
     /// Another descriptor for the socket of the machine.
     #[cfg(unix)]
     pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
-        match self {
-            Self::Machine(socket) => socket.as_fd().try_clone_to_owned(),
-            Self::Unix(stream) => stream.socket.as_fd().try_clone_to_owned(),
-            Self::Pair(_) | Self::Memory(_) | Self::Relay(_) => {
-                Err(io::ErrorKind::Unsupported.into())
-            }
-        }
+        let socket = self.on_machine().ok_or(io::ErrorKind::Unsupported)?;
+        socket.as_fd().try_clone_to_owned()
     }
 
     /// How long what was sent may go unacknowledged; none for as long as the system thinks right. Only TCP, and only on
@@ -359,10 +333,8 @@ impl Socket {
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Machine(_) => false,
-            #[cfg(unix)]
-            Self::Unix(_) | Self::Pair(_) => true,
             Self::Memory(socket) => socket.is_local(),
-            Self::Relay(_) => true,
+            _ => true,
         }
     }
 
@@ -376,14 +348,10 @@ impl Socket {
 
     /// Has the peer said the end of file, whether or not that has been read?
     pub(crate) fn peer_has_shut(&self) -> bool {
-        match self {
-            Self::Machine(socket) => tcp::has_been_shut(socket),
-            #[cfg(unix)]
-            Self::Unix(stream) => tcp::has_been_shut(&stream.socket),
-            #[cfg(unix)]
-            Self::Pair(_) => false,
-            Self::Memory(socket) => socket.peer_has_shut(),
-            Self::Relay(_) => false,
+        match (self.on_machine(), self) {
+            (Some(socket), _) => tcp::has_been_shut(socket),
+            (_, Self::Memory(socket)) => socket.peer_has_shut(),
+            _ => false,
         }
     }
 
@@ -445,21 +413,13 @@ impl Socket {
 
     /// Makes closing break the connection off: the peer gets a reset, what was not sent is thrown away.
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
-        match self {
-            Self::Machine(socket) => socket.set_linger(Some(Duration::ZERO)),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.socket.set_linger(Some(Duration::ZERO)),
-            #[cfg(unix)]
-            Self::Pair(_) => Ok(()),
-            Self::Memory(socket) => {
-                socket.reset_on_close();
-                Ok(())
-            }
-            Self::Relay(relay) => {
-                relay.reset_on_close();
-                Ok(())
-            }
+        match (self.on_machine(), self) {
+            (Some(socket), _) => return socket.set_linger(Some(Duration::ZERO)),
+            (_, Self::Memory(socket)) => socket.reset_on_close(),
+            (_, Self::Relay(relay)) => relay.reset_on_close(),
+            _ => {}
         }
+        Ok(())
     }
 }
 

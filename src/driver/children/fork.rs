@@ -43,6 +43,7 @@ use rustix::process::Pid;
 
 use super::pipe::{pipe, set_nonblocking};
 use super::wait::{Patience, wait};
+use crate::driver::signals::with_all_blocked;
 
 /// All that a child needs to know, found out beforehand.
 #[derive(Debug, Default)]
@@ -132,9 +133,7 @@ pub(super) fn fork(plan: &Plan) -> Result<Forked, Refused> {
     };
     let mut lists = Lists::new(plan);
     let (news, teller) = pipe().map_err(refused)?;
-    let mask = block_all();
-    let forked = begin(&mut lists, teller.as_raw_fd());
-    set_mask(&mask);
+    let forked = with_all_blocked(|| begin(&mut lists, teller.as_raw_fd()));
     drop(teller);
     let forked = forked.map_err(refused)?;
     if forked.is_past_its_beginning {
@@ -311,23 +310,6 @@ impl Step {
 /// A child that failed is ending, or has ended.
 fn wait_for(child: &Forked) {
     let _ = wait(child.pid, child.pidfd.as_ref(), Patience::Endless);
-}
-
-/// Blocks all signals for this thread; gives what was blocked before.
-fn block_all() -> libc::sigset_t {
-    let mut all = MaybeUninit::uninit();
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: it fills the set that it is given.
-    unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: the set has been filled, and there is room for the present one.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-    // SAFETY: it fails for an unknown `how` only, so it has filled `before`.
-    unsafe { before.assume_init() }
-}
-
-fn set_mask(mask: &libc::sigset_t) {
-    // SAFETY: `mask` is a whole set, and what was before is not asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
 }
 
 fn check(done: c_int) -> io::Result<()> {

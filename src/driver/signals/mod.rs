@@ -66,6 +66,8 @@ pub(crate) use table::Signals;
 #[cfg(unix)]
 use unix as system;
 #[cfg(unix)]
+pub(super) use unix::with_all_blocked;
+#[cfg(unix)]
 pub(crate) use unix::with_blocked;
 #[cfg(windows)]
 use windows as system;

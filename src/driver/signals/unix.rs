@@ -133,7 +133,19 @@ pub(super) fn block(signals: SignalSet) {
 
 /// Runs `f` while `signal` is kept from this thread. If it was not before, one that came meanwhile comes then.
 pub(crate) fn with_blocked<R>(signal: Signal, f: impl FnOnce() -> R) -> R {
-    let before = change_mask(libc::SIG_BLOCK, &set_of(signal.into()));
+    with_set_blocked(&set_of(signal.into()), f)
+}
+
+/// Runs `f` while all signals are kept from this thread.
+pub(in crate::driver) fn with_all_blocked<R>(f: impl FnOnce() -> R) -> R {
+    let mut all = set_of(SignalSet::default());
+    // SAFETY: the set is there to be written to.
+    unsafe { libc::sigfillset(&raw mut all) };
+    with_set_blocked(&all, f)
+}
+
+fn with_set_blocked<R>(set: &libc::sigset_t, f: impl FnOnce() -> R) -> R {
+    let before = change_mask(libc::SIG_BLOCK, set);
     let result = f();
     change_mask(libc::SIG_SETMASK, &before);
     result

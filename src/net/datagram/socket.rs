@@ -422,50 +422,36 @@ impl Stream for UdpSocket {
     }
 }
 
-impl<B: AsRef<[u8]>, A: ToDatagramAddress> Sink<(B, A)> for &UdpSocket {
-    type Error = Failure;
+macro_rules! is_sink {
+    ($($socket:ty),+) => {
+        $(impl<B: AsRef<[u8]>, A: ToDatagramAddress> Sink<(B, A)> for $socket {
+            type Error = Failure;
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        if self.post.core().is_full() {
-            self.wait_for_room(cx, None);
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
+            fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+                if self.post.core().is_full() {
+                    self.wait_for_room(cx, None);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(()))
+            }
 
-    fn start_send(self: Pin<&mut Self>, (data, to): (B, A)) -> Result<(), Failure> {
-        let to = to.to_datagram_address()?;
-        self.post.core().write(data.as_ref(), Some(&to))
-    }
+            fn start_send(self: Pin<&mut Self>, (data, to): (B, A)) -> Result<(), Failure> {
+                let to = to.to_datagram_address()?;
+                self.post.core().write(data.as_ref(), Some(&to))
+            }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.poll_flushed(cx)
-    }
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+                self.poll_flushed(cx)
+            }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.poll_flushed(cx)
-    }
+            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+                self.poll_flushed(cx)
+            }
+        })+
+    };
 }
 
-impl<B: AsRef<[u8]>, A: ToDatagramAddress> Sink<(B, A)> for UdpSocket {
-    type Error = Failure;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Sink::<(B, A)>::poll_ready(Pin::new(&mut &*self), cx)
-    }
-
-    fn start_send(self: Pin<&mut Self>, item: (B, A)) -> Result<(), Failure> {
-        Pin::new(&mut &*self).start_send(item)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.poll_flushed(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.poll_flushed(cx)
-    }
-}
+is_sink!(UdpSocket, &UdpSocket);
 
 impl Drop for UdpSocket {
     fn drop(&mut self) {
