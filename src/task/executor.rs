@@ -169,12 +169,14 @@ impl Executor {
         Task::new(task.fallible(), place, card)
     }
 
-    /// A card for a new task, if it needs one.
+    /// Makes and lists a card for a new task, if it needs one.
+    #[inline]
     fn make_card(&self, name: Option<Arc<str>>, place: Place) -> Option<Rc<Card>> {
-        if name.is_none() && !Locals::are_set() && !debug::is_on() {
-            return None;
-        }
-        let card = Card::new(place, name, Locals::capture());
+        let needs_one = name.is_some() || Locals::are_set() || debug::is_on();
+        needs_one.then(|| self.list_card(Card::new(place, name, Locals::capture())))
+    }
+
+    fn list_card(&self, card: Rc<Card>) -> Rc<Card> {
         let mut cards = self.cards.borrow_mut();
         if cards.len() == cards.capacity() {
             self.cards_shrinks.replace(ShrinkPolicy::default());
@@ -182,7 +184,7 @@ impl Executor {
         let number = cards.insert(card.clone());
         drop(cards);
         card.listed().set(Some(number));
-        Some(card)
+        card
     }
 
     /// A task has ended.

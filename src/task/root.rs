@@ -50,7 +50,10 @@ pin_project! {
         F::Output: 'static,
     {
         fn drop(this: Pin<&mut Self>) {
-            this.end();
+            // Most have ended when they are dropped.
+            if this.future.is_some() {
+                this.end();
+            }
         }
     }
 }
@@ -98,6 +101,8 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
 impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
     type Output = Outcome<F::Output>;
 
+    // There is one caller for each type.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
         let place = *this.place;
