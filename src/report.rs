@@ -187,7 +187,7 @@ fn begin(sink: Option<Sink>) -> Diverted {
 /// A sink, or that panics unwind to the caller; and what is around it.
 struct Frame {
     sink: Option<Sink>,
-    before: Option<Rc<Frame>>,
+    before: Option<Rc<Self>>,
 }
 
 /// The guard of [`divert`] and [`unwind_to_caller`].

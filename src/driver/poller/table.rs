@@ -107,7 +107,7 @@ impl Table {
                 quiet.push((number, flags));
             }
             if !flags.contains(PollFlags::NVAL) {
-                events.push(Event::with_flags(entry.key, u32::from(flags.bits())));
+                events.push(Event::with_flags(entry.key, flags.bits() as u32));
             }
         }
         for (number, flags) in quiet {
