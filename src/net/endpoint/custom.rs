@@ -21,7 +21,7 @@ use crate::cells;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::net::options::{ConnectOptions, ListenOptions};
-use crate::net::streams::accept::{Accepted, Acceptor};
+use crate::net::streams::accept::{self, Accepted, Acceptor};
 use crate::net::streams::port::{Port, PortState, tell_stopped};
 use crate::reactor::{Reactor, WeakReactor};
 use crate::report::{self, Origin};
@@ -326,8 +326,7 @@ impl Shared {
             }
             if self.is_over.get() {
                 // It was stopped meanwhile.
-                let stopped = acceptor.stopped(self.terms.place);
-                report::discard(acceptor, self.terms.place);
+                let stopped = accept::end(Some(acceptor), self.terms.place);
                 return tell_stopped(Vec::new(), stopped, self.terms.place);
             }
             self.acceptor.set(Some(acceptor));
@@ -350,14 +349,7 @@ impl Shared {
         }
         self.counter().set_port(None);
         drop(self.waiting.take());
-        let place = self.terms.place;
-        let acceptor = self.acceptor.take();
-        let Some(mut acceptor) = acceptor else {
-            return Ok(());
-        };
-        let stopped = acceptor.stopped(place);
-        report::discard(acceptor, place);
-        stopped
+        accept::end(self.acceptor.take(), self.terms.place)
     }
 }
 

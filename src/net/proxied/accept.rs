@@ -19,7 +19,7 @@ use crate::address::Address;
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
 use crate::failure::Failure;
-use crate::net::streams::accept::{Accepted, Acceptor};
+use crate::net::streams::accept::{self, Accepted, Acceptor};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin, WarnOnce};
 use crate::transport::{Conn, Ends, Seat, Terms};
@@ -128,13 +128,7 @@ impl Acceptor for Proxied {
                 conn.transport().abort_connection();
             }
         }
-        let inner = self.0.inner.take();
-        let Some(mut inner) = inner else {
-            return Ok(());
-        };
-        let stopped = inner.stopped(place);
-        report::discard(inner, place);
-        stopped
+        accept::end(self.0.inner.take(), place)
     }
 }
 

@@ -42,6 +42,19 @@ pub(in crate::net) trait Acceptor {
     }
 }
 
+/// Tells an acceptor's user that the port is closed, and drops it; nothing where there is none.
+pub(in crate::net) fn end(
+    acceptor: Option<Box<dyn Acceptor>>,
+    place: &'static Location<'static>,
+) -> Result<(), Failure> {
+    let Some(mut acceptor) = acceptor else {
+        return Ok(());
+    };
+    let stopped = acceptor.stopped(place);
+    report::discard(acceptor, place);
+    stopped
+}
+
 impl Accepted {
     /// The peer's address.
     pub(in crate::net) fn peer(&self) -> &Address {

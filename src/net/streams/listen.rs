@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::accept::{Accepted, Acceptor, Building, Made, Pulled, Serving};
+use super::accept::{self, Accepted, Acceptor, Building, Made, Pulled, Serving};
 use super::listener::StreamListener;
 use super::port::{Listening, Port, tell_stopped};
 use crate::address::Address;
@@ -292,9 +292,7 @@ impl Reactor {
                     acceptor.accepted(&reactor, accepted, &terms)
                 });
             }
-            let stopped = acceptor.stopped(place);
-            report::discard(acceptor, place);
-            tell_stopped(Vec::new(), stopped, place);
+            tell_stopped(Vec::new(), accept::end(Some(acceptor), place), place);
         });
         Ok(Port::closed(Address::Unnamed, counter))
     }

@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::accept::{Accepted, Acceptor};
+use super::accept::{self, Accepted, Acceptor};
 use crate::address::Address;
 use crate::cells;
 use crate::clock::Clock;
@@ -462,13 +462,8 @@ impl Listening {
         }
         drop(listener);
         let place = self.terms.place;
-        let acceptor = self.acceptor.take();
-        let mut stopped = Ok(());
-        if let Some(mut acceptor) = acceptor {
-            stopped = acceptor.stopped(place);
-            report::discard(acceptor, place);
-        }
-        tell_stopped(self.stopped.take(), stopped, place);
+        let ended = accept::end(self.acceptor.take(), place);
+        tell_stopped(self.stopped.take(), ended, place);
     }
 }
 
