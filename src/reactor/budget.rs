@@ -8,11 +8,9 @@
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::error::Error;
-use std::fmt;
 
 use super::{Inner, Reactor};
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 
 /// What all connections of a reactor hold together, and how much that may be.
 #[derive(Default)]
@@ -80,14 +78,7 @@ impl Inner {
     }
 }
 
-impl fmt::Display for OverBudget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the connection held {} bytes, the most of all that together held {} where {} are allowed",
-            self.held, self.used, self.limit
-        )
-    }
+errors! {
+    OverBudget { held, used, limit }:
+        "the connection held {held} bytes, the most of all that together held {used} where {limit} are allowed";
 }
-
-impl Error for OverBudget {}

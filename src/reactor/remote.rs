@@ -1,11 +1,11 @@
 //! The way to a reactor from other threads: [`Remote`].
 
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
 use super::Reactor;
+use crate::failure::errors;
 use crate::sync::Shared;
 use crate::task::Inbox;
 
@@ -115,10 +115,6 @@ impl fmt::Debug for Remote {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReactorGone;
 
-impl fmt::Display for ReactorGone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reactor has ended")
-    }
+errors! {
+    ReactorGone: "the reactor has ended";
 }
-
-impl Error for ReactorGone {}

@@ -6,7 +6,6 @@
 //! 2. No loop waits for a loop: a thread in a turn, and the loop's own thread, are refused before anything is sent.
 
 use std::cell::Cell;
-use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::Location;
@@ -18,7 +17,7 @@ use futures::channel::oneshot;
 
 use super::{Reactor, ReactorGone, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
-use crate::failure::{Cancelled, Failure};
+use crate::failure::{Cancelled, Failure, errors};
 use crate::report::{self, Origin};
 use crate::task::{self, Executor, Place};
 
@@ -230,13 +229,9 @@ impl<T> fmt::Debug for RemoteTask<T> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WouldDeadlock;
 
-impl fmt::Display for WouldDeadlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a loop's thread must not wait for a loop: await the result instead")
-    }
+errors! {
+    WouldDeadlock: "a loop's thread must not wait for a loop: await the result instead";
 }
-
-impl Error for WouldDeadlock {}
 
 /// Runs what `make` makes, and sends what comes of it.
 async fn run<T, F: Future<Output = T>>(

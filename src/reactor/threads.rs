@@ -17,8 +17,6 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -29,7 +27,7 @@ use super::handler::arrived_at;
 use super::{Inner, Reactor, Stopped, Tracked, WeakReactor};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::Event;
-use crate::failure::{Cancelled, Failure};
+use crate::failure::{Cancelled, Failure, errors};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::{AwaitedWork, Inbox, Phase};
@@ -426,13 +424,9 @@ impl Inner {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StillRunning;
 
-impl fmt::Display for StillRunning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the work still ran on its thread when the reactor ended")
-    }
+errors! {
+    StillRunning: "the work still ran on its thread when the reactor ended";
 }
-
-impl Error for StillRunning {}
 
 /// Work that is awaited.
 struct Awaited<T: Send + 'static> {

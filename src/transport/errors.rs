@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 
 /// The connection ended in good order: by the peer's end of file, or by our own wish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,29 +70,17 @@ impl ConnectionLost {
     }
 }
 
-impl fmt::Display for ConnectionDone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection was closed in good order")
-    }
+errors! {
+    ConnectionDone: "the connection was closed in good order";
+    HandedOver: "the connection was handed to another protocol";
+    ConnectionAborted: "the connection was aborted";
+    WriteOverflow { queued, limit }:
+        "the peer does not read: {queued} bytes are queued and the limit is {limit}";
+    SendTimedOut { limit, queued }:
+        "the peer accepted no byte for {limit:?} while {queued} bytes were queued";
+    DescriptorOverrun { left }:
+        "the connection was to end with {left} descriptors that no byte was written for";
 }
-
-impl Error for ConnectionDone {}
-
-impl fmt::Display for HandedOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection was handed to another protocol")
-    }
-}
-
-impl Error for HandedOver {}
-
-impl fmt::Display for ConnectionAborted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection was aborted")
-    }
-}
-
-impl Error for ConnectionAborted {}
 
 impl fmt::Display for ConnectionLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,42 +102,6 @@ impl Error for ConnectionLost {
 
 // It holds a failure, and `?` turns it into one.
 impl Unpin for ConnectionLost {}
-
-impl fmt::Display for WriteOverflow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the peer does not read: {} bytes are queued and the limit is {}",
-            self.queued, self.limit
-        )
-    }
-}
-
-impl Error for WriteOverflow {}
-
-impl fmt::Display for SendTimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the peer accepted no byte for {:?} while {} bytes were queued",
-            self.limit, self.queued
-        )
-    }
-}
-
-impl Error for SendTimedOut {}
-
-impl fmt::Display for DescriptorOverrun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the connection was to end with {} descriptors that no byte was written for",
-            self.left
-        )
-    }
-}
-
-impl Error for DescriptorOverrun {}
 
 /// A connection's end, in the terms of `std::io`.
 pub(crate) fn as_io_error(reason: &Failure) -> io::Error {

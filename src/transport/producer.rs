@@ -19,8 +19,6 @@
 //!    unregistered.
 //! 3. While one is registered the end that its user asks for waits: it comes when it is unregistered.
 
-use std::error::Error;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -34,7 +32,7 @@ use super::terms::Limits;
 use crate::cells;
 use crate::clock::DelayedCall;
 use crate::defer::Resolver;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 use crate::report::{self, Origin};
 
 /// Somebody who writes to a connection, at the connection's pace.
@@ -475,13 +473,9 @@ impl Consumer for Transport {
     }
 }
 
-impl fmt::Display for ProducerRegistered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a producer is registered already")
-    }
+errors! {
+    ProducerRegistered: "a producer is registered already";
 }
-
-impl Error for ProducerRegistered {}
 
 /// How much of a file the system is asked to send in one go.
 const PIECE: usize = 256 * 1024;
