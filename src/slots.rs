@@ -31,7 +31,7 @@ impl<T> Slots<T> {
 
     /// The same; gives what `make` gives besides the thing.
     pub(crate) fn insert_giving<R>(&mut self, make: impl FnOnce(usize) -> (T, R)) -> R {
-        self.generation = (self.generation + 1) & (INDEX >> 1);
+        self.generation = (self.generation + 1) & GENERATION;
         if self.slab.len() == self.slab.capacity() {
             // A quarter more, not twice as much: these tables are most of what an idle thing costs.
             self.slab.reserve_exact((self.slab.len() / 4).max(16));
@@ -230,6 +230,9 @@ const FEW: usize = 64;
 
 const SHIFT: u32 = usize::BITS / 2;
 const INDEX: usize = usize::MAX >> SHIFT;
+/// Generations leave the highest bits of a key clear: the highest one, and of a long key one more, for those who pack
+/// something beside it.
+const GENERATION: usize = INDEX >> if usize::BITS > 32 { 2 } else { 1 };
 
 #[cfg(test)]
 mod tests {

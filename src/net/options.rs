@@ -335,7 +335,7 @@ impl ListenConfig {
             patience: self.patience,
             resets_on_error: self.resets_on_error,
             counter: Some(ConnCounter::new(reactor, self.max_connections)),
-            ..Terms::new(place)
+            ..Terms::new(reactor, place)
         })
     }
 }

@@ -336,7 +336,7 @@ fn make_pipe(reactor: &Reactor, part: &Part, number: i32) -> io::Result<(Socket,
     let (theirs, _) = listener.accept()?;
     let terms = Rc::new(Terms {
         is_filter: true,
-        ..Terms::of_pipes(part.place)
+        ..Terms::of_pipes(reactor, part.place)
     });
     let theirs = Connection::of_socket(reactor, theirs, Address::Unnamed, &terms);
     Ok((ours, theirs.map_err(io::Error::other)?))

@@ -126,7 +126,7 @@ impl Reactor {
             return Err(Failure::new(NoSuchPipe(1)));
         };
         let conn = self
-            .seat_soon(socket, protocol, &child.process.0.terms())
+            .seat_soon(socket, protocol, &child.process.0.terms(self))
             .map_err(|failure| running.retract(self, &failure))?;
         child.process.0.add_pipe(number, true, conn.transport());
         Ok((handle(&conn), child))
@@ -161,7 +161,7 @@ impl Child {
         sockets: Sockets,
     ) -> Result<(), Failure> {
         for (number, socket) in sockets {
-            let terms = self.process.0.terms();
+            let terms = self.process.0.terms(reactor);
             let conn = Connection::of_socket(reactor, socket, Address::Unnamed, &terms)
                 .map_err(|failure| running.retract(reactor, &failure))?;
             let is_written = command.writes(number);

@@ -340,11 +340,11 @@ impl Common {
     }
 
     /// What its pipes are on.
-    pub(super) fn terms(&self) -> Rc<Terms> {
+    pub(super) fn terms(&self, reactor: &Reactor) -> Rc<Terms> {
         Rc::new(Terms {
             is_filter: true,
             keeper: self.has_terminal.then(|| self.keeper.clone()),
-            ..Terms::of_pipes(self.place)
+            ..Terms::of_pipes(reactor, self.place)
         })
     }
 

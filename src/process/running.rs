@@ -56,7 +56,7 @@ impl Reactor {
         let (running, pipes) = Running::start(self, &command, protocol, false, place)?;
         // In memory a pipe that we write tells by its end that nobody reads it any more.
         let is_virtual = self.inner().driver().is_virtual();
-        let terms = running.common.terms();
+        let terms = running.common.terms(self);
         let mut conns = Vec::new();
         for (number, socket) in pipes {
             let seat = OnPipe {

@@ -80,7 +80,7 @@ impl Reactor {
     ) -> Result<Connection, Failure> {
         let place = Location::caller();
         let (near, far) = relay::pair();
-        let terms = Rc::new(Terms::new(place));
+        let terms = Rc::new(Terms::new(self, place));
         let (socket, seat) = (Socket::Relay(Box::new(near)), Connection::seat());
         let conn = Conn::new(self, socket, peer.into(), &terms, seat)?;
         let moving = Rc::new(Moving {

@@ -60,7 +60,7 @@ impl Stdio {
     #[track_caller]
     pub fn user(&self) -> Result<Connection, Failure> {
         let (socket, _) = self.listener.accept()?;
-        let terms = Rc::new(Terms::new(Location::caller()));
+        let terms = Rc::new(Terms::new(&self.reactor, Location::caller()));
         Connection::of_socket(&self.reactor, socket, Address::Unnamed, &terms)
     }
 }

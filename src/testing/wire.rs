@@ -117,7 +117,7 @@ impl<P: Protocol> Wire<P> {
             .connect(&address, None, Buffers::default())
             .expect("it is listened at");
         let (peer, _) = listener.accept().expect("somebody is connecting");
-        let terms = Rc::new(Terms::new(Location::caller()));
+        let terms = Rc::new(Terms::new(&reactor, Location::caller()));
         let conn = Conn::new(&reactor, socket, address, &terms, Seated::new(protocol))
             .expect("a socket in memory can be watched");
         let (handle, transport) = (handle(&conn), conn.transport());

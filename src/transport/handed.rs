@@ -34,7 +34,7 @@ struct Parts {
     peer_done: bool,
     paused: bool,
     full: bool,
-    sent: usize,
+    sent: u16,
     has_descriptors: bool,
     out: Option<Box<Outgoing>>,
     /// Why writing failed, where that was not the end: see [`Link::writing_failed`].

@@ -36,7 +36,7 @@ struct Lingering {
 pub(super) fn close(
     reactor: &Reactor,
     socket: Socket,
-    sent: usize,
+    sent: u16,
     patience: Duration,
     place: &'static Location<'static>,
 ) {
@@ -169,7 +169,7 @@ fn discard(reactor: &Reactor, socket: &Socket, left: &Cell<usize>) -> Option<boo
 }
 
 /// No more than this is surely on its way when it has been written: the first window of TCP.
-const AT_ONCE: usize = 14_600;
+const AT_ONCE: u16 = 14_600;
 /// How long a peer may take to say the end, unless told otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How many bytes are read and thrown away at most.

@@ -17,7 +17,7 @@ use super::life::{Action, Event, Life, Why};
 use super::producer::Extras;
 use super::terms::{Limits, Terms};
 use crate::address::Address;
-use crate::bytes::{Outgoing, Stock};
+use crate::bytes::Outgoing;
 use crate::cells;
 use crate::debug::{Id, Thing};
 #[cfg(unix)]
@@ -33,8 +33,8 @@ pub(crate) struct Link {
     pub(super) registration: Registration,
     life: Cell<Life>,
     pub(super) flags: Flags,
-    /// How many bytes the socket has taken, as far as that can be counted.
-    pub(super) sent: Cell<usize>,
+    /// How many bytes the socket has taken; no more than this counts.
+    pub(super) sent: Cell<u16>,
     /// What is queued. An idle connection has no queue.
     pub(super) out: Cell<Option<Box<Outgoing>>>,
     /// Why it ended; set when its life is over.
@@ -42,8 +42,6 @@ pub(crate) struct Link {
     /// Limits of its own, a deadline, a producer: see `producer`.
     pub(super) extras: Cell<Option<Box<Extras>>>,
     pub(super) terms: Rc<Terms>,
-    /// Where queues come from, and go.
-    pub(super) stock: Rc<Stock>,
     peer: Peer,
 }
 
@@ -85,7 +83,6 @@ impl Link {
             reason: Cell::new(None),
             extras: Cell::new(None),
             terms,
-            stock: reactor.inner().stock().clone(),
             peer: match (ends.peer, ends.host) {
                 (peer, Some(host)) => Peer::Told(Box::new((peer, host))),
                 (Address::Ip(SocketAddr::V4(peer)), None) => Peer::V4(peer),
@@ -185,7 +182,7 @@ impl Link {
     fn push(&self, bytes: &[u8]) -> usize {
         let mut out = match self.out.take() {
             Some(out) => out,
-            None => self.stock.take(),
+            None => self.terms.stock.take(),
         };
         out.push(bytes);
         let queued = out.len();
@@ -269,7 +266,7 @@ impl Link {
                 Ok(count) if count == out.len() => {
                     self.note_sent(count);
                     out.empty();
-                    self.stock.give_back_empty(out);
+                    self.terms.stock.give_back_empty(out);
                     self.note_queued(count, 0);
                     Ok(true)
                 }
@@ -308,7 +305,7 @@ impl Link {
         let result = self.flush_queue(&mut out);
         self.note_queued(before, out.len());
         if out.is_empty() {
-            self.stock.give_back(out);
+            self.terms.stock.give_back(out);
         } else {
             self.out.set(Some(out));
         }
@@ -319,7 +316,7 @@ impl Link {
     pub(super) fn clear_queue(&self) {
         if let Some(out) = self.out.take() {
             self.note_queued(out.len(), 0);
-            self.stock.give_back(out);
+            self.terms.stock.give_back(out);
         }
     }
 
@@ -501,7 +498,8 @@ impl Link {
 
     #[inline(always)]
     pub(super) fn note_sent(&self, count: usize) {
-        self.sent.set(self.sent.get().saturating_add(count));
+        let added = count.min(usize::from(u16::MAX)) as u16;
+        self.sent.set(self.sent.get().saturating_add(added));
         if self.flags.has(Flag::STALLED) {
             self.note_progress(count);
         }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::counter::ConnCounter;
 use super::linger::PATIENCE;
+use crate::bytes::Stock;
 use crate::driver::Socket;
+use crate::reactor::Reactor;
 
 /// How much a connection may have queued, and what is done about it.
 ///
@@ -37,7 +39,6 @@ impl Default for Limits {
 }
 
 /// What all connections of one port, or one call of `connect`, have in common.
-#[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) limits: Limits,
     /// How long the socket may stay after the end, for the peer to get all.
@@ -55,11 +56,13 @@ pub(crate) struct Terms {
     pub(crate) patience: Patience,
     /// It is reset when the handler that serves it fails.
     pub(crate) resets_on_error: bool,
+    /// Where queues come from, and go.
+    pub(crate) stock: Rc<Stock>,
 }
 
 impl Terms {
     /// The defaults.
-    pub(crate) fn new(place: &'static Location<'static>) -> Self {
+    pub(crate) fn new(reactor: &Reactor, place: &'static Location<'static>) -> Self {
         Self {
             limits: Limits::default(),
             linger: PATIENCE,
@@ -70,15 +73,16 @@ impl Terms {
             counter: None,
             patience: Patience::default(),
             resets_on_error: false,
+            stock: reactor.inner().stock().clone(),
         }
     }
 
     /// The defaults for two descriptors, pipes mostly: whoever reads them may take its time.
-    pub(crate) fn of_pipes(place: &'static Location<'static>) -> Self {
+    pub(crate) fn of_pipes(reactor: &Reactor, place: &'static Location<'static>) -> Self {
         Self {
             is_shared: true,
             patience: Patience::ENDLESS,
-            ..Self::new(place)
+            ..Self::new(reactor, place)
         }
     }
 }

@@ -99,10 +99,33 @@ impl Rearm {
 
 /// What a poller watches, so that another one can watch the same.
 ///
-/// It is indexed by the descriptor's number, of which the system gives the lowest that is free.
+/// It is indexed by the descriptor's number, of which the system gives the lowest that is free. An entry is one number:
+/// an idle connection pays for it.
 #[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
-pub(super) struct Registered(RefCell<Vec<Option<(Interest, usize)>>>);
+pub(super) struct Registered(RefCell<Vec<Entry>>);
+
+/// A key and an interest, or [`Entry::NONE`].
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry(u64);
+
+#[cfg(target_os = "linux")]
+impl Entry {
+    const NONE: Self = Self(u64::MAX);
+
+    fn new(key: usize, interest: Interest) -> Self {
+        let flags = u64::from(interest.reads()) | u64::from(interest.writes()) << 1;
+        let key = key as u64;
+        debug_assert!(key >> 62 == 0, "a key leaves two bits clear");
+        Self(key << 2 | flags)
+    }
+
+    fn get(self) -> Option<(usize, Interest)> {
+        let interest = Interest::of(self.0 & 1 != 0, self.0 & 2 != 0);
+        (self != Self::NONE).then_some(((self.0 >> 2) as usize, interest))
+    }
+}
 
 #[cfg(target_os = "linux")]
 impl Registered {
@@ -111,15 +134,15 @@ impl Registered {
         let at = raw(source) as usize;
         let mut entries = self.0.borrow_mut();
         if entries.len() <= at {
-            entries.resize(at + 1, None);
+            entries.resize(at + 1, Entry::NONE);
         }
-        entries[at] = Some((interest, key));
+        entries[at] = Entry::new(key, interest);
     }
 
     /// `source` is watched no longer, or closes now.
     pub(super) fn forget(&self, source: Borrowed<'_>) {
         if let Some(entry) = self.0.borrow_mut().get_mut(raw(source) as usize) {
-            *entry = None;
+            *entry = Entry::NONE;
         }
     }
 
@@ -131,7 +154,7 @@ impl Registered {
         mode: impl Fn(Interest) -> PollMode,
     ) -> io::Result<()> {
         for (at, entry) in self.0.borrow().iter().enumerate() {
-            let Some((interest, key)) = entry.filter(|(_, key)| is_live(*key)) else {
+            let Some((key, interest)) = entry.get().filter(|(key, _)| is_live(*key)) else {
                 continue;
             };
             // SAFETY: the number is noted only while the source is registered, and `add`'s caller keeps the descriptor

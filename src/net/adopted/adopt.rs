@@ -152,7 +152,7 @@ impl Reactor {
         })?;
         let terms = Terms {
             is_shared: true,
-            ..Terms::new(place)
+            ..Terms::new(self, place)
         };
         Ok((socket, peer, Rc::new(terms)))
     }

@@ -85,7 +85,11 @@ impl Reactor {
     pub fn stdio<P: Protocol>(&self, protocol: P) -> Result<Handle<P>, Failure> {
         let place = Location::caller();
         let socket = self.open_stdio(place)?;
-        Ok(handle(&self.seat_soon(socket, protocol, &terms(place))?))
+        Ok(handle(&self.seat_soon(
+            socket,
+            protocol,
+            &terms(self, place),
+        )?))
     }
 
     /// Standard input and output for async code. See [`Reactor::stdio`].
@@ -136,7 +140,11 @@ impl Reactor {
     ) -> Result<Handle<P>, Failure> {
         let place = Location::caller();
         let socket = self.open_pair(input.into(), output.into(), place)?;
-        Ok(handle(&self.seat_soon(socket, protocol, &terms(place))?))
+        Ok(handle(&self.seat_soon(
+            socket,
+            protocol,
+            &terms(self, place),
+        )?))
     }
 
     /// Any two descriptors for async code. See [`Reactor::stdio_with`].
@@ -211,7 +219,7 @@ impl Reactor {
         socket: Socket,
         place: &'static Location<'static>,
     ) -> Result<Connection, Failure> {
-        Connection::of_socket(self, socket, Address::Unnamed, &terms(place))
+        Connection::of_socket(self, socket, Address::Unnamed, &terms(self, place))
     }
 }
 
@@ -219,6 +227,6 @@ errors! {
     StdioInUse: "standard input and output are a connection already";
 }
 
-fn terms(place: &'static Location<'static>) -> Rc<Terms> {
-    Rc::new(Terms::of_pipes(place))
+fn terms(reactor: &Reactor, place: &'static Location<'static>) -> Rc<Terms> {
+    Rc::new(Terms::of_pipes(reactor, place))
 }

@@ -184,7 +184,7 @@ impl Reactor {
             limits: config.limits,
             linger: config.linger,
             patience: config.patience,
-            ..Terms::new(place)
+            ..Terms::new(self, place)
         });
         let to = match endpoint.to {
             Destination::Custom(custom) => {
