@@ -196,20 +196,42 @@ impl Core {
 
     /// Brings the source's result and runs what can run. Does nothing when it was cancelled (invariant 5). `at` is
     /// where somebody brought it.
+    ///
+    /// The first step takes the result from this call's stack. A result that nobody waits for, or
+    /// that a task awaits, is stored, and nothing else is done but to wake that task.
     pub(super) fn fire<T: 'static>(
         self: Rc<Self>,
         result: Result<T, Failure>,
         at: &'static Location<'static>,
     ) {
+        report::enter();
         self.drop_canceller();
         let place = self.place;
         if self.has_fired() {
-            return report::discard(result, place);
+            report::discard(result, place);
+            return report::leave();
         }
         self.fired_at.set(Some(at));
-        if let Some(next) = self.fire_source(Source::new(result, place)) {
+        self.stage.set(Stage::Fired);
+        let source = Source::new(result, place);
+        let next = if self.pauses.get() > 0 {
+            self.line.put_source(source);
+            None
+        } else if self.has_steps() {
+            self.stage.set(Stage::Running);
+            let inner = self.line.run(Some(&source), || self.pauses.get() == 0);
+            self.stage.set(Stage::Fired);
+            self.go_on(inner)
+        } else if self.is_member() {
+            self.give_to_group(&source)
+        } else {
+            self.line.put_source(source);
+            self.hand_over()
+        };
+        if let Some(next) = next {
             advance(next);
         }
+        report::leave();
     }
 
     /// Brings the source's result, and leaves it to the caller to [`advance`] the core. `false` when it was cancelled.
@@ -233,27 +255,9 @@ impl Core {
         if self.has_fired() {
             return None;
         }
-        let place = self.place;
-        self.fire_source(Lost::new(failure, place))
-    }
-
-    /// What comes of firing: the core to go on with.
-    #[inline]
-    fn fire_source(self: Rc<Self>, source: impl Slot) -> Option<Rc<Self>> {
         self.stage.set(Stage::Fired);
-        if self.pauses.get() > 0 {
-            self.line.put_source(source);
-            return None;
-        }
-        if self.has_steps() {
-            let inner = self.run_steps(Some(&source));
-            return self.go_on(inner);
-        }
-        if self.consumer.get() == Consumer::Member {
-            return self.give_to_group(&source);
-        }
-        self.line.put_source(source);
-        self.hand_over()
+        self.line.put_source(Lost::new(failure, self.place));
+        Some(self)
     }
 
     /// Adds the last step: it uses resolvers with [`Core::put`] and gives the cores that it fired so.
@@ -421,7 +425,12 @@ impl Core {
         if self.stage.get() != Stage::Fired || self.pauses.get() > 0 {
             return None;
         }
-        let inner = self.run_steps(None);
+        if !self.has_steps() {
+            return self.hand_over();
+        }
+        self.stage.set(Stage::Running);
+        let inner = self.line.run(None, || self.pauses.get() == 0);
+        self.stage.set(Stage::Fired);
         self.go_on(inner)
     }
 
@@ -438,25 +447,13 @@ impl Core {
         None
     }
 
-    /// What comes after [`Core::run_steps`].
+    /// What comes after steps were run: the core to go on with.
     fn go_on(self: Rc<Self>, inner: Option<Rc<Self>>) -> Option<Rc<Self>> {
         match inner {
             Some(inner) => Some(self.wait_for(inner)),
             None if self.pauses.get() > 0 => None,
             None => self.hand_over(),
         }
-    }
-
-    /// Runs steps until there are none, one pauses the Deferred, or one has to wait; for what, is returned. The
-    /// first gets what `source` has, unless one has run before.
-    fn run_steps(&self, source: Option<&dyn Slot>) -> Option<Rc<Self>> {
-        if !self.has_steps() {
-            return None;
-        }
-        self.stage.set(Stage::Running);
-        let inner = self.line.run(source, || self.pauses.get() == 0);
-        self.stage.set(Stage::Fired);
-        inner
     }
 
     /// The last step gave another core: goes on with that one.

@@ -616,14 +616,16 @@ impl<T: 'static> Resolver<T> {
 
     /// Fires the Deferred with a value, and runs what can run.
     #[track_caller]
-    pub fn callback(self, value: T) {
-        self.resolve(Ok(value));
+    pub fn callback(mut self, value: T) {
+        if let Some(core) = self.core.take() {
+            core.fire(Ok(value), Location::caller());
+        }
     }
 
     /// Fires the Deferred with a failure, and runs what can run.
     #[track_caller]
     pub fn errback(self, failure: impl Into<Failure>) {
-        self.resolve(Err(failure.into()));
+        self.resolve_at(Err(failure.into()), Location::caller());
     }
 
     /// Fires the Deferred with a result, and runs what can run. When it was cancelled before, the result is
@@ -636,9 +638,7 @@ impl<T: 'static> Resolver<T> {
     /// The same, as called at another line.
     pub(crate) fn resolve_at(mut self, result: Result<T, Failure>, at: &'static Location<'static>) {
         if let Some(core) = self.core.take() {
-            report::enter();
             core.fire(result, at);
-            report::leave();
         }
     }
 

@@ -61,9 +61,9 @@
 //! | `Deferred::add_callback` | `defer/mod.rs` | appends a step |
 //! | `Line::push` | `defer/line.rs` | stores it, in one block of memory with the others |
 //! | `Resolver::callback` | `defer/mod.rs` | brings the result |
-//! | `Core::fire` | `defer/core.rs` | stores it in front of the first step |
+//! | `Core::fire` | `defer/core.rs` | gives it to the steps, or stores it and wakes the task that awaits it |
 //! | `advance` | `defer/core/work.rs` | goes on with one core after the other, so that depth costs no stack |
-//! | `Core::run_steps` | `defer/core.rs` | runs the steps until one gives a Deferred that is not settled |
+//! | `Line::run` | `defer/line.rs` | runs the steps until one gives a Deferred that is not settled |
 //! | `Core::hand_over` | `defer/core.rs` | gives the result to the next: another core, a task, nobody |
 //! | `Deferred::poll` | `defer/poll.rs` | where a task awaits it |
 //!

@@ -303,6 +303,7 @@ fn serve_one<S: Stock>(stock: &Rc<S>) -> Option<bool> {
 }
 
 /// Takes what this one waits for.
+#[inline]
 fn take_for<S: Stock>(stock: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
     let granted = match (&waiter.consumer, S::IS_LENT) {
         (_, false) => None,
@@ -316,7 +317,7 @@ fn take_for<S: Stock>(stock: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
 /// over, sees to it that they are served at its end (invariant 5).
 fn is_round_over<S: Stock>(stock: &Rc<S>) -> bool {
     let mut state = stock.line().state.borrow_mut();
-    if state.reserved == 0 || state.here.is_empty() {
+    if state.here.is_empty() || state.reserved == 0 {
         return false;
     }
     if state.end_rounds() {
@@ -520,8 +521,11 @@ impl<S: Stock> Waiter<S> {
     }
 
     /// There is nothing more to be done for it.
+    #[inline]
     fn discard(self) {
-        report::discard(self.consumer, self.location);
+        if !matches!(self.consumer, Consumer::Task(None)) {
+            report::discard(self.consumer, self.location);
+        }
     }
 
     /// Nobody can bring any more what it waits for.

@@ -486,6 +486,7 @@ impl<T: 'static> Stock for Shared<T> {
         self.items.borrow().len()
     }
 
+    #[inline]
     fn take(self: &Rc<Self>, _: usize, _: Granted) -> T {
         let mut items = self.items.borrow_mut();
         let item = items.pop_front();

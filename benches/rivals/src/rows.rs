@@ -57,6 +57,8 @@ pub enum Work {
     Reset,
     /// Timers that fire within a second.
     Timers,
+    /// The same timers; what counts is how late they are.
+    Late,
 }
 
 const fn echo(size: usize, connections: usize, active: usize) -> Work {
@@ -103,7 +105,7 @@ const fn operations(
     }
 }
 
-pub const ROWS: [Row; 16] = [
+pub const ROWS: [Row; 17] = [
     messages(
         "echo-1",
         "echo, 64 bytes, 1 connection",
@@ -203,6 +205,15 @@ pub const ROWS: [Row; 16] = [
         counted: 0,
         goals: (0.6, 0.6),
     },
+    Row {
+        name: "late",
+        title: "1,000,000 timers in a second: half are later than so many ns",
+        work: Work::Late,
+        unit: Unit::Idle,
+        count: 1_000_000,
+        counted: 0,
+        goals: (0.05, 0.05),
+    },
 ];
 
 impl Row {
@@ -219,7 +230,7 @@ impl Row {
                 },
             ) => &[Raw, Tokio, Protocol, Async, Smol, Twisted, Asyncio, Uvloop],
             (Unit::Messages, _) => &[Raw, Tokio, Protocol, Async, Smol],
-            (_, Work::Remote | Work::Timers) => &[Tokio, Ours],
+            (_, Work::Remote | Work::Timers | Work::Late) => &[Tokio, Ours],
             _ => &[Tokio, Ours, Smol],
         };
         let all = all.iter().copied();

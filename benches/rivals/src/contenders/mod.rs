@@ -167,3 +167,10 @@ const SLEEPS: usize = 100_000;
 
 /// How far off a sleep is that never ends here.
 const FAR: Duration = Duration::from_secs(3_600);
+
+/// The middle one of `count` times, in nanoseconds.
+fn median(mut times: Vec<Duration>, count: usize) -> f64 {
+    assert_eq!(times.len(), count);
+    times.sort_unstable();
+    times[count / 2].as_nanos() as f64
+}

@@ -97,6 +97,7 @@ pub fn run(work: Work, count: usize) -> Result<f64, Error> {
             Work::Remote => remote(&reactor, count).await,
             Work::Reset => in_a_task(resets(reactor.clone(), count)).await,
             Work::Timers => timers(&reactor, count).await,
+            Work::Late => late(&reactor, count).await,
             work => unreachable!("{work:?} has a server"),
         }
     })?;
@@ -264,4 +265,20 @@ async fn timers(reactor: &Reactor, count: usize) -> f64 {
         .expect("the reactor runs");
     assert_eq!(fired.get(), count);
     busy.each(count)
+}
+
+/// How late half of the timers are, or later.
+async fn late(reactor: &Reactor, count: usize) -> f64 {
+    let start = reactor.now() + Duration::from_secs(1);
+    let step = Duration::from_secs(1) / count as u32;
+    let seen = Rc::new(RefCell::new(Vec::with_capacity(count)));
+    for n in 0..count {
+        let (seen, deadline) = (seen.clone(), start + step * n as u32);
+        reactor.call_at(deadline, move || seen.borrow_mut().push(deadline.elapsed()));
+    }
+    reactor
+        .sleep_until(start + Duration::from_secs(1))
+        .await
+        .expect("the reactor runs");
+    super::median(seen.take(), count)
 }

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::hint::black_box;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -78,6 +79,7 @@ pub fn run(work: Work, count: usize) -> Result<f64, Error> {
         Work::Remote => runtime.block_on(in_a_task(remote(count))),
         Work::Reset => runtime.block_on(in_a_task(resets(count))),
         Work::Timers => runtime.block_on(in_a_task(timers(count))),
+        Work::Late => runtime.block_on(in_a_task(late(count))),
         work => return Err(format!("{work:?} has a server").into()),
     };
     Ok(each)
@@ -225,4 +227,21 @@ async fn timers(count: usize) -> f64 {
     }
     tokio::time::sleep_until(start + Duration::from_secs(1)).await;
     busy.each(count)
+}
+
+async fn late(count: usize) -> f64 {
+    let start = Instant::now() + Duration::from_secs(1);
+    let step = Duration::from_secs(1) / count as u32;
+    let seen = Arc::new(Mutex::new(Vec::with_capacity(count)));
+    for n in 0..count {
+        let (seen, deadline) = (seen.clone(), start + step * n as u32);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            seen.lock().expect("nobody panics").push(deadline.elapsed());
+        });
+    }
+    // A timer may be late by a millisecond here.
+    tokio::time::sleep_until(start + Duration::from_secs(2)).await;
+    let seen = std::mem::take(&mut *seen.lock().expect("nobody panics"));
+    super::median(seen, count)
 }
