@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::task::Waker;
 
-/// Calls `f` with what is in the cell, and puts it back; meanwhile there is a default in it. For looks that run nobody's code:
-/// what is put into the cell meanwhile is lost, and so is everything when `f` panics.
+/// Calls `f` with what is in the cell, and puts it back; meanwhile there is a default in it. For
+/// looks that run nobody's code: what is put into the cell meanwhile is lost, and so is everything
+/// when `f` panics.
 #[inline]
 pub(crate) fn with<T: Default, R>(cell: &Cell<T>, f: impl FnOnce(&mut T) -> R) -> R {
     let mut value = cell.take();

@@ -1,6 +1,7 @@
 //! Sockets for datagrams, of either driver. Each call is one system call, or its like in memory.
 //!
-//! What is sent or received is whole: nothing here takes a part of a datagram and keeps quiet about it.
+//! What is sent or received is whole: nothing here takes a part of a datagram and keeps quiet about
+//! it.
 
 use std::io;
 

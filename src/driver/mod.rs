@@ -1,29 +1,33 @@
 //! What the loop asks of the world: time, readiness, sockets, and being woken.
 //!
-//! A [`Driver`] is the machine or a model of one in memory. The loop above is the same under both: it names
-//! sources by keys, waits, and is told which keys are ready. Nothing here calls anybody's code while something is
-//! borrowed (only [`SocketHook`] calls any), so nothing here can be entered twice.
+//! A [`Driver`] is the machine or a model of one in memory. The loop above is the same under both:
+//! it names sources by keys, waits, and is told which keys are ready. Nothing here calls anybody's
+//! code while something is borrowed (only [`SocketHook`] calls any), so nothing here can be entered
+//! twice.
 //!
-//! The driver owns the poller and, in memory, the network and the clock. It does **not** own what is
-//! registered: who adds a source removes it before its descriptor closes (see [`Driver::add`]).
+//! The driver owns the poller and, in memory, the network and the clock. It does **not** own what
+//! is registered: who adds a source removes it before its descriptor closes (see [`Driver::add`]).
 //!
 //! # Invariants
 //!
-//! 1. **Keys are the caller's** and come back as they were given. The two highest are this room's own.
+//! 1. **Keys are the caller's** and come back as they were given. The two highest are this room's
+//!    own.
 //! 2. **Level**: what is ready and asked for is told by every wait until it is no longer so.
-//! 3. **Nothing is quiet**: a source with [`Interest::Nothing`] tells a hang-up at most once each time that
-//!    interest is set, so a peer that went away cannot keep the loop turning.
+//! 3. **Nothing is quiet**: a source with [`Interest::Nothing`] tells a hang-up at most once each
+//!    time that interest is set, so a peer that went away cannot keep the loop turning.
 //! 4. **No wake is lost**: a wake ends the wait under way, or else the next one; several make one.
-//! 5. **No early return**: on the machine a wait with a timeout ends early only with events, by a wake, by a
-//!    signal, or after a day. In memory it ends exactly in time.
-//! 6. **In memory the same calls give the same answers**, and events come in the order of their keys.
+//! 5. **No early return**: on the machine a wait with a timeout ends early only with events, by a
+//!    wake, by a signal, or after a day. In memory it ends exactly in time.
+//! 6. **In memory the same calls give the same answers**, and events come in the order of their
+//!    keys.
 //!
 //! # Files
 //!
-//! `machine` the machine · `memory` the model of one · `poller` readiness, and being woken · `sockets` the machine's
-//! sockets · `descriptors` what is none, and is read and written all the same · `children` other programs · `signals` what the
-//! system tells out of turn · `relay` queues in this process · `source` what all of these are to a driver, `socket` and
-//! `datagrams` sockets of either driver, `options` what is said of them · `chance` numbers of chance.
+//! `machine` the machine · `memory` the model of one · `poller` readiness, and being woken ·
+//! `sockets` the machine's sockets · `descriptors` what is none, and is read and written all the
+//! same · `children` other programs · `signals` what the system tells out of turn · `relay` queues
+//! in this process · `source` what all of these are to a driver, `socket` and `datagrams` sockets
+//! of either driver, `options` what is said of them · `chance` numbers of chance.
 
 use std::io;
 use std::net::Shutdown;
@@ -113,7 +117,8 @@ impl Driver {
         machine::Machine::new(poller).map(Self::Machine)
     }
 
-    /// A new model with a network of its own, which may have faults; its clock starts at the present.
+    /// A new model with a network of its own, which may have faults; its clock starts at the
+    /// present.
     pub(crate) fn memory(faults: Option<NetworkFaults>) -> io::Result<Self> {
         memory::Memory::new(faults).map(Self::Memory)
     }
@@ -185,9 +190,10 @@ impl Driver {
 
     /// Appends what is ready, waiting for it if need be.
     ///
-    /// `None` waits as long as it takes, a timeout of zero is a look. A signal may end the wait with no
-    /// events. In memory a timeout is not waited for: if nothing is ready and nobody woke the driver, the
-    /// clock moves by it at once; only `None` blocks, for the sake of other threads.
+    /// `None` waits as long as it takes, a timeout of zero is a look. A signal may end the wait
+    /// with no events. In memory a timeout is not waited for: if nothing is ready and nobody woke
+    /// the driver, the clock moves by it at once; only `None` blocks, for the sake of other
+    /// threads.
     pub(crate) fn wait(
         &self,
         timeout: Option<Duration>,
@@ -199,8 +205,8 @@ impl Driver {
         }
     }
 
-    /// In memory: appends what is ready, or waits for other threads to wake it, for so long in real time, while its clock
-    /// stands still. Gives how long that was if nothing came.
+    /// In memory: appends what is ready, or waits for other threads to wake it, for so long in real
+    /// time, while its clock stands still. Gives how long that was if nothing came.
     pub(crate) fn wait_outside(
         &self,
         limit: Duration,
@@ -214,8 +220,9 @@ impl Driver {
 
     /// Starts telling about `source` under `key`.
     ///
-    /// The caller keeps one promise: it removes the source before its descriptor closes, or never lends the
-    /// descriptor out. Breaking it breaks no memory, but events may come for a key long after its source.
+    /// The caller keeps one promise: it removes the source before its descriptor closes, or never
+    /// lends the descriptor out. Breaking it breaks no memory, but events may come for a key long
+    /// after its source.
     pub(crate) fn add(
         &self,
         source: &impl Source,
@@ -281,8 +288,8 @@ impl Driver {
         }
     }
 
-    /// As [`Driver::remove`], for a socket that is closed right after and whose descriptor was never lent out: where
-    /// closing takes it off the poller by itself, this costs nothing.
+    /// As [`Driver::remove`], for a socket that is closed right after and whose descriptor was
+    /// never lent out: where closing takes it off the poller by itself, this costs nothing.
     pub(crate) fn remove_closing(&self, socket: &Socket) -> io::Result<()> {
         match (self, socket.name()) {
             (Self::Machine(machine), Name::Machine(fd)) => machine.selector().remove_closing(fd),
@@ -292,7 +299,8 @@ impl Driver {
 
     /// Makes a new poller that watches only the sources whose keys are live.
     ///
-    /// For the caller that is told of a key whose source is gone: the kernel has not forgotten a socket that was
+    /// For the caller that is told of a key whose source is gone: the kernel has not forgotten a
+    /// socket that was
     /// [closed](Driver::remove_closing), because a forked process has it too. When this fails all is as it was. In memory,
     /// and where closed sockets are taken off the poller one by one, it does nothing.
     pub(crate) fn rebuild(&self, is_live: impl Fn(usize) -> bool) -> io::Result<()> {
@@ -314,7 +322,8 @@ impl Driver {
         }
     }
 
-    /// Says the end of file to the peer. What has a descriptor of its own for writing is closed there.
+    /// Says the end of file to the peer. What has a descriptor of its own for writing is closed
+    /// there.
     pub(crate) fn shut_write(&self, socket: &Socket) -> io::Result<()> {
         match (self, socket) {
             #[cfg(unix)]
@@ -335,7 +344,8 @@ impl Driver {
         }
     }
 
-    /// Standard input and output; none while they are in use. In memory they are a connection to [`STDIO`].
+    /// Standard input and output; none while they are in use. In memory they are a connection to
+    /// [`STDIO`].
     #[cfg(unix)]
     pub(crate) fn stdio(&self) -> io::Result<Option<Socket>> {
         match self {
@@ -370,8 +380,8 @@ impl Driver {
 
     /// Begins a connection to `address`, from `bind` if given.
     ///
-    /// It is done when the socket becomes writable; [`Socket::connected`] says how it went. What is known to
-    /// be wrong at once is returned. To a UNIX socket that has no room for one more it is
+    /// It is done when the socket becomes writable; [`Socket::connected`] says how it went. What is
+    /// known to be wrong at once is returned. To a UNIX socket that has no room for one more it is
     /// [`io::ErrorKind::WouldBlock`], and there is nothing to wait on.
     pub(crate) fn connect(
         &self,
@@ -410,7 +420,8 @@ impl Driver {
         }
     }
 
-    /// A socket bound to `address`; port 0 takes a free one, [`Address::Unnamed`] makes a UNIX socket without a name.
+    /// A socket bound to `address`; port 0 takes a free one, [`Address::Unnamed`] makes a UNIX
+    /// socket without a name.
     ///
     /// Sockets that `share` may have the same address.
     pub(crate) fn datagrams(&self, address: &Address, share: bool) -> io::Result<Datagrams> {
@@ -420,7 +431,8 @@ impl Driver {
         }
     }
 
-    /// Fails unless somebody alive holds the lock beside the socket's file. In memory nothing is locked.
+    /// Fails unless somebody alive holds the lock beside the socket's file. In memory nothing is
+    /// locked.
     pub(crate) fn check_lock(&self, address: &Address) -> io::Result<()> {
         match self {
             #[cfg(unix)]

@@ -1,4 +1,5 @@
-//! What is said of a socket of either driver: how it is bound, and the options of one for datagrams.
+//! What is said of a socket of either driver: how it is bound, and the options of one for
+//! datagrams.
 
 use std::fmt;
 use std::io;
@@ -29,7 +30,8 @@ pub(crate) struct Bind {
     pub(crate) hook: Option<SocketHook>,
 }
 
-/// Is given each socket before it is bound, connected or listened with. In memory it is never called.
+/// Is given each socket before it is bound, connected or listened with. In memory it is never
+/// called.
 ///
 /// It is a user's code, and called with nothing borrowed. It must not unwind.
 #[derive(Clone)]
@@ -122,7 +124,8 @@ pub(crate) enum Change {
     Ttl(u32),
 }
 
-/// Something to be known about a socket; yes is one, no is zero, and an interface a number or the bits of an address.
+/// Something to be known about a socket; yes is one, no is zero, and an interface a number or the
+/// bits of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     Broadcast,

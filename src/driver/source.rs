@@ -1,4 +1,5 @@
-//! Sources of events, as a driver knows them: a descriptor, a place in memory, and what is made of these.
+//! Sources of events, as a driver knows them: a descriptor, a place in memory, and what is made of
+//! these.
 
 use std::io;
 #[cfg(unix)]
@@ -30,7 +31,8 @@ pub(crate) enum Name<'a> {
     Pair(&'a Pair),
 }
 
-/// A descriptor of the machine's that is neither a socket of a stream nor a listener: a pipe, a datagram socket.
+/// A descriptor of the machine's that is neither a socket of a stream nor a listener: a pipe, a
+/// datagram socket.
 ///
 /// In memory it is [`io::ErrorKind::Unsupported`].
 #[cfg(unix)]

@@ -18,10 +18,13 @@
 //!
 //! # Invariants of a piece of work
 //!
-//! 5. The iterator is in its place unless it is being stepped or it is over, so it never steps inside its own step.
-//! 6. It is dropped, or given back, exactly once: when the work is over, and not before its step has returned.
+//! 5. The iterator is in its place unless it is being stepped or it is over, so it never steps
+//!    inside its own step.
+//! 6. It is dropped, or given back, exactly once: when the work is over, and not before its step
+//!    has returned.
 //! 7. How it ended is set before anybody is told, and never changes.
-//! 8. A failure of the iterator's own that nobody has asked for is reported when nobody can ask for it any more.
+//! 8. A failure of the iterator's own that nobody has asked for is reported when nobody can ask for
+//!    it any more.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

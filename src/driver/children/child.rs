@@ -1,14 +1,15 @@
 //! A child process: watched for its end, signalled, and waited for.
 //!
-//! It is watched through a descriptor that becomes readable when it ends: on Linux its *pidfd*, elsewhere the end of
-//! a pipe that a thread of its own holds while it waits. No signal is caught for this, and nobody else's children are
-//! waited for.
+//! It is watched through a descriptor that becomes readable when it ends: on Linux its *pidfd*,
+//! elsewhere the end of a pipe that a thread of its own holds while it waits. No signal is caught
+//! for this, and nobody else's children are waited for.
 //!
 //! # Invariant
 //!
-//! A child is waited for once: on the loop's thread, or by the keeper of orphans when that has left it. Before that its
-//! number is its own, so a signal never goes to another process. (Somebody else in this program may wait for it, or the system
-//! where SIGCHLD is ignored. Where it comes with its pidfd, that is never another's; elsewhere its number may be.)
+//! A child is waited for once: on the loop's thread, or by the keeper of orphans when that has left
+//! it. Before that its number is its own, so a signal never goes to another process. (Somebody else
+//! in this program may wait for it, or the system where SIGCHLD is ignored. Where it comes with its
+//! pidfd, that is never another's; elsewhere its number may be.)
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,7 +44,8 @@ pub(super) enum Watch {
 }
 
 impl Child {
-    /// Watches a child; if it cannot be watched, there is none (a launch that fails leaves nothing).
+    /// Watches a child; if it cannot be watched, there is none (a launch that fails leaves
+    /// nothing).
     pub(super) fn new(forked: Forked) -> io::Result<Self> {
         let pid = forked.pid;
         #[cfg(target_os = "linux")]
@@ -65,12 +67,14 @@ impl Child {
         self.pid.as_raw_pid().unsigned_abs()
     }
 
-    /// How it ended, if it has; to be asked no more then. An error is of somebody else's making, who has waited for it.
+    /// How it ended, if it has; to be asked no more then. An error is of somebody else's making,
+    /// who has waited for it.
     pub(crate) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         wait(self.pid, self.pidfd(), Patience::None)
     }
 
-    /// Sends it a signal; with `group` to all of the group that it leads, and to it if it has left that.
+    /// Sends it a signal; with `group` to all of the group that it leads, and to it if it has left
+    /// that.
     pub(crate) fn signal(&self, number: i32, group: bool) -> io::Result<()> {
         if group && self.has_its_number() {
             let sent = fork::signal(self.pid, number, true);
@@ -89,7 +93,8 @@ impl Child {
         }
     }
 
-    /// Is its number, and so that of its group, still its own? Whoever waited for it behind our back has set that free.
+    /// Is its number, and so that of its group, still its own? Whoever waited for it behind our
+    /// back has set that free.
     fn has_its_number(&self) -> bool {
         let asked = self.signal_alone(0);
         !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
@@ -166,7 +171,8 @@ impl Watch {
     }
 }
 
-/// Linux 5.2 gives descriptors of processes that a poller cannot wait for: these are always ready to be written to.
+/// Linux 5.2 gives descriptors of processes that a poller cannot wait for: these are always ready
+/// to be written to.
 #[cfg(target_os = "linux")]
 pub(super) fn can_be_watched(pidfd: &OwnedFd) -> bool {
     let mut ready = [PollFd::new(pidfd, PollFlags::OUT)];

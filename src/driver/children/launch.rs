@@ -1,8 +1,8 @@
 //! Other programs: started with just the descriptors they are to have.
 //!
-//! A [`Launch`] says all about a program to be started; what comes of it is a [`Child`] and a socket for each pipe to it. All
-//! descriptors made here are closed on exec, so that no other child gets them. Of a launch that fails nothing is left: no
-//! child, no descriptor.
+//! A [`Launch`] says all about a program to be started; what comes of it is a [`Child`] and a
+//! socket for each pipe to it. All descriptors made here are closed on exec, so that no other child
+//! gets them. Of a launch that fails nothing is left: no child, no descriptor.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -56,7 +56,8 @@ pub enum ChildFd {
     Null,
     /// What this program has under the same number: its terminal, say.
     Inherit,
-    /// A descriptor of ours, whatever its number is here. It is closed here with the last clone of this.
+    /// A descriptor of ours, whatever its number is here. It is closed here with the last clone of
+    /// this.
     Given(Arc<OwnedFd>),
 }
 
@@ -194,8 +195,8 @@ impl Launch<'_> {
         })
     }
 
-    /// Who it becomes. It has no other groups than those that were said, and is, if nothing was said, who we are now: also when
-    /// we could be root again.
+    /// Who it becomes. It has no other groups than those that were said, and is, if nothing was
+    /// said, who we are now: also when we could be root again.
     fn identity(&self) -> Option<Identity> {
         if self.uid.is_none() && self.gid.is_none() && self.groups.is_none() {
             return None;

@@ -1,9 +1,11 @@
-//! Child processes: started with just the descriptors they are to have, watched for their end, signalled.
+//! Child processes: started with just the descriptors they are to have, watched for their end,
+//! signalled.
 //!
 //! # Files
 //!
-//! `launch` what is to be started · `fork` how a process begins · `child` one that was started · `wait` how it is waited for ·
-//! `orphans` those whose reactor has ended · `pipe` and `pty` what they talk through.
+//! `launch` what is to be started · `fork` how a process begins · `child` one that was started ·
+//! `wait` how it is waited for · `orphans` those whose reactor has ended · `pipe` and `pty` what
+//! they talk through.
 
 mod child;
 #[allow(

@@ -20,8 +20,8 @@ pub(super) enum Patience {
     Endless,
 }
 
-/// Waits for a child: by its descriptor if there is one, so that it is never another one that has its number by now. Gives how it
-/// ended, if it has.
+/// Waits for a child: by its descriptor if there is one, so that it is never another one that has
+/// its number by now. Gives how it ended, if it has.
 pub(super) fn wait(
     pid: Pid,
     pidfd: Option<&OwnedFd>,

@@ -1,8 +1,9 @@
 //! Datagrams in memory, as UDP and UNIX sockets on Linux show them.
 //!
-//! A datagram arrives at once, or not at all: when nobody is there, when the receiver is connected to somebody else,
-//! or when it has too much unread. Of these the sender learns the first, if it is connected (the error comes with its
-//! next call), and on UNIX sockets the last: there it would block.
+//! A datagram arrives at once, or not at all: when nobody is there, when the receiver is connected
+//! to somebody else, or when it has too much unread. Of these the sender learns the first, if it is
+//! connected (the error comes with its next call), and on UNIX sockets the last: there it would
+//! block.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -64,7 +64,8 @@ impl Net {
         }
     }
 
-    /// As many of `count` bytes as may be written before a connection meets its fate; it does so with the last of them.
+    /// As many of `count` bytes as may be written before a connection meets its fate; it does so
+    /// with the last of them.
     pub(super) fn spend(&mut self, end: usize, count: usize) -> usize {
         let (_, connection, _) = self.flight_to(end);
         let Some(fate) = self

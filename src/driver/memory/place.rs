@@ -1,4 +1,5 @@
-//! Places of a network in memory: their names, what they can tell and to whom, and what goes wrong there.
+//! Places of a network in memory: their names, what they can tell and to whom, and what goes wrong
+//! there.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

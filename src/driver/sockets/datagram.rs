@@ -28,7 +28,8 @@ pub(in crate::driver) fn bound(address: &Address, share: bool) -> io::Result<Inn
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        // Otherwise it would hear the groups that other sockets of this host have joined. Old kernels cannot help it.
+        // Otherwise it would hear the groups that other sockets of this host have joined. Old
+        // kernels cannot help it.
         #[cfg(target_os = "linux")]
         let _ = match address.is_ipv4() {
             true => socket.set_multicast_all_v4(false),

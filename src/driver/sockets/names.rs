@@ -52,7 +52,8 @@ pub(in crate::driver) fn any(address: &Address) -> io::Result<SockAddr> {
     }
 }
 
-/// The name of a UNIX socket as the machine takes it. What does not fit is an error: nothing is cut off.
+/// The name of a UNIX socket as the machine takes it. What does not fit is an error: nothing is cut
+/// off.
 #[cfg(unix)]
 pub(super) fn unix(address: &Address) -> io::Result<SockAddr> {
     check(address)?;

@@ -38,8 +38,9 @@ impl DatagramOptions {
         }
     }
 
-    /// May several sockets have the same address? All of them have to agree. Each gets what is sent to a group it
-    /// has joined; which of them gets what is sent to the address itself, the system decides.
+    /// May several sockets have the same address? All of them have to agree. Each gets what is sent
+    /// to a group it has joined; which of them gets what is sent to the address itself, the system
+    /// decides.
     #[doc(alias("listenMultiple", "SO_REUSEADDR", "SO_REUSEPORT"))]
     pub fn listen_multiple(mut self, share: bool) -> Self {
         self.share = share;
@@ -52,8 +53,8 @@ impl DatagramOptions {
         self
     }
 
-    /// How many bytes may wait to be sent before writing fails with [`QueueFull`](super::QueueFull); each datagram
-    /// counts for 64 more. One more datagram may begin as long as no more than this waits.
+    /// How many bytes may wait to be sent before writing fails with
+    /// [`QueueFull`](super::QueueFull); each datagram counts for 64 more. One more datagram may begin as long as no more than this waits.
     pub fn queue(mut self, bytes: usize) -> Self {
         self.queue = bytes;
         self

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. What is not understood is an error that says what was found and where; nothing is passed over.
+//! 1. What is not understood is an error that says what was found and where; nothing is passed
+//!    over.
 //! 2. `quote` and the parser are each other's reverse: a quoted text is one field, with that value.
 
 use std::panic::Location;
@@ -58,7 +59,8 @@ pub(super) enum Kind {
     Stdio,
 }
 
-/// Types that mean something to those who know Twisted: no hosts, also as long as there is nothing for them.
+/// Types that mean something to those who know Twisted: no hosts, also as long as there is nothing
+/// for them.
 const RESERVED: [&str; 2] = ["ssl", "tls"];
 
 /// The types, in the order in which an error lists them.
@@ -74,15 +76,16 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("stdio", Kind::Stdio),
 ];
 
-/// What stands before the rest where proxies connect. It is no type to connect to, and there may be a host of this name.
+/// What stands before the rest where proxies connect. It is no type to connect to, and there may be
+/// a host of this name.
 pub(super) const PROXIED: &str = "haproxy";
 
 /// The fields of an endpoint's text, taken apart: see
 /// [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint). What is used is taken out, so that
 /// in the end what is left was not understood.
 ///
-/// Fields are separated by colons; one with an equals sign has a name. A backslash takes away the meaning of what follows it
-/// ([`quote`]).
+/// Fields are separated by colons; one with an equals sign has a name. A backslash takes away the
+/// meaning of what follows it ([`quote`]).
 #[derive(Debug)]
 pub struct EndpointFields<'a> {
     pub(super) text: &'a str,
@@ -122,7 +125,8 @@ impl<'a> EndpointFields<'a> {
         Ok(Self { text, left })
     }
 
-    /// Has somebody make an endpoint of them, who takes out what there is. A single empty field is nothing.
+    /// Has somebody make an endpoint of them, who takes out what there is. A single empty field is
+    /// nothing.
     pub(super) fn read_by<E>(
         &mut self,
         read: &dyn Fn(&mut Self) -> Result<E, Failure>,
@@ -149,7 +153,8 @@ impl<'a> EndpointFields<'a> {
         self.wanted(name).map(|field| field.value)
     }
 
-    /// Takes out the field that is called `port`, or the first one without a name, and returns the number in it.
+    /// Takes out the field that is called `port`, or the first one without a name, and returns the
+    /// number in it.
     ///
     /// # Errors
     ///
@@ -159,7 +164,8 @@ impl<'a> EndpointFields<'a> {
         port(self.text, field.at, &field.value)
     }
 
-    /// Takes out the field of this name, and returns the number in it; `None` when there is no such field.
+    /// Takes out the field of this name, and returns the number in it; `None` when there is no such
+    /// field.
     ///
     /// # Errors
     ///
@@ -168,7 +174,8 @@ impl<'a> EndpointFields<'a> {
         self.one_of(name, "a number", |text| text.parse().ok())
     }
 
-    /// Takes out the field of this name, if it is there, and reads it; `wanted` says what it has to be.
+    /// Takes out the field of this name, if it is there, and reads it; `wanted` says what it has to
+    /// be.
     pub(super) fn one_of<T>(
         &mut self,
         name: &str,
@@ -187,7 +194,8 @@ impl<'a> EndpointFields<'a> {
         }
     }
 
-    /// Takes out the field of this name, and returns the seconds in it; `None` when there is no such field.
+    /// Takes out the field of this name, and returns the seconds in it; `None` when there is no
+    /// such field.
     pub(super) fn seconds(&mut self, name: &str) -> Result<Option<Duration>, Failure> {
         let seconds = self.number::<u32>(name)?;
         Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
@@ -211,7 +219,8 @@ impl<'a> EndpointFields<'a> {
         found.map(|index| self.left.remove(index))
     }
 
-    /// The same for a field that must be there, with something in it. It may have no key: then it is the first of those.
+    /// The same for a field that must be there, with something in it. It may have no key: then it
+    /// is the first of those.
     pub(super) fn wanted(&mut self, key: &str) -> Result<Field, Failure> {
         let field = self
             .named(key)

@@ -18,16 +18,18 @@ struct Names<E>(RefCell<BTreeMap<String, Rc<Read<E>>>>);
 type Read<E> = dyn Fn(&mut EndpointFields<'_>) -> Result<E, Failure>;
 
 impl Reactor {
-    /// Gives a kind of endpoint a name, so that text that begins with it and a colon is read by `read`, wherever this reactor
-    /// is given text to connect to.
+    /// Gives a kind of endpoint a name, so that text that begins with it and a colon is read by
+    /// `read`, wherever this reactor is given text to connect to.
     ///
-    /// `read` takes the fields out that it knows; what is left is an error. A name that is registered again gets the new
-    /// meaning. Names are of ASCII letters, digits and hyphens, and upper and lower case are the same. A host of that name is
-    /// written `tcp:NAME:PORT` from then on.
+    /// `read` takes the fields out that it knows; what is left is an error. A name that is
+    /// registered again gets the new meaning. Names are of ASCII letters, digits and hyphens, and
+    /// upper and lower case are the same. A host of that name is written `tcp:NAME:PORT` from then
+    /// on.
     ///
     /// # Panics
     ///
-    /// When the name is empty, has other characters, or is one that this crate has a meaning for (`tcp`, `unix`, ...).
+    /// When the name is empty, has other characters, or is one that this crate has a meaning for
+    /// (`tcp`, `unix`, ...).
     ///
     /// # Examples
     ///

@@ -2,10 +2,10 @@
 //!
 //! # Files
 //!
-//! `listen` the reactor's verbs that listen · `port` the listening socket · `accept` what becomes of a connection that was
-//! accepted · `listener` a port whose connections async code accepts · `connect` the verbs that connect · `race` several
-//! addresses at once · `connector` one connection after the other, with `backoff` how long in between · `reconnecting` the
-//! same for a factory.
+//! `listen` the reactor's verbs that listen · `port` the listening socket · `accept` what becomes
+//! of a connection that was accepted · `listener` a port whose connections async code accepts ·
+//! `connect` the verbs that connect · `race` several addresses at once · `connector` one connection
+//! after the other, with `backoff` how long in between · `reconnecting` the same for a factory.
 
 pub(super) mod accept;
 mod backoff;
