@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 use super::net::Net;
-use super::place::{FIRST_PORT, Fault, PORTS, Place, Ready, covers, here};
+use super::place::{Fault, Place, Ready, covers, here, next_port};
 use super::post::{CAPACITY, OVERHEAD, Post};
 use crate::address::Address;
 use crate::driver::options::{Arrived, Change, Interface as I, Question, wrong_interface};
@@ -32,15 +32,11 @@ impl Net {
     }
 
     fn free_port(&mut self, address: SocketAddr) -> Result<Address, Fault> {
-        for n in 0..PORTS {
-            let port = FIRST_PORT + ((self.posted + n) % PORTS) as u16;
-            let address = Address::Ip(SocketAddr::new(address.ip(), port));
-            if !self.is_posted(&address, false) {
-                self.posted += n + 1;
-                return Ok(address);
-            }
-        }
-        Err(Fault::NoAddress)
+        let at = |port| Address::Ip(SocketAddr::new(address.ip(), port));
+        let next = next_port(self.posted, |port| !self.is_posted(&at(port), false));
+        let (port, posted) = next.ok_or(Fault::NoAddress)?;
+        self.posted = posted;
+        Ok(at(port))
     }
 
     fn is_posted(&self, address: &Address, share: bool) -> bool {

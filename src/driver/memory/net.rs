@@ -23,7 +23,7 @@ use slab::Slab;
 
 use super::end::{CAPACITY, End};
 use super::faults::NetworkFaults;
-use super::place::{FIRST_PORT, Fault, PORTS, Place, Ready, Watch, covers, here};
+use super::place::{Fault, Place, Ready, Watch, covers, here, next_port};
 use super::post::Post;
 use super::weather::{Arrival, Weather};
 use crate::address::Address;
@@ -230,15 +230,11 @@ impl Net {
         };
         let addr = match addr {
             Address::Ip(wanted) if wanted.port() == 0 => {
-                let ports = (0..PORTS).map(|n| FIRST_PORT + ((self.handed_out + n) % PORTS) as u16);
-                let mut all = ports
-                    .map(|port| SocketAddr::new(wanted.ip(), port).into())
-                    .enumerate();
-                let (tried, addr) = all
-                    .find(|(_, addr)| free(self, addr))
-                    .ok_or(Fault::NoAddress)?;
-                self.handed_out += tried + 1;
-                addr
+                let at = |port| SocketAddr::new(wanted.ip(), port).into();
+                let next = next_port(self.handed_out, |port| free(self, &at(port)));
+                let (port, handed_out) = next.ok_or(Fault::NoAddress)?;
+                self.handed_out = handed_out;
+                at(port)
             }
             addr => Some(addr)
                 .filter(|addr| free(self, addr))

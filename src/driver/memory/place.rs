@@ -134,8 +134,15 @@ pub(super) fn covers(local: &Address, to: &Address) -> bool {
     }
 }
 
+/// The first port in turn that is free, and how many were handed out then.
+pub(super) fn next_port(handed_out: usize, is_free: impl Fn(u16) -> bool) -> Option<(u16, usize)> {
+    let mut ports = (handed_out..handed_out + PORTS)
+        .map(|count| (FIRST_PORT + (count % PORTS) as u16, count + 1));
+    ports.find(|(port, _)| is_free(*port))
+}
+
 /// Ports that are handed out, in turn, to who asks for none in particular.
-pub(super) const FIRST_PORT: u16 = 32_768;
-pub(super) const PORTS: usize = 32_768;
+const FIRST_PORT: u16 = 32_768;
+const PORTS: usize = 32_768;
 
 const _: () = assert!(FIRST_PORT as usize + PORTS == 1 << 16);
