@@ -128,6 +128,9 @@ fn note_awaited<T>(result: &mut Result<T, Failure>, at: &'static Location<'stati
 
 impl<T: 'static> Drop for Deferred<T> {
     fn drop(&mut self) {
+        if matches!(self.state, State::Gone) {
+            return;
+        }
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(Err(failure), place) => {
                 report::deliver(Origin::Deferred, failure, place);

@@ -426,7 +426,7 @@ impl<S: Stock> State<S> {
                 self.clear_rounds();
             }
         }
-        if self.waiters.is_empty() && self.waiters.capacity() > FEW {
+        if self.waiters.capacity() > FEW && self.waiters.is_empty() {
             self.waiters = Slab::new();
         }
         waiter
@@ -538,40 +538,43 @@ impl<S: Stock> Waiter<S> {
 }
 
 /// What becomes of a waiter that asks.
-enum Answer<S: Stock> {
-    Given(S::Given, Waiter<S>),
+enum Answer {
+    /// It takes what there is, and leaves the line.
+    Takes,
     /// Nothing will come any more.
-    Over(Waiter<S>),
-    /// It is `Here`, and the stock is to be [told](Stock::taken).
+    Over,
     Waits,
 }
 
 /// Answers a waiter that asks, and that is `Asked` or `Away`.
 #[inline]
-fn answer<S: Stock>(stock: &Rc<S>, mut state: RefMut<'_, State<S>>, slot: usize) -> Answer<S> {
+fn answer<S: Stock>(stock: &Rc<S>, state: &mut State<S>, slot: usize) -> Answer {
     let waiter = &state.waiters[slot];
     let (number, count) = (waiter.number, waiter.count);
-    let is_given = waiter.stands == Stands::Asked || {
-        state.end_rounds();
-        let is_first = state.here.first().is_none_or(|(first, _)| number < first);
-        is_first && count <= stock.left() - state.reserved
-    };
-    if !is_given && !stock.is_over() {
-        let waiter = &mut state.waiters[slot];
-        waiter.stands = Stands::Here;
-        let hold = waiter.hold.take();
-        state.here.insert(number, slot);
-        drop((state, hold));
-        stock.taken();
-        see_to_round(stock);
-        return Answer::Waits;
+    if waiter.stands == Stands::Asked {
+        return Answer::Takes;
     }
-    let waiter = state.take_out(slot);
-    drop(state);
-    match is_given {
-        true => Answer::Given(take_for(stock, &waiter), waiter),
-        false => Answer::Over(waiter),
+    state.end_rounds();
+    let is_first = state.here.first().is_none_or(|(first, _)| number < first);
+    if is_first && count <= stock.left() - state.reserved {
+        Answer::Takes
+    } else if stock.is_over() {
+        Answer::Over
+    } else {
+        Answer::Waits
     }
+}
+
+/// Has a waiter wait that was passed over: it is `Here` again, in its old place.
+#[cold]
+fn come_back<S: Stock>(stock: &Rc<S>, mut state: RefMut<'_, State<S>>, slot: usize) {
+    let waiter = &mut state.waiters[slot];
+    waiter.stands = Stands::Here;
+    let (number, hold) = (waiter.number, waiter.hold.take());
+    state.here.insert(number, slot);
+    drop((state, hold));
+    stock.taken();
+    see_to_round(stock);
 }
 
 impl<S: Stock> WaitSource for S {
@@ -583,15 +586,18 @@ impl<S: Stock> WaitSource for S {
         {
             return;
         }
-        match answer(&self, state, id.slot) {
-            Answer::Given(given, waiter) => {
-                if let Consumer::Core(resolver) = waiter.consumer {
-                    resolver.give(given);
-                }
-                self.taken();
+        let answer = answer(&self, &mut state, id.slot);
+        if matches!(answer, Answer::Waits) {
+            return come_back(&self, state, id.slot);
+        }
+        let waiter = state.take_out(id.slot);
+        drop(state);
+        if matches!(answer, Answer::Takes) {
+            let given = take_for(&self, &waiter);
+            if let Consumer::Core(resolver) = waiter.consumer {
+                resolver.give(given);
             }
-            Answer::Over(waiter) => drop(waiter),
-            Answer::Waits => {}
+            self.taken();
         }
     }
 
@@ -636,18 +642,23 @@ impl<S: Stock> WaitQueue for S {
                 }
                 drop(state);
             }
-            Some(_) => match answer(&self, state, id.slot) {
-                Answer::Given(given, waiter) => {
-                    self.taken();
+            Some(_) => {
+                let answer = answer(&self, &mut state, id.slot);
+                if !matches!(answer, Answer::Waits) {
+                    let waiter = state.take_out(id.slot);
+                    drop(state);
+                    let given = match answer {
+                        Answer::Takes => Some(Ok(take_for(&self, &waiter))),
+                        _ => None,
+                    };
+                    if given.is_some() {
+                        self.taken();
+                    }
                     waiter.discard();
-                    return Poll::Ready(Some(Ok(given)));
+                    return Poll::Ready(given);
                 }
-                Answer::Over(waiter) => {
-                    waiter.discard();
-                    return Poll::Ready(None);
-                }
-                Answer::Waits => {}
-            },
+                come_back(&self, state, id.slot);
+            }
             None => return Poll::Ready(state.take_failure(id).map(Err)),
         }
         watch(&self, id, cx);
