@@ -45,7 +45,8 @@
 //!
 //! `core` holds the state machine and its invariants, `line` the callbacks; this file holds the typed ends. A
 //! Deferred that is fired and has nothing to wait for keeps its result itself and needs no core at all. `list` decides
-//! what several come to, `shared` what many get.
+//! what several come to, `shared` what many get. A Deferred of a lock or a queue that is only
+//! awaited has no core either (`queued`).
 
 mod convert;
 mod core;
