@@ -182,7 +182,11 @@ impl Stock {
         }
         if let Some(before) = self.last.replace(Some(queue)) {
             let mut others = self.others.borrow_mut();
-            if others.len() < KEPT {
+            let most = match before.first.capacity() <= SMALL {
+                true => MANY_KEPT,
+                false => KEPT,
+            };
+            if others.len() < most {
                 others.push(before);
             }
         }
@@ -195,6 +199,11 @@ const CHUNK: usize = 64 * 1024;
 const SLICES: usize = 16;
 /// How many queues are kept in stock.
 const KEPT: usize = 64;
+/// So many are kept of those that have little memory: where async code answers many connections in
+/// one turn, each has a queue until the end of that turn.
+const MANY_KEPT: usize = 1024;
+/// What is little memory.
+const SMALL: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests {
