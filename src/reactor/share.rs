@@ -86,13 +86,35 @@ impl Inner {
 
     /// Step 5: lets the sources that asked for it do what they have to do. Returns how many did.
     pub(super) fn attend_all(&self, reactor: &Reactor) -> usize {
-        let mut keys = self.attention.take();
         let mut slice = Slice::new(&self.timers, SOME);
+        let count = self.attend_requests(reactor, |weight| slice.is_over_after(weight));
+        count + self.attend_backlog(reactor)
+    }
+
+    /// The same in the middle of a batch of tasks: a few, and not the backlog.
+    #[inline]
+    pub(super) fn attend_few(&self, reactor: &Reactor) {
+        if !self.attention.borrow().is_empty() {
+            let mut left = FEW;
+            self.attend_requests(reactor, |weight| {
+                left = left.saturating_sub(weight);
+                left == 0
+            });
+        }
+    }
+
+    /// Attends to those that have requested it, until `is_enough` says so of what one has done.
+    fn attend_requests(
+        &self,
+        reactor: &Reactor,
+        mut is_enough: impl FnMut(usize) -> bool,
+    ) -> usize {
+        let mut keys = self.attention.take();
         let mut count = 0;
         while let Some(key) = keys.get(count) {
             let weight = self.weigh(|| self.attend_to(reactor, *key));
             count += 1;
-            if slice.is_over_after(weight) {
+            if is_enough(weight) {
                 break;
             }
         }
@@ -103,7 +125,7 @@ impl Inner {
             keys.shrink_to(2 * keys.len());
         }
         self.attention.replace(keys);
-        count + self.attend_backlog(reactor)
+        count
     }
 
     fn attend_backlog(&self, reactor: &Reactor) -> usize {
@@ -190,3 +212,5 @@ const MANY: usize = 1024;
 const HEAVY: usize = MANY / 8;
 /// After so many sources the time is looked at. It costs a fraction of what one of them does.
 const SOME: usize = 8;
+/// So many are attended to, at most, in the middle of a batch of tasks.
+const FEW: usize = 32;

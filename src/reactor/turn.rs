@@ -495,7 +495,7 @@ impl Reactor {
         let inner = self.inner();
         inner.pace.note_run(inner.collect());
         inner.pass_time();
-        inner.run_tasks(several);
+        inner.run_tasks(self, several);
     }
 
     /// Steps 5 to 7. Gives the number of events, and the sources attended to.
@@ -671,14 +671,18 @@ impl Inner {
         }
     }
 
-    /// Step 4, once or a few times.
-    fn run_tasks(&self, several: bool) {
+    /// Step 4, once or a few times. In a long batch what was written is flushed now and then, while it is still in the
+    /// processor's caches.
+    fn run_tasks(&self, reactor: &Reactor, several: bool) {
         let mut slice = Slice::new(&self.timers, TASKS_PER_LOOK);
         // After the first batch, which may be long.
         let mut most = 0;
         let ran = self.executor.run_batches(
-            TASKS_PER_LOOK,
-            |_| slice.is_over_after(TASKS_PER_LOOK),
+            TASKS_PER_FLUSH,
+            |_| {
+                self.attend_few(reactor);
+                slice.is_over_after(TASKS_PER_FLUSH)
+            },
             |ran| {
                 if most == 0 {
                     most = ran + TASKS_PER_TURN;
@@ -757,6 +761,8 @@ fn fire(due: Due) {
 
 /// After so many tasks the driver is looked at, although more tasks are ready.
 const TASKS_PER_LOOK: usize = 64;
+/// After so many tasks of a batch, what they have written is flushed.
+const TASKS_PER_FLUSH: usize = 16;
 /// So many tasks run, at most, between two looks at the timers and at what other threads sent.
 const TASKS_PER_TURN: usize = 16;
 /// After so many timers the time is looked at.
