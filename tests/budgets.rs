@@ -5,10 +5,12 @@
 mod support;
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use support::HERE;
 use torsade::locks::{DeferredLock, DeferredQueue, DeferredSemaphore, Event, Watched};
 use torsade::protocols::{LineProtocol, Lines};
@@ -259,4 +261,30 @@ fn many_timers_that_are_due_together_let_others_have_their_turns_in_between() {
     let most = most.unwrap().unwrap();
     // A turn fires 1,024 at most; this future may miss one.
     assert!(most <= 2_100, "{most} timers fired at a stretch");
+}
+
+#[test]
+fn an_item_that_a_task_may_not_take_any_more_stays_in_the_queue() {
+    for is_debugged in [false, true] {
+        let builder = Reactor::builder().debug(is_debugged).in_memory();
+        let reactor = builder.build().unwrap();
+        let queue = DeferredQueue::new();
+        for n in 0..MANY {
+            queue.put(n).unwrap();
+        }
+        let (gotten, streamed) = (queue.clone(), queue.clone());
+        let task = reactor.spawn(poll_fn(move |cx| {
+            let mut taken = 0;
+            // The one that is refused is dropped, as the one that loses a `select` is.
+            while let Poll::Ready(item) = gotten.get().poll_unpin(cx) {
+                assert_eq!(item.unwrap(), taken);
+                taken += 1;
+            }
+            assert!(streamed.stream().poll_next_unpin(cx).is_pending());
+            Poll::Ready(taken)
+        }));
+        let taken = reactor.run_until(task).unwrap().unwrap();
+        assert!(taken < IN_A_ROW, "{taken}");
+        assert_eq!(queue.len(), MANY - taken);
+    }
 }

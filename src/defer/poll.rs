@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use super::core::{self, Core};
 use super::coroutine::Coroutine;
+use super::queued::Standing;
 use super::{AlreadyTaken, Deferred, State, live, trail};
 use crate::debug;
 use crate::failure::Failure;
@@ -24,8 +25,16 @@ impl<T: 'static> Future for Deferred<T> {
         if let State::Queued(queued) = &self.state {
             let needs_core = debug::is_on() || Coroutine::is_polled_here();
             if queued.linked().is_none() && !needs_core {
-                let (polled, location) = (queued.poll(cx), queued.location());
-                return self.was_polled(polled, location, cx, at);
+                // What is there for it stays where it is until it may be taken: it may be dropped before.
+                let is_refused = !budget::is_left()
+                    && queued.standing() != Standing::Waits
+                    && budget::is_spent(cx);
+                if is_refused {
+                    self.polled = true;
+                    return Poll::Pending;
+                }
+                let polled = queued.poll(cx);
+                return self.was_polled(polled, at);
             }
             if queued.linked().is_none() {
                 // The coroutine is to note it, although the waker may be the same.
@@ -34,6 +43,10 @@ impl<T: 'static> Future for Deferred<T> {
         }
         if let Some(core) = self.core() {
             if core.is_offered() {
+                if budget::is_spent(cx) {
+                    self.polled = true;
+                    return Poll::Pending;
+                }
                 core.ask();
             }
             if core.is_settled() && budget::is_spent(cx) {
@@ -83,17 +96,11 @@ impl<T: 'static> Deferred<T> {
     fn was_polled(
         &mut self,
         polled: Poll<Result<T, Failure>>,
-        location: &'static Location<'static>,
-        cx: &Context<'_>,
         at: &'static Location<'static>,
     ) -> Poll<Result<T, Failure>> {
         self.polled = true;
         match polled {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(result) if budget::is_spent(cx) => {
-                self.state = State::Settled(result, location);
-                Poll::Pending
-            }
             Poll::Ready(mut result) => {
                 budget::spend(0);
                 self.state = State::Gone;

@@ -251,3 +251,103 @@ impl Registration {
 const IDLE: u8 = 0;
 const LISTED: u8 = 1;
 const BUSY: u8 = 2;
+
+#[cfg(all(test, not(torsade_loom)))]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::driver::Event;
+    use crate::failure::Failure;
+    use crate::reactor::{Handler, Tracked};
+
+    /// A handler that counts how often it is attended to.
+    struct Counted {
+        registration: Registration,
+        count: Cell<usize>,
+    }
+
+    impl Tracked for Counted {
+        fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
+            if let Some(reactor) = reactor {
+                self.registration.leave(reactor);
+            }
+        }
+
+        fn kind(&self) -> &'static str {
+            "counted"
+        }
+
+        fn place(&self) -> &'static Location<'static> {
+            self.registration.location()
+        }
+    }
+
+    impl Handler for Counted {
+        fn registration(&self) -> &Registration {
+            &self.registration
+        }
+
+        fn ready(self: Rc<Self>, _reactor: &Reactor, event: Event) {
+            unreachable!("nothing is registered with the driver: {event:?}");
+        }
+
+        fn attend(self: Rc<Self>, _reactor: &Reactor) {
+            self.count.set(self.count.get() + 1);
+        }
+    }
+
+    fn counted() -> (Reactor, Rc<Counted>) {
+        let reactor = Reactor::in_memory().unwrap();
+        let made = reactor.register(Location::caller(), |registration| Counted {
+            registration,
+            count: Cell::new(0),
+        });
+        (reactor, made.unwrap())
+    }
+
+    #[test]
+    fn requests_before_a_turn_are_one_and_each_turn_takes_new_ones() {
+        let (reactor, handler) = counted();
+        for turn in 1..=3 {
+            for _ in 0..turn {
+                handler.registration.request_attention();
+            }
+            reactor.settle();
+            assert_eq!(handler.count.get(), turn);
+        }
+    }
+
+    #[test]
+    fn a_busy_handler_is_not_listed() {
+        let (reactor, handler) = counted();
+        handler.registration.begin_busy();
+        handler.registration.request_attention();
+        handler.registration.end_busy();
+        reactor.settle();
+        assert_eq!(handler.count.get(), 0);
+        handler.registration.request_attention();
+        reactor.settle();
+        assert_eq!(handler.count.get(), 1);
+    }
+
+    #[test]
+    fn a_retry_comes_when_it_is_due_and_not_after_the_handler_has_left() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let (reactor, handler) = counted();
+        let registration = &handler.registration;
+        registration.retry_after(SECOND);
+        registration.retry_after(SECOND * 2);
+        reactor.advance(SECOND * 3 / 2);
+        assert!(handler.count.get() == 0 && registration.retry_is_pending());
+        reactor.advance(SECOND);
+        assert_eq!(handler.count.get(), 1);
+        assert!(registration.take_due_retry() && !registration.has_retry());
+
+        registration.retry_after(SECOND);
+        registration.request_attention();
+        registration.leave(&reactor);
+        reactor.advance(SECOND * 2);
+        assert!(handler.count.get() == 1 && !registration.has_retry());
+    }
+}
