@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::{HERE, Log, Spy};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::protocol::SharedFactory;
-use torsade::{Address, Clock, Factory, Reactor, yield_now};
+use torsade::{Address, Cancelled, Clock, Connection, Deferred, Factory, Reactor, yield_now};
 
 /// On the machine alone: in memory there is no system to look at.
 fn on_the_machine(test: impl AsyncFnOnce(Reactor) -> Result<(), torsade::Failure> + 'static) {
@@ -293,6 +293,33 @@ fn a_hook_gets_the_socket_before_it_listens_and_before_each_attempt_to_connect()
             .await?;
         made.take().unwrap().stop().await?;
         drop(conn);
+        port.stop().await
+    });
+}
+
+#[test]
+fn a_hook_that_cancels_its_own_connect_leaves_nothing_behind() {
+    on_the_machine(async |reactor| {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let connecting = std::rc::Rc::new(std::cell::Cell::new(None::<Deferred<Connection>>));
+        let (own, calls) = (connecting.clone(), Log::new());
+        let log = calls.clone();
+        let connect = ConnectOptions::new().configure_socket(move |_| {
+            log.note("called");
+            let cancelled = own.take().expect("it begins in a turn");
+            cancelled.cancel();
+            own.set(Some(cancelled));
+            Ok(())
+        });
+        connecting.set(Some(
+            reactor.connect_stream_with(port.local_addr(), &connect),
+        ));
+        while calls.take().is_empty() {
+            yield_now().await;
+        }
+        let failure = connecting.take().unwrap().await.unwrap_err();
+        assert!(failure.is::<Cancelled>(), "{failure:?}");
+        assert!(!reactor.dump().to_string().contains("connection attempt"));
         port.stop().await
     });
 }

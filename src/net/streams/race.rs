@@ -260,6 +260,10 @@ impl Race {
             inner.driver().check_lock(address)?;
         }
         let socket = self.begin(reactor, address)?;
+        // The program's own code may have run meanwhile, to set the socket up.
+        if self.is_over() {
+            return Ok(());
+        }
         let attempt = reactor.register(self.terms.place, |registration| Attempt {
             registration,
             socket: Cell::new(None),
@@ -427,6 +431,9 @@ impl Attempt {
     fn try_again(self: &Rc<Self>, reactor: &Reactor) {
         let race = &self.race;
         let begun = race.begin(reactor, &self.address);
+        if self.has_left.get() {
+            return;
+        }
         if let Err(error) = begun.and_then(|socket| self.watch(reactor, socket)) {
             drop(self.leave(reactor));
             race.note(self.address.clone(), error);
