@@ -27,7 +27,7 @@ fn main() -> Result<(), Failure> {
             (4, ChildFd::Read),
         ]);
     torsade::run(async |reactor| {
-        let mut gpg = reactor.spawn_child(command)?;
+        let mut gpg = command.spawn(&reactor)?;
         let mut secret = gpg.take_pipe(3)?;
         // Where it has ended already, how it ended says why.
         let _ = secret.write_all(passphrase.as_bytes()).await;

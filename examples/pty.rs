@@ -10,7 +10,7 @@ use torsade::{Connection, Failure, Reactor};
 const HAY: &[u8] = b"some hay\na needle in hay\n";
 
 async fn through_a_pipe(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Failure> {
-    let mut child = reactor.spawn_child(grep)?;
+    let mut child = grep.spawn(&reactor)?;
     let mut stdin = child.take_stdin()?;
     stdin.write_all(HAY).await?;
     // The end of the pipe is the end of the input.
@@ -19,7 +19,7 @@ async fn through_a_pipe(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Fai
 }
 
 async fn on_a_terminal(reactor: &Reactor, grep: Command) -> Result<Vec<u8>, Failure> {
-    let mut child = reactor.spawn_child(grep.pty())?;
+    let mut child = grep.pty().spawn(&reactor)?;
     let mut terminal = child.take_stdout()?;
     // A terminal echoes what is typed, until it is told not to.
     loop {

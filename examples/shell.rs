@@ -21,7 +21,7 @@ fn main() -> Result<(), Failure> {
             .args(["-c", &script])
             .child_fd(0, ChildFd::Null)
             .kill_on_drop(true);
-        let mut child = reactor.spawn_child(command)?;
+        let mut child = command.spawn(&reactor)?;
         let (out, err) = (child.take_stdout()?, child.take_stderr()?);
         let out = reactor.spawn(stream("out", out));
         let err = reactor.spawn(stream("err", err));

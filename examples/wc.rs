@@ -71,7 +71,7 @@ impl ProcessProtocol for Count {
 
 fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
-        let wc = reactor.spawn_process(Command::new("wc"), Count::default())?;
+        let wc = Command::new("wc").spawn_protocol(&reactor, Count::default())?;
         wc.closed().await?;
         Ok(())
     })

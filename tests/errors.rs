@@ -368,8 +368,7 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
         .unwrap()
         .run_until(async {
             let reactor = Reactor::current().unwrap();
-            reactor
-                .output(Command::new("/no/such/program"))
+            Command::new("/no/such/program").output(&reactor)
                 .await
                 .map(drop)
         })

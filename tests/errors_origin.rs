@@ -171,7 +171,7 @@ fn failures_of_processes_locks_and_services_name_the_callers_file() {
     let reactor = Reactor::new().unwrap();
     let folder = support::folder::Folder::new();
     testing::run_on(reactor, async |reactor| {
-        let mut child = reactor.spawn_child(Command::new("true"))?;
+        let mut child = Command::new("true").spawn(&reactor)?;
         all.push(("take_pipe", child.take_pipe(9).map(drop).unwrap_err()));
         child.status().await?;
         let process = child.process().clone();
@@ -181,14 +181,14 @@ fn failures_of_processes_locks_and_services_name_the_callers_file() {
             process.write_to_child(9, "x").unwrap_err(),
         ));
         let loud = Command::new("echo").arg("too long").output_limit(3);
-        all.push(("output", reactor.output(loud).await.map(drop).unwrap_err()));
-        let false_one = reactor.output(Command::new("false")).await?;
+        all.push(("output", loud.output(&reactor).await.map(drop).unwrap_err()));
+        let false_one = Command::new("false").output(&reactor).await?;
         all.push(("success", false_one.success().map(drop).unwrap_err()));
-        let none = reactor.output(Command::new("/no/such/program"));
+        let none = Command::new("/no/such/program").output(&reactor);
         all.push(("no program", none.await.map(drop).unwrap_err()));
         all.push(("take", activation::take(9).unwrap_err()));
         all.push(("take_named", activation::take_named("web").unwrap_err()));
-        let process = reactor.spawn_process(Command::new("false"), Quiet)?;
+        let process = Command::new("false").spawn_protocol(&reactor, Quiet)?;
         all.push(("closed", process.closed().await?));
         let service = || TimerService::new(&reactor, MS, || ());
         let services = MultiService::new();

@@ -60,7 +60,7 @@ fn who_is_asked_to_end_again_has_the_shorter_time() {
     for (first, second) in [(2, 60), (60, 1)] {
         let reactor = Reactor::with_manual_time().unwrap();
         let log = Log::new();
-        let handle = reactor.spawn_process(stubborn(), Noted::new(&log)).unwrap();
+        let handle = stubborn().spawn_protocol(&reactor, Noted::new(&log)).unwrap();
         turn_until(&reactor, || log.has("1 says up\\n"));
         let process = handle.transport().unwrap();
         process.terminate_within(SECOND * first);
@@ -82,7 +82,7 @@ fn one_that_was_asked_to_end_is_killed_when_the_reactor_ends_before_its_time_is_
     let reactor = Reactor::new().unwrap();
     let pid = reactor
         .run_until(async {
-            let handle = reactor.spawn_process(stubborn(), Noted::new(&log)).unwrap();
+            let handle = stubborn().spawn_protocol(&reactor, Noted::new(&log)).unwrap();
             until(|| log.has("1 says up\\n")).await;
             let process = handle.transport().unwrap();
             process.terminate_within(SECOND * 1000);
@@ -99,15 +99,15 @@ on_both_by_hand! {
     fn who_was_never_told_of_a_process_is_not_told_of_its_end(reactor) {
         let reports = expect_reports(&reactor);
         let (log, wait) = (Log::new(), waiter(&reactor));
-        let handle = reactor.spawn_process(wait.clone(), Noted::new(&log)).unwrap();
-        let output = reactor.output(wait.clone());
+        let handle = wait.clone().spawn_protocol(&reactor, Noted::new(&log)).unwrap();
+        let output = wait.clone().output(&reactor);
         let told = log.clone();
-        let child = reactor.spawn_child(wait.clone()).unwrap();
+        let child = wait.clone().spawn(&reactor).unwrap();
         drop(child.status().add_errback(move |failure| {
             told.note(format_args!("child: {failure}"));
             Err(failure)
         }).add_both(|_| ()));
-        drop(reactor.status(wait));
+        drop(wait.status(&reactor));
         drop(reactor);
         assert!(!handle.is_connected());
         assert_eq!(log.take(), ["child: the reactor was stopped"]);
@@ -169,7 +169,7 @@ fn an_orphan_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circle
             let reactor = Reactor::new().unwrap();
             let main = async {
                 let command = Command::new("sleep").arg("1000");
-                let child = reactor.spawn_child(command).unwrap();
+                let child = command.spawn(&reactor).unwrap();
                 child.pid().unwrap()
             };
             reactor.run_until(main).unwrap()
@@ -181,11 +181,11 @@ fn an_orphan_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circle
             print('up', flush=True)\n\
             sys.stdin.read()";
         let tracer = Command::new(python).args(["-c", script, &pid]);
-        let mut tracer = reactor.spawn_child(tracer)?;
+        let mut tracer = tracer.spawn(&reactor)?;
         let up = tracer.take_stdout()?.read_line(80).await?;
         assert_eq!(up.as_deref(), Some(&b"up"[..]));
         let kill = Command::new("kill").args(["-9", &pid]);
-        assert!(reactor.status(kill).await?.success());
+        assert!(kill.status(&reactor).await?.success());
         let stat = format!("/proc/{pid}/stat");
         until(|| fs::read_to_string(&stat).unwrap().contains(") Z ")).await;
         let before = keeper_time().expect("it has one to keep");
@@ -218,7 +218,7 @@ fn a_terminal_that_is_played_can_be_resized() -> Result<(), Failure> {
             assert_eq!(actor.window_size(), None);
             std::future::pending().await
         });
-        let mut child = reactor.spawn_child(Command::new("sized").pty())?;
+        let mut child = Command::new("sized").pty().spawn(&reactor)?;
         let mut terminal = child.take_stdout()?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"24 80");
         child.set_window_size(50, 132)?;
@@ -228,7 +228,7 @@ fn a_terminal_that_is_played_can_be_resized() -> Result<(), Failure> {
         some_turns().await;
         child.set_window_size(10, 20)?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"10 20");
-        let plain = reactor.spawn_child(Command::new("plain"))?;
+        let plain = Command::new("plain").spawn(&reactor)?;
         let error = plain.set_window_size(1, 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         child.kill();
@@ -242,7 +242,7 @@ fn a_terminal_that_is_played_can_be_resized() -> Result<(), Failure> {
 #[test]
 fn a_terminal_that_was_closed_is_another_thing_than_none() {
     run(async |reactor| {
-        let child = reactor.spawn_child(sh("trap '' HUP; exec sleep 1000").pty())?;
+        let child = sh("trap '' HUP; exec sleep 1000").pty().spawn(&reactor)?;
         child.lose_connection();
         until(|| child.pipe(1).is_none()).await;
         let error = child.set_window_size(1, 1).unwrap_err();
@@ -257,8 +257,8 @@ fn a_part_has_the_number_of_no_process() -> Result<(), Failure> {
     testing::run_on(Reactor::in_memory()?, async |reactor| {
         let wait = waiter(&reactor);
         let (one, other) = (
-            reactor.spawn_child(wait.clone())?,
-            reactor.spawn_child(wait)?,
+            wait.clone().spawn(&reactor)?,
+            wait.spawn(&reactor)?,
         );
         let (pid, next) = (one.pid().unwrap(), other.pid().unwrap());
         // Linux has none from here on, however it is set up.
@@ -281,7 +281,7 @@ fn what_a_part_is_made_of_was_made_where_it_was_started() -> Result<(), Failure>
             actor.catch(Signal::USR1).await?;
             panic!("the part")
         });
-        let child = reactor.spawn_child(Command::new("panic"))?;
+        let child = Command::new("panic").spawn(&reactor)?;
         some_turns().await;
         let tree = reactor.dump().to_string();
         assert!(tree.contains(file!()), "{tree}");
@@ -304,7 +304,7 @@ fn a_part_that_is_killed_is_told_of_no_signal_and_that_is_no_news() -> Result<()
             let _asked = actor.catch(Signal::TERM);
             std::future::pending().await
         });
-        let child = reactor.spawn_child(Command::new("careful"))?;
+        let child = Command::new("careful").spawn(&reactor)?;
         some_turns().await;
         child.kill();
         assert_eq!(child.status().await?.signal(), Some(9));
@@ -320,28 +320,24 @@ fn a_setting_that_would_do_nothing_is_an_error_of_the_call() {
         let fed = cat.clone().input("x");
         let log = Log::new();
         let mut failures = vec![
-            reactor
-                .spawn_process(fed.clone(), Noted::new(&log))
+            fed.clone().spawn_protocol(&reactor, Noted::new(&log))
                 .unwrap_err(),
-            reactor.spawn_child(fed.clone()).unwrap_err(),
-            reactor
-                .connect_process(fed.clone(), Spy::new(&log))
+            fed.clone().spawn(&reactor).unwrap_err(),
+            fed.clone().connect(&reactor, Spy::new(&log))
                 .map(drop)
                 .unwrap_err(),
-            reactor.status(fed.clone()).await.unwrap_err(),
-            reactor
-                .output(fed.clone().child_fd(0, ChildFd::Null))
+            fed.clone().status(&reactor).await.unwrap_err(),
+            fed.clone().child_fd(0, ChildFd::Null).output(&reactor)
                 .await
                 .unwrap_err(),
-            reactor
-                .output(fed.clone().no_child_fd(0))
+            fed.clone().no_child_fd(0).output(&reactor)
                 .await
                 .unwrap_err(),
         ];
         for number in [0, 1] {
             let taken = cat.clone().child_fd(number, ChildFd::Null);
             for command in [taken, cat.clone().no_child_fd(number)] {
-                let failure = reactor.connect_process(command, Spy::new(&log)).map(drop);
+                let failure = command.connect(&reactor, Spy::new(&log)).map(drop);
                 failures.push(failure.unwrap_err());
             }
         }
@@ -354,10 +350,10 @@ fn a_setting_that_would_do_nothing_is_an_error_of_the_call() {
         // These do something.
         let errors = cat.clone().child_fd(2, ChildFd::Null);
         let (peer, _child) =
-            reactor.connect_process(errors, Spy::new(&log).on_made(|cx| cx.lose_write()))?;
+            errors.connect(&reactor, Spy::new(&log).on_made(|cx| cx.lose_write()))?;
         peer.closed().await?;
         let explicit = fed.child_fd(0, ChildFd::Write);
-        assert_eq!(reactor.output(explicit).await?.out, b"x");
+        assert_eq!(explicit.output(&reactor).await?.out, b"x");
         Ok(())
     });
 }

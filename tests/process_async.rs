@@ -64,7 +64,7 @@ fn actor(role: &str) -> Command {
 fn pipes_are_streams() {
     run(async |reactor| {
         let command = Command::new("cat").child_fd(3, ChildFd::Read);
-        let mut child = reactor.spawn_child(command)?;
+        let mut child = command.spawn(&reactor)?;
         let (mut stdin, mut stdout) = (child.take_stdin()?, child.take_stdout()?);
         let failure = child.take_stdin().unwrap_err();
         assert_eq!(failure.check(), Some(&NoSuchPipe(0)));
@@ -93,7 +93,7 @@ fn pipes_are_streams() {
 #[test]
 fn many_may_wait_for_one_exit() {
     run(async |reactor| {
-        let mut child = reactor.spawn_child(sh("read x; exit 5"))?;
+        let mut child = sh("read x; exit 5").spawn(&reactor)?;
         let all = gather([child.status(), child.status(), child.status()]);
         drop(child.take_stdin()?);
         let codes: Vec<_> = all.await?.iter().map(|status| status.code()).collect();
@@ -105,7 +105,7 @@ fn many_may_wait_for_one_exit() {
 #[test]
 fn a_child_that_is_dropped_goes_on_and_is_waited_for() {
     run(async |reactor| {
-        let child = reactor.spawn_child(sh("read x; sleep 0.01; exit 5"))?;
+        let child = sh("read x; sleep 0.01; exit 5").spawn(&reactor)?;
         let (pid, process) = (child.pid().unwrap(), child.process().clone());
         // Its pipes are closed with it, so it reads the end.
         drop(child);
@@ -120,7 +120,7 @@ fn a_child_that_is_dropped_goes_on_and_is_waited_for() {
 fn a_child_is_killed_when_it_is_dropped_if_that_was_asked_for() {
     run(async |reactor| {
         let command = Command::new("sleep").arg("1000").kill_on_drop(true);
-        let child = reactor.spawn_child(command)?;
+        let child = command.spawn(&reactor)?;
         let process = child.process().clone();
         drop(child);
         until(|| !process.is_running()).await;
@@ -134,7 +134,7 @@ fn one_that_ends_when_it_is_asked_is_not_killed() {
     let reactor = Reactor::with_manual_time().unwrap();
     let log = Log::new();
     let script = "trap 'exit 3' TERM; echo up; while :; do read x; done";
-    let handle = reactor.spawn_process(sh(script), Noted::new(&log)).unwrap();
+    let handle = sh(script).spawn_protocol(&reactor, Noted::new(&log)).unwrap();
     turn_until(&reactor, || log.has("1 says up\\n"));
     let process = handle.transport().unwrap();
     process.terminate_within(GRACE);
@@ -149,7 +149,7 @@ fn one_that_does_not_end_is_killed_when_its_time_is_over() {
     let reactor = Reactor::with_manual_time().unwrap();
     let log = Log::new();
     let script = "trap '' TERM; echo up; exec sleep 1000";
-    let handle = reactor.spawn_process(sh(script), Noted::new(&log)).unwrap();
+    let handle = sh(script).spawn_protocol(&reactor, Noted::new(&log)).unwrap();
     turn_until(&reactor, || log.has("1 says up\\n"));
     let process = handle.transport().unwrap();
     process.terminate_within(GRACE);
@@ -166,7 +166,7 @@ fn one_that_does_not_end_is_killed_when_its_time_is_over() {
 #[test]
 fn a_child_that_is_asked_to_end_tells_how_it_did() {
     run(async |reactor| {
-        let child = reactor.spawn_child(Command::new("cat"))?;
+        let child = Command::new("cat").spawn(&reactor)?;
         assert_eq!(child.end_within(GRACE).await?.signal(), Some(15));
         // It is too late now, and that is no error.
         assert_eq!(child.end_within(GRACE).await?.signal(), Some(15));
@@ -177,7 +177,7 @@ fn a_child_that_is_asked_to_end_tells_how_it_did() {
 #[test]
 fn a_group_is_killed_with_the_one_that_leads_it() {
     run(async |reactor| {
-        let mut child = reactor.spawn_child(sh("sleep 1000 & echo $!; wait").lead_group())?;
+        let mut child = sh("sleep 1000 & echo $!; wait").lead_group().spawn(&reactor)?;
         let line = child.take_stdout()?.read_line(80).await?.unwrap();
         let grandchild: u32 = std::str::from_utf8(&line)?.parse()?;
         assert!(exists(grandchild));
@@ -195,8 +195,7 @@ fn a_group_is_killed_with_the_one_that_leads_it() {
 #[test]
 fn output_is_what_was_written_and_how_it_ended() {
     run(async |reactor| {
-        let output = reactor
-            .output(sh("echo out; echo bad luck >&2; exit 6"))
+        let output = sh("echo out; echo bad luck >&2; exit 6").output(&reactor)
             .await?;
         assert_eq!(
             (&output.out[..], &output.err[..]),
@@ -210,14 +209,14 @@ fn output_is_what_was_written_and_how_it_ended() {
         );
         assert!(format!("{failure:#}").contains("bad luck"), "{failure:#}");
 
-        let killed = reactor.output(sh("echo out; kill -9 $$")).await?;
+        let killed = sh("echo out; kill -9 $$").output(&reactor).await?;
         assert_eq!(
             (killed.status.signal(), &killed.out[..]),
             (Some(9), &b"out\n"[..])
         );
 
         let sum = Command::new("sha256sum").input(vec![b'x'; 3_000_000]);
-        let sum = reactor.output(sum).await?.success()?;
+        let sum = sum.output(&reactor).await?.success()?;
         assert!(
             sum.out.starts_with(b"e55b8bdf621ddaa8"),
             "{:?}",
@@ -225,7 +224,7 @@ fn output_is_what_was_written_and_how_it_ended() {
         );
         // One that does not read its input is not waited for.
         let deaf = Command::new("true").input(vec![b'x'; 3_000_000]);
-        assert!(reactor.output(deaf).await?.status.success());
+        assert!(deaf.output(&reactor).await?.status.success());
         Ok(())
     });
 }
@@ -234,9 +233,8 @@ fn output_is_what_was_written_and_how_it_ended() {
 fn an_output_that_is_too_long_is_an_error_and_its_end() {
     run(async |reactor| {
         let exact = sh("head -c 1000 /dev/zero").output_limit(1000);
-        assert_eq!(reactor.output(exact).await?.out.len(), 1000);
-        let failure = reactor
-            .output(Command::new("yes").output_limit(100_000))
+        assert_eq!(exact.output(&reactor).await?.out.len(), 1000);
+        let failure = Command::new("yes").output_limit(100_000).output(&reactor)
             .await
             .unwrap_err();
         assert_eq!(failure.check(), Some(&OutputTooLong { limit: 100_000 }));
@@ -249,7 +247,7 @@ fn an_output_that_is_too_long_is_an_error_and_its_end() {
 #[test]
 fn an_output_that_is_cancelled_kills_the_program() {
     run(async |reactor| {
-        let output = reactor.output(Command::new("sleep").arg("1000"));
+        let output = Command::new("sleep").arg("1000").output(&reactor);
         output.cancel();
         output.await.unwrap_err().trap::<Cancelled>()?;
         until(|| testing::leftovers(&reactor).is_empty()).await;
@@ -260,7 +258,7 @@ fn an_output_that_is_cancelled_kills_the_program() {
 #[test]
 fn an_output_that_takes_too_long_is_over_and_so_is_the_program() {
     let reactor = Reactor::with_manual_time().unwrap();
-    let output = reactor.output(Command::new("sleep").arg("1000"));
+    let output = Command::new("sleep").arg("1000").output(&reactor);
     let output = output.timeout(GRACE, &reactor);
     let log = Log::new();
     let noted = log.clone();
@@ -298,7 +296,7 @@ fn many_children_give_every_byte_and_their_own_codes() {
             if outputs.len() == 20 {
                 check_output(&mut outputs).await?;
             }
-            outputs.push((number, reactor.output(sh(&script))));
+            outputs.push((number, sh(&script).output(&reactor)));
         }
         while !outputs.is_empty() {
             check_output(&mut outputs).await?;
@@ -325,13 +323,13 @@ async fn check_output(outputs: &mut Outputs) -> Result<(), Failure> {
 #[test]
 fn a_status_is_of_one_that_shares_our_descriptors() {
     run(async |reactor| {
-        assert_eq!(reactor.status(sh("exit 3")).await?.code(), Some(3));
-        assert_eq!(reactor.status(sh("kill -15 $$")).await?.signal(), Some(15));
-        let failure = reactor.status(Command::new("/no/such")).await.unwrap_err();
+        assert_eq!(sh("exit 3").status(&reactor).await?.code(), Some(3));
+        assert_eq!(sh("kill -15 $$").status(&reactor).await?.signal(), Some(15));
+        let failure = Command::new("/no/such").status(&reactor).await.unwrap_err();
         failure.trap::<NotStarted>()?;
         let ours = fs::read_link("/proc/self/fd/2").unwrap();
         let same = sh("test \"$(readlink /proc/$$/fd/2)\" = \"$OURS\"").env("OURS", &ours);
-        assert!(reactor.status(same).await?.success());
+        assert!(same.status(&reactor).await?.success());
         Ok(())
     });
 }
@@ -340,15 +338,14 @@ fn a_status_is_of_one_that_shares_our_descriptors() {
 fn a_program_on_a_terminal_finds_one() {
     run(async |reactor| {
         let script = "tty; test -t 0 && test -t 1 && test -t 2 && stty size; exit 4";
-        let output = reactor.output(sh(script).pty_of_size(30, 100)).await?;
+        let output = sh(script).pty_of_size(30, 100).output(&reactor).await?;
         let text = String::from_utf8(output.out).unwrap();
         assert!(
             text.starts_with("/dev/pts/") && text.ends_with("\r\n30 100\r\n"),
             "{text:?}"
         );
         assert_eq!((output.status.code(), &output.err[..]), (Some(4), &b""[..]));
-        let pipes = reactor
-            .output(sh("test -t 0 || test -t 1 || test -t 2"))
+        let pipes = sh("test -t 0 || test -t 1 || test -t 2").output(&reactor)
             .await?;
         assert_eq!(pipes.status.code(), Some(1));
         Ok(())
@@ -360,7 +357,7 @@ fn the_end_of_what_is_typed_is_said_as_one_who_types_says_it() {
     run(async |reactor| {
         let cat = Command::new("cat").pty();
         for (input, told) in [("", ""), ("x\n", "x\r\nx\r\n"), ("no end", "no endno end")] {
-            let output = reactor.output(cat.clone().input(input)).await?;
+            let output = cat.clone().input(input).output(&reactor).await?;
             assert!(output.status.success(), "{input:?}: {output:?}");
             // The terminal may show the Control-D, and take it back.
             let text = String::from_utf8_lossy(&output.out).replace("^D\u{8}\u{8}", "");
@@ -374,7 +371,7 @@ fn the_end_of_what_is_typed_is_said_as_one_who_types_says_it() {
 fn a_signal_is_for_one_or_for_all_of_its_group() {
     run(async |reactor| {
         let script = "trap 'echo one' USR1; sh -c \"trap 'echo other; exit' USR1; echo up; while :; do sleep 0.01; done\"; echo over";
-        let mut child = reactor.spawn_child(sh(script).lead_group())?;
+        let mut child = sh(script).lead_group().spawn(&reactor)?;
         let mut out = child.take_stdout()?;
         assert_eq!(out.read_line(80).await?.unwrap(), b"up");
         child.signal_group("USR1")?;
@@ -393,7 +390,7 @@ fn a_signal_is_for_one_or_for_all_of_its_group() {
 fn a_terminal_echoes_and_turns_keys_into_signals() {
     run(async |reactor| {
         let mut child =
-            reactor.spawn_child(sh("echo up; read x; echo got $x; exec sleep 1000").pty())?;
+            sh("echo up; read x; echo got $x; exec sleep 1000").pty().spawn(&reactor)?;
         let mut terminal = child.take_stdin()?;
         assert!(child.take_stdout().is_err(), "there is one only");
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"up");
@@ -411,7 +408,7 @@ fn a_terminal_that_is_closed_hangs_up() {
     run(async |reactor| {
         let log = Log::new();
         let handle =
-            reactor.spawn_process(sh("echo up; exec sleep 1000").pty(), Noted::new(&log))?;
+            sh("echo up; exec sleep 1000").pty().spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.has("1 says up\\r\\n")).await;
         let process = handle.transport().unwrap();
         // These are for pipes.
@@ -440,15 +437,13 @@ fn a_terminal_that_is_closed_hangs_up() {
 #[test]
 fn a_window_that_changes_its_size_is_told() {
     run(async |reactor| {
-        let mut child = reactor.spawn_child(
-            sh("trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.01; done").pty(),
-        )?;
+        let mut child = sh("trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.01; done").pty().spawn(&reactor)?;
         let mut terminal = child.take_stdout()?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"up");
         child.set_window_size(50, 132)?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"50 132");
         assert!(child.status().await?.success());
-        let plain = reactor.spawn_child(Command::new("cat"))?;
+        let plain = Command::new("cat").spawn(&reactor)?;
         assert!(plain.set_window_size(1, 1).is_err());
         Ok(())
     });
@@ -469,7 +464,7 @@ fn a_terminal_whose_program_ends_with_typed_bytes_unread_is_over() {
             });
             let script =
                 "stty raw -echo; trap 'exit 5' USR1; echo up; while :; do sleep 0.01; done";
-            let handle = reactor.spawn_process(sh(script).pty(), noted)?;
+            let handle = sh(script).pty().spawn_protocol(&reactor, noted)?;
             let process = handle.transport().unwrap();
             until(|| log.has("exited with code 5")).await;
             if is_paused {
@@ -493,7 +488,7 @@ fn a_terminal_is_read_whatever_was_said_of_what_it_takes_the_place_of() {
         let log = Log::new();
         let command = command.child_fds(nulls).pty();
         let noted = Noted::new(&log).on_data(|process, _, _| process.lose_connection());
-        reactor.spawn_process(command, noted)?.closed().await?;
+        command.spawn_protocol(&reactor, noted)?.closed().await?;
         assert!(
             log.has("1 says up\\r\\n") && log.has("1 closed"),
             "{:?}",
@@ -509,7 +504,7 @@ fn a_peer_that_is_a_program_may_close_its_input_and_write_on() {
         let log = Log::new();
         let spy = Spy::new(&log).on_made(|cx| cx.write("nobody reads this"));
         let late = sh("exec 0<&-; sleep 0.05; echo late; exit 3");
-        let (peer, child) = reactor.connect_process(late, spy)?;
+        let (peer, child) = late.connect(&reactor, spy)?;
         peer.closed().await?;
         assert_eq!(log.take(), ["made", "data late\\n", "eof", "lost done"]);
         assert_eq!(child.status().await?.code(), Some(3));
@@ -522,7 +517,7 @@ fn a_peer_that_is_a_program_may_have_other_pipes_or_a_terminal() {
     run(async |reactor| {
         let log = Log::new();
         let command = sh("echo err >&2; cat").child_fd(2, ChildFd::Read);
-        let (peer, mut child) = reactor.connect_process(command, Spy::new(&log))?;
+        let (peer, mut child) = command.connect(&reactor, Spy::new(&log))?;
         assert_eq!(child.take_stderr()?.read_line(80).await?.unwrap(), b"err");
         // The other direction stays.
         child.write("x");
@@ -531,7 +526,7 @@ fn a_peer_that_is_a_program_may_have_other_pipes_or_a_terminal() {
         assert_eq!(log.take(), ["made", "data x", "eof", "lost done"]);
 
         let (peer, child) =
-            reactor.connect_process(sh("tty >/dev/null && echo yes").pty(), Spy::new(&log))?;
+            sh("tty >/dev/null && echo yes").pty().connect(&reactor, Spy::new(&log))?;
         peer.closed().await?;
         assert!(log.has("data yes\\r\\n"), "{:?}", log.all());
         assert!(child.status().await?.success());
@@ -547,21 +542,20 @@ fn mine() -> (usize, usize) {
 
 async fn count_leaks(reactor: &Reactor) -> Result<(), Failure> {
     let log = Log::new();
-    reactor.status(Command::new("true")).await?;
+    Command::new("true").status(&reactor).await?;
     let before = mine();
     for _ in 0..30 {
-        reactor.output(Command::new("echo").arg("x")).await?;
-        reactor.output(sh("echo x").pty()).await?;
-        assert!(reactor.output(Command::new("/no/such")).await.is_err());
-        reactor
-            .spawn_process(sh("exit 3"), Noted::new(&log))?
+        Command::new("echo").arg("x").output(&reactor).await?;
+        sh("echo x").pty().output(&reactor).await?;
+        assert!(Command::new("/no/such").output(&reactor).await.is_err());
+        sh("exit 3").spawn_protocol(&reactor, Noted::new(&log))?
             .closed()
             .await?;
-        let child = reactor.spawn_child(Command::new("sleep").arg("1000").kill_on_drop(true))?;
+        let child = Command::new("sleep").arg("1000").kill_on_drop(true).spawn(&reactor)?;
         let process = child.process().clone();
         drop(child);
         until(|| !process.is_running()).await;
-        let output = reactor.output(Command::new("sleep").arg("1000"));
+        let output = Command::new("sleep").arg("1000").output(&reactor);
         output.cancel();
         assert!(output.await.is_err());
     }
@@ -589,7 +583,7 @@ async fn count_leaks(reactor: &Reactor) -> Result<(), Failure> {
 #[test]
 fn nothing_is_left_of_processes_that_have_ended() {
     run(async |reactor| {
-        let output = reactor.output(actor("leaks")).await?;
+        let output = actor("leaks").output(&reactor).await?;
         assert!(
             output.status.success(),
             "{}",
@@ -600,7 +594,7 @@ fn nothing_is_left_of_processes_that_have_ended() {
 }
 
 async fn lose_status(reactor: &Reactor) -> Result<(), Failure> {
-    let child = reactor.spawn_child(sh("exit 3"))?;
+    let child = sh("exit 3").spawn(&reactor)?;
     child.status().await.unwrap_err().trap::<StatusTaken>()?;
     assert!(child.signal_process(Signal::TERM).is_err());
     Ok(())
@@ -614,7 +608,7 @@ fn where_children_are_not_waited_for_how_they_end_is_not_known() {
             .args(["--ignore-signal=CHLD", &program])
             .args(words)
             .env("TORSADE_ROLE", "ignored");
-        let output = reactor.output(actor).await?;
+        let output = actor.output(&reactor).await?;
         assert!(
             output.status.success(),
             "{}",

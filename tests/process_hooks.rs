@@ -111,8 +111,8 @@ on_both! {
         let cat = Noted::new(&log)
             .on_made(|process| process.write("hello"))
             .on_data(|process, _, _| process.close_stdin());
-        let handle = reactor.spawn_process(stage.command("cat"), cat)?;
-        assert!(log.is_empty(), "nothing is called inside `spawn_process`");
+        let handle = stage.command("cat").spawn_protocol(&reactor, cat)?;
+        assert!(log.is_empty(), "nothing is called inside `spawn_protocol`");
         assert!(handle.transport().unwrap().pid().is_some());
         handle.closed().await?.trap::<ProcessDone>()?;
         let notes = log.take();
@@ -132,12 +132,12 @@ on_both! {
 
     async fn output_and_errors_come_apart_and_a_code_is_told(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
-        let handle = reactor.spawn_process(stage.command("say"), Noted::new(&log))?;
+        let handle = stage.command("say").spawn_protocol(&reactor, Noted::new(&log))?;
         let reason = handle.closed().await?;
         assert_eq!(reason.trap::<ProcessTerminated>()?.0.code(), Some(6));
         assert!(log.has("1 says out\\n") && log.has("2 says err\\n"));
         assert!(log.has("exited with code 6") && log.has("ended with code 6"));
-        let output = reactor.output(stage.command("say")).await?;
+        let output = stage.command("say").output(&reactor).await?;
         assert_eq!((&output.out[..], &output.err[..]), (&b"out\n"[..], &b"err\n"[..]));
         assert_eq!(output.status.code(), Some(6));
     }
@@ -150,14 +150,14 @@ on_both! {
             .quiet()
             .on_data(move |_, _, data| counted.set(counted.get() + data.len()))
             .on_closed(move |_, fd| seen.note(format_args!("{fd} after {}", at_close.get())));
-        reactor.spawn_process(stage.command("flood"), noted)?.closed().await?;
+        stage.command("flood").spawn_protocol(&reactor, noted)?.closed().await?;
         assert!(log.has("1 after 1000000"), "{:?}", log.all());
         assert_eq!(log.all().last().unwrap(), "ended with code 0");
     }
 
     async fn a_closed_input_is_noticed_and_a_kill_ends_it(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
-        let handle = reactor.spawn_process(stage.command("deaf"), Noted::new(&log))?;
+        let handle = stage.command("deaf").spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.has("0 closed")).await;
         let process = handle.transport().unwrap();
         assert!(process.is_running() && process.stdin().is_none());
@@ -172,7 +172,7 @@ on_both! {
     async fn closing_its_output_ends_one_that_writes_on(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let noted = Noted::new(&log).quiet().on_data(|process, _, _| process.close_stdout());
-        let handle = reactor.spawn_process(stage.command("yes"), noted)?;
+        let handle = stage.command("yes").spawn_protocol(&reactor, noted)?;
         assert!(!handle.closed().await?.is::<ProcessDone>());
         assert_eq!(log.count("1 closed"), 1);
     }
@@ -189,7 +189,7 @@ on_both! {
             })
             .on_ready(|process, _| process.close_stdin())
             .on_data(move |_, _, data| counted.set(counted.get() + data.len()));
-        let handle = reactor.spawn_process(stage.command("cat"), noted)?;
+        let handle = stage.command("cat").spawn_protocol(&reactor, noted)?;
         let process = handle.transport().unwrap();
         until(|| log.has("made")).await;
         some_turns().await;
@@ -202,13 +202,13 @@ on_both! {
 
     async fn a_signal_may_be_caught_and_then_it_is_the_program_that_ends(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
-        let handle = reactor.spawn_process(stage.command("polite"), Noted::new(&log))?;
+        let handle = stage.command("polite").spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.has("1 says up\\n")).await;
         handle.transport().unwrap().signal_process(Signal::TERM)?;
         handle.closed().await?;
         assert!(log.has("ended with code 3"), "{:?}", log.all());
         // One that does not catch it ends by it.
-        let child = reactor.spawn_child(stage.command("wait"))?;
+        let child = stage.command("wait").spawn(&reactor)?;
         child.signal_process("HUP")?;
         assert_eq!(child.status().await?.signal(), Some(1));
     }
@@ -217,14 +217,14 @@ on_both! {
         let reports = expect_reports(&reactor);
         let (stage, log) = (Stage::new(&reactor), Log::new());
         let noted = Noted::new(&log).on_data(|_, fd, _| assert_ne!(fd, 2, "not this one"));
-        reactor.spawn_process(stage.command("say"), noted)?.closed().await?;
+        stage.command("say").spawn_protocol(&reactor, noted)?.closed().await?;
         assert!(log.has("1 says out\\n") && log.has("ended with code 6"));
         assert_eq!((log.count("2 closed"), reports.borrow().len()), (1, 1));
     }
 
     async fn a_child_is_spoken_to_through_streams(reactor) {
         let stage = Stage::new(&reactor);
-        let mut child = reactor.spawn_child(stage.command("cat"))?;
+        let mut child = stage.command("cat").spawn(&reactor)?;
         let (mut input, mut output) = (child.take_stdin()?, child.take_stdout()?);
         for line in ["one\n", "two\n"] {
             input.write_all(line.as_bytes()).await?;
@@ -240,13 +240,13 @@ on_both! {
     async fn a_program_is_told_its_arguments_and_its_environment(reactor) {
         let stage = Stage::new(&reactor);
         let command = stage.command("env").arg("x").env_clear().env("A", "a").env("PATH", "/bin:/usr/bin");
-        let output = reactor.output(command).await?.success()?;
+        let output = command.output(&reactor).await?.success()?;
         assert_eq!(output.out, b"x a\n");
     }
 
     async fn how_it_ended_may_be_asked_long_after_the_end(reactor) {
         let stage = Stage::new(&reactor);
-        let handle = reactor.spawn_process(stage.command("say"), Noted::new(&Log::new()))?;
+        let handle = stage.command("say").spawn_protocol(&reactor, Noted::new(&Log::new()))?;
         until(|| !handle.is_connected()).await;
         some_turns().await;
         for _ in 0..2 {
@@ -261,13 +261,13 @@ on_both! {
             cx.write("ping");
             cx.lose_write();
         });
-        let (peer, child) = reactor.connect_process(stage.command("echo"), spy)?;
-        assert!(log.is_empty(), "nothing is called inside `connect_process`");
+        let (peer, child) = stage.command("echo").connect(&reactor, spy)?;
+        assert!(log.is_empty(), "nothing is called inside `Command::connect`");
         peer.closed().await?;
         assert_eq!(log.take(), ["made", "data ping", "eof", "lost done"]);
         assert!(child.status().await?.success());
         // One that ends by itself, badly.
-        let (peer, child) = reactor.connect_process(stage.command("say"), Spy::new(&log))?;
+        let (peer, child) = stage.command("say").connect(&reactor, Spy::new(&log))?;
         peer.closed().await?;
         // What it did not read is closed as well, and which is found first is not said.
         assert_eq!(log.take()[..2], ["made", "data out\\n"]);
@@ -283,7 +283,7 @@ on_both! {
                 cx.lose_write();
             })
             .on_data(move |_, data| counted.set(counted.get() + data.len()));
-        let (peer, child) = reactor.connect_process(stage.command("echo"), spy)?;
+        let (peer, child) = stage.command("echo").connect(&reactor, spy)?;
         peer.closed().await?.trap::<ConnectionDone>()?;
         assert_eq!(count.get(), 3 << 20);
         assert!(child.status().await?.success());
@@ -291,7 +291,7 @@ on_both! {
 
     async fn only_what_can_be_written_is_written_to(reactor) {
         let (stage, log) = (Stage::new(&reactor), Log::new());
-        let handle = reactor.spawn_process(stage.command("cat"), Noted::new(&log))?;
+        let handle = stage.command("cat").spawn_protocol(&reactor, Noted::new(&log))?;
         let process = handle.transport().unwrap();
         for fd in [1, 2, 3] {
             let failure = process.write_to_child(fd, "x").unwrap_err();
@@ -312,7 +312,7 @@ on_both! {
 
     async fn those_who_wait_no_more_for_an_exit_leave_nothing(reactor) {
         let stage = Stage::new(&reactor);
-        let child = reactor.spawn_child(stage.command("wait"))?;
+        let child = stage.command("wait").spawn(&reactor)?;
         for _ in 0..100 {
             let status = child.status();
             status.cancel();
@@ -326,23 +326,23 @@ on_both! {
 
     async fn one_that_is_missing_is_an_error_of_the_call(reactor) {
         let _stage = Stage::new(&reactor);
-        let failure = reactor.output(Command::new("no-such-program")).await.unwrap_err();
+        let failure = Command::new("no-such-program").output(&reactor).await.unwrap_err();
         let error = failure.trap::<NotStarted>()?;
         assert_eq!(error.io_error().kind(), std::io::ErrorKind::NotFound);
         let log = Log::new();
-        assert!(reactor.spawn_process(Command::new("no-such-program"), Noted::new(&log)).is_err());
+        assert!(Command::new("no-such-program").spawn_protocol(&reactor, Noted::new(&log)).is_err());
         some_turns().await;
         assert!(log.is_empty());
     }
 
     async fn what_is_too_long_or_not_wanted_any_more_is_killed(reactor) {
         let stage = Stage::new(&reactor);
-        let failure = reactor.output(stage.command("yes").output_limit(1000)).await.unwrap_err();
+        let failure = stage.command("yes").output_limit(1000).output(&reactor).await.unwrap_err();
         assert_eq!(failure.check(), Some(&OutputTooLong { limit: 1000 }));
-        let output = reactor.output(stage.command("wait"));
+        let output = stage.command("wait").output(&reactor);
         output.cancel();
         output.await.unwrap_err().trap::<Cancelled>()?;
-        let child = reactor.spawn_child(stage.command("wait").kill_on_drop(true))?;
+        let child = stage.command("wait").kill_on_drop(true).spawn(&reactor)?;
         let process = child.process().clone();
         drop(child);
         until(|| !process.is_running()).await;
@@ -356,7 +356,7 @@ on_both_by_hand! {
         let log = Log::new();
         let stage = Stage::new(&reactor);
         let wait = stage.command("wait").kill_on_drop(true);
-        let main = async { drop(reactor.spawn_process(wait, Noted::new(&log)).unwrap()) };
+        let main = async { drop(wait.spawn_protocol(&reactor, Noted::new(&log)).unwrap()) };
         reactor.run_until(main).unwrap();
         let notes = log.take();
         assert_eq!(notes[0], "made");
@@ -370,7 +370,7 @@ on_both_by_hand! {
         let wait = stage.command("wait").kill_on_drop(true);
         reactor
             .run_until(async {
-                reactor.spawn_process(wait, Noted::new(&log)).unwrap();
+                wait.spawn_protocol(&reactor, Noted::new(&log)).unwrap();
                 until(|| log.has("made")).await;
             })
             .unwrap();
@@ -393,7 +393,7 @@ fn a_part_that_does_not_end_is_killed_when_its_time_is_over() -> Result<(), Fail
             clock.sleep(std::time::Duration::from_secs(100)).await?;
             Ok(0)
         });
-        let child = reactor.spawn_child(Command::new("stubborn"))?;
+        let child = Command::new("stubborn").spawn(&reactor)?;
         some_turns().await;
         let before = reactor.now();
         let status = child.end_within(std::time::Duration::from_secs(5)).await?;
@@ -415,7 +415,7 @@ fn a_signal_that_nobody_waits_for_any_more_ends_a_part() -> Result<(), Failure> 
             assert!(caught.await.is_err());
             std::future::pending().await
         });
-        let child = reactor.spawn_child(Command::new("hasty"))?;
+        let child = Command::new("hasty").spawn(&reactor)?;
         some_turns().await;
         child.signal_process(Signal::TERM)?;
         assert_eq!(child.status().await?.signal(), Some(15));
@@ -431,10 +431,10 @@ fn a_part_that_panics_or_fails_has_a_status() -> Result<(), Failure> {
         let programs = Programs::new(&reactor)?;
         programs.add("panic", async |_| panic!("the part"));
         programs.add("fail", async |_| Err(Failure::new("no luck")));
-        let output = reactor.output(Command::new("panic")).await?;
+        let output = Command::new("panic").output(&reactor).await?;
         assert_eq!(output.status.signal(), Some(6));
         assert_eq!(reports.borrow().len(), 1);
-        let output = reactor.output(Command::new("fail")).await?;
+        let output = Command::new("fail").output(&reactor).await?;
         assert_eq!(
             (output.status.code(), &output.err[..]),
             (Some(1), &b"no luck\n"[..])

@@ -47,7 +47,7 @@ fn actor(role: &str) -> Command {
 }
 
 async fn plays_well(reactor: &Reactor, role: &str) -> Result<(), Failure> {
-    let output = reactor.output(actor(role)).await?;
+    let output = actor(role).output(&reactor).await?;
     let told = String::from_utf8_lossy(&output.err);
     assert!(output.status.success(), "{told}");
     Ok(())
@@ -102,7 +102,7 @@ async fn end_together(reactor: &Reactor) -> Result<(), Failure> {
             all: all.clone(),
             hooks: 0,
         };
-        reactor.spawn_process(command, ended)?;
+        command.spawn_protocol(&reactor, ended)?;
     }
     some_turns().await;
     assert_eq!(children().len(), COUNT);
@@ -130,7 +130,7 @@ async fn start_quickly(reactor: &Reactor) -> Result<(), Failure> {
         let mut least = Duration::MAX;
         for _ in 0..20 {
             let begin = Instant::now();
-            let child = reactor.spawn_child(Command::new("true").child_fds([]))?;
+            let child = Command::new("true").child_fds([]).spawn(&reactor)?;
             least = least.min(begin.elapsed());
             assert!(child.status().await?.success());
         }
@@ -168,7 +168,7 @@ async fn leave_group() -> Result<(), Failure> {
 fn one_that_has_left_the_group_it_led_is_killed_all_the_same() {
     run(async |reactor| {
         let log = Log::new();
-        let handle = reactor.spawn_process(actor("leaver").lead_group(), Noted::new(&log))?;
+        let handle = actor("leaver").lead_group().spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.all().iter().any(|note| note.contains("gone over"))).await;
         handle.transport().unwrap().kill();
         handle.closed().await?;
@@ -184,14 +184,14 @@ fn an_output_that_is_cancelled_does_not_wait_for_a_daemon_that_holds_the_pipes()
         let told = folder.path("daemon");
         // It is of another session and another parent, and has our pipes.
         let script = "(setsid sleep 1000 & echo $! > $TOLD); exec sleep 1000";
-        let output = reactor.output(sh(script).env("TOLD", &told).input(vec![0; 1 << 20]));
+        let output = sh(script).env("TOLD", &told).input(vec![0; 1 << 20]).output(&reactor);
         let daemon = || fs::read_to_string(&told).unwrap_or_default();
         until(|| daemon().ends_with('\n')).await;
         output.cancel();
         output.await.unwrap_err().trap::<Cancelled>()?;
         until(|| testing::leftovers(&reactor).is_empty()).await;
         let kill = Command::new("kill").arg(daemon().trim_end());
-        assert!(reactor.status(kill).await?.success(), "it was alive");
+        assert!(kill.status(&reactor).await?.success(), "it was alive");
         Ok(())
     });
 }
@@ -199,7 +199,7 @@ fn an_output_that_is_cancelled_does_not_wait_for_a_daemon_that_holds_the_pipes()
 #[test]
 fn one_that_has_stopped_itself_is_killed_when_its_time_is_over() {
     run(async |reactor| {
-        let child = reactor.spawn_child(sh("kill -STOP $$; exit 1"))?;
+        let child = sh("kill -STOP $$; exit 1").spawn(&reactor)?;
         let stat = format!("/proc/{}/stat", child.pid().unwrap());
         until(|| fs::read_to_string(&stat).unwrap().contains(") T ")).await;
         let status = child.end_within(Duration::from_millis(20)).await?;
@@ -213,7 +213,7 @@ fn one_that_closes_its_output_and_goes_on_is_not_over() {
     run(async |reactor| {
         let log = Log::new();
         let script = "exec >&- 2>&-; exec > /dev/null 2>&1; echo more; read x; exit 8";
-        let handle = reactor.spawn_process(sh(script), Noted::new(&log))?;
+        let handle = sh(script).spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.has("1 closed") && log.has("2 closed")).await;
         some_turns().await;
         assert_eq!(log.all().len(), 3, "{:?}", log.all());
@@ -228,7 +228,7 @@ fn one_that_closes_its_output_and_goes_on_is_not_over() {
 fn a_flood_of_errors_is_held_by_the_limit() {
     run(async |reactor| {
         let flood = sh("exec head -c 3000000000 /dev/zero >&2").output_limit(10_000_000);
-        let failure = reactor.output(flood).await.unwrap_err();
+        let failure = flood.output(&reactor).await.unwrap_err();
         assert_eq!(failure.check(), Some(&OutputTooLong { limit: 10_000_000 }));
         until(|| testing::leftovers(&reactor).is_empty()).await;
         Ok(())
@@ -240,7 +240,7 @@ fn one_that_writes_for_ever_and_is_not_read_costs_nothing() {
     run(async |reactor| {
         let log = Log::new();
         let noted = Noted::new(&log).on_made(Process::pause_producing);
-        let handle = reactor.spawn_process(sh("yes >&2 & exec yes"), noted)?;
+        let handle = sh("yes >&2 & exec yes").spawn_protocol(&reactor, noted)?;
         until(|| log.has("made")).await;
         let before = cpu_time();
         // A loop that is told of the same thing again and again would be busy all the time.
@@ -258,7 +258,7 @@ fn one_that_writes_for_ever_and_is_not_read_costs_nothing() {
 #[test]
 fn a_terminal_that_floods_gives_all_of_it_and_ends() {
     run(async |reactor| {
-        let output = reactor.output(sh("yes | head -n 200000").pty()).await?;
+        let output = sh("yes | head -n 200000").pty().output(&reactor).await?;
         assert_eq!(output.out.len(), 600_000);
         assert!(output.out.chunks(3).all(|line| line == b"y\r\n"));
         // One that nobody reads, and that is closed in the middle.
@@ -266,8 +266,7 @@ fn a_terminal_that_floods_gives_all_of_it_and_ends() {
         let noted = Noted::new(&log)
             .quiet()
             .on_data(|process, _, _| process.lose_connection());
-        reactor
-            .spawn_process(Command::new("yes").pty(), noted)?
+        Command::new("yes").pty().spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert_eq!(log.count("1 closed"), 1);
@@ -291,8 +290,7 @@ fn a_terminal_whose_program_never_reads_is_over_when_it_exits() {
             seen.set(process.stdin().unwrap().is_full());
         });
         let script = "stty raw -echo; sleep 0.1; exit 6";
-        reactor
-            .spawn_process(sh(script).pty(), noted)?
+        sh(script).pty().spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert!(stuck.get());

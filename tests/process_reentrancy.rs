@@ -178,7 +178,7 @@ fn every_wish_may_be_made_in_every_hook() {
                         wish(process);
                     }
                 });
-                reactor.spawn_process(busy(), here)?.closed().await?;
+                busy().spawn_protocol(&reactor, here)?.closed().await?;
                 check(&log, &format!("{name} in {hook}"));
                 if name == "nothing" {
                     assert!(HOOKS.iter().all(|hook| log.has(hook)), "{:?}", log.all());
@@ -206,7 +206,7 @@ fn others_may_be_started_in_every_hook() {
                     assert!(failure.is_err());
                 }
             });
-            reactor.spawn_process(busy(), here)?.closed().await?;
+            busy().spawn_protocol(&reactor, here)?.closed().await?;
             check(&log, hook);
             until(|| other.has("ended with code 0")).await;
             all_is_gone(&reactor).await;
@@ -227,7 +227,7 @@ fn the_last_handle_may_be_dropped_in_every_hook() {
                     drop(handle);
                 }
             });
-            kept.set(Some(reactor.spawn_process(busy(), here)?));
+            kept.set(Some(busy().spawn_protocol(&reactor, here)?));
             until(|| log.has("ended")).await;
             check(&log, hook);
             assert!(kept.take().is_none());
@@ -241,7 +241,7 @@ fn one_that_has_exited_before_anything_was_told_is_told_of_from_its_beginning() 
     run(async |reactor| {
         for _ in 0..20 {
             let log = Log::new();
-            let handle = reactor.spawn_process(Command::new("true"), Noted::new(&log))?;
+            let handle = Command::new("true").spawn_protocol(&reactor, Noted::new(&log))?;
             let process = handle.transport().expect("it has not ended");
             let stat = format!("/proc/{}/stat", process.pid().expect("nobody has waited"));
             // The loop stands still meanwhile.
@@ -262,7 +262,7 @@ fn one_that_has_exited_before_anything_was_told_is_told_of_from_its_beginning() 
 fn one_that_has_exited_before_the_loop_ran_is_waited_for_by_it() {
     let (log, reactor) = (Log::new(), Reactor::new().unwrap());
     let command = Command::new("true");
-    let handle = reactor.spawn_process(command, Noted::new(&log)).unwrap();
+    let handle = command.spawn_protocol(&reactor, Noted::new(&log)).unwrap();
     let pid = handle.transport().unwrap().pid().unwrap();
     let stat = format!("/proc/{pid}/stat");
     while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
@@ -292,7 +292,7 @@ fn at_its_end_it_is_not_connected_and_no_mail_reaches_it() {
                 assert!(handle.is_connected(), "{at}");
             }
         });
-        let handle = reactor.spawn_process(busy(), here)?;
+        let handle = busy().spawn_protocol(&reactor, here)?;
         *kept.borrow_mut() = Some(handle.clone());
         handle.closed().await?;
         check(&log, "mail");
@@ -311,7 +311,7 @@ fn a_panic_in_any_hook_is_reported_once_and_the_end_still_comes() {
             let here = Everywhere::new(&log, move |_, at| {
                 assert!(at != hook || at == "ready", "no {hook}");
             });
-            reactor.spawn_process(busy(), here)?.closed().await?;
+            busy().spawn_protocol(&reactor, here)?.closed().await?;
             check(&log, hook);
             let told = reports.take();
             match hook {

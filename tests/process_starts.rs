@@ -57,16 +57,16 @@ fn a_child_has_our_environment_unless_another_one_is_chosen() {
     run(async |reactor| {
         let ours = std::env::var("PATH").unwrap();
         let path = Command::new("printenv").arg("PATH");
-        assert_eq!(text(&reactor.output(path.clone()).await?), ours);
+        assert_eq!(text(&path.clone().output(&reactor).await?), ours);
         let changed = path.clone().env("PATH", "/bin:/usr/bin");
-        assert_eq!(text(&reactor.output(changed).await?), "/bin:/usr/bin");
+        assert_eq!(text(&changed.output(&reactor).await?), "/bin:/usr/bin");
         let removed = path.clone().env_remove("PATH");
-        assert_eq!(reactor.output(removed).await?.status.code(), Some(1));
+        assert_eq!(removed.output(&reactor).await?.status.code(), Some(1));
 
         let bare = Command::new("env").env_clear();
-        assert_eq!(text(&reactor.output(bare.clone()).await?), "");
+        assert_eq!(text(&bare.clone().output(&reactor).await?), "");
         let some = bare.envs([("B", "2"), ("A", "=1")]).env("B", "3");
-        let mut lines: Vec<_> = text(&reactor.output(some).await?)
+        let mut lines: Vec<_> = text(&some.output(&reactor).await?)
             .lines()
             .map(str::to_owned)
             .collect();
@@ -82,16 +82,16 @@ fn a_child_begins_where_it_is_told_to_under_the_name_it_is_told() {
         let folder = Folder::new();
         let path = fs::canonicalize(folder.path("")).unwrap();
         let there = Command::new("pwd").current_dir(&path);
-        assert_eq!(text(&reactor.output(there).await?), path.to_str().unwrap());
+        assert_eq!(text(&there.output(&reactor).await?), path.to_str().unwrap());
         // A path with a slash is looked for from there.
         let tool = path.join("tool");
         fs::write(&tool, "#!/bin/sh\necho it runs\n").unwrap();
         fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).unwrap();
         let relative = Command::new("./tool").current_dir(&path);
-        assert_eq!(text(&reactor.output(relative).await?), "it runs");
+        assert_eq!(text(&relative.output(&reactor).await?), "it runs");
 
         let named = sh("echo $0").arg0("another");
-        assert_eq!(text(&reactor.output(named).await?), "another");
+        assert_eq!(text(&named.output(&reactor).await?), "another");
         Ok(())
     });
 }
@@ -110,16 +110,16 @@ fn a_program_is_looked_for_along_the_path_that_the_child_has() {
         let both = format!("/nowhere:{}:{}", first.display(), second.display());
         let found = Command::new("torsade-tool").env("PATH", &both);
         // The one that may not be run is passed over.
-        let output = reactor.output(found).await?;
+        let output = found.output(&reactor).await?;
         assert_eq!(text(&output), second.to_str().unwrap());
         // When there is no other, it is what is told of.
         let forbidden = Command::new("torsade-tool").env("PATH", &first);
-        let failure = reactor.output(forbidden).await.unwrap_err();
+        let failure = forbidden.output(&reactor).await.unwrap_err();
         let error = failure.trap::<NotStarted>()?.io_error();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         // Without a path there is a usual one.
         let usual = Command::new("echo").arg("x").env_clear();
-        assert_eq!(text(&reactor.output(usual).await?), "x");
+        assert_eq!(text(&usual.output(&reactor).await?), "x");
         Ok(())
     });
 }
@@ -133,13 +133,13 @@ fn a_child_becomes_who_it_is_told_to_be() {
     run(async |reactor| {
         let who = sh("id -u; id -g; id -G; umask >/dev/null");
         let nobody = who.clone().uid(65534).gid(65533);
-        assert_eq!(text(&reactor.output(nobody).await?), "65534\n65533\n65533");
+        assert_eq!(text(&nobody.output(&reactor).await?), "65534\n65533\n65533");
         let grouped = who.uid(65534).gid(65533).groups([7, 9]);
-        let output = reactor.output(grouped).await?;
+        let output = grouped.output(&reactor).await?;
         assert_eq!(text(&output), "65534\n65533\n65533 7 9");
         // Ours is as it was, and who is not root any more is told so.
         assert!(rustix::process::geteuid().is_root());
-        let failure = reactor.output(sh("exit").uid(u32::MAX)).await.unwrap_err();
+        let failure = sh("exit").uid(u32::MAX).output(&reactor).await.unwrap_err();
         let error = failure.trap::<NotStarted>()?;
         assert_eq!(error.io_error().kind(), ErrorKind::InvalidInput, "{error}");
         Ok(())
@@ -157,7 +157,7 @@ async fn print_signals(reactor: &Reactor) -> Result<(), Failure> {
     let grep = Command::new("grep").args(["^Sig[BIC]", "/proc/self/status"]);
     eprint!(
         "{}",
-        String::from_utf8_lossy(&reactor.output(grep).await?.out)
+        String::from_utf8_lossy(&grep.output(&reactor).await?.out)
     );
     Ok(())
 }
@@ -171,7 +171,7 @@ fn no_signal_is_ignored_or_blocked_in_a_child() {
             .arg(program)
             .args(words)
             .env("TORSADE_ROLE", "signals");
-        let output = reactor.output(actor).await?;
+        let output = actor.output(&reactor).await?;
         let told = String::from_utf8(output.err).unwrap();
         // Where the machine is slow, a watchdog has its say between.
         let lines: Vec<Vec<&str>> = told
@@ -197,7 +197,7 @@ async fn descriptors(
     reactor: &Reactor,
     command: Command,
 ) -> Result<BTreeMap<i32, String>, Failure> {
-    let output = reactor.output(command).await?;
+    let output = command.output(&reactor).await?;
     let lines = String::from_utf8(output.success()?.out).unwrap();
     let mut found = BTreeMap::new();
     for line in lines.lines() {
@@ -274,11 +274,11 @@ fn a_child_has_the_descriptors_that_were_asked_for_and_no_others() {
 fn a_child_may_have_nothing_at_all() {
     run(async |reactor| {
         let bare = Command::new("true").child_fds([]);
-        assert!(reactor.status(bare).await?.success());
+        assert!(bare.status(&reactor).await?.success());
         let some = sh("test ! -e /proc/$$/fd/0 -a ! -e /proc/$$/fd/2")
             .no_child_fd(0)
             .no_child_fd(2);
-        assert!(reactor.output(some).await?.status.success());
+        assert!(some.output(&reactor).await?.status.success());
         Ok(())
     });
 }
@@ -298,7 +298,7 @@ fn descriptors_of_ours_are_given_under_any_numbers_also_swapped() {
                 .args(["-c", &script])
                 .child_fd(numbers[1], low)
                 .child_fd(numbers[0], high);
-            let output = reactor.output(command).await?;
+            let output = command.output(&reactor).await?;
             assert!(output.status.success(), "{output:?}");
             assert_eq!(fs::read(&a).unwrap(), b"a");
             assert_eq!(fs::read(&b).unwrap(), b"b");
@@ -317,7 +317,7 @@ fn descriptors_of_ours_are_given_under_any_numbers_also_swapped() {
             (2, given.clone()),
             (9, given),
         ]);
-        assert!(reactor.status(command).await?.success());
+        assert!(command.status(&reactor).await?.success());
         both.write_all(b"!").unwrap();
         both.rewind().unwrap();
         let mut all = String::new();
@@ -368,14 +368,14 @@ fn what_cannot_be_started_is_an_error_of_the_call() {
         ];
         for (command, kind) in cases {
             let program = command.program().to_owned();
-            let failure = reactor.output(command.clone()).await.unwrap_err();
+            let failure = command.clone().output(&reactor).await.unwrap_err();
             let error = failure.trap::<NotStarted>()?;
             assert_eq!(error.io_error().kind(), kind, "{error}");
             assert!(
                 error.to_string().contains(&format!("{program:?}")),
                 "{error}"
             );
-            assert!(reactor.spawn_child(command).is_err());
+            assert!(command.spawn(&reactor).is_err());
         }
         for command in [
             (Command::new(&garbage), Some(rustix::io::Errno::NOEXEC)),
@@ -386,13 +386,13 @@ fn what_cannot_be_started_is_an_error_of_the_call() {
                 None,
             ),
         ] {
-            let failure = reactor.output(command.0).await.unwrap_err();
+            let failure = command.0.output(&reactor).await.unwrap_err();
             let error = failure.trap::<NotStarted>()?.io_error().raw_os_error();
             if let Some(errno) = command.1 {
                 assert_eq!(error, Some(errno.raw_os_error()));
             }
         }
-        let failure = reactor.output(Command::new("/no/such")).await.unwrap_err();
+        let failure = Command::new("/no/such").output(&reactor).await.unwrap_err();
         assert_eq!(
             format!("{failure:#}"),
             "cannot start \"/no/such\": running it failed: No such file or directory (os error 2)"
@@ -411,7 +411,7 @@ async fn starve(reactor: &Reactor) -> Result<(), Failure> {
     let before = open_descriptors();
     let mut started = Vec::new();
     let failure = loop {
-        match reactor.spawn_child(Command::new("cat")) {
+        match Command::new("cat").spawn(&reactor) {
             Ok(child) => started.push(child),
             Err(failure) => break failure,
         }
@@ -425,7 +425,7 @@ async fn starve(reactor: &Reactor) -> Result<(), Failure> {
     );
     eprintln!("{} started", started.len());
     let one_more = open_descriptors();
-    assert!(reactor.spawn_child(Command::new("cat")).is_err());
+    assert!(Command::new("cat").spawn(&reactor).is_err());
     assert_eq!(open_descriptors(), one_more);
     for mut child in started {
         child.take_stdin()?.close().await?;
@@ -448,7 +448,7 @@ fn open_descriptors() -> usize {
 #[test]
 fn without_descriptors_nothing_is_started_and_nothing_is_left() {
     run(async |reactor| {
-        let output = reactor.output(actor("starved")).await?;
+        let output = actor("starved").output(&reactor).await?;
         let told = String::from_utf8_lossy(&output.err).into_owned();
         assert!(output.status.success(), "{told}");
         assert!(told.contains("started"), "{told}");
@@ -460,7 +460,7 @@ fn without_descriptors_nothing_is_started_and_nothing_is_left() {
 fn children_that_failed_are_not_left_behind() {
     run(async |reactor| {
         for _ in 0..50 {
-            assert!(reactor.output(Command::new("/no/such")).await.is_err());
+            assert!(Command::new("/no/such").output(&reactor).await.is_err());
         }
         // Others may have children of theirs meanwhile, but no zombie stays.
         support::until(|| !support::has_zombies()).await;
@@ -492,7 +492,7 @@ async fn deal(reactor: &Reactor) -> Result<(), Failure> {
         assert_eq!(found[&number], expected, "{number}");
     }
     // Nor is the news of a failure written to one of them.
-    let failure = reactor.output(given(Command::new("/no/such"))).await;
+    let failure = given(Command::new("/no/such")).output(&reactor).await;
     assert!(failure.unwrap_err().is::<NotStarted>());
     assert!(
         paths
@@ -505,7 +505,7 @@ async fn deal(reactor: &Reactor) -> Result<(), Failure> {
 #[test]
 fn descriptors_come_out_right_where_the_free_numbers_are_the_wanted_ones() {
     run(async |reactor| {
-        let output = reactor.output(actor("dealt")).await?;
+        let output = actor("dealt").output(&reactor).await?;
         let told = String::from_utf8_lossy(&output.err);
         assert!(output.status.success(), "{told}");
         Ok(())
@@ -529,14 +529,14 @@ async fn reach_limit(reactor: &Reactor) -> Result<(), Failure> {
     let numbers: Vec<i32> = found.keys().copied().collect();
     assert_eq!(numbers, [0, 1, 2, 60, 61, 62, 63], "{found:?}");
     let beyond = Command::new("true").child_fd(64, ChildFd::Null);
-    assert!(reactor.status(beyond).await.is_err());
+    assert!(beyond.status(&reactor).await.is_err());
     Ok(())
 }
 
 #[test]
 fn a_child_may_have_the_highest_number_that_there_is() {
     run(async |reactor| {
-        let output = reactor.output(actor("limited")).await?;
+        let output = actor("limited").output(&reactor).await?;
         let told = String::from_utf8_lossy(&output.err);
         assert!(output.status.success(), "{told}");
         Ok(())
@@ -552,7 +552,7 @@ async fn crowd(reactor: &Reactor) -> Result<(), Failure> {
     rustix::process::setrlimit(rustix::process::Resource::Nproc, limit)?;
     let before = open_descriptors();
     for _ in 0..3 {
-        let failure = reactor.spawn_child(Command::new("true")).unwrap_err();
+        let failure = Command::new("true").spawn(&reactor).unwrap_err();
         let text = failure.to_string();
         assert!(text.ends_with("making a process failed"), "{text}");
         let error = failure.trap::<NotStarted>()?.io_error().raw_os_error();
@@ -578,7 +578,7 @@ fn where_no_process_is_to_be_had_nothing_is_started_and_nothing_is_left() {
             .env("TORSADE_ROLE", "crowded")
             .uid(65531)
             .gid(65531);
-        let output = reactor.output(actor).await?;
+        let output = actor.output(&reactor).await?;
         let told = String::from_utf8_lossy(&output.err);
         assert!(output.status.success(), "{told}");
         Ok(())
@@ -596,7 +596,7 @@ fn our_own_signals_are_as_they_were() {
     };
     run(async |reactor| {
         let before = signals();
-        let mut child = reactor.spawn_child(Command::new("cat"))?;
+        let mut child = Command::new("cat").spawn(&reactor)?;
         assert_eq!(signals(), before, "while it lives");
         let [.., caught] = &before;
         let caught = caught.split_whitespace().nth(1).unwrap();
@@ -605,7 +605,7 @@ fn our_own_signals_are_as_they_were() {
         drop(child.take_stdin()?);
         child.status().await?;
         assert_eq!(signals(), before);
-        assert!(reactor.output(Command::new("/no/such")).await.is_err());
+        assert!(Command::new("/no/such").output(&reactor).await.is_err());
         assert_eq!(signals(), before);
         Ok(())
     });
@@ -614,7 +614,7 @@ fn our_own_signals_are_as_they_were() {
 /// Says who we are, and who a child is that is another user.
 async fn print_groups(reactor: &Reactor) -> Result<(), Failure> {
     let who = Command::new("sh").args(["-c", "id -u; id -g; id -G"]);
-    let output = reactor.output(who.uid(65534).gid(65533)).await?;
+    let output = who.uid(65534).gid(65533).output(&reactor).await?;
     let ours = rustix::process::getgroups()?;
     eprintln!(
         "{} with {} groups starts {}",
@@ -631,7 +631,7 @@ fn groups_of_ours_are_not_kept_by_who_becomes_another_user() {
         return eprintln!("skipped: only root becomes somebody else");
     }
     run(async |reactor| {
-        let output = reactor.output(actor("groups").groups([7, 9])).await?;
+        let output = actor("groups").groups([7, 9]).output(&reactor).await?;
         let told = String::from_utf8(output.err)?;
         assert_eq!(told, "0 with 2 groups starts 65534, 65533, 65533\n");
         Ok(())
@@ -647,12 +647,12 @@ fn one_that_has_put_root_aside_starts_another_user_all_the_same() {
         let [program, words @ ..] = role::words();
         // Our real user stays root.
         let aside = Command::new("setpriv").args(["--euid=65534", "--groups=7,9"]);
-        if reactor.output(aside.clone().arg("true")).await.is_err() {
+        if aside.clone().arg("true").output(&reactor).await.is_err() {
             eprintln!("skipped: there is no setpriv");
             return Ok(());
         }
         let aside = aside.arg(program).args(words);
-        let output = reactor.output(aside.env("TORSADE_ROLE", "groups")).await?;
+        let output = aside.env("TORSADE_ROLE", "groups").output(&reactor).await?;
         let told = String::from_utf8(output.err)?;
         assert_eq!(told, "65534 with 2 groups starts 65534, 65533, 65533\n");
         Ok(())

@@ -30,7 +30,7 @@ fn sh(script: &str) -> Command {
 async fn life(reactor: &Reactor, command: Command) -> Result<Vec<String>, Failure> {
     let log = Log::new();
     let closes = Noted::new(&log).on_made(|process| process.close_stdin());
-    reactor.spawn_process(command, closes)?.closed().await?;
+    command.spawn_protocol(&reactor, closes)?.closed().await?;
     let mut notes = log.take();
     assert_eq!(notes.remove(0), "made");
     assert!(notes.last().unwrap().starts_with("ended"), "{notes:?}");
@@ -45,8 +45,8 @@ fn every_hook_comes_once_and_the_end_comes_last() {
         let cat = Noted::new(&log)
             .on_made(|process| process.write("hello"))
             .on_data(|process, _, _| process.close_stdin());
-        let handle = reactor.spawn_process(Command::new("cat"), cat)?;
-        assert!(log.is_empty(), "nothing is called inside `spawn_process`");
+        let handle = Command::new("cat").spawn_protocol(&reactor, cat)?;
+        assert!(log.is_empty(), "nothing is called inside `spawn_protocol`");
         let reason = handle.closed().await?;
         reason.trap::<ProcessDone>()?;
         let mut notes = log.take();
@@ -90,7 +90,7 @@ fn a_child_may_have_pipes_under_any_numbers() {
         let command = Command::new("bash")
             .args(["-c", "cat <&3 >&2000"])
             .child_fds([(3, ChildFd::Write), (2000, ChildFd::Read)]);
-        reactor.spawn_process(command, noted)?.closed().await?;
+        command.spawn_protocol(&reactor, noted)?.closed().await?;
         let mut notes = log.take();
         notes.sort();
         let expected = [
@@ -122,7 +122,7 @@ fn all_that_was_written_is_read_before_the_pipe_is_lost() {
             });
         // It exits at once, with the pipe full.
         let command = sh("head -c 3000000 /dev/zero");
-        reactor.spawn_process(command, noted)?.closed().await?;
+        command.spawn_protocol(&reactor, noted)?.closed().await?;
         assert!(log.has("after 3000000"), "{:?}", log.all());
         assert_eq!(log.count("1 closed"), 1);
         Ok(())
@@ -141,7 +141,7 @@ fn an_exit_is_told_while_somebody_else_holds_the_pipes() {
                 .push_str(std::str::from_utf8(data).unwrap());
         });
         let command = sh("sleep 1000 & echo $!; exit 7");
-        let handle = reactor.spawn_process(command, noted)?;
+        let handle = command.spawn_protocol(&reactor, noted)?;
         let closed = handle.closed();
         until(|| log.has("exited with code 7") && grandchild.borrow().ends_with('\n')).await;
         some_turns().await;
@@ -153,7 +153,7 @@ fn an_exit_is_told_while_somebody_else_holds_the_pipes() {
         assert_eq!((process.pid(), process.is_running()), (None, false));
         assert_eq!(process.exit_status().unwrap().code(), Some(7));
         let kill = Command::new("kill").arg(grandchild.borrow().trim_end());
-        assert!(reactor.status(kill).await?.success());
+        assert!(kill.status(&reactor).await?.success());
         let reason = closed.await?;
         assert_eq!(reason.trap::<ProcessTerminated>()?.0.code(), Some(7));
         assert_eq!(log.all().last().unwrap(), "ended with code 7");
@@ -168,7 +168,7 @@ fn what_is_written_after_the_exit_is_told_after_it() {
         let go = gate.path("go");
         let script =
             "(for n in $(seq 2000); do test -e $GO && break; sleep 0.01; done; echo late) & exit 0";
-        let handle = reactor.spawn_process(sh(script).env("GO", &go), Noted::new(&log))?;
+        let handle = sh(script).env("GO", &go).spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.has("exited with code 0")).await;
         some_turns().await;
         fs::write(go, "")?;
@@ -196,8 +196,7 @@ fn how_it_ended_is_told_exactly() {
             assert!(notes.contains(&format!("exited with signal {number}")));
             assert!(notes.contains(&format!("ended with signal {number}")));
         }
-        let reason = reactor
-            .spawn_process(sh("kill -9 $$"), Noted::new(&Log::new()))?
+        let reason = sh("kill -9 $$").spawn_protocol(&reactor, Noted::new(&Log::new()))?
             .closed()
             .await?;
         assert_eq!(
@@ -220,8 +219,7 @@ fn a_child_that_closes_its_input_is_noticed_before_anything_is_written() {
                 process.kill();
             }
         });
-        let closed = reactor
-            .spawn_process(sh("exec 0<&-; exec sleep 1000"), noted)?
+        let closed = sh("exec 0<&-; exec sleep 1000").spawn_protocol(&reactor, noted)?
             .closed();
         until(|| log.has("alive")).await;
         closed.await?;
@@ -238,8 +236,7 @@ fn closing_what_it_writes_to_ends_a_child_by_sigpipe() {
             assert_eq!(fd, 1);
             process.close_stdout();
         });
-        reactor
-            .spawn_process(Command::new("yes"), noted)?
+        Command::new("yes").spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert!(log.has("exited with signal 13"), "{:?}", log.all());
@@ -258,8 +255,7 @@ fn closing_its_errors_leaves_its_output() {
         });
         // One that goes on after the signal which the other one ends by.
         let command = sh("echo err >&2; yes >&2; echo still; exit 5");
-        reactor
-            .spawn_process(command, noted.quiet())?
+        command.spawn_protocol(&reactor, noted.quiet())?
             .closed()
             .await?;
         let notes = log.all();
@@ -269,8 +265,7 @@ fn closing_its_errors_leaves_its_output() {
         let noted = Noted::new(&log)
             .quiet()
             .on_data(|process, _, _| process.close_stderr());
-        reactor
-            .spawn_process(sh("exec yes >&2"), noted)?
+        sh("exec yes >&2").spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert!(log.has("exited with signal 13"), "{:?}", log.all());
@@ -288,7 +283,7 @@ fn losing_the_connection_closes_all_pipes() {
         });
         // It reads to the end of its input, and cannot say so any more.
         let command = sh("read line; test \"$line\" = 'last words' && exit 5");
-        reactor.spawn_process(command, noted)?.closed().await?;
+        command.spawn_protocol(&reactor, noted)?.closed().await?;
         let mut notes = log.take();
         notes.sort();
         let expected = [
@@ -322,7 +317,7 @@ fn a_pipe_that_nobody_reads_fills_and_is_told_to_go_on_when_it_has_room() {
                 process.close_stdin();
             })
             .on_data(move |_, _, data| counted.set(counted.get() + data.len()));
-        let handle = reactor.spawn_process(Command::new("cat"), noted)?;
+        let handle = Command::new("cat").spawn_protocol(&reactor, noted)?;
         let process = handle.transport().unwrap();
         until(|| log.has("made")).await;
         some_turns().await;
@@ -347,7 +342,7 @@ fn each_pipe_that_was_full_is_told_of_by_its_own_number() {
             })
             .on_ready(|process, fd| process.close_child_fd(fd));
         let command = sh("sleep 0.1; cat <&3 >/dev/null").child_fd(3, ChildFd::Write);
-        reactor.spawn_process(command, noted)?.closed().await?;
+        command.spawn_protocol(&reactor, noted)?.closed().await?;
         assert_eq!((log.count("3 ready"), log.count("0 ready")), (1, 0));
         assert!(log.has("ended with code 0"), "{:?}", log.all());
         Ok(())
@@ -369,7 +364,7 @@ fn a_child_that_never_reads_costs_no_more_than_the_limit() {
                 process.write(vec![0; 100_000]);
             }
         });
-        let handle = reactor.spawn_process(Command::new("sleep").arg("1000"), noted)?;
+        let handle = Command::new("sleep").arg("1000").spawn_protocol(&reactor, noted)?;
         until(|| log.has("0 closed")).await;
         let process = handle.transport().unwrap();
         assert!(process.is_running() && process.stdin().is_none());
@@ -391,7 +386,7 @@ fn a_hook_that_panics_loses_the_pipe_it_was_called_for() {
         let log = Log::new();
         let noted = Noted::new(&log).on_data(|_, fd, _| assert_ne!(fd, 2, "not this one"));
         let command = sh("echo err >&2; read go; echo still; exit 3");
-        let handle = reactor.spawn_process(command, noted)?;
+        let handle = command.spawn_protocol(&reactor, noted)?;
         until(|| log.has("2 closed")).await;
         assert!(!log.has("1 closed"));
         handle.transport().unwrap().write("go\n");
@@ -409,13 +404,12 @@ fn a_hook_of_no_pipe_that_panics_loses_all() {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         let noted = Noted::new(&log).on_made(|_| panic!("no beginning"));
-        reactor
-            .spawn_process(Command::new("cat"), noted)?
+        Command::new("cat").spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert_eq!(log.count("ended with code 0"), 1, "{:?}", log.all());
         let noted = Noted::new(&log).on_exited(|_| panic!("no end"));
-        reactor.spawn_process(sh("exit 4"), noted)?.closed().await?;
+        sh("exit 4").spawn_protocol(&reactor, noted)?.closed().await?;
         assert_eq!(log.count("ended with code 4"), 1);
         assert_eq!(reports.borrow().len(), 2);
         Ok(())
@@ -427,7 +421,7 @@ fn signals_are_sent_by_name_or_number_and_never_after_the_exit() {
     run(async |reactor| {
         let log = Log::new();
         let script = "trap 'echo hup' HUP; trap 'echo usr; exit 9' USR1; echo up; while :; do read line; done";
-        let handle = reactor.spawn_process(sh(script), Noted::new(&log))?;
+        let handle = sh(script).spawn_protocol(&reactor, Noted::new(&log))?;
         let process = handle.transport().unwrap();
         until(|| log.has("1 says up\\n")).await;
         process.signal_process("HUP")?;
@@ -462,7 +456,7 @@ fn signals_are_sent_by_name_or_number_and_never_after_the_exit() {
 fn a_stopped_child_goes_on_when_it_is_told_to() {
     run(async |reactor| {
         let log = Log::new();
-        let handle = reactor.spawn_process(Command::new("cat"), Noted::new(&log))?;
+        let handle = Command::new("cat").spawn_protocol(&reactor, Noted::new(&log))?;
         let process = handle.transport().unwrap();
         process.signal_process(Signal::STOP)?;
         let stat = format!("/proc/{}/stat", process.pid().unwrap());
@@ -482,7 +476,7 @@ fn a_stopped_child_goes_on_when_it_is_told_to() {
 fn what_is_posted_and_asked_reaches_the_protocol() {
     run(async |reactor| {
         let log = Log::new();
-        let handle = reactor.spawn_process(Command::new("cat"), Noted::new(&log))?;
+        let handle = Command::new("cat").spawn_protocol(&reactor, Noted::new(&log))?;
         handle.post(|_, cx| cx.write("posted"));
         until(|| log.has("1 says posted")).await;
         let pid = handle.ask(|_, cx| cx.pid()).await?;
@@ -511,7 +505,7 @@ fn children_of_others_are_left_to_them() {
             .unwrap();
         let mut ours = Vec::new();
         for _ in 0..5 {
-            ours.push(reactor.status(Command::new("true")).await);
+            ours.push(Command::new("true").status(&reactor).await);
         }
         assert_eq!(other.wait().unwrap().code(), Some(11));
         assert!(ours.iter().all(|status| status.as_ref().unwrap().success()));
@@ -523,7 +517,7 @@ fn children_of_others_are_left_to_them() {
 fn a_child_that_somebody_else_has_waited_for_ends_all_the_same() {
     run(async |reactor| {
         let log = Log::new();
-        let handle = reactor.spawn_process(Command::new("cat"), Noted::new(&log))?;
+        let handle = Command::new("cat").spawn_protocol(&reactor, Noted::new(&log))?;
         let process = handle.transport().unwrap();
         until(|| log.has("made")).await;
         let pid = process.pid().unwrap();
@@ -551,7 +545,7 @@ fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
         return;
     };
     run(async |reactor| {
-        let child = reactor.spawn_child(Command::new("sleep").arg("1000"))?;
+        let child = Command::new("sleep").arg("1000").spawn(&reactor)?;
         // A tracer (PTRACE_SEIZE) that does nothing until its input ends.
         let script = "import ctypes, sys\n\
             assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0) == 0\n\
@@ -559,7 +553,7 @@ fn one_that_is_traced_when_it_ends_is_waited_for_without_turning_in_circles() {
             sys.stdin.read()";
         let pid = child.pid().unwrap().to_string();
         let tracer = Command::new(python).args(["-c", script, &pid]);
-        let mut tracer = reactor.spawn_child(tracer)?;
+        let mut tracer = tracer.spawn(&reactor)?;
         assert_eq!(
             tracer.take_stdout()?.read_line(80).await?.as_deref(),
             Some(&b"up"[..])
@@ -587,7 +581,7 @@ fn a_reactor_that_ends_first_says_so_and_leaves_no_zombie() {
     let handle = reactor
         .run_until(async {
             let command = sh("read x; exit 3");
-            let handle = reactor.spawn_process(command, Noted::new(&log)).unwrap();
+            let handle = command.spawn_protocol(&reactor, Noted::new(&log)).unwrap();
             until(|| log.has("made")).await;
             handle
         })
@@ -612,7 +606,7 @@ fn one_that_is_to_be_killed_goes_with_its_reactor() {
     let pid = reactor
         .run_until(async {
             let command = Command::new("sleep").arg("1000").kill_on_drop(true);
-            let handle = reactor.spawn_process(command, Noted::new(&log)).unwrap();
+            let handle = command.spawn_protocol(&reactor, Noted::new(&log)).unwrap();
             until(|| log.has("made")).await;
             handle.transport().unwrap().pid().unwrap()
         })
@@ -631,7 +625,7 @@ fn a_thousand_at_once_are_all_told_apart() {
         let mut all = Vec::new();
         for number in 0..1000 {
             let command = sh(&format!("exit {}", number % 200)).child_fds([]);
-            all.push(reactor.status(command));
+            all.push(command.status(&reactor));
         }
         for (number, status) in all.into_iter().enumerate() {
             assert_eq!(status.await?.code(), Some(number as i32 % 200));
@@ -643,7 +637,7 @@ fn a_thousand_at_once_are_all_told_apart() {
 #[test]
 fn the_tree_of_what_is_alive_shows_a_process_and_its_pipes() {
     run(async |reactor| {
-        let handle = reactor.spawn_process(Command::new("cat"), Noted::new(&Log::new()))?;
+        let handle = Command::new("cat").spawn_protocol(&reactor, Noted::new(&Log::new()))?;
         let process = handle.transport().unwrap();
         let tree = reactor.dump().to_string();
         let line = format!("\"cat\", process {}", process.pid().unwrap());

@@ -84,7 +84,7 @@ fn a_terminal_that_another_job_has_is_left_alone_and_the_program_is_not_stopped(
     );
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let shell = process::Command::new("sh").args(["-c", &*script]).pty();
-        let output = reactor.output(shell).await?;
+        let output = shell.output(&reactor).await?;
         let said = String::from_utf8_lossy(&output.out).into_owned();
         assert!(said.contains("left alone"), "{said}");
         assert!(said.contains("status 0"), "{said}");

@@ -511,7 +511,7 @@ fn the_group_of_a_child_that_ended_in_time_is_not_killed() {
         // The one that stays ignores SIGTERM, and says when it does.
         let script = "trap 'exit 3' TERM; (trap '' TERM; echo up; exec sleep 1000) & echo $!; wait";
         let command = Command::new("sh").arg("-c").arg(script).lead_group();
-        let mut child = reactor.spawn_child(command)?;
+        let mut child = command.spawn(&reactor)?;
         let mut out = child.take_stdout()?;
         let mut said = Vec::new();
         for _ in 0..2 {

@@ -646,7 +646,7 @@ fn start(
     reactor: Reactor,
     hook: &'static str,
 ) -> impl Future<Output = Result<(), Failure>> + 'static {
-    let handle = reactor.spawn_process(Command::new("echo").arg("x"), Slow(hook));
+    let handle = Command::new("echo").arg("x").spawn_protocol(&reactor, Slow(hook));
     async move {
         handle?.closed().await?;
         Ok(())

@@ -123,7 +123,7 @@
 //! | `select_ok`, `select_all`               | [`race`](crate::defer::race), [`first`](crate::defer::first)          |
 //! | `Shared`                                | [`Deferred::shared`](crate::Deferred::shared)                         |
 //! | `timeout`                               | [`Clock::timeout`](crate::Clock::timeout), of what borrows too; [`Deferred::timeout`](crate::Deferred::timeout) |
-//! | `process::Command`, `Child`             | [`process::Command`](crate::process::Command), [`Reactor::spawn_child`](crate::Reactor::spawn_child), [`Reactor::output`](crate::Reactor::output) |
+//! | `process::Command`, `Child`             | [`process::Command`](crate::process::Command), [`Command::spawn`](crate::process::Command::spawn), [`Command::output`](crate::process::Command::output) |
 //! | `TcpListener`, `TcpStream`, `UdpSocket` | [`Reactor::serve`](crate::Reactor::serve), [`Reactor::connect_stream`](crate::Reactor::connect_stream), [`Reactor::bind_udp`](crate::Reactor::bind_udp) |
 //! | `spawn`, `JoinHandle`, `JoinSet`        | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
 //! | `thread::scope`, nurseries              | [`scope`](crate::scope::scope)                                        |

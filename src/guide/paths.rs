@@ -83,7 +83,7 @@
 //!
 //! | function | file | what it does |
 //! |---|---|---|
-//! | `Reactor::spawn_process` | `process/running.rs` | makes the handle, and what holds its protocol |
+//! | `Command::spawn_protocol` | `process/running.rs` | makes the handle, and what holds its protocol |
 //! | `Running::start` | `process/running.rs` | registers it with the loop |
 //! | `Body::launch` | `process/body.rs` | makes the pipes |
 //! | `begin` | `driver/children/fork.rs` | forks |

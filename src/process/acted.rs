@@ -52,7 +52,7 @@ use crate::transport::Terms;
 ///         }
 ///         Ok(0)
 ///     });
-///     let output = reactor.output(Command::new("shout").input("hello\n")).await?;
+///     let output = Command::new("shout").input("hello\n").output(&reactor).await?;
 ///     assert_eq!(output.success()?.out, b"HELLO");
 ///     Ok(())
 /// });
@@ -212,7 +212,7 @@ impl Actor {
         self.take_pipe(2)
     }
 
-    /// Its end of any pipe. A terminal, and what [`Reactor::connect_process`] made, is under 0 as well as under 1, and is taken
+    /// Its end of any pipe. A terminal, and what [`Command::connect`] made, is under 0 as well as under 1, and is taken
     /// once.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ use crate::stream::Connection;
 ///
 /// # fn main() -> Result<(), Failure> {
 /// torsade::run(async |reactor| {
-///     let mut child = reactor.spawn_child(Command::new("sort"))?;
+///     let mut child = Command::new("sort").spawn(&reactor)?;
 ///     let (mut stdin, mut stdout) = (child.take_stdin()?, child.take_stdout()?);
 ///     stdin.write_all(b"b\na\n").await?;
 ///     drop(stdin);
@@ -55,31 +55,32 @@ pub struct Child {
 /// What sits in the seat of a process that has a [`Child`].
 struct Waited(Listeners<ExitStatus>);
 
-impl Reactor {
-    /// Starts a program whose pipes are connections for async code. When this returns the program has begun.
+impl Command {
+    /// Starts the program and returns a [`Child`] whose pipes are [`Connection`]s for async code. The program runs when
+    /// this returns.
     ///
     /// # Errors
     ///
-    /// As for [`Reactor::spawn_process`].
+    /// As for [`Command::spawn_protocol`].
     #[doc(alias("spawnProcess", "create_subprocess_exec", "Popen"))]
     #[track_caller]
-    pub fn spawn_child(&self, command: Command) -> Result<Child, Failure> {
+    pub fn spawn(self, reactor: &Reactor) -> Result<Child, Failure> {
         let place = Location::caller();
-        let (mut child, running, sockets) = self.begin_child(&command, place)?;
-        child.take_streams(self, &running, &command, sockets)?;
+        let (mut child, running, sockets) = self.begin_child(reactor, place)?;
+        child.take_streams(reactor, &running, &self, sockets)?;
         Ok(child)
     }
 
-    /// Starts a program, and connects a protocol to it as to a peer: what it writes to its standard output is received, what is
-    /// written is its standard input. Its errors go where ours go, unless the command says otherwise; of 0 and 1 it may say nothing
-    /// else.
+    /// Starts the program and connects `protocol` to it as to a peer: the protocol receives the program's standard output, and
+    /// its writes are the program's standard input. Standard error is inherited unless the command sets descriptor 2; the
+    /// command may not set descriptors 0 and 1.
     ///
-    /// `connection_made` runs in the loop's next batch. The end of its output is the end of file; how it exited is the
-    /// [`Child`]'s to tell.
+    /// `connection_made` runs in the loop's next batch. The end of the program's output is the end of file; [`Child::status`]
+    /// returns how the program exited.
     ///
     /// # Errors
     ///
-    /// As for [`Reactor::spawn_process`].
+    /// As for [`Command::spawn_protocol`].
     ///
     /// # Examples
     ///
@@ -102,7 +103,7 @@ impl Reactor {
     ///
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
-    ///     let (sort, child) = reactor.connect_process(Command::new("sort"), Lines::new(Ask))?;
+    ///     let (sort, child) = Command::new("sort").connect(&reactor, Lines::new(Ask))?;
     ///     sort.closed().await?;
     ///     assert!(child.status().await?.success());
     ///     Ok(())
@@ -111,37 +112,37 @@ impl Reactor {
     /// ```
     #[doc(alias("ProcessEndpoint", "StandardErrorBehavior"))]
     #[track_caller]
-    pub fn connect_process<P: Protocol>(
-        &self,
-        command: Command,
+    pub fn connect<P: Protocol>(
+        self,
+        reactor: &Reactor,
         protocol: P,
     ) -> Result<(Handle<P>, Child), Failure> {
         let place = Location::caller();
-        let command = command.with_stream();
-        let (mut child, running, sockets) = self.begin_child(&command, place)?;
+        let command = self.with_stream();
+        let (mut child, running, sockets) = command.begin_child(reactor, place)?;
         let is_peer = |(number, _): &(i32, Socket)| *number == 1;
         let (peer, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_peer);
-        child.take_streams(self, &running, &command, others)?;
+        child.take_streams(reactor, &running, &command, others)?;
         let Some((number, socket)) = peer.into_iter().next() else {
             return Err(Failure::new(NoSuchPipe(1)));
         };
-        let conn = self
-            .seat_soon(socket, protocol, &child.process.0.terms(self))
-            .map_err(|failure| running.retract(self, &failure))?;
+        let conn = reactor
+            .seat_soon(socket, protocol, &child.process.0.terms(reactor))
+            .map_err(|failure| running.retract(reactor, &failure))?;
         child.process.0.add_pipe(number, true, conn.transport());
         Ok((handle(&conn), child))
     }
 
-    /// Starts a program, and has its exit told.
+    /// Starts the program and watches for its exit.
     fn begin_child(
         &self,
-        command: &Command,
+        reactor: &Reactor,
         place: &'static Location<'static>,
     ) -> Result<(Child, Rc<Running<Waited>>, Sockets), Failure> {
         let waiters = Listeners::default();
         let waited = Waited(waiters.clone());
-        let (running, sockets) = Running::start(self, command, waited, true, place)?;
-        running.begin(self);
+        let (running, sockets) = Running::start(reactor, self, waited, true, place)?;
+        running.begin(reactor);
         let child = Child {
             process: Process(running.common.clone()),
             pipes: Vec::new(),

@@ -225,7 +225,7 @@ impl Command {
         self
     }
 
-    /// What [`Reactor::output`](crate::Reactor::output) writes to its descriptor 0 before closing that. Without any that is
+    /// What [`Command::output`](crate::process::Command::output) writes to its descriptor 0 before closing that. Without any that is
     /// closed at once. Nobody else writes it, so with an input no other call starts a program; nor does that one where 0 is neither
     /// a pipe nor a terminal.
     #[doc(alias("stdinBytes", "communicate"))]
@@ -234,7 +234,7 @@ impl Command {
         self
     }
 
-    /// How many bytes [`Reactor::output`](crate::Reactor::output) keeps; more than that is an error, and the process is
+    /// How many bytes [`Command::output`](crate::process::Command::output) keeps; more than that is an error, and the process is
     /// killed. 64 MiB unless this is said.
     pub fn output_limit(mut self, bytes: usize) -> Self {
         self.output_limit = bytes;

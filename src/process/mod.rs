@@ -3,8 +3,8 @@
 //! # The idea
 //!
 //! A [`Command`] says what to start. To speak with it there are two faces over one engine: a [`ProcessProtocol`] with hooks
-//! ([`Reactor::spawn_process`]), and for async code a [`Child`] whose pipes are [`Connection`]s ([`Reactor::spawn_child`]). Who
-//! only wants what comes of it takes [`Reactor::output`] or [`Reactor::status`].
+//! ([`Command::spawn_protocol`]), and for async code a [`Child`] whose pipes are [`Connection`]s ([`Command::spawn`]). Who
+//! only wants what comes of it takes [`Command::output`] or [`Command::status`].
 //!
 //! Each pipe is a connection like any other, with a queue, limits and an end of its own. The process is watched through a
 //! descriptor (on Linux a pidfd): no signal is caught, and nobody else's children are waited for.

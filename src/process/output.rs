@@ -1,4 +1,4 @@
-//! What comes of a program, and nothing else: [`Reactor::output`], [`Reactor::status`].
+//! Running a program to its end: [`Command::output`], [`Command::status`].
 
 use std::cell::Cell;
 use std::panic::Location;
@@ -43,18 +43,18 @@ impl Output {
     }
 }
 
-impl Reactor {
-    /// Runs a program, and gives what it wrote and how it exited.
+impl Command {
+    /// Runs the program to its end and returns what it wrote and how it exited.
     ///
-    /// Its standard input is what [`Command::input`] says, else nothing. (On a terminal its end is said with Control-D.) The
-    /// Deferred fires when it has exited *and* both pipes are closed, so when it has started something that holds them open, not
-    /// before that ends. Cancelling it kills the program.
+    /// The program's standard input is [`Command::input`], or empty. On a terminal the end of the input is sent as Control-D.
+    /// The Deferred fires when the program has exited *and* both of its output pipes are closed: if the program started
+    /// another one that holds them open, not before that one ends. Cancelling the Deferred kills the program.
     ///
     /// # Errors
     ///
-    /// Those of [`Reactor::spawn_process`]; [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken),
-    /// [`Stopped`]; [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe,
-    /// so that not all of it is there. That the program fails is *not* an error: see [`Output::success`].
+    /// Those of [`Command::spawn_protocol`]; [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken); [`Stopped`];
+    /// [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe, so that output is missing. An
+    /// unsuccessful exit is *not* an error: see [`Output::success`].
     ///
     /// # Examples
     ///
@@ -64,11 +64,11 @@ impl Reactor {
     ///
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
-    ///     let output = reactor.output(Command::new("echo").arg("hello")).await?;
+    ///     let output = Command::new("echo").arg("hello").output(&reactor).await?;
     ///     assert!(output.status.success());
     ///     assert_eq!(output.out, b"hello\n");
     ///
-    ///     let counted = reactor.output(Command::new("wc").arg("-c").input("abc")).await?;
+    ///     let counted = Command::new("wc").arg("-c").input("abc").output(&reactor).await?;
     ///     assert_eq!(counted.success()?.out.trim_ascii(), b"3");
     ///     Ok(())
     /// })
@@ -81,25 +81,25 @@ impl Reactor {
         "check_output"
     ))]
     #[track_caller]
-    pub fn output(&self, mut command: Command) -> Deferred<Output> {
+    pub fn output(mut self, reactor: &Reactor) -> Deferred<Output> {
         let collector = Collector {
-            input: command.take_input().unwrap_or_default(),
-            limit: command.output_limit,
+            input: self.take_input().unwrap_or_default(),
+            limit: self.output_limit,
             out: Vec::new(),
             err: Vec::new(),
         };
-        self.collect(command, collector)
+        self.collect(reactor, collector)
     }
 
-    /// Runs a program with our own standard input, output and error, and tells how it exited. Cancelling the Deferred kills the
-    /// program.
+    /// Runs the program with this process's standard input, output and error, and returns how it exited. Cancelling the
+    /// Deferred kills the program.
     ///
-    /// Descriptors that the command names are as it says.
+    /// Descriptors that the command sets are used instead of the inherited ones.
     ///
     /// # Errors
     ///
-    /// Those of [`Reactor::spawn_process`]; [`StatusTaken`](super::StatusTaken), [`Stopped`]. That the
-    /// program fails is *not* an error.
+    /// Those of [`Command::spawn_protocol`]; [`StatusTaken`](super::StatusTaken); [`Stopped`]. An unsuccessful exit is *not*
+    /// an error.
     ///
     /// # Examples
     ///
@@ -109,7 +109,7 @@ impl Reactor {
     ///
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
-    ///     let status = reactor.status(Command::new("sh").args(["-c", "exit 3"])).await?;
+    ///     let status = Command::new("sh").args(["-c", "exit 3"]).status(&reactor).await?;
     ///     assert_eq!(status.code(), Some(3));
     ///     Ok(())
     /// })
@@ -117,19 +117,19 @@ impl Reactor {
     /// ```
     #[doc(alias("getProcessValue", "system", "call"))]
     #[track_caller]
-    pub fn status(&self, command: Command) -> Deferred<ExitStatus> {
-        self.collect(command.or_inherit(), Exit)
+    pub fn status(self, reactor: &Reactor) -> Deferred<ExitStatus> {
+        self.or_inherit().collect(reactor, Exit)
     }
 
     #[track_caller]
-    fn collect<C: Collect>(&self, command: Command, collect: C) -> Deferred<C::Value> {
+    fn collect<C: Collect>(self, reactor: &Reactor, collect: C) -> Deferred<C::Value> {
         let resolver = Rc::new(Cell::new(None));
         let collecting = Collecting {
             collect,
             process: None,
             resolver: resolver.clone(),
         };
-        let handle = match self.spawn_process(command, collecting) {
+        let handle = match self.spawn_protocol(reactor, collecting) {
             Ok(handle) => handle,
             Err(failure) => return Deferred::fail(failure),
         };

@@ -39,7 +39,7 @@ use crate::protocol::Context;
 /// # fn main() -> Result<(), Failure> {
 /// torsade::run(async |reactor| {
 ///     let command = Command::new("tr").args(["a-z", "A-Z"]);
-///     let shout = reactor.spawn_process(command, Shout::default())?;
+///     let shout = command.spawn_protocol(&reactor, Shout::default())?;
 ///     shout.closed().await?;
 ///     Ok(())
 /// })

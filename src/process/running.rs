@@ -31,15 +31,15 @@ use crate::reactor::{Handler, Reactor, Registration, Tracked};
 use crate::report::WarnOnce;
 use crate::transport::{Conn, Seat, Transport};
 
-impl Reactor {
-    /// Starts a program, and gives it a protocol that is told what it does. When this returns the program has begun;
-    /// `connection_made` runs in the loop's next batch.
+impl Command {
+    /// Starts the program with a [`ProcessProtocol`], whose hooks the reactor calls. The program runs when this returns;
+    /// `connection_made` is called in the loop's next batch.
     ///
     /// # Errors
     ///
-    /// [`NotStarted`](super::NotStarted), with the system's error: the program is missing or may not be run, its arguments are too long, there are
-    /// no descriptors left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a command that cannot be meant so. Nothing is
-    /// left of the attempt. When the reactor has ended, an [`io::Error`](std::io::Error) of
+    /// [`NotStarted`](super::NotStarted), with the system's error: the program is missing or may not be run, its arguments are
+    /// too long, no descriptors are left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a contradictory command.
+    /// Nothing is left of the attempt. When the reactor has ended, an [`io::Error`](std::io::Error) of
     /// [`ReactorNotRestartable`](crate::reactor::ReactorNotRestartable).
     ///
     /// # Examples
@@ -47,33 +47,33 @@ impl Reactor {
     /// See [`ProcessProtocol`].
     #[doc(alias("spawnProcess", "IReactorProcess", "subprocess_exec"))]
     #[track_caller]
-    pub fn spawn_process<P: ProcessProtocol>(
-        &self,
-        command: Command,
+    pub fn spawn_protocol<P: ProcessProtocol>(
+        self,
+        reactor: &Reactor,
         protocol: P,
     ) -> Result<Handle<P, Process>, Failure> {
         let place = Location::caller();
-        let (running, pipes) = Running::start(self, &command, protocol, false, place)?;
+        let (running, pipes) = Running::start(reactor, &self, protocol, false, place)?;
         // In memory a pipe that we write tells by its end that nobody reads it any more.
-        let is_virtual = self.inner().driver().is_virtual();
-        let terms = running.common.terms(self);
+        let is_virtual = reactor.inner().driver().is_virtual();
+        let terms = running.common.terms(reactor);
         let mut conns = Vec::new();
         for (number, socket) in pipes {
             let seat = OnPipe {
                 running: running.clone(),
                 number,
-                is_read: is_virtual || command.reads(number),
+                is_read: is_virtual || self.reads(number),
             };
-            let conn = Conn::unwatched(self, socket, Address::Unnamed, &terms, seat)
-                .map_err(|failure| running.retract(self, &failure))?;
-            let is_written = command.writes(number);
+            let conn = Conn::unwatched(reactor, socket, Address::Unnamed, &terms, seat)
+                .map_err(|failure| running.retract(reactor, &failure))?;
+            let is_written = self.writes(number);
             running
                 .common
                 .add_pipe(number, is_written, conn.transport());
             conns.push(conn);
         }
-        let (weak, later) = (self.downgrade(), running.clone());
-        self.inner().executor().call(place, move || {
+        let (weak, later) = (reactor.downgrade(), running.clone());
+        reactor.inner().executor().call(place, move || {
             let Some(reactor) = weak.upgrade() else {
                 return;
             };
