@@ -50,7 +50,8 @@ fn main() -> Result<(), Failure> {
         let parts = (0..PARTS).map(|part| {
             let (from, to) = (limit * part / PARTS, limit * (part + 1) / PARTS);
             let done = done.clone();
-            reactor.defer_to_thread_with(move |token| {
+            reactor.spawn_blocking(move || {
+                let token = CancelToken::current();
                 let found = count(from, to, token)?;
                 done.fetch_add(1, Ordering::SeqCst);
                 Ok(found)

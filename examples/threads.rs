@@ -12,7 +12,7 @@ use torsade::Failure;
 fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
         // What blocks or takes long goes to a thread of the reactor's pool; the loop goes on meanwhile.
-        let sum = reactor.defer_to_thread(|| Ok((0..100_000_u64).sum::<u64>()));
+        let sum = reactor.spawn_blocking(|| Ok((0..100_000_u64).sum::<u64>()));
         println!("the sum is {}", sum.await?);
 
         // Work that may take for ever looks whether anybody still waits for it.
@@ -42,7 +42,7 @@ fn main() -> Result<(), Failure> {
             Ok::<_, Failure>(())
         });
         reactor
-            .defer_to_thread(move || there.join().expect("it does not panic"))
+            .spawn_blocking(move || there.join().expect("it does not panic"))
             .await
     })
 }

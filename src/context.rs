@@ -13,6 +13,8 @@ use std::error::Error;
 use std::mem::ManuallyDrop;
 use std::ptr::null;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::sync::thread_local;
@@ -43,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) lent_data: Cell<*const ()>,
     /// The work for a loop that this thread does.
     pub(crate) work: Slot,
+    /// Whether that work was cancelled: the value of its token.
+    pub(crate) token: Held<Arc<AtomicBool>>,
     /// The address of the loop that the future which was just polled waits for; 0 for none.
     pub(crate) awaited_loop: Cell<usize>,
     /// The reactor that is in a turn, or was entered.
@@ -101,6 +105,7 @@ thread_local! {
             lent: Slot::new(),
             lent_data: Cell::new(null()),
             work: Slot::new(),
+            token: Held::new(),
             awaited_loop: Cell::new(0),
             reactor: Slot::new(),
             sink: Slot::new(),

@@ -368,7 +368,8 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
         .unwrap()
         .run_until(async {
             let reactor = Reactor::current().unwrap();
-            Command::new("/no/such/program").output(&reactor)
+            Command::new("/no/such/program")
+                .output(&reactor)
                 .await
                 .map(drop)
         })

@@ -80,7 +80,7 @@ on_both! {
             queue.get();
             semaphore.acquire();
             watcher.changed();
-            reactor.defer_to_thread(|| -> Result<(), Failure> { panic!("in a thread") });
+            reactor.spawn_blocking(|| -> Result<());
             async { torsade::spawn(async { abandoned().await }).await? };
             torsade::defer_later(&reactor, MS, || -> Result<(), Failure> { Err("no")? });
             async { remote.spawn(async || ())?.join() };

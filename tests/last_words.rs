@@ -571,7 +571,7 @@ fn what_the_peer_has_sent_unread_does_not_destroy_what_was_written_before_the_st
                 (handle.transport().unwrap(), None)
             };
             transport.write(vec![2; 200_000]);
-            writes.defer_to_thread(move || Ok(has_sent.recv()?)).await?;
+            writes.spawn_blocking(move || Ok(has_sent.recv()?)).await?;
             until(|| transport.queued() == 0).await;
             // The system has all of it, and the peer reads only now.
             std::mem::forget(kept);

@@ -60,7 +60,9 @@ fn who_is_asked_to_end_again_has_the_shorter_time() {
     for (first, second) in [(2, 60), (60, 1)] {
         let reactor = Reactor::with_manual_time().unwrap();
         let log = Log::new();
-        let handle = stubborn().spawn_protocol(&reactor, Noted::new(&log)).unwrap();
+        let handle = stubborn()
+            .spawn_protocol(&reactor, Noted::new(&log))
+            .unwrap();
         turn_until(&reactor, || log.has("1 says up\\n"));
         let process = handle.transport().unwrap();
         process.terminate_within(SECOND * first);
@@ -82,7 +84,9 @@ fn one_that_was_asked_to_end_is_killed_when_the_reactor_ends_before_its_time_is_
     let reactor = Reactor::new().unwrap();
     let pid = reactor
         .run_until(async {
-            let handle = stubborn().spawn_protocol(&reactor, Noted::new(&log)).unwrap();
+            let handle = stubborn()
+                .spawn_protocol(&reactor, Noted::new(&log))
+                .unwrap();
             until(|| log.has("1 says up\\n")).await;
             let process = handle.transport().unwrap();
             process.terminate_within(SECOND * 1000);
@@ -256,10 +260,7 @@ fn a_terminal_that_was_closed_is_another_thing_than_none() {
 fn a_part_has_the_number_of_no_process() -> Result<(), Failure> {
     testing::run_on(Reactor::in_memory()?, async |reactor| {
         let wait = waiter(&reactor);
-        let (one, other) = (
-            wait.clone().spawn(&reactor)?,
-            wait.spawn(&reactor)?,
-        );
+        let (one, other) = (wait.clone().spawn(&reactor)?, wait.spawn(&reactor)?);
         let (pid, next) = (one.pid().unwrap(), other.pid().unwrap());
         // Linux has none from here on, however it is set up.
         assert!(pid >= 1 << 22 && next > pid, "{pid}, {next}");
@@ -320,17 +321,23 @@ fn a_setting_that_would_do_nothing_is_an_error_of_the_call() {
         let fed = cat.clone().input("x");
         let log = Log::new();
         let mut failures = vec![
-            fed.clone().spawn_protocol(&reactor, Noted::new(&log))
+            fed.clone()
+                .spawn_protocol(&reactor, Noted::new(&log))
                 .unwrap_err(),
             fed.clone().spawn(&reactor).unwrap_err(),
-            fed.clone().connect(&reactor, Spy::new(&log))
+            fed.clone()
+                .connect(&reactor, Spy::new(&log))
                 .map(drop)
                 .unwrap_err(),
             fed.clone().status(&reactor).await.unwrap_err(),
-            fed.clone().child_fd(0, ChildFd::Null).output(&reactor)
+            fed.clone()
+                .child_fd(0, ChildFd::Null)
+                .output(&reactor)
                 .await
                 .unwrap_err(),
-            fed.clone().no_child_fd(0).output(&reactor)
+            fed.clone()
+                .no_child_fd(0)
+                .output(&reactor)
                 .await
                 .unwrap_err(),
         ];

@@ -36,7 +36,7 @@ fn the_controlling_side_of_a_terminal_is_itself() {
         reactor.stdio_with(master.try_clone()?, master, spy)?;
         slave.write_all(b"hello")?;
         until(|| log.has("data hello")).await;
-        let heard = reactor.defer_to_thread(move || {
+        let heard = reactor.spawn_blocking(move || {
             let mut buf = [0; 7];
             slave.read_exact(&mut buf)?;
             Ok(buf)

@@ -110,9 +110,9 @@ on_both! {
     async fn the_system_is_asked_in_threads_of_its_own(reactor) {
         reactor.set_resolver(SystemResolver::new());
         // The user's pool is full, and stays so.
-        reactor.suggest_thread_pool_size(1);
+        reactor.thread_pool().adjust(0, 1);
         let (release, held) = mpsc::channel::<()>();
-        let blocked = reactor.defer_to_thread(move || {
+        let blocked = reactor.spawn_blocking(move || {
             let _ = held.recv();
             Ok(())
         });

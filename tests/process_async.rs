@@ -134,7 +134,9 @@ fn one_that_ends_when_it_is_asked_is_not_killed() {
     let reactor = Reactor::with_manual_time().unwrap();
     let log = Log::new();
     let script = "trap 'exit 3' TERM; echo up; while :; do read x; done";
-    let handle = sh(script).spawn_protocol(&reactor, Noted::new(&log)).unwrap();
+    let handle = sh(script)
+        .spawn_protocol(&reactor, Noted::new(&log))
+        .unwrap();
     turn_until(&reactor, || log.has("1 says up\\n"));
     let process = handle.transport().unwrap();
     process.terminate_within(GRACE);
@@ -149,7 +151,9 @@ fn one_that_does_not_end_is_killed_when_its_time_is_over() {
     let reactor = Reactor::with_manual_time().unwrap();
     let log = Log::new();
     let script = "trap '' TERM; echo up; exec sleep 1000";
-    let handle = sh(script).spawn_protocol(&reactor, Noted::new(&log)).unwrap();
+    let handle = sh(script)
+        .spawn_protocol(&reactor, Noted::new(&log))
+        .unwrap();
     turn_until(&reactor, || log.has("1 says up\\n"));
     let process = handle.transport().unwrap();
     process.terminate_within(GRACE);
@@ -177,7 +181,9 @@ fn a_child_that_is_asked_to_end_tells_how_it_did() {
 #[test]
 fn a_group_is_killed_with_the_one_that_leads_it() {
     run(async |reactor| {
-        let mut child = sh("sleep 1000 & echo $!; wait").lead_group().spawn(&reactor)?;
+        let mut child = sh("sleep 1000 & echo $!; wait")
+            .lead_group()
+            .spawn(&reactor)?;
         let line = child.take_stdout()?.read_line(80).await?.unwrap();
         let grandchild: u32 = std::str::from_utf8(&line)?.parse()?;
         assert!(exists(grandchild));
@@ -195,7 +201,8 @@ fn a_group_is_killed_with_the_one_that_leads_it() {
 #[test]
 fn output_is_what_was_written_and_how_it_ended() {
     run(async |reactor| {
-        let output = sh("echo out; echo bad luck >&2; exit 6").output(&reactor)
+        let output = sh("echo out; echo bad luck >&2; exit 6")
+            .output(&reactor)
             .await?;
         assert_eq!(
             (&output.out[..], &output.err[..]),
@@ -234,7 +241,9 @@ fn an_output_that_is_too_long_is_an_error_and_its_end() {
     run(async |reactor| {
         let exact = sh("head -c 1000 /dev/zero").output_limit(1000);
         assert_eq!(exact.output(&reactor).await?.out.len(), 1000);
-        let failure = Command::new("yes").output_limit(100_000).output(&reactor)
+        let failure = Command::new("yes")
+            .output_limit(100_000)
+            .output(&reactor)
             .await
             .unwrap_err();
         assert_eq!(failure.check(), Some(&OutputTooLong { limit: 100_000 }));
@@ -345,7 +354,8 @@ fn a_program_on_a_terminal_finds_one() {
             "{text:?}"
         );
         assert_eq!((output.status.code(), &output.err[..]), (Some(4), &b""[..]));
-        let pipes = sh("test -t 0 || test -t 1 || test -t 2").output(&reactor)
+        let pipes = sh("test -t 0 || test -t 1 || test -t 2")
+            .output(&reactor)
             .await?;
         assert_eq!(pipes.status.code(), Some(1));
         Ok(())
@@ -389,8 +399,9 @@ fn a_signal_is_for_one_or_for_all_of_its_group() {
 #[test]
 fn a_terminal_echoes_and_turns_keys_into_signals() {
     run(async |reactor| {
-        let mut child =
-            sh("echo up; read x; echo got $x; exec sleep 1000").pty().spawn(&reactor)?;
+        let mut child = sh("echo up; read x; echo got $x; exec sleep 1000")
+            .pty()
+            .spawn(&reactor)?;
         let mut terminal = child.take_stdin()?;
         assert!(child.take_stdout().is_err(), "there is one only");
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"up");
@@ -407,8 +418,9 @@ fn a_terminal_echoes_and_turns_keys_into_signals() {
 fn a_terminal_that_is_closed_hangs_up() {
     run(async |reactor| {
         let log = Log::new();
-        let handle =
-            sh("echo up; exec sleep 1000").pty().spawn_protocol(&reactor, Noted::new(&log))?;
+        let handle = sh("echo up; exec sleep 1000")
+            .pty()
+            .spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.has("1 says up\\r\\n")).await;
         let process = handle.transport().unwrap();
         // These are for pipes.
@@ -437,7 +449,9 @@ fn a_terminal_that_is_closed_hangs_up() {
 #[test]
 fn a_window_that_changes_its_size_is_told() {
     run(async |reactor| {
-        let mut child = sh("trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.01; done").pty().spawn(&reactor)?;
+        let mut child = sh("trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.01; done")
+            .pty()
+            .spawn(&reactor)?;
         let mut terminal = child.take_stdout()?;
         assert_eq!(terminal.read_line(80).await?.unwrap(), b"up");
         child.set_window_size(50, 132)?;
@@ -525,8 +539,9 @@ fn a_peer_that_is_a_program_may_have_other_pipes_or_a_terminal() {
         peer.closed().await?;
         assert_eq!(log.take(), ["made", "data x", "eof", "lost done"]);
 
-        let (peer, child) =
-            sh("tty >/dev/null && echo yes").pty().connect(&reactor, Spy::new(&log))?;
+        let (peer, child) = sh("tty >/dev/null && echo yes")
+            .pty()
+            .connect(&reactor, Spy::new(&log))?;
         peer.closed().await?;
         assert!(log.has("data yes\\r\\n"), "{:?}", log.all());
         assert!(child.status().await?.success());
@@ -548,10 +563,14 @@ async fn count_leaks(reactor: &Reactor) -> Result<(), Failure> {
         Command::new("echo").arg("x").output(&reactor).await?;
         sh("echo x").pty().output(&reactor).await?;
         assert!(Command::new("/no/such").output(&reactor).await.is_err());
-        sh("exit 3").spawn_protocol(&reactor, Noted::new(&log))?
+        sh("exit 3")
+            .spawn_protocol(&reactor, Noted::new(&log))?
             .closed()
             .await?;
-        let child = Command::new("sleep").arg("1000").kill_on_drop(true).spawn(&reactor)?;
+        let child = Command::new("sleep")
+            .arg("1000")
+            .kill_on_drop(true)
+            .spawn(&reactor)?;
         let process = child.process().clone();
         drop(child);
         until(|| !process.is_running()).await;

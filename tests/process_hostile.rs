@@ -168,7 +168,9 @@ async fn leave_group() -> Result<(), Failure> {
 fn one_that_has_left_the_group_it_led_is_killed_all_the_same() {
     run(async |reactor| {
         let log = Log::new();
-        let handle = actor("leaver").lead_group().spawn_protocol(&reactor, Noted::new(&log))?;
+        let handle = actor("leaver")
+            .lead_group()
+            .spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.all().iter().any(|note| note.contains("gone over"))).await;
         handle.transport().unwrap().kill();
         handle.closed().await?;
@@ -184,7 +186,10 @@ fn an_output_that_is_cancelled_does_not_wait_for_a_daemon_that_holds_the_pipes()
         let told = folder.path("daemon");
         // It is of another session and another parent, and has our pipes.
         let script = "(setsid sleep 1000 & echo $! > $TOLD); exec sleep 1000";
-        let output = sh(script).env("TOLD", &told).input(vec![0; 1 << 20]).output(&reactor);
+        let output = sh(script)
+            .env("TOLD", &told)
+            .input(vec![0; 1 << 20])
+            .output(&reactor);
         let daemon = || fs::read_to_string(&told).unwrap_or_default();
         until(|| daemon().ends_with('\n')).await;
         output.cancel();
@@ -266,7 +271,9 @@ fn a_terminal_that_floods_gives_all_of_it_and_ends() {
         let noted = Noted::new(&log)
             .quiet()
             .on_data(|process, _, _| process.lose_connection());
-        Command::new("yes").pty().spawn_protocol(&reactor, noted)?
+        Command::new("yes")
+            .pty()
+            .spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert_eq!(log.count("1 closed"), 1);
@@ -290,7 +297,9 @@ fn a_terminal_whose_program_never_reads_is_over_when_it_exits() {
             seen.set(process.stdin().unwrap().is_full());
         });
         let script = "stty raw -echo; sleep 0.1; exit 6";
-        sh(script).pty().spawn_protocol(&reactor, noted)?
+        sh(script)
+            .pty()
+            .spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert!(stuck.get());

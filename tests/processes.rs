@@ -168,7 +168,9 @@ fn what_is_written_after_the_exit_is_told_after_it() {
         let go = gate.path("go");
         let script =
             "(for n in $(seq 2000); do test -e $GO && break; sleep 0.01; done; echo late) & exit 0";
-        let handle = sh(script).env("GO", &go).spawn_protocol(&reactor, Noted::new(&log))?;
+        let handle = sh(script)
+            .env("GO", &go)
+            .spawn_protocol(&reactor, Noted::new(&log))?;
         until(|| log.has("exited with code 0")).await;
         some_turns().await;
         fs::write(go, "")?;
@@ -196,7 +198,8 @@ fn how_it_ended_is_told_exactly() {
             assert!(notes.contains(&format!("exited with signal {number}")));
             assert!(notes.contains(&format!("ended with signal {number}")));
         }
-        let reason = sh("kill -9 $$").spawn_protocol(&reactor, Noted::new(&Log::new()))?
+        let reason = sh("kill -9 $$")
+            .spawn_protocol(&reactor, Noted::new(&Log::new()))?
             .closed()
             .await?;
         assert_eq!(
@@ -219,7 +222,8 @@ fn a_child_that_closes_its_input_is_noticed_before_anything_is_written() {
                 process.kill();
             }
         });
-        let closed = sh("exec 0<&-; exec sleep 1000").spawn_protocol(&reactor, noted)?
+        let closed = sh("exec 0<&-; exec sleep 1000")
+            .spawn_protocol(&reactor, noted)?
             .closed();
         until(|| log.has("alive")).await;
         closed.await?;
@@ -236,7 +240,8 @@ fn closing_what_it_writes_to_ends_a_child_by_sigpipe() {
             assert_eq!(fd, 1);
             process.close_stdout();
         });
-        Command::new("yes").spawn_protocol(&reactor, noted)?
+        Command::new("yes")
+            .spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert!(log.has("exited with signal 13"), "{:?}", log.all());
@@ -255,7 +260,8 @@ fn closing_its_errors_leaves_its_output() {
         });
         // One that goes on after the signal which the other one ends by.
         let command = sh("echo err >&2; yes >&2; echo still; exit 5");
-        command.spawn_protocol(&reactor, noted.quiet())?
+        command
+            .spawn_protocol(&reactor, noted.quiet())?
             .closed()
             .await?;
         let notes = log.all();
@@ -265,7 +271,8 @@ fn closing_its_errors_leaves_its_output() {
         let noted = Noted::new(&log)
             .quiet()
             .on_data(|process, _, _| process.close_stderr());
-        sh("exec yes >&2").spawn_protocol(&reactor, noted)?
+        sh("exec yes >&2")
+            .spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert!(log.has("exited with signal 13"), "{:?}", log.all());
@@ -364,7 +371,9 @@ fn a_child_that_never_reads_costs_no_more_than_the_limit() {
                 process.write(vec![0; 100_000]);
             }
         });
-        let handle = Command::new("sleep").arg("1000").spawn_protocol(&reactor, noted)?;
+        let handle = Command::new("sleep")
+            .arg("1000")
+            .spawn_protocol(&reactor, noted)?;
         until(|| log.has("0 closed")).await;
         let process = handle.transport().unwrap();
         assert!(process.is_running() && process.stdin().is_none());
@@ -404,12 +413,16 @@ fn a_hook_of_no_pipe_that_panics_loses_all() {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         let noted = Noted::new(&log).on_made(|_| panic!("no beginning"));
-        Command::new("cat").spawn_protocol(&reactor, noted)?
+        Command::new("cat")
+            .spawn_protocol(&reactor, noted)?
             .closed()
             .await?;
         assert_eq!(log.count("ended with code 0"), 1, "{:?}", log.all());
         let noted = Noted::new(&log).on_exited(|_| panic!("no end"));
-        sh("exit 4").spawn_protocol(&reactor, noted)?.closed().await?;
+        sh("exit 4")
+            .spawn_protocol(&reactor, noted)?
+            .closed()
+            .await?;
         assert_eq!(log.count("ended with code 4"), 1);
         assert_eq!(reports.borrow().len(), 2);
         Ok(())

@@ -478,15 +478,15 @@ on_both_by_hand! {
             };
             // A task waits, and so does main; and one that handles its failures is told of this one.
             let task = main.clone();
-            main.spawn(async move { task.defer_to_thread(work).await }).detach();
-            let noted = main.defer_to_thread(work).add_errback(move |failure| {
+            main.spawn(async move { task.spawn_blocking(work).await }).detach();
+            let noted = main.spawn_blocking(work).add_errback(move |failure| {
                 told.note(&failure);
                 Ok(())
             });
             drop(noted);
             drop(torsade::defer_later(&main, MS * 1000, || Ok(())));
             main.stop().unwrap();
-            main.defer_to_thread(work).await
+            main.spawn_blocking(work).await
         });
         result.unwrap_err().trap::<Stopped>().unwrap();
         assert_eq!(log.take(), ["the reactor was stopped"]);

@@ -105,7 +105,7 @@ on_both! {
             bytes += echo(&reactor, &port).await?;
             // Timers and threads are interrupted as well.
             reactor.sleep(MS).await?;
-            let read = reactor.defer_to_thread(|| Ok(std::fs::read(file!())?.len()));
+            let read = reactor.spawn_blocking(|| Ok(std::fs::read(file!())?.len()));
             assert!(read.await? > 0);
             ticks += 1;
         }

@@ -434,7 +434,7 @@ fn a_pipe_that_is_not_read_fills_the_queue_and_then_goes_on() {
         conn.flush().await?;
         drop(conn);
         let said = reactor
-            .defer_to_thread(move || Ok(reader.join().expect("it does not panic")?))
+            .spawn_blocking(move || Ok(reader.join().expect("it does not panic")?))
             .await?;
         assert!(said == bytes);
         Ok(())

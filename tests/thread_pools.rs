@@ -26,7 +26,7 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
         let all: Vec<_> = (1..=12)
             .map(|n| {
                 let held = held.clone();
-                let working = reactor.defer_to_thread(move || {
+                let working = reactor.spawn_blocking(move || {
                     let _ = held.lock().unwrap().recv();
                     Ok(thread::current().name().map(str::to_owned))
                 });
@@ -41,7 +41,7 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
             (2, 0, 0)
         );
         // More may be had at any time.
-        reactor.suggest_thread_pool_size(12);
+        reactor.thread_pool().adjust(0, 12);
         await_that(|| pool.statistics().running == 12);
         drop(release);
         let mut names = HashSet::new();
@@ -54,7 +54,7 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
         assert_eq!((statistics.running, statistics.queued), (0, 0));
         assert_eq!((statistics.finished, statistics.panicked), (12, 0));
         // And fewer: those that have nothing to do go.
-        reactor.suggest_thread_pool_size(3);
+        reactor.thread_pool().adjust(0, 3);
         await_that(|| pool.statistics().threads == 3);
         Ok(())
     });
@@ -66,7 +66,7 @@ fn what_work_held_is_dropped_on_its_thread_before_its_result_is_told() {
         let held = Arc::new(());
         let kept = held.clone();
         reactor
-            .defer_to_thread(move || {
+            .spawn_blocking(move || {
                 let _kept = kept;
                 Ok(())
             })
@@ -195,7 +195,7 @@ fn a_pool_that_cannot_be_is_refused_where_it_is_asked_for() {
         &|| drop(ThreadPool::builder().max(0).build()),
         &|| drop(ThreadPool::builder().name("a\0b").build()),
         &|| pool.adjust(2, 1),
-        &|| reactor.suggest_thread_pool_size(0),
+        &|| reactor.thread_pool().adjust(0, 0),
     ];
     let (sender, places) = mpsc::channel();
     let before = panic::take_hook();
@@ -224,7 +224,12 @@ fn a_reactor_waits_half_a_second_for_its_threads_unless_told() {
     let (release, held) = mpsc::channel::<()>();
     let start = Instant::now();
     reactor
-        .run_until(async { reactor.call_in_thread(move || assert!(held.recv().is_err())) })
+        .run_until(async {
+            drop(reactor.spawn_blocking(move || {
+                assert!(held.recv().is_err());
+                Ok(())
+            }))
+        })
         .unwrap();
     assert!(start.elapsed() >= MS * 500);
     assert_eq!(reports.borrow().len(), 1);
@@ -246,10 +251,13 @@ fn a_result_that_finds_the_loop_gone_is_dropped_by_its_maker() {
     let (release, held) = mpsc::channel::<()>();
     let reactor = Reactor::in_memory().unwrap();
     expect_reports(&reactor);
-    reactor.set_thread_patience(Duration::ZERO);
+    reactor.set_grace(Grace {
+        threads: Duration::ZERO,
+        ..reactor.grace()
+    });
     let maker = reactor
         .run_until(async {
-            let working = reactor.defer_to_thread(move || {
+            let working = reactor.spawn_blocking(move || {
                 let result = Told(dropped);
                 begun.send(thread::current().id())?;
                 let _ = held.recv();
@@ -319,7 +327,7 @@ mod children {
         };
         setrlimit(Resource::As, limit)?;
         begin.wait();
-        let refused = reactor.defer_to_thread(|| Ok(())).await.unwrap_err();
+        let refused = reactor.spawn_blocking(|| Ok(())).await.unwrap_err();
         end.wait();
         setrlimit(Resource::As, before)?;
         refused.trap::<PoolRefused>()?;
@@ -328,8 +336,8 @@ mod children {
         for other in others {
             other.join().unwrap();
         }
-        assert_eq!(reactor.defer_to_thread(|| Ok(1)).await?, 1);
-        assert_eq!(reactor.defer_to_thread_pool(&pool, || Ok(2)).await?, 2);
+        assert_eq!(reactor.spawn_blocking(|| Ok(1)).await?, 1);
+        assert_eq!(pool.spawn_blocking(&reactor, || Ok(2)).await?, 2);
         Ok(())
     }
 
@@ -351,7 +359,7 @@ mod children {
                     let all: Vec<_> = (0..5)
                         .map(|n| {
                             let remote = remote.clone();
-                            reactor.defer_to_thread(move || {
+                            reactor.spawn_blocking(move || {
                                 remote.call(|| {})?;
                                 let task = remote.spawn(async || yield_now().await)?;
                                 task.join()?;
@@ -362,7 +370,8 @@ mod children {
                     for (n, one) in all.into_iter().enumerate() {
                         assert_eq!(one.await?, n);
                     }
-                    let cancelled = reactor.defer_to_thread_with(|token| {
+                    let cancelled = reactor.spawn_blocking(|| {
+                        let token = CancelToken::current();
                         while !token.is_cancelled() {
                             thread::yield_now();
                         }

@@ -42,12 +42,11 @@ fn busy(pool: &ThreadPool) -> mpsc::Sender<()> {
 on_both! {
     async fn work_runs_elsewhere_and_its_result_comes_back(reactor) {
         let here = thread::current().id();
-        let there = reactor.defer_to_thread(|| Ok(thread::current().id())).await?;
+        let there = reactor.spawn_blocking(|| Ok(thread::current().id())).await?;
         assert_ne!(there, here);
         let log = Log::new();
         let note = log.clone();
-        reactor
-            .defer_to_thread(|| Ok(1))
+        reactor.spawn_blocking(|| Ok(1))
             .add_callback(move |n| {
                 assert_eq!(thread::current().id(), here);
                 note.note(n);
@@ -58,7 +57,7 @@ on_both! {
 
     async fn nothing_comes_back_inside_the_call(reactor) {
         let (sender, receiver) = mpsc::channel();
-        let deferred = reactor.defer_to_thread(move || Ok(sender.send(())?));
+        let deferred = reactor.spawn_blocking(move || Ok(sender.send(())?));
         receiver.recv()?;
         // It is done, or as good as done, and yet:
         assert!(!deferred.is_settled());
@@ -72,7 +71,7 @@ on_both! {
         assert!(failure.is_panic());
         assert_eq!(failure.location().file(), file!());
         // The pool is whole.
-        assert_eq!(reactor.defer_to_thread(|| Ok(2)).await?, 2);
+        assert_eq!(reactor.spawn_blocking(|| Ok(2)).await?, 2);
         // Work is counted when its thread looks for more.
         while reactor.thread_pool().statistics().panicked == 0 {
             yield_now().await;
@@ -95,17 +94,17 @@ on_both! {
 
     async fn threads_have_names(reactor) {
         let name = || Ok(thread::current().name().map(str::to_owned));
-        assert_eq!(reactor.defer_to_thread(name).await?.as_deref(), Some("torsade-pool-1"));
+        assert_eq!(reactor.spawn_blocking(name).await?.as_deref(), Some("torsade-pool-1"));
         let pool = ThreadPool::builder().name("disk").build();
-        assert_eq!(reactor.defer_to_thread_pool(&pool, name).await?.as_deref(), Some("disk-1"));
+        assert_eq!(pool.spawn_blocking(&reactor, name).await?.as_deref(), Some("disk-1"));
     }
 
     async fn no_more_threads_than_suggested_work_at_once(reactor) {
-        reactor.suggest_thread_pool_size(3);
+        reactor.thread_pool().adjust(0, 3);
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let all: Vec<_> = (0..200).map(|_| {
             let (now, most) = (now.clone(), most.clone());
-            reactor.defer_to_thread(move || {
+            reactor.spawn_blocking(move || {
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 thread::yield_now();
                 now.fetch_sub(1, Ordering::SeqCst);
@@ -120,7 +119,7 @@ on_both! {
         let meeting = Arc::new(Barrier::new(3));
         let all: Vec<_> = (0..3).map(|_| {
             let meeting = meeting.clone();
-            reactor.defer_to_thread(move || { meeting.wait(); Ok(()) })
+            reactor.spawn_blocking(move || { meeting.wait(); Ok(()) })
         }).collect();
         for one in all {
             one.await?;
@@ -135,7 +134,7 @@ on_both! {
         let held = Dropped(sender);
         let ran = Arc::new(AtomicUsize::new(0));
         let note = ran.clone();
-        let queued = reactor.defer_to_thread_pool(&pool, move || {
+        let queued = pool.spawn_blocking(&reactor, move || {
             let _held = held;
             note.fetch_add(1, Ordering::SeqCst);
             Ok(())
@@ -146,7 +145,7 @@ on_both! {
         assert_eq!(pool.statistics().queued, 0);
         queued.await.unwrap_err().trap::<Cancelled>()?;
         drop(release);
-        reactor.defer_to_thread_pool(&pool, || Ok(())).await?;
+        pool.spawn_blocking(&reactor, || Ok(())).await?;
         assert_eq!(ran.load(Ordering::SeqCst), 0);
     }
 
@@ -154,7 +153,7 @@ on_both! {
         let (release, held) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
         let (sender, drops) = mpsc::channel();
-        let working = reactor.defer_to_thread_with(move |token| {
+        let working = reactor.spawn_blocking(move || { let token = CancelToken::current();
             begun.send(())?;
             let _ = held.recv();
             assert!(token.is_cancelled());
@@ -176,7 +175,7 @@ on_both! {
     async fn work_that_was_called_off_may_look_at_its_token(reactor) {
         let (begun, has_begun) = mpsc::channel();
         let (ended, has_ended) = mpsc::channel();
-        let endless = reactor.defer_to_thread_with(move |token: &CancelToken| {
+        let endless = reactor.spawn_blocking(move || { let token = CancelToken::current();
             begun.send(())?;
             while !token.is_cancelled() {
                 thread::yield_now();
@@ -192,17 +191,17 @@ on_both! {
 
     async fn a_dropped_deferred_lets_the_work_run_on(reactor) {
         let (sender, done) = mpsc::channel();
-        drop(reactor.defer_to_thread(move || Ok(sender.send(())?)));
+        drop(reactor.spawn_blocking(move || Ok(sender.send(())?)));
         done.recv()?;
     }
 
     async fn a_full_queue_refuses_and_what_was_refused_is_dropped_here(reactor) {
         let pool = ThreadPool::builder().max(1).queue_limit(2).build();
         let release = busy(&pool);
-        let queued = [(); 2].map(|()| reactor.defer_to_thread_pool(&pool, || Ok(())));
+        let queued = [(); 2].map(|()| pool.spawn_blocking(&reactor, || Ok(())));
         let (sender, drops) = mpsc::channel();
         let held = Dropped(sender);
-        let refused = reactor.defer_to_thread_pool(&pool, move || {
+        let refused = pool.spawn_blocking(&reactor, move || {
             drop(held);
             Ok(())
         });
@@ -213,7 +212,7 @@ on_both! {
         let [one, other] = queued;
         one.cancel();
         one.await.unwrap_err().trap::<Cancelled>()?;
-        let fits = reactor.defer_to_thread_pool(&pool, || Ok(7));
+        let fits = pool.spawn_blocking(&reactor, || Ok(7));
         drop(release);
         other.await?;
         assert_eq!(fits.await?, 7);
@@ -222,12 +221,12 @@ on_both! {
     async fn work_in_a_pool_that_is_stopped_fails(reactor) {
         let pool = ThreadPool::new(0, 1);
         let release = busy(&pool);
-        let queued = reactor.defer_to_thread_pool(&pool, || Ok(()));
+        let queued = pool.spawn_blocking(&reactor, || Ok(()));
         let left = pool.stop(Duration::ZERO);
         assert_eq!((left.running.len(), left.dropped.len()), (1, 1));
         assert!(left.running[0].file().ends_with("threads.rs"));
         queued.await.unwrap_err().trap::<NeverBegun>()?;
-        let late = reactor.defer_to_thread_pool(&pool, || Ok(()));
+        let late = pool.spawn_blocking(&reactor, || Ok(()));
         assert_eq!(late.await.unwrap_err().trap::<PoolRefused>()?, &PoolRefused::Closed);
         drop(release);
         assert!(pool.stop(Duration::from_secs(20)).is_clean());
@@ -238,7 +237,7 @@ on_both! {
         let reports = expect_reports(&reactor);
         let (sender, got) = mpsc::channel();
         let to = sender.clone();
-        reactor.call_in_thread(move || to.send("called").unwrap());
+        drop(reactor.spawn_blocking(move || { to.send("called").unwrap(); Ok(()) }));
         assert_eq!(got.recv()?, "called");
         let to = sender.clone();
         reactor.call_in_thread_with_callback(
@@ -264,7 +263,7 @@ on_both! {
 
     async fn work_that_is_awaited_is_a_leftover_and_is_in_the_dump(reactor) {
         let (release, held) = mpsc::channel::<()>();
-        let working = reactor.defer_to_thread(move || { let _ = held.recv(); Ok(()) });
+        let working = reactor.spawn_blocking(move || { let _ = held.recv(); Ok(()) });
         assert_eq!(alive(&reactor), ["work in a thread"]);
         let dump = reactor.dump();
         let node = dump.roots.iter().find(|node| node.kind == "work in a thread").unwrap();
@@ -280,8 +279,8 @@ on_both! {
         let here = || (TRACE.get(), MINE.get());
         let pool = ThreadPool::new(0, 1);
         let seen = MINE.scope(8, TRACE.scope(7, async {
-            let first = reactor.defer_to_thread_pool(&pool, move || Ok(here()));
-            let second = TRACE.sync_scope(9, || reactor.defer_to_thread_pool(&pool, move || Ok(here())));
+            let first = pool.spawn_blocking(&reactor, move || Ok(here()));
+            let second = TRACE.sync_scope(9, || pool.spawn_blocking(&reactor, move || Ok(here())));
             let (sender, told) = mpsc::channel();
             pool.call_in_thread_with_callback(
                 move |_: Result<(), Failure>| sender.send(here()).unwrap(),
@@ -292,10 +291,10 @@ on_both! {
         }));
         assert_eq!(seen.await?, [(Some(7), None), (Some(9), None)]);
         // The thread keeps nothing of it, and calls of other threads bring only what they are asked to.
-        assert_eq!(reactor.defer_to_thread_pool(&pool, move || Ok(here())).await?, (None, None));
+        assert_eq!(pool.spawn_blocking(&reactor, move || Ok(here())).await?, (None, None));
         let remote = reactor.remote();
         let came = TRACE.scope(7, async {
-            reactor.defer_to_thread(move || {
+            reactor.spawn_blocking(move || {
                 let locals = Locals::capture().for_threads();
                 Ok((remote.blocking_call(move || Ok(here()))?, remote.blocking_call(move || Ok(locals.run(here)))?))
             }).await
@@ -306,7 +305,7 @@ on_both! {
     async fn a_thread_starts_a_task_here_and_has_its_result(reactor) {
         let here = thread::current().id();
         let remote = reactor.remote();
-        let result = reactor.defer_to_thread(move || {
+        let result = reactor.spawn_blocking(move || {
             let task = remote.spawn(move || async move {
                 let not_send = Rc::new(thread::current().id());
                 yield_now().await;
@@ -328,7 +327,7 @@ on_both! {
     async fn a_task_whose_remote_handle_is_dropped_runs_on(reactor) {
         thread_local!(static RAN: Cell<bool> = const { Cell::new(false) });
         let remote = reactor.remote();
-        reactor.defer_to_thread(move || {
+        reactor.spawn_blocking(move || {
             drop(remote.spawn(|| async {
                 for _ in 0..3 {
                     yield_now().await;
@@ -342,7 +341,7 @@ on_both! {
 
     async fn a_blocking_call_has_a_value_a_deferred_an_async_block_or_a_failure(reactor) {
         let remote = reactor.remote();
-        let all = reactor.defer_to_thread(move || {
+        let all = reactor.spawn_blocking(move || {
             let value = remote.blocking_call(|| Ok(1))?;
             let deferred = remote.blocking_call(|| {
                 let (deferred, resolver) = Deferred::pair();
@@ -382,22 +381,22 @@ on_both! {
 on_both_by_hand! {
     fn what_is_not_begun_in_time_is_reported_when_the_reactor_ends(reactor) {
         let reports = expect_reports(&reactor);
-        reactor.suggest_thread_pool_size(1);
-        reactor.set_thread_patience(MS * 20);
+        reactor.thread_pool().adjust(0, 1);
+        reactor.set_grace(Grace { threads: MS * 20, ..reactor.grace() });
         let (release, held) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
         let waiting = Rc::new(RefCell::new(Vec::new()));
         let log = waiting.clone();
         let start = Instant::now();
         reactor.run_until(async {
-            let running = reactor.defer_to_thread(move || {
+            let running = reactor.spawn_blocking(move || {
                 begun.send(())?;
                 let _ = held.recv();
                 Ok(())
             });
             has_begun.recv().unwrap();
             drop(running.add_both(move |result| log.borrow_mut().push(result.unwrap_err())));
-            reactor.call_in_thread(|| unreachable!());
+            drop(reactor.spawn_blocking(|| { unreachable!(); Ok(()) }));
         }).unwrap();
         assert!(start.elapsed() < Duration::from_secs(10));
         assert!(waiting.borrow()[0].is::<Stopped>());
@@ -408,7 +407,7 @@ on_both_by_hand! {
             report.place().file(),
         )).collect();
         assert_eq!(told, [(true, false, file!()), (false, true, file!())]);
-        let late = reactor.defer_to_thread(|| Ok(()));
+        let late = reactor.spawn_blocking(|| Ok(()));
         assert!(late.is_settled());
         drop(late.add_errback(|_| ()));
         drop(release);
@@ -416,25 +415,25 @@ on_both_by_hand! {
 
     fn work_that_is_never_begun_is_reported_only_where_nobody_was_told(reactor) {
         let reports = expect_reports(&reactor);
-        reactor.suggest_thread_pool_size(1);
-        reactor.set_thread_patience(MS);
+        reactor.thread_pool().adjust(0, 1);
+        reactor.set_grace(Grace { threads: MS, ..reactor.grace() });
         let (release, held) = mpsc::channel::<()>();
         let told = Rc::new(Cell::new(0));
         reactor.run_until(async {
-            let busy = reactor.defer_to_thread(move || {
+            let busy = reactor.spawn_blocking(move || {
                 let _ = held.recv();
                 Ok(())
             });
             drop(busy.add_both(|_| ()));
             for _ in 0..1_000 {
-                let (queued, told) = (reactor.defer_to_thread(|| Ok(())), told.clone());
+                let (queued, told) = (reactor.spawn_blocking(|| Ok(())), told.clone());
                 drop(queued.add_both(move |result| {
                     assert!(result.unwrap_err().is::<Stopped>());
                     told.set(told.get() + 1);
                 }));
             }
             for _ in 0..10 {
-                reactor.call_in_thread(|| ());
+                drop(reactor.spawn_blocking(|| { (); Ok(()) }));
             }
         }).unwrap();
         assert_eq!(told.get(), 1_000);
@@ -450,13 +449,13 @@ on_both_by_hand! {
 
     fn work_that_was_given_is_finished_before_the_reactor_ends(reactor) {
         let reports = expect_reports(&reactor);
-        reactor.suggest_thread_pool_size(1);
-        reactor.set_thread_patience(Duration::from_secs(20));
+        reactor.thread_pool().adjust(0, 1);
+        reactor.set_grace(Grace { threads: Duration::from_secs(20), ..reactor.grace() });
         let done = Arc::new(AtomicUsize::new(0));
         reactor.run_until(async {
             for _ in 0..50 {
                 let done = done.clone();
-                drop(reactor.defer_to_thread(move || Ok(done.fetch_add(1, Ordering::SeqCst))));
+                drop(reactor.spawn_blocking(move || Ok(done.fetch_add(1, Ordering::SeqCst))));
             }
         }).unwrap();
         assert_eq!(done.load(Ordering::SeqCst), 50);
@@ -466,9 +465,9 @@ on_both_by_hand! {
     }
 
     fn a_reactor_without_work_in_threads_ends_without_waiting(reactor) {
-        reactor.set_thread_patience(Duration::from_secs(3600));
+        reactor.set_grace(Grace { threads: Duration::from_secs(3600), ..reactor.grace() });
         reactor.run_until(async {
-            reactor.defer_to_thread(|| Ok(())).await.unwrap();
+            reactor.spawn_blocking(|| Ok(())).await.unwrap();
         }).unwrap();
     }
 
@@ -507,15 +506,14 @@ on_both_by_hand! {
     }
 
     fn work_that_waits_for_the_loop_does_not_hold_up_its_end(reactor) {
-        reactor.set_thread_patience(Duration::from_secs(3600));
+        reactor.set_grace(Grace { threads: Duration::from_secs(3600), ..reactor.grace() });
         let (remote, waits) = (reactor.remote(), reactor.clone());
         let (told, how) = mpsc::channel();
         reactor.run_until(async {
-            waits.call_in_thread(move || {
+            drop(waits.spawn_blocking(move || {
                 let first = remote.blocking_call(Deferred::<()>::pair_that_waits).unwrap_err();
                 let second = remote.blocking_call(|| Ok(())).unwrap_err();
-                told.send((first.is::<Stopped>(), second.is::<ReactorGone>())).unwrap();
-            });
+                told.send((first.is::<Stopped>(), second.is::<ReactorGone>())).unwrap(); Ok(()) }));
             until(|| alive(&waits).contains(&"call from a thread")).await;
         }).unwrap();
         assert_eq!(how.recv().unwrap(), (true, true));
@@ -549,7 +547,7 @@ on_both_by_hand! {
         let log = Log::new();
         let (note, pool) = (log.clone(), reactor.clone());
         reactor.add_system_event_trigger(Phase::Before, "shutdown", move || {
-            pool.defer_to_thread(|| Ok("saved")).map(move |what| note.note(what))
+            pool.spawn_blocking(|| Ok("saved")).map(move |what| note.note(what))
         });
         reactor.run_until(async {}).unwrap();
         assert_eq!(log.take(), ["saved"]);
@@ -607,7 +605,7 @@ impl Waits for Deferred<()> {
 fn in_memory_time_stands_while_work_is_awaited_and_goes_on_when_it_is_called_off() {
     torsade::testing::run(async |reactor| {
         let (release, held) = mpsc::channel::<()>();
-        let working = reactor.defer_to_thread(move || {
+        let working = reactor.spawn_blocking(move || {
             let _ = held.recv();
             Ok(())
         });
@@ -627,7 +625,7 @@ fn in_memory_time_stands_while_work_is_awaited_and_goes_on_when_it_is_called_off
 
         // What was called off holds nothing up.
         let (release, held) = mpsc::channel::<()>();
-        let working = reactor.defer_to_thread(move || {
+        let working = reactor.spawn_blocking(move || {
             let _ = held.recv();
             Ok(())
         });
@@ -645,7 +643,7 @@ fn in_memory_time_stands_while_work_is_awaited_and_goes_on_when_it_is_called_off
 fn on_the_machine_a_timeout_calls_work_off() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let (release, held) = mpsc::channel::<()>();
-        let working = reactor.defer_to_thread(move || {
+        let working = reactor.spawn_blocking(move || {
             let _ = held.recv();
             Ok(())
         });

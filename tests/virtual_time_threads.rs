@@ -33,7 +33,7 @@ fn sleep_there(remote: &Remote, time: Duration) -> Result<(), Failure> {
 fn work_that_waits_for_a_sleep_on_the_loop_ends_when_that_is_over() {
     testing::run(async |reactor| {
         let (remote, start) = (reactor.remote(), reactor.now());
-        let work = reactor.defer_to_thread(move || {
+        let work = reactor.spawn_blocking(move || {
             sleep_there(&remote, HOUR)?;
             sleep_there(&remote, HOUR)
         });
@@ -54,7 +54,7 @@ fn a_dump_says_of_work_that_it_waits_for_the_loop() {
             seen.replace(looking.dump().to_string());
         });
         reactor
-            .defer_to_thread(move || sleep_there(&remote, HOUR))
+            .spawn_blocking(move || sleep_there(&remote, HOUR))
             .await?;
         let dumped = dumped.take();
         assert!(
@@ -75,7 +75,7 @@ fn work_that_joins_or_awaits_a_task_of_the_loop_ends_when_that_does() {
                 reactor.sleep(HOUR).await.map(|()| 7)
             })
         };
-        let work = reactor.defer_to_thread(move || {
+        let work = reactor.spawn_blocking(move || {
             let joined = spawn()?.join()??;
             let awaited = task::block_on(spawn()?)??;
             Ok(joined + awaited)
@@ -91,7 +91,7 @@ fn a_limit_ends_the_waiting_for_work_that_waits_for_the_loop() {
     testing::run(async |reactor| {
         let (remote, start) = (reactor.remote(), reactor.now());
         let (hold, held) = oneshot::channel::<()>();
-        let work = reactor.defer_to_thread(move || {
+        let work = reactor.spawn_blocking(move || {
             remote.blocking_call(async move || {
                 let _ = held.await;
                 Ok(())
@@ -112,7 +112,8 @@ fn a_limit_ends_the_waiting_for_work_that_never_ends() {
         let start = reactor.now();
         let rounds = Arc::new(AtomicUsize::new(0));
         let count = rounds.clone();
-        let work = reactor.defer_to_thread_with(move |token| {
+        let work = reactor.spawn_blocking(move || {
+            let token = CancelToken::current();
             loop {
                 token.check()?;
                 count.fetch_add(1, Ordering::SeqCst);
@@ -133,13 +134,13 @@ fn a_limit_ends_the_waiting_for_work_that_never_ends() {
 fn time_stands_still_as_long_as_one_of_them_really_works() {
     testing::run(async |reactor| {
         let (remote, start) = (reactor.remote(), reactor.now());
-        let sleeping = reactor.defer_to_thread(move || sleep_there(&remote, HOUR));
+        let sleeping = reactor.spawn_blocking(move || sleep_there(&remote, HOUR));
         let (remote, waits) = (reactor.remote(), Arc::new(AtomicBool::new(false)));
         let seen = waits.clone();
         reactor.call_later(Duration::from_millis(1), move || {
             seen.store(true, Ordering::SeqCst)
         });
-        let working = reactor.defer_to_thread(move || {
+        let working = reactor.spawn_blocking(move || {
             for _ in 0..2_000 {
                 thread::yield_now();
                 assert!(!waits.load(Ordering::SeqCst), "time went on");
@@ -160,7 +161,7 @@ fn work_in_line_behind_threads_that_wait_for_the_loop_does_not_hold_the_time() {
         let work: Vec<_> = (0..6)
             .map(|_| {
                 let remote = reactor.remote();
-                reactor.defer_to_thread_pool(&pool, move || sleep_there(&remote, HOUR))
+                pool.spawn_blocking(&reactor, move || sleep_there(&remote, HOUR))
             })
             .collect();
         for done in work {
@@ -178,7 +179,7 @@ fn waking_and_going_to_sleep_again_never_lets_time_slip() {
         testing::run(async |reactor| {
             let (remote, start) = (reactor.remote(), reactor.now());
             reactor.call_later(HOUR, || {});
-            let work = reactor.defer_to_thread(move || {
+            let work = reactor.spawn_blocking(move || {
                 for _ in 0..100 {
                     // Each is answered at once: in between the thread works.
                     remote.blocking_call(|| Ok(()))?;

@@ -302,7 +302,7 @@ fn of_the_loop() -> Vec<Kind> {
         },
         "Remote::blocking_call": async |reactor: Reactor| {
             let remote = reactor.remote();
-            reactor.defer_to_thread(move || remote.blocking_call(|| { block(); Ok(()) })).await
+            reactor.spawn_blocking(move || remote.blocking_call(|| { block(); Ok(()) })).await
         },
         "a trigger": async |reactor: Reactor| {
             reactor.add_system_event_trigger(Phase::During, "mine", block);
@@ -357,7 +357,7 @@ fn of_the_loop() -> Vec<Kind> {
             DeferredLock::new(()).run(|()| block()).await
         },
         "the result of a thread": async |reactor: Reactor| {
-            reactor.defer_to_thread(|| Ok(())).map(|()| block()).await
+            reactor.spawn_blocking(|| Ok(())).map(|()| block()).await
         },
         "a hook for reports": async |reactor: Reactor| {
             reactor.on_report(|_| block());
@@ -646,7 +646,9 @@ fn start(
     reactor: Reactor,
     hook: &'static str,
 ) -> impl Future<Output = Result<(), Failure>> + 'static {
-    let handle = Command::new("echo").arg("x").spawn_protocol(&reactor, Slow(hook));
+    let handle = Command::new("echo")
+        .arg("x")
+        .spawn_protocol(&reactor, Slow(hook));
     async move {
         handle?.closed().await?;
         Ok(())

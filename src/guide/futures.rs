@@ -149,7 +149,7 @@
 //! | `failure.check`, `failure.trap`             | [`check`](crate::Failure::check), [`trap`](crate::Failure::trap)   |
 //! | `task.Clock`                                | [`VirtualClock`](crate::VirtualClock), [`testing::run`](crate::testing::run) |
 //! | `reactor.callFromThread`                    | [`Remote::call`](crate::Remote::call)                              |
-//! | `deferToThread`, `blockingCallFromThread`   | [`defer_to_thread`](crate::Reactor::defer_to_thread), [`Remote::blocking_call`](crate::Remote::blocking_call) |
+//! | `deferToThread`, `blockingCallFromThread`   | [`spawn_blocking`](crate::Reactor::spawn_blocking), [`Remote::blocking_call`](crate::Remote::blocking_call) |
 //! | `spawnProcess`, `childFDs`, `usePTY`        | [`spawn_protocol`](crate::process::Command::spawn_protocol), [`Command::child_fds`](crate::process::Command::child_fds), [`Command::pty`](crate::process::Command::pty) |
 //! | `getProcessOutputAndValue`, `getProcessValue` | [`output`](crate::process::Command::output), [`status`](crate::process::Command::status) |
 //! | `serverFromString`, `clientFromString`      | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |

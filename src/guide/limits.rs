@@ -74,8 +74,8 @@
 //! |---|---|---|
 //! | look-ups at a time | 8 threads, 500 waiting | [`LookupFailed`] with [`LookupProblem::TooMany`] |
 //! | one attempt to connect | 30 s ([`ConnectOptions::timeout`]) | [`ConnectTimedOut`] |
-//! | threads of the pool | 10 ([`suggest_thread_pool_size`]) | work waits |
-//! | the wait for threads when a reactor ends | 500 ms ([`set_thread_patience`]) | the threads are left alone; their Deferreds fail with [`StillRunning`] |
+//! | threads of the pool | 10 ([`ThreadPool::adjust`]) | work waits |
+//! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are left alone; their Deferreds fail with [`StillRunning`] |
 //! | output of a process that is kept | 64 MiB | the process is killed, [`OutputTooLong`](crate::process) |
 //!
 //! # Memory
@@ -121,7 +121,7 @@
 //! [`LookupProblem::TooMany`]: crate::net::LookupProblem::TooMany
 //! [`ConnectOptions::timeout`]: crate::net::ConnectOptions::timeout
 //! [`ConnectTimedOut`]: crate::net::ConnectTimedOut
-//! [`suggest_thread_pool_size`]: crate::Reactor::suggest_thread_pool_size
-//! [`set_thread_patience`]: crate::Reactor::set_thread_patience
+//! [`ThreadPool::adjust`]: crate::threads::ThreadPool::adjust
+//! [`Grace::threads`]: crate::reactor::Grace::threads
 //! [`StillRunning`]: crate::reactor::StillRunning
 //! [`Abandoned`]: crate::defer::Abandoned

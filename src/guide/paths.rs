@@ -71,7 +71,7 @@
 //!
 //! | function | file | what it does |
 //! |---|---|---|
-//! | `Reactor::defer_to_thread` | `reactor/threads.rs` | makes the Deferred and the way back |
+//! | `Reactor::spawn_blocking` | `reactor/threads.rs` | makes the Deferred and the way back |
 //! | `Pool::submit` | `threads/pool.rs` | queues the job, and starts a thread where one is missing |
 //! | `Pool::work` | `threads/pool.rs` | what each thread does |
 //! | `AwaitedWork::run` | `task/waiting.rs` | runs the job; virtual time stands still meanwhile |

@@ -50,6 +50,13 @@ pub struct Grace {
     pub stalled: Duration,
     /// The longest time for all of it together. Default: 60 seconds.
     pub total: Duration,
+    /// The longest time to wait for work that the reactor's own [thread pool](super::Reactor::thread_pool) still runs, in real
+    /// time, after the shutdown triggers. Default: 500 milliseconds.
+    ///
+    /// The loop no longer runs then, so work that asks something of the reactor is refused. Work that still runs afterwards
+    /// is reported and left to itself; work that no thread has begun is reported and dropped.
+    #[doc(alias = "shutdown_timeout")]
+    pub threads: Duration,
 }
 
 impl Default for Grace {
@@ -57,6 +64,7 @@ impl Default for Grace {
         Self {
             stalled: Duration::from_secs(5),
             total: Duration::from_secs(60),
+            threads: Duration::from_millis(500),
         }
     }
 }
@@ -130,6 +138,11 @@ impl Inner {
     /// While the end waits for the last bytes: how long a peer may accept nothing.
     pub(crate) fn grace_to_drain(&self) -> Option<Duration> {
         (self.drain.stage.get() != Stage::Idle).then(|| self.drain.grace.get().stalled)
+    }
+
+    /// Returns how long the end waits for work in the reactor's own pool.
+    pub(super) fn thread_grace(&self) -> Duration {
+        self.drain.grace.get().threads
     }
 
     /// Looks whether the last bytes have left, if somebody waits for that.

@@ -21,7 +21,7 @@ use crate::task::Place;
 impl Reactor {
     /// Makes a Deferred and what fires it from another thread.
     ///
-    /// Where the work runs in a pool of threads, [`Reactor::defer_to_thread`] is simpler. In
+    /// Where the work runs in a pool of threads, [`Reactor::spawn_blocking`] is simpler. In
     /// memory, time goes on while the Deferred waits: nothing is known of who will fire it.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ impl Remote {
     ///
     /// torsade::run(async |reactor| {
     ///     let remote = reactor.remote();
-    ///     let answer = reactor.defer_to_thread(move || {
+    ///     let answer = reactor.spawn_blocking(move || {
     ///         let task = remote.spawn(|| async {
     ///             let here = Rc::new(42); // never leaves the loop's thread
     ///             *here
@@ -97,7 +97,7 @@ impl Remote {
     ///
     /// torsade::run(async |reactor| {
     ///     let remote = reactor.remote();
-    ///     let called = reactor.defer_to_thread(move || {
+    ///     let called = reactor.spawn_blocking(move || {
     ///         remote.blocking_call(async || {
     ///             let reactor = Reactor::current().expect("this is its thread");
     ///             reactor.sleep(Duration::from_millis(1)).await?;

@@ -1,4 +1,4 @@
-//! Work that leaves the loop's thread, and comes back: `call_in_thread`, `defer_to_thread`.
+//! Work that leaves the loop's thread, and comes back: `spawn_blocking`.
 //!
 //! Each piece of work has a source in the reactor's table while somebody may wait for it, so it is seen by dumps and by
 //! tests, and is told when the reactor ends. What it came to travels through the inbox.
@@ -11,7 +11,7 @@
 //! 3. In memory, time stands still while work is awaited: what happens does not depend on how long it takes. It goes on when
 //!    all of that work waits for this very loop; and when work has really taken longer than five seconds and than a
 //!    deadline was away, as on the machine: so a limit for work that never ends is one.
-//! 4. The end of a reactor waits for its pool no longer than its patience; what still runs then is reported. Before it waits
+//! 4. The end of a reactor waits for its pool no longer than `Grace::threads`; what still runs then is reported. Before it waits
 //!    the inbox is closed, so work that waits for the loop is told at once.
 
 use std::any::Any;
@@ -23,8 +23,10 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(doc)]
+use super::Stopped;
 use super::handler::arrived_at;
-use super::{Inner, Reactor, Stopped, Tracked, WeakReactor};
+use super::{Inner, Reactor, Tracked, WeakReactor};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::Event;
 use crate::failure::{Cancelled, Failure, errors};
@@ -34,10 +36,9 @@ use crate::task::{AwaitedWork, Inbox, Phase};
 use crate::threads::{CancelToken, NeverBegun, ObservedPool, Place, ThreadPool, Ticket};
 
 /// A reactor's own pool, and what it is to be like.
+#[derive(Default)]
 pub(super) struct Threads {
     pool: RefCell<Option<ThreadPool>>,
-    max: Cell<usize>,
-    patience: Cell<Duration>,
     /// How many pieces of work are awaited.
     awaited: Cell<usize>,
     /// In memory: work that was given and may not have ended, and the pools that do it.
@@ -46,156 +47,98 @@ pub(super) struct Threads {
     stood: Cell<Duration>,
 }
 
-impl Default for Threads {
-    fn default() -> Self {
-        Self {
-            pool: RefCell::default(),
-            max: Cell::new(USUAL_MAX),
-            patience: Cell::new(PATIENCE),
-            awaited: Cell::new(0),
-            given: RefCell::default(),
-            stood: Cell::new(Duration::ZERO),
-        }
-    }
-}
-
 impl Reactor {
-    /// Does work on another thread, and gives what comes of it: for everything that blocks, or takes long.
+    /// Runs `f` on a thread of the reactor's own pool and returns its result: for everything that blocks or takes long.
     ///
-    /// A panic in `f` is a failure like any other. Cancelling the Deferred takes work that has not begun out of the
-    /// queue; work that has begun goes on, and its result is dropped on this thread ([`Reactor::defer_to_thread_with`]
-    /// lets it know).
+    /// A panic in `f` is a [`Failure`]. Cancelling the Deferred removes `f` from the queue when no thread has begun it. Work
+    /// that has begun goes on, its result is dropped on this thread, and its [`CancelToken::current`] is cancelled, so that
+    /// `f` can ask now and then and return early. [`ThreadPool::spawn_blocking`] uses another pool.
     ///
-    /// In memory time stands still meanwhile, unless the work itself waits for this reactor
-    /// ([`Remote::blocking_call`](super::Remote::blocking_call), [`RemoteTask::join`](super::RemoteTask::join)). Work that has
-    /// really taken longer than five seconds no longer keeps a deadline from coming that is nearer than that: so a limit ends
-    /// the waiting for work that never ends. Task-locals that are declared [`shared`](crate::task::TaskLocal::shared) go
-    /// along.
+    /// On an in-memory reactor the time stands still while the work runs, unless the work itself waits for this reactor
+    /// ([`Remote::blocking_call`](super::Remote::blocking_call), [`RemoteTask::join`](super::RemoteTask::join)). Work that
+    /// takes longer than five real seconds no longer holds back a deadline that is nearer than that, so a time limit ends
+    /// the waiting for work that never ends. Task-locals that are [`shared`](crate::task::TaskLocal::shared) are set in `f`.
     ///
     /// # Errors
     ///
-    /// What `f` returns; its panic; [`Stopped`] when the reactor ends first; `PoolRefused` when the system gives
-    /// no thread.
+    /// What `f` returns; its panic; [`Stopped`] when the reactor ends first; `PoolRefused` when the system starts no thread.
     ///
     /// # Examples
     ///
     /// ```
     /// torsade::testing::run(async |reactor| {
-    ///     let sum = reactor.defer_to_thread(|| Ok((0..100_000_u64).sum::<u64>())).await?;
+    ///     let sum = reactor.spawn_blocking(|| Ok((0..100_000_u64).sum::<u64>())).await?;
     ///     assert_eq!(sum, 4_999_950_000);
     ///
-    ///     let failure = reactor.defer_to_thread::<u32>(|| Ok("x".parse()?)).await.unwrap_err();
+    ///     let failure = reactor.spawn_blocking::<u32>(|| Ok("x".parse()?)).await.unwrap_err();
     ///     failure.trap::<std::num::ParseIntError>()?;
     ///     Ok(())
     /// });
     /// ```
     ///
-    /// What is not `Send` stays here:
+    /// A closure that captures a value which is not `Send` does not compile:
     ///
     /// ```compile_fail,E0277
     /// # let reactor = torsade::Reactor::new().unwrap();
     /// let mine = std::rc::Rc::new(1);
-    /// let _ = reactor.defer_to_thread(move || Ok(*mine));
+    /// let _ = reactor.spawn_blocking(move || Ok(*mine));
     /// ```
-    #[doc(alias("deferToThread", "run_in_executor", "to_thread"))]
-    #[track_caller]
-    pub fn defer_to_thread<T: Send + 'static>(
-        &self,
-        f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Deferred<T> {
-        self.defer_to_thread_pool(&self.thread_pool(), f)
-    }
-
-    /// As [`Reactor::defer_to_thread`], for work that cannot fail: gives what `f` returns, whatever that is.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// torsade::testing::run(async |reactor| {
-    ///     assert_eq!(reactor.spawn_blocking(|| 6 * 7).await?, 42);
-    ///     Ok(())
-    /// });
-    /// ```
-    #[doc(alias("deferToThread", "to_thread"))]
+    #[doc(alias(
+        "deferToThread",
+        "defer_to_thread",
+        "callInThread",
+        "call_in_thread",
+        "callInThreadWithCallback",
+        "run_in_executor",
+        "to_thread"
+    ))]
     #[track_caller]
     pub fn spawn_blocking<T: Send + 'static>(
         &self,
-        f: impl FnOnce() -> T + Send + 'static,
+        f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Deferred<T> {
-        self.defer_to_thread(move || Ok(f()))
+        self.thread_pool().spawn_blocking(self, f)
     }
 
-    /// As [`Reactor::defer_to_thread`], for work that looks now and then whether anybody still waits for it.
+    /// Returns the reactor's own pool, which has ten threads at most until [`ThreadPool::adjust`] says otherwise. The pool is
+    /// made at the first call and stopped when the reactor ends: see [`Grace::threads`](super::Grace::threads).
+    #[doc(alias("getThreadPool", "suggestThreadPoolSize", "max_blocking_threads"))]
+    pub fn thread_pool(&self) -> ThreadPool {
+        let mut pool = self.inner().threads.pool.borrow_mut();
+        let make = || ThreadPool::builder().max(USUAL_MAX).build();
+        pool.get_or_insert_with(make).clone()
+    }
+}
+
+impl ThreadPool {
+    /// Runs `f` on a thread of this pool and returns its result to `reactor`: see [`Reactor::spawn_blocking`].
+    ///
+    /// # Errors
+    ///
+    /// Also `PoolRefused` when the pool is closed or its queue is full, and [`NeverBegun`] when the pool was stopped before a
+    /// thread began `f`.
     ///
     /// # Examples
     ///
     /// ```
-    /// use std::time::Duration;
-    /// use torsade::Clock;
-    /// use torsade::clock::TimedOut;
+    /// use torsade::threads::ThreadPool;
     ///
-    /// torsade::run(async |reactor| {
-    ///     let counting = reactor.defer_to_thread_with(|token| {
-    ///         let mut count = 0_u64;
-    ///         while count < u64::MAX {
-    ///             token.check()?;
-    ///             count += 1;
-    ///         }
-    ///         Ok(count)
-    ///     });
-    ///     let failure = counting.timeout(Duration::from_millis(1), &reactor).await.unwrap_err();
-    ///     failure.trap::<TimedOut>()?;
+    /// torsade::testing::run(async |reactor| {
+    ///     let pool = ThreadPool::new(0, 1);
+    ///     assert_eq!(pool.spawn_blocking(&reactor, || Ok(6 * 7)).await?, 42);
     ///     Ok(())
-    /// })?;
-    /// # Ok::<(), torsade::Failure>(())
+    /// });
     /// ```
-    #[doc(alias("deferToThread", "CancellationToken"))]
+    #[doc(alias("deferToThreadPool", "defer_to_thread_pool"))]
     #[track_caller]
-    pub fn defer_to_thread_with<T: Send + 'static>(
+    pub fn spawn_blocking<T: Send + 'static>(
         &self,
-        f: impl FnOnce(&CancelToken) -> Result<T, Failure> + Send + 'static,
-    ) -> Deferred<T> {
-        self.defer_to_thread_pool_with(&self.thread_pool(), f)
-    }
-
-    /// As [`Reactor::defer_to_thread`], in a pool of one's own.
-    ///
-    /// # Errors
-    ///
-    /// Also `PoolRefused` when the pool is closed or its queue is full, and
-    /// [`NeverBegun`] when it was stopped before the work was begun.
-    #[doc(alias = "deferToThreadPool")]
-    #[track_caller]
-    pub fn defer_to_thread_pool<T: Send + 'static>(
-        &self,
-        pool: &ThreadPool,
+        reactor: &Reactor,
         f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Deferred<T> {
-        self.defer_to_thread_pool_with(pool, move |_| f())
-    }
-
-    /// As [`Reactor::defer_to_thread_with`], in a pool of one's own.
-    #[doc(alias = "deferToThreadPool")]
-    #[track_caller]
-    pub fn defer_to_thread_pool_with<T: Send + 'static>(
-        &self,
-        pool: &ThreadPool,
-        f: impl FnOnce(&CancelToken) -> Result<T, Failure> + Send + 'static,
-    ) -> Deferred<T> {
-        self.give_to_thread(pool, true, f)
-    }
-
-    /// The same; `is_heard` says whether anybody has a use for the answer.
-    #[track_caller]
-    fn give_to_thread<T: Send + 'static>(
-        &self,
-        pool: &ThreadPool,
-        is_heard: bool,
-        f: impl FnOnce(&CancelToken) -> Result<T, Failure> + Send + 'static,
     ) -> Deferred<T> {
         let place = Location::caller();
         let (deferred, resolver) = Deferred::pair();
-        let awaited = match Awaited::new(self, pool, resolver, is_heard, place) {
+        let awaited = match Awaited::new(reactor, self, resolver, place) {
             Ok(awaited) => awaited,
             Err(failure) => {
                 report::discard(f, place);
@@ -203,130 +146,32 @@ impl Reactor {
             }
         };
         let token = awaited.token.clone();
-        let landing = awaited.landing(self);
+        let landing = awaited.landing(reactor);
         let ends = Ends(awaited.work.clone());
         let work = move || {
-            let call = || report::catch(place, || f(&token)).and_then(|result| result);
+            let call = || report::catch(place, || token.run(f)).and_then(|result| result);
             let result = AwaitedWork::run(&ends.0, call);
             let is_panic = result.as_ref().is_err_and(Failure::is_panic);
             landing.land(result);
             drop(ends);
             !is_panic
         };
-        match pool.submit(place, Box::new(work)) {
+        match self.submit(place, Box::new(work)) {
             Ok(ticket) => drop(awaited.ticket.replace(Some(ticket))),
             Err((refused, work)) => {
-                if let Some(resolver) = awaited.leave(self) {
+                if let Some(resolver) = awaited.leave(reactor) {
                     resolver.forsake();
                 }
                 report::discard(work, place);
                 return Deferred::fail(Failure::at(refused, place));
             }
         }
-        let (weak, reactor) = (Rc::downgrade(&awaited), self.downgrade());
+        let (weak, reactor) = (Rc::downgrade(&awaited), reactor.downgrade());
         deferred.on_cancel(move || {
             if let (Some(awaited), Some(reactor)) = (weak.upgrade(), reactor.upgrade()) {
                 awaited.give_up(&reactor);
             }
         })
-    }
-
-    /// Does work on another thread; nobody waits for it. A panic in it is reported here.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
-    /// let done = Arc::new(AtomicBool::new(false));
-    /// let note = done.clone();
-    /// torsade::testing::run(async move |reactor| {
-    ///     reactor.call_in_thread(move || note.store(true, Ordering::SeqCst));
-    ///     Ok(())
-    /// });
-    /// assert!(done.load(Ordering::SeqCst));
-    /// ```
-    #[doc(alias("callInThread", "spawn_blocking"))]
-    #[track_caller]
-    pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) {
-        let place = Location::caller();
-        let called = self.give_to_thread(&self.thread_pool(), false, move |_| {
-            f();
-            Ok(())
-        });
-        drop(called.add_errback(move |failure| {
-            // That the reactor ends is no news, and what is left then is told by whoever stops the pool.
-            if !failure.is::<Stopped>() && !failure.is::<NeverBegun>() {
-                report::deliver(Origin::Thread, failure, place);
-            }
-        }));
-    }
-
-    /// As [`Reactor::call_in_thread`]; then, on the same thread, calls `on_result` with what came of it.
-    ///
-    /// To have the result on this thread, use [`Reactor::defer_to_thread`].
-    #[doc(alias = "callInThreadWithCallback")]
-    #[track_caller]
-    pub fn call_in_thread_with_callback<T: 'static>(
-        &self,
-        on_result: impl FnOnce(Result<T, Failure>) + Send + 'static,
-        f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) {
-        let place = Location::caller();
-        self.call_in_thread(move || {
-            on_result(report::catch(place, f).and_then(|result| result));
-        });
-    }
-
-    /// Makes several calls one after the other on one other thread. A panic in one is reported, and the rest is dropped.
-    #[doc(alias = "callMultipleInThread")]
-    #[track_caller]
-    pub fn call_multiple_in_thread(
-        &self,
-        calls: impl IntoIterator<Item = Box<dyn FnOnce() + Send>>,
-    ) {
-        let calls: Vec<_> = calls.into_iter().collect();
-        self.call_in_thread(move || {
-            for call in calls {
-                call();
-            }
-        });
-    }
-
-    /// The reactor's own pool. It is made when it is first asked for, and stopped with the reactor.
-    #[doc(alias = "getThreadPool")]
-    pub fn thread_pool(&self) -> ThreadPool {
-        let threads = &self.inner().threads;
-        let mut pool = threads.pool.borrow_mut();
-        let make = || ThreadPool::builder().max(threads.max.get()).build();
-        pool.get_or_insert_with(make).clone()
-    }
-
-    /// How many threads the reactor's own pool may have: ten unless told.
-    ///
-    /// # Panics
-    ///
-    /// When it is none.
-    #[doc(alias("suggestThreadPoolSize", "max_blocking_threads"))]
-    #[track_caller]
-    pub fn suggest_thread_pool_size(&self, max: usize) {
-        assert!(max > 0, "a pool of no threads does no work");
-        let threads = &self.inner().threads;
-        threads.max.set(max);
-        let pool = threads.pool.borrow().clone();
-        if let Some(pool) = pool {
-            pool.adjust(0, max);
-        }
-    }
-
-    /// How long the end of the reactor waits for work in its own pool: half a second unless told.
-    ///
-    /// It waits after the shutdown triggers, when the loop is gone: work that asks something of it is refused. What was
-    /// given is done meanwhile; what then still runs is reported and left to itself, what was not begun is reported and
-    /// dropped. Who is to have the result of work waits for it *before* shutdown
-    /// ([`Reactor::add_system_event_trigger`]).
-    #[doc(alias = "shutdown_timeout")]
-    pub fn set_thread_patience(&self, patience: Duration) {
-        self.inner().threads.patience.set(patience);
     }
 }
 
@@ -406,7 +251,7 @@ impl Inner {
     pub(super) fn stop_threads(&self) {
         let pool = self.threads.pool.take();
         let Some(pool) = pool else { return };
-        let left = pool.stop_unanswered(self.threads.patience.get());
+        let left = pool.stop_unanswered(self.thread_grace());
         for place in left.running {
             let failure = Failure::at(StillRunning, place);
             report::deliver(Origin::Thread, failure, place);
@@ -439,8 +284,6 @@ struct Awaited<T: Send + 'static> {
     work: Shared<AwaitedWork>,
     /// Empty when it is over.
     resolver: Cell<Option<Resolver<T>>>,
-    /// Has anybody a use for the answer?
-    is_heard: bool,
     reactor: WeakReactor,
 }
 
@@ -449,7 +292,6 @@ impl<T: Send + 'static> Awaited<T> {
         reactor: &Reactor,
         pool: &ThreadPool,
         resolver: Resolver<T>,
-        is_heard: bool,
         place: Place,
     ) -> Result<Rc<Self>, Failure> {
         let inner = reactor.inner();
@@ -470,7 +312,6 @@ impl<T: Send + 'static> Awaited<T> {
             ticket: RefCell::default(),
             token: CancelToken::new(),
             resolver: Cell::new(Some(resolver)),
-            is_heard,
             reactor: reactor.downgrade(),
         });
         inner.threads.awaited.set(inner.threads.awaited.get() + 1);
@@ -541,7 +382,7 @@ impl<T: Send + 'static> Tracked for Awaited<T> {
             // That the reactor ends is no news to a Deferred that was dropped long ago.
             Some(resolver) if resolver.is_unheard() => resolver.forsake(),
             Some(resolver) => {
-                if let (true, Some(ticket)) = (self.is_heard, &*self.ticket.borrow()) {
+                if let Some(ticket) = &*self.ticket.borrow() {
                     ticket.note_answered();
                 }
                 resolver.errback(reason.clone());
@@ -630,6 +471,3 @@ const USUAL_MAX: usize = 10;
 
 /// For so long, in real time, work of other threads may take without time going on in memory, whatever is due.
 const STANDS_FOR: Duration = Duration::from_secs(5);
-
-/// How long the end of a reactor waits for its threads.
-const PATIENCE: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@
 //! idle ones end after a while. Work that finds all threads busy waits in a queue, first come, first served.
 //!
 //! Most programs never name a pool: each reactor has one of its own for
-//! [`Reactor::defer_to_thread`](crate::Reactor::defer_to_thread), which brings the result back to the loop. A pool of one's
+//! [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking), which brings the result back to the loop. A pool of one's
 //! own ([`ThreadPool::new`]) keeps one kind of work from holding up another. A pool knows nothing of reactors.
 //!
 //! Work finds the [task-locals](crate::task::TaskLocal) that were set where it was given, if they are declared to be for
@@ -56,7 +56,7 @@ use self::queue::{Job, Work};
 pub(crate) use self::queue::{Place, Ticket};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
-use crate::failure::{Failure, errors};
+use crate::failure::errors;
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::Locals;
@@ -129,57 +129,16 @@ impl ThreadPool {
     /// # Errors
     ///
     /// [`PoolRefused`] when the pool is closed, its queue is full, or the system gives no thread; `f` is dropped here.
-    #[doc(alias("callInThread", "spawn_blocking"))]
+    #[doc(alias(
+        "callInThread",
+        "callInThreadWithCallback",
+        "callMultipleInThread",
+        "spawn_blocking"
+    ))]
     #[track_caller]
     pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) -> Result<(), PoolRefused> {
         let place = Location::caller();
         self.give(place, Box::new(move || told(place, f)))
-    }
-
-    /// Runs `f` on one of the threads, and then, on the same thread, `on_result` with what came of it; a panic in `f` is
-    /// a failure there.
-    ///
-    /// # Errors
-    ///
-    /// As [`ThreadPool::call_in_thread`].
-    #[doc(alias = "callInThreadWithCallback")]
-    #[track_caller]
-    pub fn call_in_thread_with_callback<T>(
-        &self,
-        on_result: impl FnOnce(Result<T, Failure>) + Send + 'static,
-        f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<(), PoolRefused> {
-        let place = Location::caller();
-        let work = move || {
-            let result = report::catch(place, f);
-            let panicked = result.is_err();
-            let ran = told(place, move || on_result(result.and_then(|result| result)));
-            ran && !panicked
-        };
-        self.give(place, Box::new(work))
-    }
-
-    /// Runs several calls one after the other on one thread. A panic in one is reported, and the rest is dropped.
-    ///
-    /// # Errors
-    ///
-    /// As [`ThreadPool::call_in_thread`].
-    #[doc(alias = "callMultipleInThread")]
-    #[track_caller]
-    pub fn call_multiple_in_thread(
-        &self,
-        calls: impl IntoIterator<Item = Box<dyn FnOnce() + Send>>,
-    ) -> Result<(), PoolRefused> {
-        let place = Location::caller();
-        let calls: Vec<_> = calls.into_iter().collect();
-        let work = move || {
-            told(place, move || {
-                for call in calls {
-                    call();
-                }
-            })
-        };
-        self.give(place, Box::new(work))
     }
 
     /// Changes how many threads there may be, and how many stay. Threads too many end when they have nothing to do.

@@ -1,14 +1,15 @@
-//! Telling work that runs on another thread that nobody waits for it any more.
+//! [`CancelToken`]: tells work on another thread that its result is no longer wanted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::context;
 use crate::failure::Cancelled;
 
-/// What work on another thread looks at to learn that it may stop.
+/// Tells work on another thread that its result is no longer wanted.
 ///
-/// Nobody can end a thread from outside, so work that takes long asks now and then. See
-/// [`Reactor::defer_to_thread_with`](crate::Reactor::defer_to_thread_with).
+/// A thread cannot be ended from outside, so work that takes long asks now and then: [`CancelToken::current`] returns the
+/// token of the work that the calling thread runs.
 ///
 /// # Examples
 ///
@@ -36,26 +37,73 @@ use crate::failure::Cancelled;
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
-    /// One that is not cancelled.
+    /// Makes a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Cancels it, for good and for all its clones.
+    /// Returns the token of the work that this thread runs for
+    /// [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking): it is cancelled when the Deferred is cancelled or the
+    /// reactor ends. Outside such work it returns a new token, which nothing cancels.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use torsade::Clock;
+    /// use torsade::clock::TimedOut;
+    /// use torsade::threads::CancelToken;
+    ///
+    /// torsade::run(async |reactor| {
+    ///     let counting = reactor.spawn_blocking(|| {
+    ///         let token = CancelToken::current();
+    ///         let mut count = 0_u64;
+    ///         while count < u64::MAX {
+    ///             token.check()?;
+    ///             count += 1;
+    ///         }
+    ///         Ok(count)
+    ///     });
+    ///     let failure = counting.timeout(Duration::from_millis(1), &reactor).await.unwrap_err();
+    ///     failure.trap::<TimedOut>()?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), torsade::Failure>(())
+    /// ```
+    pub fn current() -> Self {
+        let current = context::with(|context| context.token.with(|token| token.clone()));
+        current.map_or_else(Self::new, Self)
+    }
+
+    /// Runs `f`, in which this is the current token.
+    pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        /// Restores the token that was current before, also when `f` panics.
+        struct Restore(Option<Arc<AtomicBool>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                context::with(|context| drop(context.token.replace(self.0.take())));
+            }
+        }
+        let before = context::with(|context| context.token.replace(Some(self.0.clone())));
+        let _restore = Restore(before);
+        f()
+    }
+
+    /// Cancels the token and all its clones, for good.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Was it cancelled?
+    /// Returns whether the token was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 
-    /// The same, for `?`.
+    /// Returns an error once the token is cancelled, for `?`.
     ///
     /// # Errors
     ///
-    /// [`Cancelled`] when it was.
+    /// [`Cancelled`] when the token was cancelled.
     pub fn check(&self) -> Result<(), Cancelled> {
         match self.is_cancelled() {
             false => Ok(()),

@@ -45,7 +45,7 @@ impl SystemResolver {
 impl NameResolver for SystemResolver {
     fn resolve(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         let (name, host) = (host.to_owned(), host.to_owned());
-        let found = reactor.defer_to_thread_pool(&self.pool, move || ask(name, port));
+        let found = self.pool.spawn_blocking(reactor, move || ask(name, port));
         found.add_errback(move |failure| {
             if let Some(PoolRefused::Full(_)) = failure.check() {
                 return Err(LookupFailed::new(host, LookupProblem::TooMany).into());

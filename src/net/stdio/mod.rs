@@ -168,7 +168,7 @@ impl Reactor {
     ///     cat.write_all(b"meow\n").await?;
     ///     assert_eq!(cat.read_line(80).await?.as_deref(), Some(&b"meow"[..]));
     ///     drop(cat);
-    ///     reactor.defer_to_thread(move || Ok(child.wait()?)).await?;
+    ///     reactor.spawn_blocking(move || Ok(child.wait()?)).await?;
     ///     Ok(())
     /// })
     /// # }
