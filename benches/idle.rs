@@ -33,7 +33,7 @@ fn main() -> Result<(), Failure> {
         "", "bytes each", "its own", "beyond that", "goal"
     );
     measure("a protocol", size_of::<Idle>(), 200, |reactor, options| {
-        reactor.listen_with("127.0.0.1:0", options, |_peer| {
+        reactor.listen(("127.0.0.1:0", options), |_peer| {
             MADE.fetch_add(1, Ordering::Relaxed);
             Idle
         })
@@ -42,11 +42,11 @@ fn main() -> Result<(), Failure> {
         "an async handler",
         size_of_future(idle),
         400,
-        |reactor, options| reactor.serve_with("127.0.0.1:0", options, idle),
+        |reactor, options| reactor.serve(("127.0.0.1:0", options), idle),
     )?;
     // All that it has, its own part too.
     measure("an async echo", 0, 400, |reactor, options| {
-        reactor.serve_with("127.0.0.1:0", options, echo)
+        reactor.serve(("127.0.0.1:0", options), echo)
     })
 }
 

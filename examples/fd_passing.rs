@@ -46,7 +46,7 @@ async fn old(reactor: Reactor) -> Result<(), Failure> {
         .arg("new")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()?;
-    let mut to_heir = reactor.adopt_stream(ours)?;
+    let mut to_heir = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
     to_heir.send_descriptor(listener)?;
     to_heir.write_all(b"here it is\n").await?;
     to_heir.read_line(100).await?;
@@ -60,7 +60,9 @@ async fn old(reactor: Reactor) -> Result<(), Failure> {
 }
 
 async fn new(reactor: Reactor) -> Result<(), Failure> {
-    let mut from_old = reactor.adopt_stream(io::stdin().as_fd().try_clone_to_owned()?)?;
+    let mut from_old = reactor.connect_stream(ClientEndpoint::adopt(
+        io::stdin().as_fd().try_clone_to_owned()?,
+    ))?;
     let Some(listener) = from_old.recv_descriptor().await? else {
         return Err(Failure::new("no socket was given"));
     };

@@ -29,7 +29,7 @@ impl DatagramProtocol for Member {
 /// Joins on this host's own interface, so that no network is asked.
 async fn join(reactor: &Reactor, name: &'static str, number: u16) -> Result<u16, Failure> {
     let options = DatagramOptions::new().listen_multiple(true);
-    let port = reactor.listen_udp_with(("0.0.0.0", number), &options, Member(name))?;
+    let port = reactor.listen_datagram((("0.0.0.0", number), &options), Member(name))?;
     port.join_group_on(GROUP, Ipv4Addr::LOCALHOST).await?;
     Ok(port.local_addr().port().unwrap_or(number))
 }
@@ -44,7 +44,7 @@ fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
         let number = join(&reactor, "Ada", 0).await?;
         join(&reactor, "Ben", number).await?;
-        let cyd = reactor.bind_udp("127.0.0.1:0")?;
+        let cyd = reactor.bind_datagram("127.0.0.1:0")?;
         cyd.port().set_outgoing_interface(Ipv4Addr::LOCALHOST)?;
         cyd.send_to(b"who is there?", (GROUP, number)).await?;
         let mut names = [hear(&cyd).await?, hear(&cyd).await?];

@@ -16,7 +16,7 @@ struct Socks {
 
 impl StreamClientEndpoint for Socks {
     fn connect(&self, reactor: &Reactor, options: &ConnectOptions) -> Deferred<Connection> {
-        let connecting = reactor.connect_stream_with(&self.proxy, options);
+        let connecting = reactor.connect_stream((&self.proxy, options));
         let this = self.clone();
         Deferred::from_future(async move { this.negotiate(connecting.await?).await })
     }

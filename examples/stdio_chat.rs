@@ -14,7 +14,7 @@ fn main() -> Result<(), Failure> {
         .unwrap_or_else(|| "127.0.0.1:4003".into());
     torsade::run(async |reactor| {
         let (mut from_server, mut to_server) = reactor.connect_stream(address).await?.split();
-        let (mut from_user, mut to_user) = reactor.stdio_stream()?.split();
+        let (mut from_user, mut to_user) = Stdio::new().open(&reactor)?.split();
         let typing = reactor.spawn(async move {
             while let Some(line) = from_user.read_line(LONGEST).await? {
                 to_server.write_all(&[&line[..], b"\r\n"].concat()).await?;

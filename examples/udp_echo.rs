@@ -28,14 +28,14 @@ impl DatagramProtocol for Echo {
 }
 
 async fn serve(reactor: Reactor, address: &str) -> Result<(), Failure> {
-    let port = reactor.listen_udp(address, Echo)?;
+    let port = reactor.listen_datagram(address, Echo)?;
     println!("listening on {}", port.local_addr());
     io::stdout().flush()?;
     reactor.stopped().await
 }
 
 async fn ask(reactor: Reactor, address: &str, words: &[String]) -> Result<(), Failure> {
-    let socket = reactor.bind_udp("0.0.0.0:0")?;
+    let socket = reactor.bind_datagram("0.0.0.0:0")?;
     socket.connect(address)?;
     for word in words {
         let mut buf = [0; 1500];

@@ -31,7 +31,7 @@ fn a_listener_of_std_is_listened_with_and_stop_only_closes() {
     run(async |reactor| {
         let listener = TcpListener::bind(HERE)?;
         let (other, address) = (listener.try_clone()?, listener.local_addr()?);
-        let port = reactor.adopt_listener(listener, |_| Spy::echo())?;
+        let port = reactor.listen(ServerEndpoint::adopt(listener), |_| Spy::echo())?;
         assert_eq!(port.local_addr(), address);
         let mut conn = reactor.connect_stream(address).await?;
         conn.write_all(b"x").await?;
@@ -81,9 +81,11 @@ fn connections_are_taken_over_at_both_ends() {
         let (other, _) = listener.accept()?;
         let peers = [one.peer_addr()?, other.peer_addr()?];
         let log = Log::new();
-        let handle = reactor.adopt_connection(one, Spy::new(&log)).await?;
+        let handle = reactor
+            .connect(ClientEndpoint::adopt(one), Spy::new(&log))
+            .await?;
         assert_eq!(log.take(), ["made"]);
-        let mut conn = reactor.adopt_stream(other)?;
+        let mut conn = reactor.connect_stream(ClientEndpoint::adopt(other))?;
         let transport = handle.transport().unwrap();
         assert!(transport.peer() == peers[0] && conn.peer() == peers[1]);
         conn.write_all(b"hello").await?;
@@ -122,10 +124,10 @@ fn sockets_for_datagrams_are_taken_over_too() {
         let (given, asking) = (UdpSocket::bind(HERE)?, UdpSocket::bind(HERE)?);
         let (copy, address) = (given.try_clone()?, given.local_addr()?);
         asking.connect(address)?;
-        let port = reactor.adopt_datagrams(given, Echo(log.clone()))?;
+        let port = reactor.listen_datagram(DatagramEndpoint::adopt(given), Echo(log.clone()))?;
         assert_eq!(log.take(), ["started"]);
         assert_eq!((port.local_addr(), port.peer()), (address.into(), None));
-        let asker = reactor.adopt_datagram_socket(asking)?;
+        let asker = reactor.bind_datagram(DatagramEndpoint::adopt(asking))?;
         assert_eq!(asker.port().peer(), Some(address.into()));
         asker.send(b"hello").await?;
         assert_eq!(asker.recv(&mut [0; 8]).await?, 5);
@@ -136,10 +138,10 @@ fn sockets_for_datagrams_are_taken_over_too() {
         until(|| copy.recv(&mut [0; 20]).is_ok_and(|count| count == 12)).await;
 
         let (one, other) = UnixDatagram::pair()?;
-        let port = reactor.adopt_datagrams(one, Echo(log.clone()))?;
+        let port = reactor.listen_datagram(DatagramEndpoint::adopt(one), Echo(log.clone()))?;
         other.send(b"over UNIX")?;
         let mut buf = [0; 20];
-        let answered = reactor.adopt_datagram_socket(other)?;
+        let answered = reactor.bind_datagram(DatagramEndpoint::adopt(other))?;
         assert_eq!(answered.recv(&mut buf).await?, 9);
         port.stop().await
     });
@@ -152,7 +154,7 @@ fn what_is_adopted_does_not_block_and_is_closed_on_exec() {
         let copy = ours.try_clone()?;
         fcntl_setfd(&ours, FdFlags::empty())?;
         let number = std::os::fd::AsRawFd::as_raw_fd(&ours);
-        let conn = reactor.adopt_stream(ours)?;
+        let conn = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
         assert!(fcntl_getfl(&copy)?.contains(OFlags::NONBLOCK));
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
         let flags = info
@@ -185,7 +187,9 @@ fn what_is_something_else_is_named() {
                 "a TCP socket that neither listens nor is connected",
             ),
         ] {
-            let failure = reactor.adopt_listener(fd, |_| Spy::echo()).unwrap_err();
+            let failure = reactor
+                .listen(ServerEndpoint::adopt(fd), |_| Spy::echo())
+                .unwrap_err();
             let said = format!("a stream socket that listens is wanted, and this is {found}");
             assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
             assert_eq!(failure.location().file(), file!());
@@ -197,10 +201,12 @@ fn what_is_something_else_is_named() {
         ] {
             let said = format!("a stream socket that is connected is wanted, and this is {found}");
             let copy = fd.try_clone()?;
-            let failure = reactor.adopt_stream(fd).unwrap_err();
+            let failure = reactor
+                .connect_stream(ClientEndpoint::adopt(fd))
+                .unwrap_err();
             assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
             let failure = reactor
-                .adopt_connection(copy, Spy::echo())
+                .connect(ClientEndpoint::adopt(copy), Spy::echo())
                 .await
                 .unwrap_err();
             assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
@@ -215,7 +221,9 @@ fn what_is_something_else_is_named() {
             ),
         ] {
             let said = format!("a datagram socket is wanted, and this is {found}");
-            let failure = reactor.adopt_datagram_socket(fd).unwrap_err();
+            let failure = reactor
+                .bind_datagram(DatagramEndpoint::adopt(fd))
+                .unwrap_err();
             assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
             assert_eq!(failure.location().file(), file!());
         }
@@ -228,17 +236,17 @@ fn in_memory_nothing_of_the_machine_is_adopted() {
     testing::run_on(Reactor::in_memory().unwrap(), async |reactor| {
         let listener = TcpListener::bind(HERE)?;
         let failure = reactor
-            .adopt_listener(listener, |_| Spy::echo())
+            .listen(ServerEndpoint::adopt(listener), |_| Spy::echo())
             .unwrap_err();
         failure.trap::<CannotAdopt>()?;
         let (one, _other) = UnixStream::pair()?;
         let failure = reactor
-            .adopt_connection(one, Spy::echo())
+            .connect(ClientEndpoint::adopt(one), Spy::echo())
             .await
             .unwrap_err();
         failure.trap::<CannotAdopt>()?;
         let failure = reactor
-            .adopt_datagram_socket(UdpSocket::bind(HERE)?)
+            .bind_datagram(DatagramEndpoint::adopt(UdpSocket::bind(HERE)?))
             .unwrap_err();
         failure.trap::<CannotAdopt>()?;
         Ok(())
@@ -249,7 +257,7 @@ fn in_memory_nothing_of_the_machine_is_adopted() {
 fn giving_up_before_it_has_begun_closes_it() {
     run(async |reactor| {
         let ((one, mut other), log) = (UnixStream::pair()?, Log::new());
-        let adopted = reactor.adopt_connection(one, Spy::new(&log));
+        let adopted = reactor.connect(ClientEndpoint::adopt(one), Spy::new(&log));
         adopted.cancel();
         adopted.await.unwrap_err().trap::<Cancelled>()?;
         assert_eq!(other.read(&mut [0])?, 0);
@@ -265,7 +273,9 @@ fn nothing_spins_over_a_connection_that_ended_while_somebody_else_has_a_copy() {
         for aborted in [false, true] {
             let ((ours, mut theirs), log) = (UnixStream::pair()?, Log::new());
             let copy = ours.try_clone()?;
-            let handle = reactor.adopt_connection(ours, Spy::new(&log)).await?;
+            let handle = reactor
+                .connect(ClientEndpoint::adopt(ours), Spy::new(&log))
+                .await?;
             if aborted {
                 handle.transport().unwrap().abort_connection();
             } else {

@@ -41,7 +41,7 @@ on_both! {
         assert_eq!((conn.transport().limits(), Limits::default()), (limits, limits));
         drop(conn);
         let options = ConnectOptions::new().limits(SMALL);
-        let conn = reactor.connect_stream_with(port.local_addr(), &options).await?;
+        let conn = reactor.connect_stream((port.local_addr(), &options)).await?;
         assert_eq!(conn.transport().limits(), SMALL);
         drop(conn);
         port.stop().await?;
@@ -50,7 +50,7 @@ on_both! {
     async fn it_is_full_above_the_high_mark_and_ready_at_the_low_one(reactor) {
         let (log, to) = (Log::new(), Log::new());
         let note = log.clone();
-        let port = reactor.listen_with(HERE, &ListenOptions::new().limits(SMALL), move |_| {
+        let port = reactor.listen((HERE, &ListenOptions::new().limits(SMALL)), move |_| {
             let note = note.clone();
             Spy::new(&to).on_made(move |cx| {
                 cx.write([0; 100]);

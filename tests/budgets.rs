@@ -157,7 +157,7 @@ on_both! {
     }
 
     async fn datagrams_give_way_after_a_while(reactor) {
-        let (one, two) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
+        let (one, two) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         let to = two.local_addr();
         check(&reactor, "datagrams", async move || {
             one.send_to(b"x", &to).await?;

@@ -26,7 +26,7 @@ struct Knocks {
 
 impl StreamClientEndpoint for Knocks {
     fn connect(&self, reactor: &Reactor, options: &ConnectOptions) -> Deferred<Connection> {
-        let connecting = reactor.connect_stream_with(&self.to, options);
+        let connecting = reactor.connect_stream((&self.to, options));
         let line = format!("{}\n", self.word);
         Deferred::from_future(async move {
             let mut conn = connecting.await?;
@@ -49,7 +49,7 @@ impl StreamServerEndpoint for Guarded {
         incoming: Incoming,
     ) -> Result<Port, Failure> {
         let word = self.0;
-        reactor.serve_with(HERE, options, async move |mut conn| {
+        reactor.serve((HERE, options), async move |mut conn| {
             if conn.read_line(80).await?.as_deref() == Some(word.as_bytes()) {
                 // In one piece with what the user says first.
                 conn.write_all(b"enter\n").await?;
@@ -213,7 +213,7 @@ on_both! {
         impl StreamServerEndpoint for Fails {
             fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
                 let handed = self.0.clone();
-                reactor.serve_with(HERE, options, move |mut conn: Connection| {
+                reactor.serve((HERE, options), move |mut conn: Connection| {
                     let (incoming, handed) = (incoming.clone(), handed.clone());
                     async move {
                         while conn.write_all(b"lost").await.is_ok() {
@@ -242,7 +242,7 @@ on_both! {
         struct Greets;
         impl StreamServerEndpoint for Greets {
             fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
-                reactor.serve_with(HERE, options, move |conn: Connection| {
+                reactor.serve((HERE, options), move |conn: Connection| {
                     let incoming = incoming.clone();
                     async move {
                         conn.transport().write(vec![7; 8 << 20]);
@@ -285,12 +285,12 @@ on_both! {
         let log = Log::new();
         let seen = log.clone();
         let options = ListenOptions::new().limits(limits);
-        let port = reactor.serve_with(Guarded("friend"), &options, async move |conn| {
+        let port = reactor.serve((Guarded("friend"), &options), async move |conn| {
             seen.note(conn.transport().limits().high);
             Ok(())
         })?;
         let options = ConnectOptions::new().limits(limits).bind(([127, 0, 0, 9], 0));
-        let conn = reactor.connect_stream_with(knock(&port), &options).await?;
+        let conn = reactor.connect_stream((knock(&port), &options)).await?;
         assert_eq!(conn.transport().limits().high, 1000);
         assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
         until(|| log.has("1000")).await;
@@ -321,7 +321,7 @@ on_both! {
         assert_eq!(log.take(), ["cancelled"]);
 
         let options = ConnectOptions::new().overall_timeout(MS * 20);
-        let late = reactor.connect_with(Never(calls.clone(), log.clone()), &options, Spy::echo()).await;
+        let late = reactor.connect((Never(calls.clone(), log.clone()), &options), Spy::echo()).await;
         let failure = late.unwrap_err();
         assert!(failure.is::<TimedOut>(), "{failure:?}");
         assert_eq!(failure.location().file(), file!());
@@ -375,7 +375,7 @@ on_both! {
     }
 
     async fn a_header_of_a_proxy_is_read_before(reactor) {
-        let port = reactor.serve(ServerEndpoint::custom(Guarded("friend")).proxied(), async |mut conn| {
+        let port = reactor.serve(ServerEndpoint::custom(Guarded("friend")).proxied(ProxyOptions::new()), async |mut conn| {
             let hello = format!("{} {:?}\n", conn.peer(), conn.read_line(80).await?.map(|line| line.len()));
             Ok(conn.write_all(hello.as_bytes()).await?)
         })?;
@@ -392,7 +392,7 @@ on_both! {
         struct Patient;
         impl StreamServerEndpoint for Patient {
             fn listen(&self, reactor: &Reactor, options: &ListenOptions, incoming: Incoming) -> Result<Port, Failure> {
-                reactor.serve_with(HERE, options, async move |mut conn| {
+                reactor.serve((HERE, options), async move |mut conn| {
                     conn.read_line(65_536).await?;
                     incoming.accept(conn);
                     Ok(())

@@ -124,7 +124,7 @@ fn requests(reactor: &Reactor) -> Vec<Request> {
             }),
     );
     let delayed = reactor.call_later(MS * 1_000_000, || ());
-    let socket = reactor.bind_udp(HERE).unwrap();
+    let socket = reactor.bind_datagram(HERE).unwrap();
     turn_until_it_sleeps(reactor);
     let handle = connected.take().expect("it is connected");
     let (posting, closing) = (handle.clone(), handle.clone());

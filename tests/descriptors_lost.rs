@@ -35,8 +35,10 @@ fn what_there_is_no_room_for_ends_its_connection_alone_and_nothing_is_left_open(
             let error = reason.find::<std::io::Error>().unwrap();
             *said.borrow_mut() = error.to_string();
         });
-        reactor.adopt_connection(ours, spy).await?;
-        reactor.adopt_connection(others, Spy::echo()).await?;
+        reactor.connect(ClientEndpoint::adopt(ours), spy).await?;
+        reactor
+            .connect(ClientEndpoint::adopt(others), Spy::echo())
+            .await?;
         let given: Vec<OwnedFd> = (0..10)
             .map(|_| File::open("/dev/null").unwrap().into())
             .collect();
@@ -54,7 +56,7 @@ fn what_there_is_no_room_for_ends_its_connection_alone_and_nothing_is_left_open(
             *lost.borrow(),
             "descriptors that came were lost: this process cannot have more"
         );
-        let mut mine = reactor.adopt_stream(mine)?;
+        let mut mine = reactor.connect_stream(ClientEndpoint::adopt(mine))?;
         mine.write_all(b"still there").await?;
         mine.read_exact(&mut [0; 11]).await?;
         drop(mine);
@@ -66,7 +68,7 @@ fn what_there_is_no_room_for_ends_its_connection_alone_and_nothing_is_left_open(
         let folder = Folder::new();
         let options = ListenOptions::new().lock_file(true);
         for round in 0..50 {
-            let port = reactor.serve_with(folder.socket(), &options, async move |mut conn| {
+            let port = reactor.serve((folder.socket(), &options), async move |mut conn| {
                 if round % 2 == 0 {
                     conn.recv_descriptor().await?;
                 }

@@ -428,7 +428,9 @@ fn several_in_one_message_all_come_before_its_bytes() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let taker = Taker::default();
         let (ours, theirs) = UnixStream::pair()?;
-        reactor.adopt_connection(ours, taker.clone()).await?;
+        reactor
+            .connect(ClientEndpoint::adopt(ours), taker.clone())
+            .await?;
         for count in [3, 253] {
             let (readers, writers) = pipes(count);
             send_together(&theirs, b"xyz", &writers);
@@ -452,7 +454,7 @@ fn descriptors_are_found_behind_what_nobody_asked_for() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let (ours, theirs) = UnixStream::pair()?;
         rustix::net::sockopt::set_socket_passcred(&ours, true)?;
-        let mut server = reactor.adopt_stream(ours)?;
+        let mut server = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
         let (readers, writers) = pipes(3);
         send_together(&theirs, b"x", &writers);
         drop(writers);
@@ -473,7 +475,10 @@ fn of_several_in_one_message_those_after_a_pause_wait_with_the_bytes() {
         let (log, conns) = (Log::new(), Conns::default());
         let (ours, theirs) = UnixStream::pair()?;
         reactor
-            .adopt_connection(ours, Pauses(log.clone(), conns.clone()))
+            .connect(
+                ClientEndpoint::adopt(ours),
+                Pauses(log.clone(), conns.clone()),
+            )
             .await?;
         let (_readers, writers) = pipes(3);
         send_together(&theirs, b"xyz", &writers);
@@ -496,7 +501,7 @@ fn large_messages_leave_no_more_than_one_of_them() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         for (asked, kept) in [(false, 4), (true, 64)] {
             let (ours, theirs) = UnixStream::pair()?;
-            let mut server = reactor.adopt_stream(ours)?;
+            let mut server = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
             if asked {
                 assert!(server.take_descriptor().is_none());
             }
@@ -520,7 +525,9 @@ fn what_else_comes_with_a_message_is_passed_over() {
         let taker = Taker::default();
         let (ours, theirs) = UnixStream::pair()?;
         rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(std::io::Error::from)?;
-        reactor.adopt_connection(ours, taker.clone()).await?;
+        reactor
+            .connect(ClientEndpoint::adopt(ours), taker.clone())
+            .await?;
         (&theirs).write_all(b"alone")?;
         until(|| taker.log.has("alone")).await;
         for count in [1, 253] {
@@ -543,7 +550,7 @@ fn nothing_spins_while_one_waits_for_its_byte() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         use torsade::Clock;
         let (ours, _theirs) = UnixStream::pair()?;
-        let conn = reactor.adopt_stream(ours)?;
+        let conn = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
         conn.transport().send_descriptor(pipes(1).1.remove(0))?;
         let before = cpu_time();
         reactor.sleep(MS * 20).await?;

@@ -170,7 +170,7 @@ impl Played {
         let mut server = Some(end(0));
         let options = ListenOptions::new().close_timeout(None);
         let port = reactor
-            .listen_with(at, &options, move |_| server.take())
+            .listen((at, &options), move |_| server.take())
             .unwrap();
         drop(reactor.connect(port.local_addr(), end(1)));
         let played = Self {

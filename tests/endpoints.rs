@@ -541,11 +541,11 @@ on_both! {
             let (log, seen) = (support::Log::new(), support::Log::new());
             let (made, served) = (log.clone(), seen.clone());
             let ports = [
-                reactor.listen_with(&endpoint, &options, move |_| {
+                reactor.listen((&endpoint, &options), move |_| {
                     let made = made.clone();
                     support::Spy::echo().on_made(move |cx| made.note(cx.limits().high))
                 })?,
-                reactor.serve_with(&endpoint, &options, async move |conn| {
+                reactor.serve((&endpoint, &options), async move |conn| {
                     served.note(conn.transport().limits().high);
                     Ok(())
                 })?,
@@ -565,10 +565,10 @@ on_both! {
         let endpoints = [ClientEndpoint::new(port.local_addr()), ClientEndpoint::parse(&text)?];
         for endpoint in endpoints {
             let options = ConnectOptions::new().limits(high(1000)).bind(([127, 0, 0, 9], 0));
-            let conn = reactor.connect_stream_with(&endpoint, &options).await?;
+            let conn = reactor.connect_stream((&endpoint, &options)).await?;
             assert_eq!(conn.transport().limits().high, 1000);
             assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
-            let handle = reactor.connect_with(endpoint, &options, support::Spy::echo()).await?;
+            let handle = reactor.connect((endpoint, &options), support::Spy::echo()).await?;
             let transport = handle.transport().unwrap();
             assert_eq!(transport.limits().high, 1000);
             transport.lose_connection();
@@ -587,7 +587,7 @@ on_both! {
             (ClientEndpoint::parse(&text)?.options(of_its_own.clone()), 2000, "127.0.0.9"),
             (ClientEndpoint::new(port.local_addr()).options(of_its_own), 2000, "127.0.0.8"),
         ] {
-            let conn = reactor.connect_stream_with(endpoint, &call).await?;
+            let conn = reactor.connect_stream((endpoint, &call)).await?;
             assert_eq!(conn.transport().limits().high, limit);
             assert_eq!(conn.host()?.ip().unwrap().to_string(), from);
         }

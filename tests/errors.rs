@@ -358,7 +358,9 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     let file = || OwnedFd::from(fs::File::open("Cargo.toml").unwrap());
     let cannot_adopt = testing_failure(async |_| {
         let reactor = Reactor::current().unwrap();
-        reactor.adopt_stream(file()).map(drop)
+        reactor
+            .connect_stream(ClientEndpoint::adopt(file()))
+            .map(drop)
     });
     let terminated = {
         use std::os::unix::process::ExitStatusExt;

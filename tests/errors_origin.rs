@@ -58,7 +58,7 @@ on_both! {
         let semaphore = torsade::DeferredSemaphore::new(1)?;
         semaphore.close();
         let watcher = torsade::locks::Watched::new(1).watch();
-        let socket = reactor.bind_udp(HERE)?;
+        let socket = reactor.bind_datagram(HERE)?;
         let stopped = VirtualClock::new();
         let sleep = stopped.sleep(MS);
         drop(stopped);
@@ -87,7 +87,7 @@ on_both! {
         }
         drop((keep_a, keep_b, keep_c));
         all.push(("listen", reactor.listen("127.0.0.1:99999", |_| Spy::echo()).unwrap_err()));
-        all.push(("bind_udp", reactor.bind_udp("localhost:1").map(drop).unwrap_err()));
+        all.push(("bind_udp", reactor.bind_datagram("localhost:1").map(drop).unwrap_err()));
         all.push(("run", reactor.run().unwrap_err()));
         let port = socket.port();
         port.stop().await?;

@@ -259,8 +259,8 @@ async fn streams(reactor: &Reactor, kind: &str) -> Result<usize, Failure> {
 
 /// The same with datagrams, of which each may be lost, and is sent again then.
 async fn datagrams(reactor: &Reactor) -> Result<usize, Failure> {
-    let echo = twice(|| reactor.listen_udp(HERE, Answering))?;
-    let kept = twice(|| reactor.bind_udp(HERE))?;
+    let echo = twice(|| reactor.listen_datagram(HERE, Answering))?;
+    let kept = twice(|| reactor.bind_datagram(HERE))?;
     let mut harmed = usize::from(
         asked(reactor, &kept, Some(echo.local_addr()))
             .await
@@ -268,7 +268,7 @@ async fn datagrams(reactor: &Reactor) -> Result<usize, Failure> {
     );
     for _ in 0..2 {
         let talk = async {
-            let socket = twice(|| reactor.bind_udp(HERE))?;
+            let socket = twice(|| reactor.bind_datagram(HERE))?;
             socket.connect(echo.local_addr())?;
             asked(reactor, &socket, None).await?;
             asked(reactor, &socket, None).await

@@ -92,7 +92,7 @@ on_both! {
         for all in [vec![silent, silent, there], vec![there, silent]] {
             let start = reactor.now();
             let delays = MS * 10 * u32::try_from(all.len() - 1).unwrap();
-            let conn = reactor.connect_stream_with(&all[..], &options).await?;
+            let conn = reactor.connect_stream((&all[..], &options)).await?;
             assert_eq!(conn.peer(), there);
             assert!(all[0] == there || reactor.now() - start >= delays);
             assert!(under_way(&reactor).is_empty());
@@ -104,7 +104,7 @@ on_both! {
         let (silent, _kept) = silent(&reactor);
         let options = ConnectOptions::new().attempt_delay(MS);
         let log = Log::new();
-        let connecting = reactor.connect_with(&[silent; 3][..], &options, Spy::new(&log));
+        let connecting = reactor.connect((&[silent; 3][..], &options), Spy::new(&log));
         reactor.sleep(MS * 20).await?;
         assert_eq!(under_way(&reactor).len(), 3);
         connecting.cancel();
@@ -201,7 +201,7 @@ fn all_failed_tells_what_came_of_each() {
         let options = ConnectOptions::new().timeout(SECOND);
         let start = reactor.now();
         let failure = reactor
-            .connect_stream_with(&all[..], &options)
+            .connect_stream((&all[..], &options))
             .await
             .map(drop)
             .unwrap_err();
@@ -245,7 +245,7 @@ fn one_address_fails_as_itself() {
 
         let options = ConnectOptions::new().timeout(SECOND);
         let start = reactor.now();
-        let late = reactor.connect_stream_with(SILENT_4, &options).await;
+        let late = reactor.connect_stream((SILENT_4, &options)).await;
         let failure = late.map(drop).unwrap_err();
         let timed_out = failure.trap::<ConnectTimedOut>()?;
         assert_eq!(timed_out.limit, Some(SECOND));
@@ -263,7 +263,7 @@ fn the_whole_has_a_limit_as_well() {
             .overall_timeout(SECOND * 3 / 2);
         let start = reactor.now();
         let failure = reactor
-            .connect_stream_with(&all[..], &options)
+            .connect_stream((&all[..], &options))
             .await
             .map(drop)
             .unwrap_err();
@@ -294,9 +294,7 @@ fn without_a_wish_the_whole_may_take_twice_as_long_as_one() {
         assert_eq!(reactor.now() - start, SECOND * 55);
         let options = ConnectOptions::new().overall_timeout(SECOND * 40);
         let start = reactor.now();
-        let failure = reactor
-            .connect_stream_with("slow.example:80", &options)
-            .await;
+        let failure = reactor.connect_stream(("slow.example:80", &options)).await;
         let failure = failure.map(drop).unwrap_err();
         assert_eq!(failure.trap::<ConnectTimedOut>()?.limit, Some(SECOND * 40));
         assert_eq!(reactor.now() - start, SECOND * 40);
@@ -315,7 +313,7 @@ fn a_delay_of_ones_own_is_kept() {
         ];
         let options = ConnectOptions::new().attempt_delay(MS * 10);
         let start = reactor.now();
-        drop(reactor.connect_stream_with(&all[..], &options).await?);
+        drop(reactor.connect_stream((&all[..], &options)).await?);
         // The second silent one is of the other family, so the port comes third.
         assert_eq!(reactor.now() - start, MS * 20);
         port.stop().await

@@ -358,7 +358,7 @@ on_both! {
         for resets in [false, true] {
             let reports = expect_reports(&reactor);
             let options = ListenOptions::new().reset_on_error(resets);
-            let port = reactor.serve_with(HERE, &options, async |mut conn| {
+            let port = reactor.serve((HERE, &options), async |mut conn| {
                 conn.write_all(b"half an answer").await?;
                 conn.flush().await?;
                 Err(Failure::new("as it must"))
@@ -379,7 +379,7 @@ on_both! {
     async fn a_handler_that_panics_resets_if_asked_to_and_one_that_succeeds_does_not(reactor) {
         let _reports = expect_reports(&reactor);
         let options = ListenOptions::new().reset_on_error(true);
-        let port = reactor.serve_with(HERE, &options, async |mut conn| {
+        let port = reactor.serve((HERE, &options), async |mut conn| {
             let mut order = [0];
             conn.read_exact(&mut order).await?;
             conn.write_all(b"answer").await?;
@@ -407,7 +407,7 @@ fn late_reader(
     let done = reactor.run_until(async {
         let clock = inner.clone();
         let options = ListenOptions::new().receive_buffer(8192);
-        let port = inner.serve_with(HERE, &options, async move |mut conn| {
+        let port = inner.serve((HERE, &options), async move |mut conn| {
             clock.sleep(delay).await?;
             let mut buf = vec![0; 64 * 1024];
             loop {
@@ -418,9 +418,7 @@ fn late_reader(
             }
         })?;
         let options = ConnectOptions::new().send_buffer(8192);
-        let conn = inner
-            .connect_stream_with(port.local_addr(), &options)
-            .await?;
+        let conn = inner.connect_stream((port.local_addr(), &options)).await?;
         main(&conn).await;
         // An open one stays open.
         std::mem::forget(conn);
@@ -625,7 +623,7 @@ fn the_whole_grace_counts_for_sending_and_lingering_together() -> Result<(), Fai
     let connected = reactor.spawn(async move {
         let options = ConnectOptions::new().linger(total * 10);
         let full = connects.connect_stream(addresses.0).await?;
-        let lingers = connects.connect_stream_with(addresses.1, &options).await?;
+        let lingers = connects.connect_stream((addresses.1, &options)).await?;
         full.transport().write(vec![7; SIZE]);
         kept.set(Some((full, lingers)));
         Ok::<_, Failure>(())

@@ -33,7 +33,7 @@ fn the_controlling_side_of_a_terminal_is_itself() {
         let (master, mut slave) = terminal();
         let log = Log::new();
         let spy = Spy::new(&log).on_data(|cx, _| cx.write("answer\n"));
-        reactor.stdio_with(master.try_clone()?, master, spy)?;
+        Stdio::of(master.try_clone()?, master).connect(&reactor, spy)?;
         slave.write_all(b"hello")?;
         until(|| log.has("data hello")).await;
         let heard = reactor.spawn_blocking(move || {
@@ -55,7 +55,7 @@ fn who_was_never_told_of_a_connection_is_not_told_of_its_end() {
         let log = log.clone();
         move |reason| log.note(format_args!("ended {}", how(reason)))
     });
-    let handle = reactor.stdio_with(one, other, spy).unwrap();
+    let handle = Stdio::of(one, other).connect(&reactor, spy).unwrap();
     drop(reactor);
     assert!(!handle.is_connected());
     assert!(log.is_empty(), "{:?}", log.all());
@@ -68,7 +68,7 @@ fn who_was_never_adopted_is_closed_and_said_to_be_abandoned() {
 
     let reactor = Reactor::new().unwrap();
     let (one, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
-    let adopted = reactor.adopt_connection(one, Spy::echo());
+    let adopted = reactor.connect(ClientEndpoint::adopt(one), Spy::echo());
     drop(reactor);
     assert!(adopted.is_settled());
     other.set_nonblocking(true).unwrap();
@@ -88,7 +88,9 @@ fn no_proxy_connects_to_standard_input() {
     let failure = ServerEndpoint::parse("haproxy:stdio:").unwrap_err();
     failure.trap::<BadEndpoint>().unwrap();
     let reactor = Reactor::new().unwrap();
-    let endpoint = ServerEndpoint::parse("stdio:").unwrap().proxied();
+    let endpoint = ServerEndpoint::parse("stdio:")
+        .unwrap()
+        .proxied(ProxyOptions::new());
     let failure = reactor.listen(endpoint, |_| Spy::echo()).unwrap_err();
     assert_eq!(failure.location().file(), file!());
     failure.trap::<BadEndpoint>().unwrap();

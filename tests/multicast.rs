@@ -23,7 +23,7 @@ const LO: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// A member of the group, at a port that others may have, too.
 async fn member(reactor: &Reactor, number: u16) -> Result<UdpSocket, Failure> {
     let options = DatagramOptions::new().listen_multiple(true);
-    let socket = reactor.bind_udp_with(("0.0.0.0", number), &options)?;
+    let socket = reactor.bind_datagram((("0.0.0.0", number), &options))?;
     socket.port().join_group_on(GROUP, LO).await?;
     Ok(socket)
 }
@@ -34,7 +34,7 @@ fn number(socket: &UdpSocket) -> u16 {
 
 /// One who sends to the group by the loopback interface.
 fn sender(reactor: &Reactor) -> Result<UdpSocket, Failure> {
-    let socket = reactor.bind_udp(HERE)?;
+    let socket = reactor.bind_datagram(HERE)?;
     socket.port().set_outgoing_interface(LO)?;
     Ok(socket)
 }
@@ -66,7 +66,7 @@ on_both! {
         let first = member(&reactor, 0).await?;
         let to = (GROUP, number(&first));
         let options = DatagramOptions::new().listen_multiple(true);
-        let stranger = reactor.bind_udp_with(("0.0.0.0", to.1), &options)?;
+        let stranger = reactor.bind_datagram((("0.0.0.0", to.1), &options))?;
         sender(&reactor)?.send_to(b"members", to).await?;
         assert_eq!(first.recv(&mut [0; 8]).await?, 7);
         assert!(hears_nothing(&stranger).await);
@@ -80,7 +80,7 @@ on_both! {
         for socket in [&first, &others[0], &others[1]] {
             assert_eq!(socket.recv(&mut [0; 8]).await?, 3);
         }
-        let alone = reactor.bind_udp(("0.0.0.0", to.1)).unwrap_err();
+        let alone = reactor.bind_datagram(("0.0.0.0", to.1)).unwrap_err();
         assert!(alone.is::<CannotListen>(), "who does not share gets none: {alone:?}");
     }
 
@@ -137,9 +137,9 @@ on_both! {
             return Ok(());
         };
         let options = DatagramOptions::new().listen_multiple(true);
-        let member = reactor.bind_udp_with("[::]:0", &options)?;
+        let member = reactor.bind_datagram(("[::]:0", &options))?;
         member.port().join_group_on(group, interface).await?;
-        let sender = reactor.bind_udp("[::]:0")?;
+        let sender = reactor.bind_datagram("[::]:0")?;
         sender.port().set_outgoing_interface(interface)?;
         assert_eq!(sender.port().outgoing_interface()?, Interface::Index(interface));
         sender.port().set_multicast_ttl(3)?;

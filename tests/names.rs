@@ -325,7 +325,7 @@ mod zones {
                 .find::<std::io::Error>()
                 .and_then(std::io::Error::raw_os_error);
             assert_ne!(errno, Some(libc::EINVAL), "{failure:?}");
-            let socket = reactor.bind_udp("[::]:0")?;
+            let socket = reactor.bind_datagram("[::]:0")?;
             let sent = socket.send_to(b"x", "[fe80::1%lo]:9").await;
             let errno = sent
                 .err()

@@ -498,7 +498,7 @@ fn a_slow_network_takes_just_its_time() {
         port.stop().await
     });
     let reactor = Reactor::in_memory_with(NetworkFaults::new(1).delay(SECOND..=SECOND)).unwrap();
-    let here = reactor.bind_udp(HERE).unwrap();
+    let here = reactor.bind_datagram(HERE).unwrap();
     let log = Rc::new(Cell::new(None));
     let (told, clock) = (log.clone(), reactor.clone());
     let to = here.local_addr();
@@ -507,7 +507,7 @@ fn a_slow_network_takes_just_its_time() {
         let _ = here.recv(&mut [0]).await;
         told.set(Some(clock.now() - start));
     });
-    let other = reactor.bind_udp(HERE).unwrap();
+    let other = reactor.bind_datagram(HERE).unwrap();
     other.port().write("x", to).unwrap();
     assert_eq!(reactor.poll_timeout(), Some(Duration::ZERO));
     reactor.settle();
@@ -524,7 +524,7 @@ fn a_slow_network_takes_just_its_time() {
 fn datagrams_are_lost_doubled_and_late_but_never_changed() {
     let (mut lost, mut doubled, mut late) = (0, 0, 0);
     each_seed(200, NetworkFaults::hostile, async |reactor, _seed| {
-        let (one, other) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
+        let (one, other) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         let mut came = Vec::new();
         for n in 0..100_usize {
             let size = n * 13;

@@ -164,11 +164,14 @@ fn haproxy_looks_after_our_health() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let seen: Rc<RefCell<BTreeSet<String>>> = Rc::default();
         let peers = seen.clone();
-        let port = reactor.serve(ServerEndpoint::parse(HERE)?.proxied(), async move |conn| {
-            let host = conn.host()?.to_string();
-            peers.borrow_mut().insert(host);
-            Ok(())
-        })?;
+        let port = reactor.serve(
+            ServerEndpoint::parse(HERE)?.proxied(ProxyOptions::new()),
+            async move |conn| {
+                let host = conn.host()?.to_string();
+                peers.borrow_mut().insert(host);
+                Ok(())
+            },
+        )?;
         let server = port.local_addr();
         let [place] = free();
         let folder = Folder::new();

@@ -41,7 +41,7 @@ fn our_client_asks_twisteds_echo_server() {
     let client = Program::example("udp_echo", &["ask", &address, "one", "two", "three"]);
     assert_eq!(client.end().0, ["one", "two", "three"]);
     run_on(Reactor::new().unwrap(), async |reactor| {
-        let socket = reactor.bind_udp(HERE)?;
+        let socket = reactor.bind_datagram(HERE)?;
         socket.connect(&address)?;
         let mut buf = vec![0; 65_507];
         for size in [0, 1, 1500, 65_507] {
@@ -62,7 +62,7 @@ fn twisted_is_a_member_of_our_group() {
     let member = Program::start(Command::new(twisted).arg(script).args(["member", &group]));
     let address = member.address();
     run_on(Reactor::new().unwrap(), async |reactor| {
-        let socket = reactor.bind_udp(HERE)?;
+        let socket = reactor.bind_datagram(HERE)?;
         socket.port().set_outgoing_interface(Ipv4Addr::LOCALHOST)?;
         socket.send_to(b"us", address).await?;
         assert_eq!(heard(&socket).await, "Twisted heard us");
@@ -76,8 +76,8 @@ fn socat_answers_what_it_receives() {
         return;
     }
     run_on(Reactor::new().unwrap(), async |reactor| {
-        let socket = reactor.bind_udp(HERE)?;
-        let free = reactor.bind_udp(HERE)?.local_addr().port().unwrap();
+        let socket = reactor.bind_datagram(HERE)?;
+        let free = reactor.bind_datagram(HERE)?.local_addr().port().unwrap();
         // It is closed in the next turn.
         torsade::yield_now().await;
         torsade::yield_now().await;
@@ -111,7 +111,7 @@ fn socat_sends_to_our_group() {
     }
     run_on(Reactor::new().unwrap(), async |reactor| {
         let options = DatagramOptions::new().listen_multiple(true);
-        let member = reactor.bind_udp_with("0.0.0.0:0", &options)?;
+        let member = reactor.bind_datagram(("0.0.0.0:0", &options))?;
         member
             .port()
             .join_group_on(GROUP, Ipv4Addr::LOCALHOST)

@@ -54,13 +54,13 @@ fn a_server_of_twisted_and_its_lock() {
         let server = side(&twisted, &["serve", path.to_str().unwrap(), "1"]);
         assert_eq!(server.address(), folder.socket().to_string());
         let want = ConnectOptions::new().lock_file(true);
-        let mut conn = reactor.connect_stream_with(folder.socket(), &want).await?;
+        let mut conn = reactor.connect_stream((folder.socket(), &want)).await?;
         conn.write_all(b"hello\r\n").await?;
         assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
         drop(conn);
 
         let failure = reactor
-            .listen_with(folder.socket(), &locked(), |_| Spy::echo())
+            .listen((folder.socket(), &locked()), |_| Spy::echo())
             .unwrap_err();
         let error = failure.trap::<CannotListen>()?.error.to_string();
         assert!(
@@ -71,11 +71,11 @@ fn a_server_of_twisted_and_its_lock() {
         drop(server);
         assert_eq!(folder.files(), ["socket", "socket.lock"], "it was killed");
         let failure = reactor
-            .connect_stream_with(folder.socket(), &want)
+            .connect_stream((folder.socket(), &want))
             .await
             .unwrap_err();
         failure.trap::<ConnectionRefused>()?;
-        let port = reactor.listen_with(folder.socket(), &locked(), |_| Spy::echo())?;
+        let port = reactor.listen((folder.socket(), &locked()), |_| Spy::echo())?;
         port.stop().await
     });
 }
@@ -87,7 +87,7 @@ fn clients_of_twisted_and_our_lock() {
         let folder = Folder::new();
         let path = folder.path("socket");
         let path = path.to_str().unwrap();
-        let port = reactor.listen_with(folder.socket(), &locked(), |_| Spy::echo())?;
+        let port = reactor.listen((folder.socket(), &locked()), |_| Spy::echo())?;
         let talk = side(&twisted, &["talk", path, "1"]);
         let host = format!("host None peer {path}");
         for line in [host.as_str(), "hear hello", "lost ConnectionDone"] {

@@ -137,7 +137,7 @@ on_both! {
 
     async fn no_more_connections_are_accepted_than_there_may_be(reactor) {
         let options = ListenOptions::new().max_connections(2);
-        let port = reactor.listen_with(HERE, &options, |_| Spy::echo())?;
+        let port = reactor.listen((HERE, &options), |_| Spy::echo())?;
         assert_eq!(port.max_connections(), Some(2));
         let mut all = Vec::new();
         for _ in 0..4 {

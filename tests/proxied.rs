@@ -67,7 +67,7 @@ on_both! {
     async fn the_addresses_of_the_header_are_the_connections(reactor) {
         for header in [LINE, BINARY] {
             let log = Log::new();
-            let port = listen(&reactor, here()?.proxied(), &log)?;
+            let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
             some_turns().await;
             assert!(log.is_empty(), "nobody is told before the header");
@@ -84,7 +84,7 @@ on_both! {
     async fn a_header_may_come_byte_by_byte(reactor) {
         for header in [LINE, BINARY] {
             let log = Log::new();
-            let port = listen(&reactor, here()?.proxied(), &log)?;
+            let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
             for byte in header {
                 assert!(log.is_empty());
@@ -106,7 +106,7 @@ on_both! {
         let said: Rc<RefCell<Vec<u8>>> = Rc::default();
         let ended = Rc::new(Cell::new(0));
         let (kept, count) = (said.clone(), ended.clone());
-        let port = reactor.serve(here()?.proxied(), async move |mut conn| {
+        let port = reactor.serve(here()?.proxied(ProxyOptions::new()), async move |mut conn| {
             assert_eq!(conn.peer().to_string(), "192.0.2.7:50001");
             assert_eq!(conn.host()?.to_string(), "192.0.2.1:80");
             let mut buf = [0; 7000];
@@ -148,7 +148,7 @@ on_both! {
     async fn a_header_that_says_nothing_leaves_the_addresses_as_they_are(reactor) {
         for header in [LOCAL, UNKNOWN] {
             let log = Log::new();
-            let port = listen(&reactor, here()?.proxied(), &log)?;
+            let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
             conn.write_all(&[header, b"x"].concat()).await?;
             until(|| log.has("data x")).await;
@@ -162,7 +162,7 @@ on_both! {
 
     async fn who_sends_no_header_is_cut_off_and_the_port_goes_on(reactor) {
         let log = Log::new();
-        let port = listen(&reactor, here()?.proxied(), &log)?;
+        let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
         for bad in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x31\0\0\0", b"PROXY TCP4 1.1.1.1 2.2.2.2 x 1\r\n"] {
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
             conn.write_all(bad).await?;
@@ -188,7 +188,7 @@ on_both! {
     async fn a_header_that_takes_too_long_is_cut_off(reactor) {
         let log = Log::new();
         let options = ProxyOptions::new().timeout(MS * 30);
-        let port = listen(&reactor, here()?.proxied_with(options), &log)?;
+        let port = listen(&reactor, here()?.proxied(options), &log)?;
         let begun = reactor.now();
         let mut silent = reactor.connect_stream(port.local_addr()).await?;
         let mut slow = reactor.connect_stream(port.local_addr()).await?;
@@ -212,7 +212,7 @@ on_both! {
         let log = Log::new();
         for (trusted, is_believed) in [("192.0.2.0/24", false), ("127.0.0.0/8", true), ("::/0", false)] {
             let options = ProxyOptions::new().trust(trusted.parse()?);
-            let port = listen(&reactor, here()?.proxied_with(options), &log)?;
+            let port = listen(&reactor, here()?.proxied(options), &log)?;
             let conn = reactor.connect_stream(port.local_addr()).await;
             if is_believed {
                 let mut conn = conn?;
@@ -233,7 +233,7 @@ on_both! {
 
     async fn a_port_that_is_closed_ends_those_whose_header_is_still_coming(reactor) {
         let log = Log::new();
-        let port = reactor.listen_factory(here()?.proxied(), Noting(log.clone()))?;
+        let port = reactor.listen_factory(here()?.proxied(ProxyOptions::new()), Noting(log.clone()))?;
         let mut done = reactor.connect_stream(port.local_addr()).await?;
         done.write_all(LINE).await?;
         until(|| log.has("made")).await;
@@ -255,7 +255,7 @@ on_both! {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         let (first, noted) = (Cell::new(true), log.clone());
-        let port = reactor.listen(here()?.proxied(), move |_peer| {
+        let port = reactor.listen(here()?.proxied(ProxyOptions::new()), move |_peer| {
             assert!(!first.replace(false), "the first");
             Spy::new(&noted)
         })?;
@@ -274,7 +274,7 @@ on_both! {
     async fn a_builder_may_stop_its_port_and_turn_away(reactor) {
         let port: Rc<RefCell<Option<Port>>> = Rc::default();
         let kept = port.clone();
-        let made = reactor.listen(here()?.proxied(), move |_peer| {
+        let made = reactor.listen(here()?.proxied(ProxyOptions::new()), move |_peer| {
             let port = kept.take();
             if let Some(port) = port {
                 drop(port.stop());
@@ -307,7 +307,7 @@ on_both_by_hand! {
         let log = Log::new();
         let noted = log.clone();
         let result = reactor.run_until(async {
-            let endpoint = here().unwrap().proxied();
+            let endpoint = here().unwrap().proxied(ProxyOptions::new());
             let port = reactor.listen_factory(endpoint, Noting(noted)).unwrap();
             let mut conn = reactor.connect_stream(port.local_addr()).await.unwrap();
             conn.write_all(&LINE[..20]).await.unwrap();
@@ -325,7 +325,7 @@ on_both_by_hand! {
 fn by_default_a_header_has_ten_seconds() {
     testing::run(async |reactor| {
         let log = Log::new();
-        let port = listen(&reactor, here()?.proxied(), &log)?;
+        let port = listen(&reactor, here()?.proxied(ProxyOptions::new()), &log)?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         reactor.sleep(Duration::from_millis(9_900)).await?;
         conn.write_all(LINE).await?;
@@ -399,7 +399,7 @@ fn cuts_two_off_if_asked() {
         return;
     }
     testing::run(async |reactor| {
-        let port = reactor.serve(here()?.proxied(), async |_conn| Ok(()))?;
+        let port = reactor.serve(here()?.proxied(ProxyOptions::new()), async |_conn| Ok(()))?;
         for _ in 0..2 {
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
             conn.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;

@@ -501,8 +501,8 @@ const ACTIONS: &[Action] = &[
     #[cfg(unix)]
     ("Reactor::adopt_connection", |w| {
         let (one, other) = UnixStream::pair().unwrap();
-        drop(w.reactor.adopt_connection(one, Probe));
-        ignore(w.reactor.adopt_stream(other));
+        drop(w.reactor.connect(ClientEndpoint::adopt(one), Probe));
+        ignore(w.reactor.connect_stream(ClientEndpoint::adopt(other)));
     }),
     ("Transport, the peer's: abort", |w| {
         with(&w.other, Transport::abort_connection)

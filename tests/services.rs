@@ -387,11 +387,11 @@ on_both! {
         let log = Log::new();
         let seen = log.clone();
         let service = PortService::new(&reactor, move |reactor| {
-            reactor.listen_udp(HERE, Ear(seen.clone()))
+            reactor.listen_datagram(HERE, Ear(seen.clone()))
         });
         let all = MultiService::new();
         all.add(service.clone())?;
-        let socket = reactor.bind_udp(HERE)?;
+        let socket = reactor.bind_datagram(HERE)?;
         for _ in 0..2 {
             all.start()?;
             let port = service.port().unwrap();

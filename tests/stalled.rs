@@ -26,7 +26,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn big_answers(reactor: &Reactor, options: &ListenOptions) -> Result<(Port, Ends), Failure> {
     let ends = Ends::default();
     let to = ends.clone();
-    let port = reactor.listen_with(HERE, options, move |_| {
+    let port = reactor.listen((HERE, options), move |_| {
         let to = to.clone();
         Spy::new(&Log::new())
             .on_data(|cx, _| cx.write(vec![7; SIZE]))
@@ -70,7 +70,7 @@ on_both! {
         let server = ListenOptions::new().send_timeout(MS * 50);
         let failed = Rc::new(Cell::new(None));
         let end = failed.clone();
-        let port = reactor.serve_with(HERE, &server, async move |mut conn| {
+        let port = reactor.serve((HERE, &server), async move |mut conn| {
             let mut order = [0];
             conn.read_exact(&mut order).await?;
             match order {
@@ -82,7 +82,7 @@ on_both! {
         let mut deaf = reactor.connect_stream(port.local_addr()).await?;
         deaf.write_all(b"w").await?;
         let client = ConnectOptions::new().send_timeout(MS * 50);
-        let mut conn = reactor.connect_stream_with(port.local_addr(), &client).await?;
+        let mut conn = reactor.connect_stream((port.local_addr(), &client)).await?;
         let error = conn.write_all(&vec![b'k'; SIZE]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
         reactor.sleep(MS * 80).await?;
@@ -99,7 +99,7 @@ on_both! {
 
     async fn while_nothing_is_stalled_there_is_no_timer(reactor) {
         let options = ListenOptions::new().send_timeout(SECOND);
-        let port = reactor.listen_with(HERE, &options, |_| Spy::echo())?;
+        let port = reactor.listen((HERE, &options), |_| Spy::echo())?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         for _ in 0..10 {
             conn.write_all(b"ping").await?;
@@ -161,7 +161,7 @@ fn attack(reactor: &Reactor) {
         let mut good = inner.connect_stream(port.local_addr()).await?;
         let mut deaf = Vec::new();
         for _ in 0..60 {
-            let mut conn = inner.connect_stream_with(port.local_addr(), &small).await?;
+            let mut conn = inner.connect_stream((port.local_addr(), &small)).await?;
             conn.write_all(b"x").await?;
             conn.close().await?;
             deaf.push(conn);
@@ -323,7 +323,7 @@ fn a_peer_that_has_made_room_before_the_loop_looked_is_not_cut_off() {
     let spy = Spy::new(&Log::new())
         .on_made(|cx| cx.write(vec![7; SIZE]))
         .on_lost(move |reason| to.borrow_mut().push(reason.clone()));
-    let connecting = reactor.connect_with(listener.local_addr().unwrap(), &options, spy);
+    let connecting = reactor.connect((listener.local_addr().unwrap(), &options), spy);
     reactor.settle();
     let (mut peer, _) = listener.accept().unwrap();
     reactor.settle();

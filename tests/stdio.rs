@@ -71,7 +71,7 @@ async fn serve(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 async fn half_close(reactor: &Reactor) -> Result<(), Failure> {
-    let mut conn = reactor.stdio_stream()?;
+    let mut conn = Stdio::new().open(&reactor)?;
     conn.write_all(READY.as_bytes()).await?;
     conn.close().await?;
     println!("this goes nowhere");
@@ -82,14 +82,14 @@ async fn half_close(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 async fn twice(reactor: &Reactor) -> Result<(), Failure> {
-    let first = reactor.stdio_stream()?;
-    let failure = reactor.stdio_stream().map(drop).unwrap_err();
+    let first = Stdio::new().open(&reactor)?;
+    let failure = Stdio::new().open(&reactor).map(drop).unwrap_err();
     eprint!("{failure}");
     failure.trap::<StdioInUse>()?;
     drop(first);
     // What is dropped is closed in the next turn.
     loop {
-        match reactor.stdio_stream() {
+        match Stdio::new().open(&reactor) {
             Err(failure) => {
                 failure.trap::<StdioInUse>()?;
             }
@@ -105,20 +105,23 @@ async fn twice(reactor: &Reactor) -> Result<(), Failure> {
 
 /// Stays until it is killed.
 async fn stay(reactor: &Reactor) -> Result<(), Failure> {
-    reactor.stdio(spy(&Log::new()))?;
+    Stdio::new().connect(&reactor, spy(&Log::new()))?;
     std::future::pending().await
 }
 
 /// Is over while its input is not: nothing may wait for that.
 async fn over(reactor: &Reactor) -> Result<(), Failure> {
-    let handle = reactor.stdio(spy(&Log::new()).on_data(|cx, _| cx.lose_connection()))?;
+    let handle = Stdio::new().connect(
+        &reactor,
+        spy(&Log::new()).on_data(|cx, _| cx.lose_connection()),
+    )?;
     handle.closed().await?;
     Ok(())
 }
 
 /// Prints more than a pipe takes, and returns.
 fn print(reactor: &Reactor) -> Result<(), Failure> {
-    let conn = reactor.stdio_stream()?;
+    let conn = Stdio::new().open(&reactor)?;
     conn.transport().write(READY);
     conn.transport().write(vec![b'x'; 1 << 20]);
     Ok(())
@@ -401,7 +404,7 @@ fn any_two_descriptors_are_a_connection() {
         let (mut heard, output) = pipe();
         let log = Log::new();
         let spy = Spy::new(&log).on_data(|cx, data| cx.write(data));
-        let handle = reactor.stdio_with(input, output, spy)?;
+        let handle = Stdio::of(input, output).connect(&reactor, spy)?;
         assert!(log.is_empty(), "nothing is called inside a call");
         typing.write_all(b"hello")?;
         until(|| log.has("data hello")).await;
@@ -422,7 +425,7 @@ fn a_pipe_that_is_not_read_fills_the_queue_and_then_goes_on() {
     run(async |reactor| {
         let (input, _typing) = pipe();
         let (mut heard, output) = pipe();
-        let mut conn = reactor.stdio_stream_with(input, output)?;
+        let mut conn = Stdio::of(input, output).open(&reactor)?;
         let transport = conn.transport();
         transport.write(&bytes);
         some_turns().await;
@@ -453,7 +456,7 @@ fn what_a_child_says_is_read_to_the_end_though_it_listens_no_more() {
                 .stdout(Stdio::piped())
                 .spawn()?;
             let (output, input) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
-            let mut conn = reactor.stdio_stream_with(output, input)?;
+            let mut conn = Stdio::of(output, input).open(&reactor)?;
             conn.write_all(b"one\ntwo\n").await?;
             let before = cpu_time();
             reactor.sleep(support::MS * wait).await?;
@@ -480,7 +483,7 @@ fn one_that_is_paused_is_not_read_and_does_not_spin() {
         let (_heard, output) = pipe();
         let log = Log::new();
         let spy = Spy::new(&log).on_made(Transport::pause_producing);
-        let handle = reactor.stdio_with(input, output, spy)?;
+        let handle = Stdio::of(input, output).connect(&reactor, spy)?;
         until(|| log.has("made")).await;
         typing.write_all(b"hello")?;
         drop(typing);
@@ -503,7 +506,7 @@ fn what_no_poller_takes_has_a_thread_that_leaves_with_its_connection() {
         let counter = eventfd(0, EventfdFlags::empty()).map_err(io::Error::from)?;
         let raise = counter.try_clone()?;
         let (_heard, output) = pipe();
-        let mut conn = reactor.stdio_stream_with(counter, output)?;
+        let mut conn = Stdio::of(counter, output).open(&reactor)?;
         some_turns().await;
         rustix::io::write(&raise, &7_u64.to_ne_bytes()).map_err(io::Error::from)?;
         let mut number = [0; 8];
@@ -537,7 +540,7 @@ fn a_file_that_cannot_be_written_breaks_the_connection() {
         let full = OpenOptions::new().write(true).open("/dev/full")?;
         let log = Log::new();
         let spy = Spy::new(&log).on_made(|cx| cx.write("x"));
-        reactor.stdio_with(input, full, spy)?;
+        Stdio::of(input, full).connect(&reactor, spy)?;
         until(|| log.all().len() == 2).await;
         assert_eq!(log.all(), ["made", "lost broken StorageFull"]);
         Ok(())
@@ -548,7 +551,7 @@ fn a_file_that_cannot_be_written_breaks_the_connection() {
 fn a_folder_cannot_be_read() {
     run(async |reactor| {
         let (_heard, output) = pipe();
-        let mut conn = reactor.stdio_stream_with(File::open("/")?, output)?;
+        let mut conn = Stdio::of(File::open("/")?, output).open(&reactor)?;
         let error = conn.read(&mut [0]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::IsADirectory);
         Ok(())
@@ -559,7 +562,7 @@ fn a_folder_cannot_be_read() {
 fn an_end_that_is_the_wrong_way_round_is_refused() {
     run(async |reactor| {
         let (input, output) = pipe();
-        let failure = reactor.stdio_stream_with(output, input).unwrap_err();
+        let failure = Stdio::of(output, input).open(&reactor).unwrap_err();
         assert_eq!(
             failure.to_string(),
             "the descriptor is not open for reading"
@@ -575,7 +578,7 @@ fn when_the_reactor_ends_its_protocol_is_told() {
     let (_heard, output) = pipe();
     let (input, _typing) = pipe();
     torsade::run(async move |reactor| {
-        reactor.stdio_with(input, output, Spy::new(&noted))?;
+        Stdio::of(input, output).connect(&reactor, Spy::new(&noted))?;
         until(|| noted.has("made")).await;
         Ok(())
     })
@@ -586,27 +589,27 @@ fn when_the_reactor_ends_its_protocol_is_told() {
 /// A protocol with a user: on the machine by two pipes, in memory by what stands for standard input and output.
 fn used(reactor: &Reactor, protocol: Spy) -> Result<(Handle<Spy>, Connection), Failure> {
     if let Ok(stdio) = testing::Stdio::new(reactor) {
-        let handle = reactor.stdio(protocol)?;
+        let handle = Stdio::new().connect(&reactor, protocol)?;
         return Ok((handle, stdio.user()?));
     }
     let (input, typing) = pipe();
     let (heard, output) = pipe();
-    let handle = reactor.stdio_with(input, output, protocol)?;
-    Ok((handle, reactor.stdio_stream_with(heard, typing)?))
+    let handle = Stdio::of(input, output).connect(&reactor, protocol)?;
+    Ok((handle, Stdio::of(heard, typing).open(&reactor)?))
 }
 
 /// The same where the user has something typed already, and only listens.
 fn heard(reactor: &Reactor, protocol: Spy) -> Result<(Connection, Option<File>), Failure> {
     if let Ok(stdio) = testing::Stdio::new(reactor) {
-        reactor.stdio(protocol)?;
+        Stdio::new().connect(&reactor, protocol)?;
         return Ok((stdio.user()?, None));
     }
     let (input, mut typing) = pipe();
     typing.write_all(b"nobody reads this")?;
     let (heard, output) = pipe();
-    reactor.stdio_with(input, output, protocol)?;
+    Stdio::of(input, output).connect(&reactor, protocol)?;
     let null = OpenOptions::new().write(true).open("/dev/null")?;
-    Ok((reactor.stdio_stream_with(heard, null)?, Some(typing)))
+    Ok((Stdio::of(heard, null).open(&reactor)?, Some(typing)))
 }
 
 on_both! {
@@ -682,11 +685,14 @@ on_both! {
 #[test]
 fn in_memory_a_test_plays_the_user() {
     testing::run(async |reactor| {
-        let failure = reactor.stdio(Spy::echo()).map(drop).unwrap_err();
+        let failure = Stdio::new()
+            .connect(&reactor, Spy::echo())
+            .map(drop)
+            .unwrap_err();
         assert!(failure.to_string().starts_with("in memory standard input"));
         let stdio = testing::Stdio::new(&reactor)?;
         assert!(stdio.user().is_err(), "nobody has asked");
-        let handle = reactor.stdio(Spy::echo())?;
+        let handle = Stdio::new().connect(&reactor, Spy::echo())?;
         let transport = handle.transport().expect("it is there");
         assert_eq!(transport.peer(), Address::Unnamed);
         let mut user = stdio.user()?;
@@ -702,8 +708,7 @@ fn in_memory_a_test_plays_the_user() {
 fn a_pipe_is_no_terminal() {
     run(async |reactor| {
         let (input, _typing) = pipe();
-        reactor
-            .terminal_of(input)
+        Terminal::of(&reactor, input)
             .unwrap_err()
             .trap::<NotATerminal>()?;
         Ok(())

@@ -63,7 +63,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rot13<S> {
 fn enciphered(reactor: &Reactor, conn: Connection) -> Result<Connection, Failure> {
     let peer = conn.peer();
     let (reader, writer) = conn.split();
-    reactor.stream_over(peer, Rot13(reader), Rot13(writer))
+    Connection::over(&reactor, peer, Rot13(reader), Rot13(writer))
 }
 
 struct Fails;
@@ -132,7 +132,7 @@ impl StreamServerEndpoint for Cipher {
         incoming: Incoming,
     ) -> Result<Port, Failure> {
         let weak = reactor.clone();
-        reactor.serve_with(HERE, options, async move |conn| {
+        reactor.serve((HERE, options), async move |conn| {
             incoming.accept(enciphered(&weak, conn)?);
             Ok(())
         })
@@ -205,7 +205,7 @@ on_both! {
     }
 
     async fn an_error_of_the_streams_is_why_it_is_lost(reactor) {
-        let mut outer = reactor.stream_over(Address::Unnamed, Fails, futures::io::sink())?;
+        let mut outer = Connection::over(&reactor, Address::Unnamed, Fails, futures::io::sink())?;
         let error = outer.read(&mut [0; 4]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         drop(outer);
@@ -252,7 +252,7 @@ fn what_a_writer_does_not_take_is_waited_for_as_for_any_peer_and_reported() {
         };
         reactor
             .run_until(async {
-                let mut conn = reactor.stream_over(([1, 2, 3, 4], 5), Silent, writer)?;
+                let mut conn = Connection::over(&reactor, ([1, 2, 3, 4], 5), Silent, writer)?;
                 conn.write_all(&[7; 30_000]).await?;
                 kept = (!is_closed).then_some(conn);
                 some_turns().await;
@@ -278,7 +278,7 @@ fn a_writer_that_fails_after_the_close_has_the_loss_reported() {
             room: 0,
             fails: true,
         };
-        let mut conn = reactor.stream_over(Address::Unnamed, Silent, writer)?;
+        let mut conn = Connection::over(&reactor, Address::Unnamed, Silent, writer)?;
         conn.write_all(&[7; 30_000]).await?;
         drop(conn);
         until(|| !reports.borrow().is_empty()).await;
@@ -302,7 +302,7 @@ fn what_is_aborted_below_is_not_reported() {
     };
     reactor
         .run_until(async {
-            let mut conn = reactor.stream_over(Address::Unnamed, Silent, writer)?;
+            let mut conn = Connection::over(&reactor, Address::Unnamed, Silent, writer)?;
             conn.write_all(&[7; 30_000]).await?;
             conn.transport().abort_connection();
             some_turns().await;

@@ -80,8 +80,7 @@ on_both! {
     async fn an_address_that_cannot_be_bound_keeps_its_errno(reactor) {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let options = ConnectOptions::new().bind(([0, 0, 0, 0, 0, 0, 0, 1], 0));
-        let failure = reactor
-            .connect_with(port.local_addr(), &options, Spy::echo())
+        let failure = reactor.connect((port.local_addr(), &options), Spy::echo())
             .await
             .unwrap_err();
         let failed = failure.trap::<ConnectFailed>()?;
@@ -228,7 +227,7 @@ fn a_connect_that_takes_too_long_times_out_and_the_next_address_is_tried() {
     let _waiting = std::net::TcpStream::connect(address).unwrap();
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let options = ConnectOptions::new().timeout(MS * 10);
-        let connecting = reactor.connect_with(address, &options, Spy::echo());
+        let connecting = reactor.connect((address, &options), Spy::echo());
         let failure = connecting.await.unwrap_err();
         let timed_out = failure.trap::<ConnectTimedOut>()?;
         assert_eq!(
@@ -241,14 +240,14 @@ fn a_connect_that_takes_too_long_times_out_and_the_next_address_is_tried() {
             .overall_timeout(MS * 20_000);
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let both = [address, port.local_addr().inet().unwrap()];
-        let conn = reactor.connect_stream_with(&both[..], &options).await?;
+        let conn = reactor.connect_stream((&both[..], &options)).await?;
         assert_eq!(conn.peer(), port.local_addr());
         drop(conn);
 
         // Or beside it, when it has been silent for a while.
         let options = ConnectOptions::new().attempt_delay(MS * 10);
         let start = reactor.now();
-        let conn = reactor.connect_stream_with(&both[..], &options).await?;
+        let conn = reactor.connect_stream((&both[..], &options)).await?;
         assert_eq!(conn.peer(), port.local_addr());
         assert!(reactor.now() - start >= MS * 10);
         drop(conn);
@@ -297,7 +296,7 @@ mod to_itself {
     on_both! {
         async fn a_connection_to_its_own_socket_is_refused(reactor) {
             let here = nowhere(&reactor).await?;
-            let failure = reactor.connect_stream_with(here, &bound_to(here)).await.unwrap_err();
+            let failure = reactor.connect_stream((here, &bound_to(here))).await.unwrap_err();
             assert_eq!(failure.trap::<ConnectionRefused>()?.address, here);
             let error = failure.find::<std::io::Error>().unwrap();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -306,17 +305,17 @@ mod to_itself {
         async fn the_wildcard_leads_there_as_well(reactor) {
             let here = nowhere(&reactor).await?;
             let wildcard = SocketAddr::from(([0, 0, 0, 0], here.port()));
-            let failure = reactor.connect_stream_with(wildcard, &bound_to(here)).await.unwrap_err();
+            let failure = reactor.connect_stream((wildcard, &bound_to(here))).await.unwrap_err();
             assert!(failure.is::<ConnectionRefused>(), "{failure:?}");
         }
 
         async fn it_leaves_the_port_free(reactor) {
             let here = nowhere(&reactor).await?;
-            let failure = reactor.connect_stream_with(here, &bound_to(here)).await.unwrap_err();
+            let failure = reactor.connect_stream((here, &bound_to(here))).await.unwrap_err();
             assert!(failure.is::<ConnectionRefused>(), "{failure:?}");
             // An end in good order would have left the port to be waited for.
             let options = torsade::net::ListenOptions::new().reuse_address(false);
-            let port = reactor.listen_with(here, &options, |_| Spy::echo())?;
+            let port = reactor.listen((here, &options), |_| Spy::echo())?;
             port.stop().await?;
         }
 
@@ -324,7 +323,7 @@ mod to_itself {
             let here = nowhere(&reactor).await?;
             let port = reactor.listen(HERE, |_| Spy::echo())?;
             let both = [here, port.local_addr().inet().unwrap()];
-            let conn = reactor.connect_stream_with(both, &bound_to(here)).await?;
+            let conn = reactor.connect_stream((both, &bound_to(here))).await?;
             assert_eq!(conn.peer(), port.local_addr());
             assert_eq!(conn.host()?, here);
             drop(conn);
@@ -348,7 +347,7 @@ fn thirty_clients_of_three_servers() {
         let options = ConnectOptions::new().bind(([127, 0, 0, 1], 0));
         for n in 0..30 {
             let to = ports[n % ports.len()].local_addr();
-            conns.push(reactor.connect_stream_with(to, &options).await?);
+            conns.push(reactor.connect_stream((to, &options)).await?);
         }
         println!("{} connected", conns.len());
         drop(conns);

@@ -367,7 +367,7 @@ fn an_address_is_used_again_while_old_connections_die_unless_told_otherwise() {
         port.stop().await?;
         until(|| alive(&reactor).is_empty()).await;
         let failure = reactor
-            .listen_with(&address, &plain, |_| Spy::echo())
+            .listen((&address, &plain), |_| Spy::echo())
             .unwrap_err();
         let cannot = failure.trap::<CannotListen>()?;
         assert_eq!(cannot.error.raw_os_error(), Some(libc::EADDRINUSE));
@@ -381,7 +381,7 @@ fn no_more_than_a_hundred_are_accepted_in_one_turn() {
     let reactor = Reactor::new().unwrap();
     let (log, options) = (Log::new(), ListenOptions::new().backlog(1000));
     let seen = log.clone();
-    let port = reactor.listen_with(HERE, &options, move |_| {
+    let port = reactor.listen((HERE, &options), move |_| {
         seen.note("build");
         Spy::echo()
     });

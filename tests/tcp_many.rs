@@ -102,7 +102,7 @@ on_both! {
         let (made, lost) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let (count, end) = (made.clone(), lost.clone());
         let options = ListenOptions::new().backlog(1024);
-        let port = reactor.listen_with(HERE, &options, move |_| {
+        let port = reactor.listen((HERE, &options), move |_| {
             count.set(count.get() + 1);
             let end = end.clone();
             Spy::new(&Log::new()).on_lost(move |_| end.set(end.get() + 1))

@@ -21,8 +21,8 @@ fn on_the_machine(test: impl AsyncFnOnce(Reactor) -> Result<(), torsade::Failure
 fn ports_that_all_say_so_share_an_address() {
     on_the_machine(async |reactor| {
         let options = ListenOptions::new().reuse_port(true);
-        let one = reactor.listen_with(HERE, &options, |_| Spy::echo())?;
-        let other = reactor.listen_with(one.local_addr(), &options, |_| Spy::echo())?;
+        let one = reactor.listen((HERE, &options), |_| Spy::echo())?;
+        let other = reactor.listen((one.local_addr(), &options), |_| Spy::echo())?;
         assert_eq!(one.local_addr(), other.local_addr());
         assert!(reactor.listen(one.local_addr(), |_| Spy::echo()).is_err());
         one.stop().await?;
@@ -35,7 +35,7 @@ fn a_port_of_both_stacks_takes_ipv4_and_others_do_not() {
     on_the_machine(async |reactor| {
         for both in [true, false] {
             let options = ListenOptions::new().dual_stack(both);
-            let port = reactor.serve_with("[::]:0", &options, async |mut conn| {
+            let port = reactor.serve(("[::]:0", &options), async |mut conn| {
                 let peer = conn.peer().to_string();
                 conn.write_all(peer.as_bytes()).await?;
                 Ok(())
@@ -86,12 +86,12 @@ fn small_buffers_of_the_system_leave_more_in_ours() {
         for bytes in [4096, 1 << 20] {
             let options = ListenOptions::new().receive_buffer(bytes);
             // It reads nothing until the end.
-            let port = reactor.listen_with(HERE, &options, |_| {
+            let port = reactor.listen((HERE, &options), |_| {
                 Spy::echo().on_made(|transport| transport.pause_producing())
             })?;
             let options = ConnectOptions::new().send_buffer(bytes);
             let conn = reactor
-                .connect_stream_with(port.local_addr(), &options)
+                .connect_stream((port.local_addr(), &options))
                 .await?;
             conn.transport().write(vec![0; 1 << 20]);
             for _ in 0..50 {
@@ -246,7 +246,7 @@ fn a_hook_gets_the_socket_before_it_listens_and_before_each_attempt_to_connect()
             seen.note(format!("listens: {}", socket_acceptconn(socket)?));
             Ok(set_ip_ttl(socket, 7)?)
         });
-        let port = reactor.listen_with(HERE, &listen, |_| Spy::echo())?;
+        let port = reactor.listen((HERE, &listen), |_| Spy::echo())?;
         assert_eq!(log.take(), ["listens: false"]);
         assert_eq!(port.with_fd(|socket| ip_ttl(socket))??, 7);
 
@@ -259,23 +259,21 @@ fn a_hook_gets_the_socket_before_it_listens_and_before_each_attempt_to_connect()
             support::nowhere(&reactor).await?,
             port.local_addr().inet().unwrap(),
         ];
-        let conn = reactor.connect_stream_with(both, &connect).await?;
+        let conn = reactor.connect_stream((both, &connect)).await?;
         assert_eq!(calls.take(), ["false", "false"]);
         let transport = conn.transport();
         assert_eq!(transport.with_fd(|socket| ip_ttl(socket.as_fd()))??, 9);
 
         // What it fails with, and how it panics, is why the call fails.
         let fails = ListenOptions::new().configure_socket(|_| Err(ErrorKind::OutOfMemory.into()));
-        let failure = reactor
-            .listen_with(HERE, &fails, |_| Spy::echo())
-            .unwrap_err();
+        let failure = reactor.listen((HERE, &fails), |_| Spy::echo()).unwrap_err();
         assert_eq!(
             failure.find::<std::io::Error>().unwrap().kind(),
             ErrorKind::OutOfMemory
         );
         let panics = ConnectOptions::new().configure_socket(|_| panic!("oh"));
         let failure = reactor
-            .connect_stream_with(port.local_addr(), &panics)
+            .connect_stream((port.local_addr(), &panics))
             .await
             .unwrap_err();
         assert!(failure.is::<torsade::net::ConnectFailed>(), "{failure:?}");
@@ -288,7 +286,7 @@ fn a_hook_gets_the_socket_before_it_listens_and_before_each_attempt_to_connect()
             Ok(())
         });
         reactor
-            .listen_with(HERE, &again, |_| Spy::echo())?
+            .listen((HERE, &again), |_| Spy::echo())?
             .stop()
             .await?;
         made.take().unwrap().stop().await?;
@@ -311,9 +309,7 @@ fn a_hook_that_cancels_its_own_connect_leaves_nothing_behind() {
             own.set(Some(cancelled));
             Ok(())
         });
-        connecting.set(Some(
-            reactor.connect_stream_with(port.local_addr(), &connect),
-        ));
+        connecting.set(Some(reactor.connect_stream((port.local_addr(), &connect))));
         while calls.take().is_empty() {
             yield_now().await;
         }

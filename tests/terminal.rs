@@ -31,9 +31,9 @@ fn role() {
 }
 
 async fn raw(reactor: &Reactor) -> Result<(), Failure> {
-    let terminal = reactor.terminal()?;
+    let terminal = Terminal::stdin(&reactor)?;
     let (columns, rows) = terminal.window_size()?;
-    let mut user = reactor.stdio_stream()?;
+    let mut user = Stdio::new().open(&reactor)?;
     terminal.raw()?;
     user.write_all(format!("{columns}x{rows} RAW\r\n").as_bytes())
         .await?;
@@ -53,14 +53,14 @@ async fn raw(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 fn panics_in_raw_mode(reactor: &Reactor) -> Result<(), Failure> {
-    let terminal = reactor.terminal()?;
+    let terminal = Terminal::stdin(&reactor)?;
     terminal.raw()?;
     panic!("in raw mode");
 }
 
 /// Hands the terminal to the shell, and then leaves raw mode.
 fn in_the_background(reactor: &Reactor) -> Result<(), Failure> {
-    let terminal = reactor.terminal()?;
+    let terminal = Terminal::stdin(&reactor)?;
     terminal.raw()?;
     let shell = rustix::process::getpgid(rustix::process::getppid()).unwrap();
     rustix::termios::tcsetpgrp(std::io::stdin(), shell).unwrap();

@@ -65,9 +65,9 @@ on_both! {
     }
 
     async fn an_error_and_a_panic_become_the_failure(reactor) {
-        let failure = reactor.defer_to_thread::<()>(|| Err(Failure::new("no"))).await.unwrap_err();
+        let failure = reactor.spawn_blocking::<()>(|| Err(Failure::new("no"))).await.unwrap_err();
         assert_eq!(failure.to_string(), "no");
-        let failure = reactor.defer_to_thread::<()>(|| panic!("oh")).await.unwrap_err();
+        let failure = reactor.spawn_blocking::<()>(|| panic!("oh")).await.unwrap_err();
         assert!(failure.is_panic());
         assert_eq!(failure.location().file(), file!());
         // The pool is whole.

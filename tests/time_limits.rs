@@ -147,7 +147,7 @@ fn an_answer_with_its_end_that_came_in_time_wins_though_it_takes_more_than_one_l
 #[test]
 fn a_datagram_that_came_in_time_wins() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let socket = reactor.bind_udp(HERE)?;
+        let socket = reactor.bind_datagram(HERE)?;
         let to: SocketAddr = socket.local_addr().to_string().parse()?;
         let read = Deferred::from_future(async move {
             let mut buf = [0; 16];
@@ -189,7 +189,7 @@ fn a_connection_that_was_made_in_time_is_not_given_up() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let listener = TcpListener::bind(HERE)?;
         let options = ConnectOptions::new().timeout(LIMIT);
-        let connecting = reactor.connect_stream_with(listener.local_addr()?, &options);
+        let connecting = reactor.connect_stream((listener.local_addr()?, &options));
         // The system makes the connection meanwhile; the loop sees that after the limit.
         work();
         drop(connecting.await?);
@@ -218,7 +218,7 @@ fn a_name_that_was_found_in_time_is_not_given_up() {
         then_work(&reactor, move || peer.write_all(b"x").unwrap());
         let options = ConnectOptions::new().timeout(LIMIT);
         reactor
-            .connect_stream_with("name.example:80", &options)
+            .connect_stream(("name.example:80", &options))
             .await?;
         Ok(())
     });
@@ -482,8 +482,7 @@ fn a_connection_that_is_closed_within_a_limit_is_not_aborted_when_its_peer_took_
 #[test]
 fn a_header_that_came_in_time_has_its_connection_served() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let endpoint =
-            ServerEndpoint::parse(HERE)?.proxied_with(ProxyOptions::new().timeout(LIMIT));
+        let endpoint = ServerEndpoint::parse(HERE)?.proxied(ProxyOptions::new().timeout(LIMIT));
         let (served, resolver) = Deferred::pair();
         let resolver = RefCell::new(Some(resolver));
         let port = reactor.serve(endpoint, async move |conn| {

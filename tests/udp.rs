@@ -72,15 +72,15 @@ impl DatagramProtocol for Ear {
 
 /// An address where nobody is.
 fn nobody(reactor: &Reactor) -> Result<Address, Failure> {
-    Ok(reactor.bind_udp(HERE)?.local_addr())
+    Ok(reactor.bind_datagram(HERE)?.local_addr())
 }
 
 on_both! {
     async fn a_port_starts_receives_and_stops(reactor) {
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         assert_eq!(log.take(), ["started"], "inside the call");
-        let sender = reactor.bind_udp(HERE)?;
+        let sender = reactor.bind_datagram(HERE)?;
         for word in ["one", "", "three"] {
             sender.send_to(word.as_bytes(), port.local_addr()).await?;
         }
@@ -100,8 +100,8 @@ on_both! {
 
     async fn an_answer_goes_to_who_asked(reactor) {
         let log = Log::new();
-        let echo = reactor.listen_udp(HERE, Ear::echo(&log))?;
-        let askers: Vec<_> = (0..5).map(|_| reactor.bind_udp(HERE)).collect::<Result<_, _>>()?;
+        let echo = reactor.listen_datagram(HERE, Ear::echo(&log))?;
+        let askers: Vec<_> = (0..5).map(|_| reactor.bind_datagram(HERE)).collect::<Result<_, _>>()?;
         for (n, asker) in askers.iter().enumerate() {
             asker.send_to(&[n as u8; 3], echo.local_addr()).await?;
         }
@@ -116,8 +116,8 @@ on_both! {
 
     async fn every_size_up_to_the_largest_goes_both_ways(reactor) {
         let log = Log::new();
-        let echo = reactor.listen_udp(HERE, Ear::echo(&log))?;
-        let socket = reactor.bind_udp(HERE)?;
+        let echo = reactor.listen_datagram(HERE, Ear::echo(&log))?;
+        let socket = reactor.bind_datagram(HERE)?;
         let mut buf = vec![0; 65_507];
         for size in [0, 1, 2, 511, 1472, 1473, 8192, 8193, 32_768, 65_506, 65_507] {
             let sent: Vec<u8> = (0..size).map(|n| (n * 31 + size) as u8).collect();
@@ -138,7 +138,7 @@ on_both! {
     }
 
     async fn what_does_not_fit_is_told(reactor) {
-        let (one, other) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
+        let (one, other) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         one.send_to(b"abcdef", other.local_addr()).await?;
         one.send_to(b"ghi", other.local_addr()).await?;
         let mut buf = [0; 3];
@@ -152,8 +152,8 @@ on_both! {
 
     async fn a_connected_port_hears_only_its_peer(reactor) {
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
-        let (friend, stranger) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
+        let (friend, stranger) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         let early = port.write_connected("x").unwrap_err();
         assert!(early.is::<InvalidAddress>(), "{early:?}");
         port.connect(friend.local_addr())?;
@@ -172,7 +172,7 @@ on_both! {
 
     async fn a_refusal_is_told_and_the_port_goes_on(reactor) {
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         let address = nobody(&reactor)?;
         some_turns().await;
         port.connect(&address)?;
@@ -181,7 +181,7 @@ on_both! {
         port.write_connected("and now?")?;
         until(|| log.count("refused") == 2).await;
         assert_eq!(log.take(), ["started", "refused", "refused"]);
-        let late = reactor.bind_udp(&address)?;
+        let late = reactor.bind_datagram(&address)?;
         port.write_connected("now")?;
         assert_eq!(late.recv(&mut [0; 8]).await?, 3);
         late.send_to(b"yes", port.local_addr()).await?;
@@ -191,14 +191,14 @@ on_both! {
 
     async fn what_is_sent_after_a_refusal_is_sent(reactor) {
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         port.pause_producing();
         some_turns().await;
         let address = nobody(&reactor)?;
         some_turns().await;
         port.connect(&address)?;
         port.write_connected("lost")?;
-        let late = reactor.bind_udp(&address)?;
+        let late = reactor.bind_datagram(&address)?;
         port.write_connected("not lost")?;
         assert_eq!(late.recv(&mut [0; 16]).await?, 8);
         until(|| log.has("refused")).await;
@@ -207,14 +207,14 @@ on_both! {
 
     async fn a_port_that_is_not_connected_hears_of_no_refusal(reactor) {
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         let address = nobody(&reactor)?;
         some_turns().await;
         for _ in 0..20 {
             port.write("anybody?", &address)?;
         }
         some_turns().await;
-        let friend = reactor.bind_udp(HERE)?;
+        let friend = reactor.bind_datagram(HERE)?;
         friend.send_to(b"I am", port.local_addr()).await?;
         until(|| log.has("I am")).await;
         assert_eq!(log.take(), ["started", "I am"]);
@@ -222,14 +222,14 @@ on_both! {
     }
 
     async fn an_async_socket_is_told_of_a_refusal_once(reactor) {
-        let socket = reactor.bind_udp(HERE)?;
+        let socket = reactor.bind_datagram(HERE)?;
         let address = nobody(&reactor)?;
         some_turns().await;
         socket.connect(&address)?;
         socket.send(b"anybody?").await?;
         let failure = socket.recv(&mut [0; 8]).await.unwrap_err();
         assert_eq!(failure.check::<ConnectionRefused>().unwrap().address, address);
-        let late = reactor.bind_udp(&address)?;
+        let late = reactor.bind_datagram(&address)?;
         socket.send(b"now").await?;
         assert_eq!(late.recv(&mut [0; 8]).await?, 3);
         assert!(poll_once(&mut Box::pin(socket.recv(&mut [0; 8]))).await.is_pending());
@@ -238,8 +238,8 @@ on_both! {
     async fn a_panic_is_reported_and_the_port_goes_on(reactor) {
         let reports = expect_reports(&reactor);
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
-        let sender = reactor.bind_udp(HERE)?;
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
+        let sender = reactor.bind_datagram(HERE)?;
         for word in ["panic", "after"] {
             sender.send_to(word.as_bytes(), port.local_addr()).await?;
         }
@@ -258,12 +258,12 @@ on_both! {
                 panic!("at the end");
             }
         }
-        let port = reactor.listen_udp(HERE, Bad)?;
+        let port = reactor.listen_datagram(HERE, Bad)?;
         let failure = port.stop().await.unwrap_err();
         assert!(failure.is_panic(), "{failure:?}");
         assert!(!port.is_listening());
         let reports = expect_reports(&reactor);
-        drop(reactor.listen_udp(HERE, Bad)?.stop());
+        drop(reactor.listen_datagram(HERE, Bad)?.stop());
         until(|| !reports.borrow().is_empty()).await;
         some_turns().await;
         assert_eq!(reports.borrow().len(), 1);
@@ -281,8 +281,8 @@ on_both! {
             }
         }
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Once(log.clone()))?;
-        let sender = reactor.bind_udp(HERE)?;
+        let port = reactor.listen_datagram(HERE, Once(log.clone()))?;
+        let sender = reactor.bind_datagram(HERE)?;
         for _ in 0..3 {
             sender.send_to(b"stop", port.local_addr()).await?;
         }
@@ -292,8 +292,8 @@ on_both! {
 
     async fn a_paused_port_delivers_when_it_goes_on(reactor) {
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
-        let sender = reactor.bind_udp(HERE)?;
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
+        let sender = reactor.bind_datagram(HERE)?;
         port.pause_producing();
         sender.send_to(b"kept", port.local_addr()).await?;
         some_turns().await;
@@ -315,8 +315,8 @@ on_both! {
             }
         }
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Count(0, log.clone()))?;
-        let sender = reactor.bind_udp(HERE)?;
+        let port = reactor.listen_datagram(HERE, Count(0, log.clone()))?;
+        let sender = reactor.bind_datagram(HERE)?;
         for _ in 0..7 {
             sender.send_to(b"x", port.local_addr()).await?;
         }
@@ -328,8 +328,8 @@ on_both! {
     }
 
     async fn a_taken_address_cannot_be_listened_at(reactor) {
-        let first = reactor.bind_udp(HERE)?;
-        let failure = reactor.listen_udp(first.local_addr(), Ear::new(&Log::new())).unwrap_err();
+        let first = reactor.bind_datagram(HERE)?;
+        let failure = reactor.listen_datagram(first.local_addr(), Ear::new(&Log::new())).unwrap_err();
         let error = failure.check::<CannotListen>().unwrap();
         assert_eq!(error.address, first.local_addr());
         assert_eq!(error.error.kind(), std::io::ErrorKind::AddrInUse);
@@ -337,14 +337,14 @@ on_both! {
 
     async fn names_and_other_families_are_not_addresses(reactor) {
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
         for name in ["localhost:80", "example.org:80", "127.0.0.1", "", "::1", "[::1]:80"] {
             let failure = port.write("x", name).unwrap_err();
             assert!(failure.is::<InvalidAddress>(), "{name}: {failure:?}");
         }
         assert!(port.write("x", ("localhost", 80)).unwrap_err().is::<InvalidAddress>());
         assert!(port.write("x", "unix:/tmp/x").unwrap_err().is::<InvalidAddress>());
-        assert!(reactor.listen_udp("localhost:0", Ear::new(&log)).unwrap_err().is::<InvalidAddress>());
+        assert!(reactor.listen_datagram("localhost:0", Ear::new(&log)).unwrap_err().is::<InvalidAddress>());
         let failure = port.write("x", "example.org:80").unwrap_err();
         assert_eq!(failure.to_string(), r#""example.org:80" is not a literal address and a port"#);
         port.stop().await?;
@@ -352,8 +352,8 @@ on_both! {
 
     async fn ipv6_works_too(reactor) {
         let log = Log::new();
-        let echo = reactor.listen_udp("[::1]:0", Ear::echo(&log))?;
-        let socket = reactor.bind_udp(("::1", 0))?;
+        let echo = reactor.listen_datagram("[::1]:0", Ear::echo(&log))?;
+        let socket = reactor.bind_datagram(("::1", 0))?;
         socket.send_to(b"six", echo.local_addr()).await?;
         assert_eq!(socket.recv_from(&mut [0; 8]).await?, (3, echo.local_addr()));
         assert!(socket.send_to(b"four", HERE).await.unwrap_err().is::<InvalidAddress>());
@@ -361,7 +361,7 @@ on_both! {
     }
 
     async fn a_receive_that_is_dropped_while_it_waits_loses_nothing(reactor) {
-        let (one, other) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
+        let (one, other) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         for n in 0..50_u8 {
             let mut buf = [0; 4];
             {
@@ -378,7 +378,7 @@ on_both! {
     }
 
     async fn what_nobody_reads_waits_and_more_is_told_afterwards(reactor) {
-        let (one, other) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
+        let (one, other) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         for n in 0..5_u8 {
             one.send_to(&[n], other.local_addr()).await?;
             some_turns().await;
@@ -393,7 +393,7 @@ on_both! {
     }
 
     async fn tasks_may_share_a_socket(reactor) {
-        let (one, other) = (reactor.bind_udp(HERE)?, Rc::new(reactor.bind_udp(HERE)?));
+        let (one, other) = (reactor.bind_datagram(HERE)?, Rc::new(reactor.bind_datagram(HERE)?));
         let waiting: Vec<_> = (0..10)
             .map(|_| {
                 let other = other.clone();
@@ -416,7 +416,7 @@ on_both! {
     }
 
     async fn a_socket_is_a_stream_and_a_sink(reactor) {
-        let (one, mut other) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
+        let (one, mut other) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
         let to = other.local_addr();
         let mut sink = &one;
         for word in ["a", "", "ccc"] {
@@ -435,7 +435,7 @@ on_both! {
     }
 
     async fn stopping_wakes_who_waits(reactor) {
-        let socket = reactor.bind_udp(HERE)?;
+        let socket = reactor.bind_datagram(HERE)?;
         let port = socket.port();
         let waiting = torsade::spawn(async move { socket.recv(&mut [0; 8]).await });
         some_turns().await;
@@ -444,7 +444,7 @@ on_both! {
     }
 
     async fn broadcasting_has_to_be_allowed(reactor) {
-        let port = reactor.listen_udp("0.0.0.0:0", Ear::new(&Log::new()))?;
+        let port = reactor.listen_datagram("0.0.0.0:0", Ear::new(&Log::new()))?;
         assert!(!port.broadcast()?);
         let to = Address::from(([255, 255, 255, 255], 9));
         let failure = port.write("x", &to).unwrap_err();
@@ -460,7 +460,7 @@ on_both! {
         port.set_ttl(3)?;
         assert_eq!(port.ttl()?, 3);
         let allowed = DatagramOptions::new().broadcast(true);
-        let other = reactor.bind_udp_with(HERE, &allowed)?;
+        let other = reactor.bind_datagram((HERE, &allowed))?;
         assert!(other.port().broadcast()?);
         port.stop().await?;
         assert!(port.set_ttl(3).unwrap_err().is::<PortClosed>());
@@ -468,8 +468,8 @@ on_both! {
 
     async fn a_flood_does_not_keep_the_loop_from_the_others(reactor) {
         let log = Log::new();
-        let port = reactor.listen_udp(HERE, Ear::new(&log))?;
-        let sender = reactor.bind_udp(HERE)?;
+        let port = reactor.listen_datagram(HERE, Ear::new(&log))?;
+        let sender = reactor.bind_datagram(HERE)?;
         port.pause_producing();
         some_turns().await;
         log.take();
@@ -491,8 +491,8 @@ on_both! {
     }
 
     async fn a_connected_port_may_be_written_to_its_peer_by_name_as_well(reactor) {
-        let (friend, stranger) = (reactor.bind_udp(HERE)?, reactor.bind_udp(HERE)?);
-        let port = reactor.listen_udp(HERE, Ear::new(&Log::new()))?;
+        let (friend, stranger) = (reactor.bind_datagram(HERE)?, reactor.bind_datagram(HERE)?);
+        let port = reactor.listen_datagram(HERE, Ear::new(&Log::new()))?;
         for name in ["example.org:80", "localhost:80", "127.0.0.1", "unix:/tmp/x"] {
             assert!(port.connect(name).unwrap_err().is::<InvalidAddress>(), "{name}");
         }
@@ -525,9 +525,9 @@ mod unix {
         async fn unix_sockets_talk_by_their_names(reactor) {
             let log = Log::new();
             let (there, here) = (path("there", &reactor), path("here", &reactor));
-            let echo = reactor.listen_unix_datagram(&there, Ear::echo(&log))?;
+            let echo = reactor.listen_datagram(&there, Ear::echo(&log))?;
             assert_eq!(echo.local_addr(), Address::from_path(&there));
-            let socket = reactor.bind_unix_datagram(&here)?;
+            let socket = reactor.bind_datagram(&here)?;
             for word in ["one", "", "three"] {
                 socket.send_to(word.as_bytes(), &there).await?;
                 let mut buf = [0; 8];
@@ -537,26 +537,22 @@ mod unix {
             }
             assert!(socket.send_to(b"x", HERE).await.unwrap_err().is::<InvalidAddress>());
             assert!(socket.send_to(b"x", path("nobody", &reactor)).await.is_err());
-            let taken = reactor.bind_unix_datagram(&there).unwrap_err();
+            let taken = reactor.bind_datagram(&there).unwrap_err();
             assert!(taken.is::<CannotListen>(), "{taken:?}");
             echo.stop().await?;
-            let again = reactor.bind_unix_datagram(&there)?;
+            let again = reactor.bind_datagram(&there)?;
             drop(again);
         }
 
         async fn a_full_unix_socket_makes_the_sender_wait(reactor) {
             let there = path("slow", &reactor);
-            let slow = reactor.bind_unix_datagram(&there)?;
+            let slow = reactor.bind_datagram(&there)?;
             for connected in [false, true] {
                 let log = Log::new();
                 let options = DatagramOptions::new().queue(10_000).bind(path("fast", &reactor));
                 let fast = match connected {
-                    true => reactor.connect_unix_datagram(&there, &options, Ear::new(&log))?,
-                    false => reactor.listen_unix_datagram_with(
-                        path("fast", &reactor),
-                        &options,
-                        Ear::new(&log),
-                    )?,
+                    true => reactor.listen_datagram((Address::Unnamed, options.connect(&there)), Ear::new(&log))?,
+                    false => reactor.listen_datagram((path("fast", &reactor), &options), Ear::new(&log))?,
                 };
                 let write = |n: u32| match connected {
                     true => fast.write_connected(n.to_be_bytes()),
@@ -585,8 +581,8 @@ mod unix {
 
         async fn an_async_sender_waits_for_room(reactor) {
             let there = path("room", &reactor);
-            let slow = reactor.bind_unix_datagram(&there)?;
-            let fast = reactor.bind_unix_datagram(path("sender", &reactor))?;
+            let slow = reactor.bind_datagram(&there)?;
+            let fast = reactor.bind_datagram(path("sender", &reactor))?;
             let mut sent = 0_u32;
             loop {
                 let data = sent.to_be_bytes();
@@ -615,10 +611,10 @@ mod unix {
             let log = Log::new();
             let there = path("large", &reactor);
             let options = DatagramOptions::new();
-            let port = reactor.listen_unix_datagram(&there, Ear::new(&log))?;
+            let port = reactor.listen_datagram(&there, Ear::new(&log))?;
             let from = path("giver", &reactor);
             let options = options.send_buffer(400_000).bind(from);
-            let giver = reactor.connect_unix_datagram(&there, &options, Ear::new(&log))?;
+            let giver = reactor.listen_datagram((Address::Unnamed, options.connect(&there)), Ear::new(&log))?;
             giver.write_connected(vec![7; 100_000])?;
             until(|| log.has("100000")).await;
             giver.stop().await?;
@@ -632,8 +628,7 @@ mod unix {
         torsade::testing::run_on(reactor, async |reactor| {
             let there = path("mode", &reactor);
             let options = DatagramOptions::new().mode(0o640);
-            let port =
-                reactor.listen_unix_datagram_with(&there, &options, Ear::new(&Log::new()))?;
+            let port = reactor.listen_datagram((&there, &options), Ear::new(&Log::new()))?;
             let mode = fs::metadata(&there)?.permissions().mode();
             assert_eq!(mode & 0o777, 0o640);
             port.stop().await?;
@@ -648,9 +643,9 @@ mod unix {
         torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
             let name = format!("\0torsade-{}", std::process::id());
             let log = Log::new();
-            let port = reactor.listen_unix_datagram(&name, Ear::echo(&log))?;
+            let port = reactor.listen_datagram(&name, Ear::echo(&log))?;
             let own = format!("{name}-own");
-            let socket = reactor.bind_unix_datagram(&own)?;
+            let socket = reactor.bind_datagram(&own)?;
             socket.send_to(b"psst", port.local_addr()).await?;
             let (count, from) = socket.recv_from(&mut [0; 8]).await?;
             assert_eq!((count, from), (4, port.local_addr()));
@@ -664,7 +659,7 @@ mod unix {
 fn a_refusal_that_nobody_reads_does_not_turn_the_loop() {
     let reactor = Reactor::new().unwrap();
     let log = Log::new();
-    let port = reactor.listen_udp(HERE, Ear::new(&log)).unwrap();
+    let port = reactor.listen_datagram(HERE, Ear::new(&log)).unwrap();
     port.pause_producing();
     let address = std::net::UdpSocket::bind(HERE)
         .unwrap()

@@ -51,7 +51,7 @@ on_both! {
         })?;
         assert_eq!(port.local_addr(), server);
         let options = ConnectOptions::new().bind(client.clone());
-        let mut conn = reactor.connect_stream_with(&server, &options).await?;
+        let mut conn = reactor.connect_stream((&server, &options)).await?;
         assert_eq!((conn.peer(), conn.host()?), (server.clone(), client.clone()));
         conn.read_exact(&mut [0]).await?;
         assert_eq!(seen.take(), [client.to_string()]);
@@ -240,7 +240,7 @@ on_both! {
     async fn a_hundred_connect_at_once_where_one_may_wait(reactor) {
         let folder = Folder::new();
         let options = ListenOptions::new().backlog(1);
-        let port = reactor.listen_with(folder.socket(), &options, |_| Spy::echo())?;
+        let port = reactor.listen((folder.socket(), &options), |_| Spy::echo())?;
         let connecting: Vec<_> = (0..100).map(|_| reactor.connect_stream(folder.socket())).collect();
         for one in connecting {
             let mut conn = one.await?;
@@ -260,7 +260,7 @@ on_both! {
             to.note(&peer);
             Spy::echo()
         })?;
-        let conn = reactor.connect_stream_with(folder.socket(), &options).await?;
+        let conn = reactor.connect_stream((folder.socket(), &options)).await?;
         assert_eq!((conn.peer(), conn.host()?), (folder.socket(), own.clone()));
         until(|| !seen.is_empty()).await;
         assert_eq!(seen.take(), [own.to_string()]);

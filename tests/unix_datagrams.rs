@@ -74,8 +74,8 @@ impl std::task::Wake for Counted {
 on_both! {
     async fn who_has_given_up_leaves_no_waker_behind(reactor) {
         let there = path("there", &reactor);
-        let _full = reactor.bind_unix_datagram(&there)?;
-        let socket = reactor.bind_unix_datagram(path("here", &reactor))?;
+        let _full = reactor.bind_datagram(&there)?;
+        let socket = reactor.bind_datagram(path("here", &reactor))?;
         let counted = Arc::new(Counted);
         let waker = counted.clone().into();
         let mut cx = std::task::Context::from_waker(&waker);
@@ -91,9 +91,9 @@ on_both! {
     async fn a_destination_that_never_reads_holds_up_nobody_else(reactor) {
         let log = Log::new();
         let (bad, good, here) = (path("deaf", &reactor), path("good", &reactor), path("busy", &reactor));
-        let (deaf, ear) = (reactor.bind_unix_datagram(&bad)?, reactor.bind_unix_datagram(&good)?);
+        let (deaf, ear) = (reactor.bind_datagram(&bad)?, reactor.bind_datagram(&good)?);
         let options = DatagramOptions::new().queue(2_000);
-        let port = reactor.listen_unix_datagram_with(&here, &options, Ear::new(&log))?;
+        let port = reactor.listen_datagram((&here, &options), Ear::new(&log))?;
         let mut sent = 0_u32;
         while port.write(sent.to_be_bytes(), &bad).is_ok() {
             sent += 1;
@@ -119,8 +119,8 @@ on_both! {
         reactor.set_grace(Grace { stalled: MS * 50, ..Grace::default() });
         let reports = expect_reports(&reactor);
         let (bad, here) = (path("deaf", &reactor), path("busy", &reactor));
-        let deaf = reactor.bind_unix_datagram(&bad)?;
-        let port = reactor.listen_unix_datagram(&here, Ear::new(&Log::new()))?;
+        let deaf = reactor.bind_datagram(&bad)?;
+        let port = reactor.listen_datagram(&here, Ear::new(&Log::new()))?;
         while port.queued() == 0 {
             port.write(b"data", &bad)?;
         }
@@ -135,8 +135,8 @@ on_both! {
 
     async fn async_senders_wait_only_for_their_own_destination(reactor) {
         let (bad, good) = (path("deaf", &reactor), path("good", &reactor));
-        let (deaf, ear) = (reactor.bind_unix_datagram(&bad)?, reactor.bind_unix_datagram(&good)?);
-        let fast = Rc::new(reactor.bind_unix_datagram(path("fast", &reactor))?);
+        let (deaf, ear) = (reactor.bind_datagram(&bad)?, reactor.bind_datagram(&good)?);
+        let fast = Rc::new(reactor.bind_datagram(path("fast", &reactor))?);
         let (sender, to) = (fast.clone(), bad.clone());
         let sending = reactor.spawn(async move {
             for n in 0..50_u32 {
@@ -174,10 +174,10 @@ on_both! {
         }
 
         let there = path("there", &reactor);
-        let ear = reactor.bind_unix_datagram(&there)?;
+        let ear = reactor.bind_datagram(&there)?;
         let count = Rc::default();
         let options = DatagramOptions::new().queue(100);
-        let port = reactor.connect_unix_datagram(&there, &options, Last(Rc::clone(&count)))?;
+        let port = reactor.listen_datagram((Address::Unnamed, options.connect(&there)), Last(Rc::clone(&count)))?;
         while port.write_connected("first").is_ok() {
             count.set(count.get() + 1);
         }
@@ -196,7 +196,7 @@ on_both! {
         let own = path("own", &reactor);
         let options = DatagramOptions::new().bind(&own);
         for _ in 0..2 {
-            let failed = reactor.connect_unix_datagram(path("nobody", &reactor), &options, Ear::new(&log));
+            let failed = reactor.listen_datagram((Address::Unnamed, options.connect(path("nobody", &reactor))), Ear::new(&log));
             let failure = failed.unwrap_err();
             assert!(!failure.is::<CannotListen>(), "{failure:?}");
         }
@@ -207,8 +207,8 @@ on_both! {
     async fn a_sink_whose_port_is_closed_says_that_not_all_was_sent(reactor) {
         let reports = expect_reports(&reactor);
         let there = path("there", &reactor);
-        let _deaf = reactor.bind_unix_datagram(&there)?;
-        let mut socket = reactor.bind_unix_datagram(path("own", &reactor))?;
+        let _deaf = reactor.bind_datagram(&there)?;
+        let mut socket = reactor.bind_datagram(path("own", &reactor))?;
         while socket.port().queued() == 0 {
             socket.feed(("x", there.as_path())).await?;
         }
@@ -224,11 +224,13 @@ on_both! {
 fn a_connected_port_that_writes_to_another_one_does_not_turn_the_loop() {
     let reactor = Reactor::new().unwrap();
     let (near, far) = (path("near", &reactor), path("far", &reactor));
-    let _near = reactor.bind_unix_datagram(&near).unwrap();
-    let _far = reactor.bind_unix_datagram(&far).unwrap();
+    let _near = reactor.bind_datagram(&near).unwrap();
+    let _far = reactor.bind_datagram(&far).unwrap();
     let options = DatagramOptions::new();
     let ear = Ear::new(&Log::new());
-    let port = reactor.connect_unix_datagram(&near, &options, ear).unwrap();
+    let port = reactor
+        .listen_datagram((Address::Unnamed, options.connect(&near)), ear)
+        .unwrap();
     while port.queued() == 0 {
         port.write("x", &far).unwrap();
     }
@@ -246,9 +248,9 @@ fn a_connected_port_that_writes_to_another_one_does_not_turn_the_loop() {
 fn a_name_that_somebody_else_has_taken_is_left_to_them() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let there = path("handed", &reactor);
-        let old = reactor.listen_unix_datagram(&there, Ear::new(&Log::new()))?;
+        let old = reactor.listen_datagram(&there, Ear::new(&Log::new()))?;
         fs::remove_file(&there)?;
-        let new = reactor.bind_unix_datagram(&there)?;
+        let new = reactor.bind_datagram(&there)?;
         old.stop().await?;
         assert!(there.exists());
         drop(new);

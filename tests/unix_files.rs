@@ -28,7 +28,7 @@ fn locked() -> ListenOptions {
 }
 
 fn listen(reactor: &Reactor, address: &Address, options: &ListenOptions) -> Result<Port, Failure> {
-    reactor.listen_with(address, options, |_| Spy::echo())
+    reactor.listen((address, options), |_| Spy::echo())
 }
 
 /// Why one cannot listen.
@@ -86,7 +86,7 @@ fn the_mode_and_the_lock_of_a_call_hold_for_an_endpoint_value() {
             (&by_text, &ListenOptions::new(), 0o666, 2),
             (&by_text, &ListenOptions::new().lock_file(false), 0o666, 1),
         ] {
-            let port = reactor.listen_with(endpoint, options, |_| Spy::echo())?;
+            let port = reactor.listen((endpoint, options), |_| Spy::echo())?;
             assert_eq!(
                 mode_of(&folder.path("socket")),
                 mode,
@@ -282,7 +282,7 @@ fn a_description_locks_unless_it_or_the_options_say_otherwise() {
             (text.clone(), off.clone(), 1),
             (format!("{text}:lockfile=1"), off, 2),
         ] {
-            let port = reactor.listen_with(&text, &options, |_| Spy::echo())?;
+            let port = reactor.listen((&text, &options), |_| Spy::echo())?;
             assert_eq!(folder.files().len(), files, "{text} {options:?}");
             port.stop().await?;
         }
@@ -299,7 +299,7 @@ fn a_client_may_want_the_lock_to_be_held() {
         let want = ConnectOptions::new().lock_file(true);
         let port = listen(&reactor, &folder.socket(), &ListenOptions::new())?;
         let failure = reactor
-            .connect_stream_with(folder.socket(), &want)
+            .connect_stream((folder.socket(), &want))
             .await
             .unwrap_err();
         let error = failure.trap::<ConnectionRefused>()?;
@@ -310,7 +310,7 @@ fn a_client_may_want_the_lock_to_be_held() {
         assert_eq!(error.error.to_string(), said);
         symlink(a_dead_process().to_string(), folder.path("socket.lock"))?;
         let failure = reactor
-            .connect_stream_with(folder.socket(), &want)
+            .connect_stream((folder.socket(), &want))
             .await
             .unwrap_err();
         failure.trap::<ConnectionRefused>()?;
@@ -318,7 +318,7 @@ fn a_client_may_want_the_lock_to_be_held() {
         port.stop().await?;
 
         let port = listen(&reactor, &folder.socket(), &locked())?;
-        drop(reactor.connect_stream_with(folder.socket(), &want).await?);
+        drop(reactor.connect_stream((folder.socket(), &want)).await?);
         drop(
             reactor
                 .connect_stream(format!("{}:lockfile=1", folder.socket()))
@@ -338,7 +338,7 @@ fn where_nobody_accepts_the_time_limit_ends_it_and_so_does_giving_up() {
         let first = reactor.connect_stream(folder.socket()).await?;
         let limit = ConnectOptions::new().timeout(MS * 50);
         let failure = reactor
-            .connect_stream_with(folder.socket(), &limit)
+            .connect_stream((folder.socket(), &limit))
             .await
             .unwrap_err();
         assert_eq!(failure.trap::<ConnectTimedOut>()?.limit, Some(MS * 50));
@@ -418,7 +418,7 @@ fn a_client_with_a_name_may_try_again() {
         let options = ConnectOptions::new().bind(own.clone());
         for _ in 0..2 {
             let failure = reactor
-                .connect_stream_with(folder.socket(), &options)
+                .connect_stream((folder.socket(), &options))
                 .await
                 .unwrap_err();
             assert_eq!(
@@ -432,7 +432,7 @@ fn a_client_with_a_name_may_try_again() {
         listener.bind(&socket2::SockAddr::unix(folder.path("socket"))?)?;
         listener.listen(0)?;
         let _first = reactor.connect_stream(folder.socket()).await?;
-        let second = reactor.connect_stream_with(folder.socket(), &options);
+        let second = reactor.connect_stream((folder.socket(), &options));
         reactor.sleep(MS * 50).await?;
         listener.accept()?;
         let second = second.await?;

@@ -265,7 +265,7 @@ fn it_fails_at_once_wherever_it_is_stuck() {
         reactor.bind(at)?.accept().await.map(drop)
     });
     stuck("a datagram", async |reactor| {
-        reactor.bind_udp(at)?.recv_from(&mut [0; 8]).await?;
+        reactor.bind_datagram(at)?.recv_from(&mut [0; 8]).await?;
         Ok(())
     });
     stuck("a lock", async |_| {

@@ -596,7 +596,7 @@ fn exchange(
     reactor: Reactor,
     hook: &'static str,
 ) -> impl Future<Output = Result<(), Failure>> + 'static {
-    let opened = reactor.listen_udp(HERE, Slow(hook));
+    let opened = reactor.listen_datagram(HERE, Slow(hook));
     async move {
         let opened = opened?;
         opened.handle().closed().await?;

@@ -130,7 +130,7 @@
 //! | `Mutex`, `Semaphore`                    | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |
 //! | `mpsc`, `watch`, `Notify`               | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
 //! | `interval`                              | [`interval`](crate::interval), [`LoopingCall`](crate::LoopingCall)    |
-//! | `spawn_blocking`                        | [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking), `defer_to_thread` |
+//! | `spawn_blocking`                        | [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) |
 //! | `signal::ctrl_c`, `signal::unix`        | [`Reactor::signal`](crate::Reactor::signal), [`Reactor::signals`](crate::Reactor::signals) |
 //! | `anyhow::Error`                         | [`Failure`](crate::Failure)                                           |
 //!

@@ -86,9 +86,9 @@ pub struct CannotAdopt {
 }
 
 #[cfg(unix)]
-/// A socket that was given has been listened with already.
+/// An adopted socket was used before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AlreadyListened;
+pub struct AlreadyAdopted;
 
 /// The failure of one attempt, as the error it is.
 pub(super) fn connect_failure(address: Address, error: io::Error) -> Failure {
@@ -192,7 +192,7 @@ impl Error for CannotAdopt {
 
 #[cfg(unix)]
 errors! {
-    AlreadyListened: "the socket that was given has been listened with already";
+    AlreadyAdopted: "the adopted socket was used already";
 }
 
 #[cfg(all(test, unix))]

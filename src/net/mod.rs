@@ -63,7 +63,7 @@
 //! A type that implements [`StreamClientEndpoint`] or [`StreamServerEndpoint`] goes wherever an endpoint goes: a proxy, a child
 //! process, encryption over something else. [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint)
 //! and [`Reactor::register_server_endpoint`](crate::Reactor::register_server_endpoint) give it a name for text.
-//! [`Reactor::stream_over`](crate::Reactor::stream_over) makes a connection of any two byte streams, and
+//! [`Connection::over`](crate::Connection::over) makes a connection of any two byte streams, and
 //! [`Connection::become_protocol`](crate::Connection::become_protocol) gives a connection of async code to a protocol.
 //!
 //! # Accepting by hand
@@ -73,17 +73,14 @@
 //!
 //! # Sockets that somebody else has made
 //!
-//! A listener of `std` or a bare descriptor is adopted ([`Reactor::adopt_listener`](crate::Reactor::adopt_listener),
-//! [`ServerEndpoint::adopt`]), and so is a connection ([`Reactor::adopt_connection`](crate::Reactor::adopt_connection),
-//! [`Reactor::adopt_stream`](crate::Reactor::adopt_stream)).
+//! [`ServerEndpoint::adopt`] takes a listening socket, [`ClientEndpoint::adopt`] a connected one: a socket of `std` or a bare
+//! descriptor.
 //!
 //! # Standard input and output
 //!
-//! They are a connection like others ([`Reactor::stdio`](crate::Reactor::stdio),
-//! [`Reactor::stdio_stream`](crate::Reactor::stdio_stream)), and so are any two descriptors
-//! ([`Reactor::stdio_with`](crate::Reactor::stdio_with)). Listened at as `stdio:` they are accepted in the loop's next batch,
-//! and that is all: the port is closed from the beginning, though its factory is told so when it has made its protocol.
-//! A [`Terminal`] changes what the keys do.
+//! [`Stdio`] opens standard input and output, or any two descriptors, as one connection. A server that listens at `stdio:`
+//! accepts that one connection in the loop's next batch; its port is closed from the beginning, and its factory's `stopped`
+//! is called once the protocol is made. A [`Terminal`] changes the mode of a terminal.
 //!
 //! What is not understood is named, with its place in the text ([`BadEndpoint`]).
 //!
@@ -114,7 +111,7 @@ pub use self::endpoint::{
     StreamServerEndpoint, ToClientEndpoint, ToServerEndpoint, quote,
 };
 #[cfg(unix)]
-pub use self::errors::{AlreadyListened, CannotAdopt};
+pub use self::errors::{AlreadyAdopted, CannotAdopt};
 pub use self::errors::{
     CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut, ConnectionRefused,
     NoAddress, NoRoute,
@@ -125,7 +122,7 @@ pub use self::names::{
 pub use self::options::{ConnectOptions, ListenOptions};
 pub use self::proxied::{BadNetwork, Network, ProxyOptions};
 #[cfg(unix)]
-pub use self::stdio::{InBackground, NotATerminal, StdioInUse, Terminal};
+pub use self::stdio::{InBackground, NotATerminal, Stdio, StdioInUse, Terminal};
 pub use self::streams::{
     Backoff, ClientFactory, Connector, ConnectorState, NotNow, Port, Reconnecting, Retries,
     StreamListener,

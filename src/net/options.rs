@@ -18,9 +18,9 @@ use crate::transport::{ConnCounter, Limits, PATIENCE, Patience, Terms};
 /// How to listen. By default the backlog is 1024, addresses are used again at once, and everybody may connect to a UNIX
 /// socket. What does not concern the kind of the address is passed over.
 ///
-/// Options can be set in three places. What the endpoint's text says (`tcp:80:backlog=7`) or what
-/// [`ServerEndpoint::options`](crate::net::ServerEndpoint::options) sets comes first, then what the call sets
-/// (`listen_with`, `serve_with`, ...), then the defaults; this is decided for each option by itself.
+/// Options are given with the endpoint, as a pair: `reactor.listen(("127.0.0.1:80", options), ..)`. What the endpoint's text
+/// sets (`tcp:80:backlog=7`), or what [`ServerEndpoint::options`](crate::net::ServerEndpoint::options) sets, comes before the
+/// options of the pair, and these come before the defaults, each option by itself.
 ///
 /// # Examples
 ///
@@ -53,9 +53,9 @@ pub struct ListenOptions {
 /// How to connect. By default an attempt may take 30 seconds, the whole a minute, the next address is tried after a quarter
 /// of a second without an answer, and the system chooses our address.
 ///
-/// Options can be set in three places. What the endpoint's text says (`tcp:host:80:timeout=5`) or what
-/// [`ClientEndpoint::options`](crate::net::ClientEndpoint::options) sets comes first, then what the call sets
-/// (`connect_with`, `connect_stream_with`), then the defaults; this is decided for each option by itself.
+/// Options are given with the endpoint, as a pair: `reactor.connect(("example.org:80", options), ..)`. What the endpoint's
+/// text sets (`tcp:host:80:timeout=5`), or what [`ClientEndpoint::options`](crate::net::ClientEndpoint::options) sets, comes
+/// before the options of the pair, and these come before the defaults, each option by itself.
 ///
 /// # Examples
 ///
@@ -261,7 +261,7 @@ impl ListenOptions {
     /// torsade::run(async |reactor| {
     ///     let options = ListenOptions::new()
     ///         .configure_socket(|socket| Ok(rustix::net::sockopt::set_ip_ttl(socket, 7)?));
-    ///     let port = reactor.listen_with("127.0.0.1:0", &options, |_peer| Quiet)?;
+    ///     let port = reactor.listen(("127.0.0.1:0", &options), |_peer| Quiet)?;
     ///     let ttl = port.with_fd(|socket| rustix::net::sockopt::ip_ttl(socket))??;
     ///     assert_eq!(ttl, 7);
     ///     port.stop().await

@@ -27,7 +27,7 @@ use crate::defer::{Deferred, Resolver};
 /// not empty then is reset, where its transport has a reset, and the loss is reported as
 /// [`BytesNotSent`](crate::transport::BytesNotSent).
 ///
-/// The process's own standard output ([`Reactor::stdio`]) is waited for without limit, as a program that writes to it with
+/// The process's own standard output ([`net::Stdio`](crate::net::Stdio)) is waited for without limit, as a program that writes to it with
 /// blocking calls would; a second SIGINT or SIGTERM ends such a program as well.
 ///
 /// # Examples

@@ -144,7 +144,7 @@ use crate::task::{Card, Executor, Task};
 /// # Errors
 ///
 /// What `main` returned, or why the reactor could not be made; [`BytesNotSent`](crate::transport::BytesNotSent) when
-/// what was written to standard output through [`Reactor::stdio`] could not be written (but not when its reader left).
+/// what was written to standard output through [`net::Stdio`](crate::net::Stdio) could not be written (but not when its reader left).
 ///
 /// What `main` has written to other connections is sent before this returns, within the limits of
 /// [`Grace`]; what is not is reported.
@@ -363,7 +363,7 @@ impl Reactor {
     ///
     /// [`ReactorAlreadyRunning`] when this or another reactor runs on this thread; [`ReactorNotRestartable`] when
     /// it has been stopped before; [`BytesNotSent`](crate::transport::BytesNotSent) when what was written to standard
-    /// output through [`Reactor::stdio`] could not be written (but not when its reader left).
+    /// output through [`net::Stdio`](crate::net::Stdio) could not be written (but not when its reader left).
     ///
     /// # Panics
     ///

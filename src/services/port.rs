@@ -43,7 +43,7 @@ use crate::report;
 /// use torsade::services::{PortService, Service};
 ///
 /// torsade::testing::run(async |reactor| {
-///     let service = PortService::new(&reactor, |reactor| reactor.listen_udp("127.0.0.1:7000", Ear));
+///     let service = PortService::new(&reactor, |reactor| reactor.listen_datagram("127.0.0.1:7000", Ear));
 ///     service.start()?;
 ///     assert_eq!(service.port().unwrap().local_addr().port(), Some(7000));
 ///     service.stop().await

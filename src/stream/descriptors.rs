@@ -31,7 +31,7 @@ macro_rules! receives {
             /// # fn main() -> Result<(), Failure> {
             /// torsade::run(async |reactor| {
             ///     let (one, other) = UnixStream::pair()?;
-            ///     let (mut one, mut other) = (reactor.adopt_stream(one)?, reactor.adopt_stream(other)?);
+            ///     let (mut one, mut other) = (reactor.connect_stream(ClientEndpoint::adopt(one))?, reactor.connect_stream(ClientEndpoint::adopt(other))?);
             ///     let (mut kept, given) = UnixStream::pair()?;
             ///     one.send_descriptor(given)?;
             ///     one.write_all(b"a socket").await?;

@@ -1,4 +1,4 @@
-//! Connections made of any two byte streams: [`Reactor::stream_over`].
+//! Connections made of any two byte streams: [`Connection::over`].
 //!
 //! # The idea
 //!
@@ -35,7 +35,7 @@ use crate::reactor::{Reactor, Tracked, WeakReactor};
 use crate::report::{self, Origin};
 use crate::transport::{BytesNotSent, Conn, ConnectionAborted, ConnectionLost, Terms, Transport};
 
-impl Reactor {
+impl Connection {
     /// Makes a connection of any two byte streams: what `reader` reads is what the peer sends, and what is written to the
     /// connection is written to `writer`. So encryption, compression or a tunnel over one connection is a connection as well.
     ///
@@ -56,6 +56,7 @@ impl Reactor {
     ///
     /// ```
     /// use futures::io::AsyncReadExt;
+    /// use torsade::Connection;
     ///
     /// torsade::testing::run(async |reactor| {
     ///     // Any other stream would do.
@@ -65,44 +66,44 @@ impl Reactor {
     ///     })?;
     ///     let inner = reactor.connect_stream(port.local_addr()).await?;
     ///     let (reader, writer) = inner.split();
-    ///     let mut outer = reactor.stream_over(port.local_addr(), reader, writer)?;
+    ///     let mut outer = Connection::over(&reactor, port.local_addr(), reader, writer)?;
     ///     assert_eq!(outer.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
     ///     drop(outer);
     ///     port.stop().await
     /// });
     /// ```
     #[track_caller]
-    pub fn stream_over(
-        &self,
+    pub fn over(
+        reactor: &Reactor,
         peer: impl Into<Address>,
         reader: impl AsyncRead + 'static,
         writer: impl AsyncWrite + 'static,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<Self, Failure> {
         let place = Location::caller();
         let (near, far) = relay::pair();
-        let terms = Rc::new(Terms::new(self, place));
-        let (socket, seat) = (Socket::Relay(Box::new(near)), Connection::seat());
-        let conn = Conn::new(self, socket, peer.into(), &terms, seat)?;
+        let terms = Rc::new(Terms::new(reactor, place));
+        let (socket, seat) = (Socket::Relay(Box::new(near)), Self::seat());
+        let conn = Conn::new(reactor, socket, peer.into(), &terms, seat)?;
         let moving = Rc::new(Moving {
             far,
             place,
             transport: conn.transport(),
-            reactor: self.downgrade(),
+            reactor: reactor.downgrade(),
             piece: Cell::new(0),
             owed: Cell::new(0),
-            moved: Cell::new(self.now()),
+            moved: Cell::new(reactor.now()),
             look: Cell::new(None),
         });
-        let key = self.inner().track(moving.clone());
+        let key = reactor.inner().track(moving.clone());
         let key = key.map_err(|error| Failure::at(error, place))?;
-        let leave = Leave(self.downgrade(), key);
+        let leave = Leave(reactor.downgrade(), key);
         let task = async move {
             relay_all(&moving, reader, writer).await;
             drop((moving, leave));
         };
-        self.inner().executor().spawn(task, place).detach();
-        conn.begin(self, || {});
-        Ok(Connection::new(conn))
+        reactor.inner().executor().spawn(task, place).detach();
+        conn.begin(reactor, || {});
+        Ok(Self::new(conn))
     }
 }
 

@@ -50,7 +50,7 @@ use crate::task::yield_now;
 /// ([`Reactor::spawn_blocking`]). It does not for a Deferred that a thread of the test's own fires
 /// ([`Reactor::remote_pair`], [`Remote`](crate::Remote)): nothing is known of that thread, so a time
 /// limit on such a Deferred expires at once, in real time. A test that has such a limit uses
-/// `defer_to_thread`.
+/// `spawn_blocking`.
 ///
 /// # Panics
 ///

@@ -23,7 +23,7 @@ use std::process;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::failure::Failure;
-use crate::net::errors::AlreadyListened;
+use crate::net::errors::AlreadyAdopted;
 
 /// What the descriptors are called that this process was given, in their order. Without names all are `"unknown"`.
 ///
@@ -43,7 +43,7 @@ pub fn names() -> &'static [String] {
 ///
 /// # Errors
 ///
-/// [`NotGiven`] when there is none; [`AlreadyListened`] when it was taken before; the system's, where it allows no
+/// [`NotGiven`] when there is none; [`AlreadyAdopted`] when it was taken before; the system's, where it allows no
 /// copying.
 #[track_caller]
 pub fn take(index: usize) -> Result<OwnedFd, Failure> {
@@ -123,7 +123,7 @@ pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
     }
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(number) = numbers.into_iter().find(|number| !taken.contains(number)) else {
-        return Err(Failure::new(AlreadyListened));
+        return Err(Failure::new(AlreadyAdopted));
     };
     let copy = crate::driver::copy_of(number)?.ok_or_else(missing)?;
     taken.insert(number);

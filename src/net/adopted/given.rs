@@ -8,14 +8,15 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::activation::{self, Which};
 use crate::address::Address;
-use crate::driver::Listener;
+use crate::driver::{Listener, Socket};
 use crate::failure::Failure;
 use crate::net::endpoint::fields::quote;
-use crate::net::errors::{AlreadyListened, CannotAdopt};
+use crate::net::errors::{AlreadyAdopted, CannotAdopt};
 use crate::reactor::Reactor;
 
 /// A socket that listens already, to be listened with.
@@ -26,10 +27,38 @@ pub(in crate::net) struct Given {
     family: Option<Family>,
 }
 
+/// A descriptor that this program gave, until it is taken. Clones share it.
+#[derive(Clone, Debug)]
+pub(in crate::net) struct Adopted(Arc<Mutex<Option<OwnedFd>>>);
+
+impl Adopted {
+    pub(in crate::net) fn new(fd: OwnedFd) -> Self {
+        Self(Arc::new(Mutex::new(Some(fd))))
+    }
+
+    fn take(&self) -> Result<OwnedFd, Failure> {
+        let fd = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        fd.ok_or_else(|| Failure::new(AlreadyAdopted))
+    }
+
+    /// Takes the descriptor as a connected stream socket; returns its peer as well.
+    pub(in crate::net) fn connection(
+        &self,
+        reactor: &Reactor,
+        place: &'static Location<'static>,
+    ) -> Result<(Socket, Address), Failure> {
+        let fd = self.take().map_err(|failure| failure.moved(place))?;
+        let adopted = reactor.inner().driver().adopt_connection(fd);
+        adopted.map_err(|why| {
+            let error = CannotAdopt::new("a stream socket that is connected", why);
+            Failure::at(error, place)
+        })
+    }
+}
+
 #[derive(Clone, Debug)]
 enum What {
-    /// Empty once it has been taken.
-    Owned(Arc<Mutex<Option<OwnedFd>>>),
+    Owned(Adopted),
     Inherited(Which),
 }
 
@@ -45,7 +74,7 @@ impl Given {
     /// One that this program has.
     pub(in crate::net) fn owned(fd: OwnedFd) -> Self {
         Self {
-            what: What::Owned(Arc::new(Mutex::new(Some(fd)))),
+            what: What::Owned(Adopted::new(fd)),
             family: None,
         }
     }
@@ -61,10 +90,7 @@ impl Given {
     /// Takes the socket (invariant 1).
     pub(in crate::net) fn listen(&self, reactor: &Reactor) -> Result<Listener, Failure> {
         match &self.what {
-            What::Owned(slot) => {
-                let fd = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                self.adopt(reactor, fd.ok_or_else(|| Failure::new(AlreadyListened))?)
-            }
+            What::Owned(adopted) => self.adopt(reactor, adopted.take()?),
             What::Inherited(which) => {
                 let (number, fd) = activation::take_given(which)?;
                 let adopted = self.adopt(reactor, fd);

@@ -113,6 +113,10 @@ impl<P: DatagramProtocol> User for OnPort<P> {
         protocol::try_leave(&**post, P::stopped)
     }
 
+    fn discard(post: &Rc<Post<Self>>) {
+        protocol::leave(&**post, |_| {});
+    }
+
     fn wants_datagrams(&self) -> bool {
         true
     }

@@ -76,6 +76,14 @@ pub(super) trait User: 'static {
     where
         Self: Sized;
 
+    /// Drops what it holds before the port was ever used, without calling it.
+    fn discard(post: &Rc<Post<Self>>)
+    where
+        Self: Sized,
+    {
+        let _ = post;
+    }
+
     /// Does it want to be told of what can be read?
     fn wants_datagrams(&self) -> bool;
 }

@@ -2,9 +2,10 @@
 //!
 //! # The idea
 //!
-//! [`Reactor::listen_udp`](crate::Reactor::listen_udp) gives a port a protocol, whose hooks are lent the same
-//! [`Context`] as those of streams; what they act on is a [`DatagramPort`]. [`Reactor::bind_udp`](crate::Reactor::bind_udp)
-//! gives async code a [`UdpSocket`]. One engine is under both, under UNIX sockets and under those in memory.
+//! [`Reactor::listen_datagram`](crate::Reactor::listen_datagram) opens a socket with a protocol, whose hooks get the same
+//! [`Context`] as those of streams, with a [`DatagramPort`] as transport.
+//! [`Reactor::bind_datagram`](crate::Reactor::bind_datagram) opens a [`UdpSocket`] for async code. One engine serves both, for
+//! UDP, UNIX and in-memory sockets.
 //!
 //! # Rules
 //!
@@ -22,6 +23,7 @@
 //!    that one port does not keep the loop from the others.
 
 mod bound;
+mod endpoint;
 mod engine;
 mod errors;
 mod open;
@@ -32,6 +34,7 @@ mod queue;
 mod socket;
 
 pub use self::bound::Bound;
+pub use self::endpoint::{DatagramEndpoint, ToDatagramEndpoint};
 pub use self::errors::{
     AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
     PortClosed, QueueFull, SendFailed, Truncated,

@@ -1,20 +1,18 @@
-//! Opening ports: the reactor's verbs.
+//! Opening datagram sockets: the reactor's methods.
 
 use std::io;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 use std::panic::Location;
-#[cfg(unix)]
-use std::path::Path;
 use std::rc::Rc;
 
 use super::DatagramProtocol;
 use super::bound::{Bound, seat};
+use super::endpoint::{Opening, ToDatagramEndpoint};
 use super::engine::{Post, User};
 use super::options::DatagramOptions;
 #[cfg(unix)]
 use super::options::QUEUE;
-use super::place::{ToDatagramAddress, invalid};
 use super::socket::UdpSocket;
 use crate::address::Address;
 #[cfg(unix)]
@@ -24,18 +22,22 @@ use crate::failure::Failure;
 #[cfg(unix)]
 use crate::net::errors::CannotAdopt;
 use crate::net::errors::CannotListen;
-#[cfg(unix)]
-use crate::protocol;
 use crate::protocol::Seated;
 use crate::reactor::Reactor;
 
 impl Reactor {
-    /// Opens a UDP port for a protocol, whose `started` runs inside this call.
+    /// Opens a UDP or UNIX datagram socket with a protocol, and calls the protocol's `started` inside this call.
+    ///
+    /// The endpoint is an address, text (`"127.0.0.1:53"`, `"unix:/run/log"`), a pair of one of these and
+    /// [`DatagramOptions`], or a [`DatagramEndpoint`]. The name of a UNIX socket must be free; the file is removed when the port
+    /// is closed.
     ///
     /// # Errors
     ///
-    /// [`CannotListen`] when the address is taken, not ours, or not allowed; [`InvalidAddress`] when what was given is
-    /// no literal IP address.
+    /// [`CannotListen`] when the address is taken, not local, or not allowed; [`InvalidAddress`] when the text is no literal
+    /// address; for a [connected](DatagramOptions::connect) socket
+    /// [`ConnectionRefused`](crate::net::ConnectionRefused) or [`ConnectFailed`](crate::net::ConnectFailed); for an adopted one
+    /// [`CannotAdopt`].
     ///
     /// # Examples
     ///
@@ -52,8 +54,8 @@ impl Reactor {
     /// }
     ///
     /// testing::run(async |reactor| {
-    ///     let echo = reactor.listen_udp("127.0.0.1:0", Echo)?;
-    ///     let socket = reactor.bind_udp("127.0.0.1:0")?;
+    ///     let echo = reactor.listen_datagram("127.0.0.1:0", Echo)?;
+    ///     let socket = reactor.bind_datagram("127.0.0.1:0")?;
     ///     socket.send_to(b"hello", echo.local_addr()).await?;
     ///     let mut buf = [0; 16];
     ///     let (count, from) = socket.recv_from(&mut buf).await?;
@@ -64,206 +66,67 @@ impl Reactor {
     /// ```
     ///
     /// [`InvalidAddress`]: super::InvalidAddress
-    #[doc(alias("listenUDP", "listenMulticast", "create_datagram_endpoint"))]
+    #[doc(alias(
+        "listenUDP",
+        "listen_udp",
+        "listenMulticast",
+        "listenUNIXDatagram",
+        "connectUNIXDatagram",
+        "create_datagram_endpoint"
+    ))]
     #[track_caller]
-    pub fn listen_udp<P: DatagramProtocol>(
+    pub fn listen_datagram<P: DatagramProtocol>(
         &self,
-        address: impl ToDatagramAddress,
+        endpoint: impl ToDatagramEndpoint,
         protocol: P,
     ) -> Result<Bound<P>, Failure> {
-        self.listen_udp_with(address, &DatagramOptions::new(), protocol)
+        let post = self.open_endpoint(endpoint, Location::caller(), Seated::new(protocol))?;
+        seat(self, &post)
     }
 
-    /// As [`Reactor::listen_udp`], with options.
+    /// Opens a UDP or UNIX datagram socket for async code. The endpoint and the errors are those of
+    /// [`Reactor::listen_datagram`].
     ///
     /// # Errors
     ///
-    /// As for [`Reactor::listen_udp`].
-    #[doc(alias = "listenMulticast")]
+    /// As for [`Reactor::listen_datagram`].
+    #[doc(alias("UdpSocket::bind", "UnixDatagram::bind", "bind_udp", "listenUDP"))]
     #[track_caller]
-    pub fn listen_udp_with<P: DatagramProtocol>(
-        &self,
-        address: impl ToDatagramAddress,
-        options: &DatagramOptions,
-        protocol: P,
-    ) -> Result<Bound<P>, Failure> {
-        let place = Location::caller();
-        let address = ip_address(&address, place)?;
-        seat(
-            self,
-            &self.open_datagrams(&address, options, place, Seated::new(protocol))?,
-        )
-    }
-
-    /// Opens a UDP port for async code.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::listen_udp`].
-    #[doc(alias("UdpSocket::bind", "listenUDP"))]
-    #[track_caller]
-    pub fn bind_udp(&self, address: impl ToDatagramAddress) -> Result<UdpSocket, Failure> {
-        self.bind_udp_with(address, &DatagramOptions::new())
-    }
-
-    /// As [`Reactor::bind_udp`], with options.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::listen_udp`].
-    #[track_caller]
-    pub fn bind_udp_with(
-        &self,
-        address: impl ToDatagramAddress,
-        options: &DatagramOptions,
-    ) -> Result<UdpSocket, Failure> {
-        let place = Location::caller();
-        let address = ip_address(&address, place)?;
-        let post = self.open_datagrams(&address, options, place, UdpSocket::user())?;
+    pub fn bind_datagram(&self, endpoint: impl ToDatagramEndpoint) -> Result<UdpSocket, Failure> {
+        let post = self.open_endpoint(endpoint, Location::caller(), UdpSocket::user())?;
         Ok(UdpSocket::new(post))
     }
-}
 
-/// UNIX sockets. A path that begins with NUL is a name outside the file system (Linux).
-#[cfg(unix)]
-impl Reactor {
-    /// Opens a UNIX socket for datagrams, at a path that is free. The name goes when the port is closed.
-    ///
-    /// # Errors
-    ///
-    /// [`CannotListen`].
-    #[doc(alias("listenUNIXDatagram", "UnixDatagram"))]
-    #[track_caller]
-    pub fn listen_unix_datagram<P: DatagramProtocol>(
+    fn open_endpoint<U: User>(
         &self,
-        path: impl AsRef<Path>,
-        protocol: P,
-    ) -> Result<Bound<P>, Failure> {
-        self.listen_unix_datagram_with(path, &DatagramOptions::new(), protocol)
-    }
-
-    /// As [`Reactor::listen_unix_datagram`], with options.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::listen_unix_datagram`].
-    #[track_caller]
-    pub fn listen_unix_datagram_with<P: DatagramProtocol>(
-        &self,
-        path: impl AsRef<Path>,
-        options: &DatagramOptions,
-        protocol: P,
-    ) -> Result<Bound<P>, Failure> {
-        let place = Location::caller();
-        let address = path.as_ref().to_datagram_address()?;
-        seat(
-            self,
-            &self.open_datagrams(&address, options, place, Seated::new(protocol))?,
-        )
-    }
-
-    /// Opens a UNIX socket that is connected to another one. It has no name of its own, so it gets no answers, unless
-    /// [`DatagramOptions::bind`] gives it one.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectionRefused`](crate::net::ConnectionRefused) or [`ConnectFailed`](crate::net::ConnectFailed) when
-    /// nobody is there, [`CannotListen`] for its own name.
-    #[doc(alias = "connectUNIXDatagram")]
-    #[track_caller]
-    pub fn connect_unix_datagram<P: DatagramProtocol>(
-        &self,
-        path: impl AsRef<Path>,
-        options: &DatagramOptions,
-        protocol: P,
-    ) -> Result<Bound<P>, Failure> {
-        let place = Location::caller();
-        let to = path.as_ref().to_datagram_address()?;
-        let own = options.bind.clone().unwrap_or(Address::Unnamed);
-        let post = self.open_datagrams(&own, options, place, Seated::new(protocol))?;
-        if let Err(failure) = post.core().connect(&to) {
-            // It has not begun, so it is not told of an end.
-            protocol::leave(&*post, |_| {});
-            post.close(Some(self));
-            return Err(Failure::moved(failure, place));
+        endpoint: impl ToDatagramEndpoint,
+        place: &'static Location<'static>,
+        user: U,
+    ) -> Result<Rc<Post<U>>, Failure> {
+        let endpoint = endpoint
+            .into_datagram_endpoint()
+            .map_err(|failure| Failure::moved(failure, place))?;
+        let (address, options) = match endpoint.0 {
+            Opening::At(address, options) => (address, options),
+            #[cfg(unix)]
+            Opening::Adopted(fd) => return self.adopt_datagrams(fd, place, user),
+        };
+        let post = self.open_datagrams(&address, &options, place, user)?;
+        let Some(peer) = &options.peer else {
+            return Ok(post);
+        };
+        match post.core().connect(peer) {
+            Ok(()) => Ok(post),
+            Err(failure) => {
+                U::discard(&post);
+                post.close(Some(self));
+                Err(Failure::moved(failure, place))
+            }
         }
-        seat(self, &post)
     }
 
-    /// Opens a UNIX socket for datagrams, for async code.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::listen_unix_datagram`].
-    #[doc(alias = "UnixDatagram::bind")]
-    #[track_caller]
-    pub fn bind_unix_datagram(&self, path: impl AsRef<Path>) -> Result<UdpSocket, Failure> {
-        let place = Location::caller();
-        let address = path.as_ref().to_datagram_address()?;
-        let options = DatagramOptions::new();
-        let post = self.open_datagrams(&address, &options, place, UdpSocket::user())?;
-        Ok(UdpSocket::new(post))
-    }
-}
-
-/// Sockets that somebody else has made.
-#[cfg(unix)]
-impl Reactor {
-    /// Takes over a bound socket for datagrams, with a protocol, whose `started` runs inside this call: a `UdpSocket` or
-    /// `UnixDatagram` of `std`, or any `OwnedFd`.
-    ///
-    /// The socket is made non-blocking, for all processes that share it, and closed on exec. Stopping the port closes it
-    /// and no more: a UNIX socket's file stays.
-    ///
-    /// # Errors
-    ///
-    /// [`CannotAdopt`] when it is no socket for datagrams.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use torsade::net::datagram::{DatagramPort, DatagramProtocol};
-    /// # use torsade::{Address, Context, Failure};
-    /// # struct Ear;
-    /// # impl DatagramProtocol for Ear {
-    /// #     fn datagram_received(&mut self, _: &mut Context<'_, Self, DatagramPort>, _: &[u8], _: Address) {}
-    /// # }
-    /// # fn main() -> Result<(), Failure> {
-    /// torsade::run(async |reactor| {
-    ///     let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
-    ///     let address = socket.local_addr()?;
-    ///     let port = reactor.adopt_datagrams(socket, Ear)?;
-    ///     assert_eq!(port.local_addr(), address);
-    ///     port.stop().await
-    /// })
-    /// # }
-    /// ```
-    #[doc(alias("adoptDatagramPort", "from_std"))]
-    #[track_caller]
-    pub fn adopt_datagrams<P: DatagramProtocol>(
-        &self,
-        socket: impl Into<OwnedFd>,
-        protocol: P,
-    ) -> Result<Bound<P>, Failure> {
-        let place = Location::caller();
-        let post = self.take_datagrams(socket.into(), place, Seated::new(protocol))?;
-        seat(self, &post)
-    }
-
-    /// Takes over a bound socket for datagrams, for async code. See [`Reactor::adopt_datagrams`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    #[doc(alias("adoptDatagramPort", "from_std"))]
-    #[track_caller]
-    pub fn adopt_datagram_socket(&self, socket: impl Into<OwnedFd>) -> Result<UdpSocket, Failure> {
-        let place = Location::caller();
-        let post = self.take_datagrams(socket.into(), place, UdpSocket::user())?;
-        Ok(UdpSocket::new(post))
-    }
-
-    fn take_datagrams<U: User>(
+    #[cfg(unix)]
+    fn adopt_datagrams<U: User>(
         &self,
         fd: OwnedFd,
         place: &'static Location<'static>,
@@ -318,19 +181,6 @@ impl Reactor {
         let file = None;
         set_up(&socket, options, file.as_ref())?;
         Post::new(self, socket, options.queue, file, place, user)
-    }
-}
-
-fn ip_address(
-    address: &impl ToDatagramAddress,
-    place: &'static Location<'static>,
-) -> Result<Address, Failure> {
-    let address = address
-        .to_datagram_address()
-        .map_err(|failure| Failure::moved(failure, place))?;
-    match address.inet() {
-        Some(_) => Ok(address),
-        None => Err(Failure::moved(invalid(&address, "an IP address"), place)),
     }
 }
 

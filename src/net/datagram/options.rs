@@ -1,11 +1,9 @@
-//! How a port of datagrams is opened: [`DatagramOptions`].
+//! Options of a datagram socket: [`DatagramOptions`].
 
-use std::path::Path;
-
-use super::place::ToDatagramAddress;
 use crate::address::Address;
 
-/// How a port of datagrams is opened.
+/// Options of a datagram socket. They are given with the address, as a pair:
+/// `reactor.bind_datagram(("127.0.0.1:0", options))`.
 ///
 /// # Examples
 ///
@@ -21,66 +19,66 @@ pub struct DatagramOptions {
     pub(super) broadcast: bool,
     pub(super) queue: usize,
     pub(super) mode: u32,
-    pub(super) bind: Option<Address>,
+    pub(super) peer: Option<Address>,
     pub(super) buffers: [Option<usize>; 2],
 }
 
 impl DatagramOptions {
-    /// The defaults.
+    /// Returns the defaults.
     pub fn new() -> Self {
         Self {
             share: false,
             broadcast: false,
             queue: QUEUE,
             mode: 0o666,
-            bind: None,
+            peer: None,
             buffers: [None; 2],
         }
     }
 
-    /// May several sockets have the same address? All of them have to agree. Each gets what is sent
-    /// to a group it has joined; which of them gets what is sent to the address itself, the system
-    /// decides.
+    /// Sets whether several sockets may be bound to the same address; each of them must set this. Every one of them receives
+    /// what is sent to a group it has joined. For what is sent to the address itself the system chooses one of them.
     #[doc(alias("listenMultiple", "SO_REUSEADDR", "SO_REUSEPORT"))]
     pub fn listen_multiple(mut self, share: bool) -> Self {
         self.share = share;
         self
     }
 
-    /// May it send to broadcast addresses?
+    /// Sets whether the socket may send to broadcast addresses (`SO_BROADCAST`).
     pub fn broadcast(mut self, allowed: bool) -> Self {
         self.broadcast = allowed;
         self
     }
 
-    /// How many bytes may wait to be sent before writing fails with
-    /// [`QueueFull`](super::QueueFull); each datagram counts for 64 more. One more datagram may begin as long as no more than this waits.
+    /// Sets how many bytes may wait to be sent before a write fails with [`QueueFull`](super::QueueFull). Each waiting datagram
+    /// counts 64 bytes more than its length. A write is accepted while no more than this waits. Default: 256 KiB.
     pub fn queue(mut self, bytes: usize) -> Self {
         self.queue = bytes;
         self
     }
 
-    /// Who may send to a UNIX socket: the permissions of its name.
+    /// Sets the permissions of a UNIX socket's file, which say who may send to it. Default: `0o666`.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The own path of a UNIX socket that is connected.
-    #[doc(alias = "bindAddress")]
-    pub fn bind(mut self, path: impl AsRef<Path>) -> Self {
-        self.bind = path.as_ref().to_datagram_address().ok();
+    /// Connects the socket to `peer`: it sends to `peer` only, and receives from `peer` only. A connected UNIX socket that was
+    /// opened at [`Address::Unnamed`] has no name, so its peer cannot answer.
+    #[doc(alias("connectUNIXDatagram", "connect_unix_datagram"))]
+    pub fn connect(mut self, peer: impl Into<Address>) -> Self {
+        self.peer = Some(peer.into());
         self
     }
 
-    /// How much the system may keep of what came and was not read.
+    /// Sets the size of the system's receive buffer, in bytes.
     #[doc(alias = "SO_RCVBUF")]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.buffers[0] = Some(bytes);
         self
     }
 
-    /// How much the system may keep of what is to be sent.
+    /// Sets the size of the system's send buffer, in bytes.
     #[doc(alias = "SO_SNDBUF")]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.buffers[1] = Some(bytes);
@@ -94,5 +92,5 @@ impl Default for DatagramOptions {
     }
 }
 
-/// How many bytes are queued at most, unless told.
+/// The default of [`DatagramOptions::queue`].
 pub(super) const QUEUE: usize = 256 * 1024;

@@ -49,8 +49,8 @@ use crate::task::{self, Wait, budget, own_waker};
 /// use torsade::testing;
 ///
 /// testing::run(async |reactor| {
-///     let one = reactor.bind_udp("127.0.0.1:0")?;
-///     let other = reactor.bind_udp("127.0.0.1:0")?;
+///     let one = reactor.bind_datagram("127.0.0.1:0")?;
+///     let other = reactor.bind_datagram("127.0.0.1:0")?;
 ///     one.connect(other.local_addr())?;
 ///     one.send(b"hello").await?;
 ///     let (count, from) = other.recv_from(&mut [0; 100]).await?;

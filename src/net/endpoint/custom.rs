@@ -47,7 +47,7 @@ use crate::transport::{ConnCounter, Terms};
 ///
 /// impl StreamClientEndpoint for WithPassword {
 ///     fn connect(&self, reactor: &Reactor, options: &ConnectOptions) -> Deferred<Connection> {
-///         let connecting = reactor.connect_stream_with(&self.to, options);
+///         let connecting = reactor.connect_stream((&self.to, options));
 ///         let line = format!("{}\n", self.password);
 ///         Deferred::from_future(async move {
 ///             let mut conn = connecting.await?;
@@ -105,7 +105,7 @@ pub trait StreamClientEndpoint: 'static {
 ///         incoming: Incoming,
 ///     ) -> Result<Port, Failure> {
 ///         let password = self.0;
-///         reactor.serve_with("127.0.0.1:0", options, async move |mut conn| {
+///         reactor.serve(("127.0.0.1:0", options), async move |mut conn| {
 ///             if conn.read_line(80).await?.as_deref() == Some(password.as_bytes()) {
 ///                 incoming.accept(conn);
 ///             }

@@ -210,7 +210,7 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
         Kind::Stdio => {
             return Err(fields.bad(
                 0,
-                "one listens at \"stdio\", and does not connect; see `Reactor::stdio`",
+                "one listens at \"stdio\", and does not connect; see `net::Stdio`",
             ));
         }
     };

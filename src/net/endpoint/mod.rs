@@ -18,7 +18,7 @@ pub(super) use self::describe::no_proxy;
 pub use self::fields::{BadEndpoint, EndpointFields, quote};
 pub use self::place::{ToClientEndpoint, ToServerEndpoint};
 #[cfg(unix)]
-use super::adopted::given::Given;
+use super::adopted::given::{Adopted, Given};
 use super::options::{ConnectOptions, ListenOptions};
 use super::proxied::ProxyOptions;
 use crate::address::{Address, literal};
@@ -108,6 +108,9 @@ pub(super) enum Destination {
     Addresses(Vec<Address>),
     /// A host, which has to be looked up first.
     Host { name: String, port: u16 },
+    /// A socket that is connected already.
+    #[cfg(unix)]
+    Adopted(Adopted),
     /// What a program defines.
     Custom(Rc<dyn StreamClientEndpoint>),
 }
@@ -124,8 +127,12 @@ impl ServerEndpoint {
         Self::at(Places::Custom(Rc::new(endpoint)))
     }
 
-    /// Listens with a socket that somebody else has bound and that listens already, once: the second time it is
-    /// [`AlreadyListened`](super::AlreadyListened). See [`Reactor::adopt_listener`](crate::Reactor::adopt_listener).
+    /// Adopts a stream socket that listens already: a `TcpListener` or `UnixListener` of `std`, or any `OwnedFd`. It can be
+    /// listened with once; the second time fails with [`AlreadyAdopted`](super::AlreadyAdopted), another kind of socket with
+    /// [`CannotAdopt`](super::CannotAdopt).
+    ///
+    /// Listening makes the socket non-blocking, for all processes that share it, and closed on exec. Stopping the port closes
+    /// the socket and no more: the file of a UNIX socket stays, and other processes that have the socket go on accepting.
     ///
     /// # Examples
     ///
@@ -140,7 +147,7 @@ impl ServerEndpoint {
     /// # }
     /// ```
     #[cfg(unix)]
-    #[doc(alias("AdoptedStreamServerEndpoint", "from_std"))]
+    #[doc(alias("adoptStreamPort", "AdoptedStreamServerEndpoint", "from_std"))]
     pub fn adopt(listener: impl Into<std::os::fd::OwnedFd>) -> Self {
         Self::at(Places::Given(Given::owned(listener.into())))
     }
@@ -152,16 +159,19 @@ impl ServerEndpoint {
     /// the header, unless it says nothing of them (`UNKNOWN`, `LOCAL`), and the bytes after the header come first. Who sends
     /// no header, a bad one, or one that takes more than ten seconds, is cut off; that is logged.
     ///
-    /// Everybody who can connect is believed: if that may be others than the proxies, say whom to trust
-    /// ([`ServerEndpoint::proxied_with`]).
+    /// The options say which peers may send a header, and how long it may take. By default every peer may: where others than
+    /// the proxies can connect, set [`ProxyOptions::trust`].
     ///
     /// # Examples
     ///
     /// ```
-    /// # use torsade::{Failure, net::ServerEndpoint};
+    /// # use torsade::Failure;
+    /// use torsade::net::{ProxyOptions, ServerEndpoint};
+    ///
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
-    ///     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.proxied();
+    ///     let options = ProxyOptions::new().trust("127.0.0.0/8".parse()?);
+    ///     let endpoint = ServerEndpoint::parse("127.0.0.1:0")?.proxied(options);
     ///     let port = reactor.serve(endpoint, async |mut conn| {
     ///         let hello = format!("hello {}", conn.peer());
     ///         conn.write_all(hello.as_bytes()).await?;
@@ -182,32 +192,14 @@ impl ServerEndpoint {
         "send-proxy"
     ))]
     #[must_use]
-    pub fn proxied(self) -> Self {
-        self.proxied_with(ProxyOptions::new())
-    }
-
-    /// As [`ServerEndpoint::proxied`], with options: whom to believe, and how long to wait.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use torsade::net::{ProxyOptions, ServerEndpoint};
-    ///
-    /// let options = ProxyOptions::new().trust("10.0.0.0/8".parse()?);
-    /// let endpoint = ServerEndpoint::parse("tcp:80")?.proxied_with(options);
-    /// assert_eq!(endpoint.to_string(), "haproxy:0.0.0.0:80");
-    /// # Ok::<(), torsade::Failure>(())
-    /// ```
-    #[doc(alias("proxyEndpoint", "HAProxy", "PROXY"))]
-    #[must_use]
-    pub fn proxied_with(mut self, options: ProxyOptions) -> Self {
+    pub fn proxied(mut self, options: ProxyOptions) -> Self {
         self.proxy = Some(options);
         self
     }
 
-    /// Sets options. What they do not set stays as the endpoint's text has it.
+    /// Sets options. What they do not set stays as it was, as the endpoint's text set it for example.
     ///
-    /// They come before the options of the call that listens (`listen_with`, `serve_with`): see [`ListenOptions`].
+    /// Most programs give an address and options as a pair: see [`ListenOptions`].
     #[must_use]
     pub fn options(mut self, options: ListenOptions) -> Self {
         self.options = options.or(&self.options);
@@ -246,10 +238,42 @@ impl ClientEndpoint {
         })
     }
 
-    /// Sets options. What they do not set stays as the endpoint's text has it.
+    /// Adopts a connected stream socket: a `TcpStream` or `UnixStream` of `std`, or any `OwnedFd`. It can be connected with
+    /// once; the second time fails with [`AlreadyAdopted`](super::AlreadyAdopted), another kind of socket with
+    /// [`CannotAdopt`](super::CannotAdopt).
     ///
-    /// They come before the options of the call that connects (`connect_with`, `connect_stream_with`): see
-    /// [`ConnectOptions`].
+    /// Connecting makes the socket non-blocking, for all processes that share it, and closed on exec.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use torsade::{Context, Failure, Protocol};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) { cx.write(data) }
+    /// # }
+    /// use torsade::net::ClientEndpoint;
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let (one, other) = std::os::unix::net::UnixStream::pair()?;
+    ///     reactor.connect(ClientEndpoint::adopt(one), Echo).await?;
+    ///     let mut conn = reactor.connect_stream(ClientEndpoint::adopt(other)).await?;
+    ///     conn.write_all(b"hello\n").await?;
+    ///     assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    #[doc(alias("adoptStreamConnection", "from_std"))]
+    pub fn adopt(socket: impl Into<std::os::fd::OwnedFd>) -> Self {
+        Self::to(Destination::Adopted(Adopted::new(socket.into())))
+    }
+
+    /// Sets options. What they do not set stays as it was, as the endpoint's text set it for example.
+    ///
+    /// Most programs give an address and options as a pair: see [`ConnectOptions`].
     #[must_use]
     pub fn options(mut self, options: ConnectOptions) -> Self {
         self.options = options.or(&self.options);
@@ -285,6 +309,8 @@ impl fmt::Display for ClientEndpoint {
         match &self.to {
             Destination::Addresses(addresses) => all(f, addresses),
             Destination::Host { name, port } => write!(f, "{name}:{port}"),
+            #[cfg(unix)]
+            Destination::Adopted(_) => f.write_str("an adopted socket"),
             Destination::Custom(custom) => f.write_str(&custom.describe()),
         }
     }

@@ -1,5 +1,6 @@
 //! What may stand for an endpoint: the addresses of `std`, our own, text.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
 use super::custom::{StreamClientEndpoint, StreamServerEndpoint};
@@ -7,14 +8,28 @@ use super::describe;
 use super::{ClientEndpoint, Destination, Places, ServerEndpoint};
 use crate::address::Address;
 use crate::failure::Failure;
+use crate::net::options::{ConnectOptions, ListenOptions};
 use crate::reactor::Reactor;
 
-/// What one can listen at: text, an address, several of them (the first that is free is taken), the path of a UNIX
-/// socket, a [`ServerEndpoint`], or a type that implements it.
+/// What converts into a [`ServerEndpoint`]: text, an address, several addresses (the first free one is bound), the path of a
+/// UNIX socket, an endpoint that the program defines; and a pair of any of these and [`ListenOptions`].
 ///
-/// Listening looks no name up: of names only `localhost` is understood.
+/// Listening resolves no names; the only name it accepts is `localhost`.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::net::ListenOptions;
+///
+/// torsade::testing::run(async |reactor| {
+///     let options = ListenOptions::new().max_connections(2);
+///     let port = reactor.serve(("127.0.0.1:0", options), async |_conn| Ok(()))?;
+///     assert_eq!(port.max_connections(), Some(2));
+///     port.stop().await
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no place to listen at",
+    message = "`{Self}` is no endpoint to listen at",
     note = "give text (\"127.0.0.1:80\", \"tcp:80\"), an address, or a `ServerEndpoint`"
 )]
 pub trait ToServerEndpoint {
@@ -26,10 +41,25 @@ pub trait ToServerEndpoint {
     fn into_server_endpoint(self, reactor: &Reactor) -> Result<ServerEndpoint, Failure>;
 }
 
-/// What one can connect to: text, an address, several of them (each is tried), the path of a UNIX socket, a
-/// [`ClientEndpoint`], or a type that implements it.
+/// What converts into a [`ClientEndpoint`]: text, an address, several addresses (each is tried), the path of a UNIX socket, an
+/// endpoint that the program defines; and a pair of any of these and [`ConnectOptions`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::net::{ConnectOptions, ConnectTimedOut};
+///
+/// torsade::testing::run(async |reactor| {
+///     // On an in-memory reactor these addresses never answer.
+///     let options = ConnectOptions::new().timeout(Duration::from_secs(2));
+///     let failure = reactor.connect_stream(("192.0.2.1:80", options)).await.unwrap_err();
+///     failure.trap::<ConnectTimedOut>()?;
+///     Ok(())
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is nothing to connect to",
+    message = "`{Self}` is no endpoint to connect to",
     note = "give text (\"example.org:80\", \"tcp:example.org:80\"), an address, or a `ClientEndpoint`"
 )]
 pub trait ToClientEndpoint {
@@ -141,6 +171,33 @@ impl ToClientEndpoint for &ClientEndpoint {
     fn into_client_endpoint(self, _reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
         Ok(self.clone())
     }
+}
+
+/// Implements the traits for pairs of an endpoint and options. What the endpoint sets itself, in its text for example, comes
+/// before the options.
+macro_rules! is_pair {
+    ($($listen:ty, $connect:ty;)+) => {
+        $(impl<E: ToServerEndpoint> ToServerEndpoint for (E, $listen) {
+            fn into_server_endpoint(self, reactor: &Reactor) -> Result<ServerEndpoint, Failure> {
+                let mut endpoint = self.0.into_server_endpoint(reactor)?;
+                endpoint.options = endpoint.options.or(self.1.borrow());
+                Ok(endpoint)
+            }
+        }
+
+        impl<E: ToClientEndpoint> ToClientEndpoint for (E, $connect) {
+            fn into_client_endpoint(self, reactor: &Reactor) -> Result<ClientEndpoint, Failure> {
+                let mut endpoint = self.0.into_client_endpoint(reactor)?;
+                endpoint.options = endpoint.options.or(self.1.borrow());
+                Ok(endpoint)
+            }
+        })+
+    };
+}
+
+is_pair! {
+    ListenOptions, ConnectOptions;
+    &ListenOptions, &ConnectOptions;
 }
 
 impl<E: StreamClientEndpoint> ToClientEndpoint for E {

@@ -21,7 +21,7 @@ use crate::address::Address;
 use crate::failure::errors;
 
 /// Whom to believe for whom they connect, and how long they may take to say so: ten seconds, unless told. See
-/// [`ServerEndpoint::proxied_with`](super::ServerEndpoint::proxied_with).
+/// [`ServerEndpoint::proxied`](super::ServerEndpoint::proxied).
 ///
 /// # Examples
 ///

@@ -39,124 +39,67 @@ use crate::transport::Terms;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StdioInUse;
 
-impl Reactor {
-    /// Connects a protocol to standard input and output. Its `connection_made` runs in the loop's next batch.
+/// Two descriptors that are opened as one connection: standard input and output, or any others.
+///
+/// # Examples
+///
+/// ```
+/// use torsade::net::Stdio;
+/// use torsade::protocols::{LineProtocol, Lines};
+/// use torsade::{Context, testing};
+///
+/// struct Shouter;
+///
+/// impl LineProtocol for Shouter {
+///     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
+///         cx.write(line.to_ascii_uppercase());
+///         cx.write("\n");
+///     }
+/// }
+///
+/// testing::run(async |reactor| {
+///     let stdio = testing::Stdio::new(&reactor)?;
+///     Stdio::new().connect(&reactor, Lines::new(Shouter))?;
+///     let mut user = stdio.user()?;
+///     user.write_all(b"hello\n").await?;
+///     assert_eq!(user.read_line(80).await?.as_deref(), Some(&b"HELLO"[..]));
+///     Ok(())
+/// });
+/// ```
+#[doc(alias(
+    "StandardIO",
+    "stdin",
+    "stdout",
+    "PipeAddress",
+    "connect_read_pipe",
+    "connect_write_pipe"
+))]
+#[derive(Debug, Default)]
+#[must_use = "nothing is opened until `connect` or `open` is called"]
+pub struct Stdio(Option<(OwnedFd, OwnedFd)>);
+
+impl Stdio {
+    /// Chooses standard input and output.
     ///
-    /// What was printed before is flushed; what `std` has read ahead of standard input does not come back. The peer and the host are [`Address::Unnamed`]. In memory it is a
-    /// [`testing::Stdio`](crate::testing::Stdio) that one talks to.
-    ///
-    /// # Errors
-    ///
-    /// [`StdioInUse`]; the system's, when the input is not open for reading or the output for writing.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use torsade::protocols::{LineProtocol, Lines};
-    /// use torsade::{Context, testing};
-    ///
-    /// struct Shouter;
-    ///
-    /// impl LineProtocol for Shouter {
-    ///     fn line_received(&mut self, cx: &mut Context<'_, Self>, line: &[u8]) {
-    ///         cx.write(line.to_ascii_uppercase());
-    ///         cx.write("\n");
-    ///     }
-    /// }
-    ///
-    /// testing::run(async |reactor| {
-    ///     let stdio = testing::Stdio::new(&reactor)?;
-    ///     reactor.stdio(Lines::new(Shouter))?;
-    ///     let mut user = stdio.user()?;
-    ///     user.write_all(b"hello\n").await?;
-    ///     assert_eq!(user.read_line(80).await?.as_deref(), Some(&b"HELLO"[..]));
-    ///     Ok(())
-    /// });
-    /// ```
-    #[doc(alias(
-        "StandardIO",
-        "stdin",
-        "stdout",
-        "PipeAddress",
-        "connect_read_pipe",
-        "connect_write_pipe"
-    ))]
-    #[track_caller]
-    pub fn stdio<P: Protocol>(&self, protocol: P) -> Result<Handle<P>, Failure> {
-        let place = Location::caller();
-        let socket = self.open_stdio(place)?;
-        Ok(handle(&self.seat_soon(
-            socket,
-            protocol,
-            &terms(self, place),
-        )?))
+    /// Opening them flushes what was printed before. What `std` has read ahead of standard input does not come back. The
+    /// connection's addresses are [`Address::Unnamed`]. On an in-memory reactor the other end is a
+    /// [`testing::Stdio`](crate::testing::Stdio).
+    pub fn new() -> Self {
+        Self(None)
     }
 
-    /// Standard input and output for async code. See [`Reactor::stdio`].
+    /// Chooses two descriptors: the connection reads `input` and writes `output`. Both are closed with the connection; their
+    /// flags are not changed.
     ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # use torsade::Failure;
-    /// # fn main() -> Result<(), Failure> {
-    /// torsade::run(async |reactor| {
-    ///     let mut user = reactor.stdio_stream()?;
-    ///     user.write_all(b"your name? ").await?;
-    ///     let name = user.read_line(80).await?.unwrap_or_default();
-    ///     user.write_all(&[b"hello, ", &name[..], b"\n"].concat()).await?;
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    #[doc(alias("StandardIO", "stdin", "stdout"))]
-    #[track_caller]
-    pub fn stdio_stream(&self) -> Result<Connection, Failure> {
-        let place = Location::caller();
-        let socket = self.open_stdio(place)?;
-        self.stream_of(socket, place)
-    }
-
-    /// Connects a protocol to any two descriptors: it reads the one and writes the other. Both are closed with the
-    /// connection, and their flags are not changed. See [`Reactor::stdio`].
-    ///
-    /// When nobody reads the output any more the connection goes on until the end of the input, and what is written goes
-    /// nowhere: a child that has closed its input may still have something to say.
-    ///
-    /// # Errors
-    ///
-    /// The system's, when the input is not open for reading or the output for writing;
-    /// [`io::ErrorKind::Unsupported`] in memory.
-    #[doc(alias("StandardIO", "connect_read_pipe", "connect_write_pipe"))]
-    #[track_caller]
-    pub fn stdio_with<P: Protocol>(
-        &self,
-        input: impl Into<OwnedFd>,
-        output: impl Into<OwnedFd>,
-        protocol: P,
-    ) -> Result<Handle<P>, Failure> {
-        let place = Location::caller();
-        let socket = self.open_pair(input.into(), output.into(), place)?;
-        Ok(handle(&self.seat_soon(
-            socket,
-            protocol,
-            &terms(self, place),
-        )?))
-    }
-
-    /// Any two descriptors for async code. See [`Reactor::stdio_with`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
+    /// When nobody reads the output any more, the connection goes on until the end of the input, and writes are dropped: a
+    /// child process that has closed its input may still send output.
     ///
     /// # Examples
     ///
     /// ```
     /// # use torsade::Failure;
+    /// use torsade::net::Stdio;
+    ///
     /// # fn main() -> Result<(), Failure> {
     /// torsade::run(async |reactor| {
     ///     let mut child = std::process::Command::new("cat")
@@ -164,7 +107,7 @@ impl Reactor {
     ///         .stdout(std::process::Stdio::piped())
     ///         .spawn()?;
     ///     let (output, input) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
-    ///     let mut cat = reactor.stdio_stream_with(output, input)?;
+    ///     let mut cat = Stdio::of(output, input).open(&reactor)?;
     ///     cat.write_all(b"meow\n").await?;
     ///     assert_eq!(cat.read_line(80).await?.as_deref(), Some(&b"meow"[..]));
     ///     drop(cat);
@@ -173,18 +116,71 @@ impl Reactor {
     /// })
     /// # }
     /// ```
-    #[doc(alias("connect_read_pipe", "connect_write_pipe"))]
-    #[track_caller]
-    pub fn stdio_stream_with(
-        &self,
-        input: impl Into<OwnedFd>,
-        output: impl Into<OwnedFd>,
-    ) -> Result<Connection, Failure> {
-        let place = Location::caller();
-        let socket = self.open_pair(input.into(), output.into(), place)?;
-        self.stream_of(socket, place)
+    pub fn of(input: impl Into<OwnedFd>, output: impl Into<OwnedFd>) -> Self {
+        Self(Some((input.into(), output.into())))
     }
 
+    /// Connects a protocol. The reactor calls its `connection_made` in the next batch.
+    ///
+    /// # Errors
+    ///
+    /// [`StdioInUse`]; an [`io::Error`] of the system when the input is not open for reading or the output not for writing, and
+    /// of kind [`Unsupported`](io::ErrorKind::Unsupported) for descriptors on an in-memory reactor.
+    #[track_caller]
+    pub fn connect<P: Protocol>(
+        self,
+        reactor: &Reactor,
+        protocol: P,
+    ) -> Result<Handle<P>, Failure> {
+        let place = Location::caller();
+        let socket = self.socket(reactor, place)?;
+        let conn = reactor.seat_soon(socket, protocol, &terms(reactor, place))?;
+        Ok(handle(&conn))
+    }
+
+    /// Opens a connection for async code.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Stdio::connect`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use torsade::Failure;
+    /// use torsade::net::Stdio;
+    ///
+    /// # fn main() -> Result<(), Failure> {
+    /// torsade::run(async |reactor| {
+    ///     let mut user = Stdio::new().open(&reactor)?;
+    ///     user.write_all(b"your name? ").await?;
+    ///     let name = user.read_line(80).await?.unwrap_or_default();
+    ///     user.write_all(&[b"hello, ", &name[..], b"\n"].concat()).await?;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn open(self, reactor: &Reactor) -> Result<Connection, Failure> {
+        let place = Location::caller();
+        let socket = self.socket(reactor, place)?;
+        Connection::of_socket(reactor, socket, Address::Unnamed, &terms(reactor, place))
+    }
+
+    fn socket(
+        self,
+        reactor: &Reactor,
+        place: &'static Location<'static>,
+    ) -> Result<Socket, Failure> {
+        let Some((input, output)) = self.0 else {
+            return reactor.open_stdio(place);
+        };
+        let pair = reactor.inner().driver().pair(input, output);
+        pair.map_err(|error| Failure::at(error, place))
+    }
+}
+
+impl Reactor {
     /// Takes standard input and output.
     pub(in crate::net) fn open_stdio(
         &self,
@@ -202,24 +198,6 @@ impl Reactor {
             }
             Err(error) => Err(Failure::at(error, place)),
         }
-    }
-
-    fn open_pair(
-        &self,
-        input: OwnedFd,
-        output: OwnedFd,
-        place: &'static Location<'static>,
-    ) -> Result<Socket, Failure> {
-        let pair = self.inner().driver().pair(input, output);
-        pair.map_err(|error| Failure::at(error, place))
-    }
-
-    fn stream_of(
-        &self,
-        socket: Socket,
-        place: &'static Location<'static>,
-    ) -> Result<Connection, Failure> {
-        Connection::of_socket(self, socket, Address::Unnamed, &terms(self, place))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::signal::Signal;
 
 /// A terminal whose mode may be changed. Dropping it brings back the mode it was found in.
 ///
-/// It only sets the mode: what is typed is read from [`Reactor::stdio`] or [`Reactor::stdio_stream`].
+/// It only sets the mode: what is typed is read from [`net::Stdio`](crate::net::Stdio).
 ///
 /// # Examples
 ///
@@ -37,7 +37,7 @@ use crate::signal::Signal;
 /// torsade::run(async |reactor| {
 ///     let terminal = reactor.terminal()?;
 ///     terminal.raw()?;
-///     let mut user = reactor.stdio_stream()?;
+///     let mut user = Stdio::new().open(&reactor)?;
 ///     let mut key = [0];
 ///     user.read_exact(&mut key).await?;
 ///     terminal.restore()?;
@@ -66,39 +66,40 @@ pub struct NotATerminal;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InBackground;
 
-impl Reactor {
-    /// The terminal that standard input is, to change its mode.
+impl Terminal {
+    /// Returns the terminal that standard input is, to change its mode.
     ///
     /// # Errors
     ///
-    /// [`NotATerminal`] when it is a pipe, a file or the like.
+    /// [`NotATerminal`] when standard input is a pipe, a file or the like.
     #[doc(alias("is_terminal", "isatty"))]
     #[track_caller]
-    pub fn terminal(&self) -> Result<Terminal, Failure> {
-        self.terminal_of(io::stdin())
+    pub fn stdin(reactor: &Reactor) -> Result<Self, Failure> {
+        Self::of(reactor, io::stdin())
     }
 
-    /// Any terminal. What is given is not kept: a descriptor of its own is.
+    /// Returns the terminal that `fd` is. It keeps a duplicate of the descriptor.
     ///
     /// # Errors
     ///
-    /// [`NotATerminal`] when it is something else.
+    /// [`NotATerminal`] when `fd` is something else.
     ///
     /// # Examples
     ///
     /// ```
-    /// use torsade::{Reactor, net::NotATerminal};
+    /// use torsade::Reactor;
+    /// use torsade::net::{NotATerminal, Terminal};
     ///
     /// # fn main() -> Result<(), torsade::Failure> {
     /// let file = std::fs::File::open("/dev/null")?;
-    /// let failure = Reactor::in_memory()?.terminal_of(file).unwrap_err();
+    /// let failure = Terminal::of(&Reactor::in_memory()?, file).unwrap_err();
     /// assert!(failure.is::<NotATerminal>());
     /// # Ok(())
     /// # }
     /// ```
     #[doc(alias("is_terminal", "isatty"))]
     #[track_caller]
-    pub fn terminal_of(&self, fd: impl AsFd) -> Result<Terminal, Failure> {
+    pub fn of(reactor: &Reactor, fd: impl AsFd) -> Result<Self, Failure> {
         let fd = fd.as_fd();
         if !isatty(fd) {
             return Err(Failure::new(NotATerminal));
@@ -108,20 +109,18 @@ impl Reactor {
             found: tcgetattr(fd).map_err(io::Error::from)?,
             is_changed: Cell::new(false),
             trigger: Cell::new(None),
-            reactor: self.downgrade(),
+            reactor: reactor.downgrade(),
         });
         let weak = Rc::downgrade(&held);
-        let trigger = self.add_system_event_trigger(Phase::After, "shutdown", move || {
+        let trigger = reactor.add_system_event_trigger(Phase::After, "shutdown", move || {
             if let Some(held) = weak.upgrade() {
                 let _ = held.restore();
             }
         });
         held.trigger.set(Some(trigger));
-        Ok(Terminal(held))
+        Ok(Self(held))
     }
-}
 
-impl Terminal {
     /// Raw mode: each key comes at once and as it is, Ctrl-C among them, and nothing is echoed. A line that is written
     /// needs its `\r\n`.
     ///

@@ -9,6 +9,8 @@
 //! 2. Giving up (cancelling the Deferred) closes the attempts under way, starts no other, and calls the look-up off.
 //! 3. A protocol that is not connected in the end is dropped.
 
+#[cfg(unix)]
+use std::cell::Cell;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use super::race::{Done, Race};
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
+#[cfg(unix)]
+use crate::net::adopted::given::Adopted;
 use crate::net::endpoint::{ClientEndpoint, Destination, StreamClientEndpoint, ToClientEndpoint};
 use crate::net::options::ConnectOptions;
 use crate::protocol::{Handle, Protocol, handle};
@@ -80,18 +84,7 @@ impl Reactor {
         address: impl ToClientEndpoint,
         protocol: P,
     ) -> Deferred<Handle<P>> {
-        self.connect_with(address, &ConnectOptions::new(), protocol)
-    }
-
-    /// As [`Reactor::connect`], with options. What the endpoint sets itself comes before them: see [`ConnectOptions`].
-    #[track_caller]
-    pub fn connect_with<P: Protocol>(
-        &self,
-        address: impl ToClientEndpoint,
-        options: &ConnectOptions,
-        protocol: P,
-    ) -> Deferred<Handle<P>> {
-        self.attempt(address, options, move |reactor, made, terms| {
+        self.attempt(address, move |reactor, made, terms| {
             let conn = made.seat(reactor, terms, protocol)?;
             Ok(handle(&conn))
         })
@@ -125,20 +118,7 @@ impl Reactor {
     #[doc(alias("connectTCP", "connectUNIX"))]
     #[track_caller]
     pub fn connect_stream(&self, address: impl ToClientEndpoint) -> Deferred<Connection> {
-        self.connect_stream_with(address, &ConnectOptions::new())
-    }
-
-    /// As [`Reactor::connect_stream`], with options. What the endpoint sets itself comes before them: see
-    /// [`ConnectOptions`].
-    #[track_caller]
-    pub fn connect_stream_with(
-        &self,
-        address: impl ToClientEndpoint,
-        options: &ConnectOptions,
-    ) -> Deferred<Connection> {
-        self.attempt(address, options, |reactor, made, terms| {
-            made.stream(reactor, terms)
-        })
+        self.attempt(address, |reactor, made, terms| made.stream(reactor, terms))
     }
 
     /// As [`Reactor::connect`], with a protocol that is made when the connection is: none, if `build` gives none.
@@ -148,8 +128,7 @@ impl Reactor {
         build: impl FnOnce(&Address) -> Option<P> + 'static,
         place: &'static Location<'static>,
     ) -> Deferred<Option<Handle<P>>> {
-        let options = ConnectOptions::new();
-        self.attempt_at(endpoint, &options, place, |reactor, made, terms| {
+        self.attempt_at(endpoint, place, |reactor, made, terms| {
             let protocol = build(made.peer());
             let seat = |protocol| made.seat(reactor, terms, protocol);
             let seated = protocol.map(|protocol| seat(protocol).map(|conn| handle(&conn)));
@@ -161,16 +140,14 @@ impl Reactor {
     fn attempt<T: 'static>(
         &self,
         address: impl ToClientEndpoint,
-        options: &ConnectOptions,
         make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
-        self.attempt_at(address, options, Location::caller(), make)
+        self.attempt_at(address, Location::caller(), make)
     }
 
     fn attempt_at<T: 'static>(
         &self,
         address: impl ToClientEndpoint,
-        options: &ConnectOptions,
         place: &'static Location<'static>,
         make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
@@ -178,7 +155,7 @@ impl Reactor {
             Ok(endpoint) => endpoint,
             Err(failure) => return Deferred::fail(Failure::moved(failure, place)),
         };
-        let options = endpoint.options.or(options);
+        let options = endpoint.options;
         let config = options.clone().config();
         let terms = Rc::new(Terms {
             limits: config.limits,
@@ -187,6 +164,8 @@ impl Reactor {
             ..Terms::new(self, place)
         });
         let to = match endpoint.to {
+            #[cfg(unix)]
+            Destination::Adopted(adopted) => return self.connect_adopted(&adopted, place, make),
             Destination::Custom(custom) => {
                 return self.connect_custom(&custom, options, config.overall, terms, make);
             }
@@ -204,6 +183,48 @@ impl Reactor {
         // The call holds the race until the reactor's table does.
         self.inner().executor().call(place, move || race.start(to));
         deferred
+    }
+
+    /// Takes over a connected socket, in the loop's next batch.
+    #[cfg(unix)]
+    fn connect_adopted<T: 'static>(
+        &self,
+        adopted: &Adopted,
+        place: &'static Location<'static>,
+        make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
+    ) -> Deferred<T> {
+        let (socket, peer) = match adopted.connection(self, place) {
+            Ok(adopted) => adopted,
+            Err(failure) => {
+                report::discard(make, place);
+                return Deferred::fail(failure);
+            }
+        };
+        let terms = Rc::new(Terms {
+            is_shared: true,
+            ..Terms::new(self, place)
+        });
+        let (deferred, resolver) = Deferred::pair();
+        let slot = Rc::new(Cell::new(Some((socket, make, resolver))));
+        let (later, reactor) = (slot.clone(), self.downgrade());
+        self.inner().executor().call(place, move || {
+            if let (Some(reactor), Some((socket, make, resolver))) =
+                (reactor.upgrade(), later.take())
+            {
+                let accepted = Accepted::Socket(socket, peer.into());
+                resolver.resolve(make(&reactor, accepted, &terms));
+            }
+        });
+        // What the call holds is dropped with the call.
+        let slot = Rc::downgrade(&slot);
+        deferred.on_cancel(move || {
+            let held = slot.upgrade().and_then(|slot| slot.take());
+            if let Some((socket, make, resolver)) = held {
+                drop(socket);
+                report::discard(make, place);
+                resolver.errback(Failure::at(Cancelled, place));
+            }
+        })
     }
 
     /// Connects with a program's endpoint.

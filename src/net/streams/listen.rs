@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::failure::Failure;
 use crate::net::endpoint::{Places, ToServerEndpoint, custom};
 use crate::net::errors::{CannotListen, NoAddress};
-use crate::net::options::{ListenConfig, ListenOptions};
+use crate::net::options::ListenConfig;
 use crate::net::proxied::Proxied;
 use crate::protocol::{BuildProtocol, Factory, IntoProtocol};
 use crate::reactor::Reactor;
@@ -51,22 +51,7 @@ impl Reactor {
         address: impl ToServerEndpoint,
         build: impl BuildProtocol<R> + 'static,
     ) -> Result<Port, Failure> {
-        self.listen_with(address, &ListenOptions::new(), build)
-    }
-
-    /// As [`Reactor::listen`], with options. What the endpoint sets itself comes before them: see [`ListenOptions`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::listen`].
-    #[track_caller]
-    pub fn listen_with<R: IntoProtocol + 'static>(
-        &self,
-        address: impl ToServerEndpoint,
-        options: &ListenOptions,
-        build: impl BuildProtocol<R> + 'static,
-    ) -> Result<Port, Failure> {
-        self.open_port(address, options, Box::new(Building(build)))
+        self.open_port(address, Box::new(Building(build)))
     }
 
     /// Listens at an address, with the protocols that a factory makes.
@@ -83,23 +68,7 @@ impl Reactor {
         address: impl ToServerEndpoint,
         factory: F,
     ) -> Result<Port, Failure> {
-        self.listen_factory_with(address, &ListenOptions::new(), factory)
-    }
-
-    /// As [`Reactor::listen_factory`], with options. What the endpoint sets itself comes before them: see
-    /// [`ListenOptions`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::listen`].
-    #[track_caller]
-    pub fn listen_factory_with<F: Factory>(
-        &self,
-        address: impl ToServerEndpoint,
-        options: &ListenOptions,
-        factory: F,
-    ) -> Result<Port, Failure> {
-        self.open_port(address, options, Box::new(Made(factory)))
+        self.open_port(address, Box::new(Made(factory)))
     }
 
     /// Listens at an address, and runs an async function for each connection.
@@ -154,22 +123,7 @@ impl Reactor {
         address: impl ToServerEndpoint,
         handler: impl AsyncFn(Connection) -> Result<(), Failure> + 'static,
     ) -> Result<Port, Failure> {
-        self.serve_with(address, &ListenOptions::new(), handler)
-    }
-
-    /// As [`Reactor::serve`], with options. What the endpoint sets itself comes before them: see [`ListenOptions`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::listen`].
-    #[track_caller]
-    pub fn serve_with(
-        &self,
-        address: impl ToServerEndpoint,
-        options: &ListenOptions,
-        handler: impl AsyncFn(Connection) -> Result<(), Failure> + 'static,
-    ) -> Result<Port, Failure> {
-        self.open_port(address, options, Box::new(Serving(Rc::new(handler))))
+        self.open_port(address, Box::new(Serving(Rc::new(handler))))
     }
 
     /// Listens at an address, for async code that accepts the connections itself: see [`StreamListener`].
@@ -194,23 +148,9 @@ impl Reactor {
     #[doc(alias("TcpListener", "UnixListener", "accept"))]
     #[track_caller]
     pub fn bind(&self, address: impl ToServerEndpoint) -> Result<StreamListener, Failure> {
-        self.bind_with(address, &ListenOptions::new())
-    }
-
-    /// As [`Reactor::bind`], with options. What the endpoint sets itself comes before them: see [`ListenOptions`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::listen`].
-    #[track_caller]
-    pub fn bind_with(
-        &self,
-        address: impl ToServerEndpoint,
-        options: &ListenOptions,
-    ) -> Result<StreamListener, Failure> {
         let pull = Rc::default();
         let acceptor = Box::new(Pulled(Rc::clone(&pull)));
-        let port = self.open_port(address, options, acceptor)?;
+        let port = self.open_port(address, acceptor)?;
         Ok(StreamListener::new(port, pull))
     }
 
@@ -218,7 +158,6 @@ impl Reactor {
     fn open_port(
         &self,
         address: impl ToServerEndpoint,
-        options: &ListenOptions,
         acceptor: Box<dyn Acceptor>,
     ) -> Result<Port, Failure> {
         let place = Location::caller();
@@ -234,7 +173,7 @@ impl Reactor {
             Some(proxy) => Proxied::before(acceptor, proxy, place),
             None => acceptor,
         };
-        let options = endpoint.options.or(options);
+        let options = endpoint.options;
         let config = &options.clone().config(endpoint.locks);
         let addresses = match endpoint.at {
             Places::Addresses(addresses) => addresses,

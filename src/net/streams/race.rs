@@ -128,8 +128,8 @@ impl Race {
         match to {
             Destination::Addresses(addresses) => self.run(addresses),
             Destination::Host { name, port } => self.look_up(&reactor, name, port),
-            // A program's endpoint runs no race.
-            Destination::Custom(_) => self.finish(Err(self.verdict())),
+            // Neither an adopted socket nor a program's endpoint runs a race.
+            _ => self.finish(Err(self.verdict())),
         }
     }
 

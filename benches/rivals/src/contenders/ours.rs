@@ -32,9 +32,9 @@ pub fn serve_protocol(work: Work) -> Result<(), Error> {
     torsade::run(async |reactor| {
         let port = match work {
             Work::Lines { .. } => {
-                reactor.listen_with("127.0.0.1:0", &options, |_peer| Lines::new(EchoLines))?
+                reactor.listen(("127.0.0.1:0", &options), |_peer| Lines::new(EchoLines))?
             }
-            _ => reactor.listen_with("127.0.0.1:0", &options, |_peer| Echo)?,
+            _ => reactor.listen(("127.0.0.1:0", &options), |_peer| Echo)?,
         };
         announce(port.local_addr().inet().expect("an IP address"));
         std::future::pending().await
@@ -46,11 +46,11 @@ pub fn serve_async(work: Work) -> Result<(), Error> {
     let options = ListenOptions::new().backlog(1024);
     torsade::run(async |reactor| {
         let port = match work {
-            Work::Lines { .. } => reactor.serve_with("127.0.0.1:0", &options, echo_lines)?,
+            Work::Lines { .. } => reactor.serve(("127.0.0.1:0", &options), echo_lines)?,
             Work::Echo { size, .. } if size > 4096 => {
-                reactor.serve_with("127.0.0.1:0", &options, echo::<{ 64 * 1024 }>)?
+                reactor.serve(("127.0.0.1:0", &options), echo::<{ 64 * 1024 }>)?
             }
-            _ => reactor.serve_with("127.0.0.1:0", &options, echo::<4096>)?,
+            _ => reactor.serve(("127.0.0.1:0", &options), echo::<4096>)?,
         };
         announce(port.local_addr().inet().expect("an IP address"));
         std::future::pending().await
