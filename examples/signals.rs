@@ -11,7 +11,7 @@ use torsade::{Clock, Failure, Reactor, Signal, spawn};
 
 fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
-        let asked = reactor.signal(Signal::TERM); // once: the next one is the loop's again
+        let asked = Signal::TERM.wait(&reactor); // once: the next one is the loop's again
         let serving = spawn(serve(reactor.clone()));
         let killer = spawn(kill(reactor.clone()));
 

@@ -72,7 +72,7 @@ async fn proxy(mut conn: Connection) -> Result<(), Failure> {
 fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
         let port = reactor.serve("127.0.0.1:0", proxy)?;
-        reactor.register_client_endpoint("socks", |fields| {
+        ClientEndpoint::register(&reactor, "socks", |fields| {
             Ok(ClientEndpoint::custom(Socks {
                 proxy: fields.required("proxy")?,
                 host: fields.required("host")?,

@@ -98,7 +98,7 @@ on_both! {
     async fn a_connection_is_told_from_its_beginning_to_its_end_the_protocol_first(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::echo())?;
-        let connector = reactor.connect_factory(port.local_addr(), Telling::new(&log))?;
+        let connector = Connector::start(&reactor, port.local_addr(), Telling::new(&log))?;
         assert!(log.is_empty() && connector.state() == ConnectorState::Connecting);
         assert_eq!(connector.connect(), Err(NotNow(ConnectorState::Connecting)));
         until(|| log.has("made")).await;
@@ -130,7 +130,7 @@ on_both! {
                 connector.connect().unwrap();
             }
         });
-        reactor.connect_factory(nowhere(&reactor).await?, factory)?;
+        Connector::start(&reactor, nowhere(&reactor).await?, factory)?;
         until(|| log.has("stopped")).await;
         let again = ["connecting", "failed refused"];
         let mut all = vec!["started"];
@@ -142,14 +142,14 @@ on_both! {
     async fn an_attempt_is_given_up_before_it_begins_at_its_beginning_and_later(reactor) {
         let log = Log::new();
         let port = reactor.listen(HERE, |_| Spy::echo())?;
-        let connector = reactor.connect_factory(port.local_addr(), Telling::new(&log))?;
+        let connector = Connector::start(&reactor, port.local_addr(), Telling::new(&log))?;
         connector.stop_connecting()?;
         assert!(log.is_empty());
         until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
 
         let factory = Telling::new(&log).at_begin(|connector| connector.stop_connecting().unwrap());
-        let connector = reactor.connect_factory(port.local_addr(), factory)?;
+        let connector = Connector::start(&reactor, port.local_addr(), factory)?;
         until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
         assert_eq!(connector.state(), ConnectorState::Disconnected);
@@ -159,7 +159,7 @@ on_both! {
             let reactor = connector.reactor().unwrap();
             reactor.call_soon(move || connector.disconnect());
         });
-        reactor.connect_factory(port.local_addr(), factory)?;
+        Connector::start(&reactor, port.local_addr(), factory)?;
         until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed cancelled", "stopped"]);
         port.stop().await?;
@@ -171,7 +171,7 @@ on_both! {
         let port = reactor.listen(HERE, move |_| Spy::new(&seen))?;
         let mut factory = Telling::new(&log);
         factory.builds = false;
-        reactor.connect_factory(port.local_addr(), factory)?;
+        Connector::start(&reactor, port.local_addr(), factory)?;
         until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "build", "over done", "stopped"]);
         until(|| server.has("lost done")).await;
@@ -184,7 +184,7 @@ on_both! {
         let factory = Telling::new(&log)
             .at_begin(|_| panic!("at the beginning"))
             .at_end(|_| panic!("at the end"));
-        reactor.connect_factory(nowhere(&reactor).await?, factory)?;
+        Connector::start(&reactor, nowhere(&reactor).await?, factory)?;
         until(|| log.has("stopped")).await;
         assert_eq!(log.take(), ["started", "connecting", "failed refused", "stopped"]);
         assert_eq!(torsade::testing::take_reports(&reactor).len(), 2);
@@ -206,7 +206,7 @@ on_both! {
                 self.0.note("stopped");
             }
         }
-        let connector = reactor.connect_factory(port.local_addr(), Bad(log.clone()))?;
+        let connector = Connector::start(&reactor, port.local_addr(), Bad(log.clone()))?;
         until(|| log.has("made")).await;
         connector.disconnect();
         until(|| log.has("stopped")).await;
@@ -225,7 +225,7 @@ on_both! {
                 connector.connect().unwrap();
             }
         });
-        reactor.connect_factory(port.local_addr(), factory)?;
+        Connector::start(&reactor, port.local_addr(), factory)?;
         until(|| log.has("stopped")).await;
         let again = ["connecting", "build", "made", "eof", "lost done", "over done"];
         let mut all = vec!["started"];
@@ -240,7 +240,7 @@ on_both! {
         let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
         let factory = Reconnecting::new(Telling::new(&log)).backoff(quick).most_retries(3);
         let retries = factory.retries();
-        let connector = reactor.connect_factory(nowhere(&reactor).await?, factory)?;
+        let connector = Connector::start(&reactor, nowhere(&reactor).await?, factory)?;
         while log.count("failed refused") < 4 {
             reactor.sleep(MS).await?;
         }
@@ -274,7 +274,7 @@ on_both! {
         let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
         let factory = Reconnecting::new(Telling::new(&log)).backoff(quick);
         let retries = factory.retries();
-        let connector = reactor.connect_factory(port.local_addr(), factory)?;
+        let connector = Connector::start(&reactor, port.local_addr(), factory)?;
         until(|| log.has("made")).await;
         connector.disconnect();
         while log.count("made") < 2 {
@@ -315,7 +315,7 @@ fn it_connects_again_after_waits_that_grow_until_a_connection_is_made() {
         });
         let factory = Reconnecting::new(factory).backoff(exact());
         let retries = factory.retries();
-        let connector = reactor.connect_factory("10.0.0.1:80", factory)?;
+        let connector = Connector::start(&reactor, "10.0.0.1:80", factory)?;
         reactor.sleep(SECOND * 13).await?;
         assert_eq!(tries.take(), [0, 1, 3, 7, 12]);
         assert_eq!(retries.count(), 5);
@@ -350,7 +350,7 @@ fn after_a_loss_the_first_wait_is_taken_once_and_those_after_it_grow() {
         let port = reactor.listen("10.0.0.1:80", |_| Spy::echo())?;
         let factory = Reconnecting::new(factory).backoff(exact());
         let retries = factory.retries();
-        let connector = reactor.connect_factory("10.0.0.1:80", factory)?;
+        let connector = Connector::start(&reactor, "10.0.0.1:80", factory)?;
         reactor.sleep(SECOND * 10).await?;
         port.stop().await?;
         connector.disconnect();
@@ -366,7 +366,7 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
     in_memory(async |reactor| {
         let log = Log::new();
         let factory = Reconnecting::new(Telling::new(&log)).most_retries(3);
-        reactor.connect_factory("10.0.0.1:80", factory)?;
+        Connector::start(&reactor, "10.0.0.1:80", factory)?;
         reactor.sleep(SECOND * 600).await?;
         assert_eq!(log.count("failed refused"), 4);
 
@@ -376,7 +376,7 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
         let mut factory = Telling::new(&log);
         factory.builds = false;
         let factory = Reconnecting::new(factory).most_retries(3);
-        reactor.connect_factory("10.0.0.2:80", factory)?;
+        Connector::start(&reactor, "10.0.0.2:80", factory)?;
         reactor.sleep(SECOND * 600).await?;
         assert_eq!(log.count("over done"), 4);
         port.stop().await?;
@@ -384,7 +384,7 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
         log.take();
         let factory = Reconnecting::new(Telling::new(&log)).backoff(exact());
         let retries = factory.retries();
-        reactor.connect_factory("10.0.0.1:80", factory)?;
+        Connector::start(&reactor, "10.0.0.1:80", factory)?;
         reactor.sleep(SECOND / 2).await?;
         retries.stop_trying();
         reactor.sleep(SECOND * 600).await?;
@@ -405,7 +405,7 @@ fn its_waits_begin_anew_when_told_to_and_it_goes_on_after_it_was_stopped() {
         });
         let factory = Reconnecting::new(factory).backoff(exact());
         let retries = factory.retries();
-        let connector = reactor.connect_factory("10.0.0.1:80", factory)?;
+        let connector = Connector::start(&reactor, "10.0.0.1:80", factory)?;
         reactor.sleep(SECOND * 4).await?;
         retries.reset();
         reactor.sleep(SECOND * 8 + SECOND / 2).await?;

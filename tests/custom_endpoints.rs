@@ -143,7 +143,7 @@ on_both! {
             handle.transport().unwrap().lose_connection();
 
             let clients = Log::new();
-            reactor.connect_factory(knock(port), Spies(clients.clone()))?;
+            Connector::start(&reactor, knock(port), Spies(clients.clone()))?;
             until(|| clients.has("client made")).await;
             until(|| port.connections() > 0).await;
             port.stop().await?;
@@ -417,12 +417,12 @@ on_both! {
     async fn text_is_read_by_the_name_that_was_registered(reactor) {
         let port = reactor.listen(Guarded("friend"), |_| Spy::echo())?;
         let to = port.local_addr();
-        reactor.register_client_endpoint("Knock", move |fields| {
+        ClientEndpoint::register(&reactor, "Knock", move |fields| {
             let word = fields.required("word")?;
             let word = if word == "friend" { "friend" } else { return Err(fields.error("it is no word")) };
             Ok(ClientEndpoint::custom(Knocks { to: to.clone(), word }))
         });
-        reactor.register_server_endpoint("guard", |fields| {
+        ServerEndpoint::register(&reactor, "guard", |fields| {
             fields.required("word")?;
             Ok(ServerEndpoint::custom(Guarded("friend")))
         });
@@ -478,8 +478,9 @@ fn a_name_that_has_a_meaning_already_cannot_be_registered() {
     for name in ["tcp", "UNIX", "haproxy", "", "a b"] {
         let reactor = Reactor::in_memory().unwrap();
         let registered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            reactor
-                .register_client_endpoint(name, |_| Ok(ClientEndpoint::new(([127, 0, 0, 1], 1))));
+            ClientEndpoint::register(&reactor, name, |_| {
+                Ok(ClientEndpoint::new(([127, 0, 0, 1], 1)))
+            });
         }));
         assert!(registered.is_err(), "{name:?}");
     }

@@ -241,14 +241,17 @@ fn what_is_asked_of_a_watched_descriptor_between_two_turns_wakes_a_sleeping_host
     let (one, _other) = UnixStream::pair().unwrap();
     let log = Log::new();
     let watch = reactor
-        .add_reader(Pipe {
-            end: one,
-            log: log.clone(),
-            then: |watch, _| {
-                watch.remove_writer();
-                Ok(())
+        .watch(
+            Pipe {
+                end: one,
+                log: log.clone(),
+                then: |watch, _| {
+                    watch.remove_writer();
+                    Ok(())
+                },
             },
-        })
+            Interest::Read,
+        )
         .unwrap();
     assert!(!is_readable(&reactor));
     watch.add_writer();
@@ -293,7 +296,7 @@ fn a_host_that_is_told_of_edges_only_gets_every_event() {
                 Ok(())
             },
         };
-        reactor.add_reader(pipe).unwrap();
+        reactor.watch(pipe, Interest::Read).unwrap();
     }
     for counter in counters {
         rustix::io::write(counter, &1_u64.to_ne_bytes()).unwrap();
@@ -317,16 +320,19 @@ fn a_host_that_is_told_of_edges_only_gets_every_event() {
     // What is left in the kernel when a hook has had its share is no new edge either.
     let (end, mut other) = UnixStream::pair().unwrap();
     reactor
-        .add_reader(Pipe {
-            end,
-            log: log.clone(),
-            then: |watch, end: &mut UnixStream| {
-                if end.read(&mut [0])? == 0 {
-                    watch.remove_reader();
-                }
-                Ok(())
+        .watch(
+            Pipe {
+                end,
+                log: log.clone(),
+                then: |watch, end: &mut UnixStream| {
+                    if end.read(&mut [0])? == 0 {
+                        watch.remove_reader();
+                    }
+                    Ok(())
+                },
             },
-        })
+            Interest::Read,
+        )
         .unwrap();
     other.write_all(b"xyz").unwrap();
     drop(other);
@@ -541,14 +547,17 @@ fn descriptors_are_read_and_written_and_end_by_an_error() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let log = Log::new();
         let (reader, mut writer) = UnixStream::pair()?;
-        let watch = reactor.add_reader(Pipe {
-            end: reader,
-            log: log.clone(),
-            then: |_, end: &mut UnixStream| match end.read(&mut [0; 8])? {
-                0 => Err(io::Error::other("the end")),
-                _ => Ok(()),
+        let watch = reactor.watch(
+            Pipe {
+                end: reader,
+                log: log.clone(),
+                then: |_, end: &mut UnixStream| match end.read(&mut [0; 8])? {
+                    0 => Err(io::Error::other("the end")),
+                    _ => Ok(()),
+                },
             },
-        })?;
+            Interest::Read,
+        )?;
         assert!(watch.is_watched());
         writer.write_all(b"x")?;
         until(|| log.has("read")).await;
@@ -567,14 +576,17 @@ fn descriptors_are_read_and_written_and_end_by_an_error() {
 
         // Writing, until the hook has had enough; then it is taken back.
         let (_reader, writer) = UnixStream::pair()?;
-        let watch = reactor.add_writer(Pipe {
-            end: writer,
-            log: log.clone(),
-            then: |watch, _: &mut UnixStream| {
-                watch.remove_writer();
-                Ok(())
+        let watch = reactor.watch(
+            Pipe {
+                end: writer,
+                log: log.clone(),
+                then: |watch, _: &mut UnixStream| {
+                    watch.remove_writer();
+                    Ok(())
+                },
             },
-        })?;
+            Interest::Write,
+        )?;
         until(|| log.has("write")).await;
         some_turns().await;
         assert_eq!(log.take(), ["write"]);
@@ -583,25 +595,31 @@ fn descriptors_are_read_and_written_and_end_by_an_error() {
 
         // It may remove itself inside its own hook, and is dropped then.
         let (_reader, writer) = UnixStream::pair()?;
-        let watch = reactor.add_writer(Pipe {
-            end: writer,
-            log: log.clone(),
-            then: |watch, _: &mut UnixStream| {
-                assert!(watch.remove().is_none());
-                Ok(())
+        let watch = reactor.watch(
+            Pipe {
+                end: writer,
+                log: log.clone(),
+                then: |watch, _: &mut UnixStream| {
+                    assert!(watch.remove().is_none());
+                    Ok(())
+                },
             },
-        })?;
+            Interest::Write,
+        )?;
         until(|| !watch.is_watched()).await;
         assert_eq!(log.take(), ["write"]);
 
         // A panic ends it.
         let reports = expect_reports(&reactor);
         let (_reader, writer) = UnixStream::pair()?;
-        reactor.add_writer(Pipe {
-            end: writer,
-            log: log.clone(),
-            then: |_, _: &mut UnixStream| panic!("oh"),
-        })?;
+        reactor.watch(
+            Pipe {
+                end: writer,
+                log: log.clone(),
+                then: |_, _: &mut UnixStream| panic!("oh"),
+            },
+            Interest::Write,
+        )?;
         until(|| log.has("lost panicked: oh")).await;
         assert_eq!(reports.borrow().len(), 1);
         Ok(())
@@ -614,18 +632,21 @@ fn reading_goes_before_writing_and_an_error_of_it_keeps_writing_away() {
         let log = Log::new();
         let (one, two) = UnixStream::pair()?;
         (&two).write_all(b"x")?;
-        let watch = reactor.add_reader(Pipe {
-            end: one,
-            log: log.clone(),
-            then: |_, _| Ok(()),
-        })?;
+        let watch = reactor.watch(
+            Pipe {
+                end: one,
+                log: log.clone(),
+                then: |_, _| Ok(()),
+            },
+            Interest::Read,
+        )?;
         watch.add_writer();
         until(|| log.all().len() >= 4).await;
         assert_eq!(log.take()[..4], ["read", "write", "read", "write"]);
         let mut pipe = watch.remove().unwrap();
         pipe.then = |_, _| Err(io::Error::other("no"));
         log.take();
-        reactor.add_reader(pipe)?.add_writer();
+        reactor.watch(pipe, Interest::Read)?.add_writer();
         until(|| log.has("lost no")).await;
         assert_eq!(log.take(), ["read", "lost no"]);
         Ok(())
@@ -649,21 +670,70 @@ fn the_watched_descriptors_are_listed_and_removed_together() {
     };
     let (reads, writes) = (pipe(), pipe());
     let line = line!() + 1;
-    let reading = reactor.add_reader(reads).unwrap();
-    let writing = reactor.add_writer(writes).unwrap();
+    let reading = reactor.watch(reads, Interest::Read).unwrap();
+    let writing = reactor.watch(writes, Interest::Write).unwrap();
     let lines = |watches: Vec<AnyWatch>| -> Vec<u32> {
         let line = |watch: &AnyWatch| watch.location().unwrap().line();
         watches.iter().map(line).collect()
     };
-    assert_eq!(lines(reactor.readers()), [line]);
-    assert_eq!(lines(reactor.writers()), [line + 1]);
+    assert_eq!(
+        lines(
+            reactor
+                .watches()
+                .into_iter()
+                .filter(AnyWatch::is_reading)
+                .collect::<Vec<_>>()
+        ),
+        [line]
+    );
+    assert_eq!(
+        lines(
+            reactor
+                .watches()
+                .into_iter()
+                .filter(AnyWatch::is_writing)
+                .collect::<Vec<_>>()
+        ),
+        [line + 1]
+    );
     reading.add_writer();
-    assert_eq!(lines(reactor.writers()).len(), 2);
-    let all = reactor.readers();
+    assert_eq!(
+        lines(
+            reactor
+                .watches()
+                .into_iter()
+                .filter(AnyWatch::is_writing)
+                .collect::<Vec<_>>()
+        )
+        .len(),
+        2
+    );
+    let all = reactor
+        .watches()
+        .into_iter()
+        .filter(AnyWatch::is_reading)
+        .collect::<Vec<_>>();
     all[0].remove_writer();
-    assert_eq!(lines(reactor.writers()), [line + 1]);
+    assert_eq!(
+        lines(
+            reactor
+                .watches()
+                .into_iter()
+                .filter(AnyWatch::is_writing)
+                .collect::<Vec<_>>()
+        ),
+        [line + 1]
+    );
     all[0].remove_reader();
-    assert!(reactor.readers().is_empty() && reading.is_watched());
+    assert!(
+        reactor
+            .watches()
+            .into_iter()
+            .filter(AnyWatch::is_reading)
+            .collect::<Vec<_>>()
+            .is_empty()
+            && reading.is_watched()
+    );
 
     // What is wanted by way of the list takes effect in the loop.
     all[0].add_reader();
@@ -677,21 +747,32 @@ fn the_watched_descriptors_are_listed_and_removed_together() {
     let mut hook = pipe();
     hook.then = |_, _| {
         let reactor = Reactor::current().unwrap();
-        let removed = reactor.remove_all();
+        let removed = reactor
+            .watches()
+            .iter()
+            .filter_map(AnyWatch::remove)
+            .collect::<Vec<_>>();
         assert_eq!(removed.len(), 2);
         assert!(removed[0].is::<Pipe<UnixStream>>());
         Ok(())
     };
     reading.remove_reader();
     writing.remove_writer();
-    let hooked = reactor.add_writer(hook).unwrap();
+    let hooked = reactor.watch(hook, Interest::Write).unwrap();
     reactor.iterate(MS);
     assert_eq!(log.take(), ["write"], "nobody is told that it is lost");
     for watch in [&reading, &writing, &hooked] {
         assert!(!watch.is_watched() && watch.remove().is_none());
     }
     assert!(!all[0].is_watched() && all[0].remove().is_none() && all[0].location().is_none());
-    assert!(reactor.remove_all().is_empty());
+    assert!(
+        reactor
+            .watches()
+            .iter()
+            .filter_map(AnyWatch::remove)
+            .collect::<Vec<_>>()
+            .is_empty()
+    );
     // What is the reactor's own stays.
     let client = std::net::TcpStream::connect(port.local_addr().inet().unwrap()).unwrap();
     (&client).write_all(b"ping").unwrap();
@@ -712,7 +793,7 @@ fn what_cannot_be_watched_is_refused() {
             then: |_, _| Ok(()),
         };
         let file = std::fs::File::open("/proc/self/exe")?;
-        let error = reactor.add_reader(pipe(file)).unwrap_err();
+        let error = reactor.watch(pipe(file), Interest::Read).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         Ok(())
     });
@@ -723,7 +804,7 @@ fn what_cannot_be_watched_is_refused() {
             log: Log::new(),
             then: |_, _: &mut UnixStream| Ok(()),
         };
-        let error = reactor.add_reader(pipe).unwrap_err();
+        let error = reactor.watch(pipe, Interest::Read).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         Ok(())
     });

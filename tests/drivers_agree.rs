@@ -224,7 +224,11 @@ impl Played {
 fn compare(seed: u64) -> Option<String> {
     let script = Script::new(seed);
     let memory = Played::new(Reactor::in_memory().unwrap(), &script, seed);
-    let machine = Played::new(Reactor::with_manual_time().unwrap(), &script, seed);
+    let machine = Played::new(
+        Reactor::builder().with_manual_time().build().unwrap(),
+        &script,
+        seed,
+    );
     for (number, step) in script.steps.iter().enumerate() {
         for (end, op) in step {
             memory.step(*end, *op);

@@ -270,7 +270,7 @@ fn text_that_is_no_endpoint_names_the_line_that_read_it() {
 fn a_run_that_was_stopped_names_the_line_that_began_it() {
     let reactor = Reactor::in_memory().unwrap();
     let stopper = reactor.clone();
-    reactor.call_when_running(move || stopper.stop().unwrap());
+    reactor.add_system_event_trigger(Phase::After, "startup", move || stopper.stop().unwrap());
     let line = line!() + 1;
     let failure = reactor.run_until(std::future::pending::<()>()).unwrap_err();
     assert!(failure.is::<Stopped>());

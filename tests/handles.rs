@@ -339,11 +339,11 @@ mod remote {
 
     on_both! {
         async fn a_deferred_is_fired_from_another_thread(reactor) {
-            let (answer, resolver) = reactor.remote_pair();
+            let (answer, resolver) = RemoteResolver::pair(&reactor);
             let other = thread::spawn(move || resolver.callback(String::from("there")));
             assert_eq!(answer.await?, "there");
             join(other)?;
-            let (answer, resolver) = reactor.remote_pair::<u32>();
+            let (answer, resolver) = RemoteResolver::<u32>::pair(&reactor);
             let other = thread::spawn(move || resolver.errback("not there"));
             assert_eq!(answer.await.unwrap_err().to_string(), "not there");
             join(other)?;
@@ -351,7 +351,7 @@ mod remote {
 
         async fn callbacks_run_on_the_reactors_thread_in_a_turn(reactor) {
             let home = thread::current().id();
-            let (answer, resolver) = reactor.remote_pair();
+            let (answer, resolver) = RemoteResolver::pair(&reactor);
             let answer = answer.map(move |there: thread::ThreadId| {
                 assert!(Reactor::current().is_some());
                 (there, thread::current().id())
@@ -363,7 +363,7 @@ mod remote {
         }
 
         async fn a_resolver_that_is_dropped_there_abandons_its_deferred(reactor) {
-            let (answer, resolver) = reactor.remote_pair::<u32>();
+            let (answer, resolver) = RemoteResolver::<u32>::pair(&reactor);
             let other = thread::spawn(move || drop(resolver));
             answer.await.unwrap_err().trap::<Abandoned>()?;
             join(other);
@@ -377,7 +377,7 @@ mod remote {
                     let _ = self.0.send(thread::current().id());
                 }
             }
-            let (answer, resolver) = reactor.remote_pair();
+            let (answer, resolver) = RemoteResolver::pair(&reactor);
             assert!(!resolver.is_cancelled());
             answer.cancel();
             answer.await.unwrap_err().trap::<Cancelled>()?;
@@ -396,7 +396,7 @@ mod remote {
 
     on_both_by_hand! {
         fn the_end_of_the_reactor_is_an_answer(reactor) {
-            let (answer, resolver) = reactor.remote_pair::<u32>();
+            let (answer, resolver) = RemoteResolver::<u32>::pair(&reactor);
             let told = Log::new();
             let note = told.clone();
             drop(answer.add_errback(move |failure| {
@@ -406,7 +406,7 @@ mod remote {
             reactor.run_until(async {}).unwrap();
             assert_eq!(told.take(), ["true"]);
             assert_eq!(resolver.callback(1), Err(ReactorGone));
-            let (answer, resolver) = reactor.remote_pair::<u32>();
+            let (answer, resolver) = RemoteResolver::<u32>::pair(&reactor);
             assert!(torsade::testing::failure_of(answer).is::<Stopped>());
             assert_eq!(resolver.callback(1), Err(ReactorGone));
         }
@@ -427,7 +427,7 @@ mod remote {
             reactor.remote().stop().unwrap();
             let started = Log::new();
             let note = started.clone();
-            reactor.call_when_running(move || note.note("running"));
+            reactor.add_system_event_trigger(Phase::After, "startup", move || note.note("running"));
             reactor.run().unwrap();
             assert_eq!(started.take(), ["running"]);
         }

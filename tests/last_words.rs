@@ -120,7 +120,7 @@ fn a_reactor_that_is_dropped_without_an_end_resets_what_it_could_not_send() -> R
     let address = listener.local_addr()?;
     let reactor = Reactor::new()?;
     let stopper = reactor.clone();
-    reactor.call_when_running(move || {
+    reactor.add_system_event_trigger(Phase::After, "startup", move || {
         let spy = Spy::new(&Log::new()).on_made(|cx| cx.write(vec![7; SIZE]));
         drop(stopper.connect(address, spy));
         let clock = stopper.clone();
@@ -607,7 +607,7 @@ fn one_who_sends_and_then_reads(
 
 #[test]
 fn the_whole_grace_counts_for_sending_and_lingering_together() -> Result<(), Failure> {
-    let reactor = Reactor::with_manual_time()?;
+    let reactor = Reactor::builder().with_manual_time().build()?;
     let total = Duration::from_secs(5);
     reactor.set_grace(Grace {
         stalled: total * 10,

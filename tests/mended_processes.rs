@@ -58,7 +58,7 @@ fn turn_until(reactor: &Reactor, mut cond: impl FnMut() -> bool) {
 #[test]
 fn who_is_asked_to_end_again_has_the_shorter_time() {
     for (first, second) in [(2, 60), (60, 1)] {
-        let reactor = Reactor::with_manual_time().unwrap();
+        let reactor = Reactor::builder().with_manual_time().build().unwrap();
         let log = Log::new();
         let handle = stubborn()
             .spawn_protocol(&reactor, Noted::new(&log))

@@ -328,7 +328,10 @@ impl Protocol for Tape {
 fn tape_of(seed: u64) -> Vec<String> {
     let notes = Rc::new(RefCell::new(Vec::new()));
     let log = notes.clone();
-    let reactor = Reactor::in_memory_with(NetworkFaults::hostile(seed)).unwrap();
+    let reactor = Reactor::builder()
+        .in_memory_with(NetworkFaults::hostile(seed))
+        .build()
+        .unwrap();
     run_on(reactor, async |reactor| {
         let start = reactor.now();
         let (log, also) = (log.clone(), reactor.clone());
@@ -415,25 +418,28 @@ fn frames_are_exact_whatever_pieces_they_come_in() {
             bytes.extend(frame(n));
             bytes.extend_from_slice(random.pick(&[&b"\n"[..], b"\r\n"]));
         }
-        run_on(Reactor::in_memory_with(faults).unwrap(), async |reactor| {
-            let port = reactor.listen(HERE, move |_| {
-                Lines::new(Counter {
-                    lines: counted.clone(),
-                    size: 0,
-                })
-            })?;
-            let mut conn = reactor.connect_stream(port.local_addr()).await?;
-            let mut rest = &bytes[..];
-            while !rest.is_empty() {
-                let (piece, left) = rest.split_at(rest.len().min(1 + random.below(9000)));
-                conn.write_all(piece).await?;
-                rest = left;
-            }
-            conn.close().await?;
-            assert_eq!(conn.read(&mut [0]).await?, 0);
-            drop(conn);
-            port.stop().await
-        });
+        run_on(
+            Reactor::builder().in_memory_with(faults).build().unwrap(),
+            async |reactor| {
+                let port = reactor.listen(HERE, move |_| {
+                    Lines::new(Counter {
+                        lines: counted.clone(),
+                        size: 0,
+                    })
+                })?;
+                let mut conn = reactor.connect_stream(port.local_addr()).await?;
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let (piece, left) = rest.split_at(rest.len().min(1 + random.below(9000)));
+                    conn.write_all(piece).await?;
+                    rest = left;
+                }
+                conn.close().await?;
+                assert_eq!(conn.read(&mut [0]).await?, 0);
+                drop(conn);
+                port.stop().await
+            },
+        );
         assert_eq!(lines.get(), sent, "seed {seed}");
     }
 }
@@ -442,7 +448,7 @@ fn frames_are_exact_whatever_pieces_they_come_in() {
 fn what_is_certain_happens() {
     let refusing = NetworkFaults::new(1).refuse(1.0);
     run_on(
-        Reactor::in_memory_with(refusing).unwrap(),
+        Reactor::builder().in_memory_with(refusing).build().unwrap(),
         async |reactor| {
             let port = reactor.serve(HERE, echo)?;
             let failure = reactor.connect_stream(port.local_addr()).await.unwrap_err();
@@ -458,46 +464,55 @@ fn what_is_certain_happens() {
         ),
         (NetworkFaults::new(1).cut(1.0), ErrorKind::TimedOut, 30),
     ] {
-        run_on(Reactor::in_memory_with(faults).unwrap(), async |reactor| {
-            let port = reactor.serve(HERE, async |conn| {
-                let _ = echo(conn).await;
-                Ok(())
-            })?;
-            let start = reactor.now();
-            let failure = ask(&reactor, &port.local_addr(), vec![0; 1 << 18])
-                .await
-                .unwrap_err();
-            let error = failure.find::<std::io::Error>().unwrap();
-            assert_eq!(error.kind(), kind, "{failure:?}");
-            // As the machine has it.
-            assert!(error.raw_os_error().is_some());
-            assert_eq!(reactor.now() - start, SECOND * takes);
-            port.stop().await
-        });
+        run_on(
+            Reactor::builder().in_memory_with(faults).build().unwrap(),
+            async |reactor| {
+                let port = reactor.serve(HERE, async |conn| {
+                    let _ = echo(conn).await;
+                    Ok(())
+                })?;
+                let start = reactor.now();
+                let failure = ask(&reactor, &port.local_addr(), vec![0; 1 << 18])
+                    .await
+                    .unwrap_err();
+                let error = failure.find::<std::io::Error>().unwrap();
+                assert_eq!(error.kind(), kind, "{failure:?}");
+                // As the machine has it.
+                assert!(error.raw_os_error().is_some());
+                assert_eq!(reactor.now() - start, SECOND * takes);
+                port.stop().await
+            },
+        );
     }
 }
 
 #[test]
 fn a_slow_network_takes_just_its_time() {
     let faults = NetworkFaults::new(1).delay(MS * 20..=MS * 20);
-    run_on(Reactor::in_memory_with(faults).unwrap(), async |reactor| {
-        let port = reactor.serve(HERE, echo)?;
-        let start = reactor.now();
-        let mut conn = reactor.connect_stream(port.local_addr()).await?;
-        assert_eq!(reactor.now() - start, MS * 40, "there and back");
-        conn.write_all(b"x").await?;
-        conn.read_exact(&mut [0]).await?;
-        assert_eq!(reactor.now() - start, MS * 80);
-        // A timer in between is not late.
-        let early = reactor.call_later(MS * 10, || {});
-        conn.write_all(b"y").await?;
-        reactor.sleep(MS * 10).await?;
-        assert!(!early.is_pending());
-        assert_eq!(reactor.now() - start, MS * 90);
-        drop(conn);
-        port.stop().await
-    });
-    let reactor = Reactor::in_memory_with(NetworkFaults::new(1).delay(SECOND..=SECOND)).unwrap();
+    run_on(
+        Reactor::builder().in_memory_with(faults).build().unwrap(),
+        async |reactor| {
+            let port = reactor.serve(HERE, echo)?;
+            let start = reactor.now();
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            assert_eq!(reactor.now() - start, MS * 40, "there and back");
+            conn.write_all(b"x").await?;
+            conn.read_exact(&mut [0]).await?;
+            assert_eq!(reactor.now() - start, MS * 80);
+            // A timer in between is not late.
+            let early = reactor.call_later(MS * 10, || {});
+            conn.write_all(b"y").await?;
+            reactor.sleep(MS * 10).await?;
+            assert!(!early.is_pending());
+            assert_eq!(reactor.now() - start, MS * 90);
+            drop(conn);
+            port.stop().await
+        },
+    );
+    let reactor = Reactor::builder()
+        .in_memory_with(NetworkFaults::new(1).delay(SECOND..=SECOND))
+        .build()
+        .unwrap();
     let here = reactor.bind_datagram(HERE).unwrap();
     let log = Rc::new(Cell::new(None));
     let (told, clock) = (log.clone(), reactor.clone());
@@ -602,7 +617,10 @@ fn fails_at_a_seed_if_asked() {
 
 #[test]
 fn no_faults_are_no_faults() {
-    let plain = Reactor::in_memory_with(NetworkFaults::new(9)).unwrap();
+    let plain = Reactor::builder()
+        .in_memory_with(NetworkFaults::new(9))
+        .build()
+        .unwrap();
     assert!(testing::leftovers(&plain).is_empty());
     run_on(plain, async |reactor| {
         let port = reactor.serve(HERE, echo)?;

@@ -131,7 +131,7 @@ fn a_child_is_killed_when_it_is_dropped_if_that_was_asked_for() {
 
 #[test]
 fn one_that_ends_when_it_is_asked_is_not_killed() {
-    let reactor = Reactor::with_manual_time().unwrap();
+    let reactor = Reactor::builder().with_manual_time().build().unwrap();
     let log = Log::new();
     let script = "trap 'exit 3' TERM; echo up; while :; do read x; done";
     let handle = sh(script)
@@ -148,7 +148,7 @@ fn one_that_ends_when_it_is_asked_is_not_killed() {
 
 #[test]
 fn one_that_does_not_end_is_killed_when_its_time_is_over() {
-    let reactor = Reactor::with_manual_time().unwrap();
+    let reactor = Reactor::builder().with_manual_time().build().unwrap();
     let log = Log::new();
     let script = "trap '' TERM; echo up; exec sleep 1000";
     let handle = sh(script)
@@ -266,7 +266,7 @@ fn an_output_that_is_cancelled_kills_the_program() {
 
 #[test]
 fn an_output_that_takes_too_long_is_over_and_so_is_the_program() {
-    let reactor = Reactor::with_manual_time().unwrap();
+    let reactor = Reactor::builder().with_manual_time().build().unwrap();
     let output = Command::new("sleep").arg("1000").output(&reactor);
     let output = output.timeout(GRACE, &reactor);
     let log = Log::new();

@@ -337,7 +337,7 @@ fn the_reactor_may_be_stopped_in_every_hook() {
             }
         });
         let starter = reactor.clone();
-        reactor.call_when_running(move || {
+        reactor.add_system_event_trigger(Phase::After, "startup", move || {
             starter.spawn_process(busy(), here).unwrap();
         });
         reactor.run().unwrap();

@@ -148,7 +148,7 @@ on_both! {
     async fn call_when_running_runs_soon_once_it_runs(reactor) {
         let log = Log::new();
         let to = log.clone();
-        reactor.call_when_running(move || to.note("ran"));
+        reactor.add_system_event_trigger(Phase::After, "startup", move || to.note("ran"));
         assert!(log.is_empty());
         yield_now().await;
         assert_eq!(log.take(), ["ran"]);
@@ -437,7 +437,7 @@ on_both_by_hand! {
     fn stop_is_refused_unless_it_runs(reactor) {
         assert_eq!(reactor.stop(), Err(ReactorNotRunning));
         let inner = reactor.clone();
-        reactor.call_when_running(move || {
+        reactor.add_system_event_trigger(Phase::After, "startup", move || {
             assert!(inner.is_running());
             inner.stop().unwrap();
             assert!(!inner.is_running());
@@ -567,10 +567,10 @@ on_both_by_hand! {
         }
         add(Phase::Before, "shutdown", "down 0");
         let gone = add(Phase::Before, "shutdown", "never");
-        assert!(reactor.remove_system_event_trigger(gone));
-        assert!(!reactor.remove_system_event_trigger(gone));
+        assert!(gone.remove());
+        assert!(!gone.remove());
         let (to, stop) = (log.clone(), reactor.clone());
-        reactor.call_when_running(move || {
+        reactor.add_system_event_trigger(Phase::After, "startup", move || {
             to.note("running");
             stop.stop().unwrap();
         });
@@ -615,7 +615,7 @@ on_both_by_hand! {
         };
         reactor.call_soon(hold());
         reactor.call_later(MS, hold());
-        reactor.call_when_running(hold());
+        reactor.add_system_event_trigger(Phase::After, "startup", hold());
         reactor.add_system_event_trigger(Phase::Before, "shutdown", hold());
         let hold_too = hold();
         reactor.spawn(async move { hold_too() }).detach();
@@ -637,7 +637,7 @@ on_both_by_hand! {
         };
         reactor.call_soon(hold());
         reactor.call_later(MS, hold());
-        reactor.call_when_running(hold());
+        reactor.add_system_event_trigger(Phase::After, "startup", hold());
         let in_task = hold();
         reactor.spawn(async move { in_task() }).detach();
         let waits = held.clone();
@@ -733,7 +733,7 @@ fn time_in_memory_jumps_only_when_there_is_nothing_to_do() {
 
 #[test]
 fn time_that_is_manual_moves_by_advance_only() {
-    let reactor = Reactor::with_manual_time().unwrap();
+    let reactor = Reactor::builder().with_manual_time().build().unwrap();
     let log = Log::new();
     for n in [3, 1, 2] {
         let (to, clock) = (log.clone(), reactor.clone());

@@ -307,7 +307,8 @@ const ACTIONS: &[Action] = &[
     ("spawn", |_| drop(spawn(async { yield_now().await }))),
     ("Reactor::call_soon", |w| w.reactor.call_soon(|| {})),
     ("Reactor::call_when_running", |w| {
-        w.reactor.call_when_running(|| {})
+        w.reactor
+            .add_system_event_trigger(Phase::After, "startup", || {})
     }),
     ("Remote::call", |w| ignore(w.reactor.remote().call(|| {}))),
     ("Reactor::set_on_panic", |w| {
@@ -363,11 +364,11 @@ const ACTIONS: &[Action] = &[
     }),
     #[cfg(unix)]
     ("Reactor::add_writer", |w| {
-        drop(w.reactor.add_writer(pipe(told)))
+        drop(w.reactor.watch(pipe(told), Interest::Write))
     }),
     #[cfg(unix)]
     ("Reactor::add_reader, removed", |w| {
-        if let Ok(watch) = w.reactor.add_reader(pipe(told)) {
+        if let Ok(watch) = w.reactor.watch(pipe(told), Interest::Read) {
             watch.add_writer();
             assert!(watch.remove().is_some());
         }
@@ -393,7 +394,7 @@ const ACTIONS: &[Action] = &[
         let id = w
             .reactor
             .add_system_event_trigger(Phase::After, "shutdown", || {});
-        w.reactor.remove_system_event_trigger(id);
+        id.remove();
     }),
     ("Reactor::fire_system_event", |w| {
         w.reactor.fire_system_event("own")
@@ -658,7 +659,7 @@ async fn scenario(reactor: &Reactor, world: &World) {
         .detach();
     #[cfg(unix)]
     {
-        let watch = reactor.add_writer(pipe(told));
+        let watch = reactor.watch(pipe(told), Interest::Write);
         world.watch.replace(watch.ok());
     }
     a_while(reactor).await;

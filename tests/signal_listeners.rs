@@ -51,7 +51,7 @@ on_both! {
     async fn a_deferred_fires_with_its_signal_and_listens_no_more(reactor) {
         let _alone = alone();
         for signal in every_day() {
-            let told = reactor.signal(signal);
+            let told = signal.wait(&reactor);
             assert!(is_caught(signal));
             signal.raise()?;
             assert!(!told.is_settled(), "told inside the handler");
@@ -65,7 +65,7 @@ on_both! {
         let log = Log::new();
         for name in ["first", "second", "third"] {
             let note = log.clone();
-            drop(reactor.signal(USR2).map(move |signal| note.note(format_args!("{name} {signal}"))));
+            drop(USR2.wait(&reactor).map(move |signal| note.note(format_args!("{name} {signal}"))));
         }
         USR2.raise()?;
         assert!(log.is_empty());
@@ -107,28 +107,28 @@ on_both! {
     async fn letting_go_ends_listening(reactor) {
         let _alone = alone();
         // Dropped, with nobody to hear of it.
-        let told = reactor.signal(USR1);
+        let told = USR1.wait(&reactor);
         assert!(is_caught(USR1));
         drop(told);
         assert!(!is_caught(USR1));
         // Awaited, and dropped.
-        let mut told = reactor.signal(USR1);
+        let mut told = USR1.wait(&reactor);
         assert!(poll_once(&mut told).await.is_pending());
         drop(told);
         assert!(!is_caught(USR1));
         // Cancelled.
-        let told = reactor.signal(USR1);
+        let told = USR1.wait(&reactor);
         told.cancel();
         assert!(!is_caught(USR1));
         told.await.unwrap_err().trap::<Cancelled>()?;
         // By a timeout.
-        let told = reactor.signal(USR1).timeout(MS, &reactor);
+        let told = USR1.wait(&reactor).timeout(MS, &reactor);
         assert!(told.await.is_err());
         assert!(!is_caught(USR1));
         assert!(testing::leftovers(&reactor).is_empty());
         // One that has something to do runs on.
         let (deferred, resolver) = Deferred::pair();
-        drop(reactor.signal(USR1).add_callback(|signal| resolver.callback(signal)));
+        drop(USR1.wait(&reactor).add_callback(|signal| resolver.callback(signal)));
         assert!(is_caught(USR1));
         USR1.raise()?;
         assert_eq!(deferred.await?, USR1);
@@ -151,7 +151,7 @@ on_both! {
             #[cfg(windows)]
             (Signal::from_number(3)?, |e| matches!(e, CannotListen::Reserved(_)), "signal 3 cannot be listened to: the C library keeps it for itself"),
         ] {
-            let failure = reactor.signal(signal).await.unwrap_err();
+            let failure = signal.wait(&reactor).await.unwrap_err();
             assert!(is_expected(failure.trap::<CannotListen>()?));
             assert_eq!(failure.to_string(), text);
             assert_eq!(failure.location().file(), file!());
@@ -166,8 +166,8 @@ on_both! {
     async fn a_panic_of_one_that_is_told_keeps_nobody_from_being_told(reactor) {
         let _alone = alone();
         let reports = expect_reports(&reactor);
-        drop(reactor.signal(USR1).map(|_| panic!("oh")));
-        let told = reactor.signal(USR1);
+        drop(USR1.wait(&reactor).map(|_| panic!("oh")));
+        let told = USR1.wait(&reactor);
         USR1.raise()?;
         assert_eq!(told.await?, USR1);
         assert!(reports.take()[0].is_panic());
@@ -178,14 +178,14 @@ on_both! {
         let log = Log::new();
         let third = Rc::new(RefCell::new(None));
         let (note, loop_, ends) = (log.clone(), reactor.clone(), third.clone());
-        drop(reactor.signal(USR1).map(move |_| {
+        drop(USR1.wait(&reactor).map(move |_| {
             let third = ends.take();
             drop(third);
             drop(loop_.signal(USR1).map(move |_| note.note("began later")));
         }));
         let note = log.clone();
-        drop(reactor.signal(USR1).map(move |_| note.note("second")));
-        third.replace(Some(reactor.signal(USR1)));
+        drop(USR1.wait(&reactor).map(move |_| note.note("second")));
+        third.replace(Some(USR1.wait(&reactor)));
         USR1.raise()?;
         yield_now().await;
         assert_eq!(log.take(), ["second"]);
@@ -221,9 +221,9 @@ on_both_by_hand! {
         let reports = expect_reports(&reactor);
         let told = Rc::new(RefCell::new(Vec::new()));
         let log = told.clone();
-        drop(reactor.signal(USR1).add_both(move |result| log.borrow_mut().push(result.unwrap_err())));
+        drop(USR1.wait(&reactor).add_both(move |result| log.borrow_mut().push(result.unwrap_err())));
         let mut signals = reactor.signals([USR2]).unwrap();
-        let one_more = reactor.signal(HUP);
+        let one_more = HUP.wait(&reactor);
         reactor.run_until(async {}).unwrap();
         assert!(told.borrow()[0].is::<Stopped>());
         assert_eq!(torsade::task::block_on(signals.next()), None);
@@ -233,7 +233,7 @@ on_both_by_hand! {
             assert!(!is_caught(signal), "{signal}");
         }
         assert!(reactor.signals([USR1]).is_err());
-        assert!(torsade::task::block_on(reactor.signal(USR1)).is_err());
+        assert!(torsade::task::block_on(USR1.wait(&reactor)).is_err());
         assert!(!is_caught(USR1));
         assert!(reports.borrow().is_empty(), "{reports:?}");
     }
@@ -241,7 +241,7 @@ on_both_by_hand! {
     fn a_reactor_that_is_dropped_restores_what_was_before(reactor) {
         let _alone = alone();
         let mut signals = reactor.signals([USR2]).unwrap();
-        drop(reactor.signal(USR1).add_both(|result| assert!(result.is_err())));
+        drop(USR1.wait(&reactor).add_both(|result| assert!(result.is_err())));
         assert!(is_caught(USR1) && is_caught(USR2));
         drop(reactor);
         assert!(!is_caught(USR1) && !is_caught(USR2));
@@ -254,7 +254,7 @@ on_both_by_hand! {
         let log = Log::new();
         for (name, reactor) in [("this", &reactor), ("that", &other)] {
             let note = log.clone();
-            let told = reactor.signal(Signal::TERM);
+            let told = Signal::TERM.wait(&reactor);
             drop(told.add_both(move |result| note.note(format_args!("{name} {}", result.is_ok()))));
         }
         assert!(testing::deliver_signal(&reactor, Signal::TERM));
@@ -286,7 +286,7 @@ on_both_by_hand! {
         let _alone = alone();
         let log = Log::new();
         let note = log.clone();
-        drop(reactor.signal(USR1).map(move |_| note.note("told")));
+        drop(USR1.wait(&reactor).map(move |_| note.note("told")));
         reactor.iterate(std::time::Duration::ZERO);
         USR1.raise().unwrap();
         assert!(log.is_empty());
@@ -298,7 +298,7 @@ on_both_by_hand! {
         let _alone = alone();
         let mut signals = reactor.signals([USR1]).unwrap();
         let crash = reactor.clone();
-        reactor.call_when_running(move || crash.crash());
+        reactor.add_system_event_trigger(Phase::After, "startup", move || crash.crash());
         reactor.run().unwrap();
         USR1.raise().unwrap();
         assert_eq!(reactor.run_until(signals.next()).unwrap(), Some(USR1));
@@ -308,7 +308,7 @@ on_both_by_hand! {
         let _alone = alone();
         reactor.set_stops_on_signals(true);
         let stop = reactor.clone();
-        reactor.call_when_running(move || {
+        reactor.add_system_event_trigger(Phase::After, "startup", move || {
             assert!(testing::deliver_signal(&stop, Signal::TERM));
             assert!(testing::deliver_signal(&stop, Signal::INT));
         });
@@ -322,7 +322,7 @@ on_both_by_hand! {
         let _alone = alone();
         reactor.set_stops_on_signals(true);
         let stop = reactor.clone();
-        reactor.call_when_running(move || {
+        reactor.add_system_event_trigger(Phase::After, "startup", move || {
             stop.stop().unwrap();
             assert!(testing::deliver_signal(&stop, Signal::TERM));
         });
@@ -416,7 +416,7 @@ fn role() {
             // Ignored before, as by nohup.
             "ignored" => {
                 assert!(is_ignored(HUP));
-                let told = reactor.signal(HUP);
+                let told = HUP.wait(&reactor);
                 let mut stream = reactor.signals([HUP])?;
                 assert!(!is_ignored(HUP));
                 HUP.raise()?;
@@ -431,7 +431,7 @@ fn role() {
             }
             // The first is the program's, the second stops it in good order.
             "once" => {
-                let told = reactor.signal(Signal::TERM);
+                let told = Signal::TERM.wait(&reactor);
                 say("ready");
                 say(&told.await?.to_string());
                 pending().await
@@ -482,7 +482,7 @@ fn role() {
                 let before = count();
                 for _ in 0..100 {
                     let mut signals = reactor.signals(Signal::all().filter(|s| reactor_may(*s)))?;
-                    let others = [(); 10].map(|()| reactor.signal(USR1));
+                    let others = [(); 10].map(|()| USR1.wait(&reactor));
                     USR1.raise()?;
                     for other in others {
                         other.await?;

@@ -96,7 +96,7 @@ fn child() {
     if mode == "ends as it was stopped" {
         // As the documentation of `stopped_by` has it.
         let reactor = Reactor::builder().stops_on_signals(true).build().unwrap();
-        reactor.call_when_running(move || say("once more"));
+        reactor.add_system_event_trigger(Phase::After, "startup", move || say("once more"));
         reactor.run().unwrap();
         let signal = reactor.stopped_by().unwrap();
         signal.raise().unwrap();
@@ -104,7 +104,7 @@ fn child() {
     }
     // A reactor of one's own leaves signals alone, so the next one ends the process.
     let reactor = Reactor::new().unwrap();
-    reactor.call_when_running(move || say("again"));
+    reactor.add_system_event_trigger(Phase::After, "startup", move || say("again"));
     reactor.call_later(Duration::from_secs(20), || std::process::exit(3));
     let _ = reactor.run();
 }

@@ -166,7 +166,7 @@ fn attack(reactor: &Reactor) {
             conn.close().await?;
             deaf.push(conn);
             some_turns().await;
-            assert!(inner.buffered() <= BUDGET, "{}", inner.buffered());
+            assert!(inner.dump().buffered <= BUDGET, "{}", inner.dump().buffered);
             good.write_all(b"ping").await?;
             let mut pong = [0; 4];
             good.read_exact(&mut pong).await?;
@@ -190,7 +190,7 @@ fn attack(reactor: &Reactor) {
         }
         drop(good);
         // All that was counted has been counted off.
-        until(|| inner.buffered() == 0).await;
+        until(|| inner.dump().buffered == 0).await;
         port.stop().await
     });
     done.and_then(|done| done).unwrap();
@@ -218,9 +218,9 @@ fn what_was_read_and_not_used_counts_for_the_budget_as_well() {
         let error = bad.write_all(&vec![b'x'; 4 << 20]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
         some_turns().await;
-        assert_eq!(inner.buffered(), 1000);
+        assert_eq!(inner.dump().buffered, 1000);
         good.write_all(b"x").await?;
-        until(|| inner.buffered() == 1001).await;
+        until(|| inner.dump().buffered == 1001).await;
         port.stop().await
     });
     done.and_then(|done| done).unwrap();
@@ -252,12 +252,12 @@ fn what_is_not_used_when_a_connection_is_closed_counts_no_more() {
         let mut conn = inner.connect_stream(port.local_addr()).await?;
         conn.write_all(&[b'x'; 1000]).await?;
         some_turns().await;
-        assert_eq!(inner.buffered(), 1000);
+        assert_eq!(inner.dump().buffered, 1000);
         conn.write_all(b"\n").await?;
         some_turns().await;
         let transport = slot.take().unwrap();
         assert!(transport.queued() > 0);
-        assert_eq!(inner.buffered(), transport.queued());
+        assert_eq!(inner.dump().buffered, transport.queued());
         transport.abort_connection();
         port.stop().await
     });
@@ -315,7 +315,7 @@ fn a_peer_that_reads_slowly_is_not_cut_off() {
 /// A limit that has passed proves nothing when the loop was late: writing is tried once more.
 #[test]
 fn a_peer_that_has_made_room_before_the_loop_looked_is_not_cut_off() {
-    let reactor = Reactor::with_manual_time().unwrap();
+    let reactor = Reactor::builder().with_manual_time().build().unwrap();
     let listener = TcpListener::bind(HERE).unwrap();
     let options = ConnectOptions::new().send_timeout(SECOND * 10);
     let ends = Ends::default();

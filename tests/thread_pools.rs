@@ -253,7 +253,7 @@ fn a_result_that_finds_the_loop_gone_is_dropped_by_its_maker() {
     expect_reports(&reactor);
     reactor.set_grace(Grace {
         threads: Duration::ZERO,
-        ..reactor.grace()
+        ..Grace::default()
     });
     let maker = reactor
         .run_until(async {
@@ -380,7 +380,7 @@ mod children {
                     cancelled.cancel();
                     drop(cancelled.await);
                     drop(SystemResolver::new().resolve(&reactor, "127.1", 80).await);
-                    let told = reactor.signal(Signal::USR2);
+                    let told = Signal::USR2.wait(&reactor);
                     testing::deliver_signal(&reactor, Signal::USR2);
                     told.await?;
                     Ok(())

@@ -382,7 +382,7 @@ on_both_by_hand! {
     fn what_is_not_begun_in_time_is_reported_when_the_reactor_ends(reactor) {
         let reports = expect_reports(&reactor);
         reactor.thread_pool().adjust(0, 1);
-        reactor.set_grace(Grace { threads: MS * 20, ..reactor.grace() });
+        reactor.set_grace(Grace { threads: MS * 20, ..Grace::default() });
         let (release, held) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
         let waiting = Rc::new(RefCell::new(Vec::new()));
@@ -416,7 +416,7 @@ on_both_by_hand! {
     fn work_that_is_never_begun_is_reported_only_where_nobody_was_told(reactor) {
         let reports = expect_reports(&reactor);
         reactor.thread_pool().adjust(0, 1);
-        reactor.set_grace(Grace { threads: MS, ..reactor.grace() });
+        reactor.set_grace(Grace { threads: MS, ..Grace::default() });
         let (release, held) = mpsc::channel::<()>();
         let told = Rc::new(Cell::new(0));
         reactor.run_until(async {
@@ -450,7 +450,7 @@ on_both_by_hand! {
     fn work_that_was_given_is_finished_before_the_reactor_ends(reactor) {
         let reports = expect_reports(&reactor);
         reactor.thread_pool().adjust(0, 1);
-        reactor.set_grace(Grace { threads: Duration::from_secs(20), ..reactor.grace() });
+        reactor.set_grace(Grace { threads: Duration::from_secs(20), ..Grace::default() });
         let done = Arc::new(AtomicUsize::new(0));
         reactor.run_until(async {
             for _ in 0..50 {
@@ -465,7 +465,7 @@ on_both_by_hand! {
     }
 
     fn a_reactor_without_work_in_threads_ends_without_waiting(reactor) {
-        reactor.set_grace(Grace { threads: Duration::from_secs(3600), ..reactor.grace() });
+        reactor.set_grace(Grace { threads: Duration::from_secs(3600), ..Grace::default() });
         reactor.run_until(async {
             reactor.spawn_blocking(|| Ok(())).await.unwrap();
         }).unwrap();
@@ -506,7 +506,7 @@ on_both_by_hand! {
     }
 
     fn work_that_waits_for_the_loop_does_not_hold_up_its_end(reactor) {
-        reactor.set_grace(Grace { threads: Duration::from_secs(3600), ..reactor.grace() });
+        reactor.set_grace(Grace { threads: Duration::from_secs(3600), ..Grace::default() });
         let (remote, waits) = (reactor.remote(), reactor.clone());
         let (told, how) = mpsc::channel();
         reactor.run_until(async {

@@ -336,30 +336,33 @@ on_both! {
 #[test]
 fn in_memory_bytes_that_arrive_at_the_moment_of_the_limit_are_in_time() {
     let faults = NetworkFaults::new(7).delay(MS * 20..=MS * 20);
-    testing::run_on(Reactor::in_memory_with(faults).unwrap(), async |reactor| {
-        let port = reactor.serve(HERE, async |mut conn| {
-            let mut buf = [0; 4];
-            conn.read_exact(&mut buf).await?;
-            conn.write_all(&buf).await?;
-            Ok(())
-        })?;
-        let mut conn = reactor.connect_stream(port.local_addr()).await?;
-        let start = reactor.now();
-        conn.write_all(b"ping").await?;
-        let answer = Deferred::from_future(async move {
-            let mut buf = [0; 4];
-            conn.read_exact(&mut buf).await?;
-            Ok(buf)
-        });
-        assert_eq!(answer.timeout(MS * 40, &reactor).await?, *b"ping");
-        assert_eq!(reactor.now() - start, MS * 40);
-        port.stop().await
-    });
+    testing::run_on(
+        Reactor::builder().in_memory_with(faults).build().unwrap(),
+        async |reactor| {
+            let port = reactor.serve(HERE, async |mut conn| {
+                let mut buf = [0; 4];
+                conn.read_exact(&mut buf).await?;
+                conn.write_all(&buf).await?;
+                Ok(())
+            })?;
+            let mut conn = reactor.connect_stream(port.local_addr()).await?;
+            let start = reactor.now();
+            conn.write_all(b"ping").await?;
+            let answer = Deferred::from_future(async move {
+                let mut buf = [0; 4];
+                conn.read_exact(&mut buf).await?;
+                Ok(buf)
+            });
+            assert_eq!(answer.timeout(MS * 40, &reactor).await?, *b"ping");
+            assert_eq!(reactor.now() - start, MS * 40);
+            port.stop().await
+        },
+    );
 }
 
 #[test]
 fn with_manual_time_what_is_there_when_the_time_is_moved_is_in_time() -> Result<(), Failure> {
-    let reactor = Reactor::with_manual_time()?;
+    let reactor = Reactor::builder().with_manual_time().build()?;
     let listener = TcpListener::bind(HERE)?;
     let connecting = reactor.connect_stream(listener.local_addr()?);
     let result = Rc::new(Cell::new(None));
@@ -465,7 +468,7 @@ fn a_connection_that_is_closed_within_a_limit_is_not_aborted_when_its_peer_took_
             written += 16 * 1024;
             yield_now().await;
         }
-        let (all, resolver) = reactor.remote_pair();
+        let (all, resolver) = RemoteResolver::pair(&reactor);
         let _busy = work_in_a_hook(&reactor, move || {
             transport.lose_connection_within(LIMIT);
             thread::spawn(move || {

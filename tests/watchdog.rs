@@ -284,7 +284,7 @@ fn of_the_loop() -> Vec<Kind> {
             Ok(())
         },
         "call_when_running": async |reactor: Reactor| {
-            reactor.call_when_running(block);
+            reactor.add_system_event_trigger(Phase::After, "startup", block);
             yield_now().await;
             Ok(())
         },
@@ -552,7 +552,7 @@ fn connect(
         "connection_failed" => "127.0.0.1:1".to_owned(),
         _ => to.unwrap_or_default(),
     };
-    let connector = reactor.connect_factory(&*to, Slow(hook));
+    let connector = Connector::start(&reactor, &*to, Slow(hook));
     async move {
         let connector = connector?;
         until(|| connector.state() == torsade::net::ConnectorState::Disconnected).await;
@@ -630,7 +630,7 @@ fn watch(
     hook: &'static str,
 ) -> impl Future<Output = Result<(), Failure>> + 'static {
     let (one, mut other) = UnixStream::pair().unwrap();
-    let watch = reactor.add_reader(Ear(one, Slow(hook)));
+    let watch = reactor.watch(Ear(one, Slow(hook)), Interest::Read);
     async move {
         other.write_all(b"x")?;
         let watch = watch?;

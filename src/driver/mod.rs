@@ -53,7 +53,8 @@ use descriptors::pair::Pair;
 pub use memory::NetworkFaults;
 pub use options::Interface;
 pub(crate) use options::{Arrived, Bind, Buffers, Change, Question, SocketHook};
-pub(crate) use poller::{Event, Interest, Waking};
+pub use poller::Interest;
+pub(crate) use poller::{Event, Waking};
 pub use poller::{Poller, PollerUnavailable};
 pub(crate) use relay::{FarEnd, Written};
 #[cfg(unix)]

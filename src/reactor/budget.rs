@@ -32,15 +32,12 @@ pub struct OverBudget {
     pub limit: usize,
 }
 
-impl Reactor {
-    /// Returns how many bytes all connections hold together: 0 without a
-    /// [budget](super::ReactorBuilder::buffer_budget), for then they are not counted.
-    pub fn buffered(&self) -> usize {
-        self.inner().budget.used.get()
-    }
-}
-
 impl Inner {
+    /// Returns how many bytes all connections hold together: 0 without a budget, for then they are not counted.
+    pub(super) fn buffered(&self) -> usize {
+        self.budget.used.get()
+    }
+
     /// Is what connections hold counted?
     pub(crate) fn has_budget(&self) -> bool {
         self.budget.limit.get().is_some()

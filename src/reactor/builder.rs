@@ -115,20 +115,55 @@ impl ReactorBuilder {
         self
     }
 
-    /// See [`Reactor::set_on_panic`].
+    /// Sets what a panic in user code does to the reactor, besides being reported. Default: [`OnPanic::Report`].
     pub fn on_panic(mut self, policy: OnPanic) -> Self {
         self.on_panic = policy;
         self
     }
 
-    /// See [`Reactor::set_stops_on_signals`]. [`ReactorBuilder::run`] has signals stop the reactor
-    /// unless this says otherwise.
+    /// Sets whether SIGINT and SIGTERM, and on Windows SIGBREAK, stop the reactor while it runs. Default: true for
+    /// [`run`](crate::run()) and [`ReactorBuilder::run`], false for other reactors.
+    ///
+    /// The first signal stops the reactor, a second one ends the process. Signals within 100 ms of the first count as one with
+    /// it, and so do those that come before the loop could act on it; when a loop has not acted for three seconds, the next
+    /// signal ends the process. The handlers that were installed before the run are restored after it; a program that ignored
+    /// SIGINT before, or had a handler for it, keeps that. A signal that was blocked when the program was started is unblocked
+    /// on the reactor's thread while it runs.
+    ///
+    /// While a [listener](crate::signals) on this reactor receives one of these signals, that signal does not stop the reactor.
+    /// Once the reactor is stopping, for whatever reason, it counts again, so that a shutdown which hangs can always be cut
+    /// short.
+    #[doc(alias = "installSignalHandlers")]
     pub fn stops_on_signals(mut self, stops: bool) -> Self {
         self.stops_on_signals = Some(stops);
         self
     }
 
-    /// See [`Reactor::set_ends_by_signal`].
+    /// Sets whether the process ends by the signal that stopped the reactor, once [`run`](crate::run()) or [`Reactor::run`] has
+    /// done everything else. Default: false.
+    ///
+    /// Without it a program that was stopped by Ctrl-C returns from `main` with exit status 0. With it a shell sees that SIGINT
+    /// ended the program, and ends a loop or a script that runs it. Standard output is flushed first; values that the callers
+    /// of `run` hold are not dropped. The first process of a container cannot end by a signal: it exits with 128 plus the
+    /// signal's number. See also [`Reactor::stopped_by`].
+    ///
+    /// A run that fails returns its failure in any case. For [`Reactor::run_until`] this holds where that would return
+    /// [`Stopped`](super::Stopped) because of the signal; when its future was done, it returns the value also after a signal,
+    /// and the caller asks [`Reactor::stopped_by`]. This does not hold for a run that another loop drives
+    /// ([`Reactor::start`]).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use torsade::{Failure, Reactor};
+    /// # fn main() -> Result<(), Failure> {
+    /// Reactor::builder().ends_by_signal(true).run(async |reactor| {
+    ///     reactor.serve("127.0.0.1:4002", async |_conn| Ok(()))?;
+    ///     reactor.stopped().await
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias("_exitSignal", "WIFSIGNALED", "exit status"))]
     pub fn ends_by_signal(mut self, ends: bool) -> Self {
         self.ends_by_signal = ends;
         self
@@ -165,7 +200,7 @@ impl ReactorBuilder {
     /// use torsade::Reactor;
     ///
     /// let reactor = Reactor::builder().buffer_budget(256 << 20).build()?;
-    /// assert_eq!(reactor.buffered(), 0);
+    /// assert_eq!(reactor.dump().buffered, 0);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[doc(alias("memory limit", "max_buffered"))]
@@ -202,19 +237,19 @@ impl ReactorBuilder {
         self
     }
 
-    /// As [`Reactor::with_manual_time`].
+    /// Makes a reactor on this machine's sockets whose time moves only by [`Reactor::advance`].
     pub fn with_manual_time(mut self) -> Self {
         self.time = Time::Manual;
         self
     }
 
-    /// As [`Reactor::in_memory`].
+    /// Makes an in-memory reactor: see [`Reactor::in_memory`].
     pub fn in_memory(mut self) -> Self {
         self.time = Time::Virtual;
         self
     }
 
-    /// As [`Reactor::in_memory_with`].
+    /// Makes an in-memory reactor whose network is slow, breaks connections and loses datagrams, as `faults` says.
     pub fn in_memory_with(mut self, faults: NetworkFaults) -> Self {
         self.faults = Some(faults);
         self.in_memory()
@@ -241,8 +276,9 @@ impl ReactorBuilder {
             _on: is_debugged.then(Debugging::begin),
         };
         let reactor = Reactor::with_driver(driver, self.time == Time::Manual, debug);
-        reactor.set_on_panic(self.on_panic);
-        reactor.set_stops_on_signals(self.stops_on_signals.unwrap_or(false));
+        reactor.inner().policy.set(self.on_panic);
+        let stops = self.stops_on_signals.unwrap_or(false);
+        reactor.inner().stops_on_signals.set(stops);
         reactor.set_ends_by_signal(self.ends_by_signal);
         reactor.set_grace(self.grace);
         reactor.inner().budget.limit.set(self.budget);

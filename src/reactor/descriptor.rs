@@ -92,12 +92,12 @@ struct Watched<D> {
 }
 
 impl Reactor {
-    /// Watches a descriptor, to begin with for reading.
+    /// Watches a descriptor for `interest`; [`Watch`] changes that later.
     ///
     /// # Errors
     ///
-    /// When the descriptor cannot be watched: a regular file, one that is watched already, or any on a reactor
-    /// in memory ([`io::ErrorKind::Unsupported`]).
+    /// An [`io::Error`] when the descriptor cannot be watched: a regular file, one that is watched already, or any descriptor
+    /// on an in-memory reactor ([`io::ErrorKind::Unsupported`]).
     ///
     /// # Examples
     ///
@@ -105,6 +105,7 @@ impl Reactor {
     /// use std::io::{self, Read, Write};
     /// use std::os::fd::{AsFd, BorrowedFd};
     /// use std::os::unix::net::UnixStream;
+    /// use torsade::reactor::Interest;
     /// use torsade::{Descriptor, Failure, Reactor, Watch};
     ///
     /// struct Ear(UnixStream, Reactor);
@@ -127,32 +128,36 @@ impl Reactor {
     /// # fn main() -> Result<(), Failure> {
     /// let reactor = Reactor::new()?;
     /// let (reader, mut writer) = UnixStream::pair()?;
-    /// reactor.add_reader(Ear(reader, reactor.clone()))?;
+    /// reactor.watch(Ear(reader, reactor.clone()), Interest::Read)?;
     /// writer.write_all(b"psst")?;
     /// reactor.run()
     /// # }
     /// ```
-    #[doc(alias = "addReader")]
+    #[doc(alias("addReader", "addWriter", "add_reader", "add_writer", "AsyncFd"))]
     #[track_caller]
-    pub fn add_reader<D: Descriptor>(&self, descriptor: D) -> io::Result<Watch<D>> {
-        self.watch(descriptor, Interest::Read)
+    pub fn watch<D: Descriptor>(&self, descriptor: D, interest: Interest) -> io::Result<Watch<D>> {
+        let place = Location::caller();
+        let occupant = Box::new(descriptor);
+        let watched = self.register(place, |registration| Watched {
+            registration,
+            occupant: Cell::new(None),
+            reading: Cell::new(interest.reads()),
+            writing: Cell::new(interest.writes()),
+            leaving: Cell::new(false),
+        })?;
+        let added = {
+            let descriptor = driver::Descriptor(occupant.as_fd());
+            watched
+                .registration
+                .add_or_leave(self, &descriptor, interest)
+        };
+        watched.occupant.set(Some(occupant));
+        added?;
+        Ok(Watch(Rc::downgrade(&watched)))
     }
 
-    /// Watches a descriptor, to begin with for writing.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reactor::add_reader`].
-    #[doc(alias = "addWriter")]
-    #[track_caller]
-    pub fn add_writer<D: Descriptor>(&self, descriptor: D) -> io::Result<Watch<D>> {
-        self.watch(descriptor, Interest::Write)
-    }
-
-    /// Returns the descriptors that are watched for reading, in no particular order.
-    ///
-    /// Only those that were given to [`Reactor::add_reader`] or [`Reactor::add_writer`] are among them, not the reactor's own
-    /// connections and ports.
+    /// Returns the watched descriptors of the program, in no particular order. The reactor's own connections and ports are not
+    /// among them.
     ///
     /// # Examples
     ///
@@ -160,6 +165,7 @@ impl Reactor {
     /// # use std::io::{self, Read};
     /// # use std::os::fd::{AsFd, BorrowedFd};
     /// use std::os::unix::net::UnixStream;
+    /// use torsade::reactor::Interest;
     /// use torsade::{Descriptor, Reactor, Watch};
     ///
     /// # struct Ear(UnixStream);
@@ -172,66 +178,25 @@ impl Reactor {
     /// # fn main() -> Result<(), torsade::Failure> {
     /// let reactor = Reactor::new()?;
     /// let (one, _other) = UnixStream::pair()?;
-    /// reactor.add_reader(Ear(one))?; // a `Descriptor`
-    /// assert_eq!((reactor.readers().len(), reactor.writers().len()), (1, 0));
+    /// reactor.watch(Ear(one), Interest::Read)?; // a `Descriptor`
+    /// assert!(reactor.watches()[0].is_reading());
     ///
-    /// reactor.readers()[0].remove_reader();
-    /// assert!(reactor.readers().is_empty());
+    /// reactor.watches()[0].remove_reader();
+    /// assert!(!reactor.watches()[0].is_reading());
     ///
-    /// let removed = reactor.remove_all();
+    /// let removed: Vec<_> = reactor.watches().iter().filter_map(|watch| watch.remove()).collect();
     /// assert!(removed[0].is::<Ear>());
+    /// assert!(reactor.watches().is_empty());
     /// # Ok(())
     /// # }
     /// ```
-    #[doc(alias = "getReaders")]
-    pub fn readers(&self) -> Vec<AnyWatch> {
-        self.watches(AnyWatch::is_reading)
-    }
-
-    /// Returns the descriptors that are watched for writing, in no particular order; see [`Reactor::readers`].
-    #[doc(alias = "getWriters")]
-    pub fn writers(&self) -> Vec<AnyWatch> {
-        self.watches(AnyWatch::is_writing)
-    }
-
-    /// Ends the watch over all descriptors of the program, and gives them back; their `connection_lost` is not called.
-    ///
-    /// One whose hook is running is not among them: it is dropped when the hook returns. The reactor's own connections and
-    /// ports stay. Each that comes back can be downcast to its type.
-    #[doc(alias = "removeAll")]
-    pub fn remove_all(&self) -> Vec<Box<dyn Any>> {
-        let all = self.watches(|_| true);
-        all.iter().filter_map(AnyWatch::remove).collect()
-    }
-
-    fn watches(&self, wanted: impl Fn(&AnyWatch) -> bool) -> Vec<AnyWatch> {
+    #[doc(alias("getReaders", "getWriters", "removeAll"))]
+    pub fn watches(&self) -> Vec<AnyWatch> {
         let handlers = self.inner().all_handlers().into_iter();
         handlers
             .filter_map(|(_, handler)| handler.as_watch())
-            .filter(|watch| watch.is_watched() && wanted(watch))
+            .filter(AnyWatch::is_watched)
             .collect()
-    }
-
-    #[track_caller]
-    fn watch<D: Descriptor>(&self, descriptor: D, interest: Interest) -> io::Result<Watch<D>> {
-        let place = Location::caller();
-        let occupant = Box::new(descriptor);
-        let watched = self.register(place, |registration| Watched {
-            registration,
-            occupant: Cell::new(None),
-            reading: Cell::new(interest == Interest::Read),
-            writing: Cell::new(interest == Interest::Write),
-            leaving: Cell::new(false),
-        })?;
-        let added = {
-            let descriptor = driver::Descriptor(occupant.as_fd());
-            watched
-                .registration
-                .add_or_leave(self, &descriptor, interest)
-        };
-        watched.occupant.set(Some(occupant));
-        added?;
-        Ok(Watch(Rc::downgrade(&watched)))
     }
 }
 

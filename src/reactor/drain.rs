@@ -37,10 +37,10 @@ use crate::defer::{Deferred, Resolver};
 /// use torsade::Reactor;
 /// use torsade::reactor::Grace;
 ///
-/// let reactor = Reactor::in_memory()?;
-/// assert_eq!(reactor.grace(), Grace::default());
-/// reactor.set_grace(Grace { stalled: Duration::from_secs(1), ..Grace::default() });
-/// assert_eq!(reactor.grace().stalled, Duration::from_secs(1));
+/// let grace = Grace { stalled: Duration::from_secs(1), ..Grace::default() };
+/// let reactor = Reactor::builder().grace(grace).build()?;
+/// assert_eq!(grace.total, Duration::from_secs(60));
+/// # drop(reactor);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[doc(alias("drain", "graceful shutdown", "SO_LINGER"))]
@@ -100,11 +100,6 @@ impl Reactor {
         self.inner().drain.grace.set(grace);
     }
 
-    /// Returns how long the reactor, when it stops, goes on sending what was written before.
-    pub fn grace(&self) -> Grace {
-        self.inner().drain.grace.get()
-    }
-
     /// Fires when what was queued has been sent, or the time for that is over.
     pub(super) fn drained(&self) -> Deferred<()> {
         let inner = self.inner();
@@ -140,9 +135,9 @@ impl Inner {
         (self.drain.stage.get() != Stage::Idle).then(|| self.drain.grace.get().stalled)
     }
 
-    /// Returns how long the end waits for work in the reactor's own pool.
-    pub(super) fn thread_grace(&self) -> Duration {
-        self.drain.grace.get().threads
+    /// Returns the limits of the reactor's end.
+    pub(crate) fn grace(&self) -> Grace {
+        self.drain.grace.get()
     }
 
     /// Looks whether the last bytes have left, if somebody waits for that.

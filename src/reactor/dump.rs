@@ -24,8 +24,11 @@ use crate::defer;
 pub struct Dump {
     /// Those that nobody waits for, each with what it waits for.
     pub roots: Vec<Node>,
-    /// Was debug mode on? If not, the Deferreds are not known, nor what a task waits for.
+    /// Whether debug mode was on. Without it the tree has no Deferreds, and does not show what a task waits for.
     pub is_complete: bool,
+    /// How many bytes all connections hold together; 0 without a [budget](super::ReactorBuilder::buffer_budget), since then
+    /// they are not counted.
+    pub buffered: usize,
 }
 
 /// One thing in a [`Dump`].
@@ -114,6 +117,7 @@ impl Reactor {
             waits: Vec::new(),
         }));
         Dump {
+            buffered: inner.buffered(),
             roots: Forest::new(things).grow(),
             is_complete: debug::is_on(),
         }

@@ -98,39 +98,7 @@ impl Reactor {
         }
     }
 
-    /// Sets whether the process ends by the signal that has stopped this reactor, once
-    /// [`run`](crate::run()) or [`Reactor::run`] has done everything else. Default: false.
-    /// ([`ReactorBuilder::ends_by_signal`] is the same.)
-    ///
-    /// Without it a program that Ctrl-C has stopped in good order returns from `main` as one that was done: its exit status
-    /// is 0. With it a shell sees that the program ended by SIGINT, and ends a loop or a script that runs it, as one
-    /// expects of Ctrl-C. Standard output is flushed first; what the callers of `run` hold is not dropped. The first
-    /// process of a container cannot end by a signal, and exits with 128 and the signal's number. See also
-    /// [`Reactor::stopped_by`].
-    ///
-    /// A run that fails returns its failure in any case.
-    ///
-    /// It holds for [`Reactor::run_until`] where that would return [`Stopped`] because of the signal.
-    /// When its future was done it returns the value, also after a signal: the caller has asked for
-    /// that value, and looks at [`Reactor::stopped_by`] when it is done with it. It does not hold for
-    /// a run that another loop drives ([`Reactor::start`]).
-    ///
-    /// [`ReactorBuilder::ends_by_signal`]: super::ReactorBuilder::ends_by_signal
-    /// [`Stopped`]: super::Stopped
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # fn main() -> Result<(), torsade::Failure> {
-    /// torsade::run(async |reactor| {
-    ///     reactor.set_ends_by_signal(true);
-    ///     reactor.serve("127.0.0.1:4002", async |_conn| Ok(()))?;
-    ///     reactor.stopped().await
-    /// })
-    /// # }
-    /// ```
-    #[doc(alias("_exitSignal", "WIFSIGNALED", "exit status"))]
-    pub fn set_ends_by_signal(&self, ends: bool) {
+    pub(super) fn set_ends_by_signal(&self, ends: bool) {
         self.inner().ending.by_signal.set(ends);
     }
 

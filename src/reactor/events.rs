@@ -19,7 +19,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::Reactor;
+use super::{Reactor, WeakReactor};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
 use crate::report::{self, Origin};
 
@@ -34,19 +34,38 @@ pub enum Phase {
     After,
 }
 
-/// Names a trigger that was added, to remove it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TriggerId(u64);
+/// A trigger that was added, which can be removed. Dropping this changes nothing.
+#[derive(Clone)]
+pub struct Trigger {
+    id: u64,
+    reactor: WeakReactor,
+}
+
+impl Trigger {
+    /// Removes the trigger; returns `false` when it ran already or was removed before.
+    #[doc(alias = "removeSystemEventTrigger")]
+    pub fn remove(&self) -> bool {
+        let reactor = self.reactor.upgrade();
+        let removed = reactor.and_then(|reactor| reactor.inner().triggers.remove(self.id));
+        match removed {
+            Some(entry) => {
+                report::discard(entry.call, entry.place);
+                true
+            }
+            None => false,
+        }
+    }
+}
 
 /// All triggers of a reactor.
 #[derive(Default)]
 pub(super) struct Triggers {
-    list: RefCell<VecDeque<Trigger>>,
+    list: RefCell<VecDeque<Entry>>,
     next: Cell<u64>,
 }
 
-struct Trigger {
-    id: TriggerId,
+struct Entry {
+    id: u64,
     event: String,
     phase: Phase,
     place: &'static Location<'static>,
@@ -54,16 +73,10 @@ struct Trigger {
 }
 
 impl Triggers {
-    fn add(
-        &self,
-        event: &str,
-        phase: Phase,
-        place: &'static Location<'static>,
-        call: Call,
-    ) -> TriggerId {
-        let id = TriggerId(self.next.get());
-        self.next.set(id.0 + 1);
-        self.list.borrow_mut().push_back(Trigger {
+    fn add(&self, event: &str, phase: Phase, place: &'static Location<'static>, call: Call) -> u64 {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        self.list.borrow_mut().push_back(Entry {
             id,
             event: event.to_owned(),
             phase,
@@ -73,13 +86,13 @@ impl Triggers {
         id
     }
 
-    fn remove(&self, id: TriggerId) -> Option<Trigger> {
+    fn remove(&self, id: u64) -> Option<Entry> {
         let mut list = self.list.borrow_mut();
         let at = list.iter().position(|trigger| trigger.id == id)?;
         list.remove(at)
     }
 
-    fn next(&self, event: &str, phase: Phase) -> Option<Trigger> {
+    fn next(&self, event: &str, phase: Phase) -> Option<Entry> {
         let mut list = self.list.borrow_mut();
         let at = list
             .iter()
@@ -90,7 +103,7 @@ impl Triggers {
     /// Runs one phase; gives what it has to wait for.
     fn run(&self, event: &str, phase: Phase) -> Vec<(Deferred<()>, &'static Location<'static>)> {
         let mut waits = Vec::new();
-        while let Some(Trigger { call, place, .. }) = self.next(event, phase) {
+        while let Some(Entry { call, place, .. }) = self.next(event, phase) {
             match report::contain(Origin::Trigger, place, call) {
                 Some(Outcome::Wait(deferred)) => waits.push((deferred, place)),
                 Some(Outcome::Ready(Err(failure))) => {
@@ -112,15 +125,17 @@ impl Triggers {
 }
 
 impl Reactor {
-    /// Has `f` called before, during or after an event: `"startup"`, `"shutdown"`, or a name of one's own.
+    /// Calls `f` before, during or after an event: `"startup"`, `"shutdown"`, or one that the program
+    /// [fires](Reactor::fire_system_event).
     ///
-    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block. The event waits for what is returned
-    /// *before* it; what is returned in the other phases runs by itself.
+    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block. The event waits for the Deferreds and async blocks
+    /// that triggers *before* it return; those of the other phases run by themselves.
     ///
     /// # Order
     ///
-    /// Before, during, after; within each as they were added. At shutdown, all connections are lost between
-    /// *before* and *during*: whoever wants to close politely does so *before*.
+    /// Before, during, after; within a phase in the order of adding. At shutdown the reactor closes all connections between
+    /// *before* and *during*, so a program that closes them in good order does that *before*. A trigger *after* `"startup"`
+    /// runs when the reactor runs (Twisted's `callWhenRunning`); [`Reactor::call_soon`] does that once it runs already.
     ///
     /// # Examples
     ///
@@ -139,41 +154,33 @@ impl Reactor {
     /// })
     /// # }
     /// ```
-    #[doc(alias = "addSystemEventTrigger")]
+    #[doc(alias("addSystemEventTrigger", "callWhenRunning", "call_when_running"))]
     #[track_caller]
     pub fn add_system_event_trigger<V, R: IntoOutcome<V, Value = ()>>(
         &self,
         phase: Phase,
         event: &str,
         f: impl FnOnce() -> R + 'static,
-    ) -> TriggerId {
+    ) -> Trigger {
         let place = Location::caller();
         let call = Box::new(move || f().into_outcome(place));
-        let id = self.inner().triggers.add(event, phase, place, call);
+        let trigger = Trigger {
+            id: self.inner().triggers.add(event, phase, place, call),
+            reactor: self.downgrade(),
+        };
         if self.has_ended() {
             // There is no event to come, so it is dropped at once.
-            self.remove_system_event_trigger(id);
+            trigger.remove();
         }
-        id
+        trigger
     }
 
-    /// Removes a trigger; `false` if it ran already or was removed before.
-    #[doc(alias = "removeSystemEventTrigger")]
-    pub fn remove_system_event_trigger(&self, id: TriggerId) -> bool {
-        match self.inner().triggers.remove(id) {
-            Some(trigger) => {
-                report::discard(trigger.call, trigger.place);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Fires an event of one's own: runs its triggers and uses them up.
+    /// Fires an event that the program defines: runs its triggers and removes them.
     ///
     /// # Order
     ///
-    /// The triggers *before* run inside this call, and so do the rest unless one of them is to be waited for.
+    /// The triggers *before* run inside this call, and so do the others unless one of the first returns a Deferred that has
+    /// not fired.
     #[doc(alias = "fireSystemEvent")]
     pub fn fire_system_event(&self, event: &str) {
         self.fire(event, |_| Deferred::succeed(()), |_| {}, |_| {});
@@ -229,6 +236,12 @@ impl Reactor {
                 }
             }));
         }
+    }
+}
+
+impl fmt::Debug for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Trigger").field(&self.id).finish()
     }
 }
 

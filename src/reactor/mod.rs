@@ -96,7 +96,7 @@ pub use self::drain::Grace;
 pub use self::dump::{Dump, Node};
 use self::ending::Ending;
 use self::events::Triggers;
-pub use self::events::{Phase, TriggerId};
+pub use self::events::{Phase, Trigger};
 pub use self::guest::EnterGuard;
 pub(crate) use self::handler::{Handler, Tracked};
 use self::keep::Keep;
@@ -115,7 +115,9 @@ use crate::cells;
 use crate::clock::sealed::HasTimers;
 use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
-use crate::driver::{Chance, Driver, NetworkFaults};
+#[cfg(unix)]
+pub use crate::driver::Interest;
+use crate::driver::{Chance, Driver};
 pub use crate::driver::{Poller, PollerUnavailable};
 use crate::failure::{Failure, errors};
 use crate::slots::Slots;
@@ -274,15 +276,6 @@ impl Reactor {
         Self::builder().build()
     }
 
-    /// A new reactor on this machine's sockets whose time moves by [`Reactor::advance`] only.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reactor::new`].
-    pub fn with_manual_time() -> io::Result<Self> {
-        Self::builder().with_manual_time().build()
-    }
-
     /// A new reactor with a network of its own in memory, and virtual time: when there is nothing to do, the
     /// clock jumps to the next deadline. While it awaits work in threads its time stands still.
     ///
@@ -291,15 +284,6 @@ impl Reactor {
     /// As [`Reactor::new`]: other threads still need a way to wake it.
     pub fn in_memory() -> io::Result<Self> {
         Self::builder().in_memory().build()
-    }
-
-    /// As [`Reactor::in_memory`], with a network that is slow, breaks off and loses things.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reactor::new`].
-    pub fn in_memory_with(faults: NetworkFaults) -> io::Result<Self> {
-        Self::builder().in_memory_with(faults).build()
     }
 
     /// Returns the poller that the reactor waits with; none in memory.
@@ -380,7 +364,7 @@ impl Reactor {
     /// Runs until `main` is done, then stops as [`Reactor::stop`] does. `main` may borrow from the caller.
     ///
     /// Where the result would be [`Stopped`] because of a signal, and
-    /// [`Reactor::set_ends_by_signal`] says so, the process ends by that signal instead.
+    /// [`ReactorBuilder::ends_by_signal`] is set, the process ends by that signal instead.
     ///
     /// # Errors
     ///
@@ -487,10 +471,8 @@ impl Reactor {
         self.0.executor.call(Location::caller(), f);
     }
 
-    /// Calls `f` when the reactor runs: in the startup event's *after* phase, or soon if that is over.
-    #[doc(alias = "callWhenRunning")]
-    #[track_caller]
-    pub fn call_when_running(&self, f: impl FnOnce() + 'static) {
+    /// Calls `f` soon when the reactor runs, otherwise after its startup event.
+    fn call_when_running(&self, f: impl FnOnce() + 'static) {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.call_soon(f);
         } else {
@@ -498,7 +480,11 @@ impl Reactor {
         }
     }
 
-    /// The handle for other threads.
+    pub(crate) fn set_on_panic(&self, policy: OnPanic) {
+        self.0.policy.set(policy);
+    }
+
+    /// Returns a handle for other threads.
     #[doc(alias("callFromThread", "call_from_thread"))]
     pub fn remote(&self) -> Remote {
         Remote::new(self.0.executor.inbox().clone(), self.0.remotes.clone())
@@ -515,28 +501,6 @@ impl Reactor {
             self.0.is_closed_world.set(true);
             self.0.executor.others().count();
         }
-    }
-
-    /// What happens when user code panics.
-    pub fn set_on_panic(&self, policy: OnPanic) {
-        self.0.policy.set(policy);
-    }
-
-    /// Shall SIGINT and SIGTERM, and on Windows SIGBREAK, stop it while it runs? [`run`](crate::run()) says so; a reactor of
-    /// one's own is left alone unless told.
-    ///
-    /// The first signal stops the reactor, a second one ends the process. Signals that come within 100 ms of the first
-    /// count as one with it, and so do those that come before the loop could act on it; a loop that has not acted for
-    /// three seconds is ended by the next one. What was installed before comes back when the run is over; who ignored
-    /// SIGINT before, or had a handler for it, keeps that. A signal that was blocked when the program was started is
-    /// unblocked on the reactor's thread while it runs.
-    ///
-    /// While somebody [listens](crate::signals) to one of them on this reactor, that one is theirs and does not stop it:
-    /// they may. When the reactor is stopping, for whatever reason, it counts again, so that a shutdown which hangs can
-    /// always be cut short.
-    #[doc(alias = "installSignalHandlers")]
-    pub fn set_stops_on_signals(&self, stops: bool) {
-        self.0.stops_on_signals.set(stops);
     }
 
     pub(crate) fn downgrade(&self) -> WeakReactor {

@@ -18,77 +18,7 @@ use crate::failure::{Cancelled, Failure};
 use crate::report;
 use crate::task::Place;
 
-impl Reactor {
-    /// Makes a Deferred and what fires it from another thread.
-    ///
-    /// Where the work runs in a pool of threads, [`Reactor::spawn_blocking`] is simpler. In
-    /// memory, time goes on while the Deferred waits: nothing is known of who will fire it.
-    ///
-    /// # Errors
-    ///
-    /// The Deferred fails with [`Abandoned`](crate::defer::Abandoned) when the resolver is dropped
-    /// unfired, and with [`Stopped`] when the reactor ends first, or has ended.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::thread;
-    ///
-    /// torsade::run(async |reactor| {
-    ///     let (answer, resolver) = reactor.remote_pair();
-    ///     let other = thread::spawn(move || resolver.callback(42));
-    ///     assert_eq!(answer.await?, 42);
-    ///     other.join().expect("it does not panic")?;
-    ///     Ok(())
-    /// })?;
-    /// # Ok::<(), torsade::Failure>(())
-    /// ```
-    #[doc(alias("callFromThread", "promise", "thread-safe resolver"))]
-    #[track_caller]
-    pub fn remote_pair<T: Send + 'static>(&self) -> (Deferred<T>, RemoteResolver<T>) {
-        let place = Location::caller();
-        let (deferred, resolver) = Deferred::pair();
-        let is_cancelled = Arc::new(AtomicBool::new(false));
-        let waiting = Rc::new(Waiting {
-            key: Cell::new(None),
-            resolver: Cell::new(Some(resolver)),
-            is_cancelled: is_cancelled.clone(),
-            place,
-        });
-        let source = waiting.clone();
-        let key = self.inner().track(source).ok();
-        waiting.key.set(key);
-        let deferred = match key {
-            Some(_) => {
-                let (waiting, reactor) = (Rc::downgrade(&waiting), self.downgrade());
-                deferred.on_cancel(move || {
-                    if let (Some(waiting), Some(reactor)) = (waiting.upgrade(), reactor.upgrade()) {
-                        waiting.is_cancelled.store(true, Ordering::SeqCst);
-                        let cancelled = Err(Failure::at(Cancelled, place));
-                        waiting.end(&reactor, Some((cancelled, place)));
-                    }
-                })
-            }
-            None => {
-                let resolver = waiting.resolver.take();
-                if let Some(resolver) = resolver {
-                    resolver.errback(Failure::at(Stopped, place));
-                }
-                deferred
-            }
-        };
-        let resolver = RemoteResolver {
-            remote: self.remote(),
-            key,
-            is_cancelled,
-            place,
-            result: None,
-        };
-        (deferred, resolver)
-    }
-}
-
-/// Fires a Deferred from any thread; see [`Reactor::remote_pair`].
+/// Fires a Deferred from any thread; see [`RemoteResolver::pair`].
 ///
 /// Firing posts the result to the reactor's thread, where the callbacks run in a turn of the loop.
 /// Dropped unfired, it abandons the Deferred.
@@ -106,6 +36,76 @@ pub struct RemoteResolver<T: Send + 'static> {
 type Fired<T> = (Result<T, Failure>, Place);
 
 impl<T: Send + 'static> RemoteResolver<T> {
+    /// Makes a Deferred and the resolver that fires it from another thread.
+    ///
+    /// For work in a pool of threads, [`Reactor::spawn_blocking`] is simpler. On an in-memory
+    /// reactor the time goes on while the Deferred waits, since nothing is known of the thread
+    /// that will fire it.
+    ///
+    /// # Errors
+    ///
+    /// The Deferred fails with [`Abandoned`](crate::defer::Abandoned) when the resolver is dropped
+    /// unfired, and with [`Stopped`] when the reactor ends first, or has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    /// use torsade::reactor::RemoteResolver;
+    ///
+    /// torsade::run(async |reactor| {
+    ///     let (answer, resolver) = RemoteResolver::pair(&reactor);
+    ///     let other = thread::spawn(move || resolver.callback(42));
+    ///     assert_eq!(answer.await?, 42);
+    ///     other.join().expect("it does not panic")?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), torsade::Failure>(())
+    /// ```
+    #[doc(alias("callFromThread", "promise", "thread-safe resolver"))]
+    #[track_caller]
+    pub fn pair(reactor: &Reactor) -> (Deferred<T>, Self) {
+        let place = Location::caller();
+        let (deferred, resolver) = Deferred::pair();
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let waiting = Rc::new(Waiting {
+            key: Cell::new(None),
+            resolver: Cell::new(Some(resolver)),
+            is_cancelled: is_cancelled.clone(),
+            place,
+        });
+        let source = waiting.clone();
+        let key = reactor.inner().track(source).ok();
+        waiting.key.set(key);
+        let deferred = match key {
+            Some(_) => {
+                let (waiting, weak) = (Rc::downgrade(&waiting), reactor.downgrade());
+                deferred.on_cancel(move || {
+                    if let (Some(waiting), Some(reactor)) = (waiting.upgrade(), weak.upgrade()) {
+                        waiting.is_cancelled.store(true, Ordering::SeqCst);
+                        let cancelled = Err(Failure::at(Cancelled, place));
+                        waiting.end(&reactor, Some((cancelled, place)));
+                    }
+                })
+            }
+            None => {
+                let resolver = waiting.resolver.take();
+                if let Some(resolver) = resolver {
+                    resolver.errback(Failure::at(Stopped, place));
+                }
+                deferred
+            }
+        };
+        let resolver = Self {
+            remote: reactor.remote(),
+            key,
+            is_cancelled,
+            place,
+            result: None,
+        };
+        (deferred, resolver)
+    }
+
     /// Fires the Deferred with a value.
     ///
     /// # Errors

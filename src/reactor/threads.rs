@@ -251,7 +251,7 @@ impl Inner {
     pub(super) fn stop_threads(&self) {
         let pool = self.threads.pool.take();
         let Some(pool) = pool else { return };
-        let left = pool.stop_unanswered(self.thread_grace());
+        let left = pool.stop_unanswered(self.grace().threads);
         for place in left.running {
             let failure = Failure::at(StillRunning, place);
             report::deliver(Origin::Thread, failure, place);

@@ -79,42 +79,6 @@ use crate::reactor::Reactor;
 use crate::signal::{Signal, SignalSet};
 
 impl Reactor {
-    /// Fires when `signal` comes, and then listens no more.
-    ///
-    /// # Cancel safety
-    ///
-    /// When it is cancelled, or dropped with nothing to be run when it fires, listening is over, and the signal does what
-    /// it did before.
-    ///
-    /// # Errors
-    ///
-    /// [`CannotListen`]; [`Stopped`](crate::reactor::Stopped) when the reactor ends first; the system's errors.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use torsade::Signal;
-    ///
-    /// torsade::testing::run(async |reactor| {
-    ///     let told = reactor.signal(Signal::TERM);
-    ///     Signal::TERM.raise()?; // somebody else would say `kill`
-    ///     assert_eq!(told.await?, Signal::TERM);
-    ///
-    ///     let failure = reactor.signal(Signal::SEGV).await.unwrap_err();
-    ///     failure.trap::<torsade::signals::CannotListen>()?;
-    ///     Ok(())
-    /// });
-    /// ```
-    #[doc(alias("ctrl_c", "signal.signal", "installSignalHandlers"))]
-    #[track_caller]
-    pub fn signal(&self, signal: Signal) -> Deferred<Signal> {
-        let place = Location::caller();
-        let hears = signal.into();
-        check(hears, place)
-            .and_then(|()| Listener::once(self, hears, place))
-            .unwrap_or_else(Deferred::fail)
-    }
-
     /// All of these signals that come from now on, until the stream is dropped or the reactor ends. With none to listen to
     /// it waits for that end.
     ///
@@ -149,6 +113,42 @@ impl Reactor {
 }
 
 impl Signal {
+    /// Returns a Deferred that fires when the process receives the signal next.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling the Deferred, or dropping it without callbacks, ends the listening and restores what the signal did
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotListen`]; [`Stopped`](crate::reactor::Stopped) when the reactor ends first; the system's errors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::Signal;
+    ///
+    /// torsade::testing::run(async |reactor| {
+    ///     let told = Signal::TERM.wait(&reactor);
+    ///     Signal::TERM.raise()?; // somebody else would say `kill`
+    ///     assert_eq!(told.await?, Signal::TERM);
+    ///
+    ///     let failure = Signal::SEGV.wait(&reactor).await.unwrap_err();
+    ///     failure.trap::<torsade::signals::CannotListen>()?;
+    ///     Ok(())
+    /// });
+    /// ```
+    #[doc(alias("ctrl_c", "signal.signal", "installSignalHandlers"))]
+    #[track_caller]
+    pub fn wait(self, reactor: &Reactor) -> Deferred<Self> {
+        let place = Location::caller();
+        let hears = self.into();
+        check(hears, place)
+            .and_then(|()| Listener::once(reactor, hears, place))
+            .unwrap_or_else(Deferred::fail)
+    }
+
     /// Sends it to this process, on this thread: what is done about it has been done, or been noted, when this returns.
     ///
     /// # Errors

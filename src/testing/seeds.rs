@@ -50,8 +50,10 @@ pub fn each_seed(
     };
     for seed in seeds {
         let _witness = Witness(seed);
-        let reactor =
-            Reactor::in_memory_with(faults(seed)).expect("a reactor in memory needs little");
+        let reactor = Reactor::builder()
+            .in_memory_with(faults(seed))
+            .build()
+            .expect("an in-memory reactor needs only a descriptor");
         run_on(reactor, async |reactor| test(reactor, seed).await);
     }
 }

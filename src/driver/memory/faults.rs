@@ -23,7 +23,7 @@ use crate::driver::chance::Random;
 ///     .delay(Duration::from_millis(1)..=Duration::from_millis(80))
 ///     .split_reads(3)
 ///     .reset(0.1);
-/// let reactor = Reactor::in_memory_with(faults)?;
+/// let reactor = Reactor::builder().in_memory_with(faults).build()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]

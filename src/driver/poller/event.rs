@@ -53,16 +53,16 @@ impl Event {
     }
 }
 
-/// Which readiness of a source is reported.
+/// Which readiness of a descriptor is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
-    /// Disarmed: nothing is reported but a hang-up, and that at most once (invariant 3 of `driver`).
+pub enum Interest {
+    /// No readiness. A hang-up is reported at most once.
     Nothing,
-    /// When a read will not block.
+    /// Reads that will not block.
     Read,
-    /// When a write will not block.
+    /// Writes that will not block.
     Write,
-    /// Either.
+    /// Reads and writes that will not block.
     Both,
 }
 

@@ -39,8 +39,9 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 pub use choice::{Poller, PollerUnavailable};
+pub(crate) use event::Event;
+pub use event::Interest;
 pub(super) use event::{BELL, Borrowed};
-pub(crate) use event::{Event, Interest};
 #[cfg(unix)]
 use poll::Poll;
 pub(super) use polling::Polling;

@@ -568,7 +568,7 @@ impl Core {
         let Some(reactor) = self.reactor() else {
             return;
         };
-        let limit = reactor.grace().stalled;
+        let limit = reactor.inner().grace().stalled;
         let deadline = reactor.call_later(limit, self.registration.attention());
         let old = self.deadline.replace(Some(deadline));
         if let Some(old) = old {

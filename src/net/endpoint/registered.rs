@@ -17,19 +17,16 @@ struct Names<E>(RefCell<BTreeMap<String, Rc<Read<E>>>>);
 /// Makes an endpoint of the fields of a text.
 type Read<E> = dyn Fn(&mut EndpointFields<'_>) -> Result<E, Failure>;
 
-impl Reactor {
-    /// Gives a kind of endpoint a name, so that text that begins with it and a colon is read by
-    /// `read`, wherever this reactor is given text to connect to.
+impl ClientEndpoint {
+    /// Registers a parser for text that begins with `name` and a colon, for all text that `reactor` connects to.
     ///
-    /// `read` takes the fields out that it knows; what is left is an error. A name that is
-    /// registered again gets the new meaning. Names are of ASCII letters, digits and hyphens, and
-    /// upper and lower case are the same. A host of that name is written `tcp:NAME:PORT` from then
-    /// on.
+    /// `read` takes out the fields that it knows; fields that remain are an error. Registering a name again replaces its
+    /// parser. Names consist of ASCII letters, digits and hyphens and are compared without case. A host of that name is
+    /// written `tcp:NAME:PORT` from then on.
     ///
     /// # Panics
     ///
-    /// When the name is empty, has other characters, or is one that this crate has a meaning for
-    /// (`tcp`, `unix`, ...).
+    /// When the name is empty, has other characters, or is built in (`tcp`, `unix`, ...).
     ///
     /// # Examples
     ///
@@ -39,7 +36,7 @@ impl Reactor {
     /// torsade::testing::run(async |reactor| {
     ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
     ///     let number = port.local_addr().port().unwrap();
-    ///     reactor.register_client_endpoint("here", |fields| {
+    ///     ClientEndpoint::register(&reactor, "here", |fields| {
     ///         Ok(ClientEndpoint::host("localhost", fields.port()?))
     ///     });
     ///     let conn = reactor.connect_stream(format!("here:{number}")).await?;
@@ -50,27 +47,29 @@ impl Reactor {
     /// ```
     #[doc(alias("IStreamClientEndpointStringParserWithReactor", "clientFromString"))]
     #[track_caller]
-    pub fn register_client_endpoint(
-        &self,
+    pub fn register(
+        reactor: &Reactor,
         name: &str,
-        read: impl Fn(&mut EndpointFields<'_>) -> Result<ClientEndpoint, Failure> + 'static,
+        read: impl Fn(&mut EndpointFields<'_>) -> Result<Self, Failure> + 'static,
     ) {
-        register::<ClientEndpoint>(self, name, Rc::new(read));
+        register::<Self>(reactor, name, Rc::new(read));
     }
+}
 
-    /// Gives a kind of endpoint to listen at a name: see [`Reactor::register_client_endpoint`].
+impl ServerEndpoint {
+    /// Registers a parser for text that `reactor` listens at: see [`ClientEndpoint::register`].
     ///
     /// # Panics
     ///
     /// As there.
     #[doc(alias("IStreamServerEndpointStringParser", "serverFromString"))]
     #[track_caller]
-    pub fn register_server_endpoint(
-        &self,
+    pub fn register(
+        reactor: &Reactor,
         name: &str,
-        read: impl Fn(&mut EndpointFields<'_>) -> Result<ServerEndpoint, Failure> + 'static,
+        read: impl Fn(&mut EndpointFields<'_>) -> Result<Self, Failure> + 'static,
     ) {
-        register::<ServerEndpoint>(self, name, Rc::new(read));
+        register::<Self>(reactor, name, Rc::new(read));
     }
 }
 

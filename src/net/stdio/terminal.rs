@@ -22,7 +22,7 @@ use rustix::termios::{
 
 use crate::driver::with_blocked;
 use crate::failure::{Failure, errors};
-use crate::reactor::{Phase, Reactor, TriggerId, WeakReactor};
+use crate::reactor::{Phase, Reactor, Trigger};
 use crate::signal::Signal;
 
 /// A terminal whose mode may be changed. Dropping it brings back the mode it was found in.
@@ -54,8 +54,7 @@ struct Held {
     found: Termios,
     /// It is in another mode than it was found in.
     is_changed: Cell<bool>,
-    trigger: Cell<Option<TriggerId>>,
-    reactor: WeakReactor,
+    trigger: Cell<Option<Trigger>>,
 }
 
 /// What was to be a terminal is none.
@@ -109,7 +108,6 @@ impl Terminal {
             found: tcgetattr(fd).map_err(io::Error::from)?,
             is_changed: Cell::new(false),
             trigger: Cell::new(None),
-            reactor: reactor.downgrade(),
         });
         let weak = Rc::downgrade(&held);
         let trigger = reactor.add_system_event_trigger(Phase::After, "shutdown", move || {
@@ -203,8 +201,8 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let _ = self.restore();
-        if let (Some(trigger), Some(reactor)) = (self.trigger.take(), self.reactor.upgrade()) {
-            reactor.remove_system_event_trigger(trigger);
+        if let Some(trigger) = self.trigger.take() {
+            trigger.remove();
         }
     }
 }

@@ -115,12 +115,12 @@ struct Inner<F: ClientFactory> {
     place: &'static Location<'static>,
 }
 
-impl Reactor {
-    /// Connects, with the protocols that a factory makes. The factory is told how it goes, from the loop's turn.
+impl Connector {
+    /// Begins to connect, with the protocols that `factory` makes. The reactor calls the factory's hooks from the loop's turn.
     ///
     /// # Errors
     ///
-    /// [`BadEndpoint`](crate::net::BadEndpoint); all other failures are told to the factory.
+    /// [`BadEndpoint`](crate::net::BadEndpoint); all other failures go to [`ClientFactory::connection_failed`].
     ///
     /// # Examples
     ///
@@ -153,23 +153,23 @@ impl Reactor {
     /// }
     ///
     /// torsade::testing::run(async |reactor| {
-    ///     reactor.connect_factory("127.0.0.1:1", Stubborn { left: 3 })?;
+    ///     Connector::start(&reactor, "127.0.0.1:1", Stubborn { left: 3 })?;
     ///     Ok(())
     /// });
     /// ```
-    #[doc(alias("connectTCP", "connectUNIX"))]
+    #[doc(alias("connectTCP", "connectUNIX", "connect_factory"))]
     #[track_caller]
-    pub fn connect_factory<F: ClientFactory>(
-        &self,
+    pub fn start<F: ClientFactory>(
+        reactor: &Reactor,
         endpoint: impl ToClientEndpoint,
         factory: F,
-    ) -> Result<Connector, Failure> {
+    ) -> Result<Self, Failure> {
         let place = Location::caller();
         let endpoint = endpoint
-            .into_client_endpoint(self)
+            .into_client_endpoint(reactor)
             .map_err(|failure| Failure::moved(failure, place))?;
         let inner = Rc::new(Inner {
-            reactor: self.downgrade(),
+            reactor: reactor.downgrade(),
             endpoint,
             factory: Cell::new(Some(factory)),
             state: Cell::new(ConnectorState::Disconnected),
@@ -179,13 +179,11 @@ impl Reactor {
             connection: RefCell::default(),
             place,
         });
-        let connector = Connector(inner);
+        let connector = Self(inner);
         connector.connect()?;
         Ok(connector)
     }
-}
 
-impl Connector {
     /// Begins an attempt, in the loop's turn.
     ///
     /// # Errors
