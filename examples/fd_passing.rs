@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use torsade::net::ClientEndpoint;
 
 use torsade::net::ServerEndpoint;
 use torsade::{Address, Failure, Port, Reactor};
@@ -46,7 +47,7 @@ async fn old(reactor: Reactor) -> Result<(), Failure> {
         .arg("new")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()?;
-    let mut to_heir = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
+    let mut to_heir = reactor.connect_stream(ClientEndpoint::adopt(ours)).await?;
     to_heir.send_descriptor(listener)?;
     to_heir.write_all(b"here it is\n").await?;
     to_heir.read_line(100).await?;
@@ -60,9 +61,11 @@ async fn old(reactor: Reactor) -> Result<(), Failure> {
 }
 
 async fn new(reactor: Reactor) -> Result<(), Failure> {
-    let mut from_old = reactor.connect_stream(ClientEndpoint::adopt(
-        io::stdin().as_fd().try_clone_to_owned()?,
-    ))?;
+    let mut from_old = reactor
+        .connect_stream(ClientEndpoint::adopt(
+            io::stdin().as_fd().try_clone_to_owned()?,
+        ))
+        .await?;
     let Some(listener) = from_old.recv_descriptor().await? else {
         return Err(Failure::new("no socket was given"));
     };

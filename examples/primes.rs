@@ -52,7 +52,7 @@ fn main() -> Result<(), Failure> {
             let done = done.clone();
             reactor.spawn_blocking(move || {
                 let token = CancelToken::current();
-                let found = count(from, to, token)?;
+                let found = count(from, to, &token)?;
                 done.fetch_add(1, Ordering::SeqCst);
                 Ok(found)
             })

@@ -5,6 +5,7 @@
 //! leaves.
 
 use std::env;
+use torsade::net::Stdio;
 
 use torsade::Failure;
 

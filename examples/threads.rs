@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use torsade::Failure;
+use torsade::threads::CancelToken;
 
 fn main() -> Result<(), Failure> {
     torsade::run(async |reactor| {
@@ -16,7 +17,8 @@ fn main() -> Result<(), Failure> {
         println!("the sum is {}", sum.await?);
 
         // Work that may take for ever looks whether anybody still waits for it.
-        let endless = reactor.defer_to_thread_with::<()>(|token| {
+        let endless = reactor.spawn_blocking::<()>(|| {
+            let token = CancelToken::current();
             loop {
                 token.check()?;
                 thread::yield_now();

@@ -10,13 +10,15 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
+use torsade::net::ClientEndpoint;
+use torsade::net::datagram::DatagramEndpoint;
 
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_setfd};
 use support::folder::Folder;
 use support::program::{Client, PATIENCE, Program, example_path};
 use support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
-use torsade::net::{AlreadyListened, CannotAdopt, ServerEndpoint, activation};
+use torsade::net::{AlreadyAdopted, CannotAdopt, ServerEndpoint, activation};
 use torsade::{
     Address, Cancelled, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor, testing,
 };
@@ -67,7 +69,7 @@ fn a_listener_at_a_path_is_listened_with_and_its_file_stays() {
         assert_eq!(folder.files(), ["socket"]);
 
         let failure = reactor.listen(endpoint, |_| Spy::echo()).unwrap_err();
-        failure.trap::<AlreadyListened>()?;
+        failure.trap::<AlreadyAdopted>()?;
         assert_eq!(failure.location().file(), file!());
         Ok(())
     });
@@ -85,7 +87,7 @@ fn connections_are_taken_over_at_both_ends() {
             .connect(ClientEndpoint::adopt(one), Spy::new(&log))
             .await?;
         assert_eq!(log.take(), ["made"]);
-        let mut conn = reactor.connect_stream(ClientEndpoint::adopt(other))?;
+        let mut conn = reactor.connect_stream(ClientEndpoint::adopt(other)).await?;
         let transport = handle.transport().unwrap();
         assert!(transport.peer() == peers[0] && conn.peer() == peers[1]);
         conn.write_all(b"hello").await?;
@@ -154,7 +156,7 @@ fn what_is_adopted_does_not_block_and_is_closed_on_exec() {
         let copy = ours.try_clone()?;
         fcntl_setfd(&ours, FdFlags::empty())?;
         let number = std::os::fd::AsRawFd::as_raw_fd(&ours);
-        let conn = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
+        let conn = reactor.connect_stream(ClientEndpoint::adopt(ours)).await?;
         assert!(fcntl_getfl(&copy)?.contains(OFlags::NONBLOCK));
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
         let flags = info
@@ -203,6 +205,7 @@ fn what_is_something_else_is_named() {
             let copy = fd.try_clone()?;
             let failure = reactor
                 .connect_stream(ClientEndpoint::adopt(fd))
+                .await
                 .unwrap_err();
             assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
             let failure = reactor
@@ -395,7 +398,7 @@ fn what_this_process_was_given_is_taken_once() {
         failure.trap::<CannotAdopt>()?;
         let port = reactor.listen(&endpoint, |_| Spy::echo())?;
         let failure = reactor.listen(&endpoint, |_| Spy::echo()).unwrap_err();
-        failure.trap::<AlreadyListened>()?;
+        failure.trap::<AlreadyAdopted>()?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         conn.write_all(b"x").await?;
         conn.read_exact(&mut [0]).await?;

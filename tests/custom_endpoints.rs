@@ -5,6 +5,7 @@ mod support;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use torsade::net::ProxyOptions;
 
 use futures::StreamExt;
 use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};

@@ -498,7 +498,7 @@ fn a_deferred_fired_from_another_thread_knows_the_line_that_fired_it() {
     ];
     testing::run_on(debugged(), async |reactor| {
         for (way, line) in ways.into_iter().zip(line + 1..) {
-            let (answer, resolver) = reactor.remote_pair::<()>();
+            let (answer, resolver) = RemoteResolver::<()>::pair(&reactor);
             let other = thread::spawn(move || way(resolver));
             let failing = answer.add_callback(|()| Err::<(), _>(fail!("a callback's own")));
             let failure = failing.await.unwrap_err();

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+use torsade::reactor::Interest;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
@@ -461,8 +462,8 @@ fn a_hosted_run_that_has_crashed_can_be_begun_again() {
 
 #[test]
 fn a_panic_that_unwinds_ends_a_hosted_run() {
-    let reactor = Reactor::new().unwrap();
-    reactor.set_on_panic(torsade::OnPanic::Unwind);
+    let builder = Reactor::builder().on_panic(torsade::OnPanic::Unwind);
+    let reactor = builder.build().unwrap();
     reactor.start().unwrap();
     reactor.call_soon(|| std::panic::panic_any("oh"));
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| turn(&reactor)));
@@ -472,8 +473,7 @@ fn a_panic_that_unwinds_ends_a_hosted_run() {
 
 #[test]
 fn a_signal_stops_a_hosted_run() {
-    let reactor = Reactor::new().unwrap();
-    reactor.set_stops_on_signals(true);
+    let reactor = Reactor::builder().stops_on_signals(true).build().unwrap();
     reactor.start().unwrap();
     assert!(!is_readable(&reactor));
     Signal::TERM.raise().unwrap();

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use torsade::net::ClientEndpoint;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use support::folder::Folder;
@@ -56,7 +57,7 @@ fn what_there_is_no_room_for_ends_its_connection_alone_and_nothing_is_left_open(
             *lost.borrow(),
             "descriptors that came were lost: this process cannot have more"
         );
-        let mut mine = reactor.connect_stream(ClientEndpoint::adopt(mine))?;
+        let mut mine = reactor.connect_stream(ClientEndpoint::adopt(mine)).await?;
         mine.write_all(b"still there").await?;
         mine.read_exact(&mut [0; 11]).await?;
         drop(mine);

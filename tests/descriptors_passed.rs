@@ -10,6 +10,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use torsade::net::ClientEndpoint;
 
 use rustix::io::{FdFlags, fcntl_getfd};
 use support::folder::Folder;
@@ -298,7 +299,6 @@ on_both! {
         until(|| taker.log.all().len() == 2).await;
         assert!(taker.log.take()[1].contains("no, thank you"));
         assert_eq!(reports.take().len(), 1);
-        reactor.set_on_panic(OnPanic::Unwind);
         drop(conn);
         port.stop().await?;
     }
@@ -454,7 +454,7 @@ fn descriptors_are_found_behind_what_nobody_asked_for() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let (ours, theirs) = UnixStream::pair()?;
         rustix::net::sockopt::set_socket_passcred(&ours, true)?;
-        let mut server = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
+        let mut server = reactor.connect_stream(ClientEndpoint::adopt(ours)).await?;
         let (readers, writers) = pipes(3);
         send_together(&theirs, b"x", &writers);
         drop(writers);
@@ -501,7 +501,7 @@ fn large_messages_leave_no_more_than_one_of_them() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         for (asked, kept) in [(false, 4), (true, 64)] {
             let (ours, theirs) = UnixStream::pair()?;
-            let mut server = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
+            let mut server = reactor.connect_stream(ClientEndpoint::adopt(ours)).await?;
             if asked {
                 assert!(server.take_descriptor().is_none());
             }
@@ -550,7 +550,7 @@ fn nothing_spins_while_one_waits_for_its_byte() {
     torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
         use torsade::Clock;
         let (ours, _theirs) = UnixStream::pair()?;
-        let conn = reactor.connect_stream(ClientEndpoint::adopt(ours))?;
+        let conn = reactor.connect_stream(ClientEndpoint::adopt(ours)).await?;
         conn.transport().send_descriptor(pipes(1).1.remove(0))?;
         let before = cpu_time();
         reactor.sleep(MS * 20).await?;

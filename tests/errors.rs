@@ -14,6 +14,7 @@ use std::num::ParseIntError;
 use std::panic;
 use std::path::Path;
 use std::rc::Rc;
+use torsade::net::ClientEndpoint;
 
 use support::{HERE, MS, Spy};
 use torsade::clock::{ClockStopped, TimedOut};
@@ -25,7 +26,7 @@ use torsade::net::datagram::{
     PortClosed, QueueFull, SendFailed, Truncated,
 };
 use torsade::net::{
-    AlreadyListened, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
+    AlreadyAdopted, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
     ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
 };
 use torsade::protocols::LineTooLong;
@@ -254,7 +255,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
     }
     each! {
         AlreadyConnected = AlreadyConnected { to: address() };
-        AlreadyListened;
+        AlreadyAdopted;
         AlreadyTaken;
         Abandoned = settled(abandoned());
         BadNetwork = "10.0.0.0/99".parse::<Network>().unwrap_err();
@@ -358,9 +359,8 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     let file = || OwnedFd::from(fs::File::open("Cargo.toml").unwrap());
     let cannot_adopt = testing_failure(async |_| {
         let reactor = Reactor::current().unwrap();
-        reactor
-            .connect_stream(ClientEndpoint::adopt(file()))
-            .map(drop)
+        let adopted = reactor.connect_stream(ClientEndpoint::adopt(file()));
+        adopted.await.map(drop)
     });
     let terminated = {
         use std::os::unix::process::ExitStatusExt;

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use torsade::Phase;
+use torsade::reactor::RemoteResolver;
 
 use support::{HERE, Log, MS, Spy, nowhere};
 use torsade::clock::TimedOut;
@@ -80,7 +82,7 @@ on_both! {
             queue.get();
             semaphore.acquire();
             watcher.changed();
-            reactor.spawn_blocking(|| -> Result<());
+            reactor.spawn_blocking(|| -> Result<(), Failure> { Err("no")? });
             async { torsade::spawn(async { abandoned().await }).await? };
             torsade::defer_later(&reactor, MS, || -> Result<(), Failure> { Err("no")? });
             async { remote.spawn(async || ())?.join() };
@@ -241,7 +243,7 @@ fn made_at(failure: &Failure) -> (&'static str, u32) {
 fn what_the_end_of_a_reactor_ends_names_the_line_that_asked_for_it() {
     let reactor = Reactor::in_memory().unwrap();
     let line = line!() + 1;
-    let (deferred, resolver) = reactor.remote_pair::<()>();
+    let (deferred, resolver) = RemoteResolver::<()>::pair(&reactor);
     let failures = Rc::new(RefCell::new(Vec::new()));
     let log = failures.clone();
     drop(deferred.add_errback(move |failure| {

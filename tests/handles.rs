@@ -6,6 +6,8 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
+use torsade::Phase;
+use torsade::reactor::RemoteResolver;
 
 use support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::{

@@ -103,6 +103,7 @@ fn the_whole_grace_is_an_end_for_a_peer_that_dribbles_as_well() -> Result<(), Fa
     let grace = Grace {
         stalled: MS * 60_000,
         total: MS * 50,
+        ..Grace::default()
     };
     let reports = run_for(grace, async |reactor| {
         let conn = reactor.connect_stream(address).await?;
@@ -612,6 +613,7 @@ fn the_whole_grace_counts_for_sending_and_lingering_together() -> Result<(), Fai
     reactor.set_grace(Grace {
         stalled: total * 10,
         total,
+        ..Grace::default()
     });
     let reports = expect_reports(&reactor);
     // Neither reads; one has sent something, and does not close.

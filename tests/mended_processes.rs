@@ -130,11 +130,11 @@ on_both_by_hand! {
         let (main, wait, log) = (reactor.clone(), waiter(&reactor), Log::new());
         let told = log.clone();
         let result = reactor.run_until(async move {
-            drop(main.output(wait.clone()));
-            drop(main.status(wait.clone()));
-            let child = main.spawn_child(wait.clone()).unwrap();
+            drop(wait.clone().output(&main));
+            drop(wait.clone().status(&main));
+            let child = wait.clone().spawn(&main).unwrap();
             drop(child.status());
-            let heard = main.status(wait).add_errback(move |failure| {
+            let heard = wait.status(&main).add_errback(move |failure| {
                 told.note(&failure);
                 Ok(ExitStatusExt::from_raw(0))
             });

@@ -5,6 +5,9 @@ mod support;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use torsade::net::ClientEndpoint;
+use torsade::net::ProxyOptions;
+use torsade::net::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use support::{Log, Spy, how, until};

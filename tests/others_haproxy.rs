@@ -11,6 +11,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::rc::Rc;
+use torsade::net::ProxyOptions;
 
 use support::folder::Folder;
 use support::foreign::have;

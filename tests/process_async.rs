@@ -587,7 +587,7 @@ async fn count_leaks(reactor: &Reactor) -> Result<(), Failure> {
         let other = Reactor::new().unwrap();
         let main = async {
             for _ in 0..10 {
-                let _ = other.spawn_child(sh(script)).unwrap();
+                let _ = sh(script).spawn(&other).unwrap();
             }
         };
         other.run_until(main).unwrap();
@@ -650,7 +650,7 @@ fn what_a_program_does_not_read_of_its_input_is_reported_when_the_reactor_ends()
     let inner = reactor.clone();
     let done = reactor.run_until(async {
         let sleeper = Command::new("sleep").arg("1000").kill_on_drop(true);
-        let child = inner.spawn_process(sleeper, Noted::new(&Log::new()))?;
+        let child = sleeper.spawn_protocol(&inner, Noted::new(&Log::new()))?;
         child.transport().unwrap().write(vec![7; 1 << 20]);
         child.transport().unwrap().close_stdin();
         Ok::<_, Failure>(())

@@ -8,6 +8,7 @@ use std::fs;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
+use torsade::Phase;
 
 use support::noted::Noted;
 use support::{Log, children, expect_reports, until};
@@ -200,9 +201,9 @@ fn others_may_be_started_in_every_hook() {
                 if at == hook && started.is_empty() {
                     started.note("started");
                     let noted = Noted::new(&started).on_made(|process| process.close_stdin());
-                    drop(starter.spawn_process(Command::new("cat"), noted).unwrap());
-                    drop(starter.spawn_child(Command::new("cat")).unwrap());
-                    let failure = starter.spawn_child(Command::new("/no/such"));
+                    drop(Command::new("cat").spawn_protocol(&starter, noted).unwrap());
+                    drop(Command::new("cat").spawn(&starter).unwrap());
+                    let failure = Command::new("/no/such").spawn(&starter);
                     assert!(failure.is_err());
                 }
             });
@@ -338,7 +339,7 @@ fn the_reactor_may_be_stopped_in_every_hook() {
         });
         let starter = reactor.clone();
         reactor.add_system_event_trigger(Phase::After, "startup", move || {
-            starter.spawn_process(busy(), here).unwrap();
+            busy().spawn_protocol(&starter, here).unwrap();
         });
         reactor.run().unwrap();
         let notes = log.all();

@@ -307,7 +307,6 @@ mod reports_and_limits {
         }
 
         async fn a_reported_panic_neither_stops_nor_unwinds(reactor) {
-            reactor.set_on_panic(OnPanic::Unwind);
             let caught = Deferred::succeed(()).add_callback(|()| -> Result<(), Failure> { panic!("oh") });
             caught.await.unwrap_err().report("while trying");
             yield_now().await;
@@ -680,22 +679,20 @@ on_both_by_hand! {
     }
 
     fn panics_can_stop_or_leave_run(reactor) {
-        expect_reports(&reactor);
-        reactor.set_on_panic(OnPanic::Stop);
+        let reactor = support::builder_like(&reactor).on_panic(OnPanic::Stop).build().unwrap();
+        reactor.on_report(|_| {});
         reactor.call_soon(|| panic!("stop"));
         reactor.run().unwrap();
         assert!(reactor.has_ended());
 
-        let reactor = Reactor::in_memory().unwrap();
-        expect_reports(&reactor);
-        reactor.set_on_panic(OnPanic::Unwind);
+        let reactor = Reactor::builder().in_memory().on_panic(OnPanic::Unwind).build().unwrap();
+        reactor.on_report(|_| {});
         reactor.call_soon(|| std::panic::panic_any(42_u64));
         let panic = catch_unwind(AssertUnwindSafe(|| reactor.run())).unwrap_err();
         assert_eq!(*panic.downcast::<u64>().unwrap(), 42);
 
-        let reactor = Reactor::in_memory().unwrap();
-        expect_reports(&reactor);
-        reactor.set_on_panic(OnPanic::Unwind);
+        let reactor = Reactor::builder().in_memory().on_panic(OnPanic::Unwind).build().unwrap();
+        reactor.on_report(|_| {});
         for step in [&Reactor::run_until_current as &dyn Fn(&Reactor), &|r| r.iterate(Duration::ZERO), &|r| r.settle()] {
             reactor.call_soon(|| panic!("oh"));
             assert!(catch_unwind(AssertUnwindSafe(|| step(&reactor))).is_err());

@@ -12,6 +12,8 @@ use std::os::{fd::AsFd, unix::net::UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
+use torsade::net::ClientEndpoint;
+use torsade::reactor::Interest;
 
 #[cfg(unix)]
 use support::watched::{Pipe, pipe};
@@ -306,18 +308,12 @@ const ACTIONS: &[Action] = &[
     }),
     ("spawn", |_| drop(spawn(async { yield_now().await }))),
     ("Reactor::call_soon", |w| w.reactor.call_soon(|| {})),
-    ("Reactor::call_when_running", |w| {
+    ("Reactor::call_soon, at the startup", |w| {
         w.reactor
-            .add_system_event_trigger(Phase::After, "startup", || {})
+            .add_system_event_trigger(Phase::After, "startup", || {});
     }),
     ("Remote::call", |w| ignore(w.reactor.remote().call(|| {}))),
-    ("Reactor::set_on_panic", |w| {
-        w.reactor.set_on_panic(OnPanic::Report)
-    }),
     ("Reactor::on_report", |w| w.reactor.on_report(|_| {})),
-    ("Reactor::set_stops_on_signals", |w| {
-        w.reactor.set_stops_on_signals(false)
-    }),
     ("Reactor::poll_timeout", |w| {
         ignore(w.reactor.poll_timeout())
     }),

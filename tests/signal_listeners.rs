@@ -181,7 +181,7 @@ on_both! {
         drop(USR1.wait(&reactor).map(move |_| {
             let third = ends.take();
             drop(third);
-            drop(loop_.signal(USR1).map(move |_| note.note("began later")));
+            drop(USR1.wait(&loop_).map(move |_| note.note("began later")));
         }));
         let note = log.clone();
         drop(USR1.wait(&reactor).map(move |_| note.note("second")));
@@ -306,7 +306,7 @@ on_both_by_hand! {
 
     fn a_test_may_have_a_reactor_stopped(reactor) {
         let _alone = alone();
-        reactor.set_stops_on_signals(true);
+        let reactor = support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
         let stop = reactor.clone();
         reactor.add_system_event_trigger(Phase::After, "startup", move || {
             assert!(testing::deliver_signal(&stop, Signal::TERM));
@@ -320,7 +320,7 @@ on_both_by_hand! {
 
     fn a_signal_that_finds_the_reactor_stopping_has_not_stopped_it(reactor) {
         let _alone = alone();
-        reactor.set_stops_on_signals(true);
+        let reactor = support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
         let stop = reactor.clone();
         reactor.add_system_event_trigger(Phase::After, "startup", move || {
             stop.stop().unwrap();
@@ -332,7 +332,7 @@ on_both_by_hand! {
 
     fn a_stop_signal_before_the_start_is_over_stops_it_then(reactor) {
         let _alone = alone();
-        reactor.set_stops_on_signals(true);
+        let reactor = support::builder_like(&reactor).stops_on_signals(true).build().unwrap();
         let log = Log::new();
         let (waits, resolver) = Deferred::<()>::pair();
         reactor.add_system_event_trigger(Phase::Before, "startup", move || waits);

@@ -25,7 +25,8 @@ fn child() {
     if let Some(way) = mode.strip_prefix("built: ") {
         return run_built(way, say);
     }
-    let result = torsade::run(async |reactor| {
+    let builder = Reactor::builder().ends_by_signal(mode == "ends by it");
+    let result = builder.run(async |reactor| {
         for (phase, what) in [
             (Phase::Before, "before"),
             (Phase::During, "during"),
@@ -60,10 +61,7 @@ fn child() {
                 torsade::yield_now().await;
             },
             "sleeping" => Ok(reactor.sleep(Duration::from_secs(600)).await?),
-            "ends by it" => {
-                reactor.set_ends_by_signal(true);
-                reactor.stopped().await
-            }
+            "ends by it" => reactor.stopped().await,
             "forgets" => {
                 reactor.listen("127.0.0.1:0", |_| Quiet)?;
                 Ok(())

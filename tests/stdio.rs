@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread;
+use torsade::net::Terminal;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, fcntl_getfl};
@@ -71,7 +72,7 @@ async fn serve(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 async fn half_close(reactor: &Reactor) -> Result<(), Failure> {
-    let mut conn = Stdio::new().open(&reactor)?;
+    let mut conn = torsade::net::Stdio::new().open(&reactor)?;
     conn.write_all(READY.as_bytes()).await?;
     conn.close().await?;
     println!("this goes nowhere");
@@ -82,14 +83,17 @@ async fn half_close(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 async fn twice(reactor: &Reactor) -> Result<(), Failure> {
-    let first = Stdio::new().open(&reactor)?;
-    let failure = Stdio::new().open(&reactor).map(drop).unwrap_err();
+    let first = torsade::net::Stdio::new().open(&reactor)?;
+    let failure = torsade::net::Stdio::new()
+        .open(&reactor)
+        .map(drop)
+        .unwrap_err();
     eprint!("{failure}");
     failure.trap::<StdioInUse>()?;
     drop(first);
     // What is dropped is closed in the next turn.
     loop {
-        match Stdio::new().open(&reactor) {
+        match torsade::net::Stdio::new().open(&reactor) {
             Err(failure) => {
                 failure.trap::<StdioInUse>()?;
             }
@@ -105,13 +109,13 @@ async fn twice(reactor: &Reactor) -> Result<(), Failure> {
 
 /// Stays until it is killed.
 async fn stay(reactor: &Reactor) -> Result<(), Failure> {
-    Stdio::new().connect(&reactor, spy(&Log::new()))?;
+    torsade::net::Stdio::new().connect(&reactor, spy(&Log::new()))?;
     std::future::pending().await
 }
 
 /// Is over while its input is not: nothing may wait for that.
 async fn over(reactor: &Reactor) -> Result<(), Failure> {
-    let handle = Stdio::new().connect(
+    let handle = torsade::net::Stdio::new().connect(
         &reactor,
         spy(&Log::new()).on_data(|cx, _| cx.lose_connection()),
     )?;
@@ -121,7 +125,7 @@ async fn over(reactor: &Reactor) -> Result<(), Failure> {
 
 /// Prints more than a pipe takes, and returns.
 fn print(reactor: &Reactor) -> Result<(), Failure> {
-    let conn = Stdio::new().open(&reactor)?;
+    let conn = torsade::net::Stdio::new().open(&reactor)?;
     conn.transport().write(READY);
     conn.transport().write(vec![b'x'; 1 << 20]);
     Ok(())
@@ -404,7 +408,7 @@ fn any_two_descriptors_are_a_connection() {
         let (mut heard, output) = pipe();
         let log = Log::new();
         let spy = Spy::new(&log).on_data(|cx, data| cx.write(data));
-        let handle = Stdio::of(input, output).connect(&reactor, spy)?;
+        let handle = torsade::net::Stdio::of(input, output).connect(&reactor, spy)?;
         assert!(log.is_empty(), "nothing is called inside a call");
         typing.write_all(b"hello")?;
         until(|| log.has("data hello")).await;
@@ -425,7 +429,7 @@ fn a_pipe_that_is_not_read_fills_the_queue_and_then_goes_on() {
     run(async |reactor| {
         let (input, _typing) = pipe();
         let (mut heard, output) = pipe();
-        let mut conn = Stdio::of(input, output).open(&reactor)?;
+        let mut conn = torsade::net::Stdio::of(input, output).open(&reactor)?;
         let transport = conn.transport();
         transport.write(&bytes);
         some_turns().await;
@@ -456,7 +460,7 @@ fn what_a_child_says_is_read_to_the_end_though_it_listens_no_more() {
                 .stdout(Stdio::piped())
                 .spawn()?;
             let (output, input) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
-            let mut conn = Stdio::of(output, input).open(&reactor)?;
+            let mut conn = torsade::net::Stdio::of(output, input).open(&reactor)?;
             conn.write_all(b"one\ntwo\n").await?;
             let before = cpu_time();
             reactor.sleep(support::MS * wait).await?;
@@ -483,7 +487,7 @@ fn one_that_is_paused_is_not_read_and_does_not_spin() {
         let (_heard, output) = pipe();
         let log = Log::new();
         let spy = Spy::new(&log).on_made(Transport::pause_producing);
-        let handle = Stdio::of(input, output).connect(&reactor, spy)?;
+        let handle = torsade::net::Stdio::of(input, output).connect(&reactor, spy)?;
         until(|| log.has("made")).await;
         typing.write_all(b"hello")?;
         drop(typing);
@@ -506,7 +510,7 @@ fn what_no_poller_takes_has_a_thread_that_leaves_with_its_connection() {
         let counter = eventfd(0, EventfdFlags::empty()).map_err(io::Error::from)?;
         let raise = counter.try_clone()?;
         let (_heard, output) = pipe();
-        let mut conn = Stdio::of(counter, output).open(&reactor)?;
+        let mut conn = torsade::net::Stdio::of(counter, output).open(&reactor)?;
         some_turns().await;
         rustix::io::write(&raise, &7_u64.to_ne_bytes()).map_err(io::Error::from)?;
         let mut number = [0; 8];
@@ -540,7 +544,7 @@ fn a_file_that_cannot_be_written_breaks_the_connection() {
         let full = OpenOptions::new().write(true).open("/dev/full")?;
         let log = Log::new();
         let spy = Spy::new(&log).on_made(|cx| cx.write("x"));
-        Stdio::of(input, full).connect(&reactor, spy)?;
+        torsade::net::Stdio::of(input, full).connect(&reactor, spy)?;
         until(|| log.all().len() == 2).await;
         assert_eq!(log.all(), ["made", "lost broken StorageFull"]);
         Ok(())
@@ -551,7 +555,7 @@ fn a_file_that_cannot_be_written_breaks_the_connection() {
 fn a_folder_cannot_be_read() {
     run(async |reactor| {
         let (_heard, output) = pipe();
-        let mut conn = Stdio::of(File::open("/")?, output).open(&reactor)?;
+        let mut conn = torsade::net::Stdio::of(File::open("/")?, output).open(&reactor)?;
         let error = conn.read(&mut [0]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::IsADirectory);
         Ok(())
@@ -562,7 +566,9 @@ fn a_folder_cannot_be_read() {
 fn an_end_that_is_the_wrong_way_round_is_refused() {
     run(async |reactor| {
         let (input, output) = pipe();
-        let failure = Stdio::of(output, input).open(&reactor).unwrap_err();
+        let failure = torsade::net::Stdio::of(output, input)
+            .open(&reactor)
+            .unwrap_err();
         assert_eq!(
             failure.to_string(),
             "the descriptor is not open for reading"
@@ -578,7 +584,7 @@ fn when_the_reactor_ends_its_protocol_is_told() {
     let (_heard, output) = pipe();
     let (input, _typing) = pipe();
     torsade::run(async move |reactor| {
-        Stdio::of(input, output).connect(&reactor, Spy::new(&noted))?;
+        torsade::net::Stdio::of(input, output).connect(&reactor, Spy::new(&noted))?;
         until(|| noted.has("made")).await;
         Ok(())
     })
@@ -589,27 +595,33 @@ fn when_the_reactor_ends_its_protocol_is_told() {
 /// A protocol with a user: on the machine by two pipes, in memory by what stands for standard input and output.
 fn used(reactor: &Reactor, protocol: Spy) -> Result<(Handle<Spy>, Connection), Failure> {
     if let Ok(stdio) = testing::Stdio::new(reactor) {
-        let handle = Stdio::new().connect(&reactor, protocol)?;
+        let handle = torsade::net::Stdio::new().connect(&reactor, protocol)?;
         return Ok((handle, stdio.user()?));
     }
     let (input, typing) = pipe();
     let (heard, output) = pipe();
-    let handle = Stdio::of(input, output).connect(&reactor, protocol)?;
-    Ok((handle, Stdio::of(heard, typing).open(&reactor)?))
+    let handle = torsade::net::Stdio::of(input, output).connect(&reactor, protocol)?;
+    Ok((
+        handle,
+        torsade::net::Stdio::of(heard, typing).open(&reactor)?,
+    ))
 }
 
 /// The same where the user has something typed already, and only listens.
 fn heard(reactor: &Reactor, protocol: Spy) -> Result<(Connection, Option<File>), Failure> {
     if let Ok(stdio) = testing::Stdio::new(reactor) {
-        Stdio::new().connect(&reactor, protocol)?;
+        torsade::net::Stdio::new().connect(&reactor, protocol)?;
         return Ok((stdio.user()?, None));
     }
     let (input, mut typing) = pipe();
     typing.write_all(b"nobody reads this")?;
     let (heard, output) = pipe();
-    Stdio::of(input, output).connect(&reactor, protocol)?;
+    torsade::net::Stdio::of(input, output).connect(&reactor, protocol)?;
     let null = OpenOptions::new().write(true).open("/dev/null")?;
-    Ok((Stdio::of(heard, null).open(&reactor)?, Some(typing)))
+    Ok((
+        torsade::net::Stdio::of(heard, null).open(&reactor)?,
+        Some(typing),
+    ))
 }
 
 on_both! {
@@ -685,14 +697,14 @@ on_both! {
 #[test]
 fn in_memory_a_test_plays_the_user() {
     testing::run(async |reactor| {
-        let failure = Stdio::new()
+        let failure = torsade::net::Stdio::new()
             .connect(&reactor, Spy::echo())
             .map(drop)
             .unwrap_err();
         assert!(failure.to_string().starts_with("in memory standard input"));
         let stdio = testing::Stdio::new(&reactor)?;
         assert!(stdio.user().is_err(), "nobody has asked");
-        let handle = Stdio::new().connect(&reactor, Spy::echo())?;
+        let handle = torsade::net::Stdio::new().connect(&reactor, Spy::echo())?;
         let transport = handle.transport().expect("it is there");
         assert_eq!(transport.peer(), Address::Unnamed);
         let mut user = stdio.user()?;

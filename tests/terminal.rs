@@ -9,6 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
+use torsade::net::Terminal;
 
 use support::HERE;
 use support::folder::Folder;
@@ -33,7 +34,7 @@ fn role() {
 async fn raw(reactor: &Reactor) -> Result<(), Failure> {
     let terminal = Terminal::stdin(&reactor)?;
     let (columns, rows) = terminal.window_size()?;
-    let mut user = Stdio::new().open(&reactor)?;
+    let mut user = torsade::net::Stdio::new().open(&reactor)?;
     terminal.raw()?;
     user.write_all(format!("{columns}x{rows} RAW\r\n").as_bytes())
         .await?;

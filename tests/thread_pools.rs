@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
+use torsade::reactor::Grace;
+use torsade::threads::CancelToken;
 
 use support::{MS, await_that, expect_reports, until};
 use torsade::net::{NameResolver, SystemResolver};
@@ -72,66 +74,8 @@ fn what_work_held_is_dropped_on_its_thread_before_its_result_is_told() {
             })
             .await?;
         assert_eq!(Arc::strong_count(&held), 1);
-        let pool = ThreadPool::new(0, 1);
-        let (sender, counts) = mpsc::channel();
-        for panics in [false, true] {
-            let (kept, weak, sender) = (held.clone(), Arc::downgrade(&held), sender.clone());
-            pool.call_in_thread_with_callback(
-                move |_: Result<(), Failure>| sender.send(weak.strong_count()).unwrap(),
-                move || {
-                    let _kept = kept;
-                    assert!(!panics, "oh");
-                    Ok(())
-                },
-            )?;
-            assert_eq!(counts.recv()?, 1);
-        }
         Ok(())
     });
-}
-
-#[test]
-fn a_result_is_told_on_the_works_own_thread_and_a_panic_there_is_reported() {
-    testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        let reports = expect_reports(&reactor);
-        let pool = ThreadPool::new(0, 3);
-        for _ in 0..20 {
-            let (sender, told) = mpsc::channel();
-            pool.call_in_thread_with_callback(
-                move |worked: Result<_, Failure>| {
-                    sender
-                        .send((worked.unwrap(), thread::current().id()))
-                        .unwrap();
-                },
-                || Ok(thread::current().id()),
-            )?;
-            let (worked, told) = told.recv()?;
-            assert_eq!(worked, told);
-        }
-        reactor.call_in_thread_with_callback(
-            |result: Result<(), Failure>| panic!("told of {}", result.unwrap_err()),
-            || Err(Failure::new("an error")),
-        );
-        until(|| !reports.borrow().is_empty()).await;
-        assert!(reports.borrow()[0].to_string().contains("told of an error"));
-        Ok(())
-    });
-}
-
-#[test]
-fn several_calls_are_made_on_one_thread_in_their_order() {
-    let pool = ThreadPool::new(0, 4);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let calls = (0..50).map(|n| {
-        let seen = seen.clone();
-        Box::new(move || seen.lock().unwrap().push((n, thread::current().id())))
-            as Box<dyn FnOnce() + Send>
-    });
-    pool.call_multiple_in_thread(calls).unwrap();
-    assert!(pool.stop(Duration::from_secs(20)).is_clean());
-    let seen = seen.lock().unwrap();
-    assert!(seen.iter().map(|(n, _)| *n).eq(0..50));
-    assert!(seen.iter().all(|(_, id)| *id == seen[0].1));
 }
 
 #[test]
@@ -398,15 +342,11 @@ mod children {
     pub(super) fn panics() -> Result<(), Failure> {
         let pool = ThreadPool::new(0, 1);
         pool.call_in_thread(|| panic!("the work"))?;
-        pool.call_in_thread_with_callback(
-            |result: Result<(), Failure>| panic!("told of {}", result.unwrap_err()),
-            || Err(Failure::new("an error")),
-        )?;
-        let calls: [fn(); 3] = [|| {}, || panic!("the second"), || unreachable!("the third")];
-        pool.call_multiple_in_thread(calls.map(|call| Box::new(call) as Box<dyn FnOnce() + Send>))?;
+        pool.call_in_thread(|| {})?;
+        pool.call_in_thread(|| panic!("the third"))?;
         assert!(pool.stop(Duration::from_secs(20)).is_clean());
         let statistics = pool.statistics();
-        assert_eq!((statistics.finished, statistics.panicked), (3, 3));
+        assert_eq!((statistics.finished, statistics.panicked), (3, 2));
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use torsade::reactor::Grace;
 
 use support::{Log, MS, alive, expect_reports, some_turns, until};
 use torsade::clock::TimedOut;
@@ -77,19 +78,6 @@ on_both! {
             yield_now().await;
         }
         assert_eq!(reactor.thread_pool().statistics().queued, 0);
-    }
-
-    async fn work_that_cannot_fail_gives_what_it_returns_and_may_panic_or_be_called_off_all_the_same(reactor) {
-        let here = thread::current().id();
-        assert_ne!(reactor.spawn_blocking(|| thread::current().id()).await?, here);
-        let result = reactor.spawn_blocking(|| "x".parse::<u8>()).await?;
-        assert!(result.is_err(), "an error is a value like others");
-        let failure = reactor.spawn_blocking(|| -> u8 { panic!("oh") }).await.unwrap_err();
-        assert!(failure.is_panic());
-        assert_eq!(failure.location().file(), file!());
-        let called_off = reactor.spawn_blocking(|| 1);
-        called_off.cancel();
-        called_off.await.unwrap_err().trap::<Cancelled>()?;
     }
 
     async fn threads_have_names(reactor) {
@@ -233,32 +221,35 @@ on_both! {
         assert_eq!(pool.statistics().threads, 0);
     }
 
-    async fn calls_in_threads_run_and_their_panics_are_reported_here(reactor) {
+    async fn work_that_nobody_waits_for_runs_and_its_panic_is_reported(reactor) {
         let reports = expect_reports(&reactor);
-        let (sender, got) = mpsc::channel();
-        let to = sender.clone();
+        let (to, got) = mpsc::channel();
         drop(reactor.spawn_blocking(move || { to.send("called").unwrap(); Ok(()) }));
         assert_eq!(got.recv()?, "called");
-        let to = sender.clone();
-        reactor.call_in_thread_with_callback(
-            move |result: Result<u32, Failure>| {
-                to.send(if result.unwrap_err().is_panic() { "told" } else { "not told" }).unwrap();
-            },
-            || panic!("oh"),
-        );
-        assert_eq!(got.recv()?, "told");
-        let (one, other) = (sender.clone(), sender);
-        let calls: [Box<dyn FnOnce() + Send>; 3] = [
-            Box::new(move || one.send("first").unwrap()),
-            Box::new(|| panic!("in the middle")),
-            Box::new(move || other.send("never").unwrap()),
-        ];
-        reactor.call_multiple_in_thread(calls);
+        drop(reactor.spawn_blocking(|| -> Result<(), Failure> { panic!("in a thread") }));
         until(|| !reports.borrow().is_empty()).await;
-        assert_eq!(got.iter().collect::<Vec<_>>(), ["first"]);
         assert_eq!(reports.borrow().len(), 1);
-        assert!(reports.borrow()[0].to_string().contains("in the middle"));
+        assert!(reports.borrow()[0].to_string().contains("in a thread"));
         assert_eq!(reports.borrow()[0].place().file(), file!());
+    }
+
+    async fn work_has_a_token_of_its_own_and_other_threads_have_one_that_nothing_cancels(reactor) {
+        assert!(!CancelToken::current().is_cancelled());
+        let (tell, told) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let working = reactor.spawn_blocking(move || {
+            tell.send(CancelToken::current())?;
+            let _ = held.recv();
+            Ok(())
+        });
+        let token = told.recv()?;
+        assert!(!token.is_cancelled());
+        working.cancel();
+        assert!(token.is_cancelled());
+        drop((release, working));
+        // The same thread, other work.
+        reactor.thread_pool().adjust(0, 1);
+        assert!(!reactor.spawn_blocking(|| Ok(CancelToken::current().is_cancelled())).await?);
     }
 
     async fn work_that_is_awaited_is_a_leftover_and_is_in_the_dump(reactor) {
@@ -282,10 +273,7 @@ on_both! {
             let first = pool.spawn_blocking(&reactor, move || Ok(here()));
             let second = TRACE.sync_scope(9, || pool.spawn_blocking(&reactor, move || Ok(here())));
             let (sender, told) = mpsc::channel();
-            pool.call_in_thread_with_callback(
-                move |_: Result<(), Failure>| sender.send(here()).unwrap(),
-                || Ok(()),
-            )?;
+            pool.call_in_thread(move || sender.send(here()).unwrap())?;
             assert_eq!(told.recv()?, (Some(7), None));
             Ok::<_, Failure>([first.await?, second.await?])
         }));
@@ -557,6 +545,8 @@ on_both_by_hand! {
         let calls: usize = std::env::var("TORSADE_THREAD_CALLS").map_or(50_000, |n| n.parse().unwrap());
         thread_local!(static NEXT: RefCell<[usize; 8]> = const { RefCell::new([0; 8]) });
         NEXT.take();
+        let builder = support::builder_like(&reactor).on_panic(torsade::OnPanic::Unwind);
+        let reactor = builder.build().unwrap();
         let left = Arc::new(AtomicUsize::new(8 * calls));
         let stop = reactor.clone();
         thread_local!(static STOP: RefCell<Option<Reactor>> = const { RefCell::new(None) });
@@ -579,7 +569,6 @@ on_both_by_hand! {
                 }).unwrap();
             })
         }).collect();
-        reactor.set_on_panic(torsade::OnPanic::Unwind);
         reactor.run().unwrap();
         for thread in threads {
             thread.join().unwrap();
@@ -694,23 +683,19 @@ fn a_blocked_thread_does_not_keep_another_from_being_started() {
 }
 
 #[test]
-fn one_thread_does_its_work_in_order_and_is_told_of_results() {
+fn one_thread_does_its_work_in_order_whatever_panics() {
     let pool = ThreadPool::new(0, 1);
     let log = Arc::new(Mutex::new(Vec::new()));
     for n in 0..100 {
         let log = log.clone();
-        let note =
-            move |result: Result<u32, Failure>| log.lock().unwrap().push(result.unwrap_or(1000));
         let work = move || {
-            if n == 50 {
-                panic!("fifty");
-            }
-            Ok(n)
+            assert!(n != 50, "fifty");
+            log.lock().unwrap().push(n);
         };
-        pool.call_in_thread_with_callback(note, work).unwrap();
+        pool.call_in_thread(work).unwrap();
     }
     assert!(pool.stop(Duration::from_secs(20)).is_clean());
-    let expected: Vec<u32> = (0..100).map(|n| if n == 50 { 1000 } else { n }).collect();
+    let expected: Vec<u32> = (0..100).filter(|n| *n != 50).collect();
     assert_eq!(*log.lock().unwrap(), expected);
     let statistics = pool.statistics();
     assert_eq!((statistics.finished, statistics.panicked), (100, 1));

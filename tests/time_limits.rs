@@ -16,6 +16,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
+use torsade::reactor::RemoteResolver;
 
 use support::{HERE, MS, until};
 use torsade::clock::TimedOut;

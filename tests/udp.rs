@@ -549,9 +549,9 @@ mod unix {
             let slow = reactor.bind_datagram(&there)?;
             for connected in [false, true] {
                 let log = Log::new();
-                let options = DatagramOptions::new().queue(10_000).bind(path("fast", &reactor));
+                let options = DatagramOptions::new().queue(10_000);
                 let fast = match connected {
-                    true => reactor.listen_datagram((Address::Unnamed, options.connect(&there)), Ear::new(&log))?,
+                    true => reactor.listen_datagram((path("fast", &reactor), options.connect(there.as_path())), Ear::new(&log))?,
                     false => reactor.listen_datagram((path("fast", &reactor), &options), Ear::new(&log))?,
                 };
                 let write = |n: u32| match connected {
@@ -613,8 +613,8 @@ mod unix {
             let options = DatagramOptions::new();
             let port = reactor.listen_datagram(&there, Ear::new(&log))?;
             let from = path("giver", &reactor);
-            let options = options.send_buffer(400_000).bind(from);
-            let giver = reactor.listen_datagram((Address::Unnamed, options.connect(&there)), Ear::new(&log))?;
+            let options = options.send_buffer(400_000);
+            let giver = reactor.listen_datagram((from, options.connect(there.as_path())), Ear::new(&log))?;
             giver.write_connected(vec![7; 100_000])?;
             until(|| log.has("100000")).await;
             giver.stop().await?;

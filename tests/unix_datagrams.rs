@@ -177,7 +177,7 @@ on_both! {
         let ear = reactor.bind_datagram(&there)?;
         let count = Rc::default();
         let options = DatagramOptions::new().queue(100);
-        let port = reactor.listen_datagram((Address::Unnamed, options.connect(&there)), Last(Rc::clone(&count)))?;
+        let port = reactor.listen_datagram((Address::Unnamed, options.connect(there.as_path())), Last(Rc::clone(&count)))?;
         while port.write_connected("first").is_ok() {
             count.set(count.get() + 1);
         }
@@ -194,9 +194,9 @@ on_both! {
     async fn a_port_that_could_not_connect_has_never_begun_and_leaves_its_name(reactor) {
         let log = Log::new();
         let own = path("own", &reactor);
-        let options = DatagramOptions::new().bind(&own);
+        let options = DatagramOptions::new();
         for _ in 0..2 {
-            let failed = reactor.listen_datagram((Address::Unnamed, options.connect(path("nobody", &reactor))), Ear::new(&log));
+            let failed = reactor.listen_datagram((&own, options.clone().connect(path("nobody", &reactor))), Ear::new(&log));
             let failure = failed.unwrap_err();
             assert!(!failure.is::<CannotListen>(), "{failure:?}");
         }
@@ -229,7 +229,7 @@ fn a_connected_port_that_writes_to_another_one_does_not_turn_the_loop() {
     let options = DatagramOptions::new();
     let ear = Ear::new(&Log::new());
     let port = reactor
-        .listen_datagram((Address::Unnamed, options.connect(&near)), ear)
+        .listen_datagram((Address::Unnamed, options.connect(near.as_path())), ear)
         .unwrap();
     while port.queued() == 0 {
         port.write("x", &far).unwrap();

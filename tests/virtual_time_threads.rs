@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use torsade::threads::CancelToken;
 
 use futures::StreamExt;
 use futures::channel::oneshot;

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use torsade::reactor::Interest;
 
 use support::{HERE, MS, until};
 use torsade::locks::DeferredLock;
@@ -616,7 +617,7 @@ fn of_the_system() -> Vec<Kind> {
         "process_exited": |reactor| start(reactor, "process_exited"),
         "process_ended": |reactor| start(reactor, "process_ended"),
         "what waits for a signal": async |reactor: Reactor| {
-            let heard = reactor.signal(torsade::Signal::USR2).map(|_| block());
+            let heard = torsade::Signal::USR2.wait(&reactor).map(|_| block());
             torsade::Signal::USR2.raise()?;
             heard.await
         },

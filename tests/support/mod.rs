@@ -395,3 +395,11 @@ pub(crate) fn has_zombies() -> bool {
         stat.contains(") Z ")
     })
 }
+
+/// Returns a builder for another reactor with the driver of this one.
+pub fn builder_like(reactor: &Reactor) -> torsade::ReactorBuilder {
+    match reactor.poller() {
+        Some(poller) => Reactor::builder().poller(poller),
+        None => Reactor::builder().in_memory(),
+    }
+}
