@@ -14,6 +14,14 @@
 //! 2. The one that is named is the innermost: what an inner one is blamed for, its caller is not.
 //! 3. Only here, above the driver, is the machine's time read: what the watchdog says never changes what runs.
 
+#![cfg_attr(
+    not(feature = "debug"),
+    allow(
+        unreachable_pub,
+        reason = "`Blocked` is public with the feature `debug`"
+    )
+)]
+
 use std::fmt;
 use std::io::Write;
 use std::marker::PhantomData;
@@ -75,8 +83,11 @@ pub(crate) enum Id {
 /// Is a reactor in debug mode alive on this thread?
 #[inline]
 pub(crate) fn is_on() -> bool {
-    EVERYWHERE.load(Ordering::Relaxed) != 0 && is_on_here()
+    IS_BUILT && EVERYWHERE.load(Ordering::Relaxed) != 0 && is_on_here()
 }
+
+/// Whether this build has debug mode: the compiler removes what asks for it where it has not.
+pub(crate) const IS_BUILT: bool = cfg!(feature = "debug");
 
 #[cold]
 #[inline(never)]

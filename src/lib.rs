@@ -5,6 +5,7 @@
 #![doc = include_str!("guide/links.md")]
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
 mod bytes;
@@ -35,6 +36,8 @@ mod slots;
 pub mod stream;
 mod sync;
 pub mod task;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 pub mod threads;
 pub mod transport;

@@ -145,15 +145,6 @@ on_both! {
         assert!(!other.has_ended());
     }
 
-    async fn call_when_running_runs_soon_once_it_runs(reactor) {
-        let log = Log::new();
-        let to = log.clone();
-        reactor.add_system_event_trigger(Phase::After, "startup", move || to.note("ran"));
-        assert!(log.is_empty());
-        yield_now().await;
-        assert_eq!(log.take(), ["ran"]);
-    }
-
     async fn calls_from_eight_threads_keep_each_threads_order(reactor) {
         thread_local!(static GOT: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) });
         const EACH: usize = 5_000;

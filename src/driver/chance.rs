@@ -3,9 +3,19 @@
 //! The generator is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). It is good
 //! enough to spread retries in time and to try a network; it keeps no secret.
 
+#![cfg_attr(
+    not(feature = "testing"),
+    allow(
+        unreachable_pub,
+        reason = "`Random` is public with the feature `testing`"
+    )
+)]
+
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
+#[cfg(feature = "testing")]
 use std::ops::RangeInclusive;
+#[cfg(feature = "testing")]
 use std::time::Duration;
 
 /// Numbers that look like chance and are the same for the same seed, on every machine.
@@ -39,12 +49,14 @@ impl Random {
     }
 
     /// A number less than `end`, each as likely as the others; 0 if there is none.
+    #[cfg(feature = "testing")]
     pub fn below(&mut self, end: usize) -> usize {
         let wide = u128::from(self.next_u64()) * end as u128;
         (wide >> 64) as usize
     }
 
     /// Does something happen that happens with this probability?
+    #[cfg(feature = "testing")]
     pub fn happens(&mut self, probability: f64) -> bool {
         self.part() < probability
     }
@@ -60,11 +72,13 @@ impl Random {
     /// # Panics
     ///
     /// When there is none.
+    #[cfg(feature = "testing")]
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
     /// A time between these.
+    #[cfg(feature = "testing")]
     pub fn time(&mut self, range: &RangeInclusive<Duration>) -> Duration {
         let width = range.end().saturating_sub(*range.start());
         let nanos = usize::try_from(width.as_nanos()).unwrap_or(usize::MAX);

@@ -40,16 +40,18 @@ use socket2::Domain;
 
 use crate::address::{Address, not_inet};
 pub(crate) use chance::Chance;
+#[cfg(feature = "testing")]
 pub use chance::Random;
 #[cfg(unix)]
 pub use children::ChildFd;
 #[cfg(unix)]
 pub(crate) use children::{Child, Launch, NotLaunched, Pty, Sockets};
 pub(crate) use datagrams::Datagrams;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "systemd"))]
 pub(crate) use descriptors::inherited::copy_of;
 #[cfg(unix)]
 use descriptors::pair::Pair;
+#[cfg(feature = "testing")]
 pub use memory::NetworkFaults;
 pub use options::Interface;
 pub(crate) use options::{Arrived, Bind, Buffers, Change, Question, SocketHook};
@@ -84,6 +86,10 @@ mod datagrams;
 #[cfg(unix)]
 mod descriptors;
 mod machine;
+#[cfg(feature = "testing")]
+mod memory;
+#[cfg(not(feature = "testing"))]
+#[path = "memory_off.rs"]
 mod memory;
 #[cfg(all(test, torsade_loom))]
 mod model;
@@ -103,6 +109,10 @@ pub(crate) enum Driver {
     /// The machine's clock, poller and sockets.
     Machine(machine::Machine),
     /// Virtual time and a network in this process.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "it has no values without the feature")
+    )]
     Memory(memory::Memory),
 }
 
@@ -118,8 +128,8 @@ impl Driver {
         machine::Machine::new(poller).map(Self::Machine)
     }
 
-    /// A new model with a network of its own, which may have faults; its clock starts at the
-    /// present.
+    /// Makes an in-memory driver, whose network may have faults; its clock starts at the present.
+    #[cfg(feature = "testing")]
     pub(crate) fn memory(faults: Option<NetworkFaults>) -> io::Result<Self> {
         memory::Memory::new(faults).map(Self::Memory)
     }
@@ -415,7 +425,7 @@ impl Driver {
             (Self::Memory(memory), _) => {
                 names::check(address)?;
                 let socket = memory.connect(address, bind)?;
-                Ok(Socket::Memory(Box::new(socket)))
+                Ok(Socket::Memory(socket))
             }
             _ => Err(not_inet(address)),
         }

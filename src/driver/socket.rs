@@ -41,7 +41,7 @@ pub(crate) enum Socket {
     Pair(Box<pair::Pair>),
     /// In memory.
     /// Boxed: that makes a connection on the machine a word smaller.
-    Memory(Box<memory::Socket>),
+    Memory(memory::Owned),
     /// Two queues in this process.
     Relay(Box<Relay>),
 }
@@ -450,7 +450,7 @@ impl Listener {
             }
             Self::Memory(listener) => {
                 let (socket, from) = listener.accept()?;
-                Ok((Socket::Memory(Box::new(socket)), from))
+                Ok((Socket::Memory(socket), from))
             }
         }
     }

@@ -1,37 +1,16 @@
-//! A lock between processes: a symbolic link whose target is the holder's process id.
+//! A lock between processes, for Deferreds: [`DeferredFilesystemLock`].
 //!
-//! # The idea
-//!
-//! Making a symbolic link either works or finds one, for all processes alike, and the link says who made it. This is
-//! the lock of Twisted's `twisted.python.lockfile`, and the two exclude each other. A holder that died leaves its
-//! link behind; who finds that nobody has this process id removes the link and tries again.
-//!
-//! Removing must not hit the link of somebody who was faster, and there is no way to remove a link only if it still says
-//! what it said. So the breakers exclude each other: each one locks the directory (`flock`), looks again, and removes the
-//! link. Who does not get that lock lets the other one do it. A process of Twisted does not take part in this.
-//!
-//! # Invariants
-//!
-//! 1. A link is removed by its owner, or by one that holds the directory's lock and has seen, under it, that the owner is
-//!    dead.
-//! 2. Timers exist only while a Deferred waits.
+//! `lock_file` is the lock itself; here are the handles, the guards and the waiting. Timers exist only while a Deferred waits.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::symlink;
+use std::io;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
-
+use super::lock_file::{self, Locked, holder, is_this, lock_at, unlock};
 use crate::clock::{Clock, DelayedCall, TimedOut, Timers};
 use crate::debug::{Id, Thing};
 use crate::defer::{self, Deferred, Resolver};
@@ -153,10 +132,7 @@ impl DeferredFilesystemLock {
     /// As [`lock`](DeferredFilesystemLock::lock).
     #[doc(alias = "isLocked")]
     pub fn is_locked(path: impl AsRef<Path>) -> io::Result<bool> {
-        match holder(path.as_ref())? {
-            Some(pid) => is_alive(pid),
-            None => Ok(false),
-        }
+        lock_file::is_locked(path.as_ref())
     }
 
     /// Locks as soon as possible: tries now, and each second from then on.
@@ -233,27 +209,6 @@ impl FilesystemLockGuard {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AlreadyTryingToLock;
 
-/// There is something at a lock's path that is no lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotALock {
-    path: PathBuf,
-    /// The beginning of the link's target, if it is a link.
-    target: Option<String>,
-}
-
-/// Another process has the lock that was to be unlocked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotOurLock {
-    holder: i32,
-}
-
-impl NotOurLock {
-    /// The process that has it.
-    pub fn holder(&self) -> i32 {
-        self.holder
-    }
-}
-
 impl Drop for FilesystemLockGuard {
     fn drop(&mut self) {
         if !self.is_released {
@@ -282,20 +237,7 @@ impl fmt::Debug for FilesystemLockGuard {
 
 errors! {
     AlreadyTryingToLock: "a Deferred waits for this lock already";
-    NotOurLock { holder }: "process {holder} has the lock";
 }
-
-impl fmt::Display for NotALock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not a lock: ", self.path)?;
-        match &self.target {
-            Some(target) => write!(f, "it points to {target:?}, not to a process id"),
-            None => f.write_str("it is not a symbolic link"),
-        }
-    }
-}
-
-impl Error for NotALock {}
 
 impl Wait for Freedom {
     fn look(&self) -> Option<Thing> {
@@ -407,121 +349,4 @@ impl Inner {
     }
 }
 
-/// What came of trying to lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Locked {
-    /// It is ours; `was_clean` is false if a dead process had it.
-    Ours { was_clean: bool },
-    /// It is another's, or this process has it already; none if it could not be seen whose.
-    Theirs(Option<i32>),
-}
-
-/// Tries to lock, now, whatever handles there are. Who got it unlocks with [`unlock`].
-pub(crate) fn lock_at(path: &Path) -> io::Result<Locked> {
-    let mut was_clean = true;
-    for _ in 0..ATTEMPTS {
-        match symlink(process::id().to_string(), path) {
-            Ok(()) => return Ok(Locked::Ours { was_clean }),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-        let Some(pid) = holder(path)? else {
-            // It vanished meanwhile.
-            continue;
-        };
-        if is_alive(pid)? {
-            return Ok(Locked::Theirs(Some(pid.as_raw_nonzero().get())));
-        }
-        match remove_left_behind(path)? {
-            Removed::Yes => was_clean = false,
-            Removed::ByAnother => return Ok(Locked::Theirs(None)),
-            Removed::No => {}
-        }
-    }
-    // It changes hands all the time.
-    Ok(Locked::Theirs(None))
-}
-
-/// What became of a link that a dead process has left.
-enum Removed {
-    Yes,
-    /// Somebody else is at it.
-    ByAnother,
-    /// It was not that any more.
-    No,
-}
-
-/// Removes the link if a dead process has left it (invariant 1).
-fn remove_left_behind(path: &Path) -> io::Result<Removed> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let folder = File::open(folder)?;
-    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(Removed::ByAnother),
-        Err(errno) => return Err(errno.into()),
-    }
-    match holder(path)? {
-        Some(pid) if !is_alive(pid)? => {
-            fs::remove_file(path)?;
-            Ok(Removed::Yes)
-        }
-        _ => Ok(Removed::No),
-    }
-}
-
-/// Unlocks, if it is ours.
-pub(crate) fn unlock(path: &Path) -> io::Result<()> {
-    let Some(holder) = holder(path)? else {
-        return Err(ErrorKind::NotFound.into());
-    };
-    if !is_this(holder) {
-        let holder = holder.as_raw_nonzero().get();
-        return Err(io::Error::other(NotOurLock { holder }));
-    }
-    fs::remove_file(path)
-}
-
-/// The process that the lock says has it; none if it is not there.
-fn holder(path: &Path) -> io::Result<Option<Pid>> {
-    let not_a_lock = |target| {
-        let path = path.to_owned();
-        Err(io::Error::new(
-            ErrorKind::InvalidData,
-            NotALock { path, target },
-        ))
-    };
-    let target = match fs::read_link(path) {
-        Ok(target) => target,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::InvalidInput => return not_a_lock(None),
-        Err(error) => return Err(error),
-    };
-    let text = target.to_string_lossy();
-    match text.parse::<i32>() {
-        Ok(pid) if pid > 0 => Ok(Pid::from_raw(pid)),
-        _ => not_a_lock(Some(text.chars().take(SHOWN).collect())),
-    }
-}
-
-/// Is it this process?
-fn is_this(pid: Pid) -> bool {
-    pid.as_raw_nonzero().get().unsigned_abs() == process::id()
-}
-
-fn is_alive(pid: Pid) -> io::Result<bool> {
-    match test_kill_process(pid) {
-        // It may be somebody else's.
-        Ok(()) | Err(Errno::PERM) => Ok(true),
-        Err(Errno::SRCH) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
 const INTERVAL: Duration = Duration::from_secs(1);
-/// So often a lock may change hands while one tries.
-const ATTEMPTS: usize = 100;
-/// So much is shown of a link that is no lock.
-const SHOWN: usize = 60;

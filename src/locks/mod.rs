@@ -55,11 +55,13 @@
 //! in `defer`. `grants` remembers who holds what; a guard owns its entry there. `event` has what is told to all at once, and needs none of this.
 
 mod event;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "fs-lock"))]
 mod filesystem;
 mod grants;
 mod line;
 mod lock;
+#[cfg(unix)]
+mod lock_file;
 mod numbered;
 mod queue;
 mod run;
@@ -67,13 +69,14 @@ mod semaphore;
 mod watched;
 
 pub use self::event::Event;
-#[cfg(unix)]
-pub use self::filesystem::{
-    AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard, NotALock, NotOurLock,
-};
-#[cfg(unix)]
-pub(crate) use self::filesystem::{Locked, lock_at, unlock};
+#[cfg(all(unix, feature = "fs-lock"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "fs-lock")))]
+pub use self::filesystem::{AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard};
 pub use self::lock::{DeferredLock, LockGuard};
+#[cfg(unix)]
+pub(crate) use self::lock_file::{Locked, is_locked, lock_at, unlock};
+#[cfg(unix)]
+pub use self::lock_file::{NotALock, NotOurLock};
 pub use self::queue::{DeferredQueue, Items, QueueOverflow, QueueUnderflow};
 pub use self::semaphore::{DeferredSemaphore, NoPermits, SemaphoreClosed, SemaphorePermit};
 pub use self::watched::{WatchOver, Watched, Watcher};

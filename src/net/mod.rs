@@ -98,12 +98,18 @@ mod endpoint;
 mod errors;
 mod names;
 mod options;
+#[cfg(feature = "proxy-protocol")]
+mod proxied;
+#[cfg(not(feature = "proxy-protocol"))]
+#[path = "proxied_off.rs"]
 mod proxied;
 #[cfg(unix)]
 mod stdio;
 mod streams;
 
 #[cfg(unix)]
+#[cfg(feature = "systemd")]
+#[cfg_attr(docsrs, doc(cfg(feature = "systemd")))]
 pub use self::adopted::activation;
 pub use self::datagram::PortClosed;
 pub use self::endpoint::{
@@ -120,6 +126,8 @@ pub use self::names::{
     BadHostName, HostsTable, LookupFailed, LookupProblem, NameResolver, SystemResolver,
 };
 pub use self::options::{ConnectOptions, ListenOptions};
+#[cfg(feature = "proxy-protocol")]
+#[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
 pub use self::proxied::{BadNetwork, Network, ProxyOptions};
 #[cfg(unix)]
 pub use self::stdio::{InBackground, NotATerminal, Stdio, StdioInUse, Terminal};

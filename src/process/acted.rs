@@ -242,6 +242,9 @@ impl Actor {
     }
 }
 
+/// How a process holds its part.
+pub(super) type Player = Rc<Part>;
+
 /// Starts a program that is played. All that it is made of was made at `place`.
 pub(super) fn launch(
     reactor: &Reactor,

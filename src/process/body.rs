@@ -2,10 +2,11 @@
 
 use std::io;
 use std::process::ExitStatus;
-use std::rc::Rc;
 
 use super::Command;
-use super::acted::{self, Part};
+#[cfg(feature = "testing")]
+use super::acted;
+use super::acted::Player;
 use super::errors::NotStarted;
 use crate::driver::{self, Interest, Launch, NotLaunched, Pty, Sockets};
 use crate::reactor::{Reactor, Registration};
@@ -13,7 +14,11 @@ use crate::reactor::{Reactor, Registration};
 /// A process that has not been waited for.
 pub(super) enum Body {
     Machine(driver::Child),
-    Acted(Rc<Part>),
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "it has no values without the feature")
+    )]
+    Acted(Player),
 }
 
 impl Body {
@@ -30,9 +35,10 @@ impl Body {
         });
         let launched = checked.map(|()| command.launch());
         let launched = launched.and_then(|launch| match driver.is_virtual() {
+            #[cfg(feature = "testing")]
             true => acted::launch(reactor, &launch, registration)
                 .map(|(part, pipes)| (Self::Acted(part), pipes)),
-            false => Self::on_machine(reactor, &launch, registration),
+            _ => Self::on_machine(reactor, &launch, registration),
         });
         launched.map_err(|why| NotStarted::new(command.program(), why))
     }

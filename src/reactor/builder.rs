@@ -2,20 +2,27 @@
 
 use std::fmt;
 use std::io;
+#[cfg(feature = "debug")]
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Blocked, Grace, OnPanic, Reactor};
+#[cfg(feature = "debug")]
+use super::Blocked;
+use super::{Grace, OnPanic, Reactor};
 use crate::debug::{self, Debugging, Told, Watchdog};
-use crate::driver::{Driver, NetworkFaults, Poller};
+#[cfg(feature = "testing")]
+use crate::driver::NetworkFaults;
+use crate::driver::{Driver, Poller};
 use crate::failure::Failure;
+#[cfg(feature = "debug")]
 use crate::report::{self, Origin};
 
 /// Makes a [`Reactor`]; see [`Reactor::builder`].
 #[must_use = "it makes nothing until `build` is called"]
 pub struct ReactorBuilder {
     time: Time,
+    #[cfg(feature = "testing")]
     faults: Option<NetworkFaults>,
     debug: Option<bool>,
     watchdog: Option<Option<Duration>>,
@@ -33,6 +40,7 @@ pub struct ReactorBuilder {
 enum Time {
     Passing,
     Manual,
+    #[cfg(feature = "testing")]
     Virtual,
 }
 
@@ -64,6 +72,7 @@ impl Reactor {
     pub fn builder() -> ReactorBuilder {
         ReactorBuilder {
             time: Time::Passing,
+            #[cfg(feature = "testing")]
             faults: None,
             debug: None,
             watchdog: None,
@@ -87,6 +96,8 @@ impl ReactorBuilder {
     /// where that is not set, debug mode is on in debug builds and off in release builds. It is on for all that is
     /// made on this thread while the reactor lives.
     #[doc(alias("setDebugging", "getDebugging", "set_debug"))]
+    #[cfg(feature = "debug")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn debug(mut self, on: bool) -> Self {
         self.debug = Some(on);
         self
@@ -99,12 +110,16 @@ impl ReactorBuilder {
     /// does not pass by itself, for a machine that is slow proves nothing there. They go to `tracing` (target
     /// `torsade::watchdog`) or standard error, or where [`ReactorBuilder::on_blocked`] says.
     #[doc(alias = "slow_callback_duration")]
+    #[cfg(feature = "debug")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn watchdog(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.watchdog = Some(limit.into());
         self
     }
 
     /// Has `hook` told what blocked the loop, when it has come back. It is called on the loop's thread, right after.
+    #[cfg(feature = "debug")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     #[track_caller]
     pub fn on_blocked(mut self, hook: impl Fn(Blocked) + 'static) -> Self {
         let place = Location::caller();
@@ -172,6 +187,8 @@ impl ReactorBuilder {
     /// Has SIGUSR1 write [`Reactor::dump`] to standard error while the reactor runs.
     ///
     /// What SIGUSR1 did before comes back when the run is over. Windows has no such signal, and there nothing is written.
+    #[cfg(feature = "debug")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn dumps_on_signal(mut self, dumps: bool) -> Self {
         self.dumps_on_signal = dumps;
         self
@@ -244,12 +261,16 @@ impl ReactorBuilder {
     }
 
     /// Makes an in-memory reactor: see [`Reactor::in_memory`].
+    #[cfg(feature = "testing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory(mut self) -> Self {
         self.time = Time::Virtual;
         self
     }
 
     /// Makes an in-memory reactor whose network is slow, breaks connections and loses datagrams, as `faults` says.
+    #[cfg(feature = "testing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory_with(mut self, faults: NetworkFaults) -> Self {
         self.faults = Some(faults);
         self.in_memory()
@@ -262,10 +283,11 @@ impl ReactorBuilder {
     /// As [`Reactor::new`].
     pub fn build(self) -> io::Result<Reactor> {
         let driver = match self.time {
+            #[cfg(feature = "testing")]
             Time::Virtual => Driver::memory(self.faults)?,
             _ => Driver::machine_with(self.poller)?,
         };
-        let is_debugged = self.debug.unwrap_or_else(debug::is_default);
+        let is_debugged = debug::IS_BUILT && self.debug.unwrap_or_else(debug::is_default);
         let usual = (is_debugged && self.time == Time::Passing).then_some(LIMIT);
         let limit = self.watchdog.unwrap_or(usual);
         let tell = self

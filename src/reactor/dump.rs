@@ -7,6 +7,15 @@
 //! wait for is shown once and named again where it is met again. What only things in a circle wait for has no root;
 //! the circle is shown all the same, and said to be one.
 
+#![cfg_attr(
+    not(feature = "debug"),
+    allow(
+        unreachable_pub,
+        unnameable_types,
+        reason = "public with the feature `debug`"
+    )
+)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::panic::Location;
@@ -83,7 +92,14 @@ impl Reactor {
         "getDelayedCalls",
         "getReaders"
     ))]
+    #[cfg(feature = "debug")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn dump(&self) -> Dump {
+        self.tree()
+    }
+
+    /// Returns the live tree, without debug mode as well.
+    pub(crate) fn tree(&self) -> Dump {
         let inner = self.inner();
         let mut things: Vec<Thing> = Vec::new();
         things.extend(inner.main_card().map(|card| card.thing()));

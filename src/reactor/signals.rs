@@ -181,6 +181,7 @@ impl Inner {
     }
 
     /// As if a signal had come, for this reactor alone. Did anybody want it?
+    #[cfg(feature = "testing")]
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
         let place = self.ears.place.borrow().clone();
         place.is_some_and(|place| place.deliver(signal))
@@ -247,7 +248,7 @@ impl Reactor {
         }
         ears.note();
         if ears.dump_is_due.take() {
-            debug::bark(&format_args!("everything that is alive:\n{}", self.dump()));
+            debug::bark(&format_args!("everything that is alive:\n{}", self.tree()));
         }
         for key in ears.due.take() {
             let callee = {

@@ -303,6 +303,7 @@ impl Reactor {
 
     /// Runs user code as from a turn, and what it asks for at the end of that; for tests.
     #[track_caller]
+    #[cfg(feature = "testing")]
     pub(crate) fn in_turn<R>(&self, f: impl FnOnce() -> R) -> R {
         let turn = self.begin_turn();
         let result = f();
@@ -569,7 +570,7 @@ impl Reactor {
             let text = format!(
                 "the test cannot go on: nothing is ready, no timer is set, and no thread does work for it
 {}",
-                self.dump()
+                self.tree()
             );
             let old = inner.unwinding.replace(Some(Failure::at(text, place)));
             drop(old);
@@ -723,6 +724,7 @@ impl Inner {
     }
 
     /// When the next timer is due, or the next thing arrives that is under way in a network in memory.
+    #[cfg(feature = "testing")]
     pub(crate) fn next_time(&self) -> Option<Instant> {
         let next = [self.timers.next_deadline(), self.driver.next_arrival()];
         next.into_iter().flatten().min()

@@ -40,6 +40,7 @@ impl Wake for Lent {
 
 impl OthersWakers {
     /// From now on they are counted.
+    #[cfg(feature = "testing")]
     pub(crate) fn count(&self) {
         self.counts.set(true);
     }

@@ -134,6 +134,7 @@ impl Handed {
     }
 
     /// Closes it so that its peer sees a reset.
+    #[cfg(feature = "proxy-protocol")]
     pub(crate) fn cut_off(mut self) {
         if let Some(parts) = self.0.take() {
             let _ = parts.socket.reset_on_close();
@@ -149,11 +150,13 @@ impl Handed {
     }
 
     /// What it has in common with the others of its port.
+    #[cfg(feature = "proxy-protocol")]
     pub(crate) fn terms(&self) -> Rc<Terms> {
         self.parts().terms.clone()
     }
 
     /// Names its ends anew.
+    #[cfg(feature = "proxy-protocol")]
     pub(crate) fn set_ends(&mut self, ends: Ends) {
         self.parts_mut().ends = ends;
     }

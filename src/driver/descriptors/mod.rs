@@ -2,5 +2,6 @@
 
 mod clerk;
 #[allow(unsafe_code, reason = "a descriptor is named by its number")]
+#[cfg(feature = "systemd")]
 pub(super) mod inherited;
 pub(super) mod pair;

@@ -34,6 +34,9 @@ mod post;
 mod socket;
 mod weather;
 
+/// How an enum holds a [`Socket`], which is large.
+pub(crate) type Owned = Box<Socket>;
+
 /// The model as a driver.
 pub(crate) struct Memory {
     net: Rc<RefCell<Net>>,
@@ -175,9 +178,9 @@ impl Memory {
     }
 
     /// See [`Driver::connect`](super::Driver::connect).
-    pub(super) fn connect(&self, addr: &Address, bind: Option<&Address>) -> io::Result<Socket> {
+    pub(super) fn connect(&self, addr: &Address, bind: Option<&Address>) -> io::Result<Owned> {
         let end = self.net.borrow_mut().connect(addr, bind)?;
-        Ok(Socket::new(self.net.clone(), end))
+        Ok(Box::new(Socket::new(self.net.clone(), end)))
     }
 
     /// See [`Driver::datagrams`](super::Driver::datagrams).

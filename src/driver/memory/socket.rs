@@ -184,9 +184,9 @@ impl Listener {
         Place::Door(self.door)
     }
 
-    pub(crate) fn accept(&self) -> io::Result<(Socket, Address)> {
+    pub(crate) fn accept(&self) -> io::Result<(Box<Socket>, Address)> {
         let (end, from) = self.net.borrow_mut().accept(self.door)?;
-        Ok((Socket::new(self.net.clone(), end), from))
+        Ok((Box::new(Socket::new(self.net.clone(), end)), from))
     }
 
     pub(crate) fn local_addr(&self) -> Address {

@@ -131,6 +131,7 @@ impl Waking {
     }
 
     /// Whether somebody woke the driver and no wait has seen it.
+    #[cfg(feature = "testing")]
     pub(in crate::driver) fn is_rung(&self) -> bool {
         match &*self.0 {
             #[cfg(target_os = "linux")]

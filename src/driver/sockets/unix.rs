@@ -28,7 +28,7 @@ use super::passing::Passing;
 use super::{NO_SIGNAL, QUIETLY, ancillary, names};
 use crate::address::Address;
 use crate::driver::options::{Bind, SocketHook};
-use crate::locks::{DeferredFilesystemLock, Locked, lock_at, unlock};
+use crate::locks::{Locked, is_locked, lock_at, unlock};
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ pub(in crate::driver) fn check_lock(address: &Address) -> io::Result<()> {
         return Ok(());
     };
     let lock = lock_of(path);
-    if DeferredFilesystemLock::is_locked(&lock)? {
+    if is_locked(&lock)? {
         return Ok(());
     }
     Err(io::Error::new(

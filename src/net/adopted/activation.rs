@@ -23,6 +23,7 @@ use std::process;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::failure::Failure;
+use crate::net::endpoint::fields::quote;
 use crate::net::errors::AlreadyAdopted;
 
 /// What the descriptors are called that this process was given, in their order. Without names all are `"unknown"`.
@@ -76,6 +77,16 @@ pub(in crate::net) enum Which {
     Name(String),
     /// By its number, list or not.
     Number(i32),
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "fd:{number}"),
+            Self::Index(index) => write!(f, "systemd:index={index}"),
+            Self::Name(name) => write!(f, "systemd:name={}", quote(name)),
+        }
+    }
 }
 
 impl fmt::Display for NotGiven {

@@ -15,7 +15,6 @@ use super::activation::{self, Which};
 use crate::address::Address;
 use crate::driver::{Listener, Socket};
 use crate::failure::Failure;
-use crate::net::endpoint::fields::quote;
 use crate::net::errors::{AlreadyAdopted, CannotAdopt};
 use crate::reactor::Reactor;
 
@@ -59,6 +58,10 @@ impl Adopted {
 #[derive(Clone, Debug)]
 enum What {
     Owned(Adopted),
+    #[cfg_attr(
+        not(feature = "systemd"),
+        expect(dead_code, reason = "it has no values without the feature")
+    )]
     Inherited(Which),
 }
 
@@ -79,7 +82,8 @@ impl Given {
         }
     }
 
-    /// One that the process was started with.
+    /// Names a socket that the process was started with.
+    #[cfg(feature = "systemd")]
     pub(in crate::net) fn inherited(which: Which, family: Option<Family>) -> Self {
         Self {
             what: What::Inherited(which),
@@ -118,6 +122,7 @@ impl Given {
 }
 
 impl Family {
+    #[cfg(feature = "systemd")]
     pub(in crate::net) fn read(text: &str) -> Option<Self> {
         let text = text.strip_prefix("AF_").unwrap_or(text);
         [Self::Inet, Self::Inet6, Self::Unix]
@@ -154,14 +159,9 @@ impl fmt::Display for Family {
 
 impl fmt::Display for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let which = match &self.what {
+        match &self.what {
             What::Owned(_) => return f.write_str("an adopted socket"),
-            What::Inherited(which) => which,
-        };
-        match which {
-            Which::Number(number) => write!(f, "fd:{number}")?,
-            Which::Index(index) => write!(f, "systemd:index={index}")?,
-            Which::Name(name) => write!(f, "systemd:name={}", quote(name))?,
+            What::Inherited(which) => which.fmt(f)?,
         }
         match self.family {
             Some(family) => write!(f, ":domain={family}"),

@@ -1,4 +1,8 @@
 //! Sockets that somebody else has made: this program's own code, or whoever started it.
 
+#[cfg(feature = "systemd")]
 pub mod activation;
+#[cfg(not(feature = "systemd"))]
+#[path = "activation_off.rs"]
+mod activation;
 pub(super) mod given;

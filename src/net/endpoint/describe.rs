@@ -3,14 +3,18 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::Location;
 
-use super::fields::{BadEndpoint, EndpointFields, KINDS, Kind, PROXIED, bad, port};
+#[cfg(any(doc, feature = "proxy-protocol"))]
+use super::fields::BadEndpoint;
+use super::fields::{EndpointFields, KINDS, Kind, PROXIED, bad, port};
 use super::registered;
 use super::{ClientEndpoint, ConnectOptions, ListenOptions, Places, ServerEndpoint};
 use crate::address::{Address, literal, socket_addr};
 use crate::failure::Failure;
 #[cfg(unix)]
+#[cfg(feature = "systemd")]
 use crate::net::adopted::activation::Which;
 #[cfg(unix)]
+#[cfg(feature = "systemd")]
 use crate::net::adopted::given::{Family, Given};
 use crate::net::proxied::ProxyOptions;
 use crate::reactor::Reactor;
@@ -55,9 +59,16 @@ impl ClientEndpoint {
 /// Where to listen.
 pub(super) fn server(text: &str, names: Option<&Reactor>) -> Result<ServerEndpoint, Failure> {
     match text.split_once(':') {
+        #[cfg_attr(
+            not(feature = "proxy-protocol"),
+            expect(unused_variables, reason = "the rest is read with the feature")
+        )]
         Some((kind, rest)) if kind.eq_ignore_ascii_case(PROXIED) => {
-            let endpoint = described(rest, names, Some(ProxyOptions::new()));
-            endpoint.map_err(|failure| as_part_of(text, rest, failure))
+            #[cfg(not(feature = "proxy-protocol"))]
+            return Err(not_built(text, "proxy-protocol"));
+            #[cfg(feature = "proxy-protocol")]
+            described(rest, names, Some(ProxyOptions::new()))
+                .map_err(|failure| as_part_of(text, rest, failure))
         }
         _ => described(text, names, None),
     }
@@ -78,6 +89,10 @@ fn described(
     Ok(endpoint)
 }
 
+#[cfg_attr(
+    not(feature = "proxy-protocol"),
+    expect(unused_variables, reason = "nothing is proxied without the feature")
+)]
 fn undecorated(
     text: &str,
     names: Option<&Reactor>,
@@ -89,6 +104,7 @@ fn undecorated(
     if let Some((reactor, name)) = names.zip(name_of(text)) {
         if let Some(read) = registered::named::<ServerEndpoint>(reactor, &name) {
             let mut fields = EndpointFields::after(text, name.len() + 1)?;
+            #[cfg(feature = "proxy-protocol")]
             if let Some(behind) = proxy {
                 *behind = fields.proxy()?;
             }
@@ -102,6 +118,7 @@ fn undecorated(
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
         return Ok(ServerEndpoint::at(Places::Addresses(addresses)));
     };
+    #[cfg(feature = "proxy-protocol")]
     if let Some(behind) = proxy {
         *behind = fields.proxy()?;
     }
@@ -137,7 +154,12 @@ fn undecorated(
             }
         }
         #[cfg(unix)]
-        Kind::Systemd | Kind::Fd => ServerEndpoint::at(Places::Given(given(&mut fields, kind)?)),
+        Kind::Systemd | Kind::Fd => {
+            #[cfg(not(feature = "systemd"))]
+            return Err(not_built(text, "systemd"));
+            #[cfg(feature = "systemd")]
+            ServerEndpoint::at(Places::Given(given(&mut fields, kind)?))
+        }
         #[cfg(unix)]
         Kind::Stdio => {
             fields
@@ -302,6 +324,7 @@ fn not_a_literal(text: &str, at: usize, found: &str) -> Failure {
 }
 
 /// What is wrong with the end of a text, as something wrong with the whole.
+#[cfg(feature = "proxy-protocol")]
 fn as_part_of(text: &str, end: &str, failure: Failure) -> Failure {
     match failure.check::<BadEndpoint>() {
         Some(found) => bad(text, text.len() - end.len() + found.at, &*found.problem),
@@ -315,8 +338,18 @@ pub(in crate::net) fn no_proxy(text: &str) -> Failure {
     bad(text, 0, "no proxy connects to standard input and output")
 }
 
+/// The kind is known, and this build has no code for it.
+#[cfg(not(all(feature = "proxy-protocol", feature = "systemd")))]
+fn not_built(text: &str, feature: &str) -> Failure {
+    bad(
+        text,
+        0,
+        format!("this needs the feature `{feature}` of the crate"),
+    )
+}
+
 /// A socket that this process was given when it was started.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "systemd"))]
 fn given(fields: &mut EndpointFields<'_>, kind: Kind) -> Result<Given, Failure> {
     let which = if kind == Kind::Fd {
         let field = fields.wanted("number")?;

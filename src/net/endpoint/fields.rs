@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::address::{Address, hex_bytes, path_of};
 use crate::failure::{Failure, errors};
+#[cfg(feature = "proxy-protocol")]
 use crate::net::proxied::{Network, ProxyOptions};
 use crate::report;
 
@@ -266,7 +267,8 @@ impl<'a> EndpointFields<'a> {
         })
     }
 
-    /// Whom to believe for whom they connect, and how long they may take to say so.
+    /// Returns which peers may send a PROXY header, and the header's timeout.
+    #[cfg(feature = "proxy-protocol")]
     pub(super) fn proxy(&mut self) -> Result<ProxyOptions, Failure> {
         let mut options = ProxyOptions::new();
         if let Some(field) = self.named("trust") {

@@ -122,6 +122,7 @@ impl Accepted {
     }
 
     /// Closes it so that its peer sees a reset.
+    #[cfg(feature = "proxy-protocol")]
     pub(in crate::net) fn cut_off(self) {
         match self {
             Self::Socket(socket, _) => {

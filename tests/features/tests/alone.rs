@@ -1,0 +1,141 @@
+//! What each feature adds works without the others, and what a network program needs works with none.
+
+use std::time::Duration;
+
+use torsade::net::ServerEndpoint;
+use torsade::process::Command;
+use torsade::{Clock, Context, DeferredQueue, Failure, Protocol, Reactor, Signal};
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
+        cx.write(data);
+    }
+}
+
+#[test]
+fn a_network_program_needs_no_feature() -> Result<(), Failure> {
+    torsade::run(async |reactor| {
+        let port = reactor.listen("127.0.0.1:0", |_peer| Echo)?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"hello\n").await?;
+        assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+        drop(conn);
+        port.stop().await?;
+
+        let udp = reactor.bind_datagram("127.0.0.1:0")?;
+        udp.send_to(b"x", udp.local_addr()).await?;
+        assert_eq!(udp.recv(&mut [0; 8]).await?, 1);
+
+        let output = Command::new("echo").arg("hello").output(&reactor).await?;
+        assert_eq!(output.out, b"hello\n");
+        assert_eq!(reactor.spawn_blocking(|| Ok(6 * 7)).await?, 42);
+
+        let queue = DeferredQueue::new();
+        queue.put(1)?;
+        assert_eq!(queue.get().await?, 1);
+        let told = Signal::USR1.wait(&reactor);
+        Signal::USR1.raise()?;
+        assert_eq!(told.await?, Signal::USR1);
+        reactor.sleep(Duration::from_millis(1)).await
+    })
+}
+
+#[test]
+fn an_endpoint_that_needs_a_feature_names_it() {
+    let needs = |text: &str| {
+        ServerEndpoint::parse(text)
+            .err()
+            .map(|error| error.to_string())
+    };
+    let says = |text: &str, feature: &str| {
+        needs(text)
+            .is_some_and(|error| error.ends_with(&format!("the feature `{feature}` of the crate")))
+    };
+    let built = cfg!(feature = "proxy-protocol");
+    assert_ne!(says("haproxy:127.0.0.1:80", "proxy-protocol"), built);
+    assert_eq!(needs("haproxy:127.0.0.1:80").is_none(), built);
+    let built = cfg!(feature = "systemd");
+    assert_ne!(says("systemd:index=0", "systemd"), built);
+    assert_eq!(needs("fd:3").is_none(), built);
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn testing_has_a_network_in_memory_whose_time_jumps() {
+    torsade::testing::run(async |reactor| {
+        reactor.sleep(Duration::from_secs(86_400)).await?;
+        let port = reactor.listen("127.0.0.1:80", |_peer| Echo)?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"hello\n").await?;
+        assert_eq!(conn.read_line(80).await?.as_deref(), Some(&b"hello"[..]));
+        drop(conn);
+        port.stop().await
+    });
+}
+
+#[cfg(feature = "debug")]
+#[test]
+fn debug_shows_what_waits() -> Result<(), Failure> {
+    let reactor = Reactor::builder().debug(true).build()?;
+    reactor.run_until(async {
+        let sleep = torsade::spawn(reactor.sleep(Duration::from_secs(9)));
+        torsade::yield_now().await;
+        assert!(reactor.dump().to_string().contains("sleep, due in"));
+        drop(sleep);
+    })
+}
+
+#[cfg(not(feature = "debug"))]
+#[test]
+fn without_debug_a_failure_still_says_where_it_was_made() -> Result<(), Failure> {
+    let reactor = Reactor::new()?;
+    let failure = reactor.run_until(async { Failure::new("no") })?;
+    assert!(failure.location().file().ends_with("alone.rs"));
+    Ok(())
+}
+
+#[cfg(feature = "proxy-protocol")]
+#[test]
+fn proxy_protocol_reads_the_header() -> Result<(), Failure> {
+    torsade::run(async |reactor| {
+        let port = reactor.serve("haproxy:127.0.0.1:0", async |mut conn| {
+            let peer = conn.peer().to_string();
+            conn.write_all(peer.as_bytes()).await
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 50001 80\r\n")
+            .await?;
+        assert_eq!(
+            conn.read_line(80).await?.as_deref(),
+            Some(&b"192.0.2.7:50001"[..])
+        );
+        port.stop().await
+    })
+}
+
+#[cfg(feature = "systemd")]
+#[test]
+fn systemd_says_which_socket_was_not_given() -> Result<(), Failure> {
+    let reactor = Reactor::new()?;
+    let failure = reactor
+        .listen("systemd:name=web", |_peer| Echo)
+        .unwrap_err();
+    assert!(failure.to_string().contains("web"), "{failure}");
+    Ok(())
+}
+
+#[cfg(feature = "fs-lock")]
+#[test]
+fn fs_lock_excludes_and_is_given_back() -> Result<(), Failure> {
+    use torsade::locks::DeferredFilesystemLock;
+    let path = std::env::temp_dir().join(format!("torsade-features-{}", std::process::id()));
+    let clock = torsade::VirtualClock::new();
+    let lock = DeferredFilesystemLock::new(&path, &clock);
+    assert!(lock.lock()?);
+    assert!(DeferredFilesystemLock::is_locked(&path)?);
+    lock.unlock()?;
+    assert!(!DeferredFilesystemLock::is_locked(&path)?);
+    Ok(())
+}
