@@ -69,8 +69,8 @@ fn notes() -> (Rc<RefCell<Vec<u64>>>, impl Fn(u64) + 'static) {
     (notes, move |n| log.borrow_mut().push(n))
 }
 
-/// What a looping call does on a machine, as `tests/conformance` has what it does on a virtual clock: each row is a name,
-/// a script and what that logs.
+/// What a looping call does on a machine, as `tests/deferred/conformance` has what it does on a
+/// virtual clock: each row is a name, a script and what that logs.
 ///
 /// | command              | does                                                              |
 /// |----------------------|-------------------------------------------------------------------|
