@@ -337,7 +337,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
 ];
 
 /// Who may say `unsafe`, and why.
-const UNSAFE_FILES: [(&str, &str); 16] = [
+const UNSAFE_FILES: [(&str, &str); 15] = [
     ("src/defer/line.rs", "callbacks lie in one allocation"),
     (
         "src/driver/sockets/ancillary.rs",
@@ -368,20 +368,19 @@ const UNSAFE_FILES: [(&str, &str); 16] = [
         "src/task/home.rs",
         "a task's thread is not compared at each poll",
     ),
-    ("tests/allocations.rs", "an allocator counts"),
-    ("tests/memory.rs", "an allocator counts"),
-    ("tests/signals_flood.rs", "a signal is sent to one thread"),
+    ("tests/memory/counted.rs", "an allocator counts"),
+    ("tests/signals/flood.rs", "a signal is sent to one thread"),
     ("tests/support/signals.rs", "Windows is asked as C does"),
 ];
 
 /// Who may put a thread to sleep, and why.
 const SLEEPERS: [(&str, &str); 2] = [
     (
-        "tests/descriptors_run_out.rs",
+        "tests/net/descriptors_run_out.rs",
         "the clients of another process take their time",
     ),
     (
-        "tests/reactor.rs",
+        "tests/reactor/turns.rs",
         "real time must go by while a manual clock stands",
     ),
 ];

@@ -9,7 +9,7 @@ use super::program::which;
 
 pub(crate) fn script(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/others").join(name)
+    root.join("tests/interop").join(name)
 }
 
 /// A program, or a word that it is missing.

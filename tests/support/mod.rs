@@ -1,5 +1,5 @@
 //! What the behaviour tests share: each behaviour on both drivers, a protocol that notes its hooks, and waiting.
-#![allow(dead_code, unused_macros, reason = "each test file uses some of it")]
+#![allow(dead_code, unused_macros, reason = "each area uses some of it")]
 
 pub(crate) mod debugged;
 #[cfg(unix)]
@@ -8,6 +8,7 @@ pub(crate) mod folder;
 pub(crate) mod foreign;
 #[cfg(unix)]
 pub(crate) mod noted;
+pub(crate) mod own;
 #[cfg(target_os = "linux")]
 pub(crate) mod passing;
 pub(crate) mod polled;

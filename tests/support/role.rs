@@ -1,6 +1,6 @@
 //! Children that are the test's own program, playing a role: for what needs standard input and output of its own.
 //!
-//! A test called `role` plays it, when it finds its name in the environment.
+//! The test called `role` in the file that asks plays it, when it finds its name in the environment.
 
 #[cfg(unix)]
 use std::fs::File;
@@ -12,6 +12,7 @@ use std::{env, thread};
 use rustix::pipe::{PipeFlags, pipe_with};
 use torsade::{Failure, Reactor};
 
+use super::own;
 use super::program::PATIENCE;
 #[cfg(unix)]
 use super::{Log, Spy};
@@ -57,6 +58,7 @@ pub(crate) async fn echo(reactor: &Reactor) -> Result<(), Failure> {
 }
 
 /// This program in a role.
+#[track_caller]
 pub(crate) fn child(role: &str) -> Command {
     let words = words();
     let mut command = Command::new(&words[0]);
@@ -66,10 +68,11 @@ pub(crate) fn child(role: &str) -> Command {
 }
 
 /// What starts this program so that it plays.
+#[track_caller]
 pub(crate) fn words() -> [String; 5] {
-    let exe = env::current_exe().unwrap();
-    let exe = exe.to_str().unwrap();
-    [exe, "--exact", "role", "--nocapture", "--test-threads=1"].map(String::from)
+    let [exact, path, no_capture, threads] = own::words("role");
+    let exe = own::program().into_os_string().into_string().unwrap();
+    [exe, exact, path, no_capture, threads]
 }
 
 /// What a child said after it was ready.

@@ -1,0 +1,135 @@
+//! Deferreds against a model: programs by chance, played by both, whose traces must be the same.
+//!
+//! A program ([`program`]) makes Deferreds in a few slots and does with them whatever can be done: callbacks that return
+//! other Deferreds, fire, cancel, pause, poll and drop them, cancellers that do the same, futures that await them. Two
+//! sides play it: [`world`] with Deferreds, [`model`] with plain lists. Each tells what happens in order, and after each
+//! step which Deferreds are settled and how many values, failures and closures there are: what lives too long, or too
+//! short, is seen as well.
+//!
+//! Chance is seeded. A program that goes wrong is made as small as it can be and printed with its seed.
+//!
+//! | variable            | does                                                                    |
+//! |---------------------|-------------------------------------------------------------------------|
+//! | `TORSADE_SEEDS=N`   | plays the seeds below N, not below 20 000; with `--nocapture` it counts |
+//! | `TORSADE_SEED=N`    | plays that one alone, and prints it and what the model says             |
+//!
+//! Each kind of thing that may happen ([`reached`]) must have happened often enough, or the test fails. Programs are left
+//! out in which a future awaits what waits for that future: nobody can see that, and cancelling it has no end.
+//!
+//! `TORSADE_SEEDS=1000000 cargo test --release --test deferred against_model`
+
+mod model;
+mod program;
+mod reached;
+mod trace;
+mod world;
+
+use std::env;
+
+use torsade::Reactor;
+
+use self::model::Model;
+use self::program::{Chance, SLOTS, Step, smaller, write_down};
+use self::reached::{Reached, Way};
+use self::trace::Event;
+
+#[test]
+fn deferreds_do_what_the_model_does() {
+    let only = number("TORSADE_SEED");
+    let seeds = match only {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TORSADE_SEEDS").unwrap_or(SEEDS),
+    };
+    let count = seeds.end - seeds.start;
+    let reactor = Reactor::in_memory().unwrap();
+    reactor.on_report(world::note_report);
+    let reached = reactor.run_until(async {
+        let mut reached = Reached::default();
+        for seed in seeds {
+            let program = Chance::new(seed).program();
+            if only.is_some() {
+                let model = Model::play(&program);
+                println!("{}{:#?}", write_down(&program), model.trace);
+            }
+            if is_wrong(&program, &mut reached).await {
+                report(seed, program).await;
+            }
+        }
+        reached
+    });
+    let reached = reached.unwrap();
+    let seldom = reached.below(count / 1000);
+    if env::var_os("TORSADE_SEEDS").is_some() {
+        println!("{:?}", reached.below(u64::MAX));
+    }
+    assert!(count < SEEDS || seldom.is_empty(), "seldom: {seldom:?}");
+}
+
+/// Do the two sides differ?
+async fn is_wrong(program: &[Step], reached: &mut Reached) -> bool {
+    let program = with_end(program);
+    let model = Model::play(&program);
+    reached.add(&model.reached);
+    if model.is_absurd {
+        reached.note(Way::Absurd);
+        return false;
+    }
+    let trace = world::play(&program, model.turns.iter().copied()).await;
+    trace != model.trace
+}
+
+/// Makes the program as small as it can be, and says what is wrong with it.
+async fn report(seed: u64, mut program: Vec<Step>) -> ! {
+    let mut reached = Reached::default();
+    'smaller: loop {
+        for smaller in smaller(&program) {
+            if is_wrong(&smaller, &mut reached).await {
+                program = smaller;
+                continue 'smaller;
+            }
+        }
+        break;
+    }
+    let ended = with_end(&program);
+    let model = Model::play(&ended);
+    let trace = world::play(&ended, model.turns.iter().copied()).await;
+    let same = trace.iter().zip(&model.trace);
+    let same = same.take_while(|(one, other)| one == other).count();
+    let steps = model.trace[..same].iter();
+    let step = steps
+        .filter(|event| matches!(event, Event::Stands(..)))
+        .count();
+    let write = |trace: &[Event]| -> String {
+        let some = trace.iter().take(12);
+        some.map(|event| format!("    {event:?}\n")).collect()
+    };
+    panic!(
+        "seed {seed} goes wrong, in step {}:\n{}both say\n{}then the model\n{}and the Deferreds\n{}",
+        step + 1,
+        write_down(&program),
+        write(&model.trace[same.saturating_sub(12)..same]),
+        write(&model.trace[same..]),
+        write(&trace[same..]),
+    );
+}
+
+/// In the end all pauses are undone, all resolvers lost and all Deferreds dropped.
+fn with_end(program: &[Step]) -> Vec<Step> {
+    let mut program = program.to_vec();
+    for slot in 0..SLOTS {
+        program.extend([Step::Turn, Step::Look(slot)]);
+        program.extend(vec![Step::Unpause(slot); 6]);
+        program.push(Step::Lose(slot));
+        program.push(Step::Drop(slot));
+    }
+    program.push(Step::Turn);
+    program
+}
+
+fn number(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().expect(name))
+}
+
+/// How many programs are played if nobody says otherwise.
+const SEEDS: u64 = 20_000;

@@ -1,0 +1,340 @@
+//! The behaviour of the lock between processes.
+//!
+//! A script is a list of commands, separated by `;`. Each name is a handle of its own for one and the same lock.
+//!
+//! | command                | does                                                                               |
+//! |------------------------|------------------------------------------------------------------------------------|
+//! | `lock a`, `unlock a`   | tries, now: logs `a` or `a-`; an error is logged                                   |
+//! | `wait a [S]`           | `defer_until_locked`, with a limit of S seconds or none: logs `a`, keeps the guard |
+//! | `also a`               | the same at the same time, as `a2`                                                 |
+//! | `release a`            | drops the guard                                                                    |
+//! | `cancel a`             | cancels what waits                                                                 |
+//! | `go S`, `stop clock`   | lets so many seconds pass; drops the clock                                         |
+//! | `dead`, `alive`        | another process has it, which is dead, or alive                                    |
+//! | `junk`                 | there is something else instead                                                    |
+//! | `clean a`              | logs `clean` or `unclean`: how a found it                                          |
+//! | `held`, `timers`       | logs `held` or `free`; the number of timers                                        |
+//! | `log L`                | logs `L`                                                                           |
+//!
+//! A failure of `a` is logged as `a!Cancelled` and the like.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use torsade::clock::TimedOut;
+use torsade::defer::Abandoned;
+use torsade::locks::{
+    AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard, NotALock, NotOurLock,
+};
+use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock};
+
+use crate::support::folder::Folder;
+
+const TABLE: &[(&str, &str, &str)] = &[
+    // Trying.
+    (
+        "who locks it has it, whoever else tries",
+        "held; lock a; held; lock b; lock a; unlock a; held; lock b",
+        "free a held b- a- free b",
+    ),
+    (
+        "only who has it can unlock it",
+        "unlock a; alive; lock a; unlock a; held",
+        "a!NotFound a- a!NotOurLock held",
+    ),
+    (
+        "what a dead process has left is taken over",
+        "dead; held; lock a; held; clean a; unlock a; lock a; clean a",
+        "free a held unclean a clean",
+    ),
+    (
+        "what is no lock is an error and is left alone",
+        "junk; lock a; unlock a; wait a; lock a",
+        "a!NotALock a!NotALock a!NotALock a!NotALock",
+    ),
+    // Waiting.
+    (
+        "one that is free is had at once, and needs no timer",
+        "wait a 5; log then; timers; held; release a; held",
+        "a then 0 held free",
+    ),
+    (
+        "one that is not is tried for each second",
+        "lock a; wait b; timers; go 1; go 1; unlock a; go 0.75; held; timers; go 0.25; timers; held",
+        "a 1 free 1 b 0 held",
+    ),
+    (
+        "it is tried for as long as it takes",
+        "lock a; wait b; go 3600; timers; unlock a; go 1",
+        "a 1 b",
+    ),
+    (
+        "one that another process has is waited for as well",
+        "alive; wait a 3; go 2; timers; go 1; timers",
+        "2 a!TimedOut(3) 0",
+    ),
+    (
+        "what a dead process has left is had at once",
+        "dead; wait a 5; timers; clean a",
+        "a 0 unclean",
+    ),
+    (
+        "what becomes a dead one's while one waits is had at the next try",
+        "alive; wait a; go 1; log then; dead; go 1; clean a",
+        "then a unclean",
+    ),
+    (
+        "one unlocks what one has waited for",
+        "lock a; wait b; unlock a; go 1; unlock b; held",
+        "a b free",
+    ),
+    (
+        "two who wait get it one after the other",
+        "lock a; wait b; wait c; unlock a; go 1; log then; release b; go 1",
+        "a b then c",
+    ),
+    // Limits.
+    (
+        "the limit counts from the first try, which failed",
+        "lock a; go 7; wait b 5; timers; go 4.5; log then; go 0.5; timers; go 9",
+        "a 2 then b!TimedOut(5) 0",
+    ),
+    (
+        "when the limit is over it is tried once more",
+        "lock a; wait b 1.5; go 1; unlock a; go 0.25; log then; go 0.25; timers",
+        "a then b 0",
+    ),
+    (
+        "a limit that does not come changes nothing",
+        "lock a; wait b 5; unlock a; go 1; timers; go 9; held",
+        "a b 0 held",
+    ),
+    (
+        "without any time there is one try more",
+        "lock a; wait b 0; log then; go 0; timers",
+        "a then b!TimedOut(0) 0",
+    ),
+    // Two at a time.
+    (
+        "a second one at the same time is refused, and harms nobody",
+        "lock a; wait b 9; also b; timers; unlock a; go 1",
+        "a b2!AlreadyTryingToLock 2 b",
+    ),
+    (
+        "it can be waited for again when the first has its end",
+        "lock a; wait b 1; go 1; wait b; cancel b; wait b; unlock a; go 1; release b; wait b",
+        "a b!TimedOut(1) b!Cancelled b b",
+    ),
+    // Cancelling.
+    (
+        "cancelling removes the timers",
+        "lock a; wait b 5; timers; cancel b; log then; timers; unlock a; go 9; held",
+        "a 2 b!Cancelled then 0 free",
+    ),
+    // In Twisted it is tried once more, and may be had all the same.
+    (
+        "cancelling does not try again",
+        "lock a; wait b 5; unlock a; cancel b; held",
+        "a b!Cancelled free",
+    ),
+    (
+        "cancelling one that has it does nothing",
+        "wait a; cancel a; held; release a; held",
+        "a held free",
+    ),
+    // What goes wrong meanwhile.
+    (
+        "what goes wrong while one waits is told",
+        "lock a; wait b 9; junk; go 1; timers",
+        "a b!NotALock 0",
+    ),
+    (
+        "what goes wrong at the last try is told",
+        "lock a; wait b 0.5; junk; go 1; timers",
+        "a b!NotALock 0",
+    ),
+    (
+        "the end of the clock is told",
+        "lock a; wait b 5; stop clock",
+        "a b!Abandoned",
+    ),
+];
+
+#[test]
+fn every_row_gives_its_trace() {
+    super::check(TABLE, |script| {
+        let world = Rc::new(World::new());
+        for command in script.split(';') {
+            let words: Vec<_> = command.split_whitespace().collect();
+            world.run(&words);
+        }
+        world.clear()
+    });
+}
+
+/// What a script works on. Nothing is borrowed while a lock is being used.
+struct World {
+    folder: Folder,
+    clock: RefCell<Option<VirtualClock>>,
+    locks: RefCell<HashMap<String, DeferredFilesystemLock>>,
+    guards: RefCell<HashMap<String, FilesystemLockGuard>>,
+    waiting: RefCell<HashMap<String, Deferred<()>>>,
+    log: RefCell<Vec<String>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            folder: Folder::new(),
+            clock: RefCell::new(Some(VirtualClock::new())),
+            locks: RefCell::default(),
+            guards: RefCell::default(),
+            waiting: RefCell::default(),
+            log: RefCell::default(),
+        }
+    }
+
+    fn run(self: &Rc<Self>, words: &[&str]) {
+        match *words {
+            ["lock", name] => match self.lock(name).lock() {
+                Ok(true) => self.say(name),
+                Ok(false) => self.say(format!("{name}-")),
+                Err(error) => self.say(format!("{name}!{}", show_io(&error))),
+            },
+            ["unlock", name] => {
+                let unlocked = self.lock(name).unlock();
+                // There is nothing left for its guard to do.
+                let guard = self.guards.borrow_mut().remove(name);
+                let _ = guard.map(FilesystemLockGuard::release);
+                if let Err(error) = unlocked {
+                    self.say(format!("{name}!{}", show_io(&error)));
+                }
+            }
+            ["wait", name] => self.wait(name, name, None),
+            ["wait", name, limit] => self.wait(name, name, Some(seconds(limit))),
+            ["also", name] => self.wait(name, &format!("{name}2"), None),
+            ["release", name] => {
+                let guard = self.guards.borrow_mut().remove(name);
+                drop(guard.expect("it has it"));
+            }
+            ["cancel", name] => {
+                let waiting = self.waiting.borrow_mut().remove(name);
+                waiting.expect("it waits").cancel();
+            }
+            ["go", step] => self.clock().advance(seconds(step)),
+            ["stop", "clock"] => drop(self.clock.take()),
+            ["dead"] => self.put(|path| {
+                let mut child = Command::new("true").spawn()?;
+                child.wait()?;
+                symlink(child.id().to_string(), path)
+            }),
+            ["alive"] => self.put(|path| symlink("1", path)),
+            ["junk"] => self.put(|path| fs::write(path, "")),
+            ["clean", name] => self.say(match self.lock(name).was_clean() {
+                true => "clean",
+                false => "unclean",
+            }),
+            ["held"] => {
+                let is_held = DeferredFilesystemLock::is_locked(self.path()).unwrap();
+                self.say(if is_held { "held" } else { "free" });
+            }
+            ["timers"] => self.say(self.clock().delayed_calls().len().to_string()),
+            ["log", what] => self.say(what),
+            _ => panic!("no such command: {words:?}"),
+        }
+    }
+
+    fn wait(self: &Rc<Self>, name: &str, label: &str, limit: Option<Duration>) {
+        let (world, key) = (self.clone(), label.to_owned());
+        let waits = self.lock(name).defer_until_locked(limit);
+        let waits = waits.add_both(move |result| match result {
+            Ok(guard) => {
+                world.say(&*key);
+                world.guards.borrow_mut().insert(key, guard);
+            }
+            Err(failure) => world.say(format!("{key}!{}", show(&failure))),
+        });
+        let old = self.waiting.borrow_mut().insert(label.into(), waits);
+        drop(old);
+    }
+
+    /// Puts something else where the lock is.
+    fn put(&self, make: impl FnOnce(&PathBuf) -> io::Result<()>) {
+        let path = self.path();
+        let _ = fs::remove_file(&path);
+        make(&path).unwrap();
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path("lock")
+    }
+
+    fn lock(&self, name: &str) -> DeferredFilesystemLock {
+        let made = self.locks.borrow().get(name).cloned();
+        made.unwrap_or_else(|| {
+            let lock = DeferredFilesystemLock::new(self.path(), &self.clock());
+            self.locks.borrow_mut().insert(name.into(), lock.clone());
+            lock
+        })
+    }
+
+    fn clock(&self) -> VirtualClock {
+        self.clock.borrow().clone().expect("it has not stopped")
+    }
+
+    fn say(&self, what: impl Into<String>) {
+        self.log.borrow_mut().push(what.into());
+    }
+
+    /// Ends a row; what it logged.
+    fn clear(&self) -> Vec<String> {
+        let log = self.log.take();
+        // Not what it is about: a guard whose lock is not there any more would report that.
+        for (_, guard) in self.guards.take() {
+            let _ = guard.release();
+        }
+        self.waiting.take();
+        self.clock.take();
+        log
+    }
+}
+
+fn seconds(text: &str) -> Duration {
+    Duration::from_secs_f64(text.parse().expect("a number"))
+}
+
+fn show(failure: &Failure) -> String {
+    if let Some(error) = failure.check::<io::Error>() {
+        return show_io(error);
+    }
+    if let Some(TimedOut(limit)) = failure.check() {
+        return format!("TimedOut({})", limit.as_secs_f64());
+    }
+    let names = [
+        ("Abandoned", failure.is::<Abandoned>()),
+        ("AlreadyTryingToLock", failure.is::<AlreadyTryingToLock>()),
+        ("Cancelled", failure.is::<Cancelled>()),
+    ];
+    let named = names.iter().find(|(_, is)| *is);
+    named.map_or_else(|| failure.to_string(), |(name, _)| (*name).into())
+}
+
+fn show_io(error: &io::Error) -> String {
+    let inner = error.get_ref();
+    if inner.is_some_and(|inner| inner.is::<NotALock>()) {
+        "NotALock".into()
+    } else if inner.is_some_and(|inner| inner.is::<NotOurLock>()) {
+        "NotOurLock".into()
+    } else if error.kind() == ErrorKind::NotFound {
+        "NotFound".into()
+    } else {
+        error.to_string()
+    }
+}

@@ -1,0 +1,12 @@
+//! Deferreds: chains, awaiting, lists, Twisted's rules as tables, a model, and depth without a stack.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod against_model;
+mod await_rules;
+mod chains;
+mod conformance;
+mod deferred_list;
+mod no_stack;

@@ -1,0 +1,560 @@
+//! What errors say, and what they turn into.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::num::ParseIntError;
+use std::panic;
+use std::path::Path;
+use std::rc::Rc;
+use torsade::net::ClientEndpoint;
+
+use crate::support::{HERE, MS, Spy};
+use torsade::clock::{ClockStopped, TimedOut};
+use torsade::defer::{self, AlreadyTaken, NoReactor, NothingToWaitFor, WaitsForItself};
+use torsade::failure::FailureError;
+use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchOver};
+use torsade::net::datagram::{
+    AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
+    PortClosed, QueueFull, SendFailed, Truncated,
+};
+use torsade::net::{
+    AlreadyAdopted, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
+    ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
+};
+use torsade::protocols::LineTooLong;
+use torsade::reactor::{
+    OverBudget, ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning,
+    StillRunning, Stopped, WouldDeadlock,
+};
+use torsade::repeat::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
+use torsade::services::{NameTaken, NoProtocol};
+use torsade::testing::Wire;
+use torsade::threads::{NeverBegun, PoolRefused};
+use torsade::transport::{
+    BytesNotSent, DescriptorOverrun, HandedOver, ProducerRegistered, SendTimedOut, WriteOverflow,
+};
+use torsade::{
+    Address, Cancelled, ConnectionAborted, ConnectionDone, Deferred, Failure, Reactor, Signal,
+    VirtualClock, fail, testing,
+};
+
+#[derive(Debug, PartialEq)]
+struct Broken(u8);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "part {} is broken", self.0)
+    }
+}
+
+impl Error for Broken {}
+
+#[derive(Debug)]
+struct Outer(Broken);
+
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl Error for Outer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// What `thiserror` makes of `#[from]`, `#[source]` and `transparent`.
+#[derive(Debug)]
+enum AppError {
+    Network(Failure),
+    Loading(Failure),
+    Plain(Box<Self>),
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(_) => f.write_str("the network failed"),
+            Self::Loading(_) => f.write_str("while loading"),
+            Self::Plain(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for AppError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Network(failure) | Self::Loading(failure) => Some(as_error(failure)),
+            Self::Plain(error) => error.source(),
+        }
+    }
+}
+
+impl From<Failure> for AppError {
+    fn from(failure: Failure) -> Self {
+        Self::Network(failure)
+    }
+}
+
+/// As `thiserror` does: by a trait that errors have, and what dereferences to one.
+fn as_error(failure: &Failure) -> &(dyn Error + 'static) {
+    failure.as_ref()
+}
+
+impl Unpin for AppError {}
+
+fn broken() -> Failure {
+    Failure::new(Outer(Broken(3)))
+}
+
+/// What `?` makes of an error.
+fn question_mark<E, F: From<E>>(error: E) -> F {
+    let result: Result<(), F> = (|| Err(error)?)();
+    result.unwrap_err()
+}
+
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn a_failure_turned_into_a_box_is_the_error_in_it() {
+    let boxed: Box<dyn Error + Send + Sync> = broken().into();
+    assert!(boxed.downcast_ref::<Outer>().is_some());
+    assert!(boxed.source().unwrap().is::<Broken>());
+    let boxed: Box<dyn Error> = question_mark(broken());
+    assert!(boxed.downcast::<Outer>().is_ok());
+    let error = io::Error::other(broken());
+    assert!(error.get_ref().unwrap().is::<Outer>());
+}
+
+#[test]
+fn a_shared_failure_turned_into_a_box_has_the_error_as_its_source() {
+    let failure = broken();
+    let boxed: Box<dyn Error + Send + Sync> = failure.clone().into();
+    assert!(boxed.source().unwrap().is::<Outer>());
+    let said = chain(&*boxed);
+    assert!(
+        said[0].starts_with(concat!("failed at ", file!(), ":")),
+        "{said:?}"
+    );
+    assert_eq!(said[1..], ["outer", "part 3 is broken"]);
+    assert!(boxed.is::<FailureError>());
+    assert!(Failure::from(boxed).same(&failure));
+}
+
+#[test]
+fn a_question_mark_makes_a_failure_of_everything() {
+    let here = |failure: Failure| {
+        assert_eq!(failure.location().file(), file!());
+        failure
+    };
+    assert!(here(question_mark("x".parse::<u8>().unwrap_err())).is::<ParseIntError>());
+    assert_eq!(here(question_mark("plain")).to_string(), "plain");
+    let text = String::from("owned");
+    assert_eq!(here(question_mark(text.as_str())).to_string(), "owned");
+    assert_eq!(here(question_mark(text)).to_string(), "owned");
+    let boxed: Box<dyn Error + Send + Sync> = Box::new(Outer(Broken(1)));
+    let failure = here(question_mark(boxed));
+    assert!(failure.is::<Outer>() && failure.find::<Broken>() == Some(&Broken(1)));
+    let failure = here(question_mark(
+        anyhow::Error::new(Broken(2)).context("above"),
+    ));
+    assert_eq!(format!("{failure:#}"), "above: part 2 is broken");
+    assert_eq!(failure.find(), Some(&Broken(2)));
+    let failure = here(question_mark(
+        eyre::Report::new(Broken(2)).wrap_err("above"),
+    ));
+    assert_eq!(format!("{failure:#}"), "above: part 2 is broken");
+    assert_eq!(failure.find(), Some(&Broken(2)));
+    let failure = here(question_mark(AppError::Loading(fail!("no {}", "disk"))));
+    assert_eq!(format!("{failure:#}"), "while loading: no disk");
+    assert!(failure.is::<AppError>());
+}
+
+#[test]
+fn a_question_mark_turns_a_failure_into_the_errors_of_other_crates() {
+    let error: anyhow::Error = question_mark(broken().context("starting"));
+    assert_eq!(error.root_cause().downcast_ref(), Some(&Broken(3)));
+    assert!(format!("{error:#}").ends_with(": starting: outer: part 3 is broken"));
+    let failure: Failure = question_mark(error);
+    assert_eq!(failure.find(), Some(&Broken(3)));
+
+    let report: eyre::Report = question_mark(broken());
+    assert_eq!(report.root_cause().downcast_ref(), Some(&Broken(3)));
+    let failure: Failure = question_mark(report);
+    assert_eq!(failure.find(), Some(&Broken(3)));
+
+    let error: AppError = question_mark(broken());
+    assert_eq!(
+        chain(&error),
+        ["the network failed", "outer", "part 3 is broken"]
+    );
+    let error = AppError::Plain(Box::new(error));
+    assert_eq!(
+        chain(&error),
+        ["the network failed", "outer", "part 3 is broken"]
+    );
+    let failure: Failure = question_mark(error);
+    assert_eq!(failure.find(), Some(&Broken(3)));
+}
+
+#[test]
+fn an_error_made_of_a_failure_keeps_all_of_it() {
+    let failure = broken();
+    let error = failure.clone().into_error();
+    assert!(error.failure().same(&failure));
+    let again: Failure = question_mark(error);
+    assert!(again.same(&failure));
+    assert!(Failure::new(again.into_error()).same(&failure));
+}
+
+#[test]
+fn fail_formats_and_names_its_line() {
+    let (n, line) = (3, line!() + 1);
+    let failure = fail!("part {n} of {}", 4);
+    assert_eq!(failure.to_string(), "part 3 of 4");
+    assert_eq!(failure.location().line(), line);
+    assert_eq!(failure.location().file(), file!());
+}
+
+const WHY: &str = "the cable is cut";
+
+/// One failure of each public error, by name.
+fn all_errors() -> Vec<(&'static str, Failure)> {
+    let why = || io::Error::other(WHY);
+    let address = || Address::from(([127, 0, 0, 1], 80));
+    let refused = |last| {
+        let address = Address::from(([127, 0, 0, last], 80));
+        let error = io::Error::other(format!("{WHY} at {last}"));
+        (
+            address.clone(),
+            Failure::new(ConnectionRefused { address, error }),
+        )
+    };
+    let fail = || Failure::new(WHY);
+    let settled = |deferred: Deferred<()>| now(deferred).unwrap_err();
+    let mut all = Vec::new();
+    macro_rules! each {
+        ($($name:ident $(= $failure:expr)?;)+) => {
+            $(all.push((stringify!($name), each!(@ $name $($failure)?)));)+
+        };
+        (@ $name:ident) => { Failure::new($name) };
+        (@ $name:ident $failure:expr) => { Failure::from($failure) };
+    }
+    each! {
+        AlreadyConnected = AlreadyConnected { to: address() };
+        AlreadyAdopted;
+        AlreadyTaken;
+        Abandoned = settled(abandoned());
+        BadNetwork = "10.0.0.0/99".parse::<Network>().unwrap_err();
+        Cancelled;
+        CannotListen = CannotListen { address: address(), error: why() };
+        ClockStopped;
+        ConnectFailed = ConnectFailed { address: address(), error: why() };
+        ConnectFailedEverywhere = ConnectFailedEverywhere {
+            attempts: vec![refused(1), refused(2), refused(3)]
+        };
+        ConnectTimedOut = ConnectTimedOut {
+            address: address(), limit: Some(MS), error: Some(why())
+        };
+        ConnectionAborted;
+        ConnectionDone;
+        ConnectionLost = connection_lost();
+        ConnectionRefused = ConnectionRefused { address: address(), error: why() };
+        BytesNotSent = bytes_not_sent();
+        DatagramsNotSent = DatagramsNotSent { datagrams: 2, bytes: 9, from: address() };
+        DescriptorOverrun = DescriptorOverrun { left: 1 };
+        FailureError = fail().into_error().into_failure();
+        FailureGroup = settled(defer::race([Deferred::<()>::fail("one"), Deferred::fail("two")]).map(drop));
+        FirstError = settled(defer::gather([Deferred::<()>::fail(WHY)]).map(drop));
+        HandedOver;
+        InvalidAddress = InvalidAddress { address: "x".into(), wanted: "an address" };
+        LineTooLong = LineTooLong { limit: 9 };
+        MessageTooLong = MessageTooLong { size: 1 };
+        MulticastJoinError = MulticastJoinError {
+            group: IpAddr::from([224, 0, 0, 1]), error: why()
+        };
+        NameTaken = NameTaken("web".into());
+        NeverBegun;
+        BadAddress = "x".parse::<Address>().unwrap_err();
+        NoAddress;
+        NoPermits;
+        NoProtocol;
+        NoReactor;
+        NoRoute = NoRoute { address: address(), error: why() };
+        NotNow = NotNow(ConnectorState::Connected);
+        NothingToWaitFor;
+        OverBudget = OverBudget { held: 1, used: 3, limit: 2 };
+        Panicked = panicked();
+        PoolRefused = PoolRefused::Full(3);
+        PortClosed;
+        ProducerRegistered;
+        QueueFull = QueueFull { queued: 1, limit: 2 };
+        QueueOverflow = QueueOverflow(3);
+        PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
+        QueueUnderflow = QueueUnderflow(3);
+        ReactorAlreadyRunning;
+        ReactorGone;
+        ReactorNotRestartable;
+        ReactorNotRunning;
+        SchedulerStopped;
+        SemaphoreClosed;
+        SendFailed = SendFailed { to: Some(address()), error: why() };
+        SendTimedOut = SendTimedOut { queued: 1, limit: MS };
+        StillRunning;
+        Stopped;
+        TaskDone;
+        TaskFailed = TaskFailed(fail());
+        TaskStopped;
+        TimedOut = TimedOut(MS);
+        Truncated = Truncated { size: 2, kept: 1, from: address() };
+        UnknownSignal = "SIGNOT".parse::<Signal>().unwrap_err();
+        WaitsForItself;
+        WatchOver;
+        WouldDeadlock;
+        WriteOverflow = WriteOverflow { queued: 2, limit: 1 };
+    }
+    let bad_endpoint =
+        testing_failure(async |reactor| reactor.listen("nonsense:1", |_| Spy::echo()).map(drop));
+    all.push(("BadEndpoint", bad_endpoint));
+    let unknown = testing_failure(async |reactor| reactor.resolve("no.such").await.map(drop));
+    all.push(("LookupFailed", unknown));
+    let bad_name = testing_failure(async |reactor| reactor.resolve("a b").await.map(drop));
+    all.push(("BadHostName", bad_name));
+    #[cfg(unix)]
+    all.extend(errors_of_unix());
+    all
+}
+
+#[cfg(unix)]
+fn errors_of_unix() -> Vec<(&'static str, Failure)> {
+    use std::os::fd::OwnedFd;
+    use torsade::locks::{AlreadyTryingToLock, DeferredFilesystemLock};
+    use torsade::net::{InBackground, NotATerminal, StdioInUse, activation};
+    use torsade::process::{
+        Command, ExitStatus, NoSuchPipe, OutputTooLong, ProcessDone, ProcessExitedAlready,
+        ProcessTerminated, StatusTaken,
+    };
+
+    let folder = crate::support::folder::Folder::new();
+    let path = folder.path("lock");
+    let lock = DeferredFilesystemLock::new(&path, &VirtualClock::new());
+    fs::write(&path, "").unwrap();
+    let no_lock = lock.lock().unwrap_err();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("1", &path).unwrap();
+    let not_ours = lock.unlock().unwrap_err();
+    let file = || OwnedFd::from(fs::File::open("Cargo.toml").unwrap());
+    let cannot_adopt = testing_failure(async |_| {
+        let reactor = Reactor::current().unwrap();
+        let adopted = reactor.connect_stream(ClientEndpoint::adopt(file()));
+        adopted.await.map(drop)
+    });
+    let terminated = {
+        use std::os::unix::process::ExitStatusExt;
+        ProcessTerminated(ExitStatus::from_raw(256))
+    };
+    let not_started = Reactor::new()
+        .unwrap()
+        .run_until(async {
+            let reactor = Reactor::current().unwrap();
+            Command::new("/no/such/program")
+                .output(&reactor)
+                .await
+                .map(drop)
+        })
+        .and_then(|result| result)
+        .unwrap_err();
+    vec![
+        ("AlreadyTryingToLock", AlreadyTryingToLock.into()),
+        ("CannotAdopt", cannot_adopt),
+        (
+            "signals::CannotListen",
+            testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop)),
+        ),
+        ("NoSuchPipe", NoSuchPipe(1).into()),
+        ("NotALock", no_lock.into()),
+        ("InBackground", InBackground.into()),
+        ("NotATerminal", NotATerminal.into()),
+        ("NotGiven", activation::take(99).unwrap_err()),
+        ("NotOurLock", not_ours.into()),
+        ("NotStarted", not_started),
+        ("OutputTooLong", OutputTooLong { limit: 1 }.into()),
+        ("ProcessDone", ProcessDone.into()),
+        ("ProcessExitedAlready", ProcessExitedAlready.into()),
+        ("ProcessTerminated", terminated.into()),
+        ("StatusTaken", StatusTaken.into()),
+        ("StdioInUse", StdioInUse.into()),
+    ]
+}
+
+fn testing_failure(f: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Failure {
+    let mut failure = None;
+    testing::run(async |reactor| {
+        failure = f(reactor).await.err();
+        Ok(())
+    });
+    failure.unwrap()
+}
+
+fn connection_lost() -> Failure {
+    let mut wire = Wire::new(Spy::echo());
+    wire.reset();
+    wire.reason().unwrap()
+}
+
+/// What is reported of a connection that had more to send than its peer takes.
+fn bytes_not_sent() -> Failure {
+    let reactor = Reactor::in_memory().unwrap();
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let log = reports.clone();
+    reactor.on_report(move |report| log.borrow_mut().push(report.failure().clone()));
+    let ended = reactor.run_until(async {
+        let deaf = |_| Spy::echo().on_made(torsade::Transport::pause_producing);
+        let port = reactor.listen(HERE, deaf)?;
+        let handle = reactor.connect(port.local_addr(), Spy::echo()).await?;
+        let transport = handle.transport().unwrap();
+        transport.write(vec![0; 1 << 20]);
+        transport.lose_connection();
+        Ok::<(), Failure>(())
+    });
+    ended.unwrap().unwrap();
+    let reports = reports.take();
+    let found = reports
+        .into_iter()
+        .find(|failure| failure.is::<BytesNotSent>());
+    found.expect("it is reported")
+}
+
+fn panicked() -> Failure {
+    now(Deferred::succeed(()).add_callback(|()| {
+        panic::resume_unwind(Box::new(WHY));
+    }))
+    .unwrap_err()
+}
+
+fn abandoned() -> Deferred<()> {
+    let (deferred, resolver) = Deferred::pair();
+    drop(resolver);
+    deferred
+}
+
+/// The result of a Deferred that has one.
+fn now<T: 'static>(deferred: Deferred<T>) -> Result<T, Failure> {
+    let result = Rc::new(std::cell::Cell::new(None));
+    let to = result.clone();
+    drop(deferred.add_both(move |it| to.set(Some(it))));
+    result.take().expect("it has its result")
+}
+
+#[test]
+fn each_error_says_its_own_level_and_its_source_the_next() {
+    for (name, failure) in all_errors() {
+        let said: Vec<String> = failure.chain().map(ToString::to_string).collect();
+        assert!(said.iter().all(|level| !level.is_empty()), "{name}");
+        for pair in said.windows(2) {
+            assert!(
+                !pair[0].contains(&pair[1]),
+                "{name} repeats its source: {said:?}"
+            );
+            assert!(
+                !pair[1].contains(&pair[0]),
+                "the source of {name} repeats it: {said:?}"
+            );
+        }
+        let whole = format!("{failure:#}");
+        assert_eq!(whole, said.join(": "), "{name}");
+        // What `main` prints.
+        let debug = format!("{failure:?}");
+        assert!(debug.starts_with(&whole), "{name}: {debug}");
+        for level in &said {
+            assert_eq!(debug.matches(level.as_str()).count(), 1, "{name}: {debug}");
+        }
+        assert!(whole.matches(WHY).count() <= 3, "{name}: {whole}");
+    }
+}
+
+/// Those that say why in words of the system, or of another failure.
+#[test]
+fn an_error_with_a_cause_tells_it() {
+    for (name, failure) in all_errors() {
+        let whole = format!("{failure:#}");
+        let wanted = match name {
+            "CannotListen" | "ConnectFailed" | "ConnectTimedOut" | "ConnectionRefused"
+            | "FirstError" | "MulticastJoinError" | "NoRoute" | "SendFailed" | "TaskFailed"
+            | "Panicked" => WHY,
+            "NotStarted" => "No such file",
+            "ConnectionLost" => "reset",
+            _ => continue,
+        };
+        assert_eq!(whole.matches(wanted).count(), 1, "{name}: {whole}");
+    }
+}
+
+#[test]
+fn every_error_of_the_library_is_among_them() {
+    let known: BTreeSet<&str> = all_errors()
+        .iter()
+        .map(|(name, _)| name.rsplit("::").next().unwrap())
+        .collect();
+    let mut found = BTreeSet::new();
+    for text in sources(Path::new("src")) {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for line in code.lines() {
+            if let Some((before, after)) = line.split_once("Error for ") {
+                if before.starts_with("impl") {
+                    let name: String = after.chars().take_while(|c| c.is_alphanumeric()).collect();
+                    let is_public = ["pub struct", "pub enum"].iter().any(|kind| {
+                        let at = code.split_once(&format!("\n{kind} {name}"));
+                        at.is_some_and(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
+                    });
+                    if is_public {
+                        found.insert(name);
+                    }
+                }
+            }
+        }
+        for block in code.split("\nerrors! {").skip(1) {
+            for line in block.split("\n}").next().unwrap().lines() {
+                let name: String = line
+                    .trim()
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric())
+                    .collect();
+                let is_public = code.contains(&format!("\npub struct {name}"));
+                if is_public && !name.is_empty() {
+                    found.insert(name);
+                }
+            }
+        }
+    }
+    found.remove("");
+    assert!(found.len() > 60, "{found:?}");
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|name| !known.contains(name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "not tried in this file: {missing:?}");
+}
+
+fn sources(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(sources(&path));
+        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+            all.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    all
+}

@@ -1,0 +1,456 @@
+//! The examples do what their headers say. Those that end by themselves print what is promised; the servers are
+//! talked to over real sockets.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::{fs, thread};
+
+#[cfg(target_os = "linux")]
+use crate::support::program::PATIENCE;
+use crate::support::program::{Client, Program};
+
+/// Runs an example that ends by itself, and compares its lines with those its header promises.
+#[track_caller]
+fn check(name: &str, words: &[&str]) {
+    let (lines, _) = Program::example(name, words).end();
+    assert_eq!(lines, promised(name), "what {name} prints");
+}
+
+#[test]
+fn await_deferred_prints_what_it_says() {
+    check("await_deferred", &[]);
+}
+
+#[test]
+fn fire_deferred_prints_what_it_says() {
+    check("fire_deferred", &[]);
+}
+
+#[test]
+fn callback_chain_prints_what_it_says() {
+    check("callback_chain", &[]);
+}
+
+#[test]
+fn timers_prints_what_it_says() {
+    check("timers", &[]);
+}
+
+#[test]
+fn looping_prints_what_it_says() {
+    check("looping", &[]);
+}
+
+#[test]
+fn gather_prints_what_it_says() {
+    check("gather", &[]);
+}
+
+#[test]
+fn scopes_prints_what_it_says() {
+    check("scopes", &[]);
+}
+
+#[test]
+fn why_draws_the_tree() {
+    let (lines, _) = Program::example("why", &[]).end();
+    let text = lines.join("\n");
+    let start = lines.iter().position(|line| line.contains("`writer`"));
+    let tree: Vec<_> = lines[start.unwrap_or_else(|| panic!("{text}"))..]
+        .iter()
+        .map(|line| line.trim_start().trim_start_matches("└─ "))
+        .collect();
+    let expected = [
+        "task `writer`, waits (made at ",
+        "Deferred, pending (made at examples/why.rs:",
+        "lock, held by task `reader` since examples/why.rs:",
+        "task `reader`, waits (made at ",
+        "Deferred, pending (made at examples/why.rs:",
+        "lock, held by task `writer` since examples/why.rs:",
+        "task `writer`, which waits for all this: a circle",
+    ];
+    for (line, begins) in tree.iter().zip(expected) {
+        assert!(line.starts_with(begins), "{text}");
+    }
+    assert_eq!(
+        tree.iter().filter(|line| !line.is_empty()).count(),
+        7,
+        "{text}"
+    );
+}
+
+#[test]
+fn connect_prints_what_it_says() {
+    check("connect", &[]);
+}
+
+#[test]
+fn socks_prints_what_it_says() {
+    check("socks", &[]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn fd_passing_prints_what_it_says() {
+    check("fd_passing", &[]);
+}
+
+#[test]
+fn greeter_prints_what_it_says() {
+    check("greeter", &[]);
+}
+
+#[test]
+fn reconnect_prints_what_it_says() {
+    let (lines, _) = Program::example("reconnect", &[]).end();
+    let [first, last] = &promised("reconnect")[..] else {
+        panic!("two lines are quoted");
+    };
+    let nth = |nth| first.replace("1st", nth);
+    assert_eq!(lines, [nth("1st"), nth("2nd"), nth("3rd"), last.clone()]);
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_prints_what_it_says() {
+    check("signals", &[]);
+}
+
+#[test]
+fn threads_prints_what_it_says() {
+    check("threads", &[]);
+}
+
+#[test]
+fn primes_prints_what_it_says() {
+    check("primes", &[]);
+}
+
+#[test]
+fn multicast_prints_what_it_says() {
+    let (lines, _) = Program::example("multicast", &[]).end();
+    // Ada and Ben hear it at the same time.
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(lines), sorted(promised("multicast")));
+}
+
+#[test]
+fn the_datagram_echo_server_echoes() {
+    let server = Program::example("udp_echo", &["127.0.0.1:0"]);
+    let address = server.address();
+    let (lines, _) = Program::example("udp_echo", &["ask", &address, "one", "two", "three"]).end();
+    assert_eq!(lines, ["one", "two", "three"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn wc_tells_every_hook_and_its_figures() {
+    let (lines, _) = Program::example("wc", &[]).end();
+    let said = promised("wc");
+    assert_eq!(lines[0], said[0]);
+    assert_eq!(lines.last(), said.last());
+    // The pipes and the exit come in no order.
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(lines), sorted(said));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn pty_prints_what_it_says() {
+    check("pty", &[]);
+}
+
+#[cfg(unix)]
+#[test]
+fn shell_prints_what_it_says() {
+    let (mut lines, _) = Program::example("shell", &[]).end();
+    assert_eq!(lines, promised("shell"));
+    (lines, _) = Program::example("shell", &["echo $((6 * 7))"]).end();
+    assert_eq!(lines, ["out: 42", "it ended with exit status: 0"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn gpg_decrypts_what_it_has_the_passphrase_for() {
+    let Some(gpg) = crate::support::foreign::need("gpg") else {
+        return;
+    };
+    let folder = crate::support::folder::Folder::new();
+    let (home, file) = (folder.path("home"), folder.path("secret"));
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(&file, "the tower clock is five minutes slow\n").unwrap();
+    let made = std::process::Command::new(gpg)
+        .args(["--batch", "--quiet", "--pinentry-mode", "loopback"])
+        .args(["--passphrase", "sesame", "--symmetric"])
+        .arg(&file)
+        .env("GNUPGHOME", &home)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let file = file.with_extension("gpg");
+    let decrypt = |passphrase| {
+        let mut command =
+            std::process::Command::new(crate::support::program::example_path("gpg_decrypt"));
+        command.arg(&file).arg(passphrase).env("GNUPGHOME", &home);
+        Program::start(&mut command).end_somehow(PATIENCE)
+    };
+    let (status, lines, told) = decrypt("sesame");
+    assert!(status.success(), "{told}");
+    assert_eq!(lines, ["the tower clock is five minutes slow"]);
+    assert!(told.contains("gpg: DECRYPTION_OKAY\n"), "{told}");
+    let (status, lines, told) = decrypt("open");
+    assert!(!status.success() && lines.is_empty(), "{lines:?}");
+    assert!(told.contains("gpg: DECRYPTION_FAILED\n"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn guest_prints_what_it_says() {
+    check("guest", &[]);
+}
+
+#[test]
+fn testing_prints_what_it_says() {
+    check("testing", &[]);
+}
+
+#[test]
+fn countdown_prints_what_it_says() {
+    check("countdown", &["5", "0.01"]);
+    let (lines, _) = Program::example("countdown", &["1", "0"]).end();
+    assert_eq!(lines, ["Start!", "1 ...", "Stop!"]);
+}
+
+#[test]
+fn falldown_gets_up_again() {
+    let (lines, errors) = Program::example("falldown", &[]).end();
+    let promised = promised("falldown");
+    assert_eq!(lines, [&*promised[0], &*promised[2]]);
+    assert!(errors.contains(&promised[1]), "{errors}");
+}
+
+#[test]
+fn both_echo_servers_echo() {
+    for name in ["echo_protocol", "echo_async"] {
+        let server = Program::example(name, &["127.0.0.1:0"]);
+        let address = server.address();
+        let mut clients = [Client::new(&address), Client::new(&address)];
+        for client in &mut clients {
+            client.say("hello");
+        }
+        for client in &mut clients {
+            client.hears("hello");
+        }
+        let [mut one, mut other] = clients;
+        one.leave();
+        other.say("still there?");
+        other.hears("still there?");
+        other.leave();
+    }
+}
+
+#[test]
+fn a_whole_megabyte_comes_back() {
+    for name in ["echo_protocol", "echo_async"] {
+        let server = Program::example(name, &["127.0.0.1:0"]);
+        let client = Client::new(&server.address());
+        let sent: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
+        let (mut half, copy) = (client.stream.try_clone().unwrap(), sent.clone());
+        let writer = thread::spawn(move || half.write_all(&copy));
+        let mut received = vec![0; sent.len()];
+        client.read_exact(&mut received);
+        writer.join().unwrap().unwrap();
+        assert!(received == sent, "{name} mixed the bytes up");
+    }
+}
+
+#[test]
+fn guests_of_the_chat_talk_to_each_other() {
+    let server = Program::example("chat", &["127.0.0.1:0"]);
+    let address = server.address();
+
+    let mut ada = Client::new(&address);
+    ada.hears("What is your name?");
+    ada.say("Ada");
+    ada.hears("Welcome, Ada!");
+
+    let mut ben = Client::new(&address);
+    ben.hears("What is your name?");
+    ben.say("Ada");
+    ben.hears("Name taken, please choose another.");
+    ben.say("Ben");
+    ben.hears("Welcome, Ben!");
+    ada.hears("Ben has joined");
+
+    let mut cyd = Client::new(&address);
+    cyd.hears("What is your name?");
+    ada.say("hello");
+    ben.hears("<Ada> hello");
+    cyd.say("");
+    cyd.hears("What is your name?"); // and not what was said before it had one
+    cyd.say("Cyd");
+    cyd.hears("Welcome, Cyd!");
+    ada.hears("Cyd has joined"); // and not its own words
+    ben.hears("Cyd has joined");
+
+    ben.leave();
+    ada.hears("Ben has left");
+    cyd.hears("Ben has left");
+
+    let mut other_ben = Client::new(&address);
+    other_ben.hears("What is your name?");
+    other_ben.say("Ben");
+    other_ben.hears("Welcome, Ben!");
+    cyd.hears("Ben has joined");
+    other_ben.say("back again");
+    cyd.hears("<Ben> back again");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_guest_of_the_chat_reads_a_pipe() {
+    use crate::support::program::example_path;
+    use std::process::{Command, Stdio};
+
+    let server = Program::example("chat", &["127.0.0.1:0"]);
+    let address = server.address();
+    let (input, typing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let mut typing = fs::File::from(typing);
+    let mut command = Command::new(example_path("stdio_chat"));
+    let guest = Program::start_with(command.arg(&address).stdin(Stdio::from(input)));
+    drop(command);
+    assert_eq!(guest.line(), "What is your name?");
+    typing.write_all(b"Ada\n").unwrap();
+    assert_eq!(guest.line(), "Welcome, Ada!");
+    // The end of what is typed is the end of what the guest has to say; the server leaves then.
+    drop(typing);
+    let (lines, _) = guest.end();
+    assert_eq!(lines, ["* the server has left"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn guests_of_the_unix_chat_are_known_by_what_they_are() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixStream;
+
+    let folder = crate::support::folder::Folder::new();
+    let server = Program::example("unix_chat", &[&format!("{}:mode=600", folder.socket())]);
+    assert_eq!(server.address(), folder.socket().to_string());
+    assert_eq!(folder.files(), ["socket", "socket.lock"]);
+    let join = || {
+        let stream = UnixStream::connect(folder.path("socket")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        BufReader::new(stream)
+    };
+    let hears = |guest: &mut BufReader<UnixStream>, line: &str| {
+        let mut heard = String::new();
+        guest.read_line(&mut heard).expect(line);
+        assert_eq!(heard.trim_end(), line);
+    };
+    let user = rustix::process::getuid().as_raw();
+    let name = format!("user {user}, process {}", std::process::id());
+    let mut one = join();
+    hears(&mut one, &format!("Welcome, {name}!"));
+    let mut other = join();
+    hears(&mut other, &format!("Welcome, {name}!"));
+    hears(&mut one, &format!("{name} has joined"));
+    one.get_mut().write_all(b"hello\r\n").unwrap();
+    hears(&mut other, &format!("<{name}> hello"));
+    drop(other);
+    hears(&mut one, &format!("{name} has left"));
+    server.interrupt();
+    server.end();
+    assert!(folder.files().is_empty());
+}
+
+#[test]
+fn the_poems_come_at_once_and_the_table_says_how() {
+    let (lines, _) = Program::example("poetry", &[]).end();
+    let end = lines.iter().position(String::is_empty).unwrap();
+    let (shown, table) = (&lines[..end], &lines[end + 1..]);
+
+    let ends = [
+        ("Hope", "12", "complete"),
+        ("The Sick Rose", "8", "complete"),
+        ("Who Has Seen the Wind?", "8", "complete"),
+        ("Kubla Khan", "5", "reset"),
+        ("The Listeners", "0", "refused"),
+    ];
+    for (title, count, how) in ends {
+        let row = row_of(table, title);
+        assert!(
+            row.contains(&format!(" {count} ")) && row.contains(how),
+            "{row}"
+        );
+    }
+    // At once: each poem had begun before any was whole.
+    let begun: HashSet<_> = shown[..8]
+        .iter()
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    assert_eq!(begun.len(), 4, "{shown:#?}");
+}
+
+#[test]
+fn a_poem_of_ones_own_is_served_and_fetched() {
+    let server = Program::example(
+        "poetry",
+        &["serve", "127.0.0.1:0", "examples/poems/rose.txt"],
+    );
+    let address = server.address();
+    let (lines, _) = Program::example("poetry", &["get", &address, &address]).end();
+    let whole = lines
+        .iter()
+        .filter(|line| line.ends_with("complete"))
+        .count();
+    assert_eq!(whole, 2, "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.ends_with("The invisible worm,"))
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_server_ends_in_good_order() {
+    let server = Program::example("chat", &["127.0.0.1:0"]);
+    let mut guest = Client::new(&server.address());
+    guest.hears("What is your name?");
+    server.interrupt();
+    server.end();
+}
+
+/// What stands between backticks after the word `Prints` in an example's header, but for what is never printed.
+fn promised(name: &str) -> Vec<String> {
+    let path = format!("{}/examples/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).unwrap();
+    let header: Vec<&str> = text
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(str::trim)
+        .collect();
+    let header = header.join(" ");
+    let (_, prints) = header
+        .split_once("Prints ")
+        .expect("a header says what is printed");
+    let parts: Vec<&str> = prints.split('`').collect();
+    let said = parts
+        .chunks_exact(2)
+        .filter(|pair| !pair[0].ends_with("never "));
+    said.map(|pair| pair[1].to_owned()).collect()
+}
+
+#[track_caller]
+fn row_of<'a>(table: &'a [String], title: &str) -> &'a str {
+    let row = table.iter().find(|line| line.contains(title));
+    row.unwrap_or_else(|| panic!("{title} is not in the table: {table:#?}"))
+}

@@ -1,0 +1,12 @@
+//! Programs that nobody here wrote, as peers: socat, curl, HAProxy, systemd, Python and Twisted.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod endpoints;
+mod haproxy;
+mod processes;
+mod tcp;
+mod udp;
+mod unix;

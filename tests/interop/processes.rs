@@ -1,0 +1,97 @@
+//! The same programs under Twisted's `spawnProcess` (`twisted_process.py`) and under ours: the same hooks come, with
+//! the same reasons. Where Twisted is not there it says so and passes.
+#![cfg(target_os = "linux")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::process;
+use std::rc::Rc;
+
+use crate::support::Log;
+use crate::support::foreign::{script, twisted};
+use crate::support::noted::Noted;
+use crate::support::program::Program;
+use torsade::process::{ChildFd, Command, Process};
+use torsade::{Failure, Reactor, testing};
+
+/// What is run, and what is done when it has begun.
+const CASES: [(&str, &str); 10] = [
+    ("exit 0", "nothing"),
+    ("echo out; echo err >&2; exit 3", "nothing"),
+    ("kill -9 $$", "nothing"),
+    ("exec 0<&- 1>&- 2>&-; exit 4", "nothing"),
+    ("cat; echo err >&2; exit 5", "feed"),
+    ("exec 0<&-; sleep 0.05; exit 6", "feed"),
+    ("cat <&4 >&3", "feed4"),
+    ("read x; exit 7", "lose"),
+    ("exec sleep 1000", "term"),
+    (
+        "trap 'exit 8' PIPE; head -c 1000000 /dev/zero | tr '\\0' x",
+        "nothing",
+    ),
+];
+
+#[test]
+fn twisted_and_we_are_told_the_same() {
+    let Some(twisted) = twisted() else { return };
+    for (text, action) in CASES {
+        let side = script("twisted_process.py");
+        let mut side_by_side = process::Command::new(&twisted);
+        let theirs = Program::start(side_by_side.arg(side).args([text, action]));
+        let (theirs, _) = theirs.end();
+        let ours = Rc::<RefCell<Vec<String>>>::default();
+        let told = ours.clone();
+        testing::run_on(Reactor::new().unwrap(), async move |reactor| {
+            told.replace(life(&reactor, text, action).await?);
+            Ok(())
+        });
+        assert_eq!(*ours.borrow(), theirs, "{text:?}, {action}");
+    }
+}
+
+/// Which hooks came, sorted, but for the last; and all that was said.
+async fn life(reactor: &Reactor, text: &str, action: &'static str) -> Result<Vec<String>, Failure> {
+    let log = Log::new();
+    let said = Rc::new(RefCell::new(BTreeMap::<i32, Vec<u8>>::new()));
+    let heard = said.clone();
+    let noted = Noted::new(&log)
+        .quiet()
+        .on_made(move |process| act(process, action))
+        .on_data(move |_, fd, data| {
+            heard
+                .borrow_mut()
+                .entry(fd)
+                .or_default()
+                .extend_from_slice(data);
+        });
+    let command = Command::new("/bin/sh").arg0("sh").args(["-c", text]);
+    let command = match action {
+        "feed4" => command.child_fds([(3, ChildFd::Read), (4, ChildFd::Write)]),
+        _ => command,
+    };
+    command.spawn_protocol(&reactor, noted)?.closed().await?;
+    let mut notes = log.take();
+    let last = notes.pop().expect("the end is told");
+    for (fd, data) in said.take() {
+        notes.push(format!("{fd} says {}", String::from_utf8(data)?.trim()));
+    }
+    notes.sort();
+    notes.push(last);
+    Ok(notes)
+}
+
+fn act(process: &Process, action: &str) {
+    match action {
+        "feed" => {
+            process.write("fed");
+            process.close_stdin();
+        }
+        "feed4" => {
+            process.write_to_child(4, "fed").unwrap();
+            process.close_child_fd(4);
+        }
+        "lose" => process.lose_connection(),
+        "term" => process.signal_process("TERM").unwrap(),
+        _ => {}
+    }
+}

@@ -1,0 +1,427 @@
+//! Sockets that somebody else has made: adopted listeners and connections, and those that a supervisor gives.
+#![cfg(target_os = "linux")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use torsade::net::ClientEndpoint;
+use torsade::net::datagram::DatagramEndpoint;
+
+use crate::support::folder::Folder;
+use crate::support::program::{Client, PATIENCE, Program, example_path};
+use crate::support::{HERE, Log, MS, Spy, cpu_time, some_turns, until};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::{FdFlags, fcntl_setfd};
+use torsade::net::{AlreadyAdopted, CannotAdopt, ServerEndpoint, activation};
+use torsade::{
+    Address, Cancelled, Clock, Context, DatagramPort, DatagramProtocol, Failure, Reactor, testing,
+};
+
+#[track_caller]
+fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
+    testing::run_on(Reactor::new().unwrap(), test);
+}
+
+#[test]
+fn a_listener_of_std_is_listened_with_and_stop_only_closes() {
+    run(async |reactor| {
+        let listener = TcpListener::bind(HERE)?;
+        let (other, address) = (listener.try_clone()?, listener.local_addr()?);
+        let port = reactor.listen(ServerEndpoint::adopt(listener), |_| Spy::echo())?;
+        assert_eq!(port.local_addr(), address);
+        let mut conn = reactor.connect_stream(address).await?;
+        conn.write_all(b"x").await?;
+        conn.read_exact(&mut [0]).await?;
+        drop(conn);
+        port.stop().await?;
+        // Whoever else has it goes on, and it was made non-blocking for all.
+        let client = TcpStream::connect(address)?;
+        until(|| other.accept().is_ok()).await;
+        drop(client);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_listener_at_a_path_is_listened_with_and_its_file_stays() {
+    run(async |reactor| {
+        let folder = Folder::new();
+        let listener = UnixListener::bind(folder.path("socket"))?;
+        let endpoint = ServerEndpoint::adopt(listener);
+        assert_eq!(endpoint.to_string(), "an adopted socket");
+        let port = reactor.serve(&endpoint, async |mut conn| {
+            conn.write_all(b"hello").await?;
+            Ok(())
+        })?;
+        assert_eq!(port.local_addr(), folder.socket());
+        let mut conn = reactor.connect_stream(folder.socket()).await?;
+        let mut text = Vec::new();
+        conn.read_to_end(&mut text).await?;
+        assert_eq!(text, b"hello");
+        drop(conn);
+        port.stop().await?;
+        assert_eq!(folder.files(), ["socket"]);
+
+        let failure = reactor.listen(endpoint, |_| Spy::echo()).unwrap_err();
+        failure.trap::<AlreadyAdopted>()?;
+        assert_eq!(failure.location().file(), file!());
+        Ok(())
+    });
+}
+
+#[test]
+fn connections_are_taken_over_at_both_ends() {
+    run(async |reactor| {
+        let listener = TcpListener::bind(HERE)?;
+        let one = TcpStream::connect(listener.local_addr()?)?;
+        let (other, _) = listener.accept()?;
+        let peers = [one.peer_addr()?, other.peer_addr()?];
+        let log = Log::new();
+        let handle = reactor
+            .connect(ClientEndpoint::adopt(one), Spy::new(&log))
+            .await?;
+        assert_eq!(log.take(), ["made"]);
+        let mut conn = reactor.connect_stream(ClientEndpoint::adopt(other)).await?;
+        let transport = handle.transport().unwrap();
+        assert!(transport.peer() == peers[0] && conn.peer() == peers[1]);
+        conn.write_all(b"hello").await?;
+        until(|| log.has("data hello")).await;
+        drop(conn);
+        until(|| log.has("lost done")).await;
+        Ok(())
+    });
+}
+
+#[test]
+fn sockets_for_datagrams_are_taken_over_too() {
+    run(async |reactor| {
+        struct Echo(Log);
+        impl DatagramProtocol for Echo {
+            fn started(&mut self, _cx: &mut Context<'_, Self, DatagramPort>) {
+                self.0.note("started");
+            }
+            fn datagram_received(
+                &mut self,
+                cx: &mut Context<'_, Self, DatagramPort>,
+                data: &[u8],
+                from: Address,
+            ) {
+                self.0.note(data.escape_ascii());
+                match cx.peer() {
+                    Some(_) => cx.write_connected(data).unwrap(),
+                    None => cx.write(data, from).unwrap(),
+                }
+            }
+            fn stopped(&mut self) {
+                self.0.note("stopped");
+            }
+        }
+        let log = Log::new();
+        let (given, asking) = (UdpSocket::bind(HERE)?, UdpSocket::bind(HERE)?);
+        let (copy, address) = (given.try_clone()?, given.local_addr()?);
+        asking.connect(address)?;
+        let port = reactor.listen_datagram(DatagramEndpoint::adopt(given), Echo(log.clone()))?;
+        assert_eq!(log.take(), ["started"]);
+        assert_eq!((port.local_addr(), port.peer()), (address.into(), None));
+        let asker = reactor.bind_datagram(DatagramEndpoint::adopt(asking))?;
+        assert_eq!(asker.port().peer(), Some(address.into()));
+        asker.send(b"hello").await?;
+        assert_eq!(asker.recv(&mut [0; 8]).await?, 5);
+        port.stop().await?;
+        assert_eq!(log.take(), ["hello", "stopped"]);
+        // Whoever else has it goes on.
+        asker.send(b"still there?").await?;
+        until(|| copy.recv(&mut [0; 20]).is_ok_and(|count| count == 12)).await;
+
+        let (one, other) = UnixDatagram::pair()?;
+        let port = reactor.listen_datagram(DatagramEndpoint::adopt(one), Echo(log.clone()))?;
+        other.send(b"over UNIX")?;
+        let mut buf = [0; 20];
+        let answered = reactor.bind_datagram(DatagramEndpoint::adopt(other))?;
+        assert_eq!(answered.recv(&mut buf).await?, 9);
+        port.stop().await
+    });
+}
+
+#[test]
+fn what_is_adopted_does_not_block_and_is_closed_on_exec() {
+    run(async |reactor| {
+        let (ours, theirs) = UnixStream::pair()?;
+        let copy = ours.try_clone()?;
+        fcntl_setfd(&ours, FdFlags::empty())?;
+        let number = std::os::fd::AsRawFd::as_raw_fd(&ours);
+        let conn = reactor.connect_stream(ClientEndpoint::adopt(ours)).await?;
+        assert!(fcntl_getfl(&copy)?.contains(OFlags::NONBLOCK));
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+        let flags = info
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"))
+            .unwrap();
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        assert_ne!(flags & OFlags::CLOEXEC.bits(), 0);
+        drop((conn, theirs));
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_something_else_is_named() {
+    run(async |reactor| {
+        let udp = || OwnedFd::from(UdpSocket::bind(HERE).unwrap());
+        let file = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let tcp = || OwnedFd::from(TcpListener::bind(HERE).unwrap());
+        let (pair, rest) = UnixStream::pair()?;
+        let (datagram, _rest) = UnixDatagram::pair()?;
+        let fresh = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
+        for (fd, found) in [
+            (udp(), "a datagram socket"),
+            (datagram.into(), "a datagram socket"),
+            (file(), "no socket"),
+            (pair.into(), "a UNIX socket that is connected"),
+            (
+                fresh.into(),
+                "a TCP socket that neither listens nor is connected",
+            ),
+        ] {
+            let failure = reactor
+                .listen(ServerEndpoint::adopt(fd), |_| Spy::echo())
+                .unwrap_err();
+            let said = format!("a stream socket that listens is wanted, and this is {found}");
+            assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
+            assert_eq!(failure.location().file(), file!());
+        }
+        for (fd, found) in [
+            (udp(), "a datagram socket"),
+            (file(), "no socket"),
+            (tcp(), "a TCP socket that listens"),
+        ] {
+            let said = format!("a stream socket that is connected is wanted, and this is {found}");
+            let copy = fd.try_clone()?;
+            let failure = reactor
+                .connect_stream(ClientEndpoint::adopt(fd))
+                .await
+                .unwrap_err();
+            assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
+            let failure = reactor
+                .connect(ClientEndpoint::adopt(copy), Spy::echo())
+                .await
+                .unwrap_err();
+            assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
+        }
+        drop(rest);
+        for (fd, found) in [
+            (file(), "no socket"),
+            (tcp(), "a TCP socket that listens"),
+            (
+                UnixStream::pair()?.0.into(),
+                "a UNIX socket that is connected",
+            ),
+        ] {
+            let said = format!("a datagram socket is wanted, and this is {found}");
+            let failure = reactor
+                .bind_datagram(DatagramEndpoint::adopt(fd))
+                .unwrap_err();
+            assert_eq!(failure.trap::<CannotAdopt>()?.to_string(), said);
+            assert_eq!(failure.location().file(), file!());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn in_memory_nothing_of_the_machine_is_adopted() {
+    testing::run_on(Reactor::in_memory().unwrap(), async |reactor| {
+        let listener = TcpListener::bind(HERE)?;
+        let failure = reactor
+            .listen(ServerEndpoint::adopt(listener), |_| Spy::echo())
+            .unwrap_err();
+        failure.trap::<CannotAdopt>()?;
+        let (one, _other) = UnixStream::pair()?;
+        let failure = reactor
+            .connect(ClientEndpoint::adopt(one), Spy::echo())
+            .await
+            .unwrap_err();
+        failure.trap::<CannotAdopt>()?;
+        let failure = reactor
+            .bind_datagram(DatagramEndpoint::adopt(UdpSocket::bind(HERE)?))
+            .unwrap_err();
+        failure.trap::<CannotAdopt>()?;
+        Ok(())
+    });
+}
+
+#[test]
+fn giving_up_before_it_has_begun_closes_it() {
+    run(async |reactor| {
+        let ((one, mut other), log) = (UnixStream::pair()?, Log::new());
+        let adopted = reactor.connect(ClientEndpoint::adopt(one), Spy::new(&log));
+        adopted.cancel();
+        adopted.await.unwrap_err().trap::<Cancelled>()?;
+        assert_eq!(other.read(&mut [0])?, 0);
+        some_turns().await;
+        assert!(log.is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_spins_over_a_connection_that_ended_while_somebody_else_has_a_copy() {
+    run(async |reactor| {
+        for aborted in [false, true] {
+            let ((ours, mut theirs), log) = (UnixStream::pair()?, Log::new());
+            let copy = ours.try_clone()?;
+            let handle = reactor
+                .connect(ClientEndpoint::adopt(ours), Spy::new(&log))
+                .await?;
+            if aborted {
+                handle.transport().unwrap().abort_connection();
+            } else {
+                theirs.shutdown(std::net::Shutdown::Write)?;
+            }
+            until(|| !handle.is_connected()).await;
+            theirs.write_all(b"for the copy").ok();
+            some_turns().await;
+            let before = cpu_time();
+            reactor.sleep(MS * 20).await?;
+            assert!(cpu_time() - before < 5_000);
+            drop(copy);
+        }
+        Ok(())
+    });
+}
+
+/// Starts a server with a listening socket as its descriptor 3, and words in its environment as a supervisor's.
+fn supervised(listener: impl Into<OwnedFd>, told: &str, address: &str) -> Program {
+    let mut command = Command::new("sh");
+    let script = format!("{told} exec \"$0\" \"$1\" 3<&0 0</dev/null");
+    command
+        .args(["-c", &script])
+        .arg(example_path("echo_async"))
+        .arg(address);
+    Program::start_with(command.stdin(Stdio::from(listener.into())))
+}
+
+#[test]
+fn a_supervisor_gives_sockets_by_place_by_name_and_by_number() {
+    for (told, address) in [
+        (
+            "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web",
+            "systemd:domain=INET:index=0",
+        ),
+        (
+            "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web",
+            "systemd:name=web",
+        ),
+        ("LISTEN_PID=$$ LISTEN_FDS=1", "systemd:index=0"),
+        ("", "fd:3"),
+        ("", "fd:3:domain=INET"),
+    ] {
+        let listener = TcpListener::bind(HERE).unwrap();
+        let here = listener.local_addr().unwrap().to_string();
+        let server = supervised(listener, told, address);
+        assert_eq!(server.address(), here, "{address}");
+        let mut client = Client::new(&here);
+        client.say("hello");
+        client.hears("hello");
+    }
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.path("socket")).unwrap();
+    let server = supervised(listener, "", "fd:3:domain=UNIX");
+    assert_eq!(server.address(), folder.socket().to_string());
+    drop(server);
+    assert_eq!(folder.files(), ["socket"]);
+}
+
+#[test]
+fn a_socket_that_was_not_given_is_named() {
+    let tcp = || TcpListener::bind(HERE).unwrap();
+    for (told, address, said) in [
+        (
+            "",
+            "systemd:index=0",
+            "there is no socket number 0 among the 0 that this process was given",
+        ),
+        (
+            "LISTEN_PID=1 LISTEN_FDS=1",
+            "systemd:index=0",
+            "there is no socket number 0 among the 0",
+        ),
+        (
+            "LISTEN_PID=$$ LISTEN_FDS=1",
+            "systemd:index=1",
+            "there is no socket number 1 among the 1",
+        ),
+        (
+            "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web",
+            "systemd:name=x",
+            "there is no socket called \"x\" among the 1",
+        ),
+        (
+            "LISTEN_PID=$$ LISTEN_FDS=1",
+            "systemd:domain=UNIX:index=0",
+            "a UNIX socket that listens is wanted, and this is a TCP socket of IPv4 that listens",
+        ),
+        (
+            "",
+            "fd:777",
+            "this process was started without a descriptor 777",
+        ),
+        (
+            "",
+            "fd:0",
+            "a stream socket that listens is wanted, and this is no socket",
+        ),
+    ] {
+        let (_, _, errors) = supervised(tcp(), told, address).end_somehow(PATIENCE);
+        assert!(errors.contains(said), "{address}: {errors}");
+    }
+}
+
+#[test]
+fn what_this_process_was_given_is_taken_once() {
+    // Not through a supervisor: a number that the test itself has.
+    run(async |reactor| {
+        assert!(activation::names().is_empty());
+        let listener = TcpListener::bind(HERE)?;
+        let number = std::os::fd::AsRawFd::as_raw_fd(&listener.as_fd());
+        let text = format!("fd:{number}");
+        let endpoint = ServerEndpoint::parse(&text)?;
+        assert_eq!(endpoint.to_string(), text);
+        let other = format!("{text}:domain=UNIX");
+        let failure = reactor.listen(&other, |_| Spy::echo()).unwrap_err();
+        failure.trap::<CannotAdopt>()?;
+        let port = reactor.listen(&endpoint, |_| Spy::echo())?;
+        let failure = reactor.listen(&endpoint, |_| Spy::echo()).unwrap_err();
+        failure.trap::<AlreadyAdopted>()?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.write_all(b"x").await?;
+        conn.read_exact(&mut [0]).await?;
+        drop(conn);
+        port.stop().await?;
+        drop(listener);
+        Ok(())
+    });
+}
+
+/// The loop ends with what was asked for in it.
+#[test]
+fn who_was_never_adopted_is_closed_and_said_to_be_abandoned() {
+    let reactor = Reactor::new().unwrap();
+    let (one, mut other) = UnixStream::pair().unwrap();
+    let adopted = reactor.connect(ClientEndpoint::adopt(one), Spy::echo());
+    drop(reactor);
+    assert!(adopted.is_settled());
+    other.set_nonblocking(true).unwrap();
+    assert_eq!(other.read(&mut [0]).unwrap(), 0);
+    let told = Log::new();
+    let log = told.clone();
+    drop(
+        adopted
+            .map(drop)
+            .add_errback(move |failure| log.note(failure)),
+    );
+    assert_eq!(told.take().len(), 1);
+}

@@ -1,0 +1,101 @@
+//! Descriptors that come when this process can have no more; and none is left open in the end. In a process of
+//! its own, whose limit is lowered and whose descriptors are counted.
+#![cfg(target_os = "linux")]
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use torsade::net::ClientEndpoint;
+
+use crate::support::folder::Folder;
+use crate::support::passing::send_together;
+use crate::support::{Log, Spy, own, until};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use torsade::net::ListenOptions;
+use torsade::{Reactor, testing};
+
+/// How many descriptors this process has.
+fn open() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn what_there_is_no_room_for_ends_its_connection_alone_and_nothing_is_left_open() {
+    own::alone(
+        "what_there_is_no_room_for_ends_its_connection_alone_and_nothing_is_left_open",
+        lose_some,
+    );
+}
+
+fn lose_some() {
+    // The first reactor of a process makes what all share.
+    testing::run_on(Reactor::new().unwrap(), async |_reactor| Ok(()));
+    let before = open();
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let (log, lost) = (Log::new(), Rc::new(std::cell::RefCell::new(String::new())));
+        let (ours, theirs) = UnixStream::pair()?;
+        let (others, mine) = UnixStream::pair()?;
+        let said = lost.clone();
+        let spy = Spy::new(&log).on_lost(move |reason| {
+            let error = reason.find::<std::io::Error>().unwrap();
+            *said.borrow_mut() = error.to_string();
+        });
+        reactor.connect(ClientEndpoint::adopt(ours), spy).await?;
+        reactor
+            .connect(ClientEndpoint::adopt(others), Spy::echo())
+            .await?;
+        let given: Vec<OwnedFd> = (0..10)
+            .map(|_| File::open("/dev/null").unwrap().into())
+            .collect();
+        let limits = getrlimit(Resource::Nofile);
+        let few = rustix::process::Rlimit {
+            current: Some(open() as u64 + 3),
+            ..limits
+        };
+        send_together(&theirs, b"xyz", &given);
+        setrlimit(Resource::Nofile, few).unwrap();
+        until(|| log.all().len() == 2).await;
+        setrlimit(Resource::Nofile, limits).unwrap();
+        assert_eq!(log.take(), ["made", "lost broken Other"]);
+        assert_eq!(
+            *lost.borrow(),
+            "descriptors that came were lost: this process cannot have more"
+        );
+        let mut mine = reactor.connect_stream(ClientEndpoint::adopt(mine)).await?;
+        mine.write_all(b"still there").await?;
+        mine.read_exact(&mut [0; 11]).await?;
+        drop(mine);
+        Ok(())
+    });
+
+    // All the ways in which they may come and go.
+    testing::run_on(Reactor::new().unwrap(), async |reactor| {
+        let folder = Folder::new();
+        let options = ListenOptions::new().lock_file(true);
+        for round in 0..50 {
+            let port = reactor.serve((folder.socket(), &options), async move |mut conn| {
+                if round % 2 == 0 {
+                    conn.recv_descriptor().await?;
+                }
+                Ok(())
+            })?;
+            let mut conn = reactor.connect_stream(folder.socket()).await?;
+            for _ in 0..20 {
+                conn.send_descriptor(File::open("/dev/null")?)?;
+            }
+            conn.write_all(if round % 3 == 0 { b"x" } else { &[b'x'; 20] })
+                .await?;
+            if round % 5 == 0 {
+                conn.transport().abort_connection();
+            }
+            drop(conn);
+            port.stop().await?;
+        }
+        until(|| crate::support::alive(&reactor).is_empty()).await;
+        Ok(())
+    });
+    // Whoever else has a thread here may have one open for a moment; a leak grows by what was passed.
+    let now = open();
+    assert!(now <= before + 1, "{now} open, {before} before");
+}

@@ -1,0 +1,12 @@
+//! The loop itself: turns, watched descriptors, pollers, re-entrancy, debug mode and its watchdog.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod debug;
+mod descriptors;
+mod pollers;
+mod reentrancy;
+mod turns;
+mod watchdog;

@@ -1,0 +1,290 @@
+//! Limits: what a connection may queue, who is held when it is full, and who is told when it is not any more.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::support::{HERE, Log, Spy, expect_reports, how, poll_once, some_turns, until};
+use torsade::net::{ConnectOptions, ListenOptions};
+use torsade::transport::Limits;
+use torsade::{Connection, Transport, yield_now};
+
+const SMALL: Limits = Limits {
+    low: 10,
+    high: 100,
+    hard: 1000,
+};
+
+/// Fills the socket, so that what is written from now on stays queued.
+async fn stuff(transport: &Transport) {
+    transport.set_limits(Limits {
+        low: 0,
+        high: 0,
+        hard: usize::MAX,
+    });
+    transport.write(vec![b'x'; 16 << 20]);
+    let mut last = 0;
+    while last != transport.queued() {
+        last = transport.queued();
+        some_turns().await;
+    }
+    assert!(last > 0);
+}
+
+on_both! {
+    async fn the_defaults_are_as_documented(reactor) {
+        let port = reactor.listen(HERE, |_| Spy::echo())?;
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let limits = Limits { low: 16 << 10, high: 64 << 10, hard: 16 << 20 };
+        assert_eq!((conn.transport().limits(), Limits::default()), (limits, limits));
+        drop(conn);
+        let options = ConnectOptions::new().limits(SMALL);
+        let conn = reactor.connect_stream((port.local_addr(), &options)).await?;
+        assert_eq!(conn.transport().limits(), SMALL);
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn it_is_full_above_the_high_mark_and_ready_at_the_low_one(reactor) {
+        let (log, to) = (Log::new(), Log::new());
+        let note = log.clone();
+        let port = reactor.listen((HERE, &ListenOptions::new().limits(SMALL)), move |_| {
+            let note = note.clone();
+            Spy::new(&to).on_made(move |cx| {
+                cx.write([0; 100]);
+                note.note(cx.is_full());
+                cx.write([0; 1]);
+                note.note(cx.is_full());
+                note.note(cx.queued());
+            })
+            .on_ready(|cx| cx.lose_connection())
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        conn.read_to_end(&mut Vec::new()).await?;
+        assert_eq!(log.take(), ["false", "true", "101"]);
+        drop(conn);
+        port.stop().await?;
+    }
+
+    async fn write_ready_comes_once_a_crossing(reactor) {
+        let log = Log::new();
+        let port = reactor.listen(HERE, |_| Spy::new(&Log::new()))?;
+        let handle = reactor.connect(port.local_addr(), Spy::new(&log)).await?;
+        let transport = handle.transport().unwrap();
+        transport.set_limits(Limits { hard: 10_000, ..SMALL });
+        for n in 1..=3 {
+            transport.write([0; 50]);
+            some_turns().await;
+            assert_eq!(log.count("ready"), n - 1);
+            transport.write([0; 101]);
+            transport.write([0; 101]);
+            some_turns().await;
+            assert_eq!(log.count("ready"), n);
+        }
+        transport.lose_connection();
+        until(|| log.has("lost done")).await;
+        port.stop().await?;
+    }
+
+    async fn new_limits_do_not_swallow_write_ready(reactor) {
+        let log = Log::new();
+        let kept: Rc<Cell<Option<Connection>>> = Rc::default();
+        let slot = kept.clone();
+        let port = reactor.serve(HERE, async move |conn| {
+            slot.set(Some(conn));
+            Ok(())
+        })?;
+        let handle = reactor.connect(port.local_addr(), Spy::new(&log)).await?;
+        let transport = handle.transport().unwrap();
+        stuff(&transport).await;
+        assert!(transport.is_full());
+        transport.set_limits(Limits { low: 1 << 25, high: 1 << 26, hard: 1 << 27 });
+        until(|| log.has("ready")).await;
+        transport.abort_connection();
+        until(|| log.has("lost aborted")).await;
+        kept.take();
+        port.stop().await?;
+    }
+
+    async fn a_write_above_the_hard_limit_aborts(reactor) {
+        let reports = expect_reports(&reactor);
+        let (log, to) = (Log::new(), Log::new());
+        let port = reactor.listen(HERE, move |_| Spy::new(&to))?;
+        let handle = reactor.connect(port.local_addr(), Spy::new(&log)).await?;
+        let transport = handle.transport().unwrap();
+        transport.set_limits(SMALL);
+        transport.write(vec![0; 1001]); // begins below it
+        assert!(transport.is_connected());
+        transport.write([0; 1]);
+        assert!(!transport.is_connected());
+        until(|| log.all().len() == 2).await;
+        assert_eq!(log.take(), ["made", "lost overflow"]);
+        let said = reports.borrow()[0].failure().to_string();
+        assert!(said.starts_with("1001 bytes not sent to 127.0.0.1:"), "{said}");
+        let text = transport.reason().unwrap().to_string();
+        assert!(text.contains("1001") && text.contains("1000"), "{text}");
+        port.stop().await?;
+    }
+
+    async fn a_full_connection_does_not_read_from_its_own_peer(reactor) {
+        let got = Rc::new(Cell::new(0));
+        let count = got.clone();
+        let server: Rc<RefCell<Option<Transport>>> = Rc::default();
+        let slot = server.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let (count, slot) = (count.clone(), slot.clone());
+            Spy::new(&Log::new())
+                .on_made(move |cx| drop(slot.replace(Some(cx.clone()))))
+                .on_data(move |cx, data| {
+                    count.set(count.get() + data.len());
+                    cx.write([data, data].concat());
+                })
+        })?;
+        // It writes and never reads.
+        let conn = reactor.connect_stream(port.local_addr()).await?;
+        let (mut reader, mut writer) = conn.split();
+        let chunk = vec![b'x'; 32 << 10];
+        let writing = torsade::spawn(async move {
+            for _ in 0..300 {
+                writer.write_all(&chunk).await?;
+            }
+            writer.close().await
+        });
+        let (mut last, mut turns) = (usize::MAX, 0);
+        while last != got.get() || turns < 5 {
+            turns += 1;
+            last = got.get();
+            some_turns().await;
+        }
+        let transport = server.take().unwrap();
+        assert!(got.get() < 300 * (32 << 10), "it has not taken all");
+        assert!(transport.is_full());
+        // One answer above the mark: bounded.
+        assert!(transport.queued() <= (64 << 10) + 2 * (64 << 10), "{}", transport.queued());
+        let mut reply = Vec::new();
+        reader.read_to_end(&mut reply).await?;
+        assert_eq!(reply.len(), 2 * 300 * (32 << 10), "nothing is lost");
+        writing.await??;
+        drop(reader);
+        port.stop().await?;
+    }
+
+    async fn pausing_and_resuming_loses_nothing(reactor) {
+        let got = Rc::new(RefCell::new(Vec::new()));
+        let sink = got.clone();
+        let server: Rc<RefCell<Option<Transport>>> = Rc::default();
+        let slot = server.clone();
+        let port = reactor.listen(HERE, move |_| {
+            let (sink, slot) = (sink.clone(), slot.clone());
+            Spy::new(&Log::new())
+                .on_made(move |cx| drop(slot.replace(Some(cx.clone()))))
+                .on_data(move |cx, data| {
+                    assert!(!data.is_empty());
+                    sink.borrow_mut().extend_from_slice(data);
+                    cx.pause_producing();
+                })
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        let sent: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let copy = sent.clone();
+        let writing = torsade::spawn(async move {
+            conn.write_all(&copy).await?;
+            conn.flush().await
+        });
+        until(|| server.borrow().is_some()).await;
+        let server = server.take().unwrap();
+        while got.borrow().len() < sent.len() {
+            let before = got.borrow().len();
+            server.resume_producing();
+            until(|| got.borrow().len() > before).await;
+            let after = got.borrow().len();
+            yield_now().await;
+            yield_now().await;
+            assert_eq!(got.borrow().len(), after, "paused is paused");
+        }
+        assert!(*got.borrow() == sent);
+        writing.await??;
+        server.resume_producing();
+        port.stop().await?;
+    }
+
+    async fn async_writes_wait_for_room(reactor) {
+        let kept: Rc<Cell<Option<Connection>>> = Rc::default();
+        let slot = kept.clone();
+        let port = reactor.serve(HERE, async move |conn| {
+            slot.set(Some(conn));
+            Ok(())
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        let transport = conn.transport();
+        let mut written = 0;
+        let piece = vec![7; 10_000];
+        let mut idle = 0;
+        while idle < 300 {
+            let mut write = Box::pin(conn.write(&piece));
+            match poll_once(&mut write).await {
+                std::task::Poll::Ready(count) => written += count?,
+                std::task::Poll::Pending => idle += 1,
+            }
+            drop(write);
+            assert!(transport.queued() <= Limits::default().high);
+            yield_now().await;
+        }
+        let mut server = kept.take().unwrap();
+        let total = Rc::new(Cell::new(0));
+        let count = total.clone();
+        let reading = torsade::spawn(async move {
+            let mut buf = vec![0; 64 << 10];
+            loop {
+                match server.read(&mut buf).await? {
+                    0 => return Ok::<_, std::io::Error>(()),
+                    n => count.set(count.get() + n),
+                }
+            }
+        });
+        conn.write_all(&piece).await?;
+        conn.flush().await?;
+        assert_eq!(transport.queued(), 0);
+        drop(conn);
+        reading.await??;
+        assert_eq!(total.get(), written + piece.len(), "what was reported was taken, no more");
+        port.stop().await?;
+    }
+
+    async fn a_flush_that_waits_ends_with_the_connection(reactor) {
+        let kept: Rc<Cell<Option<Connection>>> = Rc::default();
+        let slot = kept.clone();
+        let port = reactor.serve(HERE, async move |conn| {
+            slot.set(Some(conn));
+            Ok(())
+        })?;
+        let mut conn = reactor.connect_stream(port.local_addr()).await?;
+        stuff(&conn.transport()).await;
+        {
+            let mut flush = Box::pin(conn.flush());
+            assert!(poll_once(&mut flush).await.is_pending());
+            kept.take().unwrap().transport().abort_connection();
+            assert!(flush.await.is_err());
+        }
+        assert!(conn.write(b"x").await.is_err());
+        // The peer might have said something before.
+        assert!(conn.read(&mut [0]).await.is_err());
+        assert!(how(&conn.transport().reason().unwrap()).starts_with("broken"));
+        port.stop().await?;
+    }
+
+    async fn a_pusher_whose_peer_takes_everything_leaves_the_others_their_turn(reactor) {
+        // The pusher goes on for ever; the timer must get its turn.
+        let port = reactor.listen(HERE, |_| Spy::new(&Log::new()))?;
+        let pusher = Spy::new(&Log::new())
+            .on_made(|cx| {
+                cx.set_limits(SMALL);
+                cx.write([0; 500]);
+            })
+            .on_ready(|cx| cx.write([0; 500]));
+        let handle = reactor.connect(port.local_addr(), pusher).await?;
+        some_turns().await;
+        handle.transport().unwrap().abort_connection();
+        until(|| !handle.is_connected()).await;
+        port.stop().await?;
+    }
+}

@@ -1,0 +1,15 @@
+//! What goes over a connection: bytes, lines, limits, producers, hand-over to another protocol, and its end.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backpressure;
+mod connections;
+mod handles;
+mod lines;
+mod over_byte_streams;
+mod producers;
+mod protocol_switch;
+mod shutdown_drain;
+mod stalled_peers;

@@ -1,0 +1,14 @@
+//! Tasks and what gives them work: scopes, budgets, fairness, looping, time limits, threads.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod budgets;
+mod fairness;
+mod looping;
+mod scopes;
+mod thread_pools;
+mod threads;
+mod time_limits;
+mod virtual_time;

@@ -1,0 +1,471 @@
+//! Every system call of a small conversation fails once, in every way it may: nothing hangs, nothing panics, nothing is left
+//! behind, and only those whose call it was are harmed. There are five: over TCP, over a UNIX socket with a descriptor
+//! passed, with datagrams, behind a proxy's header, and with other programs. (Those have their own calls fail too.)
+//!
+//! strace makes them fail (<https://man7.org/linux/man-pages/man1/strace.1.html>, `--inject`), in a process of its own for
+//! each: the first call with the first error, the second, and so on until the conversation makes no more of them.
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::pin::pin;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::folder::Folder;
+use crate::support::foreign::{need, say};
+use crate::support::noted::Noted;
+use crate::support::{HERE, Log, MS, Spy, children, own, until};
+use futures::future::{Either, select};
+use torsade::process::{Command as Program, NotStarted, ProcessTerminated};
+use torsade::{
+    Address, Clock, Connection, Context, DatagramPort, DatagramProtocol, Failure, Reactor,
+    UdpSocket, testing,
+};
+
+/// In which conversation which system calls fail, and how.
+const FAULTS: [(&str, &str, &[&str]); 32] = [
+    (
+        "tcp",
+        "accept4",
+        &[
+            "EMFILE",
+            "ENFILE",
+            "ENOBUFS",
+            "ENOMEM",
+            "ECONNABORTED",
+            "EPROTO",
+            "EPERM",
+            "EINTR",
+            "EAGAIN",
+        ],
+    ),
+    ("tcp", "recvfrom", READING),
+    ("tcp", "sendto", WRITING),
+    (
+        "tcp",
+        "connect",
+        &[
+            "ECONNREFUSED",
+            "ETIMEDOUT",
+            "ENETUNREACH",
+            "EADDRNOTAVAIL",
+            "EAGAIN",
+            "EINTR",
+        ],
+    ),
+    ("tcp", "epoll_ctl", WATCHING),
+    ("unix", "accept4", &["EMFILE", "ENOMEM", "EINTR", "EAGAIN"]),
+    ("unix", "recvmsg", READING),
+    (
+        "unix",
+        "sendmsg",
+        &[
+            "EPIPE",
+            "ECONNRESET",
+            "ENOBUFS",
+            "ETOOMANYREFS",
+            "EINTR",
+            "EAGAIN",
+        ],
+    ),
+    ("unix", "sendto", WRITING),
+    (
+        "unix",
+        "connect",
+        &["ECONNREFUSED", "EACCES", "EAGAIN", "EINTR"],
+    ),
+    ("unix", "epoll_ctl", WATCHING),
+    (
+        "udp",
+        "recvfrom",
+        &["ECONNREFUSED", "ENOMEM", "EINTR", "EAGAIN"],
+    ),
+    (
+        "udp",
+        "sendto",
+        &[
+            "ECONNREFUSED",
+            "ENETUNREACH",
+            "EPERM",
+            "ENOBUFS",
+            "EINTR",
+            "EAGAIN",
+        ],
+    ),
+    ("udp", "connect", &["ENETUNREACH", "EINTR"]),
+    ("udp", "epoll_ctl", WATCHING),
+    ("proxied", "recvfrom", READING),
+    ("proxied", "epoll_ctl", WATCHING),
+    ("programs", "pipe2", &["EMFILE"]),
+    ("programs", "clone", &["EAGAIN"]),
+    ("programs", "execve", &["EACCES", "ENOMEM"]),
+    ("programs", "pidfd_open", &["ENOSYS", "EMFILE"]),
+    ("programs", "epoll_ctl", &["ENOSPC"]),
+    ("programs", "wait4", &["EINTR"]),
+    ("programs", "fcntl", &["EMFILE"]),
+    ("programs", "dup2", &["EMFILE"]),
+    ("programs", "close_range", &["ENOSYS"]),
+    ("programs", "ioctl", &["EIO"]),
+    ("programs", "setsid", &["EPERM"]),
+    ("programs", "setpgid", &["EPERM"]),
+    ("programs", "openat", &["EMFILE"]),
+    ("programs", "writev", &["EINTR", "EAGAIN"]),
+    ("programs", "poll", &["EINTR"]),
+];
+
+const READING: &[&str] = &["ECONNRESET", "ETIMEDOUT", "ENOMEM", "EINTR", "EAGAIN"];
+const WRITING: &[&str] = &["EPIPE", "ECONNRESET", "ENOBUFS", "EINTR", "EAGAIN"];
+const WATCHING: &[&str] = &["ENOMEM", "ENOSPC"];
+
+#[test]
+fn each_system_call_fails_once_and_only_its_own_connection_is_harmed() {
+    let Some(strace) = need("strace") else { return };
+    if run(&strace, "tcp", "getpid", "EPERM", 1).is_none() {
+        return say("skipped: strace may not attach here");
+    }
+    let next = AtomicUsize::new(0);
+    let points = Mutex::new(BTreeMap::<&str, usize>::new());
+    let kinds: Vec<_> = FAULTS
+        .iter()
+        .flat_map(|(talk, call, errors)| errors.iter().map(|error| (*talk, *call, *error)))
+        .collect();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((talk, call, error)) =
+                    kinds.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    for nth in 1.. {
+                        match run(&strace, talk, call, error, nth) {
+                            Some(true) => *points.lock().unwrap().entry(talk).or_default() += 1,
+                            _ => break,
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let points = points.into_inner().unwrap();
+    let all: usize = points.values().sum();
+    say(&format!("{all} points of failure tried: {points:?}"));
+    assert!(points.len() == 5 && points.values().all(|count| *count > 30));
+}
+
+/// Runs the conversation with the `nth` call failing. Did it come to that call? `None` if strace cannot be used.
+#[track_caller]
+fn run(strace: &Path, talk: &str, call: &str, error: &str, nth: usize) -> Option<bool> {
+    let name = format!("faults-{talk}-{call}-{error}-{nth}");
+    let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+    let output = Command::new("timeout")
+        .args(["--signal=KILL", "20"])
+        .arg(strace)
+        .args(["-f", "-qq", "-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:error={error}:when={nth}")])
+        .arg("-o")
+        .arg(&trace)
+        .arg(own::program())
+        .args(own::words("the_conversation"))
+        .env("TORSADE_FAULTS", talk)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = fs::read_to_string(&trace).unwrap_or_default();
+    let _ = fs::remove_file(&trace);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if text.is_empty() && errors.contains("strace:") {
+        return None;
+    }
+    let harmed = said
+        .lines()
+        // On one core the name of the test stands before it.
+        .find_map(|line| line.split_once("harmed: "))
+        .and_then(|(_, count)| count.parse::<usize>().ok());
+    let is_fine = output.status.success() && harmed.is_some_and(|harmed| harmed <= 1);
+    assert!(
+        is_fine,
+        "{talk} {call} {error} {nth}: {:?}\n{said}\n{errors}\n{text}",
+        output.status
+    );
+    Some(text.contains("(INJECTED)"))
+}
+
+/// What is run under strace: does nothing unless it is told to.
+#[test]
+fn the_conversation() {
+    let Ok(kind) = env::var("TORSADE_FAULTS") else {
+        return;
+    };
+    // What fails here is to be a call of the conversation, so what comes before it is tried again.
+    let reactor = Reactor::new().or_else(|_| Reactor::new()).unwrap();
+    testing::run_on(reactor, async |reactor| {
+        // A failure may be told, where nobody could be given it: a connection that the server could not keep.
+        let harmed = match &*kind {
+            "udp" => datagrams(&reactor).await?,
+            "programs" => programs(&reactor).await?,
+            kind => streams(&reactor, kind).await?,
+        };
+        // A handler at the other end may be about to fail.
+        for _ in 0..3 {
+            reactor.sleep(Duration::ZERO).await?;
+        }
+        let panics: Vec<_> = testing::take_reports(&reactor)
+            .into_iter()
+            .filter(|report| report.is_panic())
+            .collect();
+        assert!(panics.is_empty(), "{panics:?}");
+        println!("harmed: {harmed}");
+        Ok(())
+    });
+}
+
+/// One is there before; two come, and go; the first still is there. How many of them were harmed?
+async fn streams(reactor: &Reactor, kind: &str) -> Result<usize, Failure> {
+    let folder = Folder::new();
+    let at = match kind {
+        "unix" => folder.socket().to_string() + ":lockfile=0",
+        "proxied" => format!("haproxy:{HERE}"),
+        _ => HERE.into(),
+    };
+    let port = twice(|| match kind {
+        "unix" => reactor.serve(&at, take_and_echo),
+        _ => reactor.listen(&at, |_| Spy::echo()),
+    })?;
+    let address = port.local_addr();
+    let kept = limited(reactor, connected(reactor, kind, &address)).await;
+    let mut harmed = 0;
+    for _ in 0..2 {
+        let talk = limited(reactor, talk(reactor, kind, &address)).await;
+        harmed += usize::from(talk.is_err());
+    }
+    let fine = match kept {
+        Ok(mut kept) => limited(reactor, echo(&mut kept)).await.is_ok(),
+        Err(_) => false,
+    };
+    harmed += usize::from(!fine);
+    port.stop().await?;
+    Ok(harmed)
+}
+
+/// The same with datagrams, of which each may be lost, and is sent again then.
+async fn datagrams(reactor: &Reactor) -> Result<usize, Failure> {
+    let echo = twice(|| reactor.listen_datagram(HERE, Answering))?;
+    let kept = twice(|| reactor.bind_datagram(HERE))?;
+    let mut harmed = usize::from(
+        asked(reactor, &kept, Some(echo.local_addr()))
+            .await
+            .is_err(),
+    );
+    for _ in 0..2 {
+        let talk = async {
+            let socket = twice(|| reactor.bind_datagram(HERE))?;
+            socket.connect(echo.local_addr())?;
+            asked(reactor, &socket, None).await?;
+            asked(reactor, &socket, None).await
+        };
+        harmed += usize::from(limited(reactor, talk).await.is_err());
+    }
+    let again = asked(reactor, &kept, Some(echo.local_addr()));
+    harmed += usize::from(limited(reactor, again).await.is_err());
+    echo.stop().await?;
+    Ok(harmed)
+}
+
+/// Asks until there is an answer: any datagram may be lost.
+async fn asked(reactor: &Reactor, socket: &UdpSocket, to: Option<Address>) -> Result<(), Failure> {
+    let mut buf = [0; 8];
+    loop {
+        match &to {
+            Some(to) => socket.send_to(b"hello", to).await?,
+            None => socket.send(b"hello").await?,
+        }
+        let answer = pin!(socket.recv(&mut buf));
+        if let Either::Left((count, _)) = select(answer, reactor.sleep(MS * 500)).await {
+            assert_eq!(count?, 5);
+            return Ok(());
+        }
+    }
+}
+
+/// Several are started, one after another. What comes of them may be an error, but not something that is not so.
+async fn programs(reactor: &Reactor) -> Result<usize, Failure> {
+    // What is made once is there, and a call of these may fail already.
+    let (before, _) = (mine(), limited(reactor, sh("exit").status(&reactor)).await);
+    let mut harmed = 0;
+    for n in 0..4 {
+        let part = async {
+            match n {
+                0 => filter(reactor).await,
+                1 => hooks(reactor).await,
+                2 => terminal(reactor).await,
+                _ => ending(reactor).await,
+            }
+        };
+        harmed += usize::from(limited(reactor, part).await.is_err());
+    }
+    let missing = Program::new("/no/such").output(&reactor).await;
+    assert!(missing.unwrap_err().is::<NotStarted>());
+    limited(reactor, async {
+        let is_left = |left: &testing::Leftover| left.kind.contains("process");
+        until(|| !testing::leftovers(reactor).iter().any(is_left)).await;
+        until(|| children().is_empty()).await;
+        until(|| mine() == before).await;
+        Ok(())
+    })
+    .await?;
+    // All of them may be: each of the programs has its own first call fail.
+    Ok(harmed.min(1))
+}
+
+fn sh(script: &str) -> Program {
+    Program::new("sh").args(["-c", script]).kill_on_drop(true)
+}
+
+async fn filter(reactor: &Reactor) -> Result<(), Failure> {
+    let input = vec![b'x'; 100_000];
+    let output = Program::new("cat").input(&*input).output(&reactor).await?;
+    let output = output.success()?;
+    assert!(output.out == input, "{} bytes", output.out.len());
+    Ok(())
+}
+
+async fn hooks(reactor: &Reactor) -> Result<(), Failure> {
+    let log = Log::new();
+    let noted = Noted::new(&log).quiet();
+    let handle = sh("echo out; echo err >&2; exit 3").spawn_protocol(&reactor, noted)?;
+    let reason = handle.closed().await?;
+    let mut notes = log.take();
+    assert_eq!(notes.remove(0), "made");
+    assert!(notes.pop().unwrap().starts_with("ended with"));
+    notes.sort();
+    assert!(notes.pop().unwrap().starts_with("exited with"));
+    assert_eq!(notes, ["0 closed", "1 closed", "2 closed"]);
+    match reason.trap::<ProcessTerminated>()?.0.code() {
+        Some(3) => Ok(()),
+        _ => Err(Failure::new("the program was harmed")),
+    }
+}
+
+async fn terminal(reactor: &Reactor) -> Result<(), Failure> {
+    let mut child = sh("read x; echo got $x").pty().spawn(&reactor)?;
+    let mut terminal = child.take_stdin()?;
+    terminal.write_all(b"a\n").await?;
+    let (echo, got) = (terminal.read_line(80).await?, terminal.read_line(80).await?);
+    assert!(child.status().await?.code().is_some());
+    match (echo.as_deref(), got.as_deref()) {
+        (Some(b"a"), Some(b"got a")) => Ok(()),
+        _ => Err(Failure::new("the program was harmed")),
+    }
+}
+
+async fn ending(reactor: &Reactor) -> Result<(), Failure> {
+    let child = sh("exec sleep 1000").lead_group().spawn(&reactor)?;
+    let status = child.end_within(MS).await?;
+    match status.success() {
+        true => Err(Failure::new("the program was harmed")),
+        false => Ok(()),
+    }
+}
+
+/// Descriptors and threads of this process.
+fn mine() -> (usize, usize) {
+    let count = |path| twice(|| Ok(fs::read_dir(path)?.count())).unwrap();
+    (count("/proc/self/fd"), count("/proc/self/task"))
+}
+
+/// Tries a thing again that the system has refused once.
+fn twice<T>(mut make: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    make().or_else(|_| make())
+}
+
+/// What comes of it, within its time.
+async fn limited<T>(
+    reactor: &Reactor,
+    talk: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match select(pin!(talk), reactor.sleep(Duration::from_secs(5))).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => panic!("it hangs"),
+    }
+}
+
+/// A connection that has said who it is for, where it has to.
+async fn connected(
+    reactor: &Reactor,
+    kind: &str,
+    address: &Address,
+) -> Result<Connection, Failure> {
+    let mut conn = reactor.connect_stream(address).await?;
+    if kind == "proxied" {
+        conn.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 ")
+            .await?;
+        conn.flush().await?;
+        reactor.sleep(MS).await?;
+        conn.write_all(b"80\r\n").await?;
+    }
+    Ok(conn)
+}
+
+async fn talk(reactor: &Reactor, kind: &str, address: &Address) -> Result<(), Failure> {
+    let mut conn = connected(reactor, kind, address).await?;
+    echo(&mut conn).await?;
+    reactor.sleep(MS).await?;
+    if kind == "unix" {
+        let (mut ours, theirs) = UnixStream::pair()?;
+        conn.send_descriptor(theirs)?;
+        echo(&mut conn).await?;
+        ours.set_nonblocking(true)?;
+        ours.read_exact(&mut [0])?;
+    }
+    echo(&mut conn).await?;
+    conn.transport().lose_write();
+    match conn.read(&mut [0; 16]).await? {
+        0 => Ok(()),
+        _ => Err(Failure::new("there is more than was sent")),
+    }
+}
+
+async fn echo(conn: &mut Connection) -> Result<(), Failure> {
+    conn.write_all(b"hello").await?;
+    let mut answer = [0; 5];
+    conn.read_exact(&mut answer).await?;
+    assert_eq!(&answer, b"hello");
+    Ok(())
+}
+
+/// Writes to each descriptor that comes, and echoes.
+async fn take_and_echo(mut conn: Connection) -> Result<(), Failure> {
+    let mut buf = [0; 100];
+    loop {
+        let count = conn.read(&mut buf).await?;
+        while let Some(descriptor) = conn.take_descriptor() {
+            UnixStream::from(descriptor).write_all(b"!")?;
+        }
+        match count {
+            0 => return Ok(()),
+            count => conn.write_all(&buf[..count]).await?,
+        }
+    }
+}
+
+/// Echoes datagrams, as far as it can.
+struct Answering;
+
+impl DatagramProtocol for Answering {
+    fn datagram_received(
+        &mut self,
+        cx: &mut Context<'_, Self, DatagramPort>,
+        data: &[u8],
+        from: Address,
+    ) {
+        let _ = cx.write(data, from);
+    }
+}

@@ -1,0 +1,10 @@
+//! The tools that tests are written with: drivers that agree, bad networks, failing system calls.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_networks;
+mod drivers_agree;
+mod failing_calls;
+mod tools;
