@@ -638,7 +638,7 @@ mod unix {
     #[test]
     fn names_outside_the_file_system_work() {
         torsade::testing::run_on(Reactor::new().unwrap(), async |reactor| {
-            let name = format!("\0torsade-{}", std::process::id());
+            let name = format!("unix:@torsade-{}", std::process::id());
             let log = Log::new();
             let port = reactor.listen_datagram(&name, Ear::echo(&log))?;
             let own = format!("{name}-own");

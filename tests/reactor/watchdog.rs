@@ -282,11 +282,6 @@ fn of_the_loop() -> Vec<Kind> {
             yield_now().await;
             Ok(())
         },
-        "call_when_running": async |reactor: Reactor| {
-            reactor.add_system_event_trigger(Phase::After, "startup", block);
-            yield_now().await;
-            Ok(())
-        },
         "call_later": async |reactor: Reactor| {
             reactor.call_later(MS, block);
             reactor.sleep(MS * 2).await

@@ -243,7 +243,8 @@ on_both! {
         assert!(!token.is_cancelled());
         working.cancel();
         assert!(token.is_cancelled());
-        drop((release, working));
+        drop(release);
+        working.await.unwrap_err().trap::<Cancelled>()?;
         // The same thread, other work.
         reactor.thread_pool().adjust(0, 1);
         assert!(!reactor.spawn_blocking(|| Ok(CancelToken::current().is_cancelled())).await?);
