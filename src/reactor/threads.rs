@@ -206,7 +206,7 @@ impl Reactor {
         let landing = awaited.landing(self);
         let ends = Ends(awaited.work.clone());
         let work = move || {
-            let call = || report::catch(place, || f(&token)).and_then(|result| result);
+            let call = || report::catch_rarely(place, || f(&token)).and_then(|result| result);
             let result = AwaitedWork::run(&ends.0, call);
             let is_panic = result.as_ref().is_err_and(Failure::is_panic);
             landing.land(result);
@@ -273,7 +273,7 @@ impl Reactor {
     ) {
         let place = Location::caller();
         self.call_in_thread(move || {
-            on_result(report::catch(place, f).and_then(|result| result));
+            on_result(report::catch_rarely(place, f).and_then(|result| result));
         });
     }
 
