@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use crate::context;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Condvar, Mutex, MutexGuard, Shared};
+use crate::sync::{Condvar, Mutex, MutexGuard, Shared, ThreadBody};
 
 /// Something that blocked the loop: see [`ReactorBuilder::watchdog`](crate::reactor::ReactorBuilder::watchdog).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,20 @@ pub(crate) enum Id {
     Source(usize),
     /// By nothing: each is another one.
     Nameless(usize),
+}
+
+impl Id {
+    /// Returns a number that only this one has.
+    pub(crate) fn number(self) -> u128 {
+        // Of an address no bit is set that would meet the kind's.
+        let (kind, high, low) = match self {
+            Self::At(address) => (0, 0, address as u64),
+            Self::Timer(clock, key) => (1, clock as u128, key),
+            Self::Source(key) => (2, 0, key as u64),
+            Self::Nameless(number) => (3, 0, number as u64),
+        };
+        kind << 126 | high << 64 | u128::from(low)
+    }
 }
 
 /// Is a reactor in debug mode alive on this thread?
@@ -170,10 +184,11 @@ impl Watchdog {
         let (beat, limit) = (self.beat.clone(), self.limit);
         beat.lock().is_over = false;
         let thread = thread::Builder::new().name("torsade-watchdog".to_owned());
+        let body: ThreadBody = Box::new(move || beat.look(limit));
         // Without the thread there is still the measuring.
         Guard {
             beat: &self.beat,
-            thread: thread.spawn(move || beat.look(limit)).ok(),
+            thread: thread.spawn(body).ok(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod driver;
 pub mod failure;
 mod framing;
 pub mod guide;
+mod index;
 pub mod locks;
 pub mod net;
 #[cfg(unix)]

@@ -17,6 +17,7 @@
 
 mod unwind;
 
+use std::any::Any;
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use self::unwind::{enter, leave, rethrow};
 use crate::address::Address;
 use crate::context;
-use crate::debug;
+use crate::debug::{self, Measured};
 use crate::failure::Failure;
 
 /// A panic or a failure that nobody handled.
@@ -209,7 +210,7 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location
         may_unwind && unwind::keep(&failure)
     };
     if !failure.note_reported() || is_kept() {
-        let _ = catch(place, || drop(failure));
+        let _ = catch_rarely(place, || drop(failure));
         return;
     }
     send(Report {
@@ -224,19 +225,19 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location
 /// Hands a report to whoever is to be told.
 fn send(report: Report) {
     let place = report.place;
-    let told = catch(place, || match innermost_sink() {
+    let told = catch_rarely(place, || match innermost_sink() {
         Some(sink) => sink(report.clone()),
         None => by_default(&report),
     });
     if let Err(failure) = told {
         // The sink is not asked again: the first report and its own panic go the plain way.
-        let _ = catch(place, || by_default(&report));
+        let _ = catch_rarely(place, || by_default(&report));
         let report = Report { failure, ..report };
-        let _ = catch(place, || by_default(&report));
-        let _ = catch(place, || drop(report));
+        let _ = catch_rarely(place, || by_default(&report));
+        let _ = catch_rarely(place, || drop(report));
         return;
     }
-    let _ = catch(place, || drop(report));
+    let _ = catch_rarely(place, || drop(report));
 }
 
 /// Where a report goes when nobody asked for it.
@@ -281,7 +282,7 @@ pub(crate) fn hook_panicked(panic: &Failure, place: &'static Location<'static>) 
     if tracing::enabled!(target: "torsade::report", tracing::Level::ERROR) {
         tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
     } else {
-        let _ = catch(place, || {
+        let _ = catch_rarely(place, || {
             writeln!(
                 std::io::stderr(),
                 "torsade: the hook for reports panicked: {panic}"
@@ -339,6 +340,22 @@ pub(crate) fn contain<R>(
     }
 }
 
+/// Does the same for code that does not run often: see [`catch_rarely`].
+pub(crate) fn contain_rarely<R>(
+    origin: Origin,
+    place: &'static Location<'static>,
+    run: impl FnOnce() -> R,
+) -> Option<R> {
+    let (mut run, mut value) = (Some(run), None);
+    contain_dyn(origin, place, &mut || value = run.take().map(|run| run()));
+    value
+}
+
+#[inline(never)]
+fn contain_dyn(origin: Origin, place: &'static Location<'static>, run: &mut dyn FnMut()) {
+    contain(origin, place, run);
+}
+
 /// Runs user code, measured where a watchdog watches; a panic in it becomes a failure made at `place`.
 ///
 /// This is the fence around all user code of a reactor's thread. What it costs where nobody watches is one load and two
@@ -349,17 +366,51 @@ pub(crate) fn catch<R>(
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
     let measured = debug::measure(place);
-    let result = catch_unwind(AssertUnwindSafe(run));
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(value) => {
+            if let Some(measured) = measured {
+                measured.end();
+            }
+            Ok(value)
+        }
+        Err(payload) => Err(panicked(payload, measured, place)),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn panicked(
+    payload: Box<dyn Any + Send>,
+    measured: Option<Box<Measured>>,
+    place: &'static Location<'static>,
+) -> Failure {
     if let Some(measured) = measured {
         measured.end();
     }
-    result.map_err(|payload| Failure::from_panic(payload, place))
+    Failure::from_panic(payload, place)
+}
+
+/// Does the same for code that does not run often, with one copy of the fence for all of it.
+pub(crate) fn catch_rarely<R>(
+    place: &'static Location<'static>,
+    run: impl FnOnce() -> R,
+) -> Result<R, Failure> {
+    let (mut run, mut value) = (Some(run), None);
+    catch_dyn(place, &mut || value = run.take().map(|run| run()))?;
+    // It has not panicked, so there is a value.
+    value.ok_or_else(|| Failure::from_panic(Box::new(()), place))
+}
+
+#[inline(never)]
+fn catch_dyn(place: &'static Location<'static>, run: &mut dyn FnMut()) -> Result<(), Failure> {
+    catch(place, run)
 }
 
 /// Drops a user's value; a panic in its destructor is reported.
 pub(crate) fn discard<T>(value: T, place: &'static Location<'static>) {
     if std::mem::needs_drop::<T>() {
-        contain(Origin::Destructor, place, || drop(value));
+        let mut value = Some(value);
+        contain_dyn(Origin::Destructor, place, &mut || value = None);
     }
 }
 

@@ -45,6 +45,9 @@ mod ordinary {
     pub(crate) use polling::Poller;
 }
 
+/// What a thread of the crate runs. It is of one type for all of them, so that starting one is compiled once.
+pub(crate) type ThreadBody = Box<dyn FnOnce() + Send>;
+
 #[cfg(not(torsade_loom))]
 pub(crate) use ordinary::*;
 #[cfg(torsade_loom)]

@@ -267,14 +267,15 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The rooms, bottom first. A room may use itself and those above it in this list.
-const ROOMS: [&str; 31] = [
+const ROOMS: [&str; 32] = [
     "sync",
     "context",
+    "slots",
+    "index",
     "failure",
     "address",
     "signal",
     "cells",
-    "slots",
     "queue",
     "bytes",
     "framing",

@@ -626,7 +626,7 @@ impl Core {
             Consumer::Nobody { gave_up } => {
                 let place = self.place;
                 let take = |last: &dyn Slot| {
-                    report::contain(Origin::Destructor, place, || last.take_failure())
+                    report::contain_rarely(Origin::Destructor, place, || last.take_failure())
                 };
                 if debug::is_on() {
                     self.trace();
@@ -660,8 +660,8 @@ impl Sourced {
 
     /// Calls both, the user's first.
     fn call(self, place: &'static Location<'static>) -> (Result<(), Failure>, Option<Rc<Core>>) {
-        let called = self.also.map_or(Ok(()), |f| report::catch(place, f));
-        match report::catch(place, self.own) {
+        let called = self.also.map_or(Ok(()), |f| report::catch_rarely(place, f));
+        match report::catch_rarely(place, self.own) {
             Ok(next) => (called, next),
             Err(failure) => (called.and(Err(failure)), None),
         }
@@ -669,7 +669,7 @@ impl Sourced {
 
     /// Calls only the source's.
     fn call_own(self, place: &'static Location<'static>) -> Option<Rc<Core>> {
-        let next = report::contain(Origin::Canceller, place, self.own);
+        let next = report::contain_rarely(Origin::Canceller, place, self.own);
         report::discard(self.also, place);
         next.flatten()
     }

@@ -564,45 +564,63 @@ impl<T: 'static> Deferred<T> {
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
     ) -> Deferred<U> {
         let here = Location::caller();
-        let this = if self.polled { self.unpolled() } else { self };
-        let (result, place) = match this.into_state() {
-            State::Linked(core) => {
-                if !core.is_settled() {
-                    core.add(f, here);
-                    if core.is_offered() {
-                        core.ask();
-                    }
-                    return Deferred {
-                        state: State::Linked(core),
-                        polled: false,
-                    };
+        let (result, place) = match self.for_callback(here) {
+            Ok(settled) => settled,
+            Err(core) => {
+                core.add(f, here);
+                if core.is_offered() {
+                    core.ask();
                 }
-                match core.take_settled() {
-                    Some(result) => (result, core.place()),
-                    None => (Err(Failure::at(AlreadyTaken, here)), here),
-                }
+                return Deferred::linked(core);
             }
-            State::Settled(result, place) => (result, place),
-            State::Queued(_) | State::Gone => (Err(Failure::at(AlreadyTaken, here)), here),
         };
         report::enter();
         let outcome = report::catch(here, || f(result, here));
-        let deferred = match outcome {
-            Ok(Outcome::Ready(mut result)) => {
-                if result.is_err() {
-                    core::went_through_callback(&mut result, here);
-                }
-                Deferred::settled(result, place)
-            }
-            Ok(Outcome::Wait(deferred)) => deferred.returned(here),
-            Err(failure) => {
-                let mut result = Err(failure);
-                core::went_through_callback(&mut result, here);
-                Deferred::settled(result, place)
-            }
-        };
+        let deferred = Deferred::after_callback(outcome, here, place);
         report::leave();
         deferred
+    }
+
+    /// Takes the result for a callback and returns it with where the Deferred was made, or returns the core that the
+    /// callback is to be added to.
+    fn for_callback(
+        self,
+        here: &'static Location<'static>,
+    ) -> Result<(Result<T, Failure>, &'static Location<'static>), Rc<Core>> {
+        let this = if self.polled { self.unpolled() } else { self };
+        match this.into_state() {
+            State::Linked(core) if !core.is_settled() => Err(core),
+            State::Linked(core) => Ok(match core.take_settled() {
+                Some(result) => (result, core.place()),
+                None => (Err(Failure::at(AlreadyTaken, here)), here),
+            }),
+            State::Settled(result, place) => Ok((result, place)),
+            State::Queued(_) | State::Gone => Ok((Err(Failure::at(AlreadyTaken, here)), here)),
+        }
+    }
+
+    /// A Deferred made at `place`, after a callback added at `here`.
+    fn after_callback(
+        outcome: Result<Outcome<T>, Failure>,
+        here: &'static Location<'static>,
+        place: &'static Location<'static>,
+    ) -> Self {
+        let mut result = match outcome {
+            Ok(Outcome::Wait(deferred)) => return deferred.returned(here),
+            Ok(Outcome::Ready(result)) => result,
+            Err(failure) => Err(failure),
+        };
+        if result.is_err() {
+            core::went_through_callback(&mut result, here);
+        }
+        Self::settled(result, place)
+    }
+
+    fn linked(core: Rc<Core>) -> Self {
+        Self {
+            state: State::Linked(core),
+            polled: false,
+        }
     }
 }
 

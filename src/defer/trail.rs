@@ -14,7 +14,6 @@
 
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use super::core::Core;
@@ -22,6 +21,7 @@ use super::live;
 use super::{Deferred, Resolver};
 use crate::context;
 use crate::debug::Thing;
+use crate::index::Indexed;
 use crate::task::{self, Card, Wait};
 
 /// Follows one thing.
@@ -110,24 +110,27 @@ fn note(core: &Rc<Core>, mut trails: Vec<Weak<Trail>>) {
         all.retain(|_, trails| trails.iter().any(|trail| trail.strong_count() > 0));
         traces.limit.set(2 * all.len());
     }
-    all.entry(address(core)).or_default().append(&mut trails);
+    match all.get_mut(address(core)) {
+        Some(known) => known.append(&mut trails),
+        None => drop(all.insert(address(core), trails)),
+    }
 }
 
 fn forget(core: &Core) -> Vec<Weak<Trail>> {
     let traces: Option<Rc<Traces>> = context::with(|thread| thread.traces.get());
-    let trails = traces.and_then(|traces| traces.by_core.borrow_mut().remove(&address(core)));
+    let trails = traces.and_then(|traces| traces.by_core.borrow_mut().remove(address(core)));
     trails.unwrap_or_default()
 }
 
-fn address(core: &Core) -> usize {
-    std::ptr::from_ref(core).addr()
+fn address(core: &Core) -> u64 {
+    std::ptr::from_ref(core).addr() as u64
 }
 
 /// The trails of one thread.
 #[derive(Default)]
 struct Traces {
     /// By the address of the core that each is at. Weak handles are nobody's code: nothing runs under the borrow.
-    by_core: RefCell<BTreeMap<usize, Vec<Weak<Trail>>>>,
+    by_core: RefCell<Indexed<Vec<Weak<Trail>>>>,
     /// When there are so many, it is looked for those that are over.
     limit: Cell<usize>,
 }

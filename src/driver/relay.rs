@@ -12,7 +12,7 @@
 //! 3. Wakers are called with nothing borrowed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -21,6 +21,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Event, Interest};
 use crate::cells;
+use crate::index::Indexed;
 
 /// The connection's end. Dropping it closes it.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ struct Shared {
 
 /// The relays of a driver that are watched.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Relays(Rc<RefCell<BTreeMap<usize, Rc<Shared>>>>);
+pub(super) struct Relays(Rc<RefCell<Indexed<Rc<Shared>>>>);
 
 /// The two ends of a new one.
 pub(crate) fn pair() -> (Relay, FarEnd) {
@@ -83,7 +84,7 @@ impl Relays {
         changed.retain(|key, relay| {
             let (readable, writable) = relay.ready();
             if readable || writable {
-                events.push(Event::new(*key, readable, writable, false));
+                events.push(Event::new(key as usize, readable, writable, false));
             }
             readable || writable
         });
@@ -99,7 +100,7 @@ impl Relay {
     pub(super) fn ignore(&self) {
         let watch = self.0.watch.take();
         if let Some((key, _, relays)) = watch {
-            relays.0.borrow_mut().remove(&key);
+            relays.0.borrow_mut().remove(key as u64);
         }
     }
 
@@ -259,7 +260,7 @@ impl Shared {
     /// The driver is to look at it.
     fn changed(self: &Rc<Self>) {
         if let Some((key, _, relays)) = &*self.watch.borrow() {
-            relays.0.borrow_mut().insert(*key, self.clone());
+            relays.0.borrow_mut().insert(*key as u64, self.clone());
         }
     }
 }

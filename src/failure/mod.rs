@@ -29,7 +29,6 @@ mod path;
 mod sentence;
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::mem;
@@ -43,6 +42,7 @@ use self::path::Path;
 pub use self::path::{Hop, TaskName};
 pub(crate) use self::sentence::errors;
 use crate::context;
+use crate::index::Index;
 
 /// Why something did not work out: any error, with the place where it was made.
 ///
@@ -405,9 +405,9 @@ pub(crate) struct Causes(Vec<Arc<Inner>>);
 
 impl<'a> FromIterator<&'a Failure> for Causes {
     fn from_iter<I: IntoIterator<Item = &'a Failure>>(failures: I) -> Self {
-        let (mut causes, mut known) = (Vec::new(), BTreeSet::new());
+        let (mut causes, mut known) = (Vec::new(), Index::default());
         for origin in failures.into_iter().flat_map(Failure::origins) {
-            if known.insert(Arc::as_ptr(origin)) {
+            if known.add(Arc::as_ptr(origin).addr() as u128) {
                 causes.push(origin.clone());
             }
         }

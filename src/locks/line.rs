@@ -108,7 +108,7 @@ struct State<S: Stock> {
     /// All who wait, in places that do not change.
     waiters: Slab<Waiter<S>>,
     /// The places of those who are `Here`, in the order of their numbers.
-    here: Numbered<usize>,
+    here: Numbered,
     /// Those without a core that have failed, and do not know.
     failed: Vec<(WaiterId, Failure, Rc<S>)>,
     reserved: usize,
@@ -233,7 +233,7 @@ pub(super) fn serve<S: Stock>(stock: &Rc<S>) {
 /// Nothing will come in any more: those who wait for that are abandoned.
 pub(super) fn end<S: Stock>(stock: &Rc<S>) {
     let mut state = stock.line().state.borrow_mut();
-    let here = mem::take(&mut state.here).into_iter();
+    let here = mem::take(&mut state.here);
     let waiters: Vec<_> = here.map(|(_, slot)| state.take_out(slot)).collect();
     drop(state);
     waiters.into_iter().for_each(Waiter::abandon);
@@ -267,7 +267,7 @@ pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
 fn serve_one<S: Stock>(stock: &Rc<S>) -> Option<bool> {
     let mut guard = stock.line().state.borrow_mut();
     let state = &mut *guard;
-    let slot = *state.here.first()?.1;
+    let (_, slot) = state.here.first()?;
     let waiter = &mut state.waiters[slot];
     if waiter.count > stock.left() - state.reserved {
         return None;

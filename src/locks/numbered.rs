@@ -1,51 +1,53 @@
-//! Things in the order of their numbers, made for the case that there is one or none.
+//! Slots in the order of their numbers, made for the case that there is one or none.
 //!
 //! # Invariants
 //!
 //! 1. `first` has a lower number than all of `rest`, and is empty only when `rest` is.
 
-use std::collections::BTreeMap;
+use crate::index::Index;
 
-/// Things with a number each. A single one is stored inline, without an allocation.
-pub(super) struct Numbered<T> {
-    first: Option<(u64, T)>,
-    rest: BTreeMap<u64, T>,
+/// Slots with a number each. A single one is stored inline, without an allocation.
+#[derive(Default)]
+pub(super) struct Numbered {
+    first: Option<(u64, usize)>,
+    rest: Index,
 }
 
-impl<T> Numbered<T> {
-    /// Puts a thing in. No other has its number.
-    pub(super) fn insert(&mut self, number: u64, thing: T) {
+impl Numbered {
+    /// Puts a slot in. No other has its number.
+    pub(super) fn insert(&mut self, number: u64, slot: usize) {
         match &mut self.first {
-            None => self.first = Some((number, thing)),
+            None => self.first = Some((number, slot)),
             Some(first) if number < first.0 => {
-                let (later, other) = std::mem::replace(first, (number, thing));
-                self.rest.insert(later, other);
+                let (later, other) = std::mem::replace(first, (number, slot));
+                self.rest.insert(later.into(), other);
             }
             Some(_) => {
-                self.rest.insert(number, thing);
+                self.rest.insert(number.into(), slot);
             }
         }
     }
 
     /// The one with the lowest number.
-    pub(super) fn first(&self) -> Option<(u64, &T)> {
-        self.first.as_ref().map(|(number, thing)| (*number, thing))
+    pub(super) fn first(&self) -> Option<(u64, usize)> {
+        self.first
     }
 
     /// Takes out the one with the lowest number.
-    pub(super) fn pop_first(&mut self) -> Option<(u64, T)> {
+    pub(super) fn pop_first(&mut self) -> Option<(u64, usize)> {
         let first = self.first.take();
         if !self.rest.is_empty() {
-            self.first = self.rest.pop_first();
+            let next = self.rest.pop_first();
+            self.first = next.map(|(number, slot)| (number as u64, slot));
         }
         first
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<T> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<usize> {
         match &self.first {
-            Some((first, _)) if *first == number => self.pop_first().map(|(_, thing)| thing),
+            Some((first, _)) if *first == number => self.pop_first().map(|(_, slot)| slot),
             _ if self.rest.is_empty() => None,
-            _ => self.rest.remove(&number),
+            _ => self.rest.remove(number.into()),
         }
     }
 
@@ -58,30 +60,19 @@ impl<T> Numbered<T> {
     }
 }
 
-impl<T> Default for Numbered<T> {
-    fn default() -> Self {
-        Self {
-            first: None,
-            rest: BTreeMap::new(),
-        }
-    }
-}
+/// Takes them out, in the order of their numbers.
+impl Iterator for Numbered {
+    type Item = (u64, usize);
 
-impl<T> IntoIterator for Numbered<T> {
-    type Item = (u64, T);
-    type IntoIter = std::iter::Chain<
-        std::option::IntoIter<(u64, T)>,
-        std::collections::btree_map::IntoIter<u64, T>,
-    >;
-
-    /// In the order of their numbers.
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
+    fn next(&mut self) -> Option<(u64, usize)> {
+        self.pop_first()
     }
 }
 
 #[cfg(all(test, not(torsade_loom)))]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -97,10 +88,12 @@ mod tests {
             match (chance >> 40) % 4 {
                 0 => assert_eq!(numbered.remove(number), model.remove(&number)),
                 1 => assert_eq!(numbered.pop_first(), model.pop_first()),
-                _ if model.insert(number, chance).is_none() => numbered.insert(number, chance),
+                _ if model.insert(number, chance as usize).is_none() => {
+                    numbered.insert(number, chance as usize)
+                }
                 _ => {
                     assert!(numbered.remove(number).is_some());
-                    numbered.insert(number, chance);
+                    numbered.insert(number, chance as usize);
                 }
             }
             assert_eq!(numbered.len(), model.len());
@@ -110,6 +103,6 @@ mod tests {
                 model.keys().next().copied()
             );
         }
-        assert!(numbered.into_iter().eq(model));
+        assert!(numbered.eq(model));
     }
 }

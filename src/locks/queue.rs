@@ -1,7 +1,7 @@
 //! A queue whose readers may come before what they want to read.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
@@ -15,6 +15,7 @@ use super::grants::Granted;
 use super::line::{self, Line, Stock};
 use crate::debug::Thing;
 use crate::defer::{self, Deferred, Resolver, WaitSource};
+use crate::index::Indexed;
 use crate::report;
 use crate::slots::shrink_queue;
 use crate::task::Wait;
@@ -76,7 +77,7 @@ struct Shared<T: 'static> {
     line: Line<Self>,
     items: RefCell<VecDeque<T>>,
     /// Those who wait for room.
-    putters: RefCell<BTreeMap<u64, (T, Resolver<()>)>>,
+    putters: RefCell<Indexed<(T, Resolver<()>)>>,
     next_putter: Cell<u64>,
     letting_in: Cell<bool>,
     size: Option<usize>,
@@ -192,7 +193,7 @@ impl<T: 'static> DeferredQueue<T> {
         defer::note_what_it_waits_for(&deferred, || Rc::new(Room(weak.clone())));
         deferred.on_cancel_itself(move || {
             if let Some(shared) = weak.upgrade() {
-                let putter = shared.putters.borrow_mut().remove(&number);
+                let putter = shared.putters.borrow_mut().remove(number);
                 drop(putter);
             }
         })
@@ -390,7 +391,7 @@ impl<T: 'static> Drop for Handle<T> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
         let putters = self.0.putters.take();
-        for (item, resolver) in putters.into_values() {
+        for (item, resolver) in putters {
             let place = resolver.place();
             drop(resolver);
             report::discard(item, place);
@@ -454,7 +455,7 @@ impl<T: 'static> Shared<T> {
         }
         while self.has_room() {
             let putter = self.putters.borrow_mut().pop_first();
-            let Some((_, (item, resolver))) = putter else {
+            let Some((item, resolver)) = putter else {
                 break;
             };
             self.items.borrow_mut().push_back(item);

@@ -449,7 +449,7 @@ fn hook(
     place: &'static Location<'static>,
 ) -> SocketHook {
     SocketHook(Rc::new(move |socket| {
-        let done = report::catch(place, || f(socket));
+        let done = report::catch_rarely(place, || f(socket));
         done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }))
 }

@@ -82,13 +82,13 @@ impl Command {
     ))]
     #[track_caller]
     pub fn output(mut self, reactor: &Reactor) -> Deferred<Output> {
-        let collector = Collector {
+        let collected = Collected {
             input: self.take_input().unwrap_or_default(),
             limit: self.output_limit,
             out: Vec::new(),
             err: Vec::new(),
         };
-        self.collect(reactor, collector)
+        self.collect(reactor, Some(collected), Answer::Output)
     }
 
     /// Runs the program with this process's standard input, output and error, and returns how it exited. Cancelling the
@@ -118,23 +118,28 @@ impl Command {
     #[doc(alias("getProcessValue", "system", "call"))]
     #[track_caller]
     pub fn status(self, reactor: &Reactor) -> Deferred<ExitStatus> {
-        self.or_inherit().collect(reactor, Exit)
+        self.or_inherit().collect(reactor, None, Answer::Status)
     }
 
     #[track_caller]
-    fn collect<C: Collect>(self, reactor: &Reactor, collect: C) -> Deferred<C::Value> {
-        let resolver = Rc::new(Cell::new(None));
+    fn collect<T: 'static>(
+        self,
+        reactor: &Reactor,
+        collected: Option<Collected>,
+        to_answer: impl FnOnce(Resolver<T>) -> Answer,
+    ) -> Deferred<T> {
+        let answer = Rc::new(Cell::new(None));
         let collecting = Collecting {
-            collect,
+            collected,
             process: None,
-            resolver: resolver.clone(),
+            answer: answer.clone(),
         };
         let handle = match self.spawn_protocol(reactor, collecting) {
             Ok(handle) => handle,
             Err(failure) => return Deferred::fail(failure),
         };
-        let (deferred, answer) = Deferred::pair();
-        resolver.set(Some(answer));
+        let (deferred, resolver) = Deferred::pair();
+        answer.set(Some(to_answer(resolver)));
         deferred.on_cancel_itself(move || {
             if let Some(process) = handle.transport() {
                 process.forget();
@@ -154,96 +159,82 @@ pub(super) fn answer<T>(resolver: Resolver<T>, result: Result<T, Failure>) {
     }
 }
 
-/// What is made of a process.
-trait Collect: 'static {
-    type Value: 'static;
-
-    fn begin(&mut self, process: &Process) {
-        let _ = process;
-    }
-
-    /// Keeps what came from a descriptor of its.
-    ///
-    /// # Errors
-    ///
-    /// Why that is enough.
-    fn add(&mut self, fd: i32, data: &[u8]) -> Result<(), Failure> {
-        let _ = (fd, data);
-        Ok(())
-    }
-
-    fn finish(&mut self, status: ExitStatus) -> Self::Value;
-}
-
-/// The protocol of a process of which something is made.
-struct Collecting<C: Collect> {
-    collect: C,
+/// The protocol of a process of which it is only asked what it wrote, or how it exited.
+struct Collecting {
+    /// What it wrote; `None` where only its exit matters.
+    collected: Option<Collected>,
     /// There once it has begun.
     process: Option<Process>,
     /// Empty until it was started, and once it is known what comes of it.
-    resolver: Rc<Cell<Option<Resolver<C::Value>>>>,
+    answer: Rc<Cell<Option<Answer>>>,
 }
 
-/// How it exited.
-struct Exit;
+/// What fires with what came of a process.
+enum Answer {
+    Output(Resolver<Output>),
+    Status(Resolver<ExitStatus>),
+}
 
-/// What it wrote.
-struct Collector {
+/// What a process is given to read, and what it wrote.
+#[derive(Default)]
+struct Collected {
     input: Vec<u8>,
     limit: usize,
     out: Vec<u8>,
     err: Vec<u8>,
 }
 
-impl<C: Collect> ProcessProtocol for Collecting<C> {
+impl Collecting {
+    fn answer(&mut self, result: Result<ExitStatus, Failure>) {
+        match self.answer.take() {
+            Some(Answer::Status(resolver)) => answer(resolver, result),
+            Some(Answer::Output(resolver)) => {
+                let Collected { out, err, .. } = self.collected.take().unwrap_or_default();
+                answer(resolver, result.map(|status| Output { status, out, err }));
+            }
+            None => {}
+        }
+    }
+}
+
+impl ProcessProtocol for Collecting {
     fn connection_made(&mut self, cx: &mut Context<'_, Self, Process>) {
         self.process = Some((**cx).clone());
-        self.collect.begin(cx);
+        if let Some(collected) = &mut self.collected {
+            collected.begin(cx);
+        }
     }
 
     fn child_data_received(&mut self, cx: &mut Context<'_, Self, Process>, fd: i32, data: &[u8]) {
-        let Err(failure) = self.collect.add(fd, data) else {
-            return;
-        };
-        cx.forget();
-        if let Some(resolver) = self.resolver.take() {
-            answer(resolver, Err(failure));
+        let collected = self.collected.as_mut();
+        if let Some(Err(failure)) = collected.map(|collected| collected.add(fd, data)) {
+            cx.forget();
+            self.answer(Err(failure));
         }
     }
 
     fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
         let broken = self.process.take().and_then(|process| process.0.broken());
-        let ended = match broken {
-            Some(failure) => Err(failure),
-            None => ended,
-        };
-        if let Some(resolver) = self.resolver.take() {
-            answer(resolver, ended.map(|status| self.collect.finish(status)));
-        }
+        self.answer(broken.map_or(ended, Err));
     }
 }
 
-impl<C: Collect> Drop for Collecting<C> {
+impl Drop for Collecting {
     /// Its reactor never ran, so it was told nothing.
     fn drop(&mut self) {
-        if let Some(resolver) = self.resolver.take() {
-            let stopped = Failure::at(Stopped, resolver.place());
-            answer(resolver, Err(stopped));
-        }
+        let Some(answer) = self.answer.take() else {
+            return;
+        };
+        let place = match &answer {
+            Answer::Output(resolver) => resolver.place(),
+            Answer::Status(resolver) => resolver.place(),
+        };
+        self.answer.set(Some(answer));
+        self.answer(Err(Failure::at(Stopped, place)));
     }
 }
 
-impl Collect for Exit {
-    type Value = ExitStatus;
-
-    fn finish(&mut self, status: ExitStatus) -> ExitStatus {
-        status
-    }
-}
-
-impl Collect for Collector {
-    type Value = Output;
-
+impl Collected {
     fn begin(&mut self, process: &Process) {
         let input = std::mem::take(&mut self.input);
         let ends_with_line = input.is_empty() || input.ends_with(b"\n");
@@ -255,6 +246,11 @@ impl Collect for Collector {
         process.close_stdin();
     }
 
+    /// Keeps what came from a descriptor of its.
+    ///
+    /// # Errors
+    ///
+    /// Why that is enough.
     fn add(&mut self, fd: i32, data: &[u8]) -> Result<(), Failure> {
         let kept = self.out.len() + self.err.len();
         let (limit, kept_there) = match fd {
@@ -267,13 +263,5 @@ impl Collect for Collector {
         }
         kept_there.extend_from_slice(data);
         Ok(())
-    }
-
-    fn finish(&mut self, status: ExitStatus) -> Output {
-        Output {
-            status,
-            out: std::mem::take(&mut self.out),
-            err: std::mem::take(&mut self.err),
-        }
     }
 }

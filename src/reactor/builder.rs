@@ -125,7 +125,7 @@ impl ReactorBuilder {
         let place = Location::caller();
         // It is called when a guard is dropped, perhaps by a panic, and must not unwind.
         self.on_blocked = Some(Rc::new(move |blocked| {
-            report::contain(Origin::Call, place, || hook(blocked));
+            report::contain_rarely(Origin::Call, place, || hook(blocked));
         }));
         self
     }

@@ -388,7 +388,7 @@ impl<D: Descriptor> Watched<D> {
             self.leave(reactor, &occupant);
         }
         if let Some(reason) = reason {
-            report::contain(Origin::Descriptor, self.registration.location(), || {
+            report::contain_rarely(Origin::Descriptor, self.registration.location(), || {
                 occupant.connection_lost(reason)
             });
         }

@@ -16,7 +16,7 @@
     )
 )]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use super::Reactor;
 use crate::clock::sealed::HasTimers;
 use crate::debug::{self, Id, Thing};
 use crate::defer;
+use crate::index::Index;
 
 /// What is alive in a reactor, and who waits for what; see [`Reactor::dump`].
 ///
@@ -142,20 +143,22 @@ impl Reactor {
 
 /// All things, by what they are known by.
 struct Forest {
-    things: BTreeMap<Id, Thing>,
     /// In the order in which they were told.
-    order: Vec<Id>,
-    shown: BTreeSet<Id>,
+    things: Vec<Thing>,
+    /// By what they are known by, where they are in `things`.
+    index: Index,
+    /// Of each of them, whether it is in a tree.
+    shown: Vec<bool>,
     /// Where trees were cut, to go on from there.
-    cut: VecDeque<Id>,
+    cut: VecDeque<usize>,
 }
 
 impl Forest {
     fn new(things: Vec<Thing>) -> Self {
         let mut forest = Self {
-            things: BTreeMap::new(),
-            order: Vec::new(),
-            shown: BTreeSet::new(),
+            things: Vec::new(),
+            index: Index::default(),
+            shown: Vec::new(),
             cut: VecDeque::new(),
         };
         let mut todo = VecDeque::from(things);
@@ -170,33 +173,36 @@ impl Forest {
                 })
                 .collect();
             todo.extend(waited_for);
-            match forest.things.get_mut(&thing.id) {
-                None => {
-                    forest.order.push(thing.id);
-                    forest.things.insert(thing.id, thing);
-                }
-                Some(known) if known.waits.is_empty() && !thing.waits.is_empty() => *known = thing,
-                Some(_) => {}
+            let Some(at) = forest.index.get(thing.id.number()) else {
+                forest.index.insert(thing.id.number(), forest.things.len());
+                forest.things.push(thing);
+                continue;
+            };
+            let known = &mut forest.things[at];
+            if known.waits.is_empty() && !thing.waits.is_empty() {
+                *known = thing;
             }
         }
+        forest.shown = vec![false; forest.things.len()];
         forest
     }
 
     /// The trees: first of those that nobody waits for, then of those that are left, which wait in circles.
     fn grow(mut self) -> Vec<Node> {
-        let awaited: BTreeSet<Id> = self
-            .things
-            .values()
-            .flat_map(|thing| thing.waits.iter().map(|other| other.id))
-            .collect();
-        let order = self.order.clone();
-        let (below, roots): (Vec<Id>, Vec<Id>) = order.iter().partition(|id| awaited.contains(id));
+        let mut awaited = vec![false; self.things.len()];
+        for other in self.things.iter().flat_map(|thing| &thing.waits) {
+            if let Some(at) = self.find(other) {
+                awaited[at] = true;
+            }
+        }
+        let (below, roots): (Vec<usize>, Vec<usize>) =
+            (0..self.things.len()).partition(|at| awaited[*at]);
         let mut nodes = Vec::new();
-        for id in roots.into_iter().chain(below) {
-            self.cut.push_front(id);
-            while let Some(id) = self.cut.pop_front() {
-                if !self.shown.contains(&id) {
-                    nodes.extend(self.node(id));
+        for at in roots.into_iter().chain(below) {
+            self.cut.push_front(at);
+            while let Some(at) = self.cut.pop_front() {
+                if !self.shown[at] {
+                    nodes.extend(self.node(at));
                 }
             }
         }
@@ -204,43 +210,49 @@ impl Forest {
     }
 
     /// A thing and what it waits for. Without recursion: a line of Deferreds may be long.
-    fn node(&mut self, root: Id) -> Option<Node> {
-        let mut path = vec![self.open(root)?];
-        let mut on_path = BTreeSet::from([root]);
+    fn node(&mut self, root: usize) -> Option<Node> {
+        let mut path = vec![self.open(root)];
+        let mut on_path = Index::default();
+        on_path.add(root as u128);
         loop {
             let depth = path.len();
             let (node, left, _) = path.last_mut()?;
-            let Some(id) = left.pop() else {
-                let (done, _, id) = path.pop()?;
-                on_path.remove(&id);
+            let Some(at) = left.pop() else {
+                let (done, _, at) = path.pop()?;
+                on_path.remove(at as u128);
                 match path.last_mut() {
                     Some((above, ..)) => above.waits_for.push(done),
                     None => return Some(done),
                 }
                 continue;
             };
-            let why = match self.shown.contains(&id) {
-                _ if on_path.contains(&id) => "which waits for all this: a circle",
+            let why = match self.shown[at] {
+                _ if on_path.contains(at as u128) => "which waits for all this: a circle",
                 true => "shown above",
                 false if depth == DEEPEST => {
-                    self.cut.push_back(id);
+                    self.cut.push_back(at);
                     "shown below"
                 }
                 false => {
-                    on_path.insert(id);
-                    path.extend(self.open(id));
+                    on_path.add(at as u128);
+                    path.push(self.open(at));
                     continue;
                 }
             };
-            node.waits_for.push(Node::again(self.things.get(&id)?, why));
+            node.waits_for.push(Node::again(&self.things[at], why));
         }
     }
 
-    fn open(&mut self, id: Id) -> Option<(Node, Vec<Id>, Id)> {
-        self.shown.insert(id);
-        let thing = self.things.get(&id)?;
-        let left = thing.waits.iter().rev().map(|other| other.id).collect();
-        Some((Node::new(thing), left, id))
+    fn open(&mut self, at: usize) -> (Node, Vec<usize>, usize) {
+        self.shown[at] = true;
+        let thing = &self.things[at];
+        let waits = thing.waits.iter().rev();
+        let left = waits.filter_map(|other| self.find(other)).collect();
+        (Node::new(thing), left, at)
+    }
+
+    fn find(&self, thing: &Thing) -> Option<usize> {
+        self.index.get(thing.id.number())
     }
 }
 

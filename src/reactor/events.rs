@@ -104,7 +104,7 @@ impl Triggers {
     fn run(&self, event: &str, phase: Phase) -> Vec<(Deferred<()>, &'static Location<'static>)> {
         let mut waits = Vec::new();
         while let Some(Entry { call, place, .. }) = self.next(event, phase) {
-            match report::contain(Origin::Trigger, place, call) {
+            match report::contain_rarely(Origin::Trigger, place, call) {
                 Some(Outcome::Wait(deferred)) => waits.push((deferred, place)),
                 Some(Outcome::Ready(Err(failure))) => {
                     report::deliver(Origin::Trigger, failure, place)

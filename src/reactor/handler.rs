@@ -6,7 +6,6 @@
 //! reactor's end. Keys of the second table have their highest bit set, so no key names two things.
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::io;
 use std::panic::Location;
 use std::rc::Rc;
@@ -241,12 +240,14 @@ impl Inner {
         all
     }
 
-    /// Returns the keys of the connections of one port.
-    pub(crate) fn counted_by(&self, counter: *const ()) -> BTreeSet<usize> {
+    /// Returns the keys of the connections of one port, in order.
+    pub(crate) fn counted_by(&self, counter: *const ()) -> Vec<usize> {
         let handlers = self.handlers.borrow();
         let counted = |handler: &Rc<dyn Handler>| handler.counter() == Some(counter);
         let keys = handlers.iter().filter(|(_, handler)| counted(handler));
-        keys.map(|(key, _)| key).collect()
+        let mut keys: Vec<usize> = keys.map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Ends a connection, after what is queued or at once.

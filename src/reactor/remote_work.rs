@@ -126,7 +126,7 @@ impl Remote {
         self.may_wait()?;
         let (sender, mut answer) = oneshot::channel();
         let call = move || {
-            let outcome = report::catch(place, move || f().into_outcome(place));
+            let outcome = report::catch_rarely(place, move || f().into_outcome(place));
             match outcome {
                 Ok(Outcome::Ready(result)) => drop(sender.send(result)),
                 Ok(Outcome::Wait(deferred)) => Asked::wait(deferred, sender, place),
@@ -240,7 +240,7 @@ async fn run<T, F: Future<Output = T>>(
     cancelled: oneshot::Receiver<()>,
     place: Place,
 ) {
-    let result = match report::catch(place, make) {
+    let result = match report::catch_rarely(place, make) {
         Ok(future) => {
             let mut future = pin!(future);
             let mut cancelled = Some(cancelled);

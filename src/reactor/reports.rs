@@ -56,7 +56,7 @@ impl Reactor {
             }
             // Nothing unwinds out of a report, not even out of a hook.
             for hook in hooks {
-                if let Err(panic) = report::catch(report.place(), || hook(&report)) {
+                if let Err(panic) = report::catch_rarely(report.place(), || hook(&report)) {
                     report::by_default(&report);
                     let place = report.place();
                     report::hook_panicked(&panic, place);

@@ -5,39 +5,41 @@
 //! too, and would end each wait at once. The poller is made anew then, without it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 
 use super::Inner;
+use crate::index::Index;
 use crate::report::WarnOnce;
 
 /// The keys without a source that events came for.
 #[derive(Default)]
 pub(super) struct Strays {
     /// In the wait that is being dealt with.
-    now: RefCell<BTreeSet<usize>>,
+    now: RefCell<Vec<usize>>,
     /// In the waits before it.
-    before: RefCell<BTreeSet<usize>>,
+    before: RefCell<Index>,
 }
 
 impl Strays {
     pub(super) fn note(&self, key: usize) {
-        self.now.borrow_mut().insert(key);
+        self.now.borrow_mut().push(key);
     }
 
     /// The events of a wait have been dealt with. Has a key come again?
     fn has_old_one(&self) -> bool {
         let (mut now, mut before) = (self.now.borrow_mut(), self.before.borrow_mut());
         if now.is_empty() {
-            before.clear();
+            *before = Index::default();
             return false;
         }
-        let is_old = !now.is_disjoint(&before);
-        before.append(&mut now);
+        let is_old = now.iter().any(|key| before.contains(*key as u128));
+        for key in now.drain(..) {
+            before.add(key as u128);
+        }
         is_old
     }
 
     fn clear(&self) {
-        self.before.borrow_mut().clear();
+        self.before.take();
     }
 }
 

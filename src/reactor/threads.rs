@@ -149,7 +149,7 @@ impl ThreadPool {
         let landing = awaited.landing(reactor);
         let ends = Ends(awaited.work.clone());
         let work = move || {
-            let call = || report::catch(place, || token.run(f)).and_then(|result| result);
+            let call = || report::catch_rarely(place, || token.run(f)).and_then(|result| result);
             let result = AwaitedWork::run(&ends.0, call);
             let is_panic = result.as_ref().is_err_and(Failure::is_panic);
             landing.land(result);

@@ -27,7 +27,6 @@
 //!    it any more.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -38,6 +37,7 @@ use super::pace::{Slice, Spell};
 use crate::clock::{ClockStopped, DelayedCall, Timers};
 use crate::defer::{Deferred, IntoOutcome, Listeners, Outcome, Resolver};
 use crate::failure::{Cancelled, Failure};
+use crate::index::Indexed;
 use crate::report::{self, Origin};
 
 /// A cooperator, as its work sees it.
@@ -46,11 +46,11 @@ pub(super) struct Shared {
     slice: Slice,
     pub(super) state: Cell<State>,
     /// Invariant 2. By the order of coming.
-    pub(super) queue: RefCell<BTreeMap<u64, Rc<Job>>>,
+    pub(super) queue: RefCell<Indexed<Rc<Job>>>,
     /// How often something has come into the queue.
     tickets: Cell<u64>,
     /// All that is not over, by the order of adding.
-    pub(super) jobs: RefCell<BTreeMap<u64, Weak<Job>>>,
+    pub(super) jobs: RefCell<Indexed<Weak<Job>>>,
     /// How many jobs there have been.
     numbers: Cell<u64>,
     /// Set while `is_scheduled`, and a little longer than that.
@@ -123,7 +123,7 @@ impl Shared {
             return;
         };
         let mut queue = self.queue.borrow_mut();
-        let removed = queue.remove(&ticket);
+        let removed = queue.remove(ticket);
         let is_empty = queue.is_empty();
         drop(queue);
         drop(removed);
@@ -134,7 +134,7 @@ impl Shared {
 
     /// Knows nothing more of the work with this number.
     pub(super) fn forget(&self, number: u64) {
-        self.jobs.borrow_mut().remove(&number);
+        self.jobs.borrow_mut().remove(number);
     }
 
     pub(super) fn schedule(self: &Rc<Self>) {
@@ -169,7 +169,7 @@ impl Shared {
         // A stop empties the queue.
         loop {
             let first = self.queue.borrow_mut().pop_first();
-            let Some((_, job)) = first else { break };
+            let Some(job) = first else { break };
             job.ticket.set(None);
             job.step();
             drop(job);
@@ -440,7 +440,7 @@ impl Job {
     }
 
     fn let_go(&self, work: Box<dyn Work>, end: &End) {
-        report::contain(Origin::Destructor, self.place, || work.end(end.result()));
+        report::contain_rarely(Origin::Destructor, self.place, || work.end(end.result()));
     }
 
     /// Its step has ended the work, and so nobody wants what the step came to.

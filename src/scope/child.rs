@@ -129,7 +129,7 @@ async fn contained<T>(
         },
     })
     .await;
-    match (report::catch(place, || future.set(None)), result) {
+    match (report::catch_rarely(place, || future.set(None)), result) {
         (Ok(()), result) => result,
         (Err(panic), Ok(value)) => {
             report::discard(value, place);
@@ -222,7 +222,7 @@ impl Drop for Kid<'_> {
     fn drop(&mut self) {
         let future = self.future.take();
         let entered = self.card.as_ref().map(Card::enter);
-        report::contain(Origin::Destructor, self.place, || drop(future));
+        report::contain_rarely(Origin::Destructor, self.place, || drop(future));
         drop(entered);
         if let Some(card) = &self.card {
             card.close();

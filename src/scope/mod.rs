@@ -41,7 +41,6 @@ mod join_set;
 mod shield;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::Location;
@@ -59,6 +58,7 @@ pub use self::shield::{cancel_within, shield};
 use crate::clock::{Clock, Sleep, TimedOut};
 use crate::defer::Asking;
 use crate::failure::{Cancelled, Failure};
+use crate::index::Indexed;
 use crate::report::{self, Origin};
 use crate::task::own_waker;
 
@@ -231,7 +231,7 @@ struct Inner<'env> {
     /// Wakes the scope's future.
     waker: RefCell<Option<Waker>>,
     /// Wakes those that wait for the end, by the order in which they began to.
-    watchers: RefCell<BTreeMap<u64, Waker>>,
+    watchers: RefCell<Indexed<Waker>>,
     next_watcher: Cell<u64>,
 }
 
@@ -345,7 +345,7 @@ impl Inner<'_> {
 
     fn tell_watchers(&self) {
         let watchers = self.watchers.take();
-        watchers.into_values().for_each(Waker::wake);
+        watchers.for_each(Waker::wake);
     }
 
     /// Lets go of the children that nobody has taken over.
@@ -368,7 +368,7 @@ struct Watcher<'a, 'env> {
 
 impl Watcher<'_, '_> {
     fn watch(&self, waker: &Waker) {
-        let old = self.inner.watchers.borrow_mut().remove(&self.number);
+        let old = self.inner.watchers.borrow_mut().remove(self.number);
         let new = match old {
             Some(old) if old.will_wake(waker) => old,
             _ => waker.clone(),
@@ -380,7 +380,7 @@ impl Watcher<'_, '_> {
 
 impl Drop for Watcher<'_, '_> {
     fn drop(&mut self) {
-        let waker = self.inner.watchers.borrow_mut().remove(&self.number);
+        let waker = self.inner.watchers.borrow_mut().remove(self.number);
         drop(waker);
     }
 }
@@ -566,7 +566,7 @@ impl Running<'_> {
 
     fn drop_body<B>(&self, mut body: Pin<&mut Option<B>>) {
         if body.is_some() {
-            report::contain(Origin::Destructor, self.place, || body.set(None));
+            report::contain_rarely(Origin::Destructor, self.place, || body.set(None));
         }
     }
 }

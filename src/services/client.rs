@@ -384,7 +384,7 @@ fn call<F: ?Sized, R>(
     let Some(mut f) = slot.take() else {
         return Ok(None);
     };
-    let result = report::catch(place, || call(&mut f));
+    let result = report::catch_rarely(place, || call(&mut f));
     slot.set(Some(f));
     result.map(Some)
 }

@@ -289,7 +289,7 @@ fn begin(inner: Rc<Inner>) -> Result<(), Failure> {
 
 /// Starts one; a panic is why it did not start.
 fn start(member: &Member) -> Result<(), Failure> {
-    report::catch(member.place, || member.service.start()).and_then(|started| started)
+    report::catch_rarely(member.place, || member.service.start()).and_then(|started| started)
 }
 
 /// Stops one that nobody waits for.

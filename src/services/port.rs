@@ -112,7 +112,7 @@ impl<K: Closes> Service for PortService<K> {
         let Some(mut open) = self.0.open.take() else {
             return Ok(());
         };
-        let opened = report::catch(self.0.place, || open(&self.0.reactor));
+        let opened = report::catch_rarely(self.0.place, || open(&self.0.reactor));
         self.0.open.set(Some(open));
         let port = opened.and_then(|opened| opened)?;
         drop(self.0.port.replace(Some(port)));

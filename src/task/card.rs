@@ -14,7 +14,6 @@
 //! 3. Locals are let go with the future, not with the card.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use super::locals::{Locals, Set};
 use crate::context;
 use crate::debug::{self, Id, Thing};
 use crate::failure::{Hop, TaskName};
+use crate::index::Index;
 
 /// What is known of one task.
 pub(crate) struct Card {
@@ -141,9 +141,10 @@ impl Card {
     fn waiting_for(&self) -> Vec<Thing> {
         let noted = self.waits.borrow().clone();
         let looked: Vec<_> = noted.iter().map(|wait| wait.look()).collect();
-        let mut seen = BTreeSet::new();
+        let mut seen = Index::default();
         // The last note of a thing is the one that goes for now.
-        let is_last = |thing: &Option<Thing>| thing.as_ref().is_some_and(|it| seen.insert(it.id));
+        let is_last =
+            |thing: &Option<Thing>| thing.as_ref().is_some_and(|it| seen.add(it.id.number()));
         let mut last: Vec<_> = looked.iter().rev().map(is_last).collect();
         let mut over = Vec::new();
         self.waits.borrow_mut().retain(|wait| {
@@ -155,9 +156,9 @@ impl Card {
             stays
         });
         drop((noted, over));
-        let mut seen = BTreeSet::new();
+        let mut seen = Index::default();
         let things = looked.into_iter().flatten();
-        things.filter(|thing| seen.insert(thing.id)).collect()
+        things.filter(|thing| seen.add(thing.id.number())).collect()
     }
 }
 

@@ -85,7 +85,7 @@ fn made_of_local(error: Box<dyn Error>, place: Place) -> Failure {
         Ok(error) => return error.into_failure(),
         Err(error) => error,
     };
-    let read = report::catch(place, || {
+    let read = report::catch_rarely(place, || {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {

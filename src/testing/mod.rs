@@ -24,8 +24,8 @@ mod wire;
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::mpsc;
-use std::thread;
+use std::sync::{Arc, Weak};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 pub use self::pair::WirePair;
@@ -42,6 +42,7 @@ use crate::failure::Failure;
 pub use crate::process::acted::{Actor, Programs};
 use crate::reactor::{OnPanic, Reactor};
 use crate::signal::Signal;
+use crate::sync::ThreadBody;
 use crate::task::yield_now;
 
 /// Runs a test on a reactor in memory; see [`run_on`].
@@ -194,16 +195,18 @@ pub fn deliver_signal(reactor: &Reactor, signal: Signal) -> bool {
 /// Ends a test that takes too long.
 struct Guard {
     /// Dropped when the test is over.
-    _done: mpsc::Sender<()>,
+    running: Option<Arc<()>>,
+    thread: Thread,
 }
 
 impl Guard {
     fn new(reactor: &Reactor) -> Self {
-        let (done, over) = mpsc::channel::<()>();
+        let running = Arc::new(());
+        let is_running = Arc::downgrade(&running);
         let remote = reactor.uncounted_remote();
         let name = thread::current().name().unwrap_or("a test").to_owned();
-        thread::spawn(move || {
-            if over.recv_timeout(A_MINUTE) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let body: ThreadBody = Box::new(move || {
+            if outlasts(&is_running, A_MINUTE) {
                 let _ = remote.call(move || {
                     let dump = Reactor::current().map(|reactor| reactor.dump().to_string());
                     panic!(
@@ -214,8 +217,31 @@ impl Guard {
                 });
             }
         });
-        Self { _done: done }
+        let thread = thread::spawn(body).thread().clone();
+        Self {
+            running: Some(running),
+            thread,
+        }
     }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        self.thread.unpark();
+    }
+}
+
+/// Waits until a test is over, or for so long. Returns whether the test is still running.
+fn outlasts(test: &Weak<()>, limit: Duration) -> bool {
+    let begin = Instant::now();
+    while test.strong_count() > 0 {
+        let Some(rest) = limit.checked_sub(begin.elapsed()) else {
+            return true;
+        };
+        thread::park_timeout(rest);
+    }
+    false
 }
 
 const A_SECOND: Duration = Duration::from_secs(1);

@@ -12,7 +12,8 @@ use super::queue::{Desk, Job, Place, Queue, Ticket, Work};
 use super::settings::ThreadPoolBuilder;
 use crate::report::WarnOnce;
 use crate::sync::{
-    self, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Shared, Unparker, thread,
+    self, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Shared, ThreadBody,
+    Unparker, thread,
 };
 
 /// How a pool stands; see [`ThreadPool::statistics`](super::ThreadPool::statistics).
@@ -252,7 +253,7 @@ impl Pool {
         let (id, desk) = (state.started, Shared::new(Desk::default()));
         let (pool, theirs) = (this.clone(), desk.clone());
         let thread = thread::Builder::new().name(format!("{}-{}", this.name, id + 1));
-        thread.spawn(move || pool.work(id, &theirs))?;
+        thread.spawn(Box::new(move || pool.work(id, &theirs)) as ThreadBody)?;
         state.started += 1;
         state.desks.push(desk);
         Ok(())

@@ -7,13 +7,13 @@
 //! 2. Who waits for the end of some connections waits for those that there were at the call, not for later ones.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Resolver};
+use crate::index::Index;
 use crate::reactor::{Reactor, WeakReactor};
 
 /// Counts the connections of a port.
@@ -30,7 +30,7 @@ pub(crate) struct ConnCounter {
 /// Connections that were told to end.
 struct Ending {
     /// The keys of those that are left.
-    left: RefCell<BTreeSet<usize>>,
+    left: RefCell<Index>,
     aborted: Cell<usize>,
     timer: Cell<Option<DelayedCall>>,
     resolver: Cell<Option<Resolver<usize>>>,
@@ -92,13 +92,17 @@ impl ConnCounter {
         let Some(reactor) = self.reactor.upgrade() else {
             return Deferred::succeed(0);
         };
-        let keys: BTreeSet<usize> = reactor.inner().counted_by(self.address());
+        let keys = reactor.inner().counted_by(self.address());
         if keys.is_empty() {
             return Deferred::succeed(0);
         }
+        let mut left = Index::default();
+        for key in &keys {
+            left.add(*key as u128);
+        }
         let (deferred, resolver) = Deferred::pair();
         let ending = Rc::new(Ending {
-            left: RefCell::new(keys.clone()),
+            left: RefCell::new(left),
             aborted: Cell::new(0),
             timer: Cell::new(None),
             resolver: Cell::new(Some(resolver)),
@@ -112,10 +116,10 @@ impl ConnCounter {
             let (Some(ending), Some(reactor)) = (weak.upgrade(), reactor_too.upgrade()) else {
                 return;
             };
-            let left = ending.left.borrow().clone();
+            let left = ending.left.borrow().entries();
             ending.aborted.set(left.len());
-            for key in left {
-                reactor.inner().end_counted(key, true);
+            for (key, _) in left {
+                reactor.inner().end_counted(key as usize, true);
             }
         });
         ending.timer.set(Some(timer));
@@ -153,7 +157,7 @@ impl ConnCounter {
         let mut over = Vec::new();
         self.ending.borrow_mut().retain(|ending| {
             let mut left = ending.left.borrow_mut();
-            let is_over = left.remove(&key) && left.is_empty();
+            let is_over = left.remove(key as u128).is_some() && left.is_empty();
             if is_over {
                 over.push(ending.clone());
             }
@@ -188,8 +192,8 @@ impl Counted {
     pub(super) fn goes_on_as(&self, key: usize) {
         for ending in self.counter.ending.borrow().iter() {
             let mut left = ending.left.borrow_mut();
-            if left.contains(&self.key) {
-                left.insert(key);
+            if left.contains(self.key as u128) {
+                left.add(key as u128);
             }
         }
     }

@@ -244,7 +244,7 @@ impl Source {
         match self.kind {
             Kind::Told(mut producer, _) => {
                 let place = link.place();
-                report::contain(Origin::Protocol, place, || producer.stop_producing());
+                report::contain_rarely(Origin::Protocol, place, || producer.stop_producing());
                 report::discard(producer, place);
             }
             Kind::File(sending) => sending.resolver.errback(reason),
@@ -387,11 +387,11 @@ impl Link {
         let place = self.place();
         let called = match (step, &mut source.kind) {
             (Step::Pause, Kind::Told(producer, _)) => {
-                report::catch(place, || producer.pause_producing())
+                report::catch_rarely(place, || producer.pause_producing())
             }
             (Step::Resume, Kind::Told(producer, _)) => {
                 let transport = transport();
-                report::catch(place, || producer.resume_producing(&transport))
+                report::catch_rarely(place, || producer.resume_producing(&transport))
             }
             (Step::Send, Kind::File(sending)) => match sending.send(self) {
                 Sent::Some => Ok(()),

@@ -392,18 +392,18 @@ impl LineProtocol for Counter {
 
 #[test]
 fn frames_are_exact_whatever_pieces_they_come_in() {
-    let all: usize = env::var("TORSADE_FRAMES").map_or(50_000, |text| text.parse().unwrap());
+    let all: usize = env::var("TORSADE_FRAMES").map_or(12_000, |text| text.parse().unwrap());
     let mut random = Random::new(3);
     let (mut sent, mut seed) = (0, 0);
     while sent < all {
         seed += 1;
         // One byte a read, one byte of room, and what a seed makes of it.
         let (faults, most) = match seed % 4 {
-            0 => (NetworkFaults::new(seed).split_reads(1), 2000),
-            1 => (NetworkFaults::new(seed).room(1 + random.below(50)), 2000),
+            0 => (NetworkFaults::new(seed).split_reads(1), 500),
+            1 => (NetworkFaults::new(seed).room(1 + random.below(50)), 500),
             _ => (
                 NetworkFaults::lossless(seed).delay(Duration::ZERO..=MS),
-                5000,
+                1200,
             ),
         };
         let frames = sent..(sent + 1 + random.below(most)).min(all);

@@ -316,7 +316,7 @@ impl Waiter {
         } = self;
         let giver = hold.or_else(|| giver.upgrade());
         core.cancelling.set(true);
-        let called = also.map(|f| report::catch(core.place, f));
+        let called = also.map(|f| report::catch_rarely(core.place, f));
         if let Some(giver) = &giver {
             giver.leave(number);
         }

@@ -26,6 +26,7 @@ use super::fork::{self, Forked};
 use super::pipe::pipe;
 use super::wait::{Patience, wait};
 use crate::driver::source::{Name, Source};
+use crate::sync::ThreadBody;
 
 /// A child that has not been waited for.
 #[derive(Debug)]
@@ -160,11 +161,11 @@ impl Watch {
     /// A thread waits, and leaves the child to be waited for.
     pub(super) fn by_thread(pid: Pid) -> io::Result<Self> {
         let (news, held) = pipe()?;
-        let body = move || {
+        let body: ThreadBody = Box::new(move || {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options));
             drop(held);
-        };
+        });
         let named = thread::Builder::new().name("torsade-child".to_owned());
         named.stack_size(STACK).spawn(body)?;
         Ok(Self::Thread(news))

@@ -12,6 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::child::Child;
 use super::pipe::{pipe, set_nonblocking};
 
+use crate::sync::ThreadBody;
+
 /// Those that are waited for, and how to tell their keeper of a new one.
 struct Asylum {
     children: Vec<Child>,
@@ -43,7 +45,7 @@ fn hire() -> io::Result<OwnedFd> {
     set_nonblocking(&heard)?;
     set_nonblocking(&bell)?;
     let named = thread::Builder::new().name("torsade-orphans".to_owned());
-    named.spawn(move || keep(&heard))?;
+    named.spawn(Box::new(move || keep(&heard)) as ThreadBody)?;
     Ok(bell)
 }
 

@@ -33,6 +33,8 @@ use std::thread;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use crate::sync::ThreadBody;
+
 /// What the loop has of the thread. Dropping it sends the thread home.
 #[derive(Debug)]
 pub(in crate::driver) struct Clerk {
@@ -82,9 +84,9 @@ impl Clerk {
             Way::In => "torsade-input",
             Way::Out => "torsade-output",
         };
-        thread::Builder::new()
-            .name(name.into())
-            .spawn(move || while serve(&fd, way, &mut rope, &shared).is_some() {})?;
+        let body: ThreadBody =
+            Box::new(move || while serve(&fd, way, &mut rope, &shared).is_some() {});
+        thread::Builder::new().name(name.into()).spawn(body)?;
         Ok(Self { bell, desk })
     }
 

@@ -258,14 +258,16 @@ impl Net {
                 if !group.is_multicast() || group.is_ipv4() != is_v4 {
                     return Err(Fault::Invalid.into());
                 }
-                if !this.groups.insert(group) {
+                if this.groups.contains(&group) {
                     return Err(Fault::InUse.into());
                 }
+                this.groups.push(group);
             }
             Change::Leave(group, _) => {
-                if !this.groups.remove(&group) {
+                let Some(at) = this.groups.iter().position(|other| *other == group) else {
                     return Err(Fault::NoAddress.into());
-                }
+                };
+                this.groups.swap_remove(at);
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::address::Address;
 impl Net {
     /// When the next thing arrives.
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        let ((at, _), _) = self.weather.as_ref()?.flights.first_key_value()?;
+        let (at, _) = self.weather.as_ref()?.flights.front()?;
         Some(*at)
     }
 
@@ -33,8 +33,11 @@ impl Net {
 
     fn take_due(&mut self, now: Instant) -> Option<Flight> {
         let weather = self.weather.as_mut()?;
-        let first = weather.flights.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        let (at, _) = weather.flights.front()?;
+        if *at > now {
+            return None;
+        }
+        weather.flights.pop_front().map(|(_, flight)| flight)
     }
 
     /// Sends something to an end: it arrives at once, later, or never.
@@ -60,7 +63,7 @@ impl Net {
     /// Both ends of a connection are gone, or know that it is over.
     pub(super) fn forget(&mut self, connection: u64) {
         if let Some(weather) = &mut self.weather {
-            weather.fates.remove(&connection);
+            weather.fates.remove(connection);
         }
     }
 
@@ -71,7 +74,7 @@ impl Net {
         let Some(fate) = self
             .weather
             .as_mut()
-            .and_then(|weather| weather.fates.get_mut(&connection))
+            .and_then(|weather| weather.fates.get_mut(connection))
         else {
             return count;
         };
@@ -101,7 +104,7 @@ impl Net {
                     let over = Flight::ToEnd(end, id, Arrival::Fault(Fault::TimedOut));
                     if let Some(weather) = self.weather.as_mut() {
                         // What was under way is lost.
-                        weather.flights.retain(|_, flight| !flight.is_to(end, id));
+                        weather.flights.retain(|(_, flight)| !flight.is_to(end, id));
                         weather.launch(at, over);
                     }
                 }

@@ -11,7 +11,7 @@
 //! 3. An address in `taken` belongs to a listener or to the end of a client that is open.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::mem;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 #[cfg(unix)]
@@ -28,6 +28,7 @@ use super::post::Post;
 use super::weather::{Arrival, Weather};
 use crate::address::Address;
 use crate::driver::poller::{Event, Interest};
+use crate::index::Indexed;
 
 /// A network.
 #[derive(Debug)]
@@ -36,8 +37,9 @@ pub(super) struct Net {
     doors: Slab<Door>,
     pub(super) posts: Slab<Post>,
     /// What may have something to tell, in the order it is told.
-    changed: BTreeSet<(usize, Place)>,
-    taken: BTreeSet<Address>,
+    changed: Indexed<Place>,
+    /// Only asked whether something is in it: its order tells nothing.
+    taken: HashSet<Address>,
     /// How many ports were handed out.
     handed_out: usize,
     /// How many ports for datagrams were.
@@ -67,8 +69,8 @@ impl Net {
             ends: Slab::new(),
             doors: Slab::new(),
             posts: Slab::new(),
-            changed: BTreeSet::new(),
-            taken: BTreeSet::new(),
+            changed: Indexed::default(),
+            taken: HashSet::new(),
             handed_out: 0,
             posted: 0,
             numbers: 0,
@@ -436,21 +438,21 @@ impl Net {
 
     pub(super) fn ignore(&mut self, place: Place) {
         if let Some(watch) = self.watch_of(place).take() {
-            self.changed.remove(&(watch.key, place));
+            self.changed.remove(watch.key as u64);
         }
     }
 
     /// Appends what is ready and asked for, in the order of the keys.
     pub(super) fn tell(&mut self, events: &mut Vec<Event>) {
         let mut changed = mem::take(&mut self.changed);
-        changed.retain(|&(key, place)| {
+        changed.retain(|key, &mut place| {
             let ready = self.ready(place);
             let Some(watch) = self.watch_of(place) else {
                 return false;
             };
             let readable = ready.readable && watch.interest.reads();
             let writable = ready.writable && watch.interest.writes();
-            let event = Event::new(key, readable, writable, ready.hangup);
+            let event = Event::new(key as usize, readable, writable, ready.hangup);
             if watch.spent || !(event.readable() || event.writable()) {
                 return false;
             }
@@ -479,7 +481,7 @@ impl Net {
     /// The state of `place` changed.
     pub(super) fn touch(&mut self, place: Place) {
         if let Some(watch) = *self.watch_of(place) {
-            self.changed.insert((watch.key, place));
+            self.changed.insert(watch.key as u64, place);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A socket for datagrams in memory: what it is bound and set to, and what came and was not read.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ pub(super) struct Post {
     /// Nobody was there, and the next call says so.
     pub(super) refused: bool,
     pub(super) shares: bool,
-    pub(super) groups: BTreeSet<IpAddr>,
+    pub(super) groups: Vec<IpAddr>,
     pub(super) broadcasts: bool,
     pub(super) loops: bool,
     pub(super) ttl: u32,
@@ -40,7 +40,7 @@ impl Post {
             held: 0,
             refused: false,
             shares,
-            groups: BTreeSet::new(),
+            groups: Vec::new(),
             broadcasts: false,
             loops: true,
             ttl: 64,

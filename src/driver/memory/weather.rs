@@ -6,7 +6,7 @@
 //! 2. What comes for something that is gone vanishes, even where its place has been taken by another.
 //! 3. Chance is asked only where a fault may happen, so that one that cannot changes nothing about the others.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -14,17 +14,17 @@ use super::faults::NetworkFaults;
 use super::place::Fault;
 use crate::address::Address;
 use crate::driver::chance::Random;
+use crate::index::Indexed;
 
 /// The faults of a network, and all that is under way in it.
 #[derive(Debug)]
 pub(super) struct Weather {
     pub(super) faults: NetworkFaults,
     pub(super) random: Random,
-    pub(super) flights: BTreeMap<(Instant, u64), Flight>,
-    /// How many things have been under way.
-    count: u64,
+    /// In the order in which they arrive; of those that arrive together, in which they were sent.
+    pub(super) flights: VecDeque<(Instant, Flight)>,
     /// What connections are fated to; by the number of their client's end.
-    pub(super) fates: BTreeMap<u64, Fate>,
+    pub(super) fates: Indexed<Fate>,
 }
 
 /// Something under way.
@@ -70,9 +70,8 @@ impl Weather {
         Self {
             random: Random::new(faults.seed),
             faults,
-            flights: BTreeMap::new(),
-            count: 0,
-            fates: BTreeMap::new(),
+            flights: VecDeque::new(),
+            fates: Indexed::default(),
         }
     }
 
@@ -96,7 +95,7 @@ impl Weather {
     }
 
     pub(super) fn is_struck(&self, connection: u64) -> bool {
-        self.fates.get(&connection).is_some_and(|fate| fate.struck)
+        self.fates.get(connection).is_some_and(|fate| fate.struck)
     }
 
     pub(super) fn refuses(&mut self) -> bool {
@@ -113,8 +112,8 @@ impl Weather {
     }
 
     pub(super) fn launch(&mut self, at: Instant, flight: Flight) {
-        self.count += 1;
-        self.flights.insert((at, self.count), flight);
+        let place = self.flights.partition_point(|(other, _)| *other <= at);
+        self.flights.insert(place, (at, flight));
     }
 }
 

@@ -16,6 +16,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::bell::Bell;
 use super::table::{Table, lock};
 
+use crate::sync::ThreadBody;
+
 /// The loop's end of the thread. Dropping it ends the thread, and waits for that.
 #[derive(Debug)]
 pub(super) struct Lookout {
@@ -45,7 +47,7 @@ impl Lookout {
         });
         let theirs = shared.clone();
         let builder = thread::Builder::new().name("torsade-lookout".to_owned());
-        let thread = builder.spawn(move || theirs.run())?;
+        let thread = builder.spawn(Box::new(move || theirs.run()) as ThreadBody)?;
         Ok(Self {
             shared,
             thread: Some(thread),

@@ -5,7 +5,6 @@
 //! both, and it is what [`Rearm`] and [`Registered`] stand on.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 #[cfg(unix)]
 use std::os::fd::{AsRawFd, RawFd};
@@ -54,7 +53,8 @@ pub(super) fn event(key: usize, interest: Interest) -> polling::Event {
 /// it, and if there is still something, the platform tells again.
 #[derive(Debug, Default)]
 pub(super) struct Rearm {
-    armed: RefCell<BTreeMap<(usize, Raw), Interest>>,
+    /// In the order of their keys.
+    armed: RefCell<Vec<(usize, Raw, Interest)>>,
     reported: RefCell<Vec<usize>>,
 }
 
@@ -63,9 +63,10 @@ impl Rearm {
     pub(super) fn note(&self, source: Borrowed<'_>, key: usize, interest: Interest) {
         let raw = raw(source);
         let mut armed = self.armed.borrow_mut();
-        armed.retain(|(_, other), _| *other != raw);
+        armed.retain(|(_, other, _)| *other != raw);
         if interest != Interest::Nothing {
-            armed.insert((key, raw), interest);
+            let at = armed.partition_point(|(other, ..)| *other <= key);
+            armed.insert(at, (key, raw, interest));
         }
     }
 
@@ -74,7 +75,7 @@ impl Rearm {
         let raw = raw(source);
         self.armed
             .borrow_mut()
-            .retain(|(_, other), _| *other != raw);
+            .retain(|(_, other, _)| *other != raw);
     }
 
     /// The source of `key` was reported and is silent now.
@@ -86,7 +87,11 @@ impl Rearm {
     pub(super) fn all(&self, poller: &Poller) -> io::Result<()> {
         let armed = self.armed.borrow();
         for key in self.reported.borrow_mut().drain(..) {
-            for (&(_, raw), &interest) in armed.range((key, Raw::MIN)..=(key, Raw::MAX)) {
+            let first = armed.partition_point(|(other, ..)| *other < key);
+            let same = armed[first..]
+                .iter()
+                .take_while(|(other, ..)| *other == key);
+            for &(_, raw, interest) in same {
                 // SAFETY: the number is in `armed` only from `note` until `forget`, that is while the source is
                 // registered, and `add`'s caller keeps the descriptor open for that long.
                 let source = unsafe { Borrowed::borrow_raw(raw) };

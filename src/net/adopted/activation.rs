@@ -12,7 +12,6 @@
 //! What is taken is a copy, closed on exec, and the number that was given stays open: no safe code can own a number that
 //! anybody may know. So while this process lives the socket goes on listening, as it does with the supervisor anyway.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::error::Error;
 use std::ffi::OsString;
@@ -137,14 +136,14 @@ pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
         return Err(Failure::new(AlreadyAdopted));
     };
     let copy = crate::driver::copy_of(number)?.ok_or_else(missing)?;
-    taken.insert(number);
+    taken.push(number);
     Ok((number, copy))
 }
 
 /// It was not what was wanted: it may be taken again.
 pub(super) fn give_back(number: i32) {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    taken.remove(&number);
+    taken.retain(|other| *other != number);
 }
 
 /// What the environment says to this process: the names, in order.
@@ -175,7 +174,7 @@ fn number_of(index: usize) -> i32 {
 }
 
 /// What this process has taken.
-static TAKEN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+static TAKEN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 /// The number of the first.
 const FIRST: i32 = 3;

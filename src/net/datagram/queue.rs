@@ -10,9 +10,10 @@
 //! 3. Nobody's code runs in here.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::address::Address;
+use crate::index::SortedVec;
 
 /// A datagram that could not be sent at once.
 pub(super) struct Waiting {
@@ -25,7 +26,7 @@ pub(super) struct Waiting {
 pub(super) struct Queue {
     line: RefCell<VecDeque<Waiting>>,
     /// None of them is empty.
-    held: RefCell<BTreeMap<Address, VecDeque<Waiting>>>,
+    held: RefCell<SortedVec<Address, VecDeque<Waiting>>>,
     size: Cell<usize>,
 }
 
@@ -65,14 +66,14 @@ impl Queue {
     pub(super) fn hold(&self, to: Address, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
         let mut held = self.held.borrow_mut();
-        held.entry(to).or_default().push_back(waiting);
+        held.get_or_default(to).push_back(waiting);
     }
 
     /// Puts the first one back that was held.
     pub(super) fn hold_back(&self, to: Address, waiting: Waiting) {
         self.size.set(self.size.get() + waiting.size());
         let mut held = self.held.borrow_mut();
-        held.entry(to).or_default().push_front(waiting);
+        held.get_or_default(to).push_front(waiting);
     }
 
     /// Takes out the first one that is held for this destination.
@@ -89,7 +90,11 @@ impl Queue {
 
     /// For whom something is held.
     pub(super) fn destinations(&self) -> Vec<Address> {
-        self.held.borrow().keys().cloned().collect()
+        self.held
+            .borrow()
+            .iter()
+            .map(|(to, _)| to.clone())
+            .collect()
     }
 
     /// Is something held?
@@ -99,7 +104,7 @@ impl Queue {
 
     /// Is something held for this one?
     pub(super) fn holds(&self, to: &Address) -> bool {
-        self.held.borrow().contains_key(to)
+        self.held.borrow().get(to).is_some()
     }
 
     /// Does anything wait that is not held?
@@ -115,7 +120,7 @@ impl Queue {
     /// How many datagrams wait, and how many bytes they have.
     pub(super) fn unsent(&self) -> (usize, usize) {
         let held = self.held.borrow();
-        let held: usize = held.values().map(VecDeque::len).sum();
+        let held: usize = held.iter().map(|(_, line)| line.len()).sum();
         let datagrams = self.line.borrow().len() + held;
         (datagrams, self.size() - datagrams * OVERHEAD)
     }

@@ -10,7 +10,6 @@
 //! 5. A future that is dropped leaves no waker behind, however long nothing comes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -29,6 +28,7 @@ use crate::address::Address;
 use crate::debug::Thing;
 use crate::driver::Arrived;
 use crate::failure::Failure;
+use crate::index::Indexed;
 use crate::net::errors::ConnectionRefused;
 use crate::reactor::Reactor;
 use crate::task::{self, Wait, budget, own_waker};
@@ -79,7 +79,7 @@ pub(super) struct Awaited {
 #[derive(Default)]
 struct Wakers {
     /// Futures, by their numbers.
-    futures: RefCell<BTreeMap<u64, Waker>>,
+    futures: RefCell<Indexed<Waker>>,
     /// Tasks that poll the socket itself, as a stream or a sink.
     tasks: RefCell<Vec<Waker>>,
     /// The last number.
@@ -315,7 +315,7 @@ impl Wakers {
         let is_new = match place {
             Some(place) => {
                 let futures = self.futures.borrow();
-                let old = futures.get(&place.number);
+                let old = futures.get(place.number);
                 old.is_none_or(|old| !old.will_wake(new))
             }
             None => !self.tasks.borrow().iter().any(|one| one.will_wake(new)),
@@ -336,7 +336,7 @@ impl Wakers {
 
     fn wake(&self) {
         let (futures, tasks) = (self.futures.take(), self.tasks.take());
-        for waker in futures.into_values().chain(tasks) {
+        for waker in futures.chain(tasks) {
             waker.wake();
         }
     }
@@ -348,7 +348,7 @@ impl Wakers {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let gone = self.wakers.futures.borrow_mut().remove(&self.number);
+        let gone = self.wakers.futures.borrow_mut().remove(self.number);
         drop(gone);
     }
 }

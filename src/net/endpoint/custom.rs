@@ -320,7 +320,7 @@ impl Shared {
             // One that was lost meanwhile is nobody's.
             if let Ok((handed, unread)) = connection.hand_over(&reactor) {
                 let accepted = Accepted::Handed(handed, unread);
-                report::contain(Origin::Protocol, self.terms.place, || {
+                report::contain_rarely(Origin::Protocol, self.terms.place, || {
                     acceptor.accepted(&reactor, accepted, &self.terms);
                 });
             }
@@ -403,7 +403,7 @@ pub(in crate::net) fn listen(
     let place = terms.place;
     let shared = Shared::new(reactor, terms);
     let incoming = Incoming(shared.clone());
-    let listening = report::catch(place, || endpoint.listen(reactor, options, incoming));
+    let listening = report::catch_rarely(place, || endpoint.listen(reactor, options, incoming));
     let port = listening.and_then(|listening| listening);
     let port = port.map_err(|failure| Failure::moved(failure, place))?;
     if let Err(panic) = acceptor.started(place) {

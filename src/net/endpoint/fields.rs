@@ -134,7 +134,7 @@ impl<'a> EndpointFields<'a> {
     ) -> Result<E, Failure> {
         self.left
             .retain(|field| field.key.is_some() || !field.value.is_empty());
-        let made = report::catch(Location::caller(), || read(self));
+        let made = report::catch_rarely(Location::caller(), || read(self));
         let endpoint = made.and_then(|made| made)?;
         self.nothing_left()?;
         Ok(endpoint)

@@ -1,18 +1,18 @@
 //! Names that a program gives to kinds of endpoints, for text.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::fields::{EndpointFields, is_built_in};
 use super::{ClientEndpoint, ServerEndpoint};
 use crate::failure::Failure;
+use crate::index::SortedVec;
 use crate::reactor::Reactor;
 use crate::report;
 
 /// The endpoints of one kind that have names of the program's.
-struct Names<E>(RefCell<BTreeMap<String, Rc<Read<E>>>>);
+struct Names<E>(RefCell<SortedVec<String, Rc<Read<E>>>>);
 
 /// Makes an endpoint of the fields of a text.
 type Read<E> = dyn Fn(&mut EndpointFields<'_>) -> Result<E, Failure>;
@@ -95,7 +95,10 @@ pub(super) fn named<E: 'static>(reactor: &Reactor, name: &str) -> Option<Rc<Read
 /// The names that are registered, in order.
 pub(super) fn names<E: 'static>(reactor: &Reactor) -> Vec<String> {
     let names = reactor.inner().kept::<Names<E>>();
-    names.map_or_else(Vec::new, |names| names.0.borrow().keys().cloned().collect())
+    names.map_or_else(Vec::new, |names| {
+        let names = names.0.borrow();
+        names.iter().map(|(name, _)| name.clone()).collect()
+    })
 }
 
 #[track_caller]

@@ -1,7 +1,6 @@
 //! A table of names, for tests and for what is fixed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use super::{LookupFailed, LookupProblem, NameResolver};
 use crate::defer::{Deferred, Listeners, execute};
 use crate::failure::Failure;
+use crate::index::SortedVec;
 use crate::reactor::Reactor;
 use crate::repeat::defer_later;
 
@@ -46,7 +46,7 @@ pub struct HostsTable(Rc<Table>);
 
 #[derive(Default)]
 struct Table {
-    entries: RefCell<BTreeMap<String, Entry>>,
+    entries: RefCell<SortedVec<String, Entry>>,
     delay: Cell<Duration>,
     /// Look-ups that are never answered.
     waiting: Listeners<Vec<SocketAddr>>,
@@ -88,7 +88,7 @@ impl HostsTable {
 
     /// Is there something about this name?
     pub fn knows(&self, name: &str) -> bool {
-        self.0.entries.borrow().contains_key(&key(name))
+        self.0.entries.borrow().get(&key(name)).is_some()
     }
 
     fn put(&self, name: &str, entry: Entry) {
@@ -119,7 +119,7 @@ impl fmt::Debug for HostsTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.0.entries.borrow();
         f.debug_tuple("HostsTable")
-            .field(&entries.keys().collect::<Vec<_>>())
+            .field(&entries.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .finish()
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn look_up(
         return Deferred::fail(LookupFailed::new(host, LookupProblem::NoSuchName));
     }
     let resolver = resolver_of(reactor);
-    let found = report::catch(place, || resolver.resolve(reactor, host, port));
+    let found = report::catch_rarely(place, || resolver.resolve(reactor, host, port));
     let host = host.to_owned();
     match found {
         Ok(found) => found.add_callback(move |found| match found.is_empty() {

@@ -220,7 +220,7 @@ impl Preface {
         let Some(mut inner) = inner else {
             return accepted.cut_off();
         };
-        report::contain(Origin::Protocol, shared.place, || {
+        report::contain_rarely(Origin::Protocol, shared.place, || {
             inner.accepted(reactor, accepted, &terms);
         });
         shared.inner.set(Some(inner));

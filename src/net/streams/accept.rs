@@ -155,11 +155,11 @@ impl<F: Factory> Acceptor for Made<F> {
     }
 
     fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
-        report::catch(place, || self.0.started())
+        report::catch_rarely(place, || self.0.started())
     }
 
     fn stopped(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
-        report::catch(place, || self.0.stopped())
+        report::catch_rarely(place, || self.0.stopped())
     }
 }
 

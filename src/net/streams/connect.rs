@@ -241,7 +241,7 @@ impl Reactor {
             let Some(reactor) = weak.upgrade() else {
                 return Deferred::fail(Cancelled);
             };
-            let connecting = report::catch(place, || endpoint.connect(&reactor, &options));
+            let connecting = report::catch_rarely(place, || endpoint.connect(&reactor, &options));
             let connecting = connecting.unwrap_or_else(Deferred::fail);
             connecting.timeout(limit, &reactor)
         });

@@ -233,7 +233,7 @@ impl<F: ClientFactory> Inner<F> {
     /// Calls the factory, if it is there.
     fn tell<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
         let mut factory = self.factory.take()?;
-        let result = report::contain(Origin::Protocol, self.place, || call(&mut factory));
+        let result = report::contain_rarely(Origin::Protocol, self.place, || call(&mut factory));
         self.factory.set(Some(factory));
         result
     }

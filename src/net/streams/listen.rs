@@ -226,7 +226,7 @@ impl Reactor {
         let reactor = self.downgrade();
         self.inner().executor().call(place, move || {
             if let Some(reactor) = reactor.upgrade() {
-                report::contain(Origin::Protocol, place, || {
+                report::contain_rarely(Origin::Protocol, place, || {
                     let accepted = Accepted::Socket(socket, Address::Unnamed.into());
                     acceptor.accepted(&reactor, accepted, &terms)
                 });

@@ -391,7 +391,7 @@ impl Listening {
         };
         self.is_unused.set(false);
         let place = self.terms.place;
-        report::contain(Origin::Protocol, place, || {
+        report::contain_rarely(Origin::Protocol, place, || {
             let accepted = Accepted::Socket(socket, peer.into());
             acceptor.accepted(reactor, accepted, &self.terms)
         });
