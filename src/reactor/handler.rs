@@ -208,11 +208,7 @@ impl Inner {
     pub(super) fn remove(&self, key: usize) {
         let handler = self.handlers.borrow_mut().remove(key);
         drop(handler);
-        let starved = self.starved.take();
-        if !starved.is_empty() {
-            self.attention.borrow_mut().extend(starved);
-            self.executor.host().work_added();
-        }
+        self.requests.one_has_left();
     }
 
     /// Returns the handler with this key.

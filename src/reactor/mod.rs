@@ -66,6 +66,7 @@ mod remote;
 mod remote_resolver;
 mod remote_work;
 mod reports;
+mod requests;
 mod share;
 mod signals;
 mod strays;
@@ -73,7 +74,6 @@ mod threads;
 mod turn;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 #[cfg(unix)]
@@ -104,6 +104,7 @@ pub(crate) use self::registration::Registration;
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_resolver::RemoteResolver;
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
+use self::requests::Requests;
 use self::signals::Ears;
 pub(crate) use self::signals::{Heard, ListensToSignals};
 use self::strays::Strays;
@@ -196,14 +197,8 @@ pub(crate) struct Inner {
     handlers: RefCell<Slots<Rc<dyn Handler>>>,
     /// What ends with the reactor and is no handler.
     tracked: RefCell<Slots<Rc<dyn Tracked>>>,
-    /// Keys of sources that have something to do before the loop waits.
-    attention: RefCell<Vec<usize>>,
-    /// Those that have used their share of a turn and have more to do.
-    backlog: RefCell<VecDeque<usize>>,
-    /// Something was added to it.
-    has_grown: Cell<bool>,
-    /// Sources to tell when a descriptor has come back.
-    starved: RefCell<Vec<usize>>,
+    /// The handlers that have something to do before the loop waits.
+    requests: Rc<Requests>,
     /// Queues for bytes on their way out.
     stock: Rc<Stock>,
     /// Lent to whoever reads; empty meanwhile.
@@ -318,16 +313,13 @@ impl Reactor {
             false => Timers::passing(now, Instant::now),
         };
         timers.notify(executor.host().clone());
-        Self(Rc::new(Inner {
+        Self(Rc::new_cyclic(|reactor| Inner {
+            requests: Requests::new(WeakReactor(reactor.clone()), executor.host().clone()),
             timers,
             chance: driver.chance(),
             driver,
             handlers: RefCell::new(Slots::new()),
             tracked: RefCell::new(Slots::new()),
-            attention: RefCell::default(),
-            backlog: RefCell::default(),
-            has_grown: Cell::new(false),
-            starved: RefCell::default(),
             stock: Rc::default(),
             read_buffer: Cell::new(None),
             triggers: Triggers::default(),
@@ -591,21 +583,6 @@ impl Inner {
 
     pub(crate) fn stock(&self) -> &Rc<Stock> {
         &self.stock
-    }
-
-    /// Has the source attended to before the loop waits.
-    #[inline]
-    fn attend(&self, key: usize) {
-        self.attention.borrow_mut().push(key);
-        self.executor.host().work_added();
-    }
-
-    /// Has the source attended to when another one has been removed.
-    fn attend_when_one_leaves(&self, key: usize) {
-        let mut starved = self.starved.borrow_mut();
-        if !starved.contains(&key) {
-            starved.push(key);
-        }
     }
 
     /// What it is run for.

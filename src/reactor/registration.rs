@@ -28,8 +28,10 @@
 use std::cell::Cell;
 use std::io;
 use std::panic::Location;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::requests::Requests;
 use super::{Reactor, WeakReactor};
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
@@ -38,7 +40,7 @@ use crate::driver::{Interest, Source};
 /// A handler's place in the loop.
 pub(crate) struct Registration {
     key: usize,
-    reactor: WeakReactor,
+    requests: Rc<Requests>,
     location: &'static Location<'static>,
     /// Requests attention when something is to be tried again. Boxed: few have one.
     retry: Cell<Option<Box<DelayedCall>>>,
@@ -50,7 +52,7 @@ impl Registration {
     pub(super) fn new(reactor: &Reactor, key: usize, location: &'static Location<'static>) -> Self {
         Self {
             key,
-            reactor: reactor.downgrade(),
+            requests: reactor.inner().requests.clone(),
             location,
             retry: Cell::new(None),
             interest: Cell::new(Interest::Nothing),
@@ -70,12 +72,12 @@ impl Registration {
 
     /// Returns the reactor, while it is there.
     pub(crate) fn reactor(&self) -> Option<Reactor> {
-        self.reactor.upgrade()
+        self.requests.reactor.upgrade()
     }
 
     /// Returns a handle to the reactor that does not keep it.
     pub(crate) fn weak_reactor(&self) -> WeakReactor {
-        self.reactor.clone()
+        self.requests.reactor.clone()
     }
 
     /// Registers `source` with the driver.
@@ -149,27 +151,30 @@ impl Registration {
     #[inline]
     pub(crate) fn request_attention(&self) {
         if self.attention.get() == IDLE {
-            self.list(|reactor, key| reactor.inner().attend(key));
+            self.attention.set(LISTED);
+            self.requests.attend(self.key);
+        }
+    }
+
+    /// Takes the request back, if the handler is the last that has made one: all was done
+    /// already.
+    #[inline]
+    pub(crate) fn take_request_back(&self) {
+        if self.attention.get() == LISTED && self.requests.listed.unpush(self.key) {
+            self.attention.set(IDLE);
         }
     }
 
     /// The same when another handler has left the table, and with it a descriptor.
-    pub(crate) fn request_attention_when_one_leaves(&self, reactor: &Reactor) {
-        reactor.inner().attend_when_one_leaves(self.key);
+    pub(crate) fn request_attention_when_one_leaves(&self) {
+        self.requests.attend_when_one_leaves(self.key);
     }
 
     /// The same behind everybody else: the handler has used its share of the turn.
     pub(crate) fn request_turn(&self) {
         if self.attention.get() & LISTED == 0 {
-            self.list(|reactor, key| reactor.inner().attend_later(key));
-        }
-    }
-
-    #[inline]
-    fn list(&self, list: impl FnOnce(&Reactor, usize)) {
-        if let Some(reactor) = self.reactor.upgrade() {
             self.attention.set(self.attention.get() | LISTED);
-            list(&reactor, self.key);
+            self.requests.attend_later(self.key);
         }
     }
 
@@ -193,7 +198,7 @@ impl Registration {
 
     /// Returns what lists the handler when it is called, for a timer.
     pub(crate) fn attention(&self) -> impl FnOnce() + 'static {
-        let (reactor, key) = (self.reactor.clone(), self.key);
+        let (reactor, key) = (self.weak_reactor(), self.key);
         move || {
             if let Some(reactor) = reactor.upgrade() {
                 if let Some(handler) = reactor.inner().handler(key) {
@@ -205,7 +210,7 @@ impl Registration {
 
     /// Requests attention after `delay`. Replaces an earlier retry.
     pub(crate) fn retry_after(&self, delay: Duration) {
-        if let Some(reactor) = self.reactor.upgrade() {
+        if let Some(reactor) = self.reactor() {
             self.set_retry(Some(reactor.call_later(delay, self.attention())));
         }
     }

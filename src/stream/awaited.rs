@@ -39,6 +39,7 @@ impl Awaited {
     }
 
     /// The reader's task is to be woken when there is something.
+    #[inline]
     pub(super) fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         set_waker(&conn.seat().reader, cx);
         task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.reader)));
@@ -95,6 +96,7 @@ impl Seat for Awaited {
         false
     }
 
+    #[inline]
     fn reads_for_itself(&self) -> bool {
         true
     }
@@ -132,6 +134,7 @@ impl Wait for Waits {
     }
 }
 
+#[inline]
 fn set_waker(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
     with_own_waker(cx, |new| {
         let old = place.take();

@@ -4,7 +4,8 @@
 //!
 //! A connection is a [`Link`] and a *seat*: whoever uses it, a protocol or an async stream. The seat's hooks and
 //! the user's handles only change the link's wishes; [`Conn::settle`] is where wishes become system calls. It
-//! runs once after each dispatch and once before the loop waits.
+//! runs once after each dispatch and once before the loop waits. What a task has written is sent before that, when
+//! the task is about to wait for its peer: [`Conn::send_early`].
 //!
 //! # Invariants
 //!
@@ -83,7 +84,9 @@ pub(crate) trait Seat: 'static {
         true
     }
 
-    /// Does it read for itself, when it likes? Then what the peer has said is not lost because writing failed.
+    /// Does it read for itself, when it likes? Then [`Seat::readable`] only notes that there is something, and what the
+    /// peer has said is not lost because writing failed.
+    #[inline]
     fn reads_for_itself(&self) -> bool {
         false
     }
@@ -213,6 +216,18 @@ impl<S: Seat> Conn<S> {
         self.link.is_usual() && !self.link.has_queue() && self.seat.wants_bytes()
     }
 
+    /// Sends what a task has queued that is about to wait for its peer. Where that is all there is
+    /// to do the loop need not attend to the connection any more.
+    #[inline(always)]
+    pub(crate) fn send_early(self: &Rc<Self>) {
+        if self.link.has_queue() && self.link.is_usual() {
+            if self.send() {
+                self.link.registration.take_request_back();
+            }
+            S::flushed(self);
+        }
+    }
+
     /// Sends what is queued; does the rest where there is more to do than that.
     fn settle_queue(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
@@ -274,17 +289,21 @@ impl<S: Seat> Conn<S> {
     fn send(&self) -> bool {
         match self.link.flush() {
             Ok(true) => true,
-            Ok(false) => {
-                self.link.flags.set(Flag::BLOCKED, true);
+            unsent => {
+                self.note_unsent(unsent);
                 false
             }
-            Err(error) => {
-                match self.seat.reads_for_itself() {
-                    true => self.link.writing_failed(error),
-                    false => self.link.broken_by(error),
-                }
-                false
-            }
+        }
+    }
+
+    /// The socket is full, or broken.
+    #[cold]
+    #[inline(never)]
+    fn note_unsent(&self, unsent: std::io::Result<bool>) {
+        match unsent {
+            Ok(_) => self.link.flags.set(Flag::BLOCKED, true),
+            Err(error) if self.seat.reads_for_itself() => self.link.writing_failed(error),
+            Err(error) => self.link.broken_by(error),
         }
     }
 
@@ -451,6 +470,13 @@ impl<S: Seat> Handler for Conn<S> {
 
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let link = &self.link;
+        if self.seat.reads_for_itself() && event.is_read_only() && link.is_usual() {
+            S::readable(&self, reactor);
+            return match self.seat.wants_bytes() {
+                true => {}
+                false => self.settle_queue(reactor),
+            };
+        }
         // From here on everybody may wish; it is all done in the end.
         link.registration.begin_busy();
         if event.is_read_only() && link.is_usual() {

@@ -190,10 +190,16 @@ impl Link {
         queued
     }
 
-    /// Can all of so many bytes be written with nothing more to be asked?
-    #[inline]
-    pub(crate) fn has_room_for(&self, count: usize) -> bool {
-        !self.flags.has(Flag::CHECKED_WRITES) && self.queued() + count <= self.terms.limits.high
+    /// As [`Link::write`], if that makes nothing full and nothing more is to be asked; else `false`.
+    #[inline(always)]
+    pub(crate) fn write_if_usual(&self, bytes: &[u8]) -> bool {
+        let has_room = self.queued() + bytes.len() <= self.terms.limits.high;
+        if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() || !has_room {
+            return false;
+        }
+        self.push(bytes);
+        self.registration.request_attention();
+        true
     }
 
     /// As [`Link::write`], where more is to be asked.

@@ -411,7 +411,7 @@ impl Listening {
             }
         }
         self.registration.retry_after(RETRY);
-        self.registration.request_attention_when_one_leaves(reactor);
+        self.registration.request_attention_when_one_leaves();
     }
 
     /// Says that nothing can be accepted: to a subscriber of `tracing` once a second, else once until something can.
