@@ -71,20 +71,6 @@ impl<T> LocalQueue<T> {
     }
 }
 
-impl LocalQueue<usize> {
-    /// Takes the last number out again, if it is this one.
-    #[inline]
-    pub(crate) fn unpush(&self, number: usize) -> bool {
-        self.with(|queue| {
-            let is_last = queue.back() == Some(&number);
-            if is_last {
-                queue.pop_back();
-            }
-            is_last
-        })
-    }
-}
-
 impl<T> Default for LocalQueue<T> {
     fn default() -> Self {
         Self::new()
@@ -106,14 +92,6 @@ mod tests {
         queue.put_back(rest);
         let left: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(left, [2, 3, 4, 5]);
-    }
-
-    #[test]
-    fn a_number_is_taken_back_only_while_it_is_the_last() {
-        let queue = LocalQueue::new();
-        [1, 2].map(|n| queue.push(n));
-        assert!(!queue.unpush(1) && queue.unpush(2) && queue.unpush(1));
-        assert!(queue.is_empty() && !queue.unpush(1));
     }
 
     #[test]

@@ -83,8 +83,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::acting::Acting;
-pub(crate) use self::acting::NOBODY;
+pub(crate) use self::acting::{Acting, NOBODY};
 use self::budget::Budget;
 pub use self::budget::OverBudget;
 use self::builder::Debug;
@@ -219,7 +218,6 @@ pub(crate) struct Inner {
     /// Time moves by `advance` only; this is what it is.
     manual: Option<Cell<Instant>>,
     pace: Pace,
-    acting: Acting,
     policy: Cell<OnPanic>,
     hooks: RefCell<Vec<reports::Hook>>,
     /// How many handles other threads may have: one more than this counts.
@@ -336,7 +334,6 @@ impl Reactor {
             manual: manual.then(|| Cell::new(now)),
             pace: Pace::new(executor.inbox().clone()),
             executor,
-            acting: Acting::default(),
             policy: Cell::new(OnPanic::Report),
             hooks: RefCell::default(),
             remotes: Arc::default(),

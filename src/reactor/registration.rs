@@ -160,7 +160,7 @@ impl Registration {
     /// already.
     #[inline]
     pub(crate) fn take_request_back(&self) {
-        if self.attention.get() == LISTED && self.requests.listed.unpush(self.key) {
+        if self.attention.get() == LISTED && self.requests.take_back(self.key) {
             self.attention.set(IDLE);
         }
     }

@@ -6,15 +6,18 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::WeakReactor;
+use super::{NOBODY, WeakReactor};
 use crate::queue::LocalQueue;
 use crate::task::HostNotifier;
 
 /// The keys of the handlers that the loop is to attend to.
 pub(super) struct Requests {
     pub(super) reactor: WeakReactor,
-    /// Those that have something to do before the loop waits.
-    pub(super) listed: LocalQueue<usize>,
+    /// Those that have something to do before the loop waits, but for the last of them.
+    listed: LocalQueue<usize>,
+    /// That last one, or [`NOBODY`]. Most have done by themselves what they asked for before the next
+    /// one asks.
+    last: Cell<usize>,
     /// Those that have used their share of a turn and have more to do.
     pub(super) backlog: LocalQueue<usize>,
     /// Something was added to the backlog.
@@ -29,6 +32,7 @@ impl Requests {
         Rc::new(Self {
             reactor,
             listed: LocalQueue::new(),
+            last: Cell::new(NOBODY),
             backlog: LocalQueue::new(),
             has_grown: Cell::new(false),
             starved: RefCell::default(),
@@ -39,8 +43,38 @@ impl Requests {
     /// Has the handler attended to before the loop waits.
     #[inline]
     pub(super) fn attend(&self, key: usize) {
-        self.listed.push(key);
+        let before = self.last.replace(key);
+        if before != NOBODY {
+            self.listed.push(before);
+        }
         self.host.work_added();
+    }
+
+    /// Takes the last request back, if this handler has made it.
+    #[inline]
+    pub(super) fn take_back(&self, key: usize) -> bool {
+        let is_last = self.last.get() == key;
+        if is_last {
+            self.last.set(NOBODY);
+        }
+        is_last
+    }
+
+    /// How many are to be attended to, without the backlog?
+    pub(super) fn len(&self) -> usize {
+        self.listed.len() + usize::from(self.last.get() != NOBODY)
+    }
+
+    /// Takes out the one that has waited longest, of those that are not in the backlog.
+    pub(super) fn pop(&self) -> Option<usize> {
+        let first = self.listed.pop();
+        first.or_else(|| Some(self.last.replace(NOBODY)).filter(|key| *key != NOBODY))
+    }
+
+    /// Gives back memory that was needed for many requests.
+    pub(super) fn shrink(&self) {
+        self.listed.shrink();
+        self.backlog.shrink();
     }
 
     /// Has the handler attended to before the loop waits, but after those that have not had their
@@ -68,6 +102,6 @@ impl Requests {
 
     /// Is somebody to be attended to?
     pub(super) fn are_there(&self) -> bool {
-        !self.listed.is_empty() || !self.backlog.is_empty()
+        self.len() > 0 || !self.backlog.is_empty()
     }
 }

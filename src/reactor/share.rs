@@ -85,7 +85,7 @@ impl Inner {
     /// The same in the middle of a batch of tasks: a few, and not the backlog.
     #[inline]
     pub(super) fn attend_few(&self, reactor: &Reactor) {
-        if !self.requests.listed.is_empty() {
+        if self.requests.len() > 0 {
             let mut left = FEW;
             self.attend_requests(reactor, |weight| {
                 left = left.saturating_sub(weight);
@@ -100,18 +100,18 @@ impl Inner {
         reactor: &Reactor,
         mut is_enough: impl FnMut(usize) -> bool,
     ) -> usize {
-        let listed = &self.requests.listed;
-        let waiting = listed.len();
+        let waiting = self.requests.len();
         let mut count = 0;
         while count < waiting {
-            let Some(key) = listed.pop() else { break };
+            let Some(key) = self.requests.pop() else {
+                break;
+            };
             let weight = self.weigh(|| self.attend_to(reactor, key));
             count += 1;
             if is_enough(weight) {
                 break;
             }
         }
-        listed.shrink();
         count
     }
 
@@ -128,7 +128,7 @@ impl Inner {
                 break;
             }
         }
-        backlog.shrink();
+        self.requests.shrink();
         count
     }
 

@@ -136,14 +136,12 @@ impl Wait for Waits {
 
 #[inline]
 fn set_waker(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
-    with_own_waker(cx, |new| {
-        let old = place.take();
-        match old {
-            Some(old) if old.will_wake(new) => place.set(Some(old)),
-            old => {
-                place.set(Some(new.clone()));
-                drop(old);
-            }
+    with_own_waker(cx, |new| match place.take() {
+        None => place.set(Some(new.clone())),
+        Some(old) if old.will_wake(new) => place.set(Some(old)),
+        old => {
+            place.set(Some(new.clone()));
+            drop(old);
         }
     });
 }

@@ -701,6 +701,11 @@ impl Link {
         cells::with(&self.reason, |reason| reason.clone())
     }
 
+    /// Is it reset when the handler that serves it fails?
+    pub(crate) fn resets_on_error(&self) -> bool {
+        self.terms.resets_on_error
+    }
+
     pub(crate) fn place(&self) -> &'static Location<'static> {
         self.terms.place
     }
