@@ -57,6 +57,8 @@ impl<'a> Slice<'a> {
         self.unseen >= self.every && self.is_long()
     }
 
+    #[cold]
+    #[inline(never)]
     fn is_long(&mut self) -> bool {
         self.unseen = 0;
         if self.done >= MANY {

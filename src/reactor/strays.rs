@@ -20,6 +20,8 @@ pub(super) struct Strays {
 }
 
 impl Strays {
+    #[cold]
+    #[inline(never)]
     pub(super) fn note(&self, key: usize) {
         self.now.borrow_mut().push(key);
     }

@@ -204,9 +204,13 @@ impl<S: Seat> Conn<S> {
     /// Turns wishes into system calls, until there is nothing left to do without waiting.
     #[inline(always)]
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
+        if self.link.is_usual() && self.link.has_queue() {
+            self.send();
+            S::flushed(self);
+        }
         match self.is_settled() {
             true => self.link.registration.end_busy(),
-            false => self.settle_queue(reactor),
+            false => self.settle_unusual(reactor),
         }
     }
 
@@ -228,26 +232,12 @@ impl<S: Seat> Conn<S> {
         }
     }
 
-    /// Sends what is queued; does the rest where there is more to do than that.
-    fn settle_queue(self: &Rc<Self>, reactor: &Reactor) {
-        let link = &self.link;
-        link.registration.begin_busy();
-        if link.is_usual() && link.has_queue() {
-            let queued = link.queued();
-            if self.send() || link.queued() < queued {
-                S::flushed(self);
-            }
-            if self.is_settled() {
-                return link.registration.end_busy();
-            }
-        }
-        self.settle_unusual(reactor);
-    }
-
     /// The rest of [`Conn::settle`], where there is more to do than to write.
     #[inline(never)]
     fn settle_unusual(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
+        // From here on everybody may wish; it is all done in the end.
+        link.registration.begin_busy();
         let mut rounds = 0;
         self.flush_all(reactor, &mut rounds);
         if link.is_handing_on() && link.dismiss_producer() {
@@ -474,7 +464,7 @@ impl<S: Seat> Handler for Conn<S> {
             S::readable(&self, reactor);
             return match self.seat.wants_bytes() {
                 true => {}
-                false => self.settle_queue(reactor),
+                false => self.settle_unusual(reactor),
             };
         }
         // From here on everybody may wish; it is all done in the end.
