@@ -1,6 +1,7 @@
 //! What a process is underneath: one of the machine's, or one that is played in memory.
 
 use std::io;
+use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
@@ -22,6 +23,7 @@ impl Body {
         reactor: &Reactor,
         command: &Command,
         registration: &Registration,
+        place: &'static Location<'static>,
     ) -> Result<(Self, Sockets), NotStarted> {
         let driver = reactor.inner().driver();
         let checked = command.check().map_err(|error| NotLaunched {
@@ -30,7 +32,7 @@ impl Body {
         });
         let launched = checked.map(|()| command.launch());
         let launched = launched.and_then(|launch| match driver.is_virtual() {
-            true => acted::launch(reactor, &launch, registration)
+            true => acted::launch(reactor, &launch, registration, place)
                 .map(|(part, pipes)| (Self::Acted(part), pipes)),
             false => Self::on_machine(reactor, &launch, registration),
         });

@@ -151,13 +151,12 @@ impl Reactor {
     /// When the reactor has ended.
     pub(crate) fn register<H: Handler + 'static>(
         &self,
-        location: &'static Location<'static>,
         make: impl FnOnce(Registration) -> H,
     ) -> io::Result<Rc<H>> {
         let inner = self.inner();
         inner.check_has_not_ended()?;
         Ok(inner.handlers.borrow_mut().insert_giving(|key| {
-            let handler = Rc::new(make(Registration::new(self, key, location)));
+            let handler = Rc::new(make(Registration::new(self, key)));
             (handler.clone() as Rc<dyn Handler>, handler)
         }))
     }

@@ -99,7 +99,7 @@ pub use self::events::{Phase, TriggerId};
 pub use self::guest::EnterGuard;
 pub(crate) use self::handler::{Handler, Tracked};
 use self::keep::Keep;
-pub(crate) use self::registration::Registration;
+pub(crate) use self::registration::{Registration, Retry};
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_resolver::RemoteResolver;
 pub use self::remote_work::{RemoteTask, WouldDeadlock};

@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn watch(reactor: &Reactor, socket: Socket) -> (usize, Rc<Counted>) {
-        let made = reactor.register(Location::caller(), |registration| Counted {
+        let made = reactor.register(|registration| Counted {
             registration,
             socket,
             count: Cell::new(0),

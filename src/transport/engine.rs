@@ -144,7 +144,7 @@ impl<S: Seat> Conn<S> {
         seat: S,
     ) -> Result<Rc<Self>, Failure> {
         let ends = ends.into();
-        let conn = reactor.register(terms.place, |registration| {
+        let conn = reactor.register(|registration| {
             let link = Link::new(socket, registration, ends, terms.clone(), reactor);
             Self { link, seat }
         })?;
