@@ -14,7 +14,8 @@ use crate::transport::{Conn, Seat};
 /// The seat of a connection that is awaited.
 pub(crate) struct Awaited {
     pub(super) reader: Cell<Option<Waker>>,
-    pub(super) writer: Cell<Option<Waker>>,
+    /// Boxed, for most write without ever having to wait.
+    pub(super) writer: Cell<Option<Box<Waker>>>,
     /// A write waits for room, or for its turn: what was written so far is a part.
     pub(super) is_writing: Cell<bool>,
     /// There may be something to read.
@@ -42,13 +43,25 @@ impl Awaited {
     #[inline]
     pub(super) fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         set_waker(&conn.seat().reader, cx);
-        task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.reader)));
+        task::note_wait(|| Rc::new(Waits::new(conn, |seat| cells::is_some(&seat.reader))));
     }
 
     /// The writer's task is to be woken when there is room.
     pub(super) fn await_room(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
-        set_waker(&conn.seat().writer, cx);
-        task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.writer)));
+        with_own_waker(cx, |new| {
+            let old = conn.seat().writer.take();
+            let kept = old.filter(|old| old.will_wake(new));
+            let waker = kept.unwrap_or_else(|| Box::new(new.clone()));
+            conn.seat().writer.set(Some(waker));
+        });
+        task::note_wait(|| Rc::new(Waits::new(conn, |seat| cells::is_some(&seat.writer))));
+    }
+
+    #[inline]
+    fn wake_writer(&self) {
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -76,16 +89,16 @@ impl Seat for Awaited {
     }
 
     fn write_ready(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
-        cells::wake(&conn.seat().writer);
+        conn.seat().wake_writer();
     }
 
     fn flushed(conn: &Rc<Conn<Self>>) {
-        cells::wake(&conn.seat().writer);
+        conn.seat().wake_writer();
     }
 
     fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
         cells::wake(&conn.seat().reader);
-        cells::wake(&conn.seat().writer);
+        conn.seat().wake_writer();
     }
 
     fn wants_bytes(&self) -> bool {
@@ -113,14 +126,14 @@ impl Seat for Awaited {
 /// What a task notes that waits for a connection.
 struct Waits {
     conn: Weak<Conn<Awaited>>,
-    waker: fn(&Awaited) -> &Cell<Option<Waker>>,
+    is_waiting: fn(&Awaited) -> bool,
 }
 
 impl Waits {
-    fn new(conn: &Rc<Conn<Awaited>>, waker: fn(&Awaited) -> &Cell<Option<Waker>>) -> Self {
+    fn new(conn: &Rc<Conn<Awaited>>, is_waiting: fn(&Awaited) -> bool) -> Self {
         Self {
             conn: Rc::downgrade(conn),
-            waker,
+            is_waiting,
         }
     }
 }
@@ -128,8 +141,7 @@ impl Waits {
 impl Wait for Waits {
     fn look(&self) -> Option<Thing> {
         let conn = self.conn.upgrade()?;
-        let place = (self.waker)(conn.seat());
-        let is_waiting = cells::is_some(place);
+        let is_waiting = (self.is_waiting)(conn.seat());
         conn.link().thing().filter(|_| is_waiting)
     }
 }
