@@ -22,6 +22,8 @@ pub(crate) struct Awaited {
     pub(super) readable: Cell<bool>,
     /// Nobody read what there was, so we asked not to be told again (invariant 1).
     pub(super) ignored: Cell<bool>,
+    /// Its handler has returned `Ok`.
+    pub(super) is_served: Cell<bool>,
     /// How many handles there are: one, or two halves.
     pub(super) handles: Cell<u8>,
 }
@@ -35,6 +37,7 @@ impl Awaited {
             is_writing: Cell::new(false),
             readable: Cell::new(false),
             ignored: Cell::new(false),
+            is_served: Cell::new(false),
             handles: Cell::new(1),
         }
     }

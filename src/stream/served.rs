@@ -15,19 +15,16 @@ use crate::transport::{Conn, ConnectionLost};
 pin_project! {
     /// Polls a connection's handler, and makes of its failure what becomes of the connection.
     pub(crate) struct Served<F> {
-        // Empty once the handler has returned `Ok`.
-        conn: Option<Rc<Conn<Awaited>>>,
+        conn: Rc<Conn<Awaited>>,
         #[pin]
         future: F,
     }
 
     impl<F> PinnedDrop for Served<F> {
         fn drop(this: Pin<&mut Self>) {
-            // The handler has failed, has panicked, or was cancelled.
-            if let Some(conn) = this.project().conn.take() {
-                if conn.link().resets_on_error() {
-                    conn.transport().abort_connection();
-                }
+            // Else the handler has failed, has panicked, or was cancelled.
+            if !this.conn.seat().is_served.get() && this.conn.link().resets_on_error() {
+                this.conn.transport().abort_connection();
             }
         }
     }
@@ -35,10 +32,7 @@ pin_project! {
 
 impl<F: Future<Output = Result<(), Failure>>> Served<F> {
     pub(super) fn new(conn: Rc<Conn<Awaited>>, future: F) -> Self {
-        Self {
-            conn: Some(conn),
-            future,
-        }
+        Self { conn, future }
     }
 }
 
@@ -48,10 +42,7 @@ impl<F: Future<Output = Result<(), Failure>>> Future for Served<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(conn) = this.conn else {
-            return this.future.poll(cx);
-        };
-        let acting = Acting::begin(conn.link().key());
+        let acting = Acting::begin(this.conn.link().key());
         let polled = this.future.poll(cx);
         drop(acting);
         match polled {
@@ -62,19 +53,18 @@ impl<F: Future<Output = Result<(), Failure>>> Future for Served<F> {
 }
 
 /// The handler has returned. That its peer broke the connection off is no failure of the handler.
-fn end(served: &mut Option<Rc<Conn<Awaited>>>, result: Result<(), Failure>) -> Result<(), Failure> {
-    match (&served, result) {
-        (_, Ok(())) => {
-            let served = served.take();
-            drop(served);
+fn end(conn: &Rc<Conn<Awaited>>, result: Result<(), Failure>) -> Result<(), Failure> {
+    match result {
+        Ok(()) => {
+            conn.seat().is_served.set(true);
             Ok(())
         }
-        (Some(conn), Err(failure)) if is_the_peers_reset(&failure) && was_reset(conn) => {
+        Err(failure) if is_the_peers_reset(&failure) && was_reset(conn) => {
             let peer = conn.transport().peer();
             tracing::debug!(target: "torsade::net", %peer, %failure, "a peer broke its connection off");
             Ok(())
         }
-        (_, failed) => failed,
+        failed => failed,
     }
 }
 

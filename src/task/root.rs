@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::executor::Number;
+use super::card::Number;
 use super::inbox::Place;
 use super::unseen::failure_in;
 use super::{Card, Executor};
@@ -39,8 +39,9 @@ pin_project! {
         executor: Rc<Executor>,
         // The number under which the executor lists the task, once it has had to wait.
         listed: Option<Number>,
-        // What more is known of the task, if it has a name, locals, or is debugged.
-        card: Option<Rc<Card>>,
+        // Where the executor lists what more is known of the task, if it has a name, locals, or is
+        // debugged.
+        card: Option<Number>,
         place: Place,
     }
 
@@ -63,7 +64,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     pub(super) fn new(
         future: F,
         executor: Rc<Executor>,
-        card: Option<Rc<Card>>,
+        card: Option<Number>,
         place: Place,
     ) -> Self {
         Self {
@@ -79,6 +80,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
         let card = this.card.take();
+        let card = card.and_then(|number| this.executor.card(number));
         let entered = card.as_ref().map(Card::enter);
         if std::mem::needs_drop::<F>() {
             if this.future.is_some() {
@@ -149,7 +151,7 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let is_plain = this.card.is_none() && executor.others().are_not_counted();
         let polled = match is_plain && !debug::is_watching() {
             true => report::catch_unmeasured(place, || future.poll(cx)),
-            false => poll_with_card(executor, this.card, place, future, cx),
+            false => poll_with_card(executor, *this.card, place, future, cx),
         };
         busy.set(busy.get() - listed);
         if matches!(polled, Ok(Poll::Pending)) && listed == 1 && !executor.is_closed() {
@@ -163,11 +165,12 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
 #[inline(never)]
 fn poll_with_card<F: Future>(
     executor: &Executor,
-    card: &Option<Rc<Card>>,
+    card: Option<Number>,
     place: Place,
     future: Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Result<Poll<F::Output>, Failure> {
+    let card = card.and_then(|number| executor.card(number));
     let entered = card.as_ref().map(Card::enter);
     let polled = report::catch(place, || executor.others().poll(cx, |cx| future.poll(cx)));
     drop(entered);
