@@ -321,7 +321,7 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     ),
     (
         "reactor",
-        "mod acting budget builder descriptor drain ending events handler keep registration reports requests \
+        "mod budget builder descriptor drain ending events handler keep registration reports requests \
          share signals strays threads turn",
         "mod.rs defines the reactor and uses the files that each do a part of its work on it",
     ),
