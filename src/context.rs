@@ -49,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) token: Held<Arc<AtomicBool>>,
     /// The address of the loop that the future which was just polled waits for; 0 for none.
     pub(crate) awaited_loop: Cell<usize>,
+    /// The key of the connection for which user code runs, or [`NOBODY`].
+    pub(crate) acting: Cell<usize>,
     /// The reactor that is in a turn, or was entered.
     pub(crate) reactor: Slot,
     /// Where reports go; see [`crate::report`].
@@ -87,6 +89,9 @@ pub(crate) struct Context {
     pub(crate) live: Slot,
 }
 
+/// No connection's key.
+pub(crate) const NOBODY: usize = usize::MAX;
+
 /// Outside a turn the budget has no limit.
 pub(crate) const UNLIMITED: usize = usize::MAX;
 
@@ -107,6 +112,7 @@ thread_local! {
             work: Slot::new(),
             token: Held::new(),
             awaited_loop: Cell::new(0),
+            acting: Cell::new(NOBODY),
             reactor: Slot::new(),
             sink: Slot::new(),
             unwinding: Cell::new(0),

@@ -377,6 +377,16 @@ pub(crate) fn catch<R>(
     }
 }
 
+/// As [`catch`], where nobody watches.
+#[inline(always)]
+pub(crate) fn catch_unmeasured<R>(
+    place: &'static Location<'static>,
+    run: impl FnOnce() -> R,
+) -> Result<R, Failure> {
+    let result = catch_unwind(AssertUnwindSafe(run));
+    result.map_err(|payload| panicked(payload, None, place))
+}
+
 #[cold]
 #[inline(never)]
 fn panicked(

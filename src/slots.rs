@@ -33,8 +33,8 @@ impl<T> Slots<T> {
     pub(crate) fn insert_giving<R>(&mut self, make: impl FnOnce(usize) -> (T, R)) -> R {
         self.generation = (self.generation + 1) & GENERATION;
         if self.slab.len() == self.slab.capacity() {
-            // A quarter more, not twice as much: these tables are most of what an idle thing costs.
-            self.slab.reserve_exact((self.slab.len() / 4).max(16));
+            // An eighth more, not twice as much: these tables are most of what an idle thing costs.
+            self.slab.reserve_exact((self.slab.len() / 8).max(16));
             self.shrink_policy = ShrinkPolicy::default();
         }
         let entry = self.slab.vacant_entry();

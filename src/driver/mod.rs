@@ -63,6 +63,7 @@ pub(crate) use relay::{FarEnd, Written};
 pub(crate) use signals::with_blocked;
 pub(crate) use signals::{Signals, raise};
 pub(crate) use socket::{Listener, Socket};
+pub(crate) use socket_cell::SocketCell;
 #[cfg(unix)]
 pub(crate) use sockets::adopt::NotAdopted;
 #[cfg(unix)]
@@ -98,6 +99,7 @@ mod poller;
 pub(crate) mod relay;
 mod signals;
 mod socket;
+mod socket_cell;
 mod sockets;
 mod source;
 #[cfg(all(test, unix, not(torsade_loom)))]

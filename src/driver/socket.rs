@@ -48,7 +48,7 @@ pub(crate) enum Socket {
 
 impl Socket {
     /// Reads what is there; nothing read is the end of what the peer sends.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             #[cfg(unix)]
@@ -73,7 +73,7 @@ impl Socket {
     }
 
     /// Writes as much as there is room for. A peer that went away is an error, not a signal.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             #[cfg(unix)]

@@ -250,8 +250,8 @@ pub(super) fn launch(
     reactor: &Reactor,
     launch: &Launch<'_>,
     registration: &Registration,
+    place: &'static Location<'static>,
 ) -> Result<(Rc<Part>, Sockets), NotLaunched> {
-    let place = registration.location();
     let known: Option<Rc<Known>> = reactor.inner().kept();
     let known = known.unwrap_or_default();
     let play = {

@@ -1,6 +1,7 @@
 //! What a process is underneath: one of the machine's, or one that is played in memory.
 
 use std::io;
+use std::panic::Location;
 use std::process::ExitStatus;
 
 use super::Command;
@@ -27,6 +28,11 @@ impl Body {
         reactor: &Reactor,
         command: &Command,
         registration: &Registration,
+        #[cfg_attr(
+            not(feature = "testing"),
+            expect(unused_variables, reason = "only fake processes need it")
+        )]
+        place: &'static Location<'static>,
     ) -> Result<(Self, Sockets), NotStarted> {
         let driver = reactor.inner().driver();
         let checked = command.check().map_err(|error| NotLaunched {
@@ -36,7 +42,7 @@ impl Body {
         let launched = checked.map(|()| command.launch());
         let launched = launched.and_then(|launch| match driver.is_virtual() {
             #[cfg(feature = "testing")]
-            true => acted::launch(reactor, &launch, registration)
+            true => acted::launch(reactor, &launch, registration, place)
                 .map(|(part, pipes)| (Self::Acted(part), pipes)),
             _ => Self::on_machine(reactor, &launch, registration),
         });

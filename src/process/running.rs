@@ -27,7 +27,7 @@ use crate::address::Address;
 use crate::driver::{Event, Sockets};
 use crate::failure::Failure;
 use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
-use crate::reactor::{Handler, Reactor, Registration, Tracked};
+use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::WarnOnce;
 use crate::transport::{Conn, Seat, Transport};
 
@@ -91,6 +91,7 @@ pub(super) struct Running<P: 'static> {
     pub(super) common: Rc<Common>,
     seat: Seated<P, Process>,
     registration: Registration,
+    retry: Retry,
     /// `connection_made` has been called.
     begun: Cell<bool>,
     /// `process_ended` has been called, or is being called.
@@ -116,10 +117,11 @@ impl<P: ProcessProtocol> Running<P> {
         has_streams: bool,
         place: &'static Location<'static>,
     ) -> Result<(Rc<Self>, Sockets), Failure> {
-        let running = reactor.register(place, |registration| Self {
+        let running = reactor.register(|registration| Self {
             common: Rc::new(Common::new(reactor, command, has_streams, place)),
             seat: Seated::new(protocol),
             registration,
+            retry: Retry::default(),
             begun: Cell::new(false),
             ended: Cell::new(false),
             visited: RefCell::new(None),
@@ -135,7 +137,7 @@ impl<P: ProcessProtocol> Running<P> {
     }
 
     fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
-        let launched = Body::launch(reactor, command, &self.registration);
+        let launched = Body::launch(reactor, command, &self.registration, self.common.place);
         let (body, pipes) = launched.map_err(|error| Failure::at(error, self.common.place))?;
         self.common.began(body);
         Ok(pipes)
@@ -164,6 +166,7 @@ impl<P: ProcessProtocol> Running<P> {
         if left.is_none() {
             self.registration.leave(reactor);
         }
+        self.retry.cancel();
     }
 
     /// All has been told but the end.
@@ -179,7 +182,7 @@ impl<P: ProcessProtocol> Running<P> {
     /// It has ended, but whoever traces it is to be told first: it is looked at again later.
     fn rest(&self, reactor: &Reactor) {
         self.set_watched(reactor, false);
-        self.registration.retry_after(RETRY);
+        self.retry.after(RETRY, &self.registration);
     }
 
     fn set_watched(&self, reactor: &Reactor, watched: bool) {
@@ -228,7 +231,7 @@ impl<P: ProcessProtocol> Handler for Running<P> {
 
     /// A part in memory has ended, or it is time to look again.
     fn attend(self: Rc<Self>, reactor: &Reactor) {
-        if self.registration.take_due_retry() {
+        if self.retry.take_due() {
             self.set_watched(reactor, true);
         }
         if self.begun.get() {

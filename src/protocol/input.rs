@@ -86,6 +86,7 @@ impl<'a> Input<'a> {
 
     /// Takes out all bytes. There are none when the connection was paused meanwhile; they come when
     /// it is resumed.
+    #[inline]
     pub fn take(&mut self) -> &'a [u8] {
         if !self.gate.0.may_deliver() {
             self.is_held = true;

@@ -28,7 +28,7 @@ use crate::cells;
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::framing::Unused;
-use crate::reactor::{NOBODY, Reactor};
+use crate::reactor::{Acting, NOBODY, Reactor};
 use crate::report::{self, Origin};
 use crate::slots::{ShrinkPolicy, shrink_queue};
 use crate::task::WorkItem;
@@ -205,7 +205,7 @@ pub(super) fn visit_inlined<H: Home, R>(
     let chair: Rc<dyn Chair<H::Protocol, H::Transport>> = home.clone();
     let transport = home.inert_handle();
     let mut cx = Context::new(reactor, &chair, &transport);
-    let before = reactor.inner().act_for(home.home_key());
+    let acting = Acting::begin(home.home_key());
     let result = report::catch(home.home_place(), || call(&mut occupant, &mut cx));
     home.seat_inside().occupant.set(Some(occupant));
     let result = match result {
@@ -216,7 +216,7 @@ pub(super) fn visit_inlined<H: Home, R>(
             None
         }
     };
-    reactor.inner().act_for(before);
+    drop(acting);
     result
 }
 

@@ -83,6 +83,7 @@ pub struct Watch<D: Descriptor>(Weak<Watched<D>>);
 
 struct Watched<D> {
     registration: Registration,
+    location: &'static Location<'static>,
     /// Empty only while a hook runs, or after it left (invariant 1).
     occupant: Cell<Option<Box<D>>>,
     reading: Cell<bool>,
@@ -138,8 +139,9 @@ impl Reactor {
     pub fn watch<D: Descriptor>(&self, descriptor: D, interest: Interest) -> io::Result<Watch<D>> {
         let place = Location::caller();
         let occupant = Box::new(descriptor);
-        let watched = self.register(place, |registration| Watched {
+        let watched = self.register(|registration| Watched {
             registration,
+            location: place,
             occupant: Cell::new(None),
             reading: Cell::new(interest.reads()),
             writing: Cell::new(interest.writes()),
@@ -344,7 +346,7 @@ impl<D: Descriptor> AnyWatched for Watched<D> {
     }
 
     fn location(&self) -> &'static Location<'static> {
-        self.registration.location()
+        self.location
     }
 }
 
@@ -358,16 +360,12 @@ impl<D: Descriptor> Watched<D> {
             return Ok(());
         };
         let watch = Watch(Rc::downgrade(self));
-        let result = report::catch(self.registration.location(), || call(&mut occupant, &watch));
+        let result = report::catch(self.location, || call(&mut occupant, &watch));
         self.occupant.set(Some(occupant));
         match result {
             Ok(result) => result.map_err(Failure::from),
             Err(panic) => {
-                report::deliver(
-                    Origin::Descriptor,
-                    panic.clone(),
-                    self.registration.location(),
-                );
+                report::deliver(Origin::Descriptor, panic.clone(), self.location);
                 Err(panic)
             }
         }
@@ -388,11 +386,11 @@ impl<D: Descriptor> Watched<D> {
             self.leave(reactor, &occupant);
         }
         if let Some(reason) = reason {
-            report::contain_rarely(Origin::Descriptor, self.registration.location(), || {
+            report::contain_rarely(Origin::Descriptor, self.location, || {
                 occupant.connection_lost(reason)
             });
         }
-        report::discard(occupant, self.registration.location());
+        report::discard(occupant, self.location);
     }
 
     fn after(self: Rc<Self>, reactor: &Reactor, result: Result<(), Failure>) {
@@ -433,7 +431,7 @@ impl<D: Descriptor> Tracked for Watched<D> {
     }
 
     fn place(&self) -> &'static Location<'static> {
-        self.registration.location()
+        self.location
     }
 }
 

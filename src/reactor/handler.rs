@@ -151,13 +151,12 @@ impl Reactor {
     /// When the reactor has ended.
     pub(crate) fn register<H: Handler + 'static>(
         &self,
-        location: &'static Location<'static>,
         make: impl FnOnce(Registration) -> H,
     ) -> io::Result<Rc<H>> {
         let inner = self.inner();
         inner.check_has_not_ended()?;
         Ok(inner.handlers.borrow_mut().insert_giving(|key| {
-            let handler = Rc::new(make(Registration::new(self, key, location)));
+            let handler = Rc::new(make(Registration::new(self, key)));
             (handler.clone() as Rc<dyn Handler>, handler)
         }))
     }
@@ -208,11 +207,7 @@ impl Inner {
     pub(super) fn remove(&self, key: usize) {
         let handler = self.handlers.borrow_mut().remove(key);
         drop(handler);
-        let starved = self.starved.take();
-        if !starved.is_empty() {
-            self.attention.borrow_mut().extend(starved);
-            self.executor.host().work_added();
-        }
+        self.requests.one_has_left();
     }
 
     /// Returns the handler with this key.

@@ -66,6 +66,7 @@ mod remote;
 mod remote_resolver;
 mod remote_work;
 mod reports;
+mod requests;
 mod share;
 mod signals;
 mod strays;
@@ -73,7 +74,6 @@ mod threads;
 mod turn;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 #[cfg(unix)]
@@ -83,8 +83,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::acting::Acting;
-pub(crate) use self::acting::NOBODY;
+pub(crate) use self::acting::{Acting, NOBODY};
 use self::budget::Budget;
 pub use self::budget::OverBudget;
 use self::builder::Debug;
@@ -102,10 +101,11 @@ pub use self::events::{Phase, Trigger};
 pub use self::guest::EnterGuard;
 pub(crate) use self::handler::{Handler, Tracked};
 use self::keep::Keep;
-pub(crate) use self::registration::Registration;
+pub(crate) use self::registration::{Registration, Retry};
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_resolver::RemoteResolver;
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
+use self::requests::Requests;
 use self::signals::Ears;
 pub(crate) use self::signals::{Heard, ListensToSignals};
 use self::strays::Strays;
@@ -202,14 +202,8 @@ pub(crate) struct Inner {
     handlers: RefCell<Slots<Rc<dyn Handler>>>,
     /// What ends with the reactor and is no handler.
     tracked: RefCell<Slots<Rc<dyn Tracked>>>,
-    /// Keys of sources that have something to do before the loop waits.
-    attention: RefCell<Vec<usize>>,
-    /// Those that have used their share of a turn and have more to do.
-    backlog: RefCell<VecDeque<usize>>,
-    /// Something was added to it.
-    has_grown: Cell<bool>,
-    /// Sources to tell when a descriptor has come back.
-    starved: RefCell<Vec<usize>>,
+    /// The handlers that have something to do before the loop waits.
+    requests: Rc<Requests>,
     /// Queues for bytes on their way out.
     stock: Rc<Stock>,
     /// Lent to whoever reads; empty meanwhile.
@@ -230,7 +224,6 @@ pub(crate) struct Inner {
     /// Time moves by `advance` only; this is what it is.
     manual: Option<Cell<Instant>>,
     pace: Pace,
-    acting: Acting,
     policy: Cell<OnPanic>,
     hooks: RefCell<Vec<reports::Hook>>,
     /// How many handles other threads may have: one more than this counts.
@@ -308,16 +301,13 @@ impl Reactor {
             false => Timers::passing(now, Instant::now),
         };
         timers.notify(executor.host().clone());
-        Self(Rc::new(Inner {
+        Self(Rc::new_cyclic(|reactor| Inner {
+            requests: Requests::new(WeakReactor(reactor.clone()), executor.host().clone()),
             timers,
             chance: driver.chance(),
             driver,
             handlers: RefCell::new(Slots::new()),
             tracked: RefCell::new(Slots::new()),
-            attention: RefCell::default(),
-            backlog: RefCell::default(),
-            has_grown: Cell::new(false),
-            starved: RefCell::default(),
             stock: Rc::default(),
             read_buffer: Cell::new(None),
             triggers: Triggers::default(),
@@ -334,7 +324,6 @@ impl Reactor {
             manual: manual.then(|| Cell::new(now)),
             pace: Pace::new(executor.inbox().clone()),
             executor,
-            acting: Acting::default(),
             policy: Cell::new(OnPanic::Report),
             hooks: RefCell::default(),
             remotes: Arc::default(),
@@ -565,21 +554,6 @@ impl Inner {
 
     pub(crate) fn stock(&self) -> &Rc<Stock> {
         &self.stock
-    }
-
-    /// Has the source attended to before the loop waits.
-    #[inline]
-    fn attend(&self, key: usize) {
-        self.attention.borrow_mut().push(key);
-        self.executor.host().work_added();
-    }
-
-    /// Has the source attended to when another one has been removed.
-    fn attend_when_one_leaves(&self, key: usize) {
-        let mut starved = self.starved.borrow_mut();
-        if !starved.contains(&key) {
-            starved.push(key);
-        }
     }
 
     /// What it is run for.

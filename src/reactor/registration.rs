@@ -3,9 +3,9 @@
 //! # The idea
 //!
 //! A connection, a port, a child process are different [`Handler`](super::Handler)s with the same
-//! needs: a key that events carry, an interest that the driver knows, a way to say "call me in
-//! this turn", and a timer for what the system does not report. The registration has all of these;
-//! the handler only decides.
+//! needs: a key that events carry, an interest that the driver knows, and a way to say "call me in
+//! this turn". The registration has all of these; the handler only decides. Some have a [`Retry`]
+//! as well, a timer for what the system does not report.
 //!
 //! # States of attention
 //!
@@ -27,9 +27,10 @@
 
 use std::cell::Cell;
 use std::io;
-use std::panic::Location;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::requests::Requests;
 use super::{Reactor, WeakReactor};
 use crate::cells;
 use crate::clock::{Clock, DelayedCall};
@@ -38,21 +39,16 @@ use crate::driver::{Interest, Source};
 /// A handler's place in the loop.
 pub(crate) struct Registration {
     key: usize,
-    reactor: WeakReactor,
-    location: &'static Location<'static>,
-    /// Requests attention when something is to be tried again. Boxed: few have one.
-    retry: Cell<Option<Box<DelayedCall>>>,
+    requests: Rc<Requests>,
     interest: Cell<Interest>,
     attention: Cell<u8>,
 }
 
 impl Registration {
-    pub(super) fn new(reactor: &Reactor, key: usize, location: &'static Location<'static>) -> Self {
+    pub(super) fn new(reactor: &Reactor, key: usize) -> Self {
         Self {
             key,
-            reactor: reactor.downgrade(),
-            location,
-            retry: Cell::new(None),
+            requests: reactor.inner().requests.clone(),
             interest: Cell::new(Interest::Nothing),
             attention: Cell::new(IDLE),
         }
@@ -63,19 +59,14 @@ impl Registration {
         self.key
     }
 
-    /// Returns where the handler was made.
-    pub(crate) fn location(&self) -> &'static Location<'static> {
-        self.location
-    }
-
     /// Returns the reactor, while it is there.
     pub(crate) fn reactor(&self) -> Option<Reactor> {
-        self.reactor.upgrade()
+        self.requests.reactor.upgrade()
     }
 
     /// Returns a handle to the reactor that does not keep it.
     pub(crate) fn weak_reactor(&self) -> WeakReactor {
-        self.reactor.clone()
+        self.requests.reactor.clone()
     }
 
     /// Registers `source` with the driver.
@@ -139,9 +130,8 @@ impl Registration {
         self.leave(reactor);
     }
 
-    /// Takes the handler out of the table, and calls off its timer.
+    /// Takes the handler out of the table.
     pub(crate) fn leave(&self, reactor: &Reactor) {
-        self.cancel_retry();
         reactor.inner().remove(self.key);
     }
 
@@ -149,27 +139,30 @@ impl Registration {
     #[inline]
     pub(crate) fn request_attention(&self) {
         if self.attention.get() == IDLE {
-            self.list(|reactor, key| reactor.inner().attend(key));
+            self.attention.set(LISTED);
+            self.requests.attend(self.key);
+        }
+    }
+
+    /// Takes the request back, if the handler is the last that has made one: all was done
+    /// already.
+    #[inline]
+    pub(crate) fn take_request_back(&self) {
+        if self.attention.get() == LISTED && self.requests.take_back(self.key) {
+            self.attention.set(IDLE);
         }
     }
 
     /// The same when another handler has left the table, and with it a descriptor.
-    pub(crate) fn request_attention_when_one_leaves(&self, reactor: &Reactor) {
-        reactor.inner().attend_when_one_leaves(self.key);
+    pub(crate) fn request_attention_when_one_leaves(&self) {
+        self.requests.attend_when_one_leaves(self.key);
     }
 
     /// The same behind everybody else: the handler has used its share of the turn.
     pub(crate) fn request_turn(&self) {
         if self.attention.get() & LISTED == 0 {
-            self.list(|reactor, key| reactor.inner().attend_later(key));
-        }
-    }
-
-    #[inline]
-    fn list(&self, list: impl FnOnce(&Reactor, usize)) {
-        if let Some(reactor) = self.reactor.upgrade() {
             self.attention.set(self.attention.get() | LISTED);
-            list(&reactor, self.key);
+            self.requests.attend_later(self.key);
         }
     }
 
@@ -193,7 +186,7 @@ impl Registration {
 
     /// Returns what lists the handler when it is called, for a timer.
     pub(crate) fn attention(&self) -> impl FnOnce() + 'static {
-        let (reactor, key) = (self.reactor.clone(), self.key);
+        let (reactor, key) = (self.weak_reactor(), self.key);
         move || {
             if let Some(reactor) = reactor.upgrade() {
                 if let Some(handler) = reactor.inner().handler(key) {
@@ -202,49 +195,55 @@ impl Registration {
             }
         }
     }
+}
 
+/// The timer of a handler that tries something again.
+#[derive(Default)]
+pub(crate) struct Retry(Cell<Option<DelayedCall>>);
+
+impl Retry {
     /// Requests attention after `delay`. Replaces an earlier retry.
-    pub(crate) fn retry_after(&self, delay: Duration) {
-        if let Some(reactor) = self.reactor.upgrade() {
-            self.set_retry(Some(reactor.call_later(delay, self.attention())));
+    pub(crate) fn after(&self, delay: Duration, registration: &Registration) {
+        if let Some(reactor) = registration.reactor() {
+            self.set(Some(reactor.call_later(delay, registration.attention())));
         }
     }
 
-    /// Sets the timer of the retry, which calls [`Registration::attention`].
-    pub(crate) fn set_retry(&self, timer: Option<DelayedCall>) {
-        let old = self.retry.replace(timer.map(Box::new));
+    /// Sets the timer, which calls [`Registration::attention`].
+    pub(crate) fn set(&self, timer: Option<DelayedCall>) {
+        let old = self.0.replace(timer);
         if let Some(old) = old {
             old.cancel();
         }
     }
 
     /// Returns whether a retry is set, be it due or not.
-    pub(crate) fn has_retry(&self) -> bool {
-        cells::is_some(&self.retry)
-    }
-
-    /// Returns whether a retry is set and not due yet.
-    pub(crate) fn retry_is_pending(&self) -> bool {
-        self.retry_deadline().is_some()
+    pub(crate) fn is_set(&self) -> bool {
+        cells::is_some(&self.0)
     }
 
     /// Returns when the retry is due, if one is set and not due yet.
-    pub(crate) fn retry_deadline(&self) -> Option<Instant> {
-        cells::with(&self.retry, |retry| retry.as_ref()?.deadline())
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        cells::with(&self.0, |timer| timer.as_ref()?.deadline())
+    }
+
+    /// Returns whether the retry has come due, and was not taken out yet.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_set() && self.deadline().is_none()
     }
 
     /// Takes the retry out if it has come due; returns whether it had.
-    pub(crate) fn take_due_retry(&self) -> bool {
-        let is_due = self.has_retry() && !self.retry_is_pending();
+    pub(crate) fn take_due(&self) -> bool {
+        let is_due = self.is_due();
         if is_due {
-            self.retry.set(None);
+            self.0.set(None);
         }
         is_due
     }
 
     /// Calls the retry off.
-    pub(crate) fn cancel_retry(&self) {
-        self.set_retry(None);
+    pub(crate) fn cancel(&self) {
+        self.set(None);
     }
 }
 
@@ -254,6 +253,7 @@ const BUSY: u8 = 2;
 
 #[cfg(all(test, not(torsade_loom)))]
 mod tests {
+    use std::panic::Location;
     use std::rc::Rc;
 
     use super::*;
@@ -264,6 +264,7 @@ mod tests {
     /// A handler that counts how often it is attended to.
     struct Counted {
         registration: Registration,
+        retry: Retry,
         count: Cell<usize>,
     }
 
@@ -279,7 +280,7 @@ mod tests {
         }
 
         fn place(&self) -> &'static Location<'static> {
-            self.registration.location()
+            Location::caller()
         }
     }
 
@@ -299,8 +300,9 @@ mod tests {
 
     fn counted() -> (Reactor, Rc<Counted>) {
         let reactor = Reactor::in_memory().unwrap();
-        let made = reactor.register(Location::caller(), |registration| Counted {
+        let made = reactor.register(|registration| Counted {
             registration,
+            retry: Retry::default(),
             count: Cell::new(0),
         });
         (reactor, made.unwrap())
@@ -335,19 +337,20 @@ mod tests {
     fn a_retry_comes_when_it_is_due_and_not_after_the_handler_has_left() {
         const SECOND: Duration = Duration::from_secs(1);
         let (reactor, handler) = counted();
-        let registration = &handler.registration;
-        registration.retry_after(SECOND);
-        registration.retry_after(SECOND * 2);
+        let (retry, registration) = (&handler.retry, &handler.registration);
+        retry.after(SECOND, registration);
+        retry.after(SECOND * 2, registration);
         reactor.advance(SECOND * 3 / 2);
-        assert!(handler.count.get() == 0 && registration.retry_is_pending());
+        assert!(handler.count.get() == 0 && retry.deadline().is_some());
         reactor.advance(SECOND);
         assert_eq!(handler.count.get(), 1);
-        assert!(registration.take_due_retry() && !registration.has_retry());
+        assert!(retry.take_due() && !retry.is_set());
 
-        registration.retry_after(SECOND);
+        retry.after(SECOND, registration);
         registration.request_attention();
         registration.leave(&reactor);
+        retry.cancel();
         reactor.advance(SECOND * 2);
-        assert!(handler.count.get() == 1 && !registration.has_retry());
+        assert!(handler.count.get() == 1 && !retry.is_set());
     }
 }

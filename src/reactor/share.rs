@@ -9,7 +9,7 @@
 //! long is a matter of time on the machine ([`LONG`]), and of a number everywhere ([`MANY`]).
 //!
 //! A source that has used its share of a turn (so many bytes, so many calls: its own affair) and
-//! has more to do asks for another turn ([`Inner::attend_later`]) and stands at the end of the
+//! has more to do asks for another turn ([`Requests::attend_later`]) and stands at the end of the
 //! *backlog*. Of the backlog only a little is done in each turn, and the driver is looked at in
 //! between: so those that have little to do are served before those that have much, and these in a
 //! circle among themselves.
@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 
 use super::{Inner, Reactor};
 use crate::clock::Timers;
-use crate::slots::shrink_queue;
 use crate::task::budget;
 
 /// A step of a turn: how much of it has been done.
@@ -58,6 +57,8 @@ impl<'a> Slice<'a> {
         self.unseen >= self.every && self.is_long()
     }
 
+    #[cold]
+    #[inline(never)]
     fn is_long(&mut self) -> bool {
         self.unseen = 0;
         if self.done >= MANY {
@@ -70,14 +71,6 @@ impl<'a> Slice<'a> {
 }
 
 impl Inner {
-    /// Has the source attended to before the loop waits, but after those that have not had their
-    /// share of this turn.
-    pub(super) fn attend_later(&self, key: usize) {
-        self.backlog.borrow_mut().push_back(key);
-        self.has_grown.set(true);
-        self.executor.host().work_added();
-    }
-
     /// Step 1: takes in what other threads have sent, as much as there is time for. Returns how much.
     pub(super) fn collect(&self) -> usize {
         let mut slice = Slice::new(&self.timers, SOME);
@@ -94,7 +87,7 @@ impl Inner {
     /// The same in the middle of a batch of tasks: a few, and not the backlog.
     #[inline]
     pub(super) fn attend_few(&self, reactor: &Reactor) {
-        if !self.attention.borrow().is_empty() {
+        if self.requests.len() > 0 {
             let mut left = FEW;
             self.attend_requests(reactor, |weight| {
                 left = left.saturating_sub(weight);
@@ -109,39 +102,35 @@ impl Inner {
         reactor: &Reactor,
         mut is_enough: impl FnMut(usize) -> bool,
     ) -> usize {
-        let mut keys = self.attention.take();
+        let waiting = self.requests.len();
         let mut count = 0;
-        while let Some(key) = keys.get(count) {
-            let weight = self.weigh(|| self.attend_to(reactor, *key));
+        while count < waiting {
+            let Some(key) = self.requests.pop() else {
+                break;
+            };
+            let weight = self.weigh(|| self.attend_to(reactor, key));
             count += 1;
             if is_enough(weight) {
                 break;
             }
         }
-        let added = self.attention.take();
-        keys.drain(..count);
-        keys.extend(added);
-        if keys.capacity() > 4 * keys.len() + MANY {
-            keys.shrink_to(2 * keys.len());
-        }
-        self.attention.replace(keys);
         count
     }
 
     fn attend_backlog(&self, reactor: &Reactor) -> usize {
-        let waiting = self.backlog.borrow().len();
+        let backlog = &self.requests.backlog;
+        let waiting = backlog.len();
         let mut slice = Slice::new(&self.timers, 1);
         let mut count = 0;
         while count < waiting {
-            let key = self.backlog.borrow_mut().pop_front();
-            let Some(key) = key else { break };
+            let Some(key) = backlog.pop() else { break };
             self.attend_to(reactor, key);
             count += 1;
             if slice.is_over_after(HEAVY) {
                 break;
             }
         }
-        shrink_queue(&mut self.backlog.borrow_mut());
+        self.requests.shrink();
         count
     }
 
@@ -149,9 +138,9 @@ impl Inner {
     /// counts for more.
     #[inline]
     fn weigh(&self, visit: impl FnOnce()) -> usize {
-        self.has_grown.set(false);
+        self.requests.has_grown.set(false);
         visit();
-        match self.has_grown.get() {
+        match self.requests.has_grown.get() {
             true => HEAVY,
             false => 1,
         }
@@ -195,12 +184,12 @@ impl Inner {
 
     /// Does anybody wait for attention?
     pub(super) fn has_attention(&self) -> bool {
-        !self.attention.borrow().is_empty() || self.has_backlog()
+        self.requests.are_there()
     }
 
     /// Does anybody have more to do than its share?
     pub(super) fn has_backlog(&self) -> bool {
-        !self.backlog.borrow().is_empty()
+        !self.requests.backlog.is_empty()
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Strays {
 }
 
 impl Strays {
+    #[cold]
+    #[inline(never)]
     pub(super) fn note(&self, key: usize) {
         self.now.borrow_mut().push(key);
     }
@@ -123,7 +125,7 @@ mod tests {
     }
 
     fn watch(reactor: &Reactor, socket: Socket) -> (usize, Rc<Counted>) {
-        let made = reactor.register(Location::caller(), |registration| Counted {
+        let made = reactor.register(|registration| Counted {
             registration,
             socket,
             count: Cell::new(0),

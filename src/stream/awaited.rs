@@ -14,13 +14,16 @@ use crate::transport::{Conn, Seat};
 /// The seat of a connection that is awaited.
 pub(crate) struct Awaited {
     pub(super) reader: Cell<Option<Waker>>,
-    pub(super) writer: Cell<Option<Waker>>,
+    /// Boxed, for most write without ever having to wait.
+    pub(super) writer: Cell<Option<Box<Waker>>>,
     /// A write waits for room, or for its turn: what was written so far is a part.
     pub(super) is_writing: Cell<bool>,
     /// There may be something to read.
     pub(super) readable: Cell<bool>,
     /// Nobody read what there was, so we asked not to be told again (invariant 1).
     pub(super) ignored: Cell<bool>,
+    /// Its handler has returned `Ok`.
+    pub(super) is_served: Cell<bool>,
     /// How many handles there are: one, or two halves.
     pub(super) handles: Cell<u8>,
 }
@@ -34,20 +37,34 @@ impl Awaited {
             is_writing: Cell::new(false),
             readable: Cell::new(false),
             ignored: Cell::new(false),
+            is_served: Cell::new(false),
             handles: Cell::new(1),
         }
     }
 
     /// The reader's task is to be woken when there is something.
+    #[inline]
     pub(super) fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         set_waker(&conn.seat().reader, cx);
-        task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.reader)));
+        task::note_wait(|| Rc::new(Waits::new(conn, |seat| cells::is_some(&seat.reader))));
     }
 
     /// The writer's task is to be woken when there is room.
     pub(super) fn await_room(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
-        set_waker(&conn.seat().writer, cx);
-        task::note_wait(|| Rc::new(Waits::new(conn, |seat| &seat.writer)));
+        with_own_waker(cx, |new| {
+            let old = conn.seat().writer.take();
+            let kept = old.filter(|old| old.will_wake(new));
+            let waker = kept.unwrap_or_else(|| Box::new(new.clone()));
+            conn.seat().writer.set(Some(waker));
+        });
+        task::note_wait(|| Rc::new(Waits::new(conn, |seat| cells::is_some(&seat.writer))));
+    }
+
+    #[inline]
+    fn wake_writer(&self) {
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -75,16 +92,16 @@ impl Seat for Awaited {
     }
 
     fn write_ready(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
-        cells::wake(&conn.seat().writer);
+        conn.seat().wake_writer();
     }
 
     fn flushed(conn: &Rc<Conn<Self>>) {
-        cells::wake(&conn.seat().writer);
+        conn.seat().wake_writer();
     }
 
     fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
         cells::wake(&conn.seat().reader);
-        cells::wake(&conn.seat().writer);
+        conn.seat().wake_writer();
     }
 
     fn wants_bytes(&self) -> bool {
@@ -95,6 +112,7 @@ impl Seat for Awaited {
         false
     }
 
+    #[inline]
     fn reads_for_itself(&self) -> bool {
         true
     }
@@ -111,14 +129,14 @@ impl Seat for Awaited {
 /// What a task notes that waits for a connection.
 struct Waits {
     conn: Weak<Conn<Awaited>>,
-    waker: fn(&Awaited) -> &Cell<Option<Waker>>,
+    is_waiting: fn(&Awaited) -> bool,
 }
 
 impl Waits {
-    fn new(conn: &Rc<Conn<Awaited>>, waker: fn(&Awaited) -> &Cell<Option<Waker>>) -> Self {
+    fn new(conn: &Rc<Conn<Awaited>>, is_waiting: fn(&Awaited) -> bool) -> Self {
         Self {
             conn: Rc::downgrade(conn),
-            waker,
+            is_waiting,
         }
     }
 }
@@ -126,21 +144,19 @@ impl Waits {
 impl Wait for Waits {
     fn look(&self) -> Option<Thing> {
         let conn = self.conn.upgrade()?;
-        let place = (self.waker)(conn.seat());
-        let is_waiting = cells::is_some(place);
+        let is_waiting = (self.is_waiting)(conn.seat());
         conn.link().thing().filter(|_| is_waiting)
     }
 }
 
+#[inline]
 fn set_waker(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
-    with_own_waker(cx, |new| {
-        let old = place.take();
-        match old {
-            Some(old) if old.will_wake(new) => place.set(Some(old)),
-            old => {
-                place.set(Some(new.clone()));
-                drop(old);
-            }
+    with_own_waker(cx, |new| match place.take() {
+        None => place.set(Some(new.clone())),
+        Some(old) if old.will_wake(new) => place.set(Some(old)),
+        old => {
+            place.set(Some(new.clone()));
+            drop(old);
         }
     });
 }

@@ -27,11 +27,12 @@ macro_rules! receives {
             /// ```
             /// # use std::io::{Read, Write};
             /// # use std::os::unix::net::UnixStream;
-            /// # use torsade::Failure;
+            /// # use torsade::{Failure, net::ClientEndpoint};
             /// # fn main() -> Result<(), Failure> {
             /// torsade::run(async |reactor| {
             ///     let (one, other) = UnixStream::pair()?;
-            ///     let (mut one, mut other) = (reactor.connect_stream(ClientEndpoint::adopt(one))?, reactor.connect_stream(ClientEndpoint::adopt(other))?);
+            ///     let mut one = reactor.connect_stream(ClientEndpoint::adopt(one)).await?;
+            ///     let mut other = reactor.connect_stream(ClientEndpoint::adopt(other)).await?;
             ///     let (mut kept, given) = UnixStream::pair()?;
             ///     one.send_descriptor(given)?;
             ///     one.write_all(b"a socket").await?;

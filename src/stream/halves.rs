@@ -127,9 +127,12 @@ macro_rules! reads {
             ///     port.stop().await
             /// });
             /// ```
-            pub async fn read_with<R>(&mut self, f: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
+            pub fn read_with<R>(
+                &mut self,
+                f: impl FnOnce(&[u8]) -> R,
+            ) -> impl Future<Output = io::Result<R>> {
                 let mut f = Some(f);
-                poll_fn(|cx| self.reader.poll_read_with(cx, &mut f)).await
+                poll_fn(move |cx| self.reader.poll_read_with(cx, &mut f))
             }
 
             /// Fills `buf`.

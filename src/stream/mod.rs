@@ -20,6 +20,7 @@ mod descriptors;
 mod halves;
 mod over;
 mod reader;
+mod served;
 mod writer;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use std::rc::Rc;
 use self::awaited::{Awaited, release};
 pub use self::halves::{LineStream, ReadHalf, WriteHalf};
 use self::reader::Reader;
+use self::served::Served;
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::Socket;
@@ -102,6 +104,15 @@ impl Connection {
         let mut connection = Self::new(conn);
         connection.reader.put_back(&unread);
         connection
+    }
+
+    /// The future of a handler that serves it.
+    pub(crate) fn served<F>(self, handler: impl FnOnce(Self) -> F) -> Served<F>
+    where
+        F: Future<Output = Result<(), Failure>>,
+    {
+        let conn = self.reader.conn().clone();
+        Served::new(conn, handler(self))
     }
 
     /// Takes the connection away from async code, with what was read ahead. Fails with why it was lost, if it was.

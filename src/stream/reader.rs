@@ -81,6 +81,7 @@ impl Reader {
     }
 
     /// As [`Reader::poll_read`], where something was read ahead once.
+    #[inline(never)]
     fn poll_read_ahead(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
@@ -282,7 +283,10 @@ fn too_long(error: LineTooLong) -> io::Error {
 }
 
 /// Reads from the socket if the loop has said that there is something, else waits until it does.
-#[inline]
+///
+/// A function of its own: what each `read` of a handler would have of it inside costs more than the
+/// call.
+#[inline(never)]
 fn poll_socket(
     conn: &Rc<Conn<Awaited>>,
     cx: &Context<'_>,
@@ -304,25 +308,31 @@ fn poll_socket(
             return Poll::Ready(end);
         }
     }
+    conn.send_early();
     Awaited::await_bytes(conn, cx);
     Poll::Pending
 }
 
 /// Reads from the socket; `None` when there was nothing, or an error.
+#[inline(always)]
 fn read_socket(conn: &Rc<Conn<Awaited>>, buf: &mut [u8]) -> Option<usize> {
     let link = conn.link();
     let count = link.read(buf);
     match count {
-        Some(0) => {
-            if let Some(reactor) = link.reactor() {
-                conn.peer_done(&reactor);
-            }
-        }
+        Some(0) => peer_done(conn),
         // Less than there was room for: that was all, and the driver will say when there is more.
         Some(count) if count == buf.len() => {}
         _ => now_empty(conn),
     }
     count
+}
+
+#[cold]
+#[inline(never)]
+fn peer_done(conn: &Rc<Conn<Awaited>>) {
+    if let Some(reactor) = conn.link().reactor() {
+        conn.peer_done(&reactor);
+    }
 }
 
 /// Nothing is left to read, so the driver is to tell of more.

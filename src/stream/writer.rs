@@ -15,13 +15,21 @@ pub(super) fn poll_write_one(
     cx: &Context<'_>,
     piece: &[u8],
 ) -> Poll<io::Result<usize>> {
-    if piece.len() < BIG && conn.link().has_room_for(piece.len()) && budget::is_left() {
-        conn.link().write(piece);
+    match write_at_once(conn, piece) {
+        true => Poll::Ready(Ok(piece.len())),
+        false => poll_write(conn, cx, &[IoSlice::new(piece)]),
+    }
+}
+
+/// Queues all of `piece`, if that can be done with nothing more to be asked.
+#[inline(never)]
+fn write_at_once(conn: &Rc<Conn<Awaited>>, piece: &[u8]) -> bool {
+    let is_done = piece.len() < BIG && budget::is_left() && conn.link().write_if_usual(piece);
+    if is_done {
         conn.seat().is_writing.set(false);
         budget::spend(piece.len());
-        return Poll::Ready(Ok(piece.len()));
     }
-    poll_write(conn, cx, &[IoSlice::new(piece)])
+    is_done
 }
 
 /// Takes as much as there is room for, or waits for room.
@@ -83,6 +91,20 @@ fn poll_write_unmetered(
 /// Writes all of `rest`, which keeps what is still to be written.
 #[inline]
 pub(super) fn poll_write_all(
+    conn: &Rc<Conn<Awaited>>,
+    cx: &Context<'_>,
+    rest: &mut &[u8],
+) -> Poll<io::Result<()>> {
+    if write_at_once(conn, rest) {
+        *rest = &[];
+        return Poll::Ready(Ok(()));
+    }
+    poll_write_rest(conn, cx, rest)
+}
+
+/// As [`poll_write_all`], where it takes more than one step.
+#[inline(never)]
+fn poll_write_rest(
     conn: &Rc<Conn<Awaited>>,
     cx: &Context<'_>,
     rest: &mut &[u8],

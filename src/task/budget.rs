@@ -38,9 +38,9 @@ pub(crate) fn is_left() -> bool {
 /// Takes the cost of an operation that moved so many bytes, or none.
 #[inline]
 pub(crate) fn spend(bytes: usize) {
-    context::with(|thread| match thread.budget.get() {
-        UNLIMITED => {}
-        left => thread.budget.set(left.saturating_sub(bytes.max(LEAST))),
+    context::with(|thread| {
+        let left = thread.budget.get();
+        thread.budget.set(left.saturating_sub(bytes.max(LEAST)));
     });
 }
 
@@ -66,7 +66,8 @@ pub(crate) fn metered<T>(
 #[inline]
 pub(crate) fn renew() {
     context::with(|thread| {
-        if thread.budget.get() != UNLIMITED {
+        // What is taken out of no limit leaves more than any limit.
+        if thread.budget.get() <= IN_A_ROW {
             thread.budget.set(IN_A_ROW);
         }
     });

@@ -14,6 +14,7 @@
 //! 3. Locals are let go with the future, not with the card.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,12 +25,15 @@ use crate::debug::{self, Id, Thing};
 use crate::failure::{Hop, TaskName};
 use crate::index::Index;
 
+/// Where a task stands in a list of its executor, counted from one.
+pub(super) type Number = NonZeroU32;
+
 /// What is known of one task.
 pub(crate) struct Card {
     kind: &'static str,
     title: TaskName,
     /// Where it stands in its executor's list.
-    listed: Cell<Option<usize>>,
+    listed: Cell<Option<Number>>,
     locals: RefCell<Locals>,
     waits: RefCell<Vec<Rc<dyn Wait>>>,
     /// So many waits are looked through.
@@ -98,7 +102,7 @@ impl Card {
         &self.title
     }
 
-    pub(super) fn listed(&self) -> &Cell<Option<usize>> {
+    pub(super) fn listed(&self) -> &Cell<Option<Number>> {
         &self.listed
     }
 

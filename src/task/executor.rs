@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::num::NonZeroU32;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::task::Waker;
 use async_task::Runnable;
 use slab::Slab;
 
+use super::card::Number;
 use super::inbox::Shell;
 use super::root::Root;
 use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget, home};
@@ -44,9 +44,6 @@ pub(crate) struct Executor {
     closed: Cell<bool>,
     others: OthersWakers,
 }
-
-/// Where a task stands in the list of those that wait, counted from one.
-pub(super) type Number = NonZeroU32;
 
 /// Something that is ready to run.
 enum Job {
@@ -159,7 +156,8 @@ impl Executor {
         place: Place,
     ) -> Task<T> {
         let card = self.make_card(name, place);
-        let root = Root::new(future, self.clone(), card.clone(), place);
+        let listed = card.as_ref().and_then(|card| card.listed().get());
+        let root = Root::new(future, self.clone(), listed, place);
         let (runnable, task) = home::make(self, place, root);
         if self.closed.get() {
             drop(runnable);
@@ -181,20 +179,24 @@ impl Executor {
         if cards.len() == cards.capacity() {
             self.cards_shrinks.replace(ShrinkPolicy::default());
         }
-        let number = cards.insert(card.clone());
+        let number = number_of(cards.insert(card.clone()));
         drop(cards);
         card.listed().set(Some(number));
         card
     }
 
+    /// The card with this number, while its task has not ended.
+    pub(super) fn card(&self, number: Number) -> Option<Rc<Card>> {
+        self.cards.borrow().get(index_of(number)).cloned()
+    }
+
     /// A task has ended.
     pub(super) fn take_back(&self, card: &Card) {
         if let Some(number) = card.listed().take() {
+            let index = index_of(number);
             let mut cards = self.cards.borrow_mut();
-            let listed = cards.try_remove(number);
-            self.cards_shrinks
-                .borrow_mut()
-                .give_back(&mut cards, number);
+            let listed = cards.try_remove(index);
+            self.cards_shrinks.borrow_mut().give_back(&mut cards, index);
             drop(cards);
             drop(listed);
         }
@@ -426,20 +428,17 @@ impl Executor {
     pub(super) fn list(&self, waker: Waker, place: Place) -> Number {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() == waiting.capacity() {
-            // A quarter more, not twice as much: this list is a good part of what an idle task costs.
-            let more = (waiting.len() / 4).max(16);
+            // An eighth more, not twice as much: this list is a good part of what an idle task costs.
+            let more = (waiting.len() / 8).max(16);
             waiting.reserve_exact(more);
             self.waiting_shrinks.replace(ShrinkPolicy::default());
         }
-        let number = u32::try_from(waiting.insert((waker, place)) + 1).ok();
-        number
-            .and_then(Number::new)
-            .expect("memory ends before there are four billion tasks")
+        number_of(waiting.insert((waker, place)))
     }
 
     /// Takes a task off the list. After a shutdown has emptied the list there may be nothing to take.
     pub(super) fn unlist(&self, number: Number) {
-        let index = number.get() as usize - 1;
+        let index = index_of(number);
         let mut waiting = self.waiting.borrow_mut();
         let entry = waiting.try_remove(index);
         self.waiting_shrinks
@@ -448,6 +447,18 @@ impl Executor {
         drop(waiting);
         drop(entry);
     }
+}
+
+/// The number of what stands at this index of a list.
+fn number_of(index: usize) -> Number {
+    let number = u32::try_from(index + 1).ok();
+    number
+        .and_then(Number::new)
+        .expect("memory ends before there are four billion tasks")
+}
+
+fn index_of(number: Number) -> usize {
+    number.get() as usize - 1
 }
 
 /// Has new tasks on this thread go to `executor`. Returns where they went before.

@@ -45,6 +45,12 @@ impl OthersWakers {
         self.counts.set(true);
     }
 
+    /// Are they not counted?
+    #[inline]
+    pub(super) fn are_not_counted(&self) -> bool {
+        !self.counts.get()
+    }
+
     /// Has anybody a waker whom nobody knows?
     pub(crate) fn are_there(&self) -> bool {
         let mut kept = self.kept.borrow_mut();
@@ -130,7 +136,7 @@ impl Deref for OwnWaker<'_> {
 }
 
 /// Calls `f` with the waker that [`own_waker`] gives.
-#[inline]
+#[inline(always)]
 pub(crate) fn with_own_waker<R>(cx: &Context<'_>, f: impl FnOnce(&Waker) -> R) -> R {
     match own_waker(cx) {
         OwnWaker::Given(waker) => f(waker),

@@ -18,10 +18,11 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::executor::Number;
+use super::card::Number;
 use super::inbox::Place;
 use super::unseen::failure_in;
 use super::{Card, Executor};
+use crate::debug;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
@@ -38,8 +39,9 @@ pin_project! {
         executor: Rc<Executor>,
         // The number under which the executor lists the task, once it has had to wait.
         listed: Option<Number>,
-        // What more is known of the task, if it has a name, locals, or is debugged.
-        card: Option<Rc<Card>>,
+        // Where the executor lists what more is known of the task, if it has a name, locals, or is
+        // debugged.
+        card: Option<Number>,
         place: Place,
     }
 
@@ -62,7 +64,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     pub(super) fn new(
         future: F,
         executor: Rc<Executor>,
-        card: Option<Rc<Card>>,
+        card: Option<Number>,
         place: Place,
     ) -> Self {
         Self {
@@ -78,6 +80,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
         let card = this.card.take();
+        let card = card.and_then(|number| this.executor.card(number));
         let entered = card.as_ref().map(Card::enter);
         if std::mem::needs_drop::<F>() {
             if this.future.is_some() {
@@ -98,28 +101,16 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     }
 }
 
-impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
-    type Output = Outcome<F::Output>;
-
-    // There is one caller for each type.
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+impl<F: Future<Output: 'static> + 'static> Root<F> {
+    /// What comes after a poll, but for that of a listed task that goes on waiting.
+    #[inline(never)]
+    fn end_poll(
+        mut self: Pin<&mut Self>,
+        cx: &Context<'_>,
+        polled: Result<Poll<F::Output>, Failure>,
+    ) -> Poll<Outcome<F::Output>> {
         let this = self.as_mut().project();
         let place = *this.place;
-        let Some(future) = this.future.as_pin_mut() else {
-            return Poll::Ready(Outcome::ended(place));
-        };
-        let entered = this.card.as_ref().map(Card::enter);
-        let busy = this.executor.busy();
-        let listed = usize::from(this.listed.is_some());
-        busy.set(busy.get() + listed);
-        let polled = report::catch(place, || {
-            this.executor.others().poll(cx, |cx| future.poll(cx))
-        });
-        if let Some(entered) = entered {
-            entered.leave();
-        }
-        busy.set(busy.get() - listed);
         let result = match polled {
             Ok(Poll::Pending) => {
                 if this.executor.is_closed() {
@@ -141,6 +132,49 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
             place,
         })
     }
+}
+
+impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
+    type Output = Outcome<F::Output>;
+
+    // There is one caller for each type.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let (place, executor) = (*this.place, &**this.executor);
+        let Some(future) = this.future.as_pin_mut() else {
+            return Poll::Ready(Outcome::ended(place));
+        };
+        let busy = executor.busy();
+        let listed = usize::from(this.listed.is_some());
+        busy.set(busy.get() + listed);
+        let is_plain = this.card.is_none() && executor.others().are_not_counted();
+        let polled = match is_plain && !debug::is_watching() {
+            true => report::catch_unmeasured(place, || future.poll(cx)),
+            false => poll_with_card(executor, *this.card, place, future, cx),
+        };
+        busy.set(busy.get() - listed);
+        if matches!(polled, Ok(Poll::Pending)) && listed == 1 && !executor.is_closed() {
+            return Poll::Pending;
+        }
+        self.end_poll(cx, polled)
+    }
+}
+
+/// Polls the future of a task that has a card, is measured, or whose wakers are counted.
+#[inline(never)]
+fn poll_with_card<F: Future>(
+    executor: &Executor,
+    card: Option<Number>,
+    place: Place,
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Result<Poll<F::Output>, Failure> {
+    let card = card.and_then(|number| executor.card(number));
+    let entered = card.as_ref().map(Card::enter);
+    let polled = report::catch(place, || executor.others().poll(cx, |cx| future.poll(cx)));
+    drop(entered);
+    polled
 }
 
 /// What a task came to, on its way to whoever awaits it.

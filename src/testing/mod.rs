@@ -49,7 +49,7 @@ use crate::task::yield_now;
 ///
 /// Time stands still while work is awaited that the reactor has given to a thread
 /// ([`Reactor::spawn_blocking`]). It does not for a Deferred that a thread of the test's own fires
-/// ([`Reactor::remote_pair`], [`Remote`](crate::Remote)): nothing is known of that thread, so a time
+/// ([`RemoteResolver`](crate::reactor::RemoteResolver), [`Remote`](crate::Remote)): nothing is known of that thread, so a time
 /// limit on such a Deferred expires at once, in real time. A test that has such a limit uses
 /// `spawn_blocking`.
 ///
@@ -171,7 +171,7 @@ pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
 
 /// Has a signal come to this reactor alone, as if the system had sent it: those who
 /// [listen](crate::signals) are told on the next turn, and a reactor that
-/// [stops on signals](Reactor::set_stops_on_signals) stops. Nothing happens to the process. Gives whether anybody here
+/// [stops on signals](crate::ReactorBuilder::stops_on_signals) stops. Nothing happens to the process. Gives whether anybody here
 /// wanted the signal.
 ///
 /// # Examples
@@ -180,7 +180,7 @@ pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
 /// use torsade::{Signal, testing};
 ///
 /// testing::run(async |reactor| {
-///     let told = reactor.signal(Signal::INT);
+///     let told = Signal::INT.wait(&reactor);
 ///     assert!(testing::deliver_signal(&reactor, Signal::INT));
 ///     assert_eq!(told.await?, Signal::INT);
 ///     assert!(!testing::deliver_signal(&reactor, Signal::INT));

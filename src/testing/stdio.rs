@@ -19,7 +19,7 @@ use crate::transport::Terms;
 /// ```
 /// torsade::testing::run(async |reactor| {
 ///     let stdio = torsade::testing::Stdio::new(&reactor)?;
-///     let mut program = Stdio::new().open(&reactor)?;
+///     let mut program = torsade::net::Stdio::new().open(&reactor)?;
 ///     let mut user = stdio.user()?;
 ///     user.write_all(b"yes\n").await?;
 ///     assert_eq!(program.read_line(80).await?.as_deref(), Some(&b"yes"[..]));

@@ -4,7 +4,8 @@
 //!
 //! A connection is a [`Link`] and a *seat*: whoever uses it, a protocol or an async stream. The seat's hooks and
 //! the user's handles only change the link's wishes; [`Conn::settle`] is where wishes become system calls. It
-//! runs once after each dispatch and once before the loop waits.
+//! runs once after each dispatch and once before the loop waits. What a task has written is sent before that, when
+//! the task is about to wait for its peer: [`Conn::send_early`].
 //!
 //! # Invariants
 //!
@@ -83,7 +84,9 @@ pub(crate) trait Seat: 'static {
         true
     }
 
-    /// Does it read for itself, when it likes? Then what the peer has said is not lost because writing failed.
+    /// Does it read for itself, when it likes? Then [`Seat::readable`] only notes that there is something, and what the
+    /// peer has said is not lost because writing failed.
+    #[inline]
     fn reads_for_itself(&self) -> bool {
         false
     }
@@ -141,7 +144,7 @@ impl<S: Seat> Conn<S> {
         seat: S,
     ) -> Result<Rc<Self>, Failure> {
         let ends = ends.into();
-        let conn = reactor.register(terms.place, |registration| {
+        let conn = reactor.register(|registration| {
             let link = Link::new(socket, registration, ends, terms.clone(), reactor);
             Self { link, seat }
         })?;
@@ -201,9 +204,13 @@ impl<S: Seat> Conn<S> {
     /// Turns wishes into system calls, until there is nothing left to do without waiting.
     #[inline(always)]
     fn settle(self: &Rc<Self>, reactor: &Reactor) {
+        if self.link.is_usual() && self.link.has_queue() {
+            self.send();
+            S::flushed(self);
+        }
         match self.is_settled() {
             true => self.link.registration.end_busy(),
-            false => self.settle_queue(reactor),
+            false => self.settle_unusual(reactor),
         }
     }
 
@@ -213,26 +220,24 @@ impl<S: Seat> Conn<S> {
         self.link.is_usual() && !self.link.has_queue() && self.seat.wants_bytes()
     }
 
-    /// Sends what is queued; does the rest where there is more to do than that.
-    fn settle_queue(self: &Rc<Self>, reactor: &Reactor) {
-        let link = &self.link;
-        link.registration.begin_busy();
-        if link.is_usual() && link.has_queue() {
-            let queued = link.queued();
-            if self.send() || link.queued() < queued {
-                S::flushed(self);
+    /// Sends what a task has queued that is about to wait for its peer. Where that is all there is
+    /// to do the loop need not attend to the connection any more.
+    #[inline(always)]
+    pub(crate) fn send_early(self: &Rc<Self>) {
+        if self.link.has_queue() && self.link.is_usual() {
+            if self.send() {
+                self.link.registration.take_request_back();
             }
-            if self.is_settled() {
-                return link.registration.end_busy();
-            }
+            S::flushed(self);
         }
-        self.settle_unusual(reactor);
     }
 
     /// The rest of [`Conn::settle`], where there is more to do than to write.
     #[inline(never)]
     fn settle_unusual(self: &Rc<Self>, reactor: &Reactor) {
         let link = &self.link;
+        // From here on everybody may wish; it is all done in the end.
+        link.registration.begin_busy();
         let mut rounds = 0;
         self.flush_all(reactor, &mut rounds);
         if link.is_handing_on() && link.dismiss_producer() {
@@ -274,17 +279,21 @@ impl<S: Seat> Conn<S> {
     fn send(&self) -> bool {
         match self.link.flush() {
             Ok(true) => true,
-            Ok(false) => {
-                self.link.flags.set(Flag::BLOCKED, true);
+            unsent => {
+                self.note_unsent(unsent);
                 false
             }
-            Err(error) => {
-                match self.seat.reads_for_itself() {
-                    true => self.link.writing_failed(error),
-                    false => self.link.broken_by(error),
-                }
-                false
-            }
+        }
+    }
+
+    /// The socket is full, or broken.
+    #[cold]
+    #[inline(never)]
+    fn note_unsent(&self, unsent: std::io::Result<bool>) {
+        match unsent {
+            Ok(_) => self.link.flags.set(Flag::BLOCKED, true),
+            Err(error) if self.seat.reads_for_itself() => self.link.writing_failed(error),
+            Err(error) => self.link.broken_by(error),
         }
     }
 
@@ -451,6 +460,13 @@ impl<S: Seat> Handler for Conn<S> {
 
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let link = &self.link;
+        if self.seat.reads_for_itself() && event.is_read_only() && link.is_usual() {
+            S::readable(&self, reactor);
+            return match self.seat.wants_bytes() {
+                true => {}
+                false => self.settle_unusual(reactor),
+            };
+        }
         // From here on everybody may wish; it is all done in the end.
         link.registration.begin_busy();
         if event.is_read_only() && link.is_usual() {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Handler, Reactor, Registration, Tracked};
+use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 
 /// A socket whose user has left.
 struct Lingering {
@@ -28,6 +28,8 @@ struct Lingering {
     registration: Registration,
     /// Empty once closed.
     socket: Cell<Option<Socket>>,
+    patience: Retry,
+    place: &'static Location<'static>,
     /// How many more bytes are read and thrown away.
     left: Cell<usize>,
 }
@@ -50,8 +52,10 @@ pub(super) fn close(
     if socket.shutdown(Shutdown::Write).is_err() {
         return;
     }
-    let registered = reactor.register(place, |registration| Lingering {
+    let registered = reactor.register(|registration| Lingering {
         registration,
+        patience: Retry::default(),
+        place,
         socket: Cell::new(None),
         left,
     });
@@ -66,7 +70,8 @@ pub(super) fn close(
         return;
     }
     lingering.socket.set(Some(socket));
-    registration.set_retry(Some(reactor.limit(patience, registration.attention())));
+    let timer = reactor.limit(patience, registration.attention());
+    lingering.patience.set(Some(timer));
 }
 
 impl Lingering {
@@ -76,7 +81,7 @@ impl Lingering {
             self.registration.leave_with(reactor, socket);
         }
         drop(socket);
-        self.registration.cancel_retry();
+        self.patience.cancel();
     }
 }
 
@@ -94,7 +99,7 @@ impl Tracked for Lingering {
     }
 
     fn place(&self) -> &'static Location<'static> {
-        self.registration.location()
+        self.place
     }
 }
 
@@ -128,7 +133,7 @@ impl Handler for Lingering {
 
     /// Its patience is over.
     fn attend(self: Rc<Self>, reactor: &Reactor) {
-        if self.registration.take_due_retry() {
+        if self.patience.take_due() {
             self.leave(Some(reactor));
         }
     }

@@ -3,7 +3,7 @@
 //! Everything here is inert: the methods note wishes and ask the loop for attention. What the wishes lead to is
 //! in `engine`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 #[cfg(unix)]
@@ -22,14 +22,14 @@ use crate::cells;
 use crate::debug::{Id, Thing};
 #[cfg(unix)]
 use crate::driver::Passing;
-use crate::driver::{Interest, Socket};
+use crate::driver::{Interest, Socket, SocketCell};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Registration, WeakReactor};
 
 /// A connection without its user.
 pub(crate) struct Link {
     /// Empty once closed.
-    pub(super) socket: RefCell<Option<Socket>>,
+    pub(super) socket: SocketCell,
     pub(super) registration: Registration,
     life: Cell<Life>,
     pub(super) flags: Flags,
@@ -74,7 +74,7 @@ impl Link {
         // The loop is about to attend to it.
         registration.begin_busy();
         Self {
-            socket: RefCell::new(Some(socket)),
+            socket: SocketCell::new(socket),
             registration,
             life: Cell::new(Life::NEW),
             flags,
@@ -190,10 +190,16 @@ impl Link {
         queued
     }
 
-    /// Can all of so many bytes be written with nothing more to be asked?
-    #[inline]
-    pub(crate) fn has_room_for(&self, count: usize) -> bool {
-        !self.flags.has(Flag::CHECKED_WRITES) && self.queued() + count <= self.terms.limits.high
+    /// As [`Link::write`], if that makes nothing full and nothing more is to be asked; else `false`.
+    #[inline(always)]
+    pub(crate) fn write_if_usual(&self, bytes: &[u8]) -> bool {
+        let has_room = self.queued() + bytes.len() <= self.terms.limits.high;
+        if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() || !has_room {
+            return false;
+        }
+        self.push(bytes);
+        self.registration.request_attention();
+        true
     }
 
     /// As [`Link::write`], where more is to be asked.
@@ -219,15 +225,10 @@ impl Link {
     /// Reads once. `None` when there is nothing to read now; the end and errors change its life.
     #[inline(always)]
     pub(crate) fn read(&self, buf: &mut [u8]) -> Option<usize> {
-        let result = {
-            let socket = self.socket.borrow();
-            let socket = socket.as_ref()?;
-            let result = socket.read(buf);
-            if !socket.is_plain() {
-                self.note_descriptors(socket.has_descriptors());
-            }
-            result
-        };
+        let result = self.socket.read(buf)?;
+        if !self.socket.is_plain() {
+            self.note_descriptors();
+        }
         match result {
             Ok(count) if count > 0 => Some(count),
             result => self.read_nothing(result, buf),
@@ -258,10 +259,7 @@ impl Link {
         };
         // Nearly always there is one piece, and the socket takes it.
         if out.is_short() {
-            let sent = match &*self.socket.borrow() {
-                Some(socket) => socket.write(out.front()),
-                None => Ok(0),
-            };
+            let sent = self.socket.write(out.front()).unwrap_or(Ok(0));
             return match sent {
                 Ok(count) if count == out.len() => {
                     self.note_sent(count);
@@ -417,8 +415,9 @@ impl Link {
         }
     }
 
-    #[inline]
-    fn note_descriptors(&self, have_come: bool) {
+    #[inline(never)]
+    fn note_descriptors(&self) {
+        let have_come = self.with_socket(Socket::has_descriptors).unwrap_or(false);
         if have_come != self.flags.has(Flag::DESCRIPTORS) {
             self.flags.set(Flag::DESCRIPTORS, have_come);
         }
@@ -507,7 +506,7 @@ impl Link {
 
     /// The socket, for one statement that runs nobody's code. `None` once it is closed.
     pub(crate) fn with_socket<R>(&self, f: impl FnOnce(&Socket) -> R) -> Option<R> {
-        self.socket.borrow().as_ref().map(f)
+        self.socket.with(f)
     }
 
     /// Is something queued?
@@ -693,6 +692,11 @@ impl Link {
     /// Why it ended, once it has.
     pub(crate) fn reason(&self) -> Option<Failure> {
         cells::with(&self.reason, |reason| reason.clone())
+    }
+
+    /// Is it reset when the handler that serves it fails?
+    pub(crate) fn resets_on_error(&self) -> bool {
+        self.terms.resets_on_error
     }
 
     pub(crate) fn place(&self) -> &'static Location<'static> {

@@ -500,11 +500,6 @@ impl Transport {
             .or_else(|| self.0.link().write_failure())
     }
 
-    /// Its place in the reactor's table.
-    pub(crate) fn key(&self) -> usize {
-        self.0.link().key()
-    }
-
     /// Is the socket closed?
     #[cfg(unix)]
     pub(crate) fn has_ended(&self) -> bool {

@@ -29,10 +29,11 @@ use super::engine::{Conn, Seat};
 use super::errors::SendTimedOut;
 use super::flags::Flag;
 use super::link::Link;
+use super::producer::Extras;
 use super::terms::Patience;
 use crate::clock::Clock;
 use crate::driver::Socket;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Retry};
 
 /// What a connection has while it is stalled, or while the reactor waits for it to end.
 pub(super) struct Stall {
@@ -42,6 +43,8 @@ pub(super) struct Stall {
     closed: Option<Instant>,
     /// How much of what is queued the end of the reactor waits for.
     owed: usize,
+    /// Requests attention when the shortest limit is over.
+    timer: Retry,
 }
 
 /// What follows from being stalled.
@@ -59,6 +62,7 @@ impl Stall {
             since: now,
             closed: None,
             owed: 0,
+            timer: Retry::default(),
         }
     }
 }
@@ -134,9 +138,13 @@ impl Link {
 
     /// Has its timer run? Then writing is to be tried once more (invariant 2).
     pub(super) fn is_overdue(&self) -> bool {
-        self.flags.has(Flag::STALLED)
-            && self.registration.has_retry()
-            && !self.registration.retry_is_pending()
+        let is_due = |extras: &mut Extras| {
+            extras
+                .stall
+                .as_ref()
+                .is_some_and(|stall| stall.timer.is_due())
+        };
+        self.flags.has(Flag::STALLED) && self.with_extras(is_due)
     }
 
     /// Is there something that the end of the reactor waits for?
@@ -180,8 +188,10 @@ impl Link {
     /// The stalled state is over, or so is the connection.
     pub(super) fn forget_stall(&self) {
         if self.flags.replace(Flag::STALLED, false) {
-            self.with_extras(|extras| extras.stall = None);
-            self.registration.cancel_retry();
+            let stall = self.with_extras(|extras| extras.stall.take());
+            if let Some(stall) = stall {
+                stall.timer.cancel();
+            }
         }
     }
 }
@@ -200,9 +210,8 @@ impl<S: Seat> Conn<S> {
         let ends = ends.filter(|_| link.is_draining() && !link.is_standard());
         let stall = link.with_extras(|extras| extras.stall.take());
         let mut stall = stall.unwrap_or_else(|| Stall::new(now));
-        let registration = &link.registration;
-        registration.take_due_retry();
-        let has_rung = was_stalled && !registration.has_retry();
+        stall.timer.take_due();
+        let has_rung = was_stalled && !stall.timer.is_set();
         let left = match stall.judge(link, now, ends, has_rung) {
             Verdict::NoLimit => None,
             Verdict::Wait(left) => Some(left),
@@ -215,10 +224,12 @@ impl<S: Seat> Conn<S> {
             Verdict::Cut(_) => Some(Duration::ZERO),
         };
         let wake = left.and_then(|left| now.checked_add(left));
-        let due = registration.retry_deadline();
+        let due = stall.timer.deadline();
         if left.is_none() || due.is_none() || (wake.is_some() && due > wake) {
-            let timer = left.map(|left| reactor.limit(left, registration.attention()));
-            registration.set_retry(timer);
+            let attention = || link.registration.attention();
+            stall
+                .timer
+                .set(left.map(|left| reactor.limit(left, attention())));
         }
         let is_kept = left.is_some() || (is_ending && stall.owed > 0);
         link.flags.set(Flag::STALLED, is_kept);

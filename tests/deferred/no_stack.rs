@@ -23,7 +23,7 @@ fn many() -> u32 {
 
 /// How deep everything is nested that can be: so many frames are too many for the stack as well.
 fn deep() -> usize {
-    number().map_or(6_000, |depth| depth as usize)
+    number().map_or(3_000, |depth| depth as usize)
 }
 
 fn number() -> Option<u32> {
@@ -35,7 +35,11 @@ const STACK: usize = 512 * 1024;
 
 /// Runs `test` on the small stack.
 fn on_small_stack(test: fn()) {
-    let thread = thread::Builder::new().stack_size(STACK);
+    on_stack(STACK, test);
+}
+
+fn on_stack(size: usize, test: fn()) {
+    let thread = thread::Builder::new().stack_size(size);
     thread.spawn(test).unwrap().join().unwrap();
 }
 
@@ -571,7 +575,7 @@ impl fmt::Write for Length {
 
 #[test]
 fn whatever_stands_one_inside_the_other_uses_no_stack() {
-    on_small_stack(|| {
+    on_stack(STACK / 2, || {
         for (name, passes_cancel, wrap) in NESTINGS {
             for operation in [
                 Fire,

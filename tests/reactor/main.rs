@@ -6,6 +6,9 @@ mod support;
 
 mod debug;
 mod descriptors;
+mod guest;
+#[cfg(unix)]
+mod pipe;
 mod pollers;
 mod reentrancy;
 mod turns;

@@ -22,7 +22,7 @@ use torsade::reactor::Stopped;
 use torsade::transport::Limits;
 use torsade::{
     Address, Clock, Connection, Context, Deferred, DelayedCall, Factory, Failure, Group, Handle,
-    OnPanic, Phase, Port, Protocol, Reactor, Resolver, Task, Transport, spawn, testing, yield_now,
+    Phase, Port, Protocol, Reactor, Resolver, Task, Transport, spawn, testing, yield_now,
 };
 
 /// What an action finds. Some of it is not there yet, or not any more.

@@ -398,7 +398,7 @@ pub(crate) fn has_zombies() -> bool {
 }
 
 /// Returns a builder for another reactor with the driver of this one.
-pub fn builder_like(reactor: &Reactor) -> torsade::ReactorBuilder {
+pub(crate) fn builder_like(reactor: &Reactor) -> torsade::ReactorBuilder {
     match reactor.poller() {
         Some(poller) => Reactor::builder().poller(poller),
         None => Reactor::builder().in_memory(),

@@ -45,7 +45,7 @@ use crate::defer::{Deferred, Resolver};
 use crate::driver::{Arrived, Datagrams, Event, Interest, SocketFile};
 use crate::failure::Failure;
 use crate::net::streams::port::tell_stopped;
-use crate::reactor::{Handler, Reactor, Registration, Tracked};
+use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::{self, Origin, Subsystem};
 
 /// A port and its user.
@@ -96,6 +96,8 @@ pub(super) struct Core {
     /// Empty once closed.
     socket: RefCell<Option<Datagrams>>,
     registration: Registration,
+    retry: Retry,
+    location: &'static Location<'static>,
     state: Cell<State>,
     paused: Cell<bool>,
     /// The socket takes no more for now.
@@ -159,10 +161,12 @@ impl<U: User> Post<U> {
         user: U,
     ) -> io::Result<Rc<Self>> {
         let local = socket.local_addr()?;
-        let post = reactor.register(place, |registration| {
+        let post = reactor.register(|registration| {
             let core = Core {
                 socket: RefCell::new(Some(socket)),
                 registration,
+                retry: Retry::default(),
+                location: place,
                 state: Cell::new(State::Open),
                 paused: Cell::new(false),
                 blocked: Cell::new(false),
@@ -252,7 +256,7 @@ impl<U: User> Post<U> {
         }
         drop(core.file.take());
         drop(socket);
-        core.registration.cancel_retry();
+        core.retry.cancel();
         if let Some(deadline) = core.deadline.take() {
             deadline.cancel();
         }
@@ -315,7 +319,7 @@ impl<U: User> Handler for Post<U> {
             }
             core.await_progress();
         }
-        if core.registration.take_due_retry() {
+        if core.retry.take_due() {
             core.blocked.set(false);
             core.resting.set(false);
             core.flush_held();
@@ -579,12 +583,12 @@ impl Core {
     /// Has it tried again soon. What waits for that already is not put off.
     fn retry_soon(&self) {
         if !self.waits_to_retry() {
-            self.registration.retry_after(RETRY);
+            self.retry.after(RETRY, &self.registration);
         }
     }
 
     fn waits_to_retry(&self) -> bool {
-        self.registration.has_retry()
+        self.retry.is_set()
     }
 
     /// Was it a refusal? Then it is told soon.
@@ -712,7 +716,7 @@ impl Core {
     }
 
     pub(super) fn place(&self) -> &'static Location<'static> {
-        self.registration.location()
+        self.location
     }
 
     /// The port as a dump shows it where something waits for it.

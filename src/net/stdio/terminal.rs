@@ -33,9 +33,11 @@ use crate::signal::Signal;
 ///
 /// ```no_run
 /// # use torsade::Failure;
+/// use torsade::net::{Stdio, Terminal};
+///
 /// # fn main() -> Result<(), Failure> {
 /// torsade::run(async |reactor| {
-///     let terminal = reactor.terminal()?;
+///     let terminal = Terminal::stdin(&reactor)?;
 ///     terminal.raw()?;
 ///     let mut user = Stdio::new().open(&reactor)?;
 ///     let mut key = [0];

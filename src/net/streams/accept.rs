@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 use std::task::Waker;
@@ -15,7 +14,7 @@ use crate::protocol::{Factory, IntoProtocol, Protocol, Seated, seat_handed, visi
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::stream::Connection;
-use crate::transport::{Conn, ConnectionLost, Ends, Handed, Seat, Terms, Transport};
+use crate::transport::{Conn, Ends, Handed, Seat, Terms, Transport};
 
 /// A connection that has no user yet.
 pub(in crate::net) enum Accepted {
@@ -179,63 +178,9 @@ impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Servi
             Err(failure) => return report::deliver(Origin::Protocol, failure, terms.place),
         };
         let handler = self.0.clone();
-        let transport = connection.transport();
-        let resets = terms.resets_on_error;
-        let mut unserved = Unserved(resets.then(|| connection.transport()));
-        let key = transport.key();
-        let task = async move {
-            let result = handler(connection).await;
-            if result.is_ok() {
-                unserved.is_served();
-            }
-            match result {
-                Err(failure) if is_the_peers_reset(&failure) && was_reset(&transport) => {
-                    let peer = transport.peer();
-                    tracing::debug!(target: "torsade::net", %peer, %failure, "a peer broke its connection off");
-                    Ok(())
-                }
-                result => result,
-            }
-        };
-        let task = reactor.acting_for(key, task);
+        let task = connection.served(|connection| async move { handler(connection).await });
         reactor.inner().executor().spawn(task, terms.place).detach();
     }
-}
-
-/// Resets a connection whose handler has failed or panicked, if that was asked for.
-struct Unserved(Option<Transport>);
-
-impl Unserved {
-    fn is_served(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unserved {
-    fn drop(&mut self) {
-        if let Some(transport) = self.0.take() {
-            transport.abort_connection();
-        }
-    }
-}
-
-/// Did the peer break the connection off?
-fn was_reset(transport: &Transport) -> bool {
-    transport
-        .failure()
-        .is_some_and(|failure| failure.is::<ConnectionLost>() && is_the_peers_reset(&failure))
-}
-
-/// Is it what the system says when a peer has broken its connection off?
-fn is_the_peers_reset(failure: &Failure) -> bool {
-    use io::ErrorKind as Kind;
-    let error = failure.find::<io::Error>();
-    error.is_some_and(|error| {
-        matches!(
-            error.kind(),
-            Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
-        )
-    })
 }
 
 /// Keeps them for a [`StreamListener`](crate::net::StreamListener), which asks for one at a time.

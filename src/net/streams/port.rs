@@ -26,7 +26,7 @@ use crate::defer::{Deferred, Resolver};
 use crate::driver::{Event, Interest, Listener, Socket};
 use crate::failure::Failure;
 use crate::net::options::ListenConfig;
-use crate::reactor::{Handler, Reactor, Registration, Tracked};
+use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::{self, Origin, Subsystem, WarnOnce};
 use crate::transport::{ConnCounter, Terms};
 use std::panic::Location;
@@ -80,6 +80,7 @@ pub(in crate::net) trait PortState {
 /// A listening socket in the reactor's care.
 pub(in crate::net) struct Listening {
     registration: Registration,
+    retry: Retry,
     /// Empty once closed.
     listener: RefCell<Option<Listener>>,
     /// Empty only while it is being called, and after the end.
@@ -269,8 +270,9 @@ impl Listening {
         config: &ListenConfig,
         place: &'static Location<'static>,
     ) -> io::Result<Rc<Self>> {
-        let listening = reactor.register(place, |registration| Self {
+        let listening = reactor.register(|registration| Self {
             registration,
+            retry: Retry::default(),
             listener: RefCell::new(Some(listener)),
             acceptor: Cell::new(None),
             batch: Cell::new(BATCH),
@@ -410,8 +412,8 @@ impl Listening {
                 ));
             }
         }
-        self.registration.retry_after(RETRY);
-        self.registration.request_attention_when_one_leaves(reactor);
+        self.retry.after(RETRY, &self.registration);
+        self.registration.request_attention_when_one_leaves();
     }
 
     /// Says that nothing can be accepted: to a subscriber of `tracing` once a second, else once until something can.
@@ -461,6 +463,7 @@ impl Listening {
             self.registration.leave_with(reactor, &listener);
         }
         drop(listener);
+        self.retry.cancel();
         let place = self.terms.place;
         let ended = accept::end(self.acceptor.take(), place);
         tell_stopped(self.stopped.take(), ended, place);
@@ -497,7 +500,7 @@ impl Handler for Listening {
         if self.stopping.get() {
             return self.close(Some(reactor));
         }
-        self.registration.cancel_retry();
+        self.retry.cancel();
         self.arm(reactor);
     }
 

@@ -38,7 +38,7 @@ use crate::net::endpoint::Destination;
 use crate::net::errors::{ConnectFailedEverywhere, ConnectTimedOut, NoAddress, connect_failure};
 use crate::net::names::{LookupFailed, LookupProblem, look_up};
 use crate::net::options::ConnectConfig;
-use crate::reactor::{Handler, Reactor, Registration, Tracked, WeakReactor};
+use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked, WeakReactor};
 use crate::report;
 use crate::transport::{ConnectionLost, Terms};
 
@@ -76,6 +76,7 @@ struct Lookup {
 /// A socket that is connecting.
 struct Attempt {
     registration: Registration,
+    retry: Retry,
     /// Empty while there is no room at the peer's, and in the end.
     socket: Cell<Option<Socket>>,
     address: Address,
@@ -264,8 +265,9 @@ impl Race {
         if self.is_over() {
             return Ok(());
         }
-        let attempt = reactor.register(self.terms.place, |registration| Attempt {
+        let attempt = reactor.register(|registration| Attempt {
             registration,
+            retry: Retry::default(),
             socket: Cell::new(None),
             address: address.clone(),
             timeout: Cell::new(None),
@@ -420,7 +422,7 @@ impl Attempt {
     /// Waits for the socket, or for room.
     fn watch(self: &Rc<Self>, reactor: &Reactor, socket: Option<Socket>) -> io::Result<()> {
         let Some(socket) = socket else {
-            self.registration.retry_after(RETRY);
+            self.retry.after(RETRY, &self.registration);
             return Ok(());
         };
         self.registration.add(reactor, &socket, Interest::Write)?;
@@ -452,6 +454,7 @@ impl Attempt {
             None => self.registration.leave(reactor),
         }
         cancel(&self.timeout);
+        self.retry.cancel();
         let mut under_way = self.race.under_way.borrow_mut();
         under_way.retain(|attempt| !std::ptr::eq(&**attempt, self));
         socket
@@ -509,7 +512,7 @@ impl Tracked for Attempt {
     }
 
     fn place(&self) -> &'static Location<'static> {
-        self.registration.location()
+        self.race.terms.place
     }
 }
 
@@ -548,7 +551,7 @@ impl Handler for Attempt {
 
     /// There may be room at the peer's now (invariant 6).
     fn attend(self: Rc<Self>, reactor: &Reactor) {
-        if self.registration.take_due_retry() {
+        if self.retry.take_due() {
             self.try_again(reactor);
         }
     }

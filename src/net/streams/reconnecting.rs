@@ -19,7 +19,7 @@ use crate::failure::Failure;
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use torsade::net::{Backoff, ClientFactory, Reconnecting};
+/// # use torsade::net::{Backoff, ClientFactory, Connector, Reconnecting};
 /// # use torsade::{Address, Context, Protocol};
 /// # struct Quiet;
 /// # impl Protocol for Quiet {
@@ -34,7 +34,7 @@ use crate::failure::Failure;
 ///     let policy = Backoff::new().longest(Duration::from_secs(10));
 ///     let factory = Reconnecting::new(Make).backoff(policy).most_retries(3);
 ///     let retries = factory.retries();
-///     reactor.connect_factory("127.0.0.1:1", factory)?;
+///     Connector::start(&reactor, "127.0.0.1:1", factory)?;
 ///     retries.stop_trying();
 ///     Ok(())
 /// });
