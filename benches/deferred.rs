@@ -238,15 +238,15 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, location: *mut u8, layout: Layout) {
         // SAFETY: the caller's promises are the system's.
-        unsafe { System.dealloc(place, layout) }
+        unsafe { System.dealloc(location, layout) }
     }
 
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    unsafe fn realloc(&self, location: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         // SAFETY: the caller's promises are the system's.
-        unsafe { System.realloc(place, layout, size) }
+        unsafe { System.realloc(location, layout, size) }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use torsade::scope::{Scoping, scope};
+use torsade::scope::{ScopeBuilder, scope};
 use torsade::{Clock, Failure, Reactor};
 
 const MS: Duration = Duration::from_millis(1);
@@ -56,7 +56,7 @@ fn main() -> Result<(), Failure> {
             println!("gave up: {failure}");
         }
 
-        let late = Scoping::new()
+        let late = ScopeBuilder::new()
             .deadline(&reactor, MS * 20)
             .run(async |s| {
                 s.spawn(std::future::pending::<Result<(), Failure>>());

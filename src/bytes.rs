@@ -152,13 +152,13 @@ fn fits(chunk: &Vec<u8>, bytes: &[u8]) -> bool {
     clippy::vec_box,
     reason = "the boxes themselves are handed out and taken back"
 )]
-pub(crate) struct Stock {
+pub(crate) struct BufferPool {
     /// The one that was given back last: where protocols write, no more are needed.
     last: Cell<Option<Box<Outgoing>>>,
     others: RefCell<Vec<Box<Outgoing>>>,
 }
 
-impl Stock {
+impl BufferPool {
     /// Takes a queue out, or makes one.
     #[inline]
     pub(crate) fn take(&self) -> Box<Outgoing> {
@@ -245,12 +245,12 @@ mod tests {
 
     #[test]
     fn a_queue_in_stock_keeps_little() {
-        let stock = Stock::default();
-        let mut queue = stock.take();
+        let buffers = BufferPool::default();
+        let mut queue = buffers.take();
         queue.push(&[0; 10 * CHUNK]);
         queue.push(b"more");
-        stock.give_back(queue);
-        let queue = stock.take();
+        buffers.give_back(queue);
+        let queue = buffers.take();
         assert!(queue.is_empty() && queue.first.capacity() <= CHUNK);
     }
 }

@@ -39,7 +39,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard, Shared, ThreadBody};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocked {
     /// Where the callback was added, or the task spawned, or the hook registered.
-    pub place: &'static Location<'static>,
+    pub location: &'static Location<'static>,
     /// How long it kept the loop, without what others it called are blamed for.
     pub took: Duration,
 }
@@ -49,7 +49,7 @@ impl fmt::Display for Blocked {
         write!(
             f,
             "the loop was blocked for {:?} by what was made at {}",
-            self.took, self.place
+            self.took, self.location
         )
     }
 }
@@ -60,7 +60,7 @@ pub(crate) struct Thing {
     pub(crate) id: Id,
     pub(crate) kind: &'static str,
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) place: Place,
+    pub(crate) location: Caller,
     /// What is to be said of it; nothing if that is said elsewhere.
     pub(crate) about: String,
     /// What it waits for, which may be told elsewhere as well.
@@ -156,7 +156,7 @@ struct Beat {
 #[derive(Default)]
 struct Now {
     /// What runs, and since when.
-    running: Option<(Place, Instant)>,
+    running: Option<(Caller, Instant)>,
     /// It has been named.
     is_named: bool,
     is_over: bool,
@@ -219,12 +219,12 @@ impl Beat {
     fn look(&self, limit: Duration) {
         let mut now = self.lock();
         while !now.is_over {
-            if let (Some((place, since)), false) = (now.running, now.is_named) {
+            if let (Some((location, since)), false) = (now.running, now.is_named) {
                 if since.elapsed() > limit {
                     now.is_named = true;
                     drop(now);
                     bark(&format_args!(
-                        "what was made at {place} still blocks the loop, after {limit:?}"
+                        "what was made at {location} still blocks the loop, after {limit:?}"
                     ));
                     now = self.lock();
                     continue;
@@ -236,7 +236,7 @@ impl Beat {
     }
 
     /// Notes what runs from now on; gives what ran before.
-    fn note(&self, running: Option<(Place, Instant)>) -> Option<(Place, Instant)> {
+    fn note(&self, running: Option<(Caller, Instant)>) -> Option<(Caller, Instant)> {
         let mut now = self.lock();
         now.is_named = false;
         std::mem::replace(&mut now.running, running)
@@ -266,9 +266,9 @@ pub(crate) fn is_watching() -> bool {
 
 /// Measures the user's code that was made at `place`, until what this gives is dropped. Nothing where nobody watches.
 #[inline]
-pub(crate) fn measure(place: Place) -> Option<Box<Measured>> {
+pub(crate) fn measure(location: Caller) -> Option<Box<Measured>> {
     if is_watching() {
-        Measured::begin(place)
+        Measured::begin(location)
     } else {
         None
     }
@@ -277,10 +277,10 @@ pub(crate) fn measure(place: Place) -> Option<Box<Measured>> {
 /// The guard of [`measure`].
 pub(crate) struct Measured {
     watchdog: Rc<Watchdog>,
-    place: Place,
+    location: Caller,
     since: Instant,
     /// What ran around it.
-    outer: Option<(Place, Instant)>,
+    outer: Option<(Caller, Instant)>,
     /// What others inside of that were blamed for.
     blamed: Duration,
 }
@@ -288,16 +288,16 @@ pub(crate) struct Measured {
 impl Measured {
     #[cold]
     #[inline(never)]
-    fn begin(place: Place) -> Option<Box<Self>> {
+    fn begin(location: Caller) -> Option<Box<Self>> {
         let watchdog: Rc<Watchdog> = context::with(|thread| thread.watchdog.get())?;
         if context::with(|thread| thread.barking.get()) {
             return None;
         }
         let since = Instant::now();
         Some(Box::new(Self {
-            place,
+            location,
             since,
-            outer: watchdog.beat.note(Some((place, since))),
+            outer: watchdog.beat.note(Some((location, since))),
             blamed: context::with(|thread| thread.blamed.replace(Duration::ZERO)),
             watchdog,
         }))
@@ -316,7 +316,7 @@ impl Drop for Measured {
     fn drop(&mut self) {
         let elapsed = self.since.elapsed();
         // What is around it begins anew: it was not blocking meanwhile.
-        let outer = self.outer.map(|(place, _)| (place, Instant::now()));
+        let outer = self.outer.map(|(location, _)| (location, Instant::now()));
         self.watchdog.beat.note(outer);
         let inside = context::with(|thread| thread.blamed.get());
         let took = elapsed.saturating_sub(inside);
@@ -324,9 +324,9 @@ impl Drop for Measured {
         let blamed = if is_slow { elapsed } else { inside };
         context::with(|thread| thread.blamed.set(self.blamed + blamed));
         if is_slow {
-            let place = self.place;
+            let location = self.location;
             context::with(|thread| thread.barking.set(true));
-            (self.watchdog.tell)(Blocked { place, took });
+            (self.watchdog.tell)(Blocked { location, took });
             context::with(|thread| thread.barking.set(false));
         }
     }
@@ -341,7 +341,7 @@ pub(crate) fn bark(what: &dyn fmt::Display) {
     }
 }
 
-pub(crate) type Place = &'static Location<'static>;
+pub(crate) type Caller = &'static Location<'static>;
 
 /// How many reactors in debug mode live on all threads.
 static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);

@@ -221,20 +221,18 @@ mod tests {
     #[test]
     fn an_indexed_map_does_what_a_b_tree_does() {
         let (mut model, mut map) = (BTreeMap::new(), Indexed::default());
-        let mut chance = 7_u64;
+        let mut rng = 7_u64;
         for _ in 0..10_000 {
-            chance = chance
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let key = chance >> 58;
-            match (chance >> 40) % 8 {
+            rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = rng >> 58;
+            match (rng >> 40) % 8 {
                 0 | 1 => assert_eq!(map.remove(key), model.remove(&key)),
                 2 => assert_eq!(map.pop_first(), model.pop_first().map(|(_, value)| value)),
                 3 if key == 0 => {
                     map.retain(|key, value| (key ^ *value) & 1 == 0);
                     model.retain(|key, value| (key ^ *value) & 1 == 0);
                 }
-                _ => assert_eq!(map.insert(key, chance), model.insert(key, chance)),
+                _ => assert_eq!(map.insert(key, rng), model.insert(key, rng)),
             }
             assert_eq!(map.len(), model.len());
             assert_eq!(map.get(key), model.get(&key));

@@ -38,7 +38,7 @@ use crate::failure::Failure;
 pub struct Report {
     origin: Origin,
     failure: Failure,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     /// What was being done, as the program says it.
     doing: Option<Arc<str>>,
     connection: Option<Address>,
@@ -56,8 +56,8 @@ impl Report {
     }
 
     /// Where the Deferred, task, timer or hook was made or registered.
-    pub fn place(&self) -> &'static Location<'static> {
-        self.place
+    pub fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 
     /// Returns what [`Failure::report`] was told.
@@ -123,7 +123,7 @@ impl Failure {
         send(Report {
             origin: Origin::Caught,
             failure: self,
-            place: Location::caller(),
+            location: Location::caller(),
             doing: Some(doing.to_string().into()),
             connection: None,
         });
@@ -204,19 +204,19 @@ impl Drop for Diverted {
 }
 
 /// Tells what nobody handled, if that has not been told before: a failure that many have got is one failure.
-pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location<'static>) {
+pub(crate) fn deliver(origin: Origin, failure: Failure, location: &'static Location<'static>) {
     let is_kept = || {
         let may_unwind = matches!(origin, Origin::Deferred | Origin::Canceller) && !is_contained();
         may_unwind && unwind::keep(&failure)
     };
     if !failure.note_reported() || is_kept() {
-        let _ = catch_rarely(place, || drop(failure));
+        let _ = catch_rarely(location, || drop(failure));
         return;
     }
     send(Report {
         origin,
         failure,
-        place,
+        location,
         doing: None,
         connection: None,
     });
@@ -224,26 +224,26 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, place: &'static Location
 
 /// Hands a report to whoever is to be told.
 fn send(report: Report) {
-    let place = report.place;
-    let told = catch_rarely(place, || match innermost_sink() {
+    let location = report.location;
+    let told = catch_rarely(location, || match innermost_sink() {
         Some(sink) => sink(report.clone()),
         None => by_default(&report),
     });
     if let Err(failure) = told {
         // The sink is not asked again: the first report and its own panic go the plain way.
-        let _ = catch_rarely(place, || by_default(&report));
+        let _ = catch_rarely(location, || by_default(&report));
         let report = Report { failure, ..report };
-        let _ = catch_rarely(place, || by_default(&report));
-        let _ = catch_rarely(place, || drop(report));
+        let _ = catch_rarely(location, || by_default(&report));
+        let _ = catch_rarely(location, || drop(report));
         return;
     }
-    let _ = catch_rarely(place, || drop(report));
+    let _ = catch_rarely(location, || drop(report));
 }
 
 /// Where a report goes when nobody asked for it.
 pub(crate) fn by_default(report: &Report) {
     if tracing::enabled!(target: "torsade::report", tracing::Level::ERROR) {
-        tracing::error!(target: "torsade::report", place = %report.place, "{report}");
+        tracing::error!(target: "torsade::report", location = %report.location, "{report}");
     } else {
         // Not `eprintln!`, which panics when nobody is there to read.
         let _ = writeln!(std::io::stderr(), "torsade: {report}");
@@ -278,11 +278,11 @@ pub(crate) fn warn(from: Subsystem, what: fmt::Arguments<'_>) {
 }
 
 /// Says that a hook for reports has panicked.
-pub(crate) fn hook_panicked(panic: &Failure, place: &'static Location<'static>) {
+pub(crate) fn hook_panicked(panic: &Failure, location: &'static Location<'static>) {
     if tracing::enabled!(target: "torsade::report", tracing::Level::ERROR) {
         tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
     } else {
-        let _ = catch_rarely(place, || {
+        let _ = catch_rarely(location, || {
             writeln!(
                 std::io::stderr(),
                 "torsade: the hook for reports panicked: {panic}"
@@ -328,13 +328,13 @@ fn is_reactor_logged() -> bool {
 /// Runs user code; a panic in it is reported and gives `None`.
 pub(crate) fn contain<R>(
     origin: Origin,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Option<R> {
-    match catch(place, run) {
+    match catch(location, run) {
         Ok(value) => Some(value),
         Err(failure) => {
-            deliver(origin, failure, place);
+            deliver(origin, failure, location);
             None
         }
     }
@@ -343,17 +343,19 @@ pub(crate) fn contain<R>(
 /// Does the same for code that does not run often: see [`catch_rarely`].
 pub(crate) fn contain_rarely<R>(
     origin: Origin,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Option<R> {
     let (mut run, mut value) = (Some(run), None);
-    contain_dyn(origin, place, &mut || value = run.take().map(|run| run()));
+    contain_dyn(origin, location, &mut || {
+        value = run.take().map(|run| run())
+    });
     value
 }
 
 #[inline(never)]
-fn contain_dyn(origin: Origin, place: &'static Location<'static>, run: &mut dyn FnMut()) {
-    contain(origin, place, run);
+fn contain_dyn(origin: Origin, location: &'static Location<'static>, run: &mut dyn FnMut()) {
+    contain(origin, location, run);
 }
 
 /// Runs user code, measured where a watchdog watches; a panic in it becomes a failure made at `place`.
@@ -362,10 +364,10 @@ fn contain_dyn(origin: Origin, place: &'static Location<'static>, run: &mut dyn 
 /// branches.
 #[inline(always)]
 pub(crate) fn catch<R>(
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
-    let measured = debug::measure(place);
+    let measured = debug::measure(location);
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(value) => {
             if let Some(measured) = measured {
@@ -373,18 +375,18 @@ pub(crate) fn catch<R>(
             }
             Ok(value)
         }
-        Err(payload) => Err(panicked(payload, measured, place)),
+        Err(payload) => Err(panicked(payload, measured, location)),
     }
 }
 
 /// As [`catch`], where nobody watches.
 #[inline(always)]
 pub(crate) fn catch_unmeasured<R>(
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
     let result = catch_unwind(AssertUnwindSafe(run));
-    result.map_err(|payload| panicked(payload, None, place))
+    result.map_err(|payload| panicked(payload, None, location))
 }
 
 #[cold]
@@ -392,35 +394,35 @@ pub(crate) fn catch_unmeasured<R>(
 fn panicked(
     payload: Box<dyn Any + Send>,
     measured: Option<Box<Measured>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> Failure {
     if let Some(measured) = measured {
         measured.end();
     }
-    Failure::from_panic(payload, place)
+    Failure::from_panic(payload, location)
 }
 
 /// Does the same for code that does not run often, with one copy of the fence for all of it.
 pub(crate) fn catch_rarely<R>(
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     run: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
     let (mut run, mut value) = (Some(run), None);
-    catch_dyn(place, &mut || value = run.take().map(|run| run()))?;
+    catch_dyn(location, &mut || value = run.take().map(|run| run()))?;
     // It has not panicked, so there is a value.
-    value.ok_or_else(|| Failure::from_panic(Box::new(()), place))
+    value.ok_or_else(|| Failure::from_panic(Box::new(()), location))
 }
 
 #[inline(never)]
-fn catch_dyn(place: &'static Location<'static>, run: &mut dyn FnMut()) -> Result<(), Failure> {
-    catch(place, run)
+fn catch_dyn(location: &'static Location<'static>, run: &mut dyn FnMut()) -> Result<(), Failure> {
+    catch(location, run)
 }
 
 /// Drops a user's value; a panic in its destructor is reported.
-pub(crate) fn discard<T>(value: T, place: &'static Location<'static>) {
+pub(crate) fn discard<T>(value: T, location: &'static Location<'static>) {
     if std::mem::needs_drop::<T>() {
         let mut value = Some(value);
-        contain_dyn(Origin::Destructor, place, &mut || value = None);
+        contain_dyn(Origin::Destructor, location, &mut || value = None);
     }
 }
 
@@ -430,11 +432,11 @@ impl fmt::Display for Report {
             Some(peer) => format!(", connection with {peer}"),
             None => String::new(),
         };
-        let (place, failure) = (self.place, &self.failure);
+        let (location, failure) = (self.location, &self.failure);
         if let Some(doing) = &self.doing {
             return write!(
                 f,
-                "a failure {doing}, reported at {place}{connection}: {failure:?}"
+                "a failure {doing}, reported at {location}{connection}: {failure:?}"
             );
         }
         let what = if self.is_panic() {
@@ -456,7 +458,10 @@ impl fmt::Display for Report {
             Origin::Destructor => "the destructor of a value given",
             Origin::Caught => "what was reported",
         };
-        write!(f, "{what} in {origin} at {place}{connection}: {failure:?}")
+        write!(
+            f,
+            "{what} in {origin} at {location}{connection}: {failure:?}"
+        )
     }
 }
 
@@ -493,7 +498,7 @@ mod tests {
         let _guard = divert(Rc::new(move |report: Report| {
             let text = report.failure().to_string();
             if text == "one" {
-                deliver(Origin::Call, Failure::new("two"), report.place());
+                deliver(Origin::Call, Failure::new("two"), report.location());
             }
             log.borrow_mut().push(text);
         }));
@@ -515,7 +520,7 @@ mod tests {
         );
         let reports = got.borrow();
         assert!(reports[0].is_panic());
-        assert_eq!(reports[0].place(), here);
+        assert_eq!(reports[0].location(), here);
         assert!(
             reports[0]
                 .to_string()

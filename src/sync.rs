@@ -23,7 +23,7 @@
 //! `polling` does it, with a condition variable where the kernel waits; the parker of `block_on` and of idle threads,
 //! whose time is over at once or never. A task's own state, `async-task`'s, changes in one step, since its atomics are
 //! not loom's: what lies between such steps, as from a wake to the push that it brings, is explored. The kernel's
-//! counter that a `Bell` rings has no steps that could mix.
+//! counter that a `WakeFd` rings has no steps that could mix.
 //!
 //! Loom takes `SeqCst` for acquire and release, and the queue's lock orders more than the real queue does: which orderings
 //! suffice for these is not shown. The larger models bound how often a thread is interrupted, and say so;

@@ -8,7 +8,7 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 mod circles;
 
 #[test]
-fn rooms_look_down() {
+fn modules_look_down() {
     let mut upward = String::new();
     for file in rust_files("src") {
         let Some(room) = file.room() else { continue };
@@ -267,7 +267,7 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The rooms, bottom first. A room may use itself and those above it in this list.
-const ROOMS: [&str; 32] = [
+const LAYERS: [&str; 32] = [
     "sync",
     "context",
     "slots",
@@ -306,7 +306,7 @@ const ROOMS: [&str; 32] = [
 const CIRCLES: [(&str, &str, &str); 6] = [
     (
         "defer",
-        "mod core core/group core/slot core/waiter core/work coroutine line live make outcome queued trail",
+        "mod core core/group core/slot core/waiter core/work coroutine line live make outcome queued tracker",
         "a Deferred is a handle on its core, and the core's steps give and take Deferreds",
     ),
     (
@@ -316,12 +316,12 @@ const CIRCLES: [(&str, &str, &str); 6] = [
     ),
     (
         "protocol",
-        "connected context seat successor",
+        "connected context slot successor",
         "a seat makes the context of a protocol, which may name a successor, which needs the seat",
     ),
     (
         "reactor",
-        "mod budget builder descriptor drain ending events handler keep registration reports requests \
+        "mod budget builder descriptor drain ending events extensions handler registration reports requests \
          share signals strays threads turn",
         "mod.rs defines the reactor and uses the files that each do a part of its work on it",
     ),
@@ -484,7 +484,7 @@ fn behind_the_door(name: &str) -> String {
 }
 
 fn level_of(room: &str) -> Option<usize> {
-    ROOMS.iter().position(|name| *name == room)
+    LAYERS.iter().position(|name| *name == room)
 }
 
 /// Fails with each line of the source and the tests that is `bad`, outside the files that may have it; and with each

@@ -91,8 +91,8 @@ impl VirtualClock {
             }
             let mut last = None;
             timers.fire_due(|due| match due {
-                Due::Call(f, place) => {
-                    last = Some(place);
+                Due::Call(f, location) => {
+                    last = Some(location);
                     f();
                     report::rethrow();
                 }
@@ -173,8 +173,8 @@ impl Drop for Moving<'_> {
 #[track_caller]
 fn give_up(at: Duration, last: Option<&Location<'_>>) -> ! {
     match last {
-        Some(place) => panic!(
-            "time stands still {at:?} into this step: the call asked for at {place} keeps coming without delay"
+        Some(location) => panic!(
+            "time stands still {at:?} into this step: the call asked for at {location} keeps coming without delay"
         ),
         None => {
             panic!("time stands still {at:?} into this step: a sleep keeps coming without delay")
@@ -307,8 +307,11 @@ mod tests {
         let (clock, line) = (VirtualClock::new(), Rc::default());
         again(&clock, &line);
         let text = said(|| clock.advance(SECOND));
-        let place = format!("{}:{}", file!(), line.get());
-        assert!(text.contains(&place), "{text:?} does not name {place}");
+        let location = format!("{}:{}", file!(), line.get());
+        assert!(
+            text.contains(&location),
+            "{text:?} does not name {location}"
+        );
     }
 
     #[test]

@@ -238,7 +238,7 @@ pub struct DelayedCall {
     timers: Timers,
     /// Fits its entry until the call runs or is called off, through every reset.
     key: Key,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 impl DelayedCall {
@@ -283,44 +283,48 @@ impl DelayedCall {
 
     /// Where it was asked for.
     pub fn location(&self) -> &'static Location<'static> {
-        self.place
+        self.location
     }
 
     fn ask(
         timers: &Timers,
         deadline: Instant,
         f: Box<dyn FnOnce()>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Self {
-        Self::ask_for(timers, deadline, Action::Call(f), place)
+        Self::ask_for(timers, deadline, Action::Call(f), location)
     }
 
     fn ask_limit(
         timers: &Timers,
         deadline: Instant,
         f: Box<dyn FnOnce()>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Self {
-        Self::ask_for(timers, deadline, Action::Limit(f), place)
+        Self::ask_for(timers, deadline, Action::Limit(f), location)
     }
 
     fn ask_for(
         timers: &Timers,
         deadline: Instant,
         action: Action,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Self {
-        let asked = timers.ask(deadline, action, place);
+        let asked = timers.ask(deadline, action, location);
         // A stopped clock gives the closure back, and it is dropped here.
         let key = asked.unwrap_or_else(|action| {
-            report::discard(action, place);
+            report::discard(action, location);
             Key::NOBODY
         });
-        Self::new(timers.clone(), key, place)
+        Self::new(timers.clone(), key, location)
     }
 
-    fn new(timers: Timers, key: Key, place: &'static Location<'static>) -> Self {
-        Self { timers, key, place }
+    fn new(timers: Timers, key: Key, location: &'static Location<'static>) -> Self {
+        Self {
+            timers,
+            key,
+            location,
+        }
     }
 }
 
@@ -331,7 +335,8 @@ impl fmt::Debug for DelayedCall {
             Some(left) => out.field("due_in", &left),
             None => out.field("pending", &false),
         };
-        out.field("place", &format_args!("{}", self.place)).finish()
+        out.field("place", &format_args!("{}", self.location))
+            .finish()
     }
 }
 

@@ -70,7 +70,7 @@ type Slept = Result<(), ClockStopped>;
 pub struct Sleep {
     timers: Timers,
     deadline: Instant,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     state: State,
     /// It ends as a time limit does, after what came in time.
     is_limit: bool,
@@ -105,14 +105,18 @@ impl Timers {
     pub(crate) fn sleep_until(
         &self,
         deadline: Instant,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Sleep {
-        Sleep::new(self.clone(), deadline, place)
+        Sleep::new(self.clone(), deadline, location)
     }
 
     /// A sleep that ends as [`limit`](Timers::limit) calls.
-    pub(crate) fn limit_sleep(&self, limit: Duration, place: &'static Location<'static>) -> Sleep {
-        Sleep::new(self.clone(), self.after(limit), place).into_limit()
+    pub(crate) fn limit_sleep(
+        &self,
+        limit: Duration,
+        location: &'static Location<'static>,
+    ) -> Sleep {
+        Sleep::new(self.clone(), self.after(limit), location).into_limit()
     }
 }
 
@@ -142,12 +146,12 @@ impl Sleep {
     pub(super) fn new(
         timers: Timers,
         deadline: Instant,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Self {
         Self {
             timers,
             deadline,
-            place,
+            location,
             state: State::Idle,
             is_limit: false,
         }
@@ -177,9 +181,9 @@ impl Future for Sleep {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let place = self.place;
+        let location = self.location;
         self.poll_slept(cx)
-            .map_err(|stopped| Failure::at(stopped, place))
+            .map_err(|stopped| Failure::at(stopped, location))
     }
 }
 
@@ -216,7 +220,7 @@ impl Sleep {
                     true => Action::WakeLimit(waker),
                     false => Action::Wake(waker),
                 };
-                let asked = this.timers.ask(this.deadline, waker, this.place);
+                let asked = this.timers.ask(this.deadline, waker, this.location);
                 match asked {
                     Ok(key) => {
                         this.state = State::Waiting(key, id);
@@ -262,7 +266,8 @@ impl fmt::Debug for Sleep {
             State::Over(slept) => out.field("over", &slept),
             _ => out.field("due_in", &self.timers.until(self.deadline)),
         };
-        out.field("place", &format_args!("{}", self.place)).finish()
+        out.field("place", &format_args!("{}", self.location))
+            .finish()
     }
 }
 

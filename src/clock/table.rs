@@ -110,7 +110,7 @@ pub(super) struct Table {
     /// when the heap is tidied up.
     pub(super) items: Vec<u32>,
     pub(super) times: Vec<Time>,
-    pub(super) deeds: Vec<Deed>,
+    pub(super) deeds: Vec<TimerEntry>,
     /// The first vacant entry, or [`NO_SLOT`].
     vacant: u32,
     /// How many entries are not vacant.
@@ -154,9 +154,9 @@ pub(super) struct Time {
 }
 
 /// What an entry's timer does.
-pub(super) struct Deed {
+pub(super) struct TimerEntry {
     /// Where it was asked for.
-    pub(super) place: &'static Location<'static>,
+    pub(super) location: &'static Location<'static>,
     pub(super) action: Action,
 }
 
@@ -191,7 +191,7 @@ impl Table {
         &mut self,
         deadline: Instant,
         action: Action,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Key {
         let surfaces = self.nanos(deadline);
         if self.vacant == NO_SLOT {
@@ -200,11 +200,11 @@ impl Table {
         let slot = self.vacant;
         let seq = self.next_seq();
         let at = slot as usize;
-        let deed = &mut self.deeds[at];
-        if let Action::Vacant { next } = deed.action {
+        let entry = &mut self.deeds[at];
+        if let Action::Vacant { next } = entry.action {
             self.vacant = next;
         }
-        *deed = Deed { place, action };
+        *entry = TimerEntry { location, action };
         let time = &mut self.times[at];
         let generation = time.generation;
         *time = Time {
@@ -227,13 +227,13 @@ impl Table {
     #[inline]
     pub(super) fn cancel(&mut self, key: Key) -> Option<(Action, &'static Location<'static>)> {
         self.time(key)?;
-        let (item, place) = (
+        let (item, location) = (
             self.items[key.slot as usize],
-            self.deeds[key.slot as usize].place,
+            self.deeds[key.slot as usize].location,
         );
         let action = self.free(key.slot);
         self.leave_behind(item, key.slot);
-        Some((action, place))
+        Some((action, location))
     }
 
     /// Gives a timer the deadline that `new` makes of its present one; `false` if it was not pending.
@@ -346,9 +346,9 @@ impl Table {
 
     /// Frees an entry and gives what has come due.
     fn hand_out(&mut self, slot: u32) -> Option<Due> {
-        let place = self.deeds[slot as usize].place;
+        let location = self.deeds[slot as usize].location;
         match self.free(slot) {
-            Action::Call(f) | Action::Limit(f) => Some(Due::Call(f, place)),
+            Action::Call(f) | Action::Limit(f) => Some(Due::Call(f, location)),
             Action::Wake(waker) | Action::WakeLimit(waker) => Some(Due::Wake(waker)),
             Action::Vacant { .. } => None,
         }
@@ -538,8 +538,8 @@ impl Table {
             order: 0,
             generation: self.generation,
         });
-        self.deeds.push(Deed {
-            place: Location::caller(),
+        self.deeds.push(TimerEntry {
+            location: Location::caller(),
             action: Action::Vacant { next: NO_SLOT },
         });
         self.vacant = slot;
@@ -571,19 +571,19 @@ impl Table {
     }
 
     /// Where a pending timer was asked for.
-    pub(super) fn place(&self, key: Key) -> Option<&'static Location<'static>> {
+    pub(super) fn location(&self, key: Key) -> Option<&'static Location<'static>> {
         self.time(key)?;
-        Some(self.deeds[key.slot as usize].place)
+        Some(self.deeds[key.slot as usize].location)
     }
 
     /// Those pending, as they will fire.
-    pub(super) fn in_order(&self) -> Vec<(Key, &Time, &Deed)> {
+    pub(super) fn in_order(&self) -> Vec<(Key, &Time, &TimerEntry)> {
         let mut all: Vec<_> = (0..)
             .zip(self.times.iter().zip(&self.deeds))
-            .filter(|(_, (_, deed))| !matches!(deed.action, Action::Vacant { .. }))
-            .map(|(slot, (time, deed))| {
+            .filter(|(_, (_, entry))| !matches!(entry.action, Action::Vacant { .. }))
+            .map(|(slot, (time, entry))| {
                 let generation = time.generation;
-                (Key { generation, slot }, time, deed)
+                (Key { generation, slot }, time, entry)
             })
             .collect();
         // The numbers wrap around, so those with the most askings after them come first.

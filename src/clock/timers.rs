@@ -169,18 +169,18 @@ impl Timers {
             let new = Table::new(table.seq, self.0.base);
             mem::replace(&mut *table, new).deeds
         };
-        for deed in &mut deeds {
+        for entry in &mut deeds {
             // Woken before any call is dropped, so that a destructor that panics leaves nobody asleep.
             let vacant = Action::Vacant { next: NO_SLOT };
-            match mem::replace(&mut deed.action, vacant) {
+            match mem::replace(&mut entry.action, vacant) {
                 Action::Wake(waker) | Action::WakeLimit(waker) => {
-                    report::contain(Origin::Destructor, deed.place, || waker.wake());
+                    report::contain(Origin::Destructor, entry.location, || waker.wake());
                 }
-                call => deed.action = call,
+                call => entry.action = call,
             }
         }
-        for deed in deeds {
-            report::discard(deed.action, deed.place);
+        for entry in deeds {
+            report::discard(entry.action, entry.location);
         }
     }
 
@@ -206,10 +206,10 @@ impl Timers {
     pub(crate) fn call_at(
         &self,
         deadline: Instant,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
         f: impl FnOnce() + 'static,
     ) -> DelayedCall {
-        DelayedCall::ask(self, deadline, Box::new(f), place)
+        DelayedCall::ask(self, deadline, Box::new(f), location)
     }
 
     /// Calls `f` when something takes longer than `limit`, counted from this call: whoever has a
@@ -220,10 +220,10 @@ impl Timers {
     pub(crate) fn limit(
         &self,
         limit: Duration,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
         f: impl FnOnce() + 'static,
     ) -> DelayedCall {
-        DelayedCall::ask_limit(self, self.after(limit), Box::new(f), place)
+        DelayedCall::ask_limit(self, self.after(limit), Box::new(f), location)
     }
 
     /// When to look again: never late, and early only by a timer that has been put off since.
@@ -246,8 +246,8 @@ impl Timers {
         table
             .in_order()
             .into_iter()
-            .filter(|(_, _, deed)| matches!(deed.action, Action::Call(_) | Action::Limit(_)))
-            .map(|(key, _, deed)| DelayedCall::new(self.clone(), key, deed.place))
+            .filter(|(_, _, entry)| matches!(entry.action, Action::Call(_) | Action::Limit(_)))
+            .map(|(key, _, entry)| DelayedCall::new(self.clone(), key, entry.location))
             .collect()
     }
 
@@ -258,7 +258,7 @@ impl Timers {
         table
             .in_order()
             .into_iter()
-            .map(|(_, time, deed)| (deed.action.kind(), time.deadline, deed.place))
+            .map(|(_, time, entry)| (entry.action.kind(), time.deadline, entry.location))
             .collect()
     }
 
@@ -275,13 +275,13 @@ impl Timers {
     pub(super) fn thing(&self, key: Key) -> Option<Thing> {
         let left = self.left(key)?;
         let mut table = self.0.table.borrow_mut();
-        let place = table.place(key)?;
+        let location = table.location(key)?;
         let kind = table.action(key)?.kind();
         Some(Thing {
             id: Id::Timer(Rc::as_ptr(&self.0).addr(), key.number()),
             kind,
             name: None,
-            place,
+            location,
             about: format!("due in {left:?}"),
             waits: Vec::new(),
         })
@@ -293,13 +293,13 @@ impl Timers {
         &self,
         deadline: Instant,
         action: Action,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Key, Action> {
         if self.0.closed.get() {
             return Err(action);
         }
         self.deadline_changed();
-        Ok(self.0.table.borrow_mut().ask(deadline, action, place))
+        Ok(self.0.table.borrow_mut().ask(deadline, action, location))
     }
 
     /// Frees `key`'s entry; `false` if it was not pending.
@@ -308,7 +308,7 @@ impl Timers {
         let cancelled = self.0.table.borrow_mut().cancel(key);
         // Whatever its destructor does, it finds the timer gone and nothing borrowed.
         match cancelled {
-            Some((action, place)) => report::discard(action, place),
+            Some((action, location)) => report::discard(action, location),
             None => return false,
         }
         true
@@ -447,7 +447,7 @@ const A_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::table::{Deed, LAST_GENERATION, Time};
+    use crate::clock::table::{LAST_GENERATION, Time, TimerEntry};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -773,7 +773,7 @@ mod tests {
     #[test]
     fn sizes_are_what_they_should_be() {
         assert_eq!(size_of::<Time>(), 32);
-        assert_eq!(size_of::<Deed>(), 32);
+        assert_eq!(size_of::<TimerEntry>(), 32);
         assert_eq!(size_of::<DelayedCall>(), 24);
     }
 }

@@ -41,10 +41,10 @@ fn watchdog(limit: Duration) -> Rc<Watchdog> {
 fn the_watching_thread_ends_with_its_guard() {
     explore("a watchdog's guard goes, twice", None, || {
         let dog = watchdog(Duration::MAX);
-        let place = Location::caller();
+        let location = Location::caller();
         for _ in 0..2 {
             let guard = dog.stand_guard();
-            dog.beat.note(Some((place, Instant::now())));
+            dog.beat.note(Some((location, Instant::now())));
             dog.beat.note(None);
             drop(guard);
         }

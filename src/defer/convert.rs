@@ -29,11 +29,11 @@ impl<T: 'static> Deferred<T> {
     #[doc(alias("chainDeferred", "pipe"))]
     #[track_caller]
     pub fn chain_deferred(self, resolver: Resolver<T>) {
-        let place = Location::caller();
+        let location = Location::caller();
         match self.into_core() {
             Ok(core) => {
                 let pass = move |result| resolver.put(result).into_iter().collect();
-                core.pass_on(pass, place);
+                core.pass_on(pass, location);
             }
             Err(result) => resolver.resolve(result),
         }
@@ -42,17 +42,17 @@ impl<T: 'static> Deferred<T> {
     /// The same; but when the other one was cancelled, a failure is reported, not dropped.
     #[track_caller]
     pub(crate) fn chain_shielded(self, resolver: Resolver<T>) {
-        let place = Location::caller();
+        let location = Location::caller();
         match self.into_core() {
             Ok(core) => {
                 let pass = move |result| match result {
                     Err(failure) if resolver.is_cancelled() => {
-                        report::deliver(Origin::Deferred, failure, place);
+                        report::deliver(Origin::Deferred, failure, location);
                         Vec::new()
                     }
                     result => resolver.put(result).into_iter().collect(),
                 };
-                core.pass_on(pass, place);
+                core.pass_on(pass, location);
             }
             Err(result) => resolver.resolve(result),
         }

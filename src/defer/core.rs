@@ -69,13 +69,13 @@ use self::work::Job;
 pub(super) use self::work::{abandon_source, advance, cancel, cancel_dropped, end};
 use super::WaitsForItself;
 use super::coroutine::{self, Coroutine};
-use super::line::Line;
+use super::line::CallbackQueue;
 use super::live;
 use super::outcome::Outcome;
-use super::trail;
+use super::tracker;
 use crate::cells;
 use crate::debug::{self, Thing};
-use crate::failure::{Cancelled, Failure, Hop};
+use crate::failure::{Cancelled, Failure, TraceFrame};
 use crate::report::{self, Origin};
 
 /// One Deferred, without its type.
@@ -88,7 +88,7 @@ pub(super) struct Core {
     /// How many [`Pause`](super::Pause)s are held.
     pauses: Cell<u32>,
     /// The steps, and from `Fired` on the result.
-    line: Line,
+    line: CallbackQueue,
     consumer: Cell<Consumer>,
     /// Set while the consumer is `Awaiting`.
     waker: Cell<Option<Waker>>,
@@ -103,7 +103,7 @@ pub(super) struct Core {
     canceller: Cell<Option<Canceller>>,
     /// A callback returned it, in whose Deferred's stead it is: what that one's holder wants to happen comes too late.
     keeps_canceller: Cell<bool>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     /// Where its resolver was used.
     fired_at: Cell<Option<&'static Location<'static>>>,
 }
@@ -166,13 +166,13 @@ pub(super) enum Awaited {
 }
 
 impl Core {
-    pub(super) fn new(place: &'static Location<'static>) -> Rc<Self> {
+    pub(super) fn new(location: &'static Location<'static>) -> Rc<Self> {
         let core = Rc::new(Self {
             stage: Cell::new(Stage::Pending),
             cancelling: Cell::new(false),
             asking: Cell::new(Asking::No),
             pauses: Cell::new(0),
-            line: Line::default(),
+            line: CallbackQueue::default(),
             consumer: Cell::new(Consumer::Holder),
             waker: Cell::new(None),
             number: Cell::new(0),
@@ -180,7 +180,7 @@ impl Core {
             waits_for: Cell::new(None),
             canceller: Cell::new(None),
             keeps_canceller: Cell::new(false),
-            place,
+            location,
             fired_at: Cell::new(None),
         });
         if debug::is_on() {
@@ -206,14 +206,14 @@ impl Core {
     ) {
         report::enter();
         self.drop_canceller();
-        let place = self.place;
+        let location = self.location;
         if self.has_fired() {
-            report::discard(result, place);
+            report::discard(result, location);
             return report::leave();
         }
         self.fired_at.set(Some(at));
         self.stage.set(Stage::Fired);
-        let source = Source::new(result, place);
+        let source = Source::new(result, location);
         let next = if self.pauses.get() > 0 {
             self.line.put_source(source);
             None
@@ -237,14 +237,14 @@ impl Core {
     /// Brings the source's result, and leaves it to the caller to [`advance`] the core. `false` when it was cancelled.
     pub(super) fn put<T: 'static>(&self, result: Result<T, Failure>) -> bool {
         self.drop_canceller();
-        let place = self.place;
+        let location = self.location;
         if self.has_fired() {
-            report::discard(result, place);
+            report::discard(result, location);
             return false;
         }
         self.stage.set(Stage::Fired);
         self.asking.set(Asking::No);
-        self.line.put_source(Source::new(result, place));
+        self.line.put_source(Source::new(result, location));
         true
     }
 
@@ -256,7 +256,7 @@ impl Core {
             return None;
         }
         self.stage.set(Stage::Fired);
-        self.line.put_source(Lost::new(failure, self.place));
+        self.line.put_source(Lost::new(failure, self.location));
         Some(self)
     }
 
@@ -264,9 +264,9 @@ impl Core {
     pub(super) fn pass_on<T: 'static>(
         self: Rc<Self>,
         f: impl FnOnce(Result<T, Failure>) -> Vec<Rc<Self>> + 'static,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) {
-        self.line.push(|| Passing::new(f, place));
+        self.line.push(|| Passing::new(f, location));
         self.set_consumer(Consumer::Others, self.waker.take());
         advance(self);
     }
@@ -276,9 +276,9 @@ impl Core {
     pub(super) fn add<T: 'static, U: 'static>(
         &self,
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) {
-        self.line.push(|| Callback::new(f, place));
+        self.line.push(|| Callback::new(f, location));
     }
 
     /// The result, if it is settled. Afterwards the core is of no use.
@@ -305,8 +305,8 @@ impl Core {
         matches!(self.consumer.get(), Consumer::Nobody { .. }) && !self.has_steps()
     }
 
-    pub(super) fn place(&self) -> &'static Location<'static> {
-        self.place
+    pub(super) fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 
     /// Sets the task to wake when it is settled; `true` if another one, or none, was set before.
@@ -331,13 +331,13 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn trace(&self) {
-        self.line.with_last(|last| last.trace(&|| self.hop()));
+        self.line.with_last(|last| last.trace(&|| self.frame()));
     }
 
     /// The step on the way of a failure that it is.
-    fn hop(&self) -> Hop {
-        Hop::Deferred {
-            made: self.place,
+    fn frame(&self) -> TraceFrame {
+        TraceFrame::Deferred {
+            made: self.location,
             fired: self.fired_at.get(),
         }
     }
@@ -354,7 +354,7 @@ impl Core {
     /// What happens when the source is cancelled. Dropped at once when the source has fired.
     pub(super) fn set_canceller(&self, canceller: Canceller) {
         if self.keeps_canceller.get() {
-            return discard_canceller(Some(canceller), self.place);
+            return discard_canceller(Some(canceller), self.location);
         }
         let canceller = match canceller {
             Canceller::Call(f) => match self.add_beside(f) {
@@ -367,7 +367,7 @@ impl Core {
             Stage::Pending => self.canceller.replace(Some(canceller)),
             _ => Some(canceller),
         };
-        discard_canceller(old, self.place);
+        discard_canceller(old, self.location);
     }
 
     /// Keeps what the user wants to happen beside what the source does, which must not be lost. Gives it back if the
@@ -379,7 +379,7 @@ impl Core {
             Some(Canceller::Source(sourced)) => mem::replace(&mut sourced.also, new.take()),
             _ => None,
         });
-        report::discard(old, self.place);
+        report::discard(old, self.location);
         new
     }
 
@@ -410,7 +410,7 @@ impl Core {
     fn drop_canceller(&self) {
         let canceller = self.canceller.take();
         if canceller.is_some() {
-            discard_canceller(canceller, self.place);
+            discard_canceller(canceller, self.location);
         }
     }
 
@@ -472,7 +472,7 @@ impl Core {
             // Invariant 3.
             Consumer::Then if is_done => {
                 if debug::is_on() {
-                    trail::moved(&self, &inner);
+                    tracker::moved(&self, &inner);
                 }
                 let outer = self.then.take();
                 if let Some(outer) = &outer {
@@ -483,7 +483,7 @@ impl Core {
             }
             nobody @ Consumer::Nobody { .. } if is_done => {
                 if debug::is_on() {
-                    trail::moved(&self, &inner);
+                    tracker::moved(&self, &inner);
                 }
                 nobody
             }
@@ -505,7 +505,7 @@ impl Core {
     fn set_consumer(&self, consumer: Consumer, old: Option<Waker>) {
         self.consumer.set(consumer);
         if let Some(old) = old {
-            report::discard(old, self.place);
+            report::discard(old, self.location);
         }
     }
 
@@ -584,7 +584,7 @@ impl Core {
         self.number.set(coroutine::now());
         self.consumer.set(Consumer::Woken);
         if let Some(waker) = self.waker.take() {
-            report::contain(Origin::Deferred, self.place, || waker.wake());
+            report::contain(Origin::Deferred, self.location, || waker.wake());
         }
     }
 
@@ -601,14 +601,14 @@ impl Core {
                 let outer = self.then.take()?;
                 if debug::is_on() {
                     self.trace();
-                    trail::moved(&self, &outer);
+                    tracker::moved(&self, &outer);
                 }
                 self.line
                     .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));
                 if debug::is_on() {
                     outer.line.with_last(|step| {
                         let added = step.location();
-                        step.trace(&|| Hop::Callback { added });
+                        step.trace(&|| TraceFrame::Callback { added });
                     });
                 }
                 outer.waits_for.set(None);
@@ -624,16 +624,16 @@ impl Core {
                 Some(self)
             }
             Consumer::Nobody { gave_up } => {
-                let place = self.place;
+                let location = self.location;
                 let take = |last: &dyn Slot| {
-                    report::contain_rarely(Origin::Destructor, place, || last.take_failure())
+                    report::contain_rarely(Origin::Destructor, location, || last.take_failure())
                 };
                 if debug::is_on() {
                     self.trace();
                 }
                 if let Some(failure) = self.line.take_last(take).flatten().flatten() {
                     if !(gave_up && failure.find::<Cancelled>().is_some()) {
-                        report::deliver(Origin::Deferred, failure, self.place);
+                        report::deliver(Origin::Deferred, failure, self.location);
                     }
                 }
                 None
@@ -659,33 +659,35 @@ impl Sourced {
     }
 
     /// Calls both, the user's first.
-    fn call(self, place: &'static Location<'static>) -> (Result<(), Failure>, Option<Rc<Core>>) {
-        let called = self.also.map_or(Ok(()), |f| report::catch_rarely(place, f));
-        match report::catch_rarely(place, self.own) {
+    fn call(self, location: &'static Location<'static>) -> (Result<(), Failure>, Option<Rc<Core>>) {
+        let called = self
+            .also
+            .map_or(Ok(()), |f| report::catch_rarely(location, f));
+        match report::catch_rarely(location, self.own) {
             Ok(next) => (called, next),
             Err(failure) => (called.and(Err(failure)), None),
         }
     }
 
     /// Calls only the source's.
-    fn call_own(self, place: &'static Location<'static>) -> Option<Rc<Core>> {
-        let next = report::contain_rarely(Origin::Canceller, place, self.own);
-        report::discard(self.also, place);
+    fn call_own(self, location: &'static Location<'static>) -> Option<Rc<Core>> {
+        let next = report::contain_rarely(Origin::Canceller, location, self.own);
+        report::discard(self.also, location);
         next.flatten()
     }
 
-    fn discard(self, place: &'static Location<'static>) {
-        report::discard(self.own, place);
-        report::discard(self.also, place);
+    fn discard(self, location: &'static Location<'static>) {
+        report::discard(self.own, location);
+        report::discard(self.also, location);
     }
 }
 
-fn discard_canceller(canceller: Option<Canceller>, place: &'static Location<'static>) {
+fn discard_canceller(canceller: Option<Canceller>, location: &'static Location<'static>) {
     match canceller {
-        Some(Canceller::Call(f)) => report::discard(f, place),
-        Some(Canceller::Source(sourced)) => sourced.discard(place),
+        Some(Canceller::Call(f)) => report::discard(f, location),
+        Some(Canceller::Source(sourced)) => sourced.discard(location),
         Some(Canceller::Coroutine(coroutine)) => drop(coroutine),
-        Some(Canceller::Waiter(waiter)) => report::discard(waiter, place),
+        Some(Canceller::Waiter(waiter)) => report::discard(waiter, location),
         None => {}
     }
 }

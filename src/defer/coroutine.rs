@@ -68,21 +68,21 @@ impl Coroutine {
     /// Runs `future` on this thread's reactor.
     pub(super) fn start<T: 'static>(
         future: impl Future<Output = Result<T, Failure>> + 'static,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Deferred<T> {
         let Some(executor) = Executor::current() else {
-            return Deferred::settled(Err(super::NoReactor.into()), place);
+            return Deferred::settled(Err(super::NoReactor.into()), location);
         };
-        let (deferred, resolver) = Deferred::pair_at(place);
+        let (deferred, resolver) = Deferred::pair_at(location);
         let coroutine = Rc::new(Self::default());
         deferred.set_canceller(Canceller::Coroutine(coroutine.clone()));
         let driven = Driven {
             future,
             coroutine: coroutine.clone(),
             resolver: Some(resolver),
-            place,
+            location,
         };
-        coroutine.task.set(Some(executor.spawn(driven, place)));
+        coroutine.task.set(Some(executor.spawn(driven, location)));
         deferred
     }
 
@@ -220,26 +220,26 @@ impl Asking {
     /// Calls `poll`, which polls the future. That was made at `place`.
     pub(crate) fn poll<R>(
         &self,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
         poll: impl FnOnce() -> Poll<R>,
     ) -> Poll<R> {
         let polled = self.0.run(poll);
         if polled.is_pending() && self.0.is_asked.take() {
-            self.ask(place);
+            self.ask(location);
         }
         polled
     }
 
     /// Cancels the Deferreds that the future awaits; before its first poll and from inside one, those that it awaits
     /// after it.
-    pub(crate) fn ask(&self, place: &'static Location<'static>) {
+    pub(crate) fn ask(&self, location: &'static Location<'static>) {
         if self.0.polled_at.get() == 0 {
             self.0.is_asked.set(true);
             return;
         }
         if let Verdict::Decides { awaited, before } = self.0.ask_to_stop(new_round()) {
             for core in awaited {
-                core::cancel(&core, place);
+                core::cancel(&core, location);
             }
             self.0.was_asked(before);
         }
@@ -268,7 +268,7 @@ pin_project! {
         coroutine: Rc<Coroutine>,
         // Empty once it was used.
         resolver: Option<Resolver<T>>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     }
 
     impl<T: 'static, F> PinnedDrop for Driven<T, F> {
@@ -276,10 +276,10 @@ pin_project! {
             let this = this.project();
             if let Some(resolver) = this.resolver.take() {
                 // Whoever dropped the task has cancelled what it was to bring.
-                let cancelled = Failure::at(Cancelled, this.place);
+                let cancelled = Failure::at(Cancelled, this.location);
                 // That was the reactor at its end: it is no news that nobody handles this.
                 cancelled.note_reported();
-                resolver.resolve_at(Err(cancelled), this.place);
+                resolver.resolve_at(Err(cancelled), this.location);
             }
         }
     }
@@ -291,7 +291,7 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F>
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let (future, coroutine) = (this.future, &*this.coroutine);
-        let polled = report::catch(this.place, || coroutine.run(|| future.poll(cx)));
+        let polled = report::catch(this.location, || coroutine.run(|| future.poll(cx)));
         let result = match polled {
             Ok(Poll::Pending) => {
                 if coroutine.is_asked.take() {
@@ -305,7 +305,7 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>>> Future for Driven<T, F>
             Err(failure) => Err(failure),
         };
         if let Some(resolver) = this.resolver.take() {
-            resolver.resolve_at(result, this.place);
+            resolver.resolve_at(result, this.location);
         }
         Poll::Ready(())
     }

@@ -12,7 +12,7 @@ pub struct WaitsForItself;
 
 /// A Deferred was used after an `await` had taken its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AlreadyTaken;
+pub struct ResultTaken;
 
 /// A future was to run by itself, and no reactor runs on this thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,6 @@ pub struct NoReactor;
 errors! {
     Abandoned: "abandoned: the resolver was dropped without firing";
     WaitsForItself: "a callback returned its own Deferred, which would wait for itself for ever";
-    AlreadyTaken: "the Deferred's result was taken before";
+    ResultTaken: "the Deferred's result was taken before";
     NoReactor: "no reactor runs on this thread to run a future on";
 }

@@ -9,7 +9,7 @@
 //! # Who owns what
 //!
 //! A line owns its blocks, a block its steps and the next block. While steps run, the block with them belongs to
-//! [`Line::run`]; what is added meanwhile goes into another one.
+//! [`CallbackQueue::run`]; what is added meanwhile goes into another one.
 //!
 //! # Invariants
 //!
@@ -36,12 +36,12 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::core::{Core, Group, Slot};
-use crate::failure::{Failure, Hop};
+use crate::failure::{Failure, TraceFrame};
 use crate::report::{self, Origin};
 
 /// A queue of steps, and the result of the one that ran last.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct CallbackQueue {
     /// The oldest first. The first of them may begin with the step that ran last.
     queue: Cell<Option<Block>>,
     /// Blocks that were added since, the newest first.
@@ -50,7 +50,7 @@ pub(super) struct Line {
     steps: Cell<usize>,
 }
 
-impl Line {
+impl CallbackQueue {
     /// Adds a step at the end. It is made where it stays: moving it there would take longer than all the rest.
     #[inline]
     pub(super) fn push<S: Slot>(&self, step: impl FnOnce() -> S) {
@@ -176,7 +176,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for CallbackQueue {
     /// One after the other: a step may own what owns the next line, and a block owns the next one.
     fn drop(&mut self) {
         for list in [&self.queue, &self.added] {
@@ -216,7 +216,7 @@ impl Block {
     fn new(next: Option<Self>) -> Self {
         let mut body = Box::<Body>::new_uninit();
         // SAFETY: the place is there, and nobody else has it.
-        let place = unsafe { &raw mut (*body.as_mut_ptr()).head };
+        let location = unsafe { &raw mut (*body.as_mut_ptr()).head };
         let head = Head {
             next: Cell::new(next),
             first: Cell::new(0),
@@ -226,7 +226,7 @@ impl Block {
             owns: PhantomData,
         };
         // SAFETY: the same.
-        unsafe { place.write(head) };
+        unsafe { location.write(head) };
         // SAFETY: the head was made, and words need not be.
         let body = unsafe { body.assume_init() };
         Self(NonNull::from(Box::leak(body)))
@@ -270,10 +270,10 @@ impl Body {
         assert!(align_of::<S>() <= align_of::<Word>() && words_for::<S>() <= WORDS - at);
         let entry = self.entry(at);
         // SAFETY: there is room for the entry, and this is where its step begins.
-        let place = unsafe { entry.add(HEADER) }.cast::<S>();
+        let location = unsafe { entry.add(HEADER) }.cast::<S>();
         // SAFETY: there is room for the step, and a word's alignment is enough for it.
-        unsafe { place.write(step()) };
-        let header: *mut dyn Slot = place;
+        unsafe { location.write(step()) };
+        let header: *mut dyn Slot = location;
         // SAFETY: the header's words are made for such a pointer.
         unsafe { entry.cast::<*mut dyn Slot>().write(header) };
         self.end.set(at + words_for::<S>());
@@ -352,8 +352,8 @@ impl<S: Slot> Slot for Boxed<S> {
         self.0.take_failure()
     }
 
-    fn trace(&self, hop: &dyn Fn() -> Hop) {
-        self.0.trace(hop);
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
+        self.0.trace(frame);
     }
 
     fn group(&self) -> Option<&(dyn Group + 'static)> {
@@ -401,7 +401,7 @@ mod tests {
         impl<T: ?Sized> Ambiguous<()> for T {}
         impl<T: ?Sized + Send> Ambiguous<u8> for T {}
         // Does not compile if it is `Send`: there would be two of them.
-        <Line as Ambiguous<_>>::check();
+        <CallbackQueue as Ambiguous<_>>::check();
     }
 
     #[test]

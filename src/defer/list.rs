@@ -44,9 +44,9 @@ use std::vec;
 
 use super::core::{self, Core, Group, Place, Rest, Slot, take};
 use super::make::ensure_at;
-use super::{AlreadyTaken, Deferred, State, trail};
+use super::{Deferred, ResultTaken, State, tracker};
 use crate::debug;
-use crate::failure::{Cancelled, Causes, Failure, Hop, errors};
+use crate::failure::{Cancelled, Causes, Failure, TraceFrame, errors};
 use crate::report;
 
 /// Every result, in the members' order, when all are there. It never fails.
@@ -195,7 +195,7 @@ pub struct DeferredList<T: 'static> {
     members: Vec<Deferred<T>>,
     /// Are those to be cancelled that are left when the outcome is decided?
     cancels: bool,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 impl<T: 'static> DeferredList<T> {
@@ -209,16 +209,16 @@ impl<T: 'static> DeferredList<T> {
     where
         F: Future<Output = Result<T, Failure>> + 'static,
     {
-        let place = Location::caller();
+        let location = Location::caller();
         let inputs = members.into_iter();
         let mut taken = Taken(Vec::with_capacity(inputs.size_hint().0));
         for input in inputs {
-            taken.0.push(ensure_at(input, place).unpolled());
+            taken.0.push(ensure_at(input, location).unpolled());
         }
         Self {
             members: mem::take(&mut taken.0),
             cancels: true,
-            place,
+            location,
         }
     }
 
@@ -253,7 +253,7 @@ impl<T: 'static> DeferredList<T> {
         let Self {
             members,
             cancels,
-            place,
+            location,
         } = self;
         let mut seats = Vec::with_capacity(members.len());
         let mut members = members.into_iter();
@@ -271,28 +271,28 @@ impl<T: 'static> DeferredList<T> {
                         result
                     }
                     None => {
-                        seats.push(Seat::Waits(Rc::downgrade(&core)));
+                        seats.push(Member::Waits(Rc::downgrade(&core)));
                         waiting.push((index, core));
                         continue;
                     }
                 },
             };
             match R::take(index, result, false) {
-                ControlFlow::Continue(result) => seats.push(Seat::Has(result)),
+                ControlFlow::Continue(result) => seats.push(Member::Has(result)),
                 ControlFlow::Break(outcome) => {
-                    let outcome = Deferred::settled(outcome, place);
-                    let_go(seats, members, cancels, place);
+                    let outcome = Deferred::settled(outcome, location);
+                    let_go(seats, members, cancels, location);
                     return outcome;
                 }
             }
         }
         if waiting.is_empty() {
-            let outcome = R::sum_up(&mut seats, false, place);
-            return Deferred::settled(outcome, place);
+            let outcome = R::sum_up(&mut seats, false, location);
+            return Deferred::settled(outcome, location);
         }
-        let group = Core::new(place);
+        let group = Core::new(location);
         for core in &had {
-            trail::moved(core, &group);
+            tracker::moved(core, &group);
         }
         group.gather(Gathering::<T, R> {
             outcome: Cell::new(None),
@@ -300,7 +300,7 @@ impl<T: 'static> DeferredList<T> {
             missing: Cell::new(waiting.len()),
             was_cancelled: Cell::new(false),
             cancels,
-            place,
+            location,
             rule: PhantomData,
         });
         for (index, core) in &waiting {
@@ -453,9 +453,9 @@ trait Rule<T>: 'static {
 
     /// The outcome when all results were kept. It takes what it needs.
     fn sum_up(
-        seats: &mut Vec<Seat<T>>,
+        seats: &mut Vec<Member<T>>,
         was_cancelled: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure>;
 }
 
@@ -476,12 +476,12 @@ impl<T: 'static> Rule<T> for All {
     }
 
     fn sum_up(
-        seats: &mut Vec<Seat<T>>,
+        seats: &mut Vec<Member<T>>,
         _: bool,
         _: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
         let seats = mem::take(seats).into_iter();
-        Ok(seats.filter_map(Seat::into_result).collect())
+        Ok(seats.filter_map(Member::into_result).collect())
     }
 }
 
@@ -500,19 +500,19 @@ impl<T: 'static> Rule<T> for Gather {
                 ControlFlow::Break(Err(failure))
             }
             Err(failure) => {
-                let (place, causes) = (failure.location(), Causes::from_iter([&failure]));
+                let (location, causes) = (failure.location(), Causes::from_iter([&failure]));
                 let error = Box::new(FirstError { index, failure });
-                ControlFlow::Break(Err(Failure::made_from(causes, error, place)))
+                ControlFlow::Break(Err(Failure::made_from(causes, error, location)))
             }
         }
     }
 
     fn sum_up(
-        seats: &mut Vec<Seat<T>>,
+        seats: &mut Vec<Member<T>>,
         _: bool,
         _: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        let results = mem::take(seats).into_iter().filter_map(Seat::into_result);
+        let results = mem::take(seats).into_iter().filter_map(Member::into_result);
         results.collect()
     }
 }
@@ -532,28 +532,28 @@ impl<T: 'static> Rule<T> for Race {
     }
 
     fn sum_up(
-        seats: &mut Vec<Seat<T>>,
+        seats: &mut Vec<Member<T>>,
         was_cancelled: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
         if seats.is_empty() {
-            return Err(Failure::at(NothingToWaitFor, place));
+            return Err(Failure::at(NothingToWaitFor, location));
         }
-        let cancelled = seats.iter().position(Seat::is_cancelled);
+        let cancelled = seats.iter().position(Member::is_cancelled);
         if let Some(at) = cancelled.filter(|_| was_cancelled) {
-            let seat = mem::replace(&mut seats[at], Seat::Empty);
+            let seat = mem::replace(&mut seats[at], Member::Empty);
             return match seat.into_result() {
                 Some(Err(failure)) => Err(failure),
-                _ => Err(Failure::at(Cancelled, place)),
+                _ => Err(Failure::at(Cancelled, location)),
             };
         }
-        let results = mem::take(seats).into_iter().filter_map(Seat::into_result);
+        let results = mem::take(seats).into_iter().filter_map(Member::into_result);
         let failures: Vec<_> = results.filter_map(Result::err).collect();
         let causes = failures.iter().collect();
         Err(Failure::made_from(
             causes,
             Box::new(FailureGroup { failures }),
-            place,
+            location,
         ))
     }
 }
@@ -575,22 +575,22 @@ impl<T: 'static> Rule<T> for First {
     }
 
     fn sum_up(
-        _: &mut Vec<Seat<T>>,
+        _: &mut Vec<Member<T>>,
         _: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        Err(Failure::at(NothingToWaitFor, place))
+        Err(Failure::at(NothingToWaitFor, location))
     }
 }
 
 /// Where a member's result goes.
-enum Seat<T> {
+enum Member<T> {
     Waits(Weak<Core>),
     Has(Result<T, Failure>),
     Empty,
 }
 
-impl<T> Seat<T> {
+impl<T> Member<T> {
     fn into_result(self) -> Option<Result<T, Failure>> {
         match self {
             Self::Has(result) => Some(result),
@@ -613,28 +613,28 @@ impl<T> Seat<T> {
 /// The source of an outcome that is still to come.
 struct Gathering<T: 'static, R: Rule<T>> {
     outcome: Place<R::Outcome>,
-    seats: RefCell<Vec<Seat<T>>>,
+    seats: RefCell<Vec<Member<T>>>,
     /// How many seats wait.
     missing: Cell<usize>,
     was_cancelled: Cell<bool>,
     cancels: bool,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     rule: PhantomData<R>,
 }
 
 impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
     fn accept(&self, index: usize, last: &dyn Slot) -> bool {
-        let result = take(last).unwrap_or_else(|| Err(AlreadyTaken.into()));
+        let result = take(last).unwrap_or_else(|| Err(ResultTaken.into()));
         let mut seats = self.seats.borrow_mut();
         let (seat, outcome) = match R::take(index, result, self.was_cancelled.get()) {
-            ControlFlow::Continue(result) => (Seat::Has(result), None),
-            ControlFlow::Break(outcome) => (Seat::Empty, Some(outcome)),
+            ControlFlow::Continue(result) => (Member::Has(result), None),
+            ControlFlow::Break(outcome) => (Member::Empty, Some(outcome)),
         };
         seats[index] = seat;
         self.missing.set(self.missing.get() - 1);
         let outcome = match outcome {
             None if self.missing.get() > 0 => return false,
-            None => R::sum_up(&mut seats, self.was_cancelled.get(), self.place),
+            None => R::sum_up(&mut seats, self.was_cancelled.get(), self.location),
             Some(outcome) => outcome,
         };
         self.outcome.set(Some(outcome));
@@ -650,7 +650,7 @@ impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
         self.seats
             .borrow()
             .iter()
-            .filter_map(Seat::member)
+            .filter_map(Member::member)
             .collect()
     }
 
@@ -690,8 +690,8 @@ impl<T: 'static, R: Rule<T>> Slot for Gathering<T, R> {
         self.outcome.take()?.err()
     }
 
-    fn trace(&self, hop: &dyn Fn() -> Hop) {
-        core::trace(&self.outcome, hop);
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
+        core::trace(&self.outcome, frame);
     }
 
     fn group(&self) -> Option<&(dyn Group + 'static)> {
@@ -699,27 +699,27 @@ impl<T: 'static, R: Rule<T>> Slot for Gathering<T, R> {
     }
 
     fn location(&self) -> &'static Location<'static> {
-        self.place
+        self.location
     }
 }
 
 /// The outcome was decided by a member that was done already: lets go of those before it and those after.
 fn let_go<T: 'static>(
-    seats: Vec<Seat<T>>,
+    seats: Vec<Member<T>>,
     members: vec::IntoIter<Deferred<T>>,
     cancels: bool,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) {
-    let before: Vec<_> = seats.iter().filter_map(Seat::member).collect();
+    let before: Vec<_> = seats.iter().filter_map(Member::member).collect();
     for member in &before {
         member.clone().abandon(cancels);
     }
     if cancels {
         for member in before {
-            core::cancel(&member, place);
+            core::cancel(&member, location);
         }
     }
-    report::discard(seats, place);
+    report::discard(seats, location);
     for member in members {
         let_member_go(member, cancels);
     }
@@ -727,9 +727,9 @@ fn let_go<T: 'static>(
 
 /// Drops a member: cancels it, or lets it run on.
 fn let_member_go<T: 'static>(mut member: Deferred<T>, cancels: bool) {
-    if let Some(place) = member.location() {
+    if let Some(location) = member.location() {
         member.polled = cancels;
-        report::discard(member, place);
+        report::discard(member, location);
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) fn thing_in_short(core: &Rc<Core>) -> Thing {
         id: Id::At(Rc::as_ptr(core).addr()),
         kind: "Deferred",
         name: None,
-        place: core.place(),
+        location: core.location(),
         about: core.about().to_owned(),
         waits: Vec::new(),
     }
@@ -139,12 +139,12 @@ fn end_of_line(mut core: Option<Rc<Core>>) -> Option<Rc<Core>> {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Deferred({}, made at {}", self.about(), self.place())?;
+        write!(f, "Deferred({}, made at {}", self.about(), self.location())?;
         if let Some(fired) = self.fired_at() {
             write!(f, ", fired at {fired}")?;
         }
         if let Some(other) = self.awaited_core() {
-            write!(f, ", waits for the one made at {}", other.place())?;
+            write!(f, ", waits for the one made at {}", other.location())?;
         }
         if self.is_gathering() {
             write!(f, ", waits for {} others", self.members().len())?;
@@ -153,11 +153,14 @@ impl fmt::Debug for Core {
         let end = end.as_deref().unwrap_or(self);
         if let Some(thing) = end.brought_by().or_else(|| noted(end)) {
             let Thing {
-                kind, place, about, ..
+                kind,
+                location,
+                about,
+                ..
             } = thing;
             match kind {
-                "task" => write!(f, ", waits for the task spawned at {place}")?,
-                _ => write!(f, ", waits for the {kind} made at {place}, {about}")?,
+                "task" => write!(f, ", waits for the task spawned at {location}")?,
+                _ => write!(f, ", waits for the {kind} made at {location}, {about}")?,
             }
         }
         f.write_str(")")

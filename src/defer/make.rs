@@ -26,9 +26,9 @@ use crate::report;
 /// ```
 #[track_caller]
 pub fn execute<T: 'static>(f: impl FnOnce() -> Result<T, Failure>) -> Deferred<T> {
-    let place = Location::caller();
-    let result = report::catch(place, f).and_then(|result| result);
-    Deferred::settled(result, place)
+    let location = Location::caller();
+    let result = report::catch(location, f).and_then(|result| result);
+    Deferred::settled(result, location)
 }
 
 /// Calls `f` now. It may return whatever a callback may: nothing, `Ok`/`Err`, a Deferred (the very same comes back) or
@@ -52,13 +52,13 @@ pub fn maybe_deferred<V, R: IntoOutcome<V>>(f: impl FnOnce() -> R) -> Deferred<R
 
 /// The same, for a function that was given to us at `place`.
 pub(crate) fn maybe_deferred_at<V, R: IntoOutcome<V>>(
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     f: impl FnOnce() -> R,
 ) -> Deferred<R::Value> {
-    match report::catch(place, || f().into_outcome(place)) {
-        Ok(Outcome::Ready(result)) => Deferred::settled(result, place),
+    match report::catch(location, || f().into_outcome(location)) {
+        Ok(Outcome::Ready(result)) => Deferred::settled(result, location),
         Ok(Outcome::Wait(deferred)) => deferred,
-        Err(failure) => Deferred::settled(Err(failure), place),
+        Err(failure) => Deferred::settled(Err(failure), location),
     }
 }
 
@@ -84,7 +84,7 @@ where
 
 /// [`ensure`], for somebody else's place.
 #[inline]
-pub(super) fn ensure_at<T, F>(future: F, place: &'static Location<'static>) -> Deferred<T>
+pub(super) fn ensure_at<T, F>(future: F, location: &'static Location<'static>) -> Deferred<T>
 where
     T: 'static,
     F: Future<Output = Result<T, Failure>> + 'static,
@@ -95,5 +95,5 @@ where
         return deferred.take().expect("it was put there just now");
     }
     let future = future.expect("it was not a Deferred, so it was not taken");
-    Coroutine::start(future, place)
+    Coroutine::start(future, location)
 }

@@ -61,7 +61,7 @@ mod outcome;
 mod poll;
 mod queued;
 mod shared;
-mod trail;
+mod tracker;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -73,7 +73,7 @@ use self::core::{Canceller, Core, Sourced};
 pub(crate) use self::core::{WaitSource, WaiterId};
 pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
-pub use self::errors::{Abandoned, AlreadyTaken, NoReactor, WaitsForItself};
+pub use self::errors::{Abandoned, NoReactor, ResultTaken, WaitsForItself};
 pub use self::list::{
     DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
 };
@@ -237,10 +237,10 @@ impl<T: 'static> Deferred<T> {
         self,
         f: impl FnOnce(T) -> R + 'static,
     ) -> Deferred<R::Value> {
-        self.then(move |result, place| match result {
-            Ok(value) => f(value).into_outcome(place),
+        self.then(move |result, location| match result {
+            Ok(value) => f(value).into_outcome(location),
             Err(failure) => {
-                report::discard(f, place);
+                report::discard(f, location);
                 Outcome::Ready(Err(failure))
             }
         })
@@ -254,12 +254,12 @@ impl<T: 'static> Deferred<T> {
         self,
         f: impl FnOnce(Failure) -> R + 'static,
     ) -> Self {
-        self.then(move |result, place| match result {
+        self.then(move |result, location| match result {
             Ok(value) => {
-                report::discard(f, place);
+                report::discard(f, location);
                 Outcome::Ready(Ok(value))
             }
-            Err(failure) => f(failure).into_outcome(place),
+            Err(failure) => f(failure).into_outcome(location),
         })
     }
 
@@ -270,7 +270,7 @@ impl<T: 'static> Deferred<T> {
         self,
         f: impl FnOnce(Result<T, Failure>) -> R + 'static,
     ) -> Deferred<R::Value> {
-        self.then(move |result, place| f(result).into_outcome(place))
+        self.then(move |result, location| f(result).into_outcome(location))
     }
 
     /// Calls `ok` with the value or `err` with the failure. `err` does not see what goes wrong in `ok`.
@@ -285,14 +285,14 @@ impl<T: 'static> Deferred<T> {
         R: IntoOutcome<V>,
         S: IntoOutcome<W, Value = R::Value>,
     {
-        self.then(move |result, place| match result {
+        self.then(move |result, location| match result {
             Ok(value) => {
-                report::discard(err, place);
-                ok(value).into_outcome(place)
+                report::discard(err, location);
+                ok(value).into_outcome(location)
             }
             Err(failure) => {
-                report::discard(ok, place);
-                err(failure).into_outcome(place)
+                report::discard(ok, location);
+                err(failure).into_outcome(location)
             }
         })
     }
@@ -300,10 +300,10 @@ impl<T: 'static> Deferred<T> {
     /// Changes the value, when there is one.
     #[track_caller]
     pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + 'static) -> Deferred<U> {
-        self.then(move |result, place| match result {
+        self.then(move |result, location| match result {
             Ok(value) => Outcome::Ready(Ok(f(value))),
             Err(failure) => {
-                report::discard(f, place);
+                report::discard(f, location);
                 Outcome::Ready(Err(failure))
             }
         })
@@ -386,11 +386,11 @@ impl<T: 'static> Deferred<T> {
     /// ```
     #[doc(alias = "unpause")]
     pub fn pause(&mut self) -> Pause {
-        if let State::Settled(_, place) = &self.state {
-            let place = *place;
+        if let State::Settled(_, location) = &self.state {
+            let location = *location;
             if let State::Settled(result, _) = mem::replace(&mut self.state, State::Gone) {
-                let core = Core::new(place);
-                core.clone().fire(result, place);
+                let core = Core::new(location);
+                core.clone().fire(result, location);
                 self.state = State::Linked(core);
             }
         }
@@ -411,7 +411,7 @@ impl<T: 'static> Deferred<T> {
         }
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(result, _) => Some(result),
-            _ => Some(Err(AlreadyTaken.into())),
+            _ => Some(Err(ResultTaken.into())),
         }
     }
 
@@ -445,8 +445,8 @@ impl<T: 'static> Deferred<T> {
     /// Where it was made.
     pub fn location(&self) -> Option<&'static Location<'static>> {
         match &self.state {
-            State::Settled(_, place) => Some(place),
-            State::Linked(core) => Some(core.place()),
+            State::Settled(_, location) => Some(location),
+            State::Linked(core) => Some(core.location()),
             State::Queued(queued) => Some(queued.location()),
             State::Gone => None,
         }
@@ -460,7 +460,7 @@ impl<T: 'static> Deferred<T> {
         let core = self.core().map(Rc::downgrade);
         move || {
             if let Some(core) = core.as_ref().and_then(Weak::upgrade) {
-                core::cancel(&core, core.place());
+                core::cancel(&core, core.location());
             }
         }
     }
@@ -468,18 +468,18 @@ impl<T: 'static> Deferred<T> {
     /// As [`remote_cancel`](Deferred::remote_cancel), but asks nobody: what it waits for is ended.
     #[track_caller]
     pub(crate) fn remote_end(&self) -> impl FnOnce() + 'static + use<T> {
-        let place = Location::caller();
+        let location = Location::caller();
         let core = self.core().map(Rc::downgrade);
         move || {
             if let Some(core) = core.as_ref().and_then(Weak::upgrade) {
-                core::end(&core, place);
+                core::end(&core, location);
             }
         }
     }
 
     /// As [`Deferred::pair`], made at `place`.
-    pub(crate) fn pair_at(place: &'static Location<'static>) -> (Self, Resolver<T>) {
-        let (core, resolver) = Resolver::new(place);
+    pub(crate) fn pair_at(location: &'static Location<'static>) -> (Self, Resolver<T>) {
+        let (core, resolver) = Resolver::new(location);
         let deferred = Self {
             state: State::Linked(core),
             polled: false,
@@ -497,9 +497,9 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    fn settled(result: Result<T, Failure>, place: &'static Location<'static>) -> Self {
+    fn settled(result: Result<T, Failure>, location: &'static Location<'static>) -> Self {
         Self {
-            state: State::Settled(result, place),
+            state: State::Settled(result, location),
             polled: false,
         }
     }
@@ -516,7 +516,7 @@ impl<T: 'static> Deferred<T> {
             State::Settled(result, _) => Err(result),
             State::Linked(core) => Ok(core),
             State::Queued(queued) => Ok(queued.core().clone()),
-            State::Gone => Err(Err(AlreadyTaken.into())),
+            State::Gone => Err(Err(ResultTaken.into())),
         }
     }
 
@@ -536,7 +536,7 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) => core.keep_canceller(),
             State::Queued(queued) => queued.core().keep_canceller(),
             State::Gone => {
-                let failure = Failure::at(AlreadyTaken, here);
+                let failure = Failure::at(ResultTaken, here);
                 return Self::settled(Err(failure), here);
             }
             State::Settled(..) => {}
@@ -564,7 +564,7 @@ impl<T: 'static> Deferred<T> {
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
     ) -> Deferred<U> {
         let here = Location::caller();
-        let (result, place) = match self.for_callback(here) {
+        let (result, location) = match self.for_callback(here) {
             Ok(settled) => settled,
             Err(core) => {
                 core.add(f, here);
@@ -576,7 +576,7 @@ impl<T: 'static> Deferred<T> {
         };
         report::enter();
         let outcome = report::catch(here, || f(result, here));
-        let deferred = Deferred::after_callback(outcome, here, place);
+        let deferred = Deferred::after_callback(outcome, here, location);
         report::leave();
         deferred
     }
@@ -591,11 +591,11 @@ impl<T: 'static> Deferred<T> {
         match this.into_state() {
             State::Linked(core) if !core.is_settled() => Err(core),
             State::Linked(core) => Ok(match core.take_settled() {
-                Some(result) => (result, core.place()),
-                None => (Err(Failure::at(AlreadyTaken, here)), here),
+                Some(result) => (result, core.location()),
+                None => (Err(Failure::at(ResultTaken, here)), here),
             }),
-            State::Settled(result, place) => Ok((result, place)),
-            State::Queued(_) | State::Gone => Ok((Err(Failure::at(AlreadyTaken, here)), here)),
+            State::Settled(result, location) => Ok((result, location)),
+            State::Queued(_) | State::Gone => Ok((Err(Failure::at(ResultTaken, here)), here)),
         }
     }
 
@@ -603,7 +603,7 @@ impl<T: 'static> Deferred<T> {
     fn after_callback(
         outcome: Result<Outcome<T>, Failure>,
         here: &'static Location<'static>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Self {
         let mut result = match outcome {
             Ok(Outcome::Wait(deferred)) => return deferred.returned(here),
@@ -613,7 +613,7 @@ impl<T: 'static> Deferred<T> {
         if result.is_err() {
             core::went_through_callback(&mut result, here);
         }
-        Self::settled(result, place)
+        Self::settled(result, location)
     }
 
     fn linked(core: Rc<Core>) -> Self {
@@ -626,8 +626,8 @@ impl<T: 'static> Deferred<T> {
 
 impl<T: 'static> Resolver<T> {
     /// A new core, and what fires it.
-    fn new(place: &'static Location<'static>) -> (Rc<Core>, Self) {
-        let core = Core::new(place);
+    fn new(location: &'static Location<'static>) -> (Rc<Core>, Self) {
+        let core = Core::new(location);
         let resolver = Self {
             core: Some(core.clone()),
             result: PhantomData,
@@ -687,7 +687,7 @@ impl<T: 'static> Resolver<T> {
     /// Cancels the Deferred from its other end. When it was cancelled before, what it waits for since is left alone.
     fn cancel(&self) {
         if let Some(core) = self.core.as_ref().filter(|core| !core.has_fired()) {
-            core::cancel(core, core.place());
+            core::cancel(core, core.location());
         }
     }
 }
@@ -722,9 +722,11 @@ impl Drop for Pause {
 impl<T: 'static> fmt::Debug for Deferred<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
-            State::Settled(Ok(_), place) => write!(f, "Deferred(has its value, made at {place})"),
-            State::Settled(Err(failure), place) => {
-                write!(f, "Deferred(failed: {failure}, made at {place})")
+            State::Settled(Ok(_), location) => {
+                write!(f, "Deferred(has its value, made at {location})")
+            }
+            State::Settled(Err(failure), location) => {
+                write!(f, "Deferred(failed: {failure}, made at {location})")
             }
             State::Linked(core) => core.fmt(f),
             State::Queued(queued) => queued.core().fmt(f),

@@ -43,7 +43,7 @@ pub trait IntoOutcome<Via> {
     type Value: 'static;
 
     #[doc(hidden)]
-    fn into_outcome(self, place: &'static Location<'static>) -> Outcome<Self::Value>;
+    fn into_outcome(self, location: &'static Location<'static>) -> Outcome<Self::Value>;
 }
 
 /// What a callback came to.
@@ -99,8 +99,8 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>> + 'static> IntoOutcome<V
     type Value = T;
 
     #[inline]
-    fn into_outcome(self, place: &'static Location<'static>) -> Outcome<T> {
-        Outcome::Wait(ensure_at(self, place))
+    fn into_outcome(self, location: &'static Location<'static>) -> Outcome<T> {
+        Outcome::Wait(ensure_at(self, location))
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use super::core::{self, Core};
 use super::coroutine::Coroutine;
 use super::queued::Standing;
-use super::{AlreadyTaken, Deferred, State, live, trail};
+use super::{Deferred, ResultTaken, State, live, tracker};
 use crate::debug;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
@@ -56,7 +56,7 @@ impl<T: 'static> Future for Deferred<T> {
                 Some(mut result) => {
                     budget::spend(0);
                     if debug::is_on() {
-                        trail::taken(core, TypeId::of::<T>());
+                        tracker::taken(core, TypeId::of::<T>());
                     }
                     self.state = State::Gone;
                     note_awaited(&mut result, at);
@@ -85,7 +85,7 @@ impl<T: 'static> Future for Deferred<T> {
                 note_awaited(&mut result, at);
                 Poll::Ready(result)
             }
-            _ => Poll::Ready(Err(AlreadyTaken.into())),
+            _ => Poll::Ready(Err(ResultTaken.into())),
         }
     }
 }
@@ -115,7 +115,7 @@ impl<T: 'static> Deferred<T> {
         report::enter();
         if self.polled || core.only_waits() {
             core.clone().abandon(true);
-            core::cancel_dropped(&core, core.place());
+            core::cancel_dropped(&core, core.location());
         } else {
             core.abandon(false);
         }
@@ -139,8 +139,8 @@ impl<T: 'static> Drop for Deferred<T> {
             return;
         }
         match mem::replace(&mut self.state, State::Gone) {
-            State::Settled(Err(failure), place) => {
-                report::deliver(Origin::Deferred, failure, place);
+            State::Settled(Err(failure), location) => {
+                report::deliver(Origin::Deferred, failure, location);
                 report::rethrow();
             }
             State::Linked(core) => self.drop_core(core),
@@ -149,7 +149,7 @@ impl<T: 'static> Drop for Deferred<T> {
                     self.drop_core(queued.core().clone());
                 }
             }
-            State::Settled(Ok(value), place) => report::discard(value, place),
+            State::Settled(Ok(value), location) => report::discard(value, location),
             State::Gone => {}
         }
     }

@@ -66,7 +66,7 @@ impl<T: Clone + 'static> Deferred<T> {
     #[track_caller]
     pub fn shared(self) -> Shared<T> {
         let here = Location::caller();
-        let place = self.location().unwrap_or(here);
+        let location = self.location().unwrap_or(here);
         let (source, settled) = match self.into_core() {
             Ok(core) => (Some(core), None),
             Err(result) => (None, Some(result)),
@@ -81,7 +81,7 @@ impl<T: Clone + 'static> Deferred<T> {
             handles: Cell::new(1),
             was_taken: Cell::new(false),
             gave_up: Cell::new(false),
-            place,
+            location,
         });
         if let Some(source) = source {
             let sharing = sharing.clone();
@@ -102,16 +102,16 @@ impl<T: Clone + 'static> Shared<T> {
     /// Should cloning the value panic, that is this one's failure. Dropped without callbacks, it has given up.
     #[track_caller]
     pub fn wait(&self) -> Deferred<T> {
-        let place = Location::caller();
+        let location = Location::caller();
         let sharing = &self.sharing;
         let here = sharing.result();
         if let Some(result) = here {
             sharing.was_taken.set(true);
-            let copy = copy(&result, place);
-            report::discard(result, place);
-            return Deferred::settled(copy, place);
+            let copy = copy(&result, location);
+            report::discard(result, location);
+            return Deferred::settled(copy, location);
         }
-        let (deferred, resolver) = Deferred::pair_at(place);
+        let (deferred, resolver) = Deferred::pair_at(location);
         let number = match &mut *sharing.state.borrow_mut() {
             State::Awaited(waiters) => waiters.push(resolver),
             State::Here(_) => unreachable!("it was looked for just now"),
@@ -158,7 +158,7 @@ impl<T: Clone + 'static> Drop for Shared<T> {
     fn drop(&mut self) {
         self.sharing.handles.set(self.sharing.handles.get() - 1);
         if let Some(source) = self.sharing.unwanted() {
-            core::cancel_dropped(&source, self.sharing.place);
+            core::cancel_dropped(&source, self.sharing.location);
         }
     }
 }
@@ -169,7 +169,7 @@ impl<T: Clone + 'static> fmt::Debug for Shared<T> {
             State::Here(_) => "has its result".to_owned(),
             State::Awaited(waiters) => format!("{} wait", waiters.len()),
         };
-        write!(f, "Shared({state}, made at {})", self.sharing.place)
+        write!(f, "Shared({state}, made at {})", self.sharing.location)
     }
 }
 
@@ -182,7 +182,7 @@ struct Sharing<T: 'static> {
     was_taken: Cell<bool>,
     /// The source was cancelled because nobody was left.
     gave_up: Cell<bool>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 enum State<T: 'static> {
@@ -233,7 +233,7 @@ impl<T: Clone + 'static> Sharing<T> {
             State::Here(_) => Vec::new(),
         };
         let copies = waiters.into_iter().filter_map(|resolver| {
-            let copy = copy(&result, self.place);
+            let copy = copy(&result, self.location);
             resolver.put(copy)
         });
         let fired: Vec<_> = copies.collect();
@@ -248,22 +248,22 @@ impl<T: 'static> Drop for Sharing<T> {
     fn drop(&mut self) {
         let state = mem::replace(self.state.get_mut(), State::Awaited(Ordered::default()));
         let State::Here(result) = state else {
-            return report::discard(state, self.place);
+            return report::discard(state, self.location);
         };
         if let Err(failure) = &*result {
             let is_ours = self.gave_up.get() && failure.find::<Cancelled>().is_some();
             if !self.was_taken.get() && !is_ours {
-                report::deliver(Origin::Deferred, failure.clone(), self.place);
+                report::deliver(Origin::Deferred, failure.clone(), self.location);
             }
         }
-        report::discard(result, self.place);
+        report::discard(result, self.location);
     }
 }
 
 /// A waiter's own copy of the result.
 fn copy<T: Clone>(
     result: &Result<T, Failure>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> Result<T, Failure> {
-    report::catch(place, || result.clone()).and_then(|result| result)
+    report::catch(location, || result.clone()).and_then(|result| result)
 }

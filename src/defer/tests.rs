@@ -44,7 +44,7 @@ impl Lab {
         reports
             .iter()
             .map(|report| {
-                assert_eq!(report.place().file(), file!());
+                assert_eq!(report.location().file(), file!());
                 format!("{:?}: {}", report.origin(), report.failure())
             })
             .collect()
@@ -84,7 +84,7 @@ fn an_unhandled_failure_is_reported_once_with_the_place_of_its_deferred() {
     {
         let reports = lab.reports.borrow();
         assert_eq!(reports.len(), 1);
-        assert_eq!(reports[0].place().line(), line);
+        assert_eq!(reports[0].location().line(), line);
         assert_eq!(reports[0].failure().location().line(), line + 2);
     }
     assert_eq!(lab.reports(), ["Deferred: lost"]);
@@ -127,7 +127,7 @@ fn a_failure_that_moved_to_another_deferred_is_reported_by_the_last_one_only() {
     fire_inner.errback(Failure::new("moved"));
     assert_eq!(lab.reports(), NOTHING);
     drop(outer);
-    assert_eq!(lab.reports.borrow()[0].place().line(), line);
+    assert_eq!(lab.reports.borrow()[0].location().line(), line);
     assert_eq!(lab.reports(), ["Deferred: moved"]);
 }
 
@@ -679,8 +679,8 @@ fn failures_of_misuse_say_where() {
     let Poll::Ready(Err(failure)) = poll(&mut deferred) else {
         panic!("there was one result")
     };
-    assert!(failure.is::<AlreadyTaken>());
+    assert!(failure.is::<ResultTaken>());
     let failure = result(deferred.map(|n| n + 1)).unwrap_err();
-    assert!(failure.is::<AlreadyTaken>());
+    assert!(failure.is::<ResultTaken>());
     assert_eq!(failure.location().file(), file!());
 }

@@ -33,7 +33,7 @@ pub(crate) enum Memory {}
 
 /// Nothing has one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place;
+pub(crate) struct SocketId;
 
 #[derive(Debug)]
 pub(crate) enum Socket {}
@@ -55,16 +55,16 @@ never! { Memory:
     fn wait(&self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
     fn relays(&self) -> &Relays;
     fn next_arrival(&self) -> Option<Instant>;
-    fn add(&self, place: Place, key: usize, interest: Interest) -> io::Result<()>;
-    fn set_interest(&self, place: Place, key: usize, interest: Interest) -> io::Result<()>;
-    fn remove(&self, place: Place);
+    fn add(&self, place: SocketId, key: usize, interest: Interest) -> io::Result<()>;
+    fn set_interest(&self, place: SocketId, key: usize, interest: Interest) -> io::Result<()>;
+    fn remove(&self, place: SocketId);
     fn listen(&self, addr: &Address, backlog: i32) -> io::Result<Listener>;
     fn connect(&self, addr: &Address, bind: Option<&Address>) -> io::Result<Owned>;
     fn datagrams(&self, addr: &Address, share: bool) -> io::Result<Datagrams>;
 }
 
 never! { Socket:
-    fn place(&self) -> Place;
+    fn place(&self) -> SocketId;
     fn read(&self, into: &mut [u8]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
     fn is_local(&self) -> bool;
@@ -90,13 +90,13 @@ never! { Socket:
 }
 
 never! { Listener:
-    fn place(&self) -> Place;
+    fn place(&self) -> SocketId;
     fn accept(&self) -> io::Result<(Owned, Address)>;
     fn local_addr(&self) -> Address;
 }
 
 never! { Datagrams:
-    fn place(&self) -> Place;
+    fn place(&self) -> SocketId;
     fn receive(&self, into: &mut [u8]) -> io::Result<Arrived>;
     fn next_size(&self) -> Option<usize>;
     fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<()>;

@@ -39,9 +39,6 @@ use std::time::{Duration, Instant};
 use socket2::Domain;
 
 use crate::address::{Address, not_inet};
-pub(crate) use chance::Chance;
-#[cfg(feature = "testing")]
-pub use chance::Random;
 #[cfg(unix)]
 pub use children::ChildFd;
 #[cfg(unix)]
@@ -59,6 +56,9 @@ pub use poller::Interest;
 pub(crate) use poller::{Event, Waking};
 pub use poller::{Poller, PollerUnavailable};
 pub(crate) use relay::{FarEnd, Written};
+#[cfg(feature = "testing")]
+pub use rng::Random;
+pub(crate) use rng::Rng;
 #[cfg(unix)]
 pub(crate) use signals::with_blocked;
 pub(crate) use signals::{Signals, raise};
@@ -80,7 +80,6 @@ pub(crate) use source::Descriptor;
 pub(crate) use source::{Name, Source};
 use source::{check_key, foreign};
 
-mod chance;
 #[cfg(unix)]
 mod children;
 mod datagrams;
@@ -97,6 +96,7 @@ mod model;
 mod options;
 mod poller;
 pub(crate) mod relay;
+mod rng;
 mod signals;
 mod socket;
 mod socket_cell;
@@ -159,10 +159,10 @@ impl Driver {
     }
 
     /// Where chance comes from: in memory always the same.
-    pub(crate) fn chance(&self) -> Chance {
+    pub(crate) fn rng(&self) -> Rng {
         match self {
-            Self::Machine(_) => Chance::new(),
-            Self::Memory(_) => Chance::from_seed(0),
+            Self::Machine(_) => Rng::new(),
+            Self::Memory(_) => Rng::from_seed(0),
         }
     }
 
@@ -247,7 +247,7 @@ impl Driver {
             (Self::Machine(machine), Name::Machine(fd)) => {
                 machine.selector().add(fd, key, interest)
             }
-            (Self::Memory(memory), Name::Memory(place)) => memory.add(place, key, interest),
+            (Self::Memory(memory), Name::Memory(location)) => memory.add(location, key, interest),
             (_, Name::Relay(relay)) => {
                 relay.watch(self.relays(), key, interest);
                 Ok(())
@@ -270,8 +270,8 @@ impl Driver {
             (Self::Machine(machine), Name::Machine(fd)) => {
                 machine.selector().set_interest(fd, key, interest)
             }
-            (Self::Memory(memory), Name::Memory(place)) => {
-                memory.set_interest(place, key, interest)
+            (Self::Memory(memory), Name::Memory(location)) => {
+                memory.set_interest(location, key, interest)
             }
             (_, Name::Relay(relay)) => {
                 relay.watch(self.relays(), key, interest);
@@ -287,8 +287,8 @@ impl Driver {
     pub(crate) fn remove(&self, source: &impl Source) -> io::Result<()> {
         match (self, source.name()) {
             (Self::Machine(machine), Name::Machine(fd)) => machine.selector().remove(fd),
-            (Self::Memory(memory), Name::Memory(place)) => {
-                memory.remove(place);
+            (Self::Memory(memory), Name::Memory(location)) => {
+                memory.remove(location);
                 Ok(())
             }
             (_, Name::Relay(relay)) => {

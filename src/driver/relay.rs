@@ -277,14 +277,14 @@ impl fmt::Debug for Shared {
 
 fn move_out(queue: &mut VecDeque<u8>, into: &mut [u8]) -> usize {
     let count = into.len().min(queue.len());
-    for (place, byte) in into.iter_mut().zip(queue.drain(..count)) {
-        *place = byte;
+    for (location, byte) in into.iter_mut().zip(queue.drain(..count)) {
+        *location = byte;
     }
     count
 }
 
-fn set(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
-    drop(place.replace(Some(cx.waker().clone())));
+fn set(location: &Cell<Option<Waker>>, cx: &Context<'_>) {
+    drop(location.replace(Some(cx.waker().clone())));
 }
 
 /// How many bytes wait in either direction at most.

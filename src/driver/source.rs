@@ -7,8 +7,8 @@ use std::os::fd::BorrowedFd;
 
 #[cfg(unix)]
 use super::descriptors::pair::Pair;
-use super::memory::Place;
-use super::poller::{BELL, Borrowed};
+use super::memory::SocketId;
+use super::poller::{Borrowed, WAKE_KEY};
 use super::relay::Relay;
 
 /// How a thing is named to a driver. Only this room implements it.
@@ -23,7 +23,7 @@ pub(crate) enum Name<'a> {
     /// Something the machine's poller can watch.
     Machine(Borrowed<'a>),
     /// An end of a connection or a listener of a [`super::memory::Memory`].
-    Memory(Place),
+    Memory(SocketId),
     /// Queues in this process.
     Relay(&'a Relay),
     /// Two descriptors, which know best how they are watched.
@@ -48,7 +48,7 @@ impl Source for Descriptor<'_> {
 
 /// Refuses the two keys that are this room's own (invariant 1).
 pub(super) fn check_key(key: usize) -> io::Result<()> {
-    if key >= BELL {
+    if key >= WAKE_KEY {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "the two highest keys are reserved",

@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::convert::FailureError;
 use self::path::Path;
-pub use self::path::{Hop, TaskName};
+pub use self::path::{TaskName, TraceFrame};
 pub(crate) use self::sentence::errors;
 use crate::context;
 use crate::index::Index;
@@ -144,9 +144,9 @@ impl Failure {
     /// The failure that a caught panic becomes: a [`Panicked`] made at `place`.
     pub(crate) fn from_panic(
         payload: Box<dyn Any + Send>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Self {
-        Self::at(Panicked::new(payload), place)
+        Self::at(Panicked::new(payload), location)
     }
 
     /// The same error, as made elsewhere: where the user asked for what failed.
@@ -317,13 +317,13 @@ impl Failure {
     /// Only debug mode remembers it (see [`ReactorBuilder::debug`](crate::reactor::ReactorBuilder::debug)), and of a way
     /// without end no more than how it began. A clone goes its own way from where it was made. `Debug` shows it.
     #[doc(alias("traceback", "stack"))]
-    pub fn path(&self) -> Vec<Hop> {
+    pub fn path(&self) -> Vec<TraceFrame> {
         self.0.path.get()
     }
 
     /// Adds a step to its way, and to that of none of its clones.
-    pub(crate) fn went_through(&mut self, hop: Hop) {
-        if !self.0.path.has_room_for(&hop) {
+    pub(crate) fn went_through(&mut self, frame: TraceFrame) {
+        if !self.0.path.has_room_for(&frame) {
             return;
         }
         if Arc::get_mut(&mut self.0).is_none() {
@@ -336,7 +336,7 @@ impl Failure {
             });
         }
         if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.path.push(hop);
+            inner.path.push(frame);
         }
     }
 
@@ -435,8 +435,8 @@ impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:#} (at {})", self.0.location)?;
         self.write_levels(f)?;
-        for hop in self.path() {
-            write!(f, "\n    by way of {hop}")?;
+        for frame in self.path() {
+            write!(f, "\n    by way of {frame}")?;
         }
         Ok(())
     }

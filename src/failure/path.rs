@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// One step of the way a failure has come; see [`Failure::path`](super::Failure::path).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Hop {
+pub enum TraceFrame {
     /// It went through a callback, or came out of it.
     Callback {
         /// Where the callback was added.
@@ -42,7 +42,7 @@ pub struct TaskName {
     pub name: Option<Arc<str>>,
 }
 
-impl fmt::Display for Hop {
+impl fmt::Display for TraceFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Callback { added } => write!(f, "the callback added at {added}"),
@@ -73,7 +73,7 @@ impl fmt::Display for TaskName {
 pub(super) struct Path(Option<Arc<Step>>);
 
 struct Step {
-    hop: Hop,
+    frame: TraceFrame,
     before: Path,
     /// How many steps there are up to here.
     count: usize,
@@ -81,22 +81,26 @@ struct Step {
 
 impl Path {
     /// Would this step be added?
-    pub(super) fn has_room_for(&self, hop: &Hop) -> bool {
+    pub(super) fn has_room_for(&self, frame: &TraceFrame) -> bool {
         // A failure that is handed on for ever keeps how it began.
         let last = self.0.as_ref();
-        last.is_none_or(|last| last.count < MOST && last.hop != *hop)
+        last.is_none_or(|last| last.count < MOST && last.frame != *frame)
     }
 
-    pub(super) fn push(&mut self, hop: Hop) {
+    pub(super) fn push(&mut self, frame: TraceFrame) {
         let before = mem::take(self);
         let count = before.0.as_ref().map_or(0, |last| last.count) + 1;
-        self.0 = Some(Arc::new(Step { hop, before, count }));
+        self.0 = Some(Arc::new(Step {
+            frame,
+            before,
+            count,
+        }));
     }
 
     /// All of them, the first first.
-    pub(super) fn get(&self) -> Vec<Hop> {
+    pub(super) fn get(&self) -> Vec<TraceFrame> {
         let steps = successors(self.0.as_ref(), |step| step.before.0.as_ref());
-        let mut hops: Vec<_> = steps.map(|step| step.hop.clone()).collect();
+        let mut hops: Vec<_> = steps.map(|step| step.frame.clone()).collect();
         hops.reverse();
         hops
     }

@@ -13,9 +13,9 @@
 //! | `Inner::tell_ready` | `reactor/share.rs` | goes through the events, as many as there is time for |
 //! | `Conn::ready` | `transport/engine.rs` | asks the one word of flags whether anything is unusual |
 //! | `OnStream::readable` | `protocol/connected.rs` | borrows the loop's read buffer |
-//! | `Link::read` | `transport/link.rs` | one `recv` |
+//! | `ConnCore::read` | `transport/link.rs` | one `recv` |
 //! | `deliver` | `protocol/connected.rs` | puts what was kept before in front of it, where there is any |
-//! | `visit` | `protocol/seat.rs` | takes the protocol out, calls it, and puts it back |
+//! | `visit` | `protocol/slot.rs` | takes the protocol out, calls it, and puts it back |
 //! | `Protocol::input_received` | `protocol/mod.rs` | the user's code, or `data_received` |
 //! | `Conn::settle` | `transport/engine.rs` | does what the user's code has asked for |
 //!
@@ -29,7 +29,7 @@
 //! | `Executor::run_batches` | `task/executor.rs` | runs what is ready, and nothing that becomes ready meanwhile |
 //! | `Root::poll` | `task/root.rs` | polls the user's future behind a fence |
 //! | `poll_socket` | `stream/reader.rs` | reads into the user's buffer, or waits |
-//! | `Link::read` | `transport/link.rs` | one `recv` |
+//! | `ConnCore::read` | `transport/link.rs` | one `recv` |
 //!
 //! # A byte that goes
 //!
@@ -37,10 +37,10 @@
 //! |---|---|---|
 //! | `Transport::write` | `transport/mod.rs` | what a protocol calls; for async code it is the next |
 //! | `poll_write` | `stream/writer.rs` | takes as much as fits into the queue, or waits |
-//! | `Link::write` | `transport/link.rs` | queues it, and asks for attention where the loop is not there already |
+//! | `ConnCore::write` | `transport/link.rs` | queues it, and asks for attention where the loop is not there already |
 //! | `Inner::attend_all` | `reactor/share.rs` | comes to those who asked, before the loop waits |
 //! | `Conn::settle` | `transport/engine.rs` | once after each event and once before the wait |
-//! | `Link::flush` | `transport/link.rs` | one `send` for all that was queued |
+//! | `ConnCore::flush` | `transport/link.rs` | one `send` for all that was queued |
 //!
 //! # A timer
 //!
@@ -59,11 +59,11 @@
 //! |---|---|---|
 //! | `Deferred::pair` | `defer/mod.rs` | makes the two ends |
 //! | `Deferred::add_callback` | `defer/mod.rs` | appends a step |
-//! | `Line::push` | `defer/line.rs` | stores it, in one block of memory with the others |
+//! | `CallbackQueue::push` | `defer/line.rs` | stores it, in one block of memory with the others |
 //! | `Resolver::callback` | `defer/mod.rs` | brings the result |
 //! | `Core::fire` | `defer/core.rs` | gives it to the steps, or stores it and wakes the task that awaits it |
 //! | `advance` | `defer/core/work.rs` | goes on with one core after the other, so that depth costs no stack |
-//! | `Line::run` | `defer/line.rs` | runs the steps until one gives a Deferred that is not settled |
+//! | `CallbackQueue::run` | `defer/line.rs` | runs the steps until one gives a Deferred that is not settled |
 //! | `Core::hand_over` | `defer/core.rs` | gives the result to the next: another core, a task, nobody |
 //! | `Deferred::poll` | `defer/poll.rs` | where a task awaits it |
 //!

@@ -59,7 +59,7 @@ pub struct DeferredFilesystemLock {
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct FilesystemLockGuard {
     path: PathBuf,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     is_released: bool,
 }
 
@@ -78,7 +78,7 @@ struct Freedom(Weak<Inner>);
 /// A Deferred that waits, and its timers.
 struct Attempt {
     resolver: Resolver<FilesystemLockGuard>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     retry: Option<DelayedCall>,
     expiry: Option<DelayedCall>,
 }
@@ -157,19 +157,19 @@ impl DeferredFilesystemLock {
         &self,
         limit: impl Into<Option<Duration>>,
     ) -> Deferred<FilesystemLockGuard> {
-        let (inner, place) = (&self.inner, Location::caller());
+        let (inner, location) = (&self.inner, Location::caller());
         if inner.attempt.borrow().is_some() {
             return Deferred::fail(AlreadyTryingToLock);
         }
         match inner.lock() {
-            Ok(true) => return Deferred::succeed(inner.guard(place)),
+            Ok(true) => return Deferred::succeed(inner.guard(location)),
             Ok(false) => {}
             Err(error) => return Deferred::fail(error),
         }
         let (deferred, resolver) = Deferred::pair();
         let attempt = Attempt {
             resolver,
-            place,
+            location,
             retry: None,
             expiry: None,
         };
@@ -177,11 +177,11 @@ impl DeferredFilesystemLock {
         if let Some(limit) = limit.into() {
             let call = inner.plan(
                 move |inner| inner.expire(limit),
-                |timers, f| timers.limit(limit, place, f),
+                |timers, f| timers.limit(limit, location, f),
             );
             inner.change(|attempt| attempt.expiry = Some(call));
         }
-        inner.plan_retry(place);
+        inner.plan_retry(location);
         let weak = Rc::downgrade(inner);
         defer::note_what_it_waits_for(&deferred, || Rc::new(Freedom(weak.clone())));
         deferred.listens(move || {
@@ -213,7 +213,7 @@ impl Drop for FilesystemLockGuard {
     fn drop(&mut self) {
         if !self.is_released {
             if let Err(error) = unlock(&self.path) {
-                report::deliver(Origin::Destructor, error.into(), self.place);
+                report::deliver(Origin::Destructor, error.into(), self.location);
             }
         }
     }
@@ -252,7 +252,7 @@ impl Wait for Freedom {
             id: Id::At(Rc::as_ptr(&inner).addr()),
             kind: "filesystem lock",
             name: Some(inner.path.to_string_lossy().into()),
-            place: inner.made,
+            location: inner.made,
             about,
             waits: Vec::new(),
         })
@@ -270,27 +270,27 @@ impl Inner {
         }
     }
 
-    fn guard(&self, place: &'static Location<'static>) -> FilesystemLockGuard {
+    fn guard(&self, location: &'static Location<'static>) -> FilesystemLockGuard {
         FilesystemLockGuard {
             path: self.path.clone(),
-            place,
+            location,
             is_released: false,
         }
     }
 
-    fn plan_retry(self: &Rc<Self>, place: &'static Location<'static>) {
+    fn plan_retry(self: &Rc<Self>, location: &'static Location<'static>) {
         let retry = |inner: &Rc<Self>| inner.retry();
         let call = self.plan(retry, |timers, f| {
-            timers.call_at(timers.later(timers.now(), INTERVAL), place, f)
+            timers.call_at(timers.later(timers.now(), INTERVAL), location, f)
         });
         self.change(|attempt| attempt.retry = Some(call));
     }
 
     fn retry(self: &Rc<Self>) {
-        let place = self.change(|attempt| attempt.place);
-        let Some(place) = place else { return };
+        let location = self.change(|attempt| attempt.location);
+        let Some(location) = location else { return };
         match self.lock() {
-            Ok(false) => self.plan_retry(place),
+            Ok(false) => self.plan_retry(location),
             Ok(true) => self.finish(Ok(())),
             Err(error) => self.finish(Err(error.into())),
         }
@@ -306,9 +306,11 @@ impl Inner {
 
     fn finish(&self, result: Result<(), Failure>) {
         if let Some(attempt) = self.end() {
-            let place = attempt.place;
-            let result = result.map_err(|failure| failure.moved(place));
-            attempt.resolver.resolve(result.map(|()| self.guard(place)));
+            let location = attempt.location;
+            let result = result.map_err(|failure| failure.moved(location));
+            attempt
+                .resolver
+                .resolve(result.map(|()| self.guard(location)));
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) trait Held {
     /// It is held until this Deferred has its result.
     fn is_held_by<T: 'static>(&self, deferred: &Deferred<T>) {
         if let Some(grant) = self.granted() {
-            drop(grant.holder.replace(Some(deferred.trail())));
+            drop(grant.holder.replace(Some(deferred.tracker())));
         }
     }
 }
@@ -43,15 +43,15 @@ impl Grants {
     #[inline]
     pub(super) fn to_caller(&self, count: usize, since: &'static Location<'static>) -> Granted {
         debug::is_on().then(|| {
-            let card = task::current_card();
-            self.add(count, since, card.map(|card| -> Rc<dyn Wait> { card }))
+            let info = task::current_info();
+            self.add(count, since, info.map(|info| -> Rc<dyn Wait> { info }))
         })
     }
 
     /// To the Deferred of this resolver.
     #[inline]
     pub(super) fn to_waiter<T: 'static>(&self, count: usize, resolver: &Resolver<T>) -> Granted {
-        debug::is_on().then(|| self.add(count, resolver.place(), Some(resolver.trail())))
+        debug::is_on().then(|| self.add(count, resolver.location(), Some(resolver.tracker())))
     }
 
     #[cold]

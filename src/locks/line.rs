@@ -1,7 +1,7 @@
 //! The line in front of a lock, a semaphore or a queue: who waits, who has been offered something, who comes next.
 //!
 //! What stands there is counted: a lock has one thing or none, a semaphore its permits, a queue its items. That is the
-//! [`Stock`]. The module docs of [`locks`](super) say why a waiter is offered what it waits for, and not given it.
+//! [`Resource`]. The module docs of [`locks`](super) say why a waiter is offered what it waits for, and not given it.
 //!
 //! # States of a waiter
 //!
@@ -63,7 +63,7 @@ use crate::report::{self, Origin};
 use crate::task::{Executor, WorkItem, own_waker};
 
 /// Something countable that is handed out to those in a line. None of its methods runs anybody's code, but for the last.
-pub(crate) trait Stock: Sized + 'static {
+pub(crate) trait Resource: Sized + 'static {
     /// What one of the line gets.
     type Given: 'static;
 
@@ -73,7 +73,7 @@ pub(crate) trait Stock: Sized + 'static {
     /// Are things held, and given back?
     const IS_LENT: bool = true;
 
-    fn line(&self) -> &Line<Self>;
+    fn line(&self) -> &GrantQueue<Self>;
 
     /// How much there is.
     fn left(&self) -> usize;
@@ -97,14 +97,14 @@ pub(crate) trait Stock: Sized + 'static {
 }
 
 /// Those who wait for a stock.
-pub(crate) struct Line<S: Stock> {
+pub(crate) struct GrantQueue<S: Resource> {
     state: RefCell<State<S>>,
     serving: Cell<bool>,
     grants: Grants,
     made: &'static Location<'static>,
 }
 
-struct State<S: Stock> {
+struct State<S: Resource> {
     /// All who wait, in places that do not change.
     waiters: Slab<Waiter<S>>,
     /// The places of those who are `Here`, in the order of their numbers.
@@ -122,7 +122,7 @@ struct State<S: Stock> {
     covered: usize,
 }
 
-struct Waiter<S: Stock> {
+struct Waiter<S: Resource> {
     number: u64,
     count: usize,
     stands: Stands,
@@ -149,13 +149,13 @@ enum Consumer<T: 'static> {
 }
 
 /// Joins the line.
-pub(super) fn join<S: Stock>(
-    stock: &Rc<S>,
+pub(super) fn join<S: Resource>(
+    resource: &Rc<S>,
     count: usize,
     location: &'static Location<'static>,
 ) -> Deferred<S::Given> {
-    let mut state = stock.line().state.borrow_mut();
-    let is_free = state.has_free(count, stock.left());
+    let mut state = resource.line().state.borrow_mut();
+    let is_free = state.has_free(count, resource.left());
     let number = state.next;
     state.next += 1;
     let slot = state.waiters.insert(Waiter {
@@ -167,7 +167,7 @@ pub(super) fn join<S: Stock>(
         },
         consumer: Consumer::Task(None),
         location,
-        hold: is_free.then(|| stock.clone()),
+        hold: is_free.then(|| resource.clone()),
     });
     if !is_free {
         state.here.insert(number, slot);
@@ -175,64 +175,64 @@ pub(super) fn join<S: Stock>(
     let waits_for_round = !is_free && state.reserved > 0;
     drop(state);
     if waits_for_round {
-        see_to_round(stock);
+        see_to_round(resource);
     }
-    let weak: Weak<S> = Rc::downgrade(stock);
+    let weak: Weak<S> = Rc::downgrade(resource);
     Deferred::queued(weak, WaiterId { number, slot }, location)
 }
 
 /// Could somebody who comes just now have so much?
-pub(super) fn is_free<S: Stock>(stock: &Rc<S>, count: usize) -> bool {
-    let mut state = stock.line().state.borrow_mut();
-    state.has_free(count, stock.left())
+pub(super) fn is_free<S: Resource>(resource: &Rc<S>, count: usize) -> bool {
+    let mut state = resource.line().state.borrow_mut();
+    state.has_free(count, resource.left())
 }
 
 /// Takes so much for somebody who comes just now, if that is possible.
 #[track_caller]
-pub(super) fn try_take<S: Stock>(stock: &Rc<S>, count: usize) -> Option<S::Given> {
-    if !is_free(stock, count) {
+pub(super) fn try_take<S: Resource>(resource: &Rc<S>, count: usize) -> Option<S::Given> {
+    if !is_free(resource, count) {
         return None;
     }
     let granted = match S::IS_LENT {
-        true => stock.line().grants.to_caller(count, Location::caller()),
+        true => resource.line().grants.to_caller(count, Location::caller()),
         false => None,
     };
-    Some(stock.take(count, granted))
+    Some(resource.take(count, granted))
 }
 
 /// How many stand in line, those who were passed over among them.
-pub(super) fn waiting<S: Stock>(stock: &S) -> usize {
-    stock.line().state.borrow().waiters.len()
+pub(super) fn waiting<S: Resource>(resource: &S) -> usize {
+    resource.line().state.borrow().waiters.len()
 }
 
 /// How much those who are in line have not been able to take yet: what they wait for, and what is reserved.
-pub(super) fn expected<S: Stock>(stock: &S) -> usize {
-    let mut state = stock.line().state.borrow_mut();
+pub(super) fn expected<S: Resource>(resource: &S) -> usize {
+    let mut state = resource.line().state.borrow_mut();
     state.end_rounds();
     state.here.len() + state.reserved
 }
 
 /// Gives out what there is: fires those who have a use for it at once, offers it to the others.
-pub(super) fn serve<S: Stock>(stock: &Rc<S>) {
-    if stock.line().serving.replace(true) {
+pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
+    if resource.line().serving.replace(true) {
         return;
     }
     loop {
         let mut has_offered = false;
-        while let Some(offered) = serve_one(stock) {
+        while let Some(offered) = serve_one(resource) {
             has_offered |= offered;
         }
-        let is_free_again = has_offered && stock.line().state.borrow_mut().begin_rounds();
-        if !is_free_again && !is_round_over(stock) {
+        let is_free_again = has_offered && resource.line().state.borrow_mut().begin_rounds();
+        if !is_free_again && !is_round_over(resource) {
             break;
         }
     }
-    stock.line().serving.set(false);
+    resource.line().serving.set(false);
 }
 
 /// Nothing will come in any more: those who wait for that are abandoned.
-pub(super) fn end<S: Stock>(stock: &Rc<S>) {
-    let mut state = stock.line().state.borrow_mut();
+pub(super) fn end<S: Resource>(resource: &Rc<S>) {
+    let mut state = resource.line().state.borrow_mut();
     let here = mem::take(&mut state.here);
     let waiters: Vec<_> = here.map(|(_, slot)| state.take_out(slot)).collect();
     drop(state);
@@ -240,8 +240,8 @@ pub(super) fn end<S: Stock>(stock: &Rc<S>) {
 }
 
 /// Ends all waiting: each waiter gets a failure.
-pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
-    let mut state = stock.line().state.borrow_mut();
+pub(super) fn dismiss<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) {
+    let mut state = resource.line().state.borrow_mut();
     state.reserved = 0;
     state.clear_rounds();
     state.here = Numbered::default();
@@ -253,8 +253,8 @@ pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
         match waiter.consumer {
             Consumer::Core(resolver) => resolver.errback(why()),
             Consumer::Task(waker) => {
-                let failed = (WaiterId { number, slot }, why(), stock.clone());
-                stock.line().state.borrow_mut().failed.push(failed);
+                let failed = (WaiterId { number, slot }, why(), resource.clone());
+                resource.line().state.borrow_mut().failed.push(failed);
                 wake(waker, waiter.location);
             }
         }
@@ -264,19 +264,19 @@ pub(super) fn dismiss<S: Stock>(stock: &Rc<S>, why: impl Fn() -> Failure) {
 /// Does what is to be done for the first in line: gives it its own, or offers it, which is `true`.
 /// `None` if there is nothing to do.
 #[inline]
-fn serve_one<S: Stock>(stock: &Rc<S>) -> Option<bool> {
-    let mut guard = stock.line().state.borrow_mut();
+fn serve_one<S: Resource>(resource: &Rc<S>) -> Option<bool> {
+    let mut guard = resource.line().state.borrow_mut();
     let state = &mut *guard;
     let (_, slot) = state.here.first()?;
     let waiter = &mut state.waiters[slot];
-    if waiter.count > stock.left() - state.reserved {
+    if waiter.count > resource.left() - state.reserved {
         return None;
     }
     state.here.pop_first();
     match &mut waiter.consumer {
         Consumer::Task(waker) => {
             let (waker, location) = (waker.take(), waiter.location);
-            waiter.hold = Some(stock.clone());
+            waiter.hold = Some(resource.clone());
             state.reserve(slot);
             drop(guard);
             wake(waker, location);
@@ -285,15 +285,15 @@ fn serve_one<S: Stock>(stock: &Rc<S>) -> Option<bool> {
         Consumer::Core(resolver) if resolver.is_wanted() => {
             let waiter = state.take_out(slot);
             drop(guard);
-            let given = take_for(stock, &waiter);
+            let given = take_for(resource, &waiter);
             if let Consumer::Core(resolver) = waiter.consumer {
                 resolver.callback(given);
             }
-            stock.taken();
+            resource.taken();
             Some(false)
         }
         Consumer::Core(resolver) => {
-            let wake = resolver.offer(stock.clone());
+            let wake = resolver.offer(resource.clone());
             state.reserve(slot);
             drop(guard);
             wake();
@@ -304,19 +304,24 @@ fn serve_one<S: Stock>(stock: &Rc<S>) -> Option<bool> {
 
 /// Takes what this one waits for.
 #[inline]
-fn take_for<S: Stock>(stock: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
+fn take_for<S: Resource>(resource: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
     let granted = match (&waiter.consumer, S::IS_LENT) {
         (_, false) => None,
-        (Consumer::Core(resolver), true) => stock.line().grants.to_waiter(waiter.count, resolver),
-        (Consumer::Task(_), true) => stock.line().grants.to_caller(waiter.count, waiter.location),
+        (Consumer::Core(resolver), true) => {
+            resource.line().grants.to_waiter(waiter.count, resolver)
+        }
+        (Consumer::Task(_), true) => resource
+            .line()
+            .grants
+            .to_caller(waiter.count, waiter.location),
     };
-    stock.take(waiter.count, granted)
+    resource.take(waiter.count, granted)
 }
 
 /// Is something free again for those who are `Here`, because a round is over? If a round is not
 /// over, sees to it that they are served at its end (invariant 5).
-fn is_round_over<S: Stock>(stock: &Rc<S>) -> bool {
-    let mut state = stock.line().state.borrow_mut();
+fn is_round_over<S: Resource>(resource: &Rc<S>) -> bool {
+    let mut state = resource.line().state.borrow_mut();
     if state.here.is_empty() || state.reserved == 0 {
         return false;
     }
@@ -329,16 +334,16 @@ fn is_round_over<S: Stock>(stock: &Rc<S>) -> bool {
     state.covered = state.rounds.len();
     drop(state);
     if let Some(executor) = Executor::current() {
-        executor.push(Rc::new(Round(Rc::downgrade(stock))));
+        executor.push(Rc::new(Round(Rc::downgrade(resource))));
     }
     // An executor that is shut down drops it.
-    !stock.line().state.borrow().has_errand
+    !resource.line().state.borrow().has_errand
 }
 
 /// Somebody is `Here` now, perhaps behind a reservation (invariant 5).
-fn see_to_round<S: Stock>(stock: &Rc<S>) {
-    if is_round_over(stock) {
-        serve(stock);
+fn see_to_round<S: Resource>(resource: &Rc<S>) {
+    if is_round_over(resource) {
+        serve(resource);
     }
 }
 
@@ -350,9 +355,9 @@ fn wake(waker: Option<Waker>, location: &'static Location<'static>) {
 }
 
 /// Has the task of `cx` be the one that polls this waiter, and is woken.
-fn watch<S: Stock>(stock: &Rc<S>, id: WaiterId, cx: &Context<'_>) {
+fn watch<S: Resource>(resource: &Rc<S>, id: WaiterId, cx: &Context<'_>) {
     let new = own_waker(cx).clone();
-    let mut state = stock.line().state.borrow_mut();
+    let mut state = resource.line().state.borrow_mut();
     let (old, is_here) = match state.find(id) {
         Some(waiter) => match &mut waiter.consumer {
             Consumer::Task(waker) => (waker.replace(new), waiter.stands == Stands::Here),
@@ -366,11 +371,11 @@ fn watch<S: Stock>(stock: &Rc<S>, id: WaiterId, cx: &Context<'_>) {
         cx.waker().wake_by_ref();
     }
     if old.is_some() {
-        report::discard(old, stock.line().made);
+        report::discard(old, resource.line().made);
     }
 }
 
-impl<S: Stock> Line<S> {
+impl<S: Resource> GrantQueue<S> {
     /// The line of what is made by its caller.
     #[track_caller]
     pub(super) fn new() -> Self {
@@ -397,7 +402,7 @@ impl<S: Stock> Line<S> {
     }
 }
 
-impl<S: Stock> State<S> {
+impl<S: Resource> State<S> {
     /// Could somebody who comes just now have so much of what is left?
     #[inline]
     fn has_free(&mut self, count: usize, left: usize) -> bool {
@@ -510,7 +515,7 @@ impl<S: Stock> State<S> {
     }
 }
 
-impl<S: Stock> Waiter<S> {
+impl<S: Resource> Waiter<S> {
     /// Is this the waker of the task that polls it?
     #[inline]
     fn wakes(&self, waker: &Waker) -> bool {
@@ -548,7 +553,7 @@ enum Answer {
 
 /// Answers a waiter that asks, and that is `Asked` or `Away`.
 #[inline]
-fn answer<S: Stock>(stock: &Rc<S>, state: &mut State<S>, slot: usize) -> Answer {
+fn answer<S: Resource>(resource: &Rc<S>, state: &mut State<S>, slot: usize) -> Answer {
     let waiter = &state.waiters[slot];
     let (number, count) = (waiter.number, waiter.count);
     if waiter.stands == Stands::Asked {
@@ -556,9 +561,9 @@ fn answer<S: Stock>(stock: &Rc<S>, state: &mut State<S>, slot: usize) -> Answer 
     }
     state.end_rounds();
     let is_first = state.here.first().is_none_or(|(first, _)| number < first);
-    if is_first && count <= stock.left() - state.reserved {
+    if is_first && count <= resource.left() - state.reserved {
         Answer::Takes
-    } else if stock.is_over() {
+    } else if resource.is_over() {
         Answer::Over
     } else {
         Answer::Waits
@@ -567,17 +572,17 @@ fn answer<S: Stock>(stock: &Rc<S>, state: &mut State<S>, slot: usize) -> Answer 
 
 /// Has a waiter wait that was passed over: it is `Here` again, in its old place.
 #[cold]
-fn come_back<S: Stock>(stock: &Rc<S>, mut state: RefMut<'_, State<S>>, slot: usize) {
+fn come_back<S: Resource>(resource: &Rc<S>, mut state: RefMut<'_, State<S>>, slot: usize) {
     let waiter = &mut state.waiters[slot];
     waiter.stands = Stands::Here;
     let (number, hold) = (waiter.number, waiter.hold.take());
     state.here.insert(number, slot);
     drop((state, hold));
-    stock.taken();
-    see_to_round(stock);
+    resource.taken();
+    see_to_round(resource);
 }
 
-impl<S: Stock> WaitSource for S {
+impl<S: Resource> WaitSource for S {
     fn ask(self: Rc<Self>, id: WaiterId) {
         let mut state = self.line().state.borrow_mut();
         if state
@@ -615,7 +620,7 @@ impl<S: Stock> WaitSource for S {
             id: Id::At(Rc::as_ptr(&self).addr()),
             kind: Self::KIND,
             name: None,
-            place: line.made,
+            location: line.made,
             about: texts.join(", "),
             waits,
         }
@@ -626,7 +631,7 @@ impl<S: Stock> WaitSource for S {
     }
 }
 
-impl<S: Stock> WaitQueue for S {
+impl<S: Resource> WaitQueue for S {
     type Given = S::Given;
 
     fn poll(
@@ -716,26 +721,26 @@ impl<S: Stock> WaitQueue for S {
     }
 }
 /// The errand that ends a round, when it is run and when it is dropped.
-struct Round<S: Stock>(Weak<S>);
+struct Round<S: Resource>(Weak<S>);
 
-impl<S: Stock> WorkItem for Round<S> {
+impl<S: Resource> WorkItem for Round<S> {
     fn run(self: Rc<Self>) {}
 }
 
-impl<S: Stock> Drop for Round<S> {
+impl<S: Resource> Drop for Round<S> {
     fn drop(&mut self) {
-        if let Some(stock) = self.0.upgrade() {
-            let mut state = stock.line().state.borrow_mut();
+        if let Some(resource) = self.0.upgrade() {
+            let mut state = resource.line().state.borrow_mut();
             state.has_errand = false;
             let covered = mem::take(&mut state.covered);
-            state.end_rounds_if(|place, _| place < covered);
+            state.end_rounds_if(|location, _| location < covered);
             drop(state);
-            serve(&stock);
+            serve(&resource);
         }
     }
 }
 
-impl<S: Stock> Drop for Line<S> {
+impl<S: Resource> Drop for GrantQueue<S> {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         let mut waiters: Vec<_> = mem::take(&mut state.waiters).into_iter().collect();
@@ -746,10 +751,10 @@ impl<S: Stock> Drop for Line<S> {
     }
 }
 
-impl<S: Stock> fmt::Debug for Line<S> {
+impl<S: Resource> fmt::Debug for GrantQueue<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.borrow();
-        f.debug_struct("Line")
+        f.debug_struct("GrantQueue")
             .field("waiting", &state.waiters.len())
             .field("reserved", &state.reserved)
             .finish()

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::grants::{Granted, Held};
-use super::line::{self, Line, Stock};
+use super::line::{self, GrantQueue, Resource};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
 use crate::failure::Failure;
@@ -60,7 +60,7 @@ pub struct LockGuard<T: 'static = ()> {
 }
 
 struct Inner<T: 'static> {
-    line: Line<Self>,
+    line: GrantQueue<Self>,
     /// Empty while somebody holds it.
     value: Cell<Option<T>>,
     is_held: Cell<bool>,
@@ -72,7 +72,7 @@ impl<T: 'static> DeferredLock<T> {
     pub fn new(value: T) -> Self {
         Self {
             inner: Rc::new(Inner {
-                line: Line::new(),
+                line: GrantQueue::new(),
                 value: Cell::new(Some(value)),
                 is_held: Cell::new(false),
             }),
@@ -285,12 +285,12 @@ impl<T: 'static> Held for LockGuard<T> {
     }
 }
 
-impl<T: 'static> Stock for Inner<T> {
+impl<T: 'static> Resource for Inner<T> {
     type Given = LockGuard<T>;
 
     const KIND: &'static str = "lock";
 
-    fn line(&self) -> &Line<Self> {
+    fn line(&self) -> &GrantQueue<Self> {
         &self.line
     }
 

@@ -79,4 +79,4 @@ pub(crate) use self::lock_file::{Locked, is_locked, lock_at, unlock};
 pub use self::lock_file::{NotALock, NotOurLock};
 pub use self::queue::{DeferredQueue, Items, QueueOverflow, QueueUnderflow};
 pub use self::semaphore::{DeferredSemaphore, NoPermits, SemaphoreClosed, SemaphorePermit};
-pub use self::watched::{WatchOver, Watched, Watcher};
+pub use self::watched::{WatchEnded, Watched, Watcher};

@@ -79,21 +79,19 @@ mod tests {
     fn the_order_is_that_of_the_numbers_however_they_come_and_leave() {
         let mut model = BTreeMap::new();
         let mut numbered = Numbered::default();
-        let mut chance = 7_u64;
+        let mut rng = 7_u64;
         for _ in 0..10_000 {
-            chance = chance
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let number = chance >> 60;
-            match (chance >> 40) % 4 {
+            rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = rng >> 60;
+            match (rng >> 40) % 4 {
                 0 => assert_eq!(numbered.remove(number), model.remove(&number)),
                 1 => assert_eq!(numbered.pop_first(), model.pop_first()),
-                _ if model.insert(number, chance as usize).is_none() => {
-                    numbered.insert(number, chance as usize)
+                _ if model.insert(number, rng as usize).is_none() => {
+                    numbered.insert(number, rng as usize)
                 }
                 _ => {
                     assert!(numbered.remove(number).is_some());
-                    numbered.insert(number, chance as usize);
+                    numbered.insert(number, rng as usize);
                 }
             }
             assert_eq!(numbered.len(), model.len());

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use futures::stream::{FusedStream, Stream};
 
 use super::grants::Granted;
-use super::line::{self, Line, Stock};
+use super::line::{self, GrantQueue, Resource};
 use crate::debug::Thing;
 use crate::defer::{self, Deferred, Resolver, WaitSource};
 use crate::index::Indexed;
@@ -58,7 +58,7 @@ pub struct Items<T: 'static> {
     shared: Rc<Shared<T>>,
     /// Set while it waits for an item.
     next: Option<Next<T>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 /// A stream that waits in line.
@@ -74,7 +74,7 @@ struct Room<T: 'static>(Weak<Shared<T>>);
 struct Handle<T: 'static>(Rc<Shared<T>>);
 
 struct Shared<T: 'static> {
-    line: Line<Self>,
+    line: GrantQueue<Self>,
     items: RefCell<VecDeque<T>>,
     /// Those who wait for room.
     putters: RefCell<Indexed<(T, Resolver<()>)>>,
@@ -112,7 +112,7 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn with_limits(size: impl Into<Option<usize>>, backlog: impl Into<Option<usize>>) -> Self {
         Self {
             handle: Rc::new(Handle(Rc::new(Shared {
-                line: Line::new(),
+                line: GrantQueue::new(),
                 items: RefCell::default(),
                 putters: RefCell::default(),
                 next_putter: Cell::new(0),
@@ -272,7 +272,7 @@ impl<T: 'static> DeferredQueue<T> {
         Items {
             shared: self.shared().clone(),
             next: None,
-            place: Location::caller(),
+            location: Location::caller(),
         }
     }
 
@@ -336,7 +336,7 @@ impl<T: 'static> Stream for Items<T> {
         let mut next = match self.next.take() {
             Some(next) => next,
             None if self.is_terminated() => return Poll::Ready(None),
-            None => Next::join(&self.shared, self.place),
+            None => Next::join(&self.shared, self.location),
         };
         match Pin::new(&mut next.deferred).poll(cx) {
             // It fails only when it is abandoned.
@@ -392,9 +392,9 @@ impl<T: 'static> Drop for Handle<T> {
         self.0.is_over.set(true);
         let putters = self.0.putters.take();
         for (item, resolver) in putters {
-            let place = resolver.place();
+            let location = resolver.location();
             drop(resolver);
-            report::discard(item, place);
+            report::discard(item, location);
         }
         line::end(&self.0);
     }
@@ -410,10 +410,10 @@ impl<T: 'static> Drop for Shared<T> {
 }
 
 impl<T: 'static> Next<T> {
-    fn join(shared: &Rc<Shared<T>>, place: &'static Location<'static>) -> Self {
+    fn join(shared: &Rc<Shared<T>>, location: &'static Location<'static>) -> Self {
         let next = Self {
             // It counts when it is in line, and so before anybody is let in.
-            deferred: line::join(shared, 1, place),
+            deferred: line::join(shared, 1, location),
             shared: shared.clone(),
         };
         shared.streams.set(shared.streams.get() + 1);
@@ -429,8 +429,8 @@ impl<T: 'static> Drop for Next<T> {
 }
 
 impl<T: 'static> Shared<T> {
-    fn join(self: &Rc<Self>, place: &'static Location<'static>) -> Deferred<T> {
-        let deferred = line::join(self, 1, place);
+    fn join(self: &Rc<Self>, location: &'static Location<'static>) -> Deferred<T> {
+        let deferred = line::join(self, 1, location);
         self.let_in();
         deferred
     }
@@ -472,14 +472,14 @@ impl<T: 'static> Wait for Room<T> {
     }
 }
 
-impl<T: 'static> Stock for Shared<T> {
+impl<T: 'static> Resource for Shared<T> {
     type Given = T;
 
     const KIND: &'static str = "queue";
 
     const IS_LENT: bool = false;
 
-    fn line(&self) -> &Line<Self> {
+    fn line(&self) -> &GrantQueue<Self> {
         &self.line
     }
 

@@ -10,10 +10,10 @@ use crate::report;
 #[track_caller]
 pub(super) fn run<G: 'static, U: 'static>(
     guard: G,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     f: impl FnOnce(G) -> Deferred<U>,
 ) -> Deferred<U> {
-    match report::catch(place, || f(guard)) {
+    match report::catch(location, || f(guard)) {
         Ok(deferred) => deferred,
         Err(failure) => Deferred::fail(failure),
     }
@@ -22,10 +22,10 @@ pub(super) fn run<G: 'static, U: 'static>(
 /// Calls `f`, and drops the guard when what it returned has come to its end.
 pub(super) fn hold<G: Held + 'static, V, R: IntoOutcome<V>>(
     mut guard: G,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     f: impl FnOnce(&mut G) -> R,
 ) -> Deferred<R::Value> {
-    let outcome = report::catch(place, || f(&mut guard).into_outcome(place));
+    let outcome = report::catch(location, || f(&mut guard).into_outcome(location));
     match outcome {
         Ok(Outcome::Wait(deferred)) => {
             guard.is_held_by(&deferred);

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::grants::{Granted, Held};
-use super::line::{self, Line, Stock};
+use super::line::{self, GrantQueue, Resource};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
 use crate::failure::errors;
@@ -54,7 +54,7 @@ pub struct SemaphorePermit {
 }
 
 struct Inner {
-    line: Line<Self>,
+    line: GrantQueue<Self>,
     available: Cell<usize>,
     /// With those that are held.
     total: Cell<usize>,
@@ -74,7 +74,7 @@ impl DeferredSemaphore {
         }
         Ok(Self {
             inner: Rc::new(Inner {
-                line: Line::new(),
+                line: GrantQueue::new(),
                 available: Cell::new(count),
                 total: Cell::new(count),
                 is_closed: Cell::new(false),
@@ -293,12 +293,12 @@ impl Held for SemaphorePermit {
     }
 }
 
-impl Stock for Inner {
+impl Resource for Inner {
     type Given = SemaphorePermit;
 
     const KIND: &'static str = "semaphore";
 
-    fn line(&self) -> &Line<Self> {
+    fn line(&self) -> &GrantQueue<Self> {
         &self.line
     }
 

@@ -126,13 +126,13 @@ impl<T: 'static> Watcher<T> {
     ///
     /// # Errors
     ///
-    /// [`WatchOver`] when the last value was seen and the [`Watched`] is gone.
+    /// [`WatchEnded`] when the last value was seen and the [`Watched`] is gone.
     #[track_caller]
     pub fn changed(&self) -> Deferred<()> {
         if self.has_changed() {
             Deferred::succeed(())
         } else if self.inner.is_over.get() {
-            Deferred::fail(WatchOver)
+            Deferred::fail(WatchEnded)
         } else {
             self.inner.waiters.join()
         }
@@ -166,7 +166,7 @@ impl<T: 'static> Watcher<T> {
 
 /// There is no value left that a watcher has not seen, and nobody who could set one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WatchOver;
+pub struct WatchEnded;
 
 impl<T: 'static> Clone for Watched<T> {
     fn clone(&self) -> Self {
@@ -200,14 +200,14 @@ impl<T: 'static> fmt::Debug for Watcher<T> {
 }
 
 errors! {
-    WatchOver: "the watched value is gone, and its last state was seen";
+    WatchEnded: "the watched value is gone, and its last state was seen";
 }
 
 impl<T: 'static> Drop for Owner<T> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
         for waiter in self.0.waiters.resolvers() {
-            waiter.errback(WatchOver);
+            waiter.errback(WatchEnded);
         }
     }
 }

@@ -132,7 +132,7 @@ pub use self::proxied::{BadNetwork, Network, ProxyOptions};
 #[cfg(unix)]
 pub use self::stdio::{InBackground, NotATerminal, Stdio, StdioInUse, Terminal};
 pub use self::streams::{
-    Backoff, ClientFactory, Connector, ConnectorState, NotNow, Port, Reconnecting, Retries,
+    Backoff, ClientFactory, Connector, ConnectorBusy, ConnectorState, Port, Reconnecting, Retries,
     StreamListener,
 };
 pub use crate::address::BadAddress;

@@ -13,7 +13,7 @@ use crate::driver::{Bind, Buffers, SocketHook};
 use crate::reactor::Reactor;
 #[cfg(unix)]
 use crate::report;
-use crate::transport::{ConnCounter, Limits, PATIENCE, Patience, Terms};
+use crate::transport::{ConnConfig, ConnCounter, Limits, PATIENCE, Patience};
 
 /// How to listen. By default the backlog is 1024, addresses are used again at once, and everybody may connect to a UNIX
 /// socket. What does not concern the kind of the address is passed over.
@@ -328,14 +328,18 @@ impl ListenOptions {
 
 impl ListenConfig {
     /// What the connections of a port have in common.
-    pub(super) fn terms(&self, reactor: &Reactor, place: &'static Location<'static>) -> Rc<Terms> {
-        Rc::new(Terms {
+    pub(super) fn conn_config(
+        &self,
+        reactor: &Reactor,
+        location: &'static Location<'static>,
+    ) -> Rc<ConnConfig> {
+        Rc::new(ConnConfig {
             limits: self.limits,
             linger: self.linger,
             patience: self.patience,
             resets_on_error: self.resets_on_error,
             counter: Some(ConnCounter::new(reactor, self.max_connections)),
-            ..Terms::new(reactor, place)
+            ..ConnConfig::new(reactor, location)
         })
     }
 }
@@ -446,10 +450,10 @@ fn patience(open: Option<Option<Duration>>, closing: Option<Option<Duration>>) -
 #[cfg(unix)]
 fn hook(
     f: impl Fn(BorrowedFd<'_>) -> io::Result<()> + 'static,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> SocketHook {
     SocketHook(Rc::new(move |socket| {
-        let done = report::catch_rarely(place, || f(socket));
+        let done = report::catch_rarely(location, || f(socket));
         done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }))
 }

@@ -5,10 +5,10 @@ use std::panic::Location;
 use std::process::ExitStatus;
 
 use super::Command;
-#[cfg(feature = "testing")]
-use super::acted;
-use super::acted::Player;
 use super::errors::NotStarted;
+#[cfg(feature = "testing")]
+use super::fake;
+use super::fake::FakeHandle;
 use crate::driver::{self, Interest, Launch, NotLaunched, Pty, Sockets};
 use crate::reactor::{Reactor, Registration};
 
@@ -19,7 +19,7 @@ pub(super) enum Body {
         not(feature = "testing"),
         expect(dead_code, reason = "it has no values without the feature")
     )]
-    Acted(Player),
+    Fake(FakeHandle),
 }
 
 impl Body {
@@ -32,7 +32,7 @@ impl Body {
             not(feature = "testing"),
             expect(unused_variables, reason = "only fake processes need it")
         )]
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<(Self, Sockets), NotStarted> {
         let driver = reactor.inner().driver();
         let checked = command.check().map_err(|error| NotLaunched {
@@ -42,8 +42,8 @@ impl Body {
         let launched = checked.map(|()| command.launch());
         let launched = launched.and_then(|launch| match driver.is_virtual() {
             #[cfg(feature = "testing")]
-            true => acted::launch(reactor, &launch, registration, place)
-                .map(|(part, pipes)| (Self::Acted(part), pipes)),
+            true => fake::launch(reactor, &launch, registration, location)
+                .map(|(process, pipes)| (Self::Fake(process), pipes)),
             _ => Self::on_machine(reactor, &launch, registration),
         });
         launched.map_err(|why| NotStarted::new(command.program(), why))
@@ -70,7 +70,7 @@ impl Body {
     pub(super) fn pid(&self) -> u32 {
         match self {
             Self::Machine(child) => child.pid(),
-            Self::Acted(part) => part.pid(),
+            Self::Fake(process) => process.pid(),
         }
     }
 
@@ -78,15 +78,15 @@ impl Body {
     pub(super) fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         match self {
             Self::Machine(child) => child.try_wait(),
-            Self::Acted(part) => Ok(part.status()),
+            Self::Fake(process) => Ok(process.status()),
         }
     }
 
     pub(super) fn signal(&self, number: i32, group: bool) -> io::Result<()> {
         match self {
             Self::Machine(child) => child.signal(number, group),
-            Self::Acted(part) => {
-                part.signal(number);
+            Self::Fake(process) => {
+                process.signal(number);
                 Ok(())
             }
         }
@@ -94,8 +94,8 @@ impl Body {
 
     /// A part's terminal has another size. (The machine tells its own programs.)
     pub(super) fn resize(&self, size: Pty) {
-        if let Self::Acted(part) = self {
-            part.resize(size);
+        if let Self::Fake(process) = self {
+            process.resize(size);
         }
     }
 
@@ -109,7 +109,7 @@ impl Body {
         let interest = Interest::of(watched, false);
         match self {
             Self::Machine(child) => registration.set_interest(reactor, child, interest),
-            Self::Acted(_) => Ok(()),
+            Self::Fake(_) => Ok(()),
         }
     }
 
@@ -117,7 +117,7 @@ impl Body {
     pub(super) fn unwatch(&self, reactor: &Reactor, registration: &Registration) {
         match self {
             Self::Machine(child) => registration.leave_with(reactor, child),
-            Self::Acted(_) => registration.leave(reactor),
+            Self::Fake(_) => registration.leave(reactor),
         }
     }
 
@@ -125,7 +125,7 @@ impl Body {
     pub(super) fn end(self) {
         match self {
             Self::Machine(child) => child.end(),
-            Self::Acted(part) => part.signal(libc::SIGKILL),
+            Self::Fake(process) => process.signal(libc::SIGKILL),
         }
     }
 
@@ -134,7 +134,7 @@ impl Body {
         match self {
             Self::Machine(child) => child.abandon(),
             // It goes with the tasks of its reactor.
-            Self::Acted(_) => {}
+            Self::Fake(_) => {}
         }
     }
 }

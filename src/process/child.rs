@@ -65,8 +65,8 @@ impl Command {
     #[doc(alias("spawnProcess", "create_subprocess_exec", "Popen"))]
     #[track_caller]
     pub fn spawn(self, reactor: &Reactor) -> Result<Child, Failure> {
-        let place = Location::caller();
-        let (mut child, running, sockets) = self.begin_child(reactor, place)?;
+        let location = Location::caller();
+        let (mut child, running, sockets) = self.begin_child(reactor, location)?;
         child.take_streams(reactor, &running, &self, sockets)?;
         Ok(child)
     }
@@ -117,9 +117,9 @@ impl Command {
         reactor: &Reactor,
         protocol: P,
     ) -> Result<(Handle<P>, Child), Failure> {
-        let place = Location::caller();
+        let location = Location::caller();
         let command = self.with_stream();
-        let (mut child, running, sockets) = command.begin_child(reactor, place)?;
+        let (mut child, running, sockets) = command.begin_child(reactor, location)?;
         let is_peer = |(number, _): &(i32, Socket)| *number == 1;
         let (peer, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_peer);
         child.take_streams(reactor, &running, &command, others)?;
@@ -127,7 +127,7 @@ impl Command {
             return Err(Failure::new(NoSuchPipe(1)));
         };
         let conn = reactor
-            .seat_soon(socket, protocol, &child.process.0.terms(reactor))
+            .attach_later(socket, protocol, &child.process.0.config(reactor))
             .map_err(|failure| running.retract(reactor, &failure))?;
         child.process.0.add_pipe(number, true, conn.transport());
         Ok((handle(&conn), child))
@@ -137,11 +137,11 @@ impl Command {
     fn begin_child(
         &self,
         reactor: &Reactor,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<(Child, Rc<Running<Waited>>, Sockets), Failure> {
         let waiters = Listeners::default();
         let waited = Waited(waiters.clone());
-        let (running, sockets) = Running::start(reactor, self, waited, true, place)?;
+        let (running, sockets) = Running::start(reactor, self, waited, true, location)?;
         running.begin(reactor);
         let child = Child {
             process: Process(running.common.clone()),
@@ -162,8 +162,8 @@ impl Child {
         sockets: Sockets,
     ) -> Result<(), Failure> {
         for (number, socket) in sockets {
-            let terms = self.process.0.terms(reactor);
-            let conn = Connection::of_socket(reactor, socket, Address::Unnamed, &terms)
+            let config = self.process.0.config(reactor);
+            let conn = Connection::of_socket(reactor, socket, Address::Unnamed, &config)
                 .map_err(|failure| running.retract(reactor, &failure))?;
             let is_written = command.writes(number);
             let common = &self.process.0;

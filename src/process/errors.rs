@@ -64,10 +64,10 @@ impl NotStarted {
 }
 
 /// How a process ended, as a reason.
-pub(super) fn reason(status: ExitStatus, place: &'static Location<'static>) -> Failure {
+pub(super) fn reason(status: ExitStatus, location: &'static Location<'static>) -> Failure {
     match status.success() {
-        true => Failure::at(ProcessDone, place),
-        false => Failure::at(ProcessTerminated(status), place),
+        true => Failure::at(ProcessDone, location),
+        false => Failure::at(ProcessTerminated(status), location),
     }
 }
 

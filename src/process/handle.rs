@@ -17,7 +17,7 @@ use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
-use crate::transport::{ConnectionLost, Keeper, Terms, Transport};
+use crate::transport::{ConnConfig, ConnectionLost, DelayedClose, Transport};
 
 /// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
 ///
@@ -42,7 +42,7 @@ pub(super) struct Common {
     /// Why one of them was lost that nobody closed.
     broken: RefCell<Option<Failure>>,
     /// Keeps the terminal of one that has closed it and not exited yet.
-    keeper: Rc<Keeper>,
+    delayed_close: Rc<DelayedClose>,
     /// They are async code's, and so the exit is the end.
     has_streams: bool,
     /// How it exited, or why that is not known.
@@ -50,7 +50,7 @@ pub(super) struct Common {
     /// When it is killed, if it was asked to end.
     deadline: Cell<Option<DelayedCall>>,
     reactor: WeakReactor,
-    pub(super) place: &'static Location<'static>,
+    pub(super) location: &'static Location<'static>,
 }
 
 /// One of its pipes.
@@ -319,7 +319,7 @@ impl Common {
         reactor: &Reactor,
         command: &Command,
         has_streams: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Self {
         Self {
             program: command.program().to_owned(),
@@ -330,21 +330,21 @@ impl Common {
             body: RefCell::new(None),
             pipes: RefCell::new(Vec::new()),
             broken: RefCell::new(None),
-            keeper: Rc::default(),
+            delayed_close: Rc::default(),
             has_streams,
             exit: RefCell::new(None),
             deadline: Cell::new(None),
             reactor: reactor.downgrade(),
-            place,
+            location,
         }
     }
 
     /// What its pipes are on.
-    pub(super) fn terms(&self, reactor: &Reactor) -> Rc<Terms> {
-        Rc::new(Terms {
+    pub(super) fn config(&self, reactor: &Reactor) -> Rc<ConnConfig> {
+        Rc::new(ConnConfig {
             is_filter: true,
-            keeper: self.has_terminal.then(|| self.keeper.clone()),
-            ..Terms::of_pipes(reactor, self.place)
+            delayed_close: self.has_terminal.then(|| self.delayed_close.clone()),
+            ..ConnConfig::of_pipes(reactor, self.location)
         })
     }
 
@@ -364,7 +364,7 @@ impl Common {
     /// It has exited, and been waited for.
     pub(super) fn exit(&self, how: Result<ExitStatus, Failure>) {
         *self.exit.borrow_mut() = Some(how);
-        self.keeper.finish();
+        self.delayed_close.finish();
         drop(self.body.take());
         if let Some(deadline) = self.deadline.take() {
             deadline.cancel();
@@ -398,7 +398,7 @@ impl Common {
         if let Some(body) = self.body.take() {
             body.abandon();
         }
-        self.exit(Err(Failure::at(Stopped, self.place)));
+        self.exit(Err(Failure::at(Stopped, self.location)));
     }
 
     /// Its reactor has nobody any more who would ask for it.
@@ -415,7 +415,7 @@ impl Common {
     /// Why it is over, once it has exited.
     pub(super) fn reason(&self) -> Option<Failure> {
         Some(match self.exited()? {
-            Ok(status) => reason(status, self.place),
+            Ok(status) => reason(status, self.location),
             Err(failure) => failure,
         })
     }

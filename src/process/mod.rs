@@ -36,15 +36,15 @@
 //! A pipe that is full does not keep the others from being read: a filter that is fed more than it can take back would never
 //! be done. [`Process::pause_producing`] stops reading.
 
-#[cfg(feature = "testing")]
-pub(crate) mod acted;
-#[cfg(not(feature = "testing"))]
-#[path = "acted_off.rs"]
-mod acted;
 mod body;
 mod child;
 mod command;
 mod errors;
+#[cfg(feature = "testing")]
+pub(crate) mod fake;
+#[cfg(not(feature = "testing"))]
+#[path = "fake_off.rs"]
+mod fake;
 mod handle;
 mod output;
 mod protocol;

@@ -153,7 +153,7 @@ pub(super) fn answer<T>(resolver: Resolver<T>, result: Result<T, Failure>) {
     match result {
         Err(failure) if failure.is::<Stopped>() && resolver.is_unheard() => resolver.forsake(),
         result => {
-            let asked_at = resolver.place();
+            let asked_at = resolver.location();
             resolver.resolve(result.map_err(|failure| failure.moved(asked_at)));
         }
     }
@@ -225,12 +225,12 @@ impl Drop for Collecting {
         let Some(answer) = self.answer.take() else {
             return;
         };
-        let place = match &answer {
-            Answer::Output(resolver) => resolver.place(),
-            Answer::Status(resolver) => resolver.place(),
+        let location = match &answer {
+            Answer::Output(resolver) => resolver.location(),
+            Answer::Status(resolver) => resolver.location(),
         };
         self.answer.set(Some(answer));
-        self.answer(Err(Failure::at(Stopped, place)));
+        self.answer(Err(Failure::at(Stopped, location)));
     }
 }
 

@@ -26,10 +26,10 @@ use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
 use crate::driver::{Event, Sockets};
 use crate::failure::Failure;
-use crate::protocol::{Handle, Home, Seated, handle, leave, visit};
+use crate::protocol::{Handle, ProtocolHost, ProtocolSlot, handle, leave, visit};
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::WarnOnce;
-use crate::transport::{Conn, Seat, Transport};
+use crate::transport::{Conn, ConnHandler, Transport};
 
 impl Command {
     /// Starts the program with a [`ProcessProtocol`], whose hooks the reactor calls. The program runs when this returns;
@@ -52,19 +52,19 @@ impl Command {
         reactor: &Reactor,
         protocol: P,
     ) -> Result<Handle<P, Process>, Failure> {
-        let place = Location::caller();
-        let (running, pipes) = Running::start(reactor, &self, protocol, false, place)?;
+        let location = Location::caller();
+        let (running, pipes) = Running::start(reactor, &self, protocol, false, location)?;
         // In memory a pipe that we write tells by its end that nobody reads it any more.
         let is_virtual = reactor.inner().driver().is_virtual();
-        let terms = running.common.terms(reactor);
+        let config = running.common.config(reactor);
         let mut conns = Vec::new();
         for (number, socket) in pipes {
-            let seat = OnPipe {
+            let slot = OnPipe {
                 running: running.clone(),
                 number,
                 is_read: is_virtual || self.reads(number),
             };
-            let conn = Conn::unwatched(reactor, socket, Address::Unnamed, &terms, seat)
+            let conn = Conn::unwatched(reactor, socket, Address::Unnamed, &config, slot)
                 .map_err(|failure| running.retract(reactor, &failure))?;
             let is_written = self.writes(number);
             running
@@ -73,7 +73,7 @@ impl Command {
             conns.push(conn);
         }
         let (weak, later) = (reactor.downgrade(), running.clone());
-        reactor.inner().executor().call(place, move || {
+        reactor.inner().executor().call(location, move || {
             let Some(reactor) = weak.upgrade() else {
                 return;
             };
@@ -89,7 +89,7 @@ impl Command {
 /// A process and its protocol.
 pub(super) struct Running<P: 'static> {
     pub(super) common: Rc<Common>,
-    seat: Seated<P, Process>,
+    slot: ProtocolSlot<P, Process>,
     registration: Registration,
     retry: Retry,
     /// `connection_made` has been called.
@@ -115,11 +115,11 @@ impl<P: ProcessProtocol> Running<P> {
         command: &Command,
         protocol: P,
         has_streams: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<(Rc<Self>, Sockets), Failure> {
         let running = reactor.register(|registration| Self {
-            common: Rc::new(Common::new(reactor, command, has_streams, place)),
-            seat: Seated::new(protocol),
+            common: Rc::new(Common::new(reactor, command, has_streams, location)),
+            slot: ProtocolSlot::new(protocol),
             registration,
             retry: Retry::default(),
             begun: Cell::new(false),
@@ -137,8 +137,8 @@ impl<P: ProcessProtocol> Running<P> {
     }
 
     fn launch(&self, reactor: &Reactor, command: &Command) -> Result<Sockets, Failure> {
-        let launched = Body::launch(reactor, command, &self.registration, self.common.place);
-        let (body, pipes) = launched.map_err(|error| Failure::at(error, self.common.place))?;
+        let launched = Body::launch(reactor, command, &self.registration, self.common.location);
+        let (body, pipes) = launched.map_err(|error| Failure::at(error, self.common.location))?;
         self.common.began(body);
         Ok(pipes)
     }
@@ -147,7 +147,7 @@ impl<P: ProcessProtocol> Running<P> {
     pub(super) fn retract(&self, reactor: &Reactor, failure: &Failure) -> Failure {
         self.ended.set(true);
         self.leave_loop(reactor);
-        Failure::at(self.common.retract(failure), self.common.place)
+        Failure::at(self.common.retract(failure), self.common.location)
     }
 
     /// The first thing that is told.
@@ -205,7 +205,7 @@ impl<P: ProcessProtocol> Running<P> {
             None => return true,
             Some(Ok(None)) => return false,
             Some(Ok(Some(status))) => Ok(status),
-            Some(Err(_)) => Err(Failure::at(StatusTaken, self.common.place)),
+            Some(Err(_)) => Err(Failure::at(StatusTaken, self.common.location)),
         };
         self.leave_loop(reactor);
         self.common.exit(exited.clone());
@@ -266,25 +266,25 @@ impl<P: ProcessProtocol> Tracked for Running<P> {
         self.common.about()
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.common.place
+    fn location(&self) -> &'static Location<'static> {
+        self.common.location
     }
 }
 
-impl<P: ProcessProtocol> Home for Running<P> {
+impl<P: ProcessProtocol> ProtocolHost for Running<P> {
     type Protocol = P;
     type Transport = Process;
 
-    fn seat_inside(&self) -> &Seated<P, Process> {
-        &self.seat
+    fn protocol_slot(&self) -> &ProtocolSlot<P, Process> {
+        &self.slot
     }
 
-    fn home_reactor(&self) -> Option<Reactor> {
+    fn host_reactor(&self) -> Option<Reactor> {
         self.common.reactor()
     }
 
-    fn home_place(&self) -> &'static Location<'static> {
-        self.common.place
+    fn host_location(&self) -> &'static Location<'static> {
+        self.common.location
     }
 
     fn is_closing(&self) -> bool {
@@ -321,14 +321,14 @@ impl<P: ProcessProtocol> OnPipe<P> {
     ) {
         let Self {
             running, number, ..
-        } = conn.seat();
+        } = conn.handler();
         *running.visited.borrow_mut() = Some(conn.transport());
         visit(running, reactor, |protocol, cx| hook(protocol, cx, *number));
         drop(running.visited.take());
     }
 }
 
-impl<P: ProcessProtocol> Seat for OnPipe<P> {
+impl<P: ProcessProtocol> ConnHandler for OnPipe<P> {
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let mut buffer = reactor.inner().take_read_buffer();
         match conn.link().read(&mut buffer) {
@@ -354,9 +354,9 @@ impl<P: ProcessProtocol> Seat for OnPipe<P> {
     fn flushed(_conn: &Rc<Conn<Self>>) {}
 
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
-        let running = &conn.seat().running;
+        let running = &conn.handler().running;
         running.common.note_loss(&reason);
-        running.common.remove_pipe(conn.seat().number);
+        running.common.remove_pipe(conn.handler().number);
         if let Some(reactor) = running.common.reactor().filter(|_| running.begun.get()) {
             Self::tell(conn, &reactor, |protocol, cx, fd| {
                 protocol.child_connection_lost(cx, fd)

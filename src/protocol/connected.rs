@@ -5,34 +5,34 @@ use std::rc::Rc;
 
 use super::Protocol;
 use super::input::Input;
-use super::seat::{self, Home, Seated, visit, visit_inlined};
+use super::slot::{self, ProtocolHost, ProtocolSlot, visit, visit_inlined};
 use crate::failure::Failure;
 use crate::framing::Unused;
 use crate::reactor::Reactor;
 use crate::report;
-use crate::transport::{Conn, Seat, Transport};
+use crate::transport::{Conn, ConnHandler, Transport};
 
 /// The seat of a protocol on a connection.
-pub(crate) type OnStream<P> = Seated<P, Transport>;
+pub(crate) type OnStream<P> = ProtocolSlot<P, Transport>;
 
-impl<P: Protocol> Home for Conn<OnStream<P>> {
+impl<P: Protocol> ProtocolHost for Conn<OnStream<P>> {
     type Protocol = P;
     type Transport = Transport;
 
-    fn seat_inside(&self) -> &OnStream<P> {
-        self.seat()
+    fn protocol_slot(&self) -> &OnStream<P> {
+        self.handler()
     }
 
-    fn home_reactor(&self) -> Option<Reactor> {
+    fn host_reactor(&self) -> Option<Reactor> {
         self.link().reactor()
     }
 
-    fn home_key(&self) -> usize {
+    fn host_key(&self) -> usize {
         self.link().key()
     }
 
-    fn home_place(&self) -> &'static Location<'static> {
-        self.link().place()
+    fn host_location(&self) -> &'static Location<'static> {
+        self.link().location()
     }
 
     fn is_closing(&self) -> bool {
@@ -104,12 +104,12 @@ fn deliver_new<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, dat
 /// as may be, and keeps the rest. Last comes the end of file that an earlier protocol was told of.
 #[inline(never)]
 pub(super) fn deliver<P: Protocol>(conn: &Rc<Conn<OnStream<P>>>, reactor: &Reactor, data: &[u8]) {
-    let (seat, link) = (conn.seat(), conn.link());
+    let (slot, link) = (conn.handler(), conn.link());
     #[cfg(unix)]
     if link.has_descriptors() {
         hand_over(conn, reactor);
     }
-    let mut unused = seat.take_unused();
+    let mut unused = slot.take_unused();
     let is_new = unused.is_empty();
     if !is_new {
         unused.push(data);
@@ -136,7 +136,7 @@ fn keep<P: Protocol>(
     data: &[u8],
     (used, mut is_held): (usize, bool),
 ) {
-    let (seat, link) = (conn.seat(), conn.link());
+    let (slot, link) = (conn.handler(), conn.link());
     let is_new = unused.is_empty();
     let came = if is_new { data } else { unused.as_slice() };
     is_held &= used < came.len() || link.has_eof_to_tell();
@@ -150,16 +150,16 @@ fn keep<P: Protocol>(
         true => unused.push(&data[used..]),
         false => unused.consume(used),
     }
-    is_held |= seat.put_back(unused);
-    link.set_partly_used(seat.has_unused());
-    link.note_buffered(|| seat.unused_len());
+    is_held |= slot.put_back(unused);
+    link.set_partly_used(slot.has_unused());
+    link.note_buffered(|| slot.unused_len());
     link.set_held(is_held);
     if !is_held && link.has_eof_to_tell() && !link.is_handing_on() {
         conn.peer_done(reactor);
     }
 }
 
-impl<P: Protocol> Seat for OnStream<P> {
+impl<P: Protocol> ConnHandler for OnStream<P> {
     #[inline(always)]
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let mut buffer = reactor.inner().take_read_buffer();
@@ -191,7 +191,7 @@ impl<P: Protocol> Seat for OnStream<P> {
 
     fn lost(conn: &Rc<Conn<Self>>, reason: Failure) {
         let has_begun = conn.link().has_begun();
-        seat::leave(&**conn, |protocol| {
+        slot::leave(&**conn, |protocol| {
             if has_begun {
                 protocol.connection_lost(reason);
             }
@@ -203,14 +203,14 @@ impl<P: Protocol> Seat for OnStream<P> {
     }
 
     fn hand_on(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
-        let next = conn.seat().take_successor();
+        let next = conn.handler().take_successor();
         let Some(mut next) = next else { return };
-        next.append(conn.seat().take_unused().as_slice());
+        next.append(conn.handler().take_unused().as_slice());
         let Some(handed) = conn.hand_over(reactor) else {
-            return report::discard(next, conn.link().place());
+            return report::discard(next, conn.link().location());
         };
-        seat::leave(&**conn, |_protocol| {});
-        next.take_over(reactor, handed, conn.link().place());
+        slot::leave(&**conn, |_protocol| {});
+        next.take_over(reactor, handed, conn.link().location());
     }
 
     fn kind(&self) -> &'static str {

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::Protocol;
-use super::seat::{Chair, Fate};
+use super::slot::{Fate, Mailbox};
 use super::successor::Next;
 use crate::clock::{Clock, DelayedCall};
 use crate::defer::{Abandoned, Deferred, Resolver};
@@ -20,14 +20,14 @@ use crate::transport::Transport;
 /// It derefs to the transport: `cx.write(..)`, `cx.peer()`, `room.join(cx)`.
 pub struct Context<'a, P: 'static, T: 'static = Transport> {
     reactor: &'a Reactor,
-    chair: &'a Rc<dyn Chair<P, T>>,
+    chair: &'a Rc<dyn Mailbox<P, T>>,
     transport: &'a T,
 }
 
 impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
     pub(super) fn new(
         reactor: &'a Reactor,
-        chair: &'a Rc<dyn Chair<P, T>>,
+        chair: &'a Rc<dyn Mailbox<P, T>>,
         transport: &'a T,
     ) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
         self.transport
     }
 
-    pub(super) fn chair(&self) -> &Rc<dyn Chair<P, T>> {
+    pub(super) fn chair(&self) -> &Rc<dyn Mailbox<P, T>> {
         self.chair
     }
 
@@ -271,12 +271,12 @@ impl<P: 'static, T: fmt::Debug + 'static> fmt::Debug for Context<'_, P, T> {
 /// }
 /// ```
 pub struct Handle<P: 'static, T: 'static = Transport> {
-    chair: Weak<dyn Chair<P, T>>,
+    chair: Weak<dyn Mailbox<P, T>>,
     fate: Fate,
 }
 
 impl<P: 'static, T: 'static> Handle<P, T> {
-    pub(super) fn new(chair: Weak<dyn Chair<P, T>>, fate: Fate) -> Self {
+    pub(super) fn new(chair: Weak<dyn Mailbox<P, T>>, fate: Fate) -> Self {
         Self { chair, fate }
     }
 
@@ -342,17 +342,17 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     #[doc(alias("wait_closed", "connectionLost"))]
     #[track_caller]
     pub fn closed(&self) -> Deferred<Failure> {
-        let place = Location::caller();
+        let location = Location::caller();
         let Some(chair) = self.chair.upgrade() else {
             return match self.fate.get() {
                 Some(reason) => Deferred::succeed(reason.clone()),
-                None => Deferred::fail(Failure::at(Abandoned, place)),
+                None => Deferred::fail(Failure::at(Abandoned, location)),
             };
         };
         if !chair.is_taken() {
             return match chair.reason() {
                 Some(reason) => Deferred::succeed(reason),
-                None => Deferred::fail(Failure::at(Abandoned, place)),
+                None => Deferred::fail(Failure::at(Abandoned, location)),
             };
         }
         let (deferred, resolver) = Deferred::pair();
@@ -384,7 +384,7 @@ impl<P: 'static, T: 'static> Handle<P, T> {
 
     /// The connection, while it is there.
     pub fn transport(&self) -> Option<T> {
-        self.chair.upgrade().and_then(Chair::transport)
+        self.chair.upgrade().and_then(Mailbox::transport)
     }
 }
 
@@ -409,7 +409,7 @@ impl<P: 'static, T: 'static, V: 'static> Drop for Answer<P, T, V> {
 }
 
 impl<P: 'static> Handle<P, Transport> {
-    /// Ends the connection when what is queued has been written, as [`Transport::lose_connection`] does.
+    /// Addresses the connection when what is queued has been written, as [`Transport::lose_connection`] does.
     ///
     /// Does nothing when the connection is over.
     ///
@@ -440,7 +440,7 @@ impl<P: 'static> Handle<P, Transport> {
         }
     }
 
-    /// Ends the connection when what is queued has been written, and aborts it when that takes longer than `limit`, as
+    /// Addresses the connection when what is queued has been written, and aborts it when that takes longer than `limit`, as
     /// [`Transport::lose_connection_within`] does.
     ///
     /// Does nothing when the connection is over.
@@ -450,7 +450,7 @@ impl<P: 'static> Handle<P, Transport> {
         }
     }
 
-    /// Ends the connection at once: what is queued is dropped and the peer sees a reset, as by
+    /// Addresses the connection at once: what is queued is dropped and the peer sees a reset, as by
     /// [`Transport::abort_connection`].
     ///
     /// Does nothing when the connection is over.

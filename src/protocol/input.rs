@@ -19,7 +19,7 @@
 //!    to come.
 
 use crate::framing::{Decoded, Decoder};
-use crate::transport::Link;
+use crate::transport::ConnCore;
 
 /// The bytes that came and were not used yet; see
 /// [`Protocol::input_received`](super::Protocol::input_received).
@@ -71,10 +71,10 @@ pub struct Input<'a> {
 }
 
 /// Whether the connection takes more.
-pub(super) struct Gate<'a>(pub(super) &'a Link);
+pub(super) struct Gate<'a>(pub(super) &'a ConnCore);
 
 impl<'a> Input<'a> {
-    pub(super) fn new(bytes: &'a [u8], link: &'a Link) -> Self {
+    pub(super) fn new(bytes: &'a [u8], link: &'a ConnCore) -> Self {
         Self {
             bytes,
             used: 0,

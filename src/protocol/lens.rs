@@ -3,16 +3,16 @@
 use std::rc::{Rc, Weak};
 
 use super::Context;
-use super::seat::{Chair, Fate, Message};
+use super::slot::{Fate, Mailbox, Message};
 use super::successor::Successor;
 use crate::clock::DelayedCall;
 
 /// What the contexts of an inner protocol are made from. The outer protocol keeps it.
-pub(crate) struct Inside<P: 'static, T: 'static>(Rc<dyn Chair<P, T>>);
+pub(crate) struct Inside<P: 'static, T: 'static>(Rc<dyn Mailbox<P, T>>);
 
 /// Reaches the inner protocol through the outer one.
 struct Lens<O: 'static, P: 'static, T: 'static> {
-    outer: Weak<dyn Chair<O, T>>,
+    outer: Weak<dyn Mailbox<O, T>>,
     get: fn(&mut O) -> &mut P,
 }
 
@@ -36,14 +36,14 @@ impl<O: 'static, P: 'static, T: 'static> Lens<O, P, T> {
     fn lift(self: Rc<Self>, message: Message<P, T>) -> Message<O, T> {
         Box::new(move |outer, cx| {
             let get = self.get;
-            let chair: Rc<dyn Chair<P, T>> = self;
+            let chair: Rc<dyn Mailbox<P, T>> = self;
             let mut cx = Context::new(cx.reactor(), &chair, cx.transport());
             message(get(outer), &mut cx);
         })
     }
 }
 
-impl<O: 'static, P: 'static, T: 'static> Chair<P, T> for Lens<O, P, T> {
+impl<O: 'static, P: 'static, T: 'static> Mailbox<P, T> for Lens<O, P, T> {
     fn post(self: Rc<Self>, message: Message<P, T>) {
         if let Some(outer) = self.outer.upgrade() {
             outer.post(self.lift(message));
@@ -101,7 +101,7 @@ impl<O: 'static, P: 'static, T: 'static> Chair<P, T> for Lens<O, P, T> {
     }
 
     fn transport(self: Rc<Self>) -> Option<T> {
-        self.outer.upgrade().and_then(Chair::transport)
+        self.outer.upgrade().and_then(Mailbox::transport)
     }
 }
 

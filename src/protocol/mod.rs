@@ -15,14 +15,14 @@
 //!    again, and the first one is told nothing more.
 //! 5. A hook that panics is reported, and its connection is lost with the panic as the reason.
 
+#[cfg(unix)]
+mod attach;
 mod connected;
 mod context;
 mod factory;
 mod input;
 mod lens;
-mod seat;
-#[cfg(unix)]
-mod soon;
+mod slot;
 mod successor;
 
 #[cfg(unix)]
@@ -32,8 +32,8 @@ pub use self::context::{Context, Handle};
 pub use self::factory::{BuildProtocol, Factory, IntoProtocol, SharedFactory};
 pub use self::input::Input;
 pub(crate) use self::lens::Inside;
-pub(crate) use self::seat::{Home, Seated, handle, leave, try_leave, visit};
-pub(crate) use self::successor::seat_handed;
+pub(crate) use self::slot::{ProtocolHost, ProtocolSlot, handle, leave, try_leave, visit};
+pub(crate) use self::successor::attach_handed;
 use crate::failure::Failure;
 
 /// What to do when something happens on a connection.

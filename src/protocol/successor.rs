@@ -2,7 +2,7 @@
 
 use super::Protocol;
 use super::connected::{OnStream, deliver};
-use super::seat::{Seated, visit};
+use super::slot::{ProtocolSlot, visit};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
@@ -23,7 +23,7 @@ pub(crate) trait Successor {
         self: Box<Self>,
         reactor: &Reactor,
         handed: Handed,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     );
 }
 
@@ -47,28 +47,28 @@ impl<Q: Protocol> Successor for Next<Q> {
         self: Box<Self>,
         reactor: &Reactor,
         handed: Handed,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) {
         let Self { protocol, rest } = *self;
-        if let Err(failure) = seat_handed(reactor, handed, protocol, rest) {
-            report::deliver(Origin::Protocol, failure, place);
+        if let Err(failure) = attach_handed(reactor, handed, protocol, rest) {
+            report::deliver(Origin::Protocol, failure, location);
         }
     }
 }
 
 /// Gives a protocol a connection that somebody else had, and what that one has left of what came.
-pub(crate) fn seat_handed<P: Protocol>(
+pub(crate) fn attach_handed<P: Protocol>(
     reactor: &Reactor,
     handed: Handed,
     protocol: P,
     rest: Vec<u8>,
 ) -> Result<Rc<Conn<OnStream<P>>>, Failure> {
-    let conn = Conn::of_handed(reactor, handed, Seated::new(protocol))?;
+    let conn = Conn::of_handed(reactor, handed, ProtocolSlot::new(protocol))?;
     conn.begin(reactor, || {
         visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
         if conn.link().is_handing_on() {
             // It has named the next one at once.
-            conn.seat().leave_to_successor(rest);
+            conn.handler().leave_to_successor(rest);
         } else {
             deliver(&conn, reactor, &rest);
         }

@@ -69,7 +69,7 @@ impl Inner {
             }
             left = left.saturating_sub(held);
             let over = OverBudget { held, used, limit };
-            source.break_with(Failure::at(over, source.place()));
+            source.break_with(Failure::at(over, source.location()));
         }
         self.attend_all(reactor);
     }

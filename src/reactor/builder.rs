@@ -122,10 +122,10 @@ impl ReactorBuilder {
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     #[track_caller]
     pub fn on_blocked(mut self, hook: impl Fn(Blocked) + 'static) -> Self {
-        let place = Location::caller();
+        let location = Location::caller();
         // It is called when a guard is dropped, perhaps by a panic, and must not unwind.
         self.on_blocked = Some(Rc::new(move |blocked| {
-            report::contain_rarely(Origin::Call, place, || hook(blocked));
+            report::contain_rarely(Origin::Call, location, || hook(blocked));
         }));
         self
     }

@@ -19,12 +19,12 @@ impl Inner {
     pub(super) fn close_all(&self, reactor: Option<&Reactor>) -> bool {
         let all = self.all_tracked();
         let any = !all.is_empty();
-        let reason = |place| Failure::at(Stopped, place);
+        let reason = |location| Failure::at(Stopped, location);
         for (_, source) in &all {
-            source.take_no_more(&reason(source.place()));
+            source.take_no_more(&reason(source.location()));
         }
         for (key, source) in all {
-            let reason = reason(source.place());
+            let reason = reason(source.location());
             source.lose(reactor, &reason);
             self.remove_any(key);
         }
@@ -39,7 +39,7 @@ impl Inner {
         self.executor.shut_down();
         self.timers.clear();
         self.triggers.clear();
-        self.keep_nothing();
+        self.clear_extensions();
         if reactor.is_some() {
             self.stop_threads();
         }

@@ -85,7 +85,7 @@ struct Watched<D> {
     registration: Registration,
     location: &'static Location<'static>,
     /// Empty only while a hook runs, or after it left (invariant 1).
-    occupant: Cell<Option<Box<D>>>,
+    descriptor: Cell<Option<Box<D>>>,
     reading: Cell<bool>,
     writing: Cell<bool>,
     /// It shall leave when the hook that is running returns.
@@ -137,23 +137,23 @@ impl Reactor {
     #[doc(alias("addReader", "addWriter", "add_reader", "add_writer", "AsyncFd"))]
     #[track_caller]
     pub fn watch<D: Descriptor>(&self, descriptor: D, interest: Interest) -> io::Result<Watch<D>> {
-        let place = Location::caller();
-        let occupant = Box::new(descriptor);
+        let location = Location::caller();
+        let descriptor = Box::new(descriptor);
         let watched = self.register(|registration| Watched {
             registration,
-            location: place,
-            occupant: Cell::new(None),
+            location: location,
+            descriptor: Cell::new(None),
             reading: Cell::new(interest.reads()),
             writing: Cell::new(interest.writes()),
             leaving: Cell::new(false),
         })?;
         let added = {
-            let descriptor = driver::Descriptor(occupant.as_fd());
+            let descriptor = driver::Descriptor(descriptor.as_fd());
             watched
                 .registration
                 .add_or_leave(self, &descriptor, interest)
         };
-        watched.occupant.set(Some(occupant));
+        watched.descriptor.set(Some(descriptor));
         added?;
         Ok(Watch(Rc::downgrade(&watched)))
     }
@@ -244,13 +244,13 @@ impl<D: Descriptor> Watch<D> {
         if watched.leaving.replace(true) {
             return None;
         }
-        let occupant = watched.occupant.take();
+        let descriptor = watched.descriptor.take();
         let reactor = watched.registration.reactor();
-        let occupant = occupant?;
+        let descriptor = descriptor?;
         if let Some(reactor) = reactor {
-            watched.leave(&reactor, &occupant);
+            watched.leave(&reactor, &descriptor);
         }
-        Some(*occupant)
+        Some(*descriptor)
     }
 
     fn wish(&self, change: impl FnOnce(&Watched<D>)) {
@@ -356,12 +356,12 @@ impl<D: Descriptor> Watched<D> {
         self: &Rc<Self>,
         call: impl FnOnce(&mut D, &Watch<D>) -> io::Result<()>,
     ) -> Result<(), Failure> {
-        let Some(mut occupant) = self.occupant.take() else {
+        let Some(mut descriptor) = self.descriptor.take() else {
             return Ok(());
         };
         let watch = Watch(Rc::downgrade(self));
-        let result = report::catch(self.location, || call(&mut occupant, &watch));
-        self.occupant.set(Some(occupant));
+        let result = report::catch(self.location, || call(&mut descriptor, &watch));
+        self.descriptor.set(Some(descriptor));
         match result {
             Ok(result) => result.map_err(Failure::from),
             Err(panic) => {
@@ -371,26 +371,26 @@ impl<D: Descriptor> Watched<D> {
         }
     }
 
-    fn leave(&self, reactor: &Reactor, occupant: &D) {
+    fn leave(&self, reactor: &Reactor, descriptor: &D) {
         // The descriptor may be broken in any way; it leaves the table all the same.
-        let descriptor = driver::Descriptor(occupant.as_fd());
+        let descriptor = driver::Descriptor(descriptor.as_fd());
         self.registration.leave_with(reactor, &descriptor);
     }
 
     fn end(self: Rc<Self>, reactor: Option<&Reactor>, reason: Option<&Failure>) {
         self.leaving.set(true);
-        let Some(mut occupant) = self.occupant.take() else {
+        let Some(mut descriptor) = self.descriptor.take() else {
             return;
         };
         if let Some(reactor) = reactor {
-            self.leave(reactor, &occupant);
+            self.leave(reactor, &descriptor);
         }
         if let Some(reason) = reason {
             report::contain_rarely(Origin::Descriptor, self.location, || {
-                occupant.connection_lost(reason)
+                descriptor.connection_lost(reason)
             });
         }
-        report::discard(occupant, self.location);
+        report::discard(descriptor, self.location);
     }
 
     fn after(self: Rc<Self>, reactor: &Reactor, result: Result<(), Failure>) {
@@ -407,14 +407,14 @@ impl<D: Descriptor> Watched<D> {
         if wanted == self.registration.interest() {
             return;
         }
-        let Some(occupant) = self.occupant.take() else {
+        let Some(descriptor) = self.descriptor.take() else {
             return;
         };
         let told = {
-            let descriptor = driver::Descriptor(occupant.as_fd());
+            let descriptor = driver::Descriptor(descriptor.as_fd());
             self.registration.set_interest(reactor, &descriptor, wanted)
         };
-        self.occupant.set(Some(occupant));
+        self.descriptor.set(Some(descriptor));
         if let Err(error) = told {
             self.end(Some(reactor), Some(&error.into()));
         }
@@ -430,7 +430,7 @@ impl<D: Descriptor> Tracked for Watched<D> {
         "descriptor"
     }
 
-    fn place(&self) -> &'static Location<'static> {
+    fn location(&self) -> &'static Location<'static> {
         self.location
     }
 }

@@ -223,7 +223,7 @@ mod tests {
             "asked"
         }
 
-        fn place(&self) -> &'static Location<'static> {
+        fn location(&self) -> &'static Location<'static> {
             Location::caller()
         }
     }

@@ -50,7 +50,7 @@ pub struct Node {
     /// Its name, if it was given one.
     pub name: Option<Arc<str>>,
     /// Where it was made.
-    pub place: &'static Location<'static>,
+    pub location: &'static Location<'static>,
     /// How it stands, in words.
     pub about: String,
     /// What it waits for.
@@ -103,22 +103,22 @@ impl Reactor {
     pub(crate) fn tree(&self) -> Dump {
         let inner = self.inner();
         let mut things: Vec<Thing> = Vec::new();
-        things.extend(inner.main_card().map(|card| card.thing()));
-        let cards = inner.executor().cards();
-        things.extend(cards.iter().map(|card| card.thing()));
+        things.extend(inner.main_info().map(|info| info.thing()));
+        let infos = inner.executor().infos();
+        things.extend(infos.iter().map(|info| info.thing()));
         // Those without a card are known by their place only.
         let mut places: Vec<_> = inner.executor().tasks();
-        for card in &cards {
-            let spawned = card.title().spawned;
-            if let Some(at) = places.iter().position(|place| *place == spawned) {
+        for info in &infos {
+            let spawned = info.title().spawned;
+            if let Some(at) = places.iter().position(|location| *location == spawned) {
                 places.swap_remove(at);
             }
         }
-        let nameless = places.into_iter().enumerate().map(|(n, place)| Thing {
+        let nameless = places.into_iter().enumerate().map(|(n, location)| Thing {
             id: Id::Nameless(n),
             kind: "task",
             name: None,
-            place,
+            location,
             about: String::new(),
             waits: Vec::new(),
         });
@@ -129,7 +129,7 @@ impl Reactor {
             id: Id::Source(key),
             kind: source.kind(),
             name: None,
-            place: source.place(),
+            location: source.location(),
             about: source.about(),
             waits: Vec::new(),
         }));
@@ -261,7 +261,7 @@ impl Node {
         Self {
             kind: thing.kind,
             name: thing.name.clone(),
-            place: thing.place,
+            location: thing.location,
             about: thing.about.clone(),
             waits_for: Vec::new(),
         }
@@ -285,7 +285,7 @@ impl fmt::Display for Node {
         if !self.about.is_empty() {
             write!(f, ", {}", self.about)?;
         }
-        write!(f, " (made at {})", self.place)
+        write!(f, " (made at {})", self.location)
     }
 }
 

@@ -122,7 +122,7 @@ impl Reactor {
         let inner = self.inner();
         let ending = &inner.ending;
         if inner.pace.is_asked_to_stop() {
-            inner.ears.set_stopping();
+            inner.signals.set_stopping();
             if ending.tell() {
                 return;
             }
@@ -150,13 +150,13 @@ impl Reactor {
             .all_handlers()
             .into_iter()
             .filter(|(_, handler)| handler.is_unused_port())
-            .map(|(_, handler)| handler.place())
+            .map(|(_, handler)| handler.location())
             .collect();
-        for place in unused {
+        for location in unused {
             report::warn(
                 Subsystem::Reactor,
                 format_args!(
-                    "`main` has returned, so the port that was opened at {place} closes before \
+                    "`main` has returned, so the port that was opened at {location} closes before \
                      anybody has connected; a server's `main` ends with `reactor.stopped().await`"
                 ),
             );

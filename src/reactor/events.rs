@@ -49,7 +49,7 @@ impl Trigger {
         let removed = reactor.and_then(|reactor| reactor.inner().triggers.remove(self.id));
         match removed {
             Some(entry) => {
-                report::discard(entry.call, entry.place);
+                report::discard(entry.call, entry.location);
                 true
             }
             None => false,
@@ -68,19 +68,25 @@ struct Entry {
     id: u64,
     event: String,
     phase: Phase,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     call: Box<dyn FnOnce() -> Outcome<()>>,
 }
 
 impl Triggers {
-    fn add(&self, event: &str, phase: Phase, place: &'static Location<'static>, call: Call) -> u64 {
+    fn add(
+        &self,
+        event: &str,
+        phase: Phase,
+        location: &'static Location<'static>,
+        call: Call,
+    ) -> u64 {
         let id = self.next.get();
         self.next.set(id + 1);
         self.list.borrow_mut().push_back(Entry {
             id,
             event: event.to_owned(),
             phase,
-            place,
+            location,
             call,
         });
         id
@@ -103,11 +109,11 @@ impl Triggers {
     /// Runs one phase; gives what it has to wait for.
     fn run(&self, event: &str, phase: Phase) -> Vec<(Deferred<()>, &'static Location<'static>)> {
         let mut waits = Vec::new();
-        while let Some(Entry { call, place, .. }) = self.next(event, phase) {
-            match report::contain_rarely(Origin::Trigger, place, call) {
-                Some(Outcome::Wait(deferred)) => waits.push((deferred, place)),
+        while let Some(Entry { call, location, .. }) = self.next(event, phase) {
+            match report::contain_rarely(Origin::Trigger, location, call) {
+                Some(Outcome::Wait(deferred)) => waits.push((deferred, location)),
                 Some(Outcome::Ready(Err(failure))) => {
-                    report::deliver(Origin::Trigger, failure, place)
+                    report::deliver(Origin::Trigger, failure, location)
                 }
                 Some(Outcome::Ready(Ok(()))) | None => {}
             }
@@ -119,7 +125,7 @@ impl Triggers {
     pub(super) fn clear(&self) {
         let list = self.list.take();
         for trigger in list {
-            report::discard(trigger.call, trigger.place);
+            report::discard(trigger.call, trigger.location);
         }
     }
 }
@@ -162,10 +168,10 @@ impl Reactor {
         event: &str,
         f: impl FnOnce() -> R + 'static,
     ) -> Trigger {
-        let place = Location::caller();
-        let call = Box::new(move || f().into_outcome(place));
+        let location = Location::caller();
+        let call = Box::new(move || f().into_outcome(location));
         let trigger = Trigger {
-            id: self.inner().triggers.add(event, phase, place, call),
+            id: self.inner().triggers.add(event, phase, location, call),
             reactor: self.downgrade(),
         };
         if self.has_ended() {
@@ -207,8 +213,8 @@ impl Reactor {
                 };
                 during(&reactor);
                 for phase in [Phase::During, Phase::After] {
-                    for (deferred, place) in reactor.inner().triggers.run(&event, phase) {
-                        report_failure(deferred, place);
+                    for (deferred, location) in reactor.inner().triggers.run(&event, phase) {
+                        report_failure(deferred, location);
                     }
                 }
                 end(&reactor);
@@ -220,18 +226,18 @@ impl Reactor {
         }
         let left = Rc::new(Cell::new(waits.len()));
         let rest = Rc::new(Cell::new(Some(rest)));
-        for (deferred, place) in waits {
+        for (deferred, location) in waits {
             let (left, rest) = (left.clone(), rest.clone());
             let executor = self.inner().executor.clone();
             drop(deferred.add_both(move |result| {
                 if let Err(failure) = result {
-                    report::deliver(Origin::Trigger, failure, place);
+                    report::deliver(Origin::Trigger, failure, location);
                 }
                 left.set(left.get() - 1);
                 if left.get() == 0 {
                     // From the loop's turn, for this may be inside a hook of what is about to be lost.
                     if let Some(rest) = rest.take() {
-                        executor.call(place, rest);
+                        executor.call(location, rest);
                     }
                 }
             }));
@@ -253,8 +259,8 @@ impl fmt::Debug for Triggers {
     }
 }
 
-fn report_failure(deferred: Deferred<()>, place: &'static Location<'static>) {
-    drop(deferred.add_errback(move |failure| report::deliver(Origin::Trigger, failure, place)));
+fn report_failure(deferred: Deferred<()>, location: &'static Location<'static>) {
+    drop(deferred.add_errback(move |failure| report::deliver(Origin::Trigger, failure, location)));
 }
 
 type Call = Box<dyn FnOnce() -> Outcome<()>>;

@@ -58,7 +58,7 @@ pub(crate) trait Tracked {
     }
 
     /// Returns where it was made.
-    fn place(&self) -> &'static Location<'static>;
+    fn location(&self) -> &'static Location<'static>;
 }
 
 /// A handler as one of the tracked things. (The language does this by itself since Rust 1.86.)

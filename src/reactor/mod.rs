@@ -56,9 +56,9 @@ mod drain;
 mod dump;
 mod ending;
 mod events;
+mod extensions;
 mod guest;
 mod handler;
-mod keep;
 #[cfg(all(test, torsade_loom))]
 mod model;
 mod registration;
@@ -98,21 +98,21 @@ pub use self::dump::{Dump, Node};
 use self::ending::Ending;
 use self::events::Triggers;
 pub use self::events::{Phase, Trigger};
+use self::extensions::Extensions;
 pub use self::guest::EnterGuard;
 pub(crate) use self::handler::{Handler, Tracked};
-use self::keep::Keep;
 pub(crate) use self::registration::{Registration, Retry};
 pub use self::remote::{ReactorGone, Remote};
 pub use self::remote_resolver::RemoteResolver;
 pub use self::remote_work::{RemoteTask, WouldDeadlock};
 use self::requests::Requests;
-use self::signals::Ears;
-pub(crate) use self::signals::{Heard, ListensToSignals};
+use self::signals::SignalState;
+pub(crate) use self::signals::{ListensToSignals, Received};
 use self::strays::Strays;
 pub use self::threads::StillRunning;
 use self::threads::Threads;
 use self::turn::Pace;
-use crate::bytes::Stock;
+use crate::bytes::BufferPool;
 use crate::cells;
 use crate::clock::sealed::HasTimers;
 use crate::clock::{Clock, DelayedCall, Timers};
@@ -121,11 +121,11 @@ use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
 #[cfg(unix)]
 pub use crate::driver::Interest;
-use crate::driver::{Chance, Driver};
+use crate::driver::{Driver, Rng};
 pub use crate::driver::{Poller, PollerUnavailable};
 use crate::failure::{Failure, errors};
 use crate::slots::Slots;
-use crate::task::{Card, Executor, Task};
+use crate::task::{Executor, Task, TaskInfo};
 
 /// Runs `main` on a new reactor, until it returns or the reactor is stopped.
 ///
@@ -196,7 +196,7 @@ pub(crate) struct WeakReactor(Weak<Inner>);
 
 pub(crate) struct Inner {
     driver: Driver,
-    chance: Chance,
+    rng: Rng,
     timers: Timers,
     executor: Rc<Executor>,
     handlers: RefCell<Slots<Rc<dyn Handler>>>,
@@ -205,7 +205,7 @@ pub(crate) struct Inner {
     /// The handlers that have something to do before the loop waits.
     requests: Rc<Requests>,
     /// Queues for bytes on their way out.
-    stock: Rc<Stock>,
+    buffers: Rc<BufferPool>,
     /// Lent to whoever reads; empty meanwhile.
     read_buffer: Cell<Option<Box<[u8]>>>,
     triggers: Triggers,
@@ -216,8 +216,8 @@ pub(crate) struct Inner {
     threads: Threads,
     strays: Strays,
     ending: Ending,
-    ears: Ears,
-    keep: Keep,
+    signals: SignalState,
+    extensions: Extensions,
     state: Cell<State>,
     /// Which run it is: one more after each crash.
     run: Cell<u64>,
@@ -235,7 +235,7 @@ pub(crate) struct Inner {
     stops_on_signals: Cell<bool>,
     dumps_on_signal: Cell<bool>,
     /// What it is run for, while it runs in debug mode.
-    main: Cell<Option<Rc<Card>>>,
+    main: Cell<Option<Rc<TaskInfo>>>,
     debug: Debug,
 }
 
@@ -304,11 +304,11 @@ impl Reactor {
         Self(Rc::new_cyclic(|reactor| Inner {
             requests: Requests::new(WeakReactor(reactor.clone()), executor.host().clone()),
             timers,
-            chance: driver.chance(),
+            rng: driver.rng(),
             driver,
             handlers: RefCell::new(Slots::new()),
             tracked: RefCell::new(Slots::new()),
-            stock: Rc::default(),
+            buffers: Rc::default(),
             read_buffer: Cell::new(None),
             triggers: Triggers::default(),
             drain: Drain::default(),
@@ -317,8 +317,8 @@ impl Reactor {
             threads: Threads::default(),
             strays: Strays::default(),
             ending: Ending::default(),
-            ears: Ears::default(),
-            keep: Keep::default(),
+            signals: SignalState::default(),
+            extensions: Extensions::default(),
             state: Cell::new(State::New),
             run: Cell::new(0),
             manual: manual.then(|| Cell::new(now)),
@@ -443,10 +443,10 @@ impl Reactor {
         name: impl Into<Arc<str>>,
         future: impl Future<Output = T> + 'static,
     ) -> Task<T> {
-        let place = Location::caller();
+        let location = Location::caller();
         self.0
             .executor
-            .spawn_named(Some(name.into()), future, place)
+            .spawn_named(Some(name.into()), future, location)
     }
 
     /// Starts a future. It is first polled by the loop's turn.
@@ -517,17 +517,17 @@ impl Reactor {
             .executor
             .tasks()
             .into_iter()
-            .map(|place| ("task", place))
+            .map(|location| ("task", location))
             .collect();
         left.extend(
             self.0
                 .timers
                 .pending()
                 .into_iter()
-                .map(|(kind, _, place)| (kind, place)),
+                .map(|(kind, _, location)| (kind, location)),
         );
         let tracked = self.0.all_tracked().into_iter();
-        left.extend(tracked.map(|(_, thing)| (thing.kind(), thing.place())));
+        left.extend(tracked.map(|(_, thing)| (thing.kind(), thing.location())));
         left
     }
 }
@@ -539,8 +539,8 @@ impl Inner {
     }
 
     /// Where chance comes from.
-    pub(crate) fn chance(&self) -> &Chance {
-        &self.chance
+    pub(crate) fn rng(&self) -> &Rng {
+        &self.rng
     }
 
     pub(crate) fn executor(&self) -> &Rc<Executor> {
@@ -552,15 +552,15 @@ impl Inner {
         self.lost_output.set(Some(failure));
     }
 
-    pub(crate) fn stock(&self) -> &Rc<Stock> {
-        &self.stock
+    pub(crate) fn buffers(&self) -> &Rc<BufferPool> {
+        &self.buffers
     }
 
     /// What it is run for.
-    fn main_card(&self) -> Option<Rc<Card>> {
-        let card = self.main.take();
-        self.main.set(card.clone());
-        card
+    fn main_info(&self) -> Option<Rc<TaskInfo>> {
+        let info = self.main.take();
+        self.main.set(info.clone());
+        info
     }
 
     /// Lends the loop's read buffer.

@@ -279,7 +279,7 @@ mod tests {
             "counted"
         }
 
-        fn place(&self) -> &'static Location<'static> {
+        fn location(&self) -> &'static Location<'static> {
             Location::caller()
         }
     }

@@ -16,7 +16,7 @@ use super::{Reactor, ReactorGone, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
 use crate::report;
-use crate::task::Place;
+use crate::task::Caller;
 
 /// Fires a Deferred from any thread; see [`RemoteResolver::pair`].
 ///
@@ -28,12 +28,12 @@ pub struct RemoteResolver<T: Send + 'static> {
     /// Empty when the reactor had ended.
     key: Option<usize>,
     is_cancelled: Arc<AtomicBool>,
-    place: Place,
+    location: Caller,
     result: Option<Fired<T>>,
 }
 
 /// A result, and the line that has fired the Deferred with it.
-type Fired<T> = (Result<T, Failure>, Place);
+type Fired<T> = (Result<T, Failure>, Caller);
 
 impl<T: Send + 'static> RemoteResolver<T> {
     /// Makes a Deferred and the resolver that fires it from another thread.
@@ -65,14 +65,14 @@ impl<T: Send + 'static> RemoteResolver<T> {
     #[doc(alias("callFromThread", "promise", "thread-safe resolver"))]
     #[track_caller]
     pub fn pair(reactor: &Reactor) -> (Deferred<T>, Self) {
-        let place = Location::caller();
+        let location = Location::caller();
         let (deferred, resolver) = Deferred::pair();
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let waiting = Rc::new(Waiting {
             key: Cell::new(None),
             resolver: Cell::new(Some(resolver)),
             is_cancelled: is_cancelled.clone(),
-            place,
+            location,
         });
         let source = waiting.clone();
         let key = reactor.inner().track(source).ok();
@@ -83,15 +83,15 @@ impl<T: Send + 'static> RemoteResolver<T> {
                 deferred.on_cancel(move || {
                     if let (Some(waiting), Some(reactor)) = (waiting.upgrade(), weak.upgrade()) {
                         waiting.is_cancelled.store(true, Ordering::SeqCst);
-                        let cancelled = Err(Failure::at(Cancelled, place));
-                        waiting.end(&reactor, Some((cancelled, place)));
+                        let cancelled = Err(Failure::at(Cancelled, location));
+                        waiting.end(&reactor, Some((cancelled, location)));
                     }
                 })
             }
             None => {
                 let resolver = waiting.resolver.take();
                 if let Some(resolver) = resolver {
-                    resolver.errback(Failure::at(Stopped, place));
+                    resolver.errback(Failure::at(Stopped, location));
                 }
                 deferred
             }
@@ -100,7 +100,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
             remote: reactor.remote(),
             key,
             is_cancelled,
-            place,
+            location,
             result: None,
         };
         (deferred, resolver)
@@ -145,19 +145,19 @@ impl<T: Send + 'static> RemoteResolver<T> {
 
     /// Sends the result, or that there is none, once.
     fn send(&mut self) -> Result<(), ReactorGone> {
-        let (place, result) = (self.place, self.result.take());
+        let (location, result) = (self.location, self.result.take());
         let Some(key) = self.key.take() else {
-            report::discard(result, place);
+            report::discard(result, location);
             return Err(ReactorGone);
         };
         let call = move || match arrived_at::<Waiting<T>>(key) {
             Some((reactor, waiting)) => waiting.end(&reactor, result),
-            None => report::discard(result, place),
+            None => report::discard(result, location),
         };
-        match self.remote.inbox.push_call(Box::new(call), place) {
+        match self.remote.inbox.push_call(Box::new(call), location) {
             Ok(()) => Ok(()),
             Err(call) => {
-                report::discard(call, place);
+                report::discard(call, location);
                 Err(ReactorGone)
             }
         }
@@ -170,7 +170,7 @@ struct Waiting<T: Send + 'static> {
     /// Empty when it is over.
     resolver: Cell<Option<Resolver<T>>>,
     is_cancelled: Arc<AtomicBool>,
-    place: Place,
+    location: Caller,
 }
 
 impl<T: Send + 'static> Waiting<T> {
@@ -184,7 +184,7 @@ impl<T: Send + 'static> Waiting<T> {
             (Some(resolver), Some((result, at))) => resolver.resolve_at(result, at),
             (resolver, result) => {
                 drop(resolver);
-                report::discard(result, self.place);
+                report::discard(result, self.location);
             }
         }
     }
@@ -200,7 +200,7 @@ impl<T: Send + 'static> Tracked for Waiting<T> {
         match resolver {
             // That the reactor ends is no news to a Deferred that was dropped long ago.
             Some(resolver) if resolver.is_unheard() => resolver.forsake(),
-            Some(resolver) => resolver.resolve_at(Err(reason.clone()), self.place),
+            Some(resolver) => resolver.resolve_at(Err(reason.clone()), self.location),
             None => {}
         }
     }
@@ -209,8 +209,8 @@ impl<T: Send + 'static> Tracked for Waiting<T> {
         "Deferred for a thread"
     }
 
-    fn place(&self) -> Place {
-        self.place
+    fn location(&self) -> Caller {
+        self.location
     }
 }
 

@@ -19,7 +19,7 @@ use super::{Reactor, ReactorGone, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
 use crate::failure::{Cancelled, Failure, errors};
 use crate::report::{self, Origin};
-use crate::task::{self, Executor, Place};
+use crate::task::{self, Caller, Executor};
 
 impl Remote {
     /// Starts, on the reactor's thread, the future that `make` makes there; the future itself need not be `Send`.
@@ -54,17 +54,17 @@ impl Remote {
         &self,
         make: impl FnOnce() -> F + Send + 'static,
     ) -> Result<RemoteTask<T>, ReactorGone> {
-        let place = Location::caller();
+        let location = Location::caller();
         let (sender, receiver) = oneshot::channel();
         let (cancel, cancelled) = oneshot::channel();
         let start = move || {
             let Some(executor) = Executor::current() else {
                 return;
             };
-            let task = executor.spawn(run(make, sender, cancelled, place), place);
+            let task = executor.spawn(run(make, sender, cancelled, location), location);
             task.detach();
         };
-        let sent = self.inbox.push_call(Box::new(start), place);
+        let sent = self.inbox.push_call(Box::new(start), location);
         match sent {
             Ok(()) => Ok(RemoteTask {
                 receiver,
@@ -72,7 +72,7 @@ impl Remote {
                 remote: self.clone(),
             }),
             Err(start) => {
-                report::discard(start, place);
+                report::discard(start, location);
                 Err(ReactorGone)
             }
         }
@@ -122,20 +122,20 @@ impl Remote {
         R: IntoOutcome<V>,
         R::Value: Send,
     {
-        let place = Location::caller();
+        let location = Location::caller();
         self.may_wait()?;
         let (sender, mut answer) = oneshot::channel();
         let call = move || {
-            let outcome = report::catch_rarely(place, move || f().into_outcome(place));
+            let outcome = report::catch_rarely(location, move || f().into_outcome(location));
             match outcome {
                 Ok(Outcome::Ready(result)) => drop(sender.send(result)),
-                Ok(Outcome::Wait(deferred)) => Asked::wait(deferred, sender, place),
+                Ok(Outcome::Wait(deferred)) => Asked::wait(deferred, sender, location),
                 Err(panic) => drop(sender.send(Err(panic))),
             }
         };
-        if let Err(call) = self.inbox.push_call(Box::new(call), place) {
-            report::discard(call, place);
-            return Err(Failure::at(ReactorGone, place));
+        if let Err(call) = self.inbox.push_call(Box::new(call), location) {
+            report::discard(call, location);
+            return Err(Failure::at(ReactorGone, location));
         }
         let answer = task::block_on(poll_fn(|cx| {
             let answer = Pin::new(&mut answer).poll(cx);
@@ -144,13 +144,13 @@ impl Remote {
             }
             answer
         }));
-        answer.unwrap_or_else(|_| Err(Failure::at(ReactorGone, place)))
+        answer.unwrap_or_else(|_| Err(Failure::at(ReactorGone, location)))
     }
 
     /// Is this the reactor's thread?
     #[doc(alias = "isInIOThread")]
     pub fn is_here(&self) -> bool {
-        self.inbox.is_home()
+        self.inbox.is_host()
     }
 
     fn may_wait(&self) -> Result<(), WouldDeadlock> {
@@ -238,22 +238,22 @@ async fn run<T, F: Future<Output = T>>(
     make: impl FnOnce() -> F,
     sender: oneshot::Sender<Result<T, Failure>>,
     cancelled: oneshot::Receiver<()>,
-    place: Place,
+    location: Caller,
 ) {
-    let result = match report::catch_rarely(place, make) {
+    let result = match report::catch_rarely(location, make) {
         Ok(future) => {
             let mut future = pin!(future);
             let mut cancelled = Some(cancelled);
             poll_fn(|cx| {
                 match cancelled.as_mut().map(|wish| Pin::new(wish).poll(cx)) {
                     Some(Poll::Ready(Ok(()))) => {
-                        return Poll::Ready(Err(Failure::at(Cancelled, place)));
+                        return Poll::Ready(Err(Failure::at(Cancelled, location)));
                     }
                     // The handle is gone, and with it the wish.
                     Some(Poll::Ready(Err(_))) => cancelled = None,
                     Some(Poll::Pending) | None => {}
                 }
-                match report::catch(place, || future.as_mut().poll(cx)) {
+                match report::catch(location, || future.as_mut().poll(cx)) {
                     Ok(poll) => poll.map(Ok),
                     Err(panic) => Poll::Ready(Err(panic)),
                 }
@@ -265,7 +265,7 @@ async fn run<T, F: Future<Output = T>>(
     // A panic that nobody is told of there is told here.
     if let Err(Err(failure)) = sender.send(result) {
         if failure.is_panic() {
-            report::deliver(Origin::Task, failure, place);
+            report::deliver(Origin::Task, failure, location);
         }
     }
 }
@@ -274,18 +274,18 @@ async fn run<T, F: Future<Output = T>>(
 struct Asked<T> {
     /// Empty once it was answered.
     sender: Cell<Option<oneshot::Sender<Result<T, Failure>>>>,
-    place: Place,
+    location: Caller,
 }
 
 impl<T: 'static> Asked<T> {
     /// Answers when the Deferred fires or the reactor ends.
-    fn wait(deferred: Deferred<T>, sender: oneshot::Sender<Result<T, Failure>>, place: Place) {
+    fn wait(deferred: Deferred<T>, sender: oneshot::Sender<Result<T, Failure>>, location: Caller) {
         let Some(reactor) = Reactor::current() else {
             return;
         };
         let asked = Rc::new(Self {
             sender: Cell::new(Some(sender)),
-            place,
+            location,
         });
         let source = asked.clone();
         // When the reactor has ended the sender is dropped, which is an answer as well.
@@ -311,14 +311,14 @@ impl<T: 'static> Asked<T> {
 
 impl<T: 'static> Tracked for Asked<T> {
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, _reason: &Failure) {
-        self.answer(Err(Failure::at(Stopped, self.place)));
+        self.answer(Err(Failure::at(Stopped, self.location)));
     }
 
     fn kind(&self) -> &'static str {
         "call from a thread"
     }
 
-    fn place(&self) -> Place {
-        self.place
+    fn location(&self) -> Caller {
+        self.location
     }
 }

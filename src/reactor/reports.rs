@@ -56,10 +56,10 @@ impl Reactor {
             }
             // Nothing unwinds out of a report, not even out of a hook.
             for hook in hooks {
-                if let Err(panic) = report::catch_rarely(report.place(), || hook(&report)) {
+                if let Err(panic) = report::catch_rarely(report.location(), || hook(&report)) {
                     report::by_default(&report);
-                    let place = report.place();
-                    report::hook_panicked(&panic, place);
+                    let location = report.location();
+                    report::hook_panicked(&panic, location);
                 }
             }
             if !report.is_panic() || report.origin() == Origin::Caught {

@@ -2,7 +2,7 @@
 //!
 //! A reactor has a place at the driver's table of signals while anything here wants one, and gives it back when nothing
 //! does. What came is looked at as the first thing in a turn, and told in the order in which they began to listen; who
-//! listens is [called](ListensToSignals), and finds in its [`Heard`] what came.
+//! listens is [called](ListensToSignals), and finds in its [`Received`] what came.
 //!
 //! # Invariants
 //!
@@ -22,8 +22,8 @@ use crate::signal::{Signal, SignalSet};
 
 /// Everybody in a reactor who listens to signals.
 #[derive(Default)]
-pub(super) struct Ears {
-    place: RefCell<Option<Rc<Signals>>>,
+pub(super) struct SignalState {
+    location: RefCell<Option<Rc<Signals>>>,
     listeners: RefCell<Vec<Listener>>,
     /// Those who are to be told.
     due: RefCell<Vec<usize>>,
@@ -44,7 +44,7 @@ pub(super) struct Wants {
 }
 
 /// What came and was not looked at, for one that listens.
-pub(crate) type Heard = Rc<Cell<SignalSet>>;
+pub(crate) type Received = Rc<Cell<SignalSet>>;
 
 /// What is called when a signal came that it listens to.
 pub(crate) trait ListensToSignals {
@@ -57,13 +57,13 @@ struct Listener {
     key: usize,
     callee: Weak<dyn ListensToSignals>,
     hears: SignalSet,
-    heard: Heard,
+    heard: Received,
 }
 
 /// A run that may be told to stop.
 pub(super) struct Listening<'a>(&'a Inner);
 
-impl Ears {
+impl SignalState {
     /// Does anybody listen?
     pub(super) fn has_listeners(&self) -> bool {
         !self.listeners.borrow().is_empty()
@@ -71,8 +71,8 @@ impl Ears {
 
     /// Has a signal come that stops the reactor, unless it is stopping already?
     pub(super) fn take_stop(&self, is_stopping: bool) -> bool {
-        let place = self.place.borrow();
-        let came = place.as_ref().and_then(|place| place.take_stop());
+        let location = self.location.borrow();
+        let came = location.as_ref().and_then(|location| location.take_stop());
         if came.is_some() && !is_stopping {
             self.stopped_by.set(came);
         }
@@ -80,25 +80,27 @@ impl Ears {
     }
 
     /// Is there something to tell? A wait may have ended by it, and nothing ends the next one then.
-    pub(super) fn has_news(&self) -> bool {
+    pub(super) fn has_pending(&self) -> bool {
         self.note();
-        let place = self.place.borrow();
-        let has_stop = place.as_ref().is_some_and(|place| place.has_stop());
+        let location = self.location.borrow();
+        let has_stop = location
+            .as_ref()
+            .is_some_and(|location| location.has_stop());
         has_stop || self.dump_is_due.get() || !self.due.borrow().is_empty()
     }
 
     /// The reactor is stopping: a second signal ends the process, whoever listens to it.
     pub(super) fn set_stopping(&self) {
-        if let Some(place) = &*self.place.borrow() {
-            place.set_stopping(true);
+        if let Some(location) = &*self.location.borrow() {
+            location.set_stopping(true);
         }
     }
 
     /// Notes what came for those who listen now (invariant 3).
     fn note(&self) {
-        let place = self.place.borrow();
-        let came = place.as_ref().map(|place| place.take_heard());
-        drop(place);
+        let location = self.location.borrow();
+        let came = location.as_ref().map(|location| location.take_heard());
+        drop(location);
         let came = came.unwrap_or_default();
         if came.is_empty() {
             return;
@@ -126,24 +128,24 @@ impl Ears {
         for listener in &*self.listeners.borrow() {
             hears = hears.with(listener.hears);
         }
-        let place = self.place.borrow().clone();
+        let location = self.location.borrow().clone();
         if hears.is_empty() && !wants.stops {
-            self.place.replace(None);
+            self.location.replace(None);
             return Ok(());
         }
-        let place = match place {
-            Some(place) => place,
+        let location = match location {
+            Some(location) => location,
             None => Rc::new(Signals::new(driver.waker())?),
         };
-        place.set_stops(wants.stops)?;
-        place.set_heard(hears)?;
-        self.place.replace(Some(place));
+        location.set_stops(wants.stops)?;
+        location.set_heard(hears)?;
+        self.location.replace(Some(location));
         Ok(())
     }
 }
 
 impl Inner {
-    /// Has `callee` called when one of these came; `Heard` then says which. The key is good for
+    /// Has `callee` called when one of these came; `Received` then says which. The key is good for
     /// [`Inner::listen_no_more`].
     ///
     /// # Errors
@@ -154,16 +156,16 @@ impl Inner {
         key: usize,
         callee: Weak<dyn ListensToSignals>,
         hears: SignalSet,
-    ) -> io::Result<Heard> {
-        self.ears.note();
-        let heard = Heard::default();
-        self.ears.listeners.borrow_mut().push(Listener {
+    ) -> io::Result<Received> {
+        self.signals.note();
+        let heard = Received::default();
+        self.signals.listeners.borrow_mut().push(Listener {
             key,
             callee,
             hears,
             heard: heard.clone(),
         });
-        if let Err(error) = self.ears.adjust(&self.driver) {
+        if let Err(error) = self.signals.adjust(&self.driver) {
             self.listen_no_more(key);
             return Err(error);
         }
@@ -172,19 +174,19 @@ impl Inner {
 
     /// It is not to be told any more.
     pub(crate) fn listen_no_more(&self, key: usize) {
-        let mut listeners = self.ears.listeners.borrow_mut();
+        let mut listeners = self.signals.listeners.borrow_mut();
         listeners.retain(|listener| listener.key != key);
         drop(listeners);
-        self.ears.due.borrow_mut().retain(|due| *due != key);
+        self.signals.due.borrow_mut().retain(|due| *due != key);
         // To want less does not fail.
-        let _ = self.ears.adjust(&self.driver);
+        let _ = self.signals.adjust(&self.driver);
     }
 
     /// As if a signal had come, for this reactor alone. Did anybody want it?
     #[cfg(feature = "testing")]
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
-        let place = self.ears.place.borrow().clone();
-        place.is_some_and(|place| place.deliver(signal))
+        let location = self.signals.location.borrow().clone();
+        location.is_some_and(|location| location.deliver(signal))
     }
 
     /// A run begins, and wants these; until the guard is dropped.
@@ -196,20 +198,20 @@ impl Inner {
 
     /// The same without a guard: [`Inner::end_listening`] has to follow, also when this fails.
     pub(super) fn begin_listening(&self, wants: Wants) -> io::Result<()> {
-        self.ears.wants.set(wants);
-        self.ears.stopped_by.set(None);
-        self.ears.adjust(&self.driver)
+        self.signals.wants.set(wants);
+        self.signals.stopped_by.set(None);
+        self.signals.adjust(&self.driver)
     }
 
     /// The run is over.
     pub(super) fn end_listening(&self) {
-        let ears = &self.ears;
-        ears.wants.take();
-        ears.dump_is_due.set(false);
+        let signals = &self.signals;
+        signals.wants.take();
+        signals.dump_is_due.set(false);
         // To want less does not fail.
-        let _ = ears.adjust(&self.driver);
-        if let Some(place) = &*ears.place.borrow() {
-            place.set_stopping(false);
+        let _ = signals.adjust(&self.driver);
+        if let Some(location) = &*signals.location.borrow() {
+            location.set_stopping(false);
         }
     }
 }
@@ -237,22 +239,22 @@ impl Reactor {
     /// ```
     #[doc(alias("_exitSignal", "exit_signal"))]
     pub fn stopped_by(&self) -> Option<Signal> {
-        self.inner().ears.stopped_by.get()
+        self.inner().signals.stopped_by.get()
     }
 
     /// Tells what came (invariant 2).
-    pub(super) fn hear(&self) {
-        let ears = &self.inner().ears;
-        if ears.place.borrow().is_none() {
+    pub(super) fn dispatch_signals(&self) {
+        let signals = &self.inner().signals;
+        if signals.location.borrow().is_none() {
             return;
         }
-        ears.note();
-        if ears.dump_is_due.take() {
+        signals.note();
+        if signals.dump_is_due.take() {
             debug::bark(&format_args!("everything that is alive:\n{}", self.tree()));
         }
-        for key in ears.due.take() {
+        for key in signals.due.take() {
             let callee = {
-                let listeners = ears.listeners.borrow();
+                let listeners = signals.listeners.borrow();
                 let found = listeners.iter().find(|listener| listener.key == key);
                 found.and_then(|listener| listener.callee.upgrade())
             };

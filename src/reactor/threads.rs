@@ -33,7 +33,7 @@ use crate::failure::{Cancelled, Failure, errors};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::{AwaitedWork, Inbox, Phase};
-use crate::threads::{CancelToken, NeverBegun, ObservedPool, Place, ThreadPool, Ticket};
+use crate::threads::{Caller, CancelToken, NeverBegun, ObservedPool, ThreadPool, Ticket};
 
 /// A reactor's own pool, and what it is to be like.
 #[derive(Default)]
@@ -136,34 +136,34 @@ impl ThreadPool {
         reactor: &Reactor,
         f: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Deferred<T> {
-        let place = Location::caller();
+        let location = Location::caller();
         let (deferred, resolver) = Deferred::pair();
-        let awaited = match Awaited::new(reactor, self, resolver, place) {
+        let awaited = match Awaited::new(reactor, self, resolver, location) {
             Ok(awaited) => awaited,
             Err(failure) => {
-                report::discard(f, place);
+                report::discard(f, location);
                 return Deferred::fail(failure);
             }
         };
         let token = awaited.token.clone();
-        let landing = awaited.landing(reactor);
+        let result_sender = awaited.result_sender(reactor);
         let ends = Ends(awaited.work.clone());
         let work = move || {
-            let call = || report::catch_rarely(place, || token.run(f)).and_then(|result| result);
+            let call = || report::catch_rarely(location, || token.run(f)).and_then(|result| result);
             let result = AwaitedWork::run(&ends.0, call);
             let is_panic = result.as_ref().is_err_and(Failure::is_panic);
-            landing.land(result);
+            result_sender.land(result);
             drop(ends);
             !is_panic
         };
-        match self.submit(place, Box::new(work)) {
+        match self.submit(location, Box::new(work)) {
             Ok(ticket) => drop(awaited.ticket.replace(Some(ticket))),
             Err((refused, work)) => {
                 if let Some(resolver) = awaited.leave(reactor) {
                     resolver.forsake();
                 }
-                report::discard(work, place);
-                return Deferred::fail(Failure::at(refused, place));
+                report::discard(work, location);
+                return Deferred::fail(Failure::at(refused, location));
             }
         }
         let (weak, reactor) = (Rc::downgrade(&awaited), reactor.downgrade());
@@ -194,13 +194,13 @@ impl Inner {
             if work.phase() != Phase::Waiting {
                 continue;
             }
-            match waiting.iter_mut().find(|(other, _)| other.is_same(pool)) {
+            match waiting.iter_mut().find(|(other, _)| other.ptr_eq(pool)) {
                 Some((_, count)) => *count += 1,
                 None => waiting.push((pool, 1)),
             }
         }
         let has_free_thread = |pool: &ObservedPool| {
-            let entry = waiting.iter().find(|(other, _)| other.is_same(pool));
+            let entry = waiting.iter().find(|(other, _)| other.ptr_eq(pool));
             entry.map_or(0, |(_, count)| *count) < pool.threads()
         };
         given.iter().any(|(work, pool)| match work.phase() {
@@ -252,15 +252,19 @@ impl Inner {
         let pool = self.threads.pool.take();
         let Some(pool) = pool else { return };
         let left = pool.stop_unanswered(self.grace().threads);
-        for place in left.running {
-            let failure = Failure::at(StillRunning, place);
-            report::deliver(Origin::Thread, failure, place);
+        for location in left.running {
+            let failure = Failure::at(StillRunning, location);
+            report::deliver(Origin::Thread, failure, location);
         }
         // One report for all the work that was given at one place.
         let mut told = HashSet::new();
-        for place in left.dropped.into_iter().filter(|place| told.insert(*place)) {
-            let failure = Failure::at(NeverBegun, place);
-            report::deliver(Origin::Thread, failure, place);
+        for location in left
+            .dropped
+            .into_iter()
+            .filter(|location| told.insert(*location))
+        {
+            let failure = Failure::at(NeverBegun, location);
+            report::deliver(Origin::Thread, failure, location);
         }
     }
 }
@@ -276,7 +280,7 @@ errors! {
 /// Work that is awaited.
 struct Awaited<T: Send + 'static> {
     key: Cell<usize>,
-    place: Place,
+    location: Caller,
     pool: ThreadPool,
     /// Its place in the pool's queue, if the pool took it.
     ticket: RefCell<Option<Ticket>>,
@@ -292,7 +296,7 @@ impl<T: Send + 'static> Awaited<T> {
         reactor: &Reactor,
         pool: &ThreadPool,
         resolver: Resolver<T>,
-        place: Place,
+        location: Caller,
     ) -> Result<Rc<Self>, Failure> {
         let inner = reactor.inner();
         let work = AwaitedWork::new(inner.executor().inbox().clone());
@@ -307,7 +311,7 @@ impl<T: Send + 'static> Awaited<T> {
         let awaited = Rc::new(Self {
             work,
             key: Cell::new(0),
-            place,
+            location,
             pool: pool.clone(),
             ticket: RefCell::default(),
             token: CancelToken::new(),
@@ -323,18 +327,18 @@ impl<T: Send + 'static> Awaited<T> {
                 if let Some(resolver) = resolver {
                     resolver.forsake();
                 }
-                return Err(Failure::at(error, place));
+                return Err(Failure::at(error, location));
             }
         }
         Ok(awaited)
     }
 
     /// The way back for the result.
-    fn landing(&self, reactor: &Reactor) -> Landing<T> {
-        Landing {
+    fn result_sender(&self, reactor: &Reactor) -> ResultSender<T> {
+        ResultSender {
             inbox: reactor.inner().executor().inbox().clone(),
             key: self.key.get(),
-            place: self.place,
+            location: self.location,
             is_sent: false,
             result: PhantomData,
         }
@@ -344,7 +348,7 @@ impl<T: Send + 'static> Awaited<T> {
     fn land(&self, reactor: &Reactor, result: Result<T, Failure>) {
         match self.leave(reactor) {
             Some(resolver) => resolver.resolve(result),
-            None => report::discard(result, self.place),
+            None => report::discard(result, self.location),
         }
     }
 
@@ -359,7 +363,7 @@ impl<T: Send + 'static> Awaited<T> {
         if let Some(job) = job {
             job.call_off();
         }
-        resolver.errback(Failure::at(Cancelled, self.place));
+        resolver.errback(Failure::at(Cancelled, self.location));
     }
 
     /// Leaves the reactor's table. Whoever gets the resolver is the one who ends it.
@@ -405,8 +409,8 @@ impl<T: Send + 'static> Tracked for Awaited<T> {
         })
     }
 
-    fn place(&self) -> Place {
-        self.place
+    fn location(&self) -> Caller {
+        self.location
     }
 }
 
@@ -431,37 +435,37 @@ impl Drop for Ends {
 }
 
 /// Carries a result to the loop; when it is dropped without one, that the work was never begun.
-struct Landing<T: Send + 'static> {
+struct ResultSender<T: Send + 'static> {
     inbox: Shared<Inbox>,
     key: usize,
-    place: Place,
+    location: Caller,
     is_sent: bool,
     result: PhantomData<fn(T)>,
 }
 
-impl<T: Send + 'static> Landing<T> {
+impl<T: Send + 'static> ResultSender<T> {
     fn land(mut self, result: Result<T, Failure>) {
         self.send(result);
     }
 
     fn send(&mut self, result: Result<T, Failure>) {
         self.is_sent = true;
-        let (key, place) = (self.key, self.place);
+        let (key, location) = (self.key, self.location);
         let call = move || match arrived_at::<Awaited<T>>(key) {
             Some((reactor, awaited)) => awaited.land(&reactor, result),
             // Nobody waits: it is dropped here (invariant 1).
-            None => report::discard(result, place),
+            None => report::discard(result, location),
         };
-        if let Err(call) = self.inbox.push_call(Box::new(call), place) {
-            report::discard(call, place);
+        if let Err(call) = self.inbox.push_call(Box::new(call), location) {
+            report::discard(call, location);
         }
     }
 }
 
-impl<T: Send + 'static> Drop for Landing<T> {
+impl<T: Send + 'static> Drop for ResultSender<T> {
     fn drop(&mut self) {
         if !self.is_sent {
-            self.send(Err(Failure::at(NeverBegun, self.place)));
+            self.send(Err(Failure::at(NeverBegun, self.location)));
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::driver::Event;
 use crate::failure::{Failure, Panicked};
 use crate::report::{self, Origin};
 use crate::sync::{AtomicBool, Ordering, Shared};
-use crate::task::{Card, Executor, InTurn, Inbox, Locals, budget};
+use crate::task::{Executor, InTurn, Inbox, Locals, TaskInfo, budget};
 
 /// When the loop must next look at the driver, although there is enough to do.
 pub(super) struct Pace {
@@ -342,11 +342,12 @@ impl Reactor {
         let _listening = inner.listen_for_run(wants)?;
         let _entered = self.begin_turn();
         inner.pace.waker.woken.store(true, Ordering::SeqCst);
-        let place = Location::caller();
-        let card = debug::is_on().then(|| Card::new(place, Some("main".into()), Locals::default()));
-        inner.main.set(card);
+        let location = Location::caller();
+        let info =
+            debug::is_on().then(|| TaskInfo::new(location, Some("main".into()), Locals::default()));
+        inner.main.set(info);
         let _guarded = inner.debug.watchdog.as_ref().map(|dog| dog.stand_guard());
-        let result = self.turns(main, place);
+        let result = self.turns(main, location);
         inner.main.set(None);
         inner.pace.main_waits.set(false);
         if inner.state.get() == State::Ended {
@@ -358,7 +359,7 @@ impl Reactor {
     fn turns<T>(
         &self,
         main: impl Future<Output = T>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Main<T> {
         let inner = self.inner();
         self.fire_startup();
@@ -376,9 +377,9 @@ impl Reactor {
                 inner.pace.waker.woken.swap(false, Ordering::SeqCst);
                 if let Some(future) = main.as_mut().as_pin_mut() {
                     let mut cx = Context::from_waker(&waker);
-                    let card = inner.main_card();
-                    let entered = card.as_ref().map(Card::enter);
-                    let measured = debug::measure(place);
+                    let info = inner.main_info();
+                    let entered = info.as_ref().map(TaskInfo::enter);
+                    let measured = debug::measure(location);
                     budget::renew();
                     inner.ending.set_polls_main(true);
                     let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -394,13 +395,13 @@ impl Reactor {
                 }
                 if result.is_some() {
                     inner.pace.main_waits.set(false);
-                    report::contain(Origin::Destructor, place, || main.set(None));
+                    report::contain(Origin::Destructor, location, || main.set(None));
                     let _ = self.stop();
                 }
             }
             inner.fire_limits();
             if self.is_over() {
-                report::contain(Origin::Destructor, place, || main.set(None));
+                report::contain(Origin::Destructor, location, || main.set(None));
                 return result;
             }
             self.io(FOREVER, false);
@@ -437,7 +438,7 @@ impl Reactor {
     pub(super) fn is_over(&self) -> bool {
         let inner = self.inner();
         let is_stopping = inner.state.get() == State::Stopping;
-        if inner.ears.take_stop(is_stopping) {
+        if inner.signals.take_stop(is_stopping) {
             inner.pace.signalled.set(true);
         }
         // Before it has started it cannot be stopped: then as soon as it has.
@@ -492,7 +493,7 @@ impl Reactor {
     /// `several` it runs some batches of tasks in a row, while there is nothing else to do: the other
     /// steps would find nothing but what time alone brings.
     fn current_things_but_limits(&self, several: bool) {
-        self.hear();
+        self.dispatch_signals();
         let inner = self.inner();
         inner.pace.note_run(inner.collect());
         inner.pass_time();
@@ -557,7 +558,7 @@ impl Reactor {
             OTHERS_MAY_COME
         } else if inner.executor.others().are_there()
             || inner.awaits_threads()
-            || inner.ears.has_listeners()
+            || inner.signals.has_listeners()
         {
             SOMEBODY_MAY_COME
         } else {
@@ -566,13 +567,13 @@ impl Reactor {
         let waited = inner.driver.wait_outside(limit, events)?;
         if waited.is_some_and(|waited| waited >= limit) {
             inner.is_closed_world.set(false);
-            let place = Location::caller();
+            let location = Location::caller();
             let text = format!(
                 "the test cannot go on: nothing is ready, no timer is set, and no thread does work for it
 {}",
                 self.tree()
             );
-            let old = inner.unwinding.replace(Some(Failure::at(text, place)));
+            let old = inner.unwinding.replace(Some(Failure::at(text, location)));
             drop(old);
         }
         Ok(())
@@ -719,7 +720,7 @@ impl Inner {
             || self.has_attention()
             || self.pace.has_events()
             || self.executor.inbox().has_mail()
-            || self.ears.has_news()
+            || self.signals.has_pending()
             || self.timers.holds_limits()
     }
 
@@ -756,7 +757,7 @@ impl Inner {
 fn fire(due: Due) {
     budget::renew();
     match due {
-        Due::Call(call, place) => drop(report::contain(Origin::DelayedCall, place, call)),
+        Due::Call(call, location) => drop(report::contain(Origin::DelayedCall, location, call)),
         Due::Wake(waker) => waker.wake(),
     }
 }

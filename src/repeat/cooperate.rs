@@ -100,9 +100,9 @@ impl Cooperator {
         I: Iterator + 'static,
         I::Item: IntoOutcome<V>,
     {
-        let place = Location::caller();
-        let steps = Steps::new(work, None, place);
-        CooperativeTask::of(self.shared().add(Box::new(steps), false, place))
+        let location = Location::caller();
+        let steps = Steps::new(work, None, location);
+        CooperativeTask::of(self.shared().add(Box::new(steps), false, location))
     }
 
     /// Does the steps of `work`; the Deferred gives it back when it is exhausted.
@@ -133,13 +133,13 @@ impl Cooperator {
         I: Iterator + 'static,
         I::Item: IntoOutcome<V>,
     {
-        let place = Location::caller();
+        let location = Location::caller();
         let (deferred, resolver) = Deferred::pair();
-        let steps = Steps::new(work, Some(resolver), place);
-        let job = Rc::downgrade(&self.shared().add(Box::new(steps), true, place));
+        let steps = Steps::new(work, Some(resolver), location);
+        let job = Rc::downgrade(&self.shared().add(Box::new(steps), true, location));
         deferred.on_cancel(move || {
             if let Some(job) = job.upgrade() {
-                job.end(End::Ended(Failure::at(Cancelled, place)));
+                job.end(End::Ended(Failure::at(Cancelled, location)));
             }
         })
     }
@@ -169,8 +169,8 @@ impl Cooperator {
 
     #[track_caller]
     fn make(timers: &Timers, slice: Slice, state: State) -> Self {
-        let place = Location::caller();
-        Self(Rc::new(Handle(Shared::new(timers, slice, state, place))))
+        let location = Location::caller();
+        Self(Rc::new(Handle(Shared::new(timers, slice, state, location))))
     }
 
     fn shared(&self) -> &Rc<Shared> {
@@ -196,7 +196,7 @@ impl Drop for Handle {
     /// What nobody can start any more would wait for ever.
     fn drop(&mut self) {
         if self.0.state.get() == State::Unstarted {
-            self.0.stop(self.0.place);
+            self.0.stop(self.0.location);
         }
     }
 }

@@ -73,9 +73,9 @@ impl CooperativeTask {
     /// As [`pause`](CooperativeTask::pause): it was over before.
     #[track_caller]
     pub fn stop(&self) -> Result<(), Failure> {
-        let place = Location::caller();
-        self.0.check(place)?;
-        self.0.end(End::Ended(Failure::at(TaskStopped, place)));
+        let location = Location::caller();
+        self.0.check(location)?;
+        self.0.end(End::Ended(Failure::at(TaskStopped, location)));
         Ok(())
     }
 
@@ -94,13 +94,13 @@ impl CooperativeTask {
     }
 
     /// Is it over, in whatever way?
-    pub fn is_over(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         self.0.end.borrow().is_some()
     }
 
     /// Where the work was given to the cooperator.
     pub fn location(&self) -> &'static Location<'static> {
-        self.0.place
+        self.0.location
     }
 
     pub(super) fn of(job: Rc<Job>) -> Self {
@@ -128,7 +128,7 @@ impl fmt::Debug for CooperativeTask {
             None if self.0.holds.get() > 0 => "held",
             None => "running",
         };
-        write!(f, "CooperativeTask({state}, given at {})", self.0.place)
+        write!(f, "CooperativeTask({state}, given at {})", self.0.location)
     }
 }
 

@@ -46,13 +46,13 @@ pub fn defer_later<V, R: IntoOutcome<V>>(
     delay: Duration,
     f: impl FnOnce() -> R + 'static,
 ) -> Deferred<R::Value> {
-    let place = Location::caller();
+    let location = Location::caller();
     let (deferred, resolver) = Deferred::pair();
     let resolver = Rc::new(Cell::new(Some(resolver)));
-    let due = Due(resolver.clone(), place);
+    let due = Due(resolver.clone(), location);
     let timers = clock.timers();
     let deadline = timers.later(timers.now(), delay);
-    let call = timers.call_at(deadline, place, move || due.come());
+    let call = timers.call_at(deadline, location, move || due.come());
     deferred
         .on_cancel(move || {
             drop(resolver.take());

@@ -95,8 +95,8 @@ impl LoopingCall {
     #[must_use = "a looping call does nothing until it is started"]
     #[track_caller]
     pub fn new<V, R: IntoOutcome<V>>(mut f: impl FnMut() -> R + 'static) -> Self {
-        let place = Location::caller();
-        Self::of(move |_, _| forget(f().into_outcome(place)))
+        let location = Location::caller();
+        Self::of(move |_, _| forget(f().into_outcome(location)))
     }
 
     /// Calls `f` with the number of points of the grid that have come since it was last called, this one included.
@@ -124,8 +124,8 @@ impl LoopingCall {
     #[must_use = "a looping call does nothing until it is started"]
     #[track_caller]
     pub fn with_count<V, R: IntoOutcome<V>>(mut f: impl FnMut(u64) -> R + 'static) -> Self {
-        let place = Location::caller();
-        Self::of(move |count, _| forget(f(count).into_outcome(place)))
+        let location = Location::caller();
+        Self::of(move |count, _| forget(f(count).into_outcome(location)))
     }
 
     /// Calls `f` with the handle of its own loop.
@@ -150,8 +150,8 @@ impl LoopingCall {
     #[must_use = "a looping call does nothing until it is started"]
     #[track_caller]
     pub fn with_handle<V, R: IntoOutcome<V>>(mut f: impl FnMut(&Looping) -> R + 'static) -> Self {
-        let place = Location::caller();
-        Self::of(move |_, looping| forget(f(looping).into_outcome(place)))
+        let location = Location::caller();
+        Self::of(move |_, looping| forget(f(looping).into_outcome(location)))
     }
 
     /// Starts it, with the first call now: on the next turn of the loop.
@@ -204,7 +204,7 @@ impl LoopingCall {
             resolver: Cell::new(Some(resolver)),
             timer: Cell::new(None),
             cancel: Cell::new(None),
-            place: Location::caller(),
+            location: Location::caller(),
         });
         let handle = looping.handle();
         let cancelled = handle.clone();
@@ -297,7 +297,7 @@ struct Loop {
     timer: Cell<Option<DelayedCall>>,
     /// Set while it is pending: cancels what it waits for.
     cancel: Cell<Option<Box<dyn FnOnce()>>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,7 +334,7 @@ impl Loop {
         let turn = Turn(Some(self.clone()));
         let call = self
             .timers
-            .call_at(deadline, self.place, move || turn.come());
+            .call_at(deadline, self.location, move || turn.come());
         // A clock that has stopped has dropped the turn, and so ended the loop.
         if self.state.get() == State::Waiting {
             self.timer.set(Some(call));
@@ -358,7 +358,7 @@ impl Loop {
         self.state.set(State::Calling);
         let Some(mut f) = self.f.take() else { return };
         let (count, handle) = (self.count(), self.handle());
-        let called = report::catch(self.place, || f(count, &handle));
+        let called = report::catch(self.location, || f(count, &handle));
         self.f.set(Some(f));
         match called {
             Ok(Outcome::Ready(result)) => self.called(result),
@@ -402,7 +402,7 @@ impl Loop {
         match self.state.get() {
             State::Waiting => {
                 self.close();
-                report::discard(self.f.take(), self.place);
+                report::discard(self.f.take(), self.location);
                 // Whoever cancels says so to the Deferred.
                 drop(self.resolver.take());
             }
@@ -427,11 +427,11 @@ impl Loop {
                 resolver.callback(LoopingCall { f });
             }
             Err(failure) => {
-                report::discard(f, self.place);
+                report::discard(f, self.location);
                 if !resolver.is_cancelled() {
                     resolver.errback(failure);
                 } else if failure.find::<Cancelled>().is_none() {
-                    report::deliver(Origin::Call, failure, self.place);
+                    report::deliver(Origin::Call, failure, self.location);
                 }
             }
         }
@@ -503,7 +503,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(looping) = self.0.take() else { return };
         if looping.state.get() == State::Waiting {
-            looping.finish(Err(Failure::at(ClockStopped, looping.place)));
+            looping.finish(Err(Failure::at(ClockStopped, looping.location)));
         }
     }
 }

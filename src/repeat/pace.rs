@@ -79,7 +79,7 @@ pub struct Pace {
     timers: Timers,
     slice: Slice,
     spell: Spell,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 impl Pace {
@@ -97,7 +97,7 @@ impl Pace {
             spell: Spell::begin(&timers),
             timers,
             slice,
-            place: Location::caller(),
+            location: Location::caller(),
         }
     }
 
@@ -116,7 +116,7 @@ impl Pace {
             yield_now().await;
         } else {
             let rested = self.timers.later(self.timers.now(), self.slice.rest);
-            let rest = self.timers.sleep_until(rested, self.place).await;
+            let rest = self.timers.sleep_until(rested, self.location).await;
             if rest.is_err() {
                 yield_now().await;
             }

@@ -191,7 +191,7 @@ fn a_slice_ends_when_its_time_is_over() {
         pass(MS * 4);
     }));
     let mut seen = Vec::new();
-    while !task.is_over() {
+    while !task.is_finished() {
         machine.turn(TIME.get().unwrap() - machine.start);
         seen.push(steps.borrow().len());
     }

@@ -58,7 +58,7 @@ pub(super) struct Shared {
     /// Invariant 1.
     is_scheduled: Cell<bool>,
     in_slice: Cell<bool>,
-    pub(super) place: &'static Location<'static>,
+    pub(super) location: &'static Location<'static>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Shared {
         timers: &Timers,
         slice: Slice,
         state: State,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Rc<Self> {
         Rc::new(Self {
             timers: timers.clone(),
@@ -86,7 +86,7 @@ impl Shared {
             timer: Cell::new(None),
             is_scheduled: Cell::new(false),
             in_slice: Cell::new(false),
-            place,
+            location,
         })
     }
 
@@ -94,13 +94,13 @@ impl Shared {
         self: &Rc<Self>,
         work: Box<dyn Work>,
         asked: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Rc<Job> {
         let number = self.numbers.get();
         self.numbers.set(number + 1);
-        let job = Job::new(self.clone(), number, work, asked, place);
+        let job = Job::new(self.clone(), number, work, asked, location);
         if self.state.get() == State::Stopped {
-            job.end(End::Ended(Failure::at(SchedulerStopped, place)));
+            job.end(End::Ended(Failure::at(SchedulerStopped, location)));
         } else {
             let known = Rc::downgrade(&job);
             self.jobs.borrow_mut().insert(number, known);
@@ -147,7 +147,7 @@ impl Shared {
         let turn = Turn(Some(self.clone()));
         let call = self
             .timers
-            .call_at(deadline, self.place, move || turn.come());
+            .call_at(deadline, self.location, move || turn.come());
         // A clock that has stopped has dropped the turn, and so ended everything.
         if self.is_scheduled.get() {
             self.timer.set(Some(call));
@@ -181,9 +181,9 @@ impl Shared {
         self.schedule();
     }
 
-    pub(super) fn stop(self: &Rc<Self>, place: &'static Location<'static>) {
+    pub(super) fn stop(self: &Rc<Self>, location: &'static Location<'static>) {
         if self.state.replace(State::Stopped) != State::Stopped {
-            self.end_all(|| Failure::at(SchedulerStopped, place));
+            self.end_all(|| Failure::at(SchedulerStopped, location));
         }
     }
 
@@ -212,7 +212,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(shared) = self.0.take() else { return };
         if shared.is_scheduled.get() {
-            shared.end_all(|| Failure::at(ClockStopped, shared.place));
+            shared.end_all(|| Failure::at(ClockStopped, shared.location));
         }
     }
 }
@@ -250,7 +250,7 @@ pub(super) struct Steps<I: 'static, V> {
     iter: I,
     /// Who gets the iterator at its end.
     owner: Option<Resolver<I>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     via: PhantomData<fn(V)>,
 }
 
@@ -258,12 +258,12 @@ impl<I, V> Steps<I, V> {
     pub(super) fn new(
         iter: I,
         owner: Option<Resolver<I>>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Self {
         Self {
             iter,
             owner,
-            place,
+            location,
             via: PhantomData,
         }
     }
@@ -276,12 +276,15 @@ where
 {
     fn step(&mut self) -> Option<Outcome<()>> {
         let yielded = self.iter.next()?;
-        Some(forget(yielded.into_outcome(self.place)))
+        Some(forget(yielded.into_outcome(self.location)))
     }
 
     fn end(self: Box<Self>, result: Result<(), Failure>) {
         let Self {
-            iter, owner, place, ..
+            iter,
+            owner,
+            location,
+            ..
         } = *self;
         match (owner, result) {
             (Some(owner), Ok(())) => owner.callback(iter),
@@ -290,7 +293,7 @@ where
                 owner.callback(iter);
             }
             (owner, result) => {
-                report::discard(iter, place);
+                report::discard(iter, location);
                 if let (Some(owner), Err(failure)) = (owner, result) {
                     owner.errback(failure);
                 }
@@ -316,7 +319,7 @@ pub(super) struct Job {
     pub(super) waiters: Listeners<()>,
     /// Somebody was told of its failure, or will be.
     asked: Cell<bool>,
-    pub(super) place: &'static Location<'static>,
+    pub(super) location: &'static Location<'static>,
 }
 
 impl Job {
@@ -325,7 +328,7 @@ impl Job {
         number: u64,
         work: Box<dyn Work>,
         asked: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Rc<Self> {
         Rc::new(Self {
             cooperator,
@@ -338,7 +341,7 @@ impl Job {
             end: RefCell::default(),
             waiters: Listeners::default(),
             asked: Cell::new(asked),
-            place,
+            location,
         })
     }
 
@@ -355,7 +358,7 @@ impl Job {
             return;
         };
         self.is_stepping.set(true);
-        let stepped = report::catch(self.place, || work.step());
+        let stepped = report::catch(self.location, || work.step());
         self.is_stepping.set(false);
         let end = self.end.borrow().clone();
         if let Some(end) = end {
@@ -401,11 +404,11 @@ impl Job {
     }
 
     /// An error if it is over.
-    pub(super) fn check(&self, place: &'static Location<'static>) -> Result<(), Failure> {
+    pub(super) fn check(&self, location: &'static Location<'static>) -> Result<(), Failure> {
         match &*self.end.borrow() {
             None => Ok(()),
-            Some(End::Done) => Err(Failure::at(TaskDone, place)),
-            Some(End::Failed(failure)) => Err(Failure::at(TaskFailed(failure.clone()), place)),
+            Some(End::Done) => Err(Failure::at(TaskDone, location)),
+            Some(End::Failed(failure)) => Err(Failure::at(TaskFailed(failure.clone()), location)),
             Some(End::Ended(failure)) => Err(failure.clone()),
         }
     }
@@ -440,7 +443,7 @@ impl Job {
     }
 
     fn let_go(&self, work: Box<dyn Work>, end: &End) {
-        report::contain_rarely(Origin::Destructor, self.place, || work.end(end.result()));
+        report::contain_rarely(Origin::Destructor, self.location, || work.end(end.result()));
     }
 
     /// Its step has ended the work, and so nobody wants what the step came to.
@@ -452,7 +455,7 @@ impl Job {
                 drop(deferred.add_both(move |result| job.came(result)));
             }
             Ok(Some(Outcome::Ready(Err(failure)))) | Err(failure) => {
-                report::deliver(Origin::Task, failure, self.place);
+                report::deliver(Origin::Task, failure, self.location);
             }
             Ok(_) => {}
         }
@@ -476,11 +479,11 @@ impl Drop for Job {
     fn drop(&mut self) {
         self.cooperator.forget(self.number);
         let work = self.work.take();
-        report::discard(work, self.place);
+        report::discard(work, self.location);
         let unasked = match self.end.take() {
             Some(End::Failed(failure)) if !self.asked.get() => failure,
             _ => return,
         };
-        report::deliver(Origin::Task, unasked, self.place);
+        report::deliver(Origin::Task, unasked, self.location);
     }
 }

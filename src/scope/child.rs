@@ -12,7 +12,7 @@ use crate::debug::{self, Thing};
 use crate::defer::Asking;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
-use crate::task::{self, Card, Locals, Wait, own_waker};
+use crate::task::{self, Locals, TaskInfo, Wait, own_waker};
 
 /// What a child of a scope will give; see [`Scope::spawn`](super::Scope::spawn).
 ///
@@ -37,13 +37,13 @@ use crate::task::{self, Card, Locals, Wait, own_waker};
 ///     Ok(())
 /// });
 /// ```
-pub struct Child<'env, T>(Rc<Cradle<T>>, std::marker::PhantomData<&'env ()>);
+pub struct Child<'env, T>(Rc<ChildSlot<T>>, std::marker::PhantomData<&'env ()>);
 
 /// Where a child leaves what it gives.
-struct Cradle<T> {
+struct ChildSlot<T> {
     result: Cell<Option<Result<T, Failure>>>,
     waker: Cell<Option<Waker>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     is_done: Cell<bool>,
 }
 
@@ -58,13 +58,13 @@ impl<T> Future for Child<'_, T> {
     type Output = Result<T, Failure>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let cradle = &*self.0;
-        if !cradle.is_done.get() {
-            drop(cradle.waker.replace(Some(own_waker(cx).clone())));
+        let slot = &*self.0;
+        if !slot.is_done.get() {
+            drop(slot.waker.replace(Some(own_waker(cx).clone())));
             return Poll::Pending;
         }
-        let cancelled = || Err(Failure::at(Cancelled, cradle.place));
-        Poll::Ready(cradle.result.take().unwrap_or_else(cancelled))
+        let cancelled = || Err(Failure::at(Cancelled, slot.location));
+        Poll::Ready(slot.result.take().unwrap_or_else(cancelled))
     }
 }
 
@@ -75,11 +75,11 @@ impl<T> fmt::Debug for Child<'_, T> {
         } else {
             "running"
         };
-        write!(f, "Child({state}, spawned at {})", self.0.place)
+        write!(f, "Child({state}, spawned at {})", self.0.location)
     }
 }
 
-impl<T> Cradle<T> {
+impl<T> ChildSlot<T> {
     fn put(&self, result: Option<Result<T, Failure>>) {
         if self.is_done.replace(true) {
             return;
@@ -92,7 +92,7 @@ impl<T> Cradle<T> {
 }
 
 /// Leaves nothing in the cradle, if nothing has been left there when the child goes.
-struct Leaves<T>(Rc<Cradle<T>>);
+struct Leaves<T>(Rc<ChildSlot<T>>);
 
 impl<T> Drop for Leaves<T> {
     fn drop(&mut self) {
@@ -104,75 +104,76 @@ impl<T> Drop for Leaves<T> {
 type Running<'env> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'env>>;
 
 /// A child as the scope has it.
-pub(super) struct Kid<'env> {
+pub(super) struct ChildTask<'env> {
     /// Empty once it is done.
     future: Option<Running<'env>>,
     /// The order of spawning.
     number: u64,
     asking: Asking,
     is_shielded: bool,
-    card: Option<Rc<Card>>,
-    place: &'static Location<'static>,
+    info: Option<Rc<TaskInfo>>,
+    location: &'static Location<'static>,
 }
 
 /// What `future` comes to; a panic in it, or in its destructor, is a failure like any other.
 async fn contained<T>(
     future: impl Future<Output = Result<T, Failure>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> Result<T, Failure> {
     let mut future = pin!(Some(future));
     let result = poll_fn(|cx| match future.as_mut().as_pin_mut() {
         None => Poll::Pending,
-        Some(future) => match report::catch(place, || task::poll_part(cx, |cx| future.poll(cx))) {
+        Some(future) => match report::catch(location, || task::poll_part(cx, |cx| future.poll(cx)))
+        {
             Ok(polled) => polled,
             Err(failure) => Poll::Ready(Err(failure)),
         },
     })
     .await;
-    match (report::catch_rarely(place, || future.set(None)), result) {
+    match (report::catch_rarely(location, || future.set(None)), result) {
         (Ok(()), result) => result,
         (Err(panic), Ok(value)) => {
-            report::discard(value, place);
+            report::discard(value, location);
             Err(panic)
         }
         (Err(panic), Err(failure)) => {
-            report::deliver(Origin::Destructor, panic, place);
+            report::deliver(Origin::Destructor, panic, location);
             Err(failure)
         }
     }
 }
 
-impl<'env> Kid<'env> {
+impl<'env> ChildTask<'env> {
     pub(super) fn new<T: 'env>(
         number: u64,
         future: impl Future<Output = Result<T, Failure>> + 'env,
         is_shielded: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> (Self, Child<'env, T>) {
-        let cradle = Rc::new(Cradle {
+        let slot = Rc::new(ChildSlot {
             result: Cell::new(None),
             waker: Cell::new(None),
-            place,
+            location,
             is_done: Cell::new(false),
         });
-        let leaves = Leaves(cradle.clone());
+        let leaves = Leaves(slot.clone());
         let future = Box::pin(async move {
-            let result = contained(future, place).await;
+            let result = contained(future, location).await;
             let failed = result.as_ref().err().cloned();
             leaves.0.put(Some(result));
             failed.map_or(Ok(()), Err)
         });
         let locals = Locals::capture();
-        let has_card = !locals.is_empty() || debug::is_on();
-        let kid = Self {
+        let has_info = !locals.is_empty() || debug::is_on();
+        let task = Self {
             future: Some(future),
             number,
             asking: Asking::default(),
             is_shielded,
-            card: has_card.then(|| Card::of_a_child(place, locals)),
-            place,
+            info: has_info.then(|| TaskInfo::of_a_child(location, locals)),
+            location,
         };
-        (kid, Child(cradle, std::marker::PhantomData))
+        (task, Child(slot, std::marker::PhantomData))
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -186,52 +187,54 @@ impl<'env> Kid<'env> {
     /// Asks it to end.
     pub(super) fn ask(&self) {
         if !self.is_shielded {
-            self.asking.ask(self.place);
+            self.asking.ask(self.location);
         }
     }
 
     /// Has the task in whose scope it runs know that it waits for this child.
     pub(super) fn note(&self) {
-        if let Some(card) = &self.card {
-            task::note_wait(|| Rc::new(Below(card.clone())));
+        if let Some(info) = &self.info {
+            task::note_wait(|| Rc::new(Below(info.clone())));
         }
     }
 }
 
-impl Future for Kid<'_> {
+impl Future for ChildTask<'_> {
     type Output = (Result<(), Failure>, &'static Location<'static>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (asking, place) = (self.asking.clone(), self.place);
-        let card = self.card.clone();
+        let (asking, location) = (self.asking.clone(), self.location);
+        let info = self.info.clone();
         let Some(future) = &mut self.future else {
-            return Poll::Ready((Ok(()), place));
+            return Poll::Ready((Ok(()), location));
         };
-        let entered = card.as_ref().map(Card::enter);
-        let polled = report::catch(place, || asking.poll(place, || future.as_mut().poll(cx)));
+        let entered = info.as_ref().map(TaskInfo::enter);
+        let polled = report::catch(location, || {
+            asking.poll(location, || future.as_mut().poll(cx))
+        });
         drop(entered);
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(done)) => Poll::Ready((done, place)),
-            Err(failure) => Poll::Ready((Err(failure), place)),
+            Ok(Poll::Ready(done)) => Poll::Ready((done, location)),
+            Err(failure) => Poll::Ready((Err(failure), location)),
         }
     }
 }
 
-impl Drop for Kid<'_> {
+impl Drop for ChildTask<'_> {
     fn drop(&mut self) {
         let future = self.future.take();
-        let entered = self.card.as_ref().map(Card::enter);
-        report::contain_rarely(Origin::Destructor, self.place, || drop(future));
+        let entered = self.info.as_ref().map(TaskInfo::enter);
+        report::contain_rarely(Origin::Destructor, self.location, || drop(future));
         drop(entered);
-        if let Some(card) = &self.card {
-            card.close();
+        if let Some(info) = &self.info {
+            info.close();
         }
     }
 }
 
 /// What the task notes in whose scope a child runs.
-struct Below(Rc<Card>);
+struct Below(Rc<TaskInfo>);
 
 impl Wait for Below {
     fn look(&self) -> Option<Thing> {

@@ -52,7 +52,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, Stream};
 
 pub use self::child::Child;
-use self::child::Kid;
+use self::child::ChildTask;
 pub use self::join_set::JoinSet;
 pub use self::shield::{cancel_within, shield};
 use crate::clock::{Clock, Sleep, TimedOut};
@@ -65,7 +65,7 @@ use crate::task::own_waker;
 /// Runs `body` and the children that it spawns, and is done when all of them are.
 ///
 /// The children take turns with the body and may borrow what outlives the scope. The first failure, of the body or of a
-/// child, ends the rest and is the scope's. For a deadline, or a grace for those that are ended, see [`Scoping`].
+/// child, ends the rest and is the scope's. For a deadline, or a grace for those that are ended, see [`ScopeBuilder`].
 ///
 /// # Cancel safety
 ///
@@ -125,17 +125,17 @@ use crate::task::own_waker;
 pub fn scope<'env, T>(
     body: impl AsyncFnOnce(Scope<'env>) -> Result<T, Failure>,
 ) -> impl Future<Output = Result<T, Failure>> {
-    Scoping::new().run(body)
+    ScopeBuilder::new().run(body)
 }
 
-/// A scope with wishes: a deadline, and a grace for those that are ended; then [`run`](Scoping::run) it.
+/// A scope with wishes: a deadline, and a grace for those that are ended; then [`run`](ScopeBuilder::run) it.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
 /// use torsade::clock::TimedOut;
-/// use torsade::scope::Scoping;
+/// use torsade::scope::ScopeBuilder;
 /// use torsade::{Clock, Deferred};
 ///
 /// const SECOND: Duration = Duration::from_secs(1);
@@ -143,7 +143,7 @@ pub fn scope<'env, T>(
 /// torsade::testing::run(async |reactor| {
 ///     let start = reactor.now();
 ///     let (never, _resolver) = Deferred::<()>::pair();
-///     let outcome = Scoping::new()
+///     let outcome = ScopeBuilder::new()
 ///         .deadline(&reactor, SECOND)
 ///         .grace(&reactor, SECOND * 2)
 ///         .run(async |s| {
@@ -158,12 +158,12 @@ pub fn scope<'env, T>(
 /// });
 /// ```
 #[must_use = "it runs nothing until `run` is called"]
-pub struct Scoping {
+pub struct ScopeBuilder {
     deadline: Option<(Duration, Sleep)>,
     grace: Option<Box<dyn FnOnce() -> Sleep>>,
 }
 
-impl Scoping {
+impl ScopeBuilder {
     /// A scope without wishes, as [`scope`] makes it.
     pub fn new() -> Self {
         Self {
@@ -185,8 +185,10 @@ impl Scoping {
     #[doc(alias = "graceful shutdown")]
     #[track_caller]
     pub fn grace(mut self, clock: &(impl Clock + Clone + 'static), grace: Duration) -> Self {
-        let (clock, place) = (clock.clone(), Location::caller());
-        self.grace = Some(Box::new(move || clock.timers().limit_sleep(grace, place)));
+        let (clock, location) = (clock.clone(), Location::caller());
+        self.grace = Some(Box::new(move || {
+            clock.timers().limit_sleep(grace, location)
+        }));
         self
     }
 
@@ -200,20 +202,20 @@ impl Scoping {
         self,
         body: impl AsyncFnOnce(Scope<'env>) -> Result<T, Failure>,
     ) -> impl Future<Output = Result<T, Failure>> {
-        let place = Location::caller();
-        run(self, body, place)
+        let location = Location::caller();
+        run(self, body, location)
     }
 }
 
-impl Default for Scoping {
+impl Default for ScopeBuilder {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for Scoping {
+impl fmt::Debug for ScopeBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scoping")
+        f.debug_struct("ScopeBuilder")
             .field("deadline", &self.deadline.as_ref().map(|(limit, _)| limit))
             .field("has_grace", &self.grace.is_some())
             .finish()
@@ -225,7 +227,7 @@ pub struct Scope<'env>(Rc<Inner<'env>>);
 
 struct Inner<'env> {
     /// Children that the scope's future has not taken over yet.
-    fresh: RefCell<Vec<Kid<'env>>>,
+    fresh: RefCell<Vec<ChildTask<'env>>>,
     next_kid: Cell<u64>,
     stage: Cell<Stage>,
     /// Wakes the scope's future.
@@ -311,9 +313,9 @@ impl<'env> Scope<'env> {
         future: impl Future<Output = Result<T, Failure>> + 'env,
         is_shielded: bool,
     ) -> Child<'env, T> {
-        let place = Location::caller();
+        let location = Location::caller();
         let number = self.0.next_kid.replace(self.0.next_kid.get() + 1);
-        let (kid, child) = Kid::new(number, future, is_shielded, place);
+        let (kid, child) = ChildTask::new(number, future, is_shielded, location);
         if self.is_cancelled() {
             drop(kid);
         } else {
@@ -386,9 +388,9 @@ impl Drop for Watcher<'_, '_> {
 }
 
 async fn run<'env, T>(
-    scoping: Scoping,
+    scoping: ScopeBuilder,
     body: impl AsyncFnOnce(Scope<'env>) -> Result<T, Failure>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> Result<T, Failure> {
     let scope = Scope(Rc::new(Inner {
         fresh: RefCell::default(),
@@ -401,7 +403,7 @@ async fn run<'env, T>(
     let mut body = pin!(Some(body(scope.clone())));
     let mut running = Running {
         scope,
-        place,
+        location,
         asking: Asking::default(),
         kids: FuturesUnordered::new(),
         failure: None,
@@ -414,17 +416,17 @@ async fn run<'env, T>(
     match (running.failure.take(), value) {
         (Some(failure), _) => Err(failure),
         (None, Some(value)) => Ok(value),
-        (None, None) => Err(Failure::at(Cancelled, place)),
+        (None, None) => Err(Failure::at(Cancelled, location)),
     }
 }
 
 /// A scope's own future, but for the body.
 struct Running<'env> {
     scope: Scope<'env>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     /// How the body is asked to end.
     asking: Asking,
-    kids: FuturesUnordered<Kid<'env>>,
+    kids: FuturesUnordered<ChildTask<'env>>,
     /// The first.
     failure: Option<Failure>,
     deadline: Option<(Duration, Sleep)>,
@@ -448,8 +450,8 @@ impl Running<'_> {
                 self.end(body.as_mut());
             }
             if let Some(future) = body.as_mut().as_pin_mut() {
-                let (asking, place) = (self.asking.clone(), self.place);
-                let polled = report::catch(place, || asking.poll(place, || future.poll(cx)));
+                let (asking, location) = (self.asking.clone(), self.location);
+                let polled = report::catch(location, || asking.poll(location, || future.poll(cx)));
                 let done = match polled {
                     Ok(Poll::Pending) => None,
                     Ok(Poll::Ready(done)) => Some(done),
@@ -459,16 +461,16 @@ impl Running<'_> {
                     self.drop_body(body.as_mut());
                     match done {
                         Ok(done) => *value = Some(done),
-                        Err(failure) => self.fail(failure, self.place),
+                        Err(failure) => self.fail(failure, self.location),
                     }
                 }
             }
             self.adopt();
-            while let Poll::Ready(Some((done, place))) =
+            while let Poll::Ready(Some((done, location))) =
                 Pin::new(&mut self.kids).poll_next(&mut Context::from_waker(&own_waker(cx)))
             {
                 if let Err(failure) = done {
-                    self.fail(failure, place);
+                    self.fail(failure, location);
                 }
             }
             let has_fresh = !inner.fresh.borrow().is_empty();
@@ -505,7 +507,7 @@ impl Running<'_> {
                 self.deadline = None;
             } else if Pin::new(sleep).poll(cx).is_ready() {
                 self.deadline = None;
-                self.fail(Failure::at(TimedOut(limit), self.place), self.place);
+                self.fail(Failure::at(TimedOut(limit), self.location), self.location);
             }
         }
     }
@@ -524,12 +526,12 @@ impl Running<'_> {
     }
 
     /// The scope, its body or a child has failed.
-    fn fail(&mut self, failure: Failure, place: &'static Location<'static>) {
+    fn fail(&mut self, failure: Failure, location: &'static Location<'static>) {
         if self.failure.is_none() && self.scope.0.stage.get() == Stage::Open {
             self.failure = Some(failure);
             self.scope.0.stage.set(Stage::Cancelled);
         } else if failure.find::<Cancelled>().is_none() {
-            report::deliver(Origin::Task, failure, place);
+            report::deliver(Origin::Task, failure, location);
         }
     }
 
@@ -548,7 +550,7 @@ impl Running<'_> {
                 for kid in kids {
                     kid.ask();
                 }
-                self.asking.ask(self.place);
+                self.asking.ask(self.location);
             }
         }
     }
@@ -558,15 +560,15 @@ impl Running<'_> {
         self.drop_body(body);
         let kids = std::mem::take(&mut self.kids);
         let mut kids: Vec<_> = kids.into_iter().collect();
-        kids.sort_by_key(Kid::number);
-        let (kept, dropped): (Vec<_>, Vec<_>) = kids.into_iter().partition(Kid::is_shielded);
+        kids.sort_by_key(ChildTask::number);
+        let (kept, dropped): (Vec<_>, Vec<_>) = kids.into_iter().partition(ChildTask::is_shielded);
         drop(dropped);
         self.kids.extend(kept);
     }
 
     fn drop_body<B>(&self, mut body: Pin<&mut Option<B>>) {
         if body.is_some() {
-            report::contain_rarely(Origin::Destructor, self.place, || body.set(None));
+            report::contain_rarely(Origin::Destructor, self.location, || body.set(None));
         }
     }
 }

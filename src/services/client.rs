@@ -85,7 +85,7 @@ struct Inner<P: Protocol> {
     stopping: RefCell<Vec<Resolver<()>>>,
     /// Fired when it is told to stop, for the wait or the attempt under way.
     given_up: Cell<Option<Resolver<()>>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 type Build<P> = dyn FnMut() -> Option<P>;
@@ -127,7 +127,7 @@ impl<P: Protocol> ClientService<P> {
             waiting: Listeners::default(),
             stopping: RefCell::default(),
             given_up: Cell::new(None),
-            place: Location::caller(),
+            location: Location::caller(),
         })))
     }
 
@@ -146,8 +146,8 @@ impl<P: Protocol> ClientService<P> {
         self,
         mut f: impl FnMut(Handle<P>) -> R + 'static,
     ) -> Self {
-        let place = Location::caller();
-        let f = move |handle| maybe_deferred_at(place, || f(handle)).map(drop);
+        let location = Location::caller();
+        let f = move |handle| maybe_deferred_at(location, || f(handle)).map(drop);
         self.0.prepare.set(Some(Box::new(f)));
         self
     }
@@ -254,13 +254,13 @@ impl<P: Protocol> Inner<P> {
                 Err(failure) if self.state.get() == State::Running => self.note_failure(failure),
                 // What was given up is no failure to connect, least of all of those who wait for what comes next.
                 Err(failure) if !failure.is_panic() => {}
-                Err(panic) => report::deliver(Origin::Call, panic, self.place),
+                Err(panic) => report::deliver(Origin::Call, panic, self.location),
             }
             if self.state.get() == State::Running {
                 let waits = self.waits.get().saturating_add(1);
                 self.waits.set(waits);
-                let chance = self.reactor.inner().chance().part();
-                let wait = self.backoff.get().wait(waits, chance);
+                let rng = self.reactor.inner().rng().part();
+                let wait = self.backoff.get().wait(waits, rng);
                 let sleep = pin!(self.reactor.sleep(wait));
                 if let Either::Left((Err(_), _)) = select(sleep, self.give_up()).await {
                     // The reactor has ended.
@@ -292,7 +292,7 @@ impl<P: Protocol> Inner<P> {
 
     /// One connection from its beginning to its end.
     async fn connect(&self) -> Result<(), Failure> {
-        let protocol = call(&self.build, self.place, |build| build())?.flatten();
+        let protocol = call(&self.build, self.location, |build| build())?.flatten();
         let protocol = protocol.ok_or(NoProtocol)?;
         let connecting = self.reactor.connect(&self.endpoint, protocol);
         let handle = match select(connecting, self.give_up()).await {
@@ -311,8 +311,9 @@ impl<P: Protocol> Inner<P> {
             let _ = lost.await;
             return Ok(());
         }
-        if let Some(prepared) = call(&self.prepare, self.place, |prepare| prepare(handle.clone()))?
-        {
+        if let Some(prepared) = call(&self.prepare, self.location, |prepare| {
+            prepare(handle.clone())
+        })? {
             if let Err(failure) = until(prepared, lost.as_mut()).await {
                 if let Some(transport) = handle.transport() {
                     transport.lose_connection();
@@ -341,7 +342,7 @@ impl<P: Protocol> Inner<P> {
             *failures_left == Some(0)
         });
         if over.is_empty() && failure.is_panic() {
-            return report::deliver(Origin::Call, failure, self.place);
+            return report::deliver(Origin::Call, failure, self.location);
         }
         for (resolver, _) in over {
             resolver.errback(failure.clone());
@@ -378,13 +379,13 @@ impl<P: Protocol> Drop for Left<'_, P> {
 /// Takes a function out, calls it, and puts it back. `None` when it is not there; a panic is the failure.
 fn call<F: ?Sized, R>(
     slot: &Cell<Option<Box<F>>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     call: impl FnOnce(&mut F) -> R,
 ) -> Result<Option<R>, Failure> {
     let Some(mut f) = slot.take() else {
         return Ok(None);
     };
-    let result = report::catch_rarely(place, || call(&mut f));
+    let result = report::catch_rarely(location, || call(&mut f));
     slot.set(Some(f));
     result.map(Some)
 }

@@ -58,7 +58,7 @@ struct Member {
     name: Option<Rc<str>>,
     service: Rc<dyn Service>,
     /// Where it was added.
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 impl MultiService {
@@ -128,11 +128,11 @@ impl MultiService {
 
     #[track_caller]
     fn insert(&self, name: Option<Rc<str>>, service: Rc<dyn Service>) -> Result<(), Failure> {
-        let place = Location::caller();
+        let location = Location::caller();
         let member = Member {
             name,
             service,
-            place,
+            location,
         };
         if self.is_running() {
             start(&member)?;
@@ -289,7 +289,7 @@ fn begin(inner: Rc<Inner>) -> Result<(), Failure> {
 
 /// Starts one; a panic is why it did not start.
 fn start(member: &Member) -> Result<(), Failure> {
-    report::catch_rarely(member.place, || member.service.start()).and_then(|started| started)
+    report::catch_rarely(member.location, || member.service.start()).and_then(|started| started)
 }
 
 /// Stops one that nobody waits for.
@@ -309,7 +309,7 @@ fn stop_all(mut members: Vec<Member>, told: &mut Vec<Told>) -> Deferred<()> {
     report::enter();
     let stopping = match multi {
         Some(multi) => multi.tell_to_stop(told),
-        None => maybe_deferred_at(last.place, || last.service.stop()),
+        None => maybe_deferred_at(last.location, || last.service.stop()),
     };
     let stopping = stopping.add_both(tell_nobody).add_callback(move |()| {
         let mut told = Vec::new();
@@ -325,9 +325,12 @@ fn stop_all(mut members: Vec<Member>, told: &mut Vec<Told>) -> Deferred<()> {
 impl Drop for Inner {
     fn drop(&mut self) {
         let mut members = std::mem::take(self.members.get_mut());
-        while let Some(Member { service, place, .. }) = members.pop() {
+        while let Some(Member {
+            service, location, ..
+        }) = members.pop()
+        {
             let multi = service.as_multi().cloned();
-            report::discard(service, place);
+            report::discard(service, location);
             if let Some(mut multi) = multi {
                 if let Some(last) = Rc::get_mut(&mut multi.0) {
                     members.append(last.members.get_mut());

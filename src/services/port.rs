@@ -9,7 +9,7 @@ use super::Service;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::net::Port;
-use crate::net::datagram::{Bound, DatagramPort};
+use crate::net::datagram::{DatagramListener, DatagramPort};
 use crate::reactor::Reactor;
 use crate::report;
 
@@ -74,7 +74,7 @@ struct Inner<K> {
     /// Empty while it is being called.
     open: Cell<Option<Box<Open<K>>>>,
     port: RefCell<Option<K>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 type Open<K> = dyn FnMut(&Reactor) -> Result<K, Failure>;
@@ -90,7 +90,7 @@ impl<K: Closes> PortService<K> {
             reactor: reactor.clone(),
             open: Cell::new(Some(Box::new(open))),
             port: RefCell::default(),
-            place: Location::caller(),
+            location: Location::caller(),
         }))
     }
 
@@ -112,7 +112,7 @@ impl<K: Closes> Service for PortService<K> {
         let Some(mut open) = self.0.open.take() else {
             return Ok(());
         };
-        let opened = report::catch_rarely(self.0.place, || open(&self.0.reactor));
+        let opened = report::catch_rarely(self.0.location, || open(&self.0.reactor));
         self.0.open.set(Some(open));
         let port = opened.and_then(|opened| opened)?;
         drop(self.0.port.replace(Some(port)));
@@ -152,7 +152,7 @@ impl Closes for DatagramPort {
     }
 }
 
-impl<P: 'static> Closes for Bound<P> {
+impl<P: 'static> Closes for DatagramListener<P> {
     fn close(&self) -> Deferred<()> {
         self.port().stop()
     }

@@ -66,7 +66,7 @@ impl TimerService {
         interval: Duration,
         f: impl FnMut() -> R + 'static,
     ) -> Self {
-        let place = Location::caller();
+        let location = Location::caller();
         let clock = clock.clone();
         let slot = Rc::new(Cell::new(Some(f)));
         let begin = move || {
@@ -77,7 +77,7 @@ impl TimerService {
                     slot: slot.clone(),
                 };
                 match &mut lent.f {
-                    Some(f) => maybe_deferred_at(place, f).map(drop),
+                    Some(f) => maybe_deferred_at(location, f).map(drop),
                     // It is running further down this very stack.
                     None => Deferred::succeed(()),
                 }

@@ -9,7 +9,7 @@ use crate::cells;
 use crate::debug::{Id, Thing};
 use crate::defer::{Deferred, Resolver, WaitSource, WaiterId};
 use crate::failure::Failure;
-use crate::reactor::{Heard, ListensToSignals, Reactor, Tracked, WeakReactor};
+use crate::reactor::{ListensToSignals, Reactor, Received, Tracked, WeakReactor};
 use crate::signal::{Signal, SignalSet};
 use crate::task::own_waker;
 
@@ -18,9 +18,9 @@ pub(super) struct Listener {
     /// Set once it is tracked.
     key: Cell<usize>,
     hears: SignalSet,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     /// What came; none until it listens, and when it does not any more.
-    heard: RefCell<Option<Heard>>,
+    heard: RefCell<Option<Received>>,
     whom: Whom,
     reactor: WeakReactor,
 }
@@ -38,11 +38,11 @@ impl Listener {
     pub(super) fn once(
         reactor: &Reactor,
         hears: SignalSet,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Deferred<Signal>, Failure> {
-        let listener = Self::begin(reactor, hears, Whom::Once(Cell::default()), place)?;
+        let listener = Self::begin(reactor, hears, Whom::Once(Cell::default()), location)?;
         let (deferred, resolver) =
-            Deferred::in_line(listener.clone(), WaiterId::default(), false, place);
+            Deferred::in_line(listener.clone(), WaiterId::default(), false, location);
         if let Whom::Once(waits) = &listener.whom {
             waits.set(Some(resolver));
         }
@@ -53,21 +53,21 @@ impl Listener {
     pub(super) fn always(
         reactor: &Reactor,
         hears: SignalSet,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Rc<Self>, Failure> {
-        Self::begin(reactor, hears, Whom::Always(Cell::default()), place)
+        Self::begin(reactor, hears, Whom::Always(Cell::default()), location)
     }
 
     fn begin(
         reactor: &Reactor,
         hears: SignalSet,
         whom: Whom,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Rc<Self>, Failure> {
         let listener = Rc::new(Self {
             key: Cell::new(0),
             hears,
-            place,
+            location,
             heard: RefCell::default(),
             whom,
             reactor: reactor.downgrade(),
@@ -75,7 +75,7 @@ impl Listener {
         let inner = reactor.inner();
         let key = inner
             .track(listener.clone())
-            .map_err(|error| Failure::at(error, place))?;
+            .map_err(|error| Failure::at(error, location))?;
         listener.key.set(key);
         let weak = Rc::downgrade(&listener);
         match inner.listen_to(key, weak, hears) {
@@ -85,7 +85,7 @@ impl Listener {
             }
             Err(error) => {
                 listener.end();
-                Err(Failure::at(error, place))
+                Err(Failure::at(error, location))
             }
         }
     }
@@ -165,8 +165,8 @@ impl Tracked for Listener {
         names.join(", ")
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.place
+    fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 }
 
@@ -188,7 +188,7 @@ impl WaitSource for Listener {
             id: Id::Source(self.key.get()),
             kind: self.kind(),
             name: None,
-            place: self.place,
+            location: self.location,
             about: self.about(),
             waits: Vec::new(),
         }

@@ -105,10 +105,10 @@ impl Reactor {
     #[doc(alias("add_signal_handler", "signal.signal", "signal_hook", "SignalKind"))]
     #[track_caller]
     pub fn signals(&self, signals: impl IntoIterator<Item = Signal>) -> Result<Signals, Failure> {
-        let place = Location::caller();
+        let location = Location::caller();
         let hears = signals.into_iter().collect();
-        check(hears, place)?;
-        Listener::always(self, hears, place).map(Signals::new)
+        check(hears, location)?;
+        Listener::always(self, hears, location).map(Signals::new)
     }
 }
 
@@ -142,10 +142,10 @@ impl Signal {
     #[doc(alias("ctrl_c", "signal.signal", "installSignalHandlers"))]
     #[track_caller]
     pub fn wait(self, reactor: &Reactor) -> Deferred<Self> {
-        let place = Location::caller();
+        let location = Location::caller();
         let hears = self.into();
-        check(hears, place)
-            .and_then(|()| Listener::once(reactor, hears, place))
+        check(hears, location)
+            .and_then(|()| Listener::once(reactor, hears, location))
             .unwrap_or_else(Deferred::fail)
     }
 
@@ -186,7 +186,7 @@ impl fmt::Display for CannotListen {
 impl Error for CannotListen {}
 
 /// Can all of these be listened to?
-fn check(signals: SignalSet, place: &'static Location<'static>) -> Result<(), Failure> {
+fn check(signals: SignalSet, location: &'static Location<'static>) -> Result<(), Failure> {
     let problem = signals.iter().find_map(|signal| {
         if UNSTOPPABLE.contains(&signal) {
             Some(CannotListen::Unstoppable(signal))
@@ -198,7 +198,7 @@ fn check(signals: SignalSet, place: &'static Location<'static>) -> Result<(), Fa
             None
         }
     });
-    problem.map_or(Ok(()), |problem| Err(Failure::at(problem, place)))
+    problem.map_or(Ok(()), |problem| Err(Failure::at(problem, location)))
 }
 
 #[cfg(unix)]

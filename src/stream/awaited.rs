@@ -9,7 +9,7 @@ use crate::debug::Thing;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::task::{self, Wait, with_own_waker};
-use crate::transport::{Conn, Seat};
+use crate::transport::{Conn, ConnHandler};
 
 /// The seat of a connection that is awaited.
 pub(crate) struct Awaited {
@@ -45,19 +45,19 @@ impl Awaited {
     /// The reader's task is to be woken when there is something.
     #[inline]
     pub(super) fn await_bytes(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
-        set_waker(&conn.seat().reader, cx);
-        task::note_wait(|| Rc::new(Waits::new(conn, |seat| cells::is_some(&seat.reader))));
+        set_waker(&conn.handler().reader, cx);
+        task::note_wait(|| Rc::new(Waits::new(conn, |handler| cells::is_some(&handler.reader))));
     }
 
     /// The writer's task is to be woken when there is room.
     pub(super) fn await_room(conn: &Rc<Conn<Self>>, cx: &Context<'_>) {
         with_own_waker(cx, |new| {
-            let old = conn.seat().writer.take();
+            let old = conn.handler().writer.take();
             let kept = old.filter(|old| old.will_wake(new));
             let waker = kept.unwrap_or_else(|| Box::new(new.clone()));
-            conn.seat().writer.set(Some(waker));
+            conn.handler().writer.set(Some(waker));
         });
-        task::note_wait(|| Rc::new(Waits::new(conn, |seat| cells::is_some(&seat.writer))));
+        task::note_wait(|| Rc::new(Waits::new(conn, |handler| cells::is_some(&handler.writer))));
     }
 
     #[inline]
@@ -70,20 +70,20 @@ impl Awaited {
 
 /// One handle less; the last one ends the connection.
 pub(super) fn release(conn: &Rc<Conn<Awaited>>) {
-    let handles = &conn.seat().handles;
+    let handles = &conn.handler().handles;
     handles.set(handles.get() - 1);
     if handles.get() == 0 {
         conn.transport().lose_connection();
     }
 }
 
-impl Seat for Awaited {
+impl ConnHandler for Awaited {
     fn readable(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
-        let seat = conn.seat();
-        if seat.readable.replace(true) {
-            seat.ignored.set(true);
+        let handler = conn.handler();
+        if handler.readable.replace(true) {
+            handler.ignored.set(true);
         }
-        cells::wake(&seat.reader);
+        cells::wake(&handler.reader);
     }
 
     fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
@@ -92,16 +92,16 @@ impl Seat for Awaited {
     }
 
     fn write_ready(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
-        conn.seat().wake_writer();
+        conn.handler().wake_writer();
     }
 
     fn flushed(conn: &Rc<Conn<Self>>) {
-        conn.seat().wake_writer();
+        conn.handler().wake_writer();
     }
 
     fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
-        cells::wake(&conn.seat().reader);
-        conn.seat().wake_writer();
+        cells::wake(&conn.handler().reader);
+        conn.handler().wake_writer();
     }
 
     fn wants_bytes(&self) -> bool {
@@ -144,18 +144,18 @@ impl Waits {
 impl Wait for Waits {
     fn look(&self) -> Option<Thing> {
         let conn = self.conn.upgrade()?;
-        let is_waiting = (self.is_waiting)(conn.seat());
+        let is_waiting = (self.is_waiting)(conn.handler());
         conn.link().thing().filter(|_| is_waiting)
     }
 }
 
 #[inline]
-fn set_waker(place: &Cell<Option<Waker>>, cx: &Context<'_>) {
-    with_own_waker(cx, |new| match place.take() {
-        None => place.set(Some(new.clone())),
-        Some(old) if old.will_wake(new) => place.set(Some(old)),
+fn set_waker(location: &Cell<Option<Waker>>, cx: &Context<'_>) {
+    with_own_waker(cx, |new| match location.take() {
+        None => location.set(Some(new.clone())),
+        Some(old) if old.will_wake(new) => location.set(Some(old)),
         old => {
-            place.set(Some(new.clone()));
+            location.set(Some(new.clone()));
             drop(old);
         }
     });

@@ -35,10 +35,10 @@ use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::protocol::{Handle, Protocol, handle, seat_handed};
+use crate::protocol::{Handle, Protocol, attach_handed, handle};
 use crate::reactor::Reactor;
 use crate::report;
-use crate::transport::{Conn, ConnectionDone, Ends, Handed, Terms, Transport};
+use crate::transport::{Addresses, Conn, ConnConfig, ConnectionDone, Handed, Transport};
 
 /// A connection, for async code: read, write, split.
 ///
@@ -76,7 +76,7 @@ pub struct Connection {
 
 impl Connection {
     /// The seat for a new one.
-    pub(crate) fn seat() -> Awaited {
+    pub(crate) fn handler() -> Awaited {
         Awaited::new()
     }
 
@@ -84,10 +84,10 @@ impl Connection {
     pub(crate) fn of_socket(
         reactor: &Reactor,
         socket: Socket,
-        ends: impl Into<Ends>,
-        terms: &Rc<Terms>,
+        ends: impl Into<Addresses>,
+        config: &Rc<ConnConfig>,
     ) -> Result<Self, Failure> {
-        let conn = Conn::new(reactor, socket, ends, terms, Self::seat())?;
+        let conn = Conn::new(reactor, socket, ends, config, Self::handler())?;
         conn.begin(reactor, || {});
         Ok(Self::new(conn))
     }
@@ -186,24 +186,24 @@ impl Connection {
     /// ```
     #[track_caller]
     pub fn become_protocol<P: Protocol>(self, protocol: P) -> Deferred<Handle<P>> {
-        let place = Location::caller();
+        let location = Location::caller();
         let link = self.reader.conn().link();
         let (Some(reactor), weak) = (link.reactor(), link.weak_reactor()) else {
-            report::discard(protocol, place);
-            return Deferred::fail(Failure::at(ConnectionDone, place));
+            report::discard(protocol, location);
+            return Deferred::fail(Failure::at(ConnectionDone, location));
         };
         let (deferred, resolver) = Deferred::pair();
-        reactor.inner().executor().call(place, move || {
+        reactor.inner().executor().call(location, move || {
             let Some(reactor) = weak.upgrade() else {
                 return;
             };
             resolver.resolve(match self.hand_over(&reactor) {
                 Ok((handed, unread)) => {
-                    let conn = seat_handed(&reactor, handed, protocol, unread);
+                    let conn = attach_handed(&reactor, handed, protocol, unread);
                     conn.map(|conn| handle(&conn))
                 }
                 Err(reason) => {
-                    report::discard(protocol, place);
+                    report::discard(protocol, location);
                     Err(reason)
                 }
             });
@@ -217,7 +217,7 @@ impl Connection {
     pub fn split(mut self) -> (ReadHalf, WriteHalf) {
         let conn = self.reader.conn().clone();
         // One for each half; ours goes when `self` does.
-        conn.seat().handles.set(3);
+        conn.handler().handles.set(3);
         (
             ReadHalf {
                 reader: self.reader.take(),

@@ -33,7 +33,9 @@ use crate::driver::{FarEnd, Socket, Written, relay};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Tracked, WeakReactor};
 use crate::report::{self, Origin};
-use crate::transport::{BytesNotSent, Conn, ConnectionAborted, ConnectionLost, Terms, Transport};
+use crate::transport::{
+    BytesNotSent, Conn, ConnConfig, ConnectionAborted, ConnectionLost, Transport,
+};
 
 impl Connection {
     /// Makes a connection of any two byte streams: what `reader` reads is what the peer sends, and what is written to the
@@ -79,14 +81,14 @@ impl Connection {
         reader: impl AsyncRead + 'static,
         writer: impl AsyncWrite + 'static,
     ) -> Result<Self, Failure> {
-        let place = Location::caller();
+        let location = Location::caller();
         let (near, far) = relay::pair();
-        let terms = Rc::new(Terms::new(reactor, place));
-        let (socket, seat) = (Socket::Relay(Box::new(near)), Self::seat());
-        let conn = Conn::new(reactor, socket, peer.into(), &terms, seat)?;
+        let config = Rc::new(ConnConfig::new(reactor, location));
+        let (socket, handler) = (Socket::Relay(Box::new(near)), Self::handler());
+        let conn = Conn::new(reactor, socket, peer.into(), &config, handler)?;
         let moving = Rc::new(Moving {
             far,
-            place,
+            location,
             transport: conn.transport(),
             reactor: reactor.downgrade(),
             piece: Cell::new(0),
@@ -95,13 +97,13 @@ impl Connection {
             look: Cell::new(None),
         });
         let key = reactor.inner().track(moving.clone());
-        let key = key.map_err(|error| Failure::at(error, place))?;
+        let key = key.map_err(|error| Failure::at(error, location))?;
         let leave = Leave(reactor.downgrade(), key);
         let task = async move {
             relay_all(&moving, reader, writer).await;
             drop((moving, leave));
         };
-        reactor.inner().executor().spawn(task, place).detach();
+        reactor.inner().executor().spawn(task, location).detach();
         conn.begin(reactor, || {});
         Ok(Self::new(conn))
     }
@@ -110,7 +112,7 @@ impl Connection {
 /// What the reactor's table knows of the task.
 struct Moving {
     far: FarEnd,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     /// Of the connection, as it was made.
     transport: Transport,
     reactor: WeakReactor,
@@ -147,7 +149,7 @@ impl Moving {
     /// reported.
     fn fail(&self, error: io::Error) {
         match self.far.is_closed() {
-            true => self.report_loss(Failure::at(error, self.place)),
+            true => self.report_loss(Failure::at(error, self.location)),
             false => self.far.end(Err(error)),
         }
     }
@@ -159,8 +161,8 @@ impl Moving {
         let is_asked = reason.is_some_and(|reason| reason.is::<ConnectionAborted>());
         if left > 0 && !is_asked {
             let error = BytesNotSent::new(left, self.transport.peer(), cause);
-            let failure = Failure::at(error, self.place);
-            report::deliver(Origin::Connection, failure, self.place);
+            let failure = Failure::at(error, self.location);
+            report::deliver(Origin::Connection, failure, self.location);
         }
     }
 
@@ -216,7 +218,7 @@ impl Tracked for Moving {
     /// The task is dropped with all others.
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
         let reason = ConnectionLost::new(reason.clone());
-        self.report_loss(Failure::at(reason, self.place));
+        self.report_loss(Failure::at(reason, self.location));
     }
 
     fn begin_to_drain(self: Rc<Self>, reactor: &Reactor) {
@@ -235,8 +237,8 @@ impl Tracked for Moving {
         "streams under a connection"
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.place
+    fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 }
 

@@ -296,7 +296,7 @@ fn poll_socket(
         return Poll::Pending;
     }
     let is_usual = conn.link().is_usual();
-    if conn.seat().readable.get() && (is_usual || end_of_reading(conn).is_none()) {
+    if conn.handler().readable.get() && (is_usual || end_of_reading(conn).is_none()) {
         if let Some(count) = read_socket(conn, buf) {
             budget::spend(count);
             return Poll::Ready(Ok(count));
@@ -338,9 +338,9 @@ fn peer_done(conn: &Rc<Conn<Awaited>>) {
 /// Nothing is left to read, so the driver is to tell of more.
 #[inline]
 fn now_empty(conn: &Rc<Conn<Awaited>>) {
-    let seat = conn.seat();
-    seat.readable.set(false);
-    if seat.ignored.replace(false) {
+    let handler = conn.handler();
+    handler.readable.set(false);
+    if handler.ignored.replace(false) {
         conn.link().ask_for_attention();
     }
 }

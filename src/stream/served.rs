@@ -23,7 +23,7 @@ pin_project! {
     impl<F> PinnedDrop for Served<F> {
         fn drop(this: Pin<&mut Self>) {
             // Else the handler has failed, has panicked, or was cancelled.
-            if !this.conn.seat().is_served.get() && this.conn.link().resets_on_error() {
+            if !this.conn.handler().is_served.get() && this.conn.link().resets_on_error() {
                 this.conn.transport().abort_connection();
             }
         }
@@ -56,7 +56,7 @@ impl<F: Future<Output = Result<(), Failure>>> Future for Served<F> {
 fn end(conn: &Rc<Conn<Awaited>>, result: Result<(), Failure>) -> Result<(), Failure> {
     match result {
         Ok(()) => {
-            conn.seat().is_served.set(true);
+            conn.handler().is_served.set(true);
             Ok(())
         }
         Err(failure) if is_the_peers_reset(&failure) && was_reset(conn) => {

@@ -26,7 +26,7 @@ pub(super) fn poll_write_one(
 fn write_at_once(conn: &Rc<Conn<Awaited>>, piece: &[u8]) -> bool {
     let is_done = piece.len() < BIG && budget::is_left() && conn.link().write_if_usual(piece);
     if is_done {
-        conn.seat().is_writing.set(false);
+        conn.handler().is_writing.set(false);
         budget::spend(piece.len());
     }
     is_done
@@ -40,11 +40,11 @@ pub(super) fn poll_write(
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
     if budget::is_spent(cx) {
-        conn.seat().is_writing.set(true);
+        conn.handler().is_writing.set(true);
         return Poll::Pending;
     }
     let written = poll_write_unmetered(conn, cx, pieces);
-    conn.seat().is_writing.set(written.is_pending());
+    conn.handler().is_writing.set(written.is_pending());
     if let Poll::Ready(written) = &written {
         budget::spend(*written.as_ref().unwrap_or(&0));
     }

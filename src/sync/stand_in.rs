@@ -84,7 +84,7 @@ pub(crate) struct Poller {
     real: polling::Poller,
     /// Up from a notification until a wait is over.
     notified: AtomicBool,
-    bell: Bell,
+    wake_fd: WakeFd,
 }
 
 impl Poller {
@@ -92,14 +92,14 @@ impl Poller {
         Ok(Self {
             real: polling::Poller::new()?,
             notified: AtomicBool::new(false),
-            bell: Bell::new(),
+            wake_fd: WakeFd::new(),
         })
     }
 
     pub(crate) fn notify(&self) -> io::Result<()> {
         let was = (self.notified).compare_exchange(false, true, Ordering::SeqCst, Ordering::SeqCst);
         if was.is_ok() {
-            self.bell.ring();
+            self.wake_fd.notify();
         }
         Ok(())
     }
@@ -111,8 +111,8 @@ impl Poller {
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
         match timeout {
-            None => self.bell.wait(),
-            Some(_) => drop(self.bell.hush()),
+            None => self.wake_fd.wait(),
+            Some(_) => drop(self.wake_fd.disarm()),
         }
         self.notified.swap(false, Ordering::SeqCst);
         self.real.wait(events, Some(Duration::ZERO))
@@ -129,54 +129,54 @@ impl Deref for Poller {
 
 /// A descriptor that is readable from a ring until a wait has seen it, as the kernel has it.
 #[derive(Debug)]
-pub(crate) struct Bell {
-    rung: Mutex<bool>,
+pub(crate) struct WakeFd {
+    notified: Mutex<bool>,
     heard: Condvar,
 }
 
-impl Bell {
+impl WakeFd {
     pub(crate) fn new() -> Self {
         Self {
-            rung: Mutex::new(false),
+            notified: Mutex::new(false),
             heard: Condvar::new(),
         }
     }
 
-    pub(crate) fn ring(&self) {
-        *self.rung() = true;
+    pub(crate) fn notify(&self) {
+        *self.notified() = true;
         self.heard.notify_one();
     }
 
     /// Waits for a ring, perhaps an earlier one.
     pub(crate) fn wait(&self) {
-        let mut rung = self.rung();
-        while !*rung {
-            rung = self
+        let mut notified = self.notified();
+        while !*notified {
+            notified = self
                 .heard
-                .wait(rung)
+                .wait(notified)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        *rung = false;
+        *notified = false;
     }
 
     /// Takes a ring away; was there one?
-    fn hush(&self) -> bool {
-        std::mem::take(&mut *self.rung())
+    fn disarm(&self) -> bool {
+        std::mem::take(&mut *self.notified())
     }
 
-    fn rung(&self) -> MutexGuard<'_, bool> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    fn notified(&self) -> MutexGuard<'_, bool> {
+        self.notified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// As `parking::pair`.
 pub(crate) fn pair() -> (Parker, Unparker) {
-    let bell = Arc::new(Bell::new());
-    (Parker(bell.clone()), Unparker(bell))
+    let wake_fd = Arc::new(WakeFd::new());
+    (Parker(wake_fd.clone()), Unparker(wake_fd))
 }
 
 /// As `parking::Parker`.
-pub(crate) struct Parker(Arc<Bell>);
+pub(crate) struct Parker(Arc<WakeFd>);
 
 impl Parker {
     pub(crate) fn park(&self) {
@@ -191,17 +191,17 @@ impl Parker {
             return true;
         }
         thread::yield_now();
-        self.0.hush()
+        self.0.disarm()
     }
 }
 
 /// As `parking::Unparker`.
 #[derive(Clone)]
-pub(crate) struct Unparker(Arc<Bell>);
+pub(crate) struct Unparker(Arc<WakeFd>);
 
 impl Unparker {
     pub(crate) fn unpark(&self) -> bool {
-        self.0.ring();
+        self.0.notify();
         true
     }
 }
@@ -212,9 +212,9 @@ impl From<Unparker> for Waker {
     }
 }
 
-impl Wake for Bell {
+impl Wake for WakeFd {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.notify();
     }
 }
 

@@ -12,10 +12,12 @@ use std::task::Waker;
 use async_task::Runnable;
 use slab::Slab;
 
-use super::card::Number;
 use super::inbox::Shell;
+use super::info::Number;
 use super::root::Root;
-use super::{Card, HostNotifier, Inbox, Locals, Message, OthersWakers, Place, Task, budget, home};
+use super::{
+    Caller, HostNotifier, Inbox, Locals, Message, OthersWakers, Task, TaskInfo, budget, home,
+};
 use crate::context;
 use crate::debug;
 use crate::queue::LocalQueue;
@@ -34,10 +36,10 @@ pub(crate) struct Executor {
     /// Tells a host loop of work that was added outside a turn.
     host: Rc<HostNotifier>,
     /// The tasks that wait, each with the waker that brings it back.
-    waiting: RefCell<Slab<(Waker, Place)>>,
+    waiting: RefCell<Slab<(Waker, Caller)>>,
     waiting_shrinks: RefCell<ShrinkPolicy>,
     /// The cards of the tasks that have one.
-    cards: RefCell<Slab<Rc<Card>>>,
+    infos: RefCell<Slab<Rc<TaskInfo>>>,
     cards_shrinks: RefCell<ShrinkPolicy>,
     /// How many of the listed tasks are being polled, one inside the other: seldom more than one.
     busy: Cell<usize>,
@@ -58,7 +60,7 @@ pub(crate) trait WorkItem {
 }
 
 /// A call; a panic in it is reported.
-struct Call<F>(Cell<Option<F>>, Place);
+struct Call<F>(Cell<Option<F>>, Caller);
 
 impl<F: FnOnce()> WorkItem for Call<F> {
     fn run(self: Rc<Self>) {
@@ -80,7 +82,7 @@ impl Executor {
             has_mail_left: Cell::new(false),
             waiting: RefCell::default(),
             waiting_shrinks: RefCell::default(),
-            cards: RefCell::default(),
+            infos: RefCell::default(),
             cards_shrinks: RefCell::default(),
             busy: Cell::new(0),
             closed: Cell::new(false),
@@ -143,9 +145,9 @@ impl Executor {
     pub(crate) fn spawn<T: 'static>(
         self: &Rc<Self>,
         future: impl Future<Output = T> + 'static,
-        place: Place,
+        location: Caller,
     ) -> Task<T> {
-        self.spawn_named(None, future, place)
+        self.spawn_named(None, future, location)
     }
 
     /// The same, with a name.
@@ -153,65 +155,65 @@ impl Executor {
         self: &Rc<Self>,
         name: Option<Arc<str>>,
         future: impl Future<Output = T> + 'static,
-        place: Place,
+        location: Caller,
     ) -> Task<T> {
-        let card = self.make_card(name, place);
-        let listed = card.as_ref().and_then(|card| card.listed().get());
-        let root = Root::new(future, self.clone(), listed, place);
-        let (runnable, task) = home::make(self, place, root);
+        let info = self.make_card(name, location);
+        let listed = info.as_ref().and_then(|info| info.listed().get());
+        let root = Root::new(future, self.clone(), listed, location);
+        let (runnable, task) = home::make(self, location, root);
         if self.closed.get() {
             drop(runnable);
         } else {
             self.queue_task(runnable);
         }
-        Task::new(task.fallible(), place, card)
+        Task::new(task.fallible(), location, info)
     }
 
     /// Makes and lists a card for a new task, if it needs one.
     #[inline]
-    fn make_card(&self, name: Option<Arc<str>>, place: Place) -> Option<Rc<Card>> {
+    fn make_card(&self, name: Option<Arc<str>>, location: Caller) -> Option<Rc<TaskInfo>> {
         let needs_one = name.is_some() || Locals::are_set() || debug::is_on();
-        needs_one.then(|| self.list_card(Card::new(place, name, Locals::capture())))
+        needs_one.then(|| self.list_card(TaskInfo::new(location, name, Locals::capture())))
     }
 
-    fn list_card(&self, card: Rc<Card>) -> Rc<Card> {
-        let mut cards = self.cards.borrow_mut();
-        if cards.len() == cards.capacity() {
+    fn list_card(&self, info: Rc<TaskInfo>) -> Rc<TaskInfo> {
+        let mut infos = self.infos.borrow_mut();
+        if infos.len() == infos.capacity() {
             self.cards_shrinks.replace(ShrinkPolicy::default());
         }
-        let number = number_of(cards.insert(card.clone()));
-        drop(cards);
-        card.listed().set(Some(number));
-        card
+        let number = number_of(infos.insert(info.clone()));
+        drop(infos);
+        info.listed().set(Some(number));
+        info
     }
 
     /// The card with this number, while its task has not ended.
-    pub(super) fn card(&self, number: Number) -> Option<Rc<Card>> {
-        self.cards.borrow().get(index_of(number)).cloned()
+    pub(super) fn info(&self, number: Number) -> Option<Rc<TaskInfo>> {
+        self.infos.borrow().get(index_of(number)).cloned()
     }
 
     /// A task has ended.
-    pub(super) fn take_back(&self, card: &Card) {
-        if let Some(number) = card.listed().take() {
+    pub(super) fn take_back(&self, info: &TaskInfo) {
+        if let Some(number) = info.listed().take() {
             let index = index_of(number);
-            let mut cards = self.cards.borrow_mut();
-            let listed = cards.try_remove(index);
-            self.cards_shrinks.borrow_mut().give_back(&mut cards, index);
-            drop(cards);
+            let mut infos = self.infos.borrow_mut();
+            let listed = infos.try_remove(index);
+            self.cards_shrinks.borrow_mut().give_back(&mut infos, index);
+            drop(infos);
             drop(listed);
         }
-        card.close();
+        info.close();
     }
 
     /// The tasks that are alive and have cards.
-    pub(crate) fn cards(&self) -> Vec<Rc<Card>> {
-        let cards = self.cards.borrow();
-        cards.iter().map(|(_, card)| card.clone()).collect()
+    pub(crate) fn infos(&self) -> Vec<Rc<TaskInfo>> {
+        let infos = self.infos.borrow();
+        infos.iter().map(|(_, info)| info.clone()).collect()
     }
 
     /// Queues a call; a panic in it is reported.
-    pub(crate) fn call(&self, place: Place, f: impl FnOnce() + 'static) {
-        self.push(Rc::new(Call(Cell::new(Some(f)), place)));
+    pub(crate) fn call(&self, location: Caller, f: impl FnOnce() + 'static) {
+        self.push(Rc::new(Call(Cell::new(Some(f)), location)));
     }
 
     /// Queues work.
@@ -240,8 +242,8 @@ impl Executor {
         while done < count {
             match self.inbox.pop() {
                 Some(Message::Task(task)) => self.queue_task(task),
-                Some(Message::Call(call, place)) => {
-                    report::contain(Origin::Call, place, call);
+                Some(Message::Call(call, location)) => {
+                    report::contain(Origin::Call, location, call);
                 }
                 None => break,
             }
@@ -344,9 +346,9 @@ impl Executor {
     }
 
     /// The places of all tasks that are alive, but for one that runs just now and has never waited.
-    pub(crate) fn tasks(&self) -> Vec<Place> {
+    pub(crate) fn tasks(&self) -> Vec<Caller> {
         let waiting = self.waiting.borrow();
-        let mut places: Vec<Place> = waiting.iter().map(|(_, (_, place))| *place).collect();
+        let mut places: Vec<Caller> = waiting.iter().map(|(_, (_, location))| *location).collect();
         let listed: HashSet<_> = waiting.iter().map(|(_, (waker, _))| waker.data()).collect();
         drop(waiting);
         let ready = self.ready.take();
@@ -356,7 +358,7 @@ impl Executor {
         });
         // A listed task may also stand in the queue: it is counted where it is listed.
         let unlisted = queued.filter(|runnable| !listed.contains(&runnable.waker().data()));
-        places.extend(unlisted.map(|runnable| runnable.metadata().place));
+        places.extend(unlisted.map(|runnable| runnable.metadata().location));
         self.ready.put_back(ready);
         places
     }
@@ -399,7 +401,7 @@ impl Executor {
             found += 1;
             match message {
                 Message::Task(runnable) => drop(runnable),
-                Message::Call(call, place) => report::discard(call, place),
+                Message::Call(call, location) => report::discard(call, location),
             }
         }
         let ready = self.ready.take();
@@ -425,7 +427,7 @@ impl Executor {
     }
 
     /// Lists a task that waits.
-    pub(super) fn list(&self, waker: Waker, place: Place) -> Number {
+    pub(super) fn list(&self, waker: Waker, location: Caller) -> Number {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() == waiting.capacity() {
             // An eighth more, not twice as much: this list is a good part of what an idle task costs.
@@ -433,7 +435,7 @@ impl Executor {
             waiting.reserve_exact(more);
             self.waiting_shrinks.replace(ShrinkPolicy::default());
         }
-        number_of(waiting.insert((waker, place)))
+        number_of(waiting.insert((waker, location)))
     }
 
     /// Takes a task off the list. After a shutdown has emptied the list there may be nothing to take.

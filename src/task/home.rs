@@ -28,7 +28,7 @@ use crate::sync::Shared;
 /// Makes a task of `executor`.
 pub(super) fn make<F>(
     executor: &Executor,
-    location: super::Place,
+    location: super::Caller,
     future: F,
 ) -> (Runnable<Shell>, async_task::Task<F::Output, Shell>)
 where
@@ -36,7 +36,7 @@ where
     F::Output: 'static,
 {
     let shell = Shell {
-        place: location,
+        location: location,
         inbox: executor.inbox().clone(),
     };
     let builder = Builder::new().metadata(shell);
@@ -79,8 +79,8 @@ pub(super) fn current() -> Option<Rc<Executor>> {
 fn schedule(task: Runnable<Shell>) {
     let inbox = &task.metadata().inbox;
     let home = context::with(|thread| {
-        let is_home = thread.inbox.get() == Shared::as_ptr(inbox).cast();
-        is_home.then(|| thread.executor.get().cast::<Executor>())
+        let is_host = thread.inbox.get() == Shared::as_ptr(inbox).cast();
+        is_host.then(|| thread.executor.get().cast::<Executor>())
     });
     match home {
         // SAFETY: the context has an `Rc` of it, and queuing a task runs nobody's code that could

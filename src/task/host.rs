@@ -72,11 +72,11 @@ mod tests {
     #[test]
     fn many_requests_outside_a_turn_notify_once_and_those_inside_never() {
         let count = Arc::new(AtomicUsize::new(0));
-        let (counted, place) = (count.clone(), Location::caller());
+        let (counted, location) = (count.clone(), Location::caller());
         let executor = Executor::new(move || {
             counted.fetch_add(1, Ordering::Relaxed);
         });
-        let ask = || executor.call(place, || ());
+        let ask = || executor.call(location, || ());
         let notified = || count.load(Ordering::Relaxed);
         ask();
         assert_eq!(notified(), 0, "there is no host");

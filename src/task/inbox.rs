@@ -24,11 +24,11 @@ use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
 
 /// Where a task was spawned.
-pub(crate) type Place = &'static Location<'static>;
+pub(crate) type Caller = &'static Location<'static>;
 
 /// What a task's shell carries about it.
 pub(crate) struct Shell {
-    pub(super) place: Place,
+    pub(super) location: Caller,
     /// The way to the loop that it belongs to.
     pub(super) inbox: Shared<Inbox>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Inbox {
 /// One thing for the loop to do.
 pub(crate) enum Message {
     Task(Runnable<Shell>),
-    Call(Box<dyn FnOnce() + Send>, Place),
+    Call(Box<dyn FnOnce() + Send>, Caller),
 }
 
 impl Inbox {
@@ -71,9 +71,9 @@ impl Inbox {
     pub(crate) fn push_call(
         &self,
         call: Box<dyn FnOnce() + Send>,
-        place: Place,
+        location: Caller,
     ) -> Result<(), Box<dyn FnOnce() + Send>> {
-        match self.push(Message::Call(call, place)) {
+        match self.push(Message::Call(call, location)) {
             Err(Message::Call(call, _)) => Err(call),
             _ => Ok(()),
         }
@@ -108,7 +108,7 @@ impl Inbox {
     }
 
     /// Is this the loop's thread?
-    pub(crate) fn is_home(&self) -> bool {
+    pub(crate) fn is_host(&self) -> bool {
         thread::current().id() == self.home
     }
 

@@ -285,7 +285,7 @@ impl Locals {
         None
     }
 
-    fn is_same(&self, other: &Self) -> bool {
+    fn ptr_eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Some(one), Some(other)) => Rc::ptr_eq(one, other),
             (None, None) => true,
@@ -377,7 +377,7 @@ fn set_around(locals: &mut Locals, key: usize, value: &Value) -> Set {
     let is_the_same = locals
         .0
         .as_ref()
-        .is_some_and(|node| node.outer.is_same(&outer));
+        .is_some_and(|node| node.outer.ptr_eq(&outer));
     if !is_the_same {
         *locals = outer.with(key, value.clone());
     }

@@ -31,11 +31,11 @@
 
 mod block_on;
 pub(crate) mod budget;
-mod card;
 mod executor;
 mod home;
 mod host;
 mod inbox;
+mod info;
 mod locals;
 #[cfg(all(test, torsade_loom))]
 mod model;
@@ -56,18 +56,18 @@ use async_task::FallibleTask;
 use futures::future::FusedFuture;
 
 pub use self::block_on::block_on;
-pub use self::card::current;
-pub(crate) use self::card::{Card, Wait, awaited, current_card, note_wait};
 pub(crate) use self::executor::{Entered, Executor, InTurn, WorkItem};
 pub(crate) use self::host::HostNotifier;
 use self::inbox::Shell;
-pub(crate) use self::inbox::{Inbox, Message, Place};
+pub(crate) use self::inbox::{Caller, Inbox, Message};
+pub use self::info::current;
+pub(crate) use self::info::{TaskInfo, Wait, awaited, current_info, note_wait};
 pub use self::locals::{Locals, Scoped, SharedLocals, TaskLocal, carry, carry_with};
 pub(crate) use self::others::{OthersWakers, own_waker, poll_part, with_own_waker};
 use self::root::Outcome;
 pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;
-use crate::failure::{Cancelled, Failure, Hop, TaskName};
+use crate::failure::{Cancelled, Failure, TaskName, TraceFrame};
 
 /// Starts a future on the reactor that is running on this thread.
 ///
@@ -233,8 +233,8 @@ pub struct Task<T: 'static> {
     /// Empty only after it was detached, cancelled or dropped.
     inner: Option<FallibleTask<Outcome<T>, Shell>>,
     polled: bool,
-    place: Place,
-    card: Option<Rc<Card>>,
+    location: Caller,
+    info: Option<Rc<TaskInfo>>,
     /// Its result may only be dropped on the loop's thread.
     local: PhantomData<Rc<()>>,
 }
@@ -278,34 +278,38 @@ impl<T: 'static> Task<T> {
 
     /// Where it was spawned.
     pub fn location(&self) -> &'static Location<'static> {
-        self.place
+        self.location
     }
 
     /// The name it was given.
     pub fn name(&self) -> Option<&str> {
-        self.card.as_ref()?.title().name.as_deref()
+        self.info.as_ref()?.title().name.as_deref()
     }
 
     /// The task as a dump shows it, without what it waits for; nothing if it has ended or has no card.
     pub(crate) fn thing(&self) -> Option<debug::Thing> {
-        self.card.as_ref().and_then(|card| card.look())
+        self.info.as_ref().and_then(|info| info.look())
     }
 
-    fn new(inner: FallibleTask<Outcome<T>, Shell>, place: Place, card: Option<Rc<Card>>) -> Self {
+    fn new(
+        inner: FallibleTask<Outcome<T>, Shell>,
+        location: Caller,
+        info: Option<Rc<TaskInfo>>,
+    ) -> Self {
         Self {
             inner: Some(inner),
             polled: false,
-            place,
-            card,
+            location,
+            info,
             local: PhantomData,
         }
     }
 
     fn title(&self) -> TaskName {
-        match &self.card {
-            Some(card) => card.title().clone(),
+        match &self.info {
+            Some(info) => info.title().clone(),
             None => TaskName {
-                spawned: self.place,
+                spawned: self.location,
                 name: None,
             },
         }
@@ -325,18 +329,18 @@ impl<T: 'static> Future for Task<T> {
         let Poll::Ready(outcome) = budget::metered(cx, |cx| {
             Pin::new(inner).poll(&mut Context::from_waker(&own_waker(cx)))
         }) else {
-            if let Some(card) = &self.card {
-                note_wait(|| card.clone());
+            if let Some(info) = &self.info {
+                note_wait(|| info.clone());
             }
             return Poll::Pending;
         };
         self.inner = None;
         let mut result = match outcome {
             Some(outcome) => outcome.take(),
-            None => Err(Failure::at(Cancelled, self.place)),
+            None => Err(Failure::at(Cancelled, self.location)),
         };
         if let (Err(failure), true) = (&mut result, debug::is_on()) {
-            failure.went_through(Hop::Task(self.title()));
+            failure.went_through(TraceFrame::Task(self.title()));
             failure.went_through(awaited(Location::caller()));
         }
         Poll::Ready(result)
@@ -371,7 +375,7 @@ impl<T: 'static> fmt::Debug for Task<T> {
         if let Some(name) = self.name() {
             write!(f, "`{name}`, ")?;
         }
-        write!(f, "{state}, spawned at {})", self.place)
+        write!(f, "{state}, spawned at {})", self.location)
     }
 }
 

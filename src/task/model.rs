@@ -46,8 +46,8 @@ impl Loop {
     /// One that takes in so many messages in a turn.
     fn taking(most: usize) -> Self {
         let bell = Arc::new(Bell::new());
-        let ring = bell.clone();
-        let executor = Executor::new(move || ring.ring());
+        let notify = bell.clone();
+        let executor = Executor::new(move || notify.notify());
         Self {
             _entered: executor.enter(),
             executor,

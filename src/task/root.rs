@@ -18,10 +18,10 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::card::Number;
-use super::inbox::Place;
+use super::inbox::Caller;
+use super::info::Number;
 use super::unseen::failure_in;
-use super::{Card, Executor};
+use super::{Executor, TaskInfo};
 use crate::debug;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
@@ -41,8 +41,8 @@ pin_project! {
         listed: Option<Number>,
         // Where the executor lists what more is known of the task, if it has a name, locals, or is
         // debugged.
-        card: Option<Number>,
-        place: Place,
+        info: Option<Number>,
+        location: Caller,
     }
 
     impl<F> PinnedDrop for Root<F>
@@ -64,27 +64,27 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
     pub(super) fn new(
         future: F,
         executor: Rc<Executor>,
-        card: Option<Number>,
-        place: Place,
+        info: Option<Number>,
+        location: Caller,
     ) -> Self {
         Self {
             future: Some(future),
             executor,
             listed: None,
-            card,
-            place,
+            info,
+            location,
         }
     }
 
     /// Drops the user's future, fenced, and leaves the executor's list.
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let card = this.card.take();
-        let card = card.and_then(|number| this.executor.card(number));
-        let entered = card.as_ref().map(Card::enter);
+        let info = this.info.take();
+        let info = info.and_then(|number| this.executor.info(number));
+        let entered = info.as_ref().map(TaskInfo::enter);
         if std::mem::needs_drop::<F>() {
             if this.future.is_some() {
-                report::contain(Origin::Destructor, this.place, || this.future.set(None));
+                report::contain(Origin::Destructor, this.location, || this.future.set(None));
             }
         } else {
             this.future.set(None);
@@ -92,8 +92,8 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
         if let Some(entered) = entered {
             entered.leave();
         }
-        if let Some(card) = card {
-            this.executor.take_back(&card);
+        if let Some(info) = info {
+            this.executor.take_back(&info);
         }
         if let Some(number) = this.listed.take() {
             this.executor.unlist(number);
@@ -110,16 +110,16 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
         polled: Result<Poll<F::Output>, Failure>,
     ) -> Poll<Outcome<F::Output>> {
         let this = self.as_mut().project();
-        let place = *this.place;
+        let location = *this.location;
         let result = match polled {
             Ok(Poll::Pending) => {
                 if this.executor.is_closed() {
                     // It was shut down meanwhile, from inside: nobody else can get at this future.
                     self.end();
-                    return Poll::Ready(Outcome::ended(place));
+                    return Poll::Ready(Outcome::ended(location));
                 }
                 if this.listed.is_none() {
-                    *this.listed = Some(this.executor.list(cx.waker().clone(), place));
+                    *this.listed = Some(this.executor.list(cx.waker().clone(), location));
                 }
                 return Poll::Pending;
             }
@@ -129,7 +129,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
         self.end();
         Poll::Ready(Outcome {
             result: Some(result),
-            place,
+            location,
         })
     }
 }
@@ -141,17 +141,17 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
-        let (place, executor) = (*this.place, &**this.executor);
+        let (location, executor) = (*this.location, &**this.executor);
         let Some(future) = this.future.as_pin_mut() else {
-            return Poll::Ready(Outcome::ended(place));
+            return Poll::Ready(Outcome::ended(location));
         };
         let busy = executor.busy();
         let listed = usize::from(this.listed.is_some());
         busy.set(busy.get() + listed);
-        let is_plain = this.card.is_none() && executor.others().are_not_counted();
+        let is_plain = this.info.is_none() && executor.others().are_not_counted();
         let polled = match is_plain && !debug::is_watching() {
-            true => report::catch_unmeasured(place, || future.poll(cx)),
-            false => poll_with_card(executor, *this.card, place, future, cx),
+            true => report::catch_unmeasured(location, || future.poll(cx)),
+            false => poll_with_card(executor, *this.info, location, future, cx),
         };
         busy.set(busy.get() - listed);
         if matches!(polled, Ok(Poll::Pending)) && listed == 1 && !executor.is_closed() {
@@ -165,14 +165,16 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
 #[inline(never)]
 fn poll_with_card<F: Future>(
     executor: &Executor,
-    card: Option<Number>,
-    place: Place,
+    info: Option<Number>,
+    location: Caller,
     future: Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Result<Poll<F::Output>, Failure> {
-    let card = card.and_then(|number| executor.card(number));
-    let entered = card.as_ref().map(Card::enter);
-    let polled = report::catch(place, || executor.others().poll(cx, |cx| future.poll(cx)));
+    let info = info.and_then(|number| executor.info(number));
+    let entered = info.as_ref().map(TaskInfo::enter);
+    let polled = report::catch(location, || {
+        executor.others().poll(cx, |cx| future.poll(cx))
+    });
     drop(entered);
     polled
 }
@@ -181,19 +183,19 @@ fn poll_with_card<F: Future>(
 pub(super) struct Outcome<T: 'static> {
     /// Empty once taken, and from the start if the task was ended before it had one.
     result: Option<Result<T, Failure>>,
-    place: Place,
+    location: Caller,
 }
 
 impl<T: 'static> Outcome<T> {
-    fn ended(place: Place) -> Self {
+    fn ended(location: Caller) -> Self {
         Self {
             result: None,
-            place,
+            location,
         }
     }
 
     pub(super) fn take(mut self) -> Result<T, Failure> {
-        let cancelled = || Err(Failure::at(Cancelled, self.place));
+        let cancelled = || Err(Failure::at(Cancelled, self.location));
         self.result.take().unwrap_or_else(cancelled)
     }
 
@@ -213,13 +215,13 @@ impl<T: 'static> Drop for Outcome<T> {
     fn drop(&mut self) {
         match self.result.take() {
             None => {}
-            Some(Err(failure)) => report::deliver(Origin::Task, failure, self.place),
+            Some(Err(failure)) => report::deliver(Origin::Task, failure, self.location),
             Some(Ok(value)) => {
                 let mut value = Some(value);
-                if let Some(failure) = failure_in(&mut value, self.place) {
-                    report::deliver(Origin::Task, failure, self.place);
+                if let Some(failure) = failure_in(&mut value, self.location) {
+                    report::deliver(Origin::Task, failure, self.location);
                 }
-                report::discard(value, self.place);
+                report::discard(value, self.location);
             }
         }
     }

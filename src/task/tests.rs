@@ -88,7 +88,7 @@ impl Lab {
     #[track_caller]
     fn end(self) {
         self.executor.shut_down();
-        assert_eq!(self.executor.tasks(), Vec::<Place>::new());
+        assert_eq!(self.executor.tasks(), Vec::<Caller>::new());
         let Self {
             executor, _entered, ..
         } = self;
@@ -291,7 +291,7 @@ fn a_panic_in_a_detached_task_is_reported_with_its_payload() {
     lab.turn();
     let report = lab.reports.borrow_mut().pop().unwrap();
     assert_eq!(report.origin(), Origin::Task);
-    assert_eq!(report.place().file(), file!());
+    assert_eq!(report.location().file(), file!());
     let panicked = report.failure().check::<Panicked>().unwrap();
     assert!(panicked.take_payload().unwrap().is::<u8>());
     lab.end();

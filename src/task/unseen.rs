@@ -10,52 +10,52 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::{fmt, io};
 
-use super::Place;
+use super::Caller;
 use crate::failure::{Failure, FailureError};
 use crate::report;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Takes the failure out of a task's result, if the result's type is one of those listed here.
-pub(super) fn failure_in<T: 'static>(value: &mut Option<T>, place: Place) -> Option<Failure> {
+pub(super) fn failure_in<T: 'static>(value: &mut Option<T>, location: Caller) -> Option<Failure> {
     let value: &mut dyn Any = value;
     if let Some(failure) = error_in::<Failure>(value) {
         return Some(failure);
     }
     if let Some(error) = error_in::<io::Error>(value) {
-        return Some(made_of(error.into(), place));
+        return Some(made_of(error.into(), location));
     }
     if let Some(error) = error_in::<fmt::Error>(value) {
-        return Some(made_of(error.into(), place));
+        return Some(made_of(error.into(), location));
     }
     if let Some(error) = error_in::<FailureError>(value) {
         return Some(error.into_failure());
     }
     if let Some(error) = error_in::<BoxError>(value) {
-        return Some(made_of(error, place));
+        return Some(made_of(error, location));
     }
     if let Some(error) = error_in::<Box<dyn Error>>(value) {
-        return Some(made_of_local(error, place));
+        return Some(made_of_local(error, location));
     }
     #[cfg(feature = "anyhow")]
     if let Some(error) = error_in::<anyhow::Error>(value) {
         // A downcast looks below what `context` has put on top, which is not to be lost.
         if !(*error).is::<FailureError>() {
-            return Some(made_of(error.into(), place));
+            return Some(made_of(error.into(), location));
         }
         return Some(match error.downcast::<FailureError>() {
             Ok(error) => error.into_failure(),
-            Err(error) => made_of(error.into(), place),
+            Err(error) => made_of(error.into(), location),
         });
     }
     #[cfg(feature = "eyre")]
     if let Some(error) = error_in::<eyre::Report>(value) {
         if !(*error).is::<FailureError>() {
-            return Some(made_of(error.into(), place));
+            return Some(made_of(error.into(), location));
         }
         return Some(match error.downcast::<FailureError>() {
             Ok(error) => error.into_failure(),
-            Err(error) => made_of(error.into(), place),
+            Err(error) => made_of(error.into(), location),
         });
     }
     None
@@ -72,20 +72,20 @@ fn error_in<E: 'static>(value: &mut dyn Any) -> Option<E> {
     None
 }
 
-fn made_of(error: BoxError, place: Place) -> Failure {
+fn made_of(error: BoxError, location: Caller) -> Failure {
     match error.downcast::<FailureError>() {
         Ok(error) => error.into_failure(),
-        Err(error) => Failure::at(error, place),
+        Err(error) => Failure::at(error, location),
     }
 }
 
 /// Makes a failure of an error that cannot cross threads: of its text, and that of its causes.
-fn made_of_local(error: Box<dyn Error>, place: Place) -> Failure {
+fn made_of_local(error: Box<dyn Error>, location: Caller) -> Failure {
     let error = match error.downcast::<FailureError>() {
         Ok(error) => return error.into_failure(),
         Err(error) => error,
     };
-    let read = report::catch_rarely(place, || {
+    let read = report::catch_rarely(location, || {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -95,9 +95,9 @@ fn made_of_local(error: Box<dyn Error>, place: Place) -> Failure {
         }
         text
     });
-    report::discard(error, place);
+    report::discard(error, location);
     match read {
-        Ok(text) => Failure::at(text, place),
+        Ok(text) => Failure::at(text, location),
         Err(panic) => panic,
     }
 }

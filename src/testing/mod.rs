@@ -39,7 +39,7 @@ use crate::clock::Clock;
 pub use crate::driver::{NetworkFaults, Random};
 use crate::failure::Failure;
 #[cfg(unix)]
-pub use crate::process::acted::{Actor, Programs};
+pub use crate::process::fake::{FakeProgram, Programs};
 use crate::reactor::{OnPanic, Reactor};
 use crate::signal::Signal;
 use crate::sync::ThreadBody;
@@ -151,12 +151,12 @@ pub struct Leftover {
     /// What it is: `"task"`, `"delayed call"`, `"sleep"`, `"connection"`, `"port"` and so on.
     pub kind: &'static str,
     /// Where it was made.
-    pub place: &'static Location<'static>,
+    pub location: &'static Location<'static>,
 }
 
 impl fmt::Debug for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {} made at {}", self.kind, self.place)
+        write!(f, "a {} made at {}", self.kind, self.location)
     }
 }
 
@@ -165,7 +165,7 @@ pub fn leftovers(reactor: &Reactor) -> Vec<Leftover> {
     reactor
         .leftovers()
         .into_iter()
-        .map(|(kind, place)| Leftover { kind, place })
+        .map(|(kind, location)| Leftover { kind, location })
         .collect()
 }
 

@@ -29,7 +29,7 @@ use crate::report::Report;
 pub fn take_reports(reactor: &Reactor) -> Vec<Report> {
     reactor
         .inner()
-        .kept::<Collected>()
+        .extension::<Collected>()
         .map(|collected| collected.take())
         .unwrap_or_default()
 }
@@ -64,7 +64,7 @@ pub fn expect_failures(reactor: &Reactor) {
 /// Has the reactor's reports collected for [`take_reports`].
 pub(super) fn collect(reactor: &Reactor) -> Rc<Collected> {
     let collected = Rc::new(Collected::default());
-    let old = reactor.inner().keep(collected.clone());
+    let old = reactor.inner().insert_extension(collected.clone());
     drop(old);
     let log = collected.clone();
     reactor.on_report(move |report| log.0.borrow_mut().push(report.clone()));

@@ -38,11 +38,11 @@ use crate::task::yield_now;
 #[track_caller]
 pub fn success_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> T {
     let deferred = deferred.borrow_mut();
-    let place = deferred.location();
+    let location = deferred.location();
     match deferred.take_now() {
         Some(Ok(value)) => value,
         Some(Err(failure)) => panic!("a value was expected, and there was a failure: {failure:?}"),
-        None => panic!("a value was expected, and {}", still_pending(place)),
+        None => panic!("a value was expected, and {}", still_pending(location)),
     }
 }
 
@@ -70,11 +70,11 @@ pub fn success_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> T {
 #[track_caller]
 pub fn failure_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> Failure {
     let deferred = deferred.borrow_mut();
-    let place = deferred.location();
+    let location = deferred.location();
     match deferred.take_now() {
         Some(Err(failure)) => failure,
         Some(Ok(_)) => panic!("a failure was expected, and there was a value"),
-        None => panic!("a failure was expected, and {}", still_pending(place)),
+        None => panic!("a failure was expected, and {}", still_pending(location)),
     }
 }
 
@@ -93,17 +93,17 @@ pub fn failure_of<T: 'static>(mut deferred: impl BorrowMut<Deferred<T>>) -> Fail
 #[doc(alias("assertNoResult", "assert_no_result"))]
 #[track_caller]
 pub fn pending<T: 'static>(deferred: &Deferred<T>) {
-    let place = deferred.location();
-    let made = place.map_or_else(String::new, |place| format!(" made at {place}"));
+    let location = deferred.location();
+    let made = location.map_or_else(String::new, |location| format!(" made at {location}"));
     assert!(
         !deferred.has_result(),
         "the Deferred{made} was expected to be pending, and has its result"
     );
 }
 
-fn still_pending(place: Option<&Location<'_>>) -> String {
-    match place {
-        Some(place) => format!("the Deferred made at {place} is still pending"),
+fn still_pending(location: Option<&Location<'_>>) -> String {
+    match location {
+        Some(location) => format!("the Deferred made at {location} is still pending"),
         None => "the Deferred is still pending".into(),
     }
 }
@@ -147,7 +147,7 @@ pub fn wait_until(
     limit: Duration,
     mut cond: impl FnMut() -> bool,
 ) -> impl Future<Output = Result<(), Failure>> {
-    let (reactor, place) = (reactor.clone(), Location::caller());
+    let (reactor, location) = (reactor.clone(), Location::caller());
     async move {
         let inner = reactor.inner();
         let is_virtual = inner.driver().is_virtual();
@@ -159,7 +159,7 @@ pub fn wait_until(
             }
             let now = reactor.now();
             if end.is_some_and(|end| end <= now) && (!is_virtual || idle >= SOME_TURNS) {
-                return Err(Failure::at(TimedOut(limit), place));
+                return Err(Failure::at(TimedOut(limit), location));
             }
             if is_virtual && idle < SOME_TURNS {
                 idle = if inner.has_work() { 0 } else { idle + 1 };

@@ -10,7 +10,7 @@ use crate::driver::{Bind, Listener, STDIO};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::stream::Connection;
-use crate::transport::Terms;
+use crate::transport::ConnConfig;
 
 /// What standard input and output are on a reactor in memory, for a test that plays the user.
 ///
@@ -60,8 +60,8 @@ impl Stdio {
     #[track_caller]
     pub fn user(&self) -> Result<Connection, Failure> {
         let (socket, _) = self.listener.accept()?;
-        let terms = Rc::new(Terms::new(&self.reactor, Location::caller()));
-        Connection::of_socket(&self.reactor, socket, Address::Unnamed, &terms)
+        let config = Rc::new(ConnConfig::new(&self.reactor, Location::caller()));
+        Connection::of_socket(&self.reactor, socket, Address::Unnamed, &config)
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::driver::{Bind, Buffers, Socket};
 use crate::failure::Failure;
-use crate::protocol::{Context, Handle, Protocol, Seated, handle, visit};
+use crate::protocol::{Context, Handle, Protocol, ProtocolSlot, handle, visit};
 use crate::reactor::{OnPanic, Reactor};
-use crate::transport::{Conn, Terms, Transport};
+use crate::transport::{Conn, ConnConfig, Transport};
 
 /// A protocol at one end of a connection in memory, and the test at the other.
 ///
@@ -52,7 +52,7 @@ use crate::transport::{Conn, Terms, Transport};
 pub struct Wire<P: Protocol> {
     reactor: Reactor,
     peer: Socket,
-    conn: Rc<Conn<Seated<P, Transport>>>,
+    conn: Rc<Conn<ProtocolSlot<P, Transport>>>,
     handle: Handle<P>,
     transport: Transport,
     /// What the protocol has not taken yet.
@@ -117,9 +117,15 @@ impl<P: Protocol> Wire<P> {
             .connect(&address, None, Buffers::default())
             .expect("it is listened at");
         let (peer, _) = listener.accept().expect("somebody is connecting");
-        let terms = Rc::new(Terms::new(&reactor, Location::caller()));
-        let conn = Conn::new(&reactor, socket, address, &terms, Seated::new(protocol))
-            .expect("a socket in memory can be watched");
+        let config = Rc::new(ConnConfig::new(&reactor, Location::caller()));
+        let conn = Conn::new(
+            &reactor,
+            socket,
+            address,
+            &config,
+            ProtocolSlot::new(protocol),
+        )
+        .expect("a socket in memory can be watched");
         let (handle, transport) = (handle(&conn), conn.transport());
         let (inside, begun) = (reactor.clone(), conn.clone());
         reactor.call_soon(move || {

@@ -52,8 +52,8 @@ use std::time::Duration;
 
 use self::pool::Pool;
 pub use self::pool::{PoolRefused, PoolStatistics};
+pub(crate) use self::queue::{Caller, Ticket};
 use self::queue::{Job, Work};
-pub(crate) use self::queue::{Place, Ticket};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
 use crate::failure::errors;
@@ -97,7 +97,7 @@ pub struct ThreadPool {
 /// What a pool that was stopped had not finished in time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Unfinished {
+pub struct UnfinishedWork {
     /// Where the work was given that still runs. Its threads end when it does.
     pub running: Vec<&'static Location<'static>>,
     /// Where the work was given that was never begun, and was dropped.
@@ -137,8 +137,8 @@ impl ThreadPool {
     ))]
     #[track_caller]
     pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) -> Result<(), PoolRefused> {
-        let place = Location::caller();
-        self.give(place, Box::new(move || told(place, f)))
+        let location = Location::caller();
+        self.give(location, Box::new(move || told(location, f)))
     }
 
     /// Changes how many threads there may be, and how many stay. Threads too many end when they have nothing to do.
@@ -163,32 +163,36 @@ impl ThreadPool {
     ///
     /// This blocks the calling thread. Called by the pool's own work it waits for that as well, in vain.
     #[must_use = "what was not finished is told only here"]
-    pub fn stop(&self, patience: Duration) -> Unfinished {
+    pub fn stop(&self, patience: Duration) -> UnfinishedWork {
         let (dropped, running) = self.pool.stop(patience);
-        Unfinished {
+        UnfinishedWork {
             running,
             dropped: dropped.into_iter().map(Job::call_off).collect(),
         }
     }
 
     /// As [`stop`](ThreadPool::stop), but tells nothing of the work whose dropping was told already.
-    pub(crate) fn stop_unanswered(&self, patience: Duration) -> Unfinished {
+    pub(crate) fn stop_unanswered(&self, patience: Duration) -> UnfinishedWork {
         let (dropped, running) = self.pool.stop(patience);
         let told = |job: Job| job.is_unanswered().then_some(job.call_off());
-        Unfinished {
+        UnfinishedWork {
             running,
             dropped: dropped.into_iter().filter_map(told).collect(),
         }
     }
 
     /// Queues work that reports for itself; `work` says whether it ended without a panic.
-    pub(crate) fn submit(&self, place: Place, work: Work) -> Result<Ticket, (PoolRefused, Work)> {
+    pub(crate) fn submit(
+        &self,
+        location: Caller,
+        work: Work,
+    ) -> Result<Ticket, (PoolRefused, Work)> {
         let locals = Locals::capture().for_threads();
         let work = match locals.is_empty() {
             true => work,
             false => Box::new(move || locals.run(work)),
         };
-        Pool::submit(&self.pool, place, work)
+        Pool::submit(&self.pool, location, work)
     }
 
     /// A way to look at the pool that does not keep it open.
@@ -201,11 +205,11 @@ impl ThreadPool {
         self.pool.take_back(ticket)
     }
 
-    fn give(&self, place: Place, work: Work) -> Result<(), PoolRefused> {
-        match self.submit(place, work) {
+    fn give(&self, location: Caller, work: Work) -> Result<(), PoolRefused> {
+        match self.submit(location, work) {
             Ok(_) => Ok(()),
             Err((refused, work)) => {
-                report::discard(work, place);
+                report::discard(work, location);
                 Err(refused)
             }
         }
@@ -234,7 +238,7 @@ impl ThreadPoolBuilder {
     }
 }
 
-impl Unfinished {
+impl UnfinishedWork {
     /// Was everything done in time?
     pub fn is_clean(&self) -> bool {
         self.running.is_empty() && self.dropped.is_empty()
@@ -250,7 +254,7 @@ impl ObservedPool {
         self.0.statistics().threads
     }
 
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn ptr_eq(&self, other: &Self) -> bool {
         Shared::ptr_eq(&self.0, &other.0)
     }
 }
@@ -281,6 +285,6 @@ impl Drop for Handle {
 }
 
 /// Runs user code; a panic in it is reported. Did it end without one?
-fn told(place: Place, f: impl FnOnce()) -> bool {
-    report::contain_rarely(Origin::Thread, place, f).is_some()
+fn told(location: Caller, f: impl FnOnce()) -> bool {
+    report::contain_rarely(Origin::Thread, location, f).is_some()
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::queue::{Desk, Job, Queue};
+use super::queue::{Job, Queue, Worker};
 use super::{ThreadPool, Ticket};
 use crate::sync::{Bell, Ordering, Shared, explore, thread};
 
@@ -151,14 +151,14 @@ fn what_waits_keeps_its_order_while_empty_slots_are_swept_out() {
         let taker = {
             let queue = queue.clone();
             thread::spawn(move || {
-                let desk = Desk::default();
-                queue.take(&desk).is_some_and(Job::run)
+                let worker = Worker::default();
+                queue.take(&worker).is_some_and(Job::run)
             })
         };
         // The second sweep finds a live one between two that are empty.
         let mut called_off = [0, 2].map(|n| queue.call_off(&tickets[n]).is_some());
         let ran = taker.join().unwrap();
-        while let Some(job) = queue.take(&Desk::default()) {
+        while let Some(job) = queue.take(&Worker::default()) {
             job.run();
         }
         assert!(ran && queue.is_empty());

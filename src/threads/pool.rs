@@ -8,7 +8,7 @@ use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::queue::{Desk, Job, Place, Queue, Ticket, Work};
+use super::queue::{Caller, Job, Queue, Ticket, Work, Worker};
 use super::settings::ThreadPoolBuilder;
 use crate::report::WarnOnce;
 use crate::sync::{
@@ -84,7 +84,7 @@ struct State {
     min: usize,
     max: usize,
     /// The desk of each thread.
-    desks: Vec<Shared<Desk>>,
+    workers: Vec<Shared<Worker>>,
     /// Who waits for work. The last one waits for the shortest time and is called first.
     idle: Vec<(u64, Unparker)>,
     /// What those did who have ended.
@@ -106,7 +106,7 @@ impl Pool {
             state: Mutex::new(State {
                 min: settings.min,
                 max: settings.max,
-                desks: Vec::new(),
+                workers: Vec::new(),
                 idle: Vec::new(),
                 finished: 0,
                 panicked: 0,
@@ -120,13 +120,13 @@ impl Pool {
     /// Queues work, and sees to it that somebody does it. Gives the work back where it is refused.
     pub(super) fn submit(
         this: &Shared<Self>,
-        place: Place,
+        location: Caller,
         work: Work,
     ) -> Result<Ticket, (PoolRefused, Work)> {
         let mut state = this.lock();
         if let Some(limit) = this.queue_limit {
             // What there are threads for does not wait, although it may stand in line for a moment.
-            let room = limit.saturating_add(state.max.max(state.desks.len()));
+            let room = limit.saturating_add(state.max.max(state.workers.len()));
             if this.given.load(Ordering::SeqCst) >= room {
                 let why = match this.queue.is_closed() {
                     true => PoolRefused::Closed,
@@ -136,7 +136,7 @@ impl Pool {
             }
         }
         this.given.fetch_add(1, Ordering::SeqCst);
-        let ticket = match this.queue.push(place, work) {
+        let ticket = match this.queue.push(location, work) {
             Ok(ticket) => ticket,
             Err(work) => {
                 this.given.fetch_sub(1, Ordering::SeqCst);
@@ -145,11 +145,11 @@ impl Pool {
         };
         // Somebody idle is called, or a thread is started; else all there may be are busy (invariant 2).
         let idle = state.idle.pop();
-        let started = match idle.is_none() && state.desks.len() < state.max {
+        let started = match idle.is_none() && state.workers.len() < state.max {
             true => Self::start(this, &mut state),
             false => Ok(()),
         };
-        let is_done = !state.desks.is_empty();
+        let is_done = !state.workers.is_empty();
         drop(state);
         if let Some((_, unparker)) = idle {
             unparker.unpark();
@@ -173,7 +173,7 @@ impl Pool {
     pub(super) fn adjust(this: &Shared<Self>, min: usize, max: usize) {
         let mut state = this.lock();
         (state.min, state.max) = (min, max);
-        let idle = match state.desks.len() > max {
+        let idle = match state.workers.len() > max {
             // They look again, and those too many end.
             true => {
                 this.is_crowded.store(true, Ordering::SeqCst);
@@ -182,7 +182,7 @@ impl Pool {
             false => Vec::new(),
         };
         let waits = this.statistics_in(&state).queued;
-        let more = waits.min(max - max.min(state.desks.len()));
+        let more = waits.min(max - max.min(state.workers.len()));
         let started = (0..more).try_for_each(|_| Self::start(this, &mut state));
         drop(state);
         for (_, unparker) in idle {
@@ -197,7 +197,7 @@ impl Pool {
 
     fn statistics_in(&self, state: &State) -> PoolStatistics {
         let mut all = PoolStatistics {
-            threads: state.desks.len(),
+            threads: state.workers.len(),
             idle: state.idle.len(),
             running: 0,
             queued: 0,
@@ -205,11 +205,11 @@ impl Pool {
             panicked: state.panicked,
             max: state.max,
         };
-        for desk in &state.desks {
-            let papers = desk.look();
-            all.running += usize::from(papers.running.is_some());
-            all.finished += papers.finished;
-            all.panicked += papers.panicked;
+        for worker in &state.workers {
+            let stats = worker.look();
+            all.running += usize::from(stats.running.is_some());
+            all.finished += stats.finished;
+            all.panicked += stats.panicked;
         }
         let given = self.given.load(Ordering::SeqCst);
         all.queued = given.saturating_sub(all.running);
@@ -228,11 +228,11 @@ impl Pool {
     }
 
     /// Closes it and waits for its threads. Gives what was not begun, and the places of what still runs.
-    pub(super) fn stop(&self, patience: Duration) -> (Vec<Job>, Vec<Place>) {
+    pub(super) fn stop(&self, patience: Duration) -> (Vec<Job>, Vec<Caller>) {
         self.close();
         let start = Instant::now();
         let mut state = self.lock();
-        while !state.desks.is_empty() {
+        while !state.workers.is_empty() {
             let Some(left) = patience.checked_sub(start.elapsed()) else {
                 break;
             };
@@ -244,18 +244,21 @@ impl Pool {
         }
         let dropped = self.queue.drain();
         self.given.fetch_sub(dropped.len(), Ordering::SeqCst);
-        let running = state.desks.iter().filter_map(|desk| desk.look().running);
+        let running = state
+            .workers
+            .iter()
+            .filter_map(|worker| worker.look().running);
         (dropped, running.collect())
     }
 
     /// Starts a thread. The lock is held, so whoever gives work afterwards knows whether there is one.
     fn start(this: &Shared<Self>, state: &mut State) -> io::Result<()> {
-        let (id, desk) = (state.started, Shared::new(Desk::default()));
-        let (pool, theirs) = (this.clone(), desk.clone());
+        let (id, worker) = (state.started, Shared::new(Worker::default()));
+        let (pool, theirs) = (this.clone(), worker.clone());
         let thread = thread::Builder::new().name(format!("{}-{}", this.name, id + 1));
         thread.spawn(Box::new(move || pool.work(id, &theirs)) as ThreadBody)?;
         state.started += 1;
-        state.desks.push(desk);
+        state.workers.push(worker);
         Ok(())
     }
 
@@ -274,51 +277,51 @@ impl Pool {
     }
 
     /// What a thread does all its life.
-    fn work(&self, id: u64, desk: &Shared<Desk>) {
+    fn work(&self, id: u64, worker: &Shared<Worker>) {
         let (parker, unparker) = sync::pair();
         loop {
             if self.is_crowded.load(Ordering::SeqCst) {
                 let mut state = self.lock();
-                if state.desks.len() > state.max {
+                if state.workers.len() > state.max {
                     // It leaves work to the others, of whom there are enough.
-                    return self.dismiss(&mut state, desk);
+                    return self.dismiss(&mut state, worker);
                 }
                 self.is_crowded.store(false, Ordering::SeqCst);
             }
-            if let Some(job) = self.queue.take(desk) {
+            if let Some(job) = self.queue.take(worker) {
                 let ended_well = job.run();
                 self.given.fetch_sub(1, Ordering::SeqCst);
-                desk.finish(ended_well);
+                worker.finish(ended_well);
                 continue;
             }
             let mut state = self.lock();
             // New work is put in line under this lock: it is seen here, or finds this one idle.
-            if !self.queue.is_empty() || state.desks.len() > state.max {
+            if !self.queue.is_empty() || state.workers.len() > state.max {
                 continue;
             }
             if self.queue.is_closed() {
-                return self.dismiss(&mut state, desk);
+                return self.dismiss(&mut state, worker);
             }
             state.idle.push((id, unparker.clone()));
             drop(state);
             let is_over = !parker.park_timeout(self.idle_after);
             let mut state = self.lock();
-            let place = state.idle.iter().position(|(other, _)| *other == id);
+            let location = state.idle.iter().position(|(other, _)| *other == id);
             // Whoever is no longer among the idle was called, and looks (invariant 3).
-            let Some(place) = place else { continue };
-            state.idle.remove(place);
-            if is_over && state.desks.len() > state.min && self.queue.is_empty() {
-                return self.dismiss(&mut state, desk);
+            let Some(location) = location else { continue };
+            state.idle.remove(location);
+            if is_over && state.workers.len() > state.min && self.queue.is_empty() {
+                return self.dismiss(&mut state, worker);
             }
         }
     }
 
     /// A thread is no more.
-    fn dismiss(&self, state: &mut State, desk: &Shared<Desk>) {
-        state.desks.retain(|other| !Shared::ptr_eq(other, desk));
-        let papers = desk.look();
-        state.finished += papers.finished;
-        state.panicked += papers.panicked;
+    fn dismiss(&self, state: &mut State, worker: &Shared<Worker>) {
+        state.workers.retain(|other| !Shared::ptr_eq(other, worker));
+        let stats = worker.look();
+        state.finished += stats.finished;
+        state.panicked += stats.panicked;
         if self.queue.is_closed() {
             self.ended.notify_all();
         }

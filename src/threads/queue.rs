@@ -25,7 +25,7 @@ use crate::sync::{
 };
 
 /// Where work was given.
-pub(crate) type Place = &'static Location<'static>;
+pub(crate) type Caller = &'static Location<'static>;
 
 /// What is to be done; whether that ended without a panic.
 pub(crate) type Work = Box<dyn FnOnce() -> bool + Send>;
@@ -38,7 +38,7 @@ pub(super) struct Queue {
 }
 
 struct Slot {
-    place: Place,
+    location: Caller,
     work: Mutex<Option<Work>>,
     /// Whoever waits for it has been told that it will not be done.
     is_answered: AtomicBool,
@@ -49,19 +49,19 @@ pub(crate) struct Ticket(Shared<Slot>);
 
 /// Work that nobody else has any more.
 pub(crate) struct Job {
-    place: Place,
+    location: Caller,
     work: Work,
     is_answered: bool,
 }
 
 /// Where a thread has what it does, for others to see.
 #[derive(Default)]
-pub(super) struct Desk(Mutex<Papers>);
+pub(super) struct Worker(Mutex<WorkerStats>);
 
 #[derive(Clone, Copy, Default)]
-pub(super) struct Papers {
+pub(super) struct WorkerStats {
     /// Where the work was given that is being done.
-    pub(super) running: Option<Place>,
+    pub(super) running: Option<Caller>,
     /// How much was done.
     pub(super) finished: u64,
     /// How much of that panicked.
@@ -78,9 +78,9 @@ impl Queue {
     }
 
     /// Puts work at the end of the line. A closed queue gives it back.
-    pub(super) fn push(&self, place: Place, work: Work) -> Result<Ticket, Work> {
+    pub(super) fn push(&self, location: Caller, work: Work) -> Result<Ticket, Work> {
         let slot = Shared::new(Slot {
-            place,
+            location,
             work: Mutex::new(Some(work)),
             is_answered: AtomicBool::new(false),
         });
@@ -92,14 +92,14 @@ impl Queue {
     }
 
     /// Takes the work whose turn it is, to be done at this desk.
-    pub(super) fn take(&self, desk: &Desk) -> Option<Job> {
+    pub(super) fn take(&self, worker: &Worker) -> Option<Job> {
         let _open = self.enter();
         while let Ok(slot) = self.line.pop() {
-            desk.papers().running = Some(slot.place);
+            worker.stats().running = Some(slot.location);
             if let Some(job) = slot.take_job() {
                 return Some(job);
             }
-            desk.papers().running = None;
+            worker.stats().running = None;
             self.empty.fetch_sub(1, Ordering::Relaxed);
         }
         None
@@ -181,7 +181,7 @@ impl Slot {
     fn take_job(&self) -> Option<Job> {
         let work = self.take()?;
         Some(Job {
-            place: self.place,
+            location: self.location,
             work,
             is_answered: self.is_answered.load(Ordering::Relaxed),
         })
@@ -225,27 +225,27 @@ impl Job {
     }
 
     /// Drops the work, and says where it was given.
-    pub(crate) fn call_off(self) -> Place {
-        report::discard(self.work, self.place);
-        self.place
+    pub(crate) fn call_off(self) -> Caller {
+        report::discard(self.work, self.location);
+        self.location
     }
 }
 
-impl Desk {
+impl Worker {
     /// What lies there.
-    pub(super) fn look(&self) -> Papers {
-        *self.papers()
+    pub(super) fn look(&self) -> WorkerStats {
+        *self.stats()
     }
 
     /// What was taken is done.
     pub(super) fn finish(&self, ended_well: bool) {
-        let mut papers = self.papers();
-        papers.running = None;
-        papers.finished += 1;
-        papers.panicked += u64::from(!ended_well);
+        let mut stats = self.stats();
+        stats.running = None;
+        stats.finished += 1;
+        stats.panicked += u64::from(!ended_well);
     }
 
-    fn papers(&self) -> MutexGuard<'_, Papers> {
+    fn stats(&self) -> MutexGuard<'_, WorkerStats> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_is_called_off_leaves_the_line_and_the_rest_keeps_its_order() {
-        let (queue, desk) = (Queue::new(), Desk::default());
+        let (queue, worker) = (Queue::new(), Worker::default());
         let (sender, done) = mpsc::channel();
         let tickets: Vec<_> = (0..10_000)
             .map(|n| {
@@ -288,7 +288,7 @@ mod tests {
             assert!(queue.call_off(ticket).is_none(), "{n}");
         }
         assert!(queue.line.len() < 2 * 1_000 + MANY, "{}", queue.line.len());
-        while let Some(job) = queue.take(&desk) {
+        while let Some(job) = queue.take(&worker) {
             assert!(job.run());
         }
         assert!(done.try_iter().eq((0..1_000).map(|n| n * 10 + 7)));
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_takes_nothing_and_gives_what_it_has() {
-        let (queue, desk) = (Queue::new(), Desk::default());
+        let (queue, worker) = (Queue::new(), Worker::default());
         let held = Arc::new(());
         let tickets: Vec<_> = (0..200)
             .map(|_| {
@@ -312,12 +312,12 @@ mod tests {
             drop(queue.call_off(ticket));
         }
         assert_eq!(Arc::strong_count(&held), 51);
-        assert!(queue.take(&desk).is_some_and(Job::run));
-        assert!(desk.look().running.is_some());
-        desk.finish(true);
+        assert!(queue.take(&worker).is_some_and(Job::run));
+        assert!(worker.look().running.is_some());
+        worker.finish(true);
         assert_eq!(queue.drain().len(), 49);
-        assert!(queue.take(&desk).is_none() && queue.is_empty());
-        assert_eq!((desk.look().running, desk.look().finished), (None, 1));
+        assert!(queue.take(&worker).is_none() && queue.is_empty());
+        assert_eq!((worker.look().running, worker.look().finished), (None, 1));
         assert_eq!(Arc::strong_count(&held), 1);
     }
 }

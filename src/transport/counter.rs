@@ -85,7 +85,7 @@ impl ConnCounter {
         }
     }
 
-    /// Ends the connections that there are, in good order at first, at once after `limit`. Fires with how many took too
+    /// Addresses the connections that there are, in good order at first, at once after `limit`. Fires with how many took too
     /// long, when all have ended.
     #[track_caller]
     pub(crate) fn end_all(self: &Rc<Self>, limit: Duration) -> Deferred<usize> {

@@ -2,7 +2,7 @@
 //!
 //! # The idea
 //!
-//! A connection is a [`Link`] and a *seat*: whoever uses it, a protocol or an async stream. The seat's hooks and
+//! A connection is a [`ConnCore`] and a *seat*: whoever uses it, a protocol or an async stream. The seat's hooks and
 //! the user's handles only change the link's wishes; [`Conn::settle`] is where wishes become system calls. It
 //! runs once after each dispatch and once before the loop waits. What a task has written is sent before that, when
 //! the task is about to wait for its peer: [`Conn::send_early`].
@@ -22,27 +22,27 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Transport;
+use super::config::ConnConfig;
 use super::errors::{
     ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, WriteOverflow,
 };
 use super::flags::Flag;
 use super::life::{Action, Event as Lived};
 use super::linger;
-use super::link::{Ends, Link};
-use super::terms::Terms;
+use super::link::{Addresses, ConnCore};
 use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
 use crate::reactor::{Handler, OverBudget, Reactor, Registration, Stopped, Tracked};
 
 /// A connection and its user.
-pub(crate) struct Conn<S: ?Sized = dyn Seat> {
-    link: Link,
-    seat: S,
+pub(crate) struct Conn<S: ?Sized = dyn ConnHandler> {
+    link: ConnCore,
+    handler: S,
 }
 
 /// Whoever uses a connection. None of the hooks may unwind.
-pub(crate) trait Seat: 'static {
+pub(crate) trait ConnHandler: 'static {
     /// There is something to read: bytes, the end, or an error.
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor)
     where
@@ -84,7 +84,7 @@ pub(crate) trait Seat: 'static {
         true
     }
 
-    /// Does it read for itself, when it likes? Then [`Seat::readable`] only notes that there is something, and what the
+    /// Does it read for itself, when it likes? Then [`ConnHandler::readable`] only notes that there is something, and what the
     /// peer has said is not lost because writing failed.
     #[inline]
     fn reads_for_itself(&self) -> bool {
@@ -116,16 +116,16 @@ pub(crate) trait Seat: 'static {
     fn kind(&self) -> &'static str;
 }
 
-impl<S: Seat> Conn<S> {
+impl<S: ConnHandler> Conn<S> {
     /// Takes a connected socket into the reactor's care.
     pub(crate) fn new(
         reactor: &Reactor,
         socket: Socket,
-        ends: impl Into<Ends>,
-        terms: &Rc<Terms>,
-        seat: S,
+        ends: impl Into<Addresses>,
+        config: &Rc<ConnConfig>,
+        handler: S,
     ) -> Result<Rc<Self>, Failure> {
-        let conn = Self::unwatched(reactor, socket, ends, terms, seat)?;
+        let conn = Self::unwatched(reactor, socket, ends, config, handler)?;
         if let Err(error) = conn.watch(reactor) {
             conn.link.registration.leave(reactor);
             conn.link.flags.set(Flag::GONE, true);
@@ -139,16 +139,16 @@ impl<S: Seat> Conn<S> {
     pub(crate) fn unwatched(
         reactor: &Reactor,
         socket: Socket,
-        ends: impl Into<Ends>,
-        terms: &Rc<Terms>,
-        seat: S,
+        ends: impl Into<Addresses>,
+        config: &Rc<ConnConfig>,
+        handler: S,
     ) -> Result<Rc<Self>, Failure> {
         let ends = ends.into();
         let conn = reactor.register(|registration| {
-            let link = Link::new(socket, registration, ends, terms.clone(), reactor);
-            Self { link, seat }
+            let link = ConnCore::new(socket, registration, ends, config.clone(), reactor);
+            Self { link, handler }
         })?;
-        if let Some(counter) = &terms.counter {
+        if let Some(counter) = &config.counter {
             counter.entered();
         }
         Ok(conn)
@@ -156,7 +156,7 @@ impl<S: Seat> Conn<S> {
 
     /// It counts no more among those of its port.
     fn left(&self) {
-        if let Some(counter) = &self.link.terms.counter {
+        if let Some(counter) = &self.link.config.counter {
             counter.left(self.link.key());
         }
     }
@@ -217,7 +217,7 @@ impl<S: Seat> Conn<S> {
     /// Is nothing to be done?
     #[inline(always)]
     fn is_settled(&self) -> bool {
-        self.link.is_usual() && !self.link.has_queue() && self.seat.wants_bytes()
+        self.link.is_usual() && !self.link.has_queue() && self.handler.wants_bytes()
     }
 
     /// Sends what a task has queued that is about to wait for its peer. Where that is all there is
@@ -292,7 +292,7 @@ impl<S: Seat> Conn<S> {
     fn note_unsent(&self, unsent: std::io::Result<bool>) {
         match unsent {
             Ok(_) => self.link.flags.set(Flag::BLOCKED, true),
-            Err(error) if self.seat.reads_for_itself() => self.link.writing_failed(error),
+            Err(error) if self.handler.reads_for_itself() => self.link.writing_failed(error),
             Err(error) => self.link.broken_by(error),
         }
     }
@@ -351,13 +351,13 @@ impl<S: Seat> Conn<S> {
 
     /// May the seat be told of bytes?
     fn takes_bytes(&self) -> bool {
-        self.link.takes_bytes(self.seat.is_held_when_full())
+        self.link.takes_bytes(self.handler.is_held_when_full())
     }
 
     /// Tells the driver what is wanted, if that has changed.
     fn arm(&self, reactor: &Reactor) -> std::io::Result<()> {
         let link = &self.link;
-        let read = self.takes_bytes() && self.seat.wants_bytes();
+        let read = self.takes_bytes() && self.handler.wants_bytes();
         let wanted = Interest::of(read, link.flags.has(Flag::BLOCKED));
         link.set_interest(reactor, wanted)
     }
@@ -372,9 +372,9 @@ impl<S: Seat> Conn<S> {
         let reason = link
             .reason()
             .unwrap_or_else(|| link.failure(ConnectionDone));
-        let loss = link.loss(&reason, self.seat.kind());
+        let loss = link.loss(&reason, self.handler.kind());
         let socket = link.socket.take();
-        let is_to_be_reset = is_to_be_reset(link, &self.seat, &reason);
+        let is_to_be_reset = is_to_be_reset(link, &self.handler, &reason);
         if let Some(socket) = socket.as_ref().filter(|_| is_to_be_reset) {
             // What is incomplete must not look whole.
             let _ = socket.reset_on_close();
@@ -383,8 +383,8 @@ impl<S: Seat> Conn<S> {
             let driver = reactor.inner().driver();
             if socket.is_pair() {
                 let _ = driver.remove(&socket);
-                match &link.terms.keeper {
-                    Some(keeper) if socket.is_at_end() => keeper.keep(socket),
+                match &link.config.delayed_close {
+                    Some(delayed_close) if socket.is_at_end() => delayed_close.keep(socket),
                     // When the reactor ends, or nobody is there any more, whoever comes next may have them.
                     _ if reason.is::<ConnectionLost>() => {}
                     _ => socket.end(),
@@ -396,9 +396,9 @@ impl<S: Seat> Conn<S> {
                     true => link.sent.get(),
                     false => 0,
                 };
-                linger::close(reactor, socket, sent, link.terms.linger, link.place());
+                linger::close(reactor, socket, sent, link.config.linger, link.location());
             } else {
-                if link.terms.is_shared || link.flags.has(Flag::LENT) {
+                if link.config.is_shared || link.flags.has(Flag::LENT) {
                     let _ = driver.remove(&socket);
                 } else {
                     let _ = driver.remove_closing(&socket);
@@ -421,7 +421,7 @@ impl<S: Seat> Conn<S> {
         S::lost(self, reason);
         self.left();
         if let Some(loss) = loss {
-            loss.tell(reactor, link.place());
+            loss.tell(reactor, link.location());
         }
     }
 
@@ -437,8 +437,8 @@ impl<S: Seat> Conn<S> {
         }
     }
 
-    pub(crate) fn seat(&self) -> &S {
-        &self.seat
+    pub(crate) fn handler(&self) -> &S {
+        &self.handler
     }
 
     /// The inert handle.
@@ -448,21 +448,21 @@ impl<S: Seat> Conn<S> {
 }
 
 impl<S: ?Sized> Conn<S> {
-    pub(crate) fn link(&self) -> &Link {
+    pub(crate) fn link(&self) -> &ConnCore {
         &self.link
     }
 }
 
-impl<S: Seat> Handler for Conn<S> {
+impl<S: ConnHandler> Handler for Conn<S> {
     fn registration(&self) -> &Registration {
         &self.link.registration
     }
 
     fn ready(self: Rc<Self>, reactor: &Reactor, event: Event) {
         let link = &self.link;
-        if self.seat.reads_for_itself() && event.is_read_only() && link.is_usual() {
+        if self.handler.reads_for_itself() && event.is_read_only() && link.is_usual() {
             S::readable(&self, reactor);
-            return match self.seat.wants_bytes() {
+            return match self.handler.wants_bytes() {
                 true => {}
                 false => self.settle_unusual(reactor),
             };
@@ -489,7 +489,7 @@ impl<S: Seat> Handler for Conn<S> {
         if event.hangup() && (!reads || link.is_pair()) && !is_done && !waits {
             // Nobody reads, but a connection that is broken is over all the same.
             if let Some(Ok(Some(error))) = link.with_socket(Socket::take_error) {
-                match self.seat.reads_for_itself() {
+                match self.handler.reads_for_itself() {
                     true => link.writing_failed(error),
                     false => link.broken_by(error),
                 }
@@ -514,7 +514,7 @@ impl<S: Seat> Handler for Conn<S> {
     }
 
     fn counter(&self) -> Option<*const ()> {
-        let counter = self.link.terms.counter.as_ref()?;
+        let counter = self.link.config.counter.as_ref()?;
         Some(counter.address())
     }
 
@@ -538,7 +538,7 @@ impl<S: Seat> Handler for Conn<S> {
     }
 }
 
-impl<S: Seat> Tracked for Conn<S> {
+impl<S: ConnHandler> Tracked for Conn<S> {
     fn take_no_more(&self, reason: &Failure) {
         self.link.on(Lived::Broken, || {
             self.link.failure(ConnectionLost::new(reason.clone()))
@@ -564,15 +564,15 @@ impl<S: Seat> Tracked for Conn<S> {
     }
 
     fn kind(&self) -> &'static str {
-        self.seat.kind()
+        self.handler.kind()
     }
 
     fn about(&self) -> String {
         self.link.about()
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.link.place()
+    fn location(&self) -> &'static Location<'static> {
+        self.link.location()
     }
 }
 
@@ -583,12 +583,12 @@ fn may_linger(reason: &Failure) -> bool {
 }
 
 /// Does its end show that something is missing?
-fn is_to_be_reset(link: &Link, seat: &impl Seat, reason: &Failure) -> bool {
+fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure) -> bool {
     let is_asked = reason.is::<ConnectionAborted>();
     let is_forced = reason.is::<WriteOverflow>() || reason.is::<OverBudget>();
     // A task was in the middle of a write, or the handler has not returned `Ok` where that is to show.
     let is_cut_off = reason.is::<ConnectionLost>()
-        && (seat.is_writing() || (link.terms.resets_on_error && seat.reads_for_itself()));
+        && (handler.is_writing() || (link.config.resets_on_error && handler.reads_for_itself()));
     is_asked || is_forced || is_cut_off || link.has_unsent() || link.flags.has(Flag::PRODUCING)
 }
 

@@ -12,7 +12,7 @@
 //! | `GONE`            | its user was told of the end                      | the end                                   |
 //! | `HELD`            | its user was not given all that was read, and is to be | it is given it                       |
 //! | `LENT`            | a duplicate of the descriptor may be with others  | the end                                   |
-//! | `OWN_LIMITS`      | its limits are its own, or unusual: see `Link::write` | the end                               |
+//! | `OWN_LIMITS`      | its limits are its own, or unusual: see `ConnCore::write` | the end                               |
 //! | `PARTIAL`         | its user has left a part of what was read         | it has taken that                         |
 //! | `PAUSED`          | its user wants no bytes                           | it wants them again                       |
 //! | `PEER_DONE`       | the peer has said that nothing more comes         | the end                                   |

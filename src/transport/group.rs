@@ -43,7 +43,7 @@ impl Group {
     pub fn join(&self, member: &Transport) {
         let mut members = self.members.borrow_mut();
         members.retain(Transport::is_connected);
-        if !members.iter().any(|other| other.is_same(member)) {
+        if !members.iter().any(|other| other.ptr_eq(member)) {
             members.push(member.clone());
         }
     }
@@ -52,7 +52,7 @@ impl Group {
     pub fn leave(&self, member: &Transport) {
         self.members
             .borrow_mut()
-            .retain(|other| !other.is_same(member));
+            .retain(|other| !other.ptr_eq(member));
     }
 
     /// Writes to all of them.
@@ -62,7 +62,7 @@ impl Group {
 
     /// Writes to all but this one.
     pub fn write_others(&self, but: &Transport, bytes: impl AsRef<[u8]>) {
-        self.write_where(bytes.as_ref(), |member| !member.is_same(but));
+        self.write_where(bytes.as_ref(), |member| !member.ptr_eq(but));
     }
 
     /// Returns the connections that are in it now, in the order they joined.
@@ -85,10 +85,10 @@ impl Group {
 
     /// Returns whether this connection is in it.
     pub fn contains(&self, member: &Transport) -> bool {
-        self.connected().iter().any(|other| other.is_same(member))
+        self.connected().iter().any(|other| other.ptr_eq(member))
     }
 
-    /// Ends all of them when what they have queued has been written, as [`Transport::lose_connection`] does. The group is
+    /// Addresses all of them when what they have queued has been written, as [`Transport::lose_connection`] does. The group is
     /// empty then.
     #[doc(alias("close", "loseConnection"))]
     pub fn lose_connections(&self) {
@@ -97,7 +97,7 @@ impl Group {
         }
     }
 
-    /// Ends all of them when what they have queued has been written, and aborts those for which that takes longer than
+    /// Addresses all of them when what they have queued has been written, and aborts those for which that takes longer than
     /// `limit`. The group is empty then.
     pub fn lose_connections_within(&self, limit: Duration) {
         for member in self.take() {
@@ -105,7 +105,7 @@ impl Group {
         }
     }
 
-    /// Ends all of them at once, as [`Transport::abort_connection`] does. The group is empty then.
+    /// Addresses all of them at once, as [`Transport::abort_connection`] does. The group is empty then.
     #[doc(alias = "abortConnection")]
     pub fn abort_connections(&self) {
         for member in self.take() {

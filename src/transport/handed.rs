@@ -2,15 +2,15 @@
 
 use std::rc::Rc;
 
+use super::config::{ConnConfig, Limits};
 use super::counter::Counted;
-use super::engine::{Conn, Seat};
+use super::engine::{Conn, ConnHandler};
 use super::errors::{ConnectionAborted, HandedOver};
 use super::flags::Flag;
 use super::life::{Event, Life};
-use super::link::Ends;
+use super::link::Addresses;
 #[allow(unused_imports, reason = "the docs name it")]
-use super::link::Link;
-use super::terms::{Limits, Terms};
+use super::link::ConnCore;
 use super::unsent::BytesNotSent;
 use crate::address::Address;
 use crate::bytes::Outgoing;
@@ -27,8 +27,8 @@ pub(crate) struct Handed(Option<Parts>);
 /// All that moves.
 struct Parts {
     socket: Socket,
-    ends: Ends,
-    terms: Rc<Terms>,
+    ends: Addresses,
+    config: Rc<ConnConfig>,
     limits: Option<Limits>,
     life: Life,
     peer_done: bool,
@@ -37,7 +37,7 @@ struct Parts {
     sent: u16,
     has_descriptors: bool,
     out: Option<Box<Outgoing>>,
-    /// Why writing failed, where that was not the end: see [`Link::writing_failed`].
+    /// Why writing failed, where that was not the end: see [`ConnCore::writing_failed`].
     failure: Option<(Failure, bool)>,
     /// How much of what is queued the end of the reactor waits for.
     owed: usize,
@@ -45,7 +45,7 @@ struct Parts {
     counted: Option<Counted>,
 }
 
-impl<S: Seat> Conn<S> {
+impl<S: ConnHandler> Conn<S> {
     /// Takes away all that can go to another seat. This connection is over then, and its seat is told nothing more.
     /// `None` when it was over already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
@@ -66,7 +66,7 @@ impl<S: Seat> Conn<S> {
         Some(Handed(Some(Parts {
             socket,
             ends: link.ends(),
-            terms: link.terms.clone(),
+            config: link.config.clone(),
             limits: link.own_limits(),
             life,
             peer_done: link.flags.has(Flag::PEER_DONE),
@@ -82,7 +82,7 @@ impl<S: Seat> Conn<S> {
             failure: link.take_write_failure(),
             owed,
             counted: link
-                .terms
+                .config
                 .counter
                 .as_ref()
                 .map(|counter| Counted::new(counter, link.key())),
@@ -90,15 +90,15 @@ impl<S: Seat> Conn<S> {
     }
 
     /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after [`Conn::new`]; then
-    /// [`Conn::peer_done`], if the peer had said its end before ([`Link::has_eof_to_tell`]).
+    /// [`Conn::peer_done`], if the peer had said its end before ([`ConnCore::has_eof_to_tell`]).
     pub(crate) fn of_handed(
         reactor: &Reactor,
         mut handed: Handed,
-        seat: S,
+        handler: S,
     ) -> Result<Rc<Self>, Failure> {
         let handed = handed.0.take().expect("it is whole until it goes");
         let Parts { socket, ends, .. } = handed;
-        let conn = Self::unwatched(reactor, socket, ends, &handed.terms, seat)?;
+        let conn = Self::unwatched(reactor, socket, ends, &handed.config, handler)?;
         let link = conn.link();
         if let Some(counted) = &handed.counted {
             counted.goes_on_as(link.key());
@@ -151,24 +151,24 @@ impl Handed {
 
     /// What it has in common with the others of its port.
     #[cfg(feature = "proxy-protocol")]
-    pub(crate) fn terms(&self) -> Rc<Terms> {
-        self.parts().terms.clone()
+    pub(crate) fn config(&self) -> Rc<ConnConfig> {
+        self.parts().config.clone()
     }
 
     /// Names its ends anew.
     #[cfg(feature = "proxy-protocol")]
-    pub(crate) fn set_ends(&mut self, ends: Ends) {
+    pub(crate) fn set_addresses(&mut self, ends: Addresses) {
         self.parts_mut().ends = ends;
     }
 
     /// Has it count among those of another port, and end as they do.
-    pub(crate) fn set_terms(&mut self, terms: &Rc<Terms>) {
+    pub(crate) fn set_terms(&mut self, config: &Rc<ConnConfig>) {
         let parts = self.parts_mut();
-        let same = match (&parts.terms.counter, &terms.counter) {
+        let same = match (&parts.config.counter, &config.counter) {
             (Some(old), Some(new)) => Rc::ptr_eq(old, new),
             _ => false,
         };
-        parts.terms = terms.clone();
+        parts.config = config.clone();
         if !same {
             let counted = parts.counted.take();
             drop(counted);
@@ -182,11 +182,11 @@ impl Drop for Handed {
             return;
         };
         let _ = parts.socket.reset_on_close();
-        let place = parts.terms.place;
+        let location = parts.config.location;
         let queued = parts.out.as_ref().map_or(0, |out| out.len());
-        let cause = Failure::at(ConnectionAborted, place);
+        let cause = Failure::at(ConnectionAborted, location);
         let error = BytesNotSent::new(queued, parts.ends.peer.clone(), cause);
         drop(parts);
-        report::deliver(Origin::Connection, Failure::at(error, place), place);
+        report::deliver(Origin::Connection, Failure::at(error, location), location);
     }
 }

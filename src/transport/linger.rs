@@ -29,7 +29,7 @@ struct Lingering {
     /// Empty once closed.
     socket: Cell<Option<Socket>>,
     patience: Retry,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     /// How many more bytes are read and thrown away.
     left: Cell<usize>,
 }
@@ -40,7 +40,7 @@ pub(super) fn close(
     socket: Socket,
     sent: u16,
     patience: Duration,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) {
     let left = Cell::new(MOST);
     match discard(reactor, &socket, &left) {
@@ -55,7 +55,7 @@ pub(super) fn close(
     let registered = reactor.register(|registration| Lingering {
         registration,
         patience: Retry::default(),
-        place,
+        location,
         socket: Cell::new(None),
         left,
     });
@@ -98,8 +98,8 @@ impl Tracked for Lingering {
         "closing connection"
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.place
+    fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 }
 

@@ -11,11 +11,11 @@ use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::config::{ConnConfig, Limits};
 use super::errors::{ConnectionAborted, ConnectionDone, WriteOverflow};
 use super::flags::{Flag, Flags};
 use super::life::{Action, Event, Life, Why};
 use super::producer::Extras;
-use super::terms::{Limits, Terms};
 use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::cells;
@@ -27,7 +27,7 @@ use crate::failure::Failure;
 use crate::reactor::{Reactor, Registration, WeakReactor};
 
 /// A connection without its user.
-pub(crate) struct Link {
+pub(crate) struct ConnCore {
     /// Empty once closed.
     pub(super) socket: SocketCell,
     pub(super) registration: Registration,
@@ -41,12 +41,12 @@ pub(crate) struct Link {
     pub(super) reason: Cell<Option<Failure>>,
     /// Limits of its own, a deadline, a producer: see `producer`.
     pub(super) extras: Cell<Option<Box<Extras>>>,
-    pub(super) terms: Rc<Terms>,
+    pub(super) config: Rc<ConnConfig>,
     peer: Peer,
 }
 
 /// The addresses of a connection's ends.
-pub(crate) struct Ends {
+pub(crate) struct Addresses {
     pub(crate) peer: Address,
     /// Our own, where somebody else has told it; else the socket knows.
     pub(crate) host: Option<Address>,
@@ -60,17 +60,17 @@ enum Peer {
     Told(Box<(Address, Address)>),
 }
 
-impl Link {
+impl ConnCore {
     pub(super) fn new(
         socket: Socket,
         registration: Registration,
-        ends: Ends,
-        terms: Rc<Terms>,
+        ends: Addresses,
+        config: Rc<ConnConfig>,
         reactor: &Reactor,
     ) -> Self {
         let flags = Flags::new();
         flags.set(Flag::COUNTED, reactor.inner().has_budget());
-        flags.set(Flag::OWN_LIMITS, terms.limits.hard < terms.limits.high);
+        flags.set(Flag::OWN_LIMITS, config.limits.hard < config.limits.high);
         // The loop is about to attend to it.
         registration.begin_busy();
         Self {
@@ -82,7 +82,7 @@ impl Link {
             out: Cell::new(None),
             reason: Cell::new(None),
             extras: Cell::new(None),
-            terms,
+            config,
             peer: match (ends.peer, ends.host) {
                 (peer, Some(host)) => Peer::Told(Box::new((peer, host))),
                 (Address::Ip(SocketAddr::V4(peer)), None) => Peer::V4(peer),
@@ -171,7 +171,7 @@ impl Link {
         if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() {
             return self.write_checked(bytes);
         }
-        if self.push(bytes) > self.terms.limits.high {
+        if self.push(bytes) > self.config.limits.high {
             self.flags.set(Flag::FULL, true);
         }
         self.registration.request_attention();
@@ -182,7 +182,7 @@ impl Link {
     fn push(&self, bytes: &[u8]) -> usize {
         let mut out = match self.out.take() {
             Some(out) => out,
-            None => self.terms.stock.take(),
+            None => self.config.buffers.take(),
         };
         out.push(bytes);
         let queued = out.len();
@@ -190,10 +190,10 @@ impl Link {
         queued
     }
 
-    /// As [`Link::write`], if that makes nothing full and nothing more is to be asked; else `false`.
+    /// As [`ConnCore::write`], if that makes nothing full and nothing more is to be asked; else `false`.
     #[inline(always)]
     pub(crate) fn write_if_usual(&self, bytes: &[u8]) -> bool {
-        let has_room = self.queued() + bytes.len() <= self.terms.limits.high;
+        let has_room = self.queued() + bytes.len() <= self.config.limits.high;
         if self.flags.has(Flag::CHECKED_WRITES) || bytes.is_empty() || !has_room {
             return false;
         }
@@ -202,7 +202,7 @@ impl Link {
         true
     }
 
-    /// As [`Link::write`], where more is to be asked.
+    /// As [`ConnCore::write`], where more is to be asked.
     fn write_checked(&self, bytes: &[u8]) {
         if bytes.is_empty() || !self.life.get().takes_writes() {
             return;
@@ -264,7 +264,7 @@ impl Link {
                 Ok(count) if count == out.len() => {
                     self.note_sent(count);
                     out.empty();
-                    self.terms.stock.give_back_empty(out);
+                    self.config.buffers.give_back_empty(out);
                     self.note_queued(count, 0);
                     Ok(true)
                 }
@@ -303,7 +303,7 @@ impl Link {
         let result = self.flush_queue(&mut out);
         self.note_queued(before, out.len());
         if out.is_empty() {
-            self.terms.stock.give_back(out);
+            self.config.buffers.give_back(out);
         } else {
             self.out.set(Some(out));
         }
@@ -314,7 +314,7 @@ impl Link {
     pub(super) fn clear_queue(&self) {
         if let Some(out) = self.out.take() {
             self.note_queued(out.len(), 0);
-            self.terms.stock.give_back(out);
+            self.config.buffers.give_back(out);
         }
     }
 
@@ -570,7 +570,7 @@ impl Link {
 
     #[inline]
     fn limits_as_set(&self) -> Limits {
-        self.own_limits().unwrap_or(self.terms.limits)
+        self.own_limits().unwrap_or(self.config.limits)
     }
 
     pub(super) fn set_limits(&self, limits: Limits) {
@@ -612,7 +612,7 @@ impl Link {
         if self.is_handing_on() || self.flags.has(Flag::PAUSED) {
             return false;
         }
-        let is_held = is_held_when_full && !self.terms.is_filter;
+        let is_held = is_held_when_full && !self.config.is_filter;
         self.life.get().is_reading() && !(self.flags.has(Flag::FULL) && is_held)
     }
 
@@ -696,11 +696,11 @@ impl Link {
 
     /// Is it reset when the handler that serves it fails?
     pub(crate) fn resets_on_error(&self) -> bool {
-        self.terms.resets_on_error
+        self.config.resets_on_error
     }
 
-    pub(crate) fn place(&self) -> &'static Location<'static> {
-        self.terms.place
+    pub(crate) fn location(&self) -> &'static Location<'static> {
+        self.config.location
     }
 
     /// The connection as a dump shows it where something waits for it.
@@ -709,7 +709,7 @@ impl Link {
             id: Id::Source(self.key()),
             kind: "connection",
             name: None,
-            place: self.place(),
+            location: self.location(),
             about: String::new(),
             waits: Vec::new(),
         })
@@ -745,8 +745,8 @@ impl Link {
     }
 
     /// The addresses of its ends.
-    pub(super) fn ends(&self) -> Ends {
-        Ends {
+    pub(super) fn ends(&self) -> Addresses {
+        Addresses {
             peer: self.peer(),
             host: self.told_host(),
         }
@@ -770,7 +770,7 @@ impl Link {
     }
 }
 
-impl From<Address> for Ends {
+impl From<Address> for Addresses {
     fn from(peer: Address) -> Self {
         Self { peer, host: None }
     }

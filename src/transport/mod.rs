@@ -25,6 +25,7 @@
 //! `Protocol::descriptor_received` is given them before `data_received` is given the bytes they came with, and async
 //! code takes them with `Connection::recv_descriptor`. All are closed on exec, and those that nobody takes are closed.
 
+mod config;
 mod counter;
 #[cfg(unix)]
 mod credentials;
@@ -39,7 +40,6 @@ mod linger;
 mod link;
 mod producer;
 mod stall;
-mod terms;
 mod unsent;
 
 use std::fmt;
@@ -50,10 +50,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(unix)]
+pub(crate) use self::config::DelayedClose;
+pub use self::config::Limits;
+pub(crate) use self::config::{ConnConfig, Patience};
 pub(crate) use self::counter::ConnCounter;
 #[cfg(unix)]
 pub use self::credentials::Credentials;
-pub(crate) use self::engine::{Conn, Seat};
+pub(crate) use self::engine::{Conn, ConnHandler};
 pub(crate) use self::errors::as_io_error;
 pub use self::errors::{
     ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, HandedOver, SendTimedOut,
@@ -65,13 +69,9 @@ pub(crate) use self::handed::Handed;
 pub use self::keep_alive::KeepAlive;
 use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
-pub(crate) use self::link::{Ends, Link};
+pub(crate) use self::link::{Addresses, ConnCore};
 use self::producer::Sending;
 pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
-#[cfg(unix)]
-pub(crate) use self::terms::Keeper;
-pub use self::terms::Limits;
-pub(crate) use self::terms::{Patience, Terms};
 pub use self::unsent::BytesNotSent;
 use crate::address::Address;
 use crate::defer::Deferred;
@@ -127,7 +127,7 @@ impl Transport {
         self.write("\r\n");
     }
 
-    /// Ends the connection when what is queued has been written. Nothing more is read or delivered.
+    /// Addresses the connection when what is queued has been written. Nothing more is read or delivered.
     ///
     /// `connection_lost` comes with [`ConnectionDone`], in a later dispatch. A peer that accepts nothing is reset after
     /// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout), a minute unless set;
@@ -138,7 +138,7 @@ impl Transport {
         self.0.link().end_by(Event::Lose);
     }
 
-    /// Ends the connection when what is queued has been written, and aborts it when that takes longer than `limit`: then
+    /// Addresses the connection when what is queued has been written, and aborts it when that takes longer than `limit`: then
     /// what is left is reported as [`BytesNotSent`].
     pub fn lose_connection_within(&self, limit: Duration) {
         self.lose_connection();
@@ -159,7 +159,7 @@ impl Transport {
         }
     }
 
-    /// Ends the connection at once: what is queued is dropped, and the peer sees a reset. (Over a UNIX socket it sees
+    /// Addresses the connection at once: what is queued is dropped, and the peer sees a reset. (Over a UNIX socket it sees
     /// one only if something it sent was not read, else the end of file.)
     ///
     /// `connection_lost` comes with [`ConnectionAborted`], in a later dispatch.
@@ -489,7 +489,7 @@ impl Transport {
     }
 
     /// Is it the same connection?
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub fn ptr_eq(&self, other: &Self) -> bool {
         Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(&other.0).cast::<()>()
     }
 
@@ -506,7 +506,7 @@ impl Transport {
         self.0.link().has_gone()
     }
 
-    /// Ends it, for a reason of somebody else's.
+    /// Addresses it, for a reason of somebody else's.
     #[cfg(unix)]
     pub(crate) fn break_with(&self, reason: Failure) {
         self.0.link().break_with(reason);

@@ -23,12 +23,12 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use super::Transport;
+use super::config::Limits;
 use super::errors::HandedOver;
 use super::flags::Flag;
 use super::life::Event;
-use super::link::Link;
+use super::link::ConnCore;
 use super::stall::Stall;
-use super::terms::Limits;
 use crate::cells;
 use crate::clock::DelayedCall;
 use crate::defer::Resolver;
@@ -163,7 +163,7 @@ impl Sending {
     }
 
     /// Sends some of it: the queue is empty, and the socket not full as far as is known.
-    fn send(&mut self, link: &Link) -> Sent {
+    fn send(&mut self, link: &ConnCore) -> Sent {
         if self.is_read {
             return self.read_and_write(link);
         }
@@ -199,7 +199,7 @@ impl Sending {
         }
     }
 
-    fn read_and_write(&mut self, link: &Link) -> Sent {
+    fn read_and_write(&mut self, link: &ConnCore) -> Sent {
         let mut piece = vec![0; READ];
         loop {
             return match self.file.read(&mut piece) {
@@ -240,19 +240,19 @@ impl Source {
     }
 
     /// The connection is over.
-    pub(super) fn stop(self, link: &Link, reason: Failure) {
+    pub(super) fn stop(self, link: &ConnCore, reason: Failure) {
         match self.kind {
             Kind::Told(mut producer, _) => {
-                let place = link.place();
-                report::contain_rarely(Origin::Protocol, place, || producer.stop_producing());
-                report::discard(producer, place);
+                let location = link.location();
+                report::contain_rarely(Origin::Protocol, location, || producer.stop_producing());
+                report::discard(producer, location);
             }
             Kind::File(sending) => sending.resolver.errback(reason),
         }
     }
 }
 
-impl Link {
+impl ConnCore {
     /// Changes what few connections have; that runs nobody's code.
     pub(super) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
         cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
@@ -306,7 +306,7 @@ impl Link {
             self.wish(then);
         }
         self.ask_for_attention();
-        report::discard(source, self.place());
+        report::discard(source, self.location());
     }
 
     /// The end is asked for: it comes when the source is done (invariant 3).
@@ -384,14 +384,14 @@ impl Link {
         };
         let is_drained = self.queued() == 0 && !self.flags.has(Flag::BLOCKED);
         let step = source.next_step(self.is_full(), is_drained);
-        let place = self.place();
+        let location = self.location();
         let called = match (step, &mut source.kind) {
             (Step::Pause, Kind::Told(producer, _)) => {
-                report::catch_rarely(place, || producer.pause_producing())
+                report::catch_rarely(location, || producer.pause_producing())
             }
             (Step::Resume, Kind::Told(producer, _)) => {
                 let transport = transport();
-                report::catch_rarely(place, || producer.resume_producing(&transport))
+                report::catch_rarely(location, || producer.resume_producing(&transport))
             }
             (Step::Send, Kind::File(sending)) => match sending.send(self) {
                 Sent::Some => Ok(()),
@@ -412,7 +412,7 @@ impl Link {
         };
         self.put_back(source);
         if let Err(panic) = called {
-            report::deliver(Origin::Protocol, panic.clone(), place);
+            report::deliver(Origin::Protocol, panic.clone(), location);
             self.panicked(panic);
         }
         true
@@ -428,7 +428,7 @@ impl Link {
                 Some(source)
             }
         });
-        report::discard(gone, self.place());
+        report::discard(gone, self.location());
     }
 
     /// A file is at its end.

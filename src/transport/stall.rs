@@ -25,12 +25,12 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::engine::{Conn, Seat};
+use super::config::Patience;
+use super::engine::{Conn, ConnHandler};
 use super::errors::SendTimedOut;
 use super::flags::Flag;
-use super::link::Link;
+use super::link::ConnCore;
 use super::producer::Extras;
-use super::terms::Patience;
 use crate::clock::Clock;
 use crate::driver::Socket;
 use crate::reactor::{Reactor, Retry};
@@ -71,14 +71,14 @@ impl Stall {
     /// What follows from being stalled, now that `ends` is how long the end of the reactor waits for it, if it does.
     fn judge(
         &mut self,
-        link: &Link,
+        link: &ConnCore,
         now: Instant,
         ends: Option<Duration>,
-        has_rung: bool,
+        was_notified: bool,
     ) -> Verdict {
         let idle = now.saturating_duration_since(self.since);
         let is_blocked = link.flags.has(Flag::BLOCKED);
-        let Patience { open, closing } = link.terms.patience;
+        let Patience { open, closing } = link.config.patience;
         let mut firm = [
             (open.filter(|_| is_blocked), idle),
             (ends, idle),
@@ -97,13 +97,15 @@ impl Stall {
                 }
                 None if idle < limit => wait(limit - idle),
                 // Of a peer that has accepted nothing for just as long it does not matter when it closed its side.
-                None if has_rung && link.peer_has_shut() => match idle < limit.saturating_mul(2) {
-                    true => return Verdict::Cut(limit),
-                    false => {
-                        self.closed = Some(now);
-                        wait(limit);
+                None if was_notified && link.peer_has_shut() => {
+                    match idle < limit.saturating_mul(2) {
+                        true => return Verdict::Cut(limit),
+                        false => {
+                            self.closed = Some(now);
+                            wait(limit);
+                        }
                     }
-                },
+                }
                 // The longer it has been so, the less often it is looked at.
                 None if idle < RARELY => wait(idle.max(limit)),
                 None => {}
@@ -122,7 +124,7 @@ impl Stall {
     }
 }
 
-impl Link {
+impl ConnCore {
     /// The peer has accepted bytes.
     pub(super) fn note_progress(&self, count: usize) {
         let Some(reactor) = self.reactor() else {
@@ -196,7 +198,7 @@ impl Link {
     }
 }
 
-impl<S: Seat> Conn<S> {
+impl<S: ConnHandler> Conn<S> {
     /// Sets the timer, lets it be, or breaks the connection.
     pub(super) fn watch_stall(self: &Rc<Self>, reactor: &Reactor) {
         let link = self.link();
@@ -211,12 +213,12 @@ impl<S: Seat> Conn<S> {
         let stall = link.with_extras(|extras| extras.stall.take());
         let mut stall = stall.unwrap_or_else(|| Stall::new(now));
         stall.timer.take_due();
-        let has_rung = was_stalled && !stall.timer.is_set();
-        let left = match stall.judge(link, now, ends, has_rung) {
+        let was_notified = was_stalled && !stall.timer.is_set();
+        let left = match stall.judge(link, now, ends, was_notified) {
             Verdict::NoLimit => None,
             Verdict::Wait(left) => Some(left),
             // It is the timer that cuts, when writing has been tried.
-            Verdict::Cut(limit) if has_rung => {
+            Verdict::Cut(limit) if was_notified => {
                 let queued = link.queued();
                 link.break_with(link.failure(SendTimedOut { queued, limit }));
                 None

@@ -27,7 +27,7 @@ use std::panic::Location;
 
 use super::errors::{ConnectionAborted, ConnectionLost, DescriptorOverrun};
 use super::life::Event;
-use super::link::Link;
+use super::link::ConnCore;
 use crate::address::Address;
 use crate::cells;
 use crate::clock::DelayedCall;
@@ -59,10 +59,10 @@ pub(super) struct Loss {
     is_output: bool,
 }
 
-impl Link {
+impl ConnCore {
     /// A failure of this connection, made where the connection was asked for.
     pub(crate) fn failure(&self, error: impl Error + Send + Sync + 'static) -> Failure {
-        Failure::at(error, self.place())
+        Failure::at(error, self.location())
     }
 
     /// What the system says broke it.
@@ -146,12 +146,12 @@ impl BytesNotSent {
 
 impl Loss {
     /// Reports it.
-    pub(super) fn tell(self, reactor: Option<&Reactor>, place: &'static Location<'static>) {
-        let failure = Failure::at(self.error, place);
+    pub(super) fn tell(self, reactor: Option<&Reactor>, location: &'static Location<'static>) {
+        let failure = Failure::at(self.error, location);
         if let Some(reactor) = reactor.filter(|_| self.is_output) {
             reactor.inner().note_lost_output(failure.clone());
         }
-        report::deliver(Origin::Connection, failure, place);
+        report::deliver(Origin::Connection, failure, location);
     }
 }
 

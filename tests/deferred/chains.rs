@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::support::polled::Bell;
 use torsade::clock::TimedOut;
-use torsade::defer::{self, Abandoned, AlreadyTaken, WaitsForItself};
+use torsade::defer::{self, Abandoned, ResultTaken, WaitsForItself};
 use torsade::failure::Panicked;
 use torsade::{
     Cancelled, Clock, Deferred, Failure, Reactor, Resolver, VirtualClock, testing, yield_now,
@@ -256,14 +256,14 @@ fn it_knows_where_it_was_made() {
 #[test]
 fn it_shows_what_it_waits_for() {
     let (inner, fire_inner) = Deferred::<()>::pair();
-    let place = inner.location().unwrap().to_string();
+    let location = inner.location().unwrap().to_string();
     let (outer, fire_outer) = Deferred::<()>::pair();
     let outer = outer.add_callback(move |()| inner);
     fire_outer.callback(());
     let shown = format!("{outer:?}");
     assert!(shown.contains("waiting"), "{shown}");
     assert!(
-        shown.contains(&format!("waits for the one made at {place}")),
+        shown.contains(&format!("waits for the one made at {location}")),
         "{shown}"
     );
     fire_inner.callback(());
@@ -345,7 +345,7 @@ fn a_callback_that_returns_what_was_taken_fails_whenever_it_fired() {
             outer
         };
         assert!(outer.is_settled());
-        assert!(result(outer).unwrap_err().is::<AlreadyTaken>());
+        assert!(result(outer).unwrap_err().is::<ResultTaken>());
     }
 }
 

@@ -15,8 +15,7 @@ use futures::future::FusedFuture;
 use futures::stream::{self, StreamExt};
 use torsade::clock::TimedOut;
 use torsade::defer::{
-    self, Abandoned, AlreadyTaken, DeferredList, FailureGroup, FirstError, NoReactor,
-    WaitsForItself,
+    self, Abandoned, DeferredList, FailureGroup, FirstError, NoReactor, ResultTaken, WaitsForItself,
 };
 use torsade::locks::DeferredQueue;
 use torsade::report::Origin;
@@ -179,11 +178,11 @@ fn a_late_failure_is_reported_once_with_the_members_place() {
     assert_eq!(told.len(), 2);
     assert_eq!(told[0].failure().to_string(), "late");
     assert_eq!(
-        (told[0].origin(), told[0].place().line()),
+        (told[0].origin(), told[0].location().line()),
         (Origin::Deferred, line)
     );
     assert_eq!(told[1].failure().to_string(), "before");
-    assert_eq!(told[1].place().line(), line + 5);
+    assert_eq!(told[1].location().line(), line + 5);
 }
 
 #[test]
@@ -243,7 +242,7 @@ fn a_member_that_was_polled_before_is_one_like_any_other() {
     resolver.callback(1);
     let mut all = result(all).unwrap().into_iter();
     assert_eq!(all.next().unwrap().unwrap(), 1);
-    assert!(all.next().unwrap().unwrap_err().is::<AlreadyTaken>());
+    assert!(all.next().unwrap().unwrap_err().is::<ResultTaken>());
 }
 
 #[test]

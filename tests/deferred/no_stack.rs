@@ -71,9 +71,9 @@ fn long_line() -> (Deferred<u32>, Vec<Resolver<u32>>) {
 
 fn note(deferred: Deferred<u32>) -> (Deferred<()>, End) {
     let end = End::default();
-    let place = end.clone();
+    let location = end.clone();
     let deferred = deferred.add_both(move |result| {
-        *place.borrow_mut() = Some(result);
+        *location.borrow_mut() = Some(result);
     });
     (deferred, end)
 }
@@ -600,12 +600,10 @@ fn whatever_stands_one_inside_the_other_uses_no_stack() {
 
 #[test]
 fn whatever_mixture_is_cancelled_nothing_is_reported_when_its_end_is_handled() {
-    let mut chance = 1_u64;
+    let mut rng = 1_u64;
     let mut next = |below: usize| {
-        chance = chance
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (chance >> 33) as usize % below
+        rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (rng >> 33) as usize % below
     };
     for _ in 0..2_000 {
         let mut names = Vec::new();

@@ -15,16 +15,16 @@ use torsade::net::ClientEndpoint;
 
 use crate::support::{HERE, MS, Spy};
 use torsade::clock::{ClockStopped, TimedOut};
-use torsade::defer::{self, AlreadyTaken, NoReactor, NothingToWaitFor, WaitsForItself};
+use torsade::defer::{self, NoReactor, NothingToWaitFor, ResultTaken, WaitsForItself};
 use torsade::failure::FailureError;
-use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchOver};
+use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchEnded};
 use torsade::net::datagram::{
     AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
     PortClosed, QueueFull, SendFailed, Truncated,
 };
 use torsade::net::{
     AlreadyAdopted, CannotListen, ConnectFailed, ConnectFailedEverywhere, ConnectTimedOut,
-    ConnectionRefused, ConnectorState, Network, NoAddress, NoRoute, NotNow,
+    ConnectionRefused, ConnectorBusy, ConnectorState, Network, NoAddress, NoRoute,
 };
 use torsade::protocols::LineTooLong;
 use torsade::reactor::{
@@ -253,7 +253,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
     each! {
         AlreadyConnected = AlreadyConnected { to: address() };
         AlreadyAdopted;
-        AlreadyTaken;
+        ResultTaken;
         Abandoned = settled(abandoned());
         BadNetwork = "10.0.0.0/99".parse::<Network>().unwrap_err();
         Cancelled;
@@ -291,7 +291,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         NoProtocol;
         NoReactor;
         NoRoute = NoRoute { address: address(), error: why() };
-        NotNow = NotNow(ConnectorState::Connected);
+        ConnectorBusy = ConnectorBusy(ConnectorState::Connected);
         NothingToWaitFor;
         OverBudget = OverBudget { held: 1, used: 3, limit: 2 };
         Panicked = panicked();
@@ -319,7 +319,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         Truncated = Truncated { size: 2, kept: 1, from: address() };
         UnknownSignal = "SIGNOT".parse::<Signal>().unwrap_err();
         WaitsForItself;
-        WatchOver;
+        WatchEnded;
         WouldDeadlock;
         WriteOverflow = WriteOverflow { queued: 2, limit: 1 };
     }

@@ -283,8 +283,8 @@ fn to_spawn_without_a_reactor_panics_at_the_line_that_tried() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if thread::current().id() == here {
-            let place = info.location().map(|at| (at.file().to_owned(), at.line()));
-            sender.send(place).unwrap();
+            let location = info.location().map(|at| (at.file().to_owned(), at.line()));
+            sender.send(location).unwrap();
         } else {
             before(info);
         }

@@ -94,14 +94,14 @@ fn haproxy_tells_both_ends_in_either_version() {
         let both: Vec<_> = places.into_iter().zip(ways).collect();
         let listeners: Vec<_> = both
             .iter()
-            .map(|(place, way)| {
-                format!(" bind {place}\n unique-id-format %pid-%rt\n server s {server} {way}")
+            .map(|(location, way)| {
+                format!(" bind {location}\n unique-id-format %pid-%rt\n server s {server} {way}")
             })
             .collect();
         let haproxy = start(&folder, &listeners);
-        for (place, way) in both {
-            let mut conn = connect(&reactor, &place.to_string()).await?;
-            let expected = format!("{} {place}", conn.host()?);
+        for (location, way) in both {
+            let mut conn = connect(&reactor, &location.to_string()).await?;
+            let expected = format!("{} {location}", conn.host()?);
             assert_eq!(addresses(&mut conn).await?, expected, "{way}");
         }
         drop(haproxy);
@@ -145,9 +145,9 @@ fn haproxy_tells_of_unix_sockets_and_of_ipv6() {
             assert!(said.ends_with(&format!(" {server}")), "{said}");
         }
         for listener in &listeners[2..] {
-            let place = listener.split_whitespace().nth(1).unwrap();
-            let mut conn = connect(&reactor, place).await?;
-            let expected = format!("{} {place}", conn.host()?);
+            let location = listener.split_whitespace().nth(1).unwrap();
+            let mut conn = connect(&reactor, location).await?;
+            let expected = format!("{} {location}", conn.host()?);
             assert_eq!(addresses(&mut conn).await?, expected);
         }
         drop(haproxy);
@@ -172,17 +172,17 @@ fn haproxy_looks_after_our_health() {
             },
         )?;
         let server = port.local_addr();
-        let [place] = free();
+        let [location] = free();
         let folder = Folder::new();
         let way = "send-proxy-v2 check check-send-proxy inter 20ms fastinter 20ms";
         let haproxy = start(
             &folder,
-            &[format!(" bind {place}\n server s {server} {way}")],
+            &[format!(" bind {location}\n server s {server} {way}")],
         );
         // It checks for itself, so it says nothing of addresses.
         until(|| seen.borrow().contains(&server.to_string())).await;
-        let conn = connect(&reactor, &place.to_string()).await?;
-        until(|| seen.borrow().contains(&place.to_string())).await;
+        let conn = connect(&reactor, &location.to_string()).await?;
+        until(|| seen.borrow().contains(&location.to_string())).await;
         drop((conn, haproxy));
         port.stop().await
     });

@@ -93,12 +93,12 @@ fn a_client_that_never_reads_costs_little_and_holds_nobody_up() {
         let before = peak_memory(server.id());
         let glutton = clients(&python, "glut", &address, 500);
         assert_eq!(glutton.line(), "begun");
-        let (mut served, mut longest) = (0, Duration::ZERO);
+        let (mut served, mut max_delay) = (0, Duration::ZERO);
         let sent = loop {
             let begin = Instant::now();
             other.say("meanwhile");
             other.hears("meanwhile");
-            longest = longest.max(begin.elapsed());
+            max_delay = max_delay.max(begin.elapsed());
             served += 1;
             if let Some(line) = glutton.line_within(MS) {
                 break line;
@@ -106,13 +106,13 @@ fn a_client_that_never_reads_costs_little_and_holds_nobody_up() {
         };
         let grown = peak_memory(server.id()) - before;
         say(&format!(
-            "never reading, {name}: {sent}, {} KiB more memory; meanwhile {served} replies, the slowest in {longest:.0?}",
+            "never reading, {name}: {sent}, {} KiB more memory; meanwhile {served} replies, the slowest in {max_delay:.0?}",
             grown >> 10
         ));
         let allowed = Limits::default().high + READ_BUFFER + (4 << 20);
         assert!(grown < allowed as u64, "{name} grew by {grown} bytes");
         assert!(served > 10, "{name} served {served} replies");
-        assert!(longest < PATIENCE / 10, "{name} took {longest:?}");
+        assert!(max_delay < PATIENCE / 10, "{name} took {max_delay:?}");
     }
 }
 

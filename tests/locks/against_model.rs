@@ -15,9 +15,9 @@ use torsade::{
 };
 
 /// A small generator of numbers that look like chance.
-struct Chance(u64);
+struct Rng(u64);
 
-impl Chance {
+impl Rng {
     fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -220,7 +220,7 @@ struct Walk<S: Subject> {
     given: Given,
     held: Rc<RefCell<Vec<S::Given>>>,
     waiting: Vec<(usize, Deferred<S::Given>)>,
-    chance: Chance,
+    rng: Rng,
     next: usize,
 }
 
@@ -238,7 +238,7 @@ impl<S: Subject> Walk<S> {
             given: Rc::default(),
             held: Rc::default(),
             waiting: Vec::new(),
-            chance: Chance::new(seed),
+            rng: Rng::new(seed),
             next: 0,
         }
     }
@@ -247,12 +247,12 @@ impl<S: Subject> Walk<S> {
     fn any(&mut self) -> Option<(usize, Deferred<S::Given>)> {
         match self.waiting.len() {
             0 => None,
-            n => Some(self.waiting.remove(self.chance.below(n))),
+            n => Some(self.waiting.remove(self.rng.below(n))),
         }
     }
 
     fn join(&mut self, most: usize) {
-        let count = 1 + self.chance.below(most);
+        let count = 1 + self.rng.below(most);
         self.waiting.push((self.next, self.subject.join(count)));
         self.model.join(self.next, count);
         self.next += 1;
@@ -302,7 +302,7 @@ impl<S: Subject> Walk<S> {
         let Some((name, waits)) = self.any() else {
             return;
         };
-        if self.chance.below(2) == 0 {
+        if self.rng.below(2) == 0 {
             waits.cancel();
             drop(waits.add_both(|result| assert!(result.is_err())));
         } else {
@@ -339,7 +339,7 @@ fn walk_with_guards<S: Subject>(make: impl Fn() -> S, most: usize) {
     for seed in 0..WALKS {
         let mut walk = Walk::new(make(), seed);
         for step in 0..STEPS {
-            match walk.chance.below(9) {
+            match walk.rng.below(9) {
                 0 | 1 => walk.join(most),
                 2 => walk.poll(),
                 3 => walk.add_callback(Callback::Keeps),
@@ -349,7 +349,7 @@ fn walk_with_guards<S: Subject>(make: impl Fn() -> S, most: usize) {
                 _ => {
                     let n = walk.held.borrow().len();
                     if n > 0 {
-                        let given = walk.held.borrow_mut().remove(walk.chance.below(n));
+                        let given = walk.held.borrow_mut().remove(walk.rng.below(n));
                         let count = S::things(&given).len();
                         drop(given);
                         walk.model.returned += count;
@@ -389,7 +389,7 @@ fn a_queue_does_what_the_model_does() {
         let mut walk = Walk::new(DeferredQueue::new(), seed);
         let mut next = 1;
         for step in 0..STEPS {
-            match walk.chance.below(8) {
+            match walk.rng.below(8) {
                 0 | 1 => walk.join(1),
                 2 => walk.poll(),
                 3 => walk.add_callback(Callback::Keeps),
@@ -423,13 +423,13 @@ async fn crowd(reactor: &Reactor, seed: u64, permits: usize) -> Result<(), Failu
     let mut tasks = Vec::new();
     for n in 0..20 {
         let (semaphore, inside) = (semaphore.clone(), inside.clone());
-        let mut chance = Chance::new(seed * 100 + n);
+        let mut rng = Rng::new(seed * 100 + n);
         tasks.push(reactor.spawn(async move {
             let mut cupboard = Vec::new();
             for _ in 0..20 {
-                let count = 1 + chance.below(permits);
+                let count = 1 + rng.below(permits);
                 let mut waits = semaphore.acquire_many(count);
-                match chance.below(6) {
+                match rng.below(6) {
                     0 => drop(waits),
                     1 => cupboard.push(waits),
                     2 => {
@@ -449,7 +449,7 @@ async fn crowd(reactor: &Reactor, seed: u64, permits: usize) -> Result<(), Failu
                         let permit = waits.await?;
                         inside.set(inside.get() + permit.count());
                         assert!(inside.get() <= permits);
-                        for _ in 0..chance.below(4) {
+                        for _ in 0..rng.below(4) {
                             yield_now().await;
                         }
                         inside.set(inside.get() - permit.count());
@@ -487,15 +487,15 @@ on_both! {
             let mut getters = Vec::new();
             for n in 0..8 {
                 let (queue, seen) = (queue.clone(), seen.clone());
-                let mut chance = Chance::new(seed * 100 + n);
+                let mut rng = Rng::new(seed * 100 + n);
                 getters.push(reactor.spawn(async move {
                     let mut cupboard = Vec::new();
                     loop {
                         let mut waits = queue.get();
-                        if chance.below(3) == 0 {
+                        if rng.below(3) == 0 {
                             match poll_once(&mut waits).await {
                                 Poll::Ready(item) => seen.borrow_mut().push(item?),
-                                Poll::Pending if chance.below(2) == 0 => cupboard.push(waits),
+                                Poll::Pending if rng.below(2) == 0 => cupboard.push(waits),
                                 Poll::Pending => drop(waits),
                             }
                             yield_now().await;

@@ -35,8 +35,8 @@ fn who_holds_a_lock_is_shown_below_those_who_wait_for_it() {
         yield_now().await;
         let waiting = lock.acquire();
         let text = format!("{waiting:?}");
-        let place = |line| format!("{}:{line}:", file!());
-        let (made, since) = (place(made), place(since));
+        let location = |line| format!("{}:{line}:", file!());
+        let (made, since) = (location(made), location(since));
         for part in [
             format!("waits for the lock made at {made}"),
             format!("held by task `holder` since {since}"),
@@ -72,8 +72,8 @@ fn a_stream_of_a_queue_is_shown_with_its_users_line() {
         let reader = reactor.spawn_named("reader", async move { items.next().await });
         yield_now().await;
         assert_eq!(shapes(&reactor), ["reader(Deferred(queue))"]);
-        let (text, place) = (reactor.dump().to_string(), format!("{}:{made}:", file!()));
-        assert!(text.contains(&place), "{text}");
+        let (text, location) = (reactor.dump().to_string(), format!("{}:{made}:", file!()));
+        assert!(text.contains(&location), "{text}");
         drop(queue);
         assert_eq!(reader.await?, None);
         Ok(())

@@ -13,7 +13,7 @@ use futures::Stream;
 use torsade::defer::Abandoned;
 use torsade::locks::{
     DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, NoPermits, QueueOverflow,
-    QueueUnderflow, SemaphoreClosed, SemaphorePermit, WatchOver, Watched,
+    QueueUnderflow, SemaphoreClosed, SemaphorePermit, WatchEnded, Watched,
 };
 use torsade::{Cancelled, Clock, Deferred, Failure};
 
@@ -424,7 +424,7 @@ fn a_watcher_asks_again_inside_its_callback() {
                 log.note(watcher.get());
                 follow(watcher, log);
             },
-            |failure| assert!(failure.is::<WatchOver>()),
+            |failure| assert!(failure.is::<WatchEnded>()),
         );
     }
     let (value, log) = (Watched::new(0), Log::new());

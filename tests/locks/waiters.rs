@@ -13,7 +13,7 @@ use crate::support::{Log, poll_once, some_turns};
 use futures::StreamExt;
 use torsade::defer::{Abandoned, DeferredList};
 use torsade::locks::{
-    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, WatchOver, Watched,
+    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, WatchEnded, Watched,
 };
 use torsade::scope::scope;
 use torsade::{Cancelled, Clock, Deferred, Failure, task, yield_now};
@@ -406,10 +406,10 @@ on_both! {
         assert_eq!((*watchers[0].get(), watchers[0].has_changed()), (1, false));
         let waits = watchers[0].changed();
         drop(value);
-        assert!(waits.await.unwrap_err().is::<WatchOver>());
+        assert!(waits.await.unwrap_err().is::<WatchEnded>());
         watchers[1].changed().await?;
         assert_eq!(*watchers[1].get(), 1);
-        assert!(watchers[1].changed().await.unwrap_err().is::<WatchOver>());
+        assert!(watchers[1].changed().await.unwrap_err().is::<WatchEnded>());
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, how, nowhere, until};
 use torsade::net::{
-    Backoff, ClientFactory, ConnectionRefused, Connector, ConnectorState, NotNow, Reconnecting,
+    Backoff, ClientFactory, ConnectionRefused, Connector, ConnectorBusy, ConnectorState,
+    Reconnecting,
 };
 use torsade::{Address, Cancelled, Clock, Failure, Reactor};
 
@@ -97,16 +98,16 @@ on_both! {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let connector = Connector::start(&reactor, port.local_addr(), Telling::new(&log))?;
         assert!(log.is_empty() && connector.state() == ConnectorState::Connecting);
-        assert_eq!(connector.connect(), Err(NotNow(ConnectorState::Connecting)));
+        assert_eq!(connector.connect(), Err(ConnectorBusy(ConnectorState::Connecting)));
         until(|| log.has("made")).await;
         assert_eq!(connector.state(), ConnectorState::Connected);
-        assert_eq!(connector.stop_connecting(), Err(NotNow(ConnectorState::Connected)));
+        assert_eq!(connector.stop_connecting(), Err(ConnectorBusy(ConnectorState::Connected)));
         connector.disconnect();
         assert!(!log.has("lost done"));
         until(|| log.has("stopped")).await;
         let all = ["started", "connecting", "build", "made", "lost done", "over done", "stopped"];
         assert_eq!(log.take(), all);
-        assert_eq!(connector.stop_connecting(), Err(NotNow(ConnectorState::Disconnected)));
+        assert_eq!(connector.stop_connecting(), Err(ConnectorBusy(ConnectorState::Disconnected)));
         connector.disconnect();
 
         // It can be used again.
@@ -235,7 +236,7 @@ on_both! {
     async fn a_reconnecting_factory_tries_so_often_and_no_more_until_it_is_told(reactor) {
         let log = Log::new();
         let quick = Backoff::new().initial(MS).factor(1.0).jitter(Duration::ZERO);
-        let factory = Reconnecting::new(Telling::new(&log)).backoff(quick).most_retries(3);
+        let factory = Reconnecting::new(Telling::new(&log)).backoff(quick).max_retries(3);
         let retries = factory.retries();
         let connector = Connector::start(&reactor, nowhere(&reactor).await?, factory)?;
         while log.count("failed refused") < 4 {
@@ -296,7 +297,7 @@ fn exact() -> Backoff {
     Backoff::new()
         .initial(SECOND)
         .factor(2.0)
-        .longest(SECOND * 5)
+        .max_delay(SECOND * 5)
         .jitter(Duration::ZERO)
 }
 
@@ -362,7 +363,7 @@ fn after_a_loss_the_first_wait_is_taken_once_and_those_after_it_grow() {
 fn it_stops_trying_when_told_to_or_after_so_many_retries() {
     in_memory(async |reactor| {
         let log = Log::new();
-        let factory = Reconnecting::new(Telling::new(&log)).most_retries(3);
+        let factory = Reconnecting::new(Telling::new(&log)).max_retries(3);
         Connector::start(&reactor, "10.0.0.1:80", factory)?;
         reactor.sleep(SECOND * 600).await?;
         assert_eq!(log.count("failed refused"), 4);
@@ -372,7 +373,7 @@ fn it_stops_trying_when_told_to_or_after_so_many_retries() {
         let port = reactor.listen("10.0.0.2:80", |_| Spy::echo())?;
         let mut factory = Telling::new(&log);
         factory.builds = false;
-        let factory = Reconnecting::new(factory).most_retries(3);
+        let factory = Reconnecting::new(factory).max_retries(3);
         Connector::start(&reactor, "10.0.0.2:80", factory)?;
         reactor.sleep(SECOND * 600).await?;
         assert_eq!(log.count("over done"), 4);

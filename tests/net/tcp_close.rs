@@ -117,7 +117,7 @@ on_both! {
                 .on_made(move |cx| own.borrow_mut().push(cx.clone()))
                 .on_data(move |cx, _| {
                     let list = list.borrow();
-                    let other = list.iter().find(|other| !other.is_same(cx)).unwrap();
+                    let other = list.iter().find(|other| !other.ptr_eq(cx)).unwrap();
                     other.lose_connection();
                 })
         })?;

@@ -169,7 +169,7 @@ on_both! {
         until(|| log.has("lost panicked: oh")).await;
         assert_eq!(log.take(), ["made", "lost panicked: oh"]);
         assert_eq!(reports.borrow().len(), 1);
-        assert_eq!(reports.borrow()[0].place().file(), file!());
+        assert_eq!(reports.borrow()[0].location().file(), file!());
         port.stop().await?;
     }
 

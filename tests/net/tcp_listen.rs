@@ -220,7 +220,7 @@ on_both! {
         good.write_all(b"x").await?;
         good.read_exact(&mut [0]).await?;
         assert_eq!(reports.borrow().len(), 1);
-        assert_eq!(reports.borrow()[0].place().file(), file!());
+        assert_eq!(reports.borrow()[0].location().file(), file!());
         drop(good);
         port.stop().await?;
     }

@@ -96,9 +96,9 @@ on_both! {
 
     async fn a_name_that_is_too_long_is_named_with_its_length(reactor) {
         let long = |count| "x".repeat(count);
-        let longest = Address::from_abstract(long(107));
-        let port = reactor.serve(&longest, async |_conn| Ok(()))?;
-        assert_eq!(reactor.connect_stream(&longest).await?.peer(), longest);
+        let max_delay = Address::from_abstract(long(107));
+        let port = reactor.serve(&max_delay, async |_conn| Ok(()))?;
+        assert_eq!(reactor.connect_stream(&max_delay).await?.peer(), max_delay);
         port.stop().await?;
         for (address, said) in [
             (Address::from_path(long(108)), "a socket's path has room for 107 bytes, and this has 108"),

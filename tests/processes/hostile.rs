@@ -88,7 +88,7 @@ async fn end_together(reactor: &Reactor) -> Result<(), Failure> {
         ..getrlimit(Resource::Nofile)
     };
     setrlimit(Resource::Nofile, limit)?;
-    let (gate, keeper) = role::pipe();
+    let (gate, delayed_close) = role::pipe();
     let gate = ChildFd::from(gate);
     let all = Ends::default();
     for number in 0..COUNT {
@@ -105,7 +105,7 @@ async fn end_together(reactor: &Reactor) -> Result<(), Failure> {
     some_turns().await;
     assert_eq!(children().len(), COUNT);
     assert!(all.borrow().is_empty() && !crate::support::has_zombies());
-    drop(keeper);
+    drop(delayed_close);
     until(|| all.borrow().len() == COUNT).await;
     let mut ends = all.take();
     ends.sort_unstable();

@@ -100,10 +100,10 @@ fn a_program_is_looked_for_along_the_path_that_the_child_has() {
     run(async |reactor| {
         let folder = Folder::new();
         let (first, second) = (folder.path("first"), folder.path("second"));
-        for (place, mode) in [(&first, 0o644), (&second, 0o755)] {
-            fs::create_dir(place).unwrap();
-            let tool = place.join("torsade-tool");
-            fs::write(&tool, format!("#!/bin/sh\necho {}\n", place.display())).unwrap();
+        for (location, mode) in [(&first, 0o644), (&second, 0o755)] {
+            fs::create_dir(location).unwrap();
+            let tool = location.join("torsade-tool");
+            fs::write(&tool, format!("#!/bin/sh\necho {}\n", location.display())).unwrap();
             fs::set_permissions(&tool, PermissionsExt::from_mode(mode)).unwrap();
         }
         let both = format!("/nowhere:{}:{}", first.display(), second.display());

@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 
 use crate::support::debugged::{debugged, next_line, shapes};
 use crate::support::{HERE, MS, expect_reports, own};
-use torsade::failure::Hop;
+use torsade::failure::TraceFrame;
 use torsade::reactor::{Blocked, RemoteResolver};
 use torsade::{Clock, Deferred, Failure, Reactor, fail, testing, yield_now};
 
 /// What each step of a failure's way is, and its line.
 fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
-    let step = |hop: &Hop| match hop {
-        Hop::Callback { added } => ("callback", added.line()),
-        Hop::Deferred { made, .. } => ("Deferred", made.line()),
-        Hop::Awaited { at, .. } => ("await", at.line()),
-        Hop::Task(task) => ("task", task.spawned.line()),
+    let step = |hop: &TraceFrame| match hop {
+        TraceFrame::Callback { added } => ("callback", added.line()),
+        TraceFrame::Deferred { made, .. } => ("Deferred", made.line()),
+        TraceFrame::Awaited { at, .. } => ("await", at.line()),
+        TraceFrame::Task(task) => ("task", task.spawned.line()),
         _ => ("something new", 0),
     };
     failure.path().iter().map(step).collect()
@@ -82,7 +82,7 @@ fn a_failure_tells_the_way_it_has_come() {
                 ("await", spawned),
             ]
         );
-        let Some(Hop::Deferred {
+        let Some(TraceFrame::Deferred {
             fired: Some(at), ..
         }) = failure.path().into_iter().nth(2)
         else {
@@ -357,7 +357,7 @@ fn the_watchdog_names_each_callback_and_task_that_blocks_the_loop() {
     let named: Vec<u32> = told
         .iter()
         .filter(|blocked| blocked.took >= limit * 2)
-        .map(|blocked| blocked.place.line())
+        .map(|blocked| blocked.location.line())
         .collect();
     for line in &lines {
         assert!(named.contains(line), "{line} is not among {told:?}");
@@ -392,7 +392,7 @@ fn a_hook_of_the_watchdog_that_panics_harms_nobody() {
     assert!(told.len() >= 2);
     for report in told {
         assert!(report.failure().to_string().contains("no more"));
-        assert_eq!(report.place().line(), line);
+        assert_eq!(report.location().line(), line);
     }
 }
 
@@ -500,7 +500,7 @@ fn a_deferred_fired_from_another_thread_knows_the_line_that_fired_it() {
             let failure = failing.await.unwrap_err();
             other.join().unwrap();
             let fired = failure.path().into_iter().find_map(|hop| match hop {
-                Hop::Deferred { fired, .. } => fired,
+                TraceFrame::Deferred { fired, .. } => fired,
                 _ => None,
             });
             let fired = fired.map(|at| (at.file(), at.line()));

@@ -184,11 +184,11 @@ const HOOKS: &[&str] = &[
 ];
 
 /// Does something with what may not be there.
-fn with<T>(place: &RefCell<Option<T>>, f: impl FnOnce(&T))
+fn with<T>(location: &RefCell<Option<T>>, f: impl FnOnce(&T))
 where
     T: Clone,
 {
-    let thing = place.borrow().clone();
+    let thing = location.borrow().clone();
     if let Some(thing) = thing {
         f(&thing);
     }
@@ -477,7 +477,7 @@ const ACTIONS: &[Action] = &[
             let _ = (
                 own.is_connected(),
                 own.reason(),
-                own.is_same(own),
+                own.ptr_eq(own),
                 format!("{own:?}"),
             );
         })
@@ -721,7 +721,7 @@ fn cell(reactor: Reactor, hook: &'static str, name: &str, action: Do) {
         #[cfg(unix)]
         watch: RefCell::default(),
     });
-    WORLD.with(|place| drop(place.replace(Some(world.clone()))));
+    WORLD.with(|location| drop(location.replace(Some(world.clone()))));
     reactor.add_system_event_trigger(Phase::Before, "startup", || go("before startup"));
     let result = reactor.run_until(async {
         scenario(&reactor, &world).await;
@@ -747,7 +747,7 @@ fn cell(reactor: Reactor, hook: &'static str, name: &str, action: Do) {
         drop(deferred.add_both(|_| {}));
     }
     // What the world keeps goes while nothing is looked up in it any more.
-    WORLD.with(|place| drop(place.take()));
+    WORLD.with(|location| drop(location.take()));
     reactor.on_report(|_| {});
 }
 

@@ -194,10 +194,10 @@ on_both! {
         reactor.remote().call(|| panic!("from a thread"))?;
         until(|| reports.borrow().len() == 5).await;
         let reports = reports.take();
-        assert!(reports.iter().all(|report| report.place().file() == file!() && report.is_panic()));
+        assert!(reports.iter().all(|report| report.location().file() == file!() && report.is_panic()));
         let of = |origin| reports.iter().filter(|report| report.origin() == origin).count();
         assert_eq!((of(Origin::Call), of(Origin::DelayedCall), of(Origin::Task), of(Origin::Deferred)), (2, 1, 1, 1));
-        assert!(reports.iter().any(|report| report.place().line() == line));
+        assert!(reports.iter().any(|report| report.location().line() == line));
         yield_now().await;
     }
 
@@ -264,12 +264,12 @@ mod reports_and_limits {
                 assert_eq!(reports[0].doing(), Some(doing));
                 assert_eq!(reports[0].connection(), Some(&here));
                 assert_eq!(reports[0].failure().to_string(), what);
-                assert_eq!(reports[0].place().file(), file!());
+                assert_eq!(reports[0].location().file(), file!());
                 let said = reports[0].to_string();
                 assert!(said.starts_with(&format!("a failure {doing}, reported at ")), "{said}");
                 assert!(said.contains(&format!(", connection with {here}: {what}")), "{said}");
                 if doing.starts_with("while") {
-                    assert_eq!(reports[0].place().line(), line);
+                    assert_eq!(reports[0].location().line(), line);
                 }
             }
             Failure::new("elsewhere").report("outside a connection");
@@ -579,7 +579,7 @@ on_both_by_hand! {
         reactor.add_system_event_trigger(Phase::After, "shutdown", move || to.note("after"));
         reactor.run_until(async {}).unwrap();
         let reports = reports.take();
-        assert!(reports.iter().all(|report| report.origin() == Origin::Trigger && report.place().file() == file!()));
+        assert!(reports.iter().all(|report| report.origin() == Origin::Trigger && report.location().file() == file!()));
         assert_eq!((reports.len(), log.take()), (4, vec!["after".to_owned()]));
     }
 

@@ -666,7 +666,7 @@ fn blamed(kind: &Kind) -> Vec<Blocked> {
     assert!(done.is_ok(), "{}: {done:?}", kind.0);
     drop(reactor);
     let mut told = told.take();
-    told.retain(|blocked| blocked.place.line() != main);
+    told.retain(|blocked| blocked.location.line() != main);
     told
 }
 
@@ -675,7 +675,8 @@ fn each_is_named(kinds: Vec<Kind>) {
     let mut missing = String::new();
     for kind in kinds {
         let told = blamed(&kind);
-        let is_named = |blocked: &Blocked| blocked.took >= BUSY && blocked.place.file() == file!();
+        let is_named =
+            |blocked: &Blocked| blocked.took >= BUSY && blocked.location.file() == file!();
         if !told.iter().any(is_named) {
             missing += &format!("{}: {told:?}\n", kind.0);
         }
@@ -706,7 +707,7 @@ fn what_the_loop_is_run_for_is_named_without_debug_mode() {
     let reactor = Reactor::builder()
         .debug(false)
         .watchdog(BUSY / 2)
-        .on_blocked(move |blocked: Blocked| log.borrow_mut().push(blocked.place.line()))
+        .on_blocked(move |blocked: Blocked| log.borrow_mut().push(blocked.location.line()))
         .build()
         .unwrap();
     let line = line!() + 1;

@@ -488,7 +488,7 @@ fn a_panic_that_nobody_waits_for_is_reported() {
         let reports = reports.take();
         assert_eq!(reports.len(), 1, "{reports:?}");
         assert!(reports[0].failure().is_panic());
-        assert_eq!(reports[0].place().file(), file!());
+        assert_eq!(reports[0].location().file(), file!());
         Ok(())
     });
 }

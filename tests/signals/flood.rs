@@ -18,7 +18,7 @@ use torsade::{Clock, Failure, Reactor, Signal, spawn};
 
 /// Signals that another thread sends to this one until it is dropped.
 struct Flood {
-    is_over: Arc<AtomicBool>,
+    is_finished: Arc<AtomicBool>,
     sender: JoinHandle<u32>,
     start: Instant,
 }
@@ -27,8 +27,8 @@ impl Flood {
     fn begin(signals: [Signal; 2]) -> Self {
         // SAFETY: it takes nothing and only says who we are.
         let target = unsafe { libc::pthread_self() };
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (over, start) = (is_over.clone(), Instant::now());
+        let is_finished = Arc::new(AtomicBool::new(false));
+        let (over, start) = (is_finished.clone(), Instant::now());
         let sender = thread::spawn(move || {
             let mut sent = 0;
             while !over.load(Ordering::SeqCst) {
@@ -43,7 +43,7 @@ impl Flood {
             sent
         });
         Self {
-            is_over,
+            is_finished,
             sender,
             start,
         }
@@ -51,7 +51,7 @@ impl Flood {
 
     /// How many there were, in how long.
     fn end(self) -> (u32, f64) {
-        self.is_over.store(true, Ordering::SeqCst);
+        self.is_finished.store(true, Ordering::SeqCst);
         let sent = self.sender.join().unwrap();
         (sent, self.start.elapsed().as_secs_f64())
     }

@@ -384,13 +384,13 @@ mod remote {
             assert!(resolver.is_cancelled());
             let (sender, dropped) = std::sync::mpsc::channel();
             join(thread::spawn(move || resolver.callback(Told(sender))))?;
-            let mut place = None;
+            let mut location = None;
             until(|| {
-                place = dropped.try_recv().ok();
-                place.is_some()
+                location = dropped.try_recv().ok();
+                location.is_some()
             })
             .await;
-            assert_eq!(place, Some(thread::current().id()));
+            assert_eq!(location, Some(thread::current().id()));
         }
     }
 

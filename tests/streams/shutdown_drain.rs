@@ -84,7 +84,7 @@ fn to_a_peer_that_does_not_listen_the_end_is_a_reset_and_the_loss_is_reported()
 fn the_whole_grace_is_an_end_for_a_peer_that_dribbles_as_well() -> Result<(), Failure> {
     let listener = TcpListener::bind(HERE)?;
     let address = listener.local_addr()?;
-    let (over, is_over) = mpsc::channel::<()>();
+    let (over, is_finished) = mpsc::channel::<()>();
     let reader = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         // It takes its time by taking little, until there is no more to come.
@@ -95,7 +95,7 @@ fn the_whole_grace_is_an_end_for_a_peer_that_dribbles_as_well() -> Result<(), Fa
                 Ok(count) => all += count,
                 Err(error) => return Err(error.kind()),
             }
-            let _ = is_over.recv_timeout(MS * 10);
+            let _ = is_finished.recv_timeout(MS * 10);
         }
     });
     let grace = Grace {

@@ -277,11 +277,11 @@ pub(crate) fn how(reason: &Failure) -> String {
 /// Waits for something to come about by itself, without letting time in memory go by.
 #[track_caller]
 pub(crate) fn until(mut cond: impl FnMut() -> bool) -> impl Future<Output = ()> {
-    let place = std::panic::Location::caller();
+    let location = std::panic::Location::caller();
     let patience = Instant::now() + Duration::from_secs(20);
     async move {
         while !cond() {
-            assert!(Instant::now() < patience, "waited in vain at {place}");
+            assert!(Instant::now() < patience, "waited in vain at {location}");
             yield_now().await;
         }
     }

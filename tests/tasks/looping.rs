@@ -275,7 +275,7 @@ on_both! {
         assert_eq!(said(), ["one"]);
         drop((two.clone(), three, four));
         assert_eq!(said(), ["one"]);
-        assert_eq!(reports.borrow()[0].place().file(), file!());
+        assert_eq!(reports.borrow()[0].location().file(), file!());
         drop(two);
         drop(five);
         assert_eq!(said(), ["one", "two", "five"]);
@@ -529,7 +529,7 @@ fn neither_handles_nor_iterators_nor_functions_are_kept_when_all_is_over() {
         Deferred::<()>::pair().0.map(drop) // is lost at once
     }));
     drop(clock);
-    assert!(endless.is_over());
+    assert!(endless.is_finished());
     assert_eq!(Rc::strong_count(&owned), 1);
 }
 
@@ -553,7 +553,7 @@ fn very_many_tasks_are_paused_and_stopped_in_no_time() {
     assert_eq!(log.borrow()[..4], [99_999, 99_998, 99_997, 99_999]);
     drop(pauses);
     cooperator.stop();
-    assert!(tasks.iter().all(|task| task.is_over()));
+    assert!(tasks.iter().all(|task| task.is_finished()));
     // Looking for each in the whole queue takes minutes.
     assert!(start.elapsed() < Duration::from_secs(20));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::{Log, MS, expect_reports, some_turns};
 use futures::FutureExt;
 use torsade::clock::TimedOut;
-use torsade::scope::{JoinSet, Scoping, cancel_within, scope, shield};
+use torsade::scope::{JoinSet, ScopeBuilder, cancel_within, scope, shield};
 use torsade::task::TaskLocal;
 use torsade::{Cancelled, Clock, Deferred, Failure, defer, spawn, yield_now};
 
@@ -145,7 +145,7 @@ on_both! {
     async fn a_deadline_ends_the_scope(reactor) {
         let log = Log::new();
         let start = reactor.now();
-        let late = Scoping::new()
+        let late = ScopeBuilder::new()
             .deadline(&reactor, MS * 5)
             .run(async |s| {
                 s.spawn(async {
@@ -161,7 +161,7 @@ on_both! {
     }
 
     async fn a_deadline_that_does_not_come_changes_nothing(reactor) {
-        let value = Scoping::new()
+        let value = ScopeBuilder::new()
             .deadline(&reactor, Duration::from_secs(3600))
             .run(async |_| Ok(1))
             .await?;
@@ -171,7 +171,7 @@ on_both! {
     async fn with_a_grace_a_child_sees_the_end_where_it_waits_and_cleans_up(reactor) {
         let log = Log::new();
         let (never, _resolver) = Deferred::<()>::pair();
-        let failed = Scoping::new()
+        let failed = ScopeBuilder::new()
             .grace(&reactor, Duration::from_secs(3600))
             .run(async |s| {
                 let (log, reactor) = (&log, &reactor);
@@ -192,7 +192,7 @@ on_both! {
 
     async fn a_child_may_watch_for_the_end_while_it_does_something_else(reactor) {
         let log = Log::new();
-        let value = Scoping::new()
+        let value = ScopeBuilder::new()
             .grace(&reactor, Duration::from_secs(3600))
             .run(async |s| {
                 let (here, log) = (s.clone(), &log);
@@ -214,7 +214,7 @@ on_both! {
     async fn what_is_left_after_the_grace_is_dropped(reactor) {
         let log = Log::new();
         let start = reactor.now();
-        let failed = Scoping::new()
+        let failed = ScopeBuilder::new()
             .grace(&reactor, MS * 10)
             .run(async |s| {
                 let guard = Guard(log.clone(), "stubborn");
@@ -314,7 +314,7 @@ on_both! {
     }
 
     async fn further_failures_are_reported(reactor) {
-        let failed = Scoping::new()
+        let failed = ScopeBuilder::new()
             .grace(&reactor, Duration::from_secs(3600))
             .run(async |s| {
                 for words in ["first", "second"] {
@@ -527,7 +527,7 @@ on_both! {
     async fn with_a_grace_a_child_that_was_just_spawned_is_asked_too(reactor) {
         let log = Log::new();
         let (never, _resolver) = Deferred::<()>::pair();
-        let failed = Scoping::new().grace(&reactor, MS * 20).run(async |s| {
+        let failed = ScopeBuilder::new().grace(&reactor, MS * 20).run(async |s| {
             let (inner, log) = (s.clone(), &log);
             s.spawn(async move {
                 inner.spawn(async move {
@@ -577,7 +577,7 @@ on_both! {
 
         for in_destructor in [false, true] {
             let panicked = Cell::new(false);
-            let grace = Scoping::new().grace(&reactor, Duration::from_secs(3600));
+            let grace = ScopeBuilder::new().grace(&reactor, Duration::from_secs(3600));
             let failed = grace.run(async |s| {
                 let bomb = in_destructor.then(|| Bomb);
                 let child = s.spawn(poll_fn(move |_| {
@@ -598,7 +598,7 @@ on_both! {
     async fn children_are_asked_and_dropped_in_the_order_of_spawning(reactor) {
         let log = Log::new();
         for has_grace in [false, true] {
-            let mut scoping = Scoping::new();
+            let mut scoping = ScopeBuilder::new();
             if has_grace {
                 scoping = scoping.grace(&reactor, MS);
             }

@@ -144,8 +144,8 @@ fn a_pool_that_cannot_be_is_refused_where_it_is_asked_for() {
     let here = thread::current().id();
     panic::set_hook(Box::new(move |info| {
         if thread::current().id() == here {
-            let place = info.location().map(|place| place.file().to_owned());
-            sender.send(place).unwrap();
+            let location = info.location().map(|location| location.file().to_owned());
+            sender.send(location).unwrap();
         }
     }));
     let refused = asked.map(|ask| panic::catch_unwind(AssertUnwindSafe(ask)).is_err());

@@ -227,7 +227,7 @@ on_both! {
         until(|| !reports.borrow().is_empty()).await;
         assert_eq!(reports.borrow().len(), 1);
         assert!(reports.borrow()[0].to_string().contains("in a thread"));
-        assert_eq!(reports.borrow()[0].place().file(), file!());
+        assert_eq!(reports.borrow()[0].location().file(), file!());
     }
 
     async fn work_has_a_token_of_its_own_and_other_threads_have_one_that_nothing_cancels(reactor) {
@@ -256,7 +256,7 @@ on_both! {
         assert_eq!(alive(&reactor), ["work in a thread"]);
         let dump = reactor.dump();
         let node = dump.roots.iter().find(|node| node.kind == "work in a thread").unwrap();
-        assert_eq!(node.place.file(), file!());
+        assert_eq!(node.location.file(), file!());
         drop(release);
         working.await?;
         assert!(alive(&reactor).is_empty());
@@ -390,7 +390,7 @@ on_both_by_hand! {
         let told: Vec<_> = reports.iter().map(|report| (
             report.failure().is::<StillRunning>(),
             report.failure().is::<NeverBegun>(),
-            report.place().file(),
+            report.location().file(),
         )).collect();
         assert_eq!(told, [(true, false, file!()), (false, true, file!())]);
         let late = reactor.spawn_blocking(|| Ok(()));

@@ -20,7 +20,7 @@ use torsade::clock::TimedOut;
 use torsade::net::{ConnectOptions, NameResolver, ProxyOptions, ServerEndpoint};
 #[cfg(target_os = "linux")]
 use torsade::process::Command;
-use torsade::scope::Scoping;
+use torsade::scope::ScopeBuilder;
 use torsade::testing::NetworkFaults;
 use torsade::{
     Clock, ConnectionDone, Context, Deferred, Failure, Handle, Protocol, Reactor, interval,
@@ -166,7 +166,7 @@ fn a_scope_whose_work_is_done_in_time_is_not_ended_by_its_deadline() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let (mut conn, mut peer) = pair(&reactor).await?;
         then_work(&reactor, move || peer.write_all(b"x").unwrap());
-        let limited = Scoping::new().deadline(&reactor, LIMIT);
+        let limited = ScopeBuilder::new().deadline(&reactor, LIMIT);
         let count = limited
             .run(async move |scope| {
                 let child = scope.spawn(async move {
@@ -241,7 +241,7 @@ on_both! {
         let (never, _resolver) = Deferred::<()>::pair();
         assert!(is_timed_out(&never.timeout(MS * 3, &reactor).await));
         assert!(reactor.now() - start >= MS * 3);
-        let limited = Scoping::new().deadline(&reactor, MS * 3);
+        let limited = ScopeBuilder::new().deadline(&reactor, MS * 3);
         let ended = limited.run(async |_| std::future::pending::<Result<(), _>>().await).await;
         assert!(is_timed_out(&ended));
     }

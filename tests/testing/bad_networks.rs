@@ -227,11 +227,11 @@ fn on_a_network_that_breaks_off_each_connection_is_lost_once_and_has_a_beginning
                 }
             }
         }
-        let is_over = |seen: &Seen| seen.lost.borrow().len() == seen.made.get() as usize;
+        let is_finished = |seen: &Seen| seen.lost.borrow().len() == seen.made.get() as usize;
         let patience = reactor.now() + SECOND * 3600;
         loop {
-            let clients = clients.iter().all(|(_, _, seen, _)| is_over(seen));
-            let servers = servers.borrow().values().all(|seen| is_over(seen));
+            let clients = clients.iter().all(|(_, _, seen, _)| is_finished(seen));
+            let servers = servers.borrow().values().all(|seen| is_finished(seen));
             if clients && servers {
                 break;
             }

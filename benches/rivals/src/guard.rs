@@ -37,7 +37,7 @@ pub fn guard(writes: bool) -> Result<(), Error> {
         true => String::new(),
         false => fs::read_to_string(FILE)?,
     };
-    let is_same = file.lines().next() == Some(compiler.as_str());
+    let ptr_eq = file.lines().next() == Some(compiler.as_str());
     let mut text = format!("{compiler}\n");
     let mut grown = String::new();
     for (name, contender) in GUARDED {
@@ -59,7 +59,7 @@ pub fn guard(writes: bool) -> Result<(), Error> {
     }
     if writes {
         fs::write(FILE, text)?;
-    } else if !is_same {
+    } else if !ptr_eq {
         println!("counted with another compiler than {FILE} was: nothing is compared");
     } else if !grown.is_empty() {
         return Err(format!(

@@ -14,7 +14,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::slot::Slot;
-use super::{Consumer, Core, Job, Stage, advance, trail};
+use super::{Consumer, Core, Job, Stage, advance, tracker};
 use crate::debug;
 use crate::report;
 
@@ -110,7 +110,7 @@ impl Core {
         self.consumer.set(Consumer::Holder);
         let outer = self.then.take()?;
         if debug::is_on() {
-            trail::moved(self, &outer);
+            tracker::moved(self, &outer);
         }
         let index = self.number.get() as usize;
         if outer.with_group(|group| group.accept(index, last))? {
@@ -122,7 +122,7 @@ impl Core {
 
     /// Its group is decided: lets go of the members that are left (invariant 7).
     pub(super) fn let_rest_go(self: Rc<Self>, later: &mut Vec<Job>) -> Option<Rc<Self>> {
-        let (place, rest) = (self.place, self.with_group(Group::rest));
+        let (location, rest) = (self.location, self.with_group(Group::rest));
         later.push(Job::Settle(self));
         let rest = rest?;
         for member in &rest.members {
@@ -130,9 +130,9 @@ impl Core {
         }
         if rest.cancels {
             let members = rest.members.into_iter().rev();
-            later.extend(members.map(|member| Job::Cancel(member, place)));
+            later.extend(members.map(|member| Job::Cancel(member, location)));
         }
-        report::discard(rest.results, place);
+        report::discard(rest.results, location);
         None
     }
 

@@ -17,7 +17,7 @@ use super::Core;
 use super::group::Group;
 use crate::cells;
 use crate::debug;
-use crate::failure::{Failure, Hop};
+use crate::failure::{Failure, TraceFrame};
 use crate::report;
 
 /// A place for a result, and what is to be done to fill it.
@@ -43,7 +43,7 @@ pub(in crate::defer) trait Slot: 'static {
     fn take_failure(&self) -> Option<Failure>;
 
     /// Adds a step to the way of the failure that it holds, if it holds one.
-    fn trace(&self, hop: &dyn Fn() -> Hop);
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame);
 
     /// The group it is, if it is one.
     fn group(&self) -> Option<&(dyn Group + 'static)> {
@@ -93,8 +93,8 @@ impl<T: 'static> Slot for Source<T> {
         self.result.take()?.err()
     }
 
-    fn trace(&self, hop: &dyn Fn() -> Hop) {
-        trace(&self.result, hop);
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
+        trace(&self.result, frame);
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -132,10 +132,10 @@ impl Slot for Lost {
         self.failure.take()
     }
 
-    fn trace(&self, hop: &dyn Fn() -> Hop) {
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
         cells::with(&self.failure, |failure| {
             if let Some(failure) = failure {
-                failure.went_through(hop());
+                failure.went_through(frame());
             }
         });
     }
@@ -207,8 +207,8 @@ where
         self.result.take()?.err()
     }
 
-    fn trace(&self, hop: &dyn Fn() -> Hop) {
-        trace(&self.result, hop);
+    fn trace(&self, frame: &dyn Fn() -> TraceFrame) {
+        trace(&self.result, frame);
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -260,7 +260,7 @@ where
         None
     }
 
-    fn trace(&self, _: &dyn Fn() -> Hop) {}
+    fn trace(&self, _: &dyn Fn() -> TraceFrame) {}
 
     fn fired(&self) -> Vec<Rc<Core>> {
         self.fired.take()
@@ -272,10 +272,10 @@ where
 }
 
 /// Adds a step to the way of a failure in its place.
-pub(in crate::defer) fn trace<T>(place: &Place<T>, hop: &dyn Fn() -> Hop) {
+pub(in crate::defer) fn trace<T>(place: &Place<T>, frame: &dyn Fn() -> TraceFrame) {
     cells::with(place, |result| {
         if let Some(Err(failure)) = result {
-            failure.went_through(hop());
+            failure.went_through(frame());
         }
     });
 }
@@ -288,7 +288,7 @@ pub(in crate::defer) fn went_through_callback<T>(
     added: &'static Location<'static>,
 ) {
     if let (Err(failure), true) = (result, debug::is_on()) {
-        failure.went_through(Hop::Callback { added });
+        failure.went_through(TraceFrame::Callback { added });
     }
 }
 

@@ -85,9 +85,9 @@ impl<T: 'static> Deferred<T> {
         giver: Rc<dyn WaitSource>,
         number: WaiterId,
         offered: bool,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> (Self, Resolver<T>) {
-        let (core, resolver) = Resolver::new(place);
+        let (core, resolver) = Resolver::new(location);
         let link = Link {
             is_offered: offered,
             waker: None,
@@ -103,9 +103,9 @@ impl<T: 'static> Deferred<T> {
 
 impl<T: 'static> Resolver<T> {
     /// Where its Deferred was made.
-    pub(crate) fn place(&self) -> &'static Location<'static> {
+    pub(crate) fn location(&self) -> &'static Location<'static> {
         let core = self.core.as_ref();
-        core.map_or_else(Location::caller, |core| core.place())
+        core.map_or_else(Location::caller, |core| core.location())
     }
 
     /// Would a result be taken on the spot, and not lie in a Deferred that somebody holds?
@@ -233,7 +233,7 @@ impl Core {
     pub(super) fn consumed(self: Rc<Self>) -> Rc<Self> {
         if self.consumer.get() == (Consumer::Nobody { gave_up: false }) && self.only_waits() {
             self.consumer.set(Consumer::Nobody { gave_up: true });
-            cancel(&self, self.place);
+            cancel(&self, self.location);
             return self;
         }
         if self.is_offered() {
@@ -307,7 +307,7 @@ impl Waiter {
     }
 
     /// Its core is cancelled.
-    pub(super) fn give_up(self, core: Rc<Core>, place: &'static Location<'static>) {
+    pub(super) fn give_up(self, core: Rc<Core>, location: &'static Location<'static>) {
         let Self {
             giver,
             hold,
@@ -316,18 +316,18 @@ impl Waiter {
         } = self;
         let giver = hold.or_else(|| giver.upgrade());
         core.cancelling.set(true);
-        let called = also.map(|f| report::catch_rarely(core.place, f));
+        let called = also.map(|f| report::catch_rarely(core.location, f));
         if let Some(giver) = &giver {
             giver.leave(number);
         }
         core.cancelling.set(false);
         let next = match called {
             Some(Err(failure)) if core.has_fired() => {
-                report::deliver(Origin::Canceller, failure, core.place);
+                report::deliver(Origin::Canceller, failure, core.location);
                 None
             }
             Some(Err(failure)) => core.fail_source(failure),
-            _ => core.fail_source(Failure::at(Cancelled, place)),
+            _ => core.fail_source(Failure::at(Cancelled, location)),
         };
         if let Some(next) = next {
             advance(next);

@@ -39,8 +39,8 @@ pub(in crate::defer) fn advance(core: Rc<Core>) {
 }
 
 /// Cancels whatever `core` is waiting for at the end of the line. `place` is where somebody asked for it.
-pub(in crate::defer) fn cancel(core: &Rc<Core>, place: &'static Location<'static>) {
-    work(None, vec![Job::Cancel(core.clone(), place)]);
+pub(in crate::defer) fn cancel(core: &Rc<Core>, location: &'static Location<'static>) {
+    work(None, vec![Job::Cancel(core.clone(), location)]);
 }
 
 /// Does as [`advance`] with `next`; then does the jobs, the last one first, and likewise all that comes of each.
@@ -56,10 +56,10 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
         }
         next = match later.pop() {
             Some(Job::Advance(core)) => Some(core),
-            Some(Job::Cancel(core, place)) => cancel_one(core, place, round, &mut later),
-            Some(Job::CancelMember(core, place)) => {
+            Some(Job::Cancel(core, location)) => cancel_one(core, location, round, &mut later),
+            Some(Job::CancelMember(core, location)) => {
                 let member = Some(core).filter(|core| core.is_member());
-                member.and_then(|core| cancel_one(core, place, round, &mut later))
+                member.and_then(|core| cancel_one(core, location, round, &mut later))
             }
             Some(Job::Settle(core)) => {
                 core.stage.set(Stage::Fired);
@@ -69,14 +69,14 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
                 coroutine.was_asked(before);
                 None
             }
-            Some(Job::Fail(core, called, place)) => fail_cancelled(core, called, place),
+            Some(Job::Fail(core, called, location)) => fail_cancelled(core, called, location),
             None => return,
         };
     }
 }
 
 /// Ends whatever `core` is waiting for at the end of the line, and asks nobody; of a group, its members.
-pub(in crate::defer) fn end(core: &Rc<Core>, place: &'static Location<'static>) {
+pub(in crate::defer) fn end(core: &Rc<Core>, location: &'static Location<'static>) {
     let mut left = vec![core.clone()];
     while let Some(mut core) = left.pop() {
         while let Some(inner) = core.awaited_core() {
@@ -87,23 +87,23 @@ pub(in crate::defer) fn end(core: &Rc<Core>, place: &'static Location<'static>) 
                 let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
                 left.extend(members.into_iter().rev());
             }
-            _ => end_source(core, place),
+            _ => end_source(core, location),
         }
     }
 }
 
-fn end_source(core: Rc<Core>, place: &'static Location<'static>) {
+fn end_source(core: Rc<Core>, location: &'static Location<'static>) {
     match core.canceller.take() {
-        Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, place),
+        Some(Canceller::Waiter(waiter)) => return waiter.give_up(core, location),
         Some(Canceller::Coroutine(coroutine)) => coroutine.end(),
         Some(Canceller::Source(sourced)) => {
-            if let Some(unwanted) = call(&core, || sourced.call_own(core.place)) {
-                cancel(&unwanted, place);
+            if let Some(unwanted) = call(&core, || sourced.call_own(core.location)) {
+                cancel(&unwanted, location);
             }
         }
-        other => discard_canceller(other, core.place),
+        other => discard_canceller(other, core.location),
     }
-    if let Some(next) = core.fail_source(Failure::at(Cancelled, place)) {
+    if let Some(next) = core.fail_source(Failure::at(Cancelled, location)) {
         advance(next);
     }
 }
@@ -111,7 +111,7 @@ fn end_source(core: Rc<Core>, place: &'static Location<'static>) {
 /// Cancels one. Gives the core to go on with.
 fn cancel_one(
     mut core: Rc<Core>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
     round: u64,
     later: &mut Vec<Job>,
 ) -> Option<Rc<Core>> {
@@ -122,7 +122,7 @@ fn cancel_one(
         let members = core.with_group(Group::ask_to_stop).unwrap_or_default();
         let jobs = members
             .into_iter()
-            .map(|member| Job::CancelMember(member, place));
+            .map(|member| Job::CancelMember(member, location));
         later.extend(jobs.rev());
         return None;
     }
@@ -132,20 +132,20 @@ fn cancel_one(
     match core.canceller.take() {
         None => {}
         Some(Canceller::Call(f)) => {
-            let called = call(&core, || report::catch(core.place, f));
-            return fail_cancelled(core, called, place);
+            let called = call(&core, || report::catch(core.location, f));
+            return fail_cancelled(core, called, location);
         }
         Some(Canceller::Source(sourced)) => {
-            let (called, unwanted) = call(&core, || sourced.call(core.place));
+            let (called, unwanted) = call(&core, || sourced.call(core.location));
             let Some(unwanted) = unwanted else {
-                return fail_cancelled(core, called, place);
+                return fail_cancelled(core, called, location);
             };
-            later.push(Job::Fail(core, called, place));
-            later.push(Job::Cancel(unwanted, place));
+            later.push(Job::Fail(core, called, location));
+            later.push(Job::Cancel(unwanted, location));
             return None;
         }
         Some(Canceller::Waiter(waiter)) => {
-            waiter.give_up(core, place);
+            waiter.give_up(core, location);
             return None;
         }
         Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop(round) {
@@ -155,13 +155,13 @@ fn cancel_one(
                 core.canceller
                     .set(Some(Canceller::Coroutine(coroutine.clone())));
                 later.push(Job::Asked(coroutine, before));
-                let jobs = awaited.into_iter().map(|core| Job::Cancel(core, place));
+                let jobs = awaited.into_iter().map(|core| Job::Cancel(core, location));
                 later.extend(jobs.rev());
                 return None;
             }
         },
     }
-    core.fail_source(Failure::at(Cancelled, place))
+    core.fail_source(Failure::at(Cancelled, location))
 }
 
 /// Calls a canceller.
@@ -176,13 +176,13 @@ fn call<R>(core: &Core, canceller: impl FnOnce() -> R) -> R {
 fn fail_cancelled(
     core: Rc<Core>,
     called: Result<(), Failure>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> Option<Rc<Core>> {
     match called {
-        Ok(()) => core.fail_source(Failure::at(Cancelled, place)),
+        Ok(()) => core.fail_source(Failure::at(Cancelled, location)),
         Err(panic) if core.stage.get() == Stage::Pending => core.fail_source(panic),
         Err(panic) => {
-            report::deliver(Origin::Canceller, panic, core.place);
+            report::deliver(Origin::Canceller, panic, core.location);
             None
         }
     }
@@ -190,12 +190,12 @@ fn fail_cancelled(
 
 /// As [`cancel`], for what was dropped. What that leads to may drop the next one, and so on for ever: where they lie too
 /// deep inside each other, the rest is cancelled one after another.
-pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, place: &'static Location<'static>) {
+pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, location: &'static Location<'static>) {
     let depth = context::with(|thread| thread.cancelling.get());
     if depth >= DEEPEST {
         let left = context::with(|thread| thread.to_cancel.get::<TooDeep>());
         if let Some(left) = left {
-            left.borrow_mut().push_back((core.clone(), place));
+            left.borrow_mut().push_back((core.clone(), location));
         }
         return;
     }
@@ -207,12 +207,12 @@ pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, place: &'static Location
             drop(thread.to_cancel.replace(left.clone()));
         }
     });
-    cancel(core, place);
+    cancel(core, location);
     if let Some(left) = left {
         loop {
             let next = left.borrow_mut().pop_front();
-            let Some((core, place)) = next else { break };
-            cancel(&core, place);
+            let Some((core, location)) = next else { break };
+            cancel(&core, location);
         }
         drop(context::with(|thread| {
             thread.to_cancel.replace::<TooDeep>(None)
@@ -235,10 +235,10 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
     }
     let is_nested = context::with(|thread| thread.abandoning.replace(true));
     if is_nested {
-        let line = context::with(|thread| match thread.to_abandon.get::<Line>() {
+        let line = context::with(|thread| match thread.to_abandon.get::<CallbackQueue>() {
             Some(line) => line,
             None => {
-                let line = Rc::<Line>::default();
+                let line = Rc::<CallbackQueue>::default();
                 drop(thread.to_abandon.replace(Some(line.clone())));
                 line
             }
@@ -247,18 +247,18 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
     }
     let mut next = Some(core);
     while let Some(core) = next {
-        let place = core.place;
-        if let Some(fired) = core.fail_source(Failure::at(Abandoned, place)) {
+        let location = core.location;
+        if let Some(fired) = core.fail_source(Failure::at(Abandoned, location)) {
             advance(fired);
         }
-        let line = context::with(|thread| thread.to_abandon.get::<Line>());
+        let line = context::with(|thread| thread.to_abandon.get::<CallbackQueue>());
         next = line.and_then(|line| line.borrow_mut().pop_front());
     }
     context::with(|thread| {
         thread.abandoning.set(false);
-        drop(thread.to_abandon.replace::<Line>(None));
+        drop(thread.to_abandon.replace::<CallbackQueue>(None));
     });
 }
 
 /// What is waiting to be abandoned, while something is being abandoned.
-type Line = RefCell<VecDeque<Rc<Core>>>;
+type CallbackQueue = RefCell<VecDeque<Rc<Core>>>;

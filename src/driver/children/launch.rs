@@ -202,10 +202,10 @@ impl Launch<'_> {
             return None;
         }
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        let is_same =
+        let ptr_eq =
             self.uid.is_none_or(|asked| asked == uid) && self.gid.is_none_or(|asked| asked == gid);
         Some(Identity {
-            may_keep_groups: is_same && self.groups.is_none(),
+            may_keep_groups: ptr_eq && self.groups.is_none(),
             groups: self.groups.clone().unwrap_or_default(),
             gid: self.gid,
             uid: self.uid.unwrap_or(uid),
@@ -225,12 +225,12 @@ impl Launch<'_> {
         let path = path.map_or_else(|| OsStr::new(USUAL_PATH), |(_, path)| path);
         let places = path.as_bytes().split(|byte| *byte == b':');
         places
-            .map(|place| {
-                let place = match place {
+            .map(|location| {
+                let location = match location {
                     [] => Path::new("."),
-                    place => Path::new(OsStr::from_bytes(place)),
+                    location => Path::new(OsStr::from_bytes(location)),
                 };
-                c_string("the program", place.join(self.program).as_os_str())
+                c_string("the program", location.join(self.program).as_os_str())
             })
             .collect()
     }

@@ -4,7 +4,7 @@
 //! # Files
 //!
 //! `launch` what is to be started · `fork` how a process begins · `child` one that was started ·
-//! `wait` how it is waited for · `orphans` those whose reactor has ended · `pipe` and `pty` what
+//! `wait` how it is waited for · `reaper` those whose reactor has ended · `pipe` and `pty` what
 //! they talk through.
 
 mod child;
@@ -14,9 +14,9 @@ mod child;
 )]
 mod fork;
 mod launch;
-mod orphans;
 pub(super) mod pipe;
 pub(super) mod pty;
+mod reaper;
 mod wait;
 
 pub(crate) use child::Child;

@@ -1,6 +1,6 @@
 //! Descriptors of any kind that this process was given: two as one connection, and what no poller takes.
 
-mod clerk;
+mod blocking_io;
 #[allow(unsafe_code, reason = "a descriptor is named by its number")]
 #[cfg(feature = "systemd")]
 pub(super) mod inherited;

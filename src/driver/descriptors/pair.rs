@@ -39,7 +39,7 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
 };
 
-use super::clerk::{Clerk, Way};
+use super::blocking_io::{BlockingIo, Way};
 use crate::driver::children::pty::{self, Pty};
 use crate::driver::machine::Machine;
 use crate::driver::poller::Interest;
@@ -73,7 +73,7 @@ enum End {
     /// It does not block.
     Polled(OwnedFd),
     Socket(OwnedFd),
-    Thread(Clerk),
+    Thread(BlockingIo),
 }
 
 /// The process's own standard input and output are in use (invariant 3).
@@ -117,7 +117,7 @@ impl Pair {
             None => return Ok(0),
             Some(End::Polled(fd)) => rustix::io::read(fd, into),
             Some(End::Socket(fd)) => recv(fd, into, RecvFlags::DONTWAIT).map(|(count, _)| count),
-            Some(End::Thread(clerk)) => Ok(clerk.read(into)?),
+            Some(End::Thread(blocking_io)) => Ok(blocking_io.read(into)?),
         };
         let count = match result {
             // A terminal that was hung up: there is nothing more to come.
@@ -136,7 +136,7 @@ impl Pair {
             None => Err(io::ErrorKind::BrokenPipe.into()),
             Some(End::Polled(fd)) => rustix::io::write(fd, bytes).map_err(io::Error::from),
             Some(End::Socket(fd)) => send(fd, bytes, NO_WAIT).map_err(io::Error::from),
-            Some(End::Thread(clerk)) => clerk.write(bytes),
+            Some(End::Thread(blocking_io)) => blocking_io.write(bytes),
         };
         self.unless_unheard(written, bytes.len())
     }
@@ -153,7 +153,7 @@ impl Pair {
                 let (mut nothing, flags) = (SendAncillaryBuffer::default(), NO_WAIT);
                 sendmsg(fd, pieces, &mut nothing, flags).map_err(io::Error::from)
             }
-            Some(End::Thread(clerk)) => clerk.write(&pieces[0]),
+            Some(End::Thread(blocking_io)) => blocking_io.write(&pieces[0]),
         };
         self.unless_unheard(written, all)
     }
@@ -309,11 +309,13 @@ impl Side {
         match end.take() {
             // The poller takes no such thing: `/dev/null` and its kin.
             Some(End::Polled(fd)) if is_refused => {
-                let clerk = End::Thread(Clerk::new(fd, self.way)?);
-                machine
-                    .selector()
-                    .add(clerk.watched(), key, clerk.interest(self.way, wanted))?;
-                *end = Some(clerk);
+                let blocking_io = End::Thread(BlockingIo::new(fd, self.way)?);
+                machine.selector().add(
+                    blocking_io.watched(),
+                    key,
+                    blocking_io.interest(self.way, wanted),
+                )?;
+                *end = Some(blocking_io);
             }
             other => {
                 *end = other;
@@ -364,9 +366,9 @@ impl End {
             }
             FileType::Fifo | FileType::CharacterDevice => match reopened(&fd, way) {
                 Some(own) => Ok(Self::Polled(own)),
-                None => Clerk::new(fd, way).map(Self::Thread),
+                None => BlockingIo::new(fd, way).map(Self::Thread),
             },
-            _ => Clerk::new(fd, way).map(Self::Thread),
+            _ => BlockingIo::new(fd, way).map(Self::Thread),
         }
     }
 
@@ -374,7 +376,7 @@ impl End {
     fn watched(&self) -> BorrowedFd<'_> {
         match self {
             Self::Polled(fd) | Self::Socket(fd) => fd.as_fd(),
-            Self::Thread(clerk) => clerk.bell(),
+            Self::Thread(blocking_io) => blocking_io.wake_fd(),
         }
     }
 

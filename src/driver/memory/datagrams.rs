@@ -9,16 +9,16 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
+use super::id::{Fault, Ready, SocketId, covers, here, next_port};
 use super::net::Net;
-use super::place::{Fault, Place, Ready, covers, here, next_port};
-use super::post::{CAPACITY, OVERHEAD, Post};
+use super::udp::{CAPACITY, MemoryUdpSocket, OVERHEAD};
 use crate::address::Address;
 use crate::driver::options::{Arrived, Change, Interface as I, Question, wrong_interface};
 
 /// What sockets for datagrams do.
 impl Net {
     /// Binds one.
-    pub(super) fn post(&mut self, address: &Address, share: bool) -> Result<usize, Fault> {
+    pub(super) fn udp(&mut self, address: &Address, share: bool) -> Result<usize, Fault> {
         let local = match address {
             Address::Ip(address) if address.port() == 0 => self.free_port(*address)?,
             address if self.is_posted(address, share) => {
@@ -28,7 +28,7 @@ impl Net {
             address => address.clone(),
         };
         let id = self.number();
-        Ok(self.posts.insert(Post::new(id, local, share)))
+        Ok(self.posts.insert(MemoryUdpSocket::new(id, local, share)))
     }
 
     fn free_port(&mut self, address: SocketAddr) -> Result<Address, Fault> {
@@ -40,26 +40,25 @@ impl Net {
     }
 
     fn is_posted(&self, address: &Address, share: bool) -> bool {
-        self.posts.iter().any(|(_, post)| {
-            (covers(&post.local, address) || covers(address, &post.local))
-                && !(share && post.shares)
+        self.posts.iter().any(|(_, udp)| {
+            (covers(&udp.local, address) || covers(address, &udp.local)) && !(share && udp.shares)
         })
     }
 
-    pub(super) fn close_post(&mut self, post: usize) {
-        self.ignore(Place::Post(post));
-        let gone = self.posts.remove(post);
+    pub(super) fn close_udp(&mut self, udp: usize) {
+        self.ignore(SocketId::MemoryUdpSocket(udp));
+        let gone = self.posts.remove(udp);
         // Who waited for room here finds that nobody is there.
         self.touch_those_connected_to(&gone.local);
     }
 
-    pub(super) fn post_local(&self, post: usize) -> Address {
-        self.posts[post].local.clone()
+    pub(super) fn udp_local_addr(&self, udp: usize) -> Address {
+        self.posts[udp].local.clone()
     }
 
-    pub(super) fn connect_post(&mut self, post: usize, to: &Address) -> Result<(), Fault> {
+    pub(super) fn connect_udp(&mut self, udp: usize, to: &Address) -> Result<(), Fault> {
         let to = whom(to);
-        let this = &self.posts[post];
+        let this = &self.posts[udp];
         if this.local.inet().map(|a| a.is_ipv4()) != to.inet().map(|a| a.is_ipv4()) {
             return Err(Fault::WrongFamily);
         }
@@ -67,7 +66,7 @@ impl Net {
             return Err(Fault::Refused);
         }
         let local = seen_as(&this.local, &to);
-        let this = &mut self.posts[post];
+        let this = &mut self.posts[udp];
         this.local = local;
         this.peer = Some(to);
         // What came from others before is not wanted any more.
@@ -77,8 +76,8 @@ impl Net {
         Ok(())
     }
 
-    pub(super) fn receive(&mut self, post: usize, into: &mut [u8]) -> Result<Arrived, Fault> {
-        let this = &mut self.posts[post];
+    pub(super) fn receive(&mut self, udp: usize, into: &mut [u8]) -> Result<Arrived, Fault> {
+        let this = &mut self.posts[udp];
         if std::mem::take(&mut this.refused) {
             return Err(Fault::Refused);
         }
@@ -97,18 +96,18 @@ impl Net {
         })
     }
 
-    pub(super) fn next_size(&self, post: usize) -> Option<usize> {
-        let (_, bytes) = self.posts[post].inbox.front()?;
+    pub(super) fn next_size(&self, udp: usize) -> Option<usize> {
+        let (_, bytes) = self.posts[udp].inbox.front()?;
         Some(bytes.len())
     }
 
     pub(super) fn send(
         &mut self,
-        post: usize,
+        udp: usize,
         bytes: &[u8],
         to: Option<&Address>,
     ) -> Result<(), Fault> {
-        let this = &mut self.posts[post];
+        let this = &mut self.posts[udp];
         if std::mem::take(&mut this.refused) {
             return Err(Fault::Refused);
         }
@@ -129,30 +128,30 @@ impl Net {
                 if !group.ip().is_multicast() && !this.broadcasts {
                     return Err(Fault::NotAllowed);
                 }
-                self.send_to_many(post, &from, group, bytes);
+                self.send_to_many(udp, &from, group, bytes);
                 Ok(())
             }
-            _ => self.send_to_one(post, &from, &to, bytes),
+            _ => self.send_to_one(udp, &from, &to, bytes),
         }
     }
 
     fn send_to_one(
         &mut self,
-        post: usize,
+        udp: usize,
         from: &Address,
         to: &Address,
         bytes: &[u8],
     ) -> Result<(), Fault> {
-        let is_unix = self.posts[post].is_unix();
+        let is_unix = self.posts[udp].is_unix();
         match self.receiver(to, from) {
-            None if is_unix => Err(match self.posts[post].peer {
+            None if is_unix => Err(match self.posts[udp].peer {
                 Some(_) => Fault::Refused,
                 None => Fault::NotFound,
             }),
             None => {
-                let this = &mut self.posts[post];
+                let this = &mut self.posts[udp];
                 this.refused = this.peer.is_some();
-                self.touch(Place::Post(post));
+                self.touch(SocketId::MemoryUdpSocket(udp));
                 Ok(())
             }
             Some(id) if self.posts[id].is_full() => match is_unix {
@@ -166,9 +165,9 @@ impl Net {
         }
     }
 
-    fn send_to_many(&mut self, post: usize, from: &Address, to: SocketAddr, bytes: &[u8]) {
+    fn send_to_many(&mut self, udp: usize, from: &Address, to: SocketAddr, bytes: &[u8]) {
         let bytes: Rc<[u8]> = bytes.into();
-        let loops = self.posts[post].loops;
+        let loops = self.posts[udp].loops;
         let wanted: Vec<usize> = self
             .posts
             .iter()
@@ -195,12 +194,12 @@ impl Net {
         let mut fits = self
             .posts
             .iter()
-            .filter(|(_, post)| covers(&post.local, to) && post.takes_from(from));
+            .filter(|(_, udp)| covers(&udp.local, to) && udp.takes_from(from));
         let first = fits.next()?;
         if first.1.local == *to {
             return Some(first.0);
         }
-        let exact = fits.find(|(_, post)| post.local == *to);
+        let exact = fits.find(|(_, udp)| udp.local == *to);
         Some(exact.unwrap_or(first).0)
     }
 
@@ -211,16 +210,16 @@ impl Net {
         let waiting: Vec<usize> = self
             .posts
             .iter()
-            .filter(|(_, post)| post.peer.as_ref() == Some(address))
+            .filter(|(_, udp)| udp.peer.as_ref() == Some(address))
             .map(|(id, _)| id)
             .collect();
         for id in waiting {
-            self.touch(Place::Post(id));
+            self.touch(SocketId::MemoryUdpSocket(id));
         }
     }
 
-    pub(super) fn post_ready(&self, post: usize) -> Ready {
-        let this = &self.posts[post];
+    pub(super) fn udp_ready(&self, udp: usize) -> Ready {
+        let this = &self.posts[udp];
         let full = match &this.peer {
             Some(peer) if this.is_unix() => self
                 .receiver(peer, &this.local)
@@ -234,12 +233,12 @@ impl Net {
         }
     }
 
-    pub(super) fn take_refusal(&mut self, post: usize) -> Option<Fault> {
-        std::mem::take(&mut self.posts[post].refused).then_some(Fault::Refused)
+    pub(super) fn take_refusal(&mut self, udp: usize) -> Option<Fault> {
+        std::mem::take(&mut self.posts[udp].refused).then_some(Fault::Refused)
     }
 
-    pub(super) fn change_post(&mut self, post: usize, change: Change) -> io::Result<()> {
-        let this = &mut self.posts[post];
+    pub(super) fn change_udp(&mut self, udp: usize, change: Change) -> io::Result<()> {
+        let this = &mut self.posts[udp];
         let is_v4 = this.local.inet().is_some_and(|address| address.is_ipv4());
         match change {
             Change::Broadcast(on) => this.broadcasts = on,
@@ -273,8 +272,8 @@ impl Net {
         Ok(())
     }
 
-    pub(super) fn ask_post(&self, post: usize, question: Question) -> u32 {
-        let this = &self.posts[post];
+    pub(super) fn ask_udp(&self, udp: usize, question: Question) -> u32 {
+        let this = &self.posts[udp];
         match question {
             Question::Broadcast => this.broadcasts.into(),
             Question::Interface => this.interface,

@@ -3,16 +3,16 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::id::{Fault, SocketId};
+use super::injector::{Arrival, InFlight, Kind};
 use super::net::Net;
-use super::place::{Fault, Place};
-use super::weather::{Arrival, Flight, Kind};
 use crate::address::Address;
 
 /// What moves with the weather.
 impl Net {
     /// When the next thing arrives.
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        let (at, _) = self.weather.as_ref()?.flights.front()?;
+        let (at, _) = self.injector.as_ref()?.flights.front()?;
         Some(*at)
     }
 
@@ -21,23 +21,23 @@ impl Net {
         let now = self.now.get();
         while let Some(flight) = self.take_due(now) {
             match flight {
-                Flight::ToEnd(end, id, arrival) => {
+                InFlight::ToEnd(end, id, arrival) => {
                     if self.is_end(end, id) {
                         self.arrive(end, arrival);
                     }
                 }
-                Flight::ToPost(post, id, from, bytes) => self.datagram_comes(post, id, from, bytes),
+                InFlight::ToPost(udp, id, from, bytes) => self.datagram_comes(udp, id, from, bytes),
             }
         }
     }
 
-    fn take_due(&mut self, now: Instant) -> Option<Flight> {
-        let weather = self.weather.as_mut()?;
-        let (at, _) = weather.flights.front()?;
+    fn take_due(&mut self, now: Instant) -> Option<InFlight> {
+        let injector = self.injector.as_mut()?;
+        let (at, _) = injector.flights.front()?;
         if *at > now {
             return None;
         }
-        weather.flights.pop_front().map(|(_, flight)| flight)
+        injector.flights.pop_front().map(|(_, flight)| flight)
     }
 
     /// Sends something to an end: it arrives at once, later, or never.
@@ -45,25 +45,25 @@ impl Net {
         let now = self.now.get();
         let (id, connection, last) = self.flight_to(end);
         let is_unix = self.end(end).is_unix;
-        let Some(weather) = self.weather.as_mut().filter(|_| !is_unix) else {
+        let Some(injector) = self.injector.as_mut().filter(|_| !is_unix) else {
             return self.arrive(end, arrival);
         };
-        if weather.is_struck(connection) {
+        if injector.is_injected(connection) {
             return;
         }
-        if !weather.faults.delays() {
+        if !injector.faults.delays() {
             return self.arrive(end, arrival);
         }
-        let at = now + weather.random.time(&weather.faults.delay);
+        let at = now + injector.random.time(&injector.faults.delay);
         let at = last.map_or(at, |last| last.max(at));
-        weather.launch(at, Flight::ToEnd(end, id, arrival));
+        injector.launch(at, InFlight::ToEnd(end, id, arrival));
         self.note_flight(end, at);
     }
 
     /// Both ends of a connection are gone, or know that it is over.
     pub(super) fn forget(&mut self, connection: u64) {
-        if let Some(weather) = &mut self.weather {
-            weather.fates.remove(connection);
+        if let Some(injector) = &mut self.injector {
+            injector.fates.remove(connection);
         }
     }
 
@@ -72,9 +72,9 @@ impl Net {
     pub(super) fn spend(&mut self, end: usize, count: usize) -> usize {
         let (_, connection, _) = self.flight_to(end);
         let Some(fate) = self
-            .weather
+            .injector
             .as_mut()
-            .and_then(|weather| weather.fates.get_mut(connection))
+            .and_then(|injector| injector.fates.get_mut(connection))
         else {
             return count;
         };
@@ -88,12 +88,12 @@ impl Net {
         }
         fate.struck = true;
         let kind = fate.kind;
-        self.strike(end, kind);
+        self.inject(end, kind);
         spent
     }
 
     /// The connection of `end` goes bad.
-    fn strike(&mut self, end: usize, kind: Kind) {
+    fn inject(&mut self, end: usize, kind: Kind) {
         let ends: Vec<usize> = std::iter::once(end).chain(self.peer_of(end)).collect();
         let at = self.now.get() + SILENCE;
         for end in ends {
@@ -101,11 +101,13 @@ impl Net {
                 Kind::Reset => self.arrive(end, Arrival::Fault(Fault::Reset)),
                 Kind::Cut => {
                     let (id, ..) = self.flight_to(end);
-                    let over = Flight::ToEnd(end, id, Arrival::Fault(Fault::TimedOut));
-                    if let Some(weather) = self.weather.as_mut() {
+                    let over = InFlight::ToEnd(end, id, Arrival::Fault(Fault::TimedOut));
+                    if let Some(injector) = self.injector.as_mut() {
                         // What was under way is lost.
-                        weather.flights.retain(|(_, flight)| !flight.is_to(end, id));
-                        weather.launch(at, over);
+                        injector
+                            .flights
+                            .retain(|(_, flight)| !flight.is_to(end, id));
+                        injector.launch(at, over);
                     }
                 }
             }
@@ -113,41 +115,41 @@ impl Net {
     }
 
     /// Sends a datagram to a socket: it comes at once, later, twice, or never.
-    pub(super) fn carry(&mut self, post: usize, from: &Address, bytes: Rc<[u8]>) {
+    pub(super) fn carry(&mut self, udp: usize, from: &Address, bytes: Rc<[u8]>) {
         let now = self.now.get();
-        let id = self.posts[post].id;
-        let Some(weather) = self.weather.as_mut().filter(|_| from.inet().is_some()) else {
-            return self.datagram_comes(post, id, from.clone(), bytes);
+        let id = self.posts[udp].id;
+        let Some(injector) = self.injector.as_mut().filter(|_| from.inet().is_some()) else {
+            return self.datagram_comes(udp, id, from.clone(), bytes);
         };
-        let faults = weather.faults.clone();
-        let random = &mut weather.random;
-        if faults.lose > 0.0 && random.happens(faults.lose) {
+        let faults = injector.faults.clone();
+        let random = &mut injector.random;
+        if faults.lose > 0.0 && random.gen_bool(faults.lose) {
             return;
         }
-        let twice = faults.duplicate > 0.0 && random.happens(faults.duplicate);
+        let twice = faults.duplicate > 0.0 && random.gen_bool(faults.duplicate);
         for _ in 0..1 + usize::from(twice) {
-            let weather = self.weather.as_mut().expect("it was there above");
-            let mut delay = weather.random.time(&faults.delay);
-            if faults.reorder > 0.0 && weather.random.happens(faults.reorder) {
-                delay += weather.random.time(&(Duration::ZERO..=HELD_BACK));
+            let injector = self.injector.as_mut().expect("it was there above");
+            let mut delay = injector.random.time(&faults.delay);
+            if faults.reorder > 0.0 && injector.random.gen_bool(faults.reorder) {
+                delay += injector.random.time(&(Duration::ZERO..=HELD_BACK));
             }
             if delay == Duration::ZERO {
-                self.datagram_comes(post, id, from.clone(), bytes.clone());
+                self.datagram_comes(udp, id, from.clone(), bytes.clone());
             } else {
-                let flight = Flight::ToPost(post, id, from.clone(), bytes.clone());
-                weather.launch(now + delay, flight);
+                let flight = InFlight::ToPost(udp, id, from.clone(), bytes.clone());
+                injector.launch(now + delay, flight);
             }
         }
     }
 
-    fn datagram_comes(&mut self, post: usize, id: u64, from: Address, bytes: Rc<[u8]>) {
-        let Some(this) = self.posts.get_mut(post).filter(|post| post.id == id) else {
+    fn datagram_comes(&mut self, udp: usize, id: u64, from: Address, bytes: Rc<[u8]>) {
+        let Some(this) = self.posts.get_mut(udp).filter(|udp| udp.id == id) else {
             return;
         };
         // UDP drops what nobody has room for; on UNIX sockets the sender has waited.
         if !this.is_full() && this.takes_from(&from) {
             this.put(from, bytes);
-            self.touch(Place::Post(post));
+            self.touch(SocketId::MemoryUdpSocket(udp));
         }
     }
 }

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::place::{Fault, Ready, Watch};
+use super::id::{Fault, Ready, Watch};
 use crate::address::Address;
 
 /// One end of a connection.

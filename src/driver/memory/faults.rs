@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::end::CAPACITY;
-use crate::driver::chance::Random;
+use crate::driver::rng::Random;
 
 /// What goes wrong in a network in memory, and how often; all of it decided by one seed.
 ///
@@ -67,7 +67,7 @@ impl NetworkFaults {
         let mut random = Random::new(seed ^ SALT);
         let delay = Duration::from_millis(random.pick(&[0, 1, 50, 1000]));
         let pieces = [0, 1, 3, 100];
-        let room = match random.happens(0.5) {
+        let room = match random.gen_bool(0.5) {
             true => 1 + random.below(4096),
             false => CAPACITY,
         };
@@ -82,7 +82,7 @@ impl NetworkFaults {
     /// refused, up to half of them reset, up to half of them cut; and up to 30 of 100 datagrams lost, doubled, late.
     pub fn hostile(seed: u64) -> Self {
         let mut random = Random::new(!seed ^ SALT);
-        let mut upto = |most: usize| match random.happens(0.5) {
+        let mut upto = |most: usize| match random.gen_bool(0.5) {
             true => random.below(most + 1) as f64 / 100.0,
             false => 0.0,
         };

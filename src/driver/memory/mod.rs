@@ -16,8 +16,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use faults::NetworkFaults;
+pub(crate) use id::SocketId;
 use net::Net;
-pub(crate) use place::Place;
 pub(crate) use socket::{Datagrams, Listener, Socket};
 
 use super::poller::{Event, Interest, Selector, Waking};
@@ -28,11 +28,11 @@ mod datagrams;
 mod delivery;
 mod end;
 mod faults;
+mod id;
+mod injector;
 mod net;
-mod place;
-mod post;
 mod socket;
-mod weather;
+mod udp;
 
 /// How an enum holds a [`Socket`], which is large.
 pub(crate) type Owned = Box<Socket>;
@@ -83,7 +83,7 @@ impl Memory {
     ) -> io::Result<Option<Duration>> {
         let before = events.len();
         self.tell(events);
-        if self.waking.is_rung() {
+        if self.waking.is_notified() {
             self.selector.wait_for_wake(Some(Duration::ZERO))?;
             return Ok(None);
         }
@@ -108,7 +108,7 @@ impl Memory {
     ) -> io::Result<()> {
         let before = events.len();
         self.tell(events);
-        if self.waking.is_rung() {
+        if self.waking.is_notified() {
             // The descriptor was made readable for it.
             return self.selector.wait_for_wake(Some(Duration::ZERO)).map(drop);
         }
@@ -152,14 +152,14 @@ impl Memory {
     }
 
     /// See [`Driver::add`](super::Driver::add).
-    pub(super) fn add(&self, place: Place, key: usize, interest: Interest) -> io::Result<()> {
+    pub(super) fn add(&self, place: SocketId, key: usize, interest: Interest) -> io::Result<()> {
         Ok(self.net.borrow_mut().watch(place, key, interest)?)
     }
 
     /// See [`Driver::set_interest`](super::Driver::set_interest).
     pub(super) fn set_interest(
         &self,
-        place: Place,
+        place: SocketId,
         key: usize,
         interest: Interest,
     ) -> io::Result<()> {
@@ -167,14 +167,14 @@ impl Memory {
     }
 
     /// See [`Driver::remove`](super::Driver::remove).
-    pub(super) fn remove(&self, place: Place) {
+    pub(super) fn remove(&self, place: SocketId) {
         self.net.borrow_mut().ignore(place);
     }
 
     /// See [`Driver::listen`](super::Driver::listen).
     pub(super) fn listen(&self, addr: &Address, backlog: i32) -> io::Result<Listener> {
-        let (door, addr) = self.net.borrow_mut().listen(addr.clone(), backlog)?;
-        Ok(Listener::new(self.net.clone(), door, addr))
+        let (listener, addr) = self.net.borrow_mut().listen(addr.clone(), backlog)?;
+        Ok(Listener::new(self.net.clone(), listener, addr))
     }
 
     /// See [`Driver::connect`](super::Driver::connect).
@@ -185,8 +185,8 @@ impl Memory {
 
     /// See [`Driver::datagrams`](super::Driver::datagrams).
     pub(super) fn datagrams(&self, addr: &Address, share: bool) -> io::Result<Datagrams> {
-        let post = self.net.borrow_mut().post(addr, share)?;
-        Ok(Datagrams::new(self.net.clone(), post))
+        let udp = self.net.borrow_mut().udp(addr, share)?;
+        Ok(Datagrams::new(self.net.clone(), udp))
     }
 }
 

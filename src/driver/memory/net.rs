@@ -1,6 +1,6 @@
 //! The network in memory: its listeners, its connections, and who watches them.
 //!
-//! Everything is in one table and is named by a [`Place`]; sockets and listeners only hold the name. Each
+//! Everything is in one table and is named by a [`SocketId`]; sockets and listeners only hold the name. Each
 //! change of a place's state notes it in `changed`; telling looks at those only, and keeps the ones that are
 //! still ready, which is what makes it level-triggered.
 //!
@@ -23,9 +23,9 @@ use slab::Slab;
 
 use super::end::{CAPACITY, End};
 use super::faults::NetworkFaults;
-use super::place::{Fault, Place, Ready, Watch, covers, here, next_port};
-use super::post::Post;
-use super::weather::{Arrival, Weather};
+use super::id::{Fault, Ready, SocketId, Watch, covers, here, next_port};
+use super::injector::{Arrival, FaultInjector};
+use super::udp::MemoryUdpSocket;
 use crate::address::Address;
 use crate::driver::poller::{Event, Interest};
 use crate::index::Indexed;
@@ -34,10 +34,10 @@ use crate::index::Indexed;
 #[derive(Debug)]
 pub(super) struct Net {
     ends: Slab<End>,
-    doors: Slab<Door>,
-    pub(super) posts: Slab<Post>,
+    doors: Slab<MemoryListener>,
+    pub(super) posts: Slab<MemoryUdpSocket>,
     /// What may have something to tell, in the order it is told.
-    changed: Indexed<Place>,
+    changed: Indexed<SocketId>,
     /// Only asked whether something is in it: its order tells nothing.
     taken: HashSet<Address>,
     /// How many ports were handed out.
@@ -48,12 +48,12 @@ pub(super) struct Net {
     numbers: u64,
     /// The driver's time.
     pub(super) now: Rc<Cell<Instant>>,
-    pub(super) weather: Option<Box<Weather>>,
+    pub(super) injector: Option<Box<FaultInjector>>,
 }
 
 /// A listener.
 #[derive(Debug)]
-struct Door {
+struct MemoryListener {
     addr: Address,
     backlog: usize,
     /// Ends whose connection is made and was not accepted.
@@ -75,7 +75,7 @@ impl Net {
             posted: 0,
             numbers: 0,
             now,
-            weather: faults.map(|faults| Box::new(Weather::new(faults))),
+            injector: faults.map(|faults| Box::new(FaultInjector::new(faults))),
         }
     }
 
@@ -92,13 +92,13 @@ impl Net {
         backlog: i32,
     ) -> Result<(usize, Address), Fault> {
         let addr = self.bind(addr)?;
-        let door = self.doors.insert(Door {
+        let listener = self.doors.insert(MemoryListener {
             addr: addr.clone(),
             backlog: usize::try_from(backlog).unwrap_or(0).max(1),
             queue: VecDeque::new(),
             watch: None,
         });
-        Ok((door, addr))
+        Ok((listener, addr))
     }
 
     /// Makes a connection, or an end that was refused or is never answered.
@@ -125,8 +125,8 @@ impl Net {
         };
         let local = self.bind(from.into())?;
         let id = self.number();
-        let capacity = match &self.weather {
-            Some(weather) => weather.faults.room,
+        let capacity = match &self.injector {
+            Some(injector) => injector.faults.room,
             None => CAPACITY,
         };
         let mut end = End::new(local, Address::Ip(remote), id, capacity);
@@ -137,19 +137,21 @@ impl Net {
     }
 
     /// A client comes to where it wants to connect to: it is let in, or refused, or nobody answers.
-    fn knock(&mut self, client: usize) {
+    fn syn(&mut self, client: usize) {
         let remote = self.ends[client].remote.clone();
         let refused = self
-            .weather
+            .injector
             .as_mut()
-            .is_some_and(|weather| weather.refuses());
-        let door = self.door_to(&remote).filter(|door| self.has_room(*door));
-        match door {
-            Some(door) if !refused => {
-                self.join(client, door);
+            .is_some_and(|injector| injector.refuses());
+        let listener = self
+            .door_to(&remote)
+            .filter(|listener| self.has_room(*listener));
+        match listener {
+            Some(listener) if !refused => {
+                self.join(client, listener);
                 let connection = self.ends[client].connection;
-                if let Some(weather) = &mut self.weather {
-                    weather.foretell(connection);
+                if let Some(injector) = &mut self.injector {
+                    injector.plan(connection);
                 }
                 self.reach(client, Arrival::Made);
             }
@@ -160,11 +162,11 @@ impl Net {
 
     /// The same by a name of the UNIX kind, where everything is known at once.
     fn connect_unix(&mut self, addr: &Address, bind: Option<&Address>) -> Result<usize, Fault> {
-        let door = self.door_to(addr).ok_or(match addr {
+        let listener = self.door_to(addr).ok_or(match addr {
             Address::Path(_) => Fault::NotFound,
             _ => Fault::Refused,
         })?;
-        if !self.has_room(door) {
+        if !self.has_room(listener) {
             return Err(Fault::WouldBlock);
         }
         let local = match bind {
@@ -175,22 +177,22 @@ impl Net {
         let id = self.number();
         let end = End::new(local, addr.clone(), id, CAPACITY);
         let client = self.ends.insert(end);
-        self.join(client, door);
+        self.join(client, listener);
         Ok(client)
     }
 
     /// Who listens there.
     fn door_to(&self, addr: &Address) -> Option<usize> {
         let mut doors = self.doors.iter();
-        doors.find_map(|(id, door)| covers(&door.addr, addr).then_some(id))
+        doors.find_map(|(id, listener)| covers(&listener.addr, addr).then_some(id))
     }
 
-    fn has_room(&self, door: usize) -> bool {
-        self.doors[door].queue.len() < self.doors[door].backlog
+    fn has_room(&self, listener: usize) -> bool {
+        self.doors[listener].queue.len() < self.doors[listener].backlog
     }
 
     /// Makes a client's connection with a listener.
-    fn join(&mut self, client: usize, door: usize) {
+    fn join(&mut self, client: usize, listener: usize) {
         let number = self.number();
         let called = &self.ends[client];
         let (local, remote) = (called.remote.clone(), called.local.clone());
@@ -200,23 +202,23 @@ impl Net {
         end.peer = Some(client);
         let server = self.ends.insert(end);
         self.ends[client].peer = Some(server);
-        self.doors[door].queue.push_back(server);
-        self.touch(Place::Door(door));
+        self.doors[listener].queue.push_back(server);
+        self.touch(SocketId::MemoryListener(listener));
     }
 
     /// The next connection of a listener.
-    pub(super) fn accept(&mut self, door: usize) -> Result<(usize, Address), Fault> {
-        let end = self.doors[door].queue.pop_front();
+    pub(super) fn accept(&mut self, listener: usize) -> Result<(usize, Address), Fault> {
+        let end = self.doors[listener].queue.pop_front();
         let end = end.ok_or(Fault::WouldBlock)?;
         Ok((end, self.ends[end].remote.clone()))
     }
 
     /// Stops listening. Who was not accepted is reset.
-    pub(super) fn close_door(&mut self, door: usize) {
-        self.ignore(Place::Door(door));
-        let door = self.doors.remove(door);
-        self.taken.remove(&door.addr);
-        for end in door.queue {
+    pub(super) fn close_listener(&mut self, listener: usize) {
+        self.ignore(SocketId::MemoryListener(listener));
+        let listener = self.doors.remove(listener);
+        self.taken.remove(&listener.addr);
+        for end in listener.queue {
             if let Some(peer) = self.ends[end].peer {
                 self.kill(peer, Fault::Reset);
             }
@@ -227,7 +229,7 @@ impl Net {
     /// Takes `addr`, or a free port of it.
     fn bind(&mut self, addr: Address) -> Result<Address, Fault> {
         let free = |net: &Self, addr: &Address| {
-            let listening = |(_, door): (_, &Door)| overlap(&door.addr, addr);
+            let listening = |(_, listener): (_, &MemoryListener)| overlap(&listener.addr, addr);
             !net.taken.contains(addr) && !net.doors.iter().any(listening)
         };
         let addr = match addr {
@@ -255,14 +257,14 @@ impl Net {
     }
 
     pub(super) fn read(&mut self, end: usize, into: &mut [u8]) -> Result<usize, Fault> {
-        let most = match &mut self.weather {
-            Some(weather) => weather.piece(into.len(), weather.faults.split),
+        let most = match &mut self.injector {
+            Some(injector) => injector.piece(into.len(), injector.faults.split),
             None => into.len(),
         };
         let count = self.ends[end].read(&mut into[..most])?;
         // There is room now: the peer may be writable.
         if let Some(peer) = self.ends[end].peer {
-            self.touch(Place::End(peer));
+            self.touch(SocketId::End(peer));
         }
         Ok(count)
     }
@@ -280,8 +282,8 @@ impl Net {
             self.reach(end, Arrival::Fault(Fault::Reset));
             return Ok(bytes.len().min(self.ends[end].capacity));
         };
-        let most = match &mut self.weather {
-            Some(weather) => weather.piece(bytes.len(), weather.faults.short),
+        let most = match &mut self.injector {
+            Some(injector) => injector.piece(bytes.len(), injector.faults.short),
             None => bytes.len(),
         };
         let count = self.ends[peer].room().min(most);
@@ -313,7 +315,7 @@ impl Net {
             return Err(Fault::WouldBlock);
         }
         self.ends[peer].come_with(*byte, descriptor);
-        self.touch(Place::End(peer));
+        self.touch(SocketId::End(peer));
         Ok(1)
     }
 
@@ -325,7 +327,7 @@ impl Net {
         this.deaf |= how != Shutdown::Write;
         this.shut |= how != Shutdown::Read;
         let (shut, peer) = (this.shut, this.peer);
-        self.touch(Place::End(end));
+        self.touch(SocketId::End(end));
         if let Some(peer) = peer.filter(|_| shut) {
             self.reach(peer, Arrival::End);
         }
@@ -339,7 +341,7 @@ impl Net {
 
     /// Closes one end; the other finds the end of the stream, or a reset if bytes were left unread.
     pub(super) fn close(&mut self, end: usize) {
-        self.ignore(Place::End(end));
+        self.ignore(SocketId::End(end));
         let this = self.ends.remove(end);
         if this.called {
             self.taken.remove(&this.local);
@@ -349,7 +351,7 @@ impl Net {
             return;
         };
         self.ends[peer].peer = None;
-        self.touch(Place::End(peer));
+        self.touch(SocketId::End(peer));
         let is_reset = (this.reset_on_close && !this.is_unix) || !this.inbox.is_empty();
         self.reach(
             peer,
@@ -377,13 +379,13 @@ impl Net {
                 this.die(fault);
                 if let Some(peer) = peer {
                     self.ends[peer].peer = None;
-                    self.touch(Place::End(peer));
+                    self.touch(SocketId::End(peer));
                 }
             }
-            Arrival::Knock => return self.knock(end),
+            Arrival::Knock => return self.syn(end),
             Arrival::Made => this.connecting = false,
         }
-        self.touch(Place::End(end));
+        self.touch(SocketId::End(end));
     }
 
     /// Is this still the end with that number?
@@ -410,7 +412,7 @@ impl Net {
 impl Net {
     pub(super) fn watch(
         &mut self,
-        place: Place,
+        place: SocketId,
         key: usize,
         interest: Interest,
     ) -> Result<(), Fault> {
@@ -425,7 +427,7 @@ impl Net {
 
     pub(super) fn change(
         &mut self,
-        place: Place,
+        place: SocketId,
         key: usize,
         interest: Interest,
     ) -> Result<(), Fault> {
@@ -436,7 +438,7 @@ impl Net {
         self.watch(place, key, interest)
     }
 
-    pub(super) fn ignore(&mut self, place: Place) {
+    pub(super) fn ignore(&mut self, place: SocketId) {
         if let Some(watch) = self.watch_of(place).take() {
             self.changed.remove(watch.key as u64);
         }
@@ -463,33 +465,33 @@ impl Net {
         self.changed = changed;
     }
 
-    fn ready(&self, place: Place) -> Ready {
+    fn ready(&self, place: SocketId) -> Ready {
         match place {
-            Place::Door(door) => Ready {
-                readable: !self.doors[door].queue.is_empty(),
+            SocketId::MemoryListener(listener) => Ready {
+                readable: !self.doors[listener].queue.is_empty(),
                 writable: false,
                 hangup: false,
             },
-            Place::End(end) => {
+            SocketId::End(end) => {
                 let end = &self.ends[end];
                 end.ready(end.peer.map(|peer| self.ends[peer].room()))
             }
-            Place::Post(post) => self.post_ready(post),
+            SocketId::MemoryUdpSocket(udp) => self.udp_ready(udp),
         }
     }
 
     /// The state of `place` changed.
-    pub(super) fn touch(&mut self, place: Place) {
+    pub(super) fn touch(&mut self, place: SocketId) {
         if let Some(watch) = *self.watch_of(place) {
             self.changed.insert(watch.key as u64, place);
         }
     }
 
-    fn watch_of(&mut self, place: Place) -> &mut Option<Watch> {
+    fn watch_of(&mut self, place: SocketId) -> &mut Option<Watch> {
         match place {
-            Place::Door(door) => &mut self.doors[door].watch,
-            Place::End(end) => &mut self.ends[end].watch,
-            Place::Post(post) => &mut self.posts[post].watch,
+            SocketId::MemoryListener(listener) => &mut self.doors[listener].watch,
+            SocketId::End(end) => &mut self.ends[end].watch,
+            SocketId::MemoryUdpSocket(udp) => &mut self.posts[udp].watch,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::id::{Fault, SocketId};
 use super::net::Net;
-use super::place::{Fault, Place};
 use crate::address::Address;
 use crate::driver::options::{Arrived, Change, Question};
 #[cfg(unix)]
@@ -36,8 +36,8 @@ impl Socket {
         }
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place::End(self.end)
+    pub(crate) fn place(&self) -> SocketId {
+        SocketId::End(self.end)
     }
 
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
@@ -171,21 +171,25 @@ impl Socket {
 /// A listener in memory.
 pub(crate) struct Listener {
     net: Rc<RefCell<Net>>,
-    door: usize,
+    listener: usize,
     addr: Address,
 }
 
 impl Listener {
-    pub(super) fn new(net: Rc<RefCell<Net>>, door: usize, addr: Address) -> Self {
-        Self { net, door, addr }
+    pub(super) fn new(net: Rc<RefCell<Net>>, listener: usize, addr: Address) -> Self {
+        Self {
+            net,
+            listener,
+            addr,
+        }
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place::Door(self.door)
+    pub(crate) fn place(&self) -> SocketId {
+        SocketId::MemoryListener(self.listener)
     }
 
     pub(crate) fn accept(&self) -> io::Result<(Box<Socket>, Address)> {
-        let (end, from) = self.net.borrow_mut().accept(self.door)?;
+        let (end, from) = self.net.borrow_mut().accept(self.listener)?;
         Ok((Box::new(Socket::new(self.net.clone(), end)), from))
     }
 
@@ -197,49 +201,49 @@ impl Listener {
 /// A socket for datagrams in memory.
 pub(crate) struct Datagrams {
     net: Rc<RefCell<Net>>,
-    post: usize,
+    udp: usize,
 }
 
 impl Datagrams {
-    pub(super) fn new(net: Rc<RefCell<Net>>, post: usize) -> Self {
-        Self { net, post }
+    pub(super) fn new(net: Rc<RefCell<Net>>, udp: usize) -> Self {
+        Self { net, udp }
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place::Post(self.post)
+    pub(crate) fn place(&self) -> SocketId {
+        SocketId::MemoryUdpSocket(self.udp)
     }
 
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<Arrived> {
-        Ok(self.net.borrow_mut().receive(self.post, into)?)
+        Ok(self.net.borrow_mut().receive(self.udp, into)?)
     }
 
     pub(crate) fn next_size(&self) -> Option<usize> {
-        self.net.borrow().next_size(self.post)
+        self.net.borrow().next_size(self.udp)
     }
 
     pub(crate) fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<()> {
-        Ok(self.net.borrow_mut().send(self.post, bytes, to)?)
+        Ok(self.net.borrow_mut().send(self.udp, bytes, to)?)
     }
 
     pub(crate) fn connect(&self, to: &Address) -> io::Result<()> {
-        Ok(self.net.borrow_mut().connect_post(self.post, to)?)
+        Ok(self.net.borrow_mut().connect_udp(self.udp, to)?)
     }
 
     pub(crate) fn take_error(&self) -> Option<io::Error> {
-        let fault = self.net.borrow_mut().take_refusal(self.post);
+        let fault = self.net.borrow_mut().take_refusal(self.udp);
         fault.map(io::Error::from)
     }
 
     pub(crate) fn local_addr(&self) -> Address {
-        self.net.borrow().post_local(self.post)
+        self.net.borrow().udp_local_addr(self.udp)
     }
 
     pub(crate) fn change(&self, change: Change) -> io::Result<()> {
-        self.net.borrow_mut().change_post(self.post, change)
+        self.net.borrow_mut().change_udp(self.udp, change)
     }
 
     pub(crate) fn ask(&self, question: Question) -> u32 {
-        self.net.borrow().ask_post(self.post, question)
+        self.net.borrow().ask_udp(self.udp, question)
     }
 }
 
@@ -251,19 +255,19 @@ impl Drop for Socket {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.net.borrow_mut().close_door(self.door);
+        self.net.borrow_mut().close_listener(self.listener);
     }
 }
 
 impl Drop for Datagrams {
     fn drop(&mut self) {
-        self.net.borrow_mut().close_post(self.post);
+        self.net.borrow_mut().close_udp(self.udp);
     }
 }
 
 impl fmt::Debug for Datagrams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Datagrams").field(&self.post).finish()
+        f.debug_tuple("Datagrams").field(&self.udp).finish()
     }
 }
 

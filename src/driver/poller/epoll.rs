@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::event::{BELL, Event, LONGEST};
+use super::event::{Event, LONGEST, WAKE_KEY};
 
 /// A place for the events of one wait, and what was learnt about the kernel.
 pub(super) struct Epoll {
@@ -28,7 +28,7 @@ pub(super) struct Epoll {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Met {
     /// Our own bell rang.
-    pub(super) bell: bool,
+    pub(super) wake_fd: bool,
     /// The poller was notified; it stays so until `Poller::wait` is called.
     pub(super) notified: bool,
 }
@@ -75,9 +75,9 @@ impl Epoll {
         events.reserve(count);
         for event in &seen[..count] {
             let (key, flags) = (event.data.u64() as usize, event.flags);
-            if key >= BELL {
-                met.bell |= key == BELL;
-                met.notified |= key != BELL;
+            if key >= WAKE_KEY {
+                met.wake_fd |= key == WAKE_KEY;
+                met.notified |= key != WAKE_KEY;
                 continue;
             }
             events.push(Event::with_flags(key, flags.bits()));

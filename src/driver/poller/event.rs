@@ -95,7 +95,7 @@ pub(in crate::driver) type Borrowed<'a> = BorrowedFd<'a>;
 pub(in crate::driver) type Borrowed<'a> = BorrowedSocket<'a>;
 
 /// The key of our own bell. The one above it is the poller's.
-pub(in crate::driver) const BELL: usize = usize::MAX - 1;
+pub(in crate::driver) const WAKE_KEY: usize = usize::MAX - 1;
 
 /// The longest a wait takes on the machine: kernels differ in what they take for too long.
 pub(in crate::driver) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

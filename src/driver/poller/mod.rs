@@ -9,8 +9,6 @@
 //! `epoll` a shorter way to wait on it on Linux · `poll` poll(2), with `table` what it is given and `lookout` a thread for loops that want one
 //! descriptor · `register` the door to the poller · `waking` and `bell` being woken.
 
-#[cfg(unix)]
-mod bell;
 mod choice;
 #[cfg(target_os = "linux")]
 #[allow(
@@ -20,7 +18,7 @@ mod choice;
 mod epoll;
 mod event;
 #[cfg(unix)]
-mod lookout;
+mod host_poller;
 #[cfg(unix)]
 mod poll;
 mod polling;
@@ -31,6 +29,8 @@ mod polling;
 mod register;
 #[cfg(unix)]
 mod table;
+#[cfg(unix)]
+mod wake_fd;
 mod waking;
 
 use std::io;
@@ -41,7 +41,7 @@ use std::time::Duration;
 pub use choice::{Poller, PollerUnavailable};
 pub(crate) use event::Event;
 pub use event::Interest;
-pub(super) use event::{BELL, Borrowed};
+pub(super) use event::{Borrowed, WAKE_KEY};
 #[cfg(unix)]
 use poll::Poll;
 pub(super) use polling::Polling;

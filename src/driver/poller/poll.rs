@@ -4,7 +4,7 @@
 //! has reported a hang-up, since poll(2) reports these unasked. A source is off the table before it closes, so the system
 //! is never asked for the number of another one.
 //!
-//! A wait costs in proportion to the table. What a foreign loop is lent is the descriptor of a [`Lookout`].
+//! A wait costs in proportion to the table. What a foreign loop is lent is the descriptor of a [`HostPoller`].
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -15,10 +15,10 @@ use rustix::event::{Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
-use super::bell::Bell;
 use super::event::{Borrowed, Event, Interest, LONGEST};
-use super::lookout::Lookout;
+use super::host_poller::HostPoller;
 use super::table::{Table, lock};
+use super::wake_fd::WakeFd;
 use super::waking::Waking;
 
 /// A table for poll(2).
@@ -27,13 +27,13 @@ pub(in crate::driver) struct Poll {
     table: Arc<Mutex<Table>>,
     waking: Waking,
     /// Once the descriptor was asked for.
-    lookout: OnceLock<Lookout>,
+    lookout: OnceLock<HostPoller>,
 }
 
 impl Poll {
     pub(super) fn new() -> io::Result<Self> {
-        let waking = Waking::drained(Bell::new()?);
-        let table = Table::new(waking.bell());
+        let waking = Waking::drained(WakeFd::new()?);
+        let table = Table::new(waking.wake_fd());
         Ok(Self {
             table: Arc::new(Mutex::new(table)),
             waking,
@@ -61,10 +61,10 @@ impl Poll {
             Err(Errno::INTR) => 0,
             count => count?,
         };
-        let is_rung = count > 0 && !table.fds[0].revents().is_empty();
-        table.report(count - usize::from(is_rung), events);
+        let is_notified = count > 0 && !table.fds[0].revents().is_empty();
+        table.report(count - usize::from(is_notified), events);
         drop(table);
-        let is_woken = is_rung && self.waking.take();
+        let is_woken = is_notified && self.waking.take();
         self.changed();
         Ok(is_woken)
     }
@@ -114,7 +114,7 @@ impl Poll {
     /// Starts the thread behind the descriptor that is lent.
     pub(super) fn prepare_to_lend(&self) -> io::Result<()> {
         if self.lookout.get().is_none() {
-            let lookout = Lookout::new(self.table.clone())?;
+            let lookout = HostPoller::new(self.table.clone())?;
             let _ = self.lookout.set(lookout);
         }
         Ok(())
@@ -122,9 +122,9 @@ impl Poll {
 
     /// Returns the lookout's descriptor; the bell's where there is none, as nothing but wakes is reported then.
     pub(super) fn lend(&self) -> BorrowedFd<'_> {
-        match (self.lookout.get(), self.waking.bell()) {
+        match (self.lookout.get(), self.waking.wake_fd()) {
             (Some(lookout), _) => lookout.as_fd(),
-            (None, Some(bell)) => bell.ear(),
+            (None, Some(wake_fd)) => wake_fd.ear(),
             (None, None) => unreachable!("it is woken by a bell"),
         }
     }

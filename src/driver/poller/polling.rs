@@ -24,13 +24,13 @@ use std::time::Duration;
 use polling::PollMode;
 
 #[cfg(target_os = "linux")]
-use super::bell::Bell;
-#[cfg(target_os = "linux")]
 use super::epoll::Epoll;
-use super::event::{BELL, Borrowed, Event, Interest, LONGEST};
+use super::event::{Borrowed, Event, Interest, LONGEST, WAKE_KEY};
 #[cfg(target_os = "linux")]
 use super::register::Registered;
 use super::register::{self, Rearm};
+#[cfg(target_os = "linux")]
+use super::wake_fd::WakeFd;
 use super::waking::Waking;
 use crate::sync::Poller;
 
@@ -98,20 +98,20 @@ impl Polling {
         if !poller.supports_level() || !poller.supports_edge() {
             return Ok(None);
         }
-        let Some(bell) = Bell::hung_at(poller).ok().filter(Bell::is_counter) else {
+        let Some(wake_fd) = WakeFd::hung_at(poller).ok().filter(WakeFd::is_counter) else {
             return Ok(None);
         };
-        bell.ring();
+        wake_fd.notify();
         let mut events = Vec::new();
         let met = epoll.wait(poller.as_fd(), Some(Duration::ZERO), &mut events)?;
-        if !met.bell || met.notified || !events.is_empty() {
+        if !met.wake_fd || met.notified || !events.is_empty() {
             return Ok(None);
         }
         Ok(Some(Self {
             poller: RefCell::new(poller.clone()),
             lent: OnceCell::new(),
             may_have_strays: Cell::new(false),
-            waking: Waking::ringing(bell),
+            waking: Waking::pending_wake(wake_fd),
             epoll: Some(epoll),
             reported: RefCell::new(None),
             registered: Registered::default(),
@@ -268,8 +268,8 @@ impl Polling {
             .wait(reported, timeout.map(|timeout| timeout.min(LONGEST)))?;
         let is_woken = self.waking.take();
         for event in reported.iter() {
-            if event.key == BELL {
-                self.waking.hush()?;
+            if event.key == WAKE_KEY {
+                self.waking.disarm()?;
                 continue;
             }
             if let Some(rearm) = &self.rearm {

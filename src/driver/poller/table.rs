@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::bell::Bell;
 use super::event::{Borrowed, Event, Interest};
 use super::register;
+use super::wake_fd::WakeFd;
 
 /// What is registered.
 #[derive(Debug)]
@@ -27,9 +27,10 @@ pub(super) struct Entry {
 }
 
 impl Table {
-    pub(super) fn new(bell: Option<&Bell>) -> Self {
-        let fds = bell
-            .map(|bell| PollFd::from_borrowed_fd(register::registered(bell.ear()), PollFlags::IN));
+    pub(super) fn new(wake_fd: Option<&WakeFd>) -> Self {
+        let fds = wake_fd.map(|wake_fd| {
+            PollFd::from_borrowed_fd(register::registered(wake_fd.ear()), PollFlags::IN)
+        });
         Self {
             fds: Vec::from_iter(fds),
             entries: Vec::new(),

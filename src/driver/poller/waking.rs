@@ -2,7 +2,7 @@
 //!
 //! | how | where | what is called |
 //! |---|---|---|
-//! | the [`Bell`] is rung | epoll | one system call, and nothing to clear |
+//! | the [`WakeFd`] is rung | epoll | one system call, and nothing to clear |
 //! | the bell is rung, and drained by the wait | poll(2), and in memory | the same, when the flag goes up |
 //! | the poller is notified | elsewhere | the poller's own, when the flag goes up |
 //!
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 #[cfg(unix)]
-use super::bell::Bell;
+use super::wake_fd::WakeFd;
 use crate::sync::{AtomicBool, Ordering, Poller};
 
 /// Wakes one driver. Cheap to clone, and harmless when the driver is gone.
@@ -29,56 +29,56 @@ pub(crate) struct Waking(Arc<Way>);
 enum Way {
     /// The bell is what is rung.
     #[cfg(target_os = "linux")]
-    Bell(Bell),
+    WakeFd(WakeFd),
     /// A bell that the wait drains.
     #[cfg(unix)]
     Drained {
         /// Up from a wake until a wait has seen it.
-        rung: AtomicBool,
-        bell: Bell,
+        notified: AtomicBool,
+        wake_fd: WakeFd,
     },
     /// The poller is notified.
     Poller {
         /// Up from a wake until a wait has seen it.
-        rung: AtomicBool,
+        notified: AtomicBool,
         poller: Arc<Poller>,
         /// Made when the first signal handler needs it. After `poller`, so that it closes later.
         #[cfg(unix)]
-        bell: OnceLock<Bell>,
+        wake_fd: OnceLock<WakeFd>,
     },
 }
 
 impl Waking {
     /// Wakes by ringing `bell`.
     #[cfg(target_os = "linux")]
-    pub(super) fn ringing(bell: Bell) -> Self {
-        Self(Arc::new(Way::Bell(bell)))
+    pub(super) fn pending_wake(wake_fd: WakeFd) -> Self {
+        Self(Arc::new(Way::WakeFd(wake_fd)))
     }
 
     /// Wakes by notifying `poller`.
     pub(super) fn notifying(poller: Arc<Poller>) -> Self {
         Self(Arc::new(Way::Poller {
-            rung: AtomicBool::new(false),
+            notified: AtomicBool::new(false),
             poller,
             #[cfg(unix)]
-            bell: OnceLock::new(),
+            wake_fd: OnceLock::new(),
         }))
     }
 
     /// Wakes by ringing `bell`, which the wait drains.
     #[cfg(unix)]
-    pub(super) fn drained(bell: Bell) -> Self {
+    pub(super) fn drained(wake_fd: WakeFd) -> Self {
         Self(Arc::new(Way::Drained {
-            rung: AtomicBool::new(false),
-            bell,
+            notified: AtomicBool::new(false),
+            wake_fd,
         }))
     }
 
     /// The bell that the wait drains, if that is what is rung.
     #[cfg(unix)]
-    pub(super) fn bell(&self) -> Option<&Bell> {
+    pub(super) fn wake_fd(&self) -> Option<&WakeFd> {
         match &*self.0 {
-            Way::Drained { bell, .. } => Some(bell),
+            Way::Drained { wake_fd, .. } => Some(wake_fd),
             _ => None,
         }
     }
@@ -87,7 +87,7 @@ impl Waking {
     #[cfg(target_os = "linux")]
     pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
         match &*self.0 {
-            Way::Bell(bell) => bell.hang_at(poller),
+            Way::WakeFd(wake_fd) => wake_fd.hang_at(poller),
             Way::Drained { .. } | Way::Poller { .. } => Ok(()),
         }
     }
@@ -96,15 +96,17 @@ impl Waking {
     pub(crate) fn wake(&self) {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::Bell(bell) => bell.ring(),
+            Way::WakeFd(wake_fd) => wake_fd.notify(),
             #[cfg(unix)]
-            Way::Drained { rung, bell } => {
-                if !rung.swap(true, Ordering::SeqCst) {
-                    bell.ring();
+            Way::Drained { notified, wake_fd } => {
+                if !notified.swap(true, Ordering::SeqCst) {
+                    wake_fd.notify();
                 }
             }
-            Way::Poller { rung, poller, .. } => {
-                if !rung.swap(true, Ordering::SeqCst) {
+            Way::Poller {
+                notified, poller, ..
+            } => {
+                if !notified.swap(true, Ordering::SeqCst) {
                     // Fails only when the poller itself is broken; the wait would say so.
                     let _ = poller.notify();
                 }
@@ -115,44 +117,47 @@ impl Waking {
     /// Whether somebody woke the driver since this was last asked. A bell tells of itself, by its key.
     pub(super) fn take(&self) -> bool {
         // A look first: it is asked in every wait, and mostly nobody rang.
-        let take =
-            |rung: &AtomicBool| rung.load(Ordering::SeqCst) && rung.swap(false, Ordering::SeqCst);
+        let take = |notified: &AtomicBool| {
+            notified.load(Ordering::SeqCst) && notified.swap(false, Ordering::SeqCst)
+        };
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::Bell(_) => false,
+            Way::WakeFd(_) => false,
             #[cfg(unix)]
-            Way::Drained { rung, bell } => {
+            Way::Drained { notified, wake_fd } => {
                 // Drained first: a ring between the two is one that finds the flag up, and needs no bell.
-                bell.drain();
-                take(rung)
+                wake_fd.drain();
+                take(notified)
             }
-            Way::Poller { rung, .. } => take(rung),
+            Way::Poller { notified, .. } => take(notified),
         }
     }
 
     /// Whether somebody woke the driver and no wait has seen it.
     #[cfg(feature = "testing")]
-    pub(in crate::driver) fn is_rung(&self) -> bool {
+    pub(in crate::driver) fn is_notified(&self) -> bool {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::Bell(_) => false,
+            Way::WakeFd(_) => false,
             #[cfg(unix)]
-            Way::Drained { rung, .. } => rung.load(Ordering::SeqCst),
-            Way::Poller { rung, .. } => rung.load(Ordering::SeqCst),
+            Way::Drained { notified, .. } => notified.load(Ordering::SeqCst),
+            Way::Poller { notified, .. } => notified.load(Ordering::SeqCst),
         }
     }
 
     /// The bell was heard: makes it heard the next time.
-    pub(super) fn hush(&self) -> io::Result<()> {
+    pub(super) fn disarm(&self) -> io::Result<()> {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::Bell(_) => {}
+            Way::WakeFd(_) => {}
             #[cfg(unix)]
-            Way::Drained { bell, .. } => bell.drain(),
+            Way::Drained { wake_fd, .. } => wake_fd.drain(),
             #[cfg(unix)]
-            Way::Poller { poller, bell, .. } => {
-                if let Some(bell) = bell.get() {
-                    bell.hush(poller)?;
+            Way::Poller {
+                poller, wake_fd, ..
+            } => {
+                if let Some(wake_fd) = wake_fd.get() {
+                    wake_fd.disarm(poller)?;
                 }
             }
             #[cfg(not(unix))]
@@ -166,14 +171,16 @@ impl Waking {
     pub(in crate::driver) fn hand(&self) -> io::Result<RawFd> {
         match &*self.0 {
             #[cfg(target_os = "linux")]
-            Way::Bell(bell) => Ok(bell.hand()),
-            Way::Drained { bell, .. } => Ok(bell.hand()),
-            Way::Poller { poller, bell, .. } => {
-                if let Some(bell) = bell.get() {
-                    return Ok(bell.hand());
+            Way::WakeFd(wake_fd) => Ok(wake_fd.hand()),
+            Way::Drained { wake_fd, .. } => Ok(wake_fd.hand()),
+            Way::Poller {
+                poller, wake_fd, ..
+            } => {
+                if let Some(wake_fd) = wake_fd.get() {
+                    return Ok(wake_fd.hand());
                 }
-                let new = Bell::hung_at(poller)?;
-                Ok(bell.get_or_init(|| new).hand())
+                let new = WakeFd::hung_at(poller)?;
+                Ok(wake_fd.get_or_init(|| new).hand())
             }
         }
     }

@@ -56,7 +56,7 @@ struct Words([AtomicU32; 4]);
 
 /// What becomes of a signal at a place.
 #[derive(Clone, Copy, Default)]
-struct Heard {
+struct Received {
     /// It was wanted.
     wanted: bool,
     /// The loop is to be rung (invariant 5).
@@ -248,8 +248,8 @@ impl Place {
     }
 
     /// Notes that `signal` came.
-    fn hear(&self, signal: Signal) -> Heard {
-        let mut heard = Heard::default();
+    fn hear(&self, signal: Signal) -> Received {
+        let mut heard = Received::default();
         let hears = self.heard.has(signal);
         if hears {
             self.came.add(signal.into());
@@ -340,7 +340,7 @@ pub(super) fn tell(signal: Signal) -> bool {
         let heard = place.hear(signal);
         again |= heard.again;
         if heard.rings {
-            place.hand.ring();
+            place.hand.notify();
         }
     }
     BUSY.fetch_sub(1, SeqCst);

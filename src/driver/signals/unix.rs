@@ -74,7 +74,7 @@ impl Hand {
     }
 
     /// Ends a wait. It may find the descriptor full, and then it has been rung already.
-    pub(super) fn ring(&self) {
+    pub(super) fn notify(&self) {
         let hand = self.0.load(SeqCst);
         if hand == NOBODY {
             return;

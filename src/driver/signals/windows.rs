@@ -91,7 +91,7 @@ impl Hand {
     }
 
     /// Ends a wait.
-    pub(super) fn ring(&self) {
+    pub(super) fn notify(&self) {
         let wake = self.lock().clone();
         if let Some(wake) = wake {
             wake.wake();

@@ -111,10 +111,10 @@ impl Error for NotGiven {}
 #[track_caller]
 pub(super) fn take_given(which: &Which) -> Result<(i32, OwnedFd), Failure> {
     let names = names();
-    let place = Location::caller();
+    let location = Location::caller();
     let missing = || {
         let which = which.clone();
-        Failure::at(NotGiven { which, names }, place)
+        Failure::at(NotGiven { which, names }, location)
     };
     let numbers: Vec<i32> = match which {
         Which::Number(number) => vec![*number],

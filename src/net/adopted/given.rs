@@ -44,13 +44,13 @@ impl Adopted {
     pub(in crate::net) fn connection(
         &self,
         reactor: &Reactor,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<(Socket, Address), Failure> {
-        let fd = self.take().map_err(|failure| failure.moved(place))?;
+        let fd = self.take().map_err(|failure| failure.moved(location))?;
         let adopted = reactor.inner().driver().adopt_connection(fd);
         adopted.map_err(|why| {
             let error = CannotAdopt::new("a stream socket that is connected", why);
-            Failure::at(error, place)
+            Failure::at(error, location)
         })
     }
 }

@@ -1,25 +1,25 @@
-//! A port with its protocol: [`Bound`], and the seat of the protocol.
+//! A port with its protocol: [`DatagramListener`], and the seat of the protocol.
 
 use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::engine::{Got, Post, User};
+use super::engine::{DatagramConn, DatagramHandler, Got};
 use super::errors::truncated;
 use super::{DatagramPort, DatagramProtocol};
 use crate::failure::Failure;
-use crate::protocol::{self, Handle, Home, Seated, visit};
+use crate::protocol::{self, Handle, ProtocolHost, ProtocolSlot, visit};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 
 /// A port with its protocol. It is the port (by deref), and knows the protocol's handle.
-pub struct Bound<P: 'static> {
+pub struct DatagramListener<P: 'static> {
     port: DatagramPort,
     handle: Handle<P, DatagramPort>,
 }
 
-impl<P: 'static> Bound<P> {
+impl<P: 'static> DatagramListener<P> {
     /// The protocol's handle.
     pub fn handle(&self) -> Handle<P, DatagramPort> {
         self.handle.clone()
@@ -32,22 +32,22 @@ impl<P: 'static> Bound<P> {
 }
 
 /// The seat of a protocol at a port.
-type OnPort<P> = Seated<P, DatagramPort>;
+type OnPort<P> = ProtocolSlot<P, DatagramPort>;
 
-impl<P: DatagramProtocol> Home for Post<OnPort<P>> {
+impl<P: DatagramProtocol> ProtocolHost for DatagramConn<OnPort<P>> {
     type Protocol = P;
     type Transport = DatagramPort;
 
-    fn seat_inside(&self) -> &OnPort<P> {
+    fn protocol_slot(&self) -> &OnPort<P> {
         self.user()
     }
 
-    fn home_reactor(&self) -> Option<Reactor> {
+    fn host_reactor(&self) -> Option<Reactor> {
         self.core().reactor()
     }
 
-    fn home_place(&self) -> &'static Location<'static> {
-        self.core().place()
+    fn host_location(&self) -> &'static Location<'static> {
+        self.core().location()
     }
 
     fn is_closing(&self) -> bool {
@@ -66,28 +66,32 @@ impl<P: DatagramProtocol> Home for Post<OnPort<P>> {
     }
 }
 
-impl<P: DatagramProtocol> User for OnPort<P> {
-    fn readable(post: &Rc<Post<Self>>, reactor: &Reactor) {
+impl<P: DatagramProtocol> DatagramHandler for OnPort<P> {
+    fn readable(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor) {
         let lent = reactor.inner().take_read_buffer();
         let usual = lent.len();
         let mut buffer = lent;
         let mut budget = BATCH;
-        while budget > 0 && post.core().may_read() {
-            match post.core().receive_whole(&mut buffer) {
+        while budget > 0 && conn.core().may_read() {
+            match conn.core().receive_whole(&mut buffer) {
                 Got::Datagram(arrived) => {
                     budget = budget.saturating_sub(arrived.size.max(LEAST));
                     if arrived.size > arrived.count {
-                        report::deliver(Origin::Protocol, truncated(arrived), post.core().place());
+                        report::deliver(
+                            Origin::Protocol,
+                            truncated(arrived),
+                            conn.core().location(),
+                        );
                         continue;
                     }
                     let data = &buffer[..arrived.count];
-                    visit(post, reactor, |protocol, cx| {
+                    visit(conn, reactor, |protocol, cx| {
                         protocol.datagram_received(cx, data, arrived.from)
                     });
                 }
                 Got::Refused(_) => {
                     budget = budget.saturating_sub(LEAST);
-                    Self::refused(post, reactor);
+                    Self::refused(conn, reactor);
                 }
                 Got::Nothing | Got::Failed(_) => break,
             }
@@ -97,24 +101,24 @@ impl<P: DatagramProtocol> User for OnPort<P> {
         }
     }
 
-    fn refused(post: &Rc<Post<Self>>, reactor: &Reactor) {
-        visit(post, reactor, |protocol, cx| {
+    fn refused(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor) {
+        visit(conn, reactor, |protocol, cx| {
             protocol.connection_refused(cx)
         });
     }
 
-    fn room(post: &Rc<Post<Self>>, reactor: &Reactor, was_full: bool) {
+    fn room(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor, was_full: bool) {
         if was_full {
-            visit(post, reactor, |protocol, cx| protocol.write_ready(cx));
+            visit(conn, reactor, |protocol, cx| protocol.write_ready(cx));
         }
     }
 
-    fn closed(post: &Rc<Post<Self>>) -> Result<(), Failure> {
-        protocol::try_leave(&**post, P::stopped)
+    fn closed(conn: &Rc<DatagramConn<Self>>) -> Result<(), Failure> {
+        protocol::try_leave(&**conn, P::stopped)
     }
 
-    fn discard(post: &Rc<Post<Self>>) {
-        protocol::leave(&**post, |_| {});
+    fn discard(conn: &Rc<DatagramConn<Self>>) {
+        protocol::leave(&**conn, |_| {});
     }
 
     fn wants_datagrams(&self) -> bool {
@@ -122,7 +126,7 @@ impl<P: DatagramProtocol> User for OnPort<P> {
     }
 }
 
-impl<P: 'static> Deref for Bound<P> {
+impl<P: 'static> Deref for DatagramListener<P> {
     type Target = DatagramPort;
 
     fn deref(&self) -> &DatagramPort {
@@ -130,7 +134,7 @@ impl<P: 'static> Deref for Bound<P> {
     }
 }
 
-impl<P: 'static> Clone for Bound<P> {
+impl<P: 'static> Clone for DatagramListener<P> {
     fn clone(&self) -> Self {
         Self {
             port: self.port.clone(),
@@ -139,21 +143,21 @@ impl<P: 'static> Clone for Bound<P> {
     }
 }
 
-impl<P: 'static> fmt::Debug for Bound<P> {
+impl<P: 'static> fmt::Debug for DatagramListener<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Bound").field(&self.port).finish()
+        f.debug_tuple("DatagramListener").field(&self.port).finish()
     }
 }
 
 /// Lets a protocol begin.
-pub(super) fn seat<P: DatagramProtocol>(
+pub(super) fn attach<P: DatagramProtocol>(
     reactor: &Reactor,
-    post: &Rc<Post<OnPort<P>>>,
-) -> Result<Bound<P>, Failure> {
-    visit(post, reactor, |protocol, cx| protocol.started(cx));
-    Ok(Bound {
-        port: post.port(),
-        handle: protocol::handle(post),
+    conn: &Rc<DatagramConn<OnPort<P>>>,
+) -> Result<DatagramListener<P>, Failure> {
+    visit(conn, reactor, |protocol, cx| protocol.started(cx));
+    Ok(DatagramListener {
+        port: conn.port(),
+        handle: protocol::handle(conn),
     })
 }
 

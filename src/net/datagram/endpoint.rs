@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 
+use super::convert::ToDatagramAddress;
 use super::options::DatagramOptions;
-use super::place::ToDatagramAddress;
 use crate::address::Address;
 use crate::failure::Failure;
 

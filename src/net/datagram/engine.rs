@@ -3,7 +3,7 @@
 //! # The idea
 //!
 //! A port is a [`Core`] and a *user*: a protocol, or async code. What is sent goes out at once if the system takes it,
-//! else it waits in a queue; [`Post::settle`] empties that when it can. Reading is the user's: it is told that there
+//! else it waits in a queue; [`DatagramConn::settle`] empties that when it can. Reading is the user's: it is told that there
 //! is something.
 //!
 //! # States
@@ -33,10 +33,10 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::convert::invalid;
 use super::errors::{
     AlreadyConnected, DatagramsNotSent, MessageTooLong, PortClosed, QueueFull, SendFailed,
 };
-use super::place::invalid;
 use super::queue::{Queue, Waiting};
 use crate::address::Address;
 use crate::clock::{Clock, DelayedCall};
@@ -49,39 +49,39 @@ use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::{self, Origin, Subsystem};
 
 /// A port and its user.
-pub(super) struct Post<U: ?Sized = dyn User> {
+pub(super) struct DatagramConn<U: ?Sized = dyn DatagramHandler> {
     core: Core,
     user: U,
 }
 
 /// Whoever uses a port. None of the hooks may unwind.
-pub(super) trait User: 'static {
+pub(super) trait DatagramHandler: 'static {
     /// There may be something to read.
-    fn readable(post: &Rc<Post<Self>>, reactor: &Reactor)
+    fn readable(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
     /// Nobody is there to whom it is connected.
-    fn refused(post: &Rc<Post<Self>>, reactor: &Reactor)
+    fn refused(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor)
     where
         Self: Sized;
 
     /// More can be sent; `was_full` when the queue had been.
-    fn room(post: &Rc<Post<Self>>, reactor: &Reactor, was_full: bool)
+    fn room(conn: &Rc<DatagramConn<Self>>, reactor: &Reactor, was_full: bool)
     where
         Self: Sized;
 
     /// It is over. Fails with the panic of its last words.
-    fn closed(post: &Rc<Post<Self>>) -> Result<(), Failure>
+    fn closed(conn: &Rc<DatagramConn<Self>>) -> Result<(), Failure>
     where
         Self: Sized;
 
     /// Drops what it holds before the port was ever used, without calling it.
-    fn discard(post: &Rc<Post<Self>>)
+    fn discard(conn: &Rc<DatagramConn<Self>>)
     where
         Self: Sized,
     {
-        let _ = post;
+        let _ = conn;
     }
 
     /// Does it want to be told of what can be read?
@@ -150,23 +150,23 @@ pub(super) enum Got {
     Failed(io::Error),
 }
 
-impl<U: User> Post<U> {
+impl<U: DatagramHandler> DatagramConn<U> {
     /// Takes a bound socket into the reactor's care.
     pub(super) fn new(
         reactor: &Reactor,
         socket: Datagrams,
         limit: usize,
         file: Option<SocketFile>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
         user: U,
     ) -> io::Result<Rc<Self>> {
         let local = socket.local_addr()?;
-        let post = reactor.register(|registration| {
+        let conn = reactor.register(|registration| {
             let core = Core {
                 socket: RefCell::new(Some(socket)),
                 registration,
                 retry: Retry::default(),
-                location: place,
+                location: location,
                 state: Cell::new(State::Open),
                 paused: Cell::new(false),
                 blocked: Cell::new(false),
@@ -186,13 +186,13 @@ impl<U: User> Post<U> {
             };
             Self { core, user }
         })?;
-        let core = &post.core;
+        let core = &conn.core;
         let added = core.with_socket(|socket| {
             let registration = &core.registration;
             registration.add_or_leave(reactor, socket, Interest::Read)
         });
         added.unwrap_or(Ok(()))?;
-        Ok(post)
+        Ok(conn)
     }
 
     pub(super) fn user(&self) -> &U {
@@ -271,20 +271,20 @@ impl<U: User> Post<U> {
                 bytes,
                 from,
             };
-            let failure = Failure::at(loss, core.place());
-            report::deliver(Origin::Connection, failure, core.place());
+            let failure = Failure::at(loss, core.location());
+            report::deliver(Origin::Connection, failure, core.location());
         }
-        tell_stopped(core.stopped.take(), closed, core.place());
+        tell_stopped(core.stopped.take(), closed, core.location());
     }
 }
 
-impl<U: ?Sized> Post<U> {
+impl<U: ?Sized> DatagramConn<U> {
     pub(super) fn core(&self) -> &Core {
         &self.core
     }
 }
 
-impl<U: User> Handler for Post<U> {
+impl<U: DatagramHandler> Handler for DatagramConn<U> {
     fn registration(&self) -> &Registration {
         &self.core.registration
     }
@@ -309,7 +309,7 @@ impl<U: User> Handler for Post<U> {
 
     fn attend(self: Rc<Self>, reactor: &Reactor) {
         let core = &self.core;
-        if has_rung(&core.deadline) {
+        if was_notified(&core.deadline) {
             // The loop may have been late: it is tried once more.
             core.blocked.set(false);
             core.flush();
@@ -328,7 +328,7 @@ impl<U: User> Handler for Post<U> {
     }
 }
 
-impl<U: User> Tracked for Post<U> {
+impl<U: DatagramHandler> Tracked for DatagramConn<U> {
     fn lose(self: Rc<Self>, reactor: Option<&Reactor>, _reason: &Failure) {
         self.close(reactor);
     }
@@ -358,8 +358,8 @@ impl<U: User> Tracked for Post<U> {
         about
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.core.place()
+    fn location(&self) -> &'static Location<'static> {
+        self.core.location()
     }
 }
 
@@ -492,7 +492,7 @@ impl Core {
                 (Ok(Given::Sent), _) => {}
                 (Ok(Given::Full), Some(to)) => self.queue.hold(to.clone(), waiting),
                 (Ok(_), _) => return self.queue.put_back(waiting),
-                (Err(failure), _) => report::deliver(Origin::Protocol, failure, self.place()),
+                (Err(failure), _) => report::deliver(Origin::Protocol, failure, self.location()),
             }
         }
     }
@@ -507,7 +507,7 @@ impl Core {
                         self.queue.hold_back(to, waiting);
                         break;
                     }
-                    Err(failure) => report::deliver(Origin::Protocol, failure, self.place()),
+                    Err(failure) => report::deliver(Origin::Protocol, failure, self.location()),
                 }
             }
         }
@@ -715,7 +715,7 @@ impl Core {
         self.registration.reactor()
     }
 
-    pub(super) fn place(&self) -> &'static Location<'static> {
+    pub(super) fn location(&self) -> &'static Location<'static> {
         self.location
     }
 
@@ -725,7 +725,7 @@ impl Core {
             id: Id::Source(self.registration.key()),
             kind: "port",
             name: None,
-            place: self.place(),
+            location: self.location(),
             about: String::new(),
             waits: Vec::new(),
         })
@@ -733,7 +733,7 @@ impl Core {
 }
 
 /// Has the timer run? Then it is taken out.
-fn has_rung(timer: &Cell<Option<DelayedCall>>) -> bool {
+fn was_notified(timer: &Cell<Option<DelayedCall>>) -> bool {
     let taken = timer.take();
     match taken {
         Some(taken) if taken.is_pending() => {

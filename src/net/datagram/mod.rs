@@ -23,24 +23,24 @@
 //!    that one port does not keep the loop from the others.
 
 mod bound;
+mod convert;
 mod endpoint;
 mod engine;
 mod errors;
 mod open;
 mod options;
-mod place;
 mod port;
 mod queue;
 mod socket;
 
-pub use self::bound::Bound;
+pub use self::bound::DatagramListener;
+pub use self::convert::ToDatagramAddress;
 pub use self::endpoint::{DatagramEndpoint, ToDatagramEndpoint};
 pub use self::errors::{
     AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
     PortClosed, QueueFull, SendFailed, Truncated,
 };
 pub use self::options::DatagramOptions;
-pub use self::place::ToDatagramAddress;
 pub use self::port::DatagramPort;
 pub use self::socket::UdpSocket;
 use crate::address::Address;

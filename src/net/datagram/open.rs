@@ -7,9 +7,9 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::DatagramProtocol;
-use super::bound::{Bound, seat};
+use super::bound::{DatagramListener, attach};
 use super::endpoint::{Opening, ToDatagramEndpoint};
-use super::engine::{Post, User};
+use super::engine::{DatagramConn, DatagramHandler};
 use super::options::DatagramOptions;
 #[cfg(unix)]
 use super::options::QUEUE;
@@ -22,7 +22,7 @@ use crate::failure::Failure;
 #[cfg(unix)]
 use crate::net::errors::CannotAdopt;
 use crate::net::errors::CannotListen;
-use crate::protocol::Seated;
+use crate::protocol::ProtocolSlot;
 use crate::reactor::Reactor;
 
 impl Reactor {
@@ -79,9 +79,9 @@ impl Reactor {
         &self,
         endpoint: impl ToDatagramEndpoint,
         protocol: P,
-    ) -> Result<Bound<P>, Failure> {
-        let post = self.open_endpoint(endpoint, Location::caller(), Seated::new(protocol))?;
-        seat(self, &post)
+    ) -> Result<DatagramListener<P>, Failure> {
+        let conn = self.open_endpoint(endpoint, Location::caller(), ProtocolSlot::new(protocol))?;
+        attach(self, &conn)
     }
 
     /// Opens a UDP or UNIX datagram socket for async code. The endpoint and the errors are those of
@@ -93,82 +93,82 @@ impl Reactor {
     #[doc(alias("UdpSocket::bind", "UnixDatagram::bind", "bind_udp", "listenUDP"))]
     #[track_caller]
     pub fn bind_datagram(&self, endpoint: impl ToDatagramEndpoint) -> Result<UdpSocket, Failure> {
-        let post = self.open_endpoint(endpoint, Location::caller(), UdpSocket::user())?;
-        Ok(UdpSocket::new(post))
+        let conn = self.open_endpoint(endpoint, Location::caller(), UdpSocket::user())?;
+        Ok(UdpSocket::new(conn))
     }
 
-    fn open_endpoint<U: User>(
+    fn open_endpoint<U: DatagramHandler>(
         &self,
         endpoint: impl ToDatagramEndpoint,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
         user: U,
-    ) -> Result<Rc<Post<U>>, Failure> {
+    ) -> Result<Rc<DatagramConn<U>>, Failure> {
         let endpoint = endpoint
             .into_datagram_endpoint()
-            .map_err(|failure| Failure::moved(failure, place))?;
+            .map_err(|failure| Failure::moved(failure, location))?;
         let (address, options) = match endpoint.0 {
             Opening::At(address, options) => (address, options),
             #[cfg(unix)]
-            Opening::Adopted(fd) => return self.adopt_datagrams(fd, place, user),
+            Opening::Adopted(fd) => return self.adopt_datagrams(fd, location, user),
         };
-        let post = self.open_datagrams(&address, &options, place, user)?;
+        let conn = self.open_datagrams(&address, &options, location, user)?;
         let Some(peer) = &options.peer else {
-            return Ok(post);
+            return Ok(conn);
         };
-        match post.core().connect(peer) {
-            Ok(()) => Ok(post),
+        match conn.core().connect(peer) {
+            Ok(()) => Ok(conn),
             Err(failure) => {
-                U::discard(&post);
-                post.close(Some(self));
-                Err(Failure::moved(failure, place))
+                U::discard(&conn);
+                conn.close(Some(self));
+                Err(Failure::moved(failure, location))
             }
         }
     }
 
     #[cfg(unix)]
-    fn adopt_datagrams<U: User>(
+    fn adopt_datagrams<U: DatagramHandler>(
         &self,
         fd: OwnedFd,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
         user: U,
-    ) -> Result<Rc<Post<U>>, Failure> {
+    ) -> Result<Rc<DatagramConn<U>>, Failure> {
         let refused = |why| {
             let error = CannotAdopt::new("a datagram socket", why);
-            Failure::at(error, place)
+            Failure::at(error, location)
         };
         let adopted = self.inner().driver().adopt_datagrams(fd);
         let (socket, peer) = adopted.map_err(refused)?;
-        let post = Post::new(self, socket, QUEUE, None, place, user)
+        let conn = DatagramConn::new(self, socket, QUEUE, None, location, user)
             .map_err(|error| refused(NotAdopted::Io(error)))?;
         if let Some(peer) = peer {
-            post.core().is_connected_to(peer);
+            conn.core().is_connected_to(peer);
         }
-        Ok(post)
+        Ok(conn)
     }
 }
 
 impl Reactor {
-    fn open_datagrams<U: User>(
+    fn open_datagrams<U: DatagramHandler>(
         &self,
         address: &Address,
         options: &DatagramOptions,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
         user: U,
-    ) -> Result<Rc<Post<U>>, Failure> {
-        let opened = self.try_to_open(address, options, place, user);
+    ) -> Result<Rc<DatagramConn<U>>, Failure> {
+        let opened = self.try_to_open(address, options, location, user);
         opened.map_err(|error| {
             let address = address.clone();
-            Failure::at(CannotListen { address, error }, place)
+            Failure::at(CannotListen { address, error }, location)
         })
     }
 
-    fn try_to_open<U: User>(
+    fn try_to_open<U: DatagramHandler>(
         &self,
         address: &Address,
         options: &DatagramOptions,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
         user: U,
-    ) -> io::Result<Rc<Post<U>>> {
+    ) -> io::Result<Rc<DatagramConn<U>>> {
         let driver = self.inner().driver();
         let socket = driver.datagrams(address, options.share)?;
         // When something fails the file goes with it.
@@ -180,7 +180,7 @@ impl Reactor {
         #[cfg(not(unix))]
         let file = None;
         set_up(&socket, options, file.as_ref())?;
-        Post::new(self, socket, options.queue, file, place, user)
+        DatagramConn::new(self, socket, options.queue, file, location, user)
     }
 }
 

@@ -5,9 +5,9 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::engine::{Post, User};
+use super::convert::ToDatagramAddress;
+use super::engine::{DatagramConn, DatagramHandler};
 use super::errors::{MulticastJoinError, PortClosed};
-use super::place::ToDatagramAddress;
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::{Change, Datagrams, Interface, Question};
@@ -26,9 +26,9 @@ use crate::failure::Failure;
     "MulticastServer"
 ))]
 #[derive(Clone)]
-pub struct DatagramPort(Rc<Post>);
+pub struct DatagramPort(Rc<DatagramConn>);
 
-impl<U: User> Post<U> {
+impl<U: DatagramHandler> DatagramConn<U> {
     /// The inert handle.
     pub(super) fn port(self: &Rc<Self>) -> DatagramPort {
         DatagramPort(self.clone())

@@ -21,9 +21,9 @@ use std::task::{Context, Poll, Waker};
 use futures::{Sink, Stream};
 
 use super::DatagramPort;
-use super::engine::{Got, Post, User};
+use super::convert::ToDatagramAddress;
+use super::engine::{DatagramConn, DatagramHandler, Got};
 use super::errors::{PortClosed, truncated};
-use super::place::ToDatagramAddress;
 use crate::address::Address;
 use crate::debug::Thing;
 use crate::driver::Arrived;
@@ -60,7 +60,7 @@ use crate::task::{self, Wait, budget, own_waker};
 /// ```
 #[doc(alias("UnixDatagram", "DatagramEndpoint"))]
 pub struct UdpSocket {
-    post: Rc<Post<Awaited>>,
+    conn: Rc<DatagramConn<Awaited>>,
 }
 
 /// The user of a port that is awaited.
@@ -103,8 +103,8 @@ impl UdpSocket {
         }
     }
 
-    pub(super) fn new(post: Rc<Post<Awaited>>) -> Self {
-        Self { post }
+    pub(super) fn new(conn: Rc<DatagramConn<Awaited>>) -> Self {
+        Self { conn }
     }
 
     /// Sends a datagram, waiting until the system takes it.
@@ -125,8 +125,8 @@ impl UdpSocket {
     ) -> impl Future<Output = Result<(), Failure>> {
         asked_at(Location::caller(), async move {
             let to = to.to_datagram_address()?;
-            let place = self.post.user().writers.place();
-            poll_fn(|cx| self.poll_send(cx, &place, data, Some(&to))).await
+            let location = self.conn.user().writers.location();
+            poll_fn(|cx| self.poll_send(cx, &location, data, Some(&to))).await
         })
     }
 
@@ -139,10 +139,10 @@ impl UdpSocket {
     #[track_caller]
     pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<(), Failure>> {
         asked_at(Location::caller(), async move {
-            let place = self.post.user().writers.place();
+            let location = self.conn.user().writers.location();
             poll_fn(|cx| match self.refusal() {
                 Some(refusal) => Poll::Ready(Err(refusal)),
-                None => self.poll_send(cx, &place, data, None),
+                None => self.poll_send(cx, &location, data, None),
             })
             .await
         })
@@ -160,9 +160,9 @@ impl UdpSocket {
         buf: &mut [u8],
     ) -> impl Future<Output = Result<(usize, Address), Failure>> {
         asked_at(Location::caller(), async move {
-            let place = self.post.user().readers.place();
+            let location = self.conn.user().readers.location();
             let receive = |cx: &mut Context<'_>| {
-                self.poll_receive(cx, Some(&place), |post| post.core().receive(buf))
+                self.poll_receive(cx, Some(&location), |conn| conn.core().receive(buf))
             };
             let arrived = poll_fn(receive).await?;
             match arrived.size > arrived.count {
@@ -195,22 +195,22 @@ impl UdpSocket {
 
     /// Where it is bound, with the real port when port 0 was asked for.
     pub fn local_addr(&self) -> Address {
-        self.post.core().local_addr()
+        self.conn.core().local_addr()
     }
 
     /// The port's inert handle: to set it up, to join groups, to close it from elsewhere.
     pub fn port(&self) -> DatagramPort {
-        self.post.port()
+        self.conn.port()
     }
 
     fn poll_send(
         &self,
         cx: &Context<'_>,
-        place: &Place<'_>,
+        location: &Place<'_>,
         data: &[u8],
         to: Option<&Address>,
     ) -> Poll<Result<(), Failure>> {
-        let core = self.post.core();
+        let core = self.conn.core();
         if budget::is_spent(cx) {
             return Poll::Pending;
         }
@@ -221,17 +221,17 @@ impl UdpSocket {
         if !core.is_open() {
             return Poll::Ready(Err(Failure::new(PortClosed)));
         }
-        self.wait_for_room(cx, Some(place));
+        self.wait_for_room(cx, Some(location));
         Poll::Pending
     }
 
     fn poll_receive(
         &self,
         cx: &Context<'_>,
-        place: Option<&Place<'_>>,
-        receive: impl FnOnce(&Post<Awaited>) -> Got,
+        location: Option<&Place<'_>>,
+        receive: impl FnOnce(&DatagramConn<Awaited>) -> Got,
     ) -> Poll<Result<Arrived, Failure>> {
-        let (core, user) = (self.post.core(), self.post.user());
+        let (core, user) = (self.conn.core(), self.conn.user());
         if budget::is_spent(cx) {
             return Poll::Pending;
         }
@@ -243,7 +243,7 @@ impl UdpSocket {
             return Poll::Ready(Err(Failure::new(PortClosed)));
         }
         if user.readable.get() && core.may_read() {
-            match receive(&self.post) {
+            match receive(&self.conn) {
                 Got::Datagram(arrived) => {
                     budget::spend(arrived.size);
                     return Poll::Ready(Ok(arrived));
@@ -258,33 +258,33 @@ impl UdpSocket {
         if user.ignored.replace(false) {
             core.ask_for_attention();
         }
-        user.readers.add(cx, place);
-        task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.readers)));
+        user.readers.add(cx, location);
+        task::note_wait(|| Rc::new(Waits::new(&self.conn, |user| &user.readers)));
         Poll::Pending
     }
 
-    fn wait_for_room(&self, cx: &Context<'_>, place: Option<&Place<'_>>) {
-        let user = self.post.user();
-        user.writers.add(cx, place);
-        task::note_wait(|| Rc::new(Waits::new(&self.post, |user| &user.writers)));
+    fn wait_for_room(&self, cx: &Context<'_>, location: Option<&Place<'_>>) {
+        let user = self.conn.user();
+        user.writers.add(cx, location);
+        task::note_wait(|| Rc::new(Waits::new(&self.conn, |user| &user.writers)));
     }
 
     /// What nobody was told yet.
     fn refusal(&self) -> Option<Failure> {
-        let refused = self.post.user().refused.replace(false);
+        let refused = self.conn.user().refused.replace(false);
         refused.then(|| self.refused_by(io::ErrorKind::ConnectionRefused.into()))
     }
 
     fn refused_by(&self, error: io::Error) -> Failure {
-        let address = self.post.core().peer().unwrap_or(Address::Unnamed);
+        let address = self.conn.core().peer().unwrap_or(Address::Unnamed);
         Failure::new(ConnectionRefused { address, error })
     }
 
     fn poll_flushed(&self, cx: &Context<'_>) -> Poll<Result<(), Failure>> {
-        if self.post.core().has_lost() {
+        if self.conn.core().has_lost() {
             return Poll::Ready(Err(Failure::new(PortClosed)));
         }
-        if self.post.core().queued() == 0 {
+        if self.conn.core().queued() == 0 {
             return Poll::Ready(Ok(()));
         }
         self.wait_for_room(cx, None);
@@ -302,7 +302,7 @@ async fn asked_at<T>(
 
 impl Wakers {
     /// A place for a future.
-    fn place(&self) -> Place<'_> {
+    fn location(&self) -> Place<'_> {
         self.last.set(self.last.get() + 1);
         Place {
             wakers: self,
@@ -310,12 +310,12 @@ impl Wakers {
         }
     }
 
-    fn add(&self, cx: &Context<'_>, place: Option<&Place<'_>>) {
+    fn add(&self, cx: &Context<'_>, location: Option<&Place<'_>>) {
         let new = &*own_waker(cx);
-        let is_new = match place {
-            Some(place) => {
+        let is_new = match location {
+            Some(location) => {
                 let futures = self.futures.borrow();
-                let old = futures.get(place.number);
+                let old = futures.get(location.number);
                 old.is_none_or(|old| !old.will_wake(new))
             }
             None => !self.tasks.borrow().iter().any(|one| one.will_wake(new)),
@@ -324,8 +324,8 @@ impl Wakers {
             return;
         }
         let new = new.clone();
-        let old = match place {
-            Some(place) => self.futures.borrow_mut().insert(place.number, new),
+        let old = match location {
+            Some(location) => self.futures.borrow_mut().insert(location.number, new),
             None => {
                 self.tasks.borrow_mut().push(new);
                 None
@@ -353,27 +353,27 @@ impl Drop for Place<'_> {
     }
 }
 
-impl User for Awaited {
-    fn readable(post: &Rc<Post<Self>>, _reactor: &Reactor) {
-        let user = post.user();
+impl DatagramHandler for Awaited {
+    fn readable(conn: &Rc<DatagramConn<Self>>, _reactor: &Reactor) {
+        let user = conn.user();
         if user.readable.replace(true) {
             user.ignored.set(true);
         }
         user.readers.wake();
     }
 
-    fn refused(post: &Rc<Post<Self>>, _reactor: &Reactor) {
-        post.user().refused.set(true);
-        post.user().readers.wake();
+    fn refused(conn: &Rc<DatagramConn<Self>>, _reactor: &Reactor) {
+        conn.user().refused.set(true);
+        conn.user().readers.wake();
     }
 
-    fn room(post: &Rc<Post<Self>>, _reactor: &Reactor, _was_full: bool) {
-        post.user().writers.wake();
+    fn room(conn: &Rc<DatagramConn<Self>>, _reactor: &Reactor, _was_full: bool) {
+        conn.user().writers.wake();
     }
 
-    fn closed(post: &Rc<Post<Self>>) -> Result<(), Failure> {
-        post.user().readers.wake();
-        post.user().writers.wake();
+    fn closed(conn: &Rc<DatagramConn<Self>>) -> Result<(), Failure> {
+        conn.user().readers.wake();
+        conn.user().writers.wake();
         Ok(())
     }
 
@@ -388,13 +388,13 @@ impl Stream for &UdpSocket {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut data = Vec::new();
-        let receive = |post: &Post<Awaited>| {
-            let Some(reactor) = post.core().reactor() else {
+        let receive = |conn: &DatagramConn<Awaited>| {
+            let Some(reactor) = conn.core().reactor() else {
                 return Got::Nothing;
             };
             let mut buffer = reactor.inner().take_read_buffer();
             let usual = buffer.len();
-            let got = post.core().receive_whole(&mut buffer);
+            let got = conn.core().receive_whole(&mut buffer);
             if let Got::Datagram(arrived) = &got {
                 data.extend_from_slice(&buffer[..arrived.count]);
             }
@@ -428,7 +428,7 @@ macro_rules! is_sink {
             type Error = Failure;
 
             fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-                if self.post.core().is_full() {
+                if self.conn.core().is_full() {
                     self.wait_for_room(cx, None);
                     return Poll::Pending;
                 }
@@ -437,7 +437,7 @@ macro_rules! is_sink {
 
             fn start_send(self: Pin<&mut Self>, (data, to): (B, A)) -> Result<(), Failure> {
                 let to = to.to_datagram_address()?;
-                self.post.core().write(data.as_ref(), Some(&to))
+                self.conn.core().write(data.as_ref(), Some(&to))
             }
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
@@ -455,7 +455,7 @@ is_sink!(UdpSocket, &UdpSocket);
 
 impl Drop for UdpSocket {
     fn drop(&mut self) {
-        self.post.core().begin_to_stop();
+        self.conn.core().begin_to_stop();
     }
 }
 
@@ -467,14 +467,14 @@ impl fmt::Debug for UdpSocket {
 
 /// What a task notes that waits for a socket.
 struct Waits {
-    post: Weak<Post<Awaited>>,
+    conn: Weak<DatagramConn<Awaited>>,
     wakers: fn(&Awaited) -> &Wakers,
 }
 
 impl Waits {
-    fn new(post: &Rc<Post<Awaited>>, wakers: fn(&Awaited) -> &Wakers) -> Self {
+    fn new(conn: &Rc<DatagramConn<Awaited>>, wakers: fn(&Awaited) -> &Wakers) -> Self {
         Self {
-            post: Rc::downgrade(post),
+            conn: Rc::downgrade(conn),
             wakers,
         }
     }
@@ -482,8 +482,8 @@ impl Waits {
 
 impl Wait for Waits {
     fn look(&self) -> Option<Thing> {
-        let post = self.post.upgrade()?;
-        let is_waiting = !(self.wakers)(post.user()).is_empty();
-        post.core().thing().filter(|_| is_waiting)
+        let conn = self.conn.upgrade()?;
+        let is_waiting = !(self.wakers)(conn.user()).is_empty();
+        conn.core().thing().filter(|_| is_waiting)
     }
 }

@@ -26,7 +26,7 @@ use crate::net::streams::port::{Port, PortState, tell_stopped};
 use crate::reactor::{Reactor, WeakReactor};
 use crate::report::{self, Origin};
 use crate::stream::Connection;
-use crate::transport::{ConnCounter, Terms};
+use crate::transport::{ConnConfig, ConnCounter};
 
 /// A way to connect that a program defines: through a proxy, to a child process, with encryption over something else.
 ///
@@ -172,7 +172,7 @@ pub(in crate::net) struct Shared {
     /// What keeps that port, where it is one of [`Incoming::port`].
     bare: RefCell<Option<Rc<dyn PortState>>>,
     reactor: WeakReactor,
-    terms: Rc<Terms>,
+    conn_config: Rc<ConnConfig>,
 }
 
 impl Incoming {
@@ -239,7 +239,7 @@ impl PortState for Bare {
 }
 
 impl Shared {
-    fn new(reactor: &Reactor, terms: Rc<Terms>) -> Rc<Self> {
+    fn new(reactor: &Reactor, conn_config: Rc<ConnConfig>) -> Rc<Self> {
         let this = Rc::new(Self {
             acceptor: Cell::new(None),
             waiting: RefCell::default(),
@@ -250,7 +250,7 @@ impl Shared {
             port: RefCell::default(),
             bare: RefCell::default(),
             reactor: reactor.downgrade(),
-            terms,
+            conn_config,
         });
         let weak = Rc::downgrade(&this);
         this.counter().set_port(Some(Box::new(move || {
@@ -262,7 +262,7 @@ impl Shared {
     }
 
     fn counter(&self) -> &Rc<ConnCounter> {
-        self.terms.counter.as_ref().expect("a port counts")
+        self.conn_config.counter.as_ref().expect("a port counts")
     }
 
     /// Has what waits given to the acceptor, in the loop's turn.
@@ -275,11 +275,11 @@ impl Shared {
             return;
         };
         let this = self.clone();
-        let place = self.terms.place;
+        let location = self.conn_config.location;
         reactor
             .inner()
             .executor()
-            .call(place, move || this.give_all());
+            .call(location, move || this.give_all());
     }
 
     /// Pauses the endpoint's own port, or lets it go on (invariant 3).
@@ -320,14 +320,14 @@ impl Shared {
             // One that was lost meanwhile is nobody's.
             if let Ok((handed, unread)) = connection.hand_over(&reactor) {
                 let accepted = Accepted::Handed(handed, unread);
-                report::contain_rarely(Origin::Protocol, self.terms.place, || {
-                    acceptor.accepted(&reactor, accepted, &self.terms);
+                report::contain_rarely(Origin::Protocol, self.conn_config.location, || {
+                    acceptor.accepted(&reactor, accepted, &self.conn_config);
                 });
             }
             if self.is_over.get() {
                 // It was stopped meanwhile.
-                let stopped = accept::end(Some(acceptor), self.terms.place);
-                return tell_stopped(Vec::new(), stopped, self.terms.place);
+                let stopped = accept::end(Some(acceptor), self.conn_config.location);
+                return tell_stopped(Vec::new(), stopped, self.conn_config.location);
             }
             self.acceptor.set(Some(acceptor));
         }
@@ -349,14 +349,14 @@ impl Shared {
         }
         self.counter().set_port(None);
         drop(self.waiting.take());
-        accept::end(self.acceptor.take(), self.terms.place)
+        accept::end(self.acceptor.take(), self.conn_config.location)
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         let stopped = self.finish();
-        tell_stopped(Vec::new(), stopped, self.terms.place);
+        tell_stopped(Vec::new(), stopped, self.conn_config.location);
     }
 }
 
@@ -397,18 +397,18 @@ pub(in crate::net) fn listen(
     reactor: &Reactor,
     endpoint: &dyn StreamServerEndpoint,
     options: &ListenOptions,
-    terms: Rc<Terms>,
+    conn_config: Rc<ConnConfig>,
     mut acceptor: Box<dyn Acceptor>,
 ) -> Result<Port, Failure> {
-    let place = terms.place;
-    let shared = Shared::new(reactor, terms);
+    let location = conn_config.location;
+    let shared = Shared::new(reactor, conn_config);
     let incoming = Incoming(shared.clone());
-    let listening = report::catch_rarely(place, || endpoint.listen(reactor, options, incoming));
+    let listening = report::catch_rarely(location, || endpoint.listen(reactor, options, incoming));
     let port = listening.and_then(|listening| listening);
-    let port = port.map_err(|failure| Failure::moved(failure, place))?;
-    if let Err(panic) = acceptor.started(place) {
+    let port = port.map_err(|failure| Failure::moved(failure, location))?;
+    if let Err(panic) = acceptor.started(location) {
         drop(port.stop());
-        report::discard(acceptor, place);
+        report::discard(acceptor, location);
         return Err(panic);
     }
     let address = port.local_addr();

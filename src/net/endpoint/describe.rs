@@ -32,8 +32,8 @@ impl ServerEndpoint {
     /// [`BadEndpoint`].
     #[track_caller]
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let place = Location::caller();
-        server(text, None).map_err(|failure| failure.moved(place))
+        let location = Location::caller();
+        server(text, None).map_err(|failure| failure.moved(location))
     }
 }
 
@@ -51,8 +51,8 @@ impl ClientEndpoint {
     /// [`BadEndpoint`].
     #[track_caller]
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let place = Location::caller();
-        client(text, None).map_err(|failure| failure.moved(place))
+        let location = Location::caller();
+        client(text, None).map_err(|failure| failure.moved(location))
     }
 }
 

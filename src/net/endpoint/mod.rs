@@ -3,20 +3,20 @@
 //! The room's header says how text is read. `place` is what may stand for an endpoint,
 //! `fields` text taken apart, `describe` the parser, `custom` endpoints that programs define, `registered` their names.
 
+mod convert;
 pub(super) mod custom;
 mod describe;
 pub(super) mod fields;
-mod place;
 mod registered;
 
 use std::fmt;
 use std::rc::Rc;
 
+pub use self::convert::{ToClientEndpoint, ToServerEndpoint};
 pub use self::custom::{Incoming, StreamClientEndpoint, StreamServerEndpoint};
 #[cfg(unix)]
 pub(super) use self::describe::no_proxy;
 pub use self::fields::{BadEndpoint, EndpointFields, quote};
-pub use self::place::{ToClientEndpoint, ToServerEndpoint};
 #[cfg(unix)]
 use super::adopted::given::{Adopted, Given};
 use super::options::{ConnectOptions, ListenOptions};

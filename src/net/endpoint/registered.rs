@@ -77,9 +77,9 @@ impl ServerEndpoint {
 fn register<E: 'static>(reactor: &Reactor, name: &str, read: Rc<Read<E>>) {
     let name = checked(name);
     let inner = reactor.inner();
-    let names = inner.kept::<Names<E>>().unwrap_or_else(|| {
+    let names = inner.extension::<Names<E>>().unwrap_or_else(|| {
         let names = Rc::new(Names::<E>(RefCell::default()));
-        drop(inner.keep(names.clone()));
+        drop(inner.insert_extension(names.clone()));
         names
     });
     let old = names.0.borrow_mut().insert(name, read);
@@ -88,13 +88,13 @@ fn register<E: 'static>(reactor: &Reactor, name: &str, read: Rc<Read<E>>) {
 
 /// What reads the text that begins with this name, in lower case.
 pub(super) fn named<E: 'static>(reactor: &Reactor, name: &str) -> Option<Rc<Read<E>>> {
-    let names = reactor.inner().kept::<Names<E>>()?;
+    let names = reactor.inner().extension::<Names<E>>()?;
     names.0.borrow().get(name).cloned()
 }
 
 /// The names that are registered, in order.
 pub(super) fn names<E: 'static>(reactor: &Reactor) -> Vec<String> {
-    let names = reactor.inner().kept::<Names<E>>();
+    let names = reactor.inner().extension::<Names<E>>();
     names.map_or_else(Vec::new, |names| {
         let names = names.0.borrow();
         names.iter().map(|(name, _)| name.clone()).collect()

@@ -92,15 +92,17 @@ impl Reactor {
     #[doc(alias("getHostByName", "lookup_host", "getaddrinfo", "nameResolver"))]
     #[track_caller]
     pub fn resolve(&self, host: &str) -> Deferred<Vec<SocketAddr>> {
-        let place = Location::caller();
-        let found = look_up(self, host, 0, place);
-        found.add_errback(move |failure| Err(failure.moved(place)))
+        let location = Location::caller();
+        let found = look_up(self, host, 0, location);
+        found.add_errback(move |failure| Err(failure.moved(location)))
     }
 
     /// Has names looked up by `resolver` from now on.
     #[doc(alias("installResolver", "installNameResolver"))]
     pub fn set_resolver(&self, resolver: impl NameResolver) {
-        let old = self.inner().keep(Rc::new(Kept(Rc::new(resolver))));
+        let old = self
+            .inner()
+            .insert_extension(Rc::new(Kept(Rc::new(resolver))));
         report::discard(old, Location::caller());
     }
 }
@@ -113,13 +115,13 @@ pub(super) fn look_up(
     reactor: &Reactor,
     host: &str,
     port: u16,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> Deferred<Vec<SocketAddr>> {
     if let Some(address) = literal(host, port) {
         return Deferred::succeed(vec![address]);
     }
     if let Err(bad) = check(host) {
-        return Deferred::fail(Failure::at(bad, place));
+        return Deferred::fail(Failure::at(bad, location));
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     if is_below(name, "localhost") {
@@ -131,7 +133,7 @@ pub(super) fn look_up(
         return Deferred::fail(LookupFailed::new(host, LookupProblem::NoSuchName));
     }
     let resolver = resolver_of(reactor);
-    let found = report::catch_rarely(place, || resolver.resolve(reactor, host, port));
+    let found = report::catch_rarely(location, || resolver.resolve(reactor, host, port));
     let host = host.to_owned();
     match found {
         Ok(found) => found.add_callback(move |found| match found.is_empty() {
@@ -144,14 +146,14 @@ pub(super) fn look_up(
 
 fn resolver_of(reactor: &Reactor) -> Rc<dyn NameResolver> {
     let inner = reactor.inner();
-    if let Some(kept) = inner.kept::<Kept>() {
+    if let Some(kept) = inner.extension::<Kept>() {
         return kept.0.clone();
     }
     let resolver: Rc<dyn NameResolver> = match inner.driver().is_virtual() {
         true => Rc::new(HostsTable::new()),
         false => Rc::new(SystemResolver::new()),
     };
-    drop(inner.keep(Rc::new(Kept(resolver.clone()))));
+    drop(inner.insert_extension(Rc::new(Kept(resolver.clone()))));
     resolver
 }
 

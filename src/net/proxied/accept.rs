@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::net::streams::accept::{self, Accepted, Acceptor};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin, WarnOnce};
-use crate::transport::{Conn, Ends, Seat, Terms};
+use crate::transport::{Addresses, Conn, ConnConfig, ConnHandler};
 
 /// An acceptor that has headers read before another one is called.
 pub(in crate::net) struct Proxied(Rc<Shared>);
@@ -36,7 +36,7 @@ struct Shared {
     /// When somebody was last cut off with a warning: once a second is enough.
     warned: Cell<Option<Instant>>,
     said: WarnOnce,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 /// The seat that reads a header.
@@ -62,7 +62,7 @@ impl Proxied {
     pub(in crate::net) fn before(
         inner: Box<dyn Acceptor>,
         options: ProxyOptions,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Box<dyn Acceptor> {
         Box::new(Self(Rc::new(Shared {
             inner: Cell::new(Some(inner)),
@@ -70,37 +70,37 @@ impl Proxied {
             options,
             warned: Cell::new(None),
             said: WarnOnce::new(),
-            place,
+            location,
         })))
     }
 }
 
 impl Acceptor for Proxied {
-    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         let shared = &self.0;
         if !shared.options.trusts(accepted.peer()) {
             shared.complain(reactor, accepted.peer(), &"it is not trusted");
             return accepted.cut_off();
         }
-        let seat = Preface {
+        let handler = Preface {
             header: RefCell::new(Header::new()),
             unread: RefCell::default(),
             number: Cell::new(None),
             deadline: Cell::new(None),
             shared: shared.clone(),
         };
-        match accepted.conn(reactor, terms, seat) {
+        match accepted.conn(reactor, conn_config, handler) {
             Ok((conn, unread)) => conn.begin(reactor, || {
                 Preface::begin(&conn, reactor);
                 if !unread.is_empty() {
-                    conn.seat().unread.replace(unread);
+                    conn.handler().unread.replace(unread);
                     Preface::readable(&conn, reactor);
                 }
                 if conn.link().has_eof_to_tell() {
                     conn.peer_done(reactor);
                 }
             }),
-            Err(failure) => report::deliver(Origin::Protocol, failure, shared.place),
+            Err(failure) => report::deliver(Origin::Protocol, failure, shared.location),
         }
     }
 
@@ -110,25 +110,25 @@ impl Acceptor for Proxied {
         })
     }
 
-    fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
+    fn started(&mut self, location: &'static Location<'static>) -> Result<(), Failure> {
         let inner = self.0.inner.take();
         let Some(mut inner) = inner else {
             return Ok(());
         };
-        let started = inner.started(place);
+        let started = inner.started(location);
         self.0.inner.set(Some(inner));
         started
     }
 
-    fn stopped(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
+    fn stopped(&mut self, location: &'static Location<'static>) -> Result<(), Failure> {
         let reading = self.0.reading.take();
         for (_, conn) in reading {
             if let Some(conn) = conn.upgrade() {
-                conn.seat().number.set(None);
+                conn.handler().number.set(None);
                 conn.transport().abort_connection();
             }
         }
-        accept::end(self.0.inner.take(), place)
+        accept::end(self.0.inner.take(), location)
     }
 }
 
@@ -153,24 +153,28 @@ impl Shared {
 
 impl Preface {
     fn begin(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
-        let seat = conn.seat();
-        let number = seat.shared.reading.borrow_mut().insert(Rc::downgrade(conn));
-        seat.number.set(Some(number));
+        let handler = conn.handler();
+        let number = handler
+            .shared
+            .reading
+            .borrow_mut()
+            .insert(Rc::downgrade(conn));
+        handler.number.set(Some(number));
         let weak = Rc::downgrade(conn);
-        let deadline = reactor.limit(seat.shared.options.timeout, move || {
+        let deadline = reactor.limit(handler.shared.options.timeout, move || {
             if let Some(conn) = weak.upgrade() {
                 Self::refuse(&conn, |header| header.bad("it did not come in time"));
             }
         });
-        seat.deadline.set(Some(deadline));
+        handler.deadline.set(Some(deadline));
     }
 
     /// Takes of the header what is there.
     fn read(conn: &Rc<Conn<Self>>, buffer: &mut [u8]) -> Step {
-        let mut header = conn.seat().header.borrow_mut();
+        let mut header = conn.handler().header.borrow_mut();
         loop {
             let wanted = header.wants().min(buffer.len());
-            let before = conn.seat().take_unread(&mut buffer[..wanted]);
+            let before = conn.handler().take_unread(&mut buffer[..wanted]);
             let count = match before {
                 0 => match conn.link().read(&mut buffer[..wanted]) {
                     None => return Step::Wait,
@@ -192,9 +196,9 @@ impl Preface {
     /// Cuts it off.
     fn refuse(conn: &Rc<Conn<Self>>, why: impl FnOnce(&Header) -> BadHeader) {
         let transport = conn.transport();
-        let why = why(&conn.seat().header.borrow());
+        let why = why(&conn.handler().header.borrow());
         if let Some(reactor) = conn.link().reactor() {
-            conn.seat()
+            conn.handler()
                 .shared
                 .complain(&reactor, &transport.peer(), &why);
         }
@@ -203,25 +207,25 @@ impl Preface {
 
     /// Gives it to those who wait for it.
     fn pass_on(conn: &Rc<Conn<Self>>, reactor: &Reactor, says: Says) {
-        let shared = &conn.seat().shared;
-        conn.seat().leave();
+        let shared = &conn.handler().shared;
+        conn.handler().leave();
         let Some(mut handed) = conn.hand_over(reactor) else {
             return;
         };
-        if let Says::Ends { peer, host } = says {
-            handed.set_ends(Ends {
+        if let Says::Addresses { peer, host } = says {
+            handed.set_addresses(Addresses {
                 peer,
                 host: Some(host),
             });
         }
-        let terms = handed.terms();
-        let accepted = Accepted::Handed(handed, conn.seat().unread.take());
+        let conn_config = handed.config();
+        let accepted = Accepted::Handed(handed, conn.handler().unread.take());
         let inner = shared.inner.take();
         let Some(mut inner) = inner else {
             return accepted.cut_off();
         };
-        report::contain_rarely(Origin::Protocol, shared.place, || {
-            inner.accepted(reactor, accepted, &terms);
+        report::contain_rarely(Origin::Protocol, shared.location, || {
+            inner.accepted(reactor, accepted, &conn_config);
         });
         shared.inner.set(Some(inner));
     }
@@ -246,7 +250,7 @@ impl Preface {
     }
 }
 
-impl Seat for Preface {
+impl ConnHandler for Preface {
     fn readable(conn: &Rc<Conn<Self>>, reactor: &Reactor) {
         let mut buffer = reactor.inner().take_read_buffer();
         let step = Self::read(conn, &mut buffer);
@@ -260,7 +264,7 @@ impl Seat for Preface {
     }
 
     fn eof(conn: &Rc<Conn<Self>>, _reactor: &Reactor) {
-        if conn.seat().header.borrow().is_empty() {
+        if conn.handler().header.borrow().is_empty() {
             // So a balancer sees if a server is there: that is nothing to be told.
             return conn.transport().lose_connection();
         }
@@ -272,7 +276,7 @@ impl Seat for Preface {
     fn flushed(_conn: &Rc<Conn<Self>>) {}
 
     fn lost(conn: &Rc<Conn<Self>>, _reason: Failure) {
-        conn.seat().leave();
+        conn.handler().leave();
     }
 
     fn wants_bytes(&self) -> bool {

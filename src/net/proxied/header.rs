@@ -37,7 +37,7 @@ pub(super) enum Says {
     /// Nothing: the addresses are those that the connection has.
     Nothing,
     /// For whom the proxy connects, and where that one had connected to.
-    Ends { peer: Address, host: Address },
+    Addresses { peer: Address, host: Address },
 }
 
 /// What came was no header.
@@ -152,7 +152,7 @@ impl Header {
             _ => {
                 let (ends, fields) = rest.split_first_chunk::<216>().ok_or(short)?;
                 let (peer, host) = ends.split_at(108);
-                let says = Says::Ends {
+                let says = Says::Addresses {
                     peer: unix_end(peer),
                     host: unix_end(host),
                 };
@@ -244,7 +244,7 @@ impl Header {
         let (Some(peer_port), Some(host_port)) = (port(peer_port), port(host_port)) else {
             return Err("a port of it is no number up to 65535");
         };
-        Ok(Some(Says::Ends {
+        Ok(Some(Says::Addresses {
             peer: (peer, peer_port).into(),
             host: (host, host_port).into(),
         }))
@@ -267,8 +267,8 @@ impl Header {
         let mut left = "\r\n".len();
         let (mut present, least) = (words.collect::<Vec<_>>(), [address, address, 1, 1]);
         let last = present.pop().map_or(0, <[u8]>::len);
-        for (place, least) in least.into_iter().enumerate() {
-            left += match place.cmp(&present.len()) {
+        for (location, least) in least.into_iter().enumerate() {
+            left += match location.cmp(&present.len()) {
                 std::cmp::Ordering::Less => 0,
                 std::cmp::Ordering::Equal => least.saturating_sub(last),
                 std::cmp::Ordering::Greater => " ".len() + least,
@@ -301,7 +301,7 @@ impl Error for BadHeader {}
 
 fn ip_ends(peer: impl Into<IpAddr>, host: impl Into<IpAddr>, ports: [u8; 4]) -> Says {
     let [a, b, c, d] = ports;
-    Says::Ends {
+    Says::Addresses {
         peer: (peer, u16::from_be_bytes([a, b])).into(),
         host: (host, u16::from_be_bytes([c, d])).into(),
     }
@@ -372,7 +372,9 @@ mod tests {
             match header.feed(&left[..count]) {
                 Ok(None) => assert!(header.bytes.len() < LONGEST),
                 Ok(Some(Says::Nothing)) => return ("nothing".into(), at),
-                Ok(Some(Says::Ends { peer, host })) => return (format!("{peer} to {host}"), at),
+                Ok(Some(Says::Addresses { peer, host })) => {
+                    return (format!("{peer} to {host}"), at);
+                }
                 Err(bad) => return (bad.problem.into(), at),
             }
         }
@@ -476,14 +478,14 @@ mod tests {
 
     #[test]
     fn good_headers_say_the_same_in_whatever_pieces_and_leave_the_rest() {
-        let mut chance = Random::new(7);
+        let mut rng = Random::new(7);
         for (bytes, says) in good() {
             let whole = [&bytes[..], b"the rest"].concat();
             let expected = (says, bytes.len());
             assert_eq!(read(&whole, |most| most), expected);
             assert_eq!(read(&whole, |_| 1), expected);
             for _ in 0..200 {
-                let size = |most| chance.below(most) + 1;
+                let size = |most| rng.below(most) + 1;
                 assert_eq!(read(&whole, size), expected);
             }
         }
@@ -576,15 +578,15 @@ mod tests {
 
     #[test]
     fn noise_is_read_without_harm() {
-        let mut chance = Random::new(11);
+        let mut rng = Random::new(11);
         for _ in 0..5_000 {
-            let (mut bytes, _) = good().swap_remove(chance.below(20));
-            for _ in 0..=chance.below(3) {
-                let at = chance.below(bytes.len());
-                bytes[at] = chance.next_u64() as u8;
+            let (mut bytes, _) = good().swap_remove(rng.below(20));
+            for _ in 0..=rng.below(3) {
+                let at = rng.below(bytes.len());
+                bytes[at] = rng.next_u64() as u8;
             }
             let whole = read(&bytes, |most| most).0;
-            let pieces = read(&bytes, |most| chance.below(most) + 1).0;
+            let pieces = read(&bytes, |most| rng.below(most) + 1).0;
             let is_good = |says: &str| says == "nothing" || says.contains(" to ");
             if is_good(&whole) || is_good(&pieces) {
                 assert_eq!(whole, pieces, "{}", bytes.escape_ascii());

@@ -33,7 +33,7 @@ use crate::failure::{Failure, errors};
 use crate::protocol::{Handle, Protocol, handle};
 use crate::reactor::Reactor;
 use crate::stream::Connection;
-use crate::transport::Terms;
+use crate::transport::ConnConfig;
 
 /// Standard input and output are a connection of this process already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,9 +132,9 @@ impl Stdio {
         reactor: &Reactor,
         protocol: P,
     ) -> Result<Handle<P>, Failure> {
-        let place = Location::caller();
-        let socket = self.socket(reactor, place)?;
-        let conn = reactor.seat_soon(socket, protocol, &terms(reactor, place))?;
+        let location = Location::caller();
+        let socket = self.socket(reactor, location)?;
+        let conn = reactor.attach_later(socket, protocol, &conn_config(reactor, location))?;
         Ok(handle(&conn))
     }
 
@@ -162,21 +162,26 @@ impl Stdio {
     /// ```
     #[track_caller]
     pub fn open(self, reactor: &Reactor) -> Result<Connection, Failure> {
-        let place = Location::caller();
-        let socket = self.socket(reactor, place)?;
-        Connection::of_socket(reactor, socket, Address::Unnamed, &terms(reactor, place))
+        let location = Location::caller();
+        let socket = self.socket(reactor, location)?;
+        Connection::of_socket(
+            reactor,
+            socket,
+            Address::Unnamed,
+            &conn_config(reactor, location),
+        )
     }
 
     fn socket(
         self,
         reactor: &Reactor,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Socket, Failure> {
         let Some((input, output)) = self.0 else {
-            return reactor.open_stdio(place);
+            return reactor.open_stdio(location);
         };
         let pair = reactor.inner().driver().pair(input, output);
-        pair.map_err(|error| Failure::at(error, place))
+        pair.map_err(|error| Failure::at(error, location))
     }
 }
 
@@ -184,19 +189,19 @@ impl Reactor {
     /// Takes standard input and output.
     pub(in crate::net) fn open_stdio(
         &self,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Socket, Failure> {
         let driver = self.inner().driver();
         match driver.stdio() {
             Ok(Some(socket)) => Ok(socket),
-            Ok(None) => Err(Failure::at(StdioInUse, place)),
+            Ok(None) => Err(Failure::at(StdioInUse, location)),
             Err(error) if driver.is_virtual() => {
                 let text =
                     format!("in memory standard input and output are a `testing::Stdio`: {error}");
                 let error = io::Error::new(io::ErrorKind::Unsupported, text);
-                Err(Failure::at(error, place))
+                Err(Failure::at(error, location))
             }
-            Err(error) => Err(Failure::at(error, place)),
+            Err(error) => Err(Failure::at(error, location)),
         }
     }
 }
@@ -205,6 +210,6 @@ errors! {
     StdioInUse: "standard input and output are a connection already";
 }
 
-fn terms(reactor: &Reactor, place: &'static Location<'static>) -> Rc<Terms> {
-    Rc::new(Terms::of_pipes(reactor, place))
+fn conn_config(reactor: &Reactor, location: &'static Location<'static>) -> Rc<ConnConfig> {
+    Rc::new(ConnConfig::of_pipes(reactor, location))
 }

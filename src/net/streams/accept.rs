@@ -10,23 +10,23 @@ use crate::address::Address;
 use crate::cells;
 use crate::driver::Socket;
 use crate::failure::Failure;
-use crate::protocol::{Factory, IntoProtocol, Protocol, Seated, seat_handed, visit};
+use crate::protocol::{Factory, IntoProtocol, Protocol, ProtocolSlot, attach_handed, visit};
 use crate::reactor::Reactor;
 use crate::report::{self, Origin};
 use crate::stream::Connection;
-use crate::transport::{Conn, Ends, Handed, Seat, Terms, Transport};
+use crate::transport::{Addresses, Conn, ConnConfig, ConnHandler, Handed, Transport};
 
 /// A connection that has no user yet.
 pub(in crate::net) enum Accepted {
     /// A socket, and the addresses of its ends.
-    Socket(Socket, Ends),
+    Socket(Socket, Addresses),
     /// A connection that had a user before, and what that one has read and not used.
     Handed(Handed, Vec<u8>),
 }
 
 /// What is done with the connections of a port.
 pub(in crate::net) trait Acceptor {
-    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>);
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>);
     /// Is a connection wanted now?
     fn wants(&self) -> bool {
         true
@@ -44,13 +44,13 @@ pub(in crate::net) trait Acceptor {
 /// Tells an acceptor's user that the port is closed, and drops it; nothing where there is none.
 pub(in crate::net) fn end(
     acceptor: Option<Box<dyn Acceptor>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) -> Result<(), Failure> {
     let Some(mut acceptor) = acceptor else {
         return Ok(());
     };
-    let stopped = acceptor.stopped(place);
-    report::discard(acceptor, place);
+    let stopped = acceptor.stopped(location);
+    report::discard(acceptor, location);
     stopped
 }
 
@@ -64,42 +64,48 @@ impl Accepted {
     }
 
     /// Gives it to a user of any kind, who is told nothing before [`Conn::begin`]; with what was read and not used.
-    pub(in crate::net) fn conn<S: Seat>(
+    pub(in crate::net) fn conn<S: ConnHandler>(
         self,
         reactor: &Reactor,
-        terms: &Rc<Terms>,
-        seat: S,
+        conn_config: &Rc<ConnConfig>,
+        attach: S,
     ) -> Result<(Rc<Conn<S>>, Vec<u8>), Failure> {
         match self {
             Self::Socket(socket, ends) => {
-                let conn = Conn::new(reactor, socket, ends, terms, seat)?;
+                let conn = Conn::new(reactor, socket, ends, conn_config, attach)?;
                 Ok((conn, Vec::new()))
             }
             Self::Handed(mut handed, unread) => {
-                handed.set_terms(terms);
-                Ok((Conn::of_handed(reactor, handed, seat)?, unread))
+                handed.set_terms(conn_config);
+                Ok((Conn::of_handed(reactor, handed, attach)?, unread))
             }
         }
     }
 
     /// Gives it to a protocol, whose `connection_made` runs now. (A handle to it costs memory as long as it lives.)
-    pub(in crate::net) fn seat<P: Protocol>(
+    pub(in crate::net) fn attach<P: Protocol>(
         self,
         reactor: &Reactor,
-        terms: &Rc<Terms>,
+        conn_config: &Rc<ConnConfig>,
         protocol: P,
-    ) -> Result<Rc<Conn<Seated<P, Transport>>>, Failure> {
+    ) -> Result<Rc<Conn<ProtocolSlot<P, Transport>>>, Failure> {
         match self {
             Self::Socket(socket, ends) => {
-                let conn = Conn::new(reactor, socket, ends, terms, Seated::new(protocol))?;
+                let conn = Conn::new(
+                    reactor,
+                    socket,
+                    ends,
+                    conn_config,
+                    ProtocolSlot::new(protocol),
+                )?;
                 conn.begin(reactor, || {
                     visit(&conn, reactor, |protocol, cx| protocol.connection_made(cx));
                 });
                 Ok(conn)
             }
             Self::Handed(mut handed, unread) => {
-                handed.set_terms(terms);
-                seat_handed(reactor, handed, protocol, unread)
+                handed.set_terms(conn_config);
+                attach_handed(reactor, handed, protocol, unread)
             }
         }
     }
@@ -108,9 +114,9 @@ impl Accepted {
     pub(in crate::net) fn stream(
         self,
         reactor: &Reactor,
-        terms: &Rc<Terms>,
+        conn_config: &Rc<ConnConfig>,
     ) -> Result<Connection, Failure> {
-        let (conn, unread) = self.conn(reactor, terms, Connection::seat())?;
+        let (conn, unread) = self.conn(reactor, conn_config, Connection::handler())?;
         let connection = Connection::with_unread(conn.clone(), unread);
         conn.begin(reactor, || {
             if conn.link().has_eof_to_tell() {
@@ -136,9 +142,9 @@ impl Accepted {
 pub(in crate::net) struct Building<B>(pub(in crate::net) B);
 
 impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
-    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         if let Some(protocol) = (self.0)(accepted.peer().clone()).into_protocol() {
-            seat(reactor, accepted, terms, protocol);
+            attach(reactor, accepted, conn_config, protocol);
         }
     }
 }
@@ -147,24 +153,29 @@ impl<B: FnMut(Address) -> R, R: IntoProtocol> Acceptor for Building<B> {
 pub(in crate::net) struct Made<F>(pub(in crate::net) F);
 
 impl<F: Factory> Acceptor for Made<F> {
-    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
         if let Some(protocol) = self.0.build_protocol(accepted.peer().clone()) {
-            seat(reactor, accepted, terms, protocol);
+            attach(reactor, accepted, conn_config, protocol);
         }
     }
 
-    fn started(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
-        report::catch_rarely(place, || self.0.started())
+    fn started(&mut self, location: &'static Location<'static>) -> Result<(), Failure> {
+        report::catch_rarely(location, || self.0.started())
     }
 
-    fn stopped(&mut self, place: &'static Location<'static>) -> Result<(), Failure> {
-        report::catch_rarely(place, || self.0.stopped())
+    fn stopped(&mut self, location: &'static Location<'static>) -> Result<(), Failure> {
+        report::catch_rarely(location, || self.0.stopped())
     }
 }
 
-fn seat<P: Protocol>(reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>, protocol: P) {
-    if let Err(failure) = accepted.seat(reactor, terms, protocol) {
-        report::deliver(Origin::Protocol, failure, terms.place);
+fn attach<P: Protocol>(
+    reactor: &Reactor,
+    accepted: Accepted,
+    conn_config: &Rc<ConnConfig>,
+    protocol: P,
+) {
+    if let Err(failure) = accepted.attach(reactor, conn_config, protocol) {
+        report::deliver(Origin::Protocol, failure, conn_config.location);
     }
 }
 
@@ -172,14 +183,20 @@ fn seat<P: Protocol>(reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>, p
 pub(in crate::net) struct Serving<H>(pub(in crate::net) Rc<H>);
 
 impl<H: AsyncFn(Connection) -> Result<(), Failure> + 'static> Acceptor for Serving<H> {
-    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
-        let connection = match accepted.stream(reactor, terms) {
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
+        let connection = match accepted.stream(reactor, conn_config) {
             Ok(connection) => connection,
-            Err(failure) => return report::deliver(Origin::Protocol, failure, terms.place),
+            Err(failure) => {
+                return report::deliver(Origin::Protocol, failure, conn_config.location);
+            }
         };
         let handler = self.0.clone();
         let task = connection.served(|connection| async move { handler(connection).await });
-        reactor.inner().executor().spawn(task, terms.place).detach();
+        reactor
+            .inner()
+            .executor()
+            .spawn(task, conn_config.location)
+            .detach();
     }
 }
 
@@ -199,8 +216,8 @@ pub(in crate::net) struct Pull {
 }
 
 impl Acceptor for Pulled {
-    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, terms: &Rc<Terms>) {
-        let connection = accepted.stream(reactor, terms);
+    fn accepted(&mut self, reactor: &Reactor, accepted: Accepted, conn_config: &Rc<ConnConfig>) {
+        let connection = accepted.stream(reactor, conn_config);
         self.0.queue.borrow_mut().push_back(connection);
         cells::wake(&self.0.waker);
     }

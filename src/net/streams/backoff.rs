@@ -23,7 +23,7 @@ use std::time::Duration;
 pub struct Backoff {
     initial: Duration,
     factor: f64,
-    longest: Duration,
+    max_delay: Duration,
     jitter: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Backoff {
         Self {
             initial: Duration::from_millis(1500),
             factor: 1.5,
-            longest: Duration::from_secs(60),
+            max_delay: Duration::from_secs(60),
             jitter: Duration::from_secs(1),
         }
     }
@@ -53,8 +53,8 @@ impl Backoff {
 
     /// No wait is longer, but for the jitter.
     #[doc(alias = "maxDelay")]
-    pub fn longest(mut self, wait: Duration) -> Self {
-        self.longest = wait;
+    pub fn max_delay(mut self, wait: Duration) -> Self {
+        self.max_delay = wait;
         self
     }
 
@@ -65,17 +65,17 @@ impl Backoff {
     }
 
     /// The wait after `failures` in a row; `chance` lies between 0 and 1.
-    pub fn wait(&self, failures: u32, chance: f64) -> Duration {
+    pub fn wait(&self, failures: u32, rng: f64) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);
         // Written so that what is infinite or no number at all takes the longest.
-        let wait = if seconds < self.longest.as_secs_f64() {
+        let wait = if seconds < self.max_delay.as_secs_f64() {
             Duration::from_secs_f64(seconds)
         } else {
-            self.longest
+            self.max_delay
         };
         // A part of the longest duration there is may round up to more than that.
-        let jitter = self.jitter.as_secs_f64() * chance.clamp(0.0, 1.0);
+        let jitter = self.jitter.as_secs_f64() * rng.clamp(0.0, 1.0);
         let jitter = Duration::try_from_secs_f64(jitter).unwrap_or(self.jitter);
         wait.saturating_add(jitter)
     }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn no_policy_and_no_number_of_failures_brings_a_wait_out_of_its_bounds() {
-        let longest = Duration::from_secs(60);
+        let max_delay = Duration::from_secs(60);
         for factor in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1.0, 1.5, 1e300] {
             for failures in [0, 1, 2, 100, u32::MAX] {
                 let most = Backoff::new().factor(factor).jitter(Duration::MAX);
@@ -112,7 +112,7 @@ mod tests {
                 for initial in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
                     let policy = Backoff::new().initial(initial).factor(factor);
                     let (least, most) = (policy.wait(failures, 0.0), policy.wait(failures, 1.0));
-                    assert!(least <= longest, "{policy:?} {failures} {least:?}");
+                    assert!(least <= max_delay, "{policy:?} {failures} {least:?}");
                     assert_eq!(most - least, Duration::from_secs(1));
                 }
             }

@@ -29,7 +29,7 @@ use crate::reactor::Reactor;
 use crate::repeat::defer_later;
 use crate::report;
 use crate::stream::Connection;
-use crate::transport::Terms;
+use crate::transport::ConnConfig;
 
 impl Reactor {
     /// Connects to an address with a protocol, and gives the protocol's [`Handle`] when it is connected and its
@@ -84,8 +84,8 @@ impl Reactor {
         address: impl ToClientEndpoint,
         protocol: P,
     ) -> Deferred<Handle<P>> {
-        self.attempt(address, move |reactor, made, terms| {
-            let conn = made.seat(reactor, terms, protocol)?;
+        self.attempt(address, move |reactor, made, conn_config| {
+            let conn = made.attach(reactor, conn_config, protocol)?;
             Ok(handle(&conn))
         })
     }
@@ -118,7 +118,9 @@ impl Reactor {
     #[doc(alias("connectTCP", "connectUNIX"))]
     #[track_caller]
     pub fn connect_stream(&self, address: impl ToClientEndpoint) -> Deferred<Connection> {
-        self.attempt(address, |reactor, made, terms| made.stream(reactor, terms))
+        self.attempt(address, |reactor, made, conn_config| {
+            made.stream(reactor, conn_config)
+        })
     }
 
     /// As [`Reactor::connect`], with a protocol that is made when the connection is: none, if `build` gives none.
@@ -126,12 +128,12 @@ impl Reactor {
         &self,
         endpoint: &ClientEndpoint,
         build: impl FnOnce(&Address) -> Option<P> + 'static,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Deferred<Option<Handle<P>>> {
-        self.attempt_at(endpoint, place, |reactor, made, terms| {
+        self.attempt_at(endpoint, location, |reactor, made, conn_config| {
             let protocol = build(made.peer());
-            let seat = |protocol| made.seat(reactor, terms, protocol);
-            let seated = protocol.map(|protocol| seat(protocol).map(|conn| handle(&conn)));
+            let attach = |protocol| made.attach(reactor, conn_config, protocol);
+            let seated = protocol.map(|protocol| attach(protocol).map(|conn| handle(&conn)));
             seated.transpose()
         })
     }
@@ -140,7 +142,7 @@ impl Reactor {
     fn attempt<T: 'static>(
         &self,
         address: impl ToClientEndpoint,
-        make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
+        make: impl FnOnce(&Self, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
         self.attempt_at(address, Location::caller(), make)
     }
@@ -148,32 +150,32 @@ impl Reactor {
     fn attempt_at<T: 'static>(
         &self,
         address: impl ToClientEndpoint,
-        place: &'static Location<'static>,
-        make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
+        location: &'static Location<'static>,
+        make: impl FnOnce(&Self, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
         let endpoint = match address.into_client_endpoint(self) {
             Ok(endpoint) => endpoint,
-            Err(failure) => return Deferred::fail(Failure::moved(failure, place)),
+            Err(failure) => return Deferred::fail(Failure::moved(failure, location)),
         };
         let options = endpoint.options;
         let config = options.clone().config();
-        let terms = Rc::new(Terms {
+        let conn_config = Rc::new(ConnConfig {
             limits: config.limits,
             linger: config.linger,
             patience: config.patience,
-            ..Terms::new(self, place)
+            ..ConnConfig::new(self, location)
         });
         let to = match endpoint.to {
             #[cfg(unix)]
-            Destination::Adopted(adopted) => return self.connect_adopted(&adopted, place, make),
+            Destination::Adopted(adopted) => return self.connect_adopted(&adopted, location, make),
             Destination::Custom(custom) => {
-                return self.connect_custom(&custom, options, config.overall, terms, make);
+                return self.connect_custom(&custom, options, config.overall, conn_config, make);
             }
             to => to,
         };
-        let (deferred, resolver) = Deferred::pair_at(place);
-        let done = finish(resolver, terms.clone(), make);
-        let race = Race::new(self, config, terms, done);
+        let (deferred, resolver) = Deferred::pair_at(location);
+        let done = finish(resolver, conn_config.clone(), make);
+        let race = Race::new(self, config, conn_config, done);
         let weak = Rc::downgrade(&race);
         let deferred = deferred.on_cancel(move || {
             if let Some(race) = weak.upgrade() {
@@ -181,7 +183,9 @@ impl Reactor {
             }
         });
         // The call holds the race until the reactor's table does.
-        self.inner().executor().call(place, move || race.start(to));
+        self.inner()
+            .executor()
+            .call(location, move || race.start(to));
         deferred
     }
 
@@ -190,29 +194,29 @@ impl Reactor {
     fn connect_adopted<T: 'static>(
         &self,
         adopted: &Adopted,
-        place: &'static Location<'static>,
-        make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
+        location: &'static Location<'static>,
+        make: impl FnOnce(&Self, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
-        let (socket, peer) = match adopted.connection(self, place) {
+        let (socket, peer) = match adopted.connection(self, location) {
             Ok(adopted) => adopted,
             Err(failure) => {
-                report::discard(make, place);
+                report::discard(make, location);
                 return Deferred::fail(failure);
             }
         };
-        let terms = Rc::new(Terms {
+        let conn_config = Rc::new(ConnConfig {
             is_shared: true,
-            ..Terms::new(self, place)
+            ..ConnConfig::new(self, location)
         });
         let (deferred, resolver) = Deferred::pair();
         let slot = Rc::new(Cell::new(Some((socket, make, resolver))));
         let (later, reactor) = (slot.clone(), self.downgrade());
-        self.inner().executor().call(place, move || {
+        self.inner().executor().call(location, move || {
             if let (Some(reactor), Some((socket, make, resolver))) =
                 (reactor.upgrade(), later.take())
             {
                 let accepted = Accepted::Socket(socket, peer.into());
-                resolver.resolve(make(&reactor, accepted, &terms));
+                resolver.resolve(make(&reactor, accepted, &conn_config));
             }
         });
         // What the call holds is dropped with the call.
@@ -221,8 +225,8 @@ impl Reactor {
             let held = slot.upgrade().and_then(|slot| slot.take());
             if let Some((socket, make, resolver)) = held {
                 drop(socket);
-                report::discard(make, place);
-                resolver.errback(Failure::at(Cancelled, place));
+                report::discard(make, location);
+                resolver.errback(Failure::at(Cancelled, location));
             }
         })
     }
@@ -233,30 +237,33 @@ impl Reactor {
         endpoint: &Rc<dyn StreamClientEndpoint>,
         options: ConnectOptions,
         limit: Duration,
-        terms: Rc<Terms>,
-        make: impl FnOnce(&Self, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
+        conn_config: Rc<ConnConfig>,
+        make: impl FnOnce(&Self, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
     ) -> Deferred<T> {
-        let (endpoint, weak, place) = (endpoint.clone(), self.downgrade(), terms.place);
+        let (endpoint, weak, location) = (endpoint.clone(), self.downgrade(), conn_config.location);
         let call = defer_later(self, Duration::ZERO, move || {
             let Some(reactor) = weak.upgrade() else {
                 return Deferred::fail(Cancelled);
             };
-            let connecting = report::catch_rarely(place, || endpoint.connect(&reactor, &options));
+            let connecting =
+                report::catch_rarely(location, || endpoint.connect(&reactor, &options));
             let connecting = connecting.unwrap_or_else(Deferred::fail);
             connecting.timeout(limit, &reactor)
         });
         let weak = self.downgrade();
         call.add_both(move |connected: Result<Connection, Failure>| {
             let Some(reactor) = weak.upgrade() else {
-                report::discard(make, place);
-                return Err(Failure::at(Cancelled, place));
+                report::discard(make, location);
+                return Err(Failure::at(Cancelled, location));
             };
             let handed = connected.and_then(|connection| connection.hand_over(&reactor));
             match handed {
-                Ok((handed, unread)) => make(&reactor, Accepted::Handed(handed, unread), &terms),
+                Ok((handed, unread)) => {
+                    make(&reactor, Accepted::Handed(handed, unread), &conn_config)
+                }
                 Err(failure) => {
-                    report::discard(make, place);
-                    Err(failure.moved(place))
+                    report::discard(make, location);
+                    Err(failure.moved(location))
                 }
             }
         })
@@ -266,15 +273,17 @@ impl Reactor {
 /// What to do when an attempt has come to its end.
 fn finish<T: 'static>(
     resolver: Resolver<T>,
-    terms: Rc<Terms>,
-    make: impl FnOnce(&Reactor, Accepted, &Rc<Terms>) -> Result<T, Failure> + 'static,
+    conn_config: Rc<ConnConfig>,
+    make: impl FnOnce(&Reactor, Accepted, &Rc<ConnConfig>) -> Result<T, Failure> + 'static,
 ) -> Done {
     Box::new(move |reactor, result| {
         let made = match result {
-            Ok((socket, peer)) => make(reactor, Accepted::Socket(socket, peer.into()), &terms),
+            Ok((socket, peer)) => {
+                make(reactor, Accepted::Socket(socket, peer.into()), &conn_config)
+            }
             Err(failure) => {
                 // A protocol that was never connected goes with it.
-                report::discard(make, terms.place);
+                report::discard(make, conn_config.location);
                 Err(failure)
             }
         };

@@ -80,8 +80,8 @@ pub struct Connector(Rc<dyn Connects>);
 
 /// What a connector does, whatever its factory.
 trait Connects {
-    fn connect(self: Rc<Self>) -> Result<(), NotNow>;
-    fn stop_connecting(self: Rc<Self>) -> Result<(), NotNow>;
+    fn connect(self: Rc<Self>) -> Result<(), ConnectorBusy>;
+    fn stop_connecting(self: Rc<Self>) -> Result<(), ConnectorBusy>;
     fn disconnect(self: Rc<Self>);
     fn state(&self) -> ConnectorState;
     fn endpoint(&self) -> &ClientEndpoint;
@@ -112,7 +112,7 @@ struct Inner<F: ClientFactory> {
     /// The attempt under way, once it has begun.
     attempt: RefCell<Option<Deferred<()>>>,
     connection: RefCell<Option<Handle<F::Protocol>>>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 impl Connector {
@@ -164,10 +164,10 @@ impl Connector {
         endpoint: impl ToClientEndpoint,
         factory: F,
     ) -> Result<Self, Failure> {
-        let place = Location::caller();
+        let location = Location::caller();
         let endpoint = endpoint
             .into_client_endpoint(reactor)
-            .map_err(|failure| Failure::moved(failure, place))?;
+            .map_err(|failure| Failure::moved(failure, location))?;
         let inner = Rc::new(Inner {
             reactor: reactor.downgrade(),
             endpoint,
@@ -177,7 +177,7 @@ impl Connector {
             is_given_up: Cell::new(false),
             attempt: RefCell::default(),
             connection: RefCell::default(),
-            place,
+            location,
         });
         let connector = Self(inner);
         connector.connect()?;
@@ -188,8 +188,8 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// [`NotNow`] unless it is disconnected.
-    pub fn connect(&self) -> Result<(), NotNow> {
+    /// [`ConnectorBusy`] unless it is disconnected.
+    pub fn connect(&self) -> Result<(), ConnectorBusy> {
         self.0.clone().connect()
     }
 
@@ -197,9 +197,9 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// [`NotNow`] unless it is connecting.
+    /// [`ConnectorBusy`] unless it is connecting.
     #[doc(alias = "stopConnecting")]
-    pub fn stop_connecting(&self) -> Result<(), NotNow> {
+    pub fn stop_connecting(&self) -> Result<(), ConnectorBusy> {
         self.0.clone().stop_connecting()
     }
 
@@ -233,7 +233,7 @@ impl<F: ClientFactory> Inner<F> {
     /// Calls the factory, if it is there.
     fn tell<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
         let mut factory = self.factory.take()?;
-        let result = report::contain_rarely(Origin::Protocol, self.place, || call(&mut factory));
+        let result = report::contain_rarely(Origin::Protocol, self.location, || call(&mut factory));
         self.factory.set(Some(factory));
         result
     }
@@ -248,7 +248,7 @@ impl<F: ClientFactory> Inner<F> {
         self.tell(|factory| factory.started_connecting(&self.connector()));
         if self.is_given_up.take() {
             // Before it began.
-            return self.failed(Failure::at(Cancelled, self.place));
+            return self.failed(Failure::at(Cancelled, self.location));
         }
         let weak = Rc::downgrade(self);
         let build = move |peer: &Address| {
@@ -256,7 +256,7 @@ impl<F: ClientFactory> Inner<F> {
             inner.tell(|factory| factory.build_protocol(peer.clone()))?
         };
         let this = self.clone();
-        let attempt = reactor.connect_built(&self.endpoint, build, self.place);
+        let attempt = reactor.connect_built(&self.endpoint, build, self.location);
         let attempt = attempt.add_both(move |result| match result {
             Ok(handle) => this.made(handle),
             Err(failure) => this.failed(failure),
@@ -270,12 +270,12 @@ impl<F: ClientFactory> Inner<F> {
         let is_given_up = self.is_given_up.take();
         let Some(handle) = handle else {
             if is_given_up {
-                return self.failed(Failure::at(Cancelled, self.place));
+                return self.failed(Failure::at(Cancelled, self.location));
             }
             self.attempt.take();
             self.state.set(ConnectorState::Connected);
             // There was no protocol for it, so it was closed in good order.
-            return self.lost(Failure::at(ConnectionDone, self.place));
+            return self.lost(Failure::at(ConnectionDone, self.location));
         };
         self.attempt.take();
         self.state.set(ConnectorState::Connected);
@@ -316,31 +316,34 @@ impl<F: ClientFactory> Inner<F> {
 }
 
 impl<F: ClientFactory> Connects for Inner<F> {
-    fn connect(self: Rc<Self>) -> Result<(), NotNow> {
+    fn connect(self: Rc<Self>) -> Result<(), ConnectorBusy> {
         let state = self.state.get();
         if state != ConnectorState::Disconnected {
-            return Err(NotNow(state));
+            return Err(ConnectorBusy(state));
         }
         let Some(reactor) = self.reactor.upgrade() else {
             return Ok(());
         };
         self.state.set(ConnectorState::Connecting);
-        let place = self.place;
-        reactor.inner().executor().call(place, move || self.begin());
+        let location = self.location;
+        reactor
+            .inner()
+            .executor()
+            .call(location, move || self.begin());
         Ok(())
     }
 
-    fn stop_connecting(self: Rc<Self>) -> Result<(), NotNow> {
+    fn stop_connecting(self: Rc<Self>) -> Result<(), ConnectorBusy> {
         let state = self.state.get();
         if state != ConnectorState::Connecting {
-            return Err(NotNow(state));
+            return Err(ConnectorBusy(state));
         }
         self.is_given_up.set(true);
         let Some(reactor) = self.reactor.upgrade() else {
             return Ok(());
         };
-        let place = self.place;
-        reactor.inner().executor().call(place, move || {
+        let location = self.location;
+        reactor.inner().executor().call(location, move || {
             // Cancelling runs the factory, which may be who asks for it here.
             let attempt = self.attempt.take();
             if let Some(attempt) = attempt.filter(|_| self.is_given_up.get()) {
@@ -375,9 +378,9 @@ impl<F: ClientFactory> Connects for Inner<F> {
 /// A [`Connector`] was asked for something that its state does not allow.
 #[doc(alias = "NotConnectingError")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotNow(pub ConnectorState);
+pub struct ConnectorBusy(pub ConnectorState);
 
-impl fmt::Display for NotNow {
+impl fmt::Display for ConnectorBusy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.0 {
             ConnectorState::Disconnected => "disconnected",
@@ -388,7 +391,7 @@ impl fmt::Display for NotNow {
     }
 }
 
-impl Error for NotNow {}
+impl Error for ConnectorBusy {}
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

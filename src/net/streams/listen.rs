@@ -160,17 +160,17 @@ impl Reactor {
         address: impl ToServerEndpoint,
         acceptor: Box<dyn Acceptor>,
     ) -> Result<Port, Failure> {
-        let place = Location::caller();
+        let location = Location::caller();
         let endpoint = address
             .into_server_endpoint(self)
-            .map_err(|failure| Failure::moved(failure, place))?;
+            .map_err(|failure| Failure::moved(failure, location))?;
         #[cfg(unix)]
         if endpoint.proxy.is_some() && matches!(endpoint.at, Places::Stdio) {
             let failure = crate::net::endpoint::no_proxy(&endpoint.to_string());
-            return Err(Failure::moved(failure, place));
+            return Err(Failure::moved(failure, location));
         }
         let acceptor = match endpoint.proxy {
-            Some(proxy) => Proxied::before(acceptor, proxy, place),
+            Some(proxy) => Proxied::before(acceptor, proxy, location),
             None => acceptor,
         };
         let options = endpoint.options;
@@ -180,25 +180,25 @@ impl Reactor {
             #[cfg(unix)]
             Places::Given(given) => {
                 let listening = given.listen(self).and_then(|listener| {
-                    let watched = Listening::watch(self, listener, config, place);
+                    let watched = Listening::watch(self, listener, config, location);
                     watched.map_err(Failure::from)
                 });
-                let listening = listening.map_err(|failure| Failure::moved(failure, place))?;
+                let listening = listening.map_err(|failure| Failure::moved(failure, location))?;
                 return listening.open(self, acceptor);
             }
             Places::Custom(custom) => {
-                let terms = config.terms(self, place);
-                return custom::listen(self, &*custom, &options, terms, acceptor);
+                let conn_config = config.conn_config(self, location);
+                return custom::listen(self, &*custom, &options, conn_config, acceptor);
             }
             #[cfg(unix)]
-            Places::Stdio => return self.accept_stdio(config, acceptor, place),
+            Places::Stdio => return self.accept_stdio(config, acceptor, location),
         };
-        let mut failure = Failure::at(NoAddress, place);
+        let mut failure = Failure::at(NoAddress, location);
         for address in addresses {
             let bound = self.inner().driver().listen(&address, &config.bind);
-            match bound.and_then(|listener| Listening::watch(self, listener, config, place)) {
+            match bound.and_then(|listener| Listening::watch(self, listener, config, location)) {
                 Ok(listening) => return listening.open(self, acceptor),
-                Err(error) => failure = Failure::at(CannotListen { address, error }, place),
+                Err(error) => failure = Failure::at(CannotListen { address, error }, location),
             }
         }
         Err(failure)
@@ -210,28 +210,28 @@ impl Reactor {
         &self,
         config: &ListenConfig,
         mut acceptor: Box<dyn Acceptor>,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> Result<Port, Failure> {
-        let socket = self.open_stdio(place)?;
-        let mut terms = config.terms(self, place);
-        if let Some(terms) = Rc::get_mut(&mut terms) {
-            terms.is_shared = true;
-            terms.patience = Patience::ENDLESS;
+        let socket = self.open_stdio(location)?;
+        let mut conn_config = config.conn_config(self, location);
+        if let Some(conn_config) = Rc::get_mut(&mut conn_config) {
+            conn_config.is_shared = true;
+            conn_config.patience = Patience::ENDLESS;
         }
-        let counter = terms.counter.clone().expect("a port counts");
-        if let Err(panic) = acceptor.started(place) {
-            report::discard(acceptor, place);
+        let counter = conn_config.counter.clone().expect("a port counts");
+        if let Err(panic) = acceptor.started(location) {
+            report::discard(acceptor, location);
             return Err(panic);
         }
         let reactor = self.downgrade();
-        self.inner().executor().call(place, move || {
+        self.inner().executor().call(location, move || {
             if let Some(reactor) = reactor.upgrade() {
-                report::contain_rarely(Origin::Protocol, place, || {
+                report::contain_rarely(Origin::Protocol, location, || {
                     let accepted = Accepted::Socket(socket, Address::Unnamed.into());
-                    acceptor.accepted(&reactor, accepted, &terms)
+                    acceptor.accepted(&reactor, accepted, &conn_config)
                 });
             }
-            tell_stopped(Vec::new(), accept::end(Some(acceptor), place), place);
+            tell_stopped(Vec::new(), accept::end(Some(acceptor), location), location);
         });
         Ok(Port::closed(Address::Unnamed, counter))
     }

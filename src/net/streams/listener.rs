@@ -186,10 +186,10 @@ impl Future for Accept<'_> {
     type Output = Result<Connection, Failure>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self(listener, place) = *self;
+        let Self(listener, location) = *self;
         listener.poll(cx).map(|next| match next {
-            Some(next) => next.map_err(|failure| failure.moved(place)),
-            None => Err(Failure::at(PortClosed, place)),
+            Some(next) => next.map_err(|failure| failure.moved(location)),
+            None => Err(Failure::at(PortClosed, location)),
         })
     }
 }

@@ -18,7 +18,7 @@ mod race;
 mod reconnecting;
 
 pub use self::backoff::Backoff;
-pub use self::connector::{ClientFactory, Connector, ConnectorState, NotNow};
+pub use self::connector::{ClientFactory, Connector, ConnectorBusy, ConnectorState};
 pub use self::listener::StreamListener;
 pub use self::port::Port;
 pub use self::reconnecting::{Reconnecting, Retries};

@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::net::options::ListenConfig;
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked};
 use crate::report::{self, Origin, Subsystem, WarnOnce};
-use crate::transport::{ConnCounter, Terms};
+use crate::transport::{ConnConfig, ConnCounter};
 use std::panic::Location;
 
 /// A port that is listened at. Clones are handles to the same one; dropping them changes nothing.
@@ -95,7 +95,7 @@ pub(in crate::net) struct Listening {
     stopping: Cell<bool>,
     /// Who is to be told when it is closed.
     stopped: RefCell<Vec<Resolver<()>>>,
-    terms: Rc<Terms>,
+    conn_config: Rc<ConnConfig>,
 }
 
 impl Port {
@@ -154,7 +154,7 @@ impl Port {
         self.counter.count()
     }
 
-    /// Ends the connections that the port has accepted: each as by
+    /// Addresses the connections that the port has accepted: each as by
     /// [`Transport::lose_connection`](crate::Transport::lose_connection), and after `limit` as by
     /// [`Transport::abort_connection`](crate::Transport::abort_connection). Fires when all of them have ended, with how many
     /// took longer than `limit`. What those had still queued is reported as
@@ -268,7 +268,7 @@ impl Listening {
         reactor: &Reactor,
         listener: Listener,
         config: &ListenConfig,
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> io::Result<Rc<Self>> {
         let listening = reactor.register(|registration| Self {
             registration,
@@ -281,7 +281,7 @@ impl Listening {
             warned: Cell::new(None),
             stopping: Cell::new(false),
             stopped: RefCell::default(),
-            terms: config.terms(reactor, place),
+            conn_config: config.conn_config(reactor, location),
         })?;
         listening.tell_driver(|listener| {
             let registration = &listening.registration;
@@ -304,10 +304,10 @@ impl Listening {
     ) -> Result<Port, Failure> {
         let address = self.listener.borrow().as_ref().map(Listener::local_addr);
         let address = address.and_then(Result::ok).unwrap_or(Address::Unnamed);
-        let place = self.terms.place;
-        if let Err(panic) = acceptor.started(place) {
+        let location = self.conn_config.location;
+        if let Err(panic) = acceptor.started(location) {
             self.close(Some(reactor));
-            report::discard(acceptor, place);
+            report::discard(acceptor, location);
             return Err(panic);
         }
         self.acceptor.set(Some(acceptor));
@@ -317,7 +317,7 @@ impl Listening {
     }
 
     fn counter(&self) -> &Rc<ConnCounter> {
-        self.terms.counter.as_ref().expect("a port counts")
+        self.conn_config.counter.as_ref().expect("a port counts")
     }
 
     fn is_open(&self) -> bool {
@@ -392,10 +392,10 @@ impl Listening {
             return;
         };
         self.is_unused.set(false);
-        let place = self.terms.place;
-        report::contain_rarely(Origin::Protocol, place, || {
+        let location = self.conn_config.location;
+        report::contain_rarely(Origin::Protocol, location, || {
             let accepted = Accepted::Socket(socket, peer.into());
-            acceptor.accepted(reactor, accepted, &self.terms)
+            acceptor.accepted(reactor, accepted, &self.conn_config)
         });
         self.acceptor.set(Some(acceptor));
     }
@@ -464,9 +464,9 @@ impl Listening {
         }
         drop(listener);
         self.retry.cancel();
-        let place = self.terms.place;
-        let ended = accept::end(self.acceptor.take(), place);
-        tell_stopped(self.stopped.take(), ended, place);
+        let location = self.conn_config.location;
+        let ended = accept::end(self.acceptor.take(), location);
+        tell_stopped(self.stopped.take(), ended, location);
     }
 }
 
@@ -479,8 +479,8 @@ impl Tracked for Listening {
         "port"
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.terms.place
+    fn location(&self) -> &'static Location<'static> {
+        self.conn_config.location
     }
 }
 
@@ -513,10 +513,10 @@ impl Handler for Listening {
 pub(in crate::net) fn tell_stopped(
     waiting: Vec<Resolver<()>>,
     stopped: Result<(), Failure>,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 ) {
     if let (Err(failure), true) = (&stopped, waiting.is_empty()) {
-        return report::deliver(Origin::Protocol, failure.clone(), place);
+        return report::deliver(Origin::Protocol, failure.clone(), location);
     }
     for resolver in waiting {
         resolver.resolve(stopped.clone());

@@ -40,13 +40,13 @@ use crate::net::names::{LookupFailed, LookupProblem, look_up};
 use crate::net::options::ConnectConfig;
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked, WeakReactor};
 use crate::report;
-use crate::transport::{ConnectionLost, Terms};
+use crate::transport::{ConnConfig, ConnectionLost};
 
 /// What is done to reach one of several addresses.
 pub(in crate::net) struct Race {
     reactor: WeakReactor,
     options: ConnectConfig,
-    terms: Rc<Terms>,
+    conn_config: Rc<ConnConfig>,
     /// Not tried yet.
     left: RefCell<VecDeque<Address>>,
     under_way: RefCell<Vec<Rc<Attempt>>>,
@@ -90,13 +90,13 @@ impl Race {
     pub(in crate::net) fn new(
         reactor: &Reactor,
         options: ConnectConfig,
-        terms: Rc<Terms>,
+        conn_config: Rc<ConnConfig>,
         done: Done,
     ) -> Rc<Self> {
         Rc::new(Self {
             reactor: reactor.downgrade(),
             options,
-            terms,
+            conn_config,
             left: RefCell::default(),
             under_way: RefCell::default(),
             failed: RefCell::default(),
@@ -134,22 +134,22 @@ impl Race {
         }
     }
 
-    /// Ends it because nobody wants it any more.
+    /// Addresses it because nobody wants it any more.
     pub(in crate::net) fn give_up(&self) {
         let Some(done) = self.over() else { return };
         match self.reactor.upgrade() {
             Some(reactor) => {
-                let cancelled = Failure::at(Cancelled, self.terms.place);
+                let cancelled = Failure::at(Cancelled, self.conn_config.location);
                 done(&reactor, Err(cancelled));
             }
-            None => report::discard(done, self.terms.place),
+            None => report::discard(done, self.conn_config.location),
         }
     }
 
     fn look_up(self: &Rc<Self>, reactor: &Reactor, name: String, port: u16) {
         let key = match reactor.inner().track(self.clone()) {
             Ok(key) => key,
-            Err(error) => return self.finish(Err(Failure::at(error, self.terms.place))),
+            Err(error) => return self.finish(Err(Failure::at(error, self.conn_config.location))),
         };
         self.lookup.replace(Some(Lookup {
             host: name.clone(),
@@ -157,7 +157,7 @@ impl Race {
             cancel: None,
             timeout: None,
         }));
-        let found = look_up(reactor, &name, port, self.terms.place);
+        let found = look_up(reactor, &name, port, self.conn_config.location);
         if found.is_settled() {
             drop(self.when_found(found));
             return;
@@ -199,7 +199,7 @@ impl Race {
         self.leave_lookup();
         match found {
             Ok(found) => self.run(found.into_iter().map(Address::from).collect()),
-            Err(failure) => self.finish(Err(failure.moved(self.terms.place))),
+            Err(failure) => self.finish(Err(failure.moved(self.conn_config.location))),
         }
     }
 
@@ -211,7 +211,7 @@ impl Race {
             .map(|lookup| lookup.host.clone());
         let Some(host) = host else { return };
         let error = LookupFailed::new(host, LookupProblem::TimedOut);
-        self.finish(Err(Failure::at(error, self.terms.place)));
+        self.finish(Err(Failure::at(error, self.conn_config.location)));
     }
 
     fn run(self: &Rc<Self>, addresses: Vec<Address>) {
@@ -313,7 +313,7 @@ impl Race {
             let error = attempt.too_late(self.options.overall);
             self.failed.borrow_mut().push((
                 attempt.address.clone(),
-                Failure::at(error, self.terms.place),
+                Failure::at(error, self.conn_config.location),
             ));
         }
         self.finish(Err(self.verdict()));
@@ -324,27 +324,27 @@ impl Race {
         let mut failed = self.failed.take();
         let (last, is_only) = (failed.pop(), failed.is_empty());
         match last {
-            None => Failure::at(NoAddress, self.terms.place),
+            None => Failure::at(NoAddress, self.conn_config.location),
             Some((_, failure)) if is_only => failure,
             Some(last) => {
                 failed.push(last);
                 let error = ConnectFailedEverywhere::new(failed);
-                Failure::at(error, self.terms.place)
+                Failure::at(error, self.conn_config.location)
             }
         }
     }
 
     fn note(&self, address: Address, error: io::Error) {
-        let failure = connect_failure(address.clone(), error).moved(self.terms.place);
+        let failure = connect_failure(address.clone(), error).moved(self.conn_config.location);
         self.failed.borrow_mut().push((address, failure));
     }
 
-    /// Ends it with this.
+    /// Addresses it with this.
     fn finish(&self, result: Result<(Socket, Address), Failure>) {
         let Some(done) = self.over() else { return };
         match self.reactor.upgrade() {
             Some(reactor) => done(&reactor, result),
-            None => report::discard((done, result), self.terms.place),
+            None => report::discard((done, result), self.conn_config.location),
         }
     }
 
@@ -366,7 +366,7 @@ impl Race {
         Some(done)
     }
 
-    /// Ends the look-up; gives what tells the resolver so.
+    /// Addresses the look-up; gives what tells the resolver so.
     fn leave_lookup(&self) -> Option<Box<dyn FnOnce()>> {
         let lookup = self.lookup.take()?;
         if let Some(timeout) = lookup.timeout {
@@ -388,9 +388,9 @@ impl Race {
         match reactor {
             Some(reactor) => {
                 let lost = ConnectionLost::new(reason.clone());
-                done(reactor, Err(Failure::at(lost, self.terms.place)));
+                done(reactor, Err(Failure::at(lost, self.conn_config.location)));
             }
-            None => report::discard(done, self.terms.place),
+            None => report::discard(done, self.conn_config.location),
         }
     }
 }
@@ -413,8 +413,8 @@ impl Tracked for Race {
             .unwrap_or_default()
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.terms.place
+    fn location(&self) -> &'static Location<'static> {
+        self.conn_config.location
     }
 }
 
@@ -490,7 +490,7 @@ impl Attempt {
         }
         drop(self.leave(&reactor));
         let error = self.too_late(race.options.timeout);
-        let failure = Failure::at(error, race.terms.place);
+        let failure = Failure::at(error, race.conn_config.location);
         race.failed
             .borrow_mut()
             .push((self.address.clone(), failure));
@@ -511,8 +511,8 @@ impl Tracked for Attempt {
         format!("to {}", self.address)
     }
 
-    fn place(&self) -> &'static Location<'static> {
-        self.race.terms.place
+    fn location(&self) -> &'static Location<'static> {
+        self.race.conn_config.location
     }
 }
 

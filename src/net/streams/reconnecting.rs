@@ -32,7 +32,7 @@ use crate::failure::Failure;
 /// # }
 /// torsade::testing::run(async |reactor| {
 ///     let policy = Backoff::new().longest(Duration::from_secs(10));
-///     let factory = Reconnecting::new(Make).backoff(policy).most_retries(3);
+///     let factory = Reconnecting::new(Make).backoff(policy).max_retries(3);
 ///     let retries = factory.retries();
 ///     Connector::start(&reactor, "127.0.0.1:1", factory)?;
 ///     retries.stop_trying();
@@ -81,7 +81,7 @@ impl<F: ClientFactory> Reconnecting<F> {
     /// Sets how often in a row it tries again. Without, there is no limit.
     #[doc(alias = "maxRetries")]
     #[must_use]
-    pub fn most_retries(mut self, most: u32) -> Self {
+    pub fn max_retries(mut self, most: u32) -> Self {
         self.most = Some(most);
         self
     }
@@ -104,8 +104,8 @@ impl<F: ClientFactory> Reconnecting<F> {
             return;
         };
         trying.count.set(count.saturating_add(1));
-        let chance = reactor.inner().chance().part();
-        let wait: Duration = self.backoff.wait(count.saturating_add(1), chance);
+        let rng = reactor.inner().rng().part();
+        let wait: Duration = self.backoff.wait(count.saturating_add(1), rng);
         let again = connector.clone();
         let timer = reactor.call_later(wait, move || {
             // It may be connecting because somebody else has asked for that.

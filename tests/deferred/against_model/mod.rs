@@ -6,7 +6,7 @@
 //! step which Deferreds are settled and how many values, failures and closures there are: what lives too long, or too
 //! short, is seen as well.
 //!
-//! Chance is seeded. A program that goes wrong is made as small as it can be and printed with its seed.
+//! Rng is seeded. A program that goes wrong is made as small as it can be and printed with its seed.
 //!
 //! | variable            | does                                                                    |
 //! |---------------------|-------------------------------------------------------------------------|
@@ -29,7 +29,7 @@ use std::env;
 use torsade::Reactor;
 
 use self::model::Model;
-use self::program::{Chance, SLOTS, Step, smaller, write_down};
+use self::program::{Rng, SLOTS, Step, smaller, write_down};
 use self::reached::{Reached, Way};
 use self::trace::Event;
 
@@ -46,7 +46,7 @@ fn deferreds_do_what_the_model_does() {
     let reached = reactor.run_until(async {
         let mut reached = Reached::default();
         for seed in seeds {
-            let program = Chance::new(seed).program();
+            let program = Rng::new(seed).program();
             if only.is_some() {
                 let model = Model::play(&program);
                 println!("{}{:#?}", write_down(&program), model.trace);

@@ -315,7 +315,7 @@ impl<'a> Model<'a> {
     /// Adds a callback. It is called at once if the result is there.
     fn add(&mut self, handle: Handle, what: What<'a>) -> Handle {
         let Some(id) = handle.id else {
-            let id = self.new_one(Some(Seen::AlreadyTaken));
+            let id = self.new_one(Some(Seen::ResultTaken));
             return self.add(Handle::new(id), what);
         };
         if handle.was_polled {
@@ -359,7 +359,7 @@ impl<'a> Model<'a> {
     fn poll(&mut self, handle: Handle, by: Consumer) -> (Handle, Option<Seen>) {
         let Some(id) = handle.id else {
             self.reached.note(Way::PolledTwice);
-            return (handle, Some(Seen::AlreadyTaken));
+            return (handle, Some(Seen::ResultTaken));
         };
         if self.is_settled(id) {
             self.reached.note(Way::PolledReady);
@@ -519,7 +519,7 @@ impl<'a> Model<'a> {
             match came {
                 Came::Ready(result) => self.deferreds[id].result = Some(result),
                 Came::Wait(Handle { id: None, .. }) => {
-                    self.deferreds[id].result = Some(Seen::AlreadyTaken);
+                    self.deferreds[id].result = Some(Seen::ResultTaken);
                 }
                 Came::Wait(Handle {
                     id: Some(inner), ..
@@ -738,8 +738,8 @@ impl<'a> Model<'a> {
 
     fn tell_where_it_stands(&mut self) {
         let mut settled = 0;
-        for (slot, place) in self.places.iter().enumerate() {
-            if let Place::There(Handle { id: Some(id), .. }) = place {
+        for (slot, location) in self.places.iter().enumerate() {
+            if let Place::There(Handle { id: Some(id), .. }) = location {
                 settled |= u32::from(self.is_settled(*id)) << slot;
             }
         }

@@ -85,12 +85,12 @@ pub(crate) enum Gives {
 }
 
 /// A small generator of numbers that look like chance.
-pub(crate) struct Chance {
+pub(crate) struct Rng {
     state: u64,
     labels: u32,
 }
 
-impl Chance {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             state: seed,
@@ -131,9 +131,9 @@ impl Chance {
     fn phrase(&mut self, slots: usize) -> Vec<Step> {
         let one = self.below(slots);
         let other = (one + 1 + self.below(slots - 1)) % slots;
-        let returns = |chance: &mut Self, slot: Slot, acts: Vec<Step>, other: Slot| {
+        let returns = |rng: &mut Self, slot: Slot, acts: Vec<Step>, other: Slot| {
             let body = Body {
-                label: chance.label(),
+                label: rng.label(),
                 acts,
                 awaits: Vec::new(),
                 gives: Gives::Deferred(other),

@@ -35,7 +35,7 @@ pub(crate) enum Seen {
     Cancelled,
     Abandoned,
     WaitsForItself,
-    AlreadyTaken,
+    ResultTaken,
 }
 
 /// How many there are.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use torsade::defer::{self, Abandoned, AlreadyTaken, Pause, WaitsForItself};
+use torsade::defer::{self, Abandoned, Pause, ResultTaken, WaitsForItself};
 use torsade::failure::Panicked;
 use torsade::report::{Origin, Report};
 use torsade::{Cancelled, Deferred, Failure, Resolver, yield_now};
@@ -215,28 +215,28 @@ impl World {
     }
 
     fn take(&self, slot: Slot) -> Option<Deferred<Value>> {
-        let mut place = self.places[slot].borrow_mut();
-        match mem::take(&mut *place) {
+        let mut location = self.places[slot].borrow_mut();
+        match mem::take(&mut *location) {
             Place::There(deferred) => Some(deferred),
             other => {
-                *place = other;
+                *location = other;
                 None
             }
         }
     }
 
     fn cancel(&self, slot: Slot) {
-        let mut place = self.places[slot].borrow_mut();
-        let (lent, is_first) = match mem::take(&mut *place) {
+        let mut location = self.places[slot].borrow_mut();
+        let (lent, is_first) = match mem::take(&mut *location) {
             Place::There(deferred) => (Rc::new(deferred), true),
             Place::Lent(lent) => (lent, false),
             other => {
-                *place = other;
+                *location = other;
                 return;
             }
         };
-        *place = Place::Lent(lent.clone());
-        drop(place);
+        *location = Place::Lent(lent.clone());
+        drop(location);
         lent.cancel();
         drop(lent);
         if is_first {
@@ -262,8 +262,8 @@ impl World {
 
     fn tell_where_it_stands(&self) {
         let mut settled = 0;
-        for (slot, place) in self.places.iter().enumerate() {
-            if let Place::There(deferred) = &*place.borrow() {
+        for (slot, location) in self.places.iter().enumerate() {
+            if let Place::There(deferred) = &*location.borrow() {
                 settled |= u32::from(deferred.is_settled()) << slot;
             }
         }
@@ -403,8 +403,8 @@ fn seen_failure(failure: &Failure) -> Seen {
     } else if failure.is::<WaitsForItself>() {
         Seen::WaitsForItself
     } else {
-        assert!(failure.is::<AlreadyTaken>(), "{failure:?}");
-        Seen::AlreadyTaken
+        assert!(failure.is::<ResultTaken>(), "{failure:?}");
+        Seen::ResultTaken
     }
 }
 

@@ -150,7 +150,7 @@ fn every_row_gives_its_trace() {
     super::check(TABLE, |script| {
         let world = World::new();
         world.run_all(script, ';');
-        world.is_over.set(true);
+        world.is_finished.set(true);
         let log = world.log.take();
         world.clock.take();
         log
@@ -164,7 +164,7 @@ struct World {
     calls: RefCell<HashMap<String, DelayedCall>>,
     deferreds: RefCell<HashMap<String, Rc<Deferred<()>>>>,
     resolvers: RefCell<HashMap<String, Resolver<u32>>>,
-    is_over: Cell<bool>,
+    is_finished: Cell<bool>,
     log: RefCell<Vec<String>>,
 }
 
@@ -177,7 +177,7 @@ impl World {
             calls: RefCell::default(),
             deferreds: RefCell::default(),
             resolvers: RefCell::default(),
-            is_over: Cell::default(),
+            is_finished: Cell::default(),
             log: RefCell::default(),
         })
     }
@@ -302,7 +302,7 @@ impl World {
     }
 
     fn say(&self, what: &str) {
-        if !self.is_over.get() {
+        if !self.is_finished.get() {
             self.log.borrow_mut().push(what.into());
         }
     }

@@ -342,7 +342,7 @@ struct World {
     pauses: RefCell<Vec<(String, TaskPause)>>,
     resolvers: RefCell<HashMap<String, Resolver<()>>>,
     /// The row is over: what comes from here on is of no interest.
-    is_over: Cell<bool>,
+    is_finished: Cell<bool>,
     log: RefCell<Vec<String>>,
 }
 
@@ -430,7 +430,7 @@ impl World {
             iterations: RefCell::default(),
             pauses: RefCell::default(),
             resolvers: RefCell::default(),
-            is_over: Cell::default(),
+            is_finished: Cell::default(),
             log: RefCell::default(),
         });
         world.renew(1_000, true);
@@ -579,14 +579,14 @@ impl World {
     }
 
     fn say(&self, what: &str) {
-        if !self.is_over.get() {
+        if !self.is_finished.get() {
             self.log.borrow_mut().push(what.into());
         }
     }
 
     /// Ends a row; what it logged.
     fn clear(&self) -> Vec<String> {
-        self.is_over.set(true);
+        self.is_finished.set(true);
         let cooperator = self.cooperator.take();
         if let Some(cooperator) = cooperator {
             cooperator.stop();

@@ -43,7 +43,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use torsade::clock::TimedOut;
-use torsade::failure::Hop;
+use torsade::failure::TraceFrame;
 use torsade::task::TaskLocal;
 use torsade::{Cancelled, Clock, Deferred, Failure, Reactor, Resolver, yield_now};
 
@@ -375,9 +375,9 @@ impl World {
                     let way = result.err().map(|failure| failure.path());
                     for hop in way.iter().flatten().filter(|_| told) {
                         world.say(match hop {
-                            Hop::Callback { .. } => "callback",
-                            Hop::Deferred { .. } => "Deferred",
-                            Hop::Awaited { .. } => "await",
+                            TraceFrame::Callback { .. } => "callback",
+                            TraceFrame::Deferred { .. } => "Deferred",
+                            TraceFrame::Awaited { .. } => "await",
                             _ => "task",
                         });
                     }

@@ -10,7 +10,7 @@
 //! | `cbs L M`                      | adds a pair, of which the first fails with `boom`                    |
 //! | `map N`                        | adds N by `map`                                                      |
 //! | `fire N`, `errback E`, `lose`  | uses the resolver                                                    |
-//! | `errback_plain`                | gives it an error that is no `Failure` yet: `AlreadyTaken`           |
+//! | `errback_plain`                | gives it an error that is no `Failure` yet: `ResultTaken`           |
 //! | `same L`, `errback_kept`       | logs `L(same)` if it gets the very failure that the other one gives  |
 //! | `line N`                       | N, each waiting for the next; the resolver is that of the last       |
 //! | `on_cancel L …`, `cancel`      | the canceller logs `L`                                               |
@@ -35,7 +35,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use torsade::clock::TimedOut;
-use torsade::defer::{Abandoned, AlreadyTaken, Pause, WaitsForItself};
+use torsade::defer::{Abandoned, Pause, ResultTaken, WaitsForItself};
 use torsade::{Cancelled, Clock, Deferred, Failure, Resolver, VirtualClock};
 
 const TABLE: &[(&str, &str, &str)] = &[
@@ -114,7 +114,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "any other error is made one",
         "pair; eb a; errback_plain",
-        "a(AlreadyTaken)",
+        "a(ResultTaken)",
     ),
     (
         "a callback runs once",
@@ -391,7 +391,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "a result can be had once",
         "succeed 1; poll; poll; eb a",
-        "=1 =AlreadyTaken a(AlreadyTaken)",
+        "=1 =ResultTaken a(ResultTaken)",
     ),
 ];
 
@@ -512,7 +512,7 @@ impl World {
             }
             "fire" => self.resolver(name).callback(number(rest)),
             "errback" => self.resolver(name).errback(failure(rest)),
-            "errback_plain" => self.resolver(name).errback(AlreadyTaken),
+            "errback_plain" => self.resolver(name).errback(ResultTaken),
             "errback_kept" => {
                 let failure = failure("kept");
                 let old = self.kept.replace(Some(failure.clone()));
@@ -523,8 +523,8 @@ impl World {
                 let (world, label) = (self.clone(), rest.to_owned());
                 self.change(name, |d| {
                     d.add_errback(move |failure| {
-                        let is_same = world.kept.take().is_some_and(|kept| kept.same(&failure));
-                        let which = if is_same { "same" } else { "another" };
+                        let ptr_eq = world.kept.take().is_some_and(|kept| kept.same(&failure));
+                        let which = if ptr_eq { "same" } else { "another" };
                         world.say(&format!("{label}({which})"));
                         Err(failure)
                     })
@@ -715,7 +715,7 @@ fn show(result: &Result<Number, Failure>) -> String {
         Err(failure) if failure.is::<Cancelled>() => "Cancelled".into(),
         Err(failure) if failure.is::<Abandoned>() => "Abandoned".into(),
         Err(failure) if failure.is::<WaitsForItself>() => "WaitsForItself".into(),
-        Err(failure) if failure.is::<AlreadyTaken>() => "AlreadyTaken".into(),
+        Err(failure) if failure.is::<ResultTaken>() => "ResultTaken".into(),
         Err(failure) if failure.is_panic() => "panic".into(),
         Err(failure) => failure.to_string(),
     }

@@ -175,8 +175,8 @@ impl World {
             "shown" => self.say(self.it().to_string()),
             "all" => self.say(format!("{:#}", self.it())),
             "debug" => {
-                let (failure, place) = (self.it(), self.it().location().to_string());
-                let shown = format!("{failure:?}").replace(&place, "…");
+                let (failure, location) = (self.it(), self.it().location().to_string());
+                let shown = format!("{failure:?}").replace(&location, "…");
                 self.say(shown.lines().next().unwrap());
             }
             "levels" => self.say(self.it().chain().count().to_string()),
@@ -189,17 +189,17 @@ impl World {
                 });
             }
             "place" => {
-                let (_, place) = self.made.as_ref().unwrap();
-                let (at, place) = (self.it().location(), *place);
-                let is_there = (at.file(), at.line()) == (place.file(), place.line());
+                let (_, location) = self.made.as_ref().unwrap();
+                let (at, location) = (self.it().location(), *location);
+                let is_there = (at.file(), at.line()) == (location.file(), location.line());
                 self.say(if is_there { "there" } else { "elsewhere" });
             }
             _ => panic!("no such command: {command}"),
         }
     }
 
-    fn make(&mut self, place: &'static Location<'static>, failure: Failure) {
-        self.made = Some((failure.clone(), place));
+    fn make(&mut self, location: &'static Location<'static>, failure: Failure) {
+        self.made = Some((failure.clone(), location));
         self.failure = Some(failure);
     }
 

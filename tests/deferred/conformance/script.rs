@@ -46,7 +46,7 @@ use futures::channel::oneshot;
 use torsade::defer::{
     self, Abandoned, DeferredList, FailureGroup, FirstError, NothingToWaitFor, Pause, Shared,
 };
-use torsade::failure::Hop;
+use torsade::failure::TraceFrame;
 use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver, yield_now};
 
 /// Plays each row of a table: its name, its script and what that logs.
@@ -474,11 +474,11 @@ fn show_first((index, result): (usize, Result<Number, Failure>)) -> String {
     format!("{index}:{}", show(&result))
 }
 
-fn show_hop(hop: &Hop) -> &'static str {
+fn show_hop(hop: &TraceFrame) -> &'static str {
     match hop {
-        Hop::Callback { .. } => "callback",
-        Hop::Deferred { fired: None, .. } => "made",
-        Hop::Deferred { .. } => "made+fired",
+        TraceFrame::Callback { .. } => "callback",
+        TraceFrame::Deferred { fired: None, .. } => "made",
+        TraceFrame::Deferred { .. } => "made+fired",
         _ => "elsewhere",
     }
 }

@@ -37,10 +37,10 @@ use crate::sync::ThreadBody;
 
 /// What the loop has of the thread. Dropping it sends the thread home.
 #[derive(Debug)]
-pub(in crate::driver) struct Clerk {
+pub(in crate::driver) struct BlockingIo {
     /// Readable while it rings.
-    bell: UnixStream,
-    desk: Arc<Mutex<Desk>>,
+    wake_fd: UnixStream,
+    requests: Arc<Mutex<Requests>>,
 }
 
 /// Which of the two a descriptor is for.
@@ -52,7 +52,7 @@ pub(in crate::driver) enum Way {
 
 /// What goes from one to the other.
 #[derive(Debug)]
-struct Desk {
+struct Requests {
     state: State,
     /// What was read, or is to be written.
     buffer: Vec<u8>,
@@ -67,90 +67,92 @@ enum State {
     Done(io::Result<usize>),
 }
 
-impl Clerk {
+impl BlockingIo {
     /// A thread for this descriptor.
     pub(in crate::driver) fn new(fd: OwnedFd, way: Way) -> io::Result<Self> {
-        let (bell, mut rope) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
+        let (wake_fd, mut wake_channel) = UnixStream::pair()?;
+        wake_fd.set_nonblocking(true)?;
         // Idle, so it rings.
-        rope.write_all(&[0])?;
-        let desk = Arc::new(Mutex::new(Desk {
+        wake_channel.write_all(&[0])?;
+        let requests = Arc::new(Mutex::new(Requests {
             state: State::Idle,
             buffer: Vec::new(),
             given: 0,
         }));
-        let shared = desk.clone();
+        let shared = requests.clone();
         let name = match way {
             Way::In => "torsade-input",
             Way::Out => "torsade-output",
         };
         let body: ThreadBody =
-            Box::new(move || while serve(&fd, way, &mut rope, &shared).is_some() {});
+            Box::new(move || while serve(&fd, way, &mut wake_channel, &shared).is_some() {});
         thread::Builder::new().name(name.into()).spawn(body)?;
-        Ok(Self { bell, desk })
+        Ok(Self { wake_fd, requests })
     }
 
     /// What to watch for reading, whatever the thread does.
-    pub(in crate::driver) fn bell(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+    pub(in crate::driver) fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake_fd.as_fd()
     }
 
     /// Gives what was read, or has the thread read.
     pub(in crate::driver) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let mut desk = lock(&self.desk);
-        match &desk.state {
+        let mut requests = lock(&self.requests);
+        match &requests.state {
             State::Idle => {
-                desk.given = 0;
-                desk.buffer.resize(MOST, 0);
-                self.ask(desk)
+                requests.given = 0;
+                requests.buffer.resize(MOST, 0);
+                self.ask(requests)
             }
             State::Asked => self.is_asked(),
             State::Done(Ok(count)) => {
                 let count = *count;
-                let give = into.len().min(count - desk.given);
-                into[..give].copy_from_slice(&desk.buffer[desk.given..desk.given + give]);
-                desk.given += give;
-                if desk.given == count && count > 0 {
-                    desk.state = State::Idle;
+                let give = into.len().min(count - requests.given);
+                into[..give]
+                    .copy_from_slice(&requests.buffer[requests.given..requests.given + give]);
+                requests.given += give;
+                if requests.given == count && count > 0 {
+                    requests.state = State::Idle;
                 }
                 Ok(give)
             }
-            State::Done(Err(_)) => desk.take_result(),
+            State::Done(Err(_)) => requests.take_result(),
         }
     }
 
     /// Has the thread write, or says how much it wrote of the same bytes.
     pub(in crate::driver) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut desk = lock(&self.desk);
-        match &desk.state {
+        let mut requests = lock(&self.requests);
+        match &requests.state {
             State::Idle => {
-                desk.buffer.clear();
-                desk.buffer
+                requests.buffer.clear();
+                requests
+                    .buffer
                     .extend_from_slice(&bytes[..bytes.len().min(MOST)]);
-                self.ask(desk)
+                self.ask(requests)
             }
             State::Asked => self.is_asked(),
-            State::Done(_) => desk.take_result(),
+            State::Done(_) => requests.take_result(),
         }
     }
 
-    fn ask(&self, mut desk: MutexGuard<'_, Desk>) -> io::Result<usize> {
-        let _ = (&self.bell).read(&mut [0]);
-        desk.state = State::Asked;
-        drop(desk);
-        (&self.bell).write_all(&[0])?;
+    fn ask(&self, mut requests: MutexGuard<'_, Requests>) -> io::Result<usize> {
+        let _ = (&self.wake_fd).read(&mut [0]);
+        requests.state = State::Asked;
+        drop(requests);
+        (&self.wake_fd).write_all(&[0])?;
         Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn is_asked(&self) -> io::Result<usize> {
-        match rustix::net::recv(&self.bell, &mut [0], rustix::net::RecvFlags::PEEK) {
+        match rustix::net::recv(&self.wake_fd, &mut [0], rustix::net::RecvFlags::PEEK) {
             Ok((0, _)) => Err(io::Error::other("the thread of a descriptor is gone")),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 }
 
-impl Desk {
+impl Requests {
     fn take_result(&mut self) -> io::Result<usize> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Done(result) => result,
@@ -160,11 +162,16 @@ impl Desk {
 }
 
 /// Does one thing that was asked for; none when nobody asks any more.
-fn serve(fd: &OwnedFd, way: Way, rope: &mut UnixStream, desk: &Mutex<Desk>) -> Option<()> {
-    rope.read_exact(&mut [0]).ok()?;
-    let mut buffer = std::mem::take(&mut lock(desk).buffer);
+fn serve(
+    fd: &OwnedFd,
+    way: Way,
+    wake_channel: &mut UnixStream,
+    requests: &Mutex<Requests>,
+) -> Option<()> {
+    wake_channel.read_exact(&mut [0]).ok()?;
+    let mut buffer = std::mem::take(&mut lock(requests).buffer);
     let result = loop {
-        if !is_wanted(fd, way, rope) {
+        if !is_wanted(fd, way, wake_channel) {
             return None;
         }
         let result = match way {
@@ -177,22 +184,22 @@ fn serve(fd: &OwnedFd, way: Way, rope: &mut UnixStream, desk: &Mutex<Desk>) -> O
             result => break result,
         }
     };
-    let mut desk = lock(desk);
-    desk.buffer = buffer;
-    desk.state = State::Done(result.map_err(io::Error::from));
+    let mut requests = lock(requests);
+    requests.buffer = buffer;
+    requests.state = State::Done(result.map_err(io::Error::from));
     // Whoever sees that it is done finds the bell ringing, and silences it when asking again (invariant 4).
-    rope.write_all(&[0]).ok()
+    wake_channel.write_all(&[0]).ok()
 }
 
 /// Waits until a call does not block, as far as the system knows; `false` when it is not wanted any more (invariant 3).
-fn is_wanted(fd: &OwnedFd, way: Way, rope: &UnixStream) -> bool {
+fn is_wanted(fd: &OwnedFd, way: Way, wake_channel: &UnixStream) -> bool {
     let ready = match way {
         Way::In => PollFlags::IN,
         Way::Out => PollFlags::OUT,
     };
     loop {
         let mut fds = [
-            PollFd::new(rope, PollFlags::empty()),
+            PollFd::new(wake_channel, PollFlags::empty()),
             PollFd::new(fd, ready),
         ];
         match poll(&mut fds, None) {
@@ -203,8 +210,8 @@ fn is_wanted(fd: &OwnedFd, way: Way, rope: &UnixStream) -> bool {
     }
 }
 
-fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(requests: &Mutex<Requests>) -> MutexGuard<'_, Requests> {
+    requests.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The most that one call reads or writes.

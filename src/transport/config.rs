@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::counter::ConnCounter;
 use super::linger::PATIENCE;
-use crate::bytes::Stock;
+use crate::bytes::BufferPool;
 use crate::driver::Socket;
 use crate::reactor::Reactor;
 
@@ -39,17 +39,17 @@ impl Default for Limits {
 }
 
 /// What all connections of one port, or one call of `connect`, have in common.
-pub(crate) struct Terms {
+pub(crate) struct ConnConfig {
     pub(crate) limits: Limits,
     /// How long the socket may stay after the end, for the peer to get all.
     pub(crate) linger: Duration,
-    pub(crate) place: &'static Location<'static>,
+    pub(crate) location: &'static Location<'static>,
     /// Others may have the descriptor too, so closing ours does not take it off the poller.
     pub(crate) is_shared: bool,
     /// At the other end is a filter, perhaps: what it writes is read however full we are.
     pub(crate) is_filter: bool,
     /// Who keeps the socket open when the peer has closed its end.
-    pub(crate) keeper: Option<Rc<Keeper>>,
+    pub(crate) delayed_close: Option<Rc<DelayedClose>>,
     /// Counts them, where they are a port's.
     pub(crate) counter: Option<Rc<ConnCounter>>,
     /// The time limits for a peer that accepts nothing of what is queued.
@@ -57,32 +57,32 @@ pub(crate) struct Terms {
     /// It is reset when the handler that serves it fails.
     pub(crate) resets_on_error: bool,
     /// Where queues come from, and go.
-    pub(crate) stock: Rc<Stock>,
+    pub(crate) buffers: Rc<BufferPool>,
 }
 
-impl Terms {
+impl ConnConfig {
     /// The defaults.
-    pub(crate) fn new(reactor: &Reactor, place: &'static Location<'static>) -> Self {
+    pub(crate) fn new(reactor: &Reactor, location: &'static Location<'static>) -> Self {
         Self {
             limits: Limits::default(),
             linger: PATIENCE,
-            place,
+            location,
             is_shared: false,
             is_filter: false,
-            keeper: None,
+            delayed_close: None,
             counter: None,
             patience: Patience::default(),
             resets_on_error: false,
-            stock: reactor.inner().stock().clone(),
+            buffers: reactor.inner().buffers().clone(),
         }
     }
 
     /// The defaults for two descriptors, pipes mostly: whoever reads them may take its time.
-    pub(crate) fn of_pipes(reactor: &Reactor, place: &'static Location<'static>) -> Self {
+    pub(crate) fn of_pipes(reactor: &Reactor, location: &'static Location<'static>) -> Self {
         Self {
             is_shared: true,
             patience: Patience::ENDLESS,
-            ..Self::new(reactor, place)
+            ..Self::new(reactor, location)
         }
     }
 }
@@ -90,13 +90,13 @@ impl Terms {
 /// Keeps sockets that have nothing more to say, because to close them says something: a terminal that is closed hangs up on
 /// whoever runs in it, who may be about to end by itself.
 #[derive(Debug, Default)]
-pub(crate) struct Keeper {
+pub(crate) struct DelayedClose {
     kept: RefCell<Vec<Socket>>,
     is_over: Cell<bool>,
 }
 
-impl Keeper {
-    /// Keeps a socket, which is off the poller, until [`Keeper::finish`].
+impl DelayedClose {
+    /// Keeps a socket, which is off the poller, until [`DelayedClose::finish`].
     pub(super) fn keep(&self, socket: Socket) {
         if !self.is_over.get() {
             self.kept.borrow_mut().push(socket);

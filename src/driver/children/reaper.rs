@@ -15,10 +15,10 @@ use super::pipe::{pipe, set_nonblocking};
 use crate::sync::ThreadBody;
 
 /// Those that are waited for, and how to tell their keeper of a new one.
-struct Asylum {
+struct Reaper {
     children: Vec<Child>,
     /// There while the keeper lives.
-    bell: Option<OwnedFd>,
+    wake_fd: Option<OwnedFd>,
 }
 
 impl Child {
@@ -30,43 +30,43 @@ impl Child {
 
 /// Waits for a child until it ends. Where the system has no thread for that it stays a zombie until a later one is taken in.
 fn adopt(child: Child) {
-    let mut asylum = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
-    asylum.children.push(child);
-    match &asylum.bell {
+    let mut reaper = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
+    reaper.children.push(child);
+    match &reaper.wake_fd {
         // It does not block: a full pipe has been rung already.
-        Some(bell) => drop(rustix::io::write(bell, b"!")),
-        None => asylum.bell = hire().ok(),
+        Some(wake_fd) => drop(rustix::io::write(wake_fd, b"!")),
+        None => reaper.wake_fd = hire().ok(),
     }
 }
 
 /// Begins a keeper; gives what to ring.
 fn hire() -> io::Result<OwnedFd> {
-    let (heard, bell) = pipe()?;
+    let (heard, wake_fd) = pipe()?;
     set_nonblocking(&heard)?;
-    set_nonblocking(&bell)?;
-    let named = thread::Builder::new().name("torsade-orphans".to_owned());
+    set_nonblocking(&wake_fd)?;
+    let named = thread::Builder::new().name("torsade-reaper".to_owned());
     named.spawn(Box::new(move || keep(&heard)) as ThreadBody)?;
-    Ok(bell)
+    Ok(wake_fd)
 }
 
 /// What the keeper does: wait for any of them, then look at all.
 fn keep(heard: &OwnedFd) {
-    let mut has_news = false;
+    let mut has_pending = false;
     loop {
-        // Heard before looking: who comes after this is heard the next time.
+        // Received before looking: who comes after this is heard the next time.
         let _ = rustix::io::read(heard, &mut [0; 64]);
         let (watched, gone) = {
-            let mut asylum = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = asylum.children.len();
-            asylum
+            let mut reaper = ASYLUM.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = reaper.children.len();
+            reaper
                 .children
                 .retain(|child| matches!(child.try_wait(), Ok(None)));
-            let left = asylum.children.len();
+            let left = reaper.children.len();
             if left == 0 {
-                asylum.bell = None;
+                reaper.wake_fd = None;
                 return;
             }
-            let copies = asylum
+            let copies = reaper
                 .children
                 .iter()
                 .map(|child| child.as_fd().try_clone_to_owned());
@@ -74,7 +74,7 @@ fn keep(heard: &OwnedFd) {
         };
         let (watched, again) = match watched {
             // One has ended, but whoever traces it is to be told first: it would say so again at once.
-            Ok(_) if has_news && gone == 0 => (Vec::new(), Some(SOON)),
+            Ok(_) if has_pending && gone == 0 => (Vec::new(), Some(SOON)),
             Ok(watched) => (watched, None),
             // Without a copy of each there is nothing to do but to look again later.
             Err(_) => (Vec::new(), Some(LATER)),
@@ -82,7 +82,7 @@ fn keep(heard: &OwnedFd) {
         let mut fds = vec![PollFd::new(heard, PollFlags::IN)];
         fds.extend(watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let _ = poll(&mut fds, again.as_ref());
-        has_news = fds.iter().skip(1).any(|fd| !fd.revents().is_empty());
+        has_pending = fds.iter().skip(1).any(|fd| !fd.revents().is_empty());
     }
 }
 
@@ -98,7 +98,7 @@ const LATER: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-static ASYLUM: Mutex<Asylum> = Mutex::new(Asylum {
+static ASYLUM: Mutex<Reaper> = Mutex::new(Reaper {
     children: Vec::new(),
-    bell: None,
+    wake_fd: None,
 });

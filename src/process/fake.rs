@@ -32,7 +32,7 @@ use crate::report;
 use crate::signal::Signal;
 use crate::stream::Connection;
 use crate::task::Task;
-use crate::transport::Terms;
+use crate::transport::ConnConfig;
 
 /// The programs that a reactor in memory knows, for tests of code that starts some. They are known by the very words that a
 /// command says: `git` is another one than `/usr/bin/git`.
@@ -64,14 +64,14 @@ pub struct Programs(Rc<Known>);
 /// A part: what a program that is played has been given.
 ///
 /// Pipes that have not been taken are closed when it ends.
-pub struct Actor {
+pub struct FakeProgram {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
     pipes: Pipes,
     /// What is under 1 is under 0 as well.
     is_duplex: bool,
-    part: Rc<Part>,
+    part: Rc<FakeProcess>,
 }
 
 /// Those that have not been taken.
@@ -80,17 +80,17 @@ type Pipes = Rc<RefCell<Vec<(i32, Connection)>>>;
 /// What is known to a reactor.
 #[derive(Default)]
 struct Known {
-    programs: RefCell<Vec<(OsString, Rc<Play>)>>,
+    programs: RefCell<Vec<(OsString, Rc<Script>)>>,
     started: Cell<u32>,
 }
 
-type Play = dyn Fn(Actor) -> Pin<Box<dyn Future<Output = Result<i32, Failure>>>>;
+type Script = dyn Fn(FakeProgram) -> Pin<Box<dyn Future<Output = Result<i32, Failure>>>>;
 
 /// Signals, by number, and who waits for each.
 type Caught = Vec<(i32, Resolver<()>)>;
 
 /// A process that is played.
-pub(super) struct Part {
+pub(super) struct FakeProcess {
     pid: u32,
     /// Has its process looked at when it has ended.
     on_end: Cell<Option<Box<dyn FnOnce()>>>,
@@ -102,14 +102,14 @@ pub(super) struct Part {
     /// How large its terminal is, if it has one.
     window: Cell<Option<Pty>>,
     reactor: WeakReactor,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 /// Those who waited for signals of a part that has ended.
 struct Untold(Caught, &'static Location<'static>);
 
-/// Ends a part that unwinds.
-struct Curtain(Rc<Part>);
+/// Addresses a part that unwinds.
+struct EndGuard(Rc<FakeProcess>);
 
 impl Programs {
     /// Has a reactor know programs: none at first, and none of those it knew before.
@@ -123,7 +123,7 @@ impl Programs {
             return Err(io::Error::new(io::ErrorKind::Unsupported, text).into());
         }
         let known = Rc::<Known>::default();
-        let old = reactor.inner().keep(known.clone());
+        let old = reactor.inner().insert_extension(known.clone());
         drop(old);
         Ok(Self(known))
     }
@@ -134,19 +134,19 @@ impl Programs {
     pub fn add(
         &self,
         name: impl Into<OsString>,
-        play: impl AsyncFn(Actor) -> Result<i32, Failure> + 'static,
+        script: impl AsyncFn(FakeProgram) -> Result<i32, Failure> + 'static,
     ) {
         let name = name.into();
-        let play = Rc::new(play);
-        let play: Rc<Play> = Rc::new(move |actor| {
-            let play = play.clone();
-            Box::pin(async move { play(actor).await })
+        let script = Rc::new(script);
+        let script: Rc<Script> = Rc::new(move |program| {
+            let script = script.clone();
+            Box::pin(async move { script(program).await })
         });
         let mut programs = self.0.programs.borrow_mut();
         let old = match programs.iter_mut().find(|(other, _)| *other == name) {
-            Some((_, old)) => Some(std::mem::replace(old, play)),
+            Some((_, old)) => Some(std::mem::replace(old, script)),
             None => {
-                programs.push((name, play));
+                programs.push((name, script));
                 None
             }
         };
@@ -155,7 +155,7 @@ impl Programs {
     }
 }
 
-impl Actor {
+impl FakeProgram {
     /// What it is called by, and its arguments.
     pub fn args(&self) -> &[OsString] {
         &self.args
@@ -178,7 +178,7 @@ impl Actor {
         self.part.pid
     }
 
-    /// How many rows and columns its terminal has; none without one. A change is told by SIGWINCH ([`Actor::catch`]).
+    /// How many rows and columns its terminal has; none without one. A change is told by SIGWINCH ([`FakeProgram::catch`]).
     #[doc(alias = "TIOCGWINSZ")]
     pub fn window_size(&self) -> Option<(u16, u16)> {
         let size = self.part.window.get()?;
@@ -198,7 +198,7 @@ impl Actor {
     ///
     /// # Errors
     ///
-    /// As for [`Actor::take_stdin`].
+    /// As for [`FakeProgram::take_stdin`].
     pub fn take_stdout(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(1)
     }
@@ -207,7 +207,7 @@ impl Actor {
     ///
     /// # Errors
     ///
-    /// As for [`Actor::take_stdin`].
+    /// As for [`FakeProgram::take_stdin`].
     pub fn take_stderr(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(2)
     }
@@ -217,7 +217,7 @@ impl Actor {
     ///
     /// # Errors
     ///
-    /// As for [`Actor::take_stdin`].
+    /// As for [`FakeProgram::take_stdin`].
     #[track_caller]
     pub fn take_pipe(&mut self, fd: i32) -> Result<Connection, Failure> {
         let fd = match fd {
@@ -243,23 +243,23 @@ impl Actor {
 }
 
 /// How a process holds its part.
-pub(super) type Player = Rc<Part>;
+pub(super) type FakeHandle = Rc<FakeProcess>;
 
 /// Starts a program that is played. All that it is made of was made at `place`.
 pub(super) fn launch(
     reactor: &Reactor,
     launch: &Launch<'_>,
     registration: &Registration,
-    place: &'static Location<'static>,
-) -> Result<(Rc<Part>, Sockets), NotLaunched> {
-    let known: Option<Rc<Known>> = reactor.inner().kept();
+    location: &'static Location<'static>,
+) -> Result<(Rc<FakeProcess>, Sockets), NotLaunched> {
+    let known: Option<Rc<Known>> = reactor.inner().extension();
     let known = known.unwrap_or_default();
-    let play = {
+    let script = {
         let programs = known.programs.borrow();
         let found = programs.iter().find(|(name, _)| *name == launch.program);
-        found.map(|(_, play)| play.clone())
+        found.map(|(_, script)| script.clone())
     };
-    let Some(play) = play else {
+    let Some(script) = script else {
         let text = "in memory programs are those of `testing::Programs`, and this is none of them";
         return Err(NotLaunched {
             step: "running it",
@@ -267,7 +267,7 @@ pub(super) fn launch(
         });
     };
     known.started.set(known.started.get() + 1);
-    let part = Rc::new(Part {
+    let part = Rc::new(FakeProcess {
         pid: FIRST + known.started.get(),
         on_end: Cell::new(Some(Box::new(registration.attention()))),
         status: Cell::new(None),
@@ -275,9 +275,9 @@ pub(super) fn launch(
         caught: RefCell::default(),
         window: Cell::new(launch.pty),
         reactor: reactor.downgrade(),
-        place,
+        location,
     });
-    let actor = Actor {
+    let program = FakeProgram {
         args: launch.args.iter().map(|arg| (*arg).to_owned()).collect(),
         env: launch.env.clone(),
         directory: launch.directory.map(Into::into),
@@ -301,13 +301,13 @@ pub(super) fn launch(
             error,
         })?;
         ours.push((number, mine));
-        actor.pipes.borrow_mut().push((number, theirs));
+        program.pipes.borrow_mut().push((number, theirs));
     }
-    let curtain = Curtain(part.clone());
+    let end_guard = EndGuard(part.clone());
     let executor = reactor.inner().executor();
     let playing = async move {
-        let pipes = actor.pipes.clone();
-        let code = match play(actor).await {
+        let pipes = program.pipes.clone();
+        let code = match script(program).await {
             Ok(code) => code,
             Err(failure) => {
                 if let Some(errors) = take(&pipes, 2) {
@@ -317,9 +317,9 @@ pub(super) fn launch(
             }
         };
         drop(pipes);
-        curtain.0.end((code & 0xff) << 8);
+        end_guard.0.end((code & 0xff) << 8);
     };
-    part.task.set(Some(executor.spawn(playing, place)));
+    part.task.set(Some(executor.spawn(playing, location)));
     Ok((part, ours))
 }
 
@@ -330,22 +330,26 @@ fn take(pipes: &Pipes, fd: i32) -> Option<Connection> {
 }
 
 /// A pipe in memory: our end, and the program's.
-fn make_pipe(reactor: &Reactor, part: &Part, number: i32) -> io::Result<(Socket, Connection)> {
+fn make_pipe(
+    reactor: &Reactor,
+    part: &FakeProcess,
+    number: i32,
+) -> io::Result<(Socket, Connection)> {
     let driver = reactor.inner().driver();
     let name = format!("torsade process {} descriptor {number}", part.pid);
     let address = Address::from_abstract(name);
     let listener = driver.listen(&address, &Bind::default())?;
     let ours = driver.connect(&address, None, Buffers::default())?;
     let (theirs, _) = listener.accept()?;
-    let terms = Rc::new(Terms {
+    let config = Rc::new(ConnConfig {
         is_filter: true,
-        ..Terms::of_pipes(reactor, part.place)
+        ..ConnConfig::of_pipes(reactor, part.location)
     });
-    let theirs = Connection::of_socket(reactor, theirs, Address::Unnamed, &terms);
+    let theirs = Connection::of_socket(reactor, theirs, Address::Unnamed, &config);
     Ok((ours, theirs.map_err(io::Error::other)?))
 }
 
-impl Part {
+impl FakeProcess {
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }
@@ -367,11 +371,11 @@ impl Part {
         if let Some(reactor) = self.reactor.upgrade() {
             let this = Rc::downgrade(self);
             let executor = reactor.inner().executor();
-            executor.call(self.place, move || Self::strike(&this, number));
+            executor.call(self.location, move || Self::inject(&this, number));
         }
     }
 
-    fn strike(this: &Weak<Self>, number: i32) {
+    fn inject(this: &Weak<Self>, number: i32) {
         let Some(this) = this.upgrade().filter(|this| this.status.get().is_none()) else {
             return;
         };
@@ -394,7 +398,7 @@ impl Part {
             return;
         }
         self.status.set(Some(status));
-        let untold = Untold(self.caught.take(), self.place);
+        let untold = Untold(self.caught.take(), self.location);
         if let Some(task) = self.task.take() {
             task.cancel();
         }
@@ -404,25 +408,25 @@ impl Part {
         if let Some(reactor) = self.reactor.upgrade() {
             // The task is dropped in the next batch, and may wait for one of them until then.
             let executor = reactor.inner().executor();
-            executor.call(self.place, move || drop(untold));
+            executor.call(self.location, move || drop(untold));
         }
     }
 }
 
 impl Drop for Untold {
     fn drop(&mut self) {
-        let Self(caught, place) = self;
+        let Self(caught, location) = self;
         for (_, resolver) in caught.drain(..) {
             // To a part that is over it is no news that no signal comes any more.
             match resolver.is_unheard() {
                 true => resolver.forsake(),
-                false => report::discard(resolver, place),
+                false => report::discard(resolver, location),
             }
         }
     }
 }
 
-impl Drop for Curtain {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.end(libc::SIGABRT);
     }
@@ -437,9 +441,9 @@ impl fmt::Debug for Programs {
     }
 }
 
-impl fmt::Debug for Actor {
+impl fmt::Debug for FakeProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Actor")
+        f.debug_struct("FakeProgram")
             .field("args", &self.args)
             .field("pid", &self.part.pid)
             .finish_non_exhaustive()

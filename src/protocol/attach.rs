@@ -3,26 +3,26 @@
 use std::rc::Rc;
 
 use super::connected::OnStream;
-use super::{Protocol, Seated, visit};
+use super::{Protocol, ProtocolSlot, visit};
 use crate::address::Address;
 use crate::driver::Socket;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
-use crate::transport::{Conn, Terms};
+use crate::transport::{Conn, ConnConfig};
 
 impl Reactor {
     /// Gives a protocol a connection whose ends have no names. Nothing is called before the next batch, in which its
     /// `connection_made` is.
-    pub(crate) fn seat_soon<P: Protocol>(
+    pub(crate) fn attach_later<P: Protocol>(
         &self,
         socket: Socket,
         protocol: P,
-        terms: &Rc<Terms>,
+        config: &Rc<ConnConfig>,
     ) -> Result<Rc<Conn<OnStream<P>>>, Failure> {
-        let (peer, seat) = (Address::Unnamed, Seated::new(protocol));
-        let conn = Conn::unwatched(self, socket, peer, terms, seat)?;
+        let (peer, slot) = (Address::Unnamed, ProtocolSlot::new(protocol));
+        let conn = Conn::unwatched(self, socket, peer, config, slot)?;
         let (later, weak) = (conn.clone(), self.downgrade());
-        self.inner().executor().call(terms.place, move || {
+        self.inner().executor().call(config.location, move || {
             let Some(reactor) = weak.upgrade() else {
                 return;
             };

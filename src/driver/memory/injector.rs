@@ -4,32 +4,32 @@
 //!
 //! 1. What comes to one end comes in the order it was sent. Datagrams do not care.
 //! 2. What comes for something that is gone vanishes, even where its place has been taken by another.
-//! 3. Chance is asked only where a fault may happen, so that one that cannot changes nothing about the others.
+//! 3. Rng is asked only where a fault may happen, so that one that cannot changes nothing about the others.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::faults::NetworkFaults;
-use super::place::Fault;
+use super::id::Fault;
 use crate::address::Address;
-use crate::driver::chance::Random;
+use crate::driver::rng::Random;
 use crate::index::Indexed;
 
 /// The faults of a network, and all that is under way in it.
 #[derive(Debug)]
-pub(super) struct Weather {
+pub(super) struct FaultInjector {
     pub(super) faults: NetworkFaults,
     pub(super) random: Random,
     /// In the order in which they arrive; of those that arrive together, in which they were sent.
-    pub(super) flights: VecDeque<(Instant, Flight)>,
+    pub(super) flights: VecDeque<(Instant, InFlight)>,
     /// What connections are fated to; by the number of their client's end.
     pub(super) fates: Indexed<Fate>,
 }
 
 /// Something under way.
 #[derive(Debug)]
-pub(super) enum Flight {
+pub(super) enum InFlight {
     /// To an end, by its place and number.
     ToEnd(usize, u64, Arrival),
     /// A datagram, to a socket by its place and number.
@@ -65,7 +65,7 @@ pub(super) enum Kind {
     Cut,
 }
 
-impl Weather {
+impl FaultInjector {
     pub(super) fn new(faults: NetworkFaults) -> Self {
         Self {
             random: Random::new(faults.seed),
@@ -76,10 +76,10 @@ impl Weather {
     }
 
     /// What a connection is fated to.
-    pub(super) fn foretell(&mut self, connection: u64) {
-        let kind = if self.faults.reset > 0.0 && self.random.happens(self.faults.reset) {
+    pub(super) fn plan(&mut self, connection: u64) {
+        let kind = if self.faults.reset > 0.0 && self.random.gen_bool(self.faults.reset) {
             Kind::Reset
-        } else if self.faults.cut > 0.0 && self.random.happens(self.faults.cut) {
+        } else if self.faults.cut > 0.0 && self.random.gen_bool(self.faults.cut) {
             Kind::Cut
         } else {
             return;
@@ -94,12 +94,12 @@ impl Weather {
         self.fates.insert(connection, fate);
     }
 
-    pub(super) fn is_struck(&self, connection: u64) -> bool {
+    pub(super) fn is_injected(&self, connection: u64) -> bool {
         self.fates.get(connection).is_some_and(|fate| fate.struck)
     }
 
     pub(super) fn refuses(&mut self) -> bool {
-        self.faults.refuse > 0.0 && self.random.happens(self.faults.refuse)
+        self.faults.refuse > 0.0 && self.random.gen_bool(self.faults.refuse)
     }
 
     /// How much of `length` bytes is taken in one go of at most `most`.
@@ -111,13 +111,13 @@ impl Weather {
         }
     }
 
-    pub(super) fn launch(&mut self, at: Instant, flight: Flight) {
+    pub(super) fn launch(&mut self, at: Instant, flight: InFlight) {
         let place = self.flights.partition_point(|(other, _)| *other <= at);
         self.flights.insert(place, (at, flight));
     }
 }
 
-impl Flight {
+impl InFlight {
     pub(super) fn is_to(&self, end: usize, id: u64) -> bool {
         matches!(self, Self::ToEnd(to, number, _) if (*to, *number) == (end, id))
     }

@@ -22,17 +22,17 @@ use super::{Deferred, Resolver};
 use crate::context;
 use crate::debug::Thing;
 use crate::index::Indexed;
-use crate::task::{self, Card, Wait};
+use crate::task::{self, TaskInfo, Wait};
 
 /// Follows one thing.
-pub(crate) struct Trail {
+pub(crate) struct ResultTracker {
     given: TypeId,
     at: RefCell<At>,
 }
 
 enum At {
     Core(Weak<Core>),
-    Task(Rc<Card>),
+    Task(Rc<TaskInfo>),
     /// Nobody knows.
     Lost,
 }
@@ -40,42 +40,42 @@ enum At {
 impl<T: 'static> Resolver<T> {
     /// Follows what its Deferred is about to be given.
     #[cold]
-    pub(crate) fn trail(&self) -> Rc<dyn Wait> {
-        Trail::at_core(self.core.as_ref(), TypeId::of::<T>())
+    pub(crate) fn tracker(&self) -> Rc<dyn Wait> {
+        ResultTracker::at_core(self.core.as_ref(), TypeId::of::<T>())
     }
 }
 
 impl<T: 'static> Deferred<T> {
     /// Follows what is held until this one has its result.
     #[cold]
-    pub(crate) fn trail(&self) -> Rc<dyn Wait> {
+    pub(crate) fn tracker(&self) -> Rc<dyn Wait> {
         // It is not what the result is.
-        Trail::at_core(self.core(), TypeId::of::<Trail>())
+        ResultTracker::at_core(self.core(), TypeId::of::<ResultTracker>())
     }
 }
 
-impl Trail {
+impl ResultTracker {
     fn at_core(core: Option<&Rc<Core>>, given: TypeId) -> Rc<dyn Wait> {
         let at = core.map_or(At::Lost, |core| At::Core(Rc::downgrade(core)));
-        let trail = Rc::new(Self {
+        let tracker = Rc::new(Self {
             given,
             at: RefCell::new(at),
         });
         if let Some(core) = core {
-            note(core, vec![Rc::downgrade(&trail)]);
+            note(core, vec![Rc::downgrade(&tracker)]);
         }
-        trail
+        tracker
     }
 }
 
-impl Wait for Trail {
+impl Wait for ResultTracker {
     fn look(&self) -> Option<Thing> {
         match &*self.at.borrow() {
             At::Core(core) => core
                 .upgrade()
                 .filter(|core| !core.is_of_no_use())
                 .map(|core| live::thing_in_short(&core)),
-            At::Task(card) => card.look(),
+            At::Task(info) => info.look(),
             At::Lost => None,
         }
     }
@@ -85,8 +85,8 @@ impl Wait for Trail {
 #[cold]
 pub(super) fn moved(from: &Rc<Core>, to: &Rc<Core>) {
     let trails = forget(from);
-    for trail in trails.iter().filter_map(Weak::upgrade) {
-        trail.at.replace(At::Core(Rc::downgrade(to)));
+    for tracker in trails.iter().filter_map(Weak::upgrade) {
+        tracker.at.replace(At::Core(Rc::downgrade(to)));
     }
     if !trails.is_empty() {
         note(to, trails);
@@ -96,18 +96,18 @@ pub(super) fn moved(from: &Rc<Core>, to: &Rc<Core>) {
 /// A result of this type was taken from a core.
 #[cold]
 pub(super) fn taken(core: &Core, given: TypeId) {
-    for trail in forget(core).iter().filter_map(Weak::upgrade) {
-        let card = task::current_card().filter(|_| trail.given == given);
-        let old = trail.at.replace(card.map_or(At::Lost, At::Task));
+    for tracker in forget(core).iter().filter_map(Weak::upgrade) {
+        let info = task::current_info().filter(|_| tracker.given == given);
+        let old = tracker.at.replace(info.map_or(At::Lost, At::Task));
         drop(old);
     }
 }
 
-fn note(core: &Rc<Core>, mut trails: Vec<Weak<Trail>>) {
+fn note(core: &Rc<Core>, mut trails: Vec<Weak<ResultTracker>>) {
     let traces = context::with(|thread| thread.traces.get_or_make::<Traces>());
     let mut all = traces.by_core.borrow_mut();
     if all.len() >= traces.limit.get().max(SOME) {
-        all.retain(|_, trails| trails.iter().any(|trail| trail.strong_count() > 0));
+        all.retain(|_, trails| trails.iter().any(|tracker| tracker.strong_count() > 0));
         traces.limit.set(2 * all.len());
     }
     match all.get_mut(address(core)) {
@@ -116,7 +116,7 @@ fn note(core: &Rc<Core>, mut trails: Vec<Weak<Trail>>) {
     }
 }
 
-fn forget(core: &Core) -> Vec<Weak<Trail>> {
+fn forget(core: &Core) -> Vec<Weak<ResultTracker>> {
     let traces: Option<Rc<Traces>> = context::with(|thread| thread.traces.get());
     let trails = traces.and_then(|traces| traces.by_core.borrow_mut().remove(address(core)));
     trails.unwrap_or_default()
@@ -130,7 +130,7 @@ fn address(core: &Core) -> u64 {
 #[derive(Default)]
 struct Traces {
     /// By the address of the core that each is at. Weak handles are nobody's code: nothing runs under the borrow.
-    by_core: RefCell<Indexed<Vec<Weak<Trail>>>>,
+    by_core: RefCell<Indexed<Vec<Weak<ResultTracker>>>>,
     /// When there are so many, it is looked for those that are over.
     limit: Cell<usize>,
 }

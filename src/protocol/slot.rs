@@ -6,7 +6,7 @@
 //! puts it back. Everybody else holds a [`Handle`] and posts; what is posted runs in a batch of the loop. So a
 //! protocol's `&mut self` is real, no `RefCell` guards it, and nothing can enter it twice.
 //!
-//! The same seat serves every kind of protocol and transport: a [`Home`] is what has one.
+//! The same seat serves every kind of protocol and transport: a [`ProtocolHost`] is what has one.
 //!
 //! # Invariants
 //!
@@ -35,28 +35,28 @@ use crate::task::WorkItem;
 use crate::transport::ConnectionDone;
 
 /// A seat with its protocol.
-pub(crate) struct Seated<P: 'static, T: 'static> {
+pub(crate) struct ProtocolSlot<P: 'static, T: 'static> {
     /// See invariant 1.
-    occupant: Cell<Option<Box<P>>>,
+    protocol: Cell<Option<Box<P>>>,
     /// Made when it is first needed.
-    belongings: Cell<Option<Box<Belongings<P, T>>>>,
+    extras: Cell<Option<Box<ProtocolExtras<P, T>>>>,
 }
 
 /// What has a seat: a connection, a port of datagrams.
-pub(crate) trait Home: 'static {
+pub(crate) trait ProtocolHost: 'static {
     /// Who sits in it.
     type Protocol: 'static;
     /// The inert handle to what it is.
     type Transport: 'static;
 
-    fn seat_inside(&self) -> &Seated<Self::Protocol, Self::Transport>;
-    fn home_reactor(&self) -> Option<Reactor>;
+    fn protocol_slot(&self) -> &ProtocolSlot<Self::Protocol, Self::Transport>;
+    fn host_reactor(&self) -> Option<Reactor>;
     /// The connection's place in the reactor's table.
-    fn home_key(&self) -> usize {
+    fn host_key(&self) -> usize {
         NOBODY
     }
     /// Where it was made.
-    fn home_place(&self) -> &'static Location<'static>;
+    fn host_location(&self) -> &'static Location<'static>;
     /// All that may still come is the end.
     fn is_closing(&self) -> bool;
     /// The protocol has left.
@@ -64,7 +64,7 @@ pub(crate) trait Home: 'static {
     /// Why it is over, once it is.
     fn why_it_ended(&self) -> Option<Failure> {
         self.is_left()
-            .then(|| Failure::at(ConnectionDone, self.home_place()))
+            .then(|| Failure::at(ConnectionDone, self.host_location()))
     }
     /// The protocol has named another one to have its connection.
     fn named_successor(&self) {}
@@ -76,7 +76,7 @@ pub(crate) trait Home: 'static {
 }
 
 /// What a protocol has besides itself.
-struct Belongings<P: 'static, T: 'static> {
+struct ProtocolExtras<P: 'static, T: 'static> {
     mail: VecDeque<Message<P, T>>,
     /// The mail's delivery is in the loop's queue.
     called: bool,
@@ -98,14 +98,14 @@ pub(super) type Fate = Rc<OnceCell<Failure>>;
 pub(super) type Message<P, T> = Box<dyn FnOnce(&mut P, &mut Context<'_, P, T>)>;
 
 /// What a [`Handle`] and a [`Context`] need of a seat.
-pub(super) trait Chair<P: 'static, T: 'static> {
+pub(super) trait Mailbox<P: 'static, T: 'static> {
     /// Leaves a message. It is dropped when the protocol is gone.
     fn post(self: Rc<Self>, message: Message<P, T>);
     /// Runs a message now, from the loop's turn.
     fn visit_now(self: Rc<Self>, message: Message<P, T>);
     /// Has a timer called off when the protocol leaves.
     fn keep_timer(&self, timer: DelayedCall);
-    /// Has something called when the protocol leaves, unless [`Chair::forget_wait`] comes first.
+    /// Has something called when the protocol leaves, unless [`Mailbox::forget_wait`] comes first.
     fn keep_wait(&self, cancel: Box<dyn FnOnce()>) -> Option<usize>;
     fn forget_wait(&self, number: usize);
     /// Names who is to have the connection next; the last one that is named counts.
@@ -121,43 +121,41 @@ pub(super) trait Chair<P: 'static, T: 'static> {
     fn transport(self: Rc<Self>) -> Option<T>;
 }
 
-impl<P: 'static, T: 'static> Seated<P, T> {
+impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
     pub(crate) fn new(protocol: P) -> Self {
         Self {
-            occupant: Cell::new(Some(Box::new(protocol))),
-            belongings: Cell::new(None),
+            protocol: Cell::new(Some(Box::new(protocol))),
+            extras: Cell::new(None),
         }
     }
 
-    fn with_belongings<R>(&self, f: impl FnOnce(&mut Belongings<P, T>) -> R) -> R {
-        cells::with(&self.belongings, |belongings| {
-            f(belongings.get_or_insert_default())
-        })
+    fn with_extras<R>(&self, f: impl FnOnce(&mut ProtocolExtras<P, T>) -> R) -> R {
+        cells::with(&self.extras, |extras| f(extras.get_or_insert_default()))
     }
 
     /// Who is to have the connection next.
     pub(super) fn take_successor(&self) -> Option<Box<dyn Successor>> {
-        self.with_belongings(|belongings| belongings.successor.take())
+        self.with_extras(|extras| extras.successor.take())
     }
 
     /// Has the protocol something of what came that it has not used?
     #[inline]
     pub(super) fn has_unused(&self) -> bool {
-        cells::with(&self.belongings, |belongings| {
-            let belongings = belongings.as_ref();
-            belongings.is_some_and(|belongings| !belongings.unused.is_empty())
+        cells::with(&self.extras, |extras| {
+            let extras = extras.as_ref();
+            extras.is_some_and(|extras| !extras.unused.is_empty())
         })
     }
 
     /// How many bytes that is.
     pub(super) fn unused_len(&self) -> usize {
-        self.with_belongings(|belongings| belongings.unused.as_slice().len())
+        self.with_extras(|extras| extras.unused.as_slice().len())
     }
 
     /// Takes out what the protocol has not used of what came.
     pub(super) fn take_unused(&self) -> Unused {
-        cells::with(&self.belongings, |belongings| match belongings {
-            Some(belongings) => std::mem::take(&mut belongings.unused),
+        cells::with(&self.extras, |extras| match extras {
+            Some(extras) => std::mem::take(&mut extras.unused),
             None => Unused::default(),
         })
     }
@@ -170,15 +168,15 @@ impl<P: 'static, T: 'static> Seated<P, T> {
             unused.push(newer.as_slice());
         }
         if !unused.is_empty() {
-            self.with_belongings(|belongings| belongings.unused = unused);
+            self.with_extras(|extras| extras.unused = unused);
         }
         any
     }
 
     /// What came for this one is for its successor.
     pub(super) fn leave_to_successor(&self, bytes: Vec<u8>) {
-        self.with_belongings(|belongings| {
-            if let Some(successor) = &mut belongings.successor {
+        self.with_extras(|extras| {
+            if let Some(successor) = &mut extras.successor {
                 successor.put_before(bytes);
             }
         });
@@ -186,7 +184,7 @@ impl<P: 'static, T: 'static> Seated<P, T> {
 }
 
 /// Takes the protocol out, calls it, and puts it back. `None` when it is not there, or panics.
-pub(crate) fn visit<H: Home, R>(
+pub(crate) fn visit<H: ProtocolHost, R>(
     home: &Rc<H>,
     reactor: &Reactor,
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
@@ -196,22 +194,22 @@ pub(crate) fn visit<H: Home, R>(
 
 /// As [`visit`], for the one place that is passed for each message.
 #[inline(always)]
-pub(super) fn visit_inlined<H: Home, R>(
+pub(super) fn visit_inlined<H: ProtocolHost, R>(
     home: &Rc<H>,
     reactor: &Reactor,
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
-    let mut occupant = home.seat_inside().occupant.take()?;
-    let chair: Rc<dyn Chair<H::Protocol, H::Transport>> = home.clone();
+    let mut protocol = home.protocol_slot().protocol.take()?;
+    let chair: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
     let transport = home.inert_handle();
     let mut cx = Context::new(reactor, &chair, &transport);
-    let acting = Acting::begin(home.home_key());
-    let result = report::catch(home.home_place(), || call(&mut occupant, &mut cx));
-    home.seat_inside().occupant.set(Some(occupant));
+    let acting = Acting::begin(home.host_key());
+    let result = report::catch(home.host_location(), || call(&mut protocol, &mut cx));
+    home.protocol_slot().protocol.set(Some(protocol));
     let result = match result {
         Ok(result) => Some(result),
         Err(panic) => {
-            report::deliver(Origin::Protocol, panic.clone(), home.home_place());
+            report::deliver(Origin::Protocol, panic.clone(), home.host_location());
             home.panicked(panic);
             None
         }
@@ -221,109 +219,109 @@ pub(super) fn visit_inlined<H: Home, R>(
 }
 
 /// The protocol leaves, after its last words (invariant 2). A panic in those is reported.
-pub(crate) fn leave<H: Home>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) {
+pub(crate) fn leave<H: ProtocolHost>(home: &H, farewell: impl FnOnce(&mut H::Protocol)) {
     if let Err(panic) = try_leave(home, farewell) {
-        report::deliver(Origin::Protocol, panic, home.home_place());
+        report::deliver(Origin::Protocol, panic, home.host_location());
     }
 }
 
 /// As [`leave`], but gives the panic of its last words.
-pub(crate) fn try_leave<H: Home>(
+pub(crate) fn try_leave<H: ProtocolHost>(
     home: &H,
     farewell: impl FnOnce(&mut H::Protocol),
 ) -> Result<(), Failure> {
-    let place = home.home_place();
-    let occupant = home.seat_inside().occupant.take();
+    let location = home.host_location();
+    let protocol = home.protocol_slot().protocol.take();
     let mut said = Ok(());
-    if let Some(mut occupant) = occupant {
-        said = report::catch(place, || farewell(&mut occupant));
-        report::discard(occupant, place);
+    if let Some(mut protocol) = protocol {
+        said = report::catch(location, || farewell(&mut protocol));
+        report::discard(protocol, location);
     }
-    let belongings = home.seat_inside().belongings.take();
-    let Some(belongings) = belongings else {
+    let extras = home.protocol_slot().extras.take();
+    let Some(extras) = extras else {
         return said;
     };
-    let Belongings {
+    let ProtocolExtras {
         mail,
         timers,
         waits,
         successor,
         fate,
         ..
-    } = *belongings;
+    } = *extras;
     if let Some(fate) = fate {
         let reason = home.why_it_ended();
         // It leaves once.
-        let done = || Failure::at(ConnectionDone, place);
+        let done = || Failure::at(ConnectionDone, location);
         let _ = fate.set(reason.unwrap_or_else(done));
     }
     for timer in timers {
-        report::contain(Origin::Destructor, place, || timer.cancel());
+        report::contain(Origin::Destructor, location, || timer.cancel());
     }
     for (_, cancel) in waits {
-        report::contain(Origin::Canceller, place, cancel);
+        report::contain(Origin::Canceller, location, cancel);
     }
     for message in mail {
-        report::discard(message, place);
+        report::discard(message, location);
     }
-    report::discard(successor, place);
+    report::discard(successor, location);
     said
 }
 
 /// The handle to a protocol in its seat.
-pub(crate) fn handle<H: Home>(home: &Rc<H>) -> Handle<H::Protocol, H::Transport> {
-    let chair: Rc<dyn Chair<H::Protocol, H::Transport>> = home.clone();
-    let chair: Weak<dyn Chair<H::Protocol, H::Transport>> = Rc::downgrade(&chair);
+pub(crate) fn handle<H: ProtocolHost>(home: &Rc<H>) -> Handle<H::Protocol, H::Transport> {
+    let chair: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
+    let chair: Weak<dyn Mailbox<H::Protocol, H::Transport>> = Rc::downgrade(&chair);
     Handle::new(chair, home.fate())
 }
 
-impl<H: Home> Chair<H::Protocol, H::Transport> for H {
+impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {
     fn post(self: Rc<Self>, message: Message<H::Protocol, H::Transport>) {
         if self.is_left() {
-            return report::discard(message, self.home_place());
+            return report::discard(message, self.host_location());
         }
-        let called = self.seat_inside().with_belongings(|belongings| {
-            belongings.mail.push_back(message);
-            std::mem::replace(&mut belongings.called, true)
+        let called = self.protocol_slot().with_extras(|extras| {
+            extras.mail.push_back(message);
+            std::mem::replace(&mut extras.called, true)
         });
         if !called {
-            if let Some(reactor) = self.home_reactor() {
+            if let Some(reactor) = self.host_reactor() {
                 reactor.inner().executor().push(self);
             }
         }
     }
 
     fn visit_now(self: Rc<Self>, message: Message<H::Protocol, H::Transport>) {
-        match self.home_reactor() {
+        match self.host_reactor() {
             // Once it is over all that may come is the end.
             Some(reactor) if !self.is_closing() => {
                 visit(&self, &reactor, message);
             }
-            _ => report::discard(message, self.home_place()),
+            _ => report::discard(message, self.host_location()),
         }
     }
 
     fn keep_timer(&self, timer: DelayedCall) {
-        self.seat_inside().with_belongings(|belongings| {
-            if belongings.timers.len() == belongings.timers.capacity() {
-                belongings.timers.retain(DelayedCall::is_pending);
+        self.protocol_slot().with_extras(|extras| {
+            if extras.timers.len() == extras.timers.capacity() {
+                extras.timers.retain(DelayedCall::is_pending);
             }
-            belongings.timers.push(timer);
+            extras.timers.push(timer);
         });
     }
 
     fn keep_wait(&self, cancel: Box<dyn FnOnce()>) -> Option<usize> {
         Some(
-            self.seat_inside()
-                .with_belongings(|belongings| belongings.waits.insert(cancel)),
+            self.protocol_slot()
+                .with_extras(|extras| extras.waits.insert(cancel)),
         )
     }
 
     fn forget_wait(&self, number: usize) {
-        let cancel = self.seat_inside().with_belongings(|belongings| {
-            let cancel = belongings.waits.try_remove(number);
-            if belongings.waits.is_empty() {
-                ShrinkPolicy::default().give_back(&mut belongings.waits, number);
+        let cancel = self.protocol_slot().with_extras(|extras| {
+            let cancel = extras.waits.try_remove(number);
+            if extras.waits.is_empty() {
+                ShrinkPolicy::default().give_back(&mut extras.waits, number);
             }
             cancel
         });
@@ -332,9 +330,9 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
 
     fn succeed(&self, successor: Box<dyn Successor>) {
         let old = self
-            .seat_inside()
-            .with_belongings(|belongings| belongings.successor.replace(successor));
-        report::discard(old, self.home_place());
+            .protocol_slot()
+            .with_extras(|extras| extras.successor.replace(successor));
+        report::discard(old, self.host_location());
         self.named_successor();
     }
 
@@ -344,8 +342,8 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
 
     fn fate(&self) -> Fate {
         let fate = self
-            .seat_inside()
-            .with_belongings(|belongings| belongings.fate.get_or_insert_default().clone());
+            .protocol_slot()
+            .with_extras(|extras| extras.fate.get_or_insert_default().clone());
         if let Some(reason) = self.why_it_ended().filter(|_| self.is_left()) {
             let _ = fate.set(reason);
         }
@@ -358,8 +356,8 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
 
     fn feed(&self, bytes: &[u8]) {
         if !self.is_closing() {
-            self.seat_inside()
-                .with_belongings(|belongings| belongings.unused.push(bytes));
+            self.protocol_slot()
+                .with_extras(|extras| extras.unused.push(bytes));
             self.was_fed();
         }
     }
@@ -369,24 +367,24 @@ impl<H: Home> Chair<H::Protocol, H::Transport> for H {
     }
 }
 
-impl<H: Home> WorkItem for H {
+impl<H: ProtocolHost> WorkItem for H {
     /// Delivers the mail that is there.
     fn run(self: Rc<Self>) {
-        let Some(reactor) = self.home_reactor() else {
+        let Some(reactor) = self.host_reactor() else {
             return;
         };
-        let letters = self.seat_inside().with_belongings(|belongings| {
-            belongings.called = false;
-            belongings.mail.len()
+        let letters = self.protocol_slot().with_extras(|extras| {
+            extras.called = false;
+            extras.mail.len()
         });
         for _ in 0..letters {
             if self.is_closing() {
                 // What is left is dropped when it is told so.
                 return;
             }
-            let message = self.seat_inside().with_belongings(|belongings| {
-                let message = belongings.mail.pop_front();
-                shrink_queue(&mut belongings.mail);
+            let message = self.protocol_slot().with_extras(|extras| {
+                let message = extras.mail.pop_front();
+                shrink_queue(&mut extras.mail);
                 message
             });
             let Some(message) = message else { return };
@@ -395,7 +393,7 @@ impl<H: Home> WorkItem for H {
     }
 }
 
-impl<P: 'static, T: 'static> Default for Belongings<P, T> {
+impl<P: 'static, T: 'static> Default for ProtocolExtras<P, T> {
     fn default() -> Self {
         Self {
             mail: VecDeque::new(),

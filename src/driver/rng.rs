@@ -57,7 +57,7 @@ impl Random {
 
     /// Does something happen that happens with this probability?
     #[cfg(feature = "testing")]
-    pub fn happens(&mut self, probability: f64) -> bool {
+    pub fn gen_bool(&mut self, probability: f64) -> bool {
         self.part() < probability
     }
 
@@ -88,9 +88,9 @@ impl Random {
 
 /// A reactor's own.
 #[derive(Debug)]
-pub(crate) struct Chance(RefCell<Random>);
+pub(crate) struct Rng(RefCell<Random>);
 
-impl Chance {
+impl Rng {
     /// One that is like no other.
     pub(super) fn new() -> Self {
         Self::from_seed(RandomState::new().hash_one(0))

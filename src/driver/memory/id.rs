@@ -9,13 +9,13 @@ use crate::driver::poller::Interest;
 
 /// The name of a thing that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum SocketId {
     /// A listener.
-    Door(usize),
+    MemoryListener(usize),
     /// An end of a connection.
     End(usize),
     /// A socket for datagrams.
-    Post(usize),
+    MemoryUdpSocket(usize),
 }
 
 /// What can go wrong, by the names of the machine's errors.

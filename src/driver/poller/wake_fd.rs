@@ -2,7 +2,7 @@
 //!
 //! It is a counter (`eventfd`) where there are such, and a pair of sockets elsewhere. An epoll watches a counter
 //! edge-triggered: each write is reported once, and nothing needs to be read back. A poller that
-//! watches it in another way [drains](Bell::drain) it.
+//! watches it in another way [drains](WakeFd::drain) it.
 
 use std::io::{self, Read, Write};
 #[cfg(target_os = "linux")]
@@ -16,13 +16,13 @@ use rustix::event::{EventfdFlags, eventfd};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
-use super::event::BELL;
+use super::event::WAKE_KEY;
 use super::register;
 use crate::sync::Poller;
 
 /// Something to ring. It does not block, and it stays open as long as it lives.
 #[derive(Debug)]
-pub(super) enum Bell {
+pub(super) enum WakeFd {
     #[cfg(target_os = "linux")]
     Counter(OwnedFd),
     Pair {
@@ -31,7 +31,7 @@ pub(super) enum Bell {
     },
 }
 
-impl Bell {
+impl WakeFd {
     /// A counter, or a pair of sockets where the system has or allows no counters.
     pub(super) fn new() -> io::Result<Self> {
         #[cfg(target_os = "linux")]
@@ -45,16 +45,16 @@ impl Bell {
         Ok(Self::Pair { ear, hand })
     }
 
-    /// A bell that `poller` hears under the key [`BELL`].
+    /// A bell that `poller` hears under the key [`WAKE_KEY`].
     pub(super) fn hung_at(poller: &Poller) -> io::Result<Self> {
-        let bell = Self::new()?;
-        bell.hang_at(poller)?;
-        Ok(bell)
+        let wake_fd = Self::new()?;
+        wake_fd.hang_at(poller)?;
+        Ok(wake_fd)
     }
 
     /// Has `poller` hear it.
     pub(super) fn hang_at(&self, poller: &Poller) -> io::Result<()> {
-        let interest = polling::Event::readable(BELL);
+        let interest = polling::Event::readable(WAKE_KEY);
         // On epoll a bell that closes is forgotten by itself; elsewhere it lives as long as its poller.
         register::add(poller, self.ear(), interest, self.mode())
     }
@@ -92,7 +92,7 @@ impl Bell {
     }
 
     /// Ends the wait under way, or the next one.
-    pub(super) fn ring(&self) {
+    pub(super) fn notify(&self) {
         let one = 1_u64.to_ne_bytes();
         match self {
             #[cfg(target_os = "linux")]
@@ -119,11 +119,11 @@ impl Bell {
     }
 
     /// Makes it heard again by `poller`; an edge needs nothing.
-    pub(super) fn hush(&self, poller: &Poller) -> io::Result<()> {
+    pub(super) fn disarm(&self, poller: &Poller) -> io::Result<()> {
         if self.mode() == PollMode::Edge {
             return Ok(());
         }
         self.drain();
-        poller.modify_with_mode(self.ear(), polling::Event::readable(BELL), self.mode())
+        poller.modify_with_mode(self.ear(), polling::Event::readable(WAKE_KEY), self.mode())
     }
 }

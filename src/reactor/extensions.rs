@@ -10,12 +10,12 @@ use crate::report;
 
 /// The things, by their types.
 #[derive(Default)]
-pub(super) struct Keep(RefCell<Vec<(TypeId, Rc<dyn Any>)>>);
+pub(super) struct Extensions(RefCell<Vec<(TypeId, Rc<dyn Any>)>>);
 
 impl Inner {
     /// Keeps it; gives what was kept before, which may be a user's and is the caller's to drop.
-    pub(crate) fn keep<T: Any>(&self, thing: Rc<T>) -> Option<Rc<dyn Any>> {
-        let mut things = self.keep.0.borrow_mut();
+    pub(crate) fn insert_extension<T: Any>(&self, thing: Rc<T>) -> Option<Rc<dyn Any>> {
+        let mut things = self.extensions.0.borrow_mut();
         let (id, thing) = (TypeId::of::<T>(), thing as Rc<dyn Any>);
         match things.iter_mut().find(|(other, _)| *other == id) {
             Some((_, old)) => Some(std::mem::replace(old, thing)),
@@ -27,15 +27,15 @@ impl Inner {
     }
 
     /// What is kept of this type.
-    pub(crate) fn kept<T: Any>(&self) -> Option<Rc<T>> {
-        let things = self.keep.0.borrow();
+    pub(crate) fn extension<T: Any>(&self) -> Option<Rc<T>> {
+        let things = self.extensions.0.borrow();
         let (_, thing) = things.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
         thing.clone().downcast().ok()
     }
 
     /// Lets go of everything.
-    pub(super) fn keep_nothing(&self) {
-        let things = self.keep.0.take();
+    pub(super) fn clear_extensions(&self) {
+        let things = self.extensions.0.take();
         for (_, thing) in things {
             report::discard(thing, Location::caller());
         }

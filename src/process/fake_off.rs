@@ -5,11 +5,11 @@ use std::process::ExitStatus;
 use crate::driver::Pty;
 
 /// How a process holds its part.
-pub(super) type Player = Part;
+pub(super) type FakeHandle = FakeProcess;
 
-pub(super) enum Part {}
+pub(super) enum FakeProcess {}
 
-impl Part {
+impl FakeProcess {
     pub(super) fn pid(&self) -> u32 {
         match *self {}
     }

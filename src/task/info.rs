@@ -22,14 +22,14 @@ use std::sync::Arc;
 use super::locals::{Locals, Set};
 use crate::context;
 use crate::debug::{self, Id, Thing};
-use crate::failure::{Hop, TaskName};
+use crate::failure::{TaskName, TraceFrame};
 use crate::index::Index;
 
 /// Where a task stands in a list of its executor, counted from one.
 pub(super) type Number = NonZeroU32;
 
 /// What is known of one task.
-pub(crate) struct Card {
+pub(crate) struct TaskInfo {
     kind: &'static str,
     title: TaskName,
     /// Where it stands in its executor's list.
@@ -56,7 +56,7 @@ pub(crate) trait Wait: 'static {
     fn look(&self) -> Option<Thing>;
 }
 
-impl Card {
+impl TaskInfo {
     pub(crate) fn new(
         spawned: &'static Location<'static>,
         name: Option<Arc<str>>,
@@ -94,7 +94,7 @@ impl Card {
         Entered {
             before: context::with(|thread| thread.task.replace(Some(self.clone()))),
             _set: locals.set(),
-            card: self.clone(),
+            info: self.clone(),
         }
     }
 
@@ -131,7 +131,7 @@ impl Card {
             id: self.id(),
             kind: self.kind,
             name: self.title.name.clone(),
-            place: self.title.spawned,
+            location: self.title.spawned,
             about: about.to_owned(),
             waits,
         }
@@ -166,7 +166,7 @@ impl Card {
     }
 }
 
-impl Wait for Card {
+impl Wait for TaskInfo {
     fn look(&self) -> Option<Thing> {
         let is_over = self.state.get() == State::Over;
         // Not its own waits: it is listed by itself, with them.
@@ -174,18 +174,18 @@ impl Wait for Card {
             id: self.id(),
             kind: self.kind,
             name: self.title.name.clone(),
-            place: self.title.spawned,
+            location: self.title.spawned,
             about: String::new(),
             waits: Vec::new(),
         })
     }
 }
 
-/// The guard of [`Card::enter`].
+/// The guard of [`TaskInfo::enter`].
 #[must_use]
 pub(crate) struct Entered {
-    card: Rc<Card>,
-    before: Option<Rc<Card>>,
+    info: Rc<TaskInfo>,
+    before: Option<Rc<TaskInfo>>,
     _set: Set,
 }
 
@@ -198,8 +198,8 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if self.card.state.get() == State::Running {
-            self.card.state.set(State::Waiting);
+        if self.info.state.get() == State::Running {
+            self.info.state.set(State::Waiting);
         }
         let before = self.before.take();
         let left = context::with(|thread| thread.task.replace(before));
@@ -211,7 +211,7 @@ impl Drop for Entered {
 /// debug mode is on nor locals are set.
 #[doc(alias("current_task", "task::id"))]
 pub fn current() -> Option<TaskName> {
-    current_card().map(|card| card.title.clone())
+    current_info().map(|info| info.title.clone())
 }
 
 /// Notes that the task that is being polled waits for something, if debug mode is on.
@@ -224,22 +224,22 @@ pub(crate) fn note_wait(make: impl FnOnce() -> Rc<dyn Wait>) {
 
 #[cold]
 fn note(wait: Rc<dyn Wait>) {
-    let Some(card) = current_card() else { return };
-    let count = card.waits.borrow().len();
-    if count >= card.many.get() {
-        let left = card.waiting_for().len();
-        card.many.set(SOME.max(left * 2));
+    let Some(info) = current_info() else { return };
+    let count = info.waits.borrow().len();
+    if count >= info.many.get() {
+        let left = info.waiting_for().len();
+        info.many.set(SOME.max(left * 2));
     }
-    card.waits.borrow_mut().push(wait);
+    info.waits.borrow_mut().push(wait);
 }
 
 /// The step on the way of a failure that an await at `at` is.
-pub(crate) fn awaited(at: &'static Location<'static>) -> Hop {
-    Hop::Awaited { at, by: current() }
+pub(crate) fn awaited(at: &'static Location<'static>) -> TraceFrame {
+    TraceFrame::Awaited { at, by: current() }
 }
 
 /// The card of the task that is being polled, if it has one.
-pub(crate) fn current_card() -> Option<Rc<Card>> {
+pub(crate) fn current_info() -> Option<Rc<TaskInfo>> {
     context::with(|thread| thread.task.get())
 }
 
@@ -259,7 +259,7 @@ mod tests {
                 id: Id::At(self.0),
                 kind: "long wait",
                 name: None,
-                place: Location::caller(),
+                location: Location::caller(),
                 about: String::new(),
                 waits: Vec::new(),
             })
@@ -269,16 +269,16 @@ mod tests {
     #[test]
     fn a_long_wait_is_kept_once_however_often_it_is_noted() {
         let _on = Debugging::begin();
-        let card = Card::new(Location::caller(), None, Locals::default());
-        let _entered = card.enter();
+        let info = TaskInfo::new(Location::caller(), None, Locals::default());
+        let _entered = info.enter();
         for _ in 0..100_000 {
             note_wait(|| Rc::new(Long(1)));
         }
-        assert!(card.waits.borrow().len() <= SOME);
-        assert_eq!(card.waiting_for().len(), 1);
+        assert!(info.waits.borrow().len() <= SOME);
+        assert_eq!(info.waiting_for().len(), 1);
         for n in 0..1000 {
             note_wait(|| Rc::new(Long(n)));
         }
-        assert_eq!(card.waiting_for().len(), 1000);
+        assert_eq!(info.waiting_for().len(), 1000);
     }
 }

@@ -13,14 +13,14 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::bell::Bell;
 use super::table::{Table, lock};
+use super::wake_fd::WakeFd;
 
 use crate::sync::ThreadBody;
 
 /// The loop's end of the thread. Dropping it ends the thread, and waits for that.
 #[derive(Debug)]
-pub(super) struct Lookout {
+pub(super) struct HostPoller {
     shared: Arc<Shared>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -29,19 +29,19 @@ pub(super) struct Lookout {
 struct Shared {
     table: Arc<Mutex<Table>>,
     /// Rung by the thread: something is ready.
-    ready: Bell,
+    ready: WakeFd,
     /// Rung by the loop: the thread is to look again, or to end.
-    again: Bell,
+    again: WakeFd,
     is_asked: AtomicBool,
     is_over: AtomicBool,
 }
 
-impl Lookout {
+impl HostPoller {
     pub(super) fn new(table: Arc<Mutex<Table>>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             table,
-            ready: Bell::new()?,
-            again: Bell::new()?,
+            ready: WakeFd::new()?,
+            again: WakeFd::new()?,
             is_asked: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         });
@@ -57,7 +57,7 @@ impl Lookout {
     /// Has the thread look again, at what the table has now.
     pub(super) fn look_again(&self) {
         if !self.shared.is_asked.swap(true, Ordering::SeqCst) {
-            self.shared.again.ring();
+            self.shared.again.notify();
         }
     }
 }
@@ -67,7 +67,7 @@ impl Shared {
         while !self.is_over.load(Ordering::SeqCst) {
             let fds = lock(&self.table).fds.clone();
             if self.wait(fds) {
-                self.ready.ring();
+                self.ready.notify();
                 self.wait(Vec::new());
             }
             // Drained first: who asks between the two has changed the table before.
@@ -86,16 +86,16 @@ impl Shared {
     }
 }
 
-impl AsFd for Lookout {
+impl AsFd for HostPoller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.ready.ear()
     }
 }
 
-impl Drop for Lookout {
+impl Drop for HostPoller {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::SeqCst);
-        self.shared.again.ring();
+        self.shared.again.notify();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::place::Watch;
+use super::id::Watch;
 use crate::address::Address;
 
 /// A socket for datagrams.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(super) struct MemoryUdpSocket {
     /// It never names another one.
     pub(super) id: u64,
     pub(super) local: Address,
@@ -30,7 +30,7 @@ pub(super) struct Post {
     pub(super) watch: Option<Watch>,
 }
 
-impl Post {
+impl MemoryUdpSocket {
     pub(super) fn new(id: u64, local: Address, shares: bool) -> Self {
         Self {
             id,
