@@ -1,8 +1,8 @@
 //! Slow poetry: servers that drip poems a line at a time, and a client that fetches them all at once, on one thread.
 //! One of the servers dies half-way, and one is not there. A server is a protocol, a client an async function.
 //!
-//! Run `cargo run --release --example poetry`; it takes about five seconds. Prints each line as it comes, and then the
-//! table: which poem, how many lines in what time, and how it ended.
+//! Run `cargo run --example poetry`; it takes about five seconds. Prints what it is about, each line as it comes, then a
+//! table (which poem, how many lines in what time, and how it ended), and what to try next.
 //!
 //! The halves alone: `poetry serve ADDR FILE` prints `listening on ADDR` and drips a file to whoever connects;
 //! `poetry get ADDR...` fetches from all of these at once.
@@ -67,6 +67,7 @@ async fn get(reactor: &Reactor, poems: Vec<(String, String)>) -> Result<(), Fail
 
 /// The whole show: every poem has its server, but the last one.
 async fn everything(reactor: &Reactor) -> Result<(), Failure> {
+    println!("{ABOUT}");
     let (mut poems, mut ports) = (Vec::new(), Vec::new());
     for (title, poem) in POEMS {
         let port = serve(reactor, "127.0.0.1:0", poem)?;
@@ -76,7 +77,9 @@ async fn everything(reactor: &Reactor) -> Result<(), Failure> {
     if let Some(nobody) = ports.pop() {
         nobody.stop().await?;
     }
-    get(reactor, poems).await
+    get(reactor, poems).await?;
+    println!("{NEXT}");
+    Ok(())
 }
 
 fn main() -> Result<(), Failure> {
@@ -100,6 +103,11 @@ fn main() -> Result<(), Failure> {
     })
 }
 
+const ABOUT: &str =
+    "torsade: four servers drip poems, and five clients read them, all at once on one thread";
+const NEXT: &str = "
+Next: `cargo run --example chat` (protocols that talk to each other), `cargo run --example echo_async`
+(an async function), and the guide: `cargo doc --open`, module `guide`.";
 const PAUSE: Duration = Duration::from_millis(350);
 const POEMS: [(&str, &str); 5] = [
     ("Hope", include_str!("poems/hope.txt")),

@@ -3,6 +3,7 @@
 // Where the links of the README lead to in the documentation; the first definition of a link
 // counts.
 #![doc = include_str!("guide/links.md")]
+#![doc = include_str!("guide/pictures.md")]
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -21,6 +22,7 @@ pub mod guide;
 mod index;
 pub mod locks;
 pub mod net;
+pub mod prelude;
 #[cfg(unix)]
 pub mod process;
 pub mod protocol;

@@ -1,21 +1,52 @@
-//! Two ways in: for those who come from futures, and for those who come from Twisted.
+//! The guide: how to write programs with this crate, page by page. Every program on the pages is compiled and run with the
+//! tests.
 //!
-//! Read the page for what you do *not* know yet; each explains it in the terms of what you do. Every program on them is
-//! compiled and run with the tests.
+//! To begin:
 //!
+//! * [A first server](first_server), as a protocol and as an async function
+//! * [A protocol and its tests](testing_protocols), without a network
+//! * [Cancelling and time limits](cancelling)
+//! * [Back-pressure](back_pressure)
+//! * [Errors](errors)
+//! * [Threads and processes](threads_and_processes)
+//! * [Debugging](debugging) a stuck program
+//! * [Deploying](deploying): signals, sockets from systemd, a graceful stop
+//! * [Which crates run on it](crates)
+//!
+//! For those who know something else:
+//!
+//! * [From Twisted](from_twisted) and [From tokio](from_tokio): their words, and ours
 //! * [Deferreds for those who know futures](deferreds)
 //! * [Futures for those who know Deferreds](futures)
 //!
-//! Pages to look things up in:
+//! To look things up:
 //!
+//! * [Glossary](glossary)
 //! * [Limits](limits): what is bounded, by how much, and what happens at the bound
+//! * [Stability](stability): what is promised, and what is not
+//! * [Architecture](architecture): the modules, and what was tested where
 //! * [Pollers](pollers): how a reactor waits, which way to choose, and what each costs
+//! * [Figures](figures): speed and memory, beside other runtimes
 //! * [Paths](paths): which functions a byte, a timer, a Deferred, a thread's job and a child process pass
 //! * [Examples](examples): the example programs, whole
 
+pub mod architecture;
+pub mod back_pressure;
+pub mod cancelling;
+pub mod crates;
+pub mod debugging;
 pub mod deferreds;
+pub mod deploying;
+pub mod errors;
 pub mod examples;
+pub mod figures;
+pub mod first_server;
+pub mod from_tokio;
+pub mod from_twisted;
 pub mod futures;
 pub mod limits;
 pub mod paths;
 pub mod pollers;
+pub mod stability;
+pub mod testing_protocols;
+pub mod threads_and_processes;

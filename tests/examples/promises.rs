@@ -375,7 +375,12 @@ fn guests_of_the_unix_chat_are_known_by_what_they_are() {
 fn the_poems_come_at_once_and_the_table_says_how() {
     let (lines, _) = Program::example("poetry", &[]).end();
     let end = lines.iter().position(String::is_empty).unwrap();
-    let (shown, table) = (&lines[..end], &lines[end + 1..]);
+    let (shown, table) = (&lines[1..end], &lines[end + 1..]);
+    assert!(lines[0].starts_with("torsade: "), "{}", lines[0]);
+    assert!(
+        table.iter().any(|line| line.starts_with("Next: ")),
+        "{table:#?}"
+    );
 
     let ends = [
         ("Hope", "12", "complete"),

@@ -1,0 +1,36 @@
+//! Errors: one type that travels, and enums to match on.
+//!
+//! # `Failure`
+//!
+//! [`Failure`](crate::Failure) carries any error through callbacks, tasks and `?`, and remembers the line that made it. It
+//! is cheap to clone; clones share the error. With the feature `debug` it also carries its
+//! trace: the callbacks and Deferreds it went through.
+//!
+//! Each module has one error enum (`#[non_exhaustive]`), whose kinds a program can match on with
+//! `downcast_ref`; [`Failure::trap`](crate::Failure::trap) returns the error if it has a type and passes on any other
+//! failure, as Twisted's does.
+//!
+//! ```
+//! use torsade::prelude::*;
+//!
+//! fn parse(text: &str) -> Result<u16, Failure> {
+//!     Ok(text.parse::<u16>()?) // any error becomes a Failure
+//! }
+//!
+//! let failure = parse("x").unwrap_err();
+//! let error = failure.trap::<std::num::ParseIntError>()?;
+//! assert_eq!(error.to_string(), "invalid digit found in string");
+//! assert!(failure.location().file().ends_with("errors.rs") || !failure.location().file().is_empty());
+//!
+//! let failure = failure.context("reading the port");
+//! assert_eq!(failure.to_string(), "reading the port");
+//! assert_eq!(format!("{failure:#}"), "reading the port: invalid digit found in string");
+//! # Ok::<(), Failure>(())
+//! ```
+//!
+//! # What nobody handles
+//!
+//! A failure at the end of a dropped chain, an `Err` of a detached task, and every panic is reported once: to the hooks of
+//! [`Reactor::on_report`](crate::Reactor::on_report), or to `tracing` (target `torsade`), or to standard error. Nothing is
+//! lost in silence. A panic in user code ends what it happened in (the task, the connection) and the loop goes on;
+//! [`OnPanic`](crate::OnPanic) chooses another policy.

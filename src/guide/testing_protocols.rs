@@ -1,0 +1,67 @@
+//! A protocol and its tests, without a network (feature `testing`).
+//!
+//! # One connection: `Wire`
+//!
+//! [`Wire`](crate::testing::Wire) connects a protocol to the test. [`Wire::send`](crate::testing::Wire::send) delivers
+//! bytes, [`Wire::take_received`](crate::testing::Wire::take_received) returns what the protocol wrote, and
+//! [`Wire::advance`](crate::testing::Wire::advance) moves the clock. Nothing waits.
+//!
+//! ```
+//! use std::time::Duration;
+//! use torsade::prelude::*;
+//! use torsade::testing::Wire;
+//!
+//! /// Closes the connection when the peer sends nothing for a minute.
+//! struct Polite;
+//!
+//! impl Protocol for Polite {
+//!     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
+//!         cx.call_later(Duration::from_secs(60), |_me, cx| {
+//!             cx.write("goodbye");
+//!             cx.lose_connection();
+//!         });
+//!     }
+//!
+//!     fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {}
+//! }
+//!
+//! let mut wire = Wire::new(Polite);
+//! wire.advance(Duration::from_secs(59));
+//! assert!(!wire.is_closed());
+//! wire.advance(Duration::from_secs(1));
+//! assert_eq!(wire.take_received(), b"goodbye");
+//! assert!(wire.is_closed());
+//! ```
+//!
+//! # A whole program: `testing::run`
+//!
+//! [`testing::run`](crate::testing::run) runs an async test on an in-memory reactor. Sockets, timers and child processes are
+//! simulated, so an hour passes in no time, and the result is the same on every machine. The test fails when it leaves a
+//! task, timer, connection or port behind, or a failure that nobody handled.
+//!
+//! ```
+//! use std::time::Duration;
+//! use torsade::prelude::*;
+//! use torsade::clock::TimedOut;
+//!
+//! torsade::testing::run(async |reactor| {
+//!     let port = reactor.serve("127.0.0.1:80", async |_conn| std::future::pending().await)?;
+//!     let mut conn = reactor.connect_stream(port.local_addr()).await?;
+//!     let limit = Duration::from_secs(3600);
+//!     let failure = reactor.timeout(limit, conn.read_line(80)).await.unwrap_err();
+//!     failure.trap::<TimedOut>()?;
+//!     assert_eq!(port.connections(), 1);
+//!     port.lose_connections();
+//!     port.stop().await
+//! });
+//! ```
+//!
+//! # A bad network: faults from a seed
+//!
+//! [`NetworkFaults`](crate::testing::NetworkFaults) delays, splits, resets and loses.
+//! [`each_seed`](crate::testing::each_seed) runs a test once for each of many seeds, and names the seed that failed.
+//!
+//! # The same test on the machine
+//!
+//! [`testing::run_on`](crate::testing::run_on) takes any reactor. A test that passes in memory and fails on the machine is a
+//! fault of the crate.

@@ -1,0 +1,304 @@
+//! Documents that are made from the source and from each other, and must not drift from it.
+//!
+//! `TORSADE_WRITE=1 cargo test --test docs` writes them anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+#[test]
+fn the_tables_of_words_are_made_from_the_aliases() {
+    let words = words();
+    let table = |is_theirs: fn(&str) -> bool| {
+        let mut text = String::from("| their word | ours |\n|---|---|\n");
+        for (word, ours) in words.iter().filter(|(word, _)| is_theirs(word)) {
+            let ours: Vec<_> = ours.iter().map(|item| format!("`{item}`")).collect();
+            writeln!(text, "| `{word}` | {} |", ours.join(", ")).unwrap();
+        }
+        text
+    };
+    is_current("src/guide/from_twisted.md", &table(is_twisted));
+    is_current("src/guide/from_tokio.md", &table(is_tokio));
+}
+
+#[test]
+fn the_pictures_in_the_docs_are_those_of_the_readme() {
+    let mut links = String::new();
+    for name in ["chart", "modules", "turn"] {
+        let readme = fs::read_to_string(root().join("README.md")).unwrap();
+        let label = format!("[{name}]: ");
+        let line = readme.lines().find(|line| line.starts_with(&label));
+        let path = line.expect(name)[label.len()..].to_owned();
+        let picture = fs::read_to_string(root().join(path)).unwrap();
+        writeln!(links, "{label}data:image/svg+xml,{}", escaped(&picture)).unwrap();
+    }
+    is_current("src/guide/pictures.md", &links);
+}
+
+#[test]
+fn the_readme_is_short_and_names_every_feature() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(
+        readme.lines().count() <= 200,
+        "{} lines",
+        readme.lines().count()
+    );
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let (_, features) = manifest.split_once("[features]\n").unwrap();
+    let (features, _) = features.split_once("\n[").unwrap();
+    let lines = features.lines().filter(|line| !line.starts_with('#'));
+    for name in lines
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+    {
+        let is_there = readme.contains(&format!("`{name}`"));
+        assert!(is_there || name == "default", "README: the feature {name}");
+    }
+}
+
+/// Twisted's names are in camel case; so are a few of others.
+fn is_twisted(word: &str) -> bool {
+    const OTHERS: [&str; 5] = [
+        "allSettled",
+        "setInterval",
+        "killOnDrop",
+        "asFuture",
+        "busyLoop",
+    ];
+    const MORE: [&str; 14] = [
+        "AlreadyCalledError",
+        "CancelledError",
+        "ClientCreator",
+        "DeferredList",
+        "FilesystemLock",
+        "HostnameEndpoint",
+        "LineOnlyReceiver",
+        "LineReceiver",
+        "LoopingCall",
+        "ReconnectingClientFactory",
+        "StandardIO",
+        "StringTransport",
+        "TimeoutMixin",
+        "react",
+    ];
+    let mut letters = word.chars();
+    let first = letters.next().is_some_and(char::is_lowercase);
+    let is_camel =
+        first && word.chars().all(char::is_alphanumeric) && letters.any(char::is_uppercase);
+    let is_interface = word.starts_with('I')
+        && word[1..].starts_with(char::is_uppercase)
+        && word.chars().any(char::is_lowercase);
+    (is_camel || is_interface || MORE.contains(&word)) && !OTHERS.contains(&word)
+}
+
+fn is_tokio(word: &str) -> bool {
+    const TOKIO: [&str; 40] = [
+        "AsyncFd",
+        "Barrier",
+        "CancellationToken",
+        "Handle::enter",
+        "JoinHandle",
+        "LocalSet",
+        "MissedTickBehavior",
+        "Mutex",
+        "MutexGuard",
+        "Notify",
+        "RwLock",
+        "Semaphore",
+        "SignalKind",
+        "TcpListener",
+        "UdpSocket::bind",
+        "UnixDatagram",
+        "UnixDatagram::bind",
+        "UnixListener",
+        "abort_all",
+        "abort_handle",
+        "available_permits",
+        "block_on",
+        "borrow_and_update",
+        "consume_budget",
+        "ctrl_c",
+        "interval_at",
+        "join_all",
+        "lookup_host",
+        "max_blocking_threads",
+        "mpsc",
+        "notify_waiters",
+        "oneshot",
+        "select",
+        "send_replace",
+        "spawn_blocking",
+        "spawn_local",
+        "task_local",
+        "tokio::time::interval",
+        "tokio::time::timeout",
+        "unconstrained",
+    ];
+    TOKIO.contains(&word)
+}
+
+/// Each word of a `doc(alias)`, with the items that have it.
+fn words() -> BTreeMap<String, Vec<String>> {
+    let mut all = BTreeMap::<String, Vec<String>>::new();
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    files.sort();
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        let mut owner = String::new();
+        let mut open: Option<String> = None;
+        let mut waiting = Vec::new();
+        for line in text.lines() {
+            if let Some(name) = owner_of(line) {
+                owner = name;
+            }
+            let code = line.trim_start();
+            if code.starts_with("#[doc(alias") {
+                open = Some(String::new());
+            }
+            if let Some(list) = &mut open {
+                list.push_str(code);
+                if code.ends_with(")]") {
+                    waiting.extend(list.split('"').skip(1).step_by(2).map(str::to_owned));
+                    open = None;
+                }
+                continue;
+            }
+            let Some(name) = item_of(code).filter(|_| !waiting.is_empty()) else {
+                continue;
+            };
+            let is_inside = line.starts_with(' ') && !owner.is_empty();
+            let item = match is_inside {
+                true => format!("{owner}::{name}"),
+                false => name.to_owned(),
+            };
+            for word in waiting.drain(..) {
+                let items = all.entry(word).or_default();
+                if !items.contains(&item) {
+                    items.push(item.clone());
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The type that an `impl` or a trait at the left margin is about.
+fn owner_of(line: &str) -> Option<String> {
+    let line = line.strip_prefix("pub ").unwrap_or(line);
+    let (about, rest) = match line.strip_prefix("trait ") {
+        Some(name) => (name, ""),
+        None => {
+            let rest = line.strip_prefix("impl")?;
+            let rest = match rest.strip_prefix('<') {
+                Some(generics) => after_generics(generics),
+                None => rest,
+            };
+            match rest.split_once(" for ") {
+                Some((_, about)) => (about, ""),
+                None => (rest, ""),
+            }
+        }
+    };
+    let _ = rest;
+    let name = about
+        .trim_start()
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// What follows the `>` that closes generics.
+fn after_generics(text: &str) -> &str {
+    let mut depth = 1;
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '<' => depth += 1,
+            '>' if !text[..at].ends_with('-') => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return &text[at + 1..];
+        }
+    }
+    ""
+}
+
+/// The name that a line declares.
+fn item_of(code: &str) -> Option<&str> {
+    let code = code.strip_prefix("pub ").unwrap_or(code);
+    let code = code.strip_prefix("async ").unwrap_or(code);
+    let kinds = [
+        "fn ",
+        "struct ",
+        "enum ",
+        "trait ",
+        "mod ",
+        "type ",
+        "macro_rules! ",
+    ];
+    let rest = match kinds.iter().find_map(|kind| code.strip_prefix(kind)) {
+        Some(rest) => rest,
+        // A variant or a field.
+        None if code.starts_with(char::is_alphabetic) => code,
+        None => return None,
+    };
+    rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// Percent-encodes what a link in Markdown or a `data:` URI cannot hold.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.trim_end().bytes() {
+        match byte {
+            b'\n' => escaped.push_str("%0A"),
+            b' ' => escaped.push_str("%20"),
+            b'"'
+            | b'#'
+            | b'%'
+            | b'<'
+            | b'>'
+            | b'('
+            | b')'
+            | b'\\'
+            | b'^'
+            | b'`'
+            | b'{'
+            | b'|'
+            | b'}'
+            | 0x80.. => write!(escaped, "%{byte:02X}").unwrap(),
+            _ => escaped.push(byte.into()),
+        }
+    }
+    escaped
+}
+
+/// Fails unless a file has this text; or writes it, if that is wanted.
+fn is_current(path: &str, text: &str) {
+    let file = root().join(path);
+    if env::var_os("TORSADE_WRITE").is_some() {
+        fs::write(&file, text).unwrap();
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        found == text,
+        "{path} is out of date: `TORSADE_WRITE=1 cargo test --test docs` writes it"
+    );
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
