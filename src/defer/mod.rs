@@ -153,7 +153,7 @@ enum State<T: 'static> {
 /// # Threads
 ///
 /// It stays on its thread, like the Deferred. To bring a result from another thread there is
-/// [`Reactor::remote_pair`](crate::Reactor::remote_pair), whose resolver can be sent:
+/// [`RemoteResolver`](crate::reactor::RemoteResolver), whose resolver can be sent:
 ///
 /// ```compile_fail,E0277
 /// let (deferred, resolver) = torsade::Deferred::pair();

@@ -21,7 +21,6 @@
 //!
 //! To look things up:
 //!
-//! * [Glossary](glossary)
 //! * [Limits](limits): what is bounded, by how much, and what happens at the bound
 //! * [Stability](stability): what is promised, and what is not
 //! * [Architecture](architecture): the modules, and what was tested where

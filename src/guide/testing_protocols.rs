@@ -51,7 +51,7 @@
 //!     let failure = reactor.timeout(limit, conn.read_line(80)).await.unwrap_err();
 //!     failure.trap::<TimedOut>()?;
 //!     assert_eq!(port.connections(), 1);
-//!     port.lose_connections();
+//!     port.lose_connections(Duration::ZERO);
 //!     port.stop().await
 //! });
 //! ```

@@ -104,7 +104,7 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// [`NotALock`], as the inner error, when there is something else at the path; whatever the file system does not
+    /// [`NotALock`](super::NotALock), as the inner error, when there is something else at the path; whatever the file system does not
     /// allow.
     pub fn lock(&self) -> io::Result<bool> {
         self.inner.lock()
@@ -120,7 +120,7 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// [`NotOurLock`], as the inner error, when another process has it; `NotFound` when nobody has.
+    /// [`NotOurLock`](super::NotOurLock), as the inner error, when another process has it; `NotFound` when nobody has.
     pub fn unlock(&self) -> io::Result<()> {
         unlock(&self.inner.path)
     }

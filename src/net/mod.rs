@@ -61,8 +61,8 @@
 //! # Endpoints that a program defines
 //!
 //! A type that implements [`StreamClientEndpoint`] or [`StreamServerEndpoint`] goes wherever an endpoint goes: a proxy, a child
-//! process, encryption over something else. [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint)
-//! and [`Reactor::register_server_endpoint`](crate::Reactor::register_server_endpoint) give it a name for text.
+//! process, encryption over something else. [`ClientEndpoint::register`](crate::net::ClientEndpoint::register)
+//! and [`ServerEndpoint::register`](crate::net::ServerEndpoint::register) give it a name for text.
 //! [`Connection::over`](crate::Connection::over) makes a connection of any two byte streams, and
 //! [`Connection::become_protocol`](crate::Connection::become_protocol) gives a connection of async code to a protocol.
 //!

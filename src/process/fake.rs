@@ -212,7 +212,7 @@ impl FakeProgram {
         self.take_pipe(2)
     }
 
-    /// Its end of any pipe. A terminal, and what [`Command::connect`] made, is under 0 as well as under 1, and is taken
+    /// Its end of any pipe. A terminal, and what [`Command::connect`](super::Command::connect) made, is under 0 as well as under 1, and is taken
     /// once.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ pub trait Descriptor: AsFd + 'static {
     }
 }
 
-/// The watch over a descriptor of any type; see [`Reactor::readers`]. Clones are handles to the same; dropping them changes
+/// The watch over a descriptor of any type; see [`Reactor::watches`]. Clones are handles to the same; dropping them changes
 /// nothing.
 #[derive(Clone)]
 pub struct AnyWatch(Weak<dyn AnyWatched>);

@@ -26,7 +26,7 @@ use crate::task::{Entered, Executor};
 
 impl Reactor {
     /// Begins a run that another loop drives: fires the startup event, and listens for signals if
-    /// [told to](Reactor::set_stops_on_signals).
+    /// [told to](crate::ReactorBuilder::stops_on_signals).
     ///
     /// The host loop then repeats three steps until [`Reactor::has_ended`]: it waits until the reactor's descriptor
     /// ([`AsFd`]) is readable or [`Reactor::poll_timeout`] has passed, whichever comes first; calls
@@ -40,7 +40,7 @@ impl Reactor {
     /// [`Reactor::stop`] works as in a run of the reactor's own: the turns that follow fire the shutdown event and close what
     /// is open. A host that leaves its loop first calls [`Reactor::finish`].
     ///
-    /// [`Reactor::set_ends_by_signal`] has no effect here, for the process is the host's. A host that is to end by the
+    /// [`ReactorBuilder::ends_by_signal`](crate::ReactorBuilder::ends_by_signal) has no effect here, for the process is the host's. A host that is to end by the
     /// signal looks at [`Reactor::stopped_by`] when the reactor has ended, does what it has left to do, and calls
     /// [`Signal::raise`](crate::Signal::raise).
     ///

@@ -137,7 +137,7 @@ use crate::task::{Executor, Task, TaskInfo};
 /// A server's `main` ends with [`Reactor::stopped`]. One that has opened a port and returns at once closes it again; when
 /// nobody has connected by then, that is reported.
 ///
-/// After Ctrl-C this returns `Ok`, so the exit status of most programs is 0 then; [`Reactor::set_ends_by_signal`] has the
+/// After Ctrl-C this returns `Ok`, so the exit status of most programs is 0 then; [`ReactorBuilder::ends_by_signal`](crate::ReactorBuilder::ends_by_signal) has the
 /// process end by the signal instead, as a shell expects.
 ///
 /// There is no `twistd`: a program is a binary of its own, which a service manager starts, restarts

@@ -217,7 +217,7 @@ impl Inner {
 }
 
 impl Reactor {
-    /// The signal that has stopped it, if it [stops on signals](Reactor::set_stops_on_signals) and one came. One that
+    /// The signal that has stopped it, if it [stops on signals](crate::ReactorBuilder::stops_on_signals) and one came. One that
     /// came when it was stopping already has not stopped it.
     ///
     /// A program that was ended by a signal tells the one who started it so by ending by the same signal. The first

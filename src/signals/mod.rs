@@ -1,4 +1,4 @@
-//! Listening to signals: [`Reactor::signal`] for the next one, [`Signals`] for all that come.
+//! Listening to signals: [`Signal::wait`] for the next one, [`Signals`] for all that come.
 //!
 //! # The idea
 //!
@@ -24,7 +24,7 @@
 //! # Stopping
 //!
 //! [`run`](crate::run()) stops its reactor by SIGINT and SIGTERM, and on Windows by SIGBREAK
-//! ([`Reactor::set_stops_on_signals`]). Who listens takes over: a stop signal that is listened to does not stop *that*
+//! ([`ReactorBuilder::stops_on_signals`](crate::ReactorBuilder::stops_on_signals)). Who listens takes over: a stop signal that is listened to does not stop *that*
 //! reactor by itself. So a program may end its own way,
 //!
 //! - with a Deferred, once: after that the next one stops the reactor, and the one after ends the process;

@@ -29,7 +29,7 @@ impl Reactor {
     /// Opens a UDP or UNIX datagram socket with a protocol, and calls the protocol's `started` inside this call.
     ///
     /// The endpoint is an address, text (`"127.0.0.1:53"`, `"unix:/run/log"`), a pair of one of these and
-    /// [`DatagramOptions`], or a [`DatagramEndpoint`]. The name of a UNIX socket must be free; the file is removed when the port
+    /// [`DatagramOptions`], or a [`DatagramEndpoint`](super::DatagramEndpoint). The name of a UNIX socket must be free; the file is removed when the port
     /// is closed.
     ///
     /// # Errors

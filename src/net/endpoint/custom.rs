@@ -31,8 +31,8 @@ use crate::transport::{ConnConfig, ConnCounter};
 /// A way to connect that a program defines: through a proxy, to a child process, with encryption over something else.
 ///
 /// A value of a type that implements it goes wherever an endpoint goes: to [`Reactor::connect`],
-/// [`Reactor::connect_stream`], [`Reactor::connect_factory`], a [`ClientService`](crate::services::ClientService). With
-/// [`Reactor::register_client_endpoint`] it gets a name for text.
+/// [`Reactor::connect_stream`], [`Connector::start`](crate::net::Connector::start), a [`ClientService`](crate::services::ClientService). With
+/// [`ClientEndpoint::register`](crate::net::ClientEndpoint::register) it gets a name for text.
 ///
 /// # Examples
 ///
@@ -85,7 +85,7 @@ pub trait StreamClientEndpoint: 'static {
 /// A way to listen that a program defines.
 ///
 /// A value of a type that implements it goes wherever an endpoint goes: to [`Reactor::listen`], [`Reactor::serve`],
-/// [`Reactor::bind`]. With [`Reactor::register_server_endpoint`] it gets a name for text.
+/// [`Reactor::bind`]. With [`ServerEndpoint::register`](crate::net::ServerEndpoint::register) it gets a name for text.
 ///
 /// # Examples
 ///

@@ -23,7 +23,7 @@ impl ServerEndpoint {
     /// Reads text, which is an address or a description.
     ///
     /// It knows no reactor, so it does not know the names that a program has registered with
-    /// [`Reactor::register_server_endpoint`](crate::Reactor::register_server_endpoint) either. For
+    /// [`ServerEndpoint::register`](crate::net::ServerEndpoint::register) either. For
     /// those, give the text itself to the reactor's method that listens (`listen`, `serve`, ...),
     /// or read it with [`into_server_endpoint`](super::ToServerEndpoint::into_server_endpoint).
     ///
@@ -41,7 +41,7 @@ impl ClientEndpoint {
     /// Reads text, which is an address or a description.
     ///
     /// It knows no reactor, so it does not know the names that a program has registered with
-    /// [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint) either. For
+    /// [`ClientEndpoint::register`](crate::net::ClientEndpoint::register) either. For
     /// those, give the text itself to the reactor's method that connects (`connect`,
     /// `connect_stream`, ...), or read it with
     /// [`into_client_endpoint`](super::ToClientEndpoint::into_client_endpoint).

@@ -82,7 +82,7 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
 pub(super) const PROXIED: &str = "haproxy";
 
 /// The fields of an endpoint's text, taken apart: see
-/// [`Reactor::register_client_endpoint`](crate::Reactor::register_client_endpoint). What is used is taken out, so that
+/// [`ClientEndpoint::register`](crate::net::ClientEndpoint::register). What is used is taken out, so that
 /// in the end what is left was not understood.
 ///
 /// Fields are separated by colons; one with an equals sign has a name. A backslash takes away the
