@@ -15,7 +15,7 @@
 //! 3. Only here, above the driver, is the machine's time read: what the watchdog says never changes what runs.
 
 #![cfg_attr(
-    not(feature = "debug"),
+    not(any(doc, feature = "debug")),
     allow(
         unreachable_pub,
         reason = "`Blocked` is public with the feature `debug`"

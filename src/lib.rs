@@ -39,7 +39,7 @@ mod slots;
 pub mod stream;
 mod sync;
 pub mod task;
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 pub mod threads;

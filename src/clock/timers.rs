@@ -252,7 +252,7 @@ impl Timers {
     }
 
     /// Everything that is pending: what it is, its deadline, and where it was asked for.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn pending(&self) -> Vec<(&'static str, Instant, &'static Location<'static>)> {
         let table = self.0.table.borrow();
         table

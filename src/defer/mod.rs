@@ -402,7 +402,7 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// Takes the result out, if it is there or is offered; after that it is as one that was awaited.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn take_now(&mut self) -> Option<Result<T, Failure>> {
         if let Some(core) = self.core() {
             let result = core.ask_and_take()?;
@@ -416,7 +416,7 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// Is there a result to be had without waiting?
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn has_result(&self) -> bool {
         match &self.state {
             State::Linked(core) => core.is_settled() || core.is_offered(),

@@ -44,11 +44,11 @@ pub use children::ChildFd;
 #[cfg(unix)]
 pub(crate) use children::{Child, Launch, NotLaunched, Pty, Sockets};
 pub(crate) use datagrams::Datagrams;
-#[cfg(all(unix, feature = "systemd"))]
+#[cfg(all(unix, any(doc, feature = "systemd")))]
 pub(crate) use descriptors::inherited::copy_of;
 #[cfg(unix)]
 use descriptors::pair::Pair;
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 pub use memory::NetworkFaults;
 pub use options::Interface;
 pub(crate) use options::{Arrived, Bind, Buffers, Change, Question, SocketHook};
@@ -56,7 +56,7 @@ pub use poller::Interest;
 pub(crate) use poller::{Event, Waking};
 pub use poller::{Poller, PollerUnavailable};
 pub(crate) use relay::{FarEnd, Written};
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 pub use rng::Random;
 pub(crate) use rng::Rng;
 #[cfg(unix)]
@@ -86,9 +86,9 @@ mod datagrams;
 #[cfg(unix)]
 mod descriptors;
 mod machine;
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 mod memory;
-#[cfg(not(feature = "testing"))]
+#[cfg(not(any(doc, feature = "testing")))]
 #[path = "memory_off.rs"]
 mod memory;
 #[cfg(all(test, torsade_loom))]
@@ -112,7 +112,7 @@ pub(crate) enum Driver {
     Machine(machine::Machine),
     /// Virtual time and a network in this process.
     #[cfg_attr(
-        not(feature = "testing"),
+        not(any(doc, feature = "testing")),
         expect(dead_code, reason = "it has no values without the feature")
     )]
     Memory(memory::Memory),
@@ -131,7 +131,7 @@ impl Driver {
     }
 
     /// Makes an in-memory driver, whose network may have faults; its clock starts at the present.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn memory(faults: Option<NetworkFaults>) -> io::Result<Self> {
         memory::Memory::new(faults).map(Self::Memory)
     }

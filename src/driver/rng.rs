@@ -4,7 +4,7 @@
 //! enough to spread retries in time and to try a network; it keeps no secret.
 
 #![cfg_attr(
-    not(feature = "testing"),
+    not(any(doc, feature = "testing")),
     allow(
         unreachable_pub,
         reason = "`Random` is public with the feature `testing`"
@@ -13,9 +13,9 @@
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 use std::ops::RangeInclusive;
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 use std::time::Duration;
 
 /// Numbers that look like chance and are the same for the same seed, on every machine.
@@ -49,14 +49,14 @@ impl Random {
     }
 
     /// A number less than `end`, each as likely as the others; 0 if there is none.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub fn below(&mut self, end: usize) -> usize {
         let wide = u128::from(self.next_u64()) * end as u128;
         (wide >> 64) as usize
     }
 
     /// Does something happen that happens with this probability?
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub fn gen_bool(&mut self, probability: f64) -> bool {
         self.part() < probability
     }
@@ -72,13 +72,13 @@ impl Random {
     /// # Panics
     ///
     /// When there is none.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
     /// A time between these.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub fn time(&mut self, range: &RangeInclusive<Duration>) -> Duration {
         let width = range.end().saturating_sub(*range.start());
         let nanos = usize::try_from(width.as_nanos()).unwrap_or(usize::MAX);

@@ -55,7 +55,7 @@
 //! in `defer`. `grants` remembers who holds what; a guard owns its entry there. `event` has what is told to all at once, and needs none of this.
 
 mod event;
-#[cfg(all(unix, feature = "fs-lock"))]
+#[cfg(all(unix, any(doc, feature = "fs-lock")))]
 mod filesystem;
 mod grants;
 mod line;
@@ -69,7 +69,7 @@ mod semaphore;
 mod watched;
 
 pub use self::event::Event;
-#[cfg(all(unix, feature = "fs-lock"))]
+#[cfg(all(unix, any(doc, feature = "fs-lock")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "fs-lock")))]
 pub use self::filesystem::{AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard};
 pub use self::lock::{DeferredLock, LockGuard};

@@ -98,9 +98,9 @@ mod endpoint;
 mod errors;
 mod names;
 mod options;
-#[cfg(feature = "proxy-protocol")]
+#[cfg(any(doc, feature = "proxy-protocol"))]
 mod proxied;
-#[cfg(not(feature = "proxy-protocol"))]
+#[cfg(not(any(doc, feature = "proxy-protocol")))]
 #[path = "proxied_off.rs"]
 mod proxied;
 #[cfg(unix)]
@@ -108,7 +108,7 @@ mod stdio;
 mod streams;
 
 #[cfg(unix)]
-#[cfg(feature = "systemd")]
+#[cfg(any(doc, feature = "systemd"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "systemd")))]
 pub use self::adopted::activation;
 pub use self::datagram::PortClosed;
@@ -126,7 +126,7 @@ pub use self::names::{
     BadHostName, HostsTable, LookupFailed, LookupProblem, NameResolver, SystemResolver,
 };
 pub use self::options::{ConnectOptions, ListenOptions};
-#[cfg(feature = "proxy-protocol")]
+#[cfg(any(doc, feature = "proxy-protocol"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
 pub use self::proxied::{BadNetwork, Network, ProxyOptions};
 #[cfg(unix)]

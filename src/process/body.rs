@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use super::Command;
 use super::errors::NotStarted;
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 use super::fake;
 use super::fake::FakeHandle;
 use crate::driver::{self, Interest, Launch, NotLaunched, Pty, Sockets};
@@ -16,7 +16,7 @@ use crate::reactor::{Reactor, Registration};
 pub(super) enum Body {
     Machine(driver::Child),
     #[cfg_attr(
-        not(feature = "testing"),
+        not(any(doc, feature = "testing")),
         expect(dead_code, reason = "it has no values without the feature")
     )]
     Fake(FakeHandle),
@@ -29,7 +29,7 @@ impl Body {
         command: &Command,
         registration: &Registration,
         #[cfg_attr(
-            not(feature = "testing"),
+            not(any(doc, feature = "testing")),
             expect(unused_variables, reason = "only fake processes need it")
         )]
         location: &'static Location<'static>,
@@ -41,7 +41,7 @@ impl Body {
         });
         let launched = checked.map(|()| command.launch());
         let launched = launched.and_then(|launch| match driver.is_virtual() {
-            #[cfg(feature = "testing")]
+            #[cfg(any(doc, feature = "testing"))]
             true => fake::launch(reactor, &launch, registration, location)
                 .map(|(process, pipes)| (Self::Fake(process), pipes)),
             _ => Self::on_machine(reactor, &launch, registration),

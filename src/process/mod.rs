@@ -40,9 +40,9 @@ mod body;
 mod child;
 mod command;
 mod errors;
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 pub(crate) mod fake;
-#[cfg(not(feature = "testing"))]
+#[cfg(not(any(doc, feature = "testing")))]
 #[path = "fake_off.rs"]
 mod fake;
 mod handle;

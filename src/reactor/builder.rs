@@ -2,27 +2,27 @@
 
 use std::fmt;
 use std::io;
-#[cfg(feature = "debug")]
+#[cfg(any(doc, feature = "debug"))]
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-#[cfg(feature = "debug")]
+#[cfg(any(doc, feature = "debug"))]
 use super::Blocked;
 use super::{Grace, OnPanic, Reactor};
 use crate::debug::{self, Debugging, Told, Watchdog};
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 use crate::driver::NetworkFaults;
 use crate::driver::{Driver, Poller};
 use crate::failure::Failure;
-#[cfg(feature = "debug")]
+#[cfg(any(doc, feature = "debug"))]
 use crate::report::{self, Origin};
 
 /// Makes a [`Reactor`]; see [`Reactor::builder`].
 #[must_use = "it makes nothing until `build` is called"]
 pub struct ReactorBuilder {
     time: Time,
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     faults: Option<NetworkFaults>,
     debug: Option<bool>,
     watchdog: Option<Option<Duration>>,
@@ -40,7 +40,7 @@ pub struct ReactorBuilder {
 enum Time {
     Passing,
     Manual,
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     Virtual,
 }
 
@@ -72,7 +72,7 @@ impl Reactor {
     pub fn builder() -> ReactorBuilder {
         ReactorBuilder {
             time: Time::Passing,
-            #[cfg(feature = "testing")]
+            #[cfg(any(doc, feature = "testing"))]
             faults: None,
             debug: None,
             watchdog: None,
@@ -96,7 +96,7 @@ impl ReactorBuilder {
     /// where that is not set, debug mode is on in debug builds and off in release builds. It is on for all that is
     /// made on this thread while the reactor lives.
     #[doc(alias("setDebugging", "getDebugging", "set_debug"))]
-    #[cfg(feature = "debug")]
+    #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn debug(mut self, on: bool) -> Self {
         self.debug = Some(on);
@@ -110,7 +110,7 @@ impl ReactorBuilder {
     /// does not pass by itself, for a machine that is slow proves nothing there. They go to `tracing` (target
     /// `torsade::watchdog`) or standard error, or where [`ReactorBuilder::on_blocked`] says.
     #[doc(alias = "slow_callback_duration")]
-    #[cfg(feature = "debug")]
+    #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn watchdog(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.watchdog = Some(limit.into());
@@ -118,7 +118,7 @@ impl ReactorBuilder {
     }
 
     /// Has `hook` told what blocked the loop, when it has come back. It is called on the loop's thread, right after.
-    #[cfg(feature = "debug")]
+    #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     #[track_caller]
     pub fn on_blocked(mut self, hook: impl Fn(Blocked) + 'static) -> Self {
@@ -187,7 +187,7 @@ impl ReactorBuilder {
     /// Has SIGUSR1 write [`Reactor::dump`] to standard error while the reactor runs.
     ///
     /// What SIGUSR1 did before comes back when the run is over. Windows has no such signal, and there nothing is written.
-    #[cfg(feature = "debug")]
+    #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn dumps_on_signal(mut self, dumps: bool) -> Self {
         self.dumps_on_signal = dumps;
@@ -261,7 +261,7 @@ impl ReactorBuilder {
     }
 
     /// Makes an in-memory reactor: see [`Reactor::in_memory`].
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory(mut self) -> Self {
         self.time = Time::Virtual;
@@ -269,7 +269,7 @@ impl ReactorBuilder {
     }
 
     /// Makes an in-memory reactor whose network is slow, breaks connections and loses datagrams, as `faults` says.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory_with(mut self, faults: NetworkFaults) -> Self {
         self.faults = Some(faults);
@@ -283,7 +283,7 @@ impl ReactorBuilder {
     /// As [`Reactor::new`].
     pub fn build(self) -> io::Result<Reactor> {
         let driver = match self.time {
-            #[cfg(feature = "testing")]
+            #[cfg(any(doc, feature = "testing"))]
             Time::Virtual => Driver::memory(self.faults)?,
             _ => Driver::machine_with(self.poller)?,
         };

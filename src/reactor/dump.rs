@@ -8,7 +8,7 @@
 //! the circle is shown all the same, and said to be one.
 
 #![cfg_attr(
-    not(feature = "debug"),
+    not(any(doc, feature = "debug")),
     allow(
         unreachable_pub,
         unnameable_types,
@@ -93,7 +93,7 @@ impl Reactor {
         "getDelayedCalls",
         "getReaders"
     ))]
-    #[cfg(feature = "debug")]
+    #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn dump(&self) -> Dump {
         self.tree()

@@ -92,7 +92,7 @@ pub use self::builder::ReactorBuilder;
 pub use self::descriptor::{AnyWatch, Descriptor, Watch};
 use self::drain::Drain;
 pub use self::drain::Grace;
-#[cfg(feature = "debug")]
+#[cfg(any(doc, feature = "debug"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
 pub use self::dump::{Dump, Node};
 use self::ending::Ending;
@@ -116,7 +116,7 @@ use crate::bytes::BufferPool;
 use crate::cells;
 use crate::clock::sealed::HasTimers;
 use crate::clock::{Clock, DelayedCall, Timers};
-#[cfg(feature = "debug")]
+#[cfg(any(doc, feature = "debug"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
 pub use crate::debug::Blocked;
 #[cfg(unix)]
@@ -279,7 +279,7 @@ impl Reactor {
     /// # Errors
     ///
     /// As [`Reactor::new`]: other threads still need a way to wake it.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory() -> io::Result<Self> {
         Self::builder().in_memory().build()
@@ -475,7 +475,7 @@ impl Reactor {
         }
     }
 
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn set_on_panic(&self, policy: OnPanic) {
         self.0.policy.set(policy);
     }
@@ -487,13 +487,13 @@ impl Reactor {
     }
 
     /// A handle for other threads that does not count as one by which something may come.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn uncounted_remote(&self) -> Remote {
         Remote::new(self.0.executor.inbox().clone(), Arc::default())
     }
 
     /// In memory: a test runs here, and is to fail when nothing can come any more.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn close_world(&self) {
         if self.0.driver.is_virtual() {
             self.0.is_closed_world.set(true);
@@ -510,7 +510,7 @@ impl Reactor {
     }
 
     /// What is alive in it: for each thing its kind, and where it was made.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn leftovers(&self) -> Vec<(&'static str, &'static Location<'static>)> {
         let mut left: Vec<_> = self
             .0

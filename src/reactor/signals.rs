@@ -183,7 +183,7 @@ impl Inner {
     }
 
     /// As if a signal had come, for this reactor alone. Did anybody want it?
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
         let location = self.signals.location.borrow().clone();
         location.is_some_and(|location| location.deliver(signal))

@@ -303,7 +303,7 @@ impl Reactor {
 
     /// Runs user code as from a turn, and what it asks for at the end of that; for tests.
     #[track_caller]
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn in_turn<R>(&self, f: impl FnOnce() -> R) -> R {
         let turn = self.begin_turn();
         let result = f();
@@ -725,7 +725,7 @@ impl Inner {
     }
 
     /// When the next timer is due, or the next thing arrives that is under way in a network in memory.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn next_time(&self) -> Option<Instant> {
         let next = [self.timers.next_deadline(), self.driver.next_arrival()];
         next.into_iter().flatten().min()

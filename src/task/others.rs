@@ -40,7 +40,7 @@ impl Wake for Lent {
 
 impl OthersWakers {
     /// From now on they are counted.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn count(&self) {
         self.counts.set(true);
     }

@@ -134,7 +134,7 @@ impl Handed {
     }
 
     /// Closes it so that its peer sees a reset.
-    #[cfg(feature = "proxy-protocol")]
+    #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(crate) fn cut_off(mut self) {
         if let Some(parts) = self.0.take() {
             let _ = parts.socket.reset_on_close();
@@ -150,13 +150,13 @@ impl Handed {
     }
 
     /// What it has in common with the others of its port.
-    #[cfg(feature = "proxy-protocol")]
+    #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(crate) fn config(&self) -> Rc<ConnConfig> {
         self.parts().config.clone()
     }
 
     /// Names its ends anew.
-    #[cfg(feature = "proxy-protocol")]
+    #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(crate) fn set_addresses(&mut self, ends: Addresses) {
         self.parts_mut().ends = ends;
     }

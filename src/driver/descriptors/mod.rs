@@ -2,6 +2,6 @@
 
 mod blocking_io;
 #[allow(unsafe_code, reason = "a descriptor is named by its number")]
-#[cfg(feature = "systemd")]
+#[cfg(any(doc, feature = "systemd"))]
 pub(super) mod inherited;
 pub(super) mod pair;

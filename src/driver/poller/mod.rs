@@ -92,7 +92,7 @@ impl Selector {
     }
 
     /// Returns what waits for wakes alone, on any system.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(super) fn for_wakes() -> io::Result<Self> {
         #[cfg(all(unix, not(torsade_loom)))]
         return Poll::new().map(Self::Poll);
@@ -132,7 +132,7 @@ impl Selector {
     }
 
     /// Waits for a wake where nothing is registered; whether one came.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(super) fn wait_for_wake(&self, timeout: Option<Duration>) -> io::Result<bool> {
         match self {
             Self::System(system) => system.wait_through(timeout, &mut Vec::new()),

@@ -134,7 +134,7 @@ impl Waking {
     }
 
     /// Whether somebody woke the driver and no wait has seen it.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(in crate::driver) fn is_notified(&self) -> bool {
         match &*self.0 {
             #[cfg(target_os = "linux")]

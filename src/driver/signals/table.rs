@@ -191,7 +191,7 @@ impl Signals {
     }
 
     /// As if `signal` had come, but for this place alone, and without an end to the process. Did it want the signal?
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn deliver(&self, signal: Signal) -> bool {
         let heard = self.place().hear(signal);
         if heard.rings {

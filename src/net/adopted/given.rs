@@ -59,7 +59,7 @@ impl Adopted {
 enum What {
     Owned(Adopted),
     #[cfg_attr(
-        not(feature = "systemd"),
+        not(any(doc, feature = "systemd")),
         expect(dead_code, reason = "it has no values without the feature")
     )]
     Inherited(Which),
@@ -83,7 +83,7 @@ impl Given {
     }
 
     /// Names a socket that the process was started with.
-    #[cfg(feature = "systemd")]
+    #[cfg(any(doc, feature = "systemd"))]
     pub(in crate::net) fn inherited(which: Which, family: Option<Family>) -> Self {
         Self {
             what: What::Inherited(which),
@@ -122,7 +122,7 @@ impl Given {
 }
 
 impl Family {
-    #[cfg(feature = "systemd")]
+    #[cfg(any(doc, feature = "systemd"))]
     pub(in crate::net) fn read(text: &str) -> Option<Self> {
         let text = text.strip_prefix("AF_").unwrap_or(text);
         [Self::Inet, Self::Inet6, Self::Unix]

@@ -1,8 +1,8 @@
 //! Sockets that somebody else has made: this program's own code, or whoever started it.
 
-#[cfg(feature = "systemd")]
+#[cfg(any(doc, feature = "systemd"))]
 pub mod activation;
-#[cfg(not(feature = "systemd"))]
+#[cfg(not(any(doc, feature = "systemd")))]
 #[path = "activation_off.rs"]
 mod activation;
 pub(super) mod given;

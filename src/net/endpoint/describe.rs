@@ -11,10 +11,10 @@ use super::{ClientEndpoint, ConnectOptions, ListenOptions, Places, ServerEndpoin
 use crate::address::{Address, literal, socket_addr};
 use crate::failure::Failure;
 #[cfg(unix)]
-#[cfg(feature = "systemd")]
+#[cfg(any(doc, feature = "systemd"))]
 use crate::net::adopted::activation::Which;
 #[cfg(unix)]
-#[cfg(feature = "systemd")]
+#[cfg(any(doc, feature = "systemd"))]
 use crate::net::adopted::given::{Family, Given};
 use crate::net::proxied::ProxyOptions;
 use crate::reactor::Reactor;
@@ -60,13 +60,13 @@ impl ClientEndpoint {
 pub(super) fn server(text: &str, names: Option<&Reactor>) -> Result<ServerEndpoint, Failure> {
     match text.split_once(':') {
         #[cfg_attr(
-            not(feature = "proxy-protocol"),
+            not(any(doc, feature = "proxy-protocol")),
             expect(unused_variables, reason = "the rest is read with the feature")
         )]
         Some((kind, rest)) if kind.eq_ignore_ascii_case(PROXIED) => {
-            #[cfg(not(feature = "proxy-protocol"))]
+            #[cfg(not(any(doc, feature = "proxy-protocol")))]
             return Err(not_built(text, "proxy-protocol"));
-            #[cfg(feature = "proxy-protocol")]
+            #[cfg(any(doc, feature = "proxy-protocol"))]
             described(rest, names, Some(ProxyOptions::new()))
                 .map_err(|failure| as_part_of(text, rest, failure))
         }
@@ -90,7 +90,7 @@ fn described(
 }
 
 #[cfg_attr(
-    not(feature = "proxy-protocol"),
+    not(any(doc, feature = "proxy-protocol")),
     expect(unused_variables, reason = "nothing is proxied without the feature")
 )]
 fn undecorated(
@@ -104,7 +104,7 @@ fn undecorated(
     if let Some((reactor, name)) = names.zip(name_of(text)) {
         if let Some(read) = registered::named::<ServerEndpoint>(reactor, &name) {
             let mut fields = EndpointFields::after(text, name.len() + 1)?;
-            #[cfg(feature = "proxy-protocol")]
+            #[cfg(any(doc, feature = "proxy-protocol"))]
             if let Some(behind) = proxy {
                 *behind = fields.proxy()?;
             }
@@ -118,7 +118,7 @@ fn undecorated(
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
         return Ok(ServerEndpoint::at(Places::Addresses(addresses)));
     };
-    #[cfg(feature = "proxy-protocol")]
+    #[cfg(any(doc, feature = "proxy-protocol"))]
     if let Some(behind) = proxy {
         *behind = fields.proxy()?;
     }
@@ -155,9 +155,9 @@ fn undecorated(
         }
         #[cfg(unix)]
         Kind::Systemd | Kind::Fd => {
-            #[cfg(not(feature = "systemd"))]
+            #[cfg(not(any(doc, feature = "systemd")))]
             return Err(not_built(text, "systemd"));
-            #[cfg(feature = "systemd")]
+            #[cfg(any(doc, feature = "systemd"))]
             ServerEndpoint::at(Places::Given(given(&mut fields, kind)?))
         }
         #[cfg(unix)]
@@ -324,7 +324,7 @@ fn not_a_literal(text: &str, at: usize, found: &str) -> Failure {
 }
 
 /// What is wrong with the end of a text, as something wrong with the whole.
-#[cfg(feature = "proxy-protocol")]
+#[cfg(any(doc, feature = "proxy-protocol"))]
 fn as_part_of(text: &str, end: &str, failure: Failure) -> Failure {
     match failure.check::<BadEndpoint>() {
         Some(found) => bad(text, text.len() - end.len() + found.at, &*found.problem),
@@ -339,7 +339,7 @@ pub(in crate::net) fn no_proxy(text: &str) -> Failure {
 }
 
 /// The kind is known, and this build has no code for it.
-#[cfg(not(all(feature = "proxy-protocol", feature = "systemd")))]
+#[cfg(not(all(any(doc, feature = "proxy-protocol"), any(doc, feature = "systemd"))))]
 fn not_built(text: &str, feature: &str) -> Failure {
     bad(
         text,
@@ -349,7 +349,7 @@ fn not_built(text: &str, feature: &str) -> Failure {
 }
 
 /// A socket that this process was given when it was started.
-#[cfg(all(unix, feature = "systemd"))]
+#[cfg(all(unix, any(doc, feature = "systemd")))]
 fn given(fields: &mut EndpointFields<'_>, kind: Kind) -> Result<Given, Failure> {
     let which = if kind == Kind::Fd {
         let field = fields.wanted("number")?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::address::{Address, hex_bytes, path_of};
 use crate::failure::{Failure, errors};
-#[cfg(feature = "proxy-protocol")]
+#[cfg(any(doc, feature = "proxy-protocol"))]
 use crate::net::proxied::{Network, ProxyOptions};
 use crate::report;
 
@@ -268,7 +268,7 @@ impl<'a> EndpointFields<'a> {
     }
 
     /// Returns which peers may send a PROXY header, and the header's timeout.
-    #[cfg(feature = "proxy-protocol")]
+    #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(super) fn proxy(&mut self) -> Result<ProxyOptions, Failure> {
         let mut options = ProxyOptions::new();
         if let Some(field) = self.named("trust") {

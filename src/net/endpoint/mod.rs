@@ -191,7 +191,7 @@ impl ServerEndpoint {
         "PROXY",
         "send-proxy"
     ))]
-    #[cfg(feature = "proxy-protocol")]
+    #[cfg(any(doc, feature = "proxy-protocol"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
     #[must_use]
     pub fn proxied(mut self, options: ProxyOptions) -> Self {

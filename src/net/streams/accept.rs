@@ -127,7 +127,7 @@ impl Accepted {
     }
 
     /// Closes it so that its peer sees a reset.
-    #[cfg(feature = "proxy-protocol")]
+    #[cfg(any(doc, feature = "proxy-protocol"))]
     pub(in crate::net) fn cut_off(self) {
         match self {
             Self::Socket(socket, _) => {
