@@ -267,7 +267,7 @@ fn aliases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The rooms, bottom first. A room may use itself and those above it in this list.
-const LAYERS: [&str; 32] = [
+const LAYERS: [&str; 33] = [
     "sync",
     "context",
     "slots",
@@ -299,6 +299,7 @@ const LAYERS: [&str; 32] = [
     "protocols",
     "services",
     "testing",
+    "prelude",
     "guide",
 ];
 

@@ -77,7 +77,7 @@ impl StreamServerEndpoint for Straight {
     }
 }
 
-fn syn(port: &Port) -> Knocks {
+fn knock(port: &Port) -> Knocks {
     Knocks {
         to: port.local_addr(),
         word: "friend",
@@ -127,7 +127,7 @@ on_both! {
             })?,
         ];
         for port in &ports {
-            let mut stream = reactor.connect_stream(syn(port)).await?;
+            let mut stream = reactor.connect_stream(knock(port)).await?;
             stream.write_all(b"hello\n").await?;
             let mut said = [0; 5];
             stream.read_exact(&mut said).await?;
@@ -135,13 +135,13 @@ on_both! {
             drop(stream);
 
             let client = Log::new();
-            let handle = reactor.connect(syn(port), Spy::new(&client)).await?;
+            let handle = reactor.connect(knock(port), Spy::new(&client)).await?;
             handle.transport().unwrap().write("hello\n");
             until(|| client.all().iter().any(|note| note.starts_with("data hello"))).await;
             handle.transport().unwrap().lose_connection();
 
             let clients = Log::new();
-            Connector::start(&reactor, syn(port), Spies(clients.clone()))?;
+            Connector::start(&reactor, knock(port), Spies(clients.clone()))?;
             until(|| clients.has("client made")).await;
             until(|| port.connections() > 0).await;
             port.stop().await?;
@@ -155,9 +155,9 @@ on_both! {
     async fn who_accepts_by_itself_gets_them_one_by_one(reactor) {
         let mut listener = reactor.bind(Guarded("friend"))?;
         let port = listener.port().clone();
-        let one = reactor.connect_stream(syn(&port)).await?;
+        let one = reactor.connect_stream(knock(&port)).await?;
         // One waits already, so nobody else is let in.
-        let two = reactor.connect_stream(syn(&port));
+        let two = reactor.connect_stream(knock(&port));
         some_turns().await;
         assert_eq!(port.connections(), 0);
         let server = listener.accept().await?;
@@ -268,7 +268,7 @@ on_both! {
         let port = reactor.listen(Guarded("friend"), |_| Spy::echo())?;
         let log = Log::new();
         let seen = log.clone();
-        let service = ClientService::new(&reactor, syn(&port), move || Spy::new(&seen))?;
+        let service = ClientService::new(&reactor, knock(&port), move || Spy::new(&seen))?;
         service.start()?;
         service.when_connected().await?.transport().unwrap().abort_connection();
         while log.count("made") < 2 {
@@ -288,7 +288,7 @@ on_both! {
             Ok(())
         })?;
         let options = ConnectOptions::new().limits(limits).bind(([127, 0, 0, 9], 0));
-        let conn = reactor.connect_stream((syn(&port), &options)).await?;
+        let conn = reactor.connect_stream((knock(&port), &options)).await?;
         assert_eq!(conn.transport().limits().high, 1000);
         assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
         until(|| log.has("1000")).await;
@@ -424,12 +424,12 @@ on_both! {
             fields.required("word")?;
             Ok(ServerEndpoint::custom(Guarded("friend")))
         });
-        drop(reactor.connect_stream("syn:friend").await?);
+        drop(reactor.connect_stream("knock:friend").await?);
         drop(reactor.connect_stream("KNOCK:word=friend").await?);
         for (text, said) in [
-            ("syn:", "bad endpoint \"syn:\", at byte 6: the word is missing"),
-            ("syn:enemy", "bad endpoint \"syn:enemy\", at byte 0: it is no word"),
-            ("syn:friend:2", "bad endpoint \"syn:friend:2\", at byte 13: nothing is known of a field \"2\" here"),
+            ("knock:", "bad endpoint \"knock:\", at byte 6: the word is missing"),
+            ("knock:enemy", "bad endpoint \"knock:enemy\", at byte 0: it is no word"),
+            ("knock:friend:2", "bad endpoint \"knock:friend:2\", at byte 13: nothing is known of a field \"2\" here"),
         ] {
             let failure = reactor.connect_stream(text).await.unwrap_err();
             assert_eq!(failure.trap::<BadEndpoint>()?.to_string(), said);
@@ -438,22 +438,22 @@ on_both! {
         guarded.stop().await?;
         let builtin = "tcp, tcp6, unix, systemd, fd, stdio, haproxy";
         for (failure, or) in [
-            (reactor.connect_stream("nock:a:b").await.unwrap_err(), "or a registered one: syn"),
+            (reactor.connect_stream("nock:a:b").await.unwrap_err(), "or a registered one: knock"),
             (reactor.serve("nock:a:b", async |_conn| Ok(())).unwrap_err(), "or a registered one: guard"),
             (
-                ClientEndpoint::parse("syn:a:b").unwrap_err(),
-                "or, in text that is given to a reactor, one registered with its `register_client_endpoint`",
+                ClientEndpoint::parse("knock:a:b").unwrap_err(),
+                "or, in text that is given to a reactor, one registered with `ClientEndpoint::register`",
             ),
             (
                 ServerEndpoint::parse("guard:a:b").unwrap_err(),
-                "or, in text that is given to a reactor, one registered with its `register_server_endpoint`",
+                "or, in text that is given to a reactor, one registered with `ServerEndpoint::register`",
             ),
         ] {
             let said = failure.to_string();
             assert!(said.ends_with(&format!("one of {builtin}, {or}")), "{said}");
         }
         // Another reactor knows nothing of it.
-        assert!(ClientEndpoint::parse("syn:friend").is_err());
+        assert!(ClientEndpoint::parse("knock:friend").is_err());
         port.stop().await?;
     }
 }
@@ -464,7 +464,7 @@ fn an_unknown_name_points_to_registering_where_no_name_is_registered() {
         let failure = reactor.connect_stream("nock:a:b").await.unwrap_err();
         let said = failure.to_string();
         assert!(
-            said.ends_with(", or one registered with `register_client_endpoint`"),
+            said.ends_with(", or one registered with `ClientEndpoint::register`"),
             "{said}"
         );
         Ok(())

@@ -143,7 +143,7 @@ fn what_is_not_understood_is_named_with_its_place() {
         (
             "udp:80:80",
             0,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or, in text that is given to a reactor, one registered with its `register_server_endpoint`",
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or, in text that is given to a reactor, one registered with `ServerEndpoint::register`",
         ),
         ("tcp:", 4, "the port is empty"),
         ("tcp:interface=::1", 15, "the port is empty"),
@@ -232,7 +232,7 @@ fn what_is_not_understood_is_named_with_its_place() {
         (
             "haproxy:haproxy:tcp:80",
             8,
-            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or, in text that is given to a reactor, one registered with its `register_server_endpoint`",
+            "neither a host and a port nor a description; its type would be one of tcp, tcp6, unix, systemd, fd, stdio, haproxy, or, in text that is given to a reactor, one registered with `ServerEndpoint::register`",
         ),
         ("haproxy:tcp:", 12, "the port is empty"),
         (

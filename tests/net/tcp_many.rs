@@ -106,7 +106,7 @@ on_both! {
         })?;
         let before = descriptors();
         for _ in 0..ALL / AT_ONCE {
-            syn(&reactor, &port, AT_ONCE).await?;
+            knock(&reactor, &port, AT_ONCE).await?;
         }
         while lost.get() < made.get() {
             yield_now().await;
@@ -125,7 +125,7 @@ on_both! {
 }
 
 /// So many connect at once, say a word, and break off.
-async fn syn(reactor: &Reactor, port: &torsade::Port, count: usize) -> Result<(), Failure> {
+async fn knock(reactor: &Reactor, port: &torsade::Port, count: usize) -> Result<(), Failure> {
     let all = (0..count).map(|_| reactor.connect_stream(port.local_addr()));
     for conn in torsade::defer::gather(all).await? {
         conn.transport().write("hello");

@@ -70,7 +70,7 @@ impl Drop for Door {
 }
 
 /// A port whose connections have a door, and a connection to it.
-async fn syn(
+async fn knock(
     reactor: &Reactor,
     build: impl FnMut() -> Door + 'static,
 ) -> Result<(Port, Connection), Failure> {
@@ -84,7 +84,7 @@ on_both! {
     async fn the_next_one_has_the_rest_and_the_end(reactor) {
         let log = Log::new();
         let door = log.clone();
-        let (port, mut conn) = syn(&reactor, move || Door::new(&door)).await?;
+        let (port, mut conn) = knock(&reactor, move || Door::new(&door)).await?;
         conn.write_all(b"syn *hello").await?;
         let mut heard = [0; 13];
         conn.read_exact(&mut heard).await?;
@@ -104,7 +104,7 @@ on_both! {
     async fn what_is_queued_is_kept_and_leaves_first(reactor) {
         let log = Log::new();
         let door = log.clone();
-        let (port, mut conn) = syn(&reactor, move || {
+        let (port, mut conn) = knock(&reactor, move || {
             Door::new(&door).on_made(|cx| {
                 cx.set_limits(Limits { hard: 1 << 30, ..Limits::default() });
                 cx.write(vec![b'a'; 9 << 20]);
@@ -134,7 +134,7 @@ on_both! {
         type Slot = Rc<Cell<Option<(Handle<Door>, Deferred<Failure>)>>>;
         let handle = Slot::default();
         let kept = handle.clone();
-        let (port, conn) = syn(&reactor, move || {
+        let (port, conn) = knock(&reactor, move || {
             let (noted, waited, kept) = (noted.clone(), waited.take(), kept.clone());
             Door::new(&door).on_made(move |cx| {
                 for number in 0..2 {
@@ -169,7 +169,7 @@ on_both! {
         let (door, joined) = (log.clone(), group.clone());
         let old = Rc::new(Cell::new(None));
         let kept = old.clone();
-        let (port, mut conn) = syn(&reactor, move || {
+        let (port, mut conn) = knock(&reactor, move || {
             let (joined, kept) = (joined.clone(), kept.clone());
             Door::new(&door).on_made(move |cx| {
                 joined.join(cx);
@@ -220,7 +220,7 @@ on_both! {
         let reports = expect_reports(&reactor);
         let log = Log::new();
         let door = log.clone();
-        let (port, conn) = syn(&reactor, move || {
+        let (port, conn) = knock(&reactor, move || {
             Door::new(&door).on_made(|cx| {
                 cx.become_protocol(Spy::new(&Log::new()).on_made(|_| unreachable!()), b"");
                 panic!("at the door");
@@ -236,7 +236,7 @@ on_both! {
     async fn an_end_of_file_that_the_first_was_told_is_told_to_the_next(reactor) {
         let log = Log::new();
         let door = log.clone();
-        let (port, conn) = syn(&reactor, move || Door::new(&door)).await?;
+        let (port, conn) = knock(&reactor, move || Door::new(&door)).await?;
         drop(conn);
         until(|| log.has("inside lost done")).await;
         let all = ["door made", "door eof", "door dropped", "inside made", "inside eof", "inside lost done"];
@@ -247,7 +247,7 @@ on_both! {
     async fn one_that_hands_on_at_once_hands_on_the_rest(reactor) {
         let log = Log::new();
         let noted = log.clone();
-        let (port, mut conn) = syn(&reactor, move || {
+        let (port, mut conn) = knock(&reactor, move || {
             let noted = noted.clone();
             Door::new(&noted.clone()).on_made(move |cx| {
                 let second = Door::new(&noted).on_made(|cx| {
@@ -269,7 +269,7 @@ on_both! {
     async fn the_last_that_is_named_counts_and_the_first_is_dropped(reactor) {
         let log = Log::new();
         let door = log.clone();
-        let (port, conn) = syn(&reactor, move || {
+        let (port, conn) = knock(&reactor, move || {
             let other = Door::new(&door);
             Door::new(&door).on_made(|cx| {
                 cx.become_protocol(other, b"for the other");
@@ -419,7 +419,7 @@ mod sources {
             let path = folder.path("file");
             File::create(&path)?.write_all(&vec![b'f'; 3_000_000])?;
             let door = log.clone();
-            let (port, mut conn) = syn(&reactor, move || {
+            let (port, mut conn) = knock(&reactor, move || {
                 let (path, log) = (path.clone(), door.clone());
                 Door::new(&door).on_made(move |cx| {
                     cx.write("before ");
@@ -444,7 +444,7 @@ mod sources {
         async fn a_producer_is_told_to_stop(reactor) {
             let log = Log::new();
             let door = log.clone();
-            let (port, mut conn) = syn(&reactor, move || {
+            let (port, mut conn) = knock(&reactor, move || {
                 let log = door.clone();
                 Door::new(&door).on_made(move |cx| {
                     cx.register_producer(Source(log.clone()), Flow::Push).unwrap();
@@ -468,7 +468,7 @@ mod sources {
             for is_file in [false, true] {
                 let log = Log::new();
                 let door = log.clone();
-                let (port, mut conn) = syn(&reactor, move || {
+                let (port, mut conn) = knock(&reactor, move || {
                     let log = door.clone();
                     Door::new(&door).on_made(move |cx| {
                         if is_file {
@@ -497,7 +497,7 @@ fn one_that_is_handed_on_while_the_program_ends_is_still_waited_for() {
     let (inner, log) = (reactor.clone(), Log::new());
     let door = log.clone();
     let done = reactor.run_until(async {
-        let (port, mut conn) = syn(&inner, move || {
+        let (port, mut conn) = knock(&inner, move || {
             Door::new(&door).on_made(|cx| {
                 cx.write(vec![b'a'; 9 << 20]);
                 cx.call_later(MS * 50, |me, cx| cx.become_protocol(me.inside(), b""));

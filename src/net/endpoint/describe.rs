@@ -113,7 +113,7 @@ fn undecorated(
     }
     let Some((kind, mut fields)) = EndpointFields::read(text)? else {
         let (name, port) = name_and_port(text, || {
-            others(names, registered::names::<ServerEndpoint>, "server")
+            others(names, registered::names::<ServerEndpoint>, "Server")
         })?;
         let addresses = listening(name, port).ok_or_else(|| not_a_literal(text, 0, name))?;
         return Ok(ServerEndpoint::at(Places::Addresses(addresses)));
@@ -186,7 +186,7 @@ pub(super) fn client(text: &str, names: Option<&Reactor>) -> Result<ClientEndpoi
     }
     let Some((kind, mut fields)) = EndpointFields::read(text)? else {
         let (name, port) = name_and_port(text, || {
-            others(names, registered::names::<ClientEndpoint>, "client")
+            others(names, registered::names::<ClientEndpoint>, "Client")
         })?;
         return Ok(ClientEndpoint::host(name, port));
     };
@@ -260,12 +260,12 @@ fn others(
 ) -> String {
     let Some(reactor) = reactor else {
         return format!(
-            ", or, in text that is given to a reactor, one registered with its `register_{side}_endpoint`"
+            ", or, in text that is given to a reactor, one registered with `{side}Endpoint::register`"
         );
     };
     let registered = registered(reactor);
     match registered.is_empty() {
-        true => format!(", or one registered with `register_{side}_endpoint`"),
+        true => format!(", or one registered with `{side}Endpoint::register`"),
         false => format!(", or a registered one: {}", registered.join(", ")),
     }
 }
