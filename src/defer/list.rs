@@ -364,7 +364,7 @@ impl<T: 'static> fmt::Debug for DeferredList<T> {
 /// The same failure of the same member.
 impl PartialEq for FirstError {
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.failure().same(other.failure())
+        self.index == other.index && self.failure().ptr_eq(other.failure())
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! # Who owns what
 //!
-//! The error is shared and never changes. Nobody can take it out; it is looked at ([`Failure::check`],
+//! The error is shared and never changes. Nobody can take it out; it is looked at ([`Failure::downcast_ref`],
 //! [`Failure::find`]) or passed on ([`Failure::trap`]).
 //!
 //! # Invariants
@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use self::convert::FailureError;
 use self::path::Path;
 pub use self::path::{TaskName, TraceFrame};
-pub(crate) use self::sentence::errors;
+pub(crate) use self::sentence::{AsSource, errors};
 use crate::context;
 use crate::index::Index;
 
@@ -233,11 +233,11 @@ impl Failure {
 
     /// Is the error an `E`?
     pub fn is<E: Error + 'static>(&self) -> bool {
-        self.check::<E>().is_some()
+        self.downcast_ref::<E>().is_some()
     }
 
     /// The error, if it is an `E`. What it was caused by is not looked at: see [`Failure::find`].
-    pub fn check<E: Error + 'static>(&self) -> Option<&E> {
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         self.error().downcast_ref()
     }
 
@@ -260,7 +260,7 @@ impl Failure {
     /// assert!(forgive(Failure::new("something else")).is_err());
     /// ```
     pub fn trap<E: Error + 'static>(&self) -> Result<&E, Self> {
-        self.check().ok_or_else(|| self.clone())
+        self.downcast_ref().ok_or_else(|| self.clone())
     }
 
     /// Which of the errors named by a tuple of types it is, otherwise the failure itself.
@@ -346,7 +346,7 @@ impl Failure {
     }
 
     /// Do both hold the very same error (one was cloned from the other)?
-    pub fn same(&self, other: &Self) -> bool {
+    pub fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.owner(), other.owner())
     }
 }
@@ -567,7 +567,7 @@ mod tests {
     fn trap_passes_on_what_it_does_not_know() {
         let failure = bad_number().unwrap_err();
         assert!(failure.trap::<ParseIntError>().is_ok());
-        assert!(failure.trap::<io::Error>().unwrap_err().same(&failure));
+        assert!(failure.trap::<io::Error>().unwrap_err().ptr_eq(&failure));
     }
 
     #[test]
@@ -600,14 +600,14 @@ mod tests {
         let failure = bad_number().unwrap_err();
         let boxed: Box<dyn Error + Send + Sync> = failure.clone().into();
         assert!(boxed.source().unwrap().is::<ParseIntError>());
-        assert!(Failure::new(boxed).same(&failure));
+        assert!(Failure::new(boxed).ptr_eq(&failure));
     }
 
     #[test]
     fn a_panics_payload_is_kept_until_taken() {
         let payload = catch_unwind(|| panic::panic_any(7_u8)).unwrap_err();
         let failure = Failure::from_panic(payload, Location::caller());
-        let panicked = failure.check::<Panicked>().unwrap();
+        let panicked = failure.downcast_ref::<Panicked>().unwrap();
         assert_eq!(
             *panicked.take_payload().unwrap().downcast::<u8>().unwrap(),
             7

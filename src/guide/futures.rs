@@ -146,7 +146,7 @@
 //! | `deferLater`, `task.LoopingCall`            | [`defer_later`](crate::defer_later), [`LoopingCall`](crate::LoopingCall); or `sleep` and [`interval`](crate::interval) in a loop |
 //! | `cooperate`, `coiterate`                    | [`Cooperator`](crate::Cooperator); or [`Pace`](crate::repeat::Pace) in a loop |
 //! | `DeferredLock`, `run`                       | [`DeferredLock`](crate::DeferredLock), with a guard that releases when it is dropped |
-//! | `failure.check`, `failure.trap`             | [`check`](crate::Failure::check), [`trap`](crate::Failure::trap)   |
+//! | `failure.check`, `failure.trap`             | [`downcast_ref`](crate::Failure::downcast_ref), [`trap`](crate::Failure::trap) |
 //! | `task.Clock`                                | [`VirtualClock`](crate::VirtualClock), [`testing::run`](crate::testing::run) |
 //! | `reactor.callFromThread`                    | [`Remote::call`](crate::Remote::call)                              |
 //! | `deferToThread`, `blockingCallFromThread`   | [`spawn_blocking`](crate::Reactor::spawn_blocking), [`Remote::blocking_call`](crate::Remote::blocking_call) |

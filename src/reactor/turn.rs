@@ -319,7 +319,7 @@ impl Reactor {
         let Some(failure) = self.inner().unwinding.take() else {
             return;
         };
-        match failure.check::<Panicked>().and_then(Panicked::take_payload) {
+        match failure.downcast_ref::<Panicked>().and_then(Panicked::take_payload) {
             Some(payload) => resume_unwind(payload),
             None => panic!("{failure}"),
         }

@@ -37,7 +37,7 @@ pub(crate) fn rethrow() {
 
 /// Keeps a panic. `false` if it is none, or if one is under way already.
 pub(super) fn keep(failure: &Failure) -> bool {
-    let Some(panicked) = failure.check::<Panicked>() else {
+    let Some(panicked) = failure.downcast_ref::<Panicked>() else {
         return false;
     };
     if thread::panicking() || state() & KEPT != 0 {

@@ -292,7 +292,7 @@ fn a_panic_in_a_detached_task_is_reported_with_its_payload() {
     let report = lab.reports.borrow_mut().pop().unwrap();
     assert_eq!(report.origin(), Origin::Task);
     assert_eq!(report.location().file(), file!());
-    let panicked = report.failure().check::<Panicked>().unwrap();
+    let panicked = report.failure().downcast_ref::<Panicked>().unwrap();
     assert!(panicked.take_payload().unwrap().is::<u8>());
     lab.end();
 }

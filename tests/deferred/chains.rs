@@ -205,7 +205,7 @@ fn a_panic_keeps_its_payload_and_the_place_of_its_callback() {
     let failure = result(deferred).unwrap_err();
     assert_eq!(failure.location().file(), file!());
     assert_eq!(failure.location().line(), line);
-    let panicked = failure.check::<Panicked>().unwrap();
+    let panicked = failure.downcast_ref::<Panicked>().unwrap();
     assert!(panicked.take_payload().unwrap().is::<u8>());
 }
 

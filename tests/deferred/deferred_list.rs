@@ -118,9 +118,9 @@ fn the_first_error_leads_to_the_members_own() {
         Deferred::fail(own.clone()),
     ]));
     let failure = failure.unwrap_err();
-    let error = failure.check::<FirstError>().unwrap();
+    let error = failure.downcast_ref::<FirstError>().unwrap();
     assert_eq!(error.index(), 1);
-    assert!(error.failure().same(&own));
+    assert!(error.failure().ptr_eq(&own));
     assert!(failure.find::<io::Error>().is_some());
     assert_eq!(failure.location().line(), line);
     assert_eq!(format!("{failure}"), "member 1 failed");
@@ -133,14 +133,14 @@ fn the_first_error_leads_to_the_members_own() {
         Deferred::succeed(1),
         Deferred::fail(own.clone()),
     ]));
-    assert_eq!(error, same.unwrap_err().check::<FirstError>().unwrap());
+    assert_eq!(error, same.unwrap_err().downcast_ref::<FirstError>().unwrap());
     let other = result(defer::gather([Deferred::<u8>::fail(own)]));
-    assert_ne!(error, other.unwrap_err().check::<FirstError>().unwrap());
+    assert_ne!(error, other.unwrap_err().downcast_ref::<FirstError>().unwrap());
     let other = result(defer::gather([
         Deferred::succeed(1),
         Deferred::fail(refused()),
     ]));
-    assert_ne!(error, other.unwrap_err().check::<FirstError>().unwrap());
+    assert_ne!(error, other.unwrap_err().downcast_ref::<FirstError>().unwrap());
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_group_of_failures_tells_some_and_keeps_all() {
     assert_eq!(all_fail(2).to_string(), "all 2 failed: 0; 1");
     let many = all_fail(8);
     assert_eq!(many.to_string(), "all 8 failed: 0; 1; 2; 3; 4; and 3 more");
-    assert_eq!(many.check::<FailureGroup>().unwrap().failures().len(), 8);
+    assert_eq!(many.downcast_ref::<FailureGroup>().unwrap().failures().len(), 8);
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn a_value_whose_destructor_comes_back_finds_everything_whole() {
     let [first, second, third] = <[_; 3]>::try_from(resolvers).unwrap();
     let outcome = defer::gather(members).add_both(|result: Result<Vec<Meddles>, _>| {
         assert_eq!(
-            result.err().unwrap().check::<FirstError>().unwrap().index(),
+            result.err().unwrap().downcast_ref::<FirstError>().unwrap().index(),
             1
         );
     });

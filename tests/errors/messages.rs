@@ -148,7 +148,7 @@ fn a_shared_failure_turned_into_a_box_has_the_error_as_its_source() {
     );
     assert_eq!(said[1..], ["outer", "part 3 is broken"]);
     assert!(boxed.is::<FailureError>());
-    assert!(Failure::from(boxed).same(&failure));
+    assert!(Failure::from(boxed).ptr_eq(&failure));
 }
 
 #[test]
@@ -211,10 +211,10 @@ fn a_question_mark_turns_a_failure_into_the_errors_of_other_crates() {
 fn an_error_made_of_a_failure_keeps_all_of_it() {
     let failure = broken();
     let error = failure.clone().into_error();
-    assert!(error.failure().same(&failure));
+    assert!(error.failure().ptr_eq(&failure));
     let again: Failure = question_mark(error);
-    assert!(again.same(&failure));
-    assert!(Failure::new(again.into_error()).same(&failure));
+    assert!(again.ptr_eq(&failure));
+    assert!(Failure::new(again.into_error()).ptr_eq(&failure));
 }
 
 #[test]

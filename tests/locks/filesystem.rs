@@ -221,7 +221,7 @@ fn a_limit_ends_it_after_one_last_try() {
     waits.add_both(|result| {
         let failure = result.unwrap_err();
         assert_eq!(
-            *failure.check::<TimedOut>().unwrap(),
+            *failure.downcast_ref::<TimedOut>().unwrap(),
             TimedOut(SECOND * 5 / 2)
         );
     });

@@ -48,7 +48,7 @@ fn each_receiver_of_a_failure_has_a_trace_of_its_own() {
             assert_eq!(way(&other.await.unwrap_err()).len(), way(&first).len());
         }
         // They are the same failure all the same, and whoever kept a clone sees what it was.
-        assert!(first.same(&last) && first.same(&failure));
+        assert!(first.ptr_eq(&last) && first.ptr_eq(&failure));
         assert_eq!(way(&failure), []);
         let text = "no answer";
         assert!(first.to_string() == text && failure.to_string() == text);

@@ -221,7 +221,7 @@ fn members_come_and_go_while_it_runs_and_are_found_by_name() {
     let all = MultiService::new();
     all.add_named("a", Part::new("a", &log)).unwrap();
     let failure = all.add_named("a", Part::new("again", &log)).unwrap_err();
-    assert_eq!(failure.check(), Some(&NameTaken("a".into())));
+    assert_eq!(failure.downcast_ref(), Some(&NameTaken("a".into())));
     all.start().unwrap();
     all.add_named("b", Part::new("b", &log)).unwrap();
     assert!(all.add(Part::new("c", &log).broken()).is_err());

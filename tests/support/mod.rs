@@ -263,7 +263,7 @@ pub(crate) fn how(reason: &Failure) -> String {
         "overflow".into()
     } else if reason.is_panic() {
         format!("{reason}")
-    } else if let Some(lost) = reason.check::<ConnectionLost>() {
+    } else if let Some(lost) = reason.downcast_ref::<ConnectionLost>() {
         match lost.io_error() {
             Some(error) => format!("broken {:?}", error.kind()),
             None if reason.find::<Stopped>().is_some() => "stopped".into(),

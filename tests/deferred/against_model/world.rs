@@ -392,9 +392,9 @@ fn seen(result: &Outcome) -> Seen {
 }
 
 fn seen_failure(failure: &Failure) -> Seen {
-    if let Some(oops) = failure.check::<Oops>() {
+    if let Some(oops) = failure.downcast_ref::<Oops>() {
         Seen::Failure(oops.number)
-    } else if let Some(panic) = failure.check::<Panicked>() {
+    } else if let Some(panic) = failure.downcast_ref::<Panicked>() {
         Seen::Panic(panic.message().parse().unwrap_or(u32::MAX))
     } else if failure.is::<Cancelled>() {
         Seen::Cancelled

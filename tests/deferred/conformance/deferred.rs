@@ -523,7 +523,7 @@ impl World {
                 let (world, label) = (self.clone(), rest.to_owned());
                 self.change(name, |d| {
                     d.add_errback(move |failure| {
-                        let ptr_eq = world.kept.take().is_some_and(|kept| kept.same(&failure));
+                        let ptr_eq = world.kept.take().is_some_and(|kept| kept.ptr_eq(&failure));
                         let which = if ptr_eq { "same" } else { "another" };
                         world.say(&format!("{label}({which})"));
                         Err(failure)
@@ -706,7 +706,7 @@ fn failure(text: &str) -> Failure {
 }
 
 fn show(result: &Result<Number, Failure>) -> String {
-    let timed_out = |failure: &Failure| failure.check::<TimedOut>().copied();
+    let timed_out = |failure: &Failure| failure.downcast_ref::<TimedOut>().copied();
     if let Some(TimedOut(limit)) = result.as_ref().err().and_then(timed_out) {
         return format!("TimedOut({})", limit.as_secs());
     }

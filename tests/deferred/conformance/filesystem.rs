@@ -311,10 +311,10 @@ fn seconds(text: &str) -> Duration {
 }
 
 fn show(failure: &Failure) -> String {
-    if let Some(error) = failure.check::<io::Error>() {
+    if let Some(error) = failure.downcast_ref::<io::Error>() {
         return show_io(error);
     }
-    if let Some(TimedOut(limit)) = failure.check() {
+    if let Some(TimedOut(limit)) = failure.downcast_ref() {
         return format!("TimedOut({})", limit.as_secs_f64());
     }
     let names = [

@@ -202,7 +202,7 @@ impl World {
                     defer::gather([self.take(names[0])]).await.unwrap_err(),
                     defer::gather(second).await.unwrap_err(),
                 );
-                let are_equal = one.check::<FirstError>() == other.check::<FirstError>();
+                let are_equal = one.downcast_ref::<FirstError>() == other.downcast_ref::<FirstError>();
                 self.say(if are_equal { "equal" } else { "different" });
             }
             "gather_quietly" => {
@@ -484,10 +484,10 @@ fn show_hop(hop: &TraceFrame) -> &'static str {
 }
 
 fn name(failure: &Failure) -> String {
-    if let Some(error) = failure.check::<FirstError>() {
+    if let Some(error) = failure.downcast_ref::<FirstError>() {
         return format!("FirstError({},{})", error.index(), name(error.failure()));
     }
-    if let Some(group) = failure.check::<FailureGroup>() {
+    if let Some(group) = failure.downcast_ref::<FailureGroup>() {
         let shown: Vec<_> = group.failures().iter().map(name).collect();
         return format!("FailureGroup({})", shown.join(","));
     }
