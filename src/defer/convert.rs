@@ -6,7 +6,7 @@ use futures::channel::oneshot;
 use futures::future::FusedFuture;
 use futures::stream::{self, Stream, TryStreamExt};
 
-use super::{Abandoned, Deferred, Resolver, State};
+use super::{Deferred, DeferredError, Resolver, State};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 
@@ -65,12 +65,12 @@ impl<T: 'static> Deferred<T> {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Abandoned`] when the other end is dropped, with [`NoReactor`](super::NoReactor) when
+    /// The Deferred fails with [`DeferredError::Abandoned`] when the other end is dropped, with [`DeferredError::NoReactor`](super::DeferredError::NoReactor) when
     /// no reactor is running.
     #[doc(alias("fromFuture", "from_receiver"))]
     #[track_caller]
     pub fn from_oneshot(receiver: oneshot::Receiver<T>) -> Self {
-        Self::from_future(async { receiver.await.map_err(|_| Abandoned.into()) })
+        Self::from_future(async { receiver.await.map_err(|_| DeferredError::Abandoned.into()) })
     }
 
     /// Sends the result, whichever it is, to a channel, whose other end may go to any thread.

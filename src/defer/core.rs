@@ -67,7 +67,7 @@ use self::waiter::{Asking, Waiter};
 pub(crate) use self::waiter::{WaitSource, WaiterId};
 use self::work::Job;
 pub(super) use self::work::{abandon_source, advance, cancel, cancel_dropped, end};
-use super::WaitsForItself;
+use super::DeferredError;
 use super::coroutine::{self, Coroutine};
 use super::line::CallbackQueue;
 use super::live;
@@ -462,7 +462,7 @@ impl Core {
             // Its Deferred was given to the callback that returned it.
             inner.set_consumer(Consumer::Nobody { gave_up: false }, inner.waker.take());
             self.line.with_last(|step| {
-                step.fail(Failure::at(WaitsForItself, step.location()));
+                step.fail(Failure::at(DeferredError::WaitsForItself, step.location()));
             });
             return self;
         }

@@ -71,7 +71,7 @@ impl Coroutine {
         location: &'static Location<'static>,
     ) -> Deferred<T> {
         let Some(executor) = Executor::current() else {
-            return Deferred::settled(Err(super::NoReactor.into()), location);
+            return Deferred::settled(Err(super::DeferredError::NoReactor.into()), location);
         };
         let (deferred, resolver) = Deferred::pair_at(location);
         let coroutine = Rc::new(Self::default());

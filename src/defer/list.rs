@@ -10,8 +10,8 @@
 //! |------------|--------------------------------------|---------------------------------------------------|----------------------|
 //! | [`list`]   | every result, in the members' order  | never                                             | `[]`                 |
 //! | [`gather`] | every value, in the members' order   | [`FirstError`], at the first failure              | `[]`                 |
-//! | [`race`]   | the first value, and whose it is     | [`FailureGroup`], when all have failed            | [`NothingToWaitFor`] |
-//! | [`first`]  | the first result, and whose it is    | never by a member                                 | [`NothingToWaitFor`] |
+//! | [`race`]   | the first value, and whose it is     | [`FailureGroup`], when all have failed            | [`DeferredError::Empty`] |
+//! | [`first`]  | the first result, and whose it is    | never by a member                                 | [`DeferredError::Empty`] |
 //!
 //! # Rules
 //!
@@ -44,9 +44,9 @@ use std::vec;
 
 use super::core::{self, Core, Group, Place, Rest, Slot, take};
 use super::make::ensure_at;
-use super::{Deferred, ResultTaken, State, tracker};
+use super::{Deferred, DeferredError, State, tracker};
 use crate::debug;
-use crate::failure::{Cancelled, Causes, Failure, TraceFrame, errors};
+use crate::failure::{Cancelled, Causes, Failure, TraceFrame};
 use crate::report;
 
 /// Every result, in the members' order, when all are there. It never fails.
@@ -120,7 +120,7 @@ where
 ///
 /// # Errors
 ///
-/// [`FailureGroup`] when all have failed, [`NothingToWaitFor`] when there are no members.
+/// [`FailureGroup`] when all have failed, [`DeferredError::Empty`] when there are no members.
 ///
 /// # Examples
 ///
@@ -146,7 +146,7 @@ where
 ///
 /// # Errors
 ///
-/// [`NothingToWaitFor`] when there are no members.
+/// [`DeferredError::Empty`] when there are no members.
 ///
 /// # Examples
 ///
@@ -351,10 +351,6 @@ impl FailureGroup {
     }
 }
 
-/// The first of no Deferreds at all was asked for, which would never have come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NothingToWaitFor;
-
 impl<T: 'static> fmt::Debug for DeferredList<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.members).finish()
@@ -424,10 +420,6 @@ impl Error for FailureGroup {}
 // They hold failures, and `?` turns them into one.
 impl Unpin for FirstError {}
 impl Unpin for FailureGroup {}
-
-errors! {
-    NothingToWaitFor: "there was nothing to wait for";
-}
 
 /// What an iterator has given so far. Left over, they are cancelled.
 struct Taken<T: 'static>(Vec<Deferred<T>>);
@@ -537,7 +529,7 @@ impl<T: 'static> Rule<T> for Race {
         location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
         if seats.is_empty() {
-            return Err(Failure::at(NothingToWaitFor, location));
+            return Err(Failure::at(DeferredError::Empty, location));
         }
         let cancelled = seats.iter().position(Member::is_cancelled);
         if let Some(at) = cancelled.filter(|_| was_cancelled) {
@@ -579,7 +571,7 @@ impl<T: 'static> Rule<T> for First {
         _: bool,
         location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        Err(Failure::at(NothingToWaitFor, location))
+        Err(Failure::at(DeferredError::Empty, location))
     }
 }
 
@@ -624,7 +616,7 @@ struct Gathering<T: 'static, R: Rule<T>> {
 
 impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
     fn accept(&self, index: usize, last: &dyn Slot) -> bool {
-        let result = take(last).unwrap_or_else(|| Err(ResultTaken.into()));
+        let result = take(last).unwrap_or_else(|| Err(DeferredError::ResultTaken.into()));
         let mut seats = self.seats.borrow_mut();
         let (seat, outcome) = match R::take(index, result, self.was_cancelled.get()) {
             ControlFlow::Continue(result) => (Member::Has(result), None),

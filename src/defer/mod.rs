@@ -26,7 +26,7 @@
 //! 2. **A callback returns** nothing, `Ok`/`Err`, a Deferred or an async block; the next one waits for it.
 //! 3. **One consumer.** Adding a callback consumes the Deferred and gives it back with its new type.
 //! 4. **Firing consumes the resolver**, so firing twice does not compile; a resolver that is dropped fires
-//!    [`Abandoned`].
+//!    [`DeferredError::Abandoned`].
 //! 5. **Dropping** a Deferred that was never polled lets it run on; one that was polled (an await given up) is
 //!    cancelled. So is one that merely waits for an event, a lock, an item, the end of something, and has no callbacks:
 //!    there is nothing to run on.
@@ -73,10 +73,8 @@ use self::core::{Canceller, Core, Sourced};
 pub(crate) use self::core::{WaitSource, WaiterId};
 pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
-pub use self::errors::{Abandoned, NoReactor, ResultTaken, WaitsForItself};
-pub use self::list::{
-    DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
-};
+pub use self::errors::DeferredError;
+pub use self::list::{DeferredList, FailureGroup, FirstError, first, gather, list, race};
 pub(crate) use self::listeners::Listeners;
 pub(crate) use self::live::{note_what_it_waits_for, things};
 pub(crate) use self::make::maybe_deferred_at;
@@ -142,7 +140,7 @@ enum State<T: 'static> {
 
 /// The end of a [`Deferred`] that brings the result.
 ///
-/// Each of the three ways to fire consumes it. Dropped, it fires [`Abandoned`].
+/// Each of the three ways to fire consumes it. Dropped, it fires [`DeferredError::Abandoned`].
 ///
 /// # Order
 ///
@@ -215,7 +213,7 @@ impl<T: 'static> Deferred<T> {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`NoReactor`] when none is running on this thread.
+    /// The Deferred fails with [`DeferredError::NoReactor`] when none is running on this thread.
     #[doc(alias(
         "fromCoroutine",
         "ensureDeferred",
@@ -411,7 +409,7 @@ impl<T: 'static> Deferred<T> {
         }
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(result, _) => Some(result),
-            _ => Some(Err(ResultTaken.into())),
+            _ => Some(Err(DeferredError::ResultTaken.into())),
         }
     }
 
@@ -516,7 +514,7 @@ impl<T: 'static> Deferred<T> {
             State::Settled(result, _) => Err(result),
             State::Linked(core) => Ok(core),
             State::Queued(queued) => Ok(queued.core().clone()),
-            State::Gone => Err(Err(ResultTaken.into())),
+            State::Gone => Err(Err(DeferredError::ResultTaken.into())),
         }
     }
 
@@ -536,7 +534,7 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) => core.keep_canceller(),
             State::Queued(queued) => queued.core().keep_canceller(),
             State::Gone => {
-                let failure = Failure::at(ResultTaken, here);
+                let failure = Failure::at(DeferredError::ResultTaken, here);
                 return Self::settled(Err(failure), here);
             }
             State::Settled(..) => {}
@@ -592,10 +590,12 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) if !core.is_settled() => Err(core),
             State::Linked(core) => Ok(match core.take_settled() {
                 Some(result) => (result, core.location()),
-                None => (Err(Failure::at(ResultTaken, here)), here),
+                None => (Err(Failure::at(DeferredError::ResultTaken, here)), here),
             }),
             State::Settled(result, location) => Ok((result, location)),
-            State::Queued(_) | State::Gone => Ok((Err(Failure::at(ResultTaken, here)), here)),
+            State::Queued(_) | State::Gone => {
+                Ok((Err(Failure::at(DeferredError::ResultTaken, here)), here))
+            }
         }
     }
 

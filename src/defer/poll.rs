@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use super::core::{self, Core};
 use super::coroutine::Coroutine;
 use super::queued::Standing;
-use super::{Deferred, ResultTaken, State, live, tracker};
+use super::{Deferred, DeferredError, State, live, tracker};
 use crate::debug;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
@@ -85,7 +85,7 @@ impl<T: 'static> Future for Deferred<T> {
                 note_awaited(&mut result, at);
                 Poll::Ready(result)
             }
-            _ => Poll::Ready(Err(ResultTaken.into())),
+            _ => Poll::Ready(Err(DeferredError::ResultTaken.into())),
         }
     }
 }

@@ -24,7 +24,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use super::core::{Core, WaitSource, WaiterId};
-use super::{Abandoned, Deferred, Resolver, State};
+use super::{Deferred, DeferredError, Resolver, State};
 use crate::debug;
 use crate::failure::Failure;
 
@@ -138,7 +138,9 @@ impl<T: 'static> Queued<T> {
             Some(queue) => queue.poll(self.id, cx),
             None => Poll::Ready(None),
         };
-        polled.map(|result| result.unwrap_or_else(|| Err(Failure::at(Abandoned, self.location))))
+        polled.map(|result| {
+            result.unwrap_or_else(|| Err(Failure::at(DeferredError::Abandoned, self.location)))
+        })
     }
 
     /// How it stands if it has no core.

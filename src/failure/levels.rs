@@ -48,13 +48,13 @@ impl Failure {
         what: impl fmt::Display,
         location: &'static Location<'static>,
     ) -> Self {
-        let (path, origins) = (self.0.path.clone(), self.origins().to_vec());
+        let (trace, origins) = (self.0.trace.clone(), self.origins().to_vec());
         let error = Box::new(Context {
             what: what.to_string(),
             cause: self,
             location,
         });
-        Self::from_parts(error, location, path, origins)
+        Self::from_parts(error, location, trace, origins)
     }
 
     /// What [`fail!`](crate::fail) calls.

@@ -5,7 +5,7 @@
 //! A chain of callbacks, a task and a connection all end in one of two ways, and the second one needs a type
 //! that everyone agrees on. A `Failure` holds any error, is one pointer wide, is cheap to clone (several
 //! waiters may be told the same reason), and remembers the line where it was made: every `?` that turns an
-//! error into a `Failure` records its own place. In debug mode it also remembers the way it has come (`path`).
+//! error into a `Failure` records its own place. In debug mode it also remembers the way it has come (`trace`).
 //!
 //! # Who owns what
 //!
@@ -25,8 +25,8 @@
 
 mod convert;
 mod levels;
-mod path;
 mod sentence;
+mod trace;
 
 use std::any::Any;
 use std::error::Error;
@@ -38,9 +38,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::convert::FailureError;
-use self::path::Path;
-pub use self::path::{TaskName, TraceFrame};
 pub(crate) use self::sentence::{AsSource, errors};
+use self::trace::Trace;
+pub use self::trace::{TaskName, TraceFrame};
 use crate::context;
 use crate::index::Index;
 
@@ -125,7 +125,7 @@ struct Inner {
     error: Held,
     location: &'static Location<'static>,
     /// Grows in debug mode only, and only while nobody else has it (invariant 5).
-    path: Path,
+    trace: Trace,
     /// The failures that this one was made from, if it was, and which are reported in its stead.
     origins: Vec<Arc<Self>>,
     is_reported: AtomicBool,
@@ -163,7 +163,7 @@ impl Failure {
         error: impl Into<Box<dyn Error + Send + Sync>>,
         location: &'static Location<'static>,
     ) -> Self {
-        Self::from_parts(error.into(), location, Path::default(), Vec::new())
+        Self::from_parts(error.into(), location, Trace::default(), Vec::new())
     }
 
     /// The same, made from others: it is reported unless all of those were, and they are reported with it.
@@ -172,19 +172,19 @@ impl Failure {
         error: Box<dyn Error + Send + Sync>,
         location: &'static Location<'static>,
     ) -> Self {
-        Self::from_parts(error, location, Path::default(), causes.0)
+        Self::from_parts(error, location, Trace::default(), causes.0)
     }
 
     fn from_parts(
         error: Box<dyn Error + Send + Sync>,
         location: &'static Location<'static>,
-        path: Path,
+        trace: Trace,
         origins: Vec<Arc<Inner>>,
     ) -> Self {
         Self(Arc::new(Inner {
             error: Held::Own(error),
             location,
-            path,
+            trace,
             origins,
             is_reported: AtomicBool::new(false),
         }))
@@ -317,26 +317,26 @@ impl Failure {
     /// Only debug mode remembers it (see [`ReactorBuilder::debug`](crate::reactor::ReactorBuilder::debug)), and of a way
     /// without end no more than how it began. A clone goes its own way from where it was made. `Debug` shows it.
     #[doc(alias("traceback", "stack"))]
-    pub fn path(&self) -> Vec<TraceFrame> {
-        self.0.path.get()
+    pub fn trace(&self) -> Vec<TraceFrame> {
+        self.0.trace.get()
     }
 
     /// Adds a step to its way, and to that of none of its clones.
     pub(crate) fn went_through(&mut self, frame: TraceFrame) {
-        if !self.0.path.has_room_for(&frame) {
+        if !self.0.trace.has_room_for(&frame) {
             return;
         }
         if Arc::get_mut(&mut self.0).is_none() {
             self.0 = Arc::new(Inner {
                 error: Held::By(self.owner().clone()),
                 location: self.0.location,
-                path: self.0.path.clone(),
+                trace: self.0.trace.clone(),
                 origins: Vec::new(),
                 is_reported: AtomicBool::new(false),
             });
         }
         if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.path.push(frame);
+            inner.trace.push(frame);
         }
     }
 
@@ -435,7 +435,7 @@ impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:#} (at {})", self.0.location)?;
         self.write_levels(f)?;
-        for frame in self.path() {
+        for frame in self.trace() {
             write!(f, "\n    by way of {frame}")?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::Failure;
 ///     NoRoute { address }: "no route to {address}", source error;
 ///     enum PipeError {
 ///         Missing { fd }: "the child has no pipe at descriptor {fd}";
-///         Read { fd }: "cannot read descriptor {fd} of {}", with self.name(), source error;
+///         Read { fd }: "cannot read from {}", with name_of(*fd), source error;
 ///         Rejected(reason): "rejected because of {reason}";
 ///         Failed: "the pipe failed", source 0;
 ///         Closed: "the pipe is closed";

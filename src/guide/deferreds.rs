@@ -76,7 +76,7 @@
 //! | a Deferred that was never polled       | it runs on; its callbacks run; a failure at its end is reported      |
 //! | a Deferred that was polled             | it is cancelled: somebody awaited, and gave up                       |
 //! | a [`Task`](crate::Task)                | as a Deferred: runs on if it was never awaited, else it is cancelled |
-//! | a [`Resolver`](crate::Resolver)        | the Deferred fails with [`Abandoned`](crate::defer::Abandoned)       |
+//! | a [`Resolver`](crate::Resolver)        | the Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned)       |
 //!
 //! So `race`, time limits and `select` of others work as you expect, since giving up an await cancels; and "fire and
 //! forget" works as Twisted expects. To keep waiting for the same Deferred in a loop of selects, await `&mut deferred`. For

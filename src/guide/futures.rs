@@ -84,7 +84,7 @@
 //!   line by itself lets it run on; `let d = d.add_callback(f)` keeps it.
 //! * **Firing takes the resolver.** The consumer's end and the source's end are two values, a Deferred and a
 //!   [`Resolver`](crate::Resolver). So there is no `AlreadyCalledError`: firing twice does not compile. A resolver that is forgotten
-//!   fires [`Abandoned`](crate::defer::Abandoned), so nobody waits for ever.
+//!   fires [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned), so nobody waits for ever.
 //! * **A callback owns what it uses**, with `move`. What two callbacks share is an `Rc<Cell<_>>` or an `Rc<RefCell<_>>`. In a
 //!   [`Protocol`](crate::Protocol) you seldom need one: `cx.when(deferred, |me, cx, result| ..)` and `cx.call_later(..)`
 //!   come back with `&mut self`.

@@ -87,7 +87,7 @@
 //!
 //! One circle is not freed: a callback that owns the [`Resolver`](crate::Resolver) of its own
 //! Deferred. Each keeps the other alive, so neither is dropped, and the Deferred never fails with
-//! [`Abandoned`]:
+//! [`DeferredError::Abandoned`]:
 //!
 //! ```
 //! use std::cell::Cell;
@@ -124,4 +124,4 @@
 //! [`ThreadPool::adjust`]: crate::threads::ThreadPool::adjust
 //! [`Grace::threads`]: crate::reactor::Grace::threads
 //! [`StillRunning`]: crate::reactor::StillRunning
-//! [`Abandoned`]: crate::defer::Abandoned
+//! [`DeferredError::Abandoned`]: crate::defer::DeferredError::Abandoned

@@ -75,7 +75,7 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`Abandoned`](crate::defer::Abandoned) when the last handle is dropped.
+    /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the last handle is dropped.
     #[doc(alias = "notified")]
     #[track_caller]
     pub fn wait(&self) -> Deferred<()> {

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use super::lock_file::{self, Locked, holder, is_this, lock_at, unlock};
+use super::lock_file::{self, FilesystemLockError, Locked, holder, is_this, lock_at, unlock};
 use crate::clock::{Clock, DelayedCall, TimedOut, Timers};
 use crate::debug::{Id, Thing};
 use crate::defer::{self, Deferred, Resolver};
-use crate::failure::{Failure, errors};
+use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::task::Wait;
 
@@ -104,7 +104,7 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// [`NotALock`](super::NotALock), as the inner error, when there is something else at the path; whatever the file system does not
+    /// [`FilesystemLockError::NotALock`], as the inner error, when there is something else at the path; whatever the file system does not
     /// allow.
     pub fn lock(&self) -> io::Result<bool> {
         self.inner.lock()
@@ -120,7 +120,7 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// [`NotOurLock`](super::NotOurLock), as the inner error, when another process has it; `NotFound` when nobody has.
+    /// [`FilesystemLockError::NotHeld`], as the inner error, when another process has it; `NotFound` when nobody has.
     pub fn unlock(&self) -> io::Result<()> {
         unlock(&self.inner.path)
     }
@@ -148,8 +148,8 @@ impl DeferredFilesystemLock {
     ///
     /// # Errors
     ///
-    /// [`AlreadyTryingToLock`] while another Deferred of this handle or its clones waits,
-    /// [`TimedOut`](crate::clock::TimedOut) when the limit is over, [`Abandoned`](crate::defer::Abandoned)
+    /// [`FilesystemLockError::AlreadyWaiting`] while another Deferred of this handle or its clones waits,
+    /// [`TimedOut`](crate::clock::TimedOut) when the limit is over, [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned)
     /// when the clock stops, and what [`lock`](DeferredFilesystemLock::lock) may fail with.
     #[doc(alias = "deferUntilLocked")]
     #[track_caller]
@@ -159,7 +159,7 @@ impl DeferredFilesystemLock {
     ) -> Deferred<FilesystemLockGuard> {
         let (inner, location) = (&self.inner, Location::caller());
         if inner.attempt.borrow().is_some() {
-            return Deferred::fail(AlreadyTryingToLock);
+            return Deferred::fail(FilesystemLockError::AlreadyWaiting);
         }
         match inner.lock() {
             Ok(true) => return Deferred::succeed(inner.guard(location)),
@@ -205,10 +205,6 @@ impl FilesystemLockGuard {
     }
 }
 
-/// A second Deferred was to wait for a lock while one waits already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AlreadyTryingToLock;
-
 impl Drop for FilesystemLockGuard {
     fn drop(&mut self) {
         if !self.is_released {
@@ -233,10 +229,6 @@ impl fmt::Debug for FilesystemLockGuard {
             .field(&self.path)
             .finish()
     }
-}
-
-errors! {
-    AlreadyTryingToLock: "a Deferred waits for this lock already";
 }
 
 impl Wait for Freedom {

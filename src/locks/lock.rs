@@ -173,7 +173,7 @@ impl<T: 'static> DeferredLock<T> {
     ///
     /// # Errors
     ///
-    /// [`NoReactor`](crate::defer::NoReactor) when none runs on this thread.
+    /// [`DeferredError::NoReactor`](crate::defer::DeferredError::NoReactor) when none runs on this thread.
     ///
     /// # Examples
     ///

@@ -15,8 +15,6 @@
 //! 1. A link is removed by its owner, or by one that holds the directory's lock and has seen, under it, that the owner is
 //!    dead.
 
-use std::error::Error;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::symlink;
@@ -29,42 +27,55 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::failure::errors;
 
-/// There is something at a lock's path that is no lock.
+/// An error of a lock file and of [`DeferredFilesystemLock`](crate::locks).
+///
+/// Where a method returns an [`io::Error`], this is its inner error ([`io::Error::get_ref`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotALock {
-    path: PathBuf,
-    /// The beginning of the link's target, if it is a link.
-    target: Option<String>,
-}
-
-/// Another process has the lock that was to be unlocked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotOurLock {
-    holder: i32,
-}
-
-impl NotOurLock {
-    /// The process that has it.
-    pub fn holder(&self) -> i32 {
-        self.holder
-    }
+#[non_exhaustive]
+pub enum FilesystemLockError {
+    /// A Deferred of the same handle waits for the lock already.
+    AlreadyWaiting,
+    /// Something else than a lock is at the path.
+    NotALock {
+        /// The path of the lock.
+        path: PathBuf,
+        /// The first 60 characters of the symbolic link's target; `None` if no link is there.
+        target: Option<String>,
+    },
+    /// The lock to be released is held by another process.
+    NotHeld {
+        /// The process id of the holder.
+        holder: i32,
+    },
 }
 
 errors! {
-    NotOurLock { holder }: "process {holder} has the lock";
-}
-
-impl fmt::Display for NotALock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not a lock: ", self.path)?;
-        match &self.target {
-            Some(target) => write!(f, "it points to {target:?}, not to a process id"),
-            None => f.write_str("it is not a symbolic link"),
-        }
+    enum FilesystemLockError {
+        AlreadyWaiting: "cannot wait for the lock: a Deferred of this handle waits already";
+        NotALock { path, target }: "{path:?} is not a lock: {}", with mismatch(target.as_deref());
+        NotHeld { holder }: "cannot release the lock: process {holder} holds it";
     }
 }
 
-impl Error for NotALock {}
+/// Says why what is at a path is no lock.
+fn mismatch(target: Option<&str>) -> String {
+    match target {
+        Some(target) => format!("the link points to {target:?}, not to a process id"),
+        None => "it is not a symbolic link".to_owned(),
+    }
+}
+
+impl From<FilesystemLockError> for io::Error {
+    fn from(error: FilesystemLockError) -> Self {
+        let kind = match error {
+            FilesystemLockError::NotALock { .. } => ErrorKind::InvalidData,
+            FilesystemLockError::AlreadyWaiting | FilesystemLockError::NotHeld { .. } => {
+                ErrorKind::ResourceBusy
+            }
+        };
+        Self::new(kind, error)
+    }
+}
 
 /// What came of trying to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +149,7 @@ pub(crate) fn unlock(path: &Path) -> io::Result<()> {
     };
     if !is_this(holder) {
         let holder = holder.as_raw_nonzero().get();
-        return Err(io::Error::other(NotOurLock { holder }));
+        return Err(FilesystemLockError::NotHeld { holder }.into());
     }
     fs::remove_file(path)
 }
@@ -147,10 +158,7 @@ pub(crate) fn unlock(path: &Path) -> io::Result<()> {
 pub(super) fn holder(path: &Path) -> io::Result<Option<Pid>> {
     let not_a_lock = |target| {
         let path = path.to_owned();
-        Err(io::Error::new(
-            ErrorKind::InvalidData,
-            NotALock { path, target },
-        ))
+        Err(FilesystemLockError::NotALock { path, target }.into())
     };
     let target = match fs::read_link(path) {
         Ok(target) => target,

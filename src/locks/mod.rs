@@ -39,7 +39,7 @@
 //!    when that callback has returned, so a line of any length uses no stack.
 //! 4. **Guards own.** They can be kept anywhere; dropping one releases, also in a panic.
 //! 5. Those who wait for what nobody can bring any more, because all handles and guards are gone, are
-//!    [`Abandoned`](crate::defer::Abandoned).
+//!    [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned).
 //!
 //! # Who holds it?
 //!
@@ -54,6 +54,7 @@
 //! `line` is the line itself, common to all that hands things out one by one; how a Deferred stands in it is written
 //! in `defer`. `grants` remembers who holds what; a guard owns its entry there. `event` has what is told to all at once, and needs none of this.
 
+mod errors;
 mod event;
 #[cfg(all(unix, any(doc, feature = "fs-lock")))]
 mod filesystem;
@@ -68,15 +69,16 @@ mod run;
 mod semaphore;
 mod watched;
 
+pub use self::errors::{LockError, QueueOverflow};
 pub use self::event::Event;
 #[cfg(all(unix, any(doc, feature = "fs-lock")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "fs-lock")))]
-pub use self::filesystem::{AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard};
+pub use self::filesystem::{DeferredFilesystemLock, FilesystemLockGuard};
 pub use self::lock::{DeferredLock, LockGuard};
 #[cfg(unix)]
-pub(crate) use self::lock_file::{Locked, is_locked, lock_at, unlock};
+pub use self::lock_file::FilesystemLockError;
 #[cfg(unix)]
-pub use self::lock_file::{NotALock, NotOurLock};
-pub use self::queue::{DeferredQueue, Items, QueueOverflow, QueueUnderflow};
-pub use self::semaphore::{DeferredSemaphore, NoPermits, SemaphoreClosed, SemaphorePermit};
-pub use self::watched::{WatchEnded, Watched, Watcher};
+pub(crate) use self::lock_file::{Locked, is_locked, lock_at, unlock};
+pub use self::queue::{DeferredQueue, Items};
+pub use self::semaphore::{DeferredSemaphore, SemaphorePermit};
+pub use self::watched::{Watched, Watcher};

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -11,6 +10,7 @@ use std::task::{Context, Poll};
 
 use futures::stream::{FusedStream, Stream};
 
+use super::errors::{LockError, QueueOverflow};
 use super::grants::Granted;
 use super::line::{self, GrantQueue, Resource};
 use crate::debug::Thing;
@@ -160,7 +160,7 @@ impl<T: 'static> DeferredQueue<T> {
     ///
     /// # Errors
     ///
-    /// [`Abandoned`](crate::defer::Abandoned) when nobody is left who could make room.
+    /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when nobody is left who could make room.
     ///
     /// # Examples
     ///
@@ -213,7 +213,7 @@ impl<T: 'static> DeferredQueue<T> {
     ///
     /// # Errors
     ///
-    /// [`QueueUnderflow`] when as many wait as may; [`Abandoned`](crate::defer::Abandoned) when the last handle of
+    /// [`LockError::QueueUnderflow`] when as many wait as may; [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the last handle of
     /// the queue is dropped.
     #[doc(alias = "recv")]
     #[track_caller]
@@ -222,7 +222,7 @@ impl<T: 'static> DeferredQueue<T> {
         if let Some(backlog) = shared.backlog {
             let waiting = line::waiting(&**shared).saturating_sub(shared.streams.get());
             if waiting >= backlog && !line::is_free(shared, 1) {
-                return Deferred::fail(QueueUnderflow(backlog));
+                return Deferred::fail(LockError::QueueUnderflow { waiting: backlog });
             }
         }
         shared.join(Location::caller())
@@ -297,14 +297,6 @@ impl<T: 'static> DeferredQueue<T> {
     }
 }
 
-/// The queue was full. It gives the item back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct QueueOverflow<T>(pub T);
-
-/// As many waited for an item as may: this many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueUnderflow(pub usize);
-
 impl<T: 'static> Clone for DeferredQueue<T> {
     fn clone(&self) -> Self {
         Self {
@@ -364,28 +356,6 @@ impl<T: 'static> fmt::Debug for Items<T> {
             .finish()
     }
 }
-
-impl<T> fmt::Debug for QueueOverflow<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("QueueOverflow")
-    }
-}
-
-impl<T> fmt::Display for QueueOverflow<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue is full")
-    }
-}
-
-impl<T> Error for QueueOverflow<T> {}
-
-impl fmt::Display for QueueUnderflow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} wait for the queue already", self.0)
-    }
-}
-
-impl Error for QueueUnderflow {}
 
 impl<T: 'static> Drop for Handle<T> {
     fn drop(&mut self) {

@@ -5,11 +5,11 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::errors::LockError;
 use super::grants::{Granted, Held};
 use super::line::{self, GrantQueue, Resource};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
-use crate::failure::errors;
 
 /// Lets so many in at once; first come, first served.
 ///
@@ -66,11 +66,11 @@ impl DeferredSemaphore {
     ///
     /// # Errors
     ///
-    /// [`NoPermits`] when `count` is 0.
+    /// [`LockError::NoPermits`] when `count` is 0.
     #[track_caller]
-    pub fn new(count: usize) -> Result<Self, NoPermits> {
+    pub fn new(count: usize) -> Result<Self, LockError> {
         if count == 0 {
-            return Err(NoPermits);
+            return Err(LockError::NoPermits);
         }
         Ok(Self {
             inner: Rc::new(Inner {
@@ -94,7 +94,7 @@ impl DeferredSemaphore {
     ///
     /// # Errors
     ///
-    /// [`SemaphoreClosed`], as for everything that waits.
+    /// [`LockError::SemaphoreClosed`], as for everything that waits.
     #[track_caller]
     pub fn acquire(&self) -> Deferred<SemaphorePermit> {
         self.acquire_many(1)
@@ -128,7 +128,7 @@ impl DeferredSemaphore {
     #[track_caller]
     pub fn acquire_many(&self, count: usize) -> Deferred<SemaphorePermit> {
         if self.is_closed() {
-            return Deferred::fail(SemaphoreClosed);
+            return Deferred::fail(LockError::SemaphoreClosed);
         }
         line::join(&self.inner, count, Location::caller())
     }
@@ -189,16 +189,16 @@ impl DeferredSemaphore {
         self.inner.give_back(count);
     }
 
-    /// Ends all waiting with [`SemaphoreClosed`], and lets nobody in any more. What is held stays good.
+    /// Ends all waiting with [`LockError::SemaphoreClosed`], and lets nobody in any more. What is held stays good.
     ///
     /// # Examples
     ///
     /// ```
-    /// # use torsade::locks::{DeferredSemaphore, SemaphoreClosed};
+    /// # use torsade::locks::{DeferredSemaphore, LockError};
     /// # fn main() -> Result<(), torsade::Failure> {
     /// let semaphore = DeferredSemaphore::new(1)?;
     /// let held = semaphore.try_acquire();
-    /// semaphore.acquire().add_both(|permit| assert!(permit.unwrap_err().is::<SemaphoreClosed>()));
+    /// semaphore.acquire().add_both(|permit| assert!(matches!(permit.unwrap_err().downcast_ref(), Some(LockError::SemaphoreClosed))));
     /// semaphore.close();
     /// # drop(held);
     /// # Ok(())
@@ -206,7 +206,7 @@ impl DeferredSemaphore {
     /// ```
     pub fn close(&self) {
         self.inner.is_closed.set(true);
-        line::dismiss(&self.inner, || SemaphoreClosed.into());
+        line::dismiss(&self.inner, || LockError::SemaphoreClosed.into());
     }
 
     /// Has it been closed?
@@ -243,14 +243,6 @@ impl SemaphorePermit {
     }
 }
 
-/// A semaphore was to be made that could let nobody in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoPermits;
-
-/// The semaphore was closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SemaphoreClosed;
-
 impl fmt::Debug for DeferredSemaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeferredSemaphore")
@@ -273,11 +265,6 @@ impl fmt::Debug for SemaphorePermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SemaphorePermit").field(&self.count).finish()
     }
-}
-
-errors! {
-    NoPermits: "a semaphore needs at least one permit, and was given 0";
-    SemaphoreClosed: "the semaphore was closed";
 }
 
 impl Inner {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::errors::LockError;
 use crate::defer::{Deferred, Listeners};
-use crate::failure::errors;
 use crate::report;
 
 /// A value that can be watched: watchers see the newest one, not each.
@@ -126,13 +126,13 @@ impl<T: 'static> Watcher<T> {
     ///
     /// # Errors
     ///
-    /// [`WatchEnded`] when the last value was seen and the [`Watched`] is gone.
+    /// [`LockError::WatchEnded`] when the last value was seen and the [`Watched`] is gone.
     #[track_caller]
     pub fn changed(&self) -> Deferred<()> {
         if self.has_changed() {
             Deferred::succeed(())
         } else if self.inner.is_over.get() {
-            Deferred::fail(WatchEnded)
+            Deferred::fail(LockError::WatchEnded)
         } else {
             self.inner.waiters.join()
         }
@@ -163,10 +163,6 @@ impl<T: 'static> Watcher<T> {
         self.seen != self.inner.version.get()
     }
 }
-
-/// There is no value left that a watcher has not seen, and nobody who could set one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WatchEnded;
 
 impl<T: 'static> Clone for Watched<T> {
     fn clone(&self) -> Self {
@@ -199,15 +195,11 @@ impl<T: 'static> fmt::Debug for Watcher<T> {
     }
 }
 
-errors! {
-    WatchEnded: "the watched value is gone, and its last state was seen";
-}
-
 impl<T: 'static> Drop for Owner<T> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
         for waiter in self.0.waiters.resolvers() {
-            waiter.errback(WatchEnded);
+            waiter.errback(LockError::WatchEnded);
         }
     }
 }

@@ -319,7 +319,10 @@ impl Reactor {
         let Some(failure) = self.inner().unwinding.take() else {
             return;
         };
-        match failure.downcast_ref::<Panicked>().and_then(Panicked::take_payload) {
+        match failure
+            .downcast_ref::<Panicked>()
+            .and_then(Panicked::take_payload)
+        {
             Some(payload) => resume_unwind(payload),
             None => panic!("{failure}"),
         }

@@ -111,7 +111,7 @@ impl Cooperator {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with the first `Err` that is yielded, a panic of the iterator, or [`SchedulerStopped`](super::SchedulerStopped).
+    /// The Deferred fails with the first `Err` that is yielded, a panic of the iterator, or [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
     ///
     /// # Examples
     ///
@@ -150,7 +150,7 @@ impl Cooperator {
         self.shared().schedule();
     }
 
-    /// Ends all tasks, also those that are paused, with [`SchedulerStopped`](super::SchedulerStopped), and refuses new ones.
+    /// Ends all tasks, also those that are paused, with [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped), and refuses new ones.
     ///
     /// # Order
     ///

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::errors::TaskStopped;
+use super::errors::CooperateError;
 use super::work::{End, Job};
 use crate::defer::Deferred;
 use crate::failure::Failure;
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 ///
 /// ```
 /// # use std::{cell::Cell, rc::Rc, time::Duration};
-/// # use torsade::repeat::{Slice, TaskStopped};
+/// # use torsade::repeat::{Slice, CooperateError};
 /// # use torsade::{Cooperator, VirtualClock};
 /// # fn main() -> Result<(), torsade::Failure> {
 /// const SECOND: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ use crate::failure::Failure;
 /// assert_eq!(count.get(), 6);
 ///
 /// task.stop()?;
-/// task.when_done().add_errback(|failure| assert!(failure.is::<TaskStopped>()));
+/// task.when_done().add_errback(|failure| assert!(matches!(failure.downcast_ref(), Some(CooperateError::TaskStopped))));
 /// # Ok(())
 /// # }
 /// ```
@@ -55,8 +55,8 @@ impl CooperativeTask {
     ///
     /// # Errors
     ///
-    /// When it is over, how: [`TaskDone`](super::TaskDone), [`TaskFailed`](super::TaskFailed), [`TaskStopped`], or
-    /// [`SchedulerStopped`](super::SchedulerStopped).
+    /// When it is over, how: [`CooperateError::TaskDone`](super::CooperateError::TaskDone), [`CooperateError::TaskFailed`](super::CooperateError::TaskFailed), [`CooperateError::TaskStopped`], or
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
     #[track_caller]
     pub fn pause(&self) -> Result<TaskPause, Failure> {
         self.0.check(Location::caller())?;
@@ -64,7 +64,7 @@ impl CooperativeTask {
         Ok(TaskPause(self.0.clone()))
     }
 
-    /// Ends it, with [`TaskStopped`]; the iterator is dropped, and a Deferred it waits for is cancelled.
+    /// Ends it, with [`CooperateError::TaskStopped`]; the iterator is dropped, and a Deferred it waits for is cancelled.
     ///
     /// Inside the iterator's own `next` this is allowed as well; the iterator is then dropped when that has returned.
     ///
@@ -75,7 +75,10 @@ impl CooperativeTask {
     pub fn stop(&self) -> Result<(), Failure> {
         let location = Location::caller();
         self.0.check(location)?;
-        self.0.end(End::Ended(Failure::at(TaskStopped, location)));
+        self.0.end(End::Ended(Failure::at(
+            CooperateError::TaskStopped,
+            location,
+        )));
         Ok(())
     }
 
@@ -85,8 +88,8 @@ impl CooperativeTask {
     ///
     /// # Errors
     ///
-    /// It fails with what the iterator yielded or panicked with, with [`TaskStopped`], or with
-    /// [`SchedulerStopped`](super::SchedulerStopped).
+    /// It fails with what the iterator yielded or panicked with, with [`CooperateError::TaskStopped`], or with
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
     #[doc(alias = "whenDone")]
     #[track_caller]
     pub fn when_done(&self) -> Deferred<()> {

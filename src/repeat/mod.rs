@@ -37,7 +37,7 @@ mod work;
 
 pub use self::cooperate::Cooperator;
 pub use self::cooperative::{CooperativeTask, TaskPause};
-pub use self::errors::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
+pub use self::errors::CooperateError;
 pub use self::interval::{Interval, MissedTicks, interval};
 pub use self::later::defer_later;
 pub use self::looping::{Looping, LoopingCall};

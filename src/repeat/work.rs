@@ -31,7 +31,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
-use super::errors::{SchedulerStopped, TaskDone, TaskFailed};
+use super::errors::CooperateError;
 use super::forget;
 use super::pace::{Slice, Spell};
 use crate::clock::{ClockStopped, DelayedCall, Timers};
@@ -100,7 +100,10 @@ impl Shared {
         self.numbers.set(number + 1);
         let job = Job::new(self.clone(), number, work, asked, location);
         if self.state.get() == State::Stopped {
-            job.end(End::Ended(Failure::at(SchedulerStopped, location)));
+            job.end(End::Ended(Failure::at(
+                CooperateError::SchedulerStopped,
+                location,
+            )));
         } else {
             let known = Rc::downgrade(&job);
             self.jobs.borrow_mut().insert(number, known);
@@ -183,7 +186,7 @@ impl Shared {
 
     pub(super) fn stop(self: &Rc<Self>, location: &'static Location<'static>) {
         if self.state.replace(State::Stopped) != State::Stopped {
-            self.end_all(|| Failure::at(SchedulerStopped, location));
+            self.end_all(|| Failure::at(CooperateError::SchedulerStopped, location));
         }
     }
 
@@ -407,8 +410,11 @@ impl Job {
     pub(super) fn check(&self, location: &'static Location<'static>) -> Result<(), Failure> {
         match &*self.end.borrow() {
             None => Ok(()),
-            Some(End::Done) => Err(Failure::at(TaskDone, location)),
-            Some(End::Failed(failure)) => Err(Failure::at(TaskFailed(failure.clone()), location)),
+            Some(End::Done) => Err(Failure::at(CooperateError::TaskDone, location)),
+            Some(End::Failed(failure)) => Err(Failure::at(
+                CooperateError::TaskFailed(failure.clone()),
+                location,
+            )),
             Some(End::Ended(failure)) => Err(failure.clone()),
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::support::polled::Bell;
 use torsade::clock::TimedOut;
-use torsade::defer::{self, Abandoned, ResultTaken, WaitsForItself};
+use torsade::defer::{self, DeferredError};
 use torsade::failure::Panicked;
 use torsade::{
     Cancelled, Clock, Deferred, Failure, Reactor, Resolver, VirtualClock, testing, yield_now,
@@ -221,14 +221,14 @@ fn a_closure_that_only_panics_may_stand_in_for_a_callback() {
 fn a_failure_knows_where_it_was_fired_lost_or_cancelled() {
     let (deferred, resolver) = Deferred::<()>::pair();
     let line = line!() + 1;
-    resolver.errback(Abandoned);
+    resolver.errback(DeferredError::Abandoned);
     assert_eq!(result(deferred).unwrap_err().location().line(), line);
 
     let line = line!() + 1;
     let (deferred, resolver) = Deferred::<()>::pair();
     drop(resolver);
     let failure = result(deferred).unwrap_err();
-    assert!(failure.is::<Abandoned>());
+    assert!(is_error!(failure, DeferredError::Abandoned));
     assert_eq!(failure.location().line(), line);
 
     let (deferred, _resolver) = Deferred::<()>::pair();
@@ -345,7 +345,10 @@ fn a_callback_that_returns_what_was_taken_fails_whenever_it_fired() {
             outer
         };
         assert!(outer.is_settled());
-        assert!(result(outer).unwrap_err().is::<ResultTaken>());
+        assert!(is_error!(
+            result(outer).unwrap_err(),
+            DeferredError::ResultTaken
+        ));
     }
 }
 
@@ -388,7 +391,7 @@ fn a_round_of_deferreds_that_wait_for_each_other_is_refused() {
                 let deferred = deferred
                     .add_callback(move |_| next.take().unwrap())
                     .add_errback(move |failure| {
-                        assert!(failure.is::<WaitsForItself>());
+                        assert!(is_error!(failure, DeferredError::WaitsForItself));
                         count.set(count.get() + 1);
                         Ok(n)
                     });

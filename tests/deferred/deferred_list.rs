@@ -14,9 +14,7 @@ use std::time::Duration;
 use futures::future::FusedFuture;
 use futures::stream::{self, StreamExt};
 use torsade::clock::TimedOut;
-use torsade::defer::{
-    self, Abandoned, DeferredList, FailureGroup, FirstError, NoReactor, ResultTaken, WaitsForItself,
-};
+use torsade::defer::{self, DeferredError, DeferredList, FailureGroup, FirstError};
 use torsade::locks::DeferredQueue;
 use torsade::report::Origin;
 use torsade::{
@@ -87,7 +85,7 @@ fn tasks_and_futures_are_members_as_well() {
 fn without_a_reactor_a_future_fails_and_a_deferred_does_not() {
     assert_eq!(result(defer::gather([Deferred::succeed(1)])).unwrap(), [1]);
     let failure = result(defer::gather([async { Ok(1) }])).unwrap_err();
-    assert!(failure.find::<NoReactor>().is_some());
+    assert!(matches!(failure.find(), Some(DeferredError::NoReactor)));
 }
 
 #[test]
@@ -133,14 +131,23 @@ fn the_first_error_leads_to_the_members_own() {
         Deferred::succeed(1),
         Deferred::fail(own.clone()),
     ]));
-    assert_eq!(error, same.unwrap_err().downcast_ref::<FirstError>().unwrap());
+    assert_eq!(
+        error,
+        same.unwrap_err().downcast_ref::<FirstError>().unwrap()
+    );
     let other = result(defer::gather([Deferred::<u8>::fail(own)]));
-    assert_ne!(error, other.unwrap_err().downcast_ref::<FirstError>().unwrap());
+    assert_ne!(
+        error,
+        other.unwrap_err().downcast_ref::<FirstError>().unwrap()
+    );
     let other = result(defer::gather([
         Deferred::succeed(1),
         Deferred::fail(refused()),
     ]));
-    assert_ne!(error, other.unwrap_err().downcast_ref::<FirstError>().unwrap());
+    assert_ne!(
+        error,
+        other.unwrap_err().downcast_ref::<FirstError>().unwrap()
+    );
 }
 
 #[test]
@@ -152,7 +159,13 @@ fn a_group_of_failures_tells_some_and_keeps_all() {
     assert_eq!(all_fail(2).to_string(), "all 2 failed: 0; 1");
     let many = all_fail(8);
     assert_eq!(many.to_string(), "all 8 failed: 0; 1; 2; 3; 4; and 3 more");
-    assert_eq!(many.downcast_ref::<FailureGroup>().unwrap().failures().len(), 8);
+    assert_eq!(
+        many.downcast_ref::<FailureGroup>()
+            .unwrap()
+            .failures()
+            .len(),
+        8
+    );
 }
 
 #[test]
@@ -242,7 +255,10 @@ fn a_member_that_was_polled_before_is_one_like_any_other() {
     resolver.callback(1);
     let mut all = result(all).unwrap().into_iter();
     assert_eq!(all.next().unwrap().unwrap(), 1);
-    assert!(all.next().unwrap().unwrap_err().is::<ResultTaken>());
+    assert!(is_error!(
+        all.next().unwrap().unwrap_err(),
+        DeferredError::ResultTaken
+    ));
 }
 
 #[test]
@@ -395,7 +411,12 @@ fn a_value_whose_destructor_comes_back_finds_everything_whole() {
     let [first, second, third] = <[_; 3]>::try_from(resolvers).unwrap();
     let outcome = defer::gather(members).add_both(|result: Result<Vec<Meddles>, _>| {
         assert_eq!(
-            result.err().unwrap().downcast_ref::<FirstError>().unwrap().index(),
+            result
+                .err()
+                .unwrap()
+                .downcast_ref::<FirstError>()
+                .unwrap()
+                .index(),
             1
         );
     });
@@ -491,7 +512,10 @@ fn a_member_that_waits_for_its_own_list_is_told_so() {
             outcome = defer::gather([outcome.map(|values| values[0])]);
         }
         *slot.borrow_mut() = Some(outcome.add_errback(move |failure| {
-            log.set(failure.find::<WaitsForItself>().is_some());
+            log.set(matches!(
+                failure.find(),
+                Some(DeferredError::WaitsForItself)
+            ));
             Ok(vec![0])
         }));
         resolver.callback(1);
@@ -645,10 +669,10 @@ fn very_many_dropped_unfired() {
         let all = defer::list(members);
         drop(resolvers);
         let all = result(all).unwrap();
-        assert!(
-            all.iter()
-                .all(|it| it.as_ref().is_err_and(Failure::is::<Abandoned>))
-        );
+        assert!(all.iter().all(|it| {
+            it.as_ref()
+                .is_err_and(|failure| is_error!(failure, DeferredError::Abandoned))
+        }));
         // The outcome first, as somebody does who gave up.
         let (members, resolvers) = pairs::<u32>(MANY);
         let mut all = defer::gather(members);

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use torsade::defer::{self, Abandoned};
+use torsade::defer::{self, DeferredError};
 use torsade::locks::DeferredSemaphore;
 use torsade::scope::{scope, shield};
 use torsade::services::{MultiService, Service};
@@ -104,7 +104,10 @@ fn callbacks_dropped_unfired() {
         let (deferred, end) = note(deferred);
         drop(resolver);
         drop(deferred);
-        assert!(end.take().unwrap().unwrap_err().is::<Abandoned>());
+        assert!(is_error!(
+            end.take().unwrap().unwrap_err(),
+            DeferredError::Abandoned
+        ));
     });
 }
 
@@ -204,7 +207,10 @@ fn a_line_dropped_deferred_first() {
         }
         drop(deferred);
         drop(innermost);
-        assert!(end.take().unwrap().unwrap_err().is::<Abandoned>());
+        assert!(is_error!(
+            end.take().unwrap().unwrap_err(),
+            DeferredError::Abandoned
+        ));
     });
 }
 
@@ -219,7 +225,10 @@ fn a_line_dropped_resolver_first() {
         drop(innermost);
         let (deferred, end) = note(deferred);
         drop(deferred);
-        assert!(end.take().unwrap().unwrap_err().is::<Abandoned>());
+        assert!(is_error!(
+            end.take().unwrap().unwrap_err(),
+            DeferredError::Abandoned
+        ));
     });
 }
 
@@ -258,7 +267,7 @@ fn resolvers_abandoned_one_inside_the_other() {
         let log = last.clone();
         let (deferred, mut resolver) = Deferred::<()>::pair();
         drop(deferred.add_both(move |result| {
-            assert!(result.unwrap_err().is::<Abandoned>());
+            assert!(is_error!(result.unwrap_err(), DeferredError::Abandoned));
             log.set(many());
         }));
         for _ in 1..many() {

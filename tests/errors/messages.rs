@@ -15,9 +15,9 @@ use torsade::net::ClientEndpoint;
 
 use crate::support::{HERE, MS, Spy};
 use torsade::clock::{ClockStopped, TimedOut};
-use torsade::defer::{self, NoReactor, NothingToWaitFor, ResultTaken, WaitsForItself};
+use torsade::defer::{self, DeferredError};
 use torsade::failure::FailureError;
-use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchEnded};
+use torsade::locks::{LockError, QueueOverflow};
 use torsade::net::datagram::{
     AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
     PortClosed, QueueFull, SendFailed, Truncated,
@@ -31,7 +31,7 @@ use torsade::reactor::{
     OverBudget, ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning,
     StillRunning, Stopped, WouldDeadlock,
 };
-use torsade::repeat::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
+use torsade::repeat::CooperateError;
 use torsade::services::{NameTaken, NoProtocol};
 use torsade::testing::Wire;
 use torsade::threads::{NeverBegun, PoolRefused};
@@ -244,17 +244,23 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
     let settled = |deferred: Deferred<()>| now(deferred).unwrap_err();
     let mut all = Vec::new();
     macro_rules! each {
-        ($($name:ident $(= $failure:expr)?;)+) => {
-            $(all.push((stringify!($name), each!(@ $name $($failure)?)));)+
+        ($($name:path $({ $($field:ident: $value:expr),+ $(,)? })? $(= $failure:expr)?;)+) => {
+            $(all.push((
+                stringify!($name),
+                each!(@ $name $({ $($field: $value),+ })? $(= $failure)?),
+            ));)+
         };
-        (@ $name:ident) => { Failure::new($name) };
-        (@ $name:ident $failure:expr) => { Failure::from($failure) };
+        (@ $name:path) => { Failure::new($name) };
+        (@ $name:path = $failure:expr) => { Failure::from($failure) };
+        (@ $name:path { $($field:ident: $value:expr),+ }) => {
+            Failure::new($name { $($field: $value),+ })
+        };
     }
     each! {
         AlreadyConnected = AlreadyConnected { to: address() };
         AlreadyAdopted;
-        ResultTaken;
-        Abandoned = settled(abandoned());
+        DeferredError::ResultTaken;
+        DeferredError::Abandoned = settled(abandoned());
         BadNetwork = "10.0.0.0/99".parse::<Network>().unwrap_err();
         Cancelled;
         CannotListen = CannotListen { address: address(), error: why() };
@@ -287,12 +293,12 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         NeverBegun;
         BadAddress = "x".parse::<Address>().unwrap_err();
         NoAddress;
-        NoPermits;
+        LockError::NoPermits;
         NoProtocol;
-        NoReactor;
+        DeferredError::NoReactor;
         NoRoute = NoRoute { address: address(), error: why() };
         ConnectorBusy = ConnectorBusy(ConnectorState::Connected);
-        NothingToWaitFor;
+        DeferredError::Empty;
         OverBudget = OverBudget { held: 1, used: 3, limit: 2 };
         Panicked = panicked();
         PoolRefused = PoolRefused::Full(3);
@@ -301,25 +307,25 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         QueueFull = QueueFull { queued: 1, limit: 2 };
         QueueOverflow = QueueOverflow(3);
         PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
-        QueueUnderflow = QueueUnderflow(3);
+        LockError::QueueUnderflow { waiting: 3 };
         ReactorAlreadyRunning;
         ReactorGone;
         ReactorNotRestartable;
         ReactorNotRunning;
-        SchedulerStopped;
-        SemaphoreClosed;
+        CooperateError::SchedulerStopped;
+        LockError::SemaphoreClosed;
         SendFailed = SendFailed { to: Some(address()), error: why() };
         SendTimedOut = SendTimedOut { queued: 1, limit: MS };
         StillRunning;
         Stopped;
-        TaskDone;
-        TaskFailed = TaskFailed(fail());
-        TaskStopped;
+        CooperateError::TaskDone;
+        CooperateError::TaskFailed = CooperateError::TaskFailed(fail());
+        CooperateError::TaskStopped;
         TimedOut = TimedOut(MS);
         Truncated = Truncated { size: 2, kept: 1, from: address() };
         UnknownSignal = "SIGNOT".parse::<Signal>().unwrap_err();
-        WaitsForItself;
-        WatchEnded;
+        DeferredError::WaitsForItself;
+        LockError::WatchEnded;
         WouldDeadlock;
         WriteOverflow = WriteOverflow { queued: 2, limit: 1 };
     }
@@ -338,7 +344,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
 #[cfg(unix)]
 fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     use std::os::fd::OwnedFd;
-    use torsade::locks::{AlreadyTryingToLock, DeferredFilesystemLock};
+    use torsade::locks::{DeferredFilesystemLock, FilesystemLockError};
     use torsade::net::{InBackground, NotATerminal, StdioInUse, activation};
     use torsade::process::{
         Command, ExitStatus, NoSuchPipe, OutputTooLong, ProcessDone, ProcessExitedAlready,
@@ -375,18 +381,21 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
         .and_then(|result| result)
         .unwrap_err();
     vec![
-        ("AlreadyTryingToLock", AlreadyTryingToLock.into()),
+        (
+            "FilesystemLockError::AlreadyWaiting",
+            FilesystemLockError::AlreadyWaiting.into(),
+        ),
         ("CannotAdopt", cannot_adopt),
         (
             "signals::CannotListen",
             testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop)),
         ),
         ("NoSuchPipe", NoSuchPipe(1).into()),
-        ("NotALock", no_lock.into()),
+        ("FilesystemLockError::NotALock", no_lock.into()),
         ("InBackground", InBackground.into()),
         ("NotATerminal", NotATerminal.into()),
         ("NotGiven", activation::take(99).unwrap_err()),
-        ("NotOurLock", not_ours.into()),
+        ("FilesystemLockError::NotHeld", not_ours.into()),
         ("NotStarted", not_started),
         ("OutputTooLong", OutputTooLong { limit: 1 }.into()),
         ("ProcessDone", ProcessDone.into()),
@@ -489,8 +498,15 @@ fn an_error_with_a_cause_tells_it() {
     for (name, failure) in all_errors() {
         let whole = format!("{failure:#}");
         let wanted = match name {
-            "CannotListen" | "ConnectFailed" | "ConnectTimedOut" | "ConnectionRefused"
-            | "FirstError" | "MulticastJoinError" | "NoRoute" | "SendFailed" | "TaskFailed"
+            "CannotListen"
+            | "ConnectFailed"
+            | "ConnectTimedOut"
+            | "ConnectionRefused"
+            | "FirstError"
+            | "MulticastJoinError"
+            | "NoRoute"
+            | "SendFailed"
+            | "CooperateError::TaskFailed"
             | "Panicked" => WHY,
             "NotStarted" => "No such file",
             "ConnectionLost" => "reset",
@@ -502,48 +518,65 @@ fn an_error_with_a_cause_tells_it() {
 
 #[test]
 fn every_error_of_the_library_is_among_them() {
-    let known: BTreeSet<&str> = all_errors()
-        .iter()
-        .map(|(name, _)| name.rsplit("::").next().unwrap())
-        .collect();
+    let mut known = BTreeSet::new();
+    for (name, _) in all_errors() {
+        // The name of a variant stands for its enum as well; a module in front is not compared.
+        let parts: Vec<&str> = name
+            .split("::")
+            .filter(|part| part.starts_with(char::is_uppercase))
+            .collect();
+        known.extend([parts.join("::"), parts[0].to_owned()]);
+    }
     let mut found = BTreeSet::new();
     for text in sources(Path::new("src")) {
         let code = text.split("#[cfg(test)]").next().unwrap();
+        let is_public = |name: &str| {
+            ["pub struct", "pub enum"].iter().any(|kind| {
+                let at = code.split_once(&format!("\n{kind} {name}"));
+                at.is_some_and(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
+            })
+        };
         for line in code.lines() {
             if let Some((before, after)) = line.split_once("Error for ") {
-                if before.starts_with("impl") {
-                    let name: String = after.chars().take_while(|c| c.is_alphanumeric()).collect();
-                    let is_public = ["pub struct", "pub enum"].iter().any(|kind| {
-                        let at = code.split_once(&format!("\n{kind} {name}"));
-                        at.is_some_and(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
-                    });
-                    if is_public {
-                        found.insert(name);
-                    }
+                let name = first_word(after);
+                if before.starts_with("impl") && is_public(name) {
+                    found.insert(name.to_owned());
                 }
             }
         }
         for block in code.split("\nerrors! {").skip(1) {
+            let mut inside = None;
             for line in block.split("\n}").next().unwrap().lines() {
-                let name: String = line
-                    .trim()
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric())
-                    .collect();
-                let is_public = code.contains(&format!("\npub struct {name}"));
-                if is_public && !name.is_empty() {
-                    found.insert(name);
+                let indent = line.len() - line.trim_start().len();
+                let name = first_word(line.trim_start());
+                match (indent, name) {
+                    (4, "enum") => inside = Some(first_word(&line["    enum ".len()..])),
+                    (4, "") => inside = None,
+                    (4, name) if is_public(name) => {
+                        found.insert(name.to_owned());
+                    }
+                    (8, name) if !name.is_empty() => {
+                        if let Some(within) = inside.filter(|within| is_public(within)) {
+                            found.insert(format!("{within}::{name}"));
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
     }
-    found.remove("");
     assert!(found.len() > 60, "{found:?}");
     let missing: Vec<_> = found
         .iter()
         .filter(|name| !known.contains(name.as_str()))
         .collect();
     assert!(missing.is_empty(), "not tried in this file: {missing:?}");
+}
+
+/// Returns the letters and digits that the text begins with.
+fn first_word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric());
+    &text[..end.unwrap_or(text.len())]
 }
 
 fn sources(folder: &Path) -> Vec<String> {

@@ -14,10 +14,8 @@ use crate::support::foreign::{script, twisted};
 use crate::support::{expect_reports, own};
 use rustix::fs::{FlockOperation, flock};
 use torsade::clock::TimedOut;
-use torsade::defer::Abandoned;
-use torsade::locks::{
-    AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard, NotALock, NotOurLock,
-};
+use torsade::defer::DeferredError;
+use torsade::locks::{DeferredFilesystemLock, FilesystemLockError, FilesystemLockGuard};
 use torsade::{Cancelled, Clock, Deferred, Reactor, VirtualClock, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,6 +34,15 @@ fn dead() -> u32 {
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
     child.id()
+}
+
+/// Returns the process that the error names as the lock's holder.
+#[track_caller]
+fn holder_named_in(error: &std::io::Error) -> i32 {
+    match inside(error) {
+        FilesystemLockError::NotHeld { holder } => *holder,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The error inside, which must be of this type.
@@ -136,7 +143,7 @@ fn a_lock_of_a_living_process_is_not_ours() {
     assert!(!lock.lock().unwrap());
     assert!(DeferredFilesystemLock::is_locked(&path).unwrap());
     let error = lock.unlock().unwrap_err();
-    assert_eq!(inside::<NotOurLock>(&error).holder(), 1);
+    assert_eq!(inside(&error), &FilesystemLockError::NotHeld { holder: 1 });
     assert_eq!(error.to_string(), "process 1 has the lock");
     assert_eq!(owner(&path).as_deref(), Some("1"));
     fs::remove_file(&path).unwrap();
@@ -157,8 +164,12 @@ fn what_is_no_lock_is_left_alone() {
             lock.unlock().unwrap_err(),
             DeferredFilesystemLock::is_locked(&path).unwrap_err(),
         ] {
-            inside::<NotALock>(&error);
-            assert!(error.to_string().contains("is not a lock: it "), "{error}");
+            let inner = inside(&error);
+            assert!(
+                matches!(inner, FilesystemLockError::NotALock { .. }),
+                "{inner}"
+            );
+            assert!(error.to_string().contains("is not a lock: "), "{error}");
         }
         let failed = lock.defer_until_locked(None);
         failed.add_both(|result| assert!(result.unwrap_err().is::<std::io::Error>()));
@@ -192,7 +203,12 @@ fn it_tries_each_second() {
     // Not twice at a time, also by another handle of the same.
     let clone = lock.clone();
     let second = clone.defer_until_locked(None);
-    second.add_both(|result| assert!(result.unwrap_err().is::<AlreadyTryingToLock>()));
+    second.add_both(|result| {
+        assert!(is_error!(
+            result.unwrap_err(),
+            FilesystemLockError::AlreadyWaiting
+        ))
+    });
     clock.advance(SECOND / 2);
     holder.unlock().unwrap();
     clock.advance(SECOND / 2 - Duration::from_millis(1));
@@ -287,7 +303,7 @@ fn a_clock_that_stops_abandons_those_who_wait() {
     let waits = watch(lock.defer_until_locked(SECOND * 9));
     reactor.run_until(async {}).unwrap();
     drop(reactor);
-    waits.add_both(|result| assert!(result.unwrap_err().is::<Abandoned>()));
+    waits.add_both(|result| assert!(is_error!(result.unwrap_err(), DeferredError::Abandoned)));
     fs::remove_file(&path).unwrap();
 }
 
@@ -366,7 +382,7 @@ fn twisted_and_this_exclude_each_other() {
     assert!(DeferredFilesystemLock::is_locked(&path).unwrap());
     let error = lock.unlock().unwrap_err();
     assert_eq!(
-        i64::from(inside::<NotOurLock>(&error).holder()),
+        i64::from(holder_named_in(&error)),
         i64::from(other.child.id())
     );
     let waits = watch(lock.defer_until_locked(None));

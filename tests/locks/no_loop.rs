@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::support::Log;
 use crate::support::polled::{Bell, ReadyAnd, now, poll};
 use futures::Stream;
-use torsade::defer::Abandoned;
+use torsade::defer::DeferredError;
 use torsade::locks::{
-    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, NoPermits, QueueOverflow,
-    QueueUnderflow, SemaphoreClosed, SemaphorePermit, WatchEnded, Watched,
+    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockError, LockGuard, QueueOverflow,
+    SemaphorePermit, Watched,
 };
 use torsade::{Cancelled, Clock, Deferred, Failure};
 
@@ -255,14 +255,17 @@ fn those_who_wait_for_what_nobody_can_bring_are_abandoned() {
     let queue = DeferredQueue::<u32>::with_limits(0, None);
     let waits = queue.get();
     drop(queue);
-    waits.add_both(|result| assert!(result.unwrap_err().is::<Abandoned>()));
+    waits.add_both(|result| assert!(is_error!(result.unwrap_err(), DeferredError::Abandoned)));
 
     let queue = DeferredQueue::with_limits(1, None);
     queue.put(1).unwrap();
     let (got, mut put) = (queue.get(), queue.put_when_room(2));
     assert!(poll(&mut put).is_pending());
     drop(queue);
-    assert!(poll(&mut put).comes_ready_and(|result| result.unwrap_err().is::<Abandoned>()));
+    assert!(
+        poll(&mut put)
+            .comes_ready_and(|result| is_error!(result.unwrap_err(), DeferredError::Abandoned))
+    );
     // What was there to be had still is.
     assert_eq!(now(got), 1);
 
@@ -273,7 +276,7 @@ fn those_who_wait_for_what_nobody_can_bring_are_abandoned() {
     let permit = now(kept);
     assert!(!waits.is_settled());
     drop(permit);
-    waits.add_both(|result| assert!(result.unwrap_err().is::<Abandoned>()));
+    waits.add_both(|result| assert!(is_error!(result.unwrap_err(), DeferredError::Abandoned)));
 
     let lock = DeferredLock::new('v');
     let waits = lock.acquire();
@@ -319,17 +322,17 @@ fn a_closed_semaphore_tells_everybody() {
     for _ in 0..2 {
         let log = log.clone();
         let both = move |result: Result<SemaphorePermit, Failure>| {
-            assert!(result.unwrap_err().is::<SemaphoreClosed>());
+            assert!(is_error!(result.unwrap_err(), LockError::SemaphoreClosed));
             log.note("closed");
         };
         semaphore.acquire().add_both(both);
     }
     semaphore.close();
     assert_eq!(log.take(), ["closed", "closed"]);
-    offered.add_both(|result| assert!(result.unwrap_err().is::<SemaphoreClosed>()));
+    offered.add_both(|result| assert!(is_error!(result.unwrap_err(), LockError::SemaphoreClosed)));
     semaphore
         .acquire()
-        .add_both(|result| assert!(result.unwrap_err().is::<SemaphoreClosed>()));
+        .add_both(|result| assert!(is_error!(result.unwrap_err(), LockError::SemaphoreClosed)));
     assert!(semaphore.try_acquire().is_none() && semaphore.is_closed());
     drop(held);
     assert_eq!(semaphore.available(), 1);
@@ -337,7 +340,7 @@ fn a_closed_semaphore_tells_everybody() {
 
 #[test]
 fn permits_are_forgotten_and_added() {
-    assert_eq!(DeferredSemaphore::new(0).unwrap_err(), NoPermits);
+    assert_eq!(DeferredSemaphore::new(0).unwrap_err(), LockError::NoPermits);
     let (semaphore, log) = (DeferredSemaphore::new(2).unwrap(), Log::new());
     semaphore.try_acquire().unwrap().forget();
     assert_eq!(semaphore.available(), 1);
@@ -370,7 +373,10 @@ fn the_limits_of_a_queue() {
     assert_eq!(queue.put('a'), Err(QueueOverflow('a')));
     let waits = queue.get();
     let refused = now(queue.get().add_errback(|failure| {
-        assert_eq!(*failure.trap::<QueueUnderflow>()?, QueueUnderflow(1));
+        assert_eq!(
+            *failure.trap::<LockError>()?,
+            LockError::QueueUnderflow { waiting: 1 }
+        );
         Ok('?')
     }));
     assert_eq!(refused, '?');
@@ -424,7 +430,7 @@ fn a_watcher_asks_again_inside_its_callback() {
                 log.note(watcher.get());
                 follow(watcher, log);
             },
-            |failure| assert!(failure.is::<WatchEnded>()),
+            |failure| assert!(is_error!(failure, LockError::WatchEnded)),
         );
     }
     let (value, log) = (Watched::new(0), Log::new());
@@ -475,7 +481,10 @@ fn a_stream_does_not_count_for_the_backlog() {
     assert!(Pin::new(&mut items).poll_next(&mut cx).is_pending());
     let first = queue.get();
     queue.get().add_errback(|failure| {
-        assert_eq!(failure.trap::<QueueUnderflow>()?.0, 1);
+        assert_eq!(
+            *failure.trap::<LockError>()?,
+            LockError::QueueUnderflow { waiting: 1 }
+        );
         Ok(0)
     });
     assert!(!first.is_settled());
@@ -518,7 +527,7 @@ fn a_destructor_that_panics_does_not_keep_a_queue_from_its_end() {
     let mut items = queue.stream();
     drop(queue);
     for put in puts {
-        put.add_errback(|failure| assert!(failure.is::<Abandoned>()));
+        put.add_errback(|failure| assert!(is_error!(failure, DeferredError::Abandoned)));
     }
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut items).poll_next(&mut cx).is_ready());

@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::support::polled::{Bell, ReadyAnd, now, poll};
 use crate::support::{Log, poll_once, some_turns};
 use futures::StreamExt;
-use torsade::defer::{Abandoned, DeferredList};
+use torsade::defer::{DeferredError, DeferredList};
 use torsade::locks::{
-    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, WatchEnded, Watched,
+    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockError, LockGuard, Watched,
 };
 use torsade::scope::scope;
 use torsade::{Cancelled, Clock, Deferred, Failure, task, yield_now};
@@ -395,7 +395,7 @@ on_both! {
         let mut waits = event.wait();
         assert!(poll_once(&mut waits).await.is_pending());
         drop(event);
-        assert!(waits.await.unwrap_err().is::<Abandoned>());
+        assert!(is_error!(waits.await.unwrap_err(), DeferredError::Abandoned));
 
         let value = Watched::new(0);
         let mut watchers = [value.watch(), value.watch()];
@@ -406,10 +406,10 @@ on_both! {
         assert_eq!((*watchers[0].get(), watchers[0].has_changed()), (1, false));
         let waits = watchers[0].changed();
         drop(value);
-        assert!(waits.await.unwrap_err().is::<WatchEnded>());
+        assert!(is_error!(waits.await.unwrap_err(), LockError::WatchEnded));
         watchers[1].changed().await?;
         assert_eq!(*watchers[1].get(), 1);
-        assert!(watchers[1].changed().await.unwrap_err().is::<WatchEnded>());
+        assert!(is_error!(watchers[1].changed().await.unwrap_err(), LockError::WatchEnded));
     }
 }
 

@@ -247,7 +247,10 @@ fn an_output_that_is_too_long_is_an_error_and_its_end() {
             .output(&reactor)
             .await
             .unwrap_err();
-        assert_eq!(failure.downcast_ref(), Some(&OutputTooLong { limit: 100_000 }));
+        assert_eq!(
+            failure.downcast_ref(),
+            Some(&OutputTooLong { limit: 100_000 })
+        );
         // It was killed: nothing goes on by itself.
         until(|| testing::leftovers(&reactor).is_empty()).await;
         Ok(())

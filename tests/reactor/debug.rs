@@ -24,7 +24,7 @@ fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
         TraceFrame::Task(task) => ("task", task.spawned.line()),
         _ => ("something new", 0),
     };
-    failure.path().iter().map(step).collect()
+    failure.trace().iter().map(step).collect()
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_failure_tells_the_way_it_has_come() {
         );
         let Some(TraceFrame::Deferred {
             fired: Some(at), ..
-        }) = failure.path().into_iter().nth(2)
+        }) = failure.trace().into_iter().nth(2)
         else {
             panic!("{failure:?}");
         };
@@ -156,7 +156,7 @@ fn without_debug_mode_nothing_is_remembered() {
         assert!(dump.to_string().contains("debug mode is off"));
         resolver.errback(Failure::new("no"));
         let failure = waiting.await?.unwrap_err();
-        assert!(failure.path().is_empty());
+        assert!(failure.trace().is_empty());
         Ok(())
     });
 }
@@ -499,7 +499,7 @@ fn a_deferred_fired_from_another_thread_knows_the_line_that_fired_it() {
             let failing = answer.add_callback(|()| Err::<(), _>(fail!("a callback's own")));
             let failure = failing.await.unwrap_err();
             other.join().unwrap();
-            let fired = failure.path().into_iter().find_map(|hop| match hop {
+            let fired = failure.trace().into_iter().find_map(|hop| match hop {
                 TraceFrame::Deferred { fired, .. } => fired,
                 _ => None,
             });

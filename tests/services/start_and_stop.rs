@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, until};
-use torsade::repeat::{SchedulerStopped, Slice};
+use torsade::repeat::{CooperateError, Slice};
 use torsade::services::{self, MultiService, NameTaken, PortService, Service, TimerService};
 use torsade::{
     Address, Clock, Context, Cooperator, DatagramPort, DatagramProtocol, Deferred, Failure,
@@ -416,7 +416,7 @@ on_both! {
         let ended = endless.when_done();
         all.stop().await?;
         assert!(!cooperator.is_running());
-        ended.await.unwrap_err().trap::<SchedulerStopped>()?;
+        assert!(is_error!(ended.await.unwrap_err(), CooperateError::SchedulerStopped));
         all.start()?;
         cooperator.cooperate(std::iter::once(())).when_done().await?;
         all.stop().await?;

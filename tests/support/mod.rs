@@ -38,6 +38,13 @@ use torsade::{
     Protocol, Reactor, Transport, testing, yield_now,
 };
 
+/// Returns whether the failure holds an error that matches the pattern.
+macro_rules! is_error {
+    ($failure:expr, $error:pat) => {
+        matches!($failure.downcast_ref(), Some($error))
+    };
+}
+
 /// Makes two tests of each behaviour: on the machine, and in memory.
 macro_rules! on_both {
     ($(async fn $name:ident($reactor:ident) $body:block)+) => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use futures::StreamExt;
 use torsade::clock::ClockStopped;
-use torsade::repeat::{Interval, MissedTicks, Pace, Slice, TaskStopped};
+use torsade::repeat::{CooperateError, Interval, MissedTicks, Pace, Slice};
 use torsade::testing;
 use torsade::{
     Cancelled, Clock, Cooperator, Deferred, Failure, LoopingCall, Reactor, VirtualClock,
@@ -326,7 +326,7 @@ on_both! {
         until(|| log.has("late work")).await;
         sibling.when_done().await?;
         assert_eq!(reports.borrow().len(), 1);
-        assert!(work.when_done().await.unwrap_err().is::<TaskStopped>());
+        assert!(is_error!(work.when_done().await.unwrap_err(), CooperateError::TaskStopped));
     }
 }
 

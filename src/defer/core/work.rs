@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::{Canceller, Core, Group, Stage, discard_canceller};
 use crate::context;
-use crate::defer::Abandoned;
+use crate::defer::DeferredError;
 use crate::defer::coroutine::{self, Coroutine, Verdict};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
@@ -248,7 +248,7 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
     let mut next = Some(core);
     while let Some(core) = next {
         let location = core.location;
-        if let Some(fired) = core.fail_source(Failure::at(Abandoned, location)) {
+        if let Some(fired) = core.fail_source(Failure::at(DeferredError::Abandoned, location)) {
             advance(fired);
         }
         let line = context::with(|thread| thread.to_abandon.get::<CallbackQueue>());

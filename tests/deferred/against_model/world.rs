@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use torsade::defer::{self, Abandoned, Pause, ResultTaken, WaitsForItself};
+use torsade::defer::{self, DeferredError, Pause};
 use torsade::failure::Panicked;
 use torsade::report::{Origin, Report};
 use torsade::{Cancelled, Deferred, Failure, Resolver, yield_now};
@@ -398,12 +398,15 @@ fn seen_failure(failure: &Failure) -> Seen {
         Seen::Panic(panic.message().parse().unwrap_or(u32::MAX))
     } else if failure.is::<Cancelled>() {
         Seen::Cancelled
-    } else if failure.is::<Abandoned>() {
+    } else if is_error!(failure, DeferredError::Abandoned) {
         Seen::Abandoned
-    } else if failure.is::<WaitsForItself>() {
+    } else if is_error!(failure, DeferredError::WaitsForItself) {
         Seen::WaitsForItself
     } else {
-        assert!(failure.is::<ResultTaken>(), "{failure:?}");
+        assert!(
+            is_error!(failure, DeferredError::ResultTaken),
+            "{failure:?}"
+        );
         Seen::ResultTaken
     }
 }

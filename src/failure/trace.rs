@@ -6,7 +6,7 @@ use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// One step of the way a failure has come; see [`Failure::path`](super::Failure::path).
+/// One step of the way a failure has come; see [`Failure::trace`](super::Failure::trace).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TraceFrame {
@@ -70,16 +70,16 @@ impl fmt::Display for TaskName {
 
 /// The steps so far: the last one, and those before it, which clones share.
 #[derive(Clone, Default)]
-pub(super) struct Path(Option<Arc<Step>>);
+pub(super) struct Trace(Option<Arc<Step>>);
 
 struct Step {
     frame: TraceFrame,
-    before: Path,
+    before: Trace,
     /// How many steps there are up to here.
     count: usize,
 }
 
-impl Path {
+impl Trace {
     /// Would this step be added?
     pub(super) fn has_room_for(&self, frame: &TraceFrame) -> bool {
         // A failure that is handed on for ever keeps how it began.
