@@ -413,7 +413,8 @@ fn without_a_reactor_a_future_fails() {
     ));
 }
 
-/// A coroutine of which `body` awaits the first of two Deferreds and gets the second; cancelled while it waits.
+/// A coroutine of which `body` awaits the first of two Deferreds and gets the second; cancelled
+/// while it waits.
 fn cancelled_while_waiting<F>(
     body: impl FnOnce(Deferred<u32>, Deferred<u32>) -> F,
 ) -> (Lab, Deferred<u32>, [Resolver<u32>; 2])
