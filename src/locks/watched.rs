@@ -1,4 +1,4 @@
-//! A value that changes, and those who want to know.
+//! [`Watched`]: a value whose changes can be waited for.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -9,9 +9,10 @@ use super::errors::LockError;
 use crate::defer::{Deferred, Listeners};
 use crate::report;
 
-/// A value that can be watched: watchers see the newest one, not each.
+/// A value that can be watched; watchers see the newest value, not each one.
 ///
-/// A handle: clones are the same value. When the last one is dropped, the watchers are told.
+/// A handle: clones are the same value. When the last handle is dropped, the watchers' Deferreds
+/// fail with [`LockError::WatchEnded`].
 ///
 /// # Examples
 ///
@@ -44,27 +45,27 @@ pub struct Watched<T: 'static> {
     owner: Rc<Owner<T>>,
 }
 
-/// Sees a [`Watched`] value, and knows what it has seen of it.
+/// A watcher of a [`Watched`] value, which remembers the last value it has seen.
 ///
-/// A clone has seen the same.
+/// A clone has seen the same value.
 pub struct Watcher<T: 'static> {
     inner: Rc<Inner<T>>,
     seen: u64,
 }
 
-/// What all handles of a value own together.
+/// The state that all handles of a value own together.
 struct Owner<T: 'static>(Rc<Inner<T>>);
 
 struct Inner<T: 'static> {
     value: RefCell<Rc<T>>,
-    /// How often it was set.
+    /// The number of times it was set.
     version: Cell<u64>,
     waiters: Listeners<()>,
     is_over: Cell<bool>,
 }
 
 impl<T: 'static> Watched<T> {
-    /// A value to be watched.
+    /// Makes a value to be watched.
     pub fn new(value: T) -> Self {
         Self {
             owner: Rc::new(Owner(Rc::new(Inner {
@@ -76,7 +77,7 @@ impl<T: 'static> Watched<T> {
         }
     }
 
-    /// Sets it, and tells the watchers; also if it is equal to the old value.
+    /// Sets the value and notifies the watchers, also if it is equal to the old value.
     ///
     /// # Order
     ///
@@ -93,20 +94,20 @@ impl<T: 'static> Watched<T> {
         }
     }
 
-    /// Makes the new value of the old one, and tells the watchers.
+    /// Sets the value that `f` makes of the old one, and notifies the watchers.
     #[doc(alias = "send_modify")]
     #[track_caller]
     pub fn update(&self, f: impl FnOnce(&T) -> T) {
         self.set(f(&self.get()));
     }
 
-    /// The value as it is now. It is shared, and does not change when another one is set.
+    /// Returns the present value. It is shared, and does not change when another value is set.
     #[doc(alias = "borrow")]
     pub fn get(&self) -> Rc<T> {
         self.owner.0.value.borrow().clone()
     }
 
-    /// A watcher that has seen the present value.
+    /// Returns a watcher that has seen the present value.
     #[doc(alias = "subscribe")]
     pub fn watch(&self) -> Watcher<T> {
         let inner = self.owner.0.clone();
@@ -118,15 +119,15 @@ impl<T: 'static> Watched<T> {
 impl<T: 'static> Watcher<T> {
     /// Waits for a value that this watcher has not seen.
     ///
-    /// Only [`get`](Watcher::get) counts as seeing: until then there is one.
+    /// Only [`get`](Watcher::get) marks a value as seen; until then this returns at once.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost. Dropped without callbacks, it waits no longer.
+    /// Nothing is lost. A Deferred dropped without callbacks stops waiting.
     ///
     /// # Errors
     ///
-    /// [`LockError::WatchEnded`] when the last value was seen and the [`Watched`] is gone.
+    /// [`LockError::WatchEnded`] when the last value was seen and the [`Watched`] was dropped.
     #[track_caller]
     pub fn changed(&self) -> Deferred<()> {
         if self.has_changed() {
@@ -138,7 +139,7 @@ impl<T: 'static> Watcher<T> {
         }
     }
 
-    /// The value as it is now; this watcher has seen it then.
+    /// Returns the present value, and marks it as seen.
     ///
     /// # Examples
     ///
@@ -158,7 +159,7 @@ impl<T: 'static> Watcher<T> {
         self.inner.value.borrow().clone()
     }
 
-    /// Is there a value that it has not seen?
+    /// Returns whether there is a value that this watcher has not seen.
     pub fn has_changed(&self) -> bool {
         self.seen != self.inner.version.get()
     }
