@@ -1,4 +1,4 @@
-//! How cooperative work ends.
+//! The errors of cooperative tasks.
 
 use crate::failure::{Failure, errors};
 
@@ -27,5 +27,5 @@ errors! {
     }
 }
 
-// It holds a failure, and `?` turns it into one.
+// The type holds a failure, and `?` converts it into one.
 impl Unpin for CooperateError {}
