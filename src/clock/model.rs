@@ -47,7 +47,7 @@ fn operation(random: u64, asked: usize) -> Operation {
 }
 
 /// Returns what the call `id` does when it runs; `asked` is the count at that time.
-fn deed_of(seed: u64, id: usize, asked: usize) -> Operation {
+fn action_of(seed: u64, id: usize, asked: usize) -> Operation {
     let mut random = Random(seed ^ ((id as u64 + 1) << 20));
     random.next();
     match operation(random.next(), asked) {
@@ -117,7 +117,7 @@ impl Model {
         while let Some(at) = self.pending.iter().position(is_due) {
             let (.., id) = self.pending.remove(at);
             self.ran.push((now, id));
-            self.perform(deed_of(self.seed, id, self.asked));
+            self.perform(action_of(self.seed, id, self.asked));
         }
     }
 
@@ -152,7 +152,7 @@ impl Real {
         self.ran.borrow_mut().push((now, id));
         assert!(!self.call(id).is_pending());
         let asked = self.calls.borrow().len();
-        self.perform(deed_of(self.seed, id, asked));
+        self.perform(action_of(self.seed, id, asked));
     }
 
     fn call(&self, id: usize) -> DelayedCall {

@@ -112,7 +112,7 @@ pub(super) struct Table {
     /// with every item when the heap is cleaned.
     pub(super) items: Vec<u32>,
     pub(super) times: Vec<Time>,
-    pub(super) deeds: Vec<TimerEntry>,
+    pub(super) entries: Vec<TimerEntry>,
     /// The first free entry, or [`NO_SLOT`].
     vacant: u32,
     /// The number of entries in use.
@@ -169,7 +169,7 @@ impl Table {
         Self {
             items: Vec::new(),
             times: Vec::new(),
-            deeds: Vec::new(),
+            entries: Vec::new(),
             vacant: NO_SLOT,
             live: 0,
             freed: 0,
@@ -203,7 +203,7 @@ impl Table {
         let slot = self.vacant;
         let seq = self.next_seq();
         let at = slot as usize;
-        let entry = &mut self.deeds[at];
+        let entry = &mut self.entries[at];
         if let Action::Vacant { next } = entry.action {
             self.vacant = next;
         }
@@ -232,7 +232,7 @@ impl Table {
         self.time(key)?;
         let (item, location) = (
             self.items[key.slot as usize],
-            self.deeds[key.slot as usize].location,
+            self.entries[key.slot as usize].location,
         );
         let action = self.free(key.slot);
         self.leave_behind(item, key.slot);
@@ -336,7 +336,7 @@ impl Table {
                 self.fresh.push(item);
             } else if item != first {
                 self.heap.replace_first(item);
-            } else if holds_limits && self.deeds[at].action.is_limit() {
+            } else if holds_limits && self.entries[at].action.is_limit() {
                 self.heap.pop();
                 self.held.push_back(item);
             } else {
@@ -350,7 +350,7 @@ impl Table {
 
     /// Frees an entry and returns its action as due.
     fn hand_out(&mut self, slot: u32) -> Option<Due> {
-        let location = self.deeds[slot as usize].location;
+        let location = self.entries[slot as usize].location;
         match self.free(slot) {
             Action::Call(f) | Action::Limit(f) => Some(Due::Call(f, location)),
             Action::Wake(waker) | Action::WakeLimit(waker) => Some(Due::Wake(waker)),
@@ -478,20 +478,20 @@ impl Table {
             self.generation = self.generation.max(time.generation);
             self.items.pop();
             self.times.pop();
-            self.deeds.pop();
+            self.entries.pop();
         }
         self.last = (self.items.len() as u32).wrapping_sub(1);
         // The first slots are used first, so that the last ones become free.
         self.vacant = NO_SLOT;
         for slot in (0..self.items.len()).rev() {
             if self.items[slot] == NO_ITEM && self.times[slot].generation < LAST_GENERATION {
-                self.deeds[slot].action = Action::Vacant { next: self.vacant };
+                self.entries[slot].action = Action::Vacant { next: self.vacant };
                 self.vacant = slot as u32;
             }
         }
         heap::shrink(&mut self.items);
         heap::shrink(&mut self.times);
-        heap::shrink(&mut self.deeds);
+        heap::shrink(&mut self.entries);
         self.heap.shrink();
         heap::shrink(&mut self.fresh);
     }
@@ -525,7 +525,7 @@ impl Table {
         if time.generation < LAST_GENERATION {
             self.vacant = slot;
         }
-        mem::replace(&mut self.deeds[at].action, vacant)
+        mem::replace(&mut self.entries[at].action, vacant)
     }
 
     /// Adds a free entry to the table.
@@ -542,7 +542,7 @@ impl Table {
             order: 0,
             generation: self.generation,
         });
-        self.deeds.push(TimerEntry {
+        self.entries.push(TimerEntry {
             location: Location::caller(),
             action: Action::Vacant { next: NO_SLOT },
         });
@@ -571,19 +571,19 @@ impl Table {
     /// Returns the action of a pending timer.
     pub(super) fn action(&mut self, key: Key) -> Option<&mut Action> {
         self.time(key)?;
-        Some(&mut self.deeds[key.slot as usize].action)
+        Some(&mut self.entries[key.slot as usize].action)
     }
 
     /// Returns the line that requested a pending timer.
     pub(super) fn location(&self, key: Key) -> Option<&'static Location<'static>> {
         self.time(key)?;
-        Some(self.deeds[key.slot as usize].location)
+        Some(self.entries[key.slot as usize].location)
     }
 
     /// Returns the pending timers in the order in which they will fire.
     pub(super) fn in_order(&self) -> Vec<(Key, &Time, &TimerEntry)> {
         let mut all: Vec<_> = (0..)
-            .zip(self.times.iter().zip(&self.deeds))
+            .zip(self.times.iter().zip(&self.entries))
             .filter(|(_, (_, entry))| !matches!(entry.action, Action::Vacant { .. }))
             .map(|(slot, (time, entry))| {
                 let generation = time.generation;

@@ -164,12 +164,12 @@ impl Timers {
     /// once.
     pub(crate) fn clear(&self) {
         self.0.closed.set(true);
-        let mut deeds = {
+        let mut entries = {
             let mut table = self.0.table.borrow_mut();
             let new = Table::new(table.seq, self.0.base);
-            mem::replace(&mut *table, new).deeds
+            mem::replace(&mut *table, new).entries
         };
-        for entry in &mut deeds {
+        for entry in &mut entries {
             // Wakes come before drops, so that a destructor that panics leaves no task asleep.
             let vacant = Action::Vacant { next: NO_SLOT };
             match mem::replace(&mut entry.action, vacant) {
@@ -179,7 +179,7 @@ impl Timers {
                 call => entry.action = call,
             }
         }
-        for entry in deeds {
+        for entry in entries {
             report::discard(entry.action, entry.location);
         }
     }

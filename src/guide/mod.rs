@@ -1,7 +1,8 @@
-//! The guide: how to write programs with this crate, page by page. Every program on the pages is compiled and run with the
-//! tests.
+//! The guide: introductions for those who know futures and for those who know Twisted, and
+//! reference pages.
 //!
-//! To begin:
+//! Read the introduction to what you do *not* know yet; each explains it in the terms of what you
+//! do know. Every program in the guide is compiled and run with the tests.
 //!
 //! * [A first server](first_server), as a protocol and as an async function
 //! * [A protocol and its tests](testing_protocols), without a network
@@ -19,15 +20,14 @@
 //! * [Deferreds for those who know futures](deferreds)
 //! * [Futures for those who know Deferreds](futures)
 //!
-//! To look things up:
+//! Reference pages:
 //!
-//! * [Limits](limits): what is bounded, by how much, and what happens at the bound
-//! * [Stability](stability): what is promised, and what is not
-//! * [Architecture](architecture): the modules, and what was tested where
+//! * [Glossary](glossary): the terms that this crate defines
+//! * [Limits](limits): what is limited, by how much, and what happens at the limit
 //! * [Pollers](pollers): how a reactor waits, which way to choose, and what each costs
-//! * [Figures](figures): speed and memory, beside other runtimes
-//! * [Paths](paths): which functions a byte, a timer, a Deferred, a thread's job and a child process pass
-//! * [Examples](examples): the example programs, whole
+//! * [Paths](paths): which functions a byte, a timer, a Deferred, a thread's job and a child
+//!   process pass through
+//! * [Examples](examples): the example programs in full
 
 pub mod architecture;
 pub mod back_pressure;
@@ -43,6 +43,7 @@ pub mod first_server;
 pub mod from_tokio;
 pub mod from_twisted;
 pub mod futures;
+pub mod glossary;
 pub mod limits;
 pub mod paths;
 pub mod pollers;

@@ -32,7 +32,7 @@ pub(crate) struct Executor {
     left: Cell<usize>,
     inbox: Shared<Inbox>,
     /// Whether the last collection of messages was interrupted.
-    has_mail_left: Cell<bool>,
+    has_messages_left: Cell<bool>,
     /// Notifies a host loop of work that was added outside a turn.
     host: Rc<HostNotifier>,
     /// The waiting tasks, each with the waker that queues it again.
@@ -79,7 +79,7 @@ impl Executor {
             left: Cell::new(0),
             host: HostNotifier::new(inbox.clone()),
             inbox,
-            has_mail_left: Cell::new(false),
+            has_messages_left: Cell::new(false),
             waiting: RefCell::default(),
             waiting_shrinks: RefCell::default(),
             infos: RefCell::default(),
@@ -159,7 +159,7 @@ impl Executor {
         future: impl Future<Output = T> + 'static,
         location: Caller,
     ) -> Task<T> {
-        let info = self.make_card(name, location);
+        let info = self.make_info(name, location);
         let listed = info.as_ref().and_then(|info| info.listed().get());
         let root = Root::new(future, self.clone(), listed, location);
         let (runnable, task) = home::make(self, location, root);
@@ -173,7 +173,7 @@ impl Executor {
 
     /// Makes and lists the info of a new task, if the task needs one.
     #[inline]
-    fn make_card(&self, name: Option<Arc<str>>, location: Caller) -> Option<Rc<TaskInfo>> {
+    fn make_info(&self, name: Option<Arc<str>>, location: Caller) -> Option<Rc<TaskInfo>> {
         let needs_one = name.is_some() || Locals::are_set() || debug::is_on();
         needs_one.then(|| self.list_card(TaskInfo::new(location, name, Locals::capture())))
     }
@@ -240,7 +240,7 @@ impl Executor {
     pub(crate) fn collect(&self, mut is_enough: impl FnMut() -> bool) -> usize {
         let count = self.inbox.begin();
         let mut done = 0;
-        self.has_mail_left.set(false);
+        self.has_messages_left.set(false);
         while done < count {
             match self.inbox.pop() {
                 Some(Message::Task(task)) => self.queue_task(task),
@@ -252,7 +252,7 @@ impl Executor {
             done += 1;
             if done < count && is_enough() {
                 self.inbox.leave_rest();
-                self.has_mail_left.set(true);
+                self.has_messages_left.set(true);
                 break;
             }
         }
@@ -260,8 +260,8 @@ impl Executor {
     }
 
     /// Returns whether the last [`Executor::collect`] left messages in the inbox.
-    pub(crate) fn has_mail_left(&self) -> bool {
-        self.has_mail_left.get()
+    pub(crate) fn has_messages_left(&self) -> bool {
+        self.has_messages_left.get()
     }
 
     /// Runs one batch; see [`Executor::run_batches`].

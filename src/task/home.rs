@@ -42,8 +42,8 @@ where
     };
     let builder = Builder::new().metadata(shell);
     // A function item has no size: a closure with a size would be kept alive by a waker, once for
-    // each wake. SAFETY: the future need not be `'static`-checked here, and it and its output stay
-    // on this thread (see the module docs). `schedule` may be called from any thread.
+    // each wake. SAFETY: the future is `'static`, and it and its output stay on this thread (see
+    // the module docs). `schedule` may be called from any thread.
     unsafe { builder.spawn_unchecked(move |_| future, schedule) }
 }
 

@@ -106,7 +106,7 @@ impl Inbox {
 
     /// Returns whether there are messages.
     #[inline]
-    pub(crate) fn has_mail(&self) -> bool {
+    pub(crate) fn has_messages(&self) -> bool {
         self.told.load(Ordering::Acquire)
     }
 

@@ -73,7 +73,7 @@ impl Loop {
             if is_done() {
                 return;
             }
-            if !self.executor.is_ready() && !self.executor.has_mail_left() {
+            if !self.executor.is_ready() && !self.executor.has_messages_left() {
                 self.bell.wait();
             }
         }

@@ -151,7 +151,7 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let is_plain = this.info.is_none() && executor.others().are_not_counted();
         let polled = match is_plain && !debug::is_watching() {
             true => report::catch_unmeasured(location, || future.poll(cx)),
-            false => poll_with_card(executor, *this.info, location, future, cx),
+            false => poll_with_info(executor, *this.info, location, future, cx),
         };
         busy.set(busy.get() - listed);
         if matches!(polled, Ok(Poll::Pending)) && listed == 1 && !executor.is_closed() {
@@ -163,7 +163,7 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
 
 /// Polls the future of a task that has an info, is measured, or whose wakers are counted.
 #[inline(never)]
-fn poll_with_card<F: Future>(
+fn poll_with_info<F: Future>(
     executor: &Executor,
     info: Option<Number>,
     location: Caller,

@@ -65,7 +65,7 @@ impl Lab {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             thread::park_timeout(PATIENCE);
-            if self.executor.inbox().has_mail() {
+            if self.executor.inbox().has_messages() {
                 return;
             }
         }
@@ -73,7 +73,7 @@ impl Lab {
     }
 
     fn run_until_idle(&self) {
-        while self.turn() > 0 || self.executor.inbox().has_mail() {}
+        while self.turn() > 0 || self.executor.inbox().has_messages() {}
     }
 
     /// Takes what was reported.
