@@ -68,7 +68,7 @@ use std::task::Waker;
 pub(super) use self::group::{Group, Rest};
 use self::slot::{Callback, Lost, Passing, Source};
 pub(super) use self::slot::{Place, Slot, take, trace, went_through_callback};
-use self::waiter::{Asking, Waiter};
+use self::waiter::{OfferState, Waiter};
 pub(crate) use self::waiter::{WaitSource, WaiterId};
 use self::work::Job;
 pub(super) use self::work::{abandon_source, advance, cancel, cancel_dropped, end};
@@ -90,7 +90,7 @@ pub(super) struct Core {
     /// not count as abandoned.
     cancelling: Cell<bool>,
     /// Whether the consumer must ask a wait queue for the result.
-    asking: Cell<Asking>,
+    offer_state: Cell<OfferState>,
     /// The number of [`Pause`](super::Pause)s that are held.
     pauses: Cell<u32>,
     /// The steps and, from `Fired` on, the result.
@@ -178,7 +178,7 @@ impl Core {
         let core = Rc::new(Self {
             stage: Cell::new(Stage::Pending),
             cancelling: Cell::new(false),
-            asking: Cell::new(Asking::No),
+            offer_state: Cell::new(OfferState::No),
             pauses: Cell::new(0),
             line: CallbackQueue::default(),
             consumer: Cell::new(Consumer::Holder),
@@ -252,7 +252,7 @@ impl Core {
             return false;
         }
         self.stage.set(Stage::Fired);
-        self.asking.set(Asking::No);
+        self.offer_state.set(OfferState::No);
         self.line.put_source(Source::new(result, location));
         true
     }
@@ -312,7 +312,7 @@ impl Core {
     }
 
     /// Returns whether the result has no consumer and no step left to run.
-    pub(super) fn is_unheard(&self) -> bool {
+    pub(super) fn has_no_consumer(&self) -> bool {
         matches!(self.consumer.get(), Consumer::Nobody { .. }) && !self.has_steps()
     }
 
@@ -508,8 +508,8 @@ impl Core {
             }
         };
         inner.set_consumer(consumer, waker);
-        match inner.asking.get() {
-            Asking::No => inner,
+        match inner.offer_state.get() {
+            OfferState::No => inner,
             _ => inner.consumed(),
         }
     }
@@ -562,7 +562,7 @@ impl Core {
     }
 
     /// Returns whether the result was taken.
-    pub(super) fn is_of_no_use(&self) -> bool {
+    pub(super) fn was_taken(&self) -> bool {
         self.is_settled() && self.line.with_last(|_| ()).is_none()
     }
 

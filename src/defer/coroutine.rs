@@ -217,9 +217,9 @@ impl Drop for Running<'_> {
 
 /// Makes a future that another module polls stoppable in the way a coroutine is.
 #[derive(Clone, Default)]
-pub(crate) struct Asking(Rc<Coroutine>);
+pub(crate) struct StopHandle(Rc<Coroutine>);
 
-impl Asking {
+impl StopHandle {
     /// Calls `poll`, which polls the future that was made at `location`.
     pub(crate) fn poll<R>(
         &self,

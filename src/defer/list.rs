@@ -198,7 +198,7 @@ where
 ///     .add_callback(|winner| assert_eq!(winner, (1, 2)));
 /// resolver.callback(1);
 /// ```
-#[must_use = "it says nothing until it is told what to wait for"]
+#[must_use = "it says nothing until it is shown what to wait for"]
 pub struct DeferredList<T: 'static> {
     members: Vec<Deferred<T>>,
     /// Whether the remaining members are cancelled when the outcome is decided.
@@ -264,7 +264,7 @@ impl<T: 'static> DeferredList<T> {
             cancels,
             location,
         } = self;
-        let mut seats = Vec::with_capacity(members.len());
+        let mut slots = Vec::with_capacity(members.len());
         let mut members = members.into_iter();
         // The members that are not done. Code that runs while another member is polled may fire
         // them.
@@ -272,7 +272,7 @@ impl<T: 'static> DeferredList<T> {
         // The members whose result was there already, in debug mode.
         let mut had = Vec::new();
         while let Some(member) = members.next() {
-            let index = seats.len();
+            let index = slots.len();
             let result = match member.into_core() {
                 Err(result) => result,
                 Ok(core) => match core.ask_and_take() {
@@ -281,23 +281,23 @@ impl<T: 'static> DeferredList<T> {
                         result
                     }
                     None => {
-                        seats.push(Member::Waits(Rc::downgrade(&core)));
+                        slots.push(Member::Waits(Rc::downgrade(&core)));
                         waiting.push((index, core));
                         continue;
                     }
                 },
             };
             match R::take(index, result, false) {
-                ControlFlow::Continue(result) => seats.push(Member::Has(result)),
+                ControlFlow::Continue(result) => slots.push(Member::Has(result)),
                 ControlFlow::Break(outcome) => {
                     let outcome = Deferred::settled(outcome, location);
-                    let_go(seats, members, cancels, location);
+                    drop_others(slots, members, cancels, location);
                     return outcome;
                 }
             }
         }
         if waiting.is_empty() {
-            let outcome = R::sum_up(&mut seats, false, location);
+            let outcome = R::sum_up(&mut slots, false, location);
             return Deferred::settled(outcome, location);
         }
         let group = Core::new(location);
@@ -306,7 +306,7 @@ impl<T: 'static> DeferredList<T> {
         }
         group.gather(Gathering::<T, R> {
             outcome: Cell::new(None),
-            seats: RefCell::new(seats),
+            slots: RefCell::new(slots),
             missing: Cell::new(waiting.len()),
             was_cancelled: Cell::new(false),
             cancels,
@@ -393,20 +393,20 @@ impl fmt::Display for FailureGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Groups inside groups are written without recursion: they may be nested deeply.
         let mut open = vec![(self, 0)];
-        let mut told = 0;
+        let mut shown = 0;
         write!(f, "all {} failed", self.failures.len())?;
         while let Some((group, next)) = open.last_mut() {
             let (at, count) = (*next, group.failures.len());
             *next += 1;
-            let is_told = at < MANY && told < MANY_IN_ALL;
-            let Some(failure) = group.failures.get(at).filter(|_| is_told) else {
+            let is_shown = at < MAX_FAILURES && shown < MAX_FAILURES_IN_ALL;
+            let Some(failure) = group.failures.get(at).filter(|_| is_shown) else {
                 if at < count && at > 0 {
                     write!(f, "; and {} more", count - at)?;
                 }
                 open.pop();
                 continue;
             };
-            told += 1;
+            shown += 1;
             for (level, error) in failure.chain().enumerate() {
                 f.write_str(match level {
                     0 if at > 0 => "; ",
@@ -438,7 +438,7 @@ struct Taken<T: 'static>(Vec<Deferred<T>>);
 impl<T: 'static> Drop for Taken<T> {
     fn drop(&mut self) {
         for member in self.0.drain(..) {
-            let_member_go(member, true);
+            drop_member(member, true);
         }
     }
 }
@@ -454,9 +454,9 @@ trait Rule<T>: 'static {
         was_cancelled: bool,
     ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>>;
 
-    /// Makes the outcome of all stored results. It takes what it needs out of `seats`.
+    /// Makes the outcome of all stored results. It takes what it needs out of `slots`.
     fn sum_up(
-        seats: &mut Vec<Member<T>>,
+        slots: &mut Vec<Member<T>>,
         was_cancelled: bool,
         location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure>;
@@ -479,12 +479,12 @@ impl<T: 'static> Rule<T> for All {
     }
 
     fn sum_up(
-        seats: &mut Vec<Member<T>>,
+        slots: &mut Vec<Member<T>>,
         _: bool,
         _: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        let seats = mem::take(seats).into_iter();
-        Ok(seats.filter_map(Member::into_result).collect())
+        let slots = mem::take(slots).into_iter();
+        Ok(slots.filter_map(Member::into_result).collect())
     }
 }
 
@@ -511,11 +511,11 @@ impl<T: 'static> Rule<T> for Gather {
     }
 
     fn sum_up(
-        seats: &mut Vec<Member<T>>,
+        slots: &mut Vec<Member<T>>,
         _: bool,
         _: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        let results = mem::take(seats).into_iter().filter_map(Member::into_result);
+        let results = mem::take(slots).into_iter().filter_map(Member::into_result);
         results.collect()
     }
 }
@@ -535,22 +535,22 @@ impl<T: 'static> Rule<T> for Race {
     }
 
     fn sum_up(
-        seats: &mut Vec<Member<T>>,
+        slots: &mut Vec<Member<T>>,
         was_cancelled: bool,
         location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        if seats.is_empty() {
+        if slots.is_empty() {
             return Err(Failure::at(DeferredError::Empty, location));
         }
-        let cancelled = seats.iter().position(Member::is_cancelled);
+        let cancelled = slots.iter().position(Member::is_cancelled);
         if let Some(at) = cancelled.filter(|_| was_cancelled) {
-            let seat = mem::replace(&mut seats[at], Member::Empty);
-            return match seat.into_result() {
+            let slot = mem::replace(&mut slots[at], Member::Empty);
+            return match slot.into_result() {
                 Some(Err(failure)) => Err(failure),
                 _ => Err(Failure::at(Cancelled, location)),
             };
         }
-        let results = mem::take(seats).into_iter().filter_map(Member::into_result);
+        let results = mem::take(slots).into_iter().filter_map(Member::into_result);
         let failures: Vec<_> = results.filter_map(Result::err).collect();
         let causes = failures.iter().collect();
         Err(Failure::made_from(
@@ -616,7 +616,7 @@ impl<T> Member<T> {
 /// The source of an outcome that is not decided.
 struct Gathering<T: 'static, R: Rule<T>> {
     outcome: Place<R::Outcome>,
-    seats: RefCell<Vec<Member<T>>>,
+    slots: RefCell<Vec<Member<T>>>,
     /// The number of members that are not done.
     missing: Cell<usize>,
     was_cancelled: Cell<bool>,
@@ -628,16 +628,16 @@ struct Gathering<T: 'static, R: Rule<T>> {
 impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
     fn accept(&self, index: usize, last: &dyn Slot) -> bool {
         let result = take(last).unwrap_or_else(|| Err(DeferredError::ResultTaken.into()));
-        let mut seats = self.seats.borrow_mut();
-        let (seat, outcome) = match R::take(index, result, self.was_cancelled.get()) {
+        let mut slots = self.slots.borrow_mut();
+        let (slot, outcome) = match R::take(index, result, self.was_cancelled.get()) {
             ControlFlow::Continue(result) => (Member::Has(result), None),
             ControlFlow::Break(outcome) => (Member::Empty, Some(outcome)),
         };
-        seats[index] = seat;
+        slots[index] = slot;
         self.missing.set(self.missing.get() - 1);
         let outcome = match outcome {
             None if self.missing.get() > 0 => return false,
-            None => R::sum_up(&mut seats, self.was_cancelled.get(), self.location),
+            None => R::sum_up(&mut slots, self.was_cancelled.get(), self.location),
             Some(outcome) => outcome,
         };
         self.outcome.set(Some(outcome));
@@ -650,7 +650,7 @@ impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
     }
 
     fn members(&self) -> Vec<Rc<Core>> {
-        self.seats
+        self.slots
             .borrow()
             .iter()
             .filter_map(Member::member)
@@ -662,15 +662,15 @@ impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
             0 => Vec::new(),
             _ => self.members(),
         };
-        let seats = self.seats.take();
+        let slots = self.slots.take();
         Rest {
             members,
             // A cancelled list cancels all of its members.
             cancels: self.cancels || self.was_cancelled.get(),
-            results: if seats.is_empty() {
+            results: if slots.is_empty() {
                 Box::new(())
             } else {
-                Box::new(seats)
+                Box::new(slots)
             },
         }
     }
@@ -707,13 +707,13 @@ impl<T: 'static, R: Rule<T>> Slot for Gathering<T, R> {
 }
 
 /// Drops the other members when a member that was done already has decided the outcome.
-fn let_go<T: 'static>(
-    seats: Vec<Member<T>>,
+fn drop_others<T: 'static>(
+    slots: Vec<Member<T>>,
     members: vec::IntoIter<Deferred<T>>,
     cancels: bool,
     location: &'static Location<'static>,
 ) {
-    let before: Vec<_> = seats.iter().filter_map(Member::member).collect();
+    let before: Vec<_> = slots.iter().filter_map(Member::member).collect();
     for member in &before {
         member.clone().abandon(cancels);
     }
@@ -722,14 +722,14 @@ fn let_go<T: 'static>(
             core::cancel(&member, location);
         }
     }
-    report::discard(seats, location);
+    report::discard(slots, location);
     for member in members {
-        let_member_go(member, cancels);
+        drop_member(member, cancels);
     }
 }
 
 /// Drops a member: cancels it, or lets it run.
-fn let_member_go<T: 'static>(mut member: Deferred<T>, cancels: bool) {
+fn drop_member<T: 'static>(mut member: Deferred<T>, cancels: bool) {
     if let Some(location) = member.location() {
         member.polled = cancels;
         report::discard(member, location);
@@ -737,7 +737,7 @@ fn let_member_go<T: 'static>(mut member: Deferred<T>, cancels: bool) {
 }
 
 /// The number of failures of a group that `Display` writes.
-const MANY: usize = 5;
+const MAX_FAILURES: usize = 5;
 
 /// The number of failures that `Display` writes of a group and the groups inside it.
-const MANY_IN_ALL: usize = 100;
+const MAX_FAILURES_IN_ALL: usize = 100;

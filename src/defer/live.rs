@@ -76,7 +76,7 @@ pub(crate) fn things() -> Vec<Thing> {
         live.iter().filter_map(alive).collect()
     });
     live.iter()
-        .filter(|(core, _)| !core.is_of_no_use())
+        .filter(|(core, _)| !core.was_taken())
         .map(|(core, on)| {
             let mut thing = thing(core);
             if !core.has_fired() {

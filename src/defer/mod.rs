@@ -77,7 +77,7 @@ use std::rc::{Rc, Weak};
 
 use self::core::{Canceller, Core, Sourced};
 pub(crate) use self::core::{WaitSource, WaiterId};
-pub(crate) use self::coroutine::Asking;
+pub(crate) use self::coroutine::StopHandle;
 use self::coroutine::Coroutine;
 pub use self::errors::DeferredError;
 pub use self::list::{DeferredList, FailureGroup, FirstError, first, gather, list, race};
@@ -695,12 +695,12 @@ impl<T: 'static> Resolver<T> {
     }
 
     /// Returns whether the Deferred was dropped and no callback will see the result.
-    pub(crate) fn is_unheard(&self) -> bool {
-        self.core.as_ref().is_none_or(|core| core.is_unheard())
+    pub(crate) fn has_no_consumer(&self) -> bool {
+        self.core.as_ref().is_none_or(|core| core.has_no_consumer())
     }
 
     /// Drops the resolver of a Deferred without consumer, without a failure that would be reported.
-    pub(crate) fn forsake(mut self) {
+    pub(crate) fn drop_silently(mut self) {
         drop(self.core.take());
     }
 

@@ -75,7 +75,7 @@ impl Wait for ResultTracker {
         match &*self.at.borrow() {
             At::Core(core) => core
                 .upgrade()
-                .filter(|core| !core.is_of_no_use())
+                .filter(|core| !core.was_taken())
                 .map(|core| live::thing_in_short(&core)),
             At::Task(info) => info.look(),
             At::Lost => None,

@@ -87,8 +87,8 @@ pub(crate) trait Resource: Sized + 'static {
     /// Takes `count`, which is left.
     fn take(self: &Rc<Self>, count: usize, granted: Granted) -> Self::Given;
 
-    /// Describes the state in words; with `is_told` the holders are named after that.
-    fn about(&self, is_told: bool) -> String;
+    /// Describes the state in words; with `names_holders` the holders are named after that.
+    fn about(&self, names_holders: bool) -> String;
 
     /// Describes in words that `count` is held.
     fn held(count: usize) -> String;

@@ -312,8 +312,8 @@ impl<T: 'static> Resource for Inner<T> {
         }
     }
 
-    fn about(&self, is_told: bool) -> String {
-        let about = match (self.is_held.get(), is_told) {
+    fn about(&self, names_holders: bool) -> String {
+        let about = match (self.is_held.get(), names_holders) {
             (true, true) => "",
             (true, false) => "held",
             (false, _) => "free",

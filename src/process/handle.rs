@@ -402,7 +402,7 @@ impl Common {
     }
 
     /// Its reactor has nobody any more who would ask for it.
-    pub(super) fn forsake(&self) {
+    pub(super) fn drop_silently(&self) {
         if self.kills_on_drop {
             let _ = self.send(Signal::KILL, self.leads);
         }

@@ -431,7 +431,7 @@ impl Loop {
         match result {
             Ok(()) => resolver.callback(LoopingCall { f }),
             // The end of the program is not reported to a Deferred that was dropped.
-            Err(failure) if failure.is::<ClockStopped>() && resolver.is_unheard() => {
+            Err(failure) if failure.is::<ClockStopped>() && resolver.has_no_consumer() => {
                 resolver.callback(LoopingCall { f });
             }
             Err(failure) => {

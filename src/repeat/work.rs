@@ -293,7 +293,7 @@ where
         match (owner, result) {
             (Some(owner), Ok(())) => owner.callback(iter),
             // The end of the program is not reported to a Deferred that was dropped.
-            (Some(owner), Err(failure)) if failure.is::<ClockStopped>() && owner.is_unheard() => {
+            (Some(owner), Err(failure)) if failure.is::<ClockStopped>() && owner.has_no_consumer() => {
                 owner.callback(iter);
             }
             (owner, result) => {
@@ -367,7 +367,7 @@ impl Job {
         let end = self.end.borrow().clone();
         if let Some(end) = end {
             // The task was ended inside its own step.
-            self.let_go(work, &end);
+            self.end_work(work, &end);
             return self.drop_outcome(stepped);
         }
         self.work.set(Some(work));
@@ -393,7 +393,7 @@ impl Job {
             cancel();
         }
         if let Some(work) = self.work.take() {
-            self.let_go(work, &end);
+            self.end_work(work, &end);
         }
         for waiter in self.waiters.resolvers() {
             if !waiter.is_cancelled() {
@@ -450,7 +450,7 @@ impl Job {
         Ok(())
     }
 
-    fn let_go(&self, work: Box<dyn Work>, end: &End) {
+    fn end_work(&self, work: Box<dyn Work>, end: &End) {
         report::contain_rarely(Origin::Destructor, self.location, || work.end(end.result()));
     }
 

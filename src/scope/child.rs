@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::debug::{self, Thing};
-use crate::defer::Asking;
+use crate::defer::StopHandle;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::task::{self, Locals, TaskInfo, Wait, own_waker};
@@ -110,7 +110,7 @@ pub(super) struct ChildTask<'env> {
     future: Option<Running<'env>>,
     /// The number of the child, in the order of spawning.
     number: u64,
-    asking: Asking,
+    stopper: StopHandle,
     is_shielded: bool,
     info: Option<Rc<TaskInfo>>,
     location: &'static Location<'static>,
@@ -169,7 +169,7 @@ impl<'env> ChildTask<'env> {
         let task = Self {
             future: Some(future),
             number,
-            asking: Asking::default(),
+            stopper: StopHandle::default(),
             is_shielded,
             info: has_info.then(|| TaskInfo::of_a_child(location, locals)),
             location,
@@ -188,7 +188,7 @@ impl<'env> ChildTask<'env> {
     /// Cancels what the child awaits.
     pub(super) fn ask(&self) {
         if !self.is_shielded {
-            self.asking.ask(self.location);
+            self.stopper.ask(self.location);
         }
     }
 
@@ -204,14 +204,14 @@ impl Future for ChildTask<'_> {
     type Output = (Result<(), Failure>, &'static Location<'static>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (asking, location) = (self.asking.clone(), self.location);
+        let (stopper, location) = (self.stopper.clone(), self.location);
         let info = self.info.clone();
         let Some(future) = &mut self.future else {
             return Poll::Ready((Ok(()), location));
         };
         let entered = info.as_ref().map(TaskInfo::enter);
         let polled = report::catch(location, || {
-            asking.poll(location, || future.as_mut().poll(cx))
+            stopper.poll(location, || future.as_mut().poll(cx))
         });
         drop(entered);
         match polled {

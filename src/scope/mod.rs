@@ -60,7 +60,7 @@ use self::child::ChildTask;
 pub use self::join_set::JoinSet;
 pub use self::shield::{cancel_within, shield};
 use crate::clock::{Clock, Sleep, TimedOut};
-use crate::defer::Asking;
+use crate::defer::StopHandle;
 use crate::failure::{Cancelled, Failure};
 use crate::index::Indexed;
 use crate::report::{self, Origin};
@@ -412,7 +412,7 @@ async fn run<'env, T>(
     let mut running = Running {
         scope,
         location,
-        asking: Asking::default(),
+        stopper: StopHandle::default(),
         kids: FuturesUnordered::new(),
         failure: None,
         deadline: scoping.deadline,
@@ -433,7 +433,7 @@ struct Running<'env> {
     scope: Scope<'env>,
     location: &'static Location<'static>,
     /// Cancels what the body awaits.
-    asking: Asking,
+    stopper: StopHandle,
     kids: FuturesUnordered<ChildTask<'env>>,
     /// The first failure.
     failure: Option<Failure>,
@@ -458,8 +458,8 @@ impl Running<'_> {
                 self.end(body.as_mut());
             }
             if let Some(future) = body.as_mut().as_pin_mut() {
-                let (asking, location) = (self.asking.clone(), self.location);
-                let polled = report::catch(location, || asking.poll(location, || future.poll(cx)));
+                let (stopper, location) = (self.stopper.clone(), self.location);
+                let polled = report::catch(location, || stopper.poll(location, || future.poll(cx)));
                 let done = match polled {
                     Ok(Poll::Pending) => None,
                     Ok(Poll::Ready(done)) => Some(done),
@@ -558,7 +558,7 @@ impl Running<'_> {
                 for kid in kids {
                     kid.ask();
                 }
-                self.asking.ask(self.location);
+                self.stopper.ask(self.location);
             }
         }
     }

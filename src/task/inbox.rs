@@ -38,7 +38,7 @@ pub(crate) struct Shell {
 pub(crate) struct Inbox {
     queue: ConcurrentQueue<Message>,
     /// Set while the loop knows that there are messages, or is about to check.
-    told: AtomicBool,
+    is_notified: AtomicBool,
     /// The loop's thread.
     home: ThreadId,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -55,7 +55,7 @@ impl Inbox {
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Shared<Self> {
         Shared::new(Self {
             queue: ConcurrentQueue::unbounded(),
-            told: AtomicBool::new(false),
+            is_notified: AtomicBool::new(false),
             home: thread::current().id(),
             wake: Box::new(wake),
         })
@@ -83,12 +83,12 @@ impl Inbox {
     /// Returns how many messages to take now, after noting that later ones must wake the loop
     /// again.
     pub(crate) fn begin(&self) -> usize {
-        if self.queue.is_empty() && !self.told.load(Ordering::Acquire) {
+        if self.queue.is_empty() && !self.is_notified.load(Ordering::Acquire) {
             return 0;
         }
         // A swap, because it acquires what was pushed by threads that found the flag set and woke
         // nothing.
-        self.told.swap(false, Ordering::SeqCst);
+        self.is_notified.swap(false, Ordering::SeqCst);
         self.queue.len()
     }
 
@@ -96,7 +96,7 @@ impl Inbox {
     /// need not wake it.
     pub(crate) fn leave_rest(&self) {
         // A swap, because a store would hide from `begin` a push that has just set the flag.
-        self.told.swap(true, Ordering::SeqCst);
+        self.is_notified.swap(true, Ordering::SeqCst);
     }
 
     /// Takes the oldest message.
@@ -107,7 +107,7 @@ impl Inbox {
     /// Returns whether there are messages.
     #[inline]
     pub(crate) fn has_messages(&self) -> bool {
-        self.told.load(Ordering::Acquire)
+        self.is_notified.load(Ordering::Acquire)
     }
 
     /// Returns whether this is the loop's thread.
@@ -134,7 +134,7 @@ impl Inbox {
         self.queue
             .push(message)
             .map_err(concurrent_queue::PushError::into_inner)?;
-        if !self.told.swap(true, Ordering::SeqCst) {
+        if !self.is_notified.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
         Ok(())

@@ -64,7 +64,7 @@ pub(crate) struct WaiterId {
 
 /// An entry in the queue of a wait source.
 pub(in crate::defer) struct Waiter {
-    giver: Weak<dyn WaitSource>,
+    wait_source: Weak<dyn WaitSource>,
     /// `Some` during an offer.
     hold: Option<Rc<dyn WaitSource>>,
     number: WaiterId,
@@ -74,18 +74,18 @@ pub(in crate::defer) struct Waiter {
 
 /// The relation of a core to a wait source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asking {
+pub(super) enum OfferState {
     No,
     /// The core stands in the queue, or only listens.
-    InLine,
+    Queued,
     /// The core, or one that it waits for, has been offered something.
     Offered,
 }
 
 impl<T: 'static> Deferred<T> {
-    /// Makes a Deferred that stands in the queue of `giver` under this id, and its resolver.
-    pub(crate) fn in_line(
-        giver: Rc<dyn WaitSource>,
+    /// Makes a Deferred that stands in the queue of `wait_source` under this id, and its resolver.
+    pub(crate) fn in_queue(
+        wait_source: Rc<dyn WaitSource>,
         number: WaiterId,
         offered: bool,
         location: &'static Location<'static>,
@@ -95,7 +95,7 @@ impl<T: 'static> Deferred<T> {
             is_offered: offered,
             waker: None,
         };
-        core.take_over(giver, number, link);
+        core.take_over(wait_source, number, link);
         let deferred = Self {
             state: State::Linked(core),
             polled: false,
@@ -118,14 +118,14 @@ impl<T: 'static> Resolver<T> {
 
     /// Makes an offer: from now on the consumer must ask. Runs no user code; the returned function
     /// must be called, and wakes the awaiting task.
-    pub(crate) fn offer(&self, giver: Rc<dyn WaitSource>) -> impl FnOnce() + use<T> {
+    pub(crate) fn offer(&self, wait_source: Rc<dyn WaitSource>) -> impl FnOnce() + use<T> {
         let core = self.core.as_ref();
         if let Some(core) = core {
-            core.change_waiter(|waiter| waiter.hold = Some(giver));
+            core.change_waiter(|waiter| waiter.hold = Some(wait_source));
         }
         let end = core.and_then(Core::end);
         if let Some(end) = &end {
-            end.asking.set(Asking::Offered);
+            end.offer_state.set(OfferState::Offered);
         }
         move || {
             if let Some(end) = end {
@@ -146,7 +146,7 @@ impl Core {
     /// Puts the core into the queue under this id, in place of a waiter that had no core.
     pub(in crate::defer) fn take_over(
         &self,
-        giver: Rc<dyn WaitSource>,
+        wait_source: Rc<dyn WaitSource>,
         number: WaiterId,
         link: Link,
     ) {
@@ -154,15 +154,15 @@ impl Core {
             return;
         }
         let waiter = Waiter {
-            giver: Rc::downgrade(&giver),
-            hold: link.is_offered.then_some(giver),
+            wait_source: Rc::downgrade(&wait_source),
+            hold: link.is_offered.then_some(wait_source),
             number,
             also: None,
         };
         self.set_canceller(Canceller::Waiter(Box::new(waiter)));
-        self.asking.set(match link.is_offered {
-            true => Asking::Offered,
-            false => Asking::InLine,
+        self.offer_state.set(match link.is_offered {
+            true => OfferState::Offered,
+            false => OfferState::Queued,
         });
         if link.waker.is_some() {
             self.waker.set(link.waker);
@@ -173,7 +173,7 @@ impl Core {
     /// Returns whether the core must ask for its result.
     #[inline]
     pub(in crate::defer) fn is_offered(&self) -> bool {
-        self.asking.get() == Asking::Offered
+        self.offer_state.get() == OfferState::Offered
     }
 
     /// Asks the wait source for the result, and runs what can run.
@@ -184,7 +184,7 @@ impl Core {
         }
     }
 
-    /// Returns the result if the core is settled, or gets it by asking.
+    /// Returns the result if the core is settled, or gets it by offer_state.
     pub(in crate::defer) fn ask_and_take<T: 'static>(
         self: &Rc<Self>,
     ) -> Option<Result<T, Failure>> {
@@ -196,14 +196,14 @@ impl Core {
 
     /// Marks the core's source as one that only listens.
     pub(in crate::defer) fn listens(&self) {
-        self.asking.set(Asking::InLine);
+        self.offer_state.set(OfferState::Queued);
     }
 
     /// Returns whether a source in a queue is all there is, and nothing would run when it fires
     /// (invariant 2).
     #[inline]
     pub(in crate::defer) fn only_waits(self: &Rc<Self>) -> bool {
-        let may_wait = self.asking.get() != Asking::No
+        let may_wait = self.offer_state.get() != OfferState::No
             || matches!(self.stage.get(), Stage::Waiting | Stage::Gathering);
         may_wait && self.leads_to_lines()
     }
@@ -214,7 +214,7 @@ impl Core {
         while let Some(core) = left.pop() {
             let only_waits = match core.stage.get() {
                 _ if core.has_steps() => false,
-                Stage::Pending => core.asking.get() != Asking::No,
+                Stage::Pending => core.offer_state.get() != OfferState::No,
                 Stage::Waiting => {
                     left.extend(core.awaited_core());
                     true
@@ -244,8 +244,8 @@ impl Core {
             match self.end() {
                 None => return self.fetch().unwrap_or(self),
                 Some(end) => {
-                    self.asking.set(self.asking_unless_offered());
-                    end.asking.set(Asking::Offered);
+                    self.offer_state.set(self.state_without_offer());
+                    end.offer_state.set(OfferState::Offered);
                     end.wake_if_awaited();
                 }
             }
@@ -255,7 +255,7 @@ impl Core {
 
     /// Asks the wait source. Returns the source if it has its result now and must be advanced.
     fn fetch(self: &Rc<Self>) -> Option<Rc<Self>> {
-        self.asking.set(self.asking_unless_offered());
+        self.offer_state.set(self.state_without_offer());
         let mut source = self.clone();
         while let Some(inner) = source.awaited_core() {
             source = inner;
@@ -263,8 +263,8 @@ impl Core {
         if source.stage.get() != Stage::Pending {
             return None;
         }
-        let (giver, number) = source.change_waiter(|waiter| (waiter.hold.take(), waiter.number))?;
-        giver?.ask(number);
+        let (wait_source, number) = source.change_waiter(|waiter| (waiter.hold.take(), waiter.number))?;
+        wait_source?.ask(number);
         (source.stage.get() == Stage::Fired).then_some(source)
     }
 
@@ -289,10 +289,10 @@ impl Core {
     }
 
     /// Returns the state without an offer.
-    fn asking_unless_offered(&self) -> Asking {
+    fn state_without_offer(&self) -> OfferState {
         match self.stage.get() {
-            Stage::Pending => Asking::InLine,
-            _ => Asking::No,
+            Stage::Pending => OfferState::Queued,
+            _ => OfferState::No,
         }
     }
 
@@ -308,22 +308,22 @@ impl Core {
 impl Waiter {
     /// Returns the wait source that the core waits for.
     pub(super) fn thing(&self) -> Option<Thing> {
-        self.giver.upgrade().map(WaitSource::thing)
+        self.wait_source.upgrade().map(WaitSource::thing)
     }
 
     /// Handles the cancel of the core.
     pub(super) fn give_up(self, core: Rc<Core>, location: &'static Location<'static>) {
         let Self {
-            giver,
+            wait_source,
             hold,
             number,
             also,
         } = self;
-        let giver = hold.or_else(|| giver.upgrade());
+        let wait_source = hold.or_else(|| wait_source.upgrade());
         core.cancelling.set(true);
         let called = also.map(|f| report::catch_rarely(core.location, f));
-        if let Some(giver) = &giver {
-            giver.leave(number);
+        if let Some(wait_source) = &wait_source {
+            wait_source.leave(number);
         }
         core.cancelling.set(false);
         let next = match called {
@@ -337,8 +337,8 @@ impl Waiter {
         if let Some(next) = next {
             advance(next);
         }
-        if let Some(giver) = giver {
-            giver.serve();
+        if let Some(wait_source) = wait_source {
+            wait_source.serve();
         }
     }
 }
