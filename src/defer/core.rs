@@ -5,7 +5,7 @@
 //! A core is made for a *source* (the value that a `Resolver` will bring) and gets *steps* one
 //! after another. A step holds its callback and, once the callback has run, the result. The next
 //! step takes the result out of the step before it, so passing a result on needs no allocation for
-//! the value and none for the step (see `line`).
+//! the value and none for the step (see `callback_queue`).
 //!
 //! # Stages
 //!
@@ -73,8 +73,8 @@ pub(crate) use self::waiter::{WaitSource, WaiterId};
 use self::work::Job;
 pub(super) use self::work::{abandon_source, advance, cancel, cancel_dropped, end};
 use super::DeferredError;
+use super::callback_queue::CallbackQueue;
 use super::coroutine::{self, Coroutine};
-use super::line::CallbackQueue;
 use super::live;
 use super::outcome::Outcome;
 use super::tracker;
@@ -94,7 +94,7 @@ pub(super) struct Core {
     /// The number of [`Pause`](super::Pause)s that are held.
     pauses: Cell<u32>,
     /// The steps and, from `Fired` on, the result.
-    line: CallbackQueue,
+    callbacks: CallbackQueue,
     consumer: Cell<Consumer>,
     /// `Some` while the consumer is `Awaiting`.
     waker: Cell<Option<Waker>>,
@@ -180,7 +180,7 @@ impl Core {
             cancelling: Cell::new(false),
             offer_state: Cell::new(OfferState::No),
             pauses: Cell::new(0),
-            line: CallbackQueue::default(),
+            callbacks: CallbackQueue::default(),
             consumer: Cell::new(Consumer::Holder),
             waker: Cell::new(None),
             number: Cell::new(0),
@@ -223,17 +223,17 @@ impl Core {
         self.stage.set(Stage::Fired);
         let source = Source::new(result, location);
         let next = if self.pauses.get() > 0 {
-            self.line.put_source(source);
+            self.callbacks.put_source(source);
             None
         } else if self.has_steps() {
             self.stage.set(Stage::Running);
-            let inner = self.line.run(Some(&source), || self.pauses.get() == 0);
+            let inner = self.callbacks.run(Some(&source), || self.pauses.get() == 0);
             self.stage.set(Stage::Fired);
             self.go_on(inner)
         } else if self.is_member() {
             self.give_to_group(&source)
         } else {
-            self.line.put_source(source);
+            self.callbacks.put_source(source);
             self.hand_over()
         };
         if let Some(next) = next {
@@ -253,7 +253,7 @@ impl Core {
         }
         self.stage.set(Stage::Fired);
         self.offer_state.set(OfferState::No);
-        self.line.put_source(Source::new(result, location));
+        self.callbacks.put_source(Source::new(result, location));
         true
     }
 
@@ -266,7 +266,7 @@ impl Core {
             return None;
         }
         self.stage.set(Stage::Fired);
-        self.line.put_source(Lost::new(failure, self.location));
+        self.callbacks.put_source(Lost::new(failure, self.location));
         Some(self)
     }
 
@@ -277,7 +277,7 @@ impl Core {
         f: impl FnOnce(Result<T, Failure>) -> Vec<Rc<Self>> + 'static,
         location: &'static Location<'static>,
     ) {
-        self.line.push(|| Passing::new(f, location));
+        self.callbacks.push(|| Passing::new(f, location));
         self.set_consumer(Consumer::Others, self.waker.take());
         advance(self);
     }
@@ -289,7 +289,7 @@ impl Core {
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
         location: &'static Location<'static>,
     ) {
-        self.line.push(|| Callback::new(f, location));
+        self.callbacks.push(|| Callback::new(f, location));
     }
 
     /// Takes the result if the core is settled. The core is unusable afterwards.
@@ -299,7 +299,7 @@ impl Core {
             if debug::is_on() {
                 self.trace();
             }
-            self.line.take_last(take)?
+            self.callbacks.take_last(take)?
         } else {
             None
         }
@@ -343,7 +343,8 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn trace(&self) {
-        self.line.with_last(|last| last.trace(&|| self.frame()));
+        self.callbacks
+            .with_last(|last| last.trace(&|| self.frame()));
     }
 
     /// Returns the trace frame of this core.
@@ -428,7 +429,7 @@ impl Core {
 
     #[inline]
     fn has_steps(&self) -> bool {
-        self.line.has_steps()
+        self.callbacks.has_steps()
     }
 
     /// Runs all steps that can run, or handles the end of the queue. Returns the core to continue
@@ -442,7 +443,7 @@ impl Core {
             return self.hand_over();
         }
         self.stage.set(Stage::Running);
-        let inner = self.line.run(None, || self.pauses.get() == 0);
+        let inner = self.callbacks.run(None, || self.pauses.get() == 0);
         self.stage.set(Stage::Fired);
         self.go_on(inner)
     }
@@ -455,7 +456,7 @@ impl Core {
 
     /// Continues with the cores that the last step has fired.
     fn tell_others(&self, later: &mut Vec<Job>) -> Option<Rc<Self>> {
-        let fired = self.line.take_last(Slot::fired).unwrap_or_default();
+        let fired = self.callbacks.take_last(Slot::fired).unwrap_or_default();
         later.extend(fired.into_iter().rev().map(Job::Advance));
         None
     }
@@ -474,7 +475,7 @@ impl Core {
         if self.is_awaited_by(&inner) {
             // The Deferred of that core was given to the callback that returned it.
             inner.set_consumer(Consumer::Nobody { gave_up: false }, inner.waker.take());
-            self.line.with_last(|step| {
+            self.callbacks.with_last(|step| {
                 step.fail(Failure::at(DeferredError::WaitsForItself, step.location()));
             });
             return self;
@@ -563,7 +564,7 @@ impl Core {
 
     /// Returns whether the result was taken.
     pub(super) fn was_taken(&self) -> bool {
-        self.is_settled() && self.line.with_last(|_| ()).is_none()
+        self.is_settled() && self.callbacks.with_last(|_| ()).is_none()
     }
 
     /// Returns what will bring the result, if that is known: the task of a coroutine, or the wait
@@ -618,10 +619,10 @@ impl Core {
                     self.trace();
                     tracker::moved(&self, &outer);
                 }
-                self.line
-                    .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));
+                self.callbacks
+                    .take_last(|last| outer.callbacks.with_last(|step| step.fill_from(last)));
                 if debug::is_on() {
-                    outer.line.with_last(|step| {
+                    outer.callbacks.with_last(|step| {
                         let added = step.location();
                         step.trace(&|| TraceFrame::Callback { added });
                     });
@@ -631,7 +632,7 @@ impl Core {
                 Some(outer)
             }
             Consumer::Member => self
-                .line
+                .callbacks
                 .take_last(|last| self.give_to_group(last))
                 .flatten(),
             Consumer::Others => {
@@ -646,7 +647,7 @@ impl Core {
                 if debug::is_on() {
                     self.trace();
                 }
-                if let Some(failure) = self.line.take_last(take).flatten().flatten() {
+                if let Some(failure) = self.callbacks.take_last(take).flatten().flatten() {
                     if !(gave_up && failure.find::<Cancelled>().is_some()) {
                         report::deliver(Origin::Deferred, failure, self.location);
                     }

@@ -21,7 +21,7 @@ use crate::slots::Ordered;
 
 /// The listeners in the order in which they joined, each with a value of its own.
 pub(crate) struct Listeners<T: 'static, X: 'static = ()> {
-    line: Rc<RefCell<Known<T, X>>>,
+    members: Rc<RefCell<Known<T, X>>>,
 }
 
 type Known<T, X> = Ordered<(Resolver<T>, X)>;
@@ -31,11 +31,11 @@ impl<T: 'static, X: 'static> Listeners<T, X> {
     #[track_caller]
     pub(crate) fn join_with(&self, known: X) -> Deferred<T> {
         let (deferred, resolver) = Deferred::pair_at(Location::caller());
-        let number = self.line.borrow_mut().push((resolver, known));
-        let line = Rc::downgrade(&self.line);
+        let number = self.members.borrow_mut().push((resolver, known));
+        let members = Rc::downgrade(&self.members);
         deferred.listens(move || {
-            if let Some(line) = line.upgrade() {
-                let left = line.borrow_mut().remove(number);
+            if let Some(members) = members.upgrade() {
+                let left = members.borrow_mut().remove(number);
                 drop(left);
             }
         })
@@ -43,18 +43,18 @@ impl<T: 'static, X: 'static> Listeners<T, X> {
 
     /// Takes all listeners, in the order in which they joined.
     pub(crate) fn take(&self) -> Vec<(Resolver<T>, X)> {
-        self.line.borrow_mut().take_all()
+        self.members.borrow_mut().take_all()
     }
 
     /// Takes the listeners for which `which` returns `true`.
     pub(crate) fn take_if(&self, which: impl FnMut(&mut X) -> bool) -> Vec<(Resolver<T>, X)> {
         let mut which = which;
-        self.line.borrow_mut().take_if(|(_, known)| which(known))
+        self.members.borrow_mut().take_if(|(_, known)| which(known))
     }
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.line.borrow().len() == 0
+        self.members.borrow().len() == 0
     }
 }
 
@@ -74,7 +74,7 @@ impl<T: 'static> Listeners<T> {
 impl<T: 'static, X: 'static> Default for Listeners<T, X> {
     fn default() -> Self {
         Self {
-            line: Rc::default(),
+            members: Rc::default(),
         }
     }
 }
@@ -82,13 +82,13 @@ impl<T: 'static, X: 'static> Default for Listeners<T, X> {
 impl<T: 'static, X: 'static> Clone for Listeners<T, X> {
     fn clone(&self) -> Self {
         Self {
-            line: self.line.clone(),
+            members: self.members.clone(),
         }
     }
 }
 
 impl<T: 'static, X: 'static> fmt::Debug for Listeners<T, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listeners({})", self.line.borrow().len())
+        write!(f, "Listeners({})", self.members.borrow().len())
     }
 }

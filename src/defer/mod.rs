@@ -48,17 +48,17 @@
 //!
 //! # Ownership
 //!
-//! `core` holds the state machine and its invariants, `line` the callbacks; this file holds the
+//! `core` holds the state machine and its invariants, `callback_queue` the callbacks; this file holds the
 //! typed ends. A Deferred that has fired and has nothing to wait for stores its result itself and
 //! needs no core. `list` decides the outcome of several Deferreds, `shared` gives one result to
 //! many consumers. A Deferred of a lock or a queue that is only awaited has no core either
 //! (`queued`).
 
+mod callback_queue;
 mod convert;
 mod core;
 mod coroutine;
 mod errors;
-mod line;
 mod list;
 mod listeners;
 mod live;
@@ -77,8 +77,8 @@ use std::rc::{Rc, Weak};
 
 use self::core::{Canceller, Core, Sourced};
 pub(crate) use self::core::{WaitSource, WaiterId};
-pub(crate) use self::coroutine::StopHandle;
 use self::coroutine::Coroutine;
+pub(crate) use self::coroutine::StopHandle;
 pub use self::errors::DeferredError;
 pub use self::list::{DeferredList, FailureGroup, FirstError, first, gather, list, race};
 pub(crate) use self::listeners::Listeners;

@@ -60,11 +60,11 @@
 //! |---|---|---|
 //! | `Deferred::pair` | `defer/mod.rs` | makes the two ends |
 //! | `Deferred::add_callback` | `defer/mod.rs` | appends a step |
-//! | `CallbackQueue::push` | `defer/line.rs` | stores it, in one block of memory with the others |
+//! | `CallbackQueue::push` | `defer/callback_queue.rs` | stores it, in one block of memory with the others |
 //! | `Resolver::callback` | `defer/mod.rs` | brings the result |
 //! | `Core::fire` | `defer/core.rs` | gives it to the steps, or stores it and wakes the task that awaits it |
 //! | `advance` | `defer/core/work.rs` | goes on with one core after the other, so that depth costs no stack |
-//! | `CallbackQueue::run` | `defer/line.rs` | runs the steps until one gives a Deferred that is not settled |
+//! | `CallbackQueue::run` | `defer/callback_queue.rs` | runs the steps until one gives a Deferred that is not settled |
 //! | `Core::hand_over` | `defer/core.rs` | gives the result to the next: another core, a task, nobody |
 //! | `Deferred::poll` | `defer/poll.rs` | where a task awaits it |
 //!

@@ -6,8 +6,8 @@ use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::grant_queue::{self, GrantQueue, Resource};
 use super::grants::{Granted, Held};
-use super::line::{self, GrantQueue, Resource};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
 use crate::failure::Failure;
@@ -62,7 +62,7 @@ pub struct LockGuard<T: 'static = ()> {
 }
 
 struct Inner<T: 'static> {
-    line: GrantQueue<Self>,
+    queue: GrantQueue<Self>,
     /// `None` while the lock is held.
     value: Cell<Option<T>>,
     is_held: Cell<bool>,
@@ -74,7 +74,7 @@ impl<T: 'static> DeferredLock<T> {
     pub fn new(value: T) -> Self {
         Self {
             inner: Rc::new(Inner {
-                line: GrantQueue::new(),
+                queue: GrantQueue::new(),
                 value: Cell::new(Some(value)),
                 is_held: Cell::new(false),
             }),
@@ -108,7 +108,7 @@ impl<T: 'static> DeferredLock<T> {
     #[doc(alias("lock", "aenter"))]
     #[track_caller]
     pub fn acquire(&self) -> Deferred<LockGuard<T>> {
-        line::join(&self.inner, 1, Location::caller())
+        grant_queue::join(&self.inner, 1, Location::caller())
     }
 
     /// Returns the guard if the lock is free and no waiter is next.
@@ -125,7 +125,7 @@ impl<T: 'static> DeferredLock<T> {
     #[doc(alias = "try_lock")]
     #[track_caller]
     pub fn try_acquire(&self) -> Option<LockGuard<T>> {
-        line::try_take(&self.inner, 1)
+        grant_queue::try_take(&self.inner, 1)
     }
 
     /// Acquires the lock, calls `f` with the value, and releases the lock when everything that `f`
@@ -213,12 +213,12 @@ impl<T: 'static> DeferredLock<T> {
     /// awaited or gets a callback.
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
-        !line::is_free(&self.inner, 1)
+        !grant_queue::is_free(&self.inner, 1)
     }
 
     /// Returns the number of Deferreds that wait for the lock.
     pub fn waiting(&self) -> usize {
-        line::waiting(&*self.inner)
+        grant_queue::waiting(&*self.inner)
     }
 }
 
@@ -274,7 +274,7 @@ impl<T: 'static> Drop for LockGuard<T> {
         self.granted = None;
         self.inner.value.set(self.value.take());
         self.inner.is_held.set(false);
-        line::serve(&self.inner);
+        grant_queue::serve(&self.inner);
     }
 }
 
@@ -295,8 +295,8 @@ impl<T: 'static> Resource for Inner<T> {
 
     const KIND: &'static str = "lock";
 
-    fn line(&self) -> &GrantQueue<Self> {
-        &self.line
+    fn queue(&self) -> &GrantQueue<Self> {
+        &self.queue
     }
 
     fn left(&self) -> usize {

@@ -60,7 +60,7 @@
 //!
 //! # Ownership
 //!
-//! `line` is the queue of waiters, common to everything that is handed out one by one; `defer`
+//! `grant_queue` is the queue of waiters, common to everything that is handed out one by one; `defer`
 //! describes how a Deferred waits in it. `grants` records the holders; a guard owns its entry
 //! there. `event` fires all waiters at once, and needs none of this.
 
@@ -68,8 +68,8 @@ mod errors;
 mod event;
 #[cfg(all(unix, any(doc, feature = "fs-lock")))]
 mod filesystem;
+mod grant_queue;
 mod grants;
-mod line;
 mod lock;
 #[cfg(unix)]
 mod lock_file;

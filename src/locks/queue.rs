@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use futures::stream::{FusedStream, Stream};
 
 use super::errors::{LockError, QueueOverflow};
+use super::grant_queue::{self, GrantQueue, Resource};
 use super::grants::Granted;
-use super::line::{self, GrantQueue, Resource};
 use crate::debug::Thing;
 use crate::defer::{self, Deferred, Resolver, WaitSource};
 use crate::index::Indexed;
@@ -74,7 +74,7 @@ struct Room<T: 'static>(Weak<Shared<T>>);
 struct Handle<T: 'static>(Rc<Shared<T>>);
 
 struct Shared<T: 'static> {
-    line: GrantQueue<Self>,
+    queue: GrantQueue<Self>,
     items: RefCell<VecDeque<T>>,
     /// The Deferreds that wait for room.
     putters: RefCell<Indexed<(T, Resolver<()>)>>,
@@ -113,7 +113,7 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn with_limits(size: impl Into<Option<usize>>, backlog: impl Into<Option<usize>>) -> Self {
         Self {
             handle: Rc::new(Handle(Rc::new(Shared {
-                line: GrantQueue::new(),
+                queue: GrantQueue::new(),
                 items: RefCell::default(),
                 putters: RefCell::default(),
                 next_putter: Cell::new(0),
@@ -144,7 +144,7 @@ impl<T: 'static> DeferredQueue<T> {
             return Err(QueueOverflow(item));
         }
         shared.items.borrow_mut().push_back(item);
-        line::serve(shared);
+        grant_queue::serve(shared);
         Ok(())
     }
 
@@ -225,8 +225,8 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn get(&self) -> Deferred<T> {
         let shared = self.shared();
         if let Some(backlog) = shared.backlog {
-            let waiting = line::waiting(&**shared).saturating_sub(shared.streams.get());
-            if waiting >= backlog && !line::is_free(shared, 1) {
+            let waiting = grant_queue::waiting(&**shared).saturating_sub(shared.streams.get());
+            if waiting >= backlog && !grant_queue::is_free(shared, 1) {
                 return Deferred::fail(LockError::QueueUnderflow { waiting: backlog });
             }
         }
@@ -246,7 +246,7 @@ impl<T: 'static> DeferredQueue<T> {
     /// ```
     #[doc(alias("get_nowait", "try_recv"))]
     pub fn try_get(&self) -> Option<T> {
-        let item = line::try_take(self.shared(), 1)?;
+        let item = grant_queue::try_take(self.shared(), 1)?;
         self.shared().let_in();
         Some(item)
     }
@@ -295,7 +295,7 @@ impl<T: 'static> DeferredQueue<T> {
 
     /// Returns the number of Deferreds and streams that wait for an item.
     pub fn waiting(&self) -> usize {
-        line::waiting(&**self.shared())
+        grant_queue::waiting(&**self.shared())
     }
 
     fn shared(&self) -> &Rc<Shared<T>> {
@@ -372,7 +372,7 @@ impl<T: 'static> Drop for Handle<T> {
             drop(resolver);
             report::discard(item, location);
         }
-        line::end(&self.0);
+        grant_queue::end(&self.0);
     }
 }
 
@@ -380,7 +380,7 @@ impl<T: 'static> Drop for Shared<T> {
     /// The items are dropped one after the other, and a panic of one does not skip the rest.
     fn drop(&mut self) {
         for item in self.items.take() {
-            report::discard(item, self.line.made());
+            report::discard(item, self.queue.made());
         }
     }
 }
@@ -389,7 +389,7 @@ impl<T: 'static> Next<T> {
     fn join(shared: &Rc<Shared<T>>, location: &'static Location<'static>) -> Self {
         let next = Self {
             // The stream is counted while it waits, so before another waiter is let in.
-            deferred: line::join(shared, 1, location),
+            deferred: grant_queue::join(shared, 1, location),
             shared: shared.clone(),
         };
         shared.streams.set(shared.streams.get() + 1);
@@ -406,7 +406,7 @@ impl<T: 'static> Drop for Next<T> {
 
 impl<T: 'static> Shared<T> {
     fn join(self: &Rc<Self>, location: &'static Location<'static>) -> Deferred<T> {
-        let deferred = line::join(self, 1, location);
+        let deferred = grant_queue::join(self, 1, location);
         self.let_in();
         deferred
     }
@@ -414,7 +414,7 @@ impl<T: 'static> Shared<T> {
     /// Returns whether there is room for one more item, in the queue or with a waiter.
     fn has_room(&self) -> bool {
         self.size
-            .is_none_or(|size| self.left() < size.saturating_add(line::expected(self)))
+            .is_none_or(|size| self.left() < size.saturating_add(grant_queue::expected(self)))
     }
 
     /// Stores items that wait for room.
@@ -435,7 +435,7 @@ impl<T: 'static> Shared<T> {
                 break;
             };
             self.items.borrow_mut().push_back(item);
-            line::serve(self);
+            grant_queue::serve(self);
             resolver.callback(());
         }
         self.letting_in.set(false);
@@ -455,8 +455,8 @@ impl<T: 'static> Resource for Shared<T> {
 
     const IS_LENT: bool = false;
 
-    fn line(&self) -> &GrantQueue<Self> {
-        &self.line
+    fn queue(&self) -> &GrantQueue<Self> {
+        &self.queue
     }
 
     fn left(&self) -> usize {

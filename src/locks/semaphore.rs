@@ -6,8 +6,8 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::errors::LockError;
+use super::grant_queue::{self, GrantQueue, Resource};
 use super::grants::{Granted, Held};
-use super::line::{self, GrantQueue, Resource};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
 
@@ -55,7 +55,7 @@ pub struct SemaphorePermit {
 }
 
 struct Inner {
-    line: GrantQueue<Self>,
+    queue: GrantQueue<Self>,
     available: Cell<usize>,
     /// The number of permits, including those that are held.
     total: Cell<usize>,
@@ -75,7 +75,7 @@ impl DeferredSemaphore {
         }
         Ok(Self {
             inner: Rc::new(Inner {
-                line: GrantQueue::new(),
+                queue: GrantQueue::new(),
                 available: Cell::new(count),
                 total: Cell::new(count),
                 is_closed: Cell::new(false),
@@ -134,7 +134,7 @@ impl DeferredSemaphore {
         if self.is_closed() {
             return Deferred::fail(LockError::SemaphoreClosed);
         }
-        line::join(&self.inner, count, Location::caller())
+        grant_queue::join(&self.inner, count, Location::caller())
     }
 
     /// Returns a permit, if one is free for which no Deferred waits.
@@ -149,7 +149,7 @@ impl DeferredSemaphore {
         if self.is_closed() {
             return None;
         }
-        line::try_take(&self.inner, count)
+        grant_queue::try_take(&self.inner, count)
     }
 
     /// Waits for a permit, calls `f`, and returns the permit when everything that `f` began is
@@ -212,7 +212,7 @@ impl DeferredSemaphore {
     /// ```
     pub fn close(&self) {
         self.inner.is_closed.set(true);
-        line::dismiss(&self.inner, || LockError::SemaphoreClosed.into());
+        grant_queue::dismiss(&self.inner, || LockError::SemaphoreClosed.into());
     }
 
     /// Returns whether the semaphore is closed.
@@ -228,7 +228,7 @@ impl DeferredSemaphore {
 
     /// Returns the number of Deferreds that wait for permits.
     pub fn waiting(&self) -> usize {
-        line::waiting(&*self.inner)
+        grant_queue::waiting(&*self.inner)
     }
 }
 
@@ -276,7 +276,7 @@ impl fmt::Debug for SemaphorePermit {
 impl Inner {
     fn give_back(self: &Rc<Self>, count: usize) {
         self.available.set(self.available.get() + count);
-        line::serve(self);
+        grant_queue::serve(self);
     }
 }
 
@@ -291,8 +291,8 @@ impl Resource for Inner {
 
     const KIND: &'static str = "semaphore";
 
-    fn line(&self) -> &GrantQueue<Self> {
-        &self.line
+    fn queue(&self) -> &GrantQueue<Self> {
+        &self.queue
     }
 
     fn left(&self) -> usize {

@@ -293,7 +293,9 @@ where
         match (owner, result) {
             (Some(owner), Ok(())) => owner.callback(iter),
             // The end of the program is not reported to a Deferred that was dropped.
-            (Some(owner), Err(failure)) if failure.is::<ClockStopped>() && owner.has_no_consumer() => {
+            (Some(owner), Err(failure))
+                if failure.is::<ClockStopped>() && owner.has_no_consumer() =>
+            {
                 owner.callback(iter);
             }
             (owner, result) => {

@@ -37,7 +37,7 @@ where
     F::Output: 'static,
 {
     let shell = Shell {
-        location: location,
+        location,
         inbox: executor.inbox().clone(),
     };
     let builder = Builder::new().metadata(shell);

@@ -50,7 +50,7 @@ pub(in crate::defer) struct Rest {
 impl Core {
     /// Makes `group` the source of a new core, and the cores its members.
     pub(in crate::defer) fn gather(self: &Rc<Self>, group: impl Slot) {
-        self.line.put_source(group);
+        self.callbacks.put_source(group);
         self.stage.set(Stage::Gathering);
     }
 
@@ -104,7 +104,7 @@ impl Core {
 
     /// Calls `f` with the group that is the core's source.
     pub(super) fn with_group<R>(&self, f: impl FnOnce(&(dyn Group + 'static)) -> R) -> Option<R> {
-        self.line
+        self.callbacks
             .with_last(|source| source.group().map(f))
             .flatten()
     }

@@ -263,7 +263,8 @@ impl Core {
         if source.stage.get() != Stage::Pending {
             return None;
         }
-        let (wait_source, number) = source.change_waiter(|waiter| (waiter.hold.take(), waiter.number))?;
+        let (wait_source, number) =
+            source.change_waiter(|waiter| (waiter.hold.take(), waiter.number))?;
         wait_source?.ask(number);
         (source.stage.get() == Stage::Fired).then_some(source)
     }

@@ -240,15 +240,15 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
     }
     let is_nested = context::with(|thread| thread.abandoning.replace(true));
     if is_nested {
-        let line = context::with(|thread| match thread.to_abandon.get::<AbandonQueue>() {
-            Some(line) => line,
+        let queue = context::with(|thread| match thread.to_abandon.get::<AbandonQueue>() {
+            Some(queue) => queue,
             None => {
-                let line = Rc::<AbandonQueue>::default();
-                drop(thread.to_abandon.replace(Some(line.clone())));
-                line
+                let queue = Rc::<AbandonQueue>::default();
+                drop(thread.to_abandon.replace(Some(queue.clone())));
+                queue
             }
         });
-        return line.borrow_mut().push_back(core);
+        return queue.borrow_mut().push_back(core);
     }
     let mut next = Some(core);
     while let Some(core) = next {
@@ -256,8 +256,8 @@ pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
         if let Some(fired) = core.fail_source(Failure::at(DeferredError::Abandoned, location)) {
             advance(fired);
         }
-        let line = context::with(|thread| thread.to_abandon.get::<AbandonQueue>());
-        next = line.and_then(|line| line.borrow_mut().pop_front());
+        let queue = context::with(|thread| thread.to_abandon.get::<AbandonQueue>());
+        next = queue.and_then(|queue| queue.borrow_mut().pop_front());
     }
     context::with(|thread| {
         thread.abandoning.set(false);

@@ -79,7 +79,7 @@ pub(crate) trait Resource: Sized + 'static {
     /// Whether things are held, and given back.
     const IS_LENT: bool = true;
 
-    fn line(&self) -> &GrantQueue<Self>;
+    fn queue(&self) -> &GrantQueue<Self>;
 
     /// Returns the amount that is left.
     fn left(&self) -> usize;
@@ -160,7 +160,7 @@ pub(super) fn join<S: Resource>(
     count: usize,
     location: &'static Location<'static>,
 ) -> Deferred<S::Given> {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     let is_free = state.has_free(count, resource.left());
     let number = state.next;
     state.next += 1;
@@ -189,7 +189,7 @@ pub(super) fn join<S: Resource>(
 
 /// Returns whether a newcomer could have `count` at once.
 pub(super) fn is_free<S: Resource>(resource: &Rc<S>, count: usize) -> bool {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     state.has_free(count, resource.left())
 }
 
@@ -200,7 +200,7 @@ pub(super) fn try_take<S: Resource>(resource: &Rc<S>, count: usize) -> Option<S:
         return None;
     }
     let granted = match S::IS_LENT {
-        true => resource.line().grants.to_caller(count, Location::caller()),
+        true => resource.queue().grants.to_caller(count, Location::caller()),
         false => None,
     };
     Some(resource.take(count, granted))
@@ -208,19 +208,19 @@ pub(super) fn try_take<S: Resource>(resource: &Rc<S>, count: usize) -> Option<S:
 
 /// Returns the number of waiters in the queue, including those that missed their offer.
 pub(super) fn waiting<S: Resource>(resource: &S) -> usize {
-    resource.line().state.borrow().waiters.len()
+    resource.queue().state.borrow().waiters.len()
 }
 
 /// Returns how much the waiters have not taken yet: what they wait for, and what is reserved.
 pub(super) fn expected<S: Resource>(resource: &S) -> usize {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     state.end_rounds();
     state.here.len() + state.reserved
 }
 
 /// Gives out what is there: fires the waiters that consume it at once, and offers it to the others.
 pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
-    if resource.line().serving.replace(true) {
+    if resource.queue().serving.replace(true) {
         return;
     }
     loop {
@@ -228,17 +228,17 @@ pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
         while let Some(offered) = serve_one(resource) {
             has_offered |= offered;
         }
-        let is_free_again = has_offered && resource.line().state.borrow_mut().begin_rounds();
+        let is_free_again = has_offered && resource.queue().state.borrow_mut().begin_rounds();
         if !is_free_again && !is_round_over(resource) {
             break;
         }
     }
-    resource.line().serving.set(false);
+    resource.queue().serving.set(false);
 }
 
 /// Ends a resource to which nothing will be added any more: the waiters are abandoned.
 pub(super) fn end<S: Resource>(resource: &Rc<S>) {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     let here = mem::take(&mut state.here);
     let waiters: Vec<_> = here.map(|(_, slot)| state.take_out(slot)).collect();
     drop(state);
@@ -247,7 +247,7 @@ pub(super) fn end<S: Resource>(resource: &Rc<S>) {
 
 /// Ends all waiting: each waiter gets a failure.
 pub(super) fn dismiss<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     state.reserved = 0;
     state.clear_rounds();
     state.here = Numbered::default();
@@ -260,7 +260,7 @@ pub(super) fn dismiss<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) 
             Consumer::Core(resolver) => resolver.errback(why()),
             Consumer::Task(waker) => {
                 let failed = (WaiterId { number, slot }, why(), resource.clone());
-                resource.line().state.borrow_mut().failed.push(failed);
+                resource.queue().state.borrow_mut().failed.push(failed);
                 wake(waker, waiter.location);
             }
         }
@@ -271,7 +271,7 @@ pub(super) fn dismiss<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) 
 /// Returns `None` if there is nothing to do.
 #[inline]
 fn serve_one<S: Resource>(resource: &Rc<S>) -> Option<bool> {
-    let mut guard = resource.line().state.borrow_mut();
+    let mut guard = resource.queue().state.borrow_mut();
     let state = &mut *guard;
     let (_, slot) = state.here.first()?;
     let waiter = &mut state.waiters[slot];
@@ -314,10 +314,10 @@ fn take_for<S: Resource>(resource: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
     let granted = match (&waiter.consumer, S::IS_LENT) {
         (_, false) => None,
         (Consumer::Core(resolver), true) => {
-            resource.line().grants.to_waiter(waiter.count, resolver)
+            resource.queue().grants.to_waiter(waiter.count, resolver)
         }
         (Consumer::Task(_), true) => resource
-            .line()
+            .queue()
             .grants
             .to_caller(waiter.count, waiter.location),
     };
@@ -327,7 +327,7 @@ fn take_for<S: Resource>(resource: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
 /// Returns whether something is free again for `Waiting` waiters because a round has ended. If a
 /// round has not, makes sure that they are served at its end (invariant 5).
 fn is_round_over<S: Resource>(resource: &Rc<S>) -> bool {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     if state.here.is_empty() || state.reserved == 0 {
         return false;
     }
@@ -343,7 +343,7 @@ fn is_round_over<S: Resource>(resource: &Rc<S>) -> bool {
         executor.push(Rc::new(Round(Rc::downgrade(resource))));
     }
     // An executor that is shut down drops the work item.
-    !resource.line().state.borrow().has_round_end
+    !resource.queue().state.borrow().has_round_end
 }
 
 /// Handles a waiter that is `Waiting` now, perhaps behind a reservation (invariant 5).
@@ -363,7 +363,7 @@ fn wake(waker: Option<Waker>, location: &'static Location<'static>) {
 /// Stores the waker of the task that polls this waiter.
 fn watch<S: Resource>(resource: &Rc<S>, id: WaiterId, cx: &Context<'_>) {
     let new = own_waker(cx).clone();
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     let (old, is_here) = match state.find(id) {
         Some(waiter) => match &mut waiter.consumer {
             Consumer::Task(waker) => (waker.replace(new), waiter.state == WaiterState::Waiting),
@@ -377,7 +377,7 @@ fn watch<S: Resource>(resource: &Rc<S>, id: WaiterId, cx: &Context<'_>) {
         cx.waker().wake_by_ref();
     }
     if old.is_some() {
-        report::discard(old, resource.line().made);
+        report::discard(old, resource.queue().made);
     }
 }
 
@@ -590,7 +590,7 @@ fn come_back<S: Resource>(resource: &Rc<S>, mut state: RefMut<'_, State<S>>, slo
 
 impl<S: Resource> WaitSource for S {
     fn ask(self: Rc<Self>, id: WaiterId) {
-        let mut state = self.line().state.borrow_mut();
+        let mut state = self.queue().state.borrow_mut();
         if state
             .find(id)
             .is_none_or(|waiter| waiter.state == WaiterState::Waiting)
@@ -613,20 +613,20 @@ impl<S: Resource> WaitSource for S {
     }
 
     fn leave(&self, id: WaiterId) {
-        let waiter = self.line().state.borrow_mut().remove(id);
+        let waiter = self.queue().state.borrow_mut().remove(id);
         drop(waiter);
     }
 
     fn thing(self: Rc<Self>) -> Thing {
-        let line = self.line();
-        let (mut texts, waits) = line.grants.tell(Self::held);
+        let queue = self.queue();
+        let (mut texts, waits) = queue.grants.tell(Self::held);
         texts.insert(0, self.about(!texts.is_empty()));
         texts.retain(|text| !text.is_empty());
         Thing {
             id: Id::At(Rc::as_ptr(&self).addr()),
             kind: Self::KIND,
             name: None,
-            location: line.made,
+            location: queue.made,
             about: texts.join(", "),
             waits,
         }
@@ -645,7 +645,7 @@ impl<S: Resource> WaitQueue for S {
         id: WaiterId,
         cx: &Context<'_>,
     ) -> Poll<Option<Result<<Self as WaitQueue>::Given, Failure>>> {
-        let mut state = self.line().state.borrow_mut();
+        let mut state = self.queue().state.borrow_mut();
         match state.find(id) {
             Some(waiter) if waiter.state == WaiterState::Waiting => {
                 if waiter.wakes(&own_waker(cx)) {
@@ -677,7 +677,7 @@ impl<S: Resource> WaitQueue for S {
     }
 
     fn standing(&self, id: WaiterId) -> Standing {
-        match self.line().state.borrow_mut().find(id) {
+        match self.queue().state.borrow_mut().find(id) {
             Some(waiter) if waiter.state == WaiterState::Waiting => Standing::Waits,
             Some(_) => Standing::Offered,
             None => Standing::Failed,
@@ -685,7 +685,7 @@ impl<S: Resource> WaitQueue for S {
     }
 
     fn link(self: Rc<Self>, id: WaiterId, resolver: Resolver<<Self as WaitQueue>::Given>) -> Link {
-        let mut state = self.line().state.borrow_mut();
+        let mut state = self.queue().state.borrow_mut();
         let mut link = Link {
             is_offered: false,
             waker: None,
@@ -706,7 +706,7 @@ impl<S: Resource> WaitQueue for S {
     }
 
     fn leave_unnoticed(&self, id: WaiterId) -> bool {
-        let mut state = self.line().state.borrow_mut();
+        let mut state = self.queue().state.borrow_mut();
         let Some(waiter) = state.find(id) else {
             return false;
         };
@@ -736,7 +736,7 @@ impl<S: Resource> WorkItem for Round<S> {
 impl<S: Resource> Drop for Round<S> {
     fn drop(&mut self) {
         if let Some(resource) = self.0.upgrade() {
-            let mut state = resource.line().state.borrow_mut();
+            let mut state = resource.queue().state.borrow_mut();
             state.has_round_end = false;
             let covered = mem::take(&mut state.covered);
             state.end_rounds_if(|location, _| location < covered);
