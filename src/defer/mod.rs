@@ -89,7 +89,7 @@ pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
 };
 use self::queued::Queued;
-pub(crate) use self::queued::{Link, Standing, WaitQueue};
+pub(crate) use self::queued::{Link, QueuedState, WaitQueue};
 pub use self::shared::Shared;
 use crate::failure::Failure;
 use crate::report;
@@ -436,7 +436,7 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) => core.is_settled() || core.is_offered(),
             State::Queued(queued) => match queued.linked() {
                 Some(core) => core.is_settled() || core.is_offered(),
-                None => queued.standing() != Standing::Waits,
+                None => queued.queued_state() != QueuedState::Waits,
             },
             State::Settled(..) | State::Gone => true,
         }
@@ -450,7 +450,7 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) => core.is_settled(),
             State::Queued(queued) => match queued.linked() {
                 Some(core) => core.is_settled(),
-                None => queued.standing() == Standing::Failed,
+                None => queued.queued_state() == QueuedState::Failed,
             },
             State::Gone => false,
         }

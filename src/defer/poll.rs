@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use super::core::{self, Core};
 use super::coroutine::Coroutine;
-use super::queued::Standing;
+use super::queued::QueuedState;
 use super::{Deferred, DeferredError, State, live, tracker};
 use crate::debug;
 use crate::failure::Failure;
@@ -28,7 +28,7 @@ impl<T: 'static> Future for Deferred<T> {
                 // The result stays in its core until it may be taken: the Deferred may be dropped
                 // before that.
                 let is_refused = !budget::is_left()
-                    && queued.standing() != Standing::Waits
+                    && queued.queued_state() != QueuedState::Waits
                     && budget::is_spent(cx);
                 if is_refused {
                     self.polled = true;

@@ -41,7 +41,7 @@ pub(crate) trait WaitQueue: WaitSource {
     ) -> Poll<Option<Result<Self::Given, Failure>>>;
 
     /// Returns the state of a waiter.
-    fn standing(&self, id: WaiterId) -> Standing;
+    fn queued_state(&self, id: WaiterId) -> QueuedState;
 
     /// Gives the waiter a core, which the resolver fires; at once if the waiter has failed. Runs no
     /// user code.
@@ -57,7 +57,7 @@ pub(crate) trait WaitQueue: WaitSource {
 
 /// The state of a waiter without a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum QueuedState {
     Waits,
     /// The waiter was offered what it waits for, or could have it.
     Offered,
@@ -144,9 +144,9 @@ impl<T: 'static> Queued<T> {
     }
 
     /// Returns the state if there is no core.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn queued_state(&self) -> QueuedState {
         let queue = self.queue.upgrade();
-        queue.map_or(Standing::Failed, |queue| queue.standing(self.id))
+        queue.map_or(QueuedState::Failed, |queue| queue.queued_state(self.id))
     }
 
     /// Leaves the queue as a dropped Deferred does. Returns `false` if that needs a core.

@@ -62,7 +62,7 @@ use slab::Slab;
 use super::grants::{Granted, Grants};
 use super::numbered::Numbered;
 use crate::debug::{Id, Thing};
-use crate::defer::{Deferred, Link, Resolver, Standing, WaitQueue, WaitSource, WaiterId};
+use crate::defer::{Deferred, Link, QueuedState, Resolver, WaitQueue, WaitSource, WaiterId};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::task::{Executor, WorkItem, own_waker};
@@ -676,11 +676,11 @@ impl<S: Resource> WaitQueue for S {
         Poll::Pending
     }
 
-    fn standing(&self, id: WaiterId) -> Standing {
+    fn queued_state(&self, id: WaiterId) -> QueuedState {
         match self.queue().state.borrow_mut().find(id) {
-            Some(waiter) if waiter.state == WaiterState::Waiting => Standing::Waits,
-            Some(_) => Standing::Offered,
-            None => Standing::Failed,
+            Some(waiter) if waiter.state == WaiterState::Waiting => QueuedState::Waits,
+            Some(_) => QueuedState::Offered,
+            None => QueuedState::Failed,
         }
     }
 

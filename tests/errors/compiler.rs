@@ -1,9 +1,9 @@
-//! What the compiler says of the mistakes that beginners make: it names what to write in place.
+//! The compiler's messages for common mistakes: they name what to write instead.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library that this test was built with: the newest, for older ones lie about.
+/// Returns the library that this test was built with: the newest, because older ones may exist.
 fn library() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let files = test.parent().unwrap().read_dir().unwrap();
@@ -15,7 +15,7 @@ fn library() -> PathBuf {
     libraries.max_by_key(modified).unwrap()
 }
 
-/// Compiles a program; what the compiler said, or nothing if all was well.
+/// Compiles a program; returns the compiler's messages, or `None` on success.
 fn compile(program: &str) -> Option<String> {
     let library = library();
     let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap());
@@ -51,7 +51,7 @@ fn compile(program: &str) -> Option<String> {
     (!output.status.success()).then_some(said)
 }
 
-/// Checks that the compiler refuses the program, and that it says all this.
+/// Checks that the compiler refuses the program with these messages.
 #[track_caller]
 fn refused(program: &str, wanted: &[&str]) {
     let said = compile(program).expect("it is refused");

@@ -1,4 +1,4 @@
-//! What errors say, and what they turn into.
+//! The texts of errors, and their conversions.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ impl Error for Outer {
     }
 }
 
-/// What `thiserror` makes of `#[from]`, `#[source]` and `transparent`.
+/// As `thiserror` generates for `#[from]`, `#[source]` and `transparent`.
 #[derive(Debug)]
 enum AppError {
     Network(Failure),
@@ -102,7 +102,7 @@ impl From<Failure> for AppError {
     }
 }
 
-/// As `thiserror` does: by a trait that errors have, and what dereferences to one.
+/// Converts as `thiserror` does: by a trait that errors have, and types that dereference to one.
 fn as_error(failure: &Failure) -> &(dyn Error + 'static) {
     failure.as_ref()
 }
@@ -113,7 +113,7 @@ fn broken() -> Failure {
     Failure::new(Outer(Broken(3)))
 }
 
-/// What `?` makes of an error.
+/// Converts an error as `?` does.
 fn question_mark<E, F: From<E>>(error: E) -> F {
     let result: Result<(), F> = (|| Err(error)?)();
     result.unwrap_err()
@@ -228,7 +228,7 @@ fn fail_formats_and_names_its_line() {
 
 const WHY: &str = "the cable is cut";
 
-/// One failure of each public error, by name.
+/// Returns a failure of each public error, by the error's name.
 fn all_errors() -> Vec<(&'static str, Failure)> {
     let why = || io::Error::other(WHY);
     let address = || Address::from(([127, 0, 0, 1], 80));
@@ -421,7 +421,7 @@ fn connection_lost() -> Failure {
     wire.reason().unwrap()
 }
 
-/// What is reported of a connection that had more to send than its peer takes.
+/// Returns the report of a connection that had more to send than its peer takes.
 fn bytes_not_sent() -> Failure {
     let reactor = Reactor::in_memory().unwrap();
     let reports = Rc::new(RefCell::new(Vec::new()));
@@ -457,7 +457,7 @@ fn abandoned() -> Deferred<()> {
     deferred
 }
 
-/// The result of a Deferred that has one.
+/// Returns the result of a settled Deferred.
 fn now<T: 'static>(deferred: Deferred<T>) -> Result<T, Failure> {
     let result = Rc::new(std::cell::Cell::new(None));
     let to = result.clone();
@@ -482,7 +482,7 @@ fn each_error_says_its_own_level_and_its_source_the_next() {
         }
         let whole = format!("{failure:#}");
         assert_eq!(whole, said.join(": "), "{name}");
-        // What `main` prints.
+        // As `main` prints it.
         let debug = format!("{failure:?}");
         assert!(debug.starts_with(&whole), "{name}: {debug}");
         for level in &said {
@@ -492,7 +492,7 @@ fn each_error_says_its_own_level_and_its_source_the_next() {
     }
 }
 
-/// Those that say why in words of the system, or of another failure.
+/// For errors whose cause is an error of the system, or another failure.
 #[test]
 fn an_error_with_a_cause_tells_it() {
     for (name, failure) in all_errors() {

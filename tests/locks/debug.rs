@@ -1,4 +1,4 @@
-//! Debug mode: who holds what others wait for.
+//! Debug mode: which task holds what others wait for.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -126,7 +126,7 @@ fn one_that_takes_a_lock_twice_waits_for_itself() {
             ]
         );
         drop(task.cancel());
-        // A child of a scope is known as well, and so is a guard that came by `try_acquire`.
+        // A child of a scope is named as well, and so is a guard taken with `try_acquire`.
         let lock = DeferredLock::new(());
         let mine = lock.clone();
         let task = reactor.spawn(torsade::scope::scope(async move |scope| {
@@ -155,7 +155,7 @@ fn one_that_takes_a_lock_twice_waits_for_itself() {
 #[test]
 fn a_guard_that_came_to_a_task_through_callbacks_is_the_tasks() {
     testing::run_on(debugged(), async |reactor| {
-        // By a limit in time, and returned from a callback.
+        // Through a time limit, and returned from a callback.
         for way in 0..2 {
             let (lock, clock) = (DeferredLock::new(()), reactor.clone());
             let first = lock.try_acquire();
@@ -191,7 +191,8 @@ fn a_guard_that_came_to_a_task_through_callbacks_is_the_tasks() {
 #[test]
 fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
     testing::run_on(debugged(), async |reactor| {
-        // Each runs something that wants the other lock; one is free at first, and one has to be waited for.
+        // Each runs something that needs the other lock; one lock is free at first, and one must be
+        // waited for.
         let (pen, page) = (DeferredLock::default(), DeferredLock::default());
         let held = page.try_acquire();
         let wants = [(page.clone(), pen.clone()), (pen, page)];
@@ -290,7 +291,7 @@ fn all_who_hold_a_semaphore_are_shown() {
         let many = semaphore.acquire();
         assert!(format!("{many:?}").contains("0 of 3 left, 3 held by task `main` since "));
         drop((all, many));
-        // Of many, some are told.
+        // Of many holders, some are named.
         let semaphore = DeferredSemaphore::new(100)?;
         let held: Vec<_> = (0..100).map(|_| semaphore.try_acquire()).collect();
         let text = format!("{:?}", semaphore.acquire());

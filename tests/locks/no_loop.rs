@@ -1,4 +1,4 @@
-//! Locks, semaphores, queues and events where no loop runs: guards, limits, and code that meddles.
+//! Locks, semaphores, queues and events without a loop: guards, limits, and re-entrant code.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -39,7 +39,7 @@ fn a_guard_in_a_chain_holds_until_the_chain_lets_go() {
     });
     assert!(!lock.is_locked());
     chain.add_errback(|_| ());
-    // This is the limit that the docs tell.
+    // This is the limit that the docs name.
     let chain = lock.acquire().add_callback(Ok);
     assert!(lock.is_locked());
     drop(chain);
@@ -77,7 +77,7 @@ fn release_acquire_and_cancel_inside_a_waiters_callback() {
         let third: Option<Deferred<()>> = cancels.borrow_mut().take();
         third.unwrap().cancel();
         drop(guard);
-        // The next one has not run inside this callback.
+        // The next waiter has not run inside this callback.
         note.note("first is done");
     });
     let note = log.clone();
@@ -128,7 +128,7 @@ fn a_guard_is_released_by_a_destructor_and_a_waker_re_enters() {
             QUEUE.with(|queue| {
                 let queue = queue.borrow().as_ref().map(|meddler| meddler.0.clone());
                 let queue = queue.unwrap();
-                // It is offered to the one that is being woken.
+                // The item is offered to the waiter that is being woken.
                 assert_eq!(queue.try_get(), None);
                 queue.put(2).unwrap();
             });
@@ -160,7 +160,7 @@ fn a_guard_is_released_by_a_destructor_and_a_waker_re_enters() {
 
 #[test]
 fn an_offer_that_comes_while_a_waker_is_exchanged_is_not_lost() {
-    // The old waker's destructor brings the item, when nobody is noted to be woken.
+    // The old waker's destructor puts the item, when no waker is stored.
     thread_local! {
         static QUEUE: Cell<Option<DeferredQueue<u32>>> = const { Cell::new(None) };
     }
@@ -226,7 +226,7 @@ fn a_limit_in_time_leaves_the_line() {
     waits.add_both(|result| assert!(result.unwrap_err().is::<torsade::clock::TimedOut>()));
     assert_eq!(lock.waiting(), 0);
     drop(guard);
-    // A limit on one that is free: it is taken at once.
+    // A limit on a free lock: the lock is taken at once.
     let chain = lock
         .acquire()
         .timeout(Duration::from_secs(1), &clock)
@@ -266,13 +266,13 @@ fn those_who_wait_for_what_nobody_can_bring_are_abandoned() {
         poll(&mut put)
             .comes_ready_and(|result| is_error!(result.unwrap_err(), DeferredError::Abandoned))
     );
-    // What was there to be had still is.
+    // The item is still there.
     assert_eq!(now(got), 1);
 
     let semaphore = DeferredSemaphore::new(1).unwrap();
     let (kept, waits) = (semaphore.acquire(), semaphore.acquire_many(2));
     drop(semaphore);
-    // A permit is a handle as well: somebody may still wait for it.
+    // A permit is a handle as well: a Deferred may still wait for it.
     let permit = now(kept);
     assert!(!waits.is_settled());
     drop(permit);
@@ -292,7 +292,7 @@ fn nothing_owns_itself() {
         let guard = lock.try_acquire();
         let waits = lock.acquire();
         match kind {
-            // Waiting, offered, given, and in the line of a callback.
+            // Waiting, offered, given, and waiting for a callback.
             0 => drop((lock, waits, guard)),
             1 => {
                 drop(guard);
@@ -384,7 +384,7 @@ fn the_limits_of_a_queue() {
     assert_eq!(queue.put('c'), Err(QueueOverflow('c')));
     assert_eq!((queue.len(), now(waits)), (1, 'b'));
 
-    // One that waits for room is served by one that waits for an item.
+    // A Deferred that waits for room is served by one that waits for an item.
     let put = queue.put_when_room('d');
     let log = Log::new();
     let note = log.clone();
@@ -451,7 +451,7 @@ fn a_canceller_of_the_users_is_called_beside_the_librarys() {
         let log = log.clone();
         move || log.note(what)
     };
-    // One that is set later replaces the user's own.
+    // A canceller that is set later replaces the user's own.
     let (first, second) = (note("first"), note("queue"));
     let queue = DeferredQueue::with_limits(1, None);
     queue.put('a').unwrap();
@@ -461,7 +461,7 @@ fn a_canceller_of_the_users_is_called_beside_the_librarys() {
     assert_eq!(now(queue.get()), 'a');
     assert!(queue.is_empty());
 
-    // A panic in the user's does not stop the library's.
+    // A panic in the user's canceller does not stop the library's.
     queue.put('a').unwrap();
     let waits = queue
         .put_when_room('b')
@@ -501,7 +501,7 @@ fn nobody_overtakes_those_who_wait_for_room() {
     let (inner, refused) = (queue.clone(), Rc::new(Cell::new(false)));
     let was_refused = refused.clone();
     queue.put_when_room('b').add_callback(move |()| {
-        // Room again, in the middle of letting in: it is for the next in line.
+        // Room again, while waiting items are let in: it is for the next one.
         assert_eq!(inner.try_get(), Some('b'));
         was_refused.set(inner.put('x').is_err());
     });
