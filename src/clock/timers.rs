@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_does_not_fit_who_has_the_place_next() {
+    fn a_key_is_not_valid_for_the_next_timer_in_its_slot() {
         let timers = timers();
         let old = ask(&timers, SECOND, || ());
         assert!(timers.cancel(old));

@@ -175,7 +175,7 @@ fn an_abandoned_one_is_reported_as_made_where_it_was_made() {
 }
 
 #[test]
-fn a_cancelled_one_that_nobody_listens_to_is_reported_with_who_asked() {
+fn a_cancelled_deferred_without_callbacks_is_reported_with_the_line_that_cancelled() {
     let lab = Lab::new();
     let (deferred, resolver) = Deferred::<()>::pair();
     let line = line!() + 1;
@@ -276,7 +276,7 @@ fn a_destructor_that_panics_is_reported_and_breaks_nothing() {
 }
 
 #[test]
-fn a_deferred_that_waits_for_itself_is_told_and_reported() {
+fn a_deferred_that_waits_for_itself_fails_and_is_reported() {
     let lab = Lab::new();
     let slot = Rc::new(RefCell::new(None::<Deferred<()>>));
     let (deferred, resolver) = Deferred::pair();
@@ -292,7 +292,7 @@ fn a_deferred_that_waits_for_itself_is_told_and_reported() {
 }
 
 #[test]
-fn two_that_would_wait_for_each_other_are_told_and_freed() {
+fn two_deferreds_that_would_wait_for_each_other_fail_and_are_freed() {
     let lab = Lab::new();
     let alive = Rc::new(());
     for tail in [false, true] {

@@ -299,7 +299,7 @@ fn a_panic_in_a_detached_task_is_reported_with_its_payload() {
 }
 
 #[test]
-fn an_err_that_nobody_takes_is_reported() {
+fn an_err_that_is_not_taken_is_reported() {
     let lab = Lab::new();
     lab.spawn(async { Err::<(), _>(Failure::new("lost")) })
         .detach();
@@ -310,7 +310,7 @@ fn an_err_that_nobody_takes_is_reported() {
 }
 
 #[test]
-fn an_err_that_nobody_takes_is_reported_whatever_box_it_is_in() {
+fn an_err_that_is_not_taken_is_reported_whatever_box_it_is_in() {
     type Boxed = Box<dyn std::error::Error + Send + Sync>;
     let lab = Lab::new();
     drop(lab.spawn(async { Err::<(), Boxed>("sent".into()) }));
@@ -326,7 +326,7 @@ fn an_err_that_nobody_takes_is_reported_whatever_box_it_is_in() {
 
 #[cfg(all(feature = "anyhow", feature = "eyre"))]
 #[test]
-fn an_err_of_anyhow_or_eyre_that_nobody_takes_is_reported_with_what_it_says_on_top() {
+fn an_err_of_anyhow_or_eyre_that_is_not_taken_is_reported_with_its_context() {
     let lab = Lab::new();
     let below = || Failure::new("below").into_error();
     drop(lab.spawn(async { Err::<(), _>(anyhow::anyhow!("anyhow")) }));

@@ -496,7 +496,7 @@ fn lists_of_lists_work_and_cancel_each_other() {
 }
 
 #[test]
-fn a_member_that_waits_for_its_own_list_is_told_so() {
+fn a_member_that_waits_for_its_own_list_fails() {
     // The list is what the member's callback returns, at the first level or below one more list.
     for levels in 1..4 {
         let slot = Rc::new(RefCell::new(None::<Deferred<Vec<u32>>>));

@@ -77,7 +77,7 @@ fn a_timeout_takes_any_future_also_one_that_borrows() {
 }
 
 #[test]
-fn a_callback_that_returns_a_result_with_another_error_is_told_what_to_return() {
+fn the_message_for_a_callback_with_another_error_type_says_what_to_return() {
     refused(
         "use torsade::Deferred;
 
@@ -93,7 +93,7 @@ fn a_callback_that_returns_a_result_with_another_error_is_told_what_to_return() 
 }
 
 #[test]
-fn a_factory_given_to_listen_is_told_of_listen_factory() {
+fn the_message_for_a_factory_given_to_listen_names_listen_factory() {
     refused(
         "use torsade::{Address, Context, Factory, Protocol, Reactor};
         struct Echo;
@@ -117,7 +117,7 @@ fn a_factory_given_to_listen_is_told_of_listen_factory() {
 }
 
 #[test]
-fn an_async_closure_given_to_listen_is_told_of_serve() {
+fn the_message_for_an_async_closure_given_to_listen_names_serve() {
     refused(
         "pub fn begin(reactor: &torsade::Reactor) {
             drop(reactor.listen(\"127.0.0.1:0\", async |_peer| ()));

@@ -21,7 +21,7 @@ async fn take_both(first: DeferredLock, second: DeferredLock) -> Result<(), Fail
 }
 
 #[test]
-fn who_holds_a_lock_is_shown_below_those_who_wait_for_it() {
+fn the_holder_of_a_lock_is_shown_below_its_waiters() {
     testing::run_on(debugged(), async |reactor| {
         let made = next_line();
         let lock = DeferredLock::new(());
@@ -231,7 +231,7 @@ fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
 }
 
 #[test]
-fn a_guard_that_a_callback_keeps_is_held_by_nobody_who_is_known() {
+fn a_guard_that_a_callback_stores_has_no_known_holder() {
     testing::run_on(debugged(), async |reactor| {
         let (lock, kept) = (DeferredLock::new(()), Rc::new(RefCell::new(None)));
         let keep = kept.clone();
@@ -255,7 +255,7 @@ fn a_guard_that_a_callback_keeps_is_held_by_nobody_who_is_known() {
 }
 
 #[test]
-fn all_who_hold_a_semaphore_are_shown() {
+fn all_holders_of_a_semaphore_are_shown() {
     testing::run_on(debugged(), async |reactor| {
         let semaphore = DeferredSemaphore::new(3)?;
         let held = semaphore.try_acquire();
@@ -302,7 +302,7 @@ fn all_who_hold_a_semaphore_are_shown() {
 }
 
 #[test]
-fn those_who_wait_for_a_queue_say_so() {
+fn waiters_of_a_queue_are_shown() {
     testing::run_on(debugged(), async |reactor| {
         let queue = DeferredQueue::<u32>::with_limits(1, None);
         let (gets, getter) = (queue.clone(), queue.clone());

@@ -295,7 +295,7 @@ fn it_may_go_wrong_while_one_waits() {
 }
 
 #[test]
-fn a_clock_that_stops_abandons_those_who_wait() {
+fn a_clock_that_stops_abandons_the_waiters() {
     let path = scratch("stops");
     symlink("1", &path).unwrap();
     let reactor = Reactor::in_memory().unwrap();

@@ -31,7 +31,7 @@ fn cancelling_after_the_grant_changes_nothing() {
 }
 
 #[test]
-fn a_guard_in_a_chain_holds_until_the_chain_lets_go() {
+fn a_guard_in_a_chain_holds_until_the_chain_drops_it() {
     let lock = DeferredLock::new(());
     let chain = lock.acquire().add_callback(|guard| {
         let _guard = guard;
@@ -192,7 +192,7 @@ fn an_offer_that_comes_while_a_waker_is_exchanged_is_not_lost() {
 }
 
 #[test]
-fn on_cancel_is_told_and_the_place_in_line_is_kept() {
+fn on_cancel_is_called_and_the_position_in_the_queue_is_kept() {
     let (lock, log) = (DeferredLock::new(()), Log::new());
     let guard = lock.try_acquire();
     let note = log.clone();
@@ -251,7 +251,7 @@ fn a_paused_one_keeps_what_it_got_and_goes_on_with_it() {
 }
 
 #[test]
-fn those_who_wait_for_what_nobody_can_bring_are_abandoned() {
+fn waiters_that_nothing_can_serve_are_abandoned() {
     let queue = DeferredQueue::<u32>::with_limits(0, None);
     let waits = queue.get();
     drop(queue);
@@ -399,7 +399,7 @@ fn the_limits_of_a_queue() {
 }
 
 #[test]
-fn an_event_tells_those_who_were_there() {
+fn an_event_fires_the_waiters_it_had() {
     let (event, log) = (Event::new(), Log::new());
     let (note, again) = (log.clone(), event.clone());
     event.wait().add_callback(move |()| {
@@ -495,7 +495,7 @@ fn a_stream_does_not_count_for_the_backlog() {
 }
 
 #[test]
-fn nobody_overtakes_those_who_wait_for_room() {
+fn nothing_overtakes_items_that_wait_for_room() {
     let queue = DeferredQueue::with_limits(1, None);
     queue.put('a').unwrap();
     let (inner, refused) = (queue.clone(), Rc::new(Cell::new(false)));

@@ -19,7 +19,7 @@ use torsade::scope::scope;
 use torsade::{Cancelled, Clock, Deferred, Failure, task, yield_now};
 
 on_both! {
-    async fn one_that_comes_back_into_the_line_is_somebody_to_put_for(_reactor) {
+    async fn a_waiter_that_comes_back_into_the_queue_can_be_put_for(_reactor) {
         let queue = DeferredQueue::with_limits(0, None);
         let mut first = queue.get();
         queue.put('a')?;
@@ -82,7 +82,7 @@ on_both! {
         let _ = reactor;
     }
 
-    async fn a_get_that_nobody_polls_does_not_keep_the_item(reactor) {
+    async fn a_get_that_is_not_polled_does_not_keep_the_item(reactor) {
         let queue = DeferredQueue::new();
         let mut kept = queue.get();
         assert!(poll_once(&mut kept).await.is_pending());
@@ -95,7 +95,7 @@ on_both! {
         assert_eq!(kept.await?, 'b');
     }
 
-    async fn waiters_that_are_kept_in_a_cupboard_hold_nobody_up(reactor) {
+    async fn waiters_that_are_kept_unpolled_block_no_others(reactor) {
         let lock = DeferredLock::new(());
         let guard = lock.try_acquire();
         let mut cupboard: Vec<_> = (0..20).map(|_| lock.acquire()).collect();
@@ -346,7 +346,7 @@ on_both! {
         assert_eq!(all.await?, [1, 2, 3]);
     }
 
-    async fn those_who_wait_for_room_and_those_who_wait_for_items_meet(reactor) {
+    async fn waiters_for_room_and_waiters_for_items_serve_each_other(reactor) {
         let queue = DeferredQueue::with_limits(2, None);
         let source = queue.clone();
         let sender = reactor.spawn(async move {
@@ -363,7 +363,7 @@ on_both! {
         sender.await??;
     }
 
-    async fn big_and_small_wishes_are_served_in_order(reactor) {
+    async fn big_and_small_requests_are_served_in_order(reactor) {
         let semaphore = DeferredSemaphore::new(4)?;
         let (log, held) = (Log::new(), semaphore.try_acquire_many(3));
         let tasks: Vec<_> = [4, 1, 2, 1, 3].into_iter().map(|count| {
@@ -628,7 +628,7 @@ fn leaving_passes_on_what_was_offered() {
 }
 
 #[test]
-fn a_big_wish_that_leaves_lets_the_small_ones_in() {
+fn a_big_request_that_leaves_the_queue_lets_small_ones_in() {
     let (semaphore, log) = (DeferredSemaphore::new(3).unwrap(), Log::new());
     let held = semaphore.try_acquire();
     let big = semaphore.acquire_many(3);

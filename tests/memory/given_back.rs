@@ -45,7 +45,7 @@ fn growth(next: &Next) -> isize {
 }
 
 #[test]
-fn a_loop_that_somebody_holds() {
+fn a_loop_that_is_held() {
     let next = Next::default();
     let deferred = go_round(ROUNDS, next.clone());
     let seen = Rc::new(Cell::new(0));
@@ -58,7 +58,7 @@ fn a_loop_that_somebody_holds() {
 }
 
 #[test]
-fn a_loop_that_nobody_holds() {
+fn a_loop_that_is_not_held() {
     let next = Next::default();
     drop(go_round(ROUNDS, next.clone()));
     let growth = growth(&next);
@@ -394,7 +394,7 @@ impl std::fmt::Display for Explosive {
 impl std::error::Error for Explosive {}
 
 #[test]
-fn a_destructor_that_panics_harms_nobody_and_everything_is_freed() {
+fn a_destructor_that_panics_does_no_harm_and_everything_is_freed() {
     let reactor = Reactor::builder().in_memory().debug(false).build().unwrap();
     reactor.on_report(|_| ());
     let done = reactor.run_until(async {
@@ -472,7 +472,7 @@ fn a_call_to_a_reactor_that_has_ended_is_dropped_and_its_destructors_panic_conta
 }
 
 #[test]
-fn a_waker_whose_destructor_panics_harms_nobody_when_a_sleep_gets_another_one() {
+fn a_waker_whose_destructor_panics_does_no_harm_when_a_sleep_replaces_it() {
     struct Wakes;
     impl Drop for Wakes {
         fn drop(&mut self) {

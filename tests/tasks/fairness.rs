@@ -18,7 +18,7 @@ const HERE: &str = "127.0.0.1:0";
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
-fn any_number_of_tasks_that_yield_leaves_room_for_timers() -> Result<(), Failure> {
+fn any_number_of_tasks_that_yield_does_not_delay_timers() -> Result<(), Failure> {
     for yielders in [1, 2, 3, 15, 16, 17, 1001] {
         torsade::run(async |reactor| {
             let over = Rc::new(Cell::new(false));
@@ -43,7 +43,7 @@ fn any_number_of_tasks_that_yield_leaves_room_for_timers() -> Result<(), Failure
 }
 
 #[test]
-fn any_number_of_calls_from_other_threads_leaves_room_for_timers() -> Result<(), Failure> {
+fn any_number_of_calls_from_other_threads_does_not_delay_timers() -> Result<(), Failure> {
     const CALLS: usize = 3000;
     for reactor in [Reactor::in_memory()?, Reactor::new()?] {
         let ran = Arc::new(Mutex::new(Vec::new()));
@@ -76,7 +76,7 @@ fn any_number_of_calls_from_other_threads_leaves_room_for_timers() -> Result<(),
 }
 
 #[test]
-fn any_number_of_time_limits_that_end_together_leaves_room_for_others() -> Result<(), Failure> {
+fn any_number_of_time_limits_that_end_together_does_not_delay_others() -> Result<(), Failure> {
     const LIMITS: usize = 3000;
     let reactor = Reactor::in_memory()?;
     let over = Rc::new(RefCell::new(Vec::new()));

@@ -56,7 +56,7 @@ on_both! {
         assert_eq!(ticks.period(), MS * 2);
     }
 
-    async fn an_interval_begins_where_it_is_told(reactor) {
+    async fn an_interval_begins_at_its_starting_time(reactor) {
         let first = reactor.now() + MS * 3;
         let mut ticks = interval(&reactor, MS).starting_at(first);
         assert_eq!(ticks.tick().await?, first);
@@ -140,7 +140,7 @@ on_both! {
         assert!(!looping.is_running());
     }
 
-    async fn a_failure_of_a_loop_that_nobody_asked_about_is_reported(reactor) {
+    async fn a_failure_of_a_loop_is_reported_if_its_deferred_was_dropped(reactor) {
         let reports = expect_reports(&reactor);
         LoopingCall::new(|| Err::<(), _>(Failure::new("no more"))).start(&reactor, MS);
         LoopingCall::new(|| panic!("oh")).start(&reactor, MS);
@@ -251,7 +251,7 @@ on_both! {
         assert!(reactor.now() >= start + MS * 3);
     }
 
-    async fn a_failure_of_work_that_nobody_asked_about_is_reported_once(reactor) {
+    async fn a_failure_of_work_is_reported_once_if_its_end_was_not_requested(reactor) {
         let reports = expect_reports(&reactor);
         let cooperator = Cooperator::new(&reactor);
         let fail = |text: &'static str| std::iter::once(Err::<(), _>(Failure::new(text)));
@@ -355,7 +355,7 @@ on_both_by_hand! {
         assert_eq!((calls.get(), dropped.get()), (3, 1));
     }
 
-    fn who_holds_the_end_of_a_loop_is_told_that_its_reactor_has_ended(reactor) {
+    fn the_deferred_of_a_loop_fails_when_its_reactor_has_ended(reactor) {
         let (_, done) = LoopingCall::new(|| ()).start(&reactor, SECOND * 100);
         let inner = reactor.clone();
         reactor.call_later(MS, move || inner.stop().unwrap());

@@ -457,7 +457,7 @@ on_both! {
         assert_eq!(done.get(), 3);
     }
 
-    async fn what_fails_behind_a_shield_is_reported_when_nobody_waits_any_more(reactor) {
+    async fn a_failure_behind_a_shield_is_reported_when_it_is_no_longer_awaited(reactor) {
         let told = expect_reports(&reactor);
         let (source, resolver) = Deferred::<()>::pair();
         let shielded = shield(source);

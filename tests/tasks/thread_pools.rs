@@ -17,7 +17,7 @@ use torsade::threads::{NeverBegun, PoolRefused, ThreadPool};
 use torsade::{Failure, Reactor, testing};
 
 #[test]
-fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
+fn threads_are_started_one_by_one_as_work_comes_ten_at_most_by_default() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let pool = reactor.thread_pool();
         assert_eq!((pool.statistics().threads, pool.statistics().max), (0, 10));
@@ -61,7 +61,7 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
 }
 
 #[test]
-fn what_work_held_is_dropped_on_its_thread_before_its_result_is_told() {
+fn what_work_held_is_dropped_on_its_thread_before_its_result_is_sent() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let held = Arc::new(());
         let kept = held.clone();
@@ -160,7 +160,7 @@ fn a_pool_that_cannot_be_is_refused_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_reactor_waits_half_a_second_for_its_threads_unless_told() {
+fn a_reactor_waits_half_a_second_for_its_threads_by_default() {
     let reactor = Reactor::in_memory().unwrap();
     let reports = expect_reports(&reactor);
     let (release, held) = mpsc::channel::<()>();
@@ -349,7 +349,7 @@ mod children {
     }
 
     #[test]
-    fn panics_in_a_pool_of_ones_own_are_reported_each_once_with_the_place_of_the_work() {
+    fn panics_in_a_separate_pool_are_reported_once_each_with_the_location_of_the_work() {
         let said = role::end(role::child("panics").spawn().unwrap());
         let reports: Vec<_> = said
             .lines()

@@ -134,7 +134,7 @@ on_both! {
         assert_eq!(ran.load(Ordering::SeqCst), 0);
     }
 
-    async fn a_result_that_nobody_waits_for_is_dropped_on_the_loops_thread(reactor) {
+    async fn a_result_that_is_not_awaited_is_dropped_on_the_loops_thread(reactor) {
         let (release, held) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
         let (sender, drops) = mpsc::channel();
@@ -218,7 +218,7 @@ on_both! {
         assert_eq!(pool.statistics().threads, 0);
     }
 
-    async fn work_that_nobody_waits_for_runs_and_its_panic_is_reported(reactor) {
+    async fn work_that_is_not_awaited_runs_and_its_panic_is_reported(reactor) {
         let reports = expect_reports(&reactor);
         let (to, got) = mpsc::channel();
         drop(reactor.spawn_blocking(move || { to.send("called").unwrap(); Ok(()) }));
@@ -399,7 +399,7 @@ on_both_by_hand! {
         drop(release);
     }
 
-    fn work_that_is_never_begun_is_reported_only_where_nobody_was_told(reactor) {
+    fn work_that_is_never_begun_is_reported_only_if_no_deferred_failed(reactor) {
         let reports = expect_reports(&reactor);
         reactor.thread_pool().adjust(0, 1);
         reactor.set_grace(Grace { threads: MS, ..Grace::default() });
@@ -476,7 +476,7 @@ on_both_by_hand! {
         assert!(gone && failure.is::<ReactorGone>());
     }
 
-    fn a_thread_that_waits_for_a_reactor_that_never_runs_is_told_when_it_goes(reactor) {
+    fn a_thread_that_waits_for_a_reactor_that_never_runs_gets_an_error_when_it_is_dropped(reactor) {
         let remote = reactor.remote();
         let (asked, has_asked) = mpsc::channel();
         let waits = thread::spawn(move || {

@@ -246,7 +246,7 @@ on_both! {
         assert!(is_timed_out(&ended));
     }
 
-    async fn a_limit_is_not_put_off_for_ever_by_those_who_are_never_done(reactor) {
+    async fn a_limit_is_not_delayed_forever_by_tasks_that_are_never_done(reactor) {
         // Tasks that are always ready, a connection on which there is always something, and timers
         // that are always due.
         let over = Rc::new(Cell::new(false));

@@ -193,7 +193,7 @@ fn waking_and_going_to_sleep_again_never_lets_time_slip() {
 }
 
 #[test]
-fn other_threads_that_nobody_awaits_do_not_hold_the_time() {
+fn other_threads_that_are_not_awaited_do_not_stop_the_time() {
     testing::run(async |reactor| {
         let (remote, start) = (reactor.remote(), reactor.now());
         let (done, joined) = oneshot::channel();
