@@ -1,5 +1,5 @@
-//! Several Deferreds at once, where a script with numbers (see `conformance`) does not reach: types, places, code that
-//! comes back in the middle, and very many of them on a small stack.
+//! Several Deferreds at once, which the scripts with numbers (see `conformance`) do not cover:
+//! types, locations, re-entrant code, and very many of them on a small stack.
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -231,7 +231,8 @@ fn an_iterator_may_fire_what_it_gave_and_begin_another_list() {
     let (members, resolvers) = pairs(3);
     let mut resolvers = resolvers.into_iter();
     let given = members.into_iter().inspect(|_| {
-        // The first is fired when the second is asked for, and so on: the one just given is not taken yet.
+        // The first is fired when the iterator is asked for the second, and so on: the member just
+        // returned is not taken yet.
         if resolvers.len() < 3 {
             resolvers
                 .next()
@@ -263,7 +264,7 @@ fn a_member_that_was_polled_before_is_one_like_any_other() {
 
 #[test]
 fn a_canceller_may_fire_another_member() {
-    // While the rest of a race is cancelled, and while all of a list is.
+    // While the remaining members of a race are cancelled, and while all of a list are.
     for decided in [true, false] {
         let (members, mut resolvers) = pairs::<u32>(3);
         let last = resolvers.pop().unwrap();
@@ -421,7 +422,8 @@ fn a_value_whose_destructor_comes_back_finds_everything_whole() {
         );
     });
     *slot.borrow_mut() = Some(outcome);
-    // Its destructor runs when the gather has failed: it cancels that, and loses the third member's resolver.
+    // Its destructor runs when the gather has failed: it cancels the gather, and drops the third
+    // member's resolver.
     first.callback(Meddles(slot.clone(), Some(third)));
     second.errback(Failure::new("no"));
     assert!(result(slot.take().unwrap()).is_ok());
@@ -443,7 +445,7 @@ fn a_destructor_that_panics_is_no_members_business() {
     resolvers.next().unwrap().errback(Failure::new("no"));
     assert!(resolvers.next().unwrap().is_cancelled());
     assert!(result(outcome).is_ok());
-    // Settled ones, of which those after the winner are dropped at once.
+    // Settled members, of which those after the winner are dropped at once.
     let outcome = defer::first([Deferred::fail(Failure::new("no")), Deferred::succeed(Bomb)]);
     assert!(result(outcome).unwrap().1.is_err());
 }
@@ -673,7 +675,7 @@ fn very_many_dropped_unfired() {
             it.as_ref()
                 .is_err_and(|failure| is_error!(failure, DeferredError::Abandoned))
         }));
-        // The outcome first, as somebody does who gave up.
+        // The outcome first, as when its waiter gave up.
         let (members, resolvers) = pairs::<u32>(MANY);
         let mut all = defer::gather(members);
         assert!(poll(&mut all).is_pending());
@@ -693,7 +695,7 @@ fn very_many_cancelled() {
     });
 }
 
-/// Gathers inside gathers, each with one more member, which stands first or last.
+/// Gathers inside gathers, each with one more member, which is the first or the last.
 fn nested(leaf_first: bool) -> (Deferred<Vec<u32>>, Vec<Resolver<u32>>) {
     let (innermost, resolver) = Deferred::pair();
     let mut resolvers = vec![resolver];
@@ -731,7 +733,8 @@ fn lists_very_deep_inside_lists() {
             all.cancel();
             assert!(resolvers.iter().all(Resolver::is_cancelled));
             assert!(result(all).is_err());
-            // The failure of the innermost has gone through every level, and of the outermost through one.
+            // The failure of the innermost has passed through every level, and of the outermost
+            // through one.
             let (all, mut resolvers) = nested(leaf_first);
             resolvers.swap_remove(0).errback(Failure::new("no"));
             assert!(resolvers.iter().all(Resolver::is_cancelled));

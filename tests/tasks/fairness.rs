@@ -1,4 +1,4 @@
-//! Nobody keeps the loop from the others, and nobody is early.
+//! No task, timer or connection keeps the loop from the others, and no timer is early.
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
@@ -62,7 +62,7 @@ fn any_number_of_calls_from_other_threads_does_not_delay_timers() -> Result<(), 
         let first = count();
         assert!((1..=1024).contains(&first), "{first} calls in one turn");
         assert!(!timer.is_pending());
-        // Nobody wakes the loop for the rest: it goes on by itself.
+        // No wake is needed for the rest: the loop continues by itself.
         while count() < CALLS {
             assert_eq!(reactor.poll_timeout(), Some(Duration::ZERO));
             reactor.do_iteration(Some(Duration::from_secs(60)));
@@ -117,7 +117,7 @@ fn a_timer_asked_for_after_a_long_wait_is_not_early() -> Result<(), Failure> {
     torsade::run(async |reactor| {
         let took = Rc::new(Cell::new(None));
         let told = took.clone();
-        // With another timer about, the clock was read before the wait.
+        // With another timer set, the clock was read before the wait.
         let other = reactor.call_later(Duration::from_secs(60), || {});
         let port = reactor.listen(HERE, move |_| Late(told.clone()))?;
         let address = port.local_addr();
@@ -140,7 +140,7 @@ fn a_timer_asked_for_after_a_long_wait_is_not_early() -> Result<(), Failure> {
     })
 }
 
-/// Keeps the thread busy, as a callback does that computes for so long.
+/// Keeps the thread busy, as a callback that computes for so long does.
 fn work(time: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < time {

@@ -1,4 +1,4 @@
-//! Doing things again, later, and a little at a time: with tasks, sockets and reports.
+//! Delayed, periodic and cooperative work, with tasks, sockets and reports.
 
 use std::cell::{Cell, RefCell};
 use std::future::ready;
@@ -17,7 +17,8 @@ use torsade::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Ticks taken one after another, from a tick at 1 s that is taken at 3.5 s: when each was due, and when it came.
+/// Takes ticks one after another, the tick of 1 s at 3.5 s: returns when each was due, and when it
+/// came.
 async fn late(reactor: &Reactor, missed: MissedTicks) -> Result<Vec<(u128, u128)>, Failure> {
     let start = reactor.now();
     let mut ticks = interval(reactor, SECOND).missed_ticks(missed);
@@ -34,7 +35,7 @@ async fn late(reactor: &Reactor, missed: MissedTicks) -> Result<Vec<(u128, u128)
     Ok(came)
 }
 
-/// Notes when it is dropped, and does something then.
+/// Logs when it is dropped, and then calls a function.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -255,15 +256,15 @@ on_both! {
         let reports = expect_reports(&reactor);
         let cooperator = Cooperator::new(&reactor);
         let fail = |text: &'static str| std::iter::once(Err::<(), _>(Failure::new(text)));
-        // The handle goes first.
+        // The handle is dropped first.
         drop(cooperator.cooperate(fail("one")));
         // The work ends first.
         let two = cooperator.cooperate(fail("two"));
-        // Somebody has asked, before or after the end.
+        // Its end was requested, before or after it.
         let three = cooperator.cooperate(fail("three"));
         let told = three.when_done().add_errback(|_| ());
         let four = cooperator.cooperate(fail("four"));
-        // Somebody has asked and gone away again.
+        // Its end was requested, and that Deferred was dropped.
         let five = cooperator.cooperate(fail("five"));
         let asked = five.when_done();
         asked.cancel();
@@ -471,7 +472,7 @@ fn an_interval_tells_that_its_clock_has_stopped() {
     });
 }
 
-/// The bug would be a deadline reckoned from when the call or the tick came, and not from the grid.
+/// A bug would compute deadlines from when the call or the tick came, and not from the grid.
 #[test]
 fn a_year_of_ticks_does_not_drift() {
     const DAY: Duration = Duration::from_secs(86_400);
@@ -547,13 +548,13 @@ fn very_many_tasks_are_paused_and_stopped_in_no_time() {
         .collect();
     let pauses = tasks.iter().rev().map(|task| task.pause().unwrap());
     let mut pauses = pauses.collect::<Vec<_>>().into_iter();
-    // Each comes back at the end of the queue.
+    // Each returns to the end of the queue.
     drop(pauses.by_ref().take(3).collect::<Vec<_>>());
     clock.advance(Duration::ZERO);
     assert_eq!(log.borrow()[..4], [99_999, 99_998, 99_997, 99_999]);
     drop(pauses);
     cooperator.stop();
     assert!(tasks.iter().all(|task| task.is_finished()));
-    // Looking for each in the whole queue takes minutes.
+    // Searching the whole queue for each takes minutes.
     assert!(start.elapsed() < Duration::from_secs(20));
 }
