@@ -26,6 +26,8 @@
 //! 5. Dropping a [`DelayedCall`] changes nothing; dropping a [`Sleep`] ends it.
 //! 6. When the clock stops (at shutdown), pending closures are dropped without running, sleeping
 //!    tasks get [`ClockStopped`], and a closure of a later request is dropped at once.
+//!
+//! The [glossary](crate::guide::glossary#virtual-time) defines turn and virtual time.
 
 mod heap;
 #[cfg(test)]

@@ -53,6 +53,9 @@
 //! needs no core. `list` decides the outcome of several Deferreds, `shared` gives one result to
 //! many consumers. A Deferred of a lock or a queue that is only awaited has no core either
 //! (`queued`).
+//!
+//! The [glossary](crate::guide::glossary#deferreds) defines the terms: Deferred, resolver, firing, callback,
+//! errback, canceller.
 
 mod callback_queue;
 mod convert;

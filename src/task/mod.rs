@@ -30,6 +30,8 @@
 //!    is spawned later is dropped at once. Without a shutdown an executor that still has tasks is
 //!    never freed, because it and they own each other.
 //! 4. No queue or list is borrowed while user code or a user's destructor runs.
+//!
+//! The [glossary](crate::guide::glossary#tasks-and-waiting) defines the terms: task, batch, budget.
 
 mod block_on;
 pub(crate) mod budget;
