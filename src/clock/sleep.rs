@@ -4,7 +4,7 @@
 //! one that is dropped before that costs nothing. The table stores its waker.
 //!
 //! | state | meaning | left by |
-//! |------------|-----------------------------------------|-------------------------------------------|
+//! |---|---|---|
 //! | `Idle` | not in the table | the first poll: `Waiting`, or `Over` |
 //! | `Waiting` | in the table, or taken out and not polled since | a poll after its time or the stop: `Over` |
 //! | `Over` | has returned ready, and does so again when polled | `reset`: `Idle` |

@@ -20,15 +20,15 @@
 //!    a member's result was enough, or the last
 //! ```
 //!
-//! | stage       | the result is                                            | what moves it on                |
-//! |-------------|----------------------------------------------------------|---------------------------------|
-//! | `Pending`   | not there                                                | [`Core::fire`]                  |
-//! | `Fired`     | with the step that ran last, or at the source            | [`advance`], unless paused      |
-//! | `Running`   | being used by a callback, further down this very stack   | that callback's return          |
-//! | `Waiting`   | at another core, whose consumer this one is              | that core's [`Core::hand_over`] |
-//! | `Passed`    | at several other cores, each of which has fired          | [`advance`] goes on with those  |
-//! | `Gathering` | at several other cores, its members; it has no resolver  | a member's `hand_over`          |
-//! | `Decided`   | at the source, which is a [`Group`]                      | [`advance`] lets the rest go    |
+//! | stage | the result is | what moves it on |
+//! |---|---|---|
+//! | `Pending` | not there | [`Core::fire`] |
+//! | `Fired` | with the step that ran last, or at the source | [`advance`], unless paused |
+//! | `Running` | being used by a callback, further down this very stack | that callback's return |
+//! | `Waiting` | at another core, whose consumer this one is | that core's [`Core::hand_over`] |
+//! | `Passed` | at several other cores, each of which has fired | [`advance`] goes on with those |
+//! | `Gathering` | at several other cores, its members; it has no resolver | a member's `hand_over` |
+//! | `Decided` | at the source, which is a [`Group`] | [`advance`] lets the rest go |
 //!
 //! A `Pending` core may stand in a wait queue (see `waiter`); it may then be *offered* its result,
 //! which is fetched when the consumer asks for it.

@@ -8,7 +8,7 @@
 //! as by [`Deferred::from_future`].
 //!
 //! | function | value | failure | without members |
-//! |------------|--------------------------------------|---------------------------------------------------|----------------------|
+//! |---|---|---|---|
 //! | [`list`] | all results, in the members' order | never | `[]` |
 //! | [`gather`] | all values, in the members' order | [`FirstError`], at the first failure | `[]` |
 //! | [`race`] | the first value and its index | [`FailureGroup`], when all have failed | [`DeferredError::Empty`] |

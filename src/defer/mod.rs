@@ -11,11 +11,11 @@
 //! Deferred with [`Deferred::from_future`].
 //!
 //! | from | by |
-//! |--------------------------------------------------------|-----------------------------------------------------|
-//! | several Deferreds or other futures                     | [`list`], [`gather`], [`race`], [`first`], [`DeferredList`] |
-//! | a function                                             | [`execute`], [`maybe_deferred`]                     |
-//! | a future, of whichever kind                            | [`ensure`], [`Deferred::from_future`]               |
-//! | a channel, a stream                                    | [`Deferred::from_oneshot`], [`Deferred::from_stream`] |
+//! |---|---|
+//! | several Deferreds or other futures | [`list`], [`gather`], [`race`], [`first`], [`DeferredList`] |
+//! | a function | [`execute`], [`maybe_deferred`] |
+//! | a future, of whichever kind | [`ensure`], [`Deferred::from_future`] |
+//! | a channel, a stream | [`Deferred::from_oneshot`], [`Deferred::from_stream`] |
 //!
 //! In the other direction, [`Deferred::shared`] gives one result to many consumers,
 //! [`Deferred::chain_deferred`] fires another Deferred, and [`Deferred::into_oneshot`] sends the

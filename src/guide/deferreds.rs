@@ -76,13 +76,13 @@
 //!
 //! # What dropping does
 //!
-//! | dropped                                | what becomes of the work                                             |
-//! |----------------------------------------|----------------------------------------------------------------------|
-//! | a future                               | it stops where it was                                                |
-//! | a Deferred that was never polled       | it runs on; its callbacks run; a failure at its end is reported      |
-//! | a Deferred that was polled             | it is cancelled: somebody awaited, and gave up                       |
-//! | a [`Task`](crate::Task)                | as a Deferred: runs on if it was never awaited, else it is cancelled |
-//! | a [`Resolver`](crate::Resolver)        | the Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned)       |
+//! | dropped | what becomes of the work |
+//! |---|---|
+//! | a future | it stops where it was |
+//! | a Deferred that was never polled | it runs on; its callbacks run; a failure at its end is reported |
+//! | a Deferred that was polled | it is cancelled: somebody awaited, and gave up |
+//! | a [`Task`](crate::Task) | as a Deferred: runs on if it was never awaited, else it is cancelled |
+//! | a [`Resolver`](crate::Resolver) | the Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) |
 //!
 //! So `race`, time limits and `select` of other crates work as you expect, because giving up an
 //! await cancels; and "fire and forget" works as Twisted users expect. To keep waiting for the same
@@ -124,25 +124,25 @@
 //! # Names in other crates and here
 //!
 //! | future crates | torsade |
-//! |-----------------------------------------|-----------------------------------------------------------------------|
-//! | `oneshot::channel()`                    | [`Deferred::pair`](crate::Deferred::pair)                             |
+//! |---|---|
+//! | `oneshot::channel()` | [`Deferred::pair`](crate::Deferred::pair) |
 //! | `future::ready(Ok(v))`, `ready(Err(e))` | [`Deferred::succeed`](crate::Deferred::succeed), [`Deferred::fail`](crate::Deferred::fail) |
-//! | `map_ok`, `and_then`                    | [`map`](crate::Deferred::map), [`add_callback`](crate::Deferred::add_callback) |
-//! | `or_else`, `then`                       | [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
-//! | `try_join_all`, `join_all`              | [`gather`](crate::defer::gather), [`list`](crate::defer::list)        |
-//! | `select_ok`, `select_all`               | [`race`](crate::defer::race), [`first`](crate::defer::first)          |
-//! | `Shared`                                | [`Deferred::shared`](crate::Deferred::shared)                         |
-//! | `timeout`                               | [`Clock::timeout`](crate::Clock::timeout), of what borrows too; [`Deferred::timeout`](crate::Deferred::timeout) |
-//! | `process::Command`, `Child`             | [`process::Command`](crate::process::Command), [`Command::spawn`](crate::process::Command::spawn), [`Command::output`](crate::process::Command::output) |
-//! | `TcpListener`, `TcpStream`, `UdpSocket` | [`Reactor::serve`](crate::Reactor::serve), [`Reactor::connect_stream`](crate::Reactor::connect_stream), [`Reactor::bind_datagram`](crate::Reactor::bind_datagram) |
-//! | `spawn`, `JoinHandle`, `JoinSet`        | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
-//! | `thread::scope`, nurseries              | [`scope`](crate::scope::scope)                                        |
-//! | `Mutex`, `Semaphore`                    | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |
-//! | `mpsc`, `watch`, `Notify`               | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
-//! | `interval`                              | [`interval`](crate::interval), [`LoopingCall`](crate::LoopingCall)    |
-//! | `spawn_blocking`                        | [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) |
-//! | `signal::ctrl_c`, `signal::unix`        | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
-//! | `anyhow::Error`                         | [`Failure`](crate::Failure)                                           |
+//! | `map_ok`, `and_then` | [`map`](crate::Deferred::map), [`add_callback`](crate::Deferred::add_callback) |
+//! | `or_else`, `then` | [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
+//! | `try_join_all`, `join_all` | [`gather`](crate::defer::gather), [`list`](crate::defer::list) |
+//! | `select_ok`, `select_all` | [`race`](crate::defer::race), [`first`](crate::defer::first) |
+//! | `Shared` | [`Deferred::shared`](crate::Deferred::shared) |
+//! | `timeout` | [`Clock::timeout`](crate::Clock::timeout), of what borrows too; [`Deferred::timeout`](crate::Deferred::timeout) |
+//! | `process::Command`, `Child` | [`process::Command`](crate::process::Command), [`Command::spawn`](crate::process::Command::spawn), [`Command::output`](crate::process::Command::output) |
+//! | `TcpListener`, `TcpStream`, `UdpSocket` | [`Reactor::serve`](crate::Reactor::serve), [`Reactor::connect_stream`](crate::Reactor::connect_stream), [`Reactor::bind_udp`](crate::Reactor::bind_udp) |
+//! | `spawn`, `JoinHandle`, `JoinSet` | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
+//! | `thread::scope`, nurseries | [`scope`](crate::scope::scope) |
+//! | `Mutex`, `Semaphore` | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |
+//! | `mpsc`, `watch`, `Notify` | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
+//! | `interval` | [`interval`](crate::interval), [`LoopingCall`](crate::LoopingCall) |
+//! | `spawn_blocking` | [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) |
+//! | `signal::ctrl_c`, `signal::unix` | [`Reactor::signal`](crate::Reactor::signal), [`Reactor::signals`](crate::Reactor::signals) |
+//! | `anyhow::Error` | [`Failure`](crate::Failure) |
 //!
 //! # What is not needed
 //!

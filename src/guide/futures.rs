@@ -139,39 +139,39 @@
 //! # Names in Twisted and here
 //!
 //! | Twisted | torsade |
-//! |---------------------------------------------|--------------------------------------------------------------------|
-//! | `d.addCallback`, `addErrback`, `addBoth`    | [`add_callback`](crate::Deferred::add_callback), [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
-//! | `d.callback(v)`, `d.errback(f)`             | [`resolver.callback(v)`](crate::Resolver::callback), [`resolver.errback(e)`](crate::Resolver::errback) |
-//! | `Deferred(canceller)`                       | [`on_cancel`](crate::Deferred::on_cancel)                          |
-//! | `d.called`                                  | [`is_settled`](crate::Deferred::is_settled)                        |
-//! | `d.addTimeout(5, reactor)`                  | [`d.timeout(limit, &reactor)`](crate::Deferred::timeout)           |
-//! | `d.asFuture`, `Deferred.fromFuture`         | it *is* one; [`from_future`](crate::Deferred::from_future)         |
-//! | `@inlineCallbacks`, `returnValue`           | `async fn`, `return Ok(..)`                                        |
-//! | `yield d`                                   | `d.await?`                                                         |
-//! | `DeferredList`, `gatherResults`, `race`     | [`list`](crate::defer::list), [`gather`](crate::defer::gather), [`race`](crate::defer::race) |
-//! | `maybeDeferred`, `execute`                  | [`maybe_deferred`](crate::defer::maybe_deferred), [`execute`](crate::defer::execute) |
-//! | `d.chainDeferred(other)`                    | [`chain_deferred(resolver)`](crate::Deferred::chain_deferred)      |
-//! | `deferLater`, `task.LoopingCall`            | [`defer_later`](crate::defer_later), [`LoopingCall`](crate::LoopingCall); or `sleep` and [`interval`](crate::interval) in a loop |
-//! | `cooperate`, `coiterate`                    | [`Cooperator`](crate::Cooperator); or [`Pace`](crate::repeat::Pace) in a loop |
-//! | `DeferredLock`, `run`                       | [`DeferredLock`](crate::DeferredLock), with a guard that releases when it is dropped |
-//! | `failure.check`, `failure.trap`             | [`downcast_ref`](crate::Failure::downcast_ref), [`trap`](crate::Failure::trap) |
-//! | `task.Clock`                                | [`VirtualClock`](crate::VirtualClock), [`testing::run`](crate::testing::run) |
-//! | `reactor.callFromThread`                    | [`Remote::call`](crate::Remote::call)                              |
-//! | `deferToThread`, `blockingCallFromThread`   | [`spawn_blocking`](crate::Reactor::spawn_blocking), [`Remote::blocking_call`](crate::Remote::blocking_call) |
-//! | `spawnProcess`, `childFDs`, `usePTY`        | [`spawn_protocol`](crate::process::Command::spawn_protocol), [`Command::child_fds`](crate::process::Command::child_fds), [`Command::pty`](crate::process::Command::pty) |
+//! |---|---|
+//! | `d.addCallback`, `addErrback`, `addBoth` | [`add_callback`](crate::Deferred::add_callback), [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
+//! | `d.callback(v)`, `d.errback(f)` | [`resolver.callback(v)`](crate::Resolver::callback), [`resolver.errback(e)`](crate::Resolver::errback) |
+//! | `Deferred(canceller)` | [`on_cancel`](crate::Deferred::on_cancel) |
+//! | `d.called` | [`is_settled`](crate::Deferred::is_settled) |
+//! | `d.addTimeout(5, reactor)` | [`d.timeout(limit, &reactor)`](crate::Deferred::timeout) |
+//! | `d.asFuture`, `Deferred.fromFuture` | it *is* one; [`from_future`](crate::Deferred::from_future) |
+//! | `@inlineCallbacks`, `returnValue` | `async fn`, `return Ok(..)` |
+//! | `yield d` | `d.await?` |
+//! | `DeferredList`, `gatherResults`, `race` | [`list`](crate::defer::list), [`gather`](crate::defer::gather), [`race`](crate::defer::race) |
+//! | `maybeDeferred`, `execute` | [`maybe_deferred`](crate::defer::maybe_deferred), [`execute`](crate::defer::execute) |
+//! | `d.chainDeferred(other)` | [`chain_deferred(resolver)`](crate::Deferred::chain_deferred) |
+//! | `deferLater`, `task.LoopingCall` | [`defer_later`](crate::defer_later), [`LoopingCall`](crate::LoopingCall); or `sleep` and [`interval`](crate::interval) in a loop |
+//! | `cooperate`, `coiterate` | [`Cooperator`](crate::Cooperator); or [`Pace`](crate::repeat::Pace) in a loop |
+//! | `DeferredLock`, `run` | [`DeferredLock`](crate::DeferredLock), with a guard that releases when it is dropped |
+//! | `failure.check`, `failure.trap` | [`downcast_ref`](crate::Failure::downcast_ref), [`trap`](crate::Failure::trap) |
+//! | `task.Clock` | [`VirtualClock`](crate::VirtualClock), [`testing::run`](crate::testing::run) |
+//! | `reactor.callFromThread` | [`Remote::call`](crate::Remote::call) |
+//! | `deferToThread`, `blockingCallFromThread` | [`spawn_blocking`](crate::Reactor::spawn_blocking), [`Remote::blocking_call`](crate::Remote::blocking_call) |
+//! | `spawnProcess`, `childFDs`, `usePTY` | [`spawn_protocol`](crate::process::Command::spawn_protocol), [`Command::child_fds`](crate::process::Command::child_fds), [`Command::pty`](crate::process::Command::pty) |
 //! | `getProcessOutputAndValue`, `getProcessValue` | [`output`](crate::process::Command::output), [`status`](crate::process::Command::status) |
-//! | `serverFromString`, `clientFromString`      | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |
-//! | `signal.signal(SIGHUP, f)`                  | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
-//! | `connectProtocol`, `ClientCreator`           | [`connect`](crate::Reactor::connect)                               |
-//! | `TimeoutMixin`                              | [`Context::call_later`](crate::Context::call_later), kept and `reset` |
-//! | `setRawMode`                                | [`become_protocol`](crate::Context::become_protocol)               |
-//! | `reactor.iterate`                           | [`iterate`](crate::Reactor::iterate)                               |
-//! | `flushLoggedErrors`                         | [`testing::take_reports`](crate::testing::take_reports)            |
-//! | `log.err(failure, "while ..")`              | [`failure.report("while ..")`](crate::Failure::report)             |
-//! | `iosim`, `StringTransport`                  | [`testing::Wire`](crate::testing::Wire)                            |
-//! | `successResultOf`, `failureResultOf`        | [`testing::success_of`](crate::testing::success_of), [`failure_of`](crate::testing::failure_of) |
-//! | `twistd`, `Application`                     | no `twistd`; a binary with [`services`](crate::services)           |
-//! | `contextvars`, `twisted.python.context`     | [`TaskLocal`](crate::task::TaskLocal)                              |
+//! | `serverFromString`, `clientFromString` | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |
+//! | `signal.signal(SIGHUP, f)` | [`Reactor::signal`](crate::Reactor::signal), [`Reactor::signals`](crate::Reactor::signals) |
+//! | `connectProtocol`, `ClientCreator` | [`connect`](crate::Reactor::connect) |
+//! | `TimeoutMixin` | [`Context::call_later`](crate::Context::call_later), kept and `reset` |
+//! | `setRawMode` | [`become_protocol`](crate::Context::become_protocol) |
+//! | `reactor.iterate` | [`iterate`](crate::Reactor::iterate) |
+//! | `flushLoggedErrors` | [`testing::take_reports`](crate::testing::take_reports) |
+//! | `log.err(failure, "while ..")` | [`failure.report("while ..")`](crate::Failure::report) |
+//! | `iosim`, `StringTransport` | [`testing::Wire`](crate::testing::Wire) |
+//! | `successResultOf`, `failureResultOf` | [`testing::success_of`](crate::testing::success_of), [`failure_of`](crate::testing::failure_of) |
+//! | `twistd`, `Application` | no `twistd`; a binary with [`services`](crate::services) |
+//! | `contextvars`, `twisted.python.context` | [`TaskLocal`](crate::task::TaskLocal) |
 //!
 //! # What Twisted does not have
 //!

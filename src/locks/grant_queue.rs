@@ -18,7 +18,7 @@
 //! ```
 //!
 //! | state | meaning | of the resource |
-//! |---------|-----------------------------------------------------------------|-----------------------|
+//! |---|---|---|
 //! | `Waiting` | waits in the queue | nothing |
 //! | `Offered` | was offered what it waits for, and its round is not over | is reserved for it |
 //! | `Missed` | did not take the offer in time, or never stood in the queue | what it finds when it asks |

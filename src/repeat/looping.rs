@@ -9,8 +9,8 @@
 //!
 //! # States
 //!
-//! | state     | the loop belongs to           | left by                                                        |
-//! |-----------|-------------------------------|----------------------------------------------------------------|
+//! | state | the loop belongs to | left by |
+//! |---|---|---|
 //! | `Waiting` | its timer | its time: `Calling`; a stop, a cancel, the clock's end: `Over` |
 //! | `Calling` | the stack | the return: `Waiting`, `Pending`, or `Over` |
 //! | `Pending` | the Deferred that it waits for | that Deferred's result: `Waiting` or `Over` |

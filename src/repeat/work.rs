@@ -2,9 +2,9 @@
 //!
 //! # States of a task
 //!
-//! | state   | is                                     | left by                                                |
+//! | state | is | left by |
 //! | state | meaning | left by |
-//! | queued  | in the cooperator's queue              | its turn: stepping; a pause: held; a stop: over        |
+//! | queued | in the cooperator's queue | its turn: stepping; a pause: held; a stop: over |
 //! | queued | in the cooperator's queue | its turn: stepping; a pause: held; a stop: over |
 //! | stepping | taken out, its `next` on the stack | the return: queued, held, or over |
 //! | held | paused, or waiting for a Deferred | the last of these gone: queued; a failure, a stop: over |

@@ -18,7 +18,7 @@
 //!       something failed, the deadline came, or somebody called `cancel`
 //! ```
 //!
-//! | in       | a child that is spawned | a child that fails                       | the body and the children        |
+//! | in | a child that is spawned | a child that fails | the body and the children |
 //! | state | a child that is spawned | a child that fails | the body and the children |
 //! | `Open` | runs | ends the scope with its failure | run |
 //! | `Ending` | is dropped at once | is reported, unless it is [`Cancelled`] | are cancelled, then dropped |

@@ -8,7 +8,7 @@
 //! capturing them costs one pointer.
 //!
 //! | code | sees |
-//! |----------------------------------------|-------------------------------------------------------------------------|
+//! |---|---|
 //! | the future given to `TaskLocal::scope` | the value, wherever it is polled |
 //! | a task | what was set where it was spawned |
 //! | a callback, a timer, a posted closure | what is set where it is *called*; with [`carry`], where it was *made* |
