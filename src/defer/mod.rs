@@ -48,14 +48,14 @@
 //!
 //! # Ownership
 //!
-//! `core` holds the state machine and its invariants, `callback_queue` the callbacks; this file holds the
-//! typed ends. A Deferred that has fired and has nothing to wait for stores its result itself and
-//! needs no core. `list` decides the outcome of several Deferreds, `shared` gives one result to
-//! many consumers. A Deferred of a lock or a queue that is only awaited has no core either
-//! (`queued`).
+//! `core` holds the state machine and its invariants, `callback_queue` the callbacks; this file
+//! holds the typed ends. A Deferred that has fired and has nothing to wait for stores its result
+//! itself and needs no core. `list` decides the outcome of several Deferreds, `shared` gives one
+//! result to many consumers. A Deferred of a lock or a queue that is only awaited has no core
+//! either (`queued`).
 //!
-//! The [glossary](crate::guide::glossary#deferreds) defines the terms: Deferred, resolver, firing, callback,
-//! errback, canceller.
+//! The [glossary](crate::guide::glossary#deferreds) defines the terms: Deferred, resolver, firing,
+//! callback, errback, canceller.
 
 mod callback_queue;
 mod convert;

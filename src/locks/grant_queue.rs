@@ -9,12 +9,12 @@
 //!
 //! ```text
 //!           there is enough, and a callback wants it
-//! Waiting ───────────────────────────────────────────────▶ has it
-//!  │ ▲                                                    ▲
-//!  │ └────────── it asks, and there is not enough ──┐     │ it asks, and there is enough
-//!  │ there is enough                                │     │
-//!  └──────────▶ Offered ──────────────────────────▶ Missed ───┘
-//!                      it did not ask in its round
+//! Waiting ─────────────────────────────────────────────▶ has it
+//!  │ ▲                                                 ▲
+//!  │ └────── it asks, and there is not enough ──┐      │ it asks, and there is enough
+//!  │ there is enough                            │      │
+//!  └──────────▶ Offered ─────────────────────▶ Missed ───┘
+//!                   it did not ask in its round
 //! ```
 //!
 //! | state | meaning | of the resource |

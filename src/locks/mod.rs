@@ -60,9 +60,9 @@
 //!
 //! # Ownership
 //!
-//! `grant_queue` is the queue of waiters, common to everything that is handed out one by one; `defer`
-//! describes how a Deferred waits in it. `grants` records the holders; a guard owns its entry
-//! there. `event` fires all waiters at once, and needs none of this.
+//! `grant_queue` is the queue of waiters, common to everything that is handed out one by one;
+//! `defer` describes how a Deferred waits in it. `grants` records the holders; a guard owns its
+//! entry there. `event` fires all waiters at once, and needs none of this.
 //!
 //! The [glossary](crate::guide::glossary#tasks-and-waiting) defines the terms: lock guard, offer.
 

@@ -204,7 +204,9 @@ impl DeferredSemaphore {
     /// # fn main() -> Result<(), torsade::Failure> {
     /// let semaphore = DeferredSemaphore::new(1)?;
     /// let held = semaphore.try_acquire();
-    /// semaphore.acquire().add_both(|permit| assert!(matches!(permit.unwrap_err().downcast_ref(), Some(LockError::SemaphoreClosed))));
+    /// semaphore.acquire().map(drop).add_errback(|failure| {
+    ///     assert!(matches!(failure.downcast_ref(), Some(LockError::SemaphoreClosed)));
+    /// });
     /// semaphore.close();
     /// # drop(held);
     /// # Ok(())

@@ -40,7 +40,9 @@ use crate::failure::Failure;
 /// assert_eq!(count.get(), 6);
 ///
 /// task.stop()?;
-/// task.when_done().add_errback(|failure| assert!(matches!(failure.downcast_ref(), Some(CooperateError::TaskStopped))));
+/// task.when_done().add_errback(|failure| {
+///     assert!(matches!(failure.downcast_ref(), Some(CooperateError::TaskStopped)));
+/// });
 /// # Ok(())
 /// # }
 /// ```
