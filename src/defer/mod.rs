@@ -161,7 +161,7 @@ enum State<T: 'static> {
 /// # Threads
 ///
 /// A resolver stays on its thread, like the Deferred.
-/// [`Reactor::remote_pair`](crate::Reactor::remote_pair) makes a resolver that can be sent to
+/// [`RemoteResolver`](crate::reactor::RemoteResolver) makes a resolver that can be sent to
 /// another thread:
 ///
 /// ```compile_fail,E0277

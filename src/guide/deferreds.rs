@@ -134,14 +134,14 @@
 //! | `Shared` | [`Deferred::shared`](crate::Deferred::shared) |
 //! | `timeout` | [`Clock::timeout`](crate::Clock::timeout), of what borrows too; [`Deferred::timeout`](crate::Deferred::timeout) |
 //! | `process::Command`, `Child` | [`process::Command`](crate::process::Command), [`Command::spawn`](crate::process::Command::spawn), [`Command::output`](crate::process::Command::output) |
-//! | `TcpListener`, `TcpStream`, `UdpSocket` | [`Reactor::serve`](crate::Reactor::serve), [`Reactor::connect_stream`](crate::Reactor::connect_stream), [`Reactor::bind_udp`](crate::Reactor::bind_udp) |
+//! | `TcpListener`, `TcpStream`, `UdpSocket` | [`Reactor::serve`](crate::Reactor::serve), [`Reactor::connect_stream`](crate::Reactor::connect_stream), [`Reactor::bind_datagram`](crate::Reactor::bind_datagram) |
 //! | `spawn`, `JoinHandle`, `JoinSet` | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
 //! | `thread::scope`, nurseries | [`scope`](crate::scope::scope) |
 //! | `Mutex`, `Semaphore` | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |
 //! | `mpsc`, `watch`, `Notify` | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
 //! | `interval` | [`interval`](crate::interval), [`LoopingCall`](crate::LoopingCall) |
 //! | `spawn_blocking` | [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) |
-//! | `signal::ctrl_c`, `signal::unix` | [`Reactor::signal`](crate::Reactor::signal), [`Reactor::signals`](crate::Reactor::signals) |
+//! | `signal::ctrl_c`, `signal::unix` | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
 //! | `anyhow::Error` | [`Failure`](crate::Failure) |
 //!
 //! # What is not needed

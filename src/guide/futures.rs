@@ -161,7 +161,7 @@
 //! | `spawnProcess`, `childFDs`, `usePTY` | [`spawn_protocol`](crate::process::Command::spawn_protocol), [`Command::child_fds`](crate::process::Command::child_fds), [`Command::pty`](crate::process::Command::pty) |
 //! | `getProcessOutputAndValue`, `getProcessValue` | [`output`](crate::process::Command::output), [`status`](crate::process::Command::status) |
 //! | `serverFromString`, `clientFromString` | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |
-//! | `signal.signal(SIGHUP, f)` | [`Reactor::signal`](crate::Reactor::signal), [`Reactor::signals`](crate::Reactor::signals) |
+//! | `signal.signal(SIGHUP, f)` | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
 //! | `connectProtocol`, `ClientCreator` | [`connect`](crate::Reactor::connect) |
 //! | `TimeoutMixin` | [`Context::call_later`](crate::Context::call_later), kept and `reset` |
 //! | `setRawMode` | [`become_protocol`](crate::Context::become_protocol) |

@@ -1,8 +1,8 @@
-//! The guide: introductions for those who know futures and for those who know Twisted, and
-//! reference pages.
+//! The guide: how to write programs with this crate, page by page.
 //!
-//! Read the introduction to what you do *not* know yet; each explains it in the terms of what you
-//! do know. Every program in the guide is compiled and run with the tests.
+//! Every program on these pages is compiled and run with the tests.
+//!
+//! To begin:
 //!
 //! * [A first server](first_server), as a protocol and as an async function
 //! * [A protocol and its tests](testing_protocols), without a network
@@ -14,9 +14,10 @@
 //! * [Deploying](deploying): signals, sockets from systemd, a graceful stop
 //! * [Which crates run on it](crates)
 //!
-//! For those who know something else:
+//! Introductions for those who know another runtime. Of the last two, read the page for what you do
+//! *not* know yet; each explains it in the terms of what you do know:
 //!
-//! * [From Twisted](from_twisted) and [From tokio](from_tokio): their words, and ours
+//! * [From Twisted](from_twisted) and [From tokio](from_tokio): their terms, and the terms here
 //! * [Deferreds for those who know futures](deferreds)
 //! * [Futures for those who know Deferreds](futures)
 //!
@@ -24,7 +25,10 @@
 //!
 //! * [Glossary](glossary): the terms that this crate defines
 //! * [Limits](limits): what is limited, by how much, and what happens at the limit
+//! * [Stability](stability): what is promised, and what is not
+//! * [Architecture](architecture): the modules, and what was tested where
 //! * [Pollers](pollers): how a reactor waits, which way to choose, and what each costs
+//! * [Figures](figures): speed and memory, beside other runtimes
 //! * [Paths](paths): which functions a byte, a timer, a Deferred, a thread's job and a child
 //!   process pass through
 //! * [Examples](examples): the example programs in full

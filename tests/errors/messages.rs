@@ -244,17 +244,11 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
     let settled = |deferred: Deferred<()>| now(deferred).unwrap_err();
     let mut all = Vec::new();
     macro_rules! each {
-        ($($name:path $({ $($field:ident: $value:expr),+ $(,)? })? $(= $failure:expr)?;)+) => {
-            $(all.push((
-                stringify!($name),
-                each!(@ $name $({ $($field: $value),+ })? $(= $failure)?),
-            ));)+
+        ($($name:path $(= $failure:expr)?;)+) => {
+            $(all.push((stringify!($name), each!(@ $name $(= $failure)?)));)+
         };
         (@ $name:path) => { Failure::new($name) };
         (@ $name:path = $failure:expr) => { Failure::from($failure) };
-        (@ $name:path { $($field:ident: $value:expr),+ }) => {
-            Failure::new($name { $($field: $value),+ })
-        };
     }
     each! {
         AlreadyConnected = AlreadyConnected { to: address() };
@@ -307,7 +301,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         QueueFull = QueueFull { queued: 1, limit: 2 };
         QueueOverflow = QueueOverflow(3);
         PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
-        LockError::QueueUnderflow { waiting: 3 };
+        LockError::QueueUnderflow = LockError::QueueUnderflow { waiting: 3 };
         ReactorAlreadyRunning;
         ReactorGone;
         ReactorNotRestartable;

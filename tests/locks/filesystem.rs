@@ -45,9 +45,9 @@ fn holder_named_in(error: &std::io::Error) -> i32 {
     }
 }
 
-/// Returns the inner error, which must be of this type.
+/// Returns the inner error.
 #[track_caller]
-fn inside<E: std::error::Error + 'static>(error: &std::io::Error) -> &E {
+fn inside(error: &std::io::Error) -> &FilesystemLockError {
     error
         .get_ref()
         .and_then(|inner| inner.downcast_ref())
@@ -144,7 +144,10 @@ fn a_lock_of_a_living_process_is_not_ours() {
     assert!(DeferredFilesystemLock::is_locked(&path).unwrap());
     let error = lock.unlock().unwrap_err();
     assert_eq!(inside(&error), &FilesystemLockError::NotHeld { holder: 1 });
-    assert_eq!(error.to_string(), "process 1 has the lock");
+    assert_eq!(
+        error.to_string(),
+        "cannot release the lock: process 1 holds it"
+    );
     assert_eq!(owner(&path).as_deref(), Some("1"));
     fs::remove_file(&path).unwrap();
 }

@@ -455,7 +455,10 @@ impl Stage {
             ["lock"] => self.set(Thing::Lock(DeferredLock::default())),
             ["semaphore", n] => match DeferredSemaphore::new(number(n)) {
                 Ok(semaphore) => self.set(Thing::Semaphore(semaphore)),
-                Err(LockError::NoPermits) => self.log("refused"),
+                Err(error) => {
+                    assert_eq!(error, LockError::NoPermits);
+                    self.log("refused");
+                }
             },
             ["queue", size, backlog] => {
                 let queue = DeferredQueue::with_limits(limit(size), limit(backlog));
