@@ -1,11 +1,11 @@
-//! What the current thread is doing: [`Context`], the one value that the crate keeps for each thread.
+//! [`Context`]: what the current thread is doing, the one thread local of the crate.
 //!
-//! A turn of a reactor, a poll of a task and a call of a callback note here what runs inside of them,
-//! and put back what was there before when they end. Every field has a constant initial value and
+//! A turn of a reactor, a poll of a task and a call of a callback record here what runs inside of
+//! them, and restore the former value when they end. Every field has a constant initial value and
 //! none has a destructor, so an access is a load or a store at a fixed offset.
 //!
 //! This module is below all that run user code, so it cannot name their types. A [`Slot`] holds an
-//! `Rc` of such a type, and the module that owns the type reads it back by that type.
+//! `Rc` of such a type, and the module that defines the type reads it back by that type.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -21,25 +21,25 @@ use crate::sync::thread_local;
 
 /// What one thread is doing.
 pub(crate) struct Context {
-    /// The executor that new tasks are given to, an `Rc`, and the address of its inbox, by which its
-    /// tasks know it. Only `task/home.rs` uses these two.
+    /// The executor for new tasks, an `Rc`, and the address of its inbox, by which its tasks
+    /// recognise it. Only `task/home.rs` uses these two.
     pub(crate) executor: Cell<*const ()>,
     pub(crate) inbox: Cell<*const ()>,
-    /// Is a reactor in a turn on this thread?
+    /// Whether a reactor is in a turn on this thread.
     pub(crate) in_turn: Cell<bool>,
-    /// May jobs be given to that executor? Not once it has been shut down.
+    /// Whether that executor accepts jobs. Not once it has been shut down.
     pub(crate) takes_jobs: Cell<bool>,
-    /// How many batches of jobs were begun and ended on this thread: odd while one runs.
+    /// The number of batches that were begun and ended on this thread: odd while one runs.
     pub(crate) batches: Cell<u64>,
-    /// What is left of the running task's budget, in bytes; see [`crate::task`].
+    /// The rest of the running task's budget, in bytes; see [`crate::task`].
     pub(crate) budget: Cell<usize>,
-    /// How often a task was refused since the last time that was too often.
+    /// How often tasks were refused since the limit of refusals was last reached.
     pub(crate) refusals: Cell<u32>,
-    /// What is known of the task that is being polled.
+    /// The info of the task that is being polled.
     pub(crate) task: Slot,
     /// The task-locals that are set.
     pub(crate) locals: Slot,
-    /// The counted waker that the present poll was given.
+    /// The counted waker of the present poll.
     pub(crate) lent: Slot,
     /// The data of that waker; null when none is counted.
     pub(crate) lent_data: Cell<*const ()>,
@@ -47,52 +47,52 @@ pub(crate) struct Context {
     pub(crate) work: Slot,
     /// Whether that work was cancelled: the value of its token.
     pub(crate) token: Held<Arc<AtomicBool>>,
-    /// The address of the loop that the future which was just polled waits for; 0 for none.
+    /// The address of the loop that the future just polled waits for; 0 for none.
     pub(crate) awaited_loop: Cell<usize>,
-    /// The key of the connection for which user code runs, or [`NOBODY`].
+    /// The key of the connection for which user code runs, or [`NO_CONNECTION`].
     pub(crate) acting: Cell<usize>,
     /// The reactor that is in a turn, or was entered.
     pub(crate) reactor: Slot,
-    /// Where reports go; see [`crate::report`].
+    /// The sink of reports; see [`crate::report`].
     pub(crate) sink: Slot,
-    /// How many calls that may run callbacks are under way, and whether a panic is kept.
+    /// The number of calls in progress that may run callbacks, and whether a panic is kept.
     pub(crate) unwinding: Cell<usize>,
     /// The payload of the panic that is kept.
     pub(crate) payload: Held<Box<dyn Any + Send>>,
     /// The errors that wait to be dropped, while one is being dropped.
     pub(crate) errors: Held<Vec<Box<dyn Error + Send + Sync>>>,
-    /// How many reactors in debug mode live on this thread.
+    /// The number of reactors in debug mode on this thread.
     pub(crate) debugged: Cell<usize>,
     /// The watchdog of the turn, if it has one.
     pub(crate) watchdog: Slot,
-    /// How much of the time of what runs has been reported of code inside of it.
+    /// The part of the present measurement that was reported for code inside of it.
     pub(crate) blamed: Cell<Duration>,
-    /// The watchdog's own report runs, which is not measured.
-    pub(crate) barking: Cell<bool>,
+    /// Whether the watchdog's own report runs, which is not measured.
+    pub(crate) reporting: Cell<bool>,
     /// The coroutine that is being polled.
     pub(crate) coroutine: Slot,
-    /// Grows whenever a coroutine is polled.
+    /// Grows with every poll of a coroutine.
     pub(crate) tick: Cell<u64>,
-    /// Grows whenever something is cancelled.
+    /// Grows with every cancel.
     pub(crate) round: Cell<u64>,
-    /// How many dropped Deferreds are being cancelled, one inside the other.
+    /// The number of dropped Deferreds that are being cancelled, one inside the other.
     pub(crate) cancelling: Cell<usize>,
-    /// Those that would be too deep.
+    /// Dropped Deferreds that are nested too deeply to be cancelled there.
     pub(crate) to_cancel: Slot,
-    /// Is a Deferred being abandoned?
+    /// Whether a Deferred is being abandoned.
     pub(crate) abandoning: Cell<bool>,
-    /// Those that are abandoned after it.
+    /// Deferreds that are abandoned after it.
     pub(crate) to_abandon: Slot,
-    /// In debug mode: the ways that results have come.
+    /// In debug mode: the trackers of results.
     pub(crate) traces: Slot,
     /// In debug mode: the Deferreds that are alive.
     pub(crate) live: Slot,
 }
 
-/// No connection's key.
-pub(crate) const NOBODY: usize = usize::MAX;
+/// The key of no connection.
+pub(crate) const NO_CONNECTION: usize = usize::MAX;
 
-/// Outside a turn the budget has no limit.
+/// The budget outside a turn, which has no limit.
 pub(crate) const UNLIMITED: usize = usize::MAX;
 
 thread_local! {
@@ -112,7 +112,7 @@ thread_local! {
             work: Slot::new(),
             token: Held::new(),
             awaited_loop: Cell::new(0),
-            acting: Cell::new(NOBODY),
+            acting: Cell::new(NO_CONNECTION),
             reactor: Slot::new(),
             sink: Slot::new(),
             unwinding: Cell::new(0),
@@ -121,7 +121,7 @@ thread_local! {
             debugged: Cell::new(0),
             watchdog: Slot::new(),
             blamed: Cell::new(Duration::ZERO),
-            barking: Cell::new(false),
+            reporting: Cell::new(false),
             coroutine: Slot::new(),
             tick: Cell::new(0),
             round: Cell::new(0),
@@ -136,7 +136,7 @@ thread_local! {
 }
 
 thread_local! {
-    /// Made when something is kept that lasts as long as the thread.
+    /// Created when something is stored that lasts as long as the thread.
     static CLEARED: Cleared = const { Cleared };
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
     CONTEXT.with(f)
 }
 
-/// Room for a value. What is left in it at the thread's end is leaked.
+/// Storage for a value. A value left in it at the thread's end is leaked.
 pub(crate) struct Held<T>(Cell<ManuallyDrop<Option<T>>>);
 
 impl<T> Held<T> {
@@ -168,13 +168,13 @@ impl<T> Held<T> {
         Self(Cell::new(ManuallyDrop::new(None)))
     }
 
-    /// Puts `value` in. Returns what was there before.
+    /// Stores `value`. Returns the former value.
     #[inline]
     pub(crate) fn replace(&self, value: Option<T>) -> Option<T> {
         ManuallyDrop::into_inner(self.0.replace(ManuallyDrop::new(value)))
     }
 
-    /// Calls `f` with what is in it, which runs nobody else's code, and leaves that there.
+    /// Calls `f`, which must run no user code, with the value, and leaves it there.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Option<T>) -> R) -> R {
         let mut value = self.replace(None);
@@ -184,9 +184,9 @@ impl<T> Held<T> {
     }
 }
 
-/// Room for an `Rc` of a type that a higher module defines.
+/// Storage for an `Rc` of a type that a higher module defines.
 ///
-/// Whoever puts a value in takes it out again: what is left at the thread's end is leaked.
+/// The code that stores a value must take it out again: what is left at the thread's end is leaked.
 pub(crate) struct Slot(Held<Rc<dyn Any>>);
 
 impl Slot {
@@ -212,13 +212,13 @@ impl Slot {
         })
     }
 
-    /// Is there a value?
+    /// Returns whether there is a value.
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
         self.0.with(|value| value.is_some())
     }
 
-    /// Puts `value` in. Returns what was there before.
+    /// Stores `value`. Returns the former value.
     #[inline]
     pub(crate) fn replace<T: Any>(&self, value: Option<Rc<T>>) -> Option<Rc<T>> {
         let value = value.map(|value| -> Rc<dyn Any> { value });

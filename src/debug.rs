@@ -1,18 +1,20 @@
-//! Debug mode: is it on, and who blocks the loop?
+//! Debug mode, and the watchdog that reports what blocks the loop.
 //!
 //! # The idea
 //!
-//! Remembering who made, fired and awaited what costs time and memory, so it is done only where a reactor in debug
-//! mode lives: [`is_on`] says so for this thread, and is one load where no such reactor lives anywhere. The
-//! *watchdog* measures each piece of user code on its way through the fence that every one of them passes
-//! (`report::catch`), and names the one that kept the loop from everything else for longer than a limit. A thread
-//! of its own looks whether one of them has not come back at all.
+//! Recording what made, fired and awaited what costs time and memory, so it is done only where a
+//! reactor in debug mode exists: [`is_on`] says so for this thread, and is one load if there is no
+//! such reactor on any thread. The *watchdog* measures every call of user code (in
+//! `report::catch`), and reports the one that kept the loop from everything else for longer than a
+//! limit. A thread of its own detects a call that has not returned at all.
 //!
 //! # Invariants
 //!
-//! 1. With no reactor in debug mode nothing is remembered, measured or allocated.
-//! 2. The one that is named is the innermost: what an inner one is blamed for, its caller is not.
-//! 3. Only here, above the driver, is the machine's time read: what the watchdog says never changes what runs.
+//! 1. Without a reactor in debug mode nothing is recorded, measured or allocated.
+//! 2. The innermost call is reported: the time that an inner call is reported for does not count
+//!    for its caller.
+//! 3. Only this module, above the driver, reads the machine's time: what the watchdog reports never
+//!    changes what runs.
 
 #![cfg_attr(
     not(any(doc, feature = "debug")),
@@ -35,12 +37,13 @@ use crate::context;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, MutexGuard, Shared, ThreadBody};
 
-/// Something that blocked the loop: see [`ReactorBuilder::watchdog`](crate::reactor::ReactorBuilder::watchdog).
+/// A call that blocked the loop: see
+/// [`ReactorBuilder::watchdog`](crate::reactor::ReactorBuilder::watchdog).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocked {
-    /// Where the callback was added, or the task spawned, or the hook registered.
+    /// The line that added the callback, spawned the task, or registered the hook.
     pub location: &'static Location<'static>,
-    /// How long it kept the loop, without what others it called are blamed for.
+    /// How long the call kept the loop, without calls inside of it that were reported.
     pub took: Duration,
 }
 
@@ -54,36 +57,36 @@ impl fmt::Display for Blocked {
     }
 }
 
-/// Something that is alive, as the tree of everything that is shows it.
+/// Something that is alive, as a dump shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Thing {
     pub(crate) id: Id,
     pub(crate) kind: &'static str,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) location: Caller,
-    /// What is to be said of it; nothing if that is said elsewhere.
+    /// Its description; empty if it is shown elsewhere.
     pub(crate) about: String,
-    /// What it waits for, which may be told elsewhere as well.
+    /// What it waits for, which may be shown elsewhere as well.
     pub(crate) waits: Vec<Self>,
 }
 
-/// Tells one living thing from another.
+/// The identity of something that is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Id {
     /// By its address.
     At(usize),
-    /// By its place in a clock's table.
+    /// By its slot in a clock's table.
     Timer(usize, u64),
     /// By its key in a reactor's table.
     Source(usize),
-    /// By nothing: each is another one.
+    /// By nothing: each is distinct.
     Nameless(usize),
 }
 
 impl Id {
-    /// Returns a number that only this one has.
+    /// Returns a number that identifies it.
     pub(crate) fn number(self) -> u128 {
-        // Of an address no bit is set that would meet the kind's.
+        // An address has no bit set that overlaps with the kind.
         let (kind, high, low) = match self {
             Self::At(address) => (0, 0, address as u64),
             Self::Timer(clock, key) => (1, clock as u128, key),
@@ -94,13 +97,13 @@ impl Id {
     }
 }
 
-/// Is a reactor in debug mode alive on this thread?
+/// Returns whether a reactor in debug mode is alive on this thread.
 #[inline]
 pub(crate) fn is_on() -> bool {
     IS_BUILT && EVERYWHERE.load(Ordering::Relaxed) != 0 && is_on_here()
 }
 
-/// Whether this build has debug mode: the compiler removes what asks for it where it has not.
+/// Whether this build has debug mode; if not, the compiler removes the code that asks for it.
 pub(crate) const IS_BUILT: bool = cfg!(feature = "debug");
 
 #[cold]
@@ -109,7 +112,7 @@ fn is_on_here() -> bool {
     context::with(|thread| thread.debugged.get()) != 0
 }
 
-/// Is debug mode wanted where nobody has said anything? What `TORSADE_DEBUG` says, else in debug builds.
+/// Returns whether debug mode is on by default: as `TORSADE_DEBUG` says, otherwise in debug builds.
 pub(crate) fn is_default() -> bool {
     static DEFAULT: OnceLock<bool> = OnceLock::new();
     *DEFAULT.get_or_init(|| match std::env::var_os(VARIABLE) {
@@ -118,7 +121,7 @@ pub(crate) fn is_default() -> bool {
     })
 }
 
-/// Debug mode is on for this thread while one of these is alive.
+/// Switches debug mode on for this thread while it is alive.
 pub(crate) struct Debugging(PhantomData<Rc<()>>);
 
 impl Debugging {
@@ -136,17 +139,17 @@ impl Drop for Debugging {
     }
 }
 
-/// Who is told of what blocked the loop.
+/// Gets the calls that blocked the loop.
 pub(crate) type Told = Rc<dyn Fn(Blocked)>;
 
-/// Watches one reactor's turns.
+/// Watches the turns of one reactor.
 pub(crate) struct Watchdog {
     limit: Duration,
     tell: Told,
     beat: Shared<Beat>,
 }
 
-/// What the watching thread looks at.
+/// What the watchdog's thread reads.
 #[derive(Default)]
 struct Beat {
     now: Mutex<Now>,
@@ -155,15 +158,15 @@ struct Beat {
 
 #[derive(Default)]
 struct Now {
-    /// What runs, and since when.
+    /// The call that runs, and since when.
     running: Option<(Caller, Instant)>,
-    /// It has been named.
+    /// Whether it has been reported.
     is_named: bool,
     is_over: bool,
 }
 
 impl Watchdog {
-    /// One that names what takes longer than `limit` to `tell`.
+    /// Makes a watchdog that reports calls longer than `limit` to `tell`.
     pub(crate) fn new(limit: Duration, tell: Told) -> Rc<Self> {
         Rc::new(Self {
             limit,
@@ -179,13 +182,14 @@ impl Watchdog {
         Watching { before }
     }
 
-    /// Starts the thread that looks whether something never comes back. It ends when the guard is dropped.
-    pub(crate) fn stand_guard(&self) -> Guard<'_> {
+    /// Starts the thread that detects calls that never return. The thread ends when the guard is
+    /// dropped.
+    pub(crate) fn start_thread(&self) -> Guard<'_> {
         let (beat, limit) = (self.beat.clone(), self.limit);
         beat.lock().is_over = false;
         let thread = thread::Builder::new().name("torsade-watchdog".to_owned());
         let body: ThreadBody = Box::new(move || beat.look(limit));
-        // Without the thread there is still the measuring.
+        // Without the thread calls are still measured.
         Guard {
             beat: &self.beat,
             thread: thread.spawn(body).ok(),
@@ -193,7 +197,7 @@ impl Watchdog {
     }
 }
 
-/// The guard of [`Watchdog::stand_guard`].
+/// The guard of [`Watchdog::start_thread`].
 #[must_use]
 pub(crate) struct Guard<'a> {
     beat: &'a Beat,
@@ -215,7 +219,7 @@ impl Beat {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Names what has been running for longer than `limit`, once.
+    /// Reports the call that has been running for longer than `limit`, once.
     fn look(&self, limit: Duration) {
         let mut now = self.lock();
         while !now.is_over {
@@ -223,7 +227,7 @@ impl Beat {
                 if since.elapsed() > limit {
                     now.is_named = true;
                     drop(now);
-                    bark(&format_args!(
+                    print(&format_args!(
                         "what was made at {location} still blocks the loop, after {limit:?}"
                     ));
                     now = self.lock();
@@ -235,7 +239,7 @@ impl Beat {
         }
     }
 
-    /// Notes what runs from now on; gives what ran before.
+    /// Records what runs from now on; returns what ran before.
     fn note(&self, running: Option<(Caller, Instant)>) -> Option<(Caller, Instant)> {
         let mut now = self.lock();
         now.is_named = false;
@@ -258,13 +262,14 @@ impl Drop for Watching {
     }
 }
 
-/// Is a thread being watched, perhaps this one?
+/// Returns whether a thread is being watched, perhaps this one.
 #[inline]
 pub(crate) fn is_watching() -> bool {
     WATCHED.load(Ordering::Relaxed) != 0
 }
 
-/// Measures the user's code that was made at `place`, until what this gives is dropped. Nothing where nobody watches.
+/// Measures user code that was registered at `location`, until the returned guard is dropped.
+/// Returns `None` if no watchdog watches.
 #[inline]
 pub(crate) fn measure(location: Caller) -> Option<Box<Measured>> {
     if is_watching() {
@@ -279,9 +284,9 @@ pub(crate) struct Measured {
     watchdog: Rc<Watchdog>,
     location: Caller,
     since: Instant,
-    /// What ran around it.
+    /// The call around it.
     outer: Option<(Caller, Instant)>,
-    /// What others inside of that were blamed for.
+    /// The time for which calls inside of it were reported.
     blamed: Duration,
 }
 
@@ -290,7 +295,7 @@ impl Measured {
     #[inline(never)]
     fn begin(location: Caller) -> Option<Box<Self>> {
         let watchdog: Rc<Watchdog> = context::with(|thread| thread.watchdog.get())?;
-        if context::with(|thread| thread.barking.get()) {
+        if context::with(|thread| thread.reporting.get()) {
             return None;
         }
         let since = Instant::now();
@@ -305,7 +310,7 @@ impl Measured {
 }
 
 impl Measured {
-    /// The code has returned. Said in so many words, for where nobody watches nothing is left to be done.
+    /// Ends the measurement. Explicit, because without a watchdog nothing is left to do.
     #[cold]
     #[inline(never)]
     #[allow(clippy::boxed_local, reason = "it is handed over as it is kept")]
@@ -315,7 +320,8 @@ impl Measured {
 impl Drop for Measured {
     fn drop(&mut self) {
         let elapsed = self.since.elapsed();
-        // What is around it begins anew: it was not blocking meanwhile.
+        // The measurement of the outer call begins anew, because that call was not blocking
+        // meanwhile.
         let outer = self.outer.map(|(location, _)| (location, Instant::now()));
         self.watchdog.beat.note(outer);
         let inside = context::with(|thread| thread.blamed.get());
@@ -325,15 +331,15 @@ impl Drop for Measured {
         context::with(|thread| thread.blamed.set(self.blamed + blamed));
         if is_slow {
             let location = self.location;
-            context::with(|thread| thread.barking.set(true));
+            context::with(|thread| thread.reporting.set(true));
             (self.watchdog.tell)(Blocked { location, took });
-            context::with(|thread| thread.barking.set(false));
+            context::with(|thread| thread.reporting.set(false));
         }
     }
 }
 
-/// Tells of it where nobody asked to be told.
-pub(crate) fn bark(what: &dyn fmt::Display) {
+/// Writes a report for which no hook is set.
+pub(crate) fn print(what: &dyn fmt::Display) {
     if tracing::enabled!(target: "torsade::watchdog", tracing::Level::WARN) {
         tracing::warn!(target: "torsade::watchdog", "{what}");
     } else {
@@ -343,16 +349,16 @@ pub(crate) fn bark(what: &dyn fmt::Display) {
 
 pub(crate) type Caller = &'static Location<'static>;
 
-/// How many reactors in debug mode live on all threads.
+/// The number of reactors in debug mode on all threads.
 static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);
 
-/// How many threads are being watched.
+/// The number of threads that are being watched.
 static WATCHED: AtomicUsize = AtomicUsize::new(0);
 
-/// Switches debug mode on (`1`) or off (`0`) for all reactors that were not told.
+/// Switches debug mode on (`1`) or off (`0`) for all reactors that do not set it.
 const VARIABLE: &str = "TORSADE_DEBUG";
 
-/// The watching thread does not look more often.
+/// The shortest interval at which the watchdog's thread checks.
 const SOON: Duration = Duration::from_millis(1);
 
 #[cfg(all(test, torsade_loom))]

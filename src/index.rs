@@ -1,8 +1,9 @@
 //! Ordered maps and sets that are compiled once.
 //!
-//! The standard library's B-tree is compiled anew for each kind of key and value, and is a hundred times the size of what
-//! is asked of it here. So there is one for all: [`Index`], from a number to a number. An [`Indexed`] map stores its
-//! values beside such an index; a [`SortedVec`] is for the few keys that are no numbers, where there are few entries.
+//! The standard library's B-tree is compiled anew for each type of key and value, and is a hundred
+//! times the size of what is needed here. So there is one for all: [`Index`], from a number to a
+//! number. An [`Indexed`] map stores its values beside such an index; a [`SortedVec`] is for the
+//! few maps with other keys and few entries.
 //!
 //! All of them iterate in the order of the keys.
 
@@ -12,7 +13,7 @@ use slab::Slab;
 
 use crate::slots::ShrinkPolicy;
 
-/// A map from a number to a number; a set of numbers, where the values are of no account.
+/// A map from a number to a number; a set of numbers, if the values are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Index(BTreeMap<u128, usize>);
 
@@ -59,7 +60,7 @@ impl Index {
 /// A map from a number to a value.
 #[derive(Debug)]
 pub(crate) struct Indexed<V> {
-    /// By key, where in `values` the value is.
+    /// The index of each key's value in `values`.
     index: Index,
     values: Slab<V>,
     shrink_policy: ShrinkPolicy,

@@ -1,4 +1,4 @@
-//! A queue that one thread uses from many places: [`LocalQueue`].
+//! [`LocalQueue`]: a queue that is used through shared references on one thread.
 
 #![allow(
     unsafe_code,
@@ -47,7 +47,7 @@ impl<T> LocalQueue<T> {
         self.with(std::mem::take)
     }
 
-    /// Puts items in front of those that are there.
+    /// Puts items in front of the present ones.
     pub(crate) fn put_back(&self, mut items: VecDeque<T>) {
         self.with(|queue| {
             items.append(queue);
@@ -55,18 +55,17 @@ impl<T> LocalQueue<T> {
         });
     }
 
-    /// Gives memory back that was needed when the queue was much longer.
+    /// Gives back memory that is unused since a peak.
     #[inline]
     pub(crate) fn shrink(&self) {
         self.with(shrink_queue);
     }
 
-    /// Calls `f`, which runs no code from outside of this file.
+    /// Calls `f`, which must run no code from outside of this file.
     #[inline]
     fn with<R>(&self, f: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
-        // SAFETY: the queue is not `Sync`, every access is here, and no access runs inside of
-        // another: none of the closures above runs code of an item. The reference ends with the
-        // call.
+        // SAFETY: the queue is not `Sync`, every access is here, and no access runs inside another:
+        // none of the closures above runs code of an item. The reference ends with the call.
         f(unsafe { &mut *self.0.get() })
     }
 }

@@ -1,19 +1,21 @@
-//! What nobody handled is told here: panics in user code and failures that reached the end of their chain.
+//! Reports of what was not handled: panics in user code, and failures at the end of their chain.
 //!
 //! # The idea
 //!
-//! A failure must not vanish. Whoever finds one that has no owner left calls `deliver`; whoever runs user
-//! code that may panic wraps it in `contain`. A running reactor puts its *sink* in place for its own thread;
-//! without one, reports go to `tracing` (target `torsade::report`) and, when no subscriber listens there, to
-//! standard error: silence is never the default.
+//! A failure must not vanish. Code that finds a failure without an owner calls `deliver`; code that
+//! runs user code wraps it in `contain`. A running reactor sets its *sink* for its own thread;
+//! without one, reports go to `tracing` (target `torsade::report`) and, if it has no subscriber for
+//! them, to standard error: silence is never the default.
 //!
 //! # Invariants
 //!
 //! 1. Nothing is borrowed while a sink runs; a sink may itself cause reports.
-//! 2. `contain` and `deliver` never unwind, whatever the code they run, the sink or a destructor does.
-//! 3. Where no reactor contains it, a Deferred's panic that nobody handled is not reported: it is kept until the call
-//!    that led to it goes on with it (see `unwind`).
-//! 4. One cause, one report: the clones of a failure, and what was made from it, are reported once together.
+//! 2. `contain` and `deliver` never unwind, whatever the code they run, the sink or a destructor
+//!    does.
+//! 3. Where no reactor contains it, an unhandled panic of a Deferred is not reported: it is kept
+//!    until the call that led to it resumes it (see `unwind`).
+//! 4. One cause, one report: the clones of a failure, and what was made from it, are reported once
+//!    together.
 
 mod unwind;
 
@@ -31,52 +33,52 @@ use crate::context;
 use crate::debug::{self, Measured};
 use crate::failure::Failure;
 
-/// A panic or a failure that nobody handled.
+/// A panic or a failure that was not handled.
 ///
-/// A reactor hands these to the hook given with `Reactor::on_report`.
+/// A reactor passes reports to the hook set with [`Reactor::on_report`](crate::Reactor::on_report).
 #[derive(Clone, Debug)]
 pub struct Report {
     origin: Origin,
     failure: Failure,
     location: &'static Location<'static>,
-    /// What was being done, as the program says it.
+    /// What the program was doing, in its own words.
     doing: Option<Arc<str>>,
     connection: Option<Address>,
 }
 
 impl Report {
-    /// What it happened in.
+    /// Returns the kind of code in which it happened.
     pub fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// What happened.
+    /// Returns the failure; a panic is a failure too.
     pub fn failure(&self) -> &Failure {
         &self.failure
     }
 
-    /// Where the Deferred, task, timer or hook was made or registered.
+    /// Returns the line that made the Deferred or task, or registered the timer or hook.
     pub fn location(&self) -> &'static Location<'static> {
         self.location
     }
 
-    /// Returns what [`Failure::report`] was told.
+    /// Returns the text passed to [`Failure::report`].
     pub fn doing(&self) -> Option<&str> {
         self.doing.as_deref()
     }
 
-    /// Returns the peer of the connection in whose protocol or handler it came up, while that
+    /// Returns the peer of the connection in whose protocol or handler it happened, while that
     /// connection lasts.
     pub fn connection(&self) -> Option<&Address> {
         self.connection.as_ref()
     }
 
-    /// Was it a panic?
+    /// Returns whether it is a panic.
     pub fn is_panic(&self) -> bool {
         self.failure.is_panic()
     }
 
-    /// Says which connection it came up with, unless that is known.
+    /// Sets the peer of the connection, unless it is set.
     pub(crate) fn came_up_with(&mut self, peer: impl FnOnce() -> Option<Address>) {
         if self.connection.is_none() {
             self.connection = peer();
@@ -85,14 +87,14 @@ impl Report {
 }
 
 impl Failure {
-    /// Reports a failure that the program has caught and goes on after: to the hooks of the running
-    /// reactor ([`Reactor::on_report`](crate::Reactor::on_report)), or to `tracing` or standard
-    /// error.
+    /// Reports a failure that the program has caught and continues after: to the hooks of the
+    /// running reactor ([`Reactor::on_report`](crate::Reactor::on_report)), or to `tracing` or
+    /// standard error.
     ///
     /// `doing` completes the sentence "a failure ...": "while reading the settings". A report from
-    /// inside a protocol's hook or a `serve` handler names the connection's peer as well. The
-    /// failure may be a caught panic; the reactor's policy for panics ([`OnPanic`](crate::OnPanic))
-    /// does not count then.
+    /// inside a protocol's hook or a `serve` handler includes the connection's peer. The failure
+    /// may be a caught panic; the reactor's policy for panics ([`OnPanic`](crate::OnPanic)) does
+    /// not apply to it.
     ///
     /// # Examples
     ///
@@ -130,13 +132,13 @@ impl Failure {
     }
 }
 
-/// The kind of place in which an unhandled failure or a panic came up.
+/// The kind of code in which an unhandled failure or a panic happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// A Deferred whose last result was a failure, and which nobody holds any more.
+    /// A Deferred whose last result was a failure, and which has no holder any more.
     Deferred,
-    /// A task that nobody awaits.
+    /// A task that is not awaited.
     Task,
     /// A call made with `call_later`.
     DelayedCall,
@@ -144,32 +146,32 @@ pub enum Origin {
     Call,
     /// A hook of a protocol or a factory, or a closure posted to one.
     Protocol,
-    /// A connection that ended before all that was written to it had been sent.
+    /// A connection that ended before everything written to it was sent.
     Connection,
     /// A hook of a descriptor that the reactor watches.
     Descriptor,
     /// A system event trigger.
     Trigger,
-    /// Work in a thread of a pool.
+    /// Work on a thread of a pool.
     Thread,
     /// A canceller.
     Canceller,
-    /// The destructor of a value the runtime was given.
+    /// The destructor of a user's value.
     Destructor,
     /// A failure that the program caught and reported: [`Failure::report`].
     Caught,
 }
 
-/// Where a thread's reports go while a reactor runs on it.
+/// The receiver of a thread's reports while a reactor runs on it.
 pub(crate) type Sink = Rc<dyn Fn(Report)>;
 
-/// Puts `sink` in place for this thread until the guard is dropped.
+/// Sets this thread's sink until the guard is dropped.
 pub(crate) fn divert(sink: Sink) -> Diverted {
     begin(Some(sink))
 }
 
-/// Has panics unwind to the caller until the guard is dropped, although a reactor may be running. Failures still go
-/// to its sink.
+/// Lets panics unwind to the caller until the guard is dropped, even while a reactor runs. Failures
+/// still go to its sink.
 pub(crate) fn unwind_to_caller() -> Diverted {
     begin(None)
 }
@@ -185,7 +187,7 @@ fn begin(sink: Option<Sink>) -> Diverted {
     Diverted(())
 }
 
-/// A sink, or that panics unwind to the caller; and what is around it.
+/// A sink, or the setting that panics unwind to the caller; and the frame around it.
 struct Frame {
     sink: Option<Sink>,
     before: Option<Rc<Self>>,
@@ -203,7 +205,7 @@ impl Drop for Diverted {
     }
 }
 
-/// Tells what nobody handled, if that has not been told before: a failure that many have got is one failure.
+/// Reports an unhandled failure, unless it was reported before: clones count as one failure.
 pub(crate) fn deliver(origin: Origin, failure: Failure, location: &'static Location<'static>) {
     let is_kept = || {
         let may_unwind = matches!(origin, Origin::Deferred | Origin::Canceller) && !is_contained();
@@ -222,7 +224,7 @@ pub(crate) fn deliver(origin: Origin, failure: Failure, location: &'static Locat
     });
 }
 
-/// Hands a report to whoever is to be told.
+/// Passes a report to the sink, or to the default.
 fn send(report: Report) {
     let location = report.location;
     let told = catch_rarely(location, || match innermost_sink() {
@@ -230,7 +232,7 @@ fn send(report: Report) {
         None => by_default(&report),
     });
     if let Err(failure) = told {
-        // The sink is not asked again: the first report and its own panic go the plain way.
+        // The sink is not asked again: the first report and the sink's own panic go to the default.
         let _ = catch_rarely(location, || by_default(&report));
         let report = Report { failure, ..report };
         let _ = catch_rarely(location, || by_default(&report));
@@ -240,22 +242,22 @@ fn send(report: Report) {
     let _ = catch_rarely(location, || drop(report));
 }
 
-/// Where a report goes when nobody asked for it.
+/// Handles a report without a sink.
 pub(crate) fn by_default(report: &Report) {
     if tracing::enabled!(target: "torsade::report", tracing::Level::ERROR) {
         tracing::error!(target: "torsade::report", location = %report.location, "{report}");
     } else {
-        // Not `eprintln!`, which panics when nobody is there to read.
+        // Not `eprintln!`, which panics when standard error is closed.
         let _ = writeln!(std::io::stderr(), "torsade: {report}");
     }
 }
 
-/// Does somebody listen to the warnings of `torsade::net`?
+/// Returns whether a subscriber takes the warnings of `torsade::net`.
 pub(crate) fn is_logged() -> bool {
     tracing::enabled!(target: "torsade::net", tracing::Level::WARN)
 }
 
-/// The part of the crate that a warning comes from: its target in `tracing`.
+/// The part of the crate that a warning comes from, which is its target in `tracing`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Subsystem {
     /// `torsade::net`.
@@ -264,7 +266,7 @@ pub(crate) enum Subsystem {
     Reactor,
 }
 
-/// Logs a warning; where no subscriber of `tracing` listens, on standard error.
+/// Logs a warning; to standard error if `tracing` has no subscriber.
 pub(crate) fn warn(from: Subsystem, what: fmt::Arguments<'_>) {
     match from {
         Subsystem::Net if is_logged() => tracing::warn!(target: "torsade::net", "{what}"),
@@ -277,7 +279,7 @@ pub(crate) fn warn(from: Subsystem, what: fmt::Arguments<'_>) {
     }
 }
 
-/// Says that a hook for reports has panicked.
+/// Logs that a hook for reports has panicked.
 pub(crate) fn hook_panicked(panic: &Failure, location: &'static Location<'static>) {
     if tracing::enabled!(target: "torsade::report", tracing::Level::ERROR) {
         tracing::error!(target: "torsade::report", %panic, "the hook for reports panicked");
@@ -291,7 +293,7 @@ pub(crate) fn hook_panicked(panic: &Failure, location: &'static Location<'static
     }
 }
 
-/// Says that a loop could not wait for its events.
+/// Logs that a loop could not wait for its events.
 pub(crate) fn waiting_failed(error: &std::io::Error) {
     if tracing::enabled!(target: "torsade::reactor", tracing::Level::ERROR) {
         tracing::error!(target: "torsade::reactor", %error, "waiting for events failed");
@@ -303,8 +305,8 @@ pub(crate) fn waiting_failed(error: &std::io::Error) {
     }
 }
 
-/// A warning that is written to standard error once at most, where no subscriber of `tracing`
-/// listens: what it tells of may come again without end.
+/// A warning that is written to standard error once at most, if `tracing` has no subscriber: its
+/// cause may recur without end.
 #[derive(Debug, Default)]
 pub(crate) struct WarnOnce(AtomicBool);
 
@@ -313,7 +315,7 @@ impl WarnOnce {
         Self(AtomicBool::new(false))
     }
 
-    /// Writes it, unless it was written before.
+    /// Writes the warning, unless it was written before.
     pub(crate) fn write(&self, what: fmt::Arguments<'_>) {
         if !self.0.swap(true, Ordering::Relaxed) {
             let _ = writeln!(std::io::stderr(), "torsade: {what}");
@@ -325,7 +327,7 @@ fn is_reactor_logged() -> bool {
     tracing::enabled!(target: "torsade::reactor", tracing::Level::WARN)
 }
 
-/// Runs user code; a panic in it is reported and gives `None`.
+/// Runs user code; a panic in it is reported and returns `None`.
 pub(crate) fn contain<R>(
     origin: Origin,
     location: &'static Location<'static>,
@@ -358,10 +360,11 @@ fn contain_dyn(origin: Origin, location: &'static Location<'static>, run: &mut d
     contain(origin, location, run);
 }
 
-/// Runs user code, measured where a watchdog watches; a panic in it becomes a failure made at `place`.
+/// Runs user code, measured if a watchdog watches; a panic in it becomes a failure made at
+/// `location`.
 ///
-/// This is the fence around all user code of a reactor's thread. What it costs where nobody watches is one load and two
-/// branches.
+/// All user code on a reactor's thread runs inside this function. Without a watchdog it costs one
+/// load and two branches.
 #[inline(always)]
 pub(crate) fn catch<R>(
     location: &'static Location<'static>,
@@ -379,7 +382,7 @@ pub(crate) fn catch<R>(
     }
 }
 
-/// As [`catch`], where nobody watches.
+/// Does as [`catch`], without a watchdog.
 #[inline(always)]
 pub(crate) fn catch_unmeasured<R>(
     location: &'static Location<'static>,
@@ -402,7 +405,7 @@ fn panicked(
     Failure::from_panic(payload, location)
 }
 
-/// Does the same for code that does not run often, with one copy of the fence for all of it.
+/// Does the same for code that does not run often, with one copy of the landing pad for all of it.
 pub(crate) fn catch_rarely<R>(
     location: &'static Location<'static>,
     run: impl FnOnce() -> R,
@@ -480,7 +483,7 @@ fn innermost() -> Option<Rc<Frame>> {
     context::with(|thread| thread.sink.get())
 }
 
-/// Is there a sink that deals with panics?
+/// Returns whether there is a sink that handles panics.
 fn is_contained() -> bool {
     innermost().is_some_and(|frame| frame.sink.is_some())
 }

@@ -1,13 +1,14 @@
-//! Numbered places with a generation, for the keys of a poller.
+//! Tables with generations, for the keys of a poller, and ordered tables.
 //!
-//! A key names one thing for good: when the thing has left and its place is taken by another, the old key finds
-//! nothing. So an event that comes late, for a descriptor that is closed, reaches nobody.
+//! A key identifies one entry for good: when the entry has been removed and its slot is reused, the
+//! old key finds nothing. So a late event for a descriptor that is closed reaches no handler.
 
 use std::collections::VecDeque;
 
 use slab::Slab;
 
-/// A table whose keys are never used twice (until a generation has wrapped round, half a word later).
+/// A table whose keys are never reused (until a generation has wrapped around, which has almost
+/// half the bits of a word).
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     slab: Slab<(usize, T)>,
@@ -24,16 +25,17 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Puts a thing in; `make` is told its key.
+    /// Adds an entry; `make` gets its key.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(usize) -> T) -> usize {
         self.insert_giving(|key| (make(key), key))
     }
 
-    /// The same; gives what `make` gives besides the thing.
+    /// Adds an entry; returns what `make` returns besides the entry.
     pub(crate) fn insert_giving<R>(&mut self, make: impl FnOnce(usize) -> (T, R)) -> R {
         self.generation = (self.generation + 1) & GENERATION;
         if self.slab.len() == self.slab.capacity() {
-            // An eighth more, not twice as much: these tables are most of what an idle thing costs.
+            // Grows by an eighth, not by doubling: these tables are most of the memory of an idle
+            // entry.
             self.slab.reserve_exact((self.slab.len() / 8).max(16));
             self.shrink_policy = ShrinkPolicy::default();
         }
@@ -79,26 +81,26 @@ impl<T> Slots<T> {
 /// When a table gives memory back.
 #[derive(Debug)]
 pub(crate) struct ShrinkPolicy {
-    /// When there are no more things than this.
+    /// It shrinks at or below this number of entries.
     shrink_at: usize,
-    /// The place of the last thing, when memory was given back.
+    /// The index of the last entry when memory was last given back.
     last: usize,
 }
 
 impl ShrinkPolicy {
-    /// What was at `index` has been taken out.
+    /// Gives memory back after the entry at `index` was removed.
     #[inline]
     pub(crate) fn give_back<T>(&mut self, slab: &mut Slab<T>, index: usize) {
         let len = slab.len();
-        // Shrinking walks through all of it: it is tried whenever half of what was left has gone and, of the last few, when
-        // the one that stood in the way has gone.
+        // Shrinking walks through the whole table: it is tried whenever half of what was left has
+        // been removed and, of the last few, when the entry at the end has been removed.
         let is_time = len <= self.shrink_at || (len <= FEW && index == self.last);
         if is_time && slab.capacity() > 4 * len + FEW {
             self.shrink(slab);
         }
     }
 
-    /// Gives back the places behind the last thing.
+    /// Removes the free slots behind the last entry.
     #[cold]
     fn shrink<T>(&mut self, slab: &mut Slab<T>) {
         if slab.is_empty() {
@@ -111,7 +113,7 @@ impl ShrinkPolicy {
     }
 }
 
-/// One that has just grown.
+/// The policy of a table that has just grown.
 impl Default for ShrinkPolicy {
     fn default() -> Self {
         Self {
@@ -121,7 +123,7 @@ impl Default for ShrinkPolicy {
     }
 }
 
-/// Gives back what a queue has kept from when it was much longer.
+/// Gives back the capacity that a queue has kept from a peak.
 #[inline]
 pub(crate) fn shrink_queue<T>(queue: &mut VecDeque<T>) {
     if queue.capacity() > 4 * queue.len() + SOME {
@@ -129,11 +131,11 @@ pub(crate) fn shrink_queue<T>(queue: &mut VecDeque<T>) {
     }
 }
 
-/// Room for so many in a queue is kept.
+/// The capacity that a queue keeps in any case.
 const SOME: usize = 1_000;
 
-/// Things in the order in which they were put in, each with a key by which it is taken out; both take the same time
-/// however many there are.
+/// A list in the order of insertion, with a key for each entry; insertion and removal take constant
+/// time.
 #[derive(Debug)]
 pub(crate) struct Ordered<T> {
     slots: Slots<Link<T>>,
@@ -149,7 +151,7 @@ struct Link<T> {
 }
 
 impl<T> Ordered<T> {
-    /// Puts a thing behind the others; gives its key.
+    /// Adds an entry at the end; returns its key.
     pub(crate) fn push(&mut self, thing: T) -> usize {
         let before = self.last;
         let key = self.slots.insert_with(|_| Link {
@@ -165,12 +167,12 @@ impl<T> Ordered<T> {
         key
     }
 
-    /// Returns a thing, if it is there.
+    /// Returns an entry, if it is there.
     pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
         self.slots.get_mut(key).map(|link| &mut link.thing)
     }
 
-    /// Takes a thing out, if it is there.
+    /// Removes an entry, if it is there.
     pub(crate) fn remove(&mut self, key: usize) -> Option<T> {
         let Link {
             thing,
@@ -188,12 +190,12 @@ impl<T> Ordered<T> {
         Some(thing)
     }
 
-    /// Takes out all, in their order.
+    /// Removes all entries, in their order.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.take_if(|_| true)
     }
 
-    /// Takes out those of which this is true, in their order.
+    /// Removes the entries for which `which` returns `true`, in their order.
     pub(crate) fn take_if(&mut self, mut which: impl FnMut(&mut T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
         let mut key = self.first;
@@ -222,16 +224,16 @@ impl<T> Default for Ordered<T> {
     }
 }
 
-/// The key of nothing: it has a place that no slab has.
+/// The key of no entry: its index is out of range.
 const NONE: usize = INDEX;
 
-/// So many empty places are kept.
+/// The number of free slots that are kept.
 const FEW: usize = 64;
 
 const SHIFT: u32 = usize::BITS / 2;
 const INDEX: usize = usize::MAX >> SHIFT;
-/// Generations leave the highest bits of a key clear: the highest one, and of a long key one more, for those who pack
-/// something beside it.
+/// Generations leave the highest bits of a key clear: the highest one, and of a long key one more,
+/// for code that packs something beside it.
 const GENERATION: usize = INDEX >> if usize::BITS > 32 { 2 } else { 1 };
 
 #[cfg(test)]

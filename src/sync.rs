@@ -1,33 +1,37 @@
-//! The one door to what threads share, so that a model checker can stand behind it.
+//! The synchronization primitives of the crate, in one place, so that a model checker can replace
+//! them.
 //!
 //! # The idea
 //!
-//! Threads meet in few places: a loop's inbox, the wakers of its tasks and of what it is run for, what ends its wait,
-//! what its watchdog looks at, and the queue of a pool of threads. All of these take their atomics, locks and queues from
-//! here. In a normal build these are the ordinary ones, by another name and nothing more. Under `--cfg torsade_loom` they
-//! are those of [`loom`](https://docs.rs/loom), which runs a *model*, a test with a few threads, once for each way in
-//! which their steps can mix, and finds each one that panics, leaks, or stands still for ever:
+//! Threads share state in few places: the inbox of a loop, the wakers of its tasks and of the
+//! future it runs, the wake channel, the watchdog, and the queue of a thread pool. All of these
+//! take their atomics, locks and queues from this module. In a normal build these are re-exports of
+//! the ordinary ones. Under `--cfg torsade_loom` they are those of [`loom`](https://docs.rs/loom),
+//! which runs a *model*, a test with a few threads, once for each interleaving of their steps, and
+//! finds every interleaving that panics, leaks, or deadlocks:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg torsade_loom" cargo test --release --lib --target-dir target/loom model::
 //! ```
 //!
-//! The cfg is our own, because several of our dependencies act on the usual one. Only the models (`model.rs` in their
-//! rooms) run under it.
+//! The cfg has a name of its own, because several dependencies react to the usual one. Only the
+//! models (`model.rs` in their modules) run under it.
 //!
 //! # What is real in a model
 //!
-//! `Inbox`, `Executor`, `Remote`, the reactor's turn and the waker of what it is run for, `Waking`, both drivers' waits
-//! (the machine's through its poller), `block_on`, the watchdog's thread, a pool with its threads. Stand-ins are, see
-//! `stand_in`: the queue, a lock around a list with the same answers; the poller's notification, step by step as
-//! `polling` does it, with a condition variable where the kernel waits; the parker of `block_on` and of idle threads,
-//! whose time is over at once or never. A task's own state, `async-task`'s, changes in one step, since its atomics are
-//! not loom's: what lies between such steps, as from a wake to the push that it brings, is explored. The kernel's
-//! counter that a `WakeFd` rings has no steps that could mix.
+//! Real are `Inbox`, `Executor`, `Remote`, the reactor's turn and the waker of the future it runs,
+//! `Waking`, the waits of both drivers (the machine's through its poller), `block_on`, the
+//! watchdog's thread, and a pool with its threads. Stand-ins (see `stand_in`) are the queue, a lock
+//! around a list with the same results; the poller's notification, step by step as in `polling`,
+//! with a condition variable where the kernel waits; and the parker of `block_on` and of idle
+//! threads, whose timeout is over at once or never. The state of a task, which belongs to
+//! `async-task`, changes in one step, because its atomics are not loom's; what lies between such
+//! steps, as from a wake to the push that it causes, is explored. The kernel's counter behind a
+//! `WakeFd` has no steps that could interleave.
 //!
-//! Loom takes `SeqCst` for acquire and release, and the queue's lock orders more than the real queue does: which orderings
-//! suffice for these is not shown. The larger models bound how often a thread is interrupted, and say so;
-//! `LOOM_MAX_PREEMPTIONS` changes it for all.
+//! Loom treats `SeqCst` as acquire and release, and the queue's lock orders more than the real
+//! queue does: the models do not show which orderings suffice there. The larger models bound how
+//! often a thread is interrupted, and say so; `LOOM_MAX_PREEMPTIONS` changes the bound for all.
 
 #[cfg(torsade_loom)]
 mod stand_in;
@@ -45,7 +49,7 @@ mod ordinary {
     pub(crate) use polling::Poller;
 }
 
-/// What a thread of the crate runs. It is of one type for all of them, so that starting one is compiled once.
+/// The body of a thread of the crate. One type for all, so that starting a thread is compiled once.
 pub(crate) type ThreadBody = Box<dyn FnOnce() + Send>;
 
 #[cfg(not(torsade_loom))]

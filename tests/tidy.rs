@@ -307,7 +307,7 @@ const LAYERS: [&str; 33] = [
 const CIRCLES: [(&str, &str, &str); 6] = [
     (
         "defer",
-        "mod core core/group core/slot core/waiter core/work coroutine line live make outcome queued tracker",
+        "mod callback_queue core core/group core/slot core/waiter core/work coroutine live make outcome queued tracker",
         "a Deferred is a handle on its core, and the core's steps give and take Deferreds",
     ),
     (
@@ -340,7 +340,10 @@ const CIRCLES: [(&str, &str, &str); 6] = [
 
 /// Who may say `unsafe`, and why.
 const UNSAFE_FILES: [(&str, &str); 16] = [
-    ("src/defer/line.rs", "callbacks lie in one allocation"),
+    (
+        "src/defer/callback_queue.rs",
+        "callbacks lie in one allocation",
+    ),
     (
         "src/driver/sockets/ancillary.rs",
         "a peer out of sight has no safe type",

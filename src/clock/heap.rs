@@ -1,29 +1,31 @@
 //! The order in which timers come due: a heap of small items.
 //!
-//! Four children to a parent instead of two: half as many levels, and the children of one parent lie side by
-//! side, which counts when a million items no longer fit the cache. An item is sixteen bytes and says only when
-//! and who; what is to be done lies in the table of [timers](super::table), and so does the answer to
-//! whether the item still means anything. The heap itself knows nothing of stale items.
+//! A parent has four children instead of two: half as many levels, and the children of one parent
+//! are adjacent, which matters when a million items no longer fit the cache. An item has sixteen
+//! bytes and holds only a deadline and a slot; the action is stored in the [table](super::table) of
+//! timers, which also knows whether the item is still valid. The heap itself knows nothing of stale
+//! items.
 //!
 //! # Invariants
 //!
-//! 1. No item comes before its parent; so the first one is the earliest.
-//! 2. Items of one deadline come out in the order of their `seq`, also when the numbers wrap around between
-//!    them (they must not lie more than 2³¹ apart; then only that order is lost).
+//! 1. No item comes before its parent, so the first item is the earliest.
+//! 2. Items with equal deadlines come out in the order of their `seq`, also when the numbers wrap
+//!    around between them (they must not be more than 2³¹ apart; otherwise only that order is
+//!    lost).
 
-/// When, and whose.
+/// A deadline and the slot of its timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     /// Nanoseconds since the clock's base.
     pub(super) deadline: u64,
-    /// The number of the asking that put it here; breaks ties.
+    /// The number of the request that added the item; orders equal deadlines.
     pub(super) seq: u32,
-    /// The place in the table of timers.
+    /// The index in the table of timers.
     pub(super) slot: u32,
 }
 
 impl Item {
-    /// Does it come out before `other`?
+    /// Returns whether this item comes out before `other`.
     #[inline]
     fn is_before(self, other: Self) -> bool {
         self.deadline < other.deadline
@@ -31,8 +33,8 @@ impl Item {
     }
 }
 
-/// Gives back what a list has kept from when it was much longer. As much again is left, so that a list that grows and
-/// shrinks does not pay for it each time.
+/// Gives back the capacity that a list has kept from a peak. Keeps as much again as is in use, so
+/// that a list that grows and shrinks does not reallocate each time.
 #[inline]
 pub(super) fn shrink<T>(list: &mut Vec<T>) {
     if list.capacity() > 4 * list.len() + MANY {
@@ -40,25 +42,25 @@ pub(super) fn shrink<T>(list: &mut Vec<T>) {
     }
 }
 
-/// Room for so many is kept in any case.
+/// The capacity that is kept in any case.
 pub(super) const MANY: usize = 1_000;
 
 /// The items, earliest first.
 #[derive(Debug, Default)]
 pub(super) struct Heap {
-    /// Children of `i` are at `4 * i + 1 ..= 4 * i + 4`.
+    /// The children of `i` are at `4 * i + 1 ..= 4 * i + 4`.
     items: Vec<Item>,
 }
 
 impl Heap {
-    /// Puts one in.
+    /// Adds an item.
     #[inline]
     pub(super) fn push(&mut self, item: Item) {
         self.items.push(item);
         self.rise(self.items.len() - 1);
     }
 
-    /// Takes the earliest one out.
+    /// Takes the earliest item out.
     pub(super) fn pop(&mut self) -> Option<Item> {
         let last = self.items.pop()?;
         let Some(&first) = self.items.first() else {
@@ -69,17 +71,17 @@ impl Heap {
         Some(first)
     }
 
-    /// Puts `item` in the place of the earliest one: a pop and a push at the price of one.
+    /// Replaces the earliest item by `item`: a pop and a push at the cost of one.
     ///
-    /// There must be one.
+    /// The heap must not be empty.
     pub(super) fn replace_first(&mut self, item: Item) {
         self.items[0] = item;
         self.sink(0);
     }
 
-    /// Drops all but those that `keep` keeps.
+    /// Drops all items except those for which `keep` returns `true`.
     pub(super) fn retain(&mut self, keep: impl Fn(Item) -> bool) {
-        // Without a branch that nobody could predict: half of them go.
+        // Without a branch, which could not be predicted: half of them go.
         let mut kept = 0;
         for at in 0..self.items.len() {
             let item = self.items[at];
@@ -94,23 +96,23 @@ impl Heap {
         }
     }
 
-    /// Gives memory back if most of it is of no use.
+    /// Gives memory back if most of it is unused.
     pub(super) fn shrink(&mut self) {
         shrink(&mut self.items);
     }
 
-    /// The earliest one.
+    /// Returns the earliest item.
     #[inline]
     pub(super) fn first(&self) -> Option<Item> {
         self.items.first().copied()
     }
 
-    /// How many items there are.
+    /// Returns the number of items.
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Moves the item at `at` up to where it belongs.
+    /// Moves the item at `at` up to its position.
     fn rise(&mut self, mut at: usize) {
         let item = self.items[at];
         while at > 0 {
@@ -124,7 +126,7 @@ impl Heap {
         self.items[at] = item;
     }
 
-    /// Moves the item at `at` down to where it belongs.
+    /// Moves the item at `at` down to its position.
     fn sink(&mut self, mut at: usize) {
         let items = &mut *self.items;
         let item = items[at];
@@ -149,14 +151,14 @@ impl Heap {
     }
 }
 
-/// Was `a` asked for before `b`? Numbers wrap around.
+/// Returns whether `a` was requested before `b`. Numbers wrap around.
 #[inline]
 fn is_older(a: u32, b: u32) -> bool {
-    // The distance from `b` on to `a` is more than half the circle when `a` lies behind `b`.
+    // The distance from `b` to `a` is more than half of the circle when `a` is before `b`.
     a.wrapping_sub(b) > u32::MAX / 2
 }
 
-/// How many children a parent has.
+/// The number of children of a parent.
 const CHILDREN: usize = 4;
 
 #[cfg(test)]
@@ -177,7 +179,7 @@ mod tests {
             .collect()
     }
 
-    /// Numbers without a pattern, the same each time.
+    /// Returns numbers without a pattern, the same each time.
     fn scrambled(n: u32) -> impl Iterator<Item = u32> {
         (1..=n).map(|i| i.wrapping_mul(2_654_435_761) >> 7)
     }

@@ -1,5 +1,4 @@
-//! Time limits in the timers' table: held when they are due, until their owner has looked at its
-//! I/O.
+//! Tests of time limits: when due they are held until their owner has polled its I/O.
 
 use std::cell::RefCell;
 use std::panic::Location;
@@ -11,7 +10,7 @@ use super::{DelayedCall, Due};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The numbers of those that have fired.
+/// The numbers of the limits that have fired.
 type Fired = Rc<RefCell<Vec<u32>>>;
 
 fn call(timers: &Timers, delay: Duration, f: impl FnOnce() + 'static) {
@@ -19,7 +18,7 @@ fn call(timers: &Timers, delay: Duration, f: impl FnOnce() + 'static) {
     drop(timers.call_at(deadline, Location::caller(), f));
 }
 
-/// A limit that notes its number when it fires.
+/// Sets a limit that logs its number when it fires.
 fn limit(timers: &Timers, limit: Duration, fired: &Fired, n: u32) -> DelayedCall {
     let fired = fired.clone();
     timers.limit(limit, Location::caller(), move || {
@@ -27,7 +26,7 @@ fn limit(timers: &Timers, limit: Duration, fired: &Fired, n: u32) -> DelayedCall
     })
 }
 
-/// The pass of an owner with I/O, `step` later.
+/// Makes the pass of an owner with I/O, `step` later.
 fn pass(timers: &Timers, step: Duration) {
     timers.absorb();
     timers.set_now(timers.now() + step);
@@ -81,7 +80,7 @@ fn a_held_limit_can_be_cancelled_put_off_and_brought_forward() {
     timers.fire_limits(run, || false);
     assert_eq!(*fired.borrow(), [3]);
     assert!(!timers.holds_limits());
-    // Brought forward: asked anew, so it is held and looked for once more.
+    // Brought forward counts as a new request, so the limit is held, and I/O is polled, once more.
     pass(&timers, Duration::ZERO);
     assert!(timers.holds_limits());
     timers.release_limits();

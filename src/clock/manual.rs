@@ -1,15 +1,16 @@
-//! A clock for tests, whose time moves only when told.
+//! [`VirtualClock`]: a clock for tests, whose time moves on request only.
 //!
-//! [`VirtualClock::advance`] goes from deadline to deadline: at each, the time is set to it and a pass over the
-//! due timers is made, as a turn of the reactor would; and so on up to the end of the step. So every call sees the
-//! time it was asked for, and what it asks for in its turn runs too, if it falls inside the step.
+//! [`VirtualClock::advance`] goes from deadline to deadline: at each, it sets the time and makes a
+//! pass over the due timers, as a turn of the reactor would, up to the end of the step. So every
+//! call sees the time of its own deadline, and what it requests runs too if its deadline is within
+//! the step.
 //!
 //! # Invariants
 //!
 //! 1. Only `advance` runs anything, and never inside itself.
-//! 2. After it the time is exactly the step later; if a call panics, or a callback of a Deferred that it fires, the
-//!    panic goes on to the caller and it is the time of that call.
-//! 3. A chain of calls without delay gets a pass each. It is ended by a panic after [`MOST_PASSES`].
+//! 2. After `advance` the time is exactly the step later. If a call panics, or a callback of a
+//!    Deferred that it fires, the panic goes on to the caller, and the time is that of the call.
+//! 3. A chain of calls without delay gets a pass each. It is ended by a panic after [`MAX_PASSES`].
 
 use std::cell::Cell;
 use std::fmt;
@@ -21,10 +22,11 @@ use super::sealed::HasTimers;
 use super::{Clock, Due, Timers};
 use crate::report;
 
-/// A clock whose time moves only when told, for tests; a cheap handle.
+/// A clock for tests whose time moves only by [`advance`](VirtualClock::advance); a cheap handle.
 ///
 /// When the last handle is dropped the clock stops: pending closures are dropped, sleepers get
-/// [`ClockStopped`](super::ClockStopped). A pending closure that owns a handle keeps its clock alive.
+/// [`ClockStopped`](super::ClockStopped). A pending closure that owns a handle keeps its clock
+/// alive.
 ///
 /// # Examples
 ///
@@ -42,33 +44,35 @@ pub struct VirtualClock(Rc<Shared>);
 
 struct Shared {
     timers: Timers,
-    /// Is `advance` running?
+    /// Whether `advance` is running.
     moving: Cell<bool>,
 }
 
 impl VirtualClock {
-    /// A new one, with nothing asked for yet.
+    /// Makes a clock without timers.
     ///
-    /// It starts at some instant; only differences between its instants mean anything.
+    /// Its time begins at some instant; only differences between its instants are meaningful.
     pub fn new() -> Self {
         Self::with_timers(Timers::new(Instant::now()))
     }
 
-    /// Moves the time by `step` and runs what comes due on the way.
+    /// Moves the time by `step`, and runs the calls that come due on the way.
     ///
-    /// Each call sees its own deadline as the time. What it asks for runs too, if its time comes within the step.
-    /// Sleepers are woken when their time comes; it is for their executor to poll them.
+    /// Each call sees its own deadline as the present time. Calls that it requests run too, if they
+    /// are due within the step. Sleeping tasks are woken when they are due; their executor polls
+    /// them later.
     ///
     /// # Order
     ///
-    /// By deadline, then by order of asking.
+    /// By deadline; equal deadlines in the order in which they were requested.
     ///
     /// # Panics
     ///
-    /// If it is called from one of the calls it runs; and if calls keep asking for more calls without delay
-    /// (100,000 passes at one instant), naming the place where the last one was asked for. A panic of a call goes
-    /// through, and so does one of a callback of a Deferred, if nobody handles it as that Deferred's failure: the time
-    /// is then that of the call, and those behind it stay for the next `advance`.
+    /// Panics if it is called from one of the calls it runs; and if calls keep requesting calls
+    /// without delay (100,000 passes at one instant), naming the line of the last request. A panic
+    /// of a call goes through, and so does a panic in a callback of a Deferred that is not handled
+    /// as that Deferred's failure: the time is then that of the call, and the calls behind it stay
+    /// for the next `advance`.
     #[track_caller]
     pub fn advance(&self, step: Duration) {
         let moving = Moving::begin(&self.0.moving);
@@ -99,7 +103,7 @@ impl VirtualClock {
                 Due::Wake(waker) => waker.wake(),
             });
             passes += 1;
-            if passes > MOST_PASSES {
+            if passes > MAX_PASSES {
                 give_up(timers.now() - start, last);
             }
         }
@@ -111,7 +115,7 @@ impl VirtualClock {
     ///
     /// # Panics
     ///
-    /// As [`advance`](VirtualClock::advance).
+    /// Panics as [`advance`](VirtualClock::advance) does.
     #[track_caller]
     pub fn pump(&self, steps: impl IntoIterator<Item = Duration>) {
         for step in steps {
@@ -151,7 +155,7 @@ impl Drop for Shared {
     }
 }
 
-/// While it lives, the clock is moving; also a panic ends that.
+/// Marks the clock as moving while it exists; also a panic ends that.
 struct Moving<'a>(&'a Cell<bool>);
 
 impl<'a> Moving<'a> {
@@ -182,8 +186,8 @@ fn give_up(at: Duration, last: Option<&Location<'_>>) -> ! {
     }
 }
 
-/// So many passes at one instant are no accident.
-const MOST_PASSES: u32 = 100_000;
+/// The number of passes at one instant that counts as endless.
+const MAX_PASSES: u32 = 100_000;
 
 #[cfg(test)]
 mod tests {
@@ -193,7 +197,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Notes names, and the time since it was made.
+    /// Logs names with the time since it was made.
     #[derive(Clone)]
     struct Log {
         clock: VirtualClock,
@@ -219,7 +223,7 @@ mod tests {
         }
     }
 
-    /// What a panic said.
+    /// Returns the text of a panic.
     fn said(f: impl FnOnce()) -> String {
         let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
         match payload.downcast::<String>() {

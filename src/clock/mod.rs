@@ -1,34 +1,39 @@
-//! Time: calling later, sleeping, and a clock for tests.
+//! Time: delayed calls, sleeps, time limits, and a virtual clock for tests.
 //!
-//! A [`Clock`] is something that timers can be asked of. The reactor is one, with the machine's monotonic time; a
-//! [`VirtualClock`] is another, whose time moves only when told. Code that takes `&impl Clock` runs under both.
+//! A [`Clock`] makes timers. The reactor is one, with the machine's monotonic time; a
+//! [`VirtualClock`] is another, whose time moves on request only. Code that takes `&impl Clock`
+//! runs on both.
 //!
-//! There are two kinds of timer, and both live in the clock's one table (the private module `table`): a
-//! [`DelayedCall`] owns a closure, a [`Sleep`] is a future whose waker lies in the table, so that sleeping allocates
-//! nothing. The clock's owner runs what is due, once a turn; the handles here only note a wish.
+//! There are two kinds of timer, both stored in the clock's table (the private module `table`): a
+//! [`DelayedCall`] owns a closure; a [`Sleep`] is a future whose waker is stored in the table, so
+//! that sleeping allocates nothing. The clock's owner runs what is due, once a turn; the handles
+//! here only record requests.
 //!
-//! A delay counts from the call that asks for it: the machine's clock is read for each timer that
-//! is made or reset, and [`Clock::now`] reads it as well. So nothing comes early, however long the
-//! loop has been busy. Virtual and manual time stands still until it is moved. No duration or
-//! instant is out of bounds: what has passed is due on the next turn, and what is further off than
-//! some five hundred years never comes.
+//! A delay counts from the call that requests it: the machine's clock is read for each timer that
+//! is made or reset, and by [`Clock::now`]. So nothing fires early, however long the loop has been
+//! busy. Virtual and manual time stands still until it is moved. No duration or instant is out of
+//! range: a time that has passed is due in the next turn, and a time more than some five hundred
+//! years away never comes.
 //!
 //! # Invariants
 //!
-//! 1. Nothing asked for runs inside the asking, whatever its deadline.
-//! 2. Timers run by deadline; equal deadlines keep the order they were asked for. To put off, to bring forward and
-//!    to ask anew count the same.
-//! 3. A call is no longer pending when it begins to run: inside it, its own handle says `false` to everything.
-//! 4. What a closure owns is dropped as soon as it is called off, not when its time would have come.
+//! 1. No timer runs inside the call that requests it, whatever its deadline.
+//! 2. Timers run by deadline; equal deadlines in the order in which they were requested. Delaying,
+//!    bringing forward and resetting count as new requests.
+//! 3. A call is no longer pending when it begins to run: inside it, all methods of its own handle
+//!    return `false`.
+//! 4. What a closure owns is dropped when the call is cancelled, not when it would have been due.
 //! 5. Dropping a [`DelayedCall`] changes nothing; dropping a [`Sleep`] ends it.
-//! 6. When the clock stops (at shutdown), pending closures are dropped unrun, sleepers get [`ClockStopped`], and a
-//!    closure asked for from then on is dropped at once.
+//! 6. When the clock stops (at shutdown), pending closures are dropped without running, sleeping
+//!    tasks get [`ClockStopped`], and a closure of a later request is dropped at once.
+//!
+//! The [glossary](crate::guide::glossary#virtual-time) defines turn and virtual time.
 
 mod heap;
 #[cfg(test)]
 mod limits;
 mod manual;
-// What a thread keeps is loom's under its cfg, and this is no model of threads.
+// Under its cfg, loom replaces thread locals, and this is no model of threads.
 #[cfg(all(test, not(torsade_loom)))]
 mod model;
 mod sleep;
@@ -48,7 +53,7 @@ pub use self::timeout::{TimedOut, Timeout};
 pub(crate) use self::timers::Timers;
 use crate::report;
 
-/// Something that timers can be asked of: the reactor, or a [`VirtualClock`].
+/// A source of time and timers: the reactor, or a [`VirtualClock`].
 ///
 /// # Examples
 ///
@@ -76,23 +81,23 @@ use crate::report;
 /// assert_eq!(*said.borrow(), [1, 2, 3]);
 /// ```
 pub trait Clock: sealed::HasTimers {
-    /// Returns the time.
+    /// Returns the present time.
     ///
-    /// A reactor on the machine's clock reads that clock at each call; virtual and manual time
-    /// moves only when it is told to, or, in memory, when the loop waits. It never goes back.
+    /// A reactor on the machine's clock reads that clock at each call. Virtual and manual time
+    /// moves on request only or, in memory, when the loop waits. The time never goes back.
     #[doc(alias = "seconds")]
     fn now(&self) -> Instant {
         self.timers().now()
     }
 
-    /// Calls `f` once, not before `delay` has passed since this call.
+    /// Calls `f` once, when at least `delay` has passed since this call.
     ///
-    /// Dropping the returned handle changes nothing; use [`DelayedCall::cancel`] to call it off.
+    /// Dropping the returned handle changes nothing; [`DelayedCall::cancel`] cancels the call.
     ///
     /// # Order
     ///
-    /// Calls run on the loop's thread, by deadline, which is the time of this call and `delay`
-    /// more; equal deadlines keep the order they were asked for. A call with no delay runs on the
+    /// Calls run on the loop's thread, by deadline, which is the time of this call plus `delay`;
+    /// equal deadlines in the order in which they were requested. A call without delay runs in the
     /// next turn, never inside this function.
     ///
     /// # Examples
@@ -112,22 +117,24 @@ pub trait Clock: sealed::HasTimers {
         DelayedCall::ask(timers, timers.after(delay), Box::new(f), Location::caller())
     }
 
-    /// Calls `f` once, when it is `deadline`.
+    /// Calls `f` once, at `deadline`.
     ///
-    /// As [`call_later`](Clock::call_later) otherwise; a deadline that has passed is due on the next turn.
+    /// Does otherwise as [`call_later`](Clock::call_later); a deadline that has passed is due in
+    /// the next turn.
     #[track_caller]
     fn call_at(&self, deadline: Instant, f: impl FnOnce() + 'static) -> DelayedCall {
         let timers = self.timers();
         DelayedCall::ask(timers, deadline, Box::new(f), Location::caller())
     }
 
-    /// Waits for `delay`, counted from this call and not from when it is first polled.
+    /// Waits for `delay`, counted from this call and not from the first poll.
     ///
-    /// With no delay it waits for the next turn, so a loop of such sleeps starves nobody.
+    /// Without delay the sleep ends in the next turn, so a loop of such sleeps starves no other
+    /// work.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost by dropping it; nothing is left behind.
+    /// Nothing is lost when the sleep is dropped, and nothing is left behind.
     #[doc(alias = "deferLater")]
     #[track_caller]
     fn sleep(&self, delay: Duration) -> Sleep {
@@ -135,34 +142,36 @@ pub trait Clock: sealed::HasTimers {
         Sleep::new(timers.clone(), timers.after(delay), Location::caller())
     }
 
-    /// Waits until it is `deadline`.
+    /// Waits until `deadline`.
     ///
-    /// As [`sleep`](Clock::sleep) otherwise.
+    /// Does otherwise as [`sleep`](Clock::sleep).
     #[track_caller]
     fn sleep_until(&self, deadline: Instant) -> Sleep {
         let timers = self.timers();
         Sleep::new(timers.clone(), deadline, Location::caller())
     }
 
-    /// Runs any future, and drops it when it takes longer than `limit` from now.
+    /// Runs a future, and drops it if it takes longer than `limit` from now.
     ///
-    /// The future may borrow, and its output may be anything; that of one that may fail is a result
-    /// inside a result. What comes back must be awaited. A Deferred that goes on by itself is limited by
-    /// [`Deferred::timeout`](crate::Deferred::timeout), which gives a Deferred again.
+    /// The future may borrow, and may have any output; a `Result` as output becomes a result inside
+    /// a result. The returned future must be awaited.
+    /// [`Deferred::timeout`](crate::Deferred::timeout) limits a Deferred that runs by itself, and
+    /// returns a Deferred.
     ///
     /// # Order
     ///
     /// On a reactor a result that came in time wins, also when the loop was busy or the process was
-    /// stopped meanwhile: before a limit takes effect the reactor looks at its I/O and runs the
-    /// tasks which that wakes. The same holds for every time limit of this crate.
+    /// stopped meanwhile: before a limit takes effect, the reactor polls I/O and runs the tasks
+    /// which that wakes. The same holds for every time limit of this crate.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`], made at the caller's line; [`ClockStopped`] when the clock stops before.
+    /// [`TimedOut`], made at the caller's line, when the limit is over; [`ClockStopped`] when the
+    /// clock stops before that.
     ///
     /// # Cancel safety
     ///
-    /// That of `future`, which is dropped with the returned one.
+    /// That of `future`, which is dropped with the returned future.
     ///
     /// # Examples
     ///
@@ -198,17 +207,17 @@ pub trait Clock: sealed::HasTimers {
         Timeout::new(future.into_future(), sleep, limit, location)
     }
 
-    /// The calls that are pending, in the order in which they will run.
+    /// Returns the pending calls, in the order in which they will run.
     #[doc(alias = "getDelayedCalls")]
     fn delayed_calls(&self) -> Vec<DelayedCall> {
         self.timers().list()
     }
 }
 
-/// A call that has been asked for and may still be called off.
+/// The handle to a requested call, to cancel or reset it.
 ///
-/// A handle, to keep or to drop: nothing happens in its methods but what they say, and dropping it changes nothing.
-/// It stays on its thread.
+/// The handle can be stored or dropped; dropping it changes nothing. Its methods run no user code
+/// except the destructor of a cancelled closure. It stays on its thread.
 ///
 /// ```compile_fail,E0277
 /// # use std::time::Duration;
@@ -236,52 +245,53 @@ pub trait Clock: sealed::HasTimers {
 #[derive(Clone)]
 pub struct DelayedCall {
     timers: Timers,
-    /// Fits its entry until the call runs or is called off, through every reset.
+    /// Valid until the call runs or is cancelled, through every reset.
     key: Key,
     location: &'static Location<'static>,
 }
 
 impl DelayedCall {
-    /// Calls it off. `false` if it already ran, is running, or was already called off.
+    /// Cancels the call. Returns `false` if it ran, is running, or was cancelled before.
     ///
     /// The closure is dropped at once, with what it owns.
     pub fn cancel(&self) -> bool {
         self.timers.cancel(self.key)
     }
 
-    /// Makes it run `from_now`, counted from this call, sooner or later than it would have. `false`
+    /// Moves the call to `from_now` after this call, sooner or later than before. Returns `false`
     /// if it is not pending.
     pub fn reset(&self, from_now: Duration) -> bool {
         let deadline = self.timers.after(from_now);
         self.timers.reset(self.key, |_| deadline)
     }
 
-    /// Makes it run at `deadline`, sooner or later than it would have. `false` if it is not pending.
+    /// Moves the call to `deadline`, sooner or later than before. Returns `false` if it is not
+    /// pending.
     pub fn reset_at(&self, deadline: Instant) -> bool {
         self.timers.reset(self.key, |_| deadline)
     }
 
-    /// Puts it off by `extra`, counted from its deadline. `false` if it is not pending.
+    /// Delays the call by `extra`, added to its deadline. Returns `false` if it is not pending.
     pub fn delay(&self, extra: Duration) -> bool {
         let later = |old| self.timers.later(old, extra);
         self.timers.reset(self.key, later)
     }
 
-    /// Is it still going to run?
+    /// Returns whether the call is still to run.
     #[doc(alias = "active")]
     pub fn is_pending(&self) -> bool {
         self.timers.deadline(self.key).is_some()
     }
 
-    /// When it will run, if it is pending.
+    /// Returns when the call will run, if it is pending.
     ///
-    /// One that is too far off ever to run gives some instant that is far off.
+    /// For a call too far in the future ever to run, some instant centuries away.
     #[doc(alias = "getTime")]
     pub fn deadline(&self) -> Option<Instant> {
         self.timers.deadline(self.key)
     }
 
-    /// Where it was asked for.
+    /// Returns the line that requested the call.
     pub fn location(&self) -> &'static Location<'static> {
         self.location
     }
@@ -311,10 +321,10 @@ impl DelayedCall {
         location: &'static Location<'static>,
     ) -> Self {
         let asked = timers.ask(deadline, action, location);
-        // A stopped clock gives the closure back, and it is dropped here.
+        // A stopped clock returns the closure, which is dropped here.
         let key = asked.unwrap_or_else(|action| {
             report::discard(action, location);
-            Key::NOBODY
+            Key::NONE
         });
         Self::new(timers.clone(), key, location)
     }
@@ -342,11 +352,11 @@ impl fmt::Debug for DelayedCall {
 
 impl<C: Clock + ?Sized> Clock for &C {}
 
-/// What makes a [`Clock`], and keeps others from being made.
+/// Seals [`Clock`]: only this crate implements it.
 pub(crate) mod sealed {
     use super::Timers;
 
-    /// Has timers.
+    /// A type that has timers.
     #[allow(unnameable_types, reason = "that is what keeps `Clock` sealed")]
     pub trait HasTimers {
         #[doc(hidden)]
@@ -368,7 +378,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A clock, and a list of what was called.
+    /// Returns a clock, and a log of the calls.
     fn begin() -> (VirtualClock, Rc<RefCell<Vec<u32>>>) {
         (VirtualClock::new(), Rc::default())
     }
@@ -384,7 +394,7 @@ mod tests {
         let calls: Vec<_> = (0..10)
             .map(|n| clock.call_later(SECOND, note(&said, n)))
             .collect();
-        // Asked anew: after the others, in this order.
+        // Requested anew: after the others, in this order.
         calls[7].reset(SECOND);
         calls[2].delay(Duration::ZERO);
         let at = clock.now() + SECOND;

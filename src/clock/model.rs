@@ -1,8 +1,9 @@
-//! The timers against a model that is obviously right: a list, sorted anew each time it is asked.
+//! The timers against a simple model: a list, sorted anew at each query.
 //!
-//! Random operations are done to both, also from inside the calls that run, and everything that can be seen is
-//! compared: what each operation answers, deadlines, and which call ran at what time. Few different delays are used,
-//! so that many deadlines are equal. The numbers of asking begin near their end in half of the runs.
+//! Random operations run on both, also from inside the calls that run, and everything visible is
+//! compared: the result of each operation, deadlines, and which call ran at what time. There are
+//! few different delays, so many deadlines are equal. In half of the runs the request numbers begin
+//! near their wrap-around.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,10 +14,10 @@ use super::{Clock, DelayedCall, Timers, VirtualClock};
 
 const RUNS: u64 = 200;
 const OPERATIONS: u32 = 2_000;
-/// Delays and steps are less than so many nanoseconds.
+/// Delays and steps are shorter than this, in nanoseconds.
 const LONGEST: u64 = 60;
 
-/// Something to do; `usize` is the number of a call, in the order of asking.
+/// An operation; `usize` is the number of a call, in the order of the requests.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Ask(u64),
@@ -28,10 +29,10 @@ enum Operation {
     Nothing,
 }
 
-/// Which operation, among `asked` calls.
+/// Returns an operation, when `asked` calls were requested.
 fn operation(random: u64, asked: usize) -> Operation {
     let amount = (random >> 8) % LONGEST;
-    // Mostly a recent one, for the old ones have run.
+    // Mostly a recent call, because the old ones have run.
     let back = (random >> 16) as usize % 64.min(asked.max(1));
     let which = asked.saturating_sub(1 + back);
     match random % 16 {
@@ -45,18 +46,18 @@ fn operation(random: u64, asked: usize) -> Operation {
     }
 }
 
-/// What the call `id` does when it runs; `asked` is as it is then.
-fn deed_of(seed: u64, id: usize, asked: usize) -> Operation {
+/// Returns what the call `id` does when it runs; `asked` is the count at that time.
+fn action_of(seed: u64, id: usize, asked: usize) -> Operation {
     let mut random = Random(seed ^ ((id as u64 + 1) << 20));
     random.next();
     match operation(random.next(), asked) {
-        // Half of the calls ask for none, else there would be ever more of them.
+        // Half of the calls request no call, otherwise there would be ever more of them.
         Operation::Ask(_) | Operation::AskAt(_) if id % 2 == 0 => Operation::Nothing,
         operation => operation,
     }
 }
 
-/// Time, and the number of a call.
+/// The time, and the number of a call.
 type Ran = (u64, usize);
 
 #[derive(Default)]
@@ -65,7 +66,7 @@ struct Model {
     now: u64,
     orders: u64,
     asked: usize,
-    /// Deadline, order of asking, number.
+    /// The deadline, the request number, and the number of the call.
     pending: Vec<(u64, u64, usize)>,
     ran: Vec<Ran>,
 }
@@ -109,14 +110,14 @@ impl Model {
         }
     }
 
-    /// Runs what is due and was asked for before.
+    /// Runs the calls that are due and were requested before.
     fn pass(&mut self) {
         let (now, last) = (self.now, self.orders);
         let is_due = |&(deadline, order, _): &(u64, u64, usize)| deadline <= now && order <= last;
         while let Some(at) = self.pending.iter().position(is_due) {
             let (.., id) = self.pending.remove(at);
             self.ran.push((now, id));
-            self.perform(deed_of(self.seed, id, self.asked));
+            self.perform(action_of(self.seed, id, self.asked));
         }
     }
 
@@ -151,7 +152,7 @@ impl Real {
         self.ran.borrow_mut().push((now, id));
         assert!(!self.call(id).is_pending());
         let asked = self.calls.borrow().len();
-        self.perform(deed_of(self.seed, id, asked));
+        self.perform(action_of(self.seed, id, asked));
     }
 
     fn call(&self, id: usize) -> DelayedCall {
@@ -166,7 +167,7 @@ impl Real {
             Operation::Ask(delay) => self.clock.call_later(Duration::from_nanos(delay), f),
             Operation::AskAt(deadline) => self.clock.call_at(self.at(deadline), f),
             Operation::Nothing => return true,
-            // There may be none yet.
+            // There may be no call yet.
             _ if id == 0 => return false,
             Operation::Cancel(id) => return self.call(id).cancel(),
             Operation::Reset(id, delay) => return self.call(id).reset(Duration::from_nanos(delay)),

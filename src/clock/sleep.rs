@@ -1,19 +1,20 @@
-//! Waiting for a time to come, in `async` code.
+//! [`Sleep`]: waiting for a time in `async` code.
 //!
-//! A [`Sleep`] knows its deadline from the start and enters the clock's table when it is first polled; one that is
-//! dropped before has cost nothing. In the table lies its waker.
+//! A [`Sleep`] knows its deadline from the start and enters the clock's table at its first poll;
+//! one that is dropped before that costs nothing. The table stores its waker.
 //!
-//! | state      | means                                   | left by                                   |
-//! |------------|-----------------------------------------|-------------------------------------------|
-//! | `Idle`     | not in the table                        | the first poll: `Waiting`, or `Over`      |
-//! | `Waiting`  | in the table, or taken out and not told | a poll after its time or the stop: `Over` |
-//! | `Over`     | has said so; says it again when polled  | `reset`: `Idle`                           |
+//! | state | meaning | left by |
+//! |---|---|---|
+//! | `Idle` | not in the table | the first poll: `Waiting`, or `Over` |
+//! | `Waiting` | in the table, or taken out and not polled since | a poll after its time or the stop: `Over` |
+//! | `Over` | has returned ready, and does so again when polled | `reset`: `Idle` |
 //!
 //! # Invariants
 //!
-//! 1. It is never ready before its deadline, nor in the poll in which it enters the table.
-//! 2. Only in `Waiting` does it hold a place in the table, and dropping it gives that back.
-//! 3. While it is certainly pending, the waker that `Waiting` names lies in the table, and so is alive.
+//! 1. A sleep is never ready before its deadline, nor in the poll in which it enters the table.
+//! 2. Only in `Waiting` it has an entry in the table, and dropping it frees the entry.
+//! 3. While it is certainly pending, the waker that `Waiting` identifies is stored in the table,
+//!    and so is alive.
 
 use std::fmt;
 use std::panic::Location;
@@ -30,20 +31,21 @@ use crate::debug::Thing;
 use crate::failure::{Failure, errors};
 use crate::task::{self, Wait, own_waker};
 
-/// What comes of sleeping.
+/// The output of a sleep.
 type Slept = Result<(), ClockStopped>;
 
-/// Waits until its deadline; see [`Clock::sleep`](super::Clock::sleep).
+/// A future that is ready at its deadline; see [`Clock::sleep`](super::Clock::sleep).
 ///
-/// It can be moved and polled in turn with other futures; polled again after it was ready, it is ready.
+/// A sleep can be moved, and polled in turn with other futures; polled after it was ready, it is
+/// ready again.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost by dropping it; nothing is left behind.
+/// Nothing is lost when the sleep is dropped, and nothing is left behind.
 ///
 /// # Errors
 ///
-/// [`ClockStopped`] if the clock is stopped before the deadline has come, or was stopped before the first poll.
+/// [`ClockStopped`] if the clock stops before the deadline, or had stopped before the first poll.
 ///
 /// # Examples
 ///
@@ -72,7 +74,7 @@ pub struct Sleep {
     deadline: Instant,
     location: &'static Location<'static>,
     state: State,
-    /// It ends as a time limit does, after what came in time.
+    /// Whether it ends as a time limit does, after what came in time.
     is_limit: bool,
 }
 
@@ -83,7 +85,7 @@ enum State {
     Over(Slept),
 }
 
-/// Which waker lies in the table: what [`Waker::will_wake`] compares.
+/// Identifies the waker in the table: what [`Waker::will_wake`] compares.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct WakerId {
     data: *const (),
@@ -101,7 +103,7 @@ impl WakerId {
 }
 
 impl Timers {
-    /// A sleep on behalf of whoever asked for it at `place`.
+    /// Makes a sleep that was requested at `location`.
     pub(crate) fn sleep_until(
         &self,
         deadline: Instant,
@@ -110,7 +112,7 @@ impl Timers {
         Sleep::new(self.clone(), deadline, location)
     }
 
-    /// A sleep that ends as [`limit`](Timers::limit) calls.
+    /// Makes a sleep that ends in the order of [`limit`](Timers::limit).
     pub(crate) fn limit_sleep(
         &self,
         limit: Duration,
@@ -121,13 +123,14 @@ impl Timers {
 }
 
 impl Sleep {
-    /// Makes it end at `deadline`, sooner or later than it would have, also if it has ended already.
+    /// Moves the deadline, sooner or later than before, also of a sleep that has ended.
     ///
-    /// If it has been polled, its task is woken by the new deadline; one that had ended must be polled again.
+    /// If the sleep was polled, its task is woken by the new deadline; a sleep that had ended must
+    /// be polled again.
     ///
     /// # Order
     ///
-    /// Counts as asking anew.
+    /// Counts as a new request.
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = deadline;
         match self.state {
@@ -136,9 +139,9 @@ impl Sleep {
         }
     }
 
-    /// When it ends.
+    /// Returns the deadline.
     ///
-    /// One that is too far off ever to end gives some instant that is far off.
+    /// For a deadline too far in the future ever to come, some instant centuries away.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -168,7 +171,7 @@ impl Sleep {
     }
 }
 
-/// The clock was stopped before the time had come.
+/// The clock stopped before the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStopped;
 
@@ -187,7 +190,7 @@ impl Future for Sleep {
     }
 }
 
-/// It is terminated when it has ended, until it is [`reset`](Sleep::reset).
+/// A sleep is terminated when it has ended, until it is [`reset`](Sleep::reset).
 impl FusedFuture for Sleep {
     fn is_terminated(&self) -> bool {
         matches!(self.state, State::Over(_))
@@ -208,7 +211,7 @@ impl Sleep {
         }
     }
 
-    /// A poll that looks into the table.
+    /// Polls with a look at the table.
     #[inline(never)]
     fn look(&mut self, cx: &mut Context<'_>) -> Poll<Slept> {
         let this = self;
@@ -234,7 +237,7 @@ impl Sleep {
                 this.state = State::Waiting(key, WakerId::of(&own_waker(cx)));
                 Poll::Pending
             }
-            // Taken out of the table: by firing, or by the stop.
+            // Taken out of the table: it has fired, or the clock has stopped.
             State::Waiting(..) if this.timers.has_come(this.deadline) => this.over(Ok(())),
             State::Waiting(..) => this.over(Err(ClockStopped)),
             State::Over(slept) => Poll::Ready(slept),
@@ -242,7 +245,7 @@ impl Sleep {
     }
 }
 
-/// What a task notes that sleeps.
+/// The record of a task that sleeps.
 struct Asleep(Timers, Key);
 
 impl Wait for Asleep {
@@ -284,23 +287,23 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Counts how often it is woken.
+    /// A waker that counts its wakes.
     #[derive(Default)]
-    struct Bell(AtomicU32);
+    struct CountingWaker(AtomicU32);
 
-    impl Bell {
+    impl CountingWaker {
         fn rung(&self) -> u32 {
             self.0.load(Ordering::Relaxed)
         }
     }
 
-    impl Wake for Bell {
+    impl Wake for CountingWaker {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn poll(sleep: &mut Sleep, bell: &Arc<Bell>) -> Poll<Slept> {
+    fn poll(sleep: &mut Sleep, bell: &Arc<CountingWaker>) -> Poll<Slept> {
         let waker = Waker::from(bell.clone());
         sleep.poll_slept(&mut Context::from_waker(&waker))
     }
@@ -380,7 +383,7 @@ mod tests {
         clock.advance(SECOND * 3);
         assert_eq!((bell.rung(), poll(&mut sleep, &bell)), (0, Poll::Pending));
         clock.advance(SECOND);
-        // Fired, but it has not been told.
+        // It has fired, but was not polled since.
         sleep.reset(start + SECOND * 6);
         assert_eq!(poll(&mut sleep, &bell), Poll::Pending);
         clock.advance(SECOND * 2);

@@ -1,43 +1,45 @@
-//! What is to happen, and when: the table of timers.
+//! The table of timers: what happens, and when.
 //!
-//! A timer is an *entry* in a table (what to do, and the deadline that counts) and an *item* in a
-//! [heap](super::heap) (when to look at the entry). The two are allowed to disagree, and that is what makes the
-//! common things cheap: calling off frees the entry and leaves the item behind, *stale*; putting off changes the
-//! entry and leaves the item where it is, to be corrected when it surfaces. Only a timer that is to come sooner
-//! needs a new item. An item is put among the *fresh* ones first and goes into the heap at the start of the next
-//! turn, so that a timer that is called off before that has never touched the heap.
+//! A timer is an *entry* in a table (the action, and the deadline that counts) and an *item* in a
+//! [heap](super::heap) (when to look at the entry). The two may disagree, which makes the common
+//! operations cheap: cancelling frees the entry and leaves the item behind, *stale*; delaying
+//! changes the entry and leaves the item in place, to be corrected when it surfaces. Only a timer
+//! that is brought forward needs a new item. An item is put among the *fresh* ones first and moves
+//! into the heap at the start of the next turn, so that a timer that is cancelled before that never
+//! touches the heap.
 //!
-//! A timer is known by its place in the table and the generation of that place, which changes when the entry is
-//! freed, and not when the timer is reset. A place whose generations are used up (four billion timers) is given up,
-//! so that a handle, however old, never reaches a stranger.
+//! A timer is identified by its slot in the table and the generation of that slot, which changes
+//! when the entry is freed, and not when the timer is reset. A slot whose generations are used up
+//! (four billion timers) is retired, so that a handle, however old, never refers to another timer.
 //!
-//! A *limit* is a timer that ends something which takes too long. What it limits may have come to
-//! its end in time without the loop having seen that yet, so a limit that comes due is not handed
-//! out at once where the owner does I/O: it is *held*, still pending, until the owner has looked
-//! (see [`Timers`](super::Timers)).
+//! A *limit* is a timer that ends something which takes too long. That may have ended in time
+//! without the loop having seen it yet, so where the owner does I/O, a limit that comes due is not
+//! handed out at once: it is *held*, still pending, until the owner has polled its I/O (see
+//! [`Timers`](super::Timers)).
 //!
-//! Nothing here runs or drops what a user gave: it is handed out.
+//! Nothing here runs or drops user code: it is handed out.
 //!
-//! An entry's deadline is an `Instant`, as it was given. The heap counts in nanoseconds since the
-//! clock's base, in 64 bits: 584 years; what lies beyond is [`NEVER`]. A deadline is converted only
-//! when an item is made of it, so a timer that is put off again and again is never converted.
+//! An entry's deadline is an `Instant`, as it was requested. The heap counts in nanoseconds since
+//! the clock's base, in 64 bits: 584 years; what lies beyond is [`NEVER`]. A deadline is converted
+//! only when an item is made of it, so a timer that is delayed again and again is never converted.
 //!
 //! # Invariants
 //!
-//! 1. Each entry in use has exactly one item that is not stale: the one whose `seq` stands in `items`. It lies in
-//!    the heap, among the fresh ones or among those held, and surfaces (at `surfaces`) no later
-//!    than the entry's deadline.
-//! 2. The entry's deadline is what counts: an item that surfaces before it is put back with that deadline.
-//!    So nothing fires early, even should a number come round again while a stale item still has it.
-//! 3. Timers fire by deadline, then by order of asking. Putting off and bringing forward count as asking anew.
-//! 4. What is asked for during a pass waits for the next pass, whatever its deadline.
-//! 5. An entry is free before its action is handed out: a timer that runs is no longer pending.
-//! 6. Stale items are at most half of the heap, or fifty, and the same holds for the fresh ones.
-//! 7. A held limit can be cancelled and reset as any other timer. Cancelled, it is not handed out;
-//!    put off, it goes back into the heap when it is looked at again.
-//! 8. The table ends with an entry in use, or is not much longer than it has entries in use, or few entries were freed
-//!    since that was last looked at. A place that was given back and is made again begins with a generation that no
-//!    place that was given back has had.
+//! 1. Each entry in use has exactly one item that is not stale: the one whose `seq` is in `items`.
+//!    It is in the heap, among the fresh items or among those held, and surfaces (at `surfaces`) no
+//!    later than the entry's deadline.
+//! 2. The entry's deadline is what counts: an item that surfaces before it is put back with that
+//!    deadline. So nothing fires early, even if a number is reused while a stale item still has it.
+//! 3. Timers fire by deadline, then in the order of the requests. Delaying and bringing forward
+//!    count as new requests.
+//! 4. A timer that is requested during a pass waits for the next pass, whatever its deadline.
+//! 5. An entry is freed before its action is handed out: a timer that runs is no longer pending.
+//! 6. Stale items are at most half of the heap, or fifty, and the same holds for the fresh items.
+//! 7. A held limit can be cancelled and reset like any other timer. Cancelled, it is not handed
+//!    out; delayed, it returns to the heap when it is looked at again.
+//! 8. The table ends with an entry in use, or is not much longer than its entries in use, or few
+//!    entries were freed since the last check. A slot that was removed and is added again begins
+//!    with a generation that no removed slot has had.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -47,23 +49,23 @@ use std::time::{Duration, Instant};
 
 use super::heap::{self, Heap, Item};
 
-/// What has come due.
+/// A timer that has come due.
 pub(crate) enum Due {
-    /// A call, and where it was asked for.
+    /// A call, and the line that requested it.
     Call(Box<dyn FnOnce()>, &'static Location<'static>),
-    /// Somebody sleeping.
+    /// A sleeping task.
     Wake(Waker),
 }
 
-/// What is to happen.
+/// The action of a timer.
 pub(super) enum Action {
     Call(Box<dyn FnOnce()>),
     Wake(Waker),
-    /// As `Call`, at the end of a limit.
+    /// A call at the end of a limit.
     Limit(Box<dyn FnOnce()>),
-    /// As `Wake`, at the end of a limit.
+    /// A wake at the end of a limit.
     WakeLimit(Waker),
-    /// Nothing: the entry is free. `next` is the next free one, or [`NO_SLOT`].
+    /// No action: the entry is free. `next` is the next free entry, or [`NO_SLOT`].
     Vacant {
         next: u32,
     },
@@ -74,7 +76,7 @@ impl Action {
         matches!(self, Self::Limit(_) | Self::WakeLimit(_))
     }
 
-    /// What it is called in lists.
+    /// Returns the name of the kind, for dumps.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Wake(_) => "sleep",
@@ -84,7 +86,7 @@ impl Action {
     }
 }
 
-/// Which timer: a place in the table, and which of those that have been there.
+/// The key of a timer: a slot in the table, and its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     generation: u32,
@@ -92,32 +94,33 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// As a number that no other timer of the same clock has.
+    /// Returns a number that no other timer of the same clock has.
     pub(super) fn number(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
-    /// A timer that never was.
-    pub(super) const NOBODY: Self = Self {
+    /// The key of no timer.
+    pub(super) const NONE: Self = Self {
         generation: 0,
         slot: NO_SLOT,
     };
 }
 
-/// The table is three columns, because whoever walks through a million timers wants only one of them.
+/// The table has three columns, because a walk through a million timers needs only one of them.
 pub(super) struct Table {
-    /// The `seq` of each entry's item; [`NO_ITEM`] if it is vacant. Small, for it is read with every item of the heap
-    /// when the heap is tidied up.
+    /// The `seq` of each entry's item; [`NO_ITEM`] if the entry is free. Small, because it is read
+    /// with every item when the heap is cleaned.
     pub(super) items: Vec<u32>,
     pub(super) times: Vec<Time>,
-    pub(super) deeds: Vec<TimerEntry>,
-    /// The first vacant entry, or [`NO_SLOT`].
+    pub(super) entries: Vec<TimerEntry>,
+    /// The first free entry, or [`NO_SLOT`].
     vacant: u32,
-    /// How many entries are not vacant.
+    /// The number of entries in use.
     pub(super) live: usize,
-    /// How many were freed since it was last looked whether the table is too long.
+    /// The number of entries freed since the length of the table was last checked.
     freed: usize,
-    /// The last entry in use when that was looked at, and how often it may be looked at again when that is free.
+    /// The last entry in use at that check, and how often it may be checked again when that is
+    /// free.
     last: u32,
     looks_left: u32,
     /// The generation of an entry that is added.
@@ -125,48 +128,48 @@ pub(super) struct Table {
     pub(super) heap: Heap,
     /// Items not yet in the heap.
     pub(super) fresh: Vec<Item>,
-    /// Items of limits that have come due and wait for the owner to look.
+    /// Items of limits that have come due and wait for the owner.
     pub(super) held: VecDeque<Item>,
-    /// How many of those held, from the front, are handed out next.
+    /// The number of held items, from the front, that are handed out next.
     released: usize,
-    /// How many of the heap's items are stale. Exact but for numbers that came round again.
+    /// The number of stale items in the heap. Exact except for reused numbers.
     stale: usize,
-    /// How many of the fresh ones are.
+    /// The number of stale items among the fresh ones.
     stale_fresh: usize,
-    /// The number of the next asking. Wraps around, and is never [`NO_ITEM`].
+    /// The number of the next request. Wraps around, and is never [`NO_ITEM`].
     pub(super) seq: u32,
-    /// `seq` as it was when there last were no fresh ones: they have the numbers from here on.
+    /// The `seq` at which there last were no fresh items: theirs begin here.
     absorbed: u32,
     /// The zero of the heap's nanoseconds.
     base: Instant,
 }
 
-/// When an entry's timer fires: all that is read and written when it is put off.
+/// The times of an entry: everything that is read and written when it is delayed.
 pub(super) struct Time {
-    /// When it fires.
+    /// When the timer fires.
     pub(super) deadline: Instant,
-    /// When its item surfaces: that item's deadline, never after the entry's (invariant 1).
+    /// When the item surfaces: the item's deadline, never after the entry's (invariant 1).
     surfaces: u64,
-    /// The number of its last asking; differs from its item's only when it has been put off.
+    /// The number of the last request; differs from the item's only when the timer was delayed.
     order: u32,
-    /// Counts those who have had this place. A key fits only while it is equal.
+    /// Counts the timers that have had this slot. A key is valid only while it is equal.
     pub(super) generation: u32,
 }
 
-/// What an entry's timer does.
+/// The action of an entry.
 pub(super) struct TimerEntry {
-    /// Where it was asked for.
+    /// The line that requested it.
     pub(super) location: &'static Location<'static>,
     pub(super) action: Action,
 }
 
 impl Table {
-    /// An empty one; the first asking has the number `seq`.
+    /// Makes an empty table; the first request has the number `seq`.
     pub(super) fn new(seq: u32, base: Instant) -> Self {
         Self {
             items: Vec::new(),
             times: Vec::new(),
-            deeds: Vec::new(),
+            entries: Vec::new(),
             vacant: NO_SLOT,
             live: 0,
             freed: 0,
@@ -185,7 +188,7 @@ impl Table {
         }
     }
 
-    /// Enters a timer.
+    /// Adds a timer.
     #[inline]
     pub(super) fn ask(
         &mut self,
@@ -200,7 +203,7 @@ impl Table {
         let slot = self.vacant;
         let seq = self.next_seq();
         let at = slot as usize;
-        let entry = &mut self.deeds[at];
+        let entry = &mut self.entries[at];
         if let Action::Vacant { next } = entry.action {
             self.vacant = next;
         }
@@ -223,20 +226,21 @@ impl Table {
         Key { generation, slot }
     }
 
-    /// Takes a timer out, if it is pending. Gives what it was to do, and where it was asked for.
+    /// Removes a timer, if it is pending. Returns its action, and the line that requested it.
     #[inline]
     pub(super) fn cancel(&mut self, key: Key) -> Option<(Action, &'static Location<'static>)> {
         self.time(key)?;
         let (item, location) = (
             self.items[key.slot as usize],
-            self.deeds[key.slot as usize].location,
+            self.entries[key.slot as usize].location,
         );
         let action = self.free(key.slot);
         self.leave_behind(item, key.slot);
         Some((action, location))
     }
 
-    /// Gives a timer the deadline that `new` makes of its present one; `false` if it was not pending.
+    /// Sets the deadline to what `new` makes of the present one. Returns `false` if the timer is
+    /// not pending.
     #[inline]
     pub(super) fn reset(&mut self, key: Key, new: impl FnOnce(Instant) -> Instant) -> bool {
         let seq = self.seq;
@@ -257,7 +261,7 @@ impl Table {
         true
     }
 
-    /// The deadline of an entry is sooner than it was: its item may have to surface sooner.
+    /// Handles a deadline that is sooner than it was: the item may have to surface sooner.
     #[inline(never)]
     fn bring_forward(&mut self, slot: u32, seq: u32) {
         let at = slot as usize;
@@ -275,13 +279,13 @@ impl Table {
         });
     }
 
-    /// A deadline as the heap counts it. What lies before the base is at the base.
+    /// Converts a deadline to the heap's nanoseconds. What lies before the base is at the base.
     #[inline]
     pub(super) fn nanos(&self, deadline: Instant) -> u64 {
         nanos(deadline.saturating_duration_since(self.base))
     }
 
-    /// The item that an entry needs now; from here on it has that one.
+    /// Makes a new item for an entry, which replaces its present one.
     fn renew_item(&mut self, slot: u32) -> Item {
         let at = slot as usize;
         let deadline = self.nanos(self.times[at].deadline);
@@ -295,7 +299,7 @@ impl Table {
         }
     }
 
-    /// Puts the fresh items into the heap, and gives memory back.
+    /// Moves the fresh items into the heap, and gives memory back.
     pub(super) fn absorb(&mut self) {
         for item in self.fresh.drain(..) {
             if self.items[item.slot as usize] == item.seq {
@@ -307,8 +311,8 @@ impl Table {
         self.give_back();
     }
 
-    /// Takes out the next one due at `now` that was asked for before the pass that began at the
-    /// number `pass`. Limits among them are held, if so told.
+    /// Takes out the next timer due at `now` that was requested before the pass that began at the
+    /// number `pass`. With `holds_limits`, limits among them are held.
     pub(super) fn pop_due(&mut self, now: u64, pass: u32, holds_limits: bool) -> Option<Due> {
         loop {
             let first = self.heap.first()?;
@@ -327,12 +331,12 @@ impl Table {
                 false => self.renew_item(first.slot),
             };
             if item.seq.wrapping_sub(pass) < self.seq.wrapping_sub(pass) {
-                // Asked for since the pass began (invariant 4).
+                // Requested since the pass began (invariant 4).
                 self.heap.pop();
                 self.fresh.push(item);
             } else if item != first {
                 self.heap.replace_first(item);
-            } else if holds_limits && self.deeds[at].action.is_limit() {
+            } else if holds_limits && self.entries[at].action.is_limit() {
                 self.heap.pop();
                 self.held.push_back(item);
             } else {
@@ -344,9 +348,9 @@ impl Table {
         }
     }
 
-    /// Frees an entry and gives what has come due.
+    /// Frees an entry and returns its action as due.
     fn hand_out(&mut self, slot: u32) -> Option<Due> {
-        let location = self.deeds[slot as usize].location;
+        let location = self.entries[slot as usize].location;
         match self.free(slot) {
             Action::Call(f) | Action::Limit(f) => Some(Due::Call(f, location)),
             Action::Wake(waker) | Action::WakeLimit(waker) => Some(Due::Wake(waker)),
@@ -354,20 +358,19 @@ impl Table {
         }
     }
 
-    /// Lets [`pop_released`](Self::pop_released) have the limits that are held now.
+    /// Releases the limits that are held now, for [`pop_released`](Self::pop_released).
     pub(super) fn release_held(&mut self) {
         self.released = self.held.len();
     }
 
-    /// Takes out the next limit that was released and has not been cancelled or put off since it
-    /// came due.
+    /// Takes out the next released limit that was not cancelled or delayed since it came due.
     pub(super) fn pop_released(&mut self) -> Option<Due> {
         while self.released > 0 {
             self.released -= 1;
             let item = self.held.pop_front()?;
             let at = item.slot as usize;
             if self.items[at] != item.seq {
-                // It was counted when it was left behind, as one in the heap.
+                // It was counted as one in the heap when it became stale.
                 self.stale = self.stale.saturating_sub(1);
                 continue;
             }
@@ -388,13 +391,14 @@ impl Table {
         None
     }
 
-    /// Was this number given since there last were no fresh items?
+    /// Returns whether this number was given since there last were no fresh items.
     #[inline]
     fn is_fresh(&self, seq: u32) -> bool {
         seq.wrapping_sub(self.absorbed) < self.seq.wrapping_sub(self.absorbed)
     }
 
-    /// When to look again, or [`NEVER`]. Stale items at the front are dropped on the way, and memory is given back.
+    /// Returns when to check again, or [`NEVER`]. Drops stale items at the front, and gives memory
+    /// back.
     pub(super) fn next_deadline(&mut self) -> u64 {
         self.give_back();
         let mut next = loop {
@@ -419,7 +423,7 @@ impl Table {
         self.stale = self.stale.saturating_sub(1);
     }
 
-    /// Counts an item that no entry has any more, and tidies up when there are too many (invariant 6).
+    /// Counts an item that has become stale, and cleans up when there are too many (invariant 6).
     #[inline]
     fn leave_behind(&mut self, seq: u32, slot: u32) {
         if self.is_fresh(seq) {
@@ -443,7 +447,7 @@ impl Table {
         }
     }
 
-    /// Gives back memory that has been of no use since a peak.
+    /// Gives back memory that is unused since a peak.
     #[inline]
     pub(super) fn give_back(&mut self) {
         self.heap.shrink();
@@ -458,12 +462,12 @@ impl Table {
         }
     }
 
-    /// Gives back the vacant entries at the end of the table.
+    /// Removes the free entries at the end of the table.
     #[cold]
     fn shorten(&mut self) {
         self.freed = 0;
         self.looks_left = self.looks_left.saturating_sub(1);
-        // Nothing stale is left that could name them.
+        // No stale item is left that could refer to them.
         self.tidy_fresh();
         self.tidy_heap();
         self.held.shrink_to(heap::MANY);
@@ -474,20 +478,20 @@ impl Table {
             self.generation = self.generation.max(time.generation);
             self.items.pop();
             self.times.pop();
-            self.deeds.pop();
+            self.entries.pop();
         }
         self.last = (self.items.len() as u32).wrapping_sub(1);
-        // The first places are used first, so that the last ones become vacant.
+        // The first slots are used first, so that the last ones become free.
         self.vacant = NO_SLOT;
         for slot in (0..self.items.len()).rev() {
             if self.items[slot] == NO_ITEM && self.times[slot].generation < LAST_GENERATION {
-                self.deeds[slot].action = Action::Vacant { next: self.vacant };
+                self.entries[slot].action = Action::Vacant { next: self.vacant };
                 self.vacant = slot as u32;
             }
         }
         heap::shrink(&mut self.items);
         heap::shrink(&mut self.times);
-        heap::shrink(&mut self.deeds);
+        heap::shrink(&mut self.entries);
         self.heap.shrink();
         heap::shrink(&mut self.fresh);
     }
@@ -508,7 +512,7 @@ impl Table {
         self.stale = 0;
     }
 
-    /// Makes an entry vacant; gives what it was to do.
+    /// Frees an entry; returns its action.
     #[inline]
     fn free(&mut self, slot: u32) -> Action {
         let at = slot as usize;
@@ -521,10 +525,10 @@ impl Table {
         if time.generation < LAST_GENERATION {
             self.vacant = slot;
         }
-        mem::replace(&mut self.deeds[at].action, vacant)
+        mem::replace(&mut self.entries[at].action, vacant)
     }
 
-    /// Adds a vacant entry to the table.
+    /// Adds a free entry to the table.
     #[cold]
     fn add_slot(&mut self) {
         let slot = u32::try_from(self.items.len())
@@ -538,7 +542,7 @@ impl Table {
             order: 0,
             generation: self.generation,
         });
-        self.deeds.push(TimerEntry {
+        self.entries.push(TimerEntry {
             location: Location::caller(),
             action: Action::Vacant { next: NO_SLOT },
         });
@@ -556,7 +560,7 @@ impl Table {
         seq
     }
 
-    /// The times of a pending timer.
+    /// Returns the times of a pending timer.
     #[inline]
     pub(super) fn time(&self, key: Key) -> Option<&Time> {
         self.times
@@ -564,29 +568,29 @@ impl Table {
             .filter(|time| time.generation == key.generation)
     }
 
-    /// What a pending timer is to do.
+    /// Returns the action of a pending timer.
     pub(super) fn action(&mut self, key: Key) -> Option<&mut Action> {
         self.time(key)?;
-        Some(&mut self.deeds[key.slot as usize].action)
+        Some(&mut self.entries[key.slot as usize].action)
     }
 
-    /// Where a pending timer was asked for.
+    /// Returns the line that requested a pending timer.
     pub(super) fn location(&self, key: Key) -> Option<&'static Location<'static>> {
         self.time(key)?;
-        Some(self.deeds[key.slot as usize].location)
+        Some(self.entries[key.slot as usize].location)
     }
 
-    /// Those pending, as they will fire.
+    /// Returns the pending timers in the order in which they will fire.
     pub(super) fn in_order(&self) -> Vec<(Key, &Time, &TimerEntry)> {
         let mut all: Vec<_> = (0..)
-            .zip(self.times.iter().zip(&self.deeds))
+            .zip(self.times.iter().zip(&self.entries))
             .filter(|(_, (_, entry))| !matches!(entry.action, Action::Vacant { .. }))
             .map(|(slot, (time, entry))| {
                 let generation = time.generation;
                 (Key { generation, slot }, time, entry)
             })
             .collect();
-        // The numbers wrap around, so those with the most askings after them come first.
+        // The numbers wrap around, so the entry with the most requests after it comes first.
         all.sort_by_key(|(_, time, _)| {
             let age = self.seq.wrapping_sub(time.order);
             (self.nanos(time.deadline), !age)
@@ -595,27 +599,27 @@ impl Table {
     }
 }
 
-/// In nanoseconds, [`NEVER`] at most.
+/// Returns the duration in nanoseconds, at most [`NEVER`].
 #[inline]
 pub(super) fn nanos(duration: Duration) -> u64 {
     let whole = duration.as_secs().saturating_mul(1_000_000_000);
     whole.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
-/// A deadline that does not come: 584 years from the base, and all beyond.
+/// A deadline that never comes: 584 years from the base, and everything beyond.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// No entry has this number.
+/// The index of no entry.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
-/// No item has this number.
+/// The number of no item.
 pub(super) const NO_ITEM: u32 = 0;
 
-/// An entry that has come so far is not used again, so that no key ever fits a second time.
+/// An entry with this generation is not used again, so that no key is ever valid twice.
 pub(super) const LAST_GENERATION: u32 = u32::MAX;
 
-/// So many stale items are never worth tidying up.
+/// Up to this number, stale items are not cleaned up.
 const FEW: usize = 50;
 
-/// So often a table is looked at that is too long, and may have its end in use.
+/// How often a table is checked that is too long, and may have its end in use.
 const LOOKS: u32 = 16;

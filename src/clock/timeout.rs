@@ -1,4 +1,4 @@
-//! Limits to how long something may take: a future, and a Deferred.
+//! Time limits for a future, and for a Deferred.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -17,13 +17,14 @@ use crate::defer::Deferred;
 use crate::failure::{Cancelled, Failure};
 
 impl<T: 'static> Deferred<T> {
-    /// Cancels what takes longer than `limit` from now, and makes that [`TimedOut`].
+    /// Cancels the Deferred if it takes longer than `limit` from now; it then fails with
+    /// [`TimedOut`].
     ///
-    /// The limit covers everything that was added to the Deferred before, also the Deferreds that its callbacks
-    /// return, and nothing that is added after. If the cancelled Deferred comes to something else than
-    /// [`Cancelled`], that passes unchanged.
+    /// The limit covers everything that was added to the Deferred before, including the Deferreds
+    /// that its callbacks return, and nothing that is added after. If the cancelled Deferred has
+    /// another result than [`Cancelled`], that result is passed on unchanged.
     ///
-    /// [`Clock::timeout`] limits a future that is awaited; this one need not be.
+    /// [`Clock::timeout`] limits a future that is awaited; this method does not require an await.
     ///
     /// # Order
     ///
@@ -55,8 +56,8 @@ impl<T: 'static> Deferred<T> {
         limited(clock.timers(), limit, self, timed_out(limit))
     }
 
-    /// As [`timeout`](Self::timeout), with a say in what becomes of it: when the limit is over, `translate` gets what the
-    /// cancelled Deferred came to, even if that is a value.
+    /// Does as [`timeout`](Self::timeout), but lets `translate` decide the result: when the limit
+    /// is over, `translate` gets the result of the cancelled Deferred, even if that is a value.
     #[doc(alias = "onTimeoutCancel")]
     #[track_caller]
     pub fn timeout_with(
@@ -72,7 +73,7 @@ impl<T: 'static> Deferred<T> {
 }
 
 pin_project! {
-    /// The future of [`Clock::timeout`](super::Clock::timeout): another future, with a time limit.
+    /// The future of [`Clock::timeout`](super::Clock::timeout): another future with a time limit.
     #[must_use = "a future does nothing unless it is awaited"]
     pub struct Timeout<F> {
         #[pin]
@@ -105,7 +106,7 @@ impl<F: Future> Future for Timeout<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // First, so that what came in time wins.
+        // Polled first, so that a result that came in time wins.
         if let Poll::Ready(value) = this.future.poll(cx) {
             return Poll::Ready(Ok(value));
         }
@@ -124,7 +125,7 @@ impl<F> fmt::Debug for Timeout<F> {
     }
 }
 
-/// It took longer than this.
+/// The error of work that took longer than its time limit, which is the field.
 #[doc(alias = "TimeoutError")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut(pub Duration);
@@ -137,7 +138,7 @@ impl fmt::Display for TimedOut {
 
 impl Error for TimedOut {}
 
-/// Cancels `deferred` after `limit`; if that happened, `translate` is given what came of it.
+/// Cancels `deferred` after `limit`; if that happened, `translate` gets its result.
 #[track_caller]
 fn limited<T: 'static>(
     timers: &Timers,
@@ -165,7 +166,7 @@ fn limited<T: 'static>(
     })
 }
 
-/// What a timeout makes of a result: its own error of a cancel, nothing of anything else.
+/// Returns the translation of a timeout: a cancel becomes `TimedOut`, any other result stays.
 #[track_caller]
 fn timed_out<T>(limit: Duration) -> impl FnOnce(Result<T, Failure>) -> Result<T, Failure> {
     let location = Location::caller();

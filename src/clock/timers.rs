@@ -1,29 +1,28 @@
-//! All timers of one clock, as its owner and the handles see them.
+//! [`Timers`]: all timers of one clock, for its owner and the handles.
 //!
-//! Where time passes by itself ([`Timers::passing`]), it is read each time a timer is made or
-//! somebody asks: a delay counts from the call. Elsewhere the owner (a virtual clock, or a reactor
+//! Where time passes by itself ([`Timers::passing`]), it is read each time a timer is made and at
+//! each query: a delay counts from the call. Elsewhere the owner (a virtual clock, or a reactor
 //! with manual or virtual time) sets it with [`set_now`](Timers::set_now), and it stands still in
 //! between. Once a turn the owner calls [`absorb`](Timers::absorb), then
 //! [`fire_due`](Timers::fire_due), which hands out one [`Due`] at a time. The
-//! [`table`](super::table) says what a timer is and how it is stored; here are the borrow around
-//! it, and the time.
+//! [`table`](super::table) says what a timer is and how it is stored; this file holds the borrow
+//! around it, and the time.
 //!
 //! # Time limits
 //!
-//! A *limit* ([`Timers::limit`], [`Timers::limit_sleep`]) is what every time limit of the crate is
-//! made of. If the loop was busy or the process was stopped when the limit came due, what it limits
-//! may have come to its end in time and only waits to be seen. So an owner that does I/O does not
-//! fire limits in its pass over the due timers
-//! ([`fire_due_and_hold_limits`](Timers::fire_due_and_hold_limits)), but holds them, looks at its
-//! I/O, calls [`release_limits`](Timers::release_limits), runs the tasks which that woke, and then
-//! calls [`fire_limits`](Timers::fire_limits). A limit that was cancelled or reset meanwhile does
-//! not fire. A clock without I/O fires them in their order among the others.
+//! All time limits of the crate are *limits* ([`Timers::limit`], [`Timers::limit_sleep`]). If the
+//! loop was busy or the process was stopped when a limit came due, the limited work may have ended
+//! in time and only waits to be seen. So an owner that does I/O does not fire limits in its pass
+//! over the due timers ([`fire_due_and_hold_limits`](Timers::fire_due_and_hold_limits)), but holds
+//! them, polls its I/O, calls [`release_limits`](Timers::release_limits), runs the tasks which that
+//! woke, and then calls [`fire_limits`](Timers::fire_limits). A limit that was cancelled or reset
+//! meanwhile does not fire. A clock without I/O fires them in their order among the other timers.
 //!
 //! # Invariants
 //!
 //! 1. No borrow is held while an action is run, woken, cloned or dropped.
 //! 2. The time does not go back.
-//! 3. Once it is closed the table is empty and stays so.
+//! 3. Once closed, the table is empty and stays empty.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -45,57 +44,57 @@ use crate::task::HostNotifier;
 pub struct Timers(Rc<Inner>);
 
 impl Timers {
-    /// None yet. `base` is the zero of its time, and its first reading. The time moves by `set_now`
-    /// only.
+    /// Makes an empty set of timers. `base` is the zero of its time, and its first reading. The
+    /// time moves by `set_now` only.
     pub(crate) fn new(base: Instant) -> Self {
         Self::starting_at(base, NO_ITEM + 1)
     }
 
-    /// As [`new`](Timers::new), with a time that passes by itself and is read with `read`.
+    /// Does as [`new`](Timers::new), with a time that passes by itself and is read with `read`.
     pub(crate) fn passing(base: Instant, read: fn() -> Instant) -> Self {
         Self::with(base, NO_ITEM + 1, Some(read))
     }
 
-    /// Tells `host` of timers that are asked for or put off outside a turn.
+    /// Notifies `host` of timers that are requested or moved outside a turn.
     pub(crate) fn notify(&self, host: Rc<HostNotifier>) {
-        // A clock has one owner, which says so once.
+        // A clock has one owner, which calls this once.
         let _ = self.0.host.set(host);
     }
 
-    /// Is there nothing to absorb or to fire?
+    /// Returns whether there is nothing to absorb or to fire.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         let table = self.0.table.borrow();
         table.fresh.is_empty() && table.heap.len() == 0
     }
 
-    /// Sets the time. It never goes back: an earlier `now` changes nothing.
+    /// Sets the time. An earlier `now` changes nothing.
     pub(crate) fn set_now(&self, now: Instant) {
         if now > self.0.now.get() {
             self.0.now.set(now);
         }
     }
 
-    /// Puts what was asked for since the last time into the heap.
+    /// Moves the timers requested since the last call into the heap.
     pub(crate) fn absorb(&self) {
         self.0.table.borrow_mut().absorb();
     }
 
-    /// Hands each timer that is due to `call`, in order; gives their number.
+    /// Hands each due timer to `call`, in order; returns their number.
     ///
-    /// Due is what was asked for before this pass and has a deadline not after the time at the
-    /// start of the pass, and has been absorbed. `call` may do anything, also call off or put off
-    /// one that is due in the same pass; that one does not run then. Should `call` panic, those
-    /// behind it stay.
+    /// Due are the timers that were requested before this pass, have a deadline not after the time
+    /// at the start of the pass, and were absorbed. `call` may do anything, also cancel or delay a
+    /// timer that is due in the same pass; that timer does not run then. If `call` panics, the
+    /// timers behind it stay.
     pub(crate) fn fire_due(&self, call: impl FnMut(Due)) -> usize {
         self.pass(false, call, || false)
     }
 
-    /// As [`fire_due`](Timers::fire_due), but limits that are due are only taken out of the others'
-    /// way: they stay pending until [`release_limits`](Timers::release_limits) and
-    /// [`fire_limits`](Timers::fire_limits).
+    /// Does as [`fire_due`](Timers::fire_due), but only sets due limits aside: they stay pending
+    /// until [`release_limits`](Timers::release_limits) and [`fire_limits`](Timers::fire_limits).
     ///
-    /// Stops after the timer at which `is_enough` returns true; the next pass goes on with the rest.
+    /// Stops after the timer at which `is_enough` returns `true`; the next pass continues with the
+    /// rest.
     pub(crate) fn fire_due_and_hold_limits(
         &self,
         call: impl FnMut(Due),
@@ -131,19 +130,19 @@ impl Timers {
         }
     }
 
-    /// Are there limits that have come due and are held back?
+    /// Returns whether due limits are held.
     #[inline]
     pub(crate) fn holds_limits(&self) -> bool {
         !self.0.table.borrow().held.is_empty()
     }
 
-    /// What is held now fires in the next [`fire_limits`](Timers::fire_limits).
+    /// Releases the held limits for the next [`fire_limits`](Timers::fire_limits).
     pub(crate) fn release_limits(&self) {
         self.0.table.borrow_mut().release_held();
     }
 
-    /// Hands the limits that were released to `call`, in the order in which they came due, until
-    /// `is_enough` says so after one. The rest stays released. Returns whether that was all.
+    /// Hands the released limits to `call`, in the order in which they came due, until `is_enough`
+    /// returns `true` after one. The rest stays released. Returns whether that was all.
     pub(crate) fn fire_limits(
         &self,
         mut call: impl FnMut(Due),
@@ -159,18 +158,19 @@ impl Timers {
         }
     }
 
-    /// Drops every timer and takes no more.
+    /// Drops every timer and accepts no more.
     ///
-    /// Sleepers are woken, to find that the clock has stopped. A call asked for from now on is dropped at once.
+    /// Sleeping tasks are woken, and find that the clock has stopped. A later call is dropped at
+    /// once.
     pub(crate) fn clear(&self) {
         self.0.closed.set(true);
-        let mut deeds = {
+        let mut entries = {
             let mut table = self.0.table.borrow_mut();
             let new = Table::new(table.seq, self.0.base);
-            mem::replace(&mut *table, new).deeds
+            mem::replace(&mut *table, new).entries
         };
-        for entry in &mut deeds {
-            // Woken before any call is dropped, so that a destructor that panics leaves nobody asleep.
+        for entry in &mut entries {
+            // Wakes come before drops, so that a destructor that panics leaves no task asleep.
             let vacant = Action::Vacant { next: NO_SLOT };
             match mem::replace(&mut entry.action, vacant) {
                 Action::Wake(waker) | Action::WakeLimit(waker) => {
@@ -179,12 +179,12 @@ impl Timers {
                 call => entry.action = call,
             }
         }
-        for entry in deeds {
+        for entry in entries {
             report::discard(entry.action, entry.location);
         }
     }
 
-    /// The time: read at this moment where it passes by itself, else as last set.
+    /// Returns the time: read now where it passes by itself, otherwise as last set.
     #[inline]
     pub(crate) fn now(&self) -> Instant {
         if let Some(read) = self.0.read {
@@ -193,7 +193,7 @@ impl Timers {
         self.0.now.get()
     }
 
-    /// The instant `delay` after `instant`, or one that is too far off ever to come.
+    /// Returns the instant `delay` after `instant`, or one too far away ever to come.
     #[inline]
     pub(crate) fn later(&self, instant: Instant, delay: Duration) -> Instant {
         match instant.checked_add(delay) {
@@ -202,7 +202,7 @@ impl Timers {
         }
     }
 
-    /// A call on behalf of whoever asked for it at `place`.
+    /// Makes a call that was requested at `location`.
     pub(crate) fn call_at(
         &self,
         deadline: Instant,
@@ -212,11 +212,11 @@ impl Timers {
         DelayedCall::ask(self, deadline, Box::new(f), location)
     }
 
-    /// Calls `f` when something takes longer than `limit`, counted from this call: whoever has a
-    /// limit cancels the call when that something is done, or resets it when there was progress.
+    /// Calls `f` when something takes longer than `limit`, counted from this call. The code that
+    /// has the limit cancels the call when the work is done, or resets it when there was progress.
     ///
     /// Unlike other calls it comes after everything that came in time, even if the loop sees that
-    /// late: see the module's docs.
+    /// late: see the module docs.
     pub(crate) fn limit(
         &self,
         limit: Duration,
@@ -226,21 +226,22 @@ impl Timers {
         DelayedCall::ask_limit(self, self.after(limit), Box::new(f), location)
     }
 
-    /// When to look again: never late, and early only by a timer that has been put off since.
+    /// Returns when to check again: never late, and early only because of a timer that was delayed
+    /// since.
     ///
-    /// `None` if there is nothing to wait for; timers too far off to ever come due do not count.
+    /// `None` if there is nothing to wait for; timers too far away ever to come due do not count.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let next = self.0.table.borrow_mut().next_deadline();
         (next != NEVER).then(|| self.instant(next))
     }
 
-    /// Has it been cleared?
+    /// Returns whether the timers were cleared.
     #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         self.0.closed.get()
     }
 
-    /// The calls that are pending, in the order in which they will run.
+    /// Returns the pending calls, in the order in which they will run.
     pub(crate) fn list(&self) -> Vec<DelayedCall> {
         let table = self.0.table.borrow();
         table
@@ -251,8 +252,8 @@ impl Timers {
             .collect()
     }
 
-    /// Everything that is pending: what it is, its deadline, and where it was asked for.
-    #[cfg(any(doc, feature = "testing"))]
+    /// Returns everything that is pending: kind, deadline, and the line that requested it.
+    #[cfg(feature = "testing")]
     pub(crate) fn pending(&self) -> Vec<(&'static str, Instant, &'static Location<'static>)> {
         let table = self.0.table.borrow();
         table
@@ -262,7 +263,7 @@ impl Timers {
             .collect()
     }
 
-    /// Everything that is pending, as a dump shows it, in the order in which it will come due.
+    /// Returns everything that is pending for a dump, in the order in which it will come due.
     pub(crate) fn things(&self) -> Vec<Thing> {
         let keys: Vec<Key> = {
             let table = self.0.table.borrow();
@@ -271,7 +272,7 @@ impl Timers {
         keys.into_iter().filter_map(|key| self.thing(key)).collect()
     }
 
-    /// The same for one timer, if it is pending.
+    /// Does the same for one timer, if it is pending.
     pub(super) fn thing(&self, key: Key) -> Option<Thing> {
         let left = self.left(key)?;
         let mut table = self.0.table.borrow_mut();
@@ -287,7 +288,7 @@ impl Timers {
         })
     }
 
-    /// A new timer; its action comes back if no more are taken.
+    /// Adds a timer; returns its action if no more are accepted.
     #[inline]
     pub(super) fn ask(
         &self,
@@ -302,11 +303,11 @@ impl Timers {
         Ok(self.0.table.borrow_mut().ask(deadline, action, location))
     }
 
-    /// Frees `key`'s entry; `false` if it was not pending.
+    /// Frees the entry of `key`; returns `false` if it is not pending.
     #[inline]
     pub(super) fn cancel(&self, key: Key) -> bool {
         let cancelled = self.0.table.borrow_mut().cancel(key);
-        // Whatever its destructor does, it finds the timer gone and nothing borrowed.
+        // Its destructor finds the timer gone and nothing borrowed.
         match cancelled {
             Some((action, location)) => report::discard(action, location),
             None => return false,
@@ -314,14 +315,15 @@ impl Timers {
         true
     }
 
-    /// Gives it the deadline that `new` makes of its present one; `false` if it was not pending.
+    /// Sets the deadline to what `new` makes of the present one; returns `false` if the timer is
+    /// not pending.
     #[inline]
     pub(super) fn reset(&self, key: Key, new: impl FnOnce(Instant) -> Instant) -> bool {
         self.deadline_changed();
         self.0.table.borrow_mut().reset(key, new)
     }
 
-    /// A host loop that sleeps until the next deadline has to look again.
+    /// A host loop that sleeps until the next deadline must check again.
     #[inline]
     fn deadline_changed(&self) {
         if let Some(host) = self.0.host.get() {
@@ -329,7 +331,7 @@ impl Timers {
         }
     }
 
-    /// Sees to it that `waker` is the one that is woken; `false` if it was not pending.
+    /// Stores `waker` as the one to wake; returns `false` if the timer is not pending.
     pub(super) fn watch(&self, key: Key, waker: &Waker) -> bool {
         let wake: fn(Waker) -> Action = match self.0.table.borrow_mut().action(key) {
             Some(Action::Wake(old) | Action::WakeLimit(old)) if old.will_wake(waker) => {
@@ -349,49 +351,53 @@ impl Timers {
         is_pending
     }
 
-    /// Its deadline, if it is pending.
+    /// Returns the deadline, if the timer is pending.
     pub(super) fn deadline(&self, key: Key) -> Option<Instant> {
         self.0.table.borrow().time(key).map(|time| time.deadline)
     }
 
-    /// The time `delay` from now.
+    /// Returns the time `delay` from now.
     #[inline]
     pub(super) fn after(&self, delay: Duration) -> Instant {
         self.later(self.now(), delay)
     }
 
-    /// The instant so many nanoseconds after the base. [`NEVER`] is some instant centuries away.
+    /// Returns the instant this many nanoseconds after the base. [`NEVER`] is some instant
+    /// centuries away.
     #[cold]
     pub(super) fn instant(&self, nanos: u64) -> Instant {
-        let far = || self.0.base + A_LIFETIME;
+        let far = || self.0.base + CENTURY;
         self.0
             .base
             .checked_add(Duration::from_nanos(nanos))
             .unwrap_or_else(far)
     }
 
-    /// How long until this time; zero if it has come.
+    /// Returns the time left until `deadline`; zero if it has passed.
     pub(super) fn until(&self, deadline: Instant) -> Duration {
         deadline.saturating_duration_since(self.now())
     }
 
-    /// How long until it fires, if it is pending.
+    /// Returns the time left until the timer fires, if it is pending.
     pub(super) fn left(&self, key: Key) -> Option<Duration> {
         Some(self.until(self.deadline(key)?))
     }
 
-    /// Had this time come when the time was last read or set? True of every timer that has fired.
+    /// Returns whether `deadline` had passed when the time was last read or set. True for every
+    /// timer that has fired.
     pub(super) fn has_come(&self, deadline: Instant) -> bool {
         deadline <= self.0.now.get()
     }
 
-    /// Is a timer that was asked for, with this deadline, certainly pending? (One that is due may be.)
+    /// Returns whether a requested timer with this deadline is certainly pending. (A due timer may
+    /// be.)
     #[inline]
     pub(super) fn is_to_come(&self, deadline: Instant) -> bool {
         !self.has_come(deadline) && !self.0.closed.get()
     }
 
-    /// As [`new`](Timers::new), the first asking having the number `seq`, which is not [`NO_ITEM`].
+    /// Does as [`new`](Timers::new); the first request has the number `seq`, which is not
+    /// [`NO_ITEM`].
     pub(super) fn starting_at(base: Instant, seq: u32) -> Self {
         Self::with(base, seq, None)
     }
@@ -407,7 +413,7 @@ impl Timers {
         }))
     }
 
-    /// How many items there are, stale ones too.
+    /// Returns the number of items, stale ones included.
     #[cfg(test)]
     pub(super) fn items(&self) -> usize {
         let table = self.0.table.borrow();
@@ -432,17 +438,17 @@ struct Inner {
     base: Instant,
     /// The time as last read or set.
     now: Cell<Instant>,
-    /// It was cleared, and takes no more timers.
+    /// Whether it was cleared, and accepts no more timers.
     closed: Cell<bool>,
-    /// How to read the time, where it passes by itself.
+    /// Reads the time, where it passes by itself.
     read: Option<fn() -> Instant>,
-    /// Who is told of timers that are asked for outside a turn.
+    /// Notified of timers that are requested outside a turn.
     host: OnceCell<Rc<HostNotifier>>,
     table: RefCell<Table>,
 }
 
-/// What stands for [`NEVER`] where an `Instant` does not reach so far.
-const A_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// Stands for [`NEVER`] where an `Instant` does not reach so far.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 #[cfg(test)]
 mod tests {
@@ -464,7 +470,7 @@ mod tests {
         }
     }
 
-    /// One turn, `step` later.
+    /// Makes one turn, `step` later.
     fn turn(timers: &Timers, step: Duration) -> usize {
         timers.absorb();
         timers.set_now(timers.now() + step);
@@ -474,7 +480,7 @@ mod tests {
         })
     }
 
-    /// Drops into the timers when it is dropped.
+    /// Uses the timers when it is dropped.
     struct Meddler(Timers, Option<Key>);
 
     impl Drop for Meddler {
@@ -506,10 +512,10 @@ mod tests {
     fn a_due_one_that_is_reset_in_the_pass_waits_for_the_next() {
         for back in [Duration::ZERO, SECOND] {
             let timers = timers();
-            let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NOBODY)));
+            let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
             let its_key = sibling.clone();
             ask(&timers, SECOND, move || {
-                // No delay from now, or earlier still: sooner than it was, and later.
+                // No delay from now, or earlier: sooner than it was, and later.
                 let deadline = again.after(Duration::ZERO) - back;
                 assert!(again.reset(its_key.get(), |_| deadline));
             });
@@ -522,7 +528,7 @@ mod tests {
     #[test]
     fn a_due_one_that_is_called_off_in_the_pass_does_not_run() {
         let timers = timers();
-        let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NOBODY)));
+        let (again, sibling) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
         let its_key = sibling.clone();
         ask(&timers, SECOND, move || {
             assert!(again.cancel(its_key.get()))
@@ -535,7 +541,7 @@ mod tests {
     #[test]
     fn one_that_runs_is_no_longer_pending() {
         let timers = timers();
-        let (again, own) = (timers.clone(), Rc::new(Cell::new(Key::NOBODY)));
+        let (again, own) = (timers.clone(), Rc::new(Cell::new(Key::NONE)));
         let own_key = own.clone();
         own.set(ask(&timers, Duration::ZERO, move || {
             let key = own_key.get();
@@ -547,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_does_not_fit_who_has_the_place_next() {
+    fn a_key_is_not_valid_for_the_next_timer_in_its_slot() {
         let timers = timers();
         let old = ask(&timers, SECOND, || ());
         assert!(timers.cancel(old));
@@ -599,7 +605,7 @@ mod tests {
         let base = timers.0.base;
         assert!(timers.reset(key, |_| base + SECOND));
         assert_eq!(timers.next_deadline(), Some(base + SECOND));
-        // Off again, but not so far as it was: that takes no new item.
+        // Delayed again, but less than before: that needs no new item.
         assert!(timers.reset(key, |_| base + SECOND * 2));
         assert!(timers.reset(key, |_| base + SECOND));
         assert_eq!(timers.items(), 1);
@@ -615,7 +621,7 @@ mod tests {
         let stale = ask(&timers, SECOND, || ());
         timers.absorb();
         timers.cancel(stale);
-        // As if 2^32 had been asked for.
+        // As if 2^32 timers had been requested.
         timers.0.table.borrow_mut().seq = number;
         ask(&timers, SECOND * 5, || ());
         assert_eq!(turn(&timers, SECOND * 4), 0);
@@ -664,14 +670,14 @@ mod tests {
                     assert!(timers.cancel(key));
                 }
             }
-            // The last one is in the way, until it is over as well.
+            // The last entry is in use, until it is freed as well.
             timers.next_deadline();
             assert!(room(&timers) > PEAK);
             assert!(timers.deadline(last).is_some());
             assert_eq!(turn(&timers, SECOND * 2), 1);
             timers.next_deadline();
             assert!(room(&timers) < 2_000);
-            // Old keys fit nobody who has their places now.
+            // Old keys are not valid for the timers that have their slots now.
             for _ in 0..PEAK {
                 ask(&timers, SECOND, || ());
             }

@@ -8,7 +8,7 @@ use tracing::{Event, Metadata, Subscriber};
 use super::*;
 use crate::sync::explore;
 
-/// Counts what is told, and says nothing.
+/// Counts what is reported, and prints nothing.
 struct Count(Arc<AtomicUsize>);
 
 impl Subscriber for Count {
@@ -43,7 +43,7 @@ fn the_watching_thread_ends_with_its_guard() {
         let dog = watchdog(Duration::MAX);
         let location = Location::caller();
         for _ in 0..2 {
-            let guard = dog.stand_guard();
+            let guard = dog.start_thread();
             dog.beat.note(Some((location, Instant::now())));
             dog.beat.note(None);
             drop(guard);
@@ -60,8 +60,8 @@ fn what_blocks_is_named_once() {
             let long_ago = Instant::now().checked_sub(Duration::from_secs(1));
             let long_ago = long_ago.expect("the machine has been up for a second");
             dog.beat.note(Some((Location::caller(), long_ago)));
-            let guard = dog.stand_guard();
-            // Something else runs from here on, and blocks as well.
+            let guard = dog.start_thread();
+            // Another call runs from here on, and blocks as well.
             let outer = dog.beat.note(Some((Location::caller(), long_ago)));
             assert_eq!(outer.map(|(_, since)| since), Some(long_ago));
             drop(guard);

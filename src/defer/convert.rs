@@ -1,4 +1,4 @@
-//! From one Deferred to another, to channels and to streams, and back.
+//! Conversions between Deferreds, channels and streams.
 
 use std::panic::Location;
 
@@ -6,15 +6,15 @@ use futures::channel::oneshot;
 use futures::future::FusedFuture;
 use futures::stream::{self, Stream, TryStreamExt};
 
-use super::{Abandoned, Deferred, Resolver, State};
+use super::{Deferred, DeferredError, Resolver, State};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 
 impl<T: 'static> Deferred<T> {
-    /// Fires another Deferred with the result, whichever it is, as the last callback.
+    /// Fires another Deferred's resolver with the result, value or failure, as the last callback.
     ///
-    /// Cancelling the other one does not concern this one: what it brings then is dropped. A line of any length uses no
-    /// stack.
+    /// Cancelling the other Deferred does not cancel this one: its result is then dropped. A chain
+    /// of any length uses a constant amount of stack.
     ///
     /// # Examples
     ///
@@ -39,7 +39,7 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// The same; but when the other one was cancelled, a failure is reported, not dropped.
+    /// Does the same, but reports a failure that comes after the other Deferred was cancelled.
     #[track_caller]
     pub(crate) fn chain_shielded(self, resolver: Resolver<T>) {
         let location = Location::caller();
@@ -58,24 +58,26 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Gets the result of the other end of a channel. The same as `Deferred::from(receiver)`.
+    /// Makes a Deferred of the receiving end of a channel; the same as `Deferred::from(receiver)`.
     ///
-    /// A reactor must be running on this thread; the other end may be on any. Cancelling the Deferred closes
-    /// the channel.
+    /// A reactor must be running on this thread; the sender may be on any thread. Cancelling the
+    /// Deferred closes the channel.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Abandoned`] when the other end is dropped, with [`NoReactor`](super::NoReactor) when
-    /// no reactor is running.
+    /// The Deferred fails with [`DeferredError::Abandoned`] when the sender is dropped, and with
+    /// [`DeferredError::NoReactor`](super::DeferredError::NoReactor) when no reactor runs on this
+    /// thread.
     #[doc(alias("fromFuture", "from_receiver"))]
     #[track_caller]
     pub fn from_oneshot(receiver: oneshot::Receiver<T>) -> Self {
-        Self::from_future(async { receiver.await.map_err(|_| Abandoned.into()) })
+        Self::from_future(async { receiver.await.map_err(|_| DeferredError::Abandoned.into()) })
     }
 
-    /// Sends the result, whichever it is, to a channel, whose other end may go to any thread.
+    /// Sends the result, value or failure, to a channel, whose receiver may be moved to any thread.
     ///
-    /// If that end is dropped, a failure is reported as if it had never been sent. It does not cancel the Deferred.
+    /// If the receiver was dropped, a failure is reported as if it had never been sent. Dropping
+    /// the receiver does not cancel the Deferred.
     ///
     /// # Examples
     ///
@@ -97,21 +99,21 @@ impl<T: 'static> Deferred<T> {
         receiver
     }
 
-    /// A stream of one: the result.
+    /// Makes a stream with one item, the result.
     ///
     /// # Cancel safety
     ///
-    /// As that of the Deferred: dropping the stream after it was polled cancels it.
+    /// As that of the Deferred: dropping the stream after it was polled cancels the Deferred.
     pub fn into_stream(self) -> impl Stream<Item = Result<T, Failure>> {
         stream::once(self)
     }
 }
 
 impl<T: 'static> Deferred<Vec<T>> {
-    /// Everything a stream gives, or its first failure.
+    /// Collects the items of a stream; fails with the stream's first failure.
     ///
-    /// The stream is run on this thread's reactor as by [`Deferred::from_future`], and dropped when it is
-    /// cancelled.
+    /// The stream runs on this thread's reactor as a future given to [`Deferred::from_future`]
+    /// does, and is dropped when the Deferred is cancelled.
     ///
     /// # Examples
     ///
@@ -137,7 +139,7 @@ impl<T: 'static> From<oneshot::Receiver<T>> for Deferred<T> {
     }
 }
 
-/// It is terminated when its result has been taken.
+/// A Deferred is terminated when its result has been taken.
 impl<T: 'static> FusedFuture for Deferred<T> {
     fn is_terminated(&self) -> bool {
         matches!(self.state, State::Gone)

@@ -1,10 +1,11 @@
-//! The state machine under a [`Deferred`](super::Deferred): a source, a line of steps, one consumer.
+//! The state machine of a [`Deferred`](super::Deferred): a source, a queue of steps, one consumer.
 //!
 //! # The idea
 //!
-//! A core is made for a *source* (the value a `Resolver` will bring) and is given *steps* one after another. A
-//! step holds its callback and, once it has run, the result that came of it, so passing a result on means that
-//! the next step takes it out of the step before: no box for a value, none for a step (see `line`).
+//! A core is made for a *source* (the value that a `Resolver` will bring) and gets *steps* one
+//! after another. A step holds its callback and, once the callback has run, the result. The next
+//! step takes the result out of the step before it, so passing a result on needs no allocation for
+//! the value and none for the step (see `callback_queue`).
 //!
 //! # Stages
 //!
@@ -19,35 +20,39 @@
 //!    a member's result was enough, or the last
 //! ```
 //!
-//! | stage       | the result is                                            | what moves it on                |
-//! |-------------|----------------------------------------------------------|---------------------------------|
-//! | `Pending`   | not there                                                | [`Core::fire`]                  |
-//! | `Fired`     | with the step that ran last, or at the source            | [`advance`], unless paused      |
-//! | `Running`   | being used by a callback, further down this very stack   | that callback's return          |
-//! | `Waiting`   | at another core, whose consumer this one is              | that core's [`Core::hand_over`] |
-//! | `Passed`    | at several other cores, each of which has fired          | [`advance`] goes on with those  |
-//! | `Gathering` | at several other cores, its members; it has no resolver  | a member's `hand_over`          |
-//! | `Decided`   | at the source, which is a [`Group`]                      | [`advance`] lets the rest go    |
+//! | stage | the result is | what moves it on |
+//! |---|---|---|
+//! | `Pending` | not there | [`Core::fire`] |
+//! | `Fired` | with the step that ran last, or at the source | [`advance`], unless paused |
+//! | `Running` | being used by a callback, further down this very stack | that callback's return |
+//! | `Waiting` | at another core, whose consumer this one is | that core's [`Core::hand_over`] |
+//! | `Passed` | at several other cores, each of which has fired | [`advance`] goes on with those |
+//! | `Gathering` | at several other cores, its members; it has no resolver | a member's `hand_over` |
+//! | `Decided` | at the source, which is a [`Group`] | [`advance`] lets the rest go |
 //!
-//! A `Pending` core may stand in a line (see `waiter`); it may then be *offered* its result, which is fetched when
-//! the consumer asks.
+//! A `Pending` core may stand in a wait queue (see `waiter`); it may then be *offered* its result,
+//! which is fetched when the consumer asks for it.
 //!
-//! A core is *settled* when it is `Fired`, not paused and has no steps left: the consumer may take the result.
+//! A core is *settled* when it is `Fired`, not paused, and has no steps left: the consumer may take
+//! the result.
 //!
 //! # Invariants
 //!
-//! 1. [`advance`] and [`cancel`] are one loop over cores: neither a long chain of steps nor a long line of cores,
-//!    nor groups inside groups, use stack.
-//! 2. A core that waits holds the other one weakly, a group its members; the others hold it strongly, as their
-//!    consumer. So the source keeps alive everything that depends on it, and there is no cycle.
-//! 3. A core whose last step returned a Deferred, and whose own consumer is another core or nobody, is taken
-//!    out of the line: a loop written as "a callback that returns the next round" uses no memory.
-//! 4. Nothing is borrowed while a callback, a canceller, a waker or a destructor runs, and nothing unwinds out
-//!    of them: whoever calls into a core finds it whole, and gets back.
-//! 5. A source fires once; what comes after a cancel is dropped without a word.
+//! 1. [`advance`] and [`cancel`] are one loop over cores: long chains of steps, long chains of
+//!    cores, and groups inside groups use a constant amount of stack.
+//! 2. A core that waits refers weakly to the core it waits for, and a group weakly to its members;
+//!    those refer strongly to their consumer. So the source keeps alive everything that depends on
+//!    it, and there is no reference cycle.
+//! 3. A core whose last step returned a Deferred, and whose own consumer is another core or
+//!    `Nobody`, is taken out of the chain: a loop written as "a callback that returns the next
+//!    round" uses a constant amount of memory.
+//! 4. Nothing is borrowed while a callback, a canceller, a waker or a destructor runs, and no panic
+//!    unwinds out of them: each of these finds the core in a consistent state.
+//! 5. A source fires once; a result that comes after a cancel is dropped silently.
 //! 6. No core waits, directly or through others, for itself.
-//! 7. When a group is decided, all of its members that are left have another consumer before anything else
-//!    happens; then they are cancelled, if they are to be, in order; then its own steps run.
+//! 7. When a group is decided, its remaining members get another consumer before anything else
+//!    happens; then they are cancelled in order, if the group cancels; then the group's own steps
+//!    run.
 
 mod group;
 mod slot;
@@ -63,13 +68,13 @@ use std::task::Waker;
 pub(super) use self::group::{Group, Rest};
 use self::slot::{Callback, Lost, Passing, Source};
 pub(super) use self::slot::{Place, Slot, take, trace, went_through_callback};
-use self::waiter::{Asking, Waiter};
+use self::waiter::{OfferState, Waiter};
 pub(crate) use self::waiter::{WaitSource, WaiterId};
 use self::work::Job;
 pub(super) use self::work::{abandon_source, advance, cancel, cancel_dropped, end};
-use super::WaitsForItself;
+use super::DeferredError;
+use super::callback_queue::CallbackQueue;
 use super::coroutine::{self, Coroutine};
-use super::line::CallbackQueue;
 use super::live;
 use super::outcome::Outcome;
 use super::tracker;
@@ -78,33 +83,36 @@ use crate::debug::{self, Thing};
 use crate::failure::{Cancelled, Failure, TraceFrame};
 use crate::report::{self, Origin};
 
-/// One Deferred, without its type.
+/// The state of one Deferred, without the type of its result.
 pub(super) struct Core {
     stage: Cell<Stage>,
-    /// Its canceller is running: a resolver that is dropped by it has brought nothing, and is not missed.
+    /// Set while the canceller runs: a resolver that the canceller drops brings no result, and does
+    /// not count as abandoned.
     cancelling: Cell<bool>,
-    /// Whether whoever has it must ask for the result.
-    asking: Cell<Asking>,
-    /// How many [`Pause`](super::Pause)s are held.
+    /// Whether the consumer must ask a wait queue for the result.
+    offer_state: Cell<OfferState>,
+    /// The number of [`Pause`](super::Pause)s that are held.
     pauses: Cell<u32>,
-    /// The steps, and from `Fired` on the result.
-    line: CallbackQueue,
+    /// The steps and, from `Fired` on, the result.
+    callbacks: CallbackQueue,
     consumer: Cell<Consumer>,
-    /// Set while the consumer is `Awaiting`.
+    /// `Some` while the consumer is `Awaiting`.
     waker: Cell<Option<Waker>>,
-    /// When it was woken, as a [tick](coroutine::now), while the consumer is `Woken`; which member it is, while that
-    /// is `Member`.
+    /// The [tick](coroutine::now) of the wake while the consumer is `Woken`; the index of the
+    /// member while it is `Member`.
     number: Cell<u64>,
-    /// Set while the consumer is `Then` or `Member`: the core whose step returned this one, or of the group.
+    /// `Some` while the consumer is `Then` or `Member`: the core whose step returned this one, or
+    /// the core of the group.
     then: Cell<Option<Rc<Self>>>,
-    /// Set in stage `Waiting` (invariant 2).
+    /// `Some` in stage `Waiting` (invariant 2).
     waits_for: Cell<Option<Weak<Self>>>,
-    /// Set only until the source fires.
+    /// `Some` only until the source fires.
     canceller: Cell<Option<Canceller>>,
-    /// A callback returned it, in whose Deferred's stead it is: what that one's holder wants to happen comes too late.
+    /// Set when a callback returned this core's Deferred and the core took over from that
+    /// callback's own: a canceller set by the holder of that one is dropped.
     keeps_canceller: Cell<bool>,
     location: &'static Location<'static>,
-    /// Where its resolver was used.
+    /// The line that used the resolver.
     fired_at: Cell<Option<&'static Location<'static>>>,
 }
 
@@ -119,49 +127,49 @@ enum Stage {
     Decided,
 }
 
-/// Who gets the result in the end.
+/// The receiver of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Consumer {
-    /// Whoever holds the Deferred, in time.
+    /// The holder of the Deferred, which has not asked yet.
     Holder,
-    /// The same, and a task is waiting.
+    /// A task that waits.
     Awaiting,
-    /// The same, and the task that was waiting has been woken.
+    /// A task that waited and has been woken.
     Woken,
-    /// The step of another core that returned this one.
+    /// The step of another core that returned this core's Deferred.
     Then,
     /// The group that is another core's source.
     Member,
     /// The resolvers of other cores, which the last step has used.
     Others,
-    /// Nobody; a failure is reported, but for the `Cancelled` of an await that was given up.
+    /// None; a failure is reported, except the `Cancelled` of an await that was given up.
     Nobody { gave_up: bool },
 }
 
-/// What to do when the source is to be cancelled.
+/// What is called when the source is cancelled.
 pub(super) enum Canceller {
     Call(Box<dyn FnOnce()>),
-    /// The source must know, whatever the user wants to happen as well.
+    /// The source is notified, in addition to the user's canceller.
     Source(Box<Sourced>),
     Coroutine(Rc<Coroutine>),
-    /// It stands in a line.
+    /// The core leaves a wait queue.
     Waiter(Box<Waiter>),
 }
 
-/// What a source does when it is cancelled, and the user.
+/// The cancellers of a source and of the user.
 pub(super) struct Sourced {
-    /// The library's, which does not panic. What it gives is cancelled next.
+    /// The library's own canceller, which does not panic. The core it returns is cancelled next.
     own: Box<dyn FnOnce() -> Option<Rc<Core>>>,
     also: Option<Box<dyn FnOnce()>>,
 }
 
-/// How a core stands to the task that awaits it.
+/// The state of a core as seen by the task that awaits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
     No,
-    /// The task is waiting.
+    /// The task waits.
     Yes,
-    /// The task was woken at that [tick](coroutine::now), and has not fetched the result.
+    /// The task was woken at this [tick](coroutine::now), and has not fetched the result.
     Woken(u64),
 }
 
@@ -170,9 +178,9 @@ impl Core {
         let core = Rc::new(Self {
             stage: Cell::new(Stage::Pending),
             cancelling: Cell::new(false),
-            asking: Cell::new(Asking::No),
+            offer_state: Cell::new(OfferState::No),
             pauses: Cell::new(0),
-            line: CallbackQueue::default(),
+            callbacks: CallbackQueue::default(),
             consumer: Cell::new(Consumer::Holder),
             waker: Cell::new(None),
             number: Cell::new(0),
@@ -189,16 +197,16 @@ impl Core {
         core
     }
 
-    /// Has the source fired, by itself or by a cancel?
+    /// Returns whether the source has fired, by its resolver or by a cancel.
     pub(super) fn has_fired(&self) -> bool {
         self.stage.get() != Stage::Pending
     }
 
-    /// Brings the source's result and runs what can run. Does nothing when it was cancelled (invariant 5). `at` is
-    /// where somebody brought it.
+    /// Stores the source's result and runs the steps that can run. Does nothing after a cancel
+    /// (invariant 5). `at` is the line that brought the result.
     ///
-    /// The first step takes the result from this call's stack. A result that nobody waits for, or
-    /// that a task awaits, is stored, and nothing else is done but to wake that task.
+    /// The first step takes the result from this call's stack. A result without a consumer, or
+    /// awaited by a task, is stored, and the task is woken.
     pub(super) fn fire<T: 'static>(
         self: Rc<Self>,
         result: Result<T, Failure>,
@@ -215,17 +223,17 @@ impl Core {
         self.stage.set(Stage::Fired);
         let source = Source::new(result, location);
         let next = if self.pauses.get() > 0 {
-            self.line.put_source(source);
+            self.callbacks.put_source(source);
             None
         } else if self.has_steps() {
             self.stage.set(Stage::Running);
-            let inner = self.line.run(Some(&source), || self.pauses.get() == 0);
+            let inner = self.callbacks.run(Some(&source), || self.pauses.get() == 0);
             self.stage.set(Stage::Fired);
             self.go_on(inner)
         } else if self.is_member() {
             self.give_to_group(&source)
         } else {
-            self.line.put_source(source);
+            self.callbacks.put_source(source);
             self.hand_over()
         };
         if let Some(next) = next {
@@ -234,7 +242,8 @@ impl Core {
         report::leave();
     }
 
-    /// Brings the source's result, and leaves it to the caller to [`advance`] the core. `false` when it was cancelled.
+    /// Stores the source's result and leaves it to the caller to [`advance`] the core. Returns
+    /// `false` after a cancel.
     pub(super) fn put<T: 'static>(&self, result: Result<T, Failure>) -> bool {
         self.drop_canceller();
         let location = self.location;
@@ -243,12 +252,13 @@ impl Core {
             return false;
         }
         self.stage.set(Stage::Fired);
-        self.asking.set(Asking::No);
-        self.line.put_source(Source::new(result, location));
+        self.offer_state.set(OfferState::No);
+        self.callbacks.put_source(Source::new(result, location));
         true
     }
 
-    /// Fires the source with a failure, as a cancel or the loss of its resolver does. Gives the core to go on with.
+    /// Fires the source with a failure, as a cancel or the drop of its resolver does. Returns the
+    /// core to continue with.
     #[must_use]
     fn fail_source(self: Rc<Self>, failure: Failure) -> Option<Rc<Self>> {
         self.drop_canceller();
@@ -256,52 +266,53 @@ impl Core {
             return None;
         }
         self.stage.set(Stage::Fired);
-        self.line.put_source(Lost::new(failure, self.location));
+        self.callbacks.put_source(Lost::new(failure, self.location));
         Some(self)
     }
 
-    /// Adds the last step: it uses resolvers with [`Core::put`] and gives the cores that it fired so.
+    /// Adds the last step, which uses resolvers with [`Core::put`] and returns the cores that it
+    /// fired.
     pub(super) fn pass_on<T: 'static>(
         self: Rc<Self>,
         f: impl FnOnce(Result<T, Failure>) -> Vec<Rc<Self>> + 'static,
         location: &'static Location<'static>,
     ) {
-        self.line.push(|| Passing::new(f, location));
+        self.callbacks.push(|| Passing::new(f, location));
         self.set_consumer(Consumer::Others, self.waker.take());
         advance(self);
     }
 
-    /// Adds a step at the end of the line.
+    /// Adds a step at the end of the queue.
     #[inline]
     pub(super) fn add<T: 'static, U: 'static>(
         &self,
         f: impl FnOnce(Result<T, Failure>, &'static Location<'static>) -> Outcome<U> + 'static,
         location: &'static Location<'static>,
     ) {
-        self.line.push(|| Callback::new(f, location));
+        self.callbacks.push(|| Callback::new(f, location));
     }
 
-    /// The result, if it is settled. Afterwards the core is of no use.
+    /// Takes the result if the core is settled. The core is unusable afterwards.
     #[inline]
     pub(super) fn take_settled<T: 'static>(&self) -> Option<Result<T, Failure>> {
         if self.is_settled() {
             if debug::is_on() {
                 self.trace();
             }
-            self.line.take_last(take)?
+            self.callbacks.take_last(take)?
         } else {
             None
         }
     }
 
-    /// Is the result there for the consumer?
+    /// Returns whether the result is ready for the consumer.
     #[inline]
     pub(super) fn is_settled(&self) -> bool {
         self.stage.get() == Stage::Fired && self.pauses.get() == 0 && !self.has_steps()
     }
 
-    /// Is there nobody to get the result, and nothing to be done with it?
-    pub(super) fn is_unheard(&self) -> bool {
+    /// Returns whether the result has no consumer and no step left to run.
+    pub(super) fn has_no_consumer(&self) -> bool {
         matches!(self.consumer.get(), Consumer::Nobody { .. }) && !self.has_steps()
     }
 
@@ -309,7 +320,8 @@ impl Core {
         self.location
     }
 
-    /// Sets the task to wake when it is settled; `true` if another one, or none, was set before.
+    /// Sets the task to wake when the core is settled. Returns `true` if no task, or another task,
+    /// was set before.
     pub(super) fn await_by(&self, waker: &Waker) -> bool {
         let old = self.waker.take();
         if old.as_ref().is_some_and(|old| old.will_wake(waker)) {
@@ -322,19 +334,20 @@ impl Core {
         true
     }
 
-    /// Nobody awaits it any more.
+    /// Forgets the task that awaits the core.
     pub(super) fn forget_waiter(&self) {
         self.set_consumer(Consumer::Holder, self.waker.take());
     }
 
-    /// A failure that is its result has come this way.
+    /// Adds this core to the trace of the failure that is its result.
     #[cold]
     #[inline(never)]
     fn trace(&self) {
-        self.line.with_last(|last| last.trace(&|| self.frame()));
+        self.callbacks
+            .with_last(|last| last.trace(&|| self.frame()));
     }
 
-    /// The step on the way of a failure that it is.
+    /// Returns the trace frame of this core.
     fn frame(&self) -> TraceFrame {
         TraceFrame::Deferred {
             made: self.location,
@@ -342,7 +355,7 @@ impl Core {
         }
     }
 
-    /// How it stands to the task that awaits it.
+    /// Returns the state as seen by the task that awaits the core.
     pub(super) fn awaited(&self) -> Awaited {
         match self.consumer.get() {
             Consumer::Awaiting => Awaited::Yes,
@@ -351,7 +364,7 @@ impl Core {
         }
     }
 
-    /// What happens when the source is cancelled. Dropped at once when the source has fired.
+    /// Sets what is called when the source is cancelled. Dropped at once when the source has fired.
     pub(super) fn set_canceller(&self, canceller: Canceller) {
         if self.keeps_canceller.get() {
             return discard_canceller(Some(canceller), self.location);
@@ -370,8 +383,8 @@ impl Core {
         discard_canceller(old, self.location);
     }
 
-    /// Keeps what the user wants to happen beside what the source does, which must not be lost. Gives it back if the
-    /// source does nothing.
+    /// Stores the user's canceller in addition to the source's own, which must be kept. Returns it
+    /// if the source has none.
     fn add_beside(&self, f: Box<dyn FnOnce()>) -> Option<Box<dyn FnOnce()>> {
         let mut new = Some(f);
         let old = cells::with(&self.canceller, |canceller| match canceller {
@@ -383,7 +396,7 @@ impl Core {
         new
     }
 
-    /// From now on the canceller stays the one that it is.
+    /// Refuses every later canceller.
     pub(super) fn keep_canceller(&self) {
         self.keeps_canceller.set(true);
     }
@@ -397,7 +410,7 @@ impl Core {
         advance(self);
     }
 
-    /// The Deferred was dropped: nobody will ask for the result.
+    /// Handles the drop of the Deferred: the result has no consumer from now on.
     pub(super) fn abandon(self: Rc<Self>, gave_up: bool) {
         self.set_consumer(Consumer::Nobody { gave_up }, self.waker.take());
         if self.has_fired() {
@@ -405,7 +418,7 @@ impl Core {
         }
     }
 
-    /// There is no more use for it. Its destructor, like everybody, finds the core whole.
+    /// Drops the canceller, whose destructor finds the core in a consistent state.
     #[inline]
     fn drop_canceller(&self) {
         let canceller = self.canceller.take();
@@ -416,10 +429,11 @@ impl Core {
 
     #[inline]
     fn has_steps(&self) -> bool {
-        self.line.has_steps()
+        self.callbacks.has_steps()
     }
 
-    /// Runs all steps that can run, or comes to the end of the line. Gives the core to go on with.
+    /// Runs all steps that can run, or handles the end of the queue. Returns the core to continue
+    /// with.
     #[inline]
     fn step(self: Rc<Self>) -> Option<Rc<Self>> {
         if self.stage.get() != Stage::Fired || self.pauses.get() > 0 {
@@ -429,25 +443,25 @@ impl Core {
             return self.hand_over();
         }
         self.stage.set(Stage::Running);
-        let inner = self.line.run(None, || self.pauses.get() == 0);
+        let inner = self.callbacks.run(None, || self.pauses.get() == 0);
         self.stage.set(Stage::Fired);
         self.go_on(inner)
     }
 
-    /// Has something come to its end here that others are to be told of?
+    /// Returns whether other cores must be told that this one has ended.
     #[inline]
     fn concerns_others(&self) -> bool {
         matches!(self.stage.get(), Stage::Passed | Stage::Decided)
     }
 
-    /// Its last step has fired others: they are next.
+    /// Continues with the cores that the last step has fired.
     fn tell_others(&self, later: &mut Vec<Job>) -> Option<Rc<Self>> {
-        let fired = self.line.take_last(Slot::fired).unwrap_or_default();
+        let fired = self.callbacks.take_last(Slot::fired).unwrap_or_default();
         later.extend(fired.into_iter().rev().map(Job::Advance));
         None
     }
 
-    /// What comes after steps were run: the core to go on with.
+    /// Continues after steps were run. Returns the core to continue with.
     fn go_on(self: Rc<Self>, inner: Option<Rc<Self>>) -> Option<Rc<Self>> {
         match inner {
             Some(inner) => Some(self.wait_for(inner)),
@@ -456,13 +470,13 @@ impl Core {
         }
     }
 
-    /// The last step gave another core: goes on with that one.
+    /// Handles a last step that returned another core, and continues with that core.
     fn wait_for(self: Rc<Self>, inner: Rc<Self>) -> Rc<Self> {
         if self.is_awaited_by(&inner) {
-            // Its Deferred was given to the callback that returned it.
+            // The Deferred of that core was given to the callback that returned it.
             inner.set_consumer(Consumer::Nobody { gave_up: false }, inner.waker.take());
-            self.line.with_last(|step| {
-                step.fail(Failure::at(WaitsForItself, step.location()));
+            self.callbacks.with_last(|step| {
+                step.fail(Failure::at(DeferredError::WaitsForItself, step.location()));
             });
             return self;
         }
@@ -495,13 +509,13 @@ impl Core {
             }
         };
         inner.set_consumer(consumer, waker);
-        match inner.asking.get() {
-            Asking::No => inner,
+        match inner.offer_state.get() {
+            OfferState::No => inner,
             _ => inner.consumed(),
         }
     }
 
-    /// Sets the consumer. A waker that is of no use any more is somebody's code: it is dropped last.
+    /// Sets the consumer. A replaced waker is user code, so it is dropped last.
     fn set_consumer(&self, consumer: Consumer, old: Option<Waker>) {
         self.consumer.set(consumer);
         if let Some(old) = old {
@@ -509,10 +523,11 @@ impl Core {
         }
     }
 
-    /// Does `other` wait for this one, directly or through others, or are they the same (invariant 6)?
+    /// Returns whether `other` waits for this core, directly or through others, or is this core
+    /// (invariant 6).
     ///
-    /// Looks from both ends at once, so it takes as long as the shorter of the two lines: a line of a million
-    /// can be built from either end.
+    /// Searches from both ends at once and takes as long as the shorter of the two chains: a chain
+    /// of a million cores can be built from either end.
     fn is_awaited_by(self: &Rc<Self>, other: &Rc<Self>) -> bool {
         let (mut down, mut up) = (other.clone(), self.clone());
         while !Rc::ptr_eq(&down, self) && !Rc::ptr_eq(&up, other) {
@@ -527,7 +542,7 @@ impl Core {
         true
     }
 
-    /// What is to be said of it.
+    /// Returns the description of the state for debugging.
     pub(super) fn about(&self) -> &'static str {
         match self.stage.get() {
             _ if self.pauses.get() > 0 => "paused",
@@ -542,17 +557,18 @@ impl Core {
         self.fired_at.get()
     }
 
-    /// Does it wait for the members of a group?
+    /// Returns whether the core waits for the members of a group.
     pub(super) fn is_gathering(&self) -> bool {
         self.stage.get() == Stage::Gathering
     }
 
-    /// Was its result taken?
-    pub(super) fn is_of_no_use(&self) -> bool {
-        self.is_settled() && self.line.with_last(|_| ()).is_none()
+    /// Returns whether the result was taken.
+    pub(super) fn was_taken(&self) -> bool {
+        self.is_settled() && self.callbacks.with_last(|_| ()).is_none()
     }
 
-    /// What will bring its result, if that is known: a coroutine's task, or what it stands in line for.
+    /// Returns what will bring the result, if that is known: the task of a coroutine, or the wait
+    /// queue's owner.
     pub(super) fn brought_by(&self) -> Option<Thing> {
         cells::with(&self.canceller, |canceller| match canceller {
             Some(Canceller::Coroutine(coroutine)) => coroutine.thing(),
@@ -561,7 +577,7 @@ impl Core {
         })
     }
 
-    /// The core it waits for.
+    /// Returns the core that this one waits for.
     pub(super) fn awaited_core(&self) -> Option<Rc<Self>> {
         if self.stage.get() != Stage::Waiting {
             return None;
@@ -571,14 +587,14 @@ impl Core {
         })
     }
 
-    /// The core that waits for it.
+    /// Returns the core that waits for this one.
     fn consuming_core(&self) -> Option<Rc<Self>> {
         let outer = self.then.take();
         self.then.set(outer.clone());
         outer
     }
 
-    /// Wakes the task that awaits it.
+    /// Wakes the task that awaits the core.
     #[inline]
     fn wake(&self) {
         self.number.set(coroutine::now());
@@ -588,7 +604,7 @@ impl Core {
         }
     }
 
-    /// The line is at its end: gives the result to the consumer.
+    /// Gives the result to the consumer at the end of the queue.
     fn hand_over(self: Rc<Self>) -> Option<Rc<Self>> {
         match self.consumer.get() {
             Consumer::Holder | Consumer::Woken => None,
@@ -603,10 +619,10 @@ impl Core {
                     self.trace();
                     tracker::moved(&self, &outer);
                 }
-                self.line
-                    .take_last(|last| outer.line.with_last(|step| step.fill_from(last)));
+                self.callbacks
+                    .take_last(|last| outer.callbacks.with_last(|step| step.fill_from(last)));
                 if debug::is_on() {
-                    outer.line.with_last(|step| {
+                    outer.callbacks.with_last(|step| {
                         let added = step.location();
                         step.trace(&|| TraceFrame::Callback { added });
                     });
@@ -616,7 +632,7 @@ impl Core {
                 Some(outer)
             }
             Consumer::Member => self
-                .line
+                .callbacks
                 .take_last(|last| self.give_to_group(last))
                 .flatten(),
             Consumer::Others => {
@@ -631,7 +647,7 @@ impl Core {
                 if debug::is_on() {
                     self.trace();
                 }
-                if let Some(failure) = self.line.take_last(take).flatten().flatten() {
+                if let Some(failure) = self.callbacks.take_last(take).flatten().flatten() {
                     if !(gave_up && failure.find::<Cancelled>().is_some()) {
                         report::deliver(Origin::Deferred, failure, self.location);
                     }
@@ -650,7 +666,7 @@ impl Sourced {
         })
     }
 
-    /// As `new`; what `own` gives is cancelled next, before the source is.
+    /// Does as `new`; the core that `own` returns is cancelled next, before the source.
     pub(super) fn leading_on(own: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Box<Self> {
         Box::new(Self {
             own: Box::new(own),
@@ -658,7 +674,7 @@ impl Sourced {
         })
     }
 
-    /// Calls both, the user's first.
+    /// Calls both cancellers, the user's first.
     fn call(self, location: &'static Location<'static>) -> (Result<(), Failure>, Option<Rc<Core>>) {
         let called = self
             .also
@@ -669,7 +685,7 @@ impl Sourced {
         }
     }
 
-    /// Calls only the source's.
+    /// Calls only the source's canceller.
     fn call_own(self, location: &'static Location<'static>) -> Option<Rc<Core>> {
         let next = report::contain_rarely(Origin::Canceller, location, self.own);
         report::discard(self.also, location);

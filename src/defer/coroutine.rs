@@ -1,22 +1,24 @@
-//! A future that became a Deferred: how it runs, and how a cancel reaches the place where it waits.
+//! A future that runs as a Deferred, and how a cancel reaches the `await` at which it waits.
 //!
 //! # The idea
 //!
-//! Cancelling such a Deferred must not simply drop the future: the Deferred that the future awaits is cancelled
-//! instead, the future sees the outcome at its `await`, and may clean up, go on, even succeed. So a coroutine
-//! notes which Deferreds it is waiting for. A Deferred that is polled finds the coroutine it is polled in
-//! through a thread local.
+//! Cancelling such a Deferred does not drop the future: the Deferred that the future awaits is
+//! cancelled instead. The future sees the outcome at its `await`, and may clean up, continue, or
+//! succeed. So a coroutine records which Deferreds it waits for. A Deferred that is polled finds
+//! the current coroutine through a thread local.
 //!
 //! # Invariants
 //!
-//! 1. What is noted is held weakly, and looked through when there is much of it: a coroutine that awaits a
-//!    million Deferreds one after another remembers a handful.
+//! 1. The records are weak references, and are cleaned when there are many: a coroutine that awaits
+//!    a million Deferreds one after another keeps a handful of records.
 //! 2. A coroutine that waits for no Deferred is dropped when it is cancelled.
-//! 3. Each request to stop reaches one `await`. One that comes while the coroutine runs, or after the Deferred
-//!    it waits for has woken it, is kept for the next.
-//! 4. The future's panic becomes the Deferred's failure; that it was dropped unfinished becomes `Cancelled`.
-//! 5. A request to stop that comes back to the coroutine it came from, which so waits for itself, ends it.
-//! 6. Of several Deferreds that it awaits, the first that was polled is asked first.
+//! 3. Each stop request reaches one `await`. A request that comes while the coroutine runs, or
+//!    after the Deferred it waits for has woken it, is kept for the next `await`.
+//! 4. A panic of the future becomes the Deferred's failure; a future dropped before its end fails
+//!    the Deferred with `Cancelled`.
+//! 5. A stop request that comes back to the coroutine it came from, which therefore waits for
+//!    itself, ends the coroutine.
+//! 6. Of several Deferreds that it awaits, the first one polled is cancelled first.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -35,31 +37,32 @@ use crate::failure::{Cancelled, Failure};
 use crate::report;
 use crate::task::{Executor, Task};
 
-/// What is known of a future that runs as a Deferred.
+/// The state of a future that runs as a Deferred.
 #[derive(Default)]
 pub(super) struct Coroutine {
-    /// What it waits for, and some of what it has waited for (invariant 1).
+    /// The Deferreds it waits for, and some that it has waited for (invariant 1).
     noted: RefCell<Vec<Weak<Core>>>,
-    /// The [tick](now) of its last poll.
+    /// The [tick](now) of the last poll.
     polled_at: Cell<u64>,
     is_running: Cell<bool>,
-    /// It was asked to stop and has not been told (invariant 3).
+    /// A stop request was made and not delivered (invariant 3).
     is_asked: Cell<bool>,
-    /// The round in which what it awaits is being asked to stop, else 0 (invariant 5).
+    /// The round in which the awaited Deferreds are being cancelled, otherwise 0 (invariant 5).
     round: Cell<u64>,
     task: Cell<Option<Task<()>>>,
-    /// The one inside which it was last polled: what it waits for, that one waits for as well.
+    /// The coroutine inside which this one was last polled, and which waits for the same Deferreds.
     around: RefCell<Weak<Self>>,
 }
 
-/// What comes of asking a coroutine to stop.
+/// The effect of a stop request on a coroutine.
 pub(super) enum Verdict {
-    /// It was dropped.
+    /// The coroutine was dropped.
     Stopped,
-    /// It decides itself, when these have been cancelled, in this order. There are none if it is about to run.
+    /// The coroutine decides itself, after these cores were cancelled in this order. Empty if the
+    /// coroutine is about to run.
     Decides {
         awaited: Vec<Rc<Core>>,
-        /// For [`Coroutine::was_asked`], when they have been.
+        /// The value for [`Coroutine::was_asked`] after that.
         before: u64,
     },
 }
@@ -71,7 +74,7 @@ impl Coroutine {
         location: &'static Location<'static>,
     ) -> Deferred<T> {
         let Some(executor) = Executor::current() else {
-            return Deferred::settled(Err(super::NoReactor.into()), location);
+            return Deferred::settled(Err(super::DeferredError::NoReactor.into()), location);
         };
         let (deferred, resolver) = Deferred::pair_at(location);
         let coroutine = Rc::new(Self::default());
@@ -86,7 +89,7 @@ impl Coroutine {
         deferred
     }
 
-    /// Asks it to stop, in a [round](new_round) of cancelling.
+    /// Requests a stop, in a [round](new_round) of cancelling.
     pub(super) fn ask_to_stop(&self, round: u64) -> Verdict {
         self.look_through();
         let noted = self.noted.borrow();
@@ -109,12 +112,12 @@ impl Coroutine {
         Verdict::Decides { awaited, before }
     }
 
-    /// All that it awaits has been asked to stop, and all that came of it has been done.
+    /// Notes that everything it awaits was cancelled, and that the effects are done.
     pub(super) fn was_asked(&self, before: u64) {
         self.round.set(before);
     }
 
-    /// The task it runs in, if that is known.
+    /// Returns the task that runs it, if that is known.
     pub(super) fn thing(&self) -> Option<Thing> {
         cells::with(&self.task, |task| task.as_ref().and_then(Task::thing))
     }
@@ -143,13 +146,13 @@ impl Coroutine {
         poll()
     }
 
-    /// Is a coroutine being polled on this thread?
+    /// Returns whether a coroutine is being polled on this thread.
     #[inline]
     pub(super) fn is_polled_here() -> bool {
         context::with(|thread| thread.coroutine.is_set())
     }
 
-    /// Notes that the coroutine being polled, if one is, waits for `core`.
+    /// Records that the coroutine being polled, if there is one, waits for `core`.
     pub(super) fn note(core: &Rc<Core>) {
         let mut next: Option<Rc<Self>> = context::with(|thread| thread.coroutine.get());
         while let Some(coroutine) = next {
@@ -164,7 +167,7 @@ impl Coroutine {
         }
     }
 
-    /// Keeps of what is noted only what matters, and that once.
+    /// Removes the records that are out of date or duplicate.
     fn look_through(&self) {
         let polled_at = self.polled_at.get();
         let mut noted = self.noted.borrow_mut();
@@ -173,11 +176,11 @@ impl Coroutine {
             match awaited {
                 Awaited::No => false,
                 Awaited::Yes => true,
-                // It has seen the others, and left them alone.
+                // The coroutine has polled the other Deferreds since, without waiting for them.
                 Awaited::Woken(tick) => tick >= polled_at,
             }
         });
-        // Each once, where it came first: an order by address would differ from run to run.
+        // Each core once, where it came first: an order by address would differ from run to run.
         let mut order: Vec<_> = noted
             .iter()
             .map(|core| core.as_ptr().addr())
@@ -197,7 +200,7 @@ impl Coroutine {
     }
 }
 
-/// What [`Coroutine::run`] sets back.
+/// Restores on drop what [`Coroutine::run`] has set.
 struct Running<'a> {
     coroutine: &'a Rc<Coroutine>,
     outer: Option<Rc<Coroutine>>,
@@ -212,12 +215,12 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Lets a future that is polled elsewhere be asked to stop, in the way a coroutine is.
+/// Makes a future that another module polls stoppable in the way a coroutine is.
 #[derive(Clone, Default)]
-pub(crate) struct Asking(Rc<Coroutine>);
+pub(crate) struct StopHandle(Rc<Coroutine>);
 
-impl Asking {
-    /// Calls `poll`, which polls the future. That was made at `place`.
+impl StopHandle {
+    /// Calls `poll`, which polls the future that was made at `location`.
     pub(crate) fn poll<R>(
         &self,
         location: &'static Location<'static>,
@@ -230,8 +233,8 @@ impl Asking {
         polled
     }
 
-    /// Cancels the Deferreds that the future awaits; before its first poll and from inside one, those that it awaits
-    /// after it.
+    /// Cancels the Deferreds that the future awaits; before the future's first poll and from inside
+    /// a poll, the Deferreds that it awaits after that.
     pub(crate) fn ask(&self, location: &'static Location<'static>) {
         if self.0.polled_at.get() == 0 {
             self.0.is_asked.set(true);
@@ -246,12 +249,12 @@ impl Asking {
     }
 }
 
-/// The tick of this thread's coroutines: a number that grows whenever one of them is polled.
+/// Returns the tick of this thread's coroutines: a number that grows with each poll of one.
 pub(super) fn now() -> u64 {
     context::with(|thread| thread.tick.get())
 }
 
-/// A number for all that one call to cancel leads to. None is 0.
+/// Returns a number, never 0, for everything that one call to cancel leads to.
 pub(super) fn new_round() -> u64 {
     let next = |last: &Cell<u64>| {
         last.set(last.get() + 1);
@@ -261,12 +264,12 @@ pub(super) fn new_round() -> u64 {
 }
 
 pin_project! {
-    /// The future, and the end of the Deferred that it will resolve.
+    /// The future, and the resolver of the Deferred that it fires.
     struct Driven<T: 'static, F> {
         #[pin]
         future: F,
         coroutine: Rc<Coroutine>,
-        // Empty once it was used.
+        // `None` once it was used.
         resolver: Option<Resolver<T>>,
         location: &'static Location<'static>,
     }
@@ -275,9 +278,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(resolver) = this.resolver.take() {
-                // Whoever dropped the task has cancelled what it was to bring.
+                // The code that dropped the task has cancelled its result.
                 let cancelled = Failure::at(Cancelled, this.location);
-                // That was the reactor at its end: it is no news that nobody handles this.
+                // The reactor has ended: that this is not handled need not be reported.
                 cancelled.note_reported();
                 resolver.resolve_at(Err(cancelled), this.location);
             }

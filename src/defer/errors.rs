@@ -1,26 +1,31 @@
-//! What can go wrong with a Deferred itself.
+//! The errors of Deferreds themselves.
 
 use crate::failure::errors;
 
-/// The resolver of a Deferred was dropped without firing it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abandoned;
-
-/// A callback returned the very Deferred it belongs to, which so would wait for itself for ever.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WaitsForItself;
-
-/// A Deferred was used after an `await` had taken its result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResultTaken;
-
-/// A future was to run by itself, and no reactor runs on this thread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoReactor;
+/// An error of a Deferred itself, as opposed to the errors that a Deferred carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeferredError {
+    /// The [`Resolver`](crate::Resolver) was dropped without firing the Deferred.
+    Abandoned,
+    /// The result is gone: an earlier `await` or conversion took it.
+    ResultTaken,
+    /// A future was to run on the reactor of this thread, and no reactor runs here.
+    NoReactor,
+    /// [`race`](crate::defer::race) or [`first`](crate::defer::first) was called with no Deferreds,
+    /// so no result can ever come.
+    Empty,
+    /// A callback returned the Deferred that the callback belongs to, which would wait for itself
+    /// forever.
+    WaitsForItself,
+}
 
 errors! {
-    Abandoned: "abandoned: the resolver was dropped without firing";
-    WaitsForItself: "a callback returned its own Deferred, which would wait for itself for ever";
-    ResultTaken: "the Deferred's result was taken before";
-    NoReactor: "no reactor runs on this thread to run a future on";
+    enum DeferredError {
+        Abandoned: "the Deferred was abandoned: its resolver was dropped without firing";
+        ResultTaken: "the Deferred's result was taken before";
+        NoReactor: "cannot run the future: no reactor runs on this thread";
+        Empty: "there are no Deferreds to wait for";
+        WaitsForItself: "a callback returned its own Deferred, which would wait for itself forever";
+    }
 }

@@ -1,35 +1,38 @@
-//! Several Deferreds at once: [`list`], [`gather`], [`race`], [`first`], and the [`DeferredList`] behind them.
+//! Several Deferreds at once: [`list`], [`gather`], [`race`], [`first`], and the [`DeferredList`]
+//! behind them.
 //!
 //! # The idea
 //!
-//! Each of them takes its *members*, and comes to one outcome. A member that is a Deferred is used as it is: no
-//! task, no reactor and no callback stands between it and the list. Any other future is run as by
-//! [`Deferred::from_future`].
+//! Each of these functions takes *members* and has one outcome. A member that is a Deferred is used
+//! as it is: there is no task, reactor or callback between it and the list. Any other future runs
+//! as by [`Deferred::from_future`].
 //!
-//! | function   | comes to                             | fails with                                        | of nothing           |
-//! |------------|--------------------------------------|---------------------------------------------------|----------------------|
-//! | [`list`]   | every result, in the members' order  | never                                             | `[]`                 |
-//! | [`gather`] | every value, in the members' order   | [`FirstError`], at the first failure              | `[]`                 |
-//! | [`race`]   | the first value, and whose it is     | [`FailureGroup`], when all have failed            | [`NothingToWaitFor`] |
-//! | [`first`]  | the first result, and whose it is    | never by a member                                 | [`NothingToWaitFor`] |
+//! | function | value | failure | without members |
+//! |---|---|---|---|
+//! | [`list`] | all results, in the members' order | never | `[]` |
+//! | [`gather`] | all values, in the members' order | [`FirstError`], at the first failure | `[]` |
+//! | [`race`] | the first value and its index | [`FailureGroup`], when all have failed | [`DeferredError::Empty`] |
+//! | [`first`] | the first result and its index | never by a member | [`DeferredError::Empty`] |
 //!
 //! # Rules
 //!
-//! 1. **The rest is cancelled** when the outcome is decided before all members are done, in their order and before
-//!    the outcome's own callbacks run; with [`DeferredList::let_rest_run`] it is not.
-//! 2. **Cancelling the outcome** cancels every member that is not done, whatever the cancellers of the others do. The
-//!    outcome is then what the members make of it, as ever; but a failure that says [`Cancelled`] only because of this
-//!    comes as it is, not inside another error. (Only [`list`] gives even that as a member's result.) Once
-//!    there is an outcome, cancelling does nothing.
-//! 3. **A failure that is in the outcome**, or was before a race is won, is the outcome's business. One that comes
-//!    later is reported, with the place where the member was made; only the [`Cancelled`] of a member that was
-//!    cancelled by rule 1 is dropped.
-//! 4. **Members that are done before it begins** count in their order.
+//! 1. **The remaining members are cancelled** when the outcome is decided before all members are
+//!    done, in their order and before the outcome's own callbacks run; not with
+//!    [`DeferredList::let_rest_run`].
+//! 2. **Cancelling the outcome** cancels every member that is not done, whatever the other members'
+//!    cancellers do. The members' results then decide the outcome as usual; but a failure that is
+//!    [`Cancelled`] only for this reason is passed on as it is, not inside another error. (Only
+//!    [`list`] returns it as that member's result.) Once the outcome is decided, cancelling does
+//!    nothing.
+//! 3. **A failure that is part of the outcome**, or came before a race was won, counts as handled
+//!    by the outcome. A later failure is reported, with the line where the member was made; only
+//!    the [`Cancelled`] of a member that was cancelled by rule 1 is dropped.
+//! 4. **Members that are done already** count in their order.
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! The members own the list (see `core`): it lives as long as one of them can still bring something. Values that are
-//! of no use are dropped when the outcome is decided.
+//! The members own the list (see `core`): it lives as long as one of them can still bring a result.
+//! Values that are not part of the outcome are dropped when it is decided.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -44,14 +47,14 @@ use std::vec;
 
 use super::core::{self, Core, Group, Place, Rest, Slot, take};
 use super::make::ensure_at;
-use super::{Deferred, ResultTaken, State, tracker};
+use super::{Deferred, DeferredError, State, tracker};
 use crate::debug;
-use crate::failure::{Cancelled, Causes, Failure, TraceFrame, errors};
+use crate::failure::{Cancelled, Causes, Failure, TraceFrame};
 use crate::report;
 
-/// Every result, in the members' order, when all are there. It never fails.
+/// Waits for every result, and returns them in the members' order. Never fails.
 ///
-/// Cancelled, it cancels the members, and gives what they have come to.
+/// Cancelling it cancels the members, and returns their results.
 ///
 /// # Examples
 ///
@@ -73,11 +76,13 @@ where
     DeferredList::new(members).all()
 }
 
-/// Every value, in the members' order, or the first failure; then the rest is cancelled.
+/// Waits for every value, and returns them in the members' order; fails at the first failure and
+/// cancels the remaining members.
 ///
 /// # Errors
 ///
-/// [`FirstError`], which says whose failure it was; [`Failure::find`] looks through it.
+/// [`FirstError`], with the index and the failure of the member; [`Failure::find`] searches the
+/// member's failure too.
 ///
 /// # Examples
 ///
@@ -114,13 +119,13 @@ where
     DeferredList::new(members).gather()
 }
 
-/// The first value, and which member's it is; then the rest is cancelled.
+/// Returns the first value with the index of its member, and cancels the remaining members.
 ///
-/// The failures of members that fail before are in nobody's way, and told only if all fail.
+/// Failures before the first value are ignored, and returned only if all members fail.
 ///
 /// # Errors
 ///
-/// [`FailureGroup`] when all have failed, [`NothingToWaitFor`] when there are no members.
+/// [`FailureGroup`] when all members have failed, [`DeferredError::Empty`] when there are none.
 ///
 /// # Examples
 ///
@@ -142,11 +147,12 @@ where
     DeferredList::new(members).race()
 }
 
-/// The first result, be it a value or a failure, and which member's it is; then the rest is cancelled.
+/// Returns the first result, value or failure, with the index of its member, and cancels the
+/// remaining members.
 ///
 /// # Errors
 ///
-/// [`NothingToWaitFor`] when there are no members.
+/// [`DeferredError::Empty`] when there are no members.
 ///
 /// # Examples
 ///
@@ -169,9 +175,11 @@ where
     DeferredList::new(members).first()
 }
 
-/// Several Deferreds, and a say in what becomes of those that are not waited for any more.
+/// A set of Deferreds to be waited for together, with the choice of what happens to members whose
+/// results are no longer needed.
 ///
-/// Twisted's `fireOnOneCallback` is `let_rest_run().race()`, its `fireOnOneErrback` is `let_rest_run().gather()`.
+/// Twisted's `fireOnOneCallback` is `let_rest_run().race()`; its `fireOnOneErrback` is
+/// `let_rest_run().gather()`.
 ///
 /// # Examples
 ///
@@ -190,20 +198,21 @@ where
 ///     .add_callback(|winner| assert_eq!(winner, (1, 2)));
 /// resolver.callback(1);
 /// ```
-#[must_use = "it says nothing until it is told what to wait for"]
+#[must_use = "it says nothing until it is shown what to wait for"]
 pub struct DeferredList<T: 'static> {
     members: Vec<Deferred<T>>,
-    /// Are those to be cancelled that are left when the outcome is decided?
+    /// Whether the remaining members are cancelled when the outcome is decided.
     cancels: bool,
     location: &'static Location<'static>,
 }
 
 impl<T: 'static> DeferredList<T> {
-    /// Takes the members. Futures that are not Deferreds are started now, as by [`Deferred::from_future`].
+    /// Takes the members. Futures that are not Deferreds are started now, as by
+    /// [`Deferred::from_future`].
     ///
     /// # Panics
     ///
-    /// When the iterator does; what it had given by then is cancelled.
+    /// Panics when the iterator panics; the members it has returned by then are cancelled.
     #[track_caller]
     pub fn new<F>(members: impl IntoIterator<Item = F>) -> Self
     where
@@ -222,29 +231,29 @@ impl<T: 'static> DeferredList<T> {
         }
     }
 
-    /// Cancels nobody when the outcome is decided.
+    /// Lets the remaining members run when the outcome is decided, instead of cancelling them.
     #[doc(alias("fireOnOneCallback", "fireOnOneErrback"))]
     pub fn let_rest_run(mut self) -> Self {
         self.cancels = false;
         self
     }
 
-    /// As [`list`].
+    /// Waits for every result, as [`list`] does.
     pub fn all(self) -> Deferred<Vec<Result<T, Failure>>> {
         self.start::<All>()
     }
 
-    /// As [`gather`].
+    /// Waits for every value, as [`gather`] does.
     pub fn gather(self) -> Deferred<Vec<T>> {
         self.start::<Gather>()
     }
 
-    /// As [`race`].
+    /// Waits for the first value, as [`race`] does.
     pub fn race(self) -> Deferred<(usize, T)> {
         self.start::<Race>()
     }
 
-    /// As [`first`].
+    /// Waits for the first result, as [`first`] does.
     pub fn first(self) -> Deferred<(usize, Result<T, Failure>)> {
         self.start::<First>()
     }
@@ -255,14 +264,15 @@ impl<T: 'static> DeferredList<T> {
             cancels,
             location,
         } = self;
-        let mut seats = Vec::with_capacity(members.len());
+        let mut slots = Vec::with_capacity(members.len());
         let mut members = members.into_iter();
-        // Those that are not done. Whatever runs when another is asked, may fire them.
+        // The members that are not done. Code that runs while another member is polled may fire
+        // them.
         let mut waiting = Vec::with_capacity(members.len());
-        // Those whose result was there, in debug mode.
+        // The members whose result was there already, in debug mode.
         let mut had = Vec::new();
         while let Some(member) = members.next() {
-            let index = seats.len();
+            let index = slots.len();
             let result = match member.into_core() {
                 Err(result) => result,
                 Ok(core) => match core.ask_and_take() {
@@ -271,23 +281,23 @@ impl<T: 'static> DeferredList<T> {
                         result
                     }
                     None => {
-                        seats.push(Member::Waits(Rc::downgrade(&core)));
+                        slots.push(Member::Waits(Rc::downgrade(&core)));
                         waiting.push((index, core));
                         continue;
                     }
                 },
             };
             match R::take(index, result, false) {
-                ControlFlow::Continue(result) => seats.push(Member::Has(result)),
+                ControlFlow::Continue(result) => slots.push(Member::Has(result)),
                 ControlFlow::Break(outcome) => {
                     let outcome = Deferred::settled(outcome, location);
-                    let_go(seats, members, cancels, location);
+                    drop_others(slots, members, cancels, location);
                     return outcome;
                 }
             }
         }
         if waiting.is_empty() {
-            let outcome = R::sum_up(&mut seats, false, location);
+            let outcome = R::sum_up(&mut slots, false, location);
             return Deferred::settled(outcome, location);
         }
         let group = Core::new(location);
@@ -296,7 +306,7 @@ impl<T: 'static> DeferredList<T> {
         }
         group.gather(Gathering::<T, R> {
             outcome: Cell::new(None),
-            seats: RefCell::new(seats),
+            slots: RefCell::new(slots),
             missing: Cell::new(waiting.len()),
             was_cancelled: Cell::new(false),
             cancels,
@@ -316,9 +326,10 @@ impl<T: 'static> DeferredList<T> {
     }
 }
 
-/// A member of a [`gather`] failed: which, and how.
+/// The error of [`gather`]: the index and the failure of the first member that failed.
 ///
-/// Its cause is the member's own error, so [`Failure::find`] and [`Failure::chain`] reach that.
+/// Its source is the member's own error, so [`Failure::find`] and [`Failure::chain`] reach that
+/// error.
 #[derive(Debug)]
 pub struct FirstError {
     index: usize,
@@ -326,34 +337,30 @@ pub struct FirstError {
 }
 
 impl FirstError {
-    /// Which of the members it was, counted from 0.
+    /// Returns the index of the member, counted from 0.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The member's failure.
+    /// Returns the member's failure.
     #[doc(alias = "subFailure")]
     pub fn failure(&self) -> &Failure {
         &self.failure
     }
 }
 
-/// All members of a [`race`] failed.
+/// The error of [`race`]: all members failed.
 #[derive(Debug)]
 pub struct FailureGroup {
     failures: Vec<Failure>,
 }
 
 impl FailureGroup {
-    /// Each member's failure, in the members' order.
+    /// Returns the members' failures, in the members' order.
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
 }
-
-/// The first of no Deferreds at all was asked for, which would never have come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NothingToWaitFor;
 
 impl<T: 'static> fmt::Debug for DeferredList<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -361,10 +368,10 @@ impl<T: 'static> fmt::Debug for DeferredList<T> {
     }
 }
 
-/// The same failure of the same member.
+/// Two are equal if they hold the same failure of the same member.
 impl PartialEq for FirstError {
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.failure().same(other.failure())
+        self.index == other.index && self.failure().ptr_eq(other.failure())
     }
 }
 
@@ -382,24 +389,24 @@ impl Error for FirstError {
 }
 
 impl fmt::Display for FailureGroup {
-    /// All in one line: an error has no more than one source.
+    /// Writes all failures in one line, since an error has one source at most.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Groups inside of groups are told without recursion: there may be many, one inside the other.
+        // Groups inside groups are written without recursion: they may be nested deeply.
         let mut open = vec![(self, 0)];
-        let mut told = 0;
+        let mut shown = 0;
         write!(f, "all {} failed", self.failures.len())?;
         while let Some((group, next)) = open.last_mut() {
             let (at, count) = (*next, group.failures.len());
             *next += 1;
-            let is_told = at < MANY && told < MANY_IN_ALL;
-            let Some(failure) = group.failures.get(at).filter(|_| is_told) else {
+            let is_shown = at < MAX_FAILURES && shown < MAX_FAILURES_IN_ALL;
+            let Some(failure) = group.failures.get(at).filter(|_| is_shown) else {
                 if at < count && at > 0 {
                     write!(f, "; and {} more", count - at)?;
                 }
                 open.pop();
                 continue;
             };
-            told += 1;
+            shown += 1;
             for (level, error) in failure.chain().enumerate() {
                 f.write_str(match level {
                     0 if at > 0 => "; ",
@@ -421,39 +428,35 @@ impl fmt::Display for FailureGroup {
 
 impl Error for FailureGroup {}
 
-// They hold failures, and `?` turns them into one.
+// The types hold failures, and `?` converts them into a `Failure`.
 impl Unpin for FirstError {}
 impl Unpin for FailureGroup {}
 
-errors! {
-    NothingToWaitFor: "there was nothing to wait for";
-}
-
-/// What an iterator has given so far. Left over, they are cancelled.
+/// The members that an iterator has returned so far. Dropped, it cancels them.
 struct Taken<T: 'static>(Vec<Deferred<T>>);
 
 impl<T: 'static> Drop for Taken<T> {
     fn drop(&mut self) {
         for member in self.0.drain(..) {
-            let_member_go(member, true);
+            drop_member(member, true);
         }
     }
 }
 
-/// What a list comes to, and when.
+/// The rule that decides the outcome of a list.
 trait Rule<T>: 'static {
     type Outcome: 'static;
 
-    /// Decides the outcome when it sees a member's result, or gives that back to be kept.
+    /// Decides the outcome from a member's result, or returns the result to be stored.
     fn take(
         index: usize,
         result: Result<T, Failure>,
         was_cancelled: bool,
     ) -> ControlFlow<Result<Self::Outcome, Failure>, Result<T, Failure>>;
 
-    /// The outcome when all results were kept. It takes what it needs.
+    /// Makes the outcome of all stored results. It takes what it needs out of `slots`.
     fn sum_up(
-        seats: &mut Vec<Member<T>>,
+        slots: &mut Vec<Member<T>>,
         was_cancelled: bool,
         location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure>;
@@ -476,12 +479,12 @@ impl<T: 'static> Rule<T> for All {
     }
 
     fn sum_up(
-        seats: &mut Vec<Member<T>>,
+        slots: &mut Vec<Member<T>>,
         _: bool,
         _: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        let seats = mem::take(seats).into_iter();
-        Ok(seats.filter_map(Member::into_result).collect())
+        let slots = mem::take(slots).into_iter();
+        Ok(slots.filter_map(Member::into_result).collect())
     }
 }
 
@@ -508,11 +511,11 @@ impl<T: 'static> Rule<T> for Gather {
     }
 
     fn sum_up(
-        seats: &mut Vec<Member<T>>,
+        slots: &mut Vec<Member<T>>,
         _: bool,
         _: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        let results = mem::take(seats).into_iter().filter_map(Member::into_result);
+        let results = mem::take(slots).into_iter().filter_map(Member::into_result);
         results.collect()
     }
 }
@@ -532,22 +535,22 @@ impl<T: 'static> Rule<T> for Race {
     }
 
     fn sum_up(
-        seats: &mut Vec<Member<T>>,
+        slots: &mut Vec<Member<T>>,
         was_cancelled: bool,
         location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        if seats.is_empty() {
-            return Err(Failure::at(NothingToWaitFor, location));
+        if slots.is_empty() {
+            return Err(Failure::at(DeferredError::Empty, location));
         }
-        let cancelled = seats.iter().position(Member::is_cancelled);
+        let cancelled = slots.iter().position(Member::is_cancelled);
         if let Some(at) = cancelled.filter(|_| was_cancelled) {
-            let seat = mem::replace(&mut seats[at], Member::Empty);
-            return match seat.into_result() {
+            let slot = mem::replace(&mut slots[at], Member::Empty);
+            return match slot.into_result() {
                 Some(Err(failure)) => Err(failure),
                 _ => Err(Failure::at(Cancelled, location)),
             };
         }
-        let results = mem::take(seats).into_iter().filter_map(Member::into_result);
+        let results = mem::take(slots).into_iter().filter_map(Member::into_result);
         let failures: Vec<_> = results.filter_map(Result::err).collect();
         let causes = failures.iter().collect();
         Err(Failure::made_from(
@@ -579,11 +582,11 @@ impl<T: 'static> Rule<T> for First {
         _: bool,
         location: &'static Location<'static>,
     ) -> Result<Self::Outcome, Failure> {
-        Err(Failure::at(NothingToWaitFor, location))
+        Err(Failure::at(DeferredError::Empty, location))
     }
 }
 
-/// Where a member's result goes.
+/// The state of a member's result.
 enum Member<T> {
     Waits(Weak<Core>),
     Has(Result<T, Failure>),
@@ -610,11 +613,11 @@ impl<T> Member<T> {
     }
 }
 
-/// The source of an outcome that is still to come.
+/// The source of an outcome that is not decided.
 struct Gathering<T: 'static, R: Rule<T>> {
     outcome: Place<R::Outcome>,
-    seats: RefCell<Vec<Member<T>>>,
-    /// How many seats wait.
+    slots: RefCell<Vec<Member<T>>>,
+    /// The number of members that are not done.
     missing: Cell<usize>,
     was_cancelled: Cell<bool>,
     cancels: bool,
@@ -624,17 +627,17 @@ struct Gathering<T: 'static, R: Rule<T>> {
 
 impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
     fn accept(&self, index: usize, last: &dyn Slot) -> bool {
-        let result = take(last).unwrap_or_else(|| Err(ResultTaken.into()));
-        let mut seats = self.seats.borrow_mut();
-        let (seat, outcome) = match R::take(index, result, self.was_cancelled.get()) {
+        let result = take(last).unwrap_or_else(|| Err(DeferredError::ResultTaken.into()));
+        let mut slots = self.slots.borrow_mut();
+        let (slot, outcome) = match R::take(index, result, self.was_cancelled.get()) {
             ControlFlow::Continue(result) => (Member::Has(result), None),
             ControlFlow::Break(outcome) => (Member::Empty, Some(outcome)),
         };
-        seats[index] = seat;
+        slots[index] = slot;
         self.missing.set(self.missing.get() - 1);
         let outcome = match outcome {
             None if self.missing.get() > 0 => return false,
-            None => R::sum_up(&mut seats, self.was_cancelled.get(), self.location),
+            None => R::sum_up(&mut slots, self.was_cancelled.get(), self.location),
             Some(outcome) => outcome,
         };
         self.outcome.set(Some(outcome));
@@ -647,7 +650,7 @@ impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
     }
 
     fn members(&self) -> Vec<Rc<Core>> {
-        self.seats
+        self.slots
             .borrow()
             .iter()
             .filter_map(Member::member)
@@ -659,15 +662,15 @@ impl<T: 'static, R: Rule<T>> Group for Gathering<T, R> {
             0 => Vec::new(),
             _ => self.members(),
         };
-        let seats = self.seats.take();
+        let slots = self.slots.take();
         Rest {
             members,
-            // Whoever is asked to stop, stops them all.
+            // A cancelled list cancels all of its members.
             cancels: self.cancels || self.was_cancelled.get(),
-            results: if seats.is_empty() {
+            results: if slots.is_empty() {
                 Box::new(())
             } else {
-                Box::new(seats)
+                Box::new(slots)
             },
         }
     }
@@ -703,14 +706,14 @@ impl<T: 'static, R: Rule<T>> Slot for Gathering<T, R> {
     }
 }
 
-/// The outcome was decided by a member that was done already: lets go of those before it and those after.
-fn let_go<T: 'static>(
-    seats: Vec<Member<T>>,
+/// Drops the other members when a member that was done already has decided the outcome.
+fn drop_others<T: 'static>(
+    slots: Vec<Member<T>>,
     members: vec::IntoIter<Deferred<T>>,
     cancels: bool,
     location: &'static Location<'static>,
 ) {
-    let before: Vec<_> = seats.iter().filter_map(Member::member).collect();
+    let before: Vec<_> = slots.iter().filter_map(Member::member).collect();
     for member in &before {
         member.clone().abandon(cancels);
     }
@@ -719,22 +722,22 @@ fn let_go<T: 'static>(
             core::cancel(&member, location);
         }
     }
-    report::discard(seats, location);
+    report::discard(slots, location);
     for member in members {
-        let_member_go(member, cancels);
+        drop_member(member, cancels);
     }
 }
 
-/// Drops a member: cancels it, or lets it run on.
-fn let_member_go<T: 'static>(mut member: Deferred<T>, cancels: bool) {
+/// Drops a member: cancels it, or lets it run.
+fn drop_member<T: 'static>(mut member: Deferred<T>, cancels: bool) {
     if let Some(location) = member.location() {
         member.polled = cancels;
         report::discard(member, location);
     }
 }
 
-/// How many failures of a group are told.
-const MANY: usize = 5;
+/// The number of failures of a group that `Display` writes.
+const MAX_FAILURES: usize = 5;
 
-/// How many failures of a group and of the groups inside it are told.
-const MANY_IN_ALL: usize = 100;
+/// The number of failures that `Display` writes of a group and the groups inside it.
+const MAX_FAILURES_IN_ALL: usize = 100;

@@ -1,13 +1,14 @@
-//! Those who wait for the same thing, each with a Deferred: [`Listeners`].
+//! [`Listeners`]: a set of waiters for one event, each with a Deferred.
 //!
 //! # The idea
 //!
-//! A Deferred that merely listens makes nothing happen: when it is dropped, and no callback would see its result, there is
-//! nothing to run on, and it leaves at once, polled or not (see `core::waiter`).
+//! A Deferred that only listens causes nothing: when it is dropped and no callback would see its
+//! result, there is nothing left to run, and it leaves the set at once, polled or not (see
+//! `core::waiter`).
 //!
 //! # Invariants
 //!
-//! 1. Joining and leaving take the same time however many there are, and memory follows how many there are.
+//! 1. Joining and leaving take constant time, and memory follows the number of listeners.
 //! 2. Nothing is borrowed while a resolver is used or dropped.
 
 use std::cell::RefCell;
@@ -18,53 +19,53 @@ use std::rc::Rc;
 use super::{Deferred, Resolver};
 use crate::slots::Ordered;
 
-/// Those who listen, in the order in which they came, each with something that is known of it.
+/// The listeners in the order in which they joined, each with a value of its own.
 pub(crate) struct Listeners<T: 'static, X: 'static = ()> {
-    line: Rc<RefCell<Known<T, X>>>,
+    members: Rc<RefCell<Known<T, X>>>,
 }
 
 type Known<T, X> = Ordered<(Resolver<T>, X)>;
 
 impl<T: 'static, X: 'static> Listeners<T, X> {
-    /// A Deferred for one more.
+    /// Returns the Deferred of a new listener, stored with `known`.
     #[track_caller]
     pub(crate) fn join_with(&self, known: X) -> Deferred<T> {
         let (deferred, resolver) = Deferred::pair_at(Location::caller());
-        let number = self.line.borrow_mut().push((resolver, known));
-        let line = Rc::downgrade(&self.line);
+        let number = self.members.borrow_mut().push((resolver, known));
+        let members = Rc::downgrade(&self.members);
         deferred.listens(move || {
-            if let Some(line) = line.upgrade() {
-                let left = line.borrow_mut().remove(number);
+            if let Some(members) = members.upgrade() {
+                let left = members.borrow_mut().remove(number);
                 drop(left);
             }
         })
     }
 
-    /// Takes all of them, the first first.
+    /// Takes all listeners, in the order in which they joined.
     pub(crate) fn take(&self) -> Vec<(Resolver<T>, X)> {
-        self.line.borrow_mut().take_all()
+        self.members.borrow_mut().take_all()
     }
 
-    /// Takes those of whom this is true.
+    /// Takes the listeners for which `which` returns `true`.
     pub(crate) fn take_if(&self, which: impl FnMut(&mut X) -> bool) -> Vec<(Resolver<T>, X)> {
         let mut which = which;
-        self.line.borrow_mut().take_if(|(_, known)| which(known))
+        self.members.borrow_mut().take_if(|(_, known)| which(known))
     }
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.line.borrow().len() == 0
+        self.members.borrow().len() == 0
     }
 }
 
 impl<T: 'static> Listeners<T> {
-    /// A Deferred for one more.
+    /// Returns the Deferred of a new listener.
     #[track_caller]
     pub(crate) fn join(&self) -> Deferred<T> {
         self.join_with(())
     }
 
-    /// Takes all of them, the first first.
+    /// Takes the resolvers of all listeners, in the order in which they joined.
     pub(crate) fn resolvers(&self) -> impl Iterator<Item = Resolver<T>> + use<T> {
         self.take().into_iter().map(|(resolver, ())| resolver)
     }
@@ -73,7 +74,7 @@ impl<T: 'static> Listeners<T> {
 impl<T: 'static, X: 'static> Default for Listeners<T, X> {
     fn default() -> Self {
         Self {
-            line: Rc::default(),
+            members: Rc::default(),
         }
     }
 }
@@ -81,13 +82,13 @@ impl<T: 'static, X: 'static> Default for Listeners<T, X> {
 impl<T: 'static, X: 'static> Clone for Listeners<T, X> {
     fn clone(&self) -> Self {
         Self {
-            line: self.line.clone(),
+            members: self.members.clone(),
         }
     }
 }
 
 impl<T: 'static, X: 'static> fmt::Debug for Listeners<T, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listeners({})", self.line.borrow().len())
+        write!(f, "Listeners({})", self.members.borrow().len())
     }
 }

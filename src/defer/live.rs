@@ -1,4 +1,5 @@
-//! The Deferreds that are alive, and what each waits for: kept in debug mode, shown by `Debug` and by dumps.
+//! The Deferreds that are alive, and what each waits for: recorded in debug mode, shown by `Debug`
+//! and by dumps.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,13 +11,14 @@ use crate::context;
 use crate::debug::{self, Id, Thing};
 use crate::task::Wait;
 
-/// Lists a new core of this thread.
+/// Adds a new core to the list of this thread.
 #[cold]
 pub(super) fn list(core: &Rc<Core>) {
     let core = Rc::downgrade(core);
     with_live(|live| {
         if live.len() == live.capacity() {
-            // Weak handles, and what holds only such, are nobody's code: nothing runs under the borrow.
+            // The entries are weak handles and what holds only such, so no user code runs under the
+            // borrow.
             live.retain(|listed| listed.core.strong_count() > 0);
             let more = live.len().max(16);
             live.reserve(more);
@@ -25,7 +27,7 @@ pub(super) fn list(core: &Rc<Core>) {
     });
 }
 
-/// Notes what a Deferred waits for that nobody else could tell, if debug mode is on.
+/// Records in debug mode what a Deferred waits for, where the Deferred itself cannot tell.
 #[inline]
 pub(crate) fn note_what_it_waits_for<T>(
     deferred: &Deferred<T>,
@@ -41,7 +43,7 @@ pub(crate) fn note_what_it_waits_for<T>(
 #[cold]
 fn note(core: &Rc<Core>, on: Rc<dyn Wait>) {
     with_live(|live| {
-        // It was just made.
+        // The core was just made, so its entry is at the end.
         let listed = live.iter_mut().rev();
         let mut listed = listed.filter(|listed| is(listed, core));
         if let Some(listed) = listed.next() {
@@ -50,7 +52,7 @@ fn note(core: &Rc<Core>, on: Rc<dyn Wait>) {
     });
 }
 
-/// What was noted of a core that still waits for it.
+/// Returns what was recorded for a core that is still waiting.
 fn noted(core: &Core) -> Option<Thing> {
     if core.has_fired() {
         return None;
@@ -66,14 +68,15 @@ fn is(listed: &Listed, core: &Core) -> bool {
     std::ptr::eq(listed.core.as_ptr(), core)
 }
 
-/// All Deferreds of this thread that were made in debug mode and whose result has not been taken.
+/// Returns all Deferreds of this thread that were made in debug mode and whose result was not
+/// taken.
 pub(crate) fn things() -> Vec<Thing> {
     let live: Vec<_> = with_live(|live| {
         let alive = |listed: &Listed| Some((listed.core.upgrade()?, listed.on.clone()));
         live.iter().filter_map(alive).collect()
     });
     live.iter()
-        .filter(|(core, _)| !core.is_of_no_use())
+        .filter(|(core, _)| !core.was_taken())
         .map(|(core, on)| {
             let mut thing = thing(core);
             if !core.has_fired() {
@@ -84,7 +87,7 @@ pub(crate) fn things() -> Vec<Thing> {
         .collect()
 }
 
-/// What a task notes that awaits this core.
+/// Returns the record for a task that awaits this core.
 #[cold]
 pub(super) fn awaits(core: &Rc<Core>) -> Rc<dyn Wait> {
     Rc::new(Awaits(Rc::downgrade(core)))
@@ -92,7 +95,7 @@ pub(super) fn awaits(core: &Rc<Core>) -> Rc<dyn Wait> {
 
 struct Listed {
     core: Weak<Core>,
-    /// What it waits for, if it had to be noted.
+    /// What it waits for, if that was recorded.
     on: Option<Rc<dyn Wait>>,
 }
 
@@ -117,7 +120,7 @@ fn thing(core: &Rc<Core>) -> Thing {
     }
 }
 
-/// The core without what it waits for. That is listed as well, by itself: the line may be long.
+/// Returns the core without what it waits for, which is listed by itself: the chain may be long.
 pub(super) fn thing_in_short(core: &Rc<Core>) -> Thing {
     Thing {
         id: Id::At(Rc::as_ptr(core).addr()),
@@ -129,7 +132,7 @@ pub(super) fn thing_in_short(core: &Rc<Core>) -> Thing {
     }
 }
 
-/// The last one of those that wait for each other.
+/// Returns the last core in a chain of cores that wait for each other.
 fn end_of_line(mut core: Option<Rc<Core>>) -> Option<Rc<Core>> {
     while let Some(inner) = core.as_ref().and_then(|core| core.awaited_core()) {
         core = Some(inner);
@@ -167,7 +170,7 @@ impl fmt::Debug for Core {
     }
 }
 
-/// Calls `f`, which runs nobody else's code, with what was listed, less what was found to be gone.
+/// Calls `f`, which must run no user code, with the list, after removing entries that are gone.
 fn with_live<R>(f: impl FnOnce(&mut Vec<Listed>) -> R) -> R {
     let live = context::with(|thread| thread.live.get_or_make::<RefCell<Vec<Listed>>>());
     let mut live = live.borrow_mut();

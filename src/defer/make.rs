@@ -1,4 +1,5 @@
-//! Making Deferreds out of functions and futures: [`execute`], [`maybe_deferred`], [`ensure`].
+//! Functions that make Deferreds of functions and futures: [`execute`], [`maybe_deferred`],
+//! [`ensure`].
 
 use std::any::Any;
 use std::panic::Location;
@@ -9,9 +10,9 @@ use super::outcome::{IntoOutcome, Outcome};
 use crate::failure::Failure;
 use crate::report;
 
-/// Calls `f` now; what it returns is the result. A panic is a failure.
+/// Calls `f` at once and returns its result as a Deferred. A panic becomes a failure.
 ///
-/// A Deferred as the value stays one: for a function that may return a Deferred there is [`maybe_deferred`].
+/// A Deferred that `f` returns as its value stays a value; [`maybe_deferred`] waits for it.
 ///
 /// # Examples
 ///
@@ -31,8 +32,8 @@ pub fn execute<T: 'static>(f: impl FnOnce() -> Result<T, Failure>) -> Deferred<T
     Deferred::settled(result, location)
 }
 
-/// Calls `f` now. It may return whatever a callback may: nothing, `Ok`/`Err`, a Deferred (the very same comes back) or
-/// an async block. A panic is a failure.
+/// Calls `f` at once; `f` may return what a callback may: nothing, `Ok`/`Err`, a Deferred (which is
+/// returned as it is) or an async block. A panic becomes a failure.
 ///
 /// # Examples
 ///
@@ -50,7 +51,7 @@ pub fn maybe_deferred<V, R: IntoOutcome<V>>(f: impl FnOnce() -> R) -> Deferred<R
     maybe_deferred_at(Location::caller(), f)
 }
 
-/// The same, for a function that was given to us at `place`.
+/// Does the same for a function that the user passed at `location`.
 pub(crate) fn maybe_deferred_at<V, R: IntoOutcome<V>>(
     location: &'static Location<'static>,
     f: impl FnOnce() -> R,
@@ -62,7 +63,7 @@ pub(crate) fn maybe_deferred_at<V, R: IntoOutcome<V>>(
     }
 }
 
-/// A Deferred passes through; any other future is run, as by [`Deferred::from_future`].
+/// Returns a Deferred as it is, and runs any other future as [`Deferred::from_future`] does.
 ///
 /// # Examples
 ///
@@ -82,7 +83,7 @@ where
     ensure_at(future, Location::caller())
 }
 
-/// [`ensure`], for somebody else's place.
+/// Does as [`ensure`] for the caller at `location`.
 #[inline]
 pub(super) fn ensure_at<T, F>(future: F, location: &'static Location<'static>) -> Deferred<T>
 where

@@ -1,58 +1,67 @@
-//! Results to come: [`Deferred`] and its other end, the [`Resolver`].
+//! Results that come later: [`Deferred`] and its other end, the [`Resolver`].
 //!
 //! # The idea
 //!
-//! A `Deferred<T>` is a result that will be there later. One consumer has it: it adds callbacks, which run in
-//! the order they were added when the result comes, each getting what the one before made of it; or it awaits
-//! it, for a `Deferred` is a future. A `Resolver<T>` brings the result, once.
+//! A `Deferred<T>` is a result that will be there later. It has one consumer, which either adds
+//! callbacks or awaits the Deferred, which is a future. Callbacks run when the result comes, in the
+//! order they were added; each gets the result of the one before. A `Resolver<T>` brings the
+//! result, once.
 //!
-//! Callbacks and `await` mix freely: a callback may return an async block, a future becomes a Deferred with
-//! [`Deferred::from_future`].
+//! Callbacks and `await` can be mixed: a callback may return an async block, and a future becomes a
+//! Deferred with [`Deferred::from_future`].
 //!
-//! | what there is                                          | what makes one Deferred of it                       |
-//! |--------------------------------------------------------|-----------------------------------------------------|
-//! | several Deferreds or other futures                     | [`list`], [`gather`], [`race`], [`first`], [`DeferredList`] |
-//! | a function                                             | [`execute`], [`maybe_deferred`]                     |
-//! | a future, of whichever kind                            | [`ensure`], [`Deferred::from_future`]               |
-//! | a channel, a stream                                    | [`Deferred::from_oneshot`], [`Deferred::from_stream`] |
+//! | from | by |
+//! |---|---|
+//! | several Deferreds or other futures | [`list`], [`gather`], [`race`], [`first`], [`DeferredList`] |
+//! | a function | [`execute`], [`maybe_deferred`] |
+//! | a future, of whichever kind | [`ensure`], [`Deferred::from_future`] |
+//! | a channel, a stream | [`Deferred::from_oneshot`], [`Deferred::from_stream`] |
 //!
-//! The other way round, [`Deferred::shared`] makes many of one, [`Deferred::chain_deferred`] fires another one, and
-//! [`Deferred::into_oneshot`] sends the result away.
+//! In the other direction, [`Deferred::shared`] gives one result to many consumers,
+//! [`Deferred::chain_deferred`] fires another Deferred, and [`Deferred::into_oneshot`] sends the
+//! result to a channel.
 //!
 //! # Rules
 //!
-//! 1. **Firing is a call.** When [`Resolver::callback`] returns, all callbacks that could run have run. A task
-//!    that awaits is only woken; it runs in its turn.
-//! 2. **A callback returns** nothing, `Ok`/`Err`, a Deferred or an async block; the next one waits for it.
-//! 3. **One consumer.** Adding a callback consumes the Deferred and gives it back with its new type.
-//! 4. **Firing consumes the resolver**, so firing twice does not compile; a resolver that is dropped fires
-//!    [`Abandoned`].
-//! 5. **Dropping** a Deferred that was never polled lets it run on; one that was polled (an await given up) is
-//!    cancelled. So is one that merely waits for an event, a lock, an item, the end of something, and has no callbacks:
-//!    there is nothing to run on.
-//! 6. **A failure at the end** of a dropped chain is reported, at that moment, with the place where the
-//!    Deferred was made.
-//! 7. **Cancelling** asks the source to stop: the canceller runs, and the chain gets [`Cancelled`] unless the
-//!    canceller brought something else. A Deferred that waits for another passes the request on. What the
-//!    source brings later is dropped without a word.
-//! 8. **A panic** in a callback is its failure. At the end of a dropped chain it is reported like any other, where a
-//!    reactor runs. Where none does, in a plain test, the panic goes on from there: out of the call that fired,
-//!    cancelled or dropped the Deferred, after everything else has run. So an assertion in a callback fails the test.
+//! 1. **Firing is a call.** When [`Resolver::callback`] returns, all callbacks that could run have
+//!    run. A task that awaits is only woken; it runs in its turn.
+//! 2. **A callback returns** nothing, `Ok`/`Err`, a Deferred or an async block; the next callback
+//!    waits for that.
+//! 3. **One consumer.** Adding a callback consumes the Deferred and returns it with its new type.
+//! 4. **Firing consumes the resolver**, so firing twice does not compile; a resolver that is
+//!    dropped fires [`DeferredError::Abandoned`].
+//! 5. **Dropping** a Deferred that was never polled lets it run; dropping one that was polled (an
+//!    `await` that was given up) cancels it. A Deferred without callbacks that only waits for an
+//!    event, a lock, an item or the end of something is cancelled in any case: nothing is left to
+//!    run.
+//! 6. **A failure at the end** of a dropped chain is reported at that moment, with the line where
+//!    the Deferred was made.
+//! 7. **Cancelling** asks the source to stop: the canceller runs, and the chain gets [`Cancelled`]
+//!    unless the canceller brought another result. A Deferred that waits for another one passes the
+//!    request on. A result that comes after that is dropped silently.
+//! 8. **A panic** in a callback becomes its failure. At the end of a dropped chain the panic is
+//!    reported like any other failure, if a reactor runs on the thread. If none does, as in a plain
+//!    test, the panic continues out of the call that fired, cancelled or dropped the Deferred,
+//!    after everything else has run. So an assertion in a callback fails the test.
 //!
 //! [`Cancelled`]: crate::Cancelled
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! `core` holds the state machine and its invariants, `line` the callbacks; this file holds the typed ends. A
-//! Deferred that is fired and has nothing to wait for keeps its result itself and needs no core at all. `list` decides
-//! what several come to, `shared` what many get. A Deferred of a lock or a queue that is only
-//! awaited has no core either (`queued`).
+//! `core` holds the state machine and its invariants, `callback_queue` the callbacks; this file
+//! holds the typed ends. A Deferred that has fired and has nothing to wait for stores its result
+//! itself and needs no core. `list` decides the outcome of several Deferreds, `shared` gives one
+//! result to many consumers. A Deferred of a lock or a queue that is only awaited has no core
+//! either (`queued`).
+//!
+//! The [glossary](crate::guide::glossary#deferreds) defines the terms: Deferred, resolver, firing,
+//! callback, errback, canceller.
 
+mod callback_queue;
 mod convert;
 mod core;
 mod coroutine;
 mod errors;
-mod line;
 mod list;
 mod listeners;
 mod live;
@@ -71,12 +80,10 @@ use std::rc::{Rc, Weak};
 
 use self::core::{Canceller, Core, Sourced};
 pub(crate) use self::core::{WaitSource, WaiterId};
-pub(crate) use self::coroutine::Asking;
 use self::coroutine::Coroutine;
-pub use self::errors::{Abandoned, NoReactor, ResultTaken, WaitsForItself};
-pub use self::list::{
-    DeferredList, FailureGroup, FirstError, NothingToWaitFor, first, gather, list, race,
-};
+pub(crate) use self::coroutine::StopHandle;
+pub use self::errors::DeferredError;
+pub use self::list::{DeferredList, FailureGroup, FirstError, first, gather, list, race};
 pub(crate) use self::listeners::Listeners;
 pub(crate) use self::live::{note_what_it_waits_for, things};
 pub(crate) use self::make::maybe_deferred_at;
@@ -85,18 +92,18 @@ pub use self::outcome::{
     IntoOutcome, Never, Outcome, Returns, ViaFuture, ViaNever, ViaResult, ViaUnit,
 };
 use self::queued::Queued;
-pub(crate) use self::queued::{Link, Standing, WaitQueue};
+pub(crate) use self::queued::{Link, QueuedState, WaitQueue};
 pub use self::shared::Shared;
 use crate::failure::Failure;
 use crate::report;
 
 /// A result that will be there later: a future with callbacks.
 ///
-/// The [module](crate::defer) has the rules.
+/// The rules are in the [module docs](crate::defer).
 ///
 /// # Cancel safety
 ///
-/// Awaiting `&mut deferred` loses nothing when that await is dropped. Dropping a Deferred that has been polled
+/// Dropping an await of `&mut deferred` loses nothing. Dropping a Deferred that has been polled
 /// cancels it.
 ///
 /// # Examples
@@ -117,7 +124,7 @@ use crate::report;
 /// resolver.callback("41");
 /// ```
 ///
-/// It stays on its thread:
+/// A Deferred stays on its thread:
 ///
 /// ```compile_fail,E0277
 /// # use torsade::Deferred;
@@ -126,34 +133,36 @@ use crate::report;
 /// ```
 pub struct Deferred<T: 'static> {
     state: State<T>,
-    /// It has been polled, so dropping it cancels (rule 5).
+    /// Whether it has been polled, so that dropping it cancels it (rule 5).
     polled: bool,
 }
 
 enum State<T: 'static> {
-    /// It is here, and there is nothing else to do.
+    /// The result is here, and nothing is left to do.
     Settled(Result<T, Failure>, &'static Location<'static>),
     Linked(Rc<Core>),
-    /// It waits in a queue, and may have a core.
+    /// The Deferred waits in a queue, and may have a core.
     Queued(Queued<T>),
-    /// The result was given away, or the core was.
+    /// The result, or the core, was given away.
     Gone,
 }
 
 /// The end of a [`Deferred`] that brings the result.
 ///
-/// Each of the three ways to fire consumes it. Dropped, it fires [`Abandoned`].
+/// Each of the three methods that fire it consumes it. Dropping it fires
+/// [`DeferredError::Abandoned`].
 ///
 /// # Order
 ///
-/// Firing runs every callback that can run before it returns, and so does dropping; but a resolver that is dropped while
-/// another one's `Abandoned` is on its way, as by the callbacks or the destructors that this runs, waits until that has
-/// arrived: its own callbacks run after the drop, and before the outermost drop returns.
+/// Firing runs every callback that can run before it returns, and so does dropping. The exception
+/// is a resolver that is dropped inside another resolver's drop (by a callback or a destructor that
+/// runs there): its callbacks run after that, and before the outermost drop returns.
 ///
 /// # Threads
 ///
-/// It stays on its thread, like the Deferred. To bring a result from another thread there is
-/// [`RemoteResolver`](crate::reactor::RemoteResolver), whose resolver can be sent:
+/// A resolver stays on its thread, like the Deferred.
+/// [`RemoteResolver`](crate::reactor::RemoteResolver) makes a resolver that can be sent to
+/// another thread:
 ///
 /// ```compile_fail,E0277
 /// let (deferred, resolver) = torsade::Deferred::pair();
@@ -163,7 +172,7 @@ enum State<T: 'static> {
 ///
 /// # Examples
 ///
-/// It fires once:
+/// A resolver fires once:
 ///
 /// ```compile_fail,E0382
 /// let (deferred, resolver) = torsade::Deferred::pair();
@@ -174,48 +183,49 @@ enum State<T: 'static> {
 #[doc(alias("AlreadyCalledError", "Promise.withResolvers", "oneshot"))]
 #[must_use = "dropping a resolver makes its Deferred fail with `Abandoned`"]
 pub struct Resolver<T: 'static> {
-    /// Empty once fired.
+    /// `None` once it has fired.
     core: Option<Rc<Core>>,
     result: PhantomData<fn(T)>,
 }
 
-/// Holds a [`Deferred`]'s callbacks back until it is dropped; see [`Deferred::pause`].
+/// Holds back the callbacks of a [`Deferred`] until it is dropped; see [`Deferred::pause`].
 #[must_use = "dropping it lets the Deferred go on"]
 pub struct Pause {
     core: Option<Rc<Core>>,
 }
 
 impl<T: 'static> Deferred<T> {
-    /// A Deferred and the [`Resolver`] that will fire it.
+    /// Returns a Deferred and the [`Resolver`] that will fire it.
     #[track_caller]
     pub fn pair() -> (Self, Resolver<T>) {
         Self::pair_at(Location::caller())
     }
 
-    /// One that has its value already. No allocation.
+    /// Returns a Deferred that has its value already. Does not allocate.
     #[track_caller]
     pub fn succeed(value: T) -> Self {
         Self::settled(Ok(value), Location::caller())
     }
 
-    /// One that has failed already. No allocation but the failure's own.
+    /// Returns a Deferred that has failed already. Allocates nothing but the failure.
     #[track_caller]
     pub fn fail(failure: impl Into<Failure>) -> Self {
         Self::settled(Err(failure.into()), Location::caller())
     }
 
-    /// Runs a future on this thread's reactor, and gives its result.
+    /// Runs a future on this thread's reactor and returns its result as a Deferred.
     ///
-    /// Cancelling the Deferred cancels the Deferred that the future is awaiting; the future sees the outcome
-    /// there, and may clean up, go on, even succeed. A future that awaits no Deferred is dropped.
+    /// Cancelling the Deferred cancels the Deferred that the future awaits; the future sees the
+    /// outcome there, and may clean up, continue, or succeed. A future that awaits no Deferred is
+    /// dropped.
     ///
     /// # Order
     ///
-    /// The future is first polled by the reactor's turn, never inside this call.
+    /// The future is first polled in the reactor's turn, never inside this call.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`NoReactor`] when none is running on this thread.
+    /// The Deferred fails with [`DeferredError::NoReactor`] when no reactor runs on this thread.
     #[doc(alias(
         "fromCoroutine",
         "ensureDeferred",
@@ -227,10 +237,10 @@ impl<T: 'static> Deferred<T> {
         Coroutine::start(future, Location::caller())
     }
 
-    /// Calls `f` with the value, when there is one; a failure passes by.
+    /// Adds a callback for the value; a failure skips it.
     ///
-    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block. Adding to a Deferred that has its
-    /// result already calls `f` before this method returns.
+    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block. On a Deferred that has its
+    /// result already, `f` is called before this method returns.
     #[doc(alias = "addCallback")]
     #[track_caller]
     pub fn add_callback<V, R: IntoOutcome<V>>(
@@ -246,8 +256,7 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Calls `f` with the failure, when there is one; a value passes by. What `f` returns takes the place of
-    /// the value that did not come.
+    /// Adds a callback for the failure; a value skips it. The result of `f` replaces the failure.
     #[doc(alias = "addErrback")]
     #[track_caller]
     pub fn add_errback<V, R: IntoOutcome<V, Value = T>>(
@@ -263,7 +272,7 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Calls `f` with the result, whichever it is.
+    /// Adds a callback for the result, value or failure.
     #[doc(alias = "addBoth")]
     #[track_caller]
     pub fn add_both<V, R: IntoOutcome<V>>(
@@ -273,7 +282,8 @@ impl<T: 'static> Deferred<T> {
         self.then(move |result, location| f(result).into_outcome(location))
     }
 
-    /// Calls `ok` with the value or `err` with the failure. `err` does not see what goes wrong in `ok`.
+    /// Adds two callbacks: `ok` for the value, `err` for the failure. `err` is not called for a
+    /// failure of `ok`.
     #[doc(alias = "addCallbacks")]
     #[track_caller]
     pub fn add_callbacks<V, R, W, S>(
@@ -297,7 +307,7 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Changes the value, when there is one.
+    /// Adds a callback that converts the value with a function that cannot fail.
     #[track_caller]
     pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + 'static) -> Deferred<U> {
         self.then(move |result, location| match result {
@@ -309,14 +319,18 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// What is to happen when the Deferred is cancelled before its source has fired.
+    /// Sets the canceller: the function that is called when the Deferred is cancelled before its
+    /// source has fired.
     ///
-    /// `f` runs at most once, and may fire the resolver with something of its own; if it does not, the chain
-    /// gets [`Cancelled`](crate::Cancelled), also if `f` drops the resolver. If `f` panics, the chain gets that.
+    /// `f` runs at most once, and may fire the resolver with a result of its own; otherwise the
+    /// chain gets [`Cancelled`](crate::Cancelled), also if `f` drops the resolver. If `f` panics,
+    /// the chain gets that panic as its failure.
     ///
-    /// Setting it again replaces it, and what the source had set itself: a future that became a Deferred is then not
-    /// stopped. But whoever waits for something of [`locks`](crate::locks) leaves the line all the same. When the source has fired, or is a list of others to which a cancel goes, `f` is dropped; so it is while
-    /// the Deferred waits for what a callback returned, which is asked itself.
+    /// Replaces any earlier canceller, including the one that `from_future` installs; the future
+    /// then keeps running. A Deferred that waits for something of [`locks`](crate::locks) leaves
+    /// the wait queue in any case. `f` is dropped at once when the source has fired, when the
+    /// Deferred waits for one that a callback returned (a cancel goes to that one), and when the
+    /// source is a list of other Deferreds (a cancel goes to those).
     #[doc(alias = "canceller")]
     pub fn on_cancel(self, f: impl FnOnce() + 'static) -> Self {
         if let Some(core) = self.core() {
@@ -325,8 +339,8 @@ impl<T: 'static> Deferred<T> {
         self
     }
 
-    /// What the source does when it is cancelled, which [`on_cancel`](Deferred::on_cancel) does not replace: that is called
-    /// before it.
+    /// Sets the source's own canceller, which [`on_cancel`](Deferred::on_cancel) does not replace;
+    /// the user's canceller is called before it.
     pub(crate) fn on_cancel_itself(self, own: impl FnOnce() + 'static) -> Self {
         if let Some(core) = self.core() {
             core.set_canceller(Canceller::Source(Sourced::new(own)));
@@ -334,8 +348,8 @@ impl<T: 'static> Deferred<T> {
         self
     }
 
-    /// The same for one that merely listens: when it is dropped and no callback would see its result, it leaves at once,
-    /// whether it was polled or not.
+    /// Does the same for a Deferred that only listens: when it is dropped and no callback would see
+    /// its result, `leave` is called at once, polled or not.
     pub(crate) fn listens(self, leave: impl FnOnce() + 'static) -> Self {
         self.listens_to(move || {
             leave();
@@ -343,7 +357,7 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// The same; `leave` gives what nobody wants any more, which is cancelled next.
+    /// Does the same; `leave` returns what nothing needs any more, which is cancelled next.
     fn listens_to(self, leave: impl FnOnce() -> Option<Rc<Core>> + 'static) -> Self {
         if let Some(core) = self.core() {
             core.set_canceller(Canceller::Source(Sourced::leading_on(leave)));
@@ -354,7 +368,7 @@ impl<T: 'static> Deferred<T> {
 
     /// Asks the source to stop (rule 7). Does nothing once the result is there.
     ///
-    /// It is a request: a canceller may bring a value instead, and a coroutine may go on.
+    /// A cancel is a request: a canceller may bring a value instead, and a coroutine may continue.
     #[track_caller]
     pub fn cancel(&self) {
         if let Some(core) = self.core() {
@@ -364,10 +378,12 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Holds back every callback, and whoever awaits, until the [`Pause`] is dropped. Pauses add up.
+    /// Holds back every callback, and every task that awaits, until the [`Pause`] is dropped.
+    /// Several pauses add up.
     ///
-    /// A Deferred that had its result when a callback was added, which returned another one, is that other one from then
-    /// on: its callbacks are held back as well.
+    /// If a callback was added when the result was there already and that callback returned another
+    /// Deferred, the pause holds back that Deferred's callbacks as well, because both are one from
+    /// then on.
     ///
     /// # Examples
     ///
@@ -401,8 +417,9 @@ impl<T: 'static> Deferred<T> {
         Pause { core }
     }
 
-    /// Takes the result out, if it is there or is offered; after that it is as one that was awaited.
-    #[cfg(any(doc, feature = "testing"))]
+    /// Takes the result if it is there or is offered; the Deferred is then like one that was
+    /// awaited.
+    #[cfg(feature = "testing")]
     pub(crate) fn take_now(&mut self) -> Option<Result<T, Failure>> {
         if let Some(core) = self.core() {
             let result = core.ask_and_take()?;
@@ -411,24 +428,24 @@ impl<T: 'static> Deferred<T> {
         }
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(result, _) => Some(result),
-            _ => Some(Err(ResultTaken.into())),
+            _ => Some(Err(DeferredError::ResultTaken.into())),
         }
     }
 
-    /// Is there a result to be had without waiting?
-    #[cfg(any(doc, feature = "testing"))]
+    /// Returns whether a result can be taken without waiting.
+    #[cfg(feature = "testing")]
     pub(crate) fn has_result(&self) -> bool {
         match &self.state {
             State::Linked(core) => core.is_settled() || core.is_offered(),
             State::Queued(queued) => match queued.linked() {
                 Some(core) => core.is_settled() || core.is_offered(),
-                None => queued.standing() != Standing::Waits,
+                None => queued.queued_state() != QueuedState::Waits,
             },
             State::Settled(..) | State::Gone => true,
         }
     }
 
-    /// Is the result there for the taking?
+    /// Returns whether the result is there and can be taken.
     #[doc(alias = "called")]
     pub fn is_settled(&self) -> bool {
         match &self.state {
@@ -436,13 +453,13 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) => core.is_settled(),
             State::Queued(queued) => match queued.linked() {
                 Some(core) => core.is_settled(),
-                None => queued.standing() == Standing::Failed,
+                None => queued.queued_state() == QueuedState::Failed,
             },
             State::Gone => false,
         }
     }
 
-    /// Where it was made.
+    /// Returns the line where the Deferred was made, or `None` once its result was taken.
     pub fn location(&self) -> Option<&'static Location<'static>> {
         match &self.state {
             State::Settled(_, location) => Some(location),
@@ -452,10 +469,11 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// The way to cancel it for somebody who must not keep it alive.
+    /// Returns a function that cancels the Deferred without keeping it alive.
     ///
-    /// It reaches this Deferred for as long as somebody holds it or one of its callbacks has not run. A Deferred
-    /// that a callback returned may have left the line before that (invariant 3 of `core`).
+    /// The function works as long as the Deferred exists or one of its callbacks has not run. A
+    /// Deferred that a callback returned may have left the chain before that (invariant 3 of
+    /// `core`).
     pub(crate) fn remote_cancel(&self) -> impl FnOnce() + 'static + use<T> {
         let core = self.core().map(Rc::downgrade);
         move || {
@@ -465,7 +483,8 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// As [`remote_cancel`](Deferred::remote_cancel), but asks nobody: what it waits for is ended.
+    /// Does as [`remote_cancel`](Deferred::remote_cancel), but ends what the Deferred waits for
+    /// instead of requesting a stop.
     #[track_caller]
     pub(crate) fn remote_end(&self) -> impl FnOnce() + 'static + use<T> {
         let location = Location::caller();
@@ -477,7 +496,7 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// As [`Deferred::pair`], made at `place`.
+    /// Does as [`Deferred::pair`], made at `location`.
     pub(crate) fn pair_at(location: &'static Location<'static>) -> (Self, Resolver<T>) {
         let (core, resolver) = Resolver::new(location);
         let deferred = Self {
@@ -487,7 +506,7 @@ impl<T: 'static> Deferred<T> {
         (deferred, resolver)
     }
 
-    /// Its core, if it has one or needs one.
+    /// Returns the core, if the Deferred has or needs one.
     #[inline]
     fn core(&self) -> Option<&Rc<Core>> {
         match &self.state {
@@ -510,17 +529,17 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Gives up the core, or the result when there is no core.
+    /// Takes the core, or the result when there is no core.
     fn into_core(mut self) -> Result<Rc<Core>, Result<T, Failure>> {
         match mem::replace(&mut self.state, State::Gone) {
             State::Settled(result, _) => Err(result),
             State::Linked(core) => Ok(core),
             State::Queued(queued) => Ok(queued.core().clone()),
-            State::Gone => Err(Err(ResultTaken.into())),
+            State::Gone => Err(Err(DeferredError::ResultTaken.into())),
         }
     }
 
-    /// The same one, as if it had never been polled.
+    /// Returns the same Deferred as if it had never been polled.
     fn unpolled(mut self) -> Self {
         if mem::take(&mut self.polled) {
             if let Some(core) = self.core() {
@@ -530,13 +549,14 @@ impl<T: 'static> Deferred<T> {
         self
     }
 
-    /// The same one, when a callback added at `here` has returned it and nothing is left but to be it.
+    /// Returns the same Deferred, after a callback added at `here` has returned it as its last
+    /// work.
     fn returned(self, here: &'static Location<'static>) -> Self {
         match &self.state {
             State::Linked(core) => core.keep_canceller(),
             State::Queued(queued) => queued.core().keep_canceller(),
             State::Gone => {
-                let failure = Failure::at(ResultTaken, here);
+                let failure = Failure::at(DeferredError::ResultTaken, here);
                 return Self::settled(Err(failure), here);
             }
             State::Settled(..) => {}
@@ -544,11 +564,11 @@ impl<T: 'static> Deferred<T> {
         self.unpolled()
     }
 
-    /// Takes what it is made of.
+    /// Takes the state out.
     #[inline]
     fn into_state(mut self) -> State<T> {
         let state = mem::replace(&mut self.state, State::Gone);
-        // There is nothing left to drop.
+        // Nothing is left to drop.
         mem::forget(self);
         match state {
             State::Queued(queued) => State::Linked(queued.core().clone()),
@@ -556,7 +576,7 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// The one way in which a callback is added.
+    /// Adds a callback. All other methods that add one end here.
     #[inline]
     #[track_caller]
     fn then<U: 'static>(
@@ -581,8 +601,8 @@ impl<T: 'static> Deferred<T> {
         deferred
     }
 
-    /// Takes the result for a callback and returns it with where the Deferred was made, or returns the core that the
-    /// callback is to be added to.
+    /// Takes the result for a callback and returns it with the line where the Deferred was made, or
+    /// returns the core to which the callback must be added.
     fn for_callback(
         self,
         here: &'static Location<'static>,
@@ -592,14 +612,16 @@ impl<T: 'static> Deferred<T> {
             State::Linked(core) if !core.is_settled() => Err(core),
             State::Linked(core) => Ok(match core.take_settled() {
                 Some(result) => (result, core.location()),
-                None => (Err(Failure::at(ResultTaken, here)), here),
+                None => (Err(Failure::at(DeferredError::ResultTaken, here)), here),
             }),
             State::Settled(result, location) => Ok((result, location)),
-            State::Queued(_) | State::Gone => Ok((Err(Failure::at(ResultTaken, here)), here)),
+            State::Queued(_) | State::Gone => {
+                Ok((Err(Failure::at(DeferredError::ResultTaken, here)), here))
+            }
         }
     }
 
-    /// A Deferred made at `place`, after a callback added at `here`.
+    /// Makes a Deferred at `location`, after a callback added at `here`.
     fn after_callback(
         outcome: Result<Outcome<T>, Failure>,
         here: &'static Location<'static>,
@@ -625,7 +647,7 @@ impl<T: 'static> Deferred<T> {
 }
 
 impl<T: 'static> Resolver<T> {
-    /// A new core, and what fires it.
+    /// Makes a core and its Deferred.
     fn new(location: &'static Location<'static>) -> (Rc<Core>, Self) {
         let core = Core::new(location);
         let resolver = Self {
@@ -635,7 +657,7 @@ impl<T: 'static> Resolver<T> {
         (core, resolver)
     }
 
-    /// Fires the Deferred with a value, and runs what can run.
+    /// Fires the Deferred with a value and runs what can run.
     #[track_caller]
     pub fn callback(mut self, value: T) {
         if let Some(core) = self.core.take() {
@@ -643,48 +665,50 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Fires the Deferred with a failure, and runs what can run.
+    /// Fires the Deferred with a failure and runs what can run.
     #[track_caller]
     pub fn errback(self, failure: impl Into<Failure>) {
         self.resolve_at(Err(failure.into()), Location::caller());
     }
 
-    /// Fires the Deferred with a result, and runs what can run. When it was cancelled before, the result is
-    /// dropped.
+    /// Fires the Deferred with a result and runs what can run. Drops the result if the Deferred was
+    /// cancelled before.
     #[track_caller]
     pub fn resolve(self, result: Result<T, Failure>) {
         self.resolve_at(result, Location::caller());
     }
 
-    /// The same, as called at another line.
+    /// Does the same as called at another line.
     pub(crate) fn resolve_at(mut self, result: Result<T, Failure>, at: &'static Location<'static>) {
         if let Some(core) = self.core.take() {
             core.fire(result, at);
         }
     }
 
-    /// Brings the result, and leaves what can run to the caller. `None` when it was cancelled before.
+    /// Stores the result, and leaves it to the caller to run what can run. Returns `None` if the
+    /// Deferred was cancelled before.
     fn put(mut self, result: Result<T, Failure>) -> Option<Rc<Core>> {
         let core = self.core.take()?;
         core.put(result).then_some(core)
     }
 
-    /// Was the Deferred cancelled, so that the result is of no use?
+    /// Returns whether the Deferred was cancelled, so that a result would be dropped.
     pub fn is_cancelled(&self) -> bool {
         self.core.as_ref().is_none_or(|core| core.has_fired())
     }
 
-    /// Was the Deferred dropped, and will no callback see the result?
-    pub(crate) fn is_unheard(&self) -> bool {
-        self.core.as_ref().is_none_or(|core| core.is_unheard())
+    /// Returns whether the Deferred was dropped and no callback will see the result.
+    pub(crate) fn has_no_consumer(&self) -> bool {
+        self.core.as_ref().is_none_or(|core| core.has_no_consumer())
     }
 
-    /// Lets go of a Deferred that is unheard, without a failure that would be reported.
-    pub(crate) fn forsake(mut self) {
+    /// Drops the resolver of a Deferred without consumer, without a failure that would be reported.
+    pub(crate) fn drop_silently(mut self) {
         drop(self.core.take());
     }
 
-    /// Cancels the Deferred from its other end. When it was cancelled before, what it waits for since is left alone.
+    /// Cancels the Deferred from this end. If it was cancelled before, what it waits for since is
+    /// left alone.
     fn cancel(&self) {
         if let Some(core) = self.core.as_ref().filter(|core| !core.has_fired()) {
             core::cancel(core, core.location());
@@ -693,7 +717,7 @@ impl<T: 'static> Resolver<T> {
 }
 
 impl Pause {
-    /// Lets the Deferred go on, as dropping does.
+    /// Lets the Deferred continue, as dropping does.
     pub fn unpause(self) {}
 }
 

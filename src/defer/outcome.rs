@@ -1,4 +1,4 @@
-//! What a callback may return.
+//! The types that a callback may return.
 
 use std::panic::Location;
 
@@ -6,9 +6,10 @@ use super::Deferred;
 use super::make::ensure_at;
 use crate::failure::Failure;
 
-/// What a callback may return: nothing, `Ok`/`Err`, a [`Deferred`], or an async block.
+/// A type that a callback may return: `()`, `Result`, [`Deferred`], or an async block.
 ///
-/// For a plain value there is [`Deferred::map`], or `Ok(value)`. The mark `Via` only steers inference.
+/// For a plain value use [`Deferred::map`], or return `Ok(value)`. The parameter `Via` only guides
+/// type inference.
 ///
 /// # Examples
 ///
@@ -19,7 +20,8 @@ use crate::failure::Failure;
 /// let _ = Deferred::succeed(1_u32).add_callback(|n| n + 1);
 /// ```
 ///
-/// So is a result with an error of another type, until `?` has made a `Failure` of that:
+/// A result with another error type is refused too, until `?` has converted the error into a
+/// `Failure`:
 ///
 /// ```compile_fail,E0277
 /// # use torsade::Deferred;
@@ -46,22 +48,22 @@ pub trait IntoOutcome<Via> {
     fn into_outcome(self, location: &'static Location<'static>) -> Outcome<Self::Value>;
 }
 
-/// What a callback came to.
+/// The outcome of a callback.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Outcome<T: 'static> {
-    /// It is here.
+    /// The result is here.
     Ready(Result<T, Failure>),
-    /// It is still to come.
+    /// The result is still to come.
     Wait(Deferred<T>),
 }
 
-/// Marks a callback that returns nothing.
+/// Marks a callback that returns `()`.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct ViaUnit;
 
-/// Marks a callback that returns a result.
+/// Marks a callback that returns a `Result`.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct ViaResult;
@@ -104,13 +106,13 @@ impl<T: 'static, F: Future<Output = Result<T, Failure>> + 'static> IntoOutcome<V
     }
 }
 
-/// The type of `panic!()`, by the one name that stable Rust has for it.
+/// The type of `panic!()`, by the only name that stable Rust has for it.
 #[doc(hidden)]
 pub type Never = <fn() -> ! as Returns>::Output;
 
 #[doc(hidden)]
 pub trait Returns {
-    /// What the function returns.
+    /// The type that the function returns.
     type Output;
 }
 

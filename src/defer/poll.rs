@@ -1,4 +1,4 @@
-//! How a Deferred is awaited, and how it is dropped.
+//! Awaiting and dropping a Deferred.
 
 use std::any::TypeId;
 use std::mem;
@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 
 use super::core::{self, Core};
 use super::coroutine::Coroutine;
-use super::queued::Standing;
-use super::{Deferred, ResultTaken, State, live, tracker};
+use super::queued::QueuedState;
+use super::{Deferred, DeferredError, State, live, tracker};
 use crate::debug;
 use crate::failure::Failure;
 use crate::report::{self, Origin};
@@ -25,9 +25,10 @@ impl<T: 'static> Future for Deferred<T> {
         if let State::Queued(queued) = &self.state {
             let needs_core = debug::is_on() || Coroutine::is_polled_here();
             if queued.linked().is_none() && !needs_core {
-                // What is there for it stays where it is until it may be taken: it may be dropped before.
+                // The result stays in its core until it may be taken: the Deferred may be dropped
+                // before that.
                 let is_refused = !budget::is_left()
-                    && queued.standing() != Standing::Waits
+                    && queued.queued_state() != QueuedState::Waits
                     && budget::is_spent(cx);
                 if is_refused {
                     self.polled = true;
@@ -37,7 +38,7 @@ impl<T: 'static> Future for Deferred<T> {
                 return self.was_polled(polled, at);
             }
             if queued.linked().is_none() {
-                // The coroutine is to note it, although the waker may be the same.
+                // The coroutine must record it, even if the waker is the same.
                 queued.core().forget_waiter();
             }
         }
@@ -66,7 +67,8 @@ impl<T: 'static> Future for Deferred<T> {
                     if with_own_waker(cx, |waker| core.await_by(waker)) {
                         Coroutine::note(core);
                         if core.is_offered() || core.is_settled() {
-                            // By what the waker's clone or destructor did, when nobody was to be woken.
+                            // The waker's clone or destructor has brought the result, when no waker
+                            // was stored.
                             cx.waker().wake_by_ref();
                         }
                     }
@@ -85,13 +87,13 @@ impl<T: 'static> Future for Deferred<T> {
                 note_awaited(&mut result, at);
                 Poll::Ready(result)
             }
-            _ => Poll::Ready(Err(ResultTaken.into())),
+            _ => Poll::Ready(Err(DeferredError::ResultTaken.into())),
         }
     }
 }
 
 impl<T: 'static> Deferred<T> {
-    /// What comes of a poll of one that has no core.
+    /// Handles the result of a poll of a Deferred without a core.
     #[inline]
     fn was_polled(
         &mut self,
@@ -110,7 +112,7 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Gives up the core that it had.
+    /// Gives up the core.
     fn drop_core(&self, core: Rc<Core>) {
         report::enter();
         if self.polled || core.only_waits() {
@@ -123,7 +125,7 @@ impl<T: 'static> Deferred<T> {
     }
 }
 
-/// A failure was awaited at `at`.
+/// Adds the `await` at `at` to the trace of a failure.
 #[inline]
 fn note_awaited<T>(result: &mut Result<T, Failure>, at: &'static Location<'static>) {
     if let Err(failure) = result {

@@ -1,22 +1,22 @@
-//! A Deferred that waits in a queue and has no core: [`Queued`].
+//! [`Queued`]: a Deferred that waits in a queue and has no core.
 //!
 //! # The idea
 //!
-//! Most Deferreds of a lock or a queue are awaited at once, or dropped. Such a Deferred has no steps
-//! and its consumer is its holder, so it is no more than an id in the [`WaitQueue`], which stores
-//! the waker beside the id. Polling and dropping it are calls of the queue. Anything else that
-//! is asked of it needs a core: that is made then, takes over the place in the queue, and the
-//! Deferred goes on as any other.
+//! Most Deferreds of a lock or a queue are awaited at once, or dropped. Such a Deferred has no
+//! steps and its consumer is its holder, so it is only an id in the [`WaitQueue`], which stores the
+//! waker beside the id. Polling and dropping it are calls of the queue. Everything else needs a
+//! core: the core is then made, takes over the place in the queue, and the Deferred continues like
+//! any other.
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! The Deferred knows the queue weakly. The queue keeps itself alive for a waiter that was offered
-//! something, or that has failed, until the Deferred fetches that or is dropped.
+//! The Deferred refers weakly to the queue. The queue keeps itself alive for a waiter that was
+//! offered something, or that has failed, until the Deferred fetches that or is dropped.
 //!
 //! # Invariants
 //!
-//! 1. While there is no core, the queue knows its id, or will never give it anything.
-//! 2. Where a coroutine must find what it awaits, or debug mode notes it, there is a core.
+//! 1. While there is no core, the queue knows the id, or will never give it anything.
+//! 2. There is a core where a coroutine must find what it awaits, and where debug mode records it.
 
 use std::cell::OnceCell;
 use std::panic::Location;
@@ -24,44 +24,44 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use super::core::{Core, WaitSource, WaiterId};
-use super::{Abandoned, Deferred, Resolver, State};
+use super::{Deferred, DeferredError, Resolver, State};
 use crate::debug;
 use crate::failure::Failure;
 
-/// Where Deferreds wait that have no core.
+/// A queue in which Deferreds without a core wait.
 pub(crate) trait WaitQueue: WaitSource {
     type Given: 'static;
 
-    /// Gives the waiter what there is for it, or stores the waker of `cx`. `None` if there will be
-    /// nothing.
+    /// Gives the waiter what it waits for, or stores the waker of `cx`. Returns `None` if nothing
+    /// will come.
     fn poll(
         self: Rc<Self>,
         id: WaiterId,
         cx: &Context<'_>,
     ) -> Poll<Option<Result<Self::Given, Failure>>>;
 
-    /// How the waiter stands.
-    fn standing(&self, id: WaiterId) -> Standing;
+    /// Returns the state of a waiter.
+    fn queued_state(&self, id: WaiterId) -> QueuedState;
 
-    /// From now on the waiter has a core, which this resolver fires; at once if the waiter has
-    /// failed. Runs no user code.
+    /// Gives the waiter a core, which the resolver fires; at once if the waiter has failed. Runs no
+    /// user code.
     fn link(self: Rc<Self>, id: WaiterId, resolver: Resolver<Self::Given>) -> Link;
 
-    /// Takes the waiter out, unless others are concerned by that or there is a failure to report:
-    /// then it returns `false`.
+    /// Removes the waiter. Returns `false` without removing it if that concerns other waiters or a
+    /// failure must be reported.
     fn leave_unnoticed(&self, id: WaiterId) -> bool;
 
-    /// The same queue, without its type.
+    /// Returns the same queue without its type.
     fn as_source(self: Rc<Self>) -> Rc<dyn WaitSource>;
 }
 
-/// How a waiter without a core stands.
+/// The state of a waiter without a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum QueuedState {
     Waits,
-    /// It was offered what it waits for, or could have it.
+    /// The waiter was offered what it waits for, or could have it.
     Offered,
-    /// It has failed, or is unknown.
+    /// The waiter has failed, or is unknown.
     Failed,
 }
 
@@ -77,12 +77,12 @@ pub(super) struct Queued<T: 'static> {
     queue: Weak<dyn WaitQueue<Given = T>>,
     id: WaiterId,
     location: &'static Location<'static>,
-    /// Set once something is asked that needs one.
+    /// Set by the first operation that needs a core.
     core: OnceCell<Rc<Core>>,
 }
 
 impl<T: 'static> Deferred<T> {
-    /// One that waits in `queue` under this id.
+    /// Makes a Deferred that waits in `queue` under this id.
     pub(crate) fn queued(
         queue: Weak<dyn WaitQueue<Given = T>>,
         id: WaiterId,
@@ -105,12 +105,12 @@ impl<T: 'static> Deferred<T> {
 }
 
 impl<T: 'static> Queued<T> {
-    /// Its core, which is made if there is none.
+    /// Returns the core, which is made if there is none.
     pub(super) fn core(&self) -> &Rc<Core> {
         self.core.get_or_init(|| self.link())
     }
 
-    /// Its core, if there is one.
+    /// Returns the core, if there is one.
     #[inline]
     pub(super) fn linked(&self) -> Option<&Rc<Core>> {
         self.core.get()
@@ -131,23 +131,25 @@ impl<T: 'static> Queued<T> {
         core
     }
 
-    /// Polls one that has no core.
+    /// Polls a waiter without a core.
     #[inline]
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<T, Failure>> {
         let polled = match self.queue.upgrade() {
             Some(queue) => queue.poll(self.id, cx),
             None => Poll::Ready(None),
         };
-        polled.map(|result| result.unwrap_or_else(|| Err(Failure::at(Abandoned, self.location))))
+        polled.map(|result| {
+            result.unwrap_or_else(|| Err(Failure::at(DeferredError::Abandoned, self.location)))
+        })
     }
 
-    /// How it stands if it has no core.
-    pub(super) fn standing(&self) -> Standing {
+    /// Returns the state if there is no core.
+    pub(super) fn queued_state(&self) -> QueuedState {
         let queue = self.queue.upgrade();
-        queue.map_or(Standing::Failed, |queue| queue.standing(self.id))
+        queue.map_or(QueuedState::Failed, |queue| queue.queued_state(self.id))
     }
 
-    /// Leaves the queue, as one that is dropped does. `false` if that takes a core.
+    /// Leaves the queue as a dropped Deferred does. Returns `false` if that needs a core.
     pub(super) fn leave(&self) -> bool {
         let is_unlinked = self.core.get().is_none();
         let queue = self.queue.upgrade().filter(|_| is_unlinked);

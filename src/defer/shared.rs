@@ -1,26 +1,28 @@
-//! One result for many: [`Shared`].
+//! [`Shared`]: one result for many consumers.
 //!
 //! # The idea
 //!
-//! A Deferred has one consumer. [`Deferred::shared`] makes a handle of it that can be cloned, and from which each who
-//! wants the result gets a Deferred of their own, a *waiter*; each has its own callbacks and changes nothing for the
-//! others.
+//! A Deferred has one consumer. [`Deferred::shared`] makes a handle of it that can be cloned, and
+//! that gives each consumer a Deferred of its own, a *waiter*, with its own callbacks.
 //!
 //! # Rules
 //!
-//! 1. **Waiters fire in the order in which they were made**, inside the firing of the source. One made later is
-//!    settled at once.
-//! 2. **Cancelling a waiter** concerns that one only. When nobody is left who could want the result, neither a handle
-//!    nor a waiter that was not cancelled, the source is cancelled. A waiter that is dropped has given up, unless it has
-//!    callbacks and was never polled: then it runs on, and so still wants it.
-//! 3. **A failure** goes to each waiter, and each answers for its own. If no waiter ever gets it, it is reported once,
-//!    with the place where the source was made; a [`Cancelled`](crate::Cancelled) that is due to rule 2 is not. However
-//!    many of them do not handle it, it is reported once.
+//! 1. **Waiters fire in the order in which they were made**, inside the firing of the source. A
+//!    waiter made later is settled at once.
+//! 2. **Cancelling a waiter** concerns that waiter only. The source is cancelled when nothing can
+//!    want the result any more: all handles are dropped, and every waiter was cancelled or gave up.
+//!    Dropping a waiter gives it up, unless it has callbacks and was never polled: then it runs on,
+//!    and still wants the result.
+//! 3. **A failure** goes to each waiter, and each handles it for itself. If no waiter ever gets it,
+//!    it is reported once, with the line where the source was made; a
+//!    [`Cancelled`](crate::Cancelled) that is due to rule 2 is not. It is reported once at most,
+//!    however many waiters do not handle it.
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! The source's last step owns what is shared, and so do the handles; that owns the resolvers of the waiters, and
-//! knows the source weakly. The waiters' cancellers know it weakly as well: there is no cycle.
+//! The source's last step owns the shared state, and so do the handles; the state owns the
+//! resolvers of the waiters, and refers weakly to the source. The waiters' cancellers refer weakly
+//! to the state, so there is no cycle.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -34,22 +36,23 @@ use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::slots::Ordered;
 
-/// A result to come for any number of consumers; see [`Deferred::shared`].
+/// A handle to a result for any number of consumers; see [`Deferred::shared`].
 ///
-/// Awaiting it gives the value's clone, as awaiting [`Shared::wait`] does.
+/// Awaiting the handle returns a clone of the value, as awaiting [`Shared::wait`] does.
 ///
 /// # Cancel safety
 ///
-/// Giving up an await is cancelling that waiter: see [`Deferred::shared`].
+/// Dropping an await of the handle cancels that waiter: see [`Deferred::shared`].
 pub struct Shared<T: Clone + 'static> {
     sharing: Rc<Sharing<T>>,
 }
 
 impl<T: Clone + 'static> Deferred<T> {
-    /// A handle from which any number of consumers can have the result.
+    /// Converts the Deferred into a handle from which any number of consumers can get the result.
     ///
-    /// Cancelling one of them concerns nobody else. When the last handle is gone and the last of them has given up, the
-    /// Deferred itself is cancelled. Its failure goes to each of them; if there is none, it is reported once.
+    /// Cancelling one consumer concerns that one only. When the last handle is dropped and the last
+    /// consumer has given up, the Deferred itself is cancelled. A failure goes to each consumer;
+    /// without consumers it is reported once.
     ///
     /// # Examples
     ///
@@ -97,9 +100,10 @@ impl<T: Clone + 'static> Deferred<T> {
 }
 
 impl<T: Clone + 'static> Shared<T> {
-    /// A Deferred of its own for one consumer.
+    /// Returns a Deferred of the result for one consumer.
     ///
-    /// Should cloning the value panic, that is this one's failure. Dropped without callbacks, it has given up.
+    /// If cloning the value panics, the panic is this consumer's failure. Dropping the Deferred
+    /// without callbacks gives it up.
     #[track_caller]
     pub fn wait(&self) -> Deferred<T> {
         let location = Location::caller();
@@ -120,7 +124,7 @@ impl<T: Clone + 'static> Shared<T> {
         deferred.listens_to(move || known.upgrade()?.give_up(number))
     }
 
-    /// Is the result there?
+    /// Returns whether the result is there.
     pub fn is_settled(&self) -> bool {
         matches!(*self.sharing.state.borrow(), State::Here(_))
     }
@@ -173,26 +177,26 @@ impl<T: Clone + 'static> fmt::Debug for Shared<T> {
     }
 }
 
-/// What the handles, the waiters and the source share.
+/// The state shared by handles, waiters and source.
 struct Sharing<T: 'static> {
     state: RefCell<State<T>>,
     source: Weak<Core>,
     handles: Cell<usize>,
-    /// Has a waiter had the result?
+    /// Whether a waiter has received the result.
     was_taken: Cell<bool>,
-    /// The source was cancelled because nobody was left.
+    /// Whether the source was cancelled because nothing wants the result.
     gave_up: Cell<bool>,
     location: &'static Location<'static>,
 }
 
 enum State<T: 'static> {
-    /// The waiters, by the order in which they were made.
+    /// The waiters, in the order in which they were made.
     Awaited(Ordered<Resolver<T>>),
     Here(Rc<Result<T, Failure>>),
 }
 
 impl<T: 'static> Sharing<T> {
-    /// The result, if it is here.
+    /// Returns the result, if it is there.
     fn result(&self) -> Option<Rc<Result<T, Failure>>> {
         match &*self.state.borrow() {
             State::Here(result) => Some(result.clone()),
@@ -200,7 +204,7 @@ impl<T: 'static> Sharing<T> {
         }
     }
 
-    /// A waiter was cancelled. Gives the source, if that is to be cancelled as well.
+    /// Handles a cancelled waiter. Returns the source if it must be cancelled as well.
     fn give_up(&self, number: usize) -> Option<Rc<Core>> {
         let resolver = match &mut *self.state.borrow_mut() {
             State::Awaited(waiters) => waiters.remove(number),
@@ -210,7 +214,7 @@ impl<T: 'static> Sharing<T> {
         self.unwanted()
     }
 
-    /// The source, when nobody is left who could want the result; once.
+    /// Returns the source, once, when nothing wants the result any more.
     fn unwanted(&self) -> Option<Rc<Core>> {
         let is_wanted = match &*self.state.borrow() {
             State::Awaited(waiters) => self.handles.get() > 0 || waiters.len() > 0,
@@ -224,7 +228,8 @@ impl<T: 'static> Sharing<T> {
 }
 
 impl<T: Clone + 'static> Sharing<T> {
-    /// The source's result is here: brings it to the waiters, and gives those that were not cancelled.
+    /// Brings the source's result to the waiters, and returns the cores of those that were not
+    /// cancelled.
     fn arrive(&self, result: Result<T, Failure>) -> Vec<Rc<Core>> {
         let result = Rc::new(result);
         let state = State::Here(result.clone());
@@ -260,7 +265,7 @@ impl<T: 'static> Drop for Sharing<T> {
     }
 }
 
-/// A waiter's own copy of the result.
+/// Returns a waiter's own copy of the result.
 fn copy<T: Clone>(
     result: &Result<T, Failure>,
     location: &'static Location<'static>,

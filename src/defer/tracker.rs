@@ -1,16 +1,18 @@
-//! Where something has gone that was given to a Deferred: followed in debug mode, so that a dump can say who holds a lock.
+//! Follows in debug mode what was given to a Deferred, so that a dump can say which task holds a
+//! lock.
 //!
 //! # The idea
 //!
-//! What is given to a Deferred lies with its core. If that core waits now for another one, the callback in
-//! between has it; when the core hands its result over to another one, that one has it; when a task takes a result of the
-//! same type from it, the task has it. What a callback has put elsewhere cannot be followed, and nothing is said of it.
+//! What is given to a Deferred is stored in its core. If that core now waits for another one, the
+//! callback in between has it; when the core hands its result to another core, that core has it;
+//! when a task takes a result of the same type from the core, the task has it. What a callback has
+//! stored elsewhere cannot be followed, and is not shown.
 //!
 //! # Invariants
 //!
-//! 1. Nothing is noted outside of debug mode.
-//! 2. A trail is found under the address of its core. It holds that core weakly, so the address is not given anew while
-//!    the trail is alive.
+//! 1. Nothing is recorded outside of debug mode.
+//! 2. A tracker is found under the address of its core. It holds that core weakly, so the address
+//!    is not reused while the tracker is alive.
 
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
@@ -24,7 +26,7 @@ use crate::debug::Thing;
 use crate::index::Indexed;
 use crate::task::{self, TaskInfo, Wait};
 
-/// Follows one thing.
+/// Follows one value.
 pub(crate) struct ResultTracker {
     given: TypeId,
     at: RefCell<At>,
@@ -33,7 +35,7 @@ pub(crate) struct ResultTracker {
 enum At {
     Core(Weak<Core>),
     Task(Rc<TaskInfo>),
-    /// Nobody knows.
+    /// The holder is unknown.
     Lost,
 }
 
@@ -46,10 +48,10 @@ impl<T: 'static> Resolver<T> {
 }
 
 impl<T: 'static> Deferred<T> {
-    /// Follows what is held until this one has its result.
+    /// Follows what is held until this Deferred has its result.
     #[cold]
     pub(crate) fn tracker(&self) -> Rc<dyn Wait> {
-        // It is not what the result is.
+        // The type differs from that of every result.
         ResultTracker::at_core(self.core(), TypeId::of::<ResultTracker>())
     }
 }
@@ -73,7 +75,7 @@ impl Wait for ResultTracker {
         match &*self.at.borrow() {
             At::Core(core) => core
                 .upgrade()
-                .filter(|core| !core.is_of_no_use())
+                .filter(|core| !core.was_taken())
                 .map(|core| live::thing_in_short(&core)),
             At::Task(info) => info.look(),
             At::Lost => None,
@@ -81,7 +83,7 @@ impl Wait for ResultTracker {
     }
 }
 
-/// What lay with one core lies with another one now.
+/// Records that what was stored in one core is stored in another one now.
 #[cold]
 pub(super) fn moved(from: &Rc<Core>, to: &Rc<Core>) {
     let trails = forget(from);
@@ -93,7 +95,7 @@ pub(super) fn moved(from: &Rc<Core>, to: &Rc<Core>) {
     }
 }
 
-/// A result of this type was taken from a core.
+/// Records that a result of this type was taken from a core.
 #[cold]
 pub(super) fn taken(core: &Core, given: TypeId) {
     for tracker in forget(core).iter().filter_map(Weak::upgrade) {
@@ -126,14 +128,15 @@ fn address(core: &Core) -> u64 {
     std::ptr::from_ref(core).addr() as u64
 }
 
-/// The trails of one thread.
+/// The trackers of one thread.
 #[derive(Default)]
 struct Traces {
-    /// By the address of the core that each is at. Weak handles are nobody's code: nothing runs under the borrow.
+    /// By the address of the core that each is at. The entries are weak handles, so no user code
+    /// runs under the borrow.
     by_core: RefCell<Indexed<Vec<Weak<ResultTracker>>>>,
-    /// When there are so many, it is looked for those that are over.
+    /// At this number the trackers that have ended are removed.
     limit: Cell<usize>,
 }
 
-/// So many are not looked through.
+/// Up to this number of trackers nothing is removed.
 const SOME: usize = 64;

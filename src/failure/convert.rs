@@ -1,17 +1,17 @@
-//! What a [`Failure`] is made from, and what it turns into.
+//! Conversions into and out of a [`Failure`].
 //!
-//! # From everything, and still no circle
+//! # Why `Failure` is not `Unpin`
 //!
-//! `?` needs one `impl From<E> for Failure` for every error, string and box there is: everything
-//! that converts into `Box<dyn Error + Send + Sync>`. A `Failure` converts into such a box too, so
-//! that impl would overlap with `impl From<T> for T`, unless something tells a `Failure` from all
-//! others. [`Unpin`] does: a `Failure` is not `Unpin` (no other reason: nothing in it is ever
-//! pinned), errors, strings and boxes are. The price is paid by a type that holds a `Failure` by
-//! value: it says `impl Unpin for ThatType {}` before `?` turns it into a `Failure`.
+//! `?` needs an `impl From<E> for Failure` for every error, string and box: for every type that
+//! converts into `Box<dyn Error + Send + Sync>`. A `Failure` converts into such a box too, so that
+//! impl would overlap with `impl From<T> for T` unless a bound excludes `Failure` itself. [`Unpin`]
+//! is that bound: `Failure` is not `Unpin` (for this reason alone; nothing in it is ever pinned),
+//! while errors, strings and boxes are. The cost: a type that holds a `Failure` by value must
+//! declare `impl Unpin for ThatType {}` before `?` converts it into a `Failure`.
 //!
 //! # Invariants
 //!
-//! 1. A `Failure` that nobody shares becomes the very error in it; a shared one becomes a
+//! 1. A `Failure` with a single owner becomes the error in it; a shared one becomes a
 //!    [`FailureError`], whose source is that error.
 //! 2. A [`FailureError`] becomes the `Failure` it holds: location, trace and identity are kept.
 
@@ -23,11 +23,11 @@ use std::panic::Location;
 
 use super::Failure;
 
-/// A [`Failure`] as an [`Error`]: for `anyhow`, `eyre` and whatever else takes errors only.
+/// A [`Failure`] as an [`Error`], for `anyhow`, `eyre` and other code that takes errors only.
 ///
-/// [`Failure::into_error`] makes one, and so does the conversion of a shared `Failure` into a box. Its `Display` names
-/// the line where the failure was made, its source is the error in the failure, so nothing is said
-/// twice. Turning it into a `Failure` again (`?`, [`Failure::new`]) gives the same one.
+/// [`Failure::into_error`] makes one, and so does the conversion of a shared `Failure` into a box.
+/// `Display` names the line where the failure was made; the source is the error in the failure.
+/// Converting it into a `Failure` again (`?`, [`Failure::new`]) returns the original failure.
 ///
 /// # Examples
 ///
@@ -48,14 +48,14 @@ impl FailureError {
         &self.0
     }
 
-    /// Returns the failure, by value.
+    /// Returns the failure by value.
     pub fn into_failure(self) -> Failure {
         self.0
     }
 }
 
 impl Failure {
-    /// Wraps an error, a string, or a box of an error.
+    /// Makes a failure of an error, a string, or a boxed error, made at the caller's line.
     ///
     /// `?` and `into()` do the same. A [`FailureError`], boxed or not, becomes the failure it
     /// holds.
@@ -67,7 +67,7 @@ impl Failure {
         }
     }
 
-    /// Turns the failure into a value that implements [`Error`], and keeps all it knows.
+    /// Converts the failure into a value that implements [`Error`], keeping location and trace.
     ///
     /// # Examples
     ///
@@ -98,9 +98,9 @@ where
 }
 
 impl From<Failure> for Box<dyn Error + Send + Sync> {
-    /// Gives the error in the failure itself, if nobody shares the failure: it can be downcast. The
-    /// location is lost then, which [`Failure::into_error`] keeps. A shared failure becomes a
-    /// [`FailureError`].
+    /// Returns the error in the failure, which can be downcast, if the failure has a single owner;
+    /// a shared failure becomes a [`FailureError`]. The location is lost in the first case;
+    /// [`Failure::into_error`] keeps it.
     fn from(failure: Failure) -> Self {
         match failure.into_own_error() {
             Ok(error) => error,
@@ -110,7 +110,7 @@ impl From<Failure> for Box<dyn Error + Send + Sync> {
 }
 
 impl From<Failure> for Box<dyn Error> {
-    /// Does what the conversion into `Box<dyn Error + Send + Sync>` does.
+    /// Converts as into `Box<dyn Error + Send + Sync>`.
     fn from(failure: Failure) -> Self {
         Box::<dyn Error + Send + Sync>::from(failure)
     }
@@ -131,8 +131,8 @@ impl From<Failure> for eyre::Report {
     }
 }
 
-/// The error in the failure; with this, a field of type `Failure` can be a `#[source]` or a
-/// `#[from]` of `thiserror`.
+/// Dereferences to the error in the failure, so that a field of type `Failure` can be a `#[source]`
+/// or a `#[from]` of `thiserror`.
 impl Deref for Failure {
     type Target = dyn Error + Send + Sync + 'static;
 
@@ -172,19 +172,19 @@ impl Error for FailureError {
     }
 }
 
-// It holds a failure, and `?` turns it into one.
+// The type holds a failure, and `?` converts it into one.
 impl Unpin for FailureError {}
 
-// Never applies: this makes `Failure` the one error that is not `Unpin`.
+// This impl never applies; it makes `Failure` the one error type that is not `Unpin`.
 impl<'a> Unpin for Failure where Unpinned<'a>: NotForFailures {}
 
-/// A type for a condition that does not hold; the lifetime keeps the compiler from checking it too
-/// soon.
+/// A type for a bound that does not hold; the lifetime keeps the compiler from checking the bound
+/// too early.
 #[allow(unnameable_types, reason = "stands in the bounds of a public impl")]
 #[derive(Debug)]
 pub struct Unpinned<'a>(PhantomData<&'a ()>);
 
-/// Implemented by nothing.
+/// A trait that no type implements.
 #[allow(unnameable_types, reason = "stands in the bounds of a public impl")]
 #[diagnostic::on_unimplemented(
     message = "`Failure` is not `Unpin`, and neither is a type that holds one by value",
@@ -194,10 +194,10 @@ pub struct Unpinned<'a>(PhantomData<&'a ()>);
 )]
 pub trait NotForFailures {}
 
-/// Makes a [`Failure`] of a text, formatted as by [`format!`].
+/// Makes a [`Failure`] of a text formatted as by [`format!`].
 ///
-/// The failure's location is the line of the macro. To wrap an error there is [`Failure::new`], and
-/// to say more about a failure [`Failure::context`].
+/// The failure's location is the line of the macro. [`Failure::new`] wraps an error, and
+/// [`Failure::context`] adds a level to a failure.
 ///
 /// # Examples
 ///

@@ -1,8 +1,8 @@
-//! The errors a failure makes itself, and the lines in which the levels of a failure were made.
+//! The levels of a failure, and the lines in which they were made.
 //!
-//! `Error::source` gives errors, and an error does not know which failure holds it. So those that
-//! this crate makes ([`Context`], [`Message`]) carry their line themselves, and a [`Context`] and a
-//! [`FailureError`] know the line of the failure below.
+//! [`Error::source`] returns errors, and an error does not know which failure holds it. So the
+//! errors made here ([`Context`], [`Message`]) store their own line, and a [`Context`] and a
+//! [`FailureError`] give the line of the failure below them.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::panic::Location;
 use super::Failure;
 use super::convert::FailureError;
 
-/// A level put on top by [`Failure::context`].
+/// The level that [`Failure::context`] adds.
 #[derive(Debug)]
 struct Context {
     what: String,
@@ -19,14 +19,14 @@ struct Context {
     location: &'static Location<'static>,
 }
 
-/// The text of [`fail!`](crate::fail).
+/// The error that [`fail!`](crate::fail) makes.
 struct Message {
     text: String,
     location: &'static Location<'static>,
 }
 
 impl Failure {
-    /// A new failure that says `what` was being tried, with this one as its cause.
+    /// Makes a failure that says `what` was attempted, with this failure as its cause.
     ///
     /// # Examples
     ///
@@ -42,22 +42,22 @@ impl Failure {
         self.context_at(what, Location::caller())
     }
 
-    /// The same, as made at `location`.
+    /// Does the same as made at `location`.
     pub(crate) fn context_at(
         self,
         what: impl fmt::Display,
         location: &'static Location<'static>,
     ) -> Self {
-        let (path, origins) = (self.0.path.clone(), self.origins().to_vec());
+        let (trace, origins) = (self.0.trace.clone(), self.origins().to_vec());
         let error = Box::new(Context {
             what: what.to_string(),
             cause: self,
             location,
         });
-        Self::from_parts(error, location, path, origins)
+        Self::from_parts(error, location, trace, origins)
     }
 
-    /// What [`fail!`](crate::fail) calls.
+    /// Makes the failure of [`fail!`](crate::fail).
     #[doc(hidden)]
     #[track_caller]
     pub fn __message(text: String) -> Self {
@@ -65,10 +65,10 @@ impl Failure {
         Self::at(Message { text, location }, location)
     }
 
-    /// Writes a line for each place, other than the failure's own, in which a level of it was made.
+    /// Writes a line for each location, other than the failure's own, at which a level was made.
     pub(super) fn write_levels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut written = vec![self.location()];
-        // Of the failure whose error comes next the line is known, as whoever holds it knows it.
+        // The location of the failure that holds the next error has been written by its holder.
         let mut is_known = true;
         for error in self.chain() {
             let made = made(error).filter(|_| !is_known);
@@ -83,7 +83,7 @@ impl Failure {
                 if written.contains(&location) {
                     continue;
                 }
-                if written.len() > MOST {
+                if written.len() > MAX_LOCATIONS {
                     return f.write_str("\n    and in other places");
                 }
                 written.push(location);
@@ -94,7 +94,7 @@ impl Failure {
     }
 }
 
-/// Where the error was made, if it knows.
+/// Returns the line where the error was made, if the error stores it.
 fn made(error: &(dyn Error + 'static)) -> Option<&'static Location<'static>> {
     if let Some(context) = error.downcast_ref::<Context>() {
         return Some(context.location);
@@ -104,7 +104,7 @@ fn made(error: &(dyn Error + 'static)) -> Option<&'static Location<'static>> {
         .map(|message| message.location)
 }
 
-/// The failure whose error is the source of this one.
+/// Returns the failure whose error is the source of this error.
 fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
     if let Some(context) = error.downcast_ref::<Context>() {
         return Some(&context.cause);
@@ -112,8 +112,8 @@ fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
     error.downcast_ref().map(FailureError::failure)
 }
 
-/// So many places are written.
-const MOST: usize = 32;
+/// The most locations that `Debug` writes.
+const MAX_LOCATIONS: usize = 32;
 
 impl fmt::Display for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(below, [mid_line, deep_line]);
     }
 
-    /// The lines of `Debug` after the first, which is checked; columns are left out.
+    /// Returns the lines of `Debug` after the first, which is checked; columns are left out.
     fn shown(failure: &Failure, first: &str, line: u32) -> Vec<String> {
         let text = format!("{failure:?}");
         let mut rest = String::new();

@@ -1,32 +1,34 @@
-//! The one error type that travels: [`Failure`].
+//! [`Failure`], the error type of callbacks, tasks and connections.
 //!
 //! # The idea
 //!
-//! A chain of callbacks, a task and a connection all end in one of two ways, and the second one needs a type
-//! that everyone agrees on. A `Failure` holds any error, is one pointer wide, is cheap to clone (several
-//! waiters may be told the same reason), and remembers the line where it was made: every `?` that turns an
-//! error into a `Failure` records its own place. In debug mode it also remembers the way it has come (`path`).
+//! A chain of callbacks, a task and a connection end either with a value or with an error, and the
+//! error needs one type. A `Failure` holds any error, is one pointer wide, is cheap to clone
+//! (several waiters can receive the same one), and stores the line where it was made: each `?` that
+//! converts an error into a `Failure` records its own line. In debug mode it also records a trace
+//! ([`Failure::trace`]).
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! The error is shared and never changes. Nobody can take it out; it is looked at ([`Failure::check`],
-//! [`Failure::find`]) or passed on ([`Failure::trap`]).
+//! The error is shared and never changes. It can be inspected ([`Failure::downcast_ref`],
+//! [`Failure::find`]) or passed on ([`Failure::trap`]), but not taken out of a shared failure.
 //!
 //! # Invariants
 //!
-//! 1. A `Failure` can cross threads, whatever it holds.
+//! 1. A `Failure` is `Send` and `Sync`, whatever it holds.
 //! 2. [`Failure::context`] adds a level on top and loses nothing below.
-//! 3. A panic's payload is kept until somebody takes it; dropping it never panics.
-//! 4. However many failures hold each other, as levels of [`Failure::context`] or in any errors, dropping them uses
-//!    no stack.
-//! 5. Each receiver of a failure has a trace of its own: a clone that goes another way shares the error, and of the
-//!    trace what it was when the ways parted.
-//! 6. A failure is reported once, however many clones of it, or errors made from it, nobody handles.
+//! 3. A panic's payload is kept until it is taken; dropping it never panics.
+//! 4. Dropping failures that hold each other, as levels of [`Failure::context`] or in any errors,
+//!    uses a constant amount of stack.
+//! 5. Each receiver of a failure has a trace of its own: a clone shares the error, and the frames
+//!    recorded before it was cloned.
+//! 6. A failure that is never handled is reported once, however many clones of it, or errors made
+//!    from it, exist.
 
 mod convert;
 mod levels;
-mod path;
 mod sentence;
+mod trace;
 
 use std::any::Any;
 use std::error::Error;
@@ -38,33 +40,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::convert::FailureError;
-use self::path::Path;
-pub use self::path::{TaskName, TraceFrame};
-pub(crate) use self::sentence::errors;
+pub(crate) use self::sentence::{AsSource, errors};
+use self::trace::Trace;
+pub use self::trace::{TaskName, TraceFrame};
 use crate::context;
 use crate::index::Index;
 
-/// Why something did not work out: any error, with the place where it was made.
+/// Any error, with the line where the failure was made.
 ///
-/// `Display` shows the error; `{:#}` shows what caused it as well; `Debug` adds the location, and a
-/// line "made at ..." for each other place in which a level below was made, as far as that level
-/// knows: those of [`context`](Failure::context) and [`fail!`](crate::fail), and a
+/// `Display` shows the error; `{:#}` shows its causes as well; `Debug` adds the location, and a
+/// line "made at ..." for each other line in which a level below was made, as far as that level
+/// stores it: the levels of [`context`](Failure::context) and [`fail!`](crate::fail), and a
 /// [`FailureError`].
 ///
 /// # Conversions
 ///
-/// `?` and `into()` make a `Failure` of every error, of `&str` and `String`, of `Box<dyn Error + Send + Sync>`, and of
-/// the errors of `anyhow` and `eyre`; [`fail!`](crate::fail) makes one of a formatted text. They turn a `Failure` into
-/// `Box<dyn Error>` and `Box<dyn Error + Send + Sync>`, and into `anyhow::Error` and `eyre::Report` with the cargo
-/// features `anyhow` and `eyre` (without: [`Failure::into_error`]).
+/// `?` and `into()` convert into a `Failure` every error, `&str`, `String`, `Box<dyn Error + Send +
+/// Sync>`, and the errors of `anyhow` and `eyre`; [`fail!`](crate::fail) makes a failure of a
+/// formatted text. They convert a `Failure` into `Box<dyn Error>` and `Box<dyn Error + Send +
+/// Sync>`, and with the cargo features `anyhow` and `eyre` into `anyhow::Error` and `eyre::Report`
+/// (without these features: [`Failure::into_error`]).
 ///
-/// `Failure` is itself not an [`Error`]; it dereferences to the error in it, which [`Failure::error`] returns too. With
-/// `thiserror` it can be a `#[from]` or a `#[source]`.
+/// `Failure` is not an [`Error`] itself; it dereferences to the error in it, which
+/// [`Failure::error`] returns too. With `thiserror` it can be a `#[from]` or a `#[source]`.
 ///
-/// A `Failure` is not [`Unpin`], and neither is a type that holds one by value, which matters in two places: such an
-/// error becomes a `Failure` by `?` when it has the line `impl Unpin for NetworkFailed {}` (safe, and right for any type
-/// that is not a future that pins its fields), and a hand-written future that holds one needs the same line to use
-/// `Pin::get_mut`.
+/// A `Failure` is not [`Unpin`], and neither is a type that holds one by value. This matters in two
+/// cases. `?` converts such an error into a `Failure` only if the type declares `impl Unpin for
+/// NetworkFailed {}` (safe, and correct for every type that is not a future that pins its fields).
+/// And a hand-written future that holds a `Failure` needs the same line to use `Pin::get_mut`.
 ///
 /// ```
 /// use torsade::{Failure, fail};
@@ -124,24 +127,26 @@ pub struct Failure(Arc<Inner>);
 struct Inner {
     error: Held,
     location: &'static Location<'static>,
-    /// Grows in debug mode only, and only while nobody else has it (invariant 5).
-    path: Path,
-    /// The failures that this one was made from, if it was, and which are reported in its stead.
+    /// Grows in debug mode only, and only while this `Inner` has one owner (invariant 5).
+    trace: Trace,
+    /// The failures from which this one was made, and which are reported in its place; empty if it
+    /// was made from none.
     origins: Vec<Arc<Self>>,
     is_reported: AtomicBool,
 }
 
-/// An error, or where it is.
+/// The error, or the owner of the error.
 enum Held {
     Own(Box<dyn Error + Send + Sync>),
-    /// It belongs to the one that this was cloned from; never to a further one.
+    /// The error belongs to the failure that this one was cloned from, which itself holds it as
+    /// `Own`.
     By(Arc<Inner>),
-    /// Left while its owner is dropped.
+    /// Left in place while the owner is dropped.
     Gone,
 }
 
 impl Failure {
-    /// The failure that a caught panic becomes: a [`Panicked`] made at `place`.
+    /// Makes the failure of a caught panic: a [`Panicked`] made at `location`.
     pub(crate) fn from_panic(
         payload: Box<dyn Any + Send>,
         location: &'static Location<'static>,
@@ -149,7 +154,8 @@ impl Failure {
         Self::at(Panicked::new(payload), location)
     }
 
-    /// The same error, as made elsewhere: where the user asked for what failed.
+    /// Returns the same error as made at another location: the line in which the user asked for
+    /// what failed.
     pub(crate) fn moved(self, location: &'static Location<'static>) -> Self {
         let mut this = self;
         if let Some(inner) = Arc::get_mut(&mut this.0) {
@@ -158,39 +164,41 @@ impl Failure {
         this
     }
 
-    /// Wraps an error as made at `location`. A box must be one of `dyn Error`: a `Box<E>` is an error itself, and would be boxed again.
+    /// Wraps an error as made at `location`. A box must be a box of `dyn Error`: a `Box<E>` is an
+    /// error itself, and would be boxed again.
     pub(crate) fn at(
         error: impl Into<Box<dyn Error + Send + Sync>>,
         location: &'static Location<'static>,
     ) -> Self {
-        Self::from_parts(error.into(), location, Path::default(), Vec::new())
+        Self::from_parts(error.into(), location, Trace::default(), Vec::new())
     }
 
-    /// The same, made from others: it is reported unless all of those were, and they are reported with it.
+    /// Makes a failure from other failures. It is reported unless all of those were, and marks them
+    /// as reported.
     pub(crate) fn made_from(
         causes: Causes,
         error: Box<dyn Error + Send + Sync>,
         location: &'static Location<'static>,
     ) -> Self {
-        Self::from_parts(error, location, Path::default(), causes.0)
+        Self::from_parts(error, location, Trace::default(), causes.0)
     }
 
     fn from_parts(
         error: Box<dyn Error + Send + Sync>,
         location: &'static Location<'static>,
-        path: Path,
+        trace: Trace,
         origins: Vec<Arc<Inner>>,
     ) -> Self {
         Self(Arc::new(Inner {
             error: Held::Own(error),
             location,
-            path,
+            trace,
             origins,
             is_reported: AtomicBool::new(false),
         }))
     }
 
-    /// The one that has the error.
+    /// Returns the `Inner` that holds the error.
     fn owner(&self) -> &Arc<Inner> {
         match &self.0.error {
             Held::By(owner) => owner,
@@ -198,7 +206,7 @@ impl Failure {
         }
     }
 
-    /// The error, if nobody else has it.
+    /// Returns the error if the failure has a single owner.
     fn into_own_error(mut self) -> Result<Box<dyn Error + Send + Sync>, Self> {
         let Some(inner) = Arc::get_mut(&mut self.0) else {
             return Err(self);
@@ -213,7 +221,7 @@ impl Failure {
         }
     }
 
-    /// Those that are reported when this one is.
+    /// Returns the failures that count as reported when this one is reported.
     fn origins(&self) -> &[Arc<Inner>] {
         let owner = self.owner();
         match owner.origins.is_empty() {
@@ -222,7 +230,7 @@ impl Failure {
         }
     }
 
-    /// Marks it as reported. `false` if it was reported before.
+    /// Marks the failure as reported. Returns `false` if it was marked before.
     pub(crate) fn note_reported(&self) -> bool {
         let mut is_news = false;
         for origin in self.origins() {
@@ -231,21 +239,21 @@ impl Failure {
         is_news
     }
 
-    /// Is the error an `E`?
+    /// Returns whether the error is an `E`.
     pub fn is<E: Error + 'static>(&self) -> bool {
-        self.check::<E>().is_some()
+        self.downcast_ref::<E>().is_some()
     }
 
-    /// The error, if it is an `E`. What it was caused by is not looked at: see [`Failure::find`].
-    pub fn check<E: Error + 'static>(&self) -> Option<&E> {
+    /// Returns the error if it is an `E`. Its causes are not searched: see [`Failure::find`].
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         self.error().downcast_ref()
     }
 
-    /// The error if it is an `E`, otherwise the failure itself, for `?` to pass on.
+    /// Returns the error if it is an `E`, and otherwise a clone of the failure, for `?` to pass on.
     ///
     /// # Errors
     ///
-    /// The failure, when it holds anything but an `E`.
+    /// The failure itself when it holds any other error.
     ///
     /// # Examples
     ///
@@ -260,14 +268,14 @@ impl Failure {
     /// assert!(forgive(Failure::new("something else")).is_err());
     /// ```
     pub fn trap<E: Error + 'static>(&self) -> Result<&E, Self> {
-        self.check().ok_or_else(|| self.clone())
+        self.downcast_ref().ok_or_else(|| self.clone())
     }
 
-    /// Which of the errors named by a tuple of types it is, otherwise the failure itself.
+    /// Returns the index of the first type in a tuple of error types that the error is of.
     ///
     /// # Errors
     ///
-    /// The failure, when it holds none of them.
+    /// The failure itself when its error is of none of the types.
     ///
     /// # Examples
     ///
@@ -282,12 +290,12 @@ impl Failure {
         Set::position(self).ok_or_else(|| self.clone())
     }
 
-    /// The first `E` among the error and what caused it.
+    /// Returns the first `E` among the error and its causes.
     pub fn find<E: Error + 'static>(&self) -> Option<&E> {
         self.chain().find_map(|error| error.downcast_ref())
     }
 
-    /// The error, what caused it, what caused that, and so on.
+    /// Returns the error, its cause, the cause of that, and so on.
     pub fn chain(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
         let first: &(dyn Error + 'static) = self.error();
         std::iter::successors(Some(first), |error: &&(dyn Error + 'static)| {
@@ -295,71 +303,75 @@ impl Failure {
         })
     }
 
-    /// The error inside.
+    /// Returns the error.
     #[doc(alias("value", "getErrorMessage", "raiseException"))]
     pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         match &self.owner().error {
             Held::Own(error) => &**error,
-            // The owner's is its own until it is dropped, and then nobody has it.
+            // The owner holds its error until it is dropped; then no failure refers to it.
             Held::By(_) | Held::Gone => &Unknown,
         }
     }
 
-    /// Where the failure was made (Twisted has a traceback here): the `?`, the call of [`Failure::new`], or the callback that panicked.
+    /// Returns the line where the failure was made: the `?`, the call of [`Failure::new`], or the
+    /// registration of the callback that panicked. (Twisted has a traceback here.)
     #[doc(alias("getTraceback", "printTraceback"))]
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }
 
-    /// The way it has come, the first step first: the callbacks it went through, the Deferreds it was the result of and
-    /// who fired them, and the tasks that awaited those.
+    /// Returns the trace, the oldest frame first: the callbacks that the failure passed through,
+    /// the Deferreds whose result it was with the lines that fired them, and the tasks that awaited
+    /// those.
     ///
-    /// Only debug mode remembers it (see [`ReactorBuilder::debug`](crate::reactor::ReactorBuilder::debug)), and of a way
-    /// without end no more than how it began. A clone goes its own way from where it was made. `Debug` shows it.
+    /// Traces are recorded in debug mode only (see
+    /// [`ReactorBuilder::debug`](crate::reactor::ReactorBuilder::debug)); a trace keeps its first
+    /// 100 frames. A clone has a trace of its own from the moment it is made. `Debug` shows the
+    /// trace.
     #[doc(alias("traceback", "stack"))]
-    pub fn path(&self) -> Vec<TraceFrame> {
-        self.0.path.get()
+    pub fn trace(&self) -> Vec<TraceFrame> {
+        self.0.trace.get()
     }
 
-    /// Adds a step to its way, and to that of none of its clones.
+    /// Adds a frame to the trace of this failure, and of none of its clones.
     pub(crate) fn went_through(&mut self, frame: TraceFrame) {
-        if !self.0.path.has_room_for(&frame) {
+        if !self.0.trace.has_room_for(&frame) {
             return;
         }
         if Arc::get_mut(&mut self.0).is_none() {
             self.0 = Arc::new(Inner {
                 error: Held::By(self.owner().clone()),
                 location: self.0.location,
-                path: self.0.path.clone(),
+                trace: self.0.trace.clone(),
                 origins: Vec::new(),
                 is_reported: AtomicBool::new(false),
             });
         }
         if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.path.push(frame);
+            inner.trace.push(frame);
         }
     }
 
-    /// Is it a panic that was caught?
+    /// Returns whether the failure is a caught panic: a [`Panicked`].
     pub fn is_panic(&self) -> bool {
         self.is::<Panicked>()
     }
 
-    /// Do both hold the very same error (one was cloned from the other)?
-    pub fn same(&self, other: &Self) -> bool {
+    /// Returns whether both hold the same error, which is so when one was cloned from the other.
+    pub fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.owner(), other.owner())
     }
 }
 
-/// Somebody asked for the work to stop before it was done.
+/// The error of work that was cancelled before it was done.
 #[doc(alias("CancelledError", "ConnectingCancelledError"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cancelled;
 
-/// A panic in user code, caught at the edge of the runtime.
+/// A panic in user code that the reactor caught.
 pub struct Panicked {
     message: String,
-    /// Empty once somebody took it.
+    /// `None` once it was taken.
     payload: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -379,13 +391,13 @@ impl Panicked {
         }
     }
 
-    /// What the panic said.
+    /// Returns the text of the panic, or "a value that is not text".
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Takes the panic's payload, to look into it or to hand it to [`std::panic::resume_unwind`]. The first
-    /// caller gets it.
+    /// Takes the panic's payload, for instance to pass it to [`std::panic::resume_unwind`]. Returns
+    /// `None` if it was taken before.
     pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
         self.payload
             .lock()
@@ -394,13 +406,13 @@ impl Panicked {
     }
 }
 
-/// A set of error types: a tuple of one to six of them, for [`Failure::trap_any`].
+/// A tuple of one to six error types, for [`Failure::trap_any`].
 pub trait ErrorSet {
     #[doc(hidden)]
     fn position(failure: &Failure) -> Option<usize>;
 }
 
-/// What a failure is made from, as far as reports go.
+/// The failures that a failure is made from, each once, as far as reports are concerned.
 pub(crate) struct Causes(Vec<Arc<Inner>>);
 
 impl<'a> FromIterator<&'a Failure> for Causes {
@@ -415,7 +427,7 @@ impl<'a> FromIterator<&'a Failure> for Causes {
     }
 }
 
-/// Stands for an error that is gone.
+/// Stands for an error that was dropped.
 #[derive(Debug)]
 struct Unknown;
 
@@ -435,7 +447,7 @@ impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:#} (at {})", self.0.location)?;
         self.write_levels(f)?;
-        for frame in self.path() {
+        for frame in self.trace() {
             write!(f, "\n    by way of {frame}")?;
         }
         Ok(())
@@ -492,8 +504,8 @@ error_sets!(A B C D; 0, 1, 2, 3);
 error_sets!(A B C D E; 0, 1, 2, 3, 4);
 error_sets!(A B C D E F; 0, 1, 2, 3, 4, 5);
 
-/// Drops an error. It may hold the last of other failures, and those others: their errors are dropped after it, not
-/// inside (invariant 4), and all of them, whichever destructors panic.
+/// Drops an error. It may hold the last handle of further failures: their errors are dropped after
+/// it, not inside its destructor (invariant 4), and all of them, even if some destructors panic.
 fn drop_in_turn(error: Box<dyn Error + Send + Sync>) {
     let mut first = Some(error);
     let is_nested = context::with(|thread| {
@@ -522,7 +534,7 @@ fn drop_in_turn(error: Box<dyn Error + Send + Sync>) {
         }
         next = context::with(|thread| thread.errors.with(|errors| errors.as_mut()?.pop()));
     }
-    // A long line is no reason to keep so much memory.
+    // The memory of a long queue is not kept.
     drop(context::with(|thread| thread.errors.replace(None)));
     if let Some(payload) = panic {
         match std::thread::panicking() {
@@ -532,7 +544,7 @@ fn drop_in_turn(error: Box<dyn Error + Send + Sync>) {
     }
 }
 
-/// Drops a panic's payload. Should its destructor panic as well, the second payload is let go for good.
+/// Drops a panic's payload. If its destructor panics as well, the second payload is leaked.
 fn drop_quietly(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(second);
@@ -567,7 +579,7 @@ mod tests {
     fn trap_passes_on_what_it_does_not_know() {
         let failure = bad_number().unwrap_err();
         assert!(failure.trap::<ParseIntError>().is_ok());
-        assert!(failure.trap::<io::Error>().unwrap_err().same(&failure));
+        assert!(failure.trap::<io::Error>().unwrap_err().ptr_eq(&failure));
     }
 
     #[test]
@@ -600,14 +612,14 @@ mod tests {
         let failure = bad_number().unwrap_err();
         let boxed: Box<dyn Error + Send + Sync> = failure.clone().into();
         assert!(boxed.source().unwrap().is::<ParseIntError>());
-        assert!(Failure::new(boxed).same(&failure));
+        assert!(Failure::new(boxed).ptr_eq(&failure));
     }
 
     #[test]
     fn a_panics_payload_is_kept_until_taken() {
         let payload = catch_unwind(|| panic::panic_any(7_u8)).unwrap_err();
         let failure = Failure::from_panic(payload, Location::caller());
-        let panicked = failure.check::<Panicked>().unwrap();
+        let panicked = failure.downcast_ref::<Panicked>().unwrap();
         assert_eq!(
             *panicked.take_payload().unwrap().downcast::<u8>().unwrap(),
             7

@@ -1,13 +1,14 @@
 //! Deferreds for those who know futures.
 //!
-//! You have written `async fn`s for tokio, smol or embassy, and want to know what a `Deferred` is, and what it is for
-//! when there is `await`.
+//! You have written `async fn`s for tokio, smol or embassy, and want to know what a `Deferred` is,
+//! and what it is for when there is `await`.
 //!
 //! # What it is
 //!
-//! A [`Deferred<T>`](crate::Deferred) is the receiving half of a one-shot channel that can also run callbacks. The sending
-//! half is a [`Resolver<T>`](crate::Resolver). The result is a `Result<T, Failure>`, where [`Failure`](crate::Failure) is one error
-//! type for everything, made by `?` from any error. It is a future, so you may stop reading here and await it:
+//! A [`Deferred<T>`](crate::Deferred) is the receiving half of a one-shot channel that can also run
+//! callbacks. The sending half is a [`Resolver<T>`](crate::Resolver). The result is a `Result<T,
+//! Failure>`, where [`Failure`](crate::Failure) is one error type for everything, made by `?` from
+//! any error. A Deferred is a future, so you may stop reading here and await it:
 //!
 //! ```
 //! use torsade::{Clock, Deferred};
@@ -21,10 +22,11 @@
 //! });
 //! ```
 //!
-//! Four things are not as with a future.
+//! Four things differ from a future.
 //!
-//! **It is hot.** A future is a plan: nothing happens until somebody polls it. A Deferred is a receipt: what it stands for
-//! is under way, whether anybody looks or not. So starting two things and then awaiting them is already concurrent:
+//! **It is hot.** A future does nothing until it is polled. The work behind a Deferred is in
+//! progress whether the Deferred is polled or not. So starting two things and then awaiting them is
+//! already concurrent:
 //!
 //! ```
 //! use torsade::{Clock, defer_later};
@@ -40,19 +42,23 @@
 //! });
 //! ```
 //!
-//! **Firing is a call.** When [`Resolver::callback`](crate::Resolver::callback) returns, every callback that could run has run, on
-//! this stack. Nothing was queued, so nothing can come in between. A task that *awaits* is only woken, as you are used to,
-//! and runs in its turn. Whatever fires a Deferred is such a call too: dropping a resolver or a lock's guard,
+//! **Firing is a call.** When [`Resolver::callback`](crate::Resolver::callback) returns, every
+//! callback that could run has run, on this stack. Nothing is queued, so nothing can come in
+//! between. A task that *awaits* is only woken, as usual, and runs in its turn. Everything that
+//! fires a Deferred is such a call: dropping a resolver or a lock's guard,
 //! [`Event::set`](crate::locks::Event::set), [`Watched::set`](crate::locks::Watched::set),
-//! [`DeferredQueue::put`](crate::locks::DeferredQueue::put), [`Looping::stop`](crate::repeat::Looping::stop), and a cancel. Everything
-//! else only notes a wish, and nobody's code runs inside it.
+//! [`DeferredQueue::put`](crate::locks::DeferredQueue::put),
+//! [`Looping::stop`](crate::repeat::Looping::stop), and a cancel. Every other call only records a
+//! request, and runs no user code.
 //!
-//! **It has one consumer.** Adding a callback takes the Deferred and gives it back with its new type, so that the order of
-//! callbacks is the order of the text. For many who wait for one result there is [`Shared`](crate::defer::Shared).
+//! **It has one consumer.** Adding a callback consumes the Deferred and returns it with its new
+//! type, so callbacks run in the order of the program text. [`Shared`](crate::defer::Shared) gives
+//! one result to many consumers.
 //!
-//! **Cancelling is a request.** Dropping a future ends it on the spot, wherever it was. [`Deferred::cancel`](crate::Deferred::cancel)
-//! asks the source to stop; the source may refuse, or bring something else; usually the chain gets
-//! [`Cancelled`](crate::Cancelled), as an error that can be caught like any other, and the cleaning up is ordinary code:
+//! **Cancelling is a request.** Dropping a future ends it at once, wherever it was.
+//! [`Deferred::cancel`](crate::Deferred::cancel) asks the source to stop; the source may refuse, or
+//! bring another result. Usually the chain gets [`Cancelled`](crate::Cancelled), as an error that
+//! can be caught like any other, and the clean-up is ordinary code:
 //!
 //! ```
 //! use torsade::{Cancelled, Deferred};
@@ -70,28 +76,32 @@
 //!
 //! # What dropping does
 //!
-//! | dropped                                | what becomes of the work                                             |
-//! |----------------------------------------|----------------------------------------------------------------------|
-//! | a future                               | it stops where it was                                                |
-//! | a Deferred that was never polled       | it runs on; its callbacks run; a failure at its end is reported      |
-//! | a Deferred that was polled             | it is cancelled: somebody awaited, and gave up                       |
-//! | a [`Task`](crate::Task)                | as a Deferred: runs on if it was never awaited, else it is cancelled |
-//! | a [`Resolver`](crate::Resolver)        | the Deferred fails with [`Abandoned`](crate::defer::Abandoned)       |
+//! | dropped | what becomes of the work |
+//! |---|---|
+//! | a future | it stops where it was |
+//! | a Deferred that was never polled | it runs on; its callbacks run; a failure at its end is reported |
+//! | a Deferred that was polled | it is cancelled: somebody awaited, and gave up |
+//! | a [`Task`](crate::Task) | as a Deferred: runs on if it was never awaited, else it is cancelled |
+//! | a [`Resolver`](crate::Resolver) | the Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) |
 //!
-//! So `race`, time limits and `select` of others work as you expect, since giving up an await cancels; and "fire and
-//! forget" works as Twisted expects. To keep waiting for the same Deferred in a loop of selects, await `&mut deferred`. For
-//! what must finish whoever gives up, there is [`shield`](crate::scope::shield).
+//! So `race`, time limits and `select` of other crates work as you expect, because giving up an
+//! await cancels; and "fire and forget" works as Twisted users expect. To keep waiting for the same
+//! Deferred in a loop of selects, await `&mut deferred`. For work that must finish even if its
+//! waiter gives up, there is [`shield`](crate::scope::shield).
 //!
-//! # Why callbacks at all?
+//! # When to use callbacks
 //!
-//! Most of the time, `await`. A callback is better
+//! Use `await` most of the time. A callback is better
 //!
-//! * where there is no `async` around: in a protocol's method, a timer, a destructor;
-//! * where something must happen *at* the firing and not one turn later, so that the order is exact;
-//! * where thousands of results each need a line or two: a chain of ten callbacks takes three allocations and no task.
+//! * where there is no `async` context: in a protocol's method, a timer, a destructor;
+//! * where something must happen *at* the firing and not one turn later, so that the order is
+//!   exact;
+//! * where thousands of results each need a line or two: a chain of ten callbacks takes three
+//!   allocations and no task.
 //!
-//! The two mix. A callback may return an async block and the chain waits for it; any future becomes a Deferred with
-//! [`ensure`](crate::defer::ensure) or, as a task of its own, with [`spawn`](crate::spawn):
+//! The two can be mixed. A callback may return an async block, and the chain waits for it; any
+//! future becomes a Deferred with [`ensure`](crate::defer::ensure) or, as a task of its own, with
+//! [`spawn`](crate::spawn):
 //!
 //! ```
 //! use torsade::{Clock, Deferred, Failure, Reactor};
@@ -111,39 +121,39 @@
 //! });
 //! ```
 //!
-//! # Your words, and ours
+//! # Names in other crates and here
 //!
-//! | you know                                | here                                                                  |
-//! |-----------------------------------------|-----------------------------------------------------------------------|
-//! | `oneshot::channel()`                    | [`Deferred::pair`](crate::Deferred::pair)                             |
+//! | future crates | torsade |
+//! |---|---|
+//! | `oneshot::channel()` | [`Deferred::pair`](crate::Deferred::pair) |
 //! | `future::ready(Ok(v))`, `ready(Err(e))` | [`Deferred::succeed`](crate::Deferred::succeed), [`Deferred::fail`](crate::Deferred::fail) |
-//! | `map_ok`, `and_then`                    | [`map`](crate::Deferred::map), [`add_callback`](crate::Deferred::add_callback) |
-//! | `or_else`, `then`                       | [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
-//! | `try_join_all`, `join_all`              | [`gather`](crate::defer::gather), [`list`](crate::defer::list)        |
-//! | `select_ok`, `select_all`               | [`race`](crate::defer::race), [`first`](crate::defer::first)          |
-//! | `Shared`                                | [`Deferred::shared`](crate::Deferred::shared)                         |
-//! | `timeout`                               | [`Clock::timeout`](crate::Clock::timeout), of what borrows too; [`Deferred::timeout`](crate::Deferred::timeout) |
-//! | `process::Command`, `Child`             | [`process::Command`](crate::process::Command), [`Command::spawn`](crate::process::Command::spawn), [`Command::output`](crate::process::Command::output) |
+//! | `map_ok`, `and_then` | [`map`](crate::Deferred::map), [`add_callback`](crate::Deferred::add_callback) |
+//! | `or_else`, `then` | [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
+//! | `try_join_all`, `join_all` | [`gather`](crate::defer::gather), [`list`](crate::defer::list) |
+//! | `select_ok`, `select_all` | [`race`](crate::defer::race), [`first`](crate::defer::first) |
+//! | `Shared` | [`Deferred::shared`](crate::Deferred::shared) |
+//! | `timeout` | [`Clock::timeout`](crate::Clock::timeout), of what borrows too; [`Deferred::timeout`](crate::Deferred::timeout) |
+//! | `process::Command`, `Child` | [`process::Command`](crate::process::Command), [`Command::spawn`](crate::process::Command::spawn), [`Command::output`](crate::process::Command::output) |
 //! | `TcpListener`, `TcpStream`, `UdpSocket` | [`Reactor::serve`](crate::Reactor::serve), [`Reactor::connect_stream`](crate::Reactor::connect_stream), [`Reactor::bind_datagram`](crate::Reactor::bind_datagram) |
-//! | `spawn`, `JoinHandle`, `JoinSet`        | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
-//! | `thread::scope`, nurseries              | [`scope`](crate::scope::scope)                                        |
-//! | `Mutex`, `Semaphore`                    | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |
-//! | `mpsc`, `watch`, `Notify`               | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
-//! | `interval`                              | [`interval`](crate::interval), [`LoopingCall`](crate::LoopingCall)    |
-//! | `spawn_blocking`                        | [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) |
-//! | `signal::ctrl_c`, `signal::unix`        | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
-//! | `anyhow::Error`                         | [`Failure`](crate::Failure)                                           |
+//! | `spawn`, `JoinHandle`, `JoinSet` | [`spawn`](crate::spawn), [`Task`](crate::Task), [`JoinSet`](crate::scope::JoinSet) |
+//! | `thread::scope`, nurseries | [`scope`](crate::scope::scope) |
+//! | `Mutex`, `Semaphore` | [`DeferredLock`](crate::DeferredLock), [`DeferredSemaphore`](crate::DeferredSemaphore) |
+//! | `mpsc`, `watch`, `Notify` | [`DeferredQueue`](crate::DeferredQueue), [`Watched`](crate::locks::Watched), [`Event`](crate::locks::Event) |
+//! | `interval` | [`interval`](crate::interval), [`LoopingCall`](crate::LoopingCall) |
+//! | `spawn_blocking` | [`Reactor::spawn_blocking`](crate::Reactor::spawn_blocking) |
+//! | `signal::ctrl_c`, `signal::unix` | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
+//! | `anyhow::Error` | [`Failure`](crate::Failure) |
 //!
-//! # What you need not do
+//! # What is not needed
 //!
 //! * `Send`, `Sync`, `Arc<Mutex<_>>`: there is one thread. Share with `Rc` and `Cell`; only a
 //!   [`Remote`](crate::Remote) goes to other threads.
-//! * Think about a lock whose holder is not polled: the locks here give themselves only to a waiter that is there to take
-//!   them ([`locks`](crate::locks) says how).
-//! * Look for failures that nobody saw: a Deferred's failure and a panic are reported once, with
-//!   the line where the Deferred or task was made. The error of a task that nobody awaits is
-//!   reported if the task ends in `Result<(), Failure>` or one of the few types that
+//! * Care for a lock whose holder is not polled: the locks here are given only to a waiter that is
+//!   there to take them ([`locks`](crate::locks) says how).
+//! * A search for failures that were not handled: a Deferred's failure and a panic are reported
+//!   once, with the line where the Deferred or task was made. The error of a task that is not
+//!   awaited is reported if the task ends in `Result<(), Failure>` or one of the few types that
 //!   [`Task`](crate::Task) lists; in any other type (`Result<u32, Failure>`, `Result<(),
-//!   AppError>`) it is dropped unseen, so end the task with `Ok::<(), Failure>(())` or use
+//!   AppError>`) it is dropped silently, so end the task with `Ok::<(), Failure>(())` or use
 //!   [`Deferred::from_future`](crate::Deferred::from_future). In debug mode a failure shows its
-//!   trace, and [`Reactor::dump`](crate::Reactor::dump) which task waits for which.
+//!   trace, and [`Reactor::dump`](crate::Reactor::dump) shows which task waits for what.

@@ -1,4 +1,4 @@
-//! The example programs, whole.
+//! The example programs in full.
 //!
 //! Each is one file in the folder `examples` of the repository and says at its top how to run it
 //! and what it prints. The [front page](crate#examples) lists them in reading order.

@@ -1,16 +1,17 @@
 //! Futures for those who know Deferreds.
 //!
-//! You have written Twisted, perhaps with `inlineCallbacks`, and want to know what `async`, `await` and futures are in
-//! Rust, and what became of the words that you know.
+//! You have written Twisted programs, perhaps with `inlineCallbacks`, and want to know what
+//! `async`, `await` and futures are in Rust, and what the names that you know are called here.
 //!
 //! # What a future is
 //!
-//! An `async fn` is `inlineCallbacks` that the compiler understands: `await` stands where `yield` stood, a value is returned
-//! with `return`, and there is no decorator. What it gives is a *future*: a value which holds the function's local variables and the
-//! line it stopped at.
+//! An `async fn` is `inlineCallbacks` that the compiler understands: `await` stands where `yield`
+//! stood, a value is returned with `return`, and there is no decorator. Calling it returns a
+//! *future*: a value which holds the function's local variables and the point at which it stopped.
 //!
-//! The great difference: **calling an `async fn` runs nothing.** In Twisted `d = fetch()` has started something. In Rust
-//! `let f = fetch();` has made a plan, which runs only while somebody awaits it, or when it is given to the reactor as a task:
+//! The main difference: **calling an `async fn` runs nothing.** In Twisted `d = fetch()` has
+//! started something. In Rust `let f = fetch();` only makes a future, which runs while it is
+//! awaited, or when it is given to the reactor as a task:
 //!
 //! ```
 //! use std::{cell::Cell, rc::Rc};
@@ -35,17 +36,21 @@
 //! });
 //! ```
 //!
-//! (Two question marks: one for the task, which may have panicked or been cancelled; one for what it returned.)
+//! (Two question marks: one for the task, which may have panicked or been cancelled; one for the
+//! value it returned.)
 //!
-//! A [`Deferred`](crate::Deferred) is hot, as you know it, and is a future as well: it can be awaited wherever one can.
-//! [`ensure`](crate::defer::ensure) and [`Deferred::from_future`](crate::Deferred::from_future) start a future and give a Deferred, as
+//! A [`Deferred`](crate::Deferred) is hot, as in Twisted, and is a future as well: it can be
+//! awaited wherever a future can. [`ensure`](crate::defer::ensure) and
+//! [`Deferred::from_future`](crate::Deferred::from_future) start a future and return a Deferred, as
 //! `ensureDeferred` does.
 //!
 //! # Failures
 //!
-//! An errback is what follows a `?`. A function that may fail returns `Result<T, Failure>`; `?` after an expression gives its value,
-//! or returns the failure to the caller, as the chain would pass it by all callbacks to the next errback. `failure.trap(SomeError)`
-//! is still there, with its type in angle brackets; what it does not trap it gives back, for `?` to pass on:
+//! The code after a `?` corresponds to a callback, and the `?` itself skips it in case of a
+//! failure. A function that may fail returns `Result<T, Failure>`; `?` after an expression gives
+//! its value, or returns the failure to the caller, as a chain passes a failure by all callbacks to
+//! the next errback. `failure.trap(SomeError)` still exists, with its type in angle brackets; it
+//! returns the failures that it does not trap, for `?` to pass on:
 //!
 //! ```
 //! use std::num::ParseIntError;
@@ -75,36 +80,39 @@
 //! });
 //! ```
 //!
-//! A panic is not an exception to catch, it is a defect; but as in Twisted a defect in one callback does not end the loop: it is
-//! reported, and travels as a failure.
+//! A panic is not an exception to catch but a defect; yet as in Twisted, a defect in one callback
+//! does not end the loop: the panic is reported, and becomes a failure.
 //!
-//! # Ownership, where Python had references
+//! # Ownership in place of references
 //!
-//! * **`add_callback` takes the Deferred and gives it back**, with the type of what the callback returns. `d.add_callback(f)` on a
-//!   line by itself lets it run on; `let d = d.add_callback(f)` keeps it.
-//! * **Firing takes the resolver.** The consumer's end and the source's end are two values, a Deferred and a
-//!   [`Resolver`](crate::Resolver). So there is no `AlreadyCalledError`: firing twice does not compile. A resolver that is forgotten
-//!   fires [`Abandoned`](crate::defer::Abandoned), so nobody waits for ever.
-//! * **A callback owns what it uses**, with `move`. What two callbacks share is an `Rc<Cell<_>>` or an `Rc<RefCell<_>>`. In a
-//!   [`Protocol`](crate::Protocol) you seldom need one: `cx.when(deferred, |me, cx, result| ..)` and `cx.call_later(..)`
-//!   come back with `&mut self`.
-//! * **Do not keep a `RefCell` borrowed across an `await`.** Others run meanwhile, and their borrow would panic. Take what you need
-//!   out, then await.
-//! * **An unhandled failure is reported when the Deferred's chain ends**, at once and always, for
-//!   there is no garbage collector that might come later. Of a task that nobody awaits
+//! * **`add_callback` consumes the Deferred and returns it**, with the type of what the callback
+//!   returns. `d.add_callback(f)` as a statement lets the chain run on; `let d = d.add_callback(f)`
+//!   keeps it.
+//! * **Firing consumes the resolver.** The consumer's end and the source's end are two values, a
+//!   Deferred and a [`Resolver`](crate::Resolver). So there is no `AlreadyCalledError`: firing
+//!   twice does not compile. A resolver that is dropped fires
+//!   [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned), so no consumer waits
+//!   forever.
+//! * **A callback owns what it uses**, with `move`. What two callbacks share is an `Rc<Cell<_>>` or
+//!   an `Rc<RefCell<_>>`. A [`Protocol`](crate::Protocol) seldom needs one: the closures of
+//!   `cx.when(deferred, |me, cx, result| ..)` and `cx.call_later(..)` get `&mut self`.
+//! * **Do not keep a `RefCell` borrowed across an `await`.** Other tasks run meanwhile, and their
+//!   borrow would panic. Take what you need out, then await.
+//! * **An unhandled failure is reported when the Deferred's chain ends**, at once and always; there
+//!   is no garbage collector that might come later. Of a task that is not awaited
 //!   ([`spawn`](crate::spawn)) only a panic and an error in `Result<(), Failure>` or the other
 //!   types that [`Task`](crate::Task) lists are reported; in place of `ensureDeferred` use
 //!   [`Deferred::from_future`](crate::Deferred::from_future), whose failure always is.
 //!
-//! # Giving up
+//! # Cancelling
 //!
-//! A future is ended by dropping it, at the `await` where it was: its local variables are dropped, nothing after the `await`
-//! runs. `finally` is a destructor here. A Deferred that was being awaited at that moment is cancelled, as if you had called
-//! `cancel()`.
+//! A future is ended by dropping it, at the `await` where it was: its local variables are dropped,
+//! and nothing after the `await` runs. A destructor takes the place of `finally`. A Deferred that
+//! was being awaited at that moment is cancelled, as by `cancel()`.
 //!
-//! [`Deferred::cancel`](crate::Deferred::cancel) on a Deferred made of a future is the gentle way that you know from
-//! `inlineCallbacks`: it cancels the Deferred which the future awaits, and the future sees [`Cancelled`](crate::Cancelled) there and may
-//! clean up, go on, or even succeed:
+//! [`Deferred::cancel`](crate::Deferred::cancel) on a Deferred made of a future works as with
+//! `inlineCallbacks`: it cancels the Deferred which the future awaits, and the future sees
+//! [`Cancelled`](crate::Cancelled) there and may clean up, continue, or even succeed:
 //!
 //! ```
 //! use torsade::{Cancelled, Clock, Deferred, defer_later, yield_now};
@@ -128,48 +136,48 @@
 //! });
 //! ```
 //!
-//! # Your words, and Rust's
+//! # Names in Twisted and here
 //!
-//! | Twisted                                     | here                                                               |
-//! |---------------------------------------------|--------------------------------------------------------------------|
-//! | `d.addCallback`, `addErrback`, `addBoth`    | [`add_callback`](crate::Deferred::add_callback), [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
-//! | `d.callback(v)`, `d.errback(f)`             | [`resolver.callback(v)`](crate::Resolver::callback), [`resolver.errback(e)`](crate::Resolver::errback) |
-//! | `Deferred(canceller)`                       | [`on_cancel`](crate::Deferred::on_cancel)                          |
-//! | `d.called`                                  | [`is_settled`](crate::Deferred::is_settled)                        |
-//! | `d.addTimeout(5, reactor)`                  | [`d.timeout(limit, &reactor)`](crate::Deferred::timeout)           |
-//! | `d.asFuture`, `Deferred.fromFuture`         | it *is* one; [`from_future`](crate::Deferred::from_future)         |
-//! | `@inlineCallbacks`, `returnValue`           | `async fn`, `return Ok(..)`                                        |
-//! | `yield d`                                   | `d.await?`                                                         |
-//! | `DeferredList`, `gatherResults`, `race`     | [`list`](crate::defer::list), [`gather`](crate::defer::gather), [`race`](crate::defer::race) |
-//! | `maybeDeferred`, `execute`                  | [`maybe_deferred`](crate::defer::maybe_deferred), [`execute`](crate::defer::execute) |
-//! | `d.chainDeferred(other)`                    | [`chain_deferred(resolver)`](crate::Deferred::chain_deferred)      |
-//! | `deferLater`, `task.LoopingCall`            | [`defer_later`](crate::defer_later), [`LoopingCall`](crate::LoopingCall); or `sleep` and [`interval`](crate::interval) in a loop |
-//! | `cooperate`, `coiterate`                    | [`Cooperator`](crate::Cooperator); or [`Pace`](crate::repeat::Pace) in a loop |
-//! | `DeferredLock`, `run`                       | [`DeferredLock`](crate::DeferredLock), with a guard that releases when it is dropped |
-//! | `failure.check`, `failure.trap`             | [`check`](crate::Failure::check), [`trap`](crate::Failure::trap)   |
-//! | `task.Clock`                                | [`VirtualClock`](crate::VirtualClock), [`testing::run`](crate::testing::run) |
-//! | `reactor.callFromThread`                    | [`Remote::call`](crate::Remote::call)                              |
-//! | `deferToThread`, `blockingCallFromThread`   | [`spawn_blocking`](crate::Reactor::spawn_blocking), [`Remote::blocking_call`](crate::Remote::blocking_call) |
-//! | `spawnProcess`, `childFDs`, `usePTY`        | [`spawn_protocol`](crate::process::Command::spawn_protocol), [`Command::child_fds`](crate::process::Command::child_fds), [`Command::pty`](crate::process::Command::pty) |
+//! | Twisted | torsade |
+//! |---|---|
+//! | `d.addCallback`, `addErrback`, `addBoth` | [`add_callback`](crate::Deferred::add_callback), [`add_errback`](crate::Deferred::add_errback), [`add_both`](crate::Deferred::add_both) |
+//! | `d.callback(v)`, `d.errback(f)` | [`resolver.callback(v)`](crate::Resolver::callback), [`resolver.errback(e)`](crate::Resolver::errback) |
+//! | `Deferred(canceller)` | [`on_cancel`](crate::Deferred::on_cancel) |
+//! | `d.called` | [`is_settled`](crate::Deferred::is_settled) |
+//! | `d.addTimeout(5, reactor)` | [`d.timeout(limit, &reactor)`](crate::Deferred::timeout) |
+//! | `d.asFuture`, `Deferred.fromFuture` | it *is* one; [`from_future`](crate::Deferred::from_future) |
+//! | `@inlineCallbacks`, `returnValue` | `async fn`, `return Ok(..)` |
+//! | `yield d` | `d.await?` |
+//! | `DeferredList`, `gatherResults`, `race` | [`list`](crate::defer::list), [`gather`](crate::defer::gather), [`race`](crate::defer::race) |
+//! | `maybeDeferred`, `execute` | [`maybe_deferred`](crate::defer::maybe_deferred), [`execute`](crate::defer::execute) |
+//! | `d.chainDeferred(other)` | [`chain_deferred(resolver)`](crate::Deferred::chain_deferred) |
+//! | `deferLater`, `task.LoopingCall` | [`defer_later`](crate::defer_later), [`LoopingCall`](crate::LoopingCall); or `sleep` and [`interval`](crate::interval) in a loop |
+//! | `cooperate`, `coiterate` | [`Cooperator`](crate::Cooperator); or [`Pace`](crate::repeat::Pace) in a loop |
+//! | `DeferredLock`, `run` | [`DeferredLock`](crate::DeferredLock), with a guard that releases when it is dropped |
+//! | `failure.check`, `failure.trap` | [`downcast_ref`](crate::Failure::downcast_ref), [`trap`](crate::Failure::trap) |
+//! | `task.Clock` | [`VirtualClock`](crate::VirtualClock), [`testing::run`](crate::testing::run) |
+//! | `reactor.callFromThread` | [`Remote::call`](crate::Remote::call) |
+//! | `deferToThread`, `blockingCallFromThread` | [`spawn_blocking`](crate::Reactor::spawn_blocking), [`Remote::blocking_call`](crate::Remote::blocking_call) |
+//! | `spawnProcess`, `childFDs`, `usePTY` | [`spawn_protocol`](crate::process::Command::spawn_protocol), [`Command::child_fds`](crate::process::Command::child_fds), [`Command::pty`](crate::process::Command::pty) |
 //! | `getProcessOutputAndValue`, `getProcessValue` | [`output`](crate::process::Command::output), [`status`](crate::process::Command::status) |
-//! | `serverFromString`, `clientFromString`      | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |
-//! | `signal.signal(SIGHUP, f)`                  | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
-//! | `connectProtocol`, `ClientCreator`           | [`connect`](crate::Reactor::connect)                               |
-//! | `TimeoutMixin`                              | [`Context::call_later`](crate::Context::call_later), kept and `reset` |
-//! | `setRawMode`                                | [`become_protocol`](crate::Context::become_protocol)               |
-//! | `reactor.iterate`                           | [`iterate`](crate::Reactor::iterate)                               |
-//! | `flushLoggedErrors`                         | [`testing::take_reports`](crate::testing::take_reports)            |
-//! | `log.err(failure, "while ..")`              | [`failure.report("while ..")`](crate::Failure::report)             |
-//! | `iosim`, `StringTransport`                  | [`testing::Wire`](crate::testing::Wire)                            |
-//! | `successResultOf`, `failureResultOf`        | [`testing::success_of`](crate::testing::success_of), [`failure_of`](crate::testing::failure_of) |
-//! | `twistd`, `Application`                     | no `twistd`; a binary with [`services`](crate::services)           |
-//! | `contextvars`, `twisted.python.context`     | [`TaskLocal`](crate::task::TaskLocal)                              |
+//! | `serverFromString`, `clientFromString` | [`net::ServerEndpoint`](crate::net::ServerEndpoint), [`net::ClientEndpoint`](crate::net::ClientEndpoint) |
+//! | `signal.signal(SIGHUP, f)` | [`Signal::wait`](crate::Signal::wait), [`Reactor::signals`](crate::Reactor::signals) |
+//! | `connectProtocol`, `ClientCreator` | [`connect`](crate::Reactor::connect) |
+//! | `TimeoutMixin` | [`Context::call_later`](crate::Context::call_later), kept and `reset` |
+//! | `setRawMode` | [`become_protocol`](crate::Context::become_protocol) |
+//! | `reactor.iterate` | [`iterate`](crate::Reactor::iterate) |
+//! | `flushLoggedErrors` | [`testing::take_reports`](crate::testing::take_reports) |
+//! | `log.err(failure, "while ..")` | [`failure.report("while ..")`](crate::Failure::report) |
+//! | `iosim`, `StringTransport` | [`testing::Wire`](crate::testing::Wire) |
+//! | `successResultOf`, `failureResultOf` | [`testing::success_of`](crate::testing::success_of), [`failure_of`](crate::testing::failure_of) |
+//! | `twistd`, `Application` | no `twistd`; a binary with [`services`](crate::services) |
+//! | `contextvars`, `twisted.python.context` | [`TaskLocal`](crate::task::TaskLocal) |
 //!
-//! # What is new to you
+//! # What Twisted does not have
 //!
-//! * **Tasks.** A future of its own on the reactor, with a [name](crate::task::spawn_named), ended by dropping what has been awaited
-//!   or by [`cancel`](crate::Task::cancel).
-//! * **Scopes.** [`scope`](crate::scope::scope) runs children that may borrow your local variables and cannot outlive them; the first
-//!   failure ends the rest.
-//! * **Streams of bytes.** [`Connection`](crate::Connection) reads and writes in the order of the text; a protocol is often an
-//!   `async fn` with a loop.
+//! * **Tasks.** A future of its own on the reactor, with a [name](crate::task::spawn_named), ended
+//!   by dropping its handle after it was polled, or by [`cancel`](crate::Task::cancel).
+//! * **Scopes.** [`scope`](crate::scope::scope) runs children that may borrow your local variables
+//!   and cannot outlive them; the first failure ends the others.
+//! * **Streams of bytes.** [`Connection`](crate::Connection) reads and writes in the order of the
+//!   program text; a protocol is often an `async fn` with a loop.

@@ -1,68 +1,68 @@
-//! What is bounded, by how much, and what happens at the bound.
+//! All limits of the crate: what is limited, the default, and what happens at the limit.
 //!
-//! A loop that serves everybody must not let anybody have all of it. Each bound here has a default
-//! that suits most programs; where it can be set, the table names how.
+//! No connection or task may keep the loop from serving the others. Each limit has a default that
+//! suits most programs; where it can be set, the table names the setting.
 //!
 //! # Connections
 //!
-//! | bound | default | at the bound |
+//! | limit | default | at the limit |
 //! |---|---|---|
-//! | bytes queued for a peer, "full" | 64 KiB ([`Limits::high`]) | the connection reads no more until it is down to [`Limits::low`] (16 KiB); async writes wait |
+//! | bytes queued for a peer, "full" | 64 KiB ([`Limits::high`]) | the connection stops reading until the queue is down to [`Limits::low`] (16 KiB); async writes wait |
 //! | bytes queued when a write begins | 16 MiB ([`Limits::hard`]) | the connection is aborted with [`WriteOverflow`] |
 //! | bytes of one read | 64 KiB | the rest is read in a later turn |
 //! | frames or lines delivered for one connection in a row | 64 | the rest comes in its next turn, at the end of the queue of those that have more to do |
 //! | operations, or bytes, of one task in a row | 128, or 256 KiB | the task is woken again after the others: see [`task`](crate::task) |
 //! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
 //! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::transport::SendTimedOut) |
-//! | the same while both are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
-//! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the one that holds the most is reset with [`OverBudget`](crate::reactor::OverBudget) |
+//! | the same while both sides are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
+//! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the connection that holds the most is reset with [`OverBudget`](crate::reactor::OverBudget) |
 //! | the wait for peers when a reactor stops | 5 s for each that accepts nothing, 60 s for all ([`Grace`](crate::reactor::Grace)) | see "grace" below |
 //!
 //! **Accept batches.** A port accepts as many connections at a time as there were last time, and up
 //! to 20 more, 100 at most; then timers, tasks and other connections have their turn.
 //!
-//! **No descriptors left.** When the process or the system has no descriptor for a new connection
+//! **Out of descriptors.** When the process or the system has no descriptor for a new connection
 //! (`EMFILE`, `ENFILE`) or no memory, the port stops accepting, without spinning: peers wait in the
-//! system's queue, and it looks again when a descriptor of this reactor is closed, after 250 ms in
-//! any case. Connections that exist are not touched. Opening something in such a state fails with
-//! the system's error.
+//! system's queue, and the port tries again when a descriptor of this reactor is closed, and after
+//! 250 ms in any case. Existing connections are not affected. Opening a descriptor in such a state
+//! fails with the system's error.
 //!
 //! **Linger.** A system that closes a TCP socket while bytes of the peer are unread sends a reset,
-//! and the peer may lose what was sent to it before. So where that could happen the writing side is
-//! closed first, and the socket stays for up to 2 s without its protocol, which has had
-//! `connection_lost` by then: what still comes is thrown away, until the peer closes as well. After
-//! 1 MiB nothing is read any more, so that a peer that floods is slowed down by its own system.
-//! [`abort_connection`](crate::Transport::abort_connection) does not linger.
+//! and the peer may lose data that was sent to it before. So where that could happen the writing
+//! side is closed first, and the socket stays open for up to 2 s without its protocol, whose
+//! `connection_lost` has been called by then: bytes that still arrive are discarded, until the peer
+//! closes as well. After 1 MiB nothing is read any more, so that a peer that floods is slowed down
+//! by its own system. [`abort_connection`](crate::Transport::abort_connection) does not linger.
 //!
-//! **Losses.** A connection that ends while bytes are queued for its peer is reset, where its
-//! transport has a reset, so that the peer does not take a part for the whole. Unless the program
-//! aborted it or the peer broke it off, the loss is reported as
+//! **Losses.** A connection that ends while bytes are queued for its peer is reset, if its
+//! transport has a reset, so that the peer does not mistake a part for the whole. Unless the
+//! program aborted the connection or the peer broke it off, the loss is reported as
 //! [`BytesNotSent`](crate::transport::BytesNotSent).
 //!
-//! **Grace.** When a reactor stops, all that is queued on its connections by then is still sent,
-//! whether they have been told to close or not; the time for that begins when the triggers *before*
-//! the shutdown are done. As long as bytes move it goes on, to a minute in all; a peer that accepts
+//! **Grace.** When a reactor stops, everything that is queued on its connections by then is still
+//! sent, whether they are closing or not; the time for that begins when the triggers *before* the
+//! shutdown are done. It lasts as long as bytes move, one minute in all; a peer that accepts
 //! nothing for 5 s is cut off by itself. The process's own standard output is waited for without
-//! limit, as with blocking writes, and if it cannot be written `run` fails. To be sure of a
-//! farewell, close the connection and await [`Handle::closed`](crate::Handle::closed) before the
-//! program ends.
+//! limit, as with blocking writes, and if it cannot be written `run` fails. To be sure that a last
+//! message is sent, close the connection and await [`Handle::closed`](crate::Handle::closed) before
+//! the program ends.
 //!
 //! # The loop
 //!
-//! | bound | default | at the bound |
+//! | limit | default | at the limit |
 //! |---|---|---|
-//! | tasks in one turn, all ready when it began | 1,024, or 250 µs | the rest goes on after a look at timers, other threads and I/O |
-//! | tasks that become ready meanwhile and run in the same turn | 16 | the rest goes on after a look at timers and other threads |
-//! | turns of short batches without a look at I/O | 64 tasks, or 50 µs | I/O is polled without waiting |
-//! | work of one step of a turn | 250 µs; 1,024 sources; 8 sources that have used their share | the rest goes on in the next turn, after timers and I/O |
-//! | looks at I/O before a time limit takes effect | 1, up to 4 while each finds something | what came in time wins |
+//! | tasks in one turn, all ready when it began | 1,024, or 250 µs | the rest continues after a check of timers, other threads and I/O |
+//! | tasks that become ready meanwhile and run in the same turn | 16 | the rest continues after a check of timers and other threads |
+//! | turns of short batches without polling I/O | 64 tasks, or 50 µs | I/O is polled without waiting |
+//! | work of one step of a turn | 250 µs; 1,024 sources; 8 sources that have used their share | the rest continues in the next turn, after timers and I/O |
+//! | polls of I/O before a time limit takes effect | 1, up to 4 while each finds something | a result that came in time wins |
 //! | calls from other threads in a turn | those there when it began; 1,024, or 250 µs | the rest is for the next turn, in order |
 //! | time limits that take effect in a turn | 1,024, or 250 µs | the rest is for the next turn, in order |
 //! | time one callback may take before it is reported | 100 ms in debug mode | a report names it: see [`ReactorBuilder::on_blocked`](crate::ReactorBuilder::on_blocked) |
 //!
 //! # Datagrams
 //!
-//! | bound | default | at the bound |
+//! | limit | default | at the limit |
 //! |---|---|---|
 //! | bytes queued to be sent | 256 KiB ([`DatagramOptions::queue`]) | [`QueueFull`] |
 //! | bytes delivered for one event | 256 KiB, each datagram counting at least 1 KiB | the rest comes in a later turn |
@@ -70,24 +70,24 @@
 //!
 //! # Names, threads, processes
 //!
-//! | bound | default | at the bound |
+//! | limit | default | at the limit |
 //! |---|---|---|
 //! | look-ups at a time | 8 threads, 500 waiting | [`LookupFailed`] with [`LookupProblem::TooMany`] |
 //! | one attempt to connect | 30 s ([`ConnectOptions::timeout`]) | [`ConnectTimedOut`] |
 //! | threads of the pool | 10 ([`ThreadPool::adjust`]) | work waits |
-//! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are left alone; their Deferreds fail with [`StillRunning`] |
-//! | output of a process that is kept | 64 MiB | the process is killed, [`OutputTooLong`](crate::process) |
+//! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are detached; their Deferreds fail with [`StillRunning`] |
+//! | output of a process that is collected | 64 MiB | the process is killed, [`OutputTooLong`](crate::process) |
 //!
 //! # Memory
 //!
-//! What a connection, a task or a timer used is freed when it ends. That the process does not get
-//! smaller after a peak is the allocator's doing: glibc keeps freed memory for the next peak, some
-//! 64 MiB after a few thousand connections at once. `malloc_trim(0)` (crate `libc`) gives it back
+//! The memory of a connection, a task or a timer is freed when it ends. That the process does not
+//! get smaller after a peak is due to the allocator: glibc keeps freed memory for the next peak,
+//! some 64 MiB after a few thousand connections at once. `malloc_trim(0)` (crate `libc`) returns it
 //! to the system; `MALLOC_ARENA_MAX=1` or another allocator keep it from growing so far.
 //!
-//! One circle is not freed: a callback that owns the [`Resolver`](crate::Resolver) of its own
-//! Deferred. Each keeps the other alive, so neither is dropped, and the Deferred never fails with
-//! [`Abandoned`]:
+//! One reference cycle is not freed: a callback that owns the [`Resolver`](crate::Resolver) of its
+//! own Deferred. Each keeps the other alive, so neither is dropped, and the Deferred never fails
+//! with [`DeferredError::Abandoned`]:
 //!
 //! ```
 //! use std::cell::Cell;
@@ -108,8 +108,8 @@
 //! assert!(!freed.get()); // and so it stays
 //! ```
 //!
-//! The way out is to give the resolver to whatever brings the result (a timer, a task, a protocol),
-//! and to it only.
+//! To avoid it, give the resolver only to the code that brings the result (a timer, a task, a
+//! protocol).
 //!
 //! [`Limits::high`]: crate::transport::Limits::high
 //! [`Limits::low`]: crate::transport::Limits::low
@@ -124,4 +124,4 @@
 //! [`ThreadPool::adjust`]: crate::threads::ThreadPool::adjust
 //! [`Grace::threads`]: crate::reactor::Grace::threads
 //! [`StillRunning`]: crate::reactor::StillRunning
-//! [`Abandoned`]: crate::defer::Abandoned
+//! [`DeferredError::Abandoned`]: crate::defer::DeferredError::Abandoned

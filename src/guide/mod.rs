@@ -1,5 +1,6 @@
-//! The guide: how to write programs with this crate, page by page. Every program on the pages is compiled and run with the
-//! tests.
+//! The guide: how to write programs with this crate, page by page.
+//!
+//! Every program on these pages is compiled and run with the tests.
 //!
 //! To begin:
 //!
@@ -13,21 +14,24 @@
 //! * [Deploying](deploying): signals, sockets from systemd, a graceful stop
 //! * [Which crates run on it](crates)
 //!
-//! For those who know something else:
+//! Introductions for those who know another runtime. Of the last two, read the page for what you do
+//! *not* know yet; each explains it in the terms of what you do know:
 //!
-//! * [From Twisted](from_twisted) and [From tokio](from_tokio): their words, and ours
+//! * [From Twisted](from_twisted) and [From tokio](from_tokio): their terms, and the terms here
 //! * [Deferreds for those who know futures](deferreds)
 //! * [Futures for those who know Deferreds](futures)
 //!
-//! To look things up:
+//! Reference pages:
 //!
-//! * [Limits](limits): what is bounded, by how much, and what happens at the bound
+//! * [Glossary](glossary): the terms that this crate defines
+//! * [Limits](limits): what is limited, by how much, and what happens at the limit
 //! * [Stability](stability): what is promised, and what is not
 //! * [Architecture](architecture): the modules, and what was tested where
 //! * [Pollers](pollers): how a reactor waits, which way to choose, and what each costs
 //! * [Figures](figures): speed and memory, beside other runtimes
-//! * [Paths](paths): which functions a byte, a timer, a Deferred, a thread's job and a child process pass
-//! * [Examples](examples): the example programs, whole
+//! * [Paths](paths): which functions a byte, a timer, a Deferred, a thread's job and a child
+//!   process pass through
+//! * [Examples](examples): the example programs in full
 
 pub mod architecture;
 pub mod back_pressure;
@@ -43,6 +47,7 @@ pub mod first_server;
 pub mod from_tokio;
 pub mod from_twisted;
 pub mod futures;
+pub mod glossary;
 pub mod limits;
 pub mod paths;
 pub mod pollers;

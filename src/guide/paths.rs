@@ -1,10 +1,11 @@
-//! Paths: the life of a byte, of a timer, of a Deferred, of a thread's job and of a child process, each as the list of
-//! functions that it passes.
+//! Paths: the functions that a byte, a timer, a Deferred, a thread's job and a child process pass
+//! through.
 //!
-//! For those who read the source, or a profile. What a turn of the loop is, step by step, stands in the module docs of
-//! `reactor/turn.rs`; here is what happens to one thing. A test checks that each function is where the table says.
+//! For readers of the source, or of a profile. The module docs of `reactor/turn.rs` describe the
+//! steps of a turn; this page follows one thing at a time. A test checks that each function is in
+//! the file that the table names.
 //!
-//! # A byte that comes, to a protocol
+//! # A received byte, to a protocol
 //!
 //! | function | file | what it does |
 //! |---|---|---|
@@ -19,7 +20,7 @@
 //! | `Protocol::input_received` | `protocol/mod.rs` | the user's code, or `data_received` |
 //! | `Conn::settle` | `transport/engine.rs` | does what the user's code has asked for |
 //!
-//! # The same, to async code
+//! # A received byte, to async code
 //!
 //! | function | file | what it does |
 //! |---|---|---|
@@ -31,7 +32,7 @@
 //! | `poll_socket` | `stream/reader.rs` | reads into the user's buffer, or waits |
 //! | `ConnCore::read` | `transport/link.rs` | one `recv` |
 //!
-//! # A byte that goes
+//! # A sent byte
 //!
 //! | function | file | what it does |
 //! |---|---|---|
@@ -59,11 +60,11 @@
 //! |---|---|---|
 //! | `Deferred::pair` | `defer/mod.rs` | makes the two ends |
 //! | `Deferred::add_callback` | `defer/mod.rs` | appends a step |
-//! | `CallbackQueue::push` | `defer/line.rs` | stores it, in one block of memory with the others |
+//! | `CallbackQueue::push` | `defer/callback_queue.rs` | stores it, in one block of memory with the others |
 //! | `Resolver::callback` | `defer/mod.rs` | brings the result |
 //! | `Core::fire` | `defer/core.rs` | gives it to the steps, or stores it and wakes the task that awaits it |
 //! | `advance` | `defer/core/work.rs` | goes on with one core after the other, so that depth costs no stack |
-//! | `CallbackQueue::run` | `defer/line.rs` | runs the steps until one gives a Deferred that is not settled |
+//! | `CallbackQueue::run` | `defer/callback_queue.rs` | runs the steps until one gives a Deferred that is not settled |
 //! | `Core::hand_over` | `defer/core.rs` | gives the result to the next: another core, a task, nobody |
 //! | `Deferred::poll` | `defer/poll.rs` | where a task awaits it |
 //!

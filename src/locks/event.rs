@@ -1,4 +1,4 @@
-//! Something that happens, and those who wait for it.
+//! [`Event`]: a flag that Deferreds wait for.
 
 use std::cell::Cell;
 use std::fmt;
@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use crate::defer::{Deferred, Listeners};
 
-/// A flag that one can wait for.
+/// A flag that any number of Deferreds can wait for.
 ///
-/// A handle: clones are the same event. Nobody owns what happens, so waiters that are not polled stop nobody.
+/// A handle: clones are the same event. An event gives out nothing, so a waiter that is not polled
+/// blocks no other waiter.
 ///
 /// # Examples
 ///
@@ -38,17 +39,17 @@ struct Inner {
 }
 
 impl Event {
-    /// One that is not set.
+    /// Makes an event that is not set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets it, and fires all who wait.
+    /// Sets the event and fires all waiters.
     ///
     /// # Order
     ///
-    /// In the order in which they began to wait; callbacks run inside this call. All who waited when it was set are
-    /// fired, whatever the callbacks of the others do.
+    /// Waiters fire in the order in which they began to wait; callbacks run inside this call. All
+    /// that waited when the event was set are fired, whatever the callbacks of the others do.
     #[doc(alias("notify_waiters", "notify_all"))]
     pub fn set(&self) {
         self.inner.is_set.set(true);
@@ -57,25 +58,26 @@ impl Event {
         }
     }
 
-    /// Sets it back: who waits from now on, waits for the next time.
+    /// Clears the event: later waiters wait for the next [`set`](Event::set).
     pub fn clear(&self) {
         self.inner.is_set.set(false);
     }
 
-    /// Is it set?
+    /// Returns whether the event is set.
     pub fn is_set(&self) -> bool {
         self.inner.is_set.get()
     }
 
-    /// Waits until it is set.
+    /// Waits until the event is set; settled at once if it is.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: an event that is set stays so. Dropped without callbacks, it waits no longer.
+    /// Nothing is lost: an event stays set. A Deferred dropped without callbacks stops waiting.
     ///
     /// # Errors
     ///
-    /// [`Abandoned`](crate::defer::Abandoned) when the last handle is dropped.
+    /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the last handle is
+    /// dropped.
     #[doc(alias = "notified")]
     #[track_caller]
     pub fn wait(&self) -> Deferred<()> {

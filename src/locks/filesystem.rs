@@ -1,6 +1,7 @@
-//! A lock between processes, for Deferreds: [`DeferredFilesystemLock`].
+//! [`DeferredFilesystemLock`]: a lock between processes, for Deferreds.
 //!
-//! `lock_file` is the lock itself; here are the handles, the guards and the waiting. Timers exist only while a Deferred waits.
+//! `lock_file` is the lock itself; this file holds the handles, the guards and the waiting. Timers
+//! exist only while a Deferred waits.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,20 +11,21 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use super::lock_file::{self, Locked, holder, is_this, lock_at, unlock};
+use super::lock_file::{self, FilesystemLockError, Locked, holder, is_this, lock_at, unlock};
 use crate::clock::{Clock, DelayedCall, TimedOut, Timers};
 use crate::debug::{Id, Thing};
 use crate::defer::{self, Deferred, Resolver};
-use crate::failure::{Failure, errors};
+use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::task::Wait;
 
 /// A lock that processes share by its path.
 ///
-/// It works together with Twisted's `DeferredFilesystemLock` and `FilesystemLock`, and survives the death of its holder.
-/// A handle: clones are the same lock. It excludes processes, not parts of one: see
-/// [`DeferredLock`](super::DeferredLock) for those. A process id that is given anew, as in a container that is started
-/// again, makes a lock that was left behind look held.
+/// The lock is compatible with Twisted's `DeferredFilesystemLock` and `FilesystemLock`, and
+/// survives the death of its holder. A handle: clones are the same lock. It excludes other
+/// processes, not other code in the same process, which [`DeferredLock`](super::DeferredLock) does.
+/// A process id that is reused, as in a container that is started again, makes a stale lock look
+/// held.
 ///
 /// # Examples
 ///
@@ -55,7 +57,8 @@ pub struct DeferredFilesystemLock {
 
 /// Holds a [`DeferredFilesystemLock`] until it is dropped.
 ///
-/// Should the unlocking fail then, that is reported; [`release`](FilesystemLockGuard::release) gives the error instead.
+/// If releasing the lock fails during the drop, the error is reported;
+/// [`release`](FilesystemLockGuard::release) returns it instead.
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct FilesystemLockGuard {
     path: PathBuf,
@@ -68,11 +71,11 @@ struct Inner {
     made: &'static Location<'static>,
     timers: Timers,
     was_clean: Cell<bool>,
-    /// Set while a Deferred waits.
+    /// `Some` while a Deferred waits.
     attempt: RefCell<Option<Attempt>>,
 }
 
-/// What one waits for that waits for the lock.
+/// What a Deferred that waits for the lock waits for, in dumps.
 struct Freedom(Weak<Inner>);
 
 /// A Deferred that waits, and its timers.
@@ -84,7 +87,7 @@ struct Attempt {
 }
 
 impl DeferredFilesystemLock {
-    /// A lock at this path, which nobody has touched yet.
+    /// Makes a handle to the lock at this path. Does not touch the path.
     #[track_caller]
     pub fn new(path: impl Into<PathBuf>, clock: &impl Clock) -> Self {
         Self {
@@ -98,59 +101,65 @@ impl DeferredFilesystemLock {
         }
     }
 
-    /// Tries to lock, now. `false` if another process, or this one, has it.
+    /// Tries to take the lock, and returns whether it did: `false` if another process, or this one,
+    /// holds it.
     ///
-    /// What a dead process has left is removed first.
+    /// A stale lock, of a process that is dead, is removed first.
     ///
     /// # Errors
     ///
-    /// [`NotALock`](super::NotALock), as the inner error, when there is something else at the path; whatever the file system does not
-    /// allow.
+    /// The inner error is [`FilesystemLockError::NotALock`] when something else is at the path;
+    /// other errors are those of the file system.
     pub fn lock(&self) -> io::Result<bool> {
         self.inner.lock()
     }
 
-    /// Was what this handle locked left in order? `false` if a dead process had it.
+    /// Returns whether the previous holder released the lock; `false` if this handle replaced the
+    /// stale lock of a dead process.
     #[doc(alias = "clean")]
     pub fn was_clean(&self) -> bool {
         self.inner.was_clean.get()
     }
 
-    /// Unlocks.
+    /// Releases the lock.
     ///
     /// # Errors
     ///
-    /// [`NotOurLock`](super::NotOurLock), as the inner error, when another process has it; `NotFound` when nobody has.
+    /// The inner error is [`FilesystemLockError::NotHeld`] when another process holds the lock; the
+    /// kind is `NotFound` when no process does.
     pub fn unlock(&self) -> io::Result<()> {
         unlock(&self.inner.path)
     }
 
-    /// Does a process that is alive hold the lock at this path? It only looks.
+    /// Returns whether a process that is alive holds the lock at this path. Changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`lock`](DeferredFilesystemLock::lock).
+    /// Fails as [`lock`](DeferredFilesystemLock::lock) does.
     #[doc(alias = "isLocked")]
     pub fn is_locked(path: impl AsRef<Path>) -> io::Result<bool> {
         lock_file::is_locked(path.as_ref())
     }
 
-    /// Locks as soon as possible: tries now, and each second from then on.
+    /// Takes the lock as soon as possible: tries at once, and then every second.
     ///
     /// # Order
     ///
-    /// Nobody stands in line: of several processes any may be the next. When the limit is over it tries one last time.
+    /// There is no queue: of several processes, any may be the next. When the limit is over, the
+    /// lock is tried one last time.
     ///
     /// # Cancel safety
     ///
-    /// Cancelling removes the timers, and does not try again (Twisted tries once more); so does dropping it without
-    /// callbacks. If the Deferred is dropped when it has the lock, the lock is released.
+    /// Cancelling removes the timers and does not try again (Twisted tries once more); so does
+    /// dropping the Deferred without callbacks. If the Deferred is dropped when it has the lock,
+    /// the lock is released.
     ///
     /// # Errors
     ///
-    /// [`AlreadyTryingToLock`] while another Deferred of this handle or its clones waits,
-    /// [`TimedOut`](crate::clock::TimedOut) when the limit is over, [`Abandoned`](crate::defer::Abandoned)
-    /// when the clock stops, and what [`lock`](DeferredFilesystemLock::lock) may fail with.
+    /// [`FilesystemLockError::AlreadyWaiting`] while another Deferred of this handle or its clones
+    /// waits, [`TimedOut`](crate::clock::TimedOut) when the limit is over,
+    /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the clock stops,
+    /// and the errors of [`lock`](DeferredFilesystemLock::lock).
     #[doc(alias = "deferUntilLocked")]
     #[track_caller]
     pub fn defer_until_locked(
@@ -159,7 +168,7 @@ impl DeferredFilesystemLock {
     ) -> Deferred<FilesystemLockGuard> {
         let (inner, location) = (&self.inner, Location::caller());
         if inner.attempt.borrow().is_some() {
-            return Deferred::fail(AlreadyTryingToLock);
+            return Deferred::fail(FilesystemLockError::AlreadyWaiting);
         }
         match inner.lock() {
             Ok(true) => return Deferred::succeed(inner.guard(location)),
@@ -194,20 +203,16 @@ impl DeferredFilesystemLock {
 }
 
 impl FilesystemLockGuard {
-    /// Unlocks, as dropping does.
+    /// Releases the lock, as dropping does.
     ///
     /// # Errors
     ///
-    /// As [`DeferredFilesystemLock::unlock`].
+    /// Fails as [`DeferredFilesystemLock::unlock`] does.
     pub fn release(mut self) -> io::Result<()> {
         self.is_released = true;
         unlock(&self.path)
     }
 }
-
-/// A second Deferred was to wait for a lock while one waits already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AlreadyTryingToLock;
 
 impl Drop for FilesystemLockGuard {
     fn drop(&mut self) {
@@ -233,10 +238,6 @@ impl fmt::Debug for FilesystemLockGuard {
             .field(&self.path)
             .finish()
     }
-}
-
-errors! {
-    AlreadyTryingToLock: "a Deferred waits for this lock already";
 }
 
 impl Wait for Freedom {
@@ -314,7 +315,7 @@ impl Inner {
         }
     }
 
-    /// Nobody waits any more: removes the timers.
+    /// Ends the waiting: removes the timers.
     fn end(&self) -> Option<Attempt> {
         let attempt = self.attempt.take()?;
         for call in [&attempt.retry, &attempt.expiry].into_iter().flatten() {
@@ -327,8 +328,8 @@ impl Inner {
         self.attempt.borrow_mut().as_mut().map(change)
     }
 
-    /// Calls `f` when `ask` has it called; if the clock drops it uncalled, because it has stopped,
-    /// nobody waits any more.
+    /// Calls `f` when the timer that `ask` sets is due. If the clock drops the timer uncalled,
+    /// because it has stopped, the waiting ends.
     fn plan(
         self: &Rc<Self>,
         f: impl FnOnce(&Rc<Self>) + 'static,

@@ -1,6 +1,7 @@
-//! Who holds what a line has given out: remembered in debug mode, for dumps.
+//! The holders of what a queue has given out: recorded in debug mode, for dumps.
 //!
-//! A guard owns its [`Grant`]; the line knows the grants weakly. Outside of debug mode there are none.
+//! A guard owns its [`Grant`]; the queue refers to the grants weakly. Outside of debug mode there
+//! are none.
 
 use std::cell::RefCell;
 use std::panic::Location;
@@ -10,23 +11,23 @@ use crate::debug::{self, Thing};
 use crate::defer::{Deferred, Resolver};
 use crate::task::{self, Wait};
 
-/// That something was given out.
+/// The record of something that was given out.
 pub(crate) struct Grant {
     count: usize,
-    /// Where it was asked for.
+    /// The line that requested it.
     since: &'static Location<'static>,
-    /// Who has it; nobody if that is not known.
+    /// The holder; `None` if it is not known.
     holder: RefCell<Option<Rc<dyn Wait>>>,
 }
 
-/// What a guard has of it: nothing outside of debug mode.
+/// A guard's part in the record; `None` outside of debug mode.
 pub(crate) type Granted = Option<Rc<Grant>>;
 
-/// A guard, or what else a line gives out.
+/// A guard, or another thing that a queue gives out.
 pub(super) trait Held {
     fn granted(&self) -> &Granted;
 
-    /// It is held until this Deferred has its result.
+    /// Records that this Deferred holds the guard until it has its result.
     fn is_held_by<T: 'static>(&self, deferred: &Deferred<T>) {
         if let Some(grant) = self.granted() {
             drop(grant.holder.replace(Some(deferred.tracker())));
@@ -34,12 +35,12 @@ pub(super) trait Held {
     }
 }
 
-/// What a line has given out.
+/// The records of what a queue has given out.
 #[derive(Default)]
 pub(super) struct Grants(RefCell<Vec<Weak<Grant>>>);
 
 impl Grants {
-    /// To whoever runs now.
+    /// Records a grant to the task that runs now.
     #[inline]
     pub(super) fn to_caller(&self, count: usize, since: &'static Location<'static>) -> Granted {
         debug::is_on().then(|| {
@@ -48,7 +49,7 @@ impl Grants {
         })
     }
 
-    /// To the Deferred of this resolver.
+    /// Records a grant to the Deferred of this resolver.
     #[inline]
     pub(super) fn to_waiter<T: 'static>(&self, count: usize, resolver: &Resolver<T>) -> Granted {
         debug::is_on().then(|| self.add(count, resolver.location(), Some(resolver.tracker())))
@@ -68,7 +69,7 @@ impl Grants {
         });
         let mut grants = self.0.borrow_mut();
         if grants.len() == grants.capacity() {
-            // Weak handles are nobody's code: nothing runs under the borrow.
+            // The entries are weak handles, so no user code runs under the borrow.
             grants.retain(|grant| grant.strong_count() > 0);
             let more = grants.len().max(1);
             grants.reserve(more);
@@ -77,7 +78,8 @@ impl Grants {
         grant
     }
 
-    /// Those that are still held, as text, each begun by `count`; and who holds them.
+    /// Returns the grants that are still held, as text that begins with what `count` returns, and
+    /// their holders.
     pub(super) fn tell(&self, count: impl Fn(usize) -> String) -> (Vec<String>, Vec<Thing>) {
         let grants: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
         let mut holders = Vec::new();
@@ -98,14 +100,14 @@ impl Grants {
                 text
             })
             .collect();
-        if texts.len() > MOST {
-            let left = texts.len() - MOST;
-            texts.truncate(MOST);
+        if texts.len() > MAX_HOLDERS {
+            let left = texts.len() - MAX_HOLDERS;
+            texts.truncate(MAX_HOLDERS);
             texts.push(format!("and {left} more"));
         }
         (texts, holders)
     }
 }
 
-/// So many holders are told in a line. Those that wait are shown below it all the same.
-const MOST: usize = 5;
+/// The most holders that are named in a line. All waiters are shown below it.
+const MAX_HOLDERS: usize = 5;

@@ -1,4 +1,4 @@
-//! A lock, and the value it guards.
+//! [`DeferredLock`]: a lock, and the value it guards.
 
 use std::cell::Cell;
 use std::fmt;
@@ -6,18 +6,20 @@ use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::grant_queue::{self, GrantQueue, Resource};
 use super::grants::{Granted, Held};
-use super::line::{self, GrantQueue, Resource};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
 use crate::failure::Failure;
 
-/// A lock for what takes several turns of the loop; first come, first served.
+/// A lock that is held over several turns of the loop; first come, first served.
 ///
-/// A handle: clones are the same lock. It may guard a value, which the [`LockGuard`] then holds; without one it guards
-/// whatever its users agree on. The [module](super) says how a waiter gets it.
+/// A handle: clones are the same lock. The lock may guard a value, which the [`LockGuard`] then
+/// holds; a lock without a value guards what its users agree on. The [module docs](super) say how a
+/// waiter gets the lock.
 ///
-/// Nothing is poisoned: when the holder panics, the value comes back as it is then, and the next one gets it.
+/// There is no poisoning: when the holder panics, the value goes back in its present state to the
+/// next waiter.
 ///
 /// # Examples
 ///
@@ -46,50 +48,51 @@ pub struct DeferredLock<T: 'static = ()> {
     inner: Rc<Inner<T>>,
 }
 
-/// What a lock guards, for as long as one holds it.
+/// Holds a [`DeferredLock`] and the guarded value until it is dropped.
 ///
-/// It owns the value, so it can be kept anywhere. Dropping it releases the lock: the value goes back, and the next in
-/// line gets it before the dropping returns, if that one has a callback.
+/// A guard owns the value, so it can be stored anywhere. Dropping it releases the lock: the value
+/// goes back, and the next waiter gets it before the drop returns, if that waiter has a callback.
 #[doc(alias = "MutexGuard")]
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct LockGuard<T: 'static = ()> {
     inner: Rc<Inner<T>>,
     granted: Granted,
-    /// Empty only while it is dropped.
+    /// `None` only while it is dropped.
     value: Option<T>,
 }
 
 struct Inner<T: 'static> {
-    line: GrantQueue<Self>,
-    /// Empty while somebody holds it.
+    queue: GrantQueue<Self>,
+    /// `None` while the lock is held.
     value: Cell<Option<T>>,
     is_held: Cell<bool>,
 }
 
 impl<T: 'static> DeferredLock<T> {
-    /// A lock that guards `value`. For one without a value there is `DeferredLock::default()`.
+    /// Makes a lock that guards `value`. `DeferredLock::default()` makes one without a value.
     #[track_caller]
     pub fn new(value: T) -> Self {
         Self {
             inner: Rc::new(Inner {
-                line: GrantQueue::new(),
+                queue: GrantQueue::new(),
                 value: Cell::new(Some(value)),
                 is_held: Cell::new(false),
             }),
         }
     }
 
-    /// Waits until it is this one's turn, and gives the guard.
+    /// Waits for the lock, and returns its guard.
     ///
     /// # Order
     ///
-    /// First come, first served, counted from this call. A callback runs before the guard that made it possible has
-    /// been dropped to the end; if that happens inside another waiter's callback, when that one has returned. A
-    /// task is woken, and takes the guard when it is polled.
+    /// First come, first served, counted from this call. The next waiter's callback runs inside the
+    /// drop of the guard; if that drop happens inside another waiter's callback, it runs after that
+    /// callback. A waiting task is woken, and takes the guard when it is polled.
     ///
     /// # Cancel safety
     ///
-    /// Cancelling or dropping a Deferred that waits leaves the line, and harms nobody.
+    /// Cancelling or dropping a waiting Deferred leaves the queue, and does not affect other
+    /// waiters.
     ///
     /// # Examples
     ///
@@ -105,10 +108,10 @@ impl<T: 'static> DeferredLock<T> {
     #[doc(alias("lock", "aenter"))]
     #[track_caller]
     pub fn acquire(&self) -> Deferred<LockGuard<T>> {
-        line::join(&self.inner, 1, Location::caller())
+        grant_queue::join(&self.inner, 1, Location::caller())
     }
 
-    /// The guard, if the lock is free and nobody's turn.
+    /// Returns the guard if the lock is free and no waiter is next.
     ///
     /// # Examples
     ///
@@ -122,14 +125,15 @@ impl<T: 'static> DeferredLock<T> {
     #[doc(alias = "try_lock")]
     #[track_caller]
     pub fn try_acquire(&self) -> Option<LockGuard<T>> {
-        line::try_take(&self.inner, 1)
+        grant_queue::try_take(&self.inner, 1)
     }
 
-    /// Acquires it, calls `f` with the value, and releases it when all that `f` began is done.
+    /// Acquires the lock, calls `f` with the value, and releases the lock when everything that `f`
+    /// began is done.
     ///
-    /// `f` may return what a callback may; a Deferred or an async block is waited for. What came of it, a panic
-    /// included, is passed on. For async code that uses the value to the end there is
-    /// [`run_async`](DeferredLock::run_async).
+    /// `f` may return what a callback may; a Deferred or an async block is waited for. Its result,
+    /// or its panic, is passed on. [`run_async`](DeferredLock::run_async) is for async code that
+    /// uses the value until it ends.
     ///
     /// # Order
     ///
@@ -137,8 +141,8 @@ impl<T: 'static> DeferredLock<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling the Deferred while it waits leaves the line, and `f` is never called; later it cancels what `f`
-    /// returned, and releases the lock when that is over.
+    /// Cancelling the Deferred while it waits leaves the queue, and `f` is never called; later it
+    /// cancels what `f` returned, and releases the lock when that is done.
     ///
     /// # Examples
     ///
@@ -169,11 +173,12 @@ impl<T: 'static> DeferredLock<T> {
         }
     }
 
-    /// As [`run`](DeferredLock::run), for an async closure that has the value until it ends.
+    /// Does as [`run`](DeferredLock::run), for an async closure that has the value until it ends.
     ///
     /// # Errors
     ///
-    /// [`NoReactor`](crate::defer::NoReactor) when none runs on this thread.
+    /// [`DeferredError::NoReactor`](crate::defer::DeferredError::NoReactor) when no reactor runs on
+    /// this thread.
     ///
     /// # Examples
     ///
@@ -202,18 +207,18 @@ impl<T: 'static> DeferredLock<T> {
         })
     }
 
-    /// Is it held, or offered to somebody whose turn it is?
+    /// Returns whether the lock is held, or offered to a waiter that is next.
     ///
-    /// A lock that is free stays so until the Deferred of an [`acquire`](DeferredLock::acquire) is awaited or gets a
-    /// callback.
+    /// A free lock stays free until the Deferred of an [`acquire`](DeferredLock::acquire) is
+    /// awaited or gets a callback.
     #[doc(alias = "locked")]
     pub fn is_locked(&self) -> bool {
-        !line::is_free(&self.inner, 1)
+        !grant_queue::is_free(&self.inner, 1)
     }
 
-    /// How many Deferreds wait for it.
+    /// Returns the number of Deferreds that wait for the lock.
     pub fn waiting(&self) -> usize {
-        line::waiting(&*self.inner)
+        grant_queue::waiting(&*self.inner)
     }
 }
 
@@ -269,7 +274,7 @@ impl<T: 'static> Drop for LockGuard<T> {
         self.granted = None;
         self.inner.value.set(self.value.take());
         self.inner.is_held.set(false);
-        line::serve(&self.inner);
+        grant_queue::serve(&self.inner);
     }
 }
 
@@ -290,8 +295,8 @@ impl<T: 'static> Resource for Inner<T> {
 
     const KIND: &'static str = "lock";
 
-    fn line(&self) -> &GrantQueue<Self> {
-        &self.line
+    fn queue(&self) -> &GrantQueue<Self> {
+        &self.queue
     }
 
     fn left(&self) -> usize {
@@ -307,8 +312,8 @@ impl<T: 'static> Resource for Inner<T> {
         }
     }
 
-    fn about(&self, is_told: bool) -> String {
-        let about = match (self.is_held.get(), is_told) {
+    fn about(&self, names_holders: bool) -> String {
+        let about = match (self.is_held.get(), names_holders) {
             (true, true) => "",
             (true, false) => "held",
             (false, _) => "free",

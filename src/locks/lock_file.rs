@@ -2,21 +2,22 @@
 //!
 //! # The idea
 //!
-//! Making a symbolic link either works or finds one, for all processes alike, and the link says who made it. This is
-//! the lock of Twisted's `twisted.python.lockfile`, and the two exclude each other. A holder that died leaves its
-//! link behind; who finds that nobody has this process id removes the link and tries again.
+//! Creating a symbolic link either succeeds or finds a link, for all processes alike, and the link
+//! names its creator. This is the lock of Twisted's `twisted.python.lockfile`, and the two exclude
+//! each other. A holder that died leaves its link behind; a process that finds a link whose process
+//! id is not in use removes the link and tries again.
 //!
-//! Removing must not hit the link of somebody who was faster, and there is no way to remove a link only if it still says
-//! what it said. So the breakers exclude each other: each one locks the directory (`flock`), looks again, and removes the
-//! link. Who does not get that lock lets the other one do it. A process of Twisted does not take part in this.
+//! Removing must not hit the link of another process that was faster, and a link cannot be removed
+//! on the condition that its target is unchanged. So processes that remove stale links exclude each
+//! other: each locks the directory (`flock`), checks the link again, and removes it. A process that
+//! does not get that lock leaves the removal to the other one. Twisted's processes do not take part
+//! in this.
 //!
 //! # Invariants
 //!
-//! 1. A link is removed by its owner, or by one that holds the directory's lock and has seen, under it, that the owner is
-//!    dead.
+//! 1. A link is removed by its owner, or by a process that holds the directory's lock and has seen,
+//!    while holding it, that the owner is dead.
 
-use std::error::Error;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::symlink;
@@ -29,53 +30,67 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::failure::errors;
 
-/// There is something at a lock's path that is no lock.
+/// An error of a lock file and of [`DeferredFilesystemLock`](crate::locks).
+///
+/// Where a method returns an [`io::Error`], this is its inner error ([`io::Error::get_ref`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotALock {
-    path: PathBuf,
-    /// The beginning of the link's target, if it is a link.
-    target: Option<String>,
-}
-
-/// Another process has the lock that was to be unlocked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotOurLock {
-    holder: i32,
-}
-
-impl NotOurLock {
-    /// The process that has it.
-    pub fn holder(&self) -> i32 {
-        self.holder
-    }
+#[non_exhaustive]
+pub enum FilesystemLockError {
+    /// A Deferred of the same handle waits for the lock already.
+    AlreadyWaiting,
+    /// Something other than a lock is at the path.
+    NotALock {
+        /// The path of the lock.
+        path: PathBuf,
+        /// The first 60 characters of the symbolic link's target; `None` if no link is there.
+        target: Option<String>,
+    },
+    /// The lock to be released is held by another process.
+    NotHeld {
+        /// The process id of the holder.
+        holder: i32,
+    },
 }
 
 errors! {
-    NotOurLock { holder }: "process {holder} has the lock";
-}
-
-impl fmt::Display for NotALock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not a lock: ", self.path)?;
-        match &self.target {
-            Some(target) => write!(f, "it points to {target:?}, not to a process id"),
-            None => f.write_str("it is not a symbolic link"),
-        }
+    enum FilesystemLockError {
+        AlreadyWaiting: "cannot wait for the lock: a Deferred of this handle waits already";
+        NotALock { path, target }: "{path:?} is not a lock: {}", with mismatch(target.as_deref());
+        NotHeld { holder }: "cannot release the lock: process {holder} holds it";
     }
 }
 
-impl Error for NotALock {}
+/// Says why what is at the path is not a lock.
+fn mismatch(target: Option<&str>) -> String {
+    match target {
+        Some(target) => format!("the link points to {target:?}, not to a process id"),
+        None => "it is not a symbolic link".to_owned(),
+    }
+}
 
-/// What came of trying to lock.
+impl From<FilesystemLockError> for io::Error {
+    fn from(error: FilesystemLockError) -> Self {
+        let kind = match error {
+            FilesystemLockError::NotALock { .. } => ErrorKind::InvalidData,
+            FilesystemLockError::AlreadyWaiting | FilesystemLockError::NotHeld { .. } => {
+                ErrorKind::ResourceBusy
+            }
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// The result of an attempt to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Locked {
-    /// It is ours; `was_clean` is false if a dead process had it.
+    /// This process has locked; `was_clean` is `false` if a stale lock was replaced.
     Ours { was_clean: bool },
-    /// It is another's, or this process has it already; none if it could not be seen whose.
+    /// Another process, or this one already, holds the lock; `None` if the holder could not be
+    /// determined.
     Theirs(Option<i32>),
 }
 
-/// Tries to lock, now, whatever handles there are. Who got it unlocks with [`unlock`].
+/// Tries to lock, whatever handles exist. [`unlock`] releases the lock.
 pub(crate) fn lock_at(path: &Path) -> io::Result<Locked> {
     let mut was_clean = true;
     for _ in 0..ATTEMPTS {
@@ -85,7 +100,7 @@ pub(crate) fn lock_at(path: &Path) -> io::Result<Locked> {
             Err(error) => return Err(error),
         }
         let Some(pid) = holder(path)? else {
-            // It vanished meanwhile.
+            // The link was removed meanwhile.
             continue;
         };
         if is_alive(pid)? {
@@ -97,20 +112,20 @@ pub(crate) fn lock_at(path: &Path) -> io::Result<Locked> {
             Removed::No => {}
         }
     }
-    // It changes hands all the time.
+    // The lock changes hands all the time.
     Ok(Locked::Theirs(None))
 }
 
-/// What became of a link that a dead process has left.
+/// The result of an attempt to remove a stale link.
 enum Removed {
     Yes,
-    /// Somebody else is at it.
+    /// Another process is removing the link.
     ByAnother,
-    /// It was not that any more.
+    /// The link is no longer stale.
     No,
 }
 
-/// Removes the link if a dead process has left it (invariant 1).
+/// Removes the link if a dead process left it (invariant 1).
 fn remove_left_behind(path: &Path) -> io::Result<Removed> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -131,26 +146,23 @@ fn remove_left_behind(path: &Path) -> io::Result<Removed> {
     }
 }
 
-/// Unlocks, if it is ours.
+/// Releases the lock, if this process holds it.
 pub(crate) fn unlock(path: &Path) -> io::Result<()> {
     let Some(holder) = holder(path)? else {
         return Err(ErrorKind::NotFound.into());
     };
     if !is_this(holder) {
         let holder = holder.as_raw_nonzero().get();
-        return Err(io::Error::other(NotOurLock { holder }));
+        return Err(FilesystemLockError::NotHeld { holder }.into());
     }
     fs::remove_file(path)
 }
 
-/// The process that the lock says has it; none if it is not there.
+/// Returns the process that the link names; `None` if there is no link.
 pub(super) fn holder(path: &Path) -> io::Result<Option<Pid>> {
     let not_a_lock = |target| {
         let path = path.to_owned();
-        Err(io::Error::new(
-            ErrorKind::InvalidData,
-            NotALock { path, target },
-        ))
+        Err(FilesystemLockError::NotALock { path, target }.into())
     };
     let target = match fs::read_link(path) {
         Ok(target) => target,
@@ -173,21 +185,21 @@ pub(crate) fn is_locked(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Is it this process?
+/// Returns whether it is this process.
 pub(super) fn is_this(pid: Pid) -> bool {
     pid.as_raw_nonzero().get().unsigned_abs() == process::id()
 }
 
 fn is_alive(pid: Pid) -> io::Result<bool> {
     match test_kill_process(pid) {
-        // It may be somebody else's.
+        // The process belongs to another user.
         Ok(()) | Err(Errno::PERM) => Ok(true),
         Err(Errno::SRCH) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// So often a lock may change hands while one tries.
+/// The most attempts to lock while the lock changes hands.
 const ATTEMPTS: usize = 100;
-/// So much is shown of a link that is no lock.
+/// The most characters shown of the target of a link that is not a lock.
 const SHOWN: usize = 60;

@@ -1,4 +1,4 @@
-//! Slots in the order of their numbers, made for the case that there is one or none.
+//! Slots in the order of their numbers, optimised for one slot or none.
 //!
 //! # Invariants
 //!
@@ -6,7 +6,7 @@
 
 use crate::index::Index;
 
-/// Slots with a number each. A single one is stored inline, without an allocation.
+/// A list of slots with a number each. A single slot is stored inline, without an allocation.
 #[derive(Default)]
 pub(super) struct Numbered {
     first: Option<(u64, usize)>,
@@ -14,7 +14,7 @@ pub(super) struct Numbered {
 }
 
 impl Numbered {
-    /// Puts a slot in. No other has its number.
+    /// Inserts a slot; its number is unique.
     pub(super) fn insert(&mut self, number: u64, slot: usize) {
         match &mut self.first {
             None => self.first = Some((number, slot)),
@@ -28,12 +28,12 @@ impl Numbered {
         }
     }
 
-    /// The one with the lowest number.
+    /// Returns the slot with the lowest number.
     pub(super) fn first(&self) -> Option<(u64, usize)> {
         self.first
     }
 
-    /// Takes out the one with the lowest number.
+    /// Removes the slot with the lowest number, and returns it.
     pub(super) fn pop_first(&mut self) -> Option<(u64, usize)> {
         let first = self.first.take();
         if !self.rest.is_empty() {
@@ -60,7 +60,7 @@ impl Numbered {
     }
 }
 
-/// Takes them out, in the order of their numbers.
+/// Removes the slots in the order of their numbers.
 impl Iterator for Numbered {
     type Item = (u64, usize);
 

@@ -1,8 +1,7 @@
-//! A queue whose readers may come before what they want to read.
+//! [`DeferredQueue`]: a queue whose readers may come before the items.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -11,8 +10,9 @@ use std::task::{Context, Poll};
 
 use futures::stream::{FusedStream, Stream};
 
+use super::errors::{LockError, QueueOverflow};
+use super::grant_queue::{self, GrantQueue, Resource};
 use super::grants::Granted;
-use super::line::{self, GrantQueue, Resource};
 use crate::debug::Thing;
 use crate::defer::{self, Deferred, Resolver, WaitSource};
 use crate::index::Indexed;
@@ -20,10 +20,10 @@ use crate::report;
 use crate::slots::shrink_queue;
 use crate::task::Wait;
 
-/// Items on their way from those who put them to those who get them, both first come, first served.
+/// A queue of items; both items and readers are first come, first served.
 ///
-/// A handle: clones are the same queue. When the last one is dropped, what waits is abandoned, and the
-/// [`stream`](DeferredQueue::stream)s end behind the last item.
+/// A handle: clones are the same queue. When the last handle is dropped, waiting Deferreds are
+/// abandoned, and the [`stream`](DeferredQueue::stream)s end behind the last item.
 ///
 /// # Examples
 ///
@@ -56,48 +56,49 @@ pub struct DeferredQueue<T: 'static> {
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Items<T: 'static> {
     shared: Rc<Shared<T>>,
-    /// Set while it waits for an item.
+    /// `Some` while it waits for an item.
     next: Option<Next<T>>,
     location: &'static Location<'static>,
 }
 
-/// A stream that waits in line.
+/// A stream that waits in the queue.
 struct Next<T: 'static> {
     deferred: Deferred<T>,
     shared: Rc<Shared<T>>,
 }
 
-/// What one waits for that is to put something into a queue that is full.
+/// What a Deferred that waits for room in a full queue waits for, in dumps.
 struct Room<T: 'static>(Weak<Shared<T>>);
 
-/// What all handles of a queue own together.
+/// The state that all handles of a queue own together.
 struct Handle<T: 'static>(Rc<Shared<T>>);
 
 struct Shared<T: 'static> {
-    line: GrantQueue<Self>,
+    queue: GrantQueue<Self>,
     items: RefCell<VecDeque<T>>,
-    /// Those who wait for room.
+    /// The Deferreds that wait for room.
     putters: RefCell<Indexed<(T, Resolver<()>)>>,
     next_putter: Cell<u64>,
     letting_in: Cell<bool>,
     size: Option<usize>,
     backlog: Option<usize>,
-    /// How many in line are streams.
+    /// The number of waiters that are streams.
     streams: Cell<usize>,
-    /// No handle is left.
+    /// Whether the last handle was dropped.
     is_over: Cell<bool>,
 }
 
 impl<T: 'static> DeferredQueue<T> {
-    /// One without limits.
+    /// Makes a queue without limits.
     #[track_caller]
     pub fn new() -> Self {
         Self::with_limits(None, None)
     }
 
-    /// One that stores no more than `size` items, and has no more than `backlog` Deferreds waiting for one.
+    /// Makes a queue that stores at most `size` items and lets at most `backlog` Deferreds wait for
+    /// one; `None` is no limit.
     ///
-    /// With a size of 0 there must be somebody waiting for what is put.
+    /// With a size of 0, an item can be put only while a Deferred waits for one.
     ///
     /// # Examples
     ///
@@ -112,7 +113,7 @@ impl<T: 'static> DeferredQueue<T> {
     pub fn with_limits(size: impl Into<Option<usize>>, backlog: impl Into<Option<usize>>) -> Self {
         Self {
             handle: Rc::new(Handle(Rc::new(Shared {
-                line: GrantQueue::new(),
+                queue: GrantQueue::new(),
                 items: RefCell::default(),
                 putters: RefCell::default(),
                 next_putter: Cell::new(0),
@@ -125,16 +126,16 @@ impl<T: 'static> DeferredQueue<T> {
         }
     }
 
-    /// Puts an item at the end.
+    /// Puts an item at the end of the queue.
     ///
     /// # Order
     ///
-    /// If a callback waits for it, it runs inside this call. A task that waits is woken; until it fetches the item,
-    /// that stays in the queue.
+    /// If a callback waits for an item, it runs inside this call. A waiting task is woken; the item
+    /// stays in the queue until the task fetches it.
     ///
     /// # Errors
     ///
-    /// [`QueueOverflow`], with the item, when as many are stored as may be.
+    /// [`QueueOverflow`], with the item, when the queue is full.
     #[doc(alias("put_nowait", "try_send"))]
     pub fn put(&self, item: T) -> Result<(), QueueOverflow<T>> {
         let shared = self.shared();
@@ -143,24 +144,27 @@ impl<T: 'static> DeferredQueue<T> {
             return Err(QueueOverflow(item));
         }
         shared.items.borrow_mut().push_back(item);
-        line::serve(shared);
+        grant_queue::serve(shared);
         Ok(())
     }
 
-    /// Puts an item at the end as soon as there is room, and tells when that has happened.
+    /// Puts an item at the end of the queue as soon as there is room; the Deferred fires when that
+    /// has happened.
     ///
     /// # Order
     ///
-    /// First come, first served. While somebody waits for room, there is none for [`put`](DeferredQueue::put).
+    /// First come, first served. While a Deferred waits for room, there is none for
+    /// [`put`](DeferredQueue::put).
     ///
     /// # Cancel safety
     ///
-    /// The item is dropped with a Deferred that is cancelled before it went in. A Deferred that was never polled may
-    /// be dropped; the item goes in all the same.
+    /// The item is dropped with a Deferred that is cancelled before it went in. A Deferred that was
+    /// never polled may be dropped; the item goes in all the same.
     ///
     /// # Errors
     ///
-    /// [`Abandoned`](crate::defer::Abandoned) when nobody is left who could make room.
+    /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when no handle is left
+    /// that could make room.
     ///
     /// # Examples
     ///
@@ -199,36 +203,37 @@ impl<T: 'static> DeferredQueue<T> {
         })
     }
 
-    /// Gives the first item, or waits for it.
+    /// Waits for the first item, and returns it.
     ///
     /// # Order
     ///
-    /// Those who wait are served in the order of these calls; one that had no callback and was not polled when it could
-    /// have had an item, comes back into its place.
+    /// Waiters are served in the order of these calls. A waiter that had no callback and was not
+    /// polled when it could have had an item keeps its position for the next one.
     ///
     /// # Cancel safety
     ///
-    /// No item is lost: it leaves the queue when the Deferred gives it, or calls back. A Deferred that is dropped or
-    /// cancelled before leaves it where it is.
+    /// No item is lost: it leaves the queue when the Deferred returns it, or calls back. A Deferred
+    /// that is dropped or cancelled before leaves it in the queue.
     ///
     /// # Errors
     ///
-    /// [`QueueUnderflow`] when as many wait as may; [`Abandoned`](crate::defer::Abandoned) when the last handle of
+    /// [`LockError::QueueUnderflow`] when `backlog` Deferreds wait already;
+    /// [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the last handle of
     /// the queue is dropped.
     #[doc(alias = "recv")]
     #[track_caller]
     pub fn get(&self) -> Deferred<T> {
         let shared = self.shared();
         if let Some(backlog) = shared.backlog {
-            let waiting = line::waiting(&**shared).saturating_sub(shared.streams.get());
-            if waiting >= backlog && !line::is_free(shared, 1) {
-                return Deferred::fail(QueueUnderflow(backlog));
+            let waiting = grant_queue::waiting(&**shared).saturating_sub(shared.streams.get());
+            if waiting >= backlog && !grant_queue::is_free(shared, 1) {
+                return Deferred::fail(LockError::QueueUnderflow { waiting: backlog });
             }
         }
         shared.join(Location::caller())
     }
 
-    /// The first item, if there is one that nobody waits for.
+    /// Returns the first item, if there is one for which no Deferred waits.
     ///
     /// # Examples
     ///
@@ -241,15 +246,16 @@ impl<T: 'static> DeferredQueue<T> {
     /// ```
     #[doc(alias("get_nowait", "try_recv"))]
     pub fn try_get(&self) -> Option<T> {
-        let item = line::try_take(self.shared(), 1)?;
+        let item = grant_queue::try_take(self.shared(), 1)?;
         self.shared().let_in();
         Some(item)
     }
 
-    /// The items as a stream, which takes each from the queue when it gives it.
+    /// Returns the items as a stream, which takes each item from the queue when it is polled for
+    /// it.
     ///
-    /// Streams and Deferreds take turns. A stream is no handle: it ends when the last one is dropped and the queue is
-    /// empty. It does not count for the `backlog`.
+    /// Streams and Deferreds wait in the same queue. A stream is no handle: it ends when the last
+    /// handle is dropped and the queue is empty. It does not count for the `backlog`.
     ///
     /// # Examples
     ///
@@ -276,34 +282,26 @@ impl<T: 'static> DeferredQueue<T> {
         }
     }
 
-    /// How many items are stored.
+    /// Returns the number of stored items.
     #[doc(alias("pending", "qsize"))]
     pub fn len(&self) -> usize {
         self.shared().left()
     }
 
-    /// Is nothing stored?
+    /// Returns whether no item is stored.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many Deferreds wait for an item.
+    /// Returns the number of Deferreds and streams that wait for an item.
     pub fn waiting(&self) -> usize {
-        line::waiting(&**self.shared())
+        grant_queue::waiting(&**self.shared())
     }
 
     fn shared(&self) -> &Rc<Shared<T>> {
         &self.handle.0
     }
 }
-
-/// The queue was full. It gives the item back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct QueueOverflow<T>(pub T);
-
-/// As many waited for an item as may: this many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueUnderflow(pub usize);
 
 impl<T: 'static> Clone for DeferredQueue<T> {
     fn clone(&self) -> Self {
@@ -365,28 +363,6 @@ impl<T: 'static> fmt::Debug for Items<T> {
     }
 }
 
-impl<T> fmt::Debug for QueueOverflow<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("QueueOverflow")
-    }
-}
-
-impl<T> fmt::Display for QueueOverflow<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue is full")
-    }
-}
-
-impl<T> Error for QueueOverflow<T> {}
-
-impl fmt::Display for QueueUnderflow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} wait for the queue already", self.0)
-    }
-}
-
-impl Error for QueueUnderflow {}
-
 impl<T: 'static> Drop for Handle<T> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
@@ -396,15 +372,15 @@ impl<T: 'static> Drop for Handle<T> {
             drop(resolver);
             report::discard(item, location);
         }
-        line::end(&self.0);
+        grant_queue::end(&self.0);
     }
 }
 
 impl<T: 'static> Drop for Shared<T> {
-    /// One after the other, each fenced.
+    /// The items are dropped one after the other, and a panic of one does not skip the rest.
     fn drop(&mut self) {
         for item in self.items.take() {
-            report::discard(item, self.line.made());
+            report::discard(item, self.queue.made());
         }
     }
 }
@@ -412,8 +388,8 @@ impl<T: 'static> Drop for Shared<T> {
 impl<T: 'static> Next<T> {
     fn join(shared: &Rc<Shared<T>>, location: &'static Location<'static>) -> Self {
         let next = Self {
-            // It counts when it is in line, and so before anybody is let in.
-            deferred: line::join(shared, 1, location),
+            // The stream is counted while it waits, so before another waiter is let in.
+            deferred: grant_queue::join(shared, 1, location),
             shared: shared.clone(),
         };
         shared.streams.set(shared.streams.get() + 1);
@@ -430,18 +406,18 @@ impl<T: 'static> Drop for Next<T> {
 
 impl<T: 'static> Shared<T> {
     fn join(self: &Rc<Self>, location: &'static Location<'static>) -> Deferred<T> {
-        let deferred = line::join(self, 1, location);
+        let deferred = grant_queue::join(self, 1, location);
         self.let_in();
         deferred
     }
 
-    /// Is there room for one more, in the store or with somebody who waits?
+    /// Returns whether there is room for one more item, in the queue or with a waiter.
     fn has_room(&self) -> bool {
         self.size
-            .is_none_or(|size| self.left() < size.saturating_add(line::expected(self)))
+            .is_none_or(|size| self.left() < size.saturating_add(grant_queue::expected(self)))
     }
 
-    /// Takes in what waits for room.
+    /// Stores items that wait for room.
     #[inline]
     fn let_in(self: &Rc<Self>) {
         if !self.putters.borrow().is_empty() {
@@ -459,7 +435,7 @@ impl<T: 'static> Shared<T> {
                 break;
             };
             self.items.borrow_mut().push_back(item);
-            line::serve(self);
+            grant_queue::serve(self);
             resolver.callback(());
         }
         self.letting_in.set(false);
@@ -479,8 +455,8 @@ impl<T: 'static> Resource for Shared<T> {
 
     const IS_LENT: bool = false;
 
-    fn line(&self) -> &GrantQueue<Self> {
-        &self.line
+    fn queue(&self) -> &GrantQueue<Self> {
+        &self.queue
     }
 
     fn left(&self) -> usize {

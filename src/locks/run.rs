@@ -1,4 +1,4 @@
-//! To run something while one holds a guard.
+//! Running a function while a guard is held.
 
 use std::panic::Location;
 
@@ -19,7 +19,7 @@ pub(super) fn run<G: 'static, U: 'static>(
     }
 }
 
-/// Calls `f`, and drops the guard when what it returned has come to its end.
+/// Calls `f`, and drops the guard when what `f` returned has ended.
 pub(super) fn hold<G: Held + 'static, V, R: IntoOutcome<V>>(
     mut guard: G,
     location: &'static Location<'static>,

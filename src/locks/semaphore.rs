@@ -1,19 +1,20 @@
-//! A semaphore: so many at once.
+//! [`DeferredSemaphore`]: a limit on how many run at a time.
 
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::errors::LockError;
+use super::grant_queue::{self, GrantQueue, Resource};
 use super::grants::{Granted, Held};
-use super::line::{self, GrantQueue, Resource};
 use super::run::{hold, run};
 use crate::defer::{Deferred, IntoOutcome};
-use crate::failure::errors;
 
-/// Lets so many in at once; first come, first served.
+/// A number of permits, acquired first come, first served.
 ///
-/// A handle: clones are the same semaphore. The [module](super) says how a waiter gets its permit.
+/// A handle: clones are the same semaphore. The [module docs](super) say how a waiter gets its
+/// permit.
 ///
 /// # Examples
 ///
@@ -45,7 +46,7 @@ pub struct DeferredSemaphore {
     inner: Rc<Inner>,
 }
 
-/// A right to be in, or several; dropping it gives them back.
+/// Holds one or several permits of a [`DeferredSemaphore`] until it is dropped.
 #[must_use = "a permit is given back when it is dropped"]
 pub struct SemaphorePermit {
     inner: Rc<Inner>,
@@ -54,27 +55,27 @@ pub struct SemaphorePermit {
 }
 
 struct Inner {
-    line: GrantQueue<Self>,
+    queue: GrantQueue<Self>,
     available: Cell<usize>,
-    /// With those that are held.
+    /// The number of permits, including those that are held.
     total: Cell<usize>,
     is_closed: Cell<bool>,
 }
 
 impl DeferredSemaphore {
-    /// One with `count` permits.
+    /// Makes a semaphore with `count` permits.
     ///
     /// # Errors
     ///
-    /// [`NoPermits`] when `count` is 0.
+    /// [`LockError::NoPermits`] when `count` is 0.
     #[track_caller]
-    pub fn new(count: usize) -> Result<Self, NoPermits> {
+    pub fn new(count: usize) -> Result<Self, LockError> {
         if count == 0 {
-            return Err(NoPermits);
+            return Err(LockError::NoPermits);
         }
         Ok(Self {
             inner: Rc::new(Inner {
-                line: GrantQueue::new(),
+                queue: GrantQueue::new(),
                 available: Cell::new(count),
                 total: Cell::new(count),
                 is_closed: Cell::new(false),
@@ -90,11 +91,13 @@ impl DeferredSemaphore {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling or dropping a Deferred that waits leaves the line, and harms nobody.
+    /// Cancelling or dropping a waiting Deferred leaves the queue, and does not affect other
+    /// waiters.
     ///
     /// # Errors
     ///
-    /// [`SemaphoreClosed`], as for everything that waits.
+    /// [`LockError::SemaphoreClosed`] when the semaphore is closed, before or while the Deferred
+    /// waits.
     #[track_caller]
     pub fn acquire(&self) -> Deferred<SemaphorePermit> {
         self.acquire_many(1)
@@ -104,8 +107,9 @@ impl DeferredSemaphore {
     ///
     /// # Order
     ///
-    /// First come, first served, also if those behind ask for less: who asks for much is not starved. More than there
-    /// are is waited for until somebody adds some.
+    /// First come, first served, even if those behind ask for fewer permits, so a big request is
+    /// not starved. A request for more permits than exist waits until
+    /// [`add_permits`](DeferredSemaphore::add_permits) adds some.
     ///
     /// # Cancel safety
     ///
@@ -128,29 +132,30 @@ impl DeferredSemaphore {
     #[track_caller]
     pub fn acquire_many(&self, count: usize) -> Deferred<SemaphorePermit> {
         if self.is_closed() {
-            return Deferred::fail(SemaphoreClosed);
+            return Deferred::fail(LockError::SemaphoreClosed);
         }
-        line::join(&self.inner, count, Location::caller())
+        grant_queue::join(&self.inner, count, Location::caller())
     }
 
-    /// A permit, if one is there that nobody waits for.
+    /// Returns a permit, if one is free for which no Deferred waits.
     #[track_caller]
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.try_acquire_many(1)
     }
 
-    /// Several permits, if they are there and nobody waits for them.
+    /// Returns several permits, if they are free and no Deferred waits for them.
     #[track_caller]
     pub fn try_acquire_many(&self, count: usize) -> Option<SemaphorePermit> {
         if self.is_closed() {
             return None;
         }
-        line::try_take(&self.inner, count)
+        grant_queue::try_take(&self.inner, count)
     }
 
-    /// Waits for a permit, calls `f`, and gives the permit back when all that `f` began is done.
+    /// Waits for a permit, calls `f`, and returns the permit when everything that `f` began is
+    /// done.
     ///
-    /// As [`DeferredLock::run`](super::DeferredLock::run), in all.
+    /// Order and cancel safety are those of [`DeferredLock::run`](super::DeferredLock::run).
     ///
     /// # Examples
     ///
@@ -180,7 +185,7 @@ impl DeferredSemaphore {
     ///
     /// # Panics
     ///
-    /// When it gets more than a `usize` can count.
+    /// Panics when the number of permits exceeds `usize::MAX`.
     #[track_caller]
     pub fn add_permits(&self, count: usize) {
         let total = self.inner.total.get().checked_add(count);
@@ -189,16 +194,19 @@ impl DeferredSemaphore {
         self.inner.give_back(count);
     }
 
-    /// Ends all waiting with [`SemaphoreClosed`], and lets nobody in any more. What is held stays good.
+    /// Closes the semaphore: all waiting ends with [`LockError::SemaphoreClosed`], and so does
+    /// every later request. Permits that are held stay valid.
     ///
     /// # Examples
     ///
     /// ```
-    /// # use torsade::locks::{DeferredSemaphore, SemaphoreClosed};
+    /// # use torsade::locks::{DeferredSemaphore, LockError};
     /// # fn main() -> Result<(), torsade::Failure> {
     /// let semaphore = DeferredSemaphore::new(1)?;
     /// let held = semaphore.try_acquire();
-    /// semaphore.acquire().add_both(|permit| assert!(permit.unwrap_err().is::<SemaphoreClosed>()));
+    /// semaphore.acquire().map(drop).add_errback(|failure| {
+    ///     assert!(matches!(failure.downcast_ref(), Some(LockError::SemaphoreClosed)));
+    /// });
     /// semaphore.close();
     /// # drop(held);
     /// # Ok(())
@@ -206,50 +214,42 @@ impl DeferredSemaphore {
     /// ```
     pub fn close(&self) {
         self.inner.is_closed.set(true);
-        line::dismiss(&self.inner, || SemaphoreClosed.into());
+        grant_queue::dismiss(&self.inner, || LockError::SemaphoreClosed.into());
     }
 
-    /// Has it been closed?
+    /// Returns whether the semaphore is closed.
     pub fn is_closed(&self) -> bool {
         self.inner.is_closed.get()
     }
 
-    /// How many permits nobody holds.
+    /// Returns the number of permits that are free.
     #[doc(alias("tokens", "available_permits"))]
     pub fn available(&self) -> usize {
         self.inner.available.get()
     }
 
-    /// How many Deferreds wait for permits.
+    /// Returns the number of Deferreds that wait for permits.
     pub fn waiting(&self) -> usize {
-        line::waiting(&*self.inner)
+        grant_queue::waiting(&*self.inner)
     }
 }
 
 impl SemaphorePermit {
-    /// How many permits it is.
+    /// Returns the number of permits held by this value.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Gives them back, as dropping does.
+    /// Gives the permits back, as dropping does.
     pub fn release(self) {}
 
-    /// Never gives them back: the semaphore has so many fewer from now on.
+    /// Removes the permits from the semaphore for good, instead of giving them back.
     pub fn forget(mut self) {
         let total = &self.inner.total;
         total.set(total.get() - self.count);
         self.count = 0;
     }
 }
-
-/// A semaphore was to be made that could let nobody in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NoPermits;
-
-/// The semaphore was closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SemaphoreClosed;
 
 impl fmt::Debug for DeferredSemaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -275,15 +275,10 @@ impl fmt::Debug for SemaphorePermit {
     }
 }
 
-errors! {
-    NoPermits: "a semaphore needs at least one permit, and was given 0";
-    SemaphoreClosed: "the semaphore was closed";
-}
-
 impl Inner {
     fn give_back(self: &Rc<Self>, count: usize) {
         self.available.set(self.available.get() + count);
-        line::serve(self);
+        grant_queue::serve(self);
     }
 }
 
@@ -298,8 +293,8 @@ impl Resource for Inner {
 
     const KIND: &'static str = "semaphore";
 
-    fn line(&self) -> &GrantQueue<Self> {
-        &self.line
+    fn queue(&self) -> &GrantQueue<Self> {
+        &self.queue
     }
 
     fn left(&self) -> usize {

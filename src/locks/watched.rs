@@ -1,17 +1,18 @@
-//! A value that changes, and those who want to know.
+//! [`Watched`]: a value whose changes can be waited for.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::errors::LockError;
 use crate::defer::{Deferred, Listeners};
-use crate::failure::errors;
 use crate::report;
 
-/// A value that can be watched: watchers see the newest one, not each.
+/// A value that can be watched; watchers see the newest value, not each one.
 ///
-/// A handle: clones are the same value. When the last one is dropped, the watchers are told.
+/// A handle: clones are the same value. When the last handle is dropped, the watchers' Deferreds
+/// fail with [`LockError::WatchEnded`].
 ///
 /// # Examples
 ///
@@ -44,27 +45,27 @@ pub struct Watched<T: 'static> {
     owner: Rc<Owner<T>>,
 }
 
-/// Sees a [`Watched`] value, and knows what it has seen of it.
+/// A watcher of a [`Watched`] value, which remembers the last value it has seen.
 ///
-/// A clone has seen the same.
+/// A clone has seen the same value.
 pub struct Watcher<T: 'static> {
     inner: Rc<Inner<T>>,
     seen: u64,
 }
 
-/// What all handles of a value own together.
+/// The state that all handles of a value own together.
 struct Owner<T: 'static>(Rc<Inner<T>>);
 
 struct Inner<T: 'static> {
     value: RefCell<Rc<T>>,
-    /// How often it was set.
+    /// The number of times it was set.
     version: Cell<u64>,
     waiters: Listeners<()>,
     is_over: Cell<bool>,
 }
 
 impl<T: 'static> Watched<T> {
-    /// A value to be watched.
+    /// Makes a value to be watched.
     pub fn new(value: T) -> Self {
         Self {
             owner: Rc::new(Owner(Rc::new(Inner {
@@ -76,7 +77,7 @@ impl<T: 'static> Watched<T> {
         }
     }
 
-    /// Sets it, and tells the watchers; also if it is equal to the old value.
+    /// Sets the value and notifies the watchers, also if it is equal to the old value.
     ///
     /// # Order
     ///
@@ -93,20 +94,20 @@ impl<T: 'static> Watched<T> {
         }
     }
 
-    /// Makes the new value of the old one, and tells the watchers.
+    /// Sets the value that `f` makes of the old one, and notifies the watchers.
     #[doc(alias = "send_modify")]
     #[track_caller]
     pub fn update(&self, f: impl FnOnce(&T) -> T) {
         self.set(f(&self.get()));
     }
 
-    /// The value as it is now. It is shared, and does not change when another one is set.
+    /// Returns the present value. It is shared, and does not change when another value is set.
     #[doc(alias = "borrow")]
     pub fn get(&self) -> Rc<T> {
         self.owner.0.value.borrow().clone()
     }
 
-    /// A watcher that has seen the present value.
+    /// Returns a watcher that has seen the present value.
     #[doc(alias = "subscribe")]
     pub fn watch(&self) -> Watcher<T> {
         let inner = self.owner.0.clone();
@@ -118,27 +119,27 @@ impl<T: 'static> Watched<T> {
 impl<T: 'static> Watcher<T> {
     /// Waits for a value that this watcher has not seen.
     ///
-    /// Only [`get`](Watcher::get) counts as seeing: until then there is one.
+    /// Only [`get`](Watcher::get) marks a value as seen; until then this returns at once.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost. Dropped without callbacks, it waits no longer.
+    /// Nothing is lost. A Deferred dropped without callbacks stops waiting.
     ///
     /// # Errors
     ///
-    /// [`WatchEnded`] when the last value was seen and the [`Watched`] is gone.
+    /// [`LockError::WatchEnded`] when the last value was seen and the [`Watched`] was dropped.
     #[track_caller]
     pub fn changed(&self) -> Deferred<()> {
         if self.has_changed() {
             Deferred::succeed(())
         } else if self.inner.is_over.get() {
-            Deferred::fail(WatchEnded)
+            Deferred::fail(LockError::WatchEnded)
         } else {
             self.inner.waiters.join()
         }
     }
 
-    /// The value as it is now; this watcher has seen it then.
+    /// Returns the present value, and marks it as seen.
     ///
     /// # Examples
     ///
@@ -158,15 +159,11 @@ impl<T: 'static> Watcher<T> {
         self.inner.value.borrow().clone()
     }
 
-    /// Is there a value that it has not seen?
+    /// Returns whether there is a value that this watcher has not seen.
     pub fn has_changed(&self) -> bool {
         self.seen != self.inner.version.get()
     }
 }
-
-/// There is no value left that a watcher has not seen, and nobody who could set one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WatchEnded;
 
 impl<T: 'static> Clone for Watched<T> {
     fn clone(&self) -> Self {
@@ -199,15 +196,11 @@ impl<T: 'static> fmt::Debug for Watcher<T> {
     }
 }
 
-errors! {
-    WatchEnded: "the watched value is gone, and its last state was seen";
-}
-
 impl<T: 'static> Drop for Owner<T> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
         for waiter in self.0.waiters.resolvers() {
-            waiter.errback(WatchEnded);
+            waiter.errback(LockError::WatchEnded);
         }
     }
 }

@@ -258,7 +258,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.process.0.forsake();
+        self.process.0.drop_silently();
     }
 }
 

@@ -418,8 +418,8 @@ impl Drop for Untold {
         let Self(caught, location) = self;
         for (_, resolver) in caught.drain(..) {
             // To a part that is over it is no news that no signal comes any more.
-            match resolver.is_unheard() {
-                true => resolver.forsake(),
+            match resolver.has_no_consumer() {
+                true => resolver.drop_silently(),
                 false => report::discard(resolver, location),
             }
         }

@@ -376,7 +376,7 @@ impl Common {
         if let Some(body) = self.body.take() {
             body.end();
         }
-        let errno = why.check().and_then(io::Error::raw_os_error);
+        let errno = why.downcast_ref().and_then(io::Error::raw_os_error);
         let error = errno.map_or_else(
             || io::Error::other(why.clone()),
             io::Error::from_raw_os_error,
@@ -402,7 +402,7 @@ impl Common {
     }
 
     /// Its reactor has nobody any more who would ask for it.
-    pub(super) fn forsake(&self) {
+    pub(super) fn drop_silently(&self) {
         if self.kills_on_drop {
             let _ = self.send(Signal::KILL, self.leads);
         }
@@ -446,7 +446,7 @@ impl Common {
 
     /// A pipe has been lost, for this reason. That the program does not read what we write is its own affair.
     pub(super) fn note_loss(&self, reason: &Failure) {
-        let lost: Option<&ConnectionLost> = reason.check();
+        let lost: Option<&ConnectionLost> = reason.downcast_ref();
         let Some(error) = lost.and_then(ConnectionLost::io_error) else {
             return;
         };

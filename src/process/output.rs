@@ -151,7 +151,9 @@ impl Command {
 /// Says what came of a process. That the reactor ends is no news to a Deferred that was dropped long ago.
 pub(super) fn answer<T>(resolver: Resolver<T>, result: Result<T, Failure>) {
     match result {
-        Err(failure) if failure.is::<Stopped>() && resolver.is_unheard() => resolver.forsake(),
+        Err(failure) if failure.is::<Stopped>() && resolver.has_no_consumer() => {
+            resolver.drop_silently()
+        }
         result => {
             let asked_at = resolver.location();
             resolver.resolve(result.map_err(|failure| failure.moved(asked_at)));

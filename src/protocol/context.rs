@@ -10,7 +10,7 @@ use super::Protocol;
 use super::slot::{Fate, Mailbox};
 use super::successor::Next;
 use crate::clock::{Clock, DelayedCall};
-use crate::defer::{Abandoned, Deferred, Resolver};
+use crate::defer::{Deferred, DeferredError, Resolver};
 use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::transport::Transport;
@@ -297,7 +297,7 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     /// # Errors
     ///
     /// When the connection is gone before `f` is called, the Deferred fails with the reason why it ended as the cause
-    /// ([`Failure::find`] gives it: [`ConnectionDone`](crate::ConnectionDone), for instance). It fails with [`Abandoned`]
+    /// ([`Failure::find`] gives it: [`ConnectionDone`](crate::ConnectionDone), for instance). It fails with [`DeferredError::Abandoned`]
     /// when `f` panics, or when the reactor was dropped without having run.
     #[track_caller]
     pub fn ask<V: 'static>(
@@ -327,7 +327,7 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Abandoned`] when its reactor was dropped without having run.
+    /// The Deferred fails with [`DeferredError::Abandoned`] when its reactor was dropped without having run.
     ///
     /// # Examples
     ///
@@ -346,13 +346,13 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         let Some(chair) = self.chair.upgrade() else {
             return match self.fate.get() {
                 Some(reason) => Deferred::succeed(reason.clone()),
-                None => Deferred::fail(Failure::at(Abandoned, location)),
+                None => Deferred::fail(Failure::at(DeferredError::Abandoned, location)),
             };
         };
         if !chair.is_taken() {
             return match chair.reason() {
                 Some(reason) => Deferred::succeed(reason),
-                None => Deferred::fail(Failure::at(Abandoned, location)),
+                None => Deferred::fail(Failure::at(DeferredError::Abandoned, location)),
             };
         }
         let (deferred, resolver) = Deferred::pair();
@@ -402,7 +402,7 @@ impl<P: 'static, T: 'static, V: 'static> Drop for Answer<P, T, V> {
                 Some(reason) => {
                     reason.context_at("cannot ask the protocol, which has ended", self.location)
                 }
-                None => Failure::at(Abandoned, self.location),
+                None => Failure::at(DeferredError::Abandoned, self.location),
             });
         }
     }

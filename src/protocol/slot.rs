@@ -28,7 +28,7 @@ use crate::cells;
 use crate::clock::DelayedCall;
 use crate::failure::Failure;
 use crate::framing::Unused;
-use crate::reactor::{Acting, NOBODY, Reactor};
+use crate::reactor::{Acting, NO_CONNECTION, Reactor};
 use crate::report::{self, Origin};
 use crate::slots::{ShrinkPolicy, shrink_queue};
 use crate::task::WorkItem;
@@ -53,7 +53,7 @@ pub(crate) trait ProtocolHost: 'static {
     fn host_reactor(&self) -> Option<Reactor>;
     /// The connection's place in the reactor's table.
     fn host_key(&self) -> usize {
-        NOBODY
+        NO_CONNECTION
     }
     /// Where it was made.
     fn host_location(&self) -> &'static Location<'static>;

@@ -3,7 +3,7 @@
 use super::Inner;
 use crate::address::Address;
 use crate::context;
-pub(crate) use crate::context::NOBODY;
+pub(crate) use crate::context::NO_CONNECTION;
 
 /// User code runs for a connection until this is dropped, also by a panic.
 pub(crate) struct Acting {

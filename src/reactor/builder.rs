@@ -292,7 +292,7 @@ impl ReactorBuilder {
         let limit = self.watchdog.unwrap_or(usual);
         let tell = self
             .on_blocked
-            .unwrap_or_else(|| Rc::new(|blocked| debug::bark(&blocked)));
+            .unwrap_or_else(|| Rc::new(|blocked| debug::print(&blocked)));
         let debug = Debug {
             watchdog: limit.map(|limit| Watchdog::new(limit, tell)),
             _on: is_debugged.then(Debugging::begin),

@@ -181,7 +181,7 @@ impl Drain {
         self.begun.set(None);
         if let Some((resolver, limit)) = self.waiting.take() {
             limit.cancel();
-            resolver.forsake();
+            resolver.drop_silently();
         }
     }
 

@@ -83,7 +83,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::acting::{Acting, NOBODY};
+pub(crate) use self::acting::{Acting, NO_CONNECTION};
 use self::budget::Budget;
 pub use self::budget::OverBudget;
 use self::builder::Debug;

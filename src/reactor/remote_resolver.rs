@@ -44,7 +44,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
     ///
     /// # Errors
     ///
-    /// The Deferred fails with [`Abandoned`](crate::defer::Abandoned) when the resolver is dropped
+    /// The Deferred fails with [`DeferredError::Abandoned`](crate::defer::DeferredError::Abandoned) when the resolver is dropped
     /// unfired, and with [`Stopped`] when the reactor ends first, or has ended.
     ///
     /// # Examples
@@ -199,7 +199,7 @@ impl<T: Send + 'static> Tracked for Waiting<T> {
         let resolver = self.resolver.take();
         match resolver {
             // That the reactor ends is no news to a Deferred that was dropped long ago.
-            Some(resolver) if resolver.is_unheard() => resolver.forsake(),
+            Some(resolver) if resolver.has_no_consumer() => resolver.drop_silently(),
             Some(resolver) => resolver.resolve_at(Err(reason.clone()), self.location),
             None => {}
         }

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::{NOBODY, WeakReactor};
+use super::{NO_CONNECTION, WeakReactor};
 use crate::queue::LocalQueue;
 use crate::task::HostNotifier;
 
@@ -15,7 +15,7 @@ pub(super) struct Requests {
     pub(super) reactor: WeakReactor,
     /// Those that have something to do before the loop waits, but for the last of them.
     listed: LocalQueue<usize>,
-    /// That last one, or [`NOBODY`]. Most have done by themselves what they asked for before the next
+    /// That last one, or [`NO_CONNECTION`]. Most have done by themselves what they asked for before the next
     /// one asks.
     last: Cell<usize>,
     /// Those that have used their share of a turn and have more to do.
@@ -32,7 +32,7 @@ impl Requests {
         Rc::new(Self {
             reactor,
             listed: LocalQueue::new(),
-            last: Cell::new(NOBODY),
+            last: Cell::new(NO_CONNECTION),
             backlog: LocalQueue::new(),
             has_grown: Cell::new(false),
             starved: RefCell::default(),
@@ -44,7 +44,7 @@ impl Requests {
     #[inline]
     pub(super) fn attend(&self, key: usize) {
         let before = self.last.replace(key);
-        if before != NOBODY {
+        if before != NO_CONNECTION {
             self.listed.push(before);
         }
         self.host.work_added();
@@ -55,20 +55,20 @@ impl Requests {
     pub(super) fn take_back(&self, key: usize) -> bool {
         let is_last = self.last.get() == key;
         if is_last {
-            self.last.set(NOBODY);
+            self.last.set(NO_CONNECTION);
         }
         is_last
     }
 
     /// How many are to be attended to, without the backlog?
     pub(super) fn len(&self) -> usize {
-        self.listed.len() + usize::from(self.last.get() != NOBODY)
+        self.listed.len() + usize::from(self.last.get() != NO_CONNECTION)
     }
 
     /// Takes out the one that has waited longest, of those that are not in the backlog.
     pub(super) fn pop(&self) -> Option<usize> {
         let first = self.listed.pop();
-        first.or_else(|| Some(self.last.replace(NOBODY)).filter(|key| *key != NOBODY))
+        first.or_else(|| Some(self.last.replace(NO_CONNECTION)).filter(|key| *key != NO_CONNECTION))
     }
 
     /// Gives back memory that was needed for many requests.

@@ -250,7 +250,7 @@ impl Reactor {
         }
         signals.note();
         if signals.dump_is_due.take() {
-            debug::bark(&format_args!("everything that is alive:\n{}", self.tree()));
+            debug::print(&format_args!("everything that is alive:\n{}", self.tree()));
         }
         for key in signals.due.take() {
             let callee = {

@@ -160,7 +160,7 @@ impl ThreadPool {
             Ok(ticket) => drop(awaited.ticket.replace(Some(ticket))),
             Err((refused, work)) => {
                 if let Some(resolver) = awaited.leave(reactor) {
-                    resolver.forsake();
+                    resolver.drop_silently();
                 }
                 report::discard(work, location);
                 return Deferred::fail(Failure::at(refused, location));
@@ -325,7 +325,7 @@ impl<T: Send + 'static> Awaited<T> {
             Err(error) => {
                 let resolver = awaited.resolver.take();
                 if let Some(resolver) = resolver {
-                    resolver.forsake();
+                    resolver.drop_silently();
                 }
                 return Err(Failure::at(error, location));
             }
@@ -384,7 +384,7 @@ impl<T: Send + 'static> Tracked for Awaited<T> {
         let resolver = self.resolver.take();
         match resolver {
             // That the reactor ends is no news to a Deferred that was dropped long ago.
-            Some(resolver) if resolver.is_unheard() => resolver.forsake(),
+            Some(resolver) if resolver.has_no_consumer() => resolver.drop_silently(),
             Some(resolver) => {
                 if let Some(ticket) = &*self.ticket.borrow() {
                     ticket.note_answered();

@@ -319,7 +319,10 @@ impl Reactor {
         let Some(failure) = self.inner().unwinding.take() else {
             return;
         };
-        match failure.check::<Panicked>().and_then(Panicked::take_payload) {
+        match failure
+            .downcast_ref::<Panicked>()
+            .and_then(Panicked::take_payload)
+        {
             Some(payload) => resume_unwind(payload),
             None => panic!("{failure}"),
         }
@@ -346,7 +349,7 @@ impl Reactor {
         let info =
             debug::is_on().then(|| TaskInfo::new(location, Some("main".into()), Locals::default()));
         inner.main.set(info);
-        let _guarded = inner.debug.watchdog.as_ref().map(|dog| dog.stand_guard());
+        let _guarded = inner.debug.watchdog.as_ref().map(|dog| dog.start_thread());
         let result = self.turns(main, location);
         inner.main.set(None);
         inner.pace.main_waits.set(false);
@@ -642,7 +645,7 @@ impl Inner {
         let Limits::Looking(looks) = self.pace.limits.get() else {
             return;
         };
-        let left = self.has_backlog() || self.executor.has_mail_left();
+        let left = self.has_backlog() || self.executor.has_messages_left();
         let found = self.pace.found_events.get() || left;
         // What came in time may take more than one look: an answer and the end after it, or
         // more sources than the driver tells of at once.
@@ -707,7 +710,7 @@ impl Inner {
         !self.pace.main_is_woken()
             && matches!(self.pace.limits.get(), Limits::Looking(_))
             && !self.pace.stop_asked.get()
-            && !self.executor.inbox().has_mail()
+            && !self.executor.inbox().has_messages()
             && !self.has_attention()
             && !self.pace.has_events()
     }
@@ -719,7 +722,7 @@ impl Inner {
             || self.pace.stop_asked.get()
             || self.has_attention()
             || self.pace.has_events()
-            || self.executor.inbox().has_mail()
+            || self.executor.inbox().has_messages()
             || self.signals.has_pending()
             || self.timers.holds_limits()
     }

@@ -1,16 +1,17 @@
-//! Long work in small steps, several at once.
+//! [`Cooperator`]: long work in small steps, several tasks in turn.
 //!
 //! # The idea
 //!
-//! Work is an iterator, and a step of it one `next`. A [`Cooperator`] has a queue of what can go on; in a *slice* it takes
-//! the first, lets it do a step, and puts it back at the end, until the slice is over. Then the loop turns, and the next
-//! slice goes on where this one stopped.
+//! Work is an iterator, and each `next` is a step. A [`Cooperator`] has a queue of tasks that can
+//! continue; in a *slice* it takes the first task, runs one step of it, and puts it back at the
+//! end, until the slice is over. Then the loop turns, and the next slice continues where this one
+//! stopped.
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! The timer of the next slice owns the cooperator, the queue owns the work that can go on, and all work owns its
-//! cooperator. Work that cannot go on belongs to what it waits for: a pause, or a Deferred. The cooperator knows that
-//! work weakly.
+//! The timer of the next slice owns the cooperator, the queue owns the tasks that can continue, and
+//! every task owns its cooperator. A task that cannot continue belongs to what it waits for: a
+//! pause, or a Deferred. The cooperator refers to it weakly.
 
 use std::fmt;
 use std::panic::Location;
@@ -23,18 +24,20 @@ use crate::clock::{Clock, Timers};
 use crate::defer::{Deferred, IntoOutcome};
 use crate::failure::{Cancelled, Failure};
 
-/// Does long work in small steps, so that I/O, timers and other work get their turn in between; a cheap handle.
+/// Runs long work in small steps, so that I/O, timers and other work get their turns in between; a
+/// cheap handle.
 ///
-/// Work is an iterator, and each `next` of it a step. What it yields says how to go on: with nothing (`()`) or `Ok`, the
-/// task goes on with its next turn; a Deferred or an async block is waited for first; an `Err` ends the task. Several
-/// tasks take turns, a step each, in *slices* of 10 ms or 1,000 steps, unless told otherwise ([`Slice`]).
+/// Work is an iterator, and each `next` is a step. The yielded value decides how it continues:
+/// after `()` or `Ok` the task continues in its next turn; a Deferred or an async block is waited
+/// for first; an `Err` ends the task. Several tasks take turns, one step each, in *slices* of 10 ms
+/// or 1,000 steps by default ([`Slice`]).
 ///
-/// Dropping the handles changes nothing: the work goes on. For a long loop in `async` code there is
-/// [`Pace`](super::Pace), for what cannot be cut into steps a thread.
+/// Dropping the handles changes nothing: the work continues. Use [`Pace`](super::Pace) for a long
+/// loop in `async` code, and a thread for work that cannot be divided into steps.
 ///
 /// # Order
 ///
-/// First come, first served; a task that waited comes back at the end of the queue.
+/// First come, first served; a task that waited returns to the end of the queue.
 ///
 /// # Examples
 ///
@@ -57,29 +60,31 @@ use crate::failure::{Cancelled, Failure};
 pub struct Cooperator(Rc<Handle>);
 
 impl Cooperator {
-    /// One that runs.
+    /// Makes a cooperator that runs.
     #[track_caller]
     pub fn new(clock: &impl Clock) -> Self {
         Self::with_slice(clock, Slice::default())
     }
 
-    /// One that runs, in slices of one's own choice.
+    /// Makes a cooperator that runs in slices of this size.
     #[doc(alias("terminationPredicateFactory", "scheduler"))]
     #[track_caller]
     pub fn with_slice(clock: &impl Clock, slice: Slice) -> Self {
         Self::make(clock.timers(), slice, State::Running)
     }
 
-    /// One that takes work and does nothing about it before [`start`](Cooperator::start).
+    /// Makes a cooperator that takes work, but runs no step before [`start`](Cooperator::start).
     ///
-    /// When the last handle is dropped before that, the work ends as if it were stopped.
+    /// When the last handle is dropped before that, the work ends as if the cooperator were
+    /// stopped.
     #[doc(alias = "started=False")]
     #[track_caller]
     pub fn unstarted(clock: &impl Clock, slice: Slice) -> Self {
         Self::make(clock.timers(), slice, State::Unstarted)
     }
 
-    /// Does the steps of `work`; gives a handle to pause and stop it, and to ask for its end.
+    /// Runs the steps of `work`, and returns a handle to pause and stop it, and to wait for its
+    /// end.
     ///
     /// # Examples
     ///
@@ -105,13 +110,14 @@ impl Cooperator {
         CooperativeTask::of(self.shared().add(Box::new(steps), false, location))
     }
 
-    /// Does the steps of `work`; the Deferred gives it back when it is exhausted.
+    /// Runs the steps of `work`; the Deferred returns the iterator when it is exhausted.
     ///
-    /// Cancelling the Deferred ends the work.
+    /// Cancelling the Deferred stops the work.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with the first `Err` that is yielded, a panic of the iterator, or [`SchedulerStopped`](super::SchedulerStopped).
+    /// The Deferred fails with the first `Err` that is yielded, a panic of the iterator, or
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
     ///
     /// # Examples
     ///
@@ -144,24 +150,27 @@ impl Cooperator {
         })
     }
 
-    /// Begins, or goes on after [`stop`](Cooperator::stop). Does nothing when it runs.
+    /// Starts the cooperator, or restarts it after [`stop`](Cooperator::stop). Does nothing while
+    /// it runs.
     pub fn start(&self) {
         self.shared().state.set(State::Running);
         self.shared().schedule();
     }
 
-    /// Ends all tasks, also those that are paused, with [`SchedulerStopped`](super::SchedulerStopped), and refuses new ones.
+    /// Ends all tasks, also those that are paused, with
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped), and refuses
+    /// new ones.
     ///
     /// # Order
     ///
-    /// In the order in which they were added, and before this returns; a task that does a step just now ends when
-    /// that has returned.
+    /// Tasks end in the order in which they were added, before this method returns; a task that is
+    /// running a step ends when that step has returned.
     #[track_caller]
     pub fn stop(&self) {
         self.shared().stop(Location::caller());
     }
 
-    /// Does it take work and do it?
+    /// Returns whether the cooperator takes work and runs it.
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
         self.shared().state.get() == State::Running
@@ -189,11 +198,11 @@ impl fmt::Debug for Cooperator {
     }
 }
 
-/// What all handles of a cooperator share.
+/// The state that all handles of a cooperator share.
 struct Handle(Rc<Shared>);
 
 impl Drop for Handle {
-    /// What nobody can start any more would wait for ever.
+    /// Ends the work of a cooperator that no handle can start any more.
     fn drop(&mut self) {
         if self.0.state.get() == State::Unstarted {
             self.0.stop(self.0.location);

@@ -1,24 +1,26 @@
-//! One piece of work of a [`Cooperator`](super::Cooperator), and the handle to it.
+//! [`CooperativeTask`]: the handle to one task of a [`Cooperator`](super::Cooperator).
 
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::errors::TaskStopped;
+use super::errors::CooperateError;
 use super::work::{End, Job};
 use crate::defer::Deferred;
 use crate::failure::Failure;
 
-/// Work that a [`Cooperator`](super::Cooperator) does: the handle to pause it, stop it, and ask for its end.
+/// The handle to a task of a [`Cooperator`](super::Cooperator), to pause it, stop it, and wait for
+/// its end.
 ///
-/// It can be kept, cloned or dropped; dropping it changes nothing, the work goes on. A failure of work for whose end
-/// nobody has asked is reported when the last handle goes.
+/// The handle can be stored, cloned or dropped; dropping it does not end the task. A failure of a
+/// task is reported when the last handle is dropped and no
+/// [`when_done`](CooperativeTask::when_done) was called.
 ///
 /// # Examples
 ///
 /// ```
 /// # use std::{cell::Cell, rc::Rc, time::Duration};
-/// # use torsade::repeat::{Slice, TaskStopped};
+/// # use torsade::repeat::{Slice, CooperateError};
 /// # use torsade::{Cooperator, VirtualClock};
 /// # fn main() -> Result<(), torsade::Failure> {
 /// const SECOND: Duration = Duration::from_secs(1);
@@ -38,25 +40,30 @@ use crate::failure::Failure;
 /// assert_eq!(count.get(), 6);
 ///
 /// task.stop()?;
-/// task.when_done().add_errback(|failure| assert!(failure.is::<TaskStopped>()));
+/// task.when_done().add_errback(|failure| {
+///     assert!(matches!(failure.downcast_ref(), Some(CooperateError::TaskStopped)));
+/// });
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
 pub struct CooperativeTask(Rc<Job>);
 
-/// Keeps work from going on until it is dropped; see [`CooperativeTask::pause`].
+/// Holds back a task until it is dropped; see [`CooperativeTask::pause`].
 #[doc(alias = "NotPaused")]
 #[must_use = "dropping it lets the work go on"]
 pub struct TaskPause(Rc<Job>);
 
 impl CooperativeTask {
-    /// Keeps the work from its next step until the [`TaskPause`] is dropped. Pauses add up.
+    /// Pauses the task before its next step, until the [`TaskPause`] is dropped. Several pauses add
+    /// up.
     ///
     /// # Errors
     ///
-    /// When it is over, how: [`TaskDone`](super::TaskDone), [`TaskFailed`](super::TaskFailed), [`TaskStopped`], or
-    /// [`SchedulerStopped`](super::SchedulerStopped).
+    /// If the task has ended, how: [`CooperateError::TaskDone`](super::CooperateError::TaskDone),
+    /// [`CooperateError::TaskFailed`](super::CooperateError::TaskFailed),
+    /// [`CooperateError::TaskStopped`], or
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
     #[track_caller]
     pub fn pause(&self) -> Result<TaskPause, Failure> {
         self.0.check(Location::caller())?;
@@ -64,41 +71,47 @@ impl CooperativeTask {
         Ok(TaskPause(self.0.clone()))
     }
 
-    /// Ends it, with [`TaskStopped`]; the iterator is dropped, and a Deferred it waits for is cancelled.
+    /// Stops the task with [`CooperateError::TaskStopped`]: drops the iterator, and cancels a
+    /// Deferred that the task waits for.
     ///
-    /// Inside the iterator's own `next` this is allowed as well; the iterator is then dropped when that has returned.
+    /// Called from inside the iterator's own `next`, this drops the iterator when `next` has
+    /// returned.
     ///
     /// # Errors
     ///
-    /// As [`pause`](CooperativeTask::pause): it was over before.
+    /// Fails as [`pause`](CooperativeTask::pause) does if the task has ended.
     #[track_caller]
     pub fn stop(&self) -> Result<(), Failure> {
         let location = Location::caller();
         self.0.check(location)?;
-        self.0.end(End::Ended(Failure::at(TaskStopped, location)));
+        self.0.end(End::Ended(Failure::at(
+            CooperateError::TaskStopped,
+            location,
+        )));
         Ok(())
     }
 
-    /// A Deferred that fires when it is over; a fresh one each time.
+    /// Returns a new Deferred that fires when the task has ended.
     ///
-    /// Cancelling it does nothing to the work.
+    /// Cancelling the Deferred does not stop the task.
     ///
     /// # Errors
     ///
-    /// It fails with what the iterator yielded or panicked with, with [`TaskStopped`], or with
-    /// [`SchedulerStopped`](super::SchedulerStopped).
+    /// The Deferred fails with what the iterator yielded or panicked with, with
+    /// [`CooperateError::TaskStopped`], or with
+    /// [`CooperateError::SchedulerStopped`](super::CooperateError::SchedulerStopped).
     #[doc(alias = "whenDone")]
     #[track_caller]
     pub fn when_done(&self) -> Deferred<()> {
         self.0.when_done()
     }
 
-    /// Is it over, in whatever way?
+    /// Returns whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
         self.0.end.borrow().is_some()
     }
 
-    /// Where the work was given to the cooperator.
+    /// Returns the line that gave the work to the cooperator.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }
@@ -109,7 +122,7 @@ impl CooperativeTask {
 }
 
 impl TaskPause {
-    /// Lets the work go on, as dropping does.
+    /// Lets the task continue, as dropping does.
     pub fn resume(self) {}
 }
 

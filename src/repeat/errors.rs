@@ -1,43 +1,31 @@
-//! How cooperative work ends.
-
-use std::error::Error;
-use std::fmt;
+//! The errors of cooperative tasks.
 
 use crate::failure::{Failure, errors};
 
-/// The cooperator was stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SchedulerStopped;
+/// Why a [`CooperativeTask`](super::CooperativeTask) has ended, and so cannot be paused, resumed or
+/// stopped.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[doc(alias("TaskFinished"))]
+pub enum CooperateError {
+    /// The [`Cooperator`](super::Cooperator) was stopped before the task was done.
+    SchedulerStopped,
+    /// The task is done: its iterator has ended.
+    TaskDone,
+    /// The task failed: its iterator yielded this failure, or panicked.
+    TaskFailed(Failure),
+    /// [`CooperativeTask::stop`](super::CooperativeTask::stop) ended the task.
+    TaskStopped,
+}
 
 errors! {
-    SchedulerStopped: "the cooperator was stopped";
-    TaskDone: "the work is done";
-    TaskStopped: "the work was stopped";
-}
-
-/// The work is over: everything was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TaskDone;
-
-/// The work is over: it failed with this.
-#[derive(Clone, Debug)]
-pub struct TaskFailed(pub Failure);
-
-/// The work was stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TaskStopped;
-
-impl fmt::Display for TaskFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the work has failed")
+    enum CooperateError {
+        SchedulerStopped: "the cooperator was stopped";
+        TaskDone: "the cooperative task is done";
+        TaskFailed: "the cooperative task failed", source 0;
+        TaskStopped: "the cooperative task was stopped";
     }
 }
 
-impl Error for TaskFailed {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.0.error())
-    }
-}
-
-// It holds a failure, and `?` turns it into one.
-impl Unpin for TaskFailed {}
+// The type holds a failure, and `?` converts it into one.
+impl Unpin for CooperateError {}

@@ -1,12 +1,12 @@
-//! A grid of times for `async` code.
+//! [`Interval`]: periodic ticks for `async` code.
 //!
 //! An [`Interval`] is a sleep that is set to the next point of its grid whenever it ends.
 //!
 //! # Invariants
 //!
-//! 1. A tick is never ready before its time, nor in the poll that begins to wait for it: a loop of ticks, however late
-//!    or dense they are, gets one a turn.
-//! 2. It moves on to the next tick in the very poll that gives one: a tick is given or it is still to come.
+//! 1. A tick is never ready before its time, nor in the poll that begins to wait for it: a loop of
+//!    ticks, however late or dense they are, gets one in each turn.
+//! 2. The poll that returns a tick also moves to the next one: a tick is returned or still to come.
 
 use std::future::poll_fn;
 use std::panic::Location;
@@ -19,13 +19,13 @@ use futures::stream::{FusedStream, Stream};
 use crate::clock::{Clock, Sleep, Timers};
 use crate::failure::Failure;
 
-/// Ticks at once, and then once every `period`.
+/// Makes an [`Interval`] that ticks at once, and then once every `period`.
 ///
-/// For a first tick at another time there is [`Interval::starting_at`], for what happens to ticks that come too late
-/// [`Interval::missed_ticks`]. To have a function called, rather than to wait in `async` code, use
-/// [`LoopingCall`](super::LoopingCall).
+/// [`Interval::starting_at`] sets another time for the first tick, and [`Interval::missed_ticks`]
+/// what happens to late ticks. To call a function periodically instead of waiting in `async` code,
+/// use [`LoopingCall`](super::LoopingCall).
 ///
-/// With a period of zero it ticks once a turn.
+/// An interval with a period of zero ticks once in each turn.
 ///
 /// # Examples
 ///
@@ -58,9 +58,9 @@ pub fn interval(clock: &impl Clock, period: Duration) -> Interval {
     }
 }
 
-/// Ticks once every period, for who asks; see [`interval`].
+/// Periodic ticks to wait for; see [`interval`].
 ///
-/// It is a `Stream` as well, of what [`tick`](Interval::tick) gives; an error is the last thing in it.
+/// It is also a `Stream` of what [`tick`](Interval::tick) returns; an error is its last item.
 #[derive(Debug)]
 #[must_use = "an interval does nothing unless it is asked for its ticks"]
 pub struct Interval {
@@ -68,67 +68,71 @@ pub struct Interval {
     timers: Timers,
     period: Duration,
     missed: MissedTicks,
-    /// The stream has given its error.
+    /// Whether the stream has returned its error.
     over: bool,
 }
 
-/// What an [`Interval`] does when ticks have come and nobody took them.
+/// What an [`Interval`] does when ticks were missed because the code was busy.
 ///
-/// For a period of 1 s, of which the tick at 1 s is taken at 3.5 s because somebody was busy:
+/// For a period of 1 s, when the tick of 1 s is taken at 3.5 s:
 ///
-/// | | the ticks that follow, asked for at once |
+/// | | the following ticks, if each is awaited at once |
 /// |---|---|
-/// | `Burst` | those of 2 s and 3 s at 3.5 s, 4 s, 5 s |
+/// | `Burst` | those of 2 s and 3 s at 3.5 s, then 4 s, 5 s |
 /// | `Delay` | 4.5 s, 5.5 s |
 /// | `Skip` | 4 s, 5 s |
 #[doc(alias = "MissedTickBehavior")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MissedTicks {
-    /// They are made up for, one a turn, until the interval is on time again. None is lost.
+    /// Returns the missed ticks, one in each turn, until the interval is on time again. No tick is
+    /// lost.
     #[default]
     Burst,
-    /// The grid begins anew at the tick that came late, so that the next one is a whole period away.
+    /// Begins a new grid at the late tick, so that the next tick is a whole period away.
     ///
-    /// A tick counts as late when it is more than 5 ms late, or a whole period: less is what timers are late by.
+    /// A tick counts as late when it is late by more than 5 ms, or by a whole period: timers are
+    /// late by less than that.
     Delay,
-    /// They are left out; the next tick is the next point of the same grid.
+    /// Skips the missed ticks; the next tick is the next point of the same grid.
     Skip,
 }
 
 impl Interval {
-    /// The same, with the first tick at `start`: `interval(&clock, p).starting_at(clock.now() + p)` waits a period
-    /// first.
+    /// Sets the time of the first tick: `interval(&clock, p).starting_at(clock.now() + p)` waits
+    /// one period first.
     ///
-    /// A start that has passed is due at once, and the ticks since then count as missed.
+    /// A start in the past is due at once, and the ticks since then count as missed.
     pub fn starting_at(mut self, start: Instant) -> Self {
         self.reset_at(start);
         self
     }
 
-    /// The same, with something else than [`MissedTicks::Burst`] done about ticks that were missed.
+    /// Sets what happens to missed ticks; [`MissedTicks::Burst`] by default.
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
         self.missed = missed;
         self
     }
 
-    /// Waits for the next tick; gives the time it was due at, which is not later than now.
+    /// Waits for the next tick, and returns the time at which it was due, which is not later than
+    /// now.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped: the tick is still to come.
+    /// Nothing is lost when the future is dropped: the tick is still to come.
     ///
     /// # Errors
     ///
-    /// [`ClockStopped`](crate::clock::ClockStopped), from then on each time.
+    /// [`ClockStopped`](crate::clock::ClockStopped) when the clock has stopped, at every call from
+    /// then on.
     pub async fn tick(&mut self) -> Result<Instant, Failure> {
         poll_fn(|cx| self.poll_tick(cx)).await
     }
 
-    /// As [`tick`](Interval::tick), for futures written by hand.
+    /// Polls for the next tick as [`tick`](Interval::tick) does, for hand-written futures.
     ///
     /// # Errors
     ///
-    /// As [`tick`](Interval::tick).
+    /// Fails as [`tick`](Interval::tick) does.
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Result<Instant, Failure>> {
         ready!(Pin::new(&mut self.sleep).poll(cx))?;
         let due = self.sleep.deadline();
@@ -136,27 +140,27 @@ impl Interval {
         Poll::Ready(Ok(due))
     }
 
-    /// Makes the next tick come a period from now, and the others on a grid with that.
+    /// Sets the next tick to one period from now, and begins a new grid there.
     pub fn reset(&mut self) {
         self.reset_at(self.timers.later(self.timers.now(), self.period));
     }
 
-    /// Makes the next tick come at `instant`, and the others on a grid with that.
+    /// Sets the next tick to `instant`, and begins a new grid there.
     pub fn reset_at(&mut self, instant: Instant) {
         self.sleep.reset(instant);
     }
 
-    /// The time from tick to tick.
+    /// Returns the time between two ticks.
     pub fn period(&self) -> Duration {
         self.period
     }
 
-    /// When the next tick is due.
+    /// Returns the time of the next tick.
     pub fn deadline(&self) -> Instant {
         self.sleep.deadline()
     }
 
-    /// When the next one is due after that of `due`, which is taken now.
+    /// Returns the time of the tick after `due`, which is taken now.
     fn after(&self, due: Instant) -> Instant {
         let now = self.timers.now();
         if self.period.is_zero() {
@@ -189,21 +193,21 @@ impl Stream for Interval {
     }
 }
 
-/// It is terminated when it has given its error.
+/// The stream is terminated when it has returned its error.
 impl FusedStream for Interval {
     fn is_terminated(&self) -> bool {
         self.over
     }
 }
 
-/// How many whole periods there are in `elapsed`, and what is left over. A period is not zero.
+/// Returns the number of whole periods in `elapsed`, and the rest. The period must not be zero.
 pub(super) fn divide(elapsed: Duration, period: Duration) -> (u64, Duration) {
     let (elapsed, period) = (elapsed.as_nanos(), period.as_nanos());
     let whole = u64::try_from(elapsed / period).unwrap_or(u64::MAX);
-    // What is left of a time that a clock can show is as short as that.
+    // The rest of a time that a clock can show fits.
     let left = u64::try_from(elapsed % period).unwrap_or(u64::MAX);
     (whole, Duration::from_nanos(left))
 }
 
-/// What does not count as late.
+/// The lateness of a tick that still counts as on time.
 const TOLERANCE: Duration = Duration::from_millis(5);

@@ -1,4 +1,4 @@
-//! A call that is made later, and a Deferred of what it comes to.
+//! [`defer_later`]: one delayed call, with its result as a Deferred.
 
 use std::cell::Cell;
 use std::panic::Location;
@@ -9,20 +9,21 @@ use crate::clock::{Clock, ClockStopped};
 use crate::defer::{Deferred, IntoOutcome, Resolver};
 use crate::failure::Failure;
 
-/// Calls `f` once, `delay` from now; the Deferred fires with what `f` returns.
+/// Calls `f` once, `delay` from now, and returns its result as a Deferred.
 ///
-/// `f` may return whatever a callback may: nothing, `Ok`/`Err`, a Deferred or an async block. Where nothing is to be
-/// called, [`Clock::sleep`] waits; where nobody asks for the result, there is [`Clock::call_later`].
+/// `f` may return what a callback may: nothing, `Ok`/`Err`, a Deferred or an async block.
+/// [`Clock::sleep`] only waits; [`Clock::call_later`] calls a function without a result.
 ///
-/// Cancelling the Deferred calls `f` off, or cancels the Deferred that it returned.
+/// Cancelling the Deferred cancels the call, or the Deferred that `f` has returned.
 ///
 /// # Order
 ///
-/// As [`Clock::call_later`]: on a later turn, never inside this function.
+/// As [`Clock::call_later`]: `f` is called in a later turn, never inside this function.
 ///
 /// # Errors
 ///
-/// What `f` fails or panics with; [`ClockStopped`] if the clock stops before its time has come.
+/// The Deferred fails with the failure or panic of `f`, and with [`ClockStopped`] if the clock
+/// stops before the call is due.
 ///
 /// # Examples
 ///
@@ -61,7 +62,8 @@ pub fn defer_later<V, R: IntoOutcome<V>>(
         .add_callback(move |()| f())
 }
 
-/// What the clock has of the call. Unless the call was called off, its resolver is there until the time comes.
+/// The clock's part of the call. Unless the call was cancelled, its resolver is there until the
+/// call is due.
 struct Due(Rc<Cell<Option<Resolver<()>>>>, &'static Location<'static>);
 
 impl Due {

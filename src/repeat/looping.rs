@@ -1,26 +1,28 @@
-//! A function that is called again and again, on a grid of times.
+//! [`LoopingCall`]: a function that is called periodically.
 //!
 //! # The idea
 //!
-//! A [`LoopingCall`] is at rest; starting it consumes it, and what comes back are the two ends of the loop: a
-//! [`Looping`] to stop it with, and a Deferred that says how it ended. A loop that was stopped gives the `LoopingCall`
-//! back through that Deferred, to be started again. So there is no starting twice and no stopping what never ran.
+//! A [`LoopingCall`] is at rest. Starting it consumes it and returns the two ends of the loop: a
+//! [`Looping`] to stop it with, and a Deferred of its end. A loop that was stopped returns the
+//! `LoopingCall` through that Deferred, to be started again. So a loop cannot be started twice, nor
+//! stopped before it runs.
 //!
 //! # States
 //!
-//! | state     | the loop belongs to           | left by                                                        |
-//! |-----------|-------------------------------|----------------------------------------------------------------|
-//! | `Waiting` | its timer                     | its time: `Calling`; a stop, a cancel, the clock's end: `Over` |
-//! | `Calling` | the stack                     | the return: `Waiting`, `Pending`, or `Over`                    |
-//! | `Pending` | the Deferred that it waits for | that one's result: `Waiting` or `Over`                        |
-//! | `Over`    | nobody                        |                                                                |
+//! | state | the loop belongs to | left by |
+//! |---|---|---|
+//! | `Waiting` | its timer | its time: `Calling`; a stop, a cancel, the clock's end: `Over` |
+//! | `Calling` | the stack | the return: `Waiting`, `Pending`, or `Over` |
+//! | `Pending` | the Deferred that it waits for | that Deferred's result: `Waiting` or `Over` |
+//! | `Over` | – | |
 //!
 //! # Invariants
 //!
-//! 1. The function is in its place unless the state is `Calling` or `Over`.
-//! 2. A loop that is stopped while the function runs, or while its Deferred is pending, is `Over` when that has ended.
+//! 1. The function is in `f` unless the state is `Calling` or `Over`.
+//! 2. A loop that is stopped while the function runs, or while its Deferred is pending, is `Over`
+//!    when that has ended.
 //! 3. The resolver is used exactly once, as the last thing that happens, with nothing borrowed.
-//! 4. The next call is at the first point of the grid after the moment at which the one before ended.
+//! 4. The next call is due at the first point of the grid after the end of the call before.
 
 use std::cell::Cell;
 use std::fmt;
@@ -35,22 +37,25 @@ use crate::defer::{Deferred, IntoOutcome, Outcome, Resolver};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
-/// A function that will be called again and again, on a grid of times.
+/// A function to be called periodically, at the points of a time grid.
 ///
-/// It is called at `start + k · interval`, however long the calls take: one that ends late is followed by the next
-/// point of the grid, and the points in between are left out. The function may return nothing, `Ok`/`Err`, a Deferred
-/// or an async block; the next call waits for it. With an interval of zero it is called once a turn; on a virtual clock
-/// no time passes then, until it is stopped.
+/// The function is called at `start + k · interval`, however long the calls take: after a call that
+/// ends late comes the next point of the grid, and the points in between are skipped. The function
+/// may return nothing, `Ok`/`Err`, a Deferred or an async block; the next call waits for it. With
+/// an interval of zero the function is called once in each turn; on a virtual clock time then
+/// stands still until the loop is stopped.
 ///
 /// In `async` code an [`interval`](super::interval) is often simpler.
 ///
 /// # Order
 ///
-/// The function runs in the turns of the loop, never inside `start`; two calls never overlap.
+/// The function runs in the turns of the reactor's loop, never inside `start`; two calls never
+/// overlap.
 ///
 /// # Errors
 ///
-/// An `Err`, a panic, or a failing Deferred ends the loop, drops the function, and is what the loop's Deferred fails with.
+/// An `Err`, a panic, or a failing Deferred ends the loop and drops the function; the loop's
+/// Deferred fails with it.
 ///
 /// # Examples
 ///
@@ -79,19 +84,19 @@ pub struct LoopingCall {
     f: Function,
 }
 
-/// A looping call that was started: the handle to stop it with.
+/// The handle to a started [`LoopingCall`], to stop it with.
 ///
-/// It can be kept or dropped; dropping it changes nothing, the loop runs on. A function that is to stop its own loop gets
-/// one from [`LoopingCall::with_handle`].
+/// The handle can be stored or dropped; dropping it does not stop the loop. A function that stops
+/// its own loop gets a handle from [`LoopingCall::with_handle`].
 #[derive(Clone)]
 pub struct Looping {
-    /// Gone when the loop is over.
+    /// Dangles when the loop is over.
     looping: Weak<Loop>,
     interval: Duration,
 }
 
 impl LoopingCall {
-    /// Calls `f`.
+    /// Makes a looping call of `f`.
     #[must_use = "a looping call does nothing until it is started"]
     #[track_caller]
     pub fn new<V, R: IntoOutcome<V>>(mut f: impl FnMut() -> R + 'static) -> Self {
@@ -99,10 +104,12 @@ impl LoopingCall {
         Self::of(move |_, _| forget(f().into_outcome(location)))
     }
 
-    /// Calls `f` with the number of points of the grid that have come since it was last called, this one included.
+    /// Makes a looping call of `f`, which gets the number of points of the grid that have passed
+    /// since its last call, this one included.
     ///
-    /// That is one unless calls were left out, and never zero. Of a loop begun with [`start`](LoopingCall::start) the
-    /// start is such a point. With an interval of zero it is always one.
+    /// The number is 1 unless points were skipped, and never 0. In a loop begun with
+    /// [`start`](LoopingCall::start), the start is such a point. With an interval of zero the
+    /// number is always 1.
     ///
     /// # Examples
     ///
@@ -128,7 +135,7 @@ impl LoopingCall {
         Self::of(move |count, _| forget(f(count).into_outcome(location)))
     }
 
-    /// Calls `f` with the handle of its own loop.
+    /// Makes a looping call of `f`, which gets the handle of its own loop.
     ///
     /// # Examples
     ///
@@ -154,28 +161,28 @@ impl LoopingCall {
         Self::of(move |_, looping| forget(f(looping).into_outcome(location)))
     }
 
-    /// Starts it, with the first call now: on the next turn of the loop.
+    /// Starts the loop, with the first call in the next turn of the reactor.
     ///
-    /// The Deferred fires with the `LoopingCall` when the loop has been stopped and nothing of it runs any more.
-    /// Cancelling it stops the loop, and cancels what a call is waiting for.
+    /// The Deferred fires with the `LoopingCall` when the loop was stopped and nothing of it runs
+    /// any more. Cancelling it stops the loop, and cancels what a call is waiting for.
     ///
     /// # Errors
     ///
-    /// The Deferred fails with what the function does, or with [`ClockStopped`] (of which nobody hears if the Deferred
-    /// was dropped without a callback).
+    /// The Deferred fails with the failure of the function, or with [`ClockStopped`] (which is
+    /// dropped silently if the Deferred was dropped without a callback).
     #[track_caller]
     pub fn start(self, clock: &impl Clock, interval: Duration) -> (Looping, Deferred<Self>) {
         // The start is a point of the grid for which no call was made yet.
         self.start_on(clock.timers(), interval, Duration::ZERO, 1)
     }
 
-    /// Starts it, with the first call when the interval has gone by.
+    /// Starts the loop, with the first call one interval from now.
     ///
-    /// As [`start`](LoopingCall::start) otherwise.
+    /// Does otherwise as [`start`](LoopingCall::start).
     ///
     /// # Errors
     ///
-    /// As [`start`](LoopingCall::start).
+    /// Fails as [`start`](LoopingCall::start) does.
     #[doc(alias = "now=False")]
     #[track_caller]
     pub fn start_later(self, clock: &impl Clock, interval: Duration) -> (Looping, Deferred<Self>) {
@@ -223,37 +230,38 @@ impl LoopingCall {
 }
 
 impl Looping {
-    /// Stops the loop. `false` if it was over or being stopped already.
+    /// Stops the loop. Returns `false` if it has ended or is being stopped already.
     ///
-    /// The loop's Deferred fires before this returns; if a call is running or waits for its Deferred, it fires when that
-    /// call has ended.
+    /// The loop's Deferred fires before this method returns; if a call is running or waits for its
+    /// Deferred, it fires when that call has ended.
     pub fn stop(&self) -> bool {
         let looping = self.looping.upgrade();
         looping.is_some_and(|looping| looping.stop())
     }
 
-    /// Leaves out the call that is next, and begins a new grid now: the next call comes when an interval has gone by.
+    /// Skips the next call and begins a new grid: the next call is due one interval from now.
     ///
-    /// `false`, and nothing changes, while a call is running or waits for its Deferred, and when the loop is over.
+    /// Returns `false` and changes nothing while a call is running or waits for its Deferred, and
+    /// when the loop has ended.
     pub fn reset(&self) -> bool {
         let looping = self.looping.upgrade();
         looping.is_some_and(|looping| looping.reset())
     }
 
-    /// Will there be another call?
+    /// Returns whether there will be another call.
     #[doc(alias = "running")]
     pub fn is_running(&self) -> bool {
         let looping = self.looping.upgrade();
         looping.is_some_and(|looping| looping.is_running())
     }
 
-    /// When the next call is due, unless one is running or waits for its Deferred.
+    /// Returns when the next call is due; `None` while a call is running or waits for its Deferred.
     pub fn deadline(&self) -> Option<Instant> {
         let looping = self.looping.upgrade()?;
         looping.with_timer(DelayedCall::deadline)?
     }
 
-    /// The time from point to point of its grid.
+    /// Returns the time between two points of the grid.
     pub fn interval(&self) -> Duration {
         self.interval
     }
@@ -274,28 +282,28 @@ impl fmt::Debug for Looping {
     }
 }
 
-/// The user's function, given the count and the loop's handle.
+/// The user's function, called with the count and the loop's handle.
 type Function = Box<dyn FnMut(u64, &Looping) -> Outcome<()>>;
 
-/// A loop that has been started.
+/// A started loop.
 struct Loop {
     timers: Timers,
     interval: Duration,
     state: Cell<State>,
     ending: Cell<Ending>,
-    /// The grid's point zero.
+    /// The first point of the grid.
     origin: Cell<Instant>,
-    /// The last point of the grid that was counted in a call.
+    /// The last point of the grid that a call has counted.
     counted: Cell<u64>,
-    /// Points that were not, of a grid before the present one.
+    /// Points of an earlier grid that no call has counted.
     owed: Cell<u64>,
-    /// Invariant 1.
+    /// Set by invariant 1.
     f: Cell<Option<Function>>,
-    /// Empty once it is over.
+    /// `None` once the loop is over.
     resolver: Cell<Option<Resolver<LoopingCall>>>,
-    /// Set while it is waiting.
+    /// `Some` while the loop waits.
     timer: Cell<Option<DelayedCall>>,
-    /// Set while it is pending: cancels what it waits for.
+    /// `Some` while the loop is pending: cancels what it waits for.
     cancel: Cell<Option<Box<dyn FnOnce()>>>,
     location: &'static Location<'static>,
 }
@@ -308,12 +316,12 @@ enum State {
     Over,
 }
 
-/// Is it to end when the present call has ended?
+/// Whether the loop ends when the present call has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     No,
     Stopped,
-    /// Nobody wants to know how.
+    /// The Deferred was cancelled: no result is needed.
     Cancelled,
 }
 
@@ -352,7 +360,7 @@ impl Loop {
         self.wait_until(deadline);
     }
 
-    /// A point of the grid has come.
+    /// Handles a point of the grid.
     fn call(self: Rc<Self>) {
         self.timer.take();
         self.state.set(State::Calling);
@@ -376,7 +384,7 @@ impl Loop {
         drop(deferred.add_both(move |result| self.called(result)));
     }
 
-    /// The call, and what it waited for, have ended.
+    /// Handles the end of a call and of what it waited for.
     fn called(self: Rc<Self>, result: Result<(), Failure>) {
         self.cancel.take();
         match result {
@@ -396,14 +404,14 @@ impl Loop {
         true
     }
 
-    /// The loop's Deferred is being cancelled.
+    /// Handles a cancel of the loop's Deferred.
     fn cancel(&self) {
         self.ending.set(Ending::Cancelled);
         match self.state.get() {
             State::Waiting => {
                 self.close();
                 report::discard(self.f.take(), self.location);
-                // Whoever cancels says so to the Deferred.
+                // The cancel itself settles the Deferred.
                 drop(self.resolver.take());
             }
             State::Pending => {
@@ -422,8 +430,8 @@ impl Loop {
         };
         match result {
             Ok(()) => resolver.callback(LoopingCall { f }),
-            // That the program ends is no news to a Deferred that was dropped long ago.
-            Err(failure) if failure.is::<ClockStopped>() && resolver.is_unheard() => {
+            // The end of the program is not reported to a Deferred that was dropped.
+            Err(failure) if failure.is::<ClockStopped>() && resolver.has_no_consumer() => {
                 resolver.callback(LoopingCall { f });
             }
             Err(failure) => {
@@ -457,7 +465,8 @@ impl Loop {
         true
     }
 
-    /// How many points have come that no call has counted. The timer is never early, so there is at least one.
+    /// Returns the number of points that have passed and were not counted. A timer is never early,
+    /// so it is at least 1.
     fn count(&self) -> u64 {
         if self.interval.is_zero() {
             return 1;
@@ -467,7 +476,7 @@ impl Loop {
         self.owed.take().saturating_add(fresh)
     }
 
-    /// The number of the last point that is not after `now`; zero without a grid.
+    /// Returns the number of the last point that is not after `now`; 0 without a grid.
     fn point(&self, now: Instant) -> u64 {
         if self.interval.is_zero() {
             return 0;
@@ -487,7 +496,7 @@ impl Loop {
     }
 }
 
-/// What the clock has of the loop: its next call.
+/// The clock's part of the loop: its next call.
 struct Turn(Option<Rc<Loop>>);
 
 impl Turn {
@@ -499,7 +508,7 @@ impl Turn {
 }
 
 impl Drop for Turn {
-    /// Unless the loop has called it off, the clock has stopped.
+    /// If the loop has not cancelled the call, the clock has stopped.
     fn drop(&mut self) {
         let Some(looping) = self.0.take() else { return };
         if looping.state.get() == State::Waiting {

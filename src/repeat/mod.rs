@@ -1,28 +1,32 @@
-//! Doing things again, later, and a little at a time.
+//! Delayed, periodic and cooperative work.
 //!
 //! # The idea
 //!
-//! Everything here is made of the timers of a [`Clock`](crate::Clock), so it runs under a virtual one as well:
+//! Everything here is built on the timers of a [`Clock`](crate::Clock), so it runs on a virtual
+//! clock as well:
 //!
-//! * [`defer_later`] calls a function once and gives a Deferred of what it comes to;
-//! * [`LoopingCall`] calls a function on a grid of times, and waits for what it returns;
-//! * [`interval`] is such a grid for `async` code, which asks for each tick itself;
-//! * [`Cooperator`] does long work in small steps, and [`Pace`] breaks up a long loop in `async` code.
+//! * [`defer_later`] calls a function once and returns its result as a Deferred;
+//! * [`LoopingCall`] calls a function periodically, and waits for what it returns;
+//! * [`interval`] makes periodic ticks for `async` code to await;
+//! * [`Cooperator`] runs long work in small steps, and [`Pace`] breaks up a long loop in `async`
+//!   code.
 //!
-//! A grid has an origin and a period. Its points are `origin + k · period`, reckoned anew each time, so that lateness
-//! never adds up.
+//! Periodic work has a grid of times with an origin and a period. Its points are `origin + k ·
+//! period`, computed anew each time, so that lateness never adds up.
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! What waits for a time belongs to its timer, what waits for a Deferred belongs to that Deferred. The handles
-//! ([`Looping`], [`CooperativeTask`]) only reach it: dropping them changes nothing. When its clock stops, all of it ends
-//! with [`ClockStopped`](crate::clock::ClockStopped).
+//! What waits for a time belongs to its timer; what waits for a Deferred belongs to that Deferred.
+//! The handles ([`Looping`], [`CooperativeTask`]) only refer to it: dropping them changes nothing.
+//! When its clock stops, all of it ends with [`ClockStopped`](crate::clock::ClockStopped).
 //!
 //! # Invariants
 //!
-//! 1. Nothing asked for here runs inside the asking: the first call, step or tick comes with a turn of the loop.
-//! 2. Nothing here, also without a period or delay, keeps I/O or other timers from their turn.
-//! 3. What belongs to the user is called and dropped while nothing is borrowed, and never unwinds into the loop.
+//! 1. No function here runs the work inside the call that requests it: the first call, step or tick
+//!    comes in a turn of the loop.
+//! 2. Nothing here, even without a period or delay, keeps I/O or other timers from their turn.
+//! 3. User code is called and dropped while nothing is borrowed, and its panics never unwind into
+//!    the loop.
 
 mod cooperate;
 mod cooperative;
@@ -37,14 +41,14 @@ mod work;
 
 pub use self::cooperate::Cooperator;
 pub use self::cooperative::{CooperativeTask, TaskPause};
-pub use self::errors::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
+pub use self::errors::CooperateError;
 pub use self::interval::{Interval, MissedTicks, interval};
 pub use self::later::defer_later;
 pub use self::looping::{Looping, LoopingCall};
 pub use self::pace::{Pace, Slice};
 use crate::defer::Outcome;
 
-/// What a call came to, without its value.
+/// Returns the outcome of a call without its value.
 fn forget<T: 'static>(outcome: Outcome<T>) -> Outcome<()> {
     match outcome {
         Outcome::Ready(result) => Outcome::Ready(result.map(drop)),

@@ -1,4 +1,4 @@
-//! How long one may go on before the others get their turn.
+//! [`Slice`] and [`Pace`]: limits on how long work runs before the loop turns.
 
 use std::fmt;
 use std::panic::Location;
@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use crate::clock::{Clock, Timers};
 use crate::task::yield_now;
 
-/// How long something may go on before it lets the loop turn: a time, and a number of steps.
+/// A limit on how long work runs before it lets the loop turn: a time, and a number of steps.
 ///
-/// A slice is over when either is used up, and has at least one step. The time is measured where the clock's time
-/// passes by itself; on a virtual clock only the steps count, so that what is done in a slice is always the same.
-/// There, too, work without end needs a rest, or time will never move: something is always ready.
+/// A slice ends when either is used up, and has at least one step. The time is measured on clocks
+/// whose time passes by itself; on a virtual clock only the steps count, so that a slice always
+/// does the same. There, endless work needs a `rest`, or time will never move, because something is
+/// always ready.
 ///
 /// # Examples
 ///
@@ -23,11 +24,11 @@ use crate::task::yield_now;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// The most time; 10 ms unless told otherwise.
+    /// The maximum time; 10 ms by default.
     pub time: Duration,
-    /// The most steps; 1,000 unless told otherwise.
+    /// The maximum number of steps; 1,000 by default.
     pub steps: u32,
-    /// How long to wait until the next slice; zero unless told otherwise: until the next turn.
+    /// The time to wait until the next slice; zero by default, which is the next turn.
     pub rest: Duration,
 }
 
@@ -41,10 +42,10 @@ impl Default for Slice {
     }
 }
 
-/// Keeps a long loop in `async` code from holding up everybody else.
+/// Interrupts a long loop in `async` code, so that other work gets its turn.
 ///
-/// It lets the loop turn whenever a [`Slice`] is over, and costs next to nothing otherwise. To
-/// give way every time there is [`yield_now`].
+/// It lets the loop turn whenever a [`Slice`] is over, and costs next to nothing otherwise.
+/// [`yield_now`] gives way every time.
 ///
 /// # Examples
 ///
@@ -83,13 +84,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// One that keeps to the usual [`Slice`].
+    /// Makes a pace with the default [`Slice`].
     #[track_caller]
     pub fn new(clock: &impl Clock) -> Self {
         Self::with_slice(clock, Slice::default())
     }
 
-    /// One that keeps to this slice.
+    /// Makes a pace with this slice.
     #[track_caller]
     pub fn with_slice(clock: &impl Clock, slice: Slice) -> Self {
         let timers = clock.timers().clone();
@@ -101,13 +102,13 @@ impl Pace {
         }
     }
 
-    /// A step was done: if the slice is over, others come first.
+    /// Counts a step, and gives way to other work if the slice is over.
     ///
     /// On a clock that has stopped there is no rest, only a turn of the loop.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Nothing is lost when the future is dropped.
     pub async fn step(&mut self) {
         if !self.spell.is_over_after_step(&self.timers, self.slice) {
             return;
@@ -148,7 +149,7 @@ impl Spell {
         }
     }
 
-    /// Counts a step; is the slice over now?
+    /// Counts a step, and returns whether the slice is over.
     pub(super) fn is_over_after_step(&mut self, timers: &Timers, slice: Slice) -> bool {
         self.steps = self.steps.saturating_add(1);
         self.steps >= slice.steps || timers.now().duration_since(self.begun) >= slice.time

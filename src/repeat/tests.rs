@@ -1,4 +1,4 @@
-//! Lateness, and time that passes within a step: what a virtual clock does not show.
+//! Lateness, and time that passes within a step, which a virtual clock does not show.
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -15,7 +15,7 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// What the machine's time would be.
+    /// The time that the machine's clock would show.
     static TIME: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -41,7 +41,7 @@ impl Machine {
         Self { timers, start }
     }
 
-    /// A turn at that time.
+    /// Runs a turn at this time.
     fn turn(&self, at: Duration) {
         TIME.set(Some(self.start + at));
         self.timers.absorb();
@@ -51,7 +51,7 @@ impl Machine {
         });
     }
 
-    /// How long until there is something to do.
+    /// Returns the time until there is something to do.
     fn next(&self) -> Option<Duration> {
         self.timers.absorb();
         self.timers.next_deadline().map(|next| next - self.start)
@@ -62,15 +62,15 @@ fn pass(time: Duration) {
     TIME.set(TIME.get().map(|now| now + time));
 }
 
-/// What was called, and what notes it.
+/// Returns a log, and a function that writes to it.
 fn notes() -> (Rc<RefCell<Vec<u64>>>, impl Fn(u64) + 'static) {
     let notes = Rc::new(RefCell::new(Vec::new()));
     let log = notes.clone();
     (notes, move |n| log.borrow_mut().push(n))
 }
 
-/// What a looping call does on a machine, as `tests/conformance` has what it does on a virtual clock: each row is a name,
-/// a script and what that logs.
+/// What a looping call does on a machine, as `tests/deferred/conformance` shows it on a virtual
+/// clock: each row is a name, a script and the log.
 ///
 /// | command              | does                                                              |
 /// |----------------------|-------------------------------------------------------------------|
@@ -157,7 +157,7 @@ fn play(script: &str) -> Vec<String> {
             }
             "next" => {
                 let next = looping.as_ref().and_then(Looping::deadline).unwrap();
-                // The timers may look before that, when it was put off.
+                // The timers may be checked before that, when the call was put off.
                 assert!(machine.next().is_some_and(|look| look <= next - start));
                 log.borrow_mut().push(format!("({})", since(next)));
             }
@@ -230,14 +230,14 @@ fn a_tick_that_is_a_little_late_does_not_make_a_delayed_interval_drift() {
     assert_eq!(next, [1_000, 2_000, 3_000, 4_006, 6_000]);
 }
 
-/// Every way to ask for something later counts from the moment of asking, however old the turn is.
+/// Each way to request a timer counts the delay from the call, however old the turn is.
 #[test]
 fn a_delay_counts_from_the_call_and_not_from_the_turn() {
     let machine = Machine::new();
     let (fired, note) = notes();
     let note = Rc::new(note);
     machine.turn(Duration::ZERO);
-    // Work that takes half a second, with no turn in between.
+    // Half a second of work, with no turn in between.
     pass(MS * 500);
     let asked = machine.start + MS * 500;
     let delay = MS * 200;

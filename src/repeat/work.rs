@@ -1,37 +1,38 @@
-//! A cooperator's queue, and the pieces of work in it.
+//! The queue of a cooperator, and its tasks.
 //!
-//! # States of a piece of work
+//! # States of a task
 //!
-//! | state   | is                                     | left by                                                |
-//! |---------|----------------------------------------|--------------------------------------------------------|
-//! | queued  | in the cooperator's queue              | its turn: stepping; a pause: held; a stop: over        |
-//! | stepping | taken out, its `next` on the stack    | the return: queued, held, or over                      |
-//! | held    | paused, or waiting for a Deferred      | the last of these gone: queued; a failure, a stop: over |
-//! | over    | exhausted, failed, or ended by others  |                                                        |
+//! | state | is | left by |
+//! | state | meaning | left by |
+//! | queued | in the cooperator's queue | its turn: stepping; a pause: held; a stop: over |
+//! | queued | in the cooperator's queue | its turn: stepping; a pause: held; a stop: over |
+//! | stepping | taken out, its `next` on the stack | the return: queued, held, or over |
+//! | held | paused, or waiting for a Deferred | the last of these gone: queued; a failure, a stop: over |
 //!
-//! # Invariants of a cooperator
+//! | over | exhausted, failed, or stopped | |
 //!
-//! 1. There is a timer exactly while it runs, something is in the queue, and no slice is going on.
-//! 2. What is in the queue is neither over, nor held, nor being stepped.
-//! 3. Each slice makes at least one step, and stands at the end of the queue what goes on.
-//! 4. What is over has left the queue before anybody is told.
+//! 1. A timer exists exactly while the cooperator runs, the queue is not empty, and no slice is
+//!    running.
+//! 2. A task in the queue is neither over, nor held, nor being stepped.
+//! 3. Each slice runs at least one step, and puts a task that continues at the end of the queue.
+//! 4. A task that is over has left the queue before its waiters are notified.
 //!
-//! # Invariants of a piece of work
+//! # Invariants of a task
 //!
-//! 5. The iterator is in its place unless it is being stepped or it is over, so it never steps
+//! 5. The iterator is in `work` unless it is being stepped or the task is over, so it never steps
 //!    inside its own step.
-//! 6. It is dropped, or given back, exactly once: when the work is over, and not before its step
-//!    has returned.
-//! 7. How it ended is set before anybody is told, and never changes.
-//! 8. A failure of the iterator's own that nobody has asked for is reported when nobody can ask for
-//!    it any more.
+//! 6. The iterator is dropped, or returned, exactly once: when the task is over, and not before its
+//!    step has returned.
+//! 7. How the task ended is set before its waiters are notified, and never changes.
+//! 8. The iterator's failure is reported when no handle is left, if no Deferred of its end was ever
+//!    requested.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
-use super::errors::{SchedulerStopped, TaskDone, TaskFailed};
+use super::errors::CooperateError;
 use super::forget;
 use super::pace::{Slice, Spell};
 use crate::clock::{ClockStopped, DelayedCall, Timers};
@@ -40,22 +41,22 @@ use crate::failure::{Cancelled, Failure};
 use crate::index::Indexed;
 use crate::report::{self, Origin};
 
-/// A cooperator, as its work sees it.
+/// The state of a cooperator, as seen by its tasks.
 pub(super) struct Shared {
     timers: Timers,
     slice: Slice,
     pub(super) state: Cell<State>,
-    /// Invariant 2. By the order of coming.
+    /// The queue by order of arrival (invariant 2).
     pub(super) queue: RefCell<Indexed<Rc<Job>>>,
-    /// How often something has come into the queue.
+    /// The number of arrivals in the queue so far.
     tickets: Cell<u64>,
-    /// All that is not over, by the order of adding.
+    /// The tasks that are not over, in the order in which they were added.
     pub(super) jobs: RefCell<Indexed<Weak<Job>>>,
-    /// How many jobs there have been.
+    /// The number of tasks so far.
     numbers: Cell<u64>,
-    /// Set while `is_scheduled`, and a little longer than that.
+    /// `Some` while `is_scheduled`, and a little longer.
     timer: Cell<Option<DelayedCall>>,
-    /// Invariant 1.
+    /// Set by invariant 1.
     is_scheduled: Cell<bool>,
     in_slice: Cell<bool>,
     pub(super) location: &'static Location<'static>,
@@ -100,7 +101,10 @@ impl Shared {
         self.numbers.set(number + 1);
         let job = Job::new(self.clone(), number, work, asked, location);
         if self.state.get() == State::Stopped {
-            job.end(End::Ended(Failure::at(SchedulerStopped, location)));
+            job.end(End::Ended(Failure::at(
+                CooperateError::SchedulerStopped,
+                location,
+            )));
         } else {
             let known = Rc::downgrade(&job);
             self.jobs.borrow_mut().insert(number, known);
@@ -109,7 +113,7 @@ impl Shared {
         job
     }
 
-    /// Puts work that can go on at the end of the queue.
+    /// Puts a task that can continue at the end of the queue.
     pub(super) fn push(self: &Rc<Self>, job: Rc<Job>) {
         let ticket = self.tickets.replace(self.tickets.get() + 1);
         job.ticket.set(Some(ticket));
@@ -117,7 +121,7 @@ impl Shared {
         self.schedule();
     }
 
-    /// Takes it out of the queue, if it is there.
+    /// Takes the task out of the queue, if it is there.
     pub(super) fn remove(&self, job: &Rc<Job>) {
         let Some(ticket) = job.ticket.take() else {
             return;
@@ -132,7 +136,7 @@ impl Shared {
         }
     }
 
-    /// Knows nothing more of the work with this number.
+    /// Removes the task with this number.
     pub(super) fn forget(&self, number: u64) {
         self.jobs.borrow_mut().remove(number);
     }
@@ -183,7 +187,7 @@ impl Shared {
 
     pub(super) fn stop(self: &Rc<Self>, location: &'static Location<'static>) {
         if self.state.replace(State::Stopped) != State::Stopped {
-            self.end_all(|| Failure::at(SchedulerStopped, location));
+            self.end_all(|| Failure::at(CooperateError::SchedulerStopped, location));
         }
     }
 
@@ -196,7 +200,7 @@ impl Shared {
     }
 }
 
-/// What the clock has of the cooperator: its next slice.
+/// The clock's part of the cooperator: its next slice.
 struct Turn(Option<Rc<Shared>>);
 
 impl Turn {
@@ -208,7 +212,7 @@ impl Turn {
 }
 
 impl Drop for Turn {
-    /// Unless the cooperator has called it off, the clock has stopped.
+    /// If the cooperator has not cancelled the slice, the clock has stopped.
     fn drop(&mut self) {
         let Some(shared) = self.0.take() else { return };
         if shared.is_scheduled.get() {
@@ -217,13 +221,13 @@ impl Drop for Turn {
     }
 }
 
-/// How work ended.
+/// The end of a task.
 #[derive(Clone)]
 pub(super) enum End {
     Done,
-    /// By what the iterator itself came to.
+    /// The iterator failed.
     Failed(Failure),
-    /// By others.
+    /// The task was stopped.
     Ended(Failure),
 }
 
@@ -238,17 +242,17 @@ impl End {
 
 /// An iterator, without its type.
 pub(super) trait Work {
-    /// One step; nothing when it is exhausted.
+    /// Runs one step; `None` when the iterator is exhausted.
     fn step(&mut self) -> Option<Outcome<()>>;
 
-    /// It is over: lets go of the iterator, or gives it back.
+    /// Drops the iterator, or returns it to its owner, when the task is over.
     fn end(self: Box<Self>, result: Result<(), Failure>);
 }
 
 /// An iterator that yields what a callback may return.
 pub(super) struct Steps<I: 'static, V> {
     iter: I,
-    /// Who gets the iterator at its end.
+    /// The resolver that gets the iterator at its end.
     owner: Option<Resolver<I>>,
     location: &'static Location<'static>,
     via: PhantomData<fn(V)>,
@@ -288,8 +292,10 @@ where
         } = *self;
         match (owner, result) {
             (Some(owner), Ok(())) => owner.callback(iter),
-            // That the program ends is no news to a Deferred that was dropped long ago.
-            (Some(owner), Err(failure)) if failure.is::<ClockStopped>() && owner.is_unheard() => {
+            // The end of the program is not reported to a Deferred that was dropped.
+            (Some(owner), Err(failure))
+                if failure.is::<ClockStopped>() && owner.has_no_consumer() =>
+            {
                 owner.callback(iter);
             }
             (owner, result) => {
@@ -302,22 +308,22 @@ where
     }
 }
 
-/// One piece of work.
+/// One task.
 pub(super) struct Job {
     cooperator: Rc<Shared>,
     number: u64,
-    /// Invariant 5.
+    /// Set by invariant 5.
     work: Cell<Option<Box<dyn Work>>>,
     is_stepping: Cell<bool>,
-    /// Set while it stands in the queue.
+    /// `Some` while the task is in the queue.
     pub(super) ticket: Cell<Option<u64>>,
-    /// What keeps it from going on: pauses, and the Deferred that it waits for.
+    /// The number of holds: pauses, and the Deferred that the task waits for.
     pub(super) holds: Cell<u32>,
-    /// Cancels the Deferred that it waits for.
+    /// Cancels the Deferred that the task waits for.
     cancel: Cell<Option<Box<dyn FnOnce()>>>,
     pub(super) end: RefCell<Option<End>>,
     pub(super) waiters: Listeners<()>,
-    /// Somebody was told of its failure, or will be.
+    /// Whether a Deferred of the end was requested.
     asked: Cell<bool>,
     pub(super) location: &'static Location<'static>,
 }
@@ -345,14 +351,14 @@ impl Job {
         })
     }
 
-    /// Into the queue, if nothing speaks against it.
+    /// Puts the task into the queue, unless it is held, stepping or over.
     pub(super) fn go_on(self: &Rc<Self>) {
         if self.holds.get() == 0 && !self.is_stepping.get() && !self.is_over() {
             self.cooperator.push(self.clone());
         }
     }
 
-    /// Does one step. It has just left the queue.
+    /// Runs one step of a task that has just left the queue.
     pub(super) fn step(self: &Rc<Self>) {
         let Some(mut work) = self.work.take() else {
             return;
@@ -362,8 +368,8 @@ impl Job {
         self.is_stepping.set(false);
         let end = self.end.borrow().clone();
         if let Some(end) = end {
-            // It was ended inside its own step.
-            self.let_go(work, &end);
+            // The task was ended inside its own step.
+            self.end_work(work, &end);
             return self.drop_outcome(stepped);
         }
         self.work.set(Some(work));
@@ -377,7 +383,7 @@ impl Job {
         }
     }
 
-    /// Ends it, unless it is over.
+    /// Ends the task, unless it is over.
     pub(super) fn end(self: &Rc<Self>, end: End) {
         if self.is_over() {
             return;
@@ -389,7 +395,7 @@ impl Job {
             cancel();
         }
         if let Some(work) = self.work.take() {
-            self.let_go(work, &end);
+            self.end_work(work, &end);
         }
         for waiter in self.waiters.resolvers() {
             if !waiter.is_cancelled() {
@@ -403,12 +409,15 @@ impl Job {
         self.end.borrow().is_some()
     }
 
-    /// An error if it is over.
+    /// Fails if the task is over.
     pub(super) fn check(&self, location: &'static Location<'static>) -> Result<(), Failure> {
         match &*self.end.borrow() {
             None => Ok(()),
-            Some(End::Done) => Err(Failure::at(TaskDone, location)),
-            Some(End::Failed(failure)) => Err(Failure::at(TaskFailed(failure.clone()), location)),
+            Some(End::Done) => Err(Failure::at(CooperateError::TaskDone, location)),
+            Some(End::Failed(failure)) => Err(Failure::at(
+                CooperateError::TaskFailed(failure.clone()),
+                location,
+            )),
             Some(End::Ended(failure)) => Err(failure.clone()),
         }
     }
@@ -430,7 +439,8 @@ impl Job {
         drop(deferred.add_both(move |result| job.came(result)));
     }
 
-    /// What it waited for has come. What comes after its end is passed on, to be reported.
+    /// Handles the result of the Deferred that the task waited for. A result that comes after the
+    /// end is passed on, to be reported.
     fn came(self: &Rc<Self>, result: Result<(), Failure>) -> Result<(), Failure> {
         self.cancel.take();
         match result {
@@ -442,11 +452,11 @@ impl Job {
         Ok(())
     }
 
-    fn let_go(&self, work: Box<dyn Work>, end: &End) {
+    fn end_work(&self, work: Box<dyn Work>, end: &End) {
         report::contain_rarely(Origin::Destructor, self.location, || work.end(end.result()));
     }
 
-    /// Its step has ended the work, and so nobody wants what the step came to.
+    /// Drops the result of a step that has ended its own task.
     fn drop_outcome(self: &Rc<Self>, stepped: Result<Option<Outcome<()>>, Failure>) {
         match stepped {
             Ok(Some(Outcome::Wait(deferred))) => {

@@ -1,12 +1,13 @@
 //! Panics that no reactor contains: they unwind to the call that led to them.
 //!
-//! A callback's panic becomes the failure of its Deferred. When nobody handles that failure and no
-//! reactor is there to report it, as in a plain test, the panic goes on: out of the call that fired,
-//! cancelled, paused or dropped the Deferred, or out of `VirtualClock::advance`. It is kept here until
-//! the outermost such call has left everything whole: one inside a callback of another Deferred does
-//! not break that one's chain.
+//! A callback's panic becomes the failure of its Deferred. When that failure is not handled and no
+//! reactor is there to report it, as in a plain test, the panic is resumed: out of the call that
+//! fired, cancelled, paused or dropped the Deferred, or out of `VirtualClock::advance`. It is kept
+//! here until the outermost such call has finished its work: a panic inside a callback of another
+//! Deferred does not break that Deferred's chain.
 //!
-//! Each of these calls begins with [`enter`] and ends with [`leave`], and nothing unwinds in between.
+//! Each of these calls begins with [`enter`] and ends with [`leave`], and nothing unwinds in
+//! between.
 
 use std::panic::resume_unwind;
 use std::thread;
@@ -20,14 +21,14 @@ pub(crate) fn enter() {
     context::with(|thread| thread.unwinding.set(thread.unwinding.get() + LEVEL));
 }
 
-/// Ends a call that may have run callbacks. The outermost one goes on with a panic that was kept.
+/// Ends a call that may have run callbacks. The outermost one resumes a panic that was kept.
 #[inline]
 pub(crate) fn leave() {
     context::with(|thread| thread.unwinding.set(thread.unwinding.get() - LEVEL));
     rethrow();
 }
 
-/// Goes on with a panic that was kept, unless it is inside a call that will.
+/// Resumes a panic that was kept, unless this is inside a call that will.
 #[inline]
 pub(crate) fn rethrow() {
     if state() == KEPT {
@@ -35,9 +36,9 @@ pub(crate) fn rethrow() {
     }
 }
 
-/// Keeps a panic. `false` if it is none, or if one is under way already.
+/// Keeps a panic. Returns `false` if the failure is no panic, or if one is kept already.
 pub(super) fn keep(failure: &Failure) -> bool {
-    let Some(panicked) = failure.check::<Panicked>() else {
+    let Some(panicked) = failure.downcast_ref::<Panicked>() else {
         return false;
     };
     if thread::panicking() || state() & KEPT != 0 {
@@ -72,6 +73,6 @@ fn state() -> usize {
     context::with(|thread| thread.unwinding.get())
 }
 
-/// The states: a panic is kept, and a level for each call that is under way.
+/// The bits of the state: whether a panic is kept, and a level for each call in progress.
 const KEPT: usize = 1;
 const LEVEL: usize = 2;

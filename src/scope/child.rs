@@ -1,4 +1,4 @@
-//! A child of a scope: its future, and the handle to what it gives.
+//! A child of a scope: its future, and the handle to its result.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,19 +9,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::debug::{self, Thing};
-use crate::defer::Asking;
+use crate::defer::StopHandle;
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::task::{self, Locals, TaskInfo, Wait, own_waker};
 
-/// What a child of a scope will give; see [`Scope::spawn`](super::Scope::spawn).
+/// The handle to a child of a scope; see [`Scope::spawn`](super::Scope::spawn).
 ///
-/// Awaiting it is not needed: the child runs, and its failure ends the scope, all the same. Awaited, it gives the value, a
-/// clone of the failure, or [`Cancelled`] when the child was dropped before it was done.
+/// A child need not be awaited: it runs, and its failure ends the scope, in any case. Awaiting the
+/// handle returns the value, a clone of the failure, or [`Cancelled`] when the child was dropped
+/// before it was done.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost when an await of `&mut child` is dropped. Dropping it changes nothing.
+/// Nothing is lost when an await of `&mut child` is dropped. Dropping the handle changes nothing.
 ///
 /// # Examples
 ///
@@ -39,7 +40,7 @@ use crate::task::{self, Locals, TaskInfo, Wait, own_waker};
 /// ```
 pub struct Child<'env, T>(Rc<ChildSlot<T>>, std::marker::PhantomData<&'env ()>);
 
-/// Where a child leaves what it gives.
+/// The slot for the result of a child.
 struct ChildSlot<T> {
     result: Cell<Option<Result<T, Failure>>>,
     waker: Cell<Option<Waker>>,
@@ -48,7 +49,7 @@ struct ChildSlot<T> {
 }
 
 impl<T> Child<'_, T> {
-    /// Has it ended, in whatever way?
+    /// Returns whether the child has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
         self.0.is_done.get()
     }
@@ -91,7 +92,7 @@ impl<T> ChildSlot<T> {
     }
 }
 
-/// Leaves nothing in the cradle, if nothing has been left there when the child goes.
+/// Marks the slot as empty for good, if the child is dropped without a result.
 struct Leaves<T>(Rc<ChildSlot<T>>);
 
 impl<T> Drop for Leaves<T> {
@@ -100,22 +101,22 @@ impl<T> Drop for Leaves<T> {
     }
 }
 
-/// A child's future.
+/// The future of a child.
 type Running<'env> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'env>>;
 
-/// A child as the scope has it.
+/// A child as stored by its scope.
 pub(super) struct ChildTask<'env> {
-    /// Empty once it is done.
+    /// `None` once it is done.
     future: Option<Running<'env>>,
-    /// The order of spawning.
+    /// The number of the child, in the order of spawning.
     number: u64,
-    asking: Asking,
+    stopper: StopHandle,
     is_shielded: bool,
     info: Option<Rc<TaskInfo>>,
     location: &'static Location<'static>,
 }
 
-/// What `future` comes to; a panic in it, or in its destructor, is a failure like any other.
+/// Returns the result of `future`; a panic in it, or in its destructor, becomes a failure.
 async fn contained<T>(
     future: impl Future<Output = Result<T, Failure>>,
     location: &'static Location<'static>,
@@ -168,7 +169,7 @@ impl<'env> ChildTask<'env> {
         let task = Self {
             future: Some(future),
             number,
-            asking: Asking::default(),
+            stopper: StopHandle::default(),
             is_shielded,
             info: has_info.then(|| TaskInfo::of_a_child(location, locals)),
             location,
@@ -184,14 +185,14 @@ impl<'env> ChildTask<'env> {
         self.is_shielded
     }
 
-    /// Asks it to end.
+    /// Cancels what the child awaits.
     pub(super) fn ask(&self) {
         if !self.is_shielded {
-            self.asking.ask(self.location);
+            self.stopper.ask(self.location);
         }
     }
 
-    /// Has the task in whose scope it runs know that it waits for this child.
+    /// Records that the task in which the scope runs waits for this child.
     pub(super) fn note(&self) {
         if let Some(info) = &self.info {
             task::note_wait(|| Rc::new(Below(info.clone())));
@@ -203,14 +204,14 @@ impl Future for ChildTask<'_> {
     type Output = (Result<(), Failure>, &'static Location<'static>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (asking, location) = (self.asking.clone(), self.location);
+        let (stopper, location) = (self.stopper.clone(), self.location);
         let info = self.info.clone();
         let Some(future) = &mut self.future else {
             return Poll::Ready((Ok(()), location));
         };
         let entered = info.as_ref().map(TaskInfo::enter);
         let polled = report::catch(location, || {
-            asking.poll(location, || future.as_mut().poll(cx))
+            stopper.poll(location, || future.as_mut().poll(cx))
         });
         drop(entered);
         match polled {
@@ -233,7 +234,7 @@ impl Drop for ChildTask<'_> {
     }
 }
 
-/// What the task notes in whose scope a child runs.
+/// The record of a child in the task of its scope.
 struct Below(Rc<TaskInfo>);
 
 impl Wait for Below {

@@ -1,4 +1,4 @@
-//! Many tasks, and whichever is done next.
+//! [`JoinSet`]: many tasks, joined in the order in which they end.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,9 +10,9 @@ use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt};
 use crate::failure::Failure;
 use crate::task::{Task, own_waker, spawn, spawn_named};
 
-/// Tasks that belong together: wait for whichever is done next, or for all; dropping the set ends them.
+/// A set of tasks; waits for the next one that is done, or for all; dropping the set cancels them.
 ///
-/// They are tasks of the reactor that is running, with a poll each; for children that borrow, see
+/// The tasks are tasks of the running reactor; for children that borrow, see
 /// [`scope`](super::scope).
 ///
 /// # Examples
@@ -42,12 +42,12 @@ use crate::task::{Task, own_waker, spawn, spawn_named};
 #[must_use = "dropping it ends its tasks"]
 pub struct JoinSet<T: 'static> {
     tasks: FuturesUnordered<Member<T>>,
-    /// How many there have been.
+    /// The number of tasks so far.
     count: u64,
 }
 
 impl<T: 'static> JoinSet<T> {
-    /// An empty one.
+    /// Makes an empty set.
     pub fn new() -> Self {
         Self {
             tasks: FuturesUnordered::new(),
@@ -55,21 +55,21 @@ impl<T: 'static> JoinSet<T> {
         }
     }
 
-    /// Starts a task.
+    /// Spawns a task.
     ///
     /// # Panics
     ///
-    /// When no reactor runs on this thread.
+    /// Panics when no reactor runs on this thread.
     #[track_caller]
     pub fn spawn(&mut self, future: impl Future<Output = T> + 'static) {
         self.push(spawn(future));
     }
 
-    /// Starts a task with a name.
+    /// Spawns a task with a name.
     ///
     /// # Panics
     ///
-    /// As [`spawn`](JoinSet::spawn).
+    /// Panics as [`spawn`](JoinSet::spawn) does.
     #[track_caller]
     pub fn spawn_named(
         &mut self,
@@ -79,28 +79,29 @@ impl<T: 'static> JoinSet<T> {
         self.push(spawn_named(name, future));
     }
 
-    /// Takes over a task.
+    /// Adds a task.
     pub fn push(&mut self, task: Task<T>) {
         let number = self.count;
         self.count += 1;
         self.tasks.push(Member { number, task });
     }
 
-    /// The result of the task that is done next; `None` when there is none left. `Err` holds the task's panic.
+    /// Waits for the next task that is done, and returns its result; `None` when the set is empty.
+    /// `Err` holds the task's panic.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Nothing is lost when the future is dropped.
     #[doc(alias("as_completed", "wait"))]
     pub async fn join_next(&mut self) -> Option<Result<T, Failure>> {
         self.next().await
     }
 
-    /// Waits for all, and gives their results in the order in which they were done.
+    /// Waits for all tasks, and returns their results in the order in which they were done.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the results it has, and ends the rest.
+    /// Dropping the future drops the results it has, and cancels the remaining tasks.
     pub async fn join_all(mut self) -> Vec<Result<T, Failure>> {
         let mut results = Vec::with_capacity(self.len());
         while let Some(result) = self.join_next().await {
@@ -109,8 +110,8 @@ impl<T: 'static> JoinSet<T> {
         results
     }
 
-    /// Ends all tasks: their futures are dropped in the loop's next batch, in the order in which the tasks came. The set
-    /// is empty then.
+    /// Cancels all tasks: their futures are dropped in the loop's next batch, in the order in which
+    /// the tasks were added. The set is empty then.
     #[doc(alias = "abort_all")]
     pub fn cancel_all(&mut self) {
         for task in self.in_order() {
@@ -118,8 +119,8 @@ impl<T: 'static> JoinSet<T> {
         }
     }
 
-    /// Ends all tasks, in the order in which they came, and waits until they are gone; results of those that were done are
-    /// dropped.
+    /// Cancels all tasks in the order in which they were added, and waits until their futures are
+    /// dropped; results of tasks that were done are dropped.
     pub async fn shutdown(mut self) {
         let ending: Vec<_> = self.in_order().map(Task::cancel).collect();
         for task in ending {
@@ -127,24 +128,24 @@ impl<T: 'static> JoinSet<T> {
         }
     }
 
-    /// Lets all tasks run on by themselves. The set is empty then.
+    /// Detaches all tasks, which run on. The set is empty then.
     pub fn detach_all(&mut self) {
         for task in self.in_order() {
             task.detach();
         }
     }
 
-    /// How many there are whose results have not been taken.
+    /// Returns the number of tasks whose results were not taken.
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
 
-    /// Is there none left?
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
-    /// All that are left, in the order in which they came.
+    /// Takes all tasks, in the order in which they were added.
     fn in_order(&mut self) -> impl Iterator<Item = Task<T>> + use<T> {
         let mut members: Vec<_> = std::mem::take(&mut self.tasks).into_iter().collect();
         members.sort_by_key(|member| member.number);
@@ -191,7 +192,7 @@ impl<T: 'static> fmt::Debug for JoinSet<T> {
     }
 }
 
-/// A task, and the order of its coming.
+/// A task, and its number in the order in which tasks were added.
 struct Member<T: 'static> {
     number: u64,
     task: Task<T>,

@@ -1,12 +1,13 @@
-//! Structure: work that has an end, and is gone after it.
+//! Structured concurrency: work that has ended when its scope has.
 //!
 //! # The idea
 //!
-//! [`scope`] runs a body and the children that it spawns, all inside the one future that it gives. So no child outlives
-//! the scope, every failure has somebody to go to, and a child may borrow what outlives the scope: that is sound without
-//! any unsafe code, for the scope's future *owns* its children, and whoever forgets that future forgets them with it.
-//! The price is that all of them take turns in one task, and that a child cannot be detached. For tasks of their own
-//! there is [`JoinSet`], and for what must finish whatever becomes of whoever asked for it, [`shield`].
+//! [`scope`] runs a body and the children that it spawns inside the one future that it returns. So
+//! no child outlives the scope, every failure has a receiver, and a child may borrow what outlives
+//! the scope. That is sound without unsafe code, because the scope's future *owns* its children:
+//! forgetting that future forgets the children too. In return all of them take turns in one task,
+//! and a child cannot be detached. [`JoinSet`] is for tasks of their own, and [`shield`] for work
+//! that must finish whatever happens to the code that requested it.
 //!
 //! # Life of a scope
 //!
@@ -17,22 +18,25 @@
 //!       something failed, the deadline came, or somebody called `cancel`
 //! ```
 //!
-//! | in       | a child that is spawned | a child that fails                       | the body and the children        |
-//! |----------|-------------------------|------------------------------------------|----------------------------------|
-//! | `Open`   | runs                    | its failure is the scope's               | run                              |
-//! | `Ending` | is dropped at once      | is reported, unless it is [`Cancelled`]  | are asked to end, then dropped   |
-//! | `Over`   | is dropped at once      | –                                        | are gone                         |
+//! | in | a child that is spawned | a child that fails | the body and the children |
+//! | state | a child that is spawned | a child that fails | the body and the children |
+//! | `Open` | runs | ends the scope with its failure | run |
+//! | `Ending` | is dropped at once | is reported, unless it is [`Cancelled`] | are cancelled, then dropped |
+//! | `Over` | is dropped at once | – | are gone |
 //!
-//! *Asked to end*, with a grace: [`Scope::cancelled`] is ready, and the Deferreds that they await are cancelled, so that
-//! they see [`Cancelled`] where they wait and may clean up; what is left after the grace is dropped. That is done once, and to
-//! Deferreds: a child that awaits a sleep, a task or a connection goes on with that, unless it waits for
-//! [`Scope::cancelled`] beside it. Without a grace they are dropped at once. Both happens in the order of spawning. A *shielded* child is neither asked nor dropped: the scope waits for it.
+//! With a grace, *cancelled* means: [`Scope::cancelled`] is ready, and the Deferreds that the body
+//! and the children await are cancelled, so that they see [`Cancelled`] at their `await` and may
+//! clean up; what is left after the grace is dropped. This is done once, and to Deferreds only: a
+//! child that awaits a sleep, a task or a connection continues with that, unless it waits for
+//! [`Scope::cancelled`] as well. Without a grace they are dropped at once. Both happens in the
+//! order of spawning. A *shielded* child is neither cancelled nor dropped: the scope waits for it.
 //!
 //! # Invariants
 //!
-//! 1. When the scope's future is done or dropped, its body and all its children are gone.
-//! 2. No child is polled, asked or dropped while anything of the scope is borrowed.
-//! 3. A panic in a child or in a destructor is a failure like any other; it does not leave the scope unfinished.
+//! 1. When the scope's future is done or dropped, its body and all its children are dropped.
+//! 2. No child is polled, cancelled or dropped while anything of the scope is borrowed.
+//! 3. A panic in a child or in a destructor is handled as a failure; it does not leave the scope
+//!    unfinished.
 //!
 //! [`Cancelled`]: crate::Cancelled
 
@@ -56,20 +60,21 @@ use self::child::ChildTask;
 pub use self::join_set::JoinSet;
 pub use self::shield::{cancel_within, shield};
 use crate::clock::{Clock, Sleep, TimedOut};
-use crate::defer::Asking;
+use crate::defer::StopHandle;
 use crate::failure::{Cancelled, Failure};
 use crate::index::Indexed;
 use crate::report::{self, Origin};
 use crate::task::own_waker;
 
-/// Runs `body` and the children that it spawns, and is done when all of them are.
+/// Runs `body` and the children that it spawns, until all of them are done.
 ///
-/// The children take turns with the body and may borrow what outlives the scope. The first failure, of the body or of a
-/// child, ends the rest and is the scope's. For a deadline, or a grace for those that are ended, see [`ScopeBuilder`].
+/// The children take turns with the body and may borrow what outlives the scope. The first failure,
+/// of the body or of a child, ends the others and is the failure of the scope. [`ScopeBuilder`]
+/// adds a deadline, or a grace for those that are ended.
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the body and all children, shielded ones too.
+/// Dropping the future drops the body and all children, shielded ones too.
 ///
 /// # Errors
 ///
@@ -128,7 +133,8 @@ pub fn scope<'env, T>(
     ScopeBuilder::new().run(body)
 }
 
-/// A scope with wishes: a deadline, and a grace for those that are ended; then [`run`](ScopeBuilder::run) it.
+/// A builder for a scope with a deadline, or with a grace for those that are ended;
+/// [`run`](ScopeBuilder::run) runs the scope.
 ///
 /// # Examples
 ///
@@ -164,7 +170,7 @@ pub struct ScopeBuilder {
 }
 
 impl ScopeBuilder {
-    /// A scope without wishes, as [`scope`] makes it.
+    /// Makes a builder without deadline and grace, as [`scope`] uses.
     pub fn new() -> Self {
         Self {
             deadline: None,
@@ -181,7 +187,8 @@ impl ScopeBuilder {
         self
     }
 
-    /// Gives those that are ended so long to end by themselves, before they are dropped.
+    /// Gives the body and children that are cancelled the time `grace` to end, before they are
+    /// dropped.
     #[doc(alias = "graceful shutdown")]
     #[track_caller]
     pub fn grace(mut self, clock: &(impl Clock + Clone + 'static), grace: Duration) -> Self {
@@ -196,7 +203,7 @@ impl ScopeBuilder {
     ///
     /// # Errors
     ///
-    /// As [`scope`], and [`TimedOut`].
+    /// Fails as [`scope`] does, and with [`TimedOut`].
     #[track_caller]
     pub fn run<'env, T>(
         self,
@@ -222,17 +229,18 @@ impl fmt::Debug for ScopeBuilder {
     }
 }
 
-/// The handle to a scope that runs; see [`scope`]. Clones are the same one, for children that spawn as well.
+/// The handle to a running scope; see [`scope`]. Clones refer to the same scope, for children that
+/// spawn as well.
 pub struct Scope<'env>(Rc<Inner<'env>>);
 
 struct Inner<'env> {
-    /// Children that the scope's future has not taken over yet.
+    /// The children that the scope's future has not taken over yet.
     fresh: RefCell<Vec<ChildTask<'env>>>,
     next_kid: Cell<u64>,
     stage: Cell<Stage>,
     /// Wakes the scope's future.
     waker: RefCell<Option<Waker>>,
-    /// Wakes those that wait for the end, by the order in which they began to.
+    /// Wake the futures that wait for the end, in the order in which they began to wait.
     watchers: RefCell<Indexed<Waker>>,
     next_watcher: Cell<u64>,
 }
@@ -240,17 +248,17 @@ struct Inner<'env> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Open,
-    /// To become `Ending` when the scope's future is polled.
+    /// The scope becomes `Ending` when its future is polled.
     Cancelled,
     Ending,
     Over,
 }
 
 impl<'env> Scope<'env> {
-    /// Starts a child. It is first polled when the scope is, never inside this call.
+    /// Spawns a child. The child is first polled when the scope is, never inside this call.
     ///
-    /// Its failure ends the scope. What it gives can be awaited with the handle; dropping the handle changes nothing.
-    /// When the scope is ending, the child is dropped at once.
+    /// The child's failure ends the scope. Its result can be awaited with the handle; dropping the
+    /// handle changes nothing. When the scope is ending, the child is dropped at once.
     #[doc(alias("start_soon", "create_task"))]
     #[track_caller]
     pub fn spawn<T: 'env>(
@@ -260,8 +268,8 @@ impl<'env> Scope<'env> {
         self.add(future, false)
     }
 
-    /// As [`spawn`](Scope::spawn), for what must finish: it is neither asked nor dropped when the scope ends, but waited
-    /// for.
+    /// Spawns a child that must finish: it is neither cancelled nor dropped when the scope ends,
+    /// but waited for.
     #[doc(alias = "shield")]
     #[track_caller]
     pub fn spawn_shielded<T: 'env>(
@@ -271,7 +279,7 @@ impl<'env> Scope<'env> {
         self.add(future, true)
     }
 
-    /// Ends the scope: the body, if it is not done, and all children.
+    /// Ends the scope: cancels the body, if it is not done, and all children.
     pub fn cancel(&self) {
         if self.0.stage.get() == Stage::Open {
             self.0.stage.set(Stage::Cancelled);
@@ -279,16 +287,16 @@ impl<'env> Scope<'env> {
         }
     }
 
-    /// Is it ending, or over?
+    /// Returns whether the scope is ending or has ended.
     pub fn is_cancelled(&self) -> bool {
         self.0.stage.get() != Stage::Open
     }
 
-    /// Waits until the scope is ending: for children that want to notice while they do something else.
+    /// Waits until the scope is ending: for children that react to it while they do other work.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Nothing is lost when the future is dropped.
     pub async fn cancelled(&self) {
         let inner = &*self.0;
         let number = inner.next_watcher.replace(inner.next_watcher.get() + 1);
@@ -297,7 +305,7 @@ impl<'env> Scope<'env> {
             true => Poll::Ready(()),
             false => {
                 watcher.watch(&own_waker(cx));
-                // A waker is somebody's code.
+                // A waker is user code.
                 match self.is_cancelled() {
                     true => Poll::Ready(()),
                     false => Poll::Pending,
@@ -350,7 +358,7 @@ impl Inner<'_> {
         watchers.for_each(Waker::wake);
     }
 
-    /// Lets go of the children that nobody has taken over.
+    /// Drops the children that the scope's future has not taken over.
     fn drop_fresh(&self) {
         loop {
             let fresh = self.fresh.take();
@@ -362,7 +370,7 @@ impl Inner<'_> {
     }
 }
 
-/// One that waits for the end.
+/// A future that waits for the end of a scope.
 struct Watcher<'a, 'env> {
     inner: &'a Inner<'env>,
     number: u64,
@@ -404,7 +412,7 @@ async fn run<'env, T>(
     let mut running = Running {
         scope,
         location,
-        asking: Asking::default(),
+        stopper: StopHandle::default(),
         kids: FuturesUnordered::new(),
         failure: None,
         deadline: scoping.deadline,
@@ -420,23 +428,23 @@ async fn run<'env, T>(
     }
 }
 
-/// A scope's own future, but for the body.
+/// The future of a scope, without the body.
 struct Running<'env> {
     scope: Scope<'env>,
     location: &'static Location<'static>,
-    /// How the body is asked to end.
-    asking: Asking,
+    /// Cancels what the body awaits.
+    stopper: StopHandle,
     kids: FuturesUnordered<ChildTask<'env>>,
-    /// The first.
+    /// The first failure.
     failure: Option<Failure>,
     deadline: Option<(Duration, Sleep)>,
     grace: Option<Box<dyn FnOnce() -> Sleep>>,
-    /// How long those that were asked to end may still take.
+    /// The rest of the grace.
     patience: Option<Sleep>,
 }
 
 impl Running<'_> {
-    /// Goes on with all of them; ready when they are gone.
+    /// Polls all of them; ready when all are gone.
     fn poll<T, B: Future<Output = Result<T, Failure>>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -450,8 +458,8 @@ impl Running<'_> {
                 self.end(body.as_mut());
             }
             if let Some(future) = body.as_mut().as_pin_mut() {
-                let (asking, location) = (self.asking.clone(), self.location);
-                let polled = report::catch(location, || asking.poll(location, || future.poll(cx)));
+                let (stopper, location) = (self.stopper.clone(), self.location);
+                let polled = report::catch(location, || stopper.poll(location, || future.poll(cx)));
                 let done = match polled {
                     Ok(Poll::Pending) => None,
                     Ok(Poll::Ready(done)) => Some(done),
@@ -482,7 +490,7 @@ impl Running<'_> {
             if has_fresh || inner.stage.get() == Stage::Cancelled {
                 continue;
             }
-            // Whoever has come to an end by now has done so in time.
+            // What has ended by now has ended in time.
             self.look_at_deadline(cx);
             let dropped = self.look_at_patience(cx, body.as_mut());
             if !dropped && inner.stage.get() != Stage::Cancelled {
@@ -491,7 +499,7 @@ impl Running<'_> {
         }
     }
 
-    /// Takes over the children that are fresh.
+    /// Takes over the new children.
     fn adopt(&mut self) {
         let fresh = self.scope.0.fresh.take();
         for kid in fresh {
@@ -512,7 +520,7 @@ impl Running<'_> {
         }
     }
 
-    /// `true` when the grace is over and those that were left are dropped.
+    /// Returns `true` when the grace is over and those that were left are dropped.
     fn look_at_patience<B>(&mut self, cx: &mut Context<'_>, body: Pin<&mut Option<B>>) -> bool {
         let Some(patience) = &mut self.patience else {
             return false;
@@ -525,7 +533,7 @@ impl Running<'_> {
         is_over
     }
 
-    /// The scope, its body or a child has failed.
+    /// Handles a failure of the scope, its body or a child.
     fn fail(&mut self, failure: Failure, location: &'static Location<'static>) {
         if self.failure.is_none() && self.scope.0.stage.get() == Stage::Open {
             self.failure = Some(failure);
@@ -535,9 +543,9 @@ impl Running<'_> {
         }
     }
 
-    /// Asks all to end, or drops them.
+    /// Cancels all, or drops them.
     fn end<B>(&mut self, body: Pin<&mut Option<B>>) {
-        // From now on there are no others.
+        // From now on no child is added.
         self.scope.0.stage.set(Stage::Ending);
         self.adopt();
         self.scope.0.tell_watchers();
@@ -550,12 +558,12 @@ impl Running<'_> {
                 for kid in kids {
                     kid.ask();
                 }
-                self.asking.ask(self.location);
+                self.stopper.ask(self.location);
             }
         }
     }
 
-    /// Drops the body and all children but the shielded ones.
+    /// Drops the body and all children except the shielded ones.
     fn drop_all<B>(&mut self, body: Pin<&mut Option<B>>) {
         self.drop_body(body);
         let kids = std::mem::take(&mut self.kids);
@@ -574,7 +582,7 @@ impl Running<'_> {
 }
 
 impl Drop for Running<'_> {
-    /// Done, or given up.
+    /// The scope is done, or was dropped.
     fn drop(&mut self) {
         self.scope.0.stage.set(Stage::Over);
         self.scope.0.tell_watchers();

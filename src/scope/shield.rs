@@ -1,4 +1,4 @@
-//! What must finish, and what must not take long to end.
+//! [`shield`], for work that must finish, and [`cancel_within`], for work that must end soon.
 
 use std::panic::Location;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use crate::clock::Clock;
 use crate::defer::Deferred;
 use crate::failure::Failure;
 
-/// Runs `future` so that nobody who waits for it can cancel it.
+/// Protects `future` from being cancelled by those that wait for it.
 ///
-/// A future runs as a task of its own. Cancelling the Deferred that this gives, or dropping it, fails that one with
-/// [`Cancelled`](crate::Cancelled) at once; the future goes on, and what it comes to then is dropped, but for a failure,
-/// which is reported.
+/// The future runs as a task of its own. Cancelling or dropping the returned Deferred fails it with
+/// [`Cancelled`](crate::Cancelled) at once; the future continues, and its value is then dropped,
+/// its failure reported.
 ///
 /// # Examples
 ///
@@ -47,11 +47,12 @@ pub fn shield<T: 'static>(
     shielded
 }
 
-/// Cancels a Deferred gracefully: asks, gives it `grace` to come to its end, and then drops what it waits for.
+/// Cancels a Deferred gracefully: requests a stop, gives it `grace` to end, and then drops what it
+/// waits for.
 ///
-/// A Deferred made of a future is asked by cancelling what it awaits; after the grace its future is dropped. What comes of
-/// it, a value too, is the result of the Deferred that this gives; after the grace that is
-/// [`Cancelled`](crate::Cancelled).
+/// A Deferred made of a future is cancelled by cancelling what that future awaits; after the grace
+/// the future is dropped. What it returns within the grace, even a value, is the result of the
+/// returned Deferred; after the grace the result is [`Cancelled`](crate::Cancelled).
 ///
 /// # Examples
 ///

@@ -42,7 +42,7 @@ impl Listener {
     ) -> Result<Deferred<Signal>, Failure> {
         let listener = Self::begin(reactor, hears, Whom::Once(Cell::default()), location)?;
         let (deferred, resolver) =
-            Deferred::in_line(listener.clone(), WaiterId::default(), false, location);
+            Deferred::in_queue(listener.clone(), WaiterId::default(), false, location);
         if let Whom::Once(waits) = &listener.whom {
             waits.set(Some(resolver));
         }

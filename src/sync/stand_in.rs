@@ -1,4 +1,4 @@
-//! What stands behind the door while a model is explored: loom's primitives, and what is built of them.
+//! The synchronization primitives while a model is explored: loom's, and what is built of them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,7 +12,7 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) use loom::sync::{Arc as Shared, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 pub(crate) use loom::thread;
 
-/// As the standard one: loom knows nothing of constant beginnings.
+/// Like the standard macro, but loom has no constant initialisers.
 macro_rules! per_thread {
     ($($(#[$doc:meta])* static $name:ident: $type:ty = const { $init:expr };)+) => {
         $(loom::thread_local! {
@@ -78,11 +78,12 @@ impl<T> ConcurrentQueue<T> {
     }
 }
 
-/// A poller whose notification loom sees. Everything else is the real one's, which never waits in a model.
+/// A poller whose notification loom sees. Everything else is that of the real poller, which never
+/// waits in a model.
 #[derive(Debug)]
 pub(crate) struct Poller {
     real: polling::Poller,
-    /// Up from a notification until a wait is over.
+    /// Set from a notification until a wait has ended.
     notified: AtomicBool,
     wake_fd: WakeFd,
 }
@@ -104,7 +105,7 @@ impl Poller {
         Ok(())
     }
 
-    /// A time is not waited for: it is over at once.
+    /// Times are not waited for: they are over at once.
     pub(crate) fn wait(
         &self,
         events: &mut polling::Events,
@@ -127,7 +128,7 @@ impl Deref for Poller {
     }
 }
 
-/// A descriptor that is readable from a ring until a wait has seen it, as the kernel has it.
+/// A descriptor that is readable from a notification until a wait has seen it, as the kernel's is.
 #[derive(Debug)]
 pub(crate) struct WakeFd {
     notified: Mutex<bool>,
@@ -147,7 +148,7 @@ impl WakeFd {
         self.heard.notify_one();
     }
 
-    /// Waits for a ring, perhaps an earlier one.
+    /// Waits for a notification, perhaps an earlier one.
     pub(crate) fn wait(&self) {
         let mut notified = self.notified();
         while !*notified {
@@ -159,7 +160,7 @@ impl WakeFd {
         *notified = false;
     }
 
-    /// Takes a ring away; was there one?
+    /// Consumes a notification; returns whether there was one.
     fn disarm(&self) -> bool {
         std::mem::take(&mut *self.notified())
     }
@@ -169,13 +170,13 @@ impl WakeFd {
     }
 }
 
-/// As `parking::pair`.
+/// Does as `parking::pair`.
 pub(crate) fn pair() -> (Parker, Unparker) {
     let wake_fd = Arc::new(WakeFd::new());
     (Parker(wake_fd.clone()), Unparker(wake_fd))
 }
 
-/// As `parking::Parker`.
+/// Stands for `parking::Parker`.
 pub(crate) struct Parker(Arc<WakeFd>);
 
 impl Parker {
@@ -183,8 +184,8 @@ impl Parker {
         self.0.wait();
     }
 
-    /// A time is not waited for: it is over at once, unless there was a call before. No time at all has none, and
-    /// waits.
+    /// A time is not waited for: it is over at once, unless there was a call before. A timeout of
+    /// zero waits.
     pub(crate) fn park_timeout(&self, timeout: Duration) -> bool {
         if timeout == Duration::MAX {
             self.0.wait();
@@ -195,7 +196,7 @@ impl Parker {
     }
 }
 
-/// As `parking::Unparker`.
+/// Stands for `parking::Unparker`.
 #[derive(Clone)]
 pub(crate) struct Unparker(Arc<WakeFd>);
 
@@ -218,9 +219,10 @@ impl Wake for WakeFd {
     }
 }
 
-/// Runs a model once for each way in which its threads' steps can mix, and says how many there were.
+/// Runs a model once for each interleaving of its threads' steps, and prints their number.
 ///
-/// All of them, unless `preemptions` bounds how often a thread may be interrupted where it need not wait.
+/// All of them, unless `preemptions` bounds how often a thread may be interrupted where it need not
+/// wait.
 #[cfg(test)]
 pub(crate) fn explore(
     name: &str,
@@ -250,6 +252,6 @@ pub(crate) fn explore(
     assert!(runs > 1, "nothing in this model can happen in two ways");
 }
 
-/// More steps than a model has in one run, unless it runs for ever.
+/// More steps than any model has in one run, unless it runs forever.
 #[cfg(test)]
 const MANY: usize = 100_000;

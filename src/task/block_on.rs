@@ -1,4 +1,4 @@
-//! Waiting for a future on a thread that has no loop.
+//! [`block_on`]: waits for a future on a thread without a reactor.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -7,14 +7,14 @@ use super::Executor;
 use super::waiting::{AwaitedWork, WorkWaker};
 use crate::sync;
 
-/// Waits, on a thread without a reactor, until a future is done.
+/// Blocks the thread, which must have no reactor, until a future is done.
 ///
-/// The thread sleeps meanwhile. For futures that other threads wake; those that need a reactor (sockets, timers)
-/// want [`Reactor::run_until`](crate::Reactor::run_until).
+/// The thread sleeps meanwhile. For futures that other threads wake; futures that need a reactor
+/// (sockets, timers) need [`Reactor::run_until`](crate::Reactor::run_until).
 ///
 /// # Panics
 ///
-/// When a reactor is in a turn on this thread, for that would stand still.
+/// Panics when a reactor is in a turn on this thread, because that reactor would stand still.
 ///
 /// # Examples
 ///
@@ -33,7 +33,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     );
     let (parker, unparker) = sync::pair();
     let mut future = pin!(future);
-    // A thread that does work for a loop says when it waits for that loop.
+    // A thread that works for a loop tells the loop when it waits for it.
     if let Some(work) = AwaitedWork::present() {
         let work = WorkWaker::new(unparker, work);
         let waker = Waker::from(work.clone());

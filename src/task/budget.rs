@@ -1,26 +1,27 @@
-//! How much a task may do in a row: what keeps one whose operations are always ready from running
-//! for ever.
+//! The budget of a task: limits what a task does in a row, so that a task whose operations are
+//! always ready does not run forever.
 //!
-//! A task that awaits something which is ready goes on at once, so a loop around such an operation
-//! never gives way. Each operation of this crate that can be ready therefore takes its cost out of
-//! a budget, and when that is used up the next one is not ready: it wakes its task at once and lets
-//! the others have their turn. The budget is the task's, not the connection's or the queue's: it is
-//! full again when the loop polls the task the next time.
+//! A task that awaits something ready continues at once, so a loop around such an operation would
+//! never give way. Each operation of this crate that can be ready therefore takes its cost out of a
+//! budget, and when the budget is used up, the next operation is not ready: it wakes its task at
+//! once and lets other tasks run. The budget belongs to the task, not to the connection or queue;
+//! it is full again when the loop polls the task the next time.
 //!
-//! Outside a reactor's turn there is no loop to be kept from anything, and no limit.
+//! Outside a reactor's turn there is no loop to give way to, and no limit.
 //!
 //! # Invariants
 //!
 //! 1. An operation that would have to wait costs nothing.
-//! 2. Whoever is refused has been woken.
+//! 2. A task whose operation is refused has been woken.
 //! 3. A poller that never gives way to the loop, and so polls again and again, is let through after
-//!    [`MOST_REFUSALS`]: it cannot hang.
+//!    [`MAX_REFUSALS`]: it cannot hang.
 
 use std::task::{Context, Poll};
 
 use crate::context::{self, UNLIMITED};
 
-/// Has the task used up its budget? Then it is woken, to be polled again after the others.
+/// Returns whether the task has used up its budget; it is then woken, to be polled again after the
+/// others.
 #[inline]
 pub(crate) fn is_spent(cx: &Context<'_>) -> bool {
     match context::with(|thread| thread.budget.get()) {
@@ -29,23 +30,23 @@ pub(crate) fn is_spent(cx: &Context<'_>) -> bool {
     }
 }
 
-/// Is something left of the budget?
+/// Returns whether the budget is not used up.
 #[inline]
 pub(crate) fn is_left() -> bool {
     context::with(|thread| thread.budget.get()) > 0
 }
 
-/// Takes the cost of an operation that moved so many bytes, or none.
+/// Takes the cost of an operation that moved this many bytes, or none.
 #[inline]
 pub(crate) fn spend(bytes: usize) {
     context::with(|thread| {
         let left = thread.budget.get();
-        thread.budget.set(left.saturating_sub(bytes.max(LEAST)));
+        thread.budget.set(left.saturating_sub(bytes.max(MIN_COST)));
     });
 }
 
 /// Polls an operation that moves no bytes: it is not ready when the budget is used up, and costs
-/// the least when it is.
+/// the minimum when it is.
 #[inline]
 pub(crate) fn metered<T>(
     cx: &mut Context<'_>,
@@ -61,19 +62,18 @@ pub(crate) fn metered<T>(
     polled
 }
 
-/// Fills the budget: the loop polls the next task, or calls somebody. Outside a turn it does
-/// nothing.
+/// Fills the budget: the loop polls the next task, or calls user code. Does nothing outside a turn.
 #[inline]
 pub(crate) fn renew() {
     context::with(|thread| {
-        // What is taken out of no limit leaves more than any limit.
+        // Subtracting from "no limit" leaves more than any limit.
         if thread.budget.get() <= IN_A_ROW {
             thread.budget.set(IN_A_ROW);
         }
     });
 }
 
-/// A turn begins or ends.
+/// Begins or ends a turn.
 pub(super) fn set_limited(limited: bool) {
     let budget = if limited { IN_A_ROW } else { UNLIMITED };
     context::with(|thread| thread.budget.set(budget));
@@ -86,21 +86,21 @@ fn refuse(cx: &Context<'_>) -> bool {
         thread.refusals.get()
     });
     cx.waker().wake_by_ref();
-    if refusals >= MOST_REFUSALS {
+    if refusals >= MAX_REFUSALS {
         context::with(|thread| thread.refusals.set(0));
         renew();
     }
     true
 }
 
-/// So many bytes are moved in a row.
+/// The bytes moved in a row.
 const IN_A_ROW: usize = 256 * 1024;
 
-/// What an operation costs at least, in bytes: so there are at most 128 in a row.
-const LEAST: usize = 2 * 1024;
+/// The minimum cost of an operation in bytes: at most 128 operations in a row.
+const MIN_COST: usize = 2 * 1024;
 
-/// After so many refusals somebody polls in a circle instead of giving way to the loop.
-const MOST_REFUSALS: u32 = 100_000;
+/// After this number of refusals, a poller polls in a circle instead of giving way to the loop.
+const MAX_REFUSALS: u32 = 100_000;
 
 #[cfg(test)]
 mod tests {
@@ -121,12 +121,12 @@ mod tests {
         assert_eq!(ops_in_a_row(), 128);
         assert!(is_spent(&cx));
         renew();
-        spend(IN_A_ROW - LEAST);
+        spend(IN_A_ROW - MIN_COST);
         assert!(metered(&mut cx, |_| Poll::<()>::Pending).is_pending());
         assert!(!is_spent(&cx), "waiting costs nothing");
         assert_eq!(ops_in_a_row(), 1);
         let refused = (0..).take_while(|_| is_spent(&cx)).count();
-        assert!(refused <= MOST_REFUSALS as usize);
+        assert!(refused <= MAX_REFUSALS as usize);
         set_limited(false);
         assert_eq!(ops_in_a_row(), 1_000);
     }

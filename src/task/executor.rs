@@ -1,6 +1,6 @@
-//! Runs the tasks and calls of one reactor, in batches: [`Executor`].
+//! [`Executor`]: runs the tasks and calls of one reactor, in batches.
 //!
-//! The invariants are the room's; this file keeps 1, 3 and 4.
+//! The invariants are those of the [module](super); this file keeps 1, 3 and 4.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -25,23 +25,23 @@ use crate::report::{self, Origin};
 use crate::slots::ShrinkPolicy;
 use crate::sync::{Shared, thread};
 
-/// Runs tasks and calls, in batches, for one reactor.
+/// Runs the tasks and calls of one reactor, in batches.
 pub(crate) struct Executor {
     ready: LocalQueue<Job>,
-    /// How many of those, from the front, are left of a batch that was broken off.
+    /// The number of entries, from the front, that are left of an interrupted batch.
     left: Cell<usize>,
     inbox: Shared<Inbox>,
-    /// The last look into the inbox was broken off.
-    has_mail_left: Cell<bool>,
-    /// Tells a host loop of work that was added outside a turn.
+    /// Whether the last collection of messages was interrupted.
+    has_messages_left: Cell<bool>,
+    /// Notifies a host loop of work that was added outside a turn.
     host: Rc<HostNotifier>,
-    /// The tasks that wait, each with the waker that brings it back.
+    /// The waiting tasks, each with the waker that queues it again.
     waiting: RefCell<Slab<(Waker, Caller)>>,
     waiting_shrinks: RefCell<ShrinkPolicy>,
-    /// The cards of the tasks that have one.
+    /// The infos of the tasks that have one.
     infos: RefCell<Slab<Rc<TaskInfo>>>,
     cards_shrinks: RefCell<ShrinkPolicy>,
-    /// How many of the listed tasks are being polled, one inside the other: seldom more than one.
+    /// The number of listed tasks being polled, one inside the other: seldom more than one.
     busy: Cell<usize>,
     closed: Cell<bool>,
     others: OthersWakers,
@@ -53,7 +53,7 @@ enum Job {
     Work(Rc<dyn WorkItem>),
 }
 
-/// Work that can be queued, again and again, without an allocation.
+/// Work that can be queued again and again without an allocation.
 pub(crate) trait WorkItem {
     /// Does the work. Must not unwind.
     fn run(self: Rc<Self>);
@@ -71,7 +71,7 @@ impl<F: FnOnce()> WorkItem for Call<F> {
 }
 
 impl Executor {
-    /// A new one; `wake` must end the loop's present or next wait, from any thread.
+    /// Makes an executor; `wake` must end the loop's present or next wait, from any thread.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Rc<Self> {
         let inbox = Inbox::new(wake);
         Rc::new(Self {
@@ -79,7 +79,7 @@ impl Executor {
             left: Cell::new(0),
             host: HostNotifier::new(inbox.clone()),
             inbox,
-            has_mail_left: Cell::new(false),
+            has_messages_left: Cell::new(false),
             waiting: RefCell::default(),
             waiting_shrinks: RefCell::default(),
             infos: RefCell::default(),
@@ -90,13 +90,14 @@ impl Executor {
         })
     }
 
-    /// The one that this thread has entered.
+    /// Returns the executor that this thread has entered.
     pub(crate) fn current() -> Option<Rc<Self>> {
         home::current()
     }
 
-    /// When all jobs that this thread's executor has now will have run: at the end of a
-    /// batch, which is counted for each thread. `None` without an executor that takes jobs.
+    /// Returns the number of the batch at whose end all work that this thread's executor has now
+    /// will have run. Batches are counted for each thread. `None` without an executor that accepts
+    /// work.
     #[inline]
     pub(crate) fn end_of_round() -> Option<u64> {
         context::with(|thread| {
@@ -106,24 +107,25 @@ impl Executor {
         })
     }
 
-    /// Has that batch ended? Without an executor that takes jobs there is none to wait for.
+    /// Returns whether that batch has ended; always without an executor that accepts work.
     #[inline]
     pub(crate) fn is_round_over(end: u64) -> bool {
         context::with(|thread| thread.batches.get() >= end || !thread.takes_jobs.get())
     }
 
-    /// Does the loop with this inbox run on this thread?
+    /// Returns whether the loop with this inbox runs on this thread.
     pub(crate) fn is_current(inbox: &Shared<Inbox>) -> bool {
         let current = Self::current();
         current.is_some_and(|executor| Shared::ptr_eq(&executor.inbox, inbox))
     }
 
-    /// Is a reactor in a turn on this thread?
+    /// Returns whether a reactor is in a turn on this thread.
     pub(crate) fn is_in_turn() -> bool {
         context::with(|thread| thread.in_turn.get())
     }
 
-    /// As [`Executor::enter`], for the length of a turn: what is added meanwhile is looked at before the turn ends.
+    /// Enters the executor, as [`Executor::enter`] does, for the length of a turn: work that is
+    /// added meanwhile is seen before the turn ends.
     pub(crate) fn begin_turn(self: &Rc<Self>) -> InTurn {
         context::with(|thread| thread.in_turn.set(true));
         budget::set_limited(true);
@@ -134,14 +136,14 @@ impl Executor {
         }
     }
 
-    /// Makes it this thread's current one until the guard is dropped.
+    /// Makes the executor this thread's current one until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         Entered {
             before: make_current(Some(self.clone())),
         }
     }
 
-    /// Starts a future.
+    /// Spawns a future.
     pub(crate) fn spawn<T: 'static>(
         self: &Rc<Self>,
         future: impl Future<Output = T> + 'static,
@@ -150,14 +152,14 @@ impl Executor {
         self.spawn_named(None, future, location)
     }
 
-    /// The same, with a name.
+    /// Spawns a future with a name.
     pub(crate) fn spawn_named<T: 'static>(
         self: &Rc<Self>,
         name: Option<Arc<str>>,
         future: impl Future<Output = T> + 'static,
         location: Caller,
     ) -> Task<T> {
-        let info = self.make_card(name, location);
+        let info = self.make_info(name, location);
         let listed = info.as_ref().and_then(|info| info.listed().get());
         let root = Root::new(future, self.clone(), listed, location);
         let (runnable, task) = home::make(self, location, root);
@@ -169,9 +171,9 @@ impl Executor {
         Task::new(task.fallible(), location, info)
     }
 
-    /// Makes and lists a card for a new task, if it needs one.
+    /// Makes and lists the info of a new task, if the task needs one.
     #[inline]
-    fn make_card(&self, name: Option<Arc<str>>, location: Caller) -> Option<Rc<TaskInfo>> {
+    fn make_info(&self, name: Option<Arc<str>>, location: Caller) -> Option<Rc<TaskInfo>> {
         let needs_one = name.is_some() || Locals::are_set() || debug::is_on();
         needs_one.then(|| self.list_card(TaskInfo::new(location, name, Locals::capture())))
     }
@@ -187,12 +189,12 @@ impl Executor {
         info
     }
 
-    /// The card with this number, while its task has not ended.
+    /// Returns the info with this number, until its task has ended.
     pub(super) fn info(&self, number: Number) -> Option<Rc<TaskInfo>> {
         self.infos.borrow().get(index_of(number)).cloned()
     }
 
-    /// A task has ended.
+    /// Removes the info of a task that has ended.
     pub(super) fn take_back(&self, info: &TaskInfo) {
         if let Some(number) = info.listed().take() {
             let index = index_of(number);
@@ -205,7 +207,7 @@ impl Executor {
         info.close();
     }
 
-    /// The tasks that are alive and have cards.
+    /// Returns the infos of the tasks that are alive and have one.
     pub(crate) fn infos(&self) -> Vec<Rc<TaskInfo>> {
         let infos = self.infos.borrow();
         infos.iter().map(|(_, info)| info.clone()).collect()
@@ -216,7 +218,7 @@ impl Executor {
         self.push(Rc::new(Call(Cell::new(Some(f)), location)));
     }
 
-    /// Queues work.
+    /// Queues a work item.
     pub(crate) fn push(&self, work: Rc<dyn WorkItem>) {
         if self.closed.get() {
             return Job::Work(work).discard();
@@ -225,20 +227,20 @@ impl Executor {
         self.host.work_added();
     }
 
-    /// Queues a task of this executor. It runs nobody's code.
+    /// Queues a task of this executor. Runs no user code.
     #[inline]
     pub(super) fn queue_task(&self, task: Runnable<Shell>) {
         self.ready.push(Job::Task(task));
         self.host.work_added();
     }
 
-    /// Step 1 of a turn: takes in what other threads had sent when it began. What is left when
-    /// `is_enough` says so after a message stays in the inbox for the next call. Returns how many
-    /// were taken in.
+    /// Step 1 of a turn: takes in the messages that other threads had sent when it began. When
+    /// `is_enough` returns `true` after a message, the rest stays in the inbox for the next call.
+    /// Returns the number of messages taken in.
     pub(crate) fn collect(&self, mut is_enough: impl FnMut() -> bool) -> usize {
         let count = self.inbox.begin();
         let mut done = 0;
-        self.has_mail_left.set(false);
+        self.has_messages_left.set(false);
         while done < count {
             match self.inbox.pop() {
                 Some(Message::Task(task)) => self.queue_task(task),
@@ -250,16 +252,16 @@ impl Executor {
             done += 1;
             if done < count && is_enough() {
                 self.inbox.leave_rest();
-                self.has_mail_left.set(true);
+                self.has_messages_left.set(true);
                 break;
             }
         }
         done
     }
 
-    /// Has the last [`Executor::collect`] left something in the inbox?
-    pub(crate) fn has_mail_left(&self) -> bool {
-        self.has_mail_left.get()
+    /// Returns whether the last [`Executor::collect`] left messages in the inbox.
+    pub(crate) fn has_messages_left(&self) -> bool {
+        self.has_messages_left.get()
     }
 
     /// Runs one batch; see [`Executor::run_batches`].
@@ -269,9 +271,10 @@ impl Executor {
     }
 
     /// Step 4 of a turn: runs what is ready now, and nothing that becomes ready meanwhile; then
-    /// that, and so on, as long as `goes_on` says so between two batches. It is told how many jobs
-    /// have been run, as `is_enough` is, which is asked after `every` jobs: what is left of a batch
-    /// when it says so is run by the next call, before anything else.
+    /// runs that as the next batch, and so on, as long as `goes_on` returns `true` between two
+    /// batches. Both `goes_on` and `is_enough` get the number of jobs run; `is_enough` is asked
+    /// after every `every` jobs: what is left of a batch when it returns `true` is run by the next
+    /// call, before anything else.
     pub(crate) fn run_batches(
         &self,
         every: usize,
@@ -319,33 +322,35 @@ impl Executor {
         self.left.set(left);
         self.ready.shrink();
         if self.is_closed() {
-            // Something in this batch shut it down: what was left to its own poll is an empty shell now.
+            // A job in this batch has shut the executor down: the tasks left in the queue are empty
+            // shells now.
             while self.drop_ready() > 0 {}
         }
         done
     }
 
-    /// Is something left of a batch that was broken off?
+    /// Returns whether an interrupted batch has work left.
     pub(crate) fn is_in_batch(&self) -> bool {
         self.left.get() > 0
     }
 
-    /// Is anything ready here? (What other threads sent does not count.)
+    /// Returns whether anything is ready here. (Messages of other threads do not count.)
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// The way in for other threads.
+    /// Returns the inbox for other threads.
     pub(crate) fn inbox(&self) -> &Shared<Inbox> {
         &self.inbox
     }
 
-    /// What tells a host loop of work that was added outside a turn.
+    /// Returns the notifier of a host loop.
     pub(crate) fn host(&self) -> &Rc<HostNotifier> {
         &self.host
     }
 
-    /// The places of all tasks that are alive, but for one that runs just now and has never waited.
+    /// Returns the locations of all tasks that are alive, except one that runs now and has never
+    /// waited.
     pub(crate) fn tasks(&self) -> Vec<Caller> {
         let waiting = self.waiting.borrow();
         let mut places: Vec<Caller> = waiting.iter().map(|(_, (_, location))| *location).collect();
@@ -356,7 +361,7 @@ impl Executor {
             Job::Task(runnable) => Some(runnable),
             _ => None,
         });
-        // A listed task may also stand in the queue: it is counted where it is listed.
+        // A listed task may also be in the queue: it is counted where it is listed.
         let unlisted = queued.filter(|runnable| !listed.contains(&runnable.waker().data()));
         places.extend(unlisted.map(|runnable| runnable.metadata().location));
         self.ready.put_back(ready);
@@ -365,9 +370,9 @@ impl Executor {
 
     /// Ends everything: drops all futures and calls, on this thread, and refuses new ones.
     ///
-    /// A task that another thread has woken but not handed over yet is waited for; the wait is as short as that
-    /// thread's step from the one to the other. Called from inside a task, it leaves that task to its own poll,
-    /// which drops the future at its end, and ends all others.
+    /// A task that another thread has woken but not handed over yet is waited for; the wait is as
+    /// short as that thread's step between the two. Called from inside a task, it leaves that task
+    /// to its own poll, which drops the future at its end, and ends all others.
     pub(crate) fn shut_down(self: &Rc<Self>) {
         self.closed.set(true);
         let _entered = self.enter();
@@ -379,22 +384,22 @@ impl Executor {
                 .map(|(_, (waker, _))| waker.clone())
                 .collect();
             drop(waiting);
-            // Those that are being polled stay listed until their polls return.
+            // Tasks that are being polled stay listed until their polls return.
             if wakers.len() <= self.busy.get() {
                 break;
             }
-            // A woken task comes back into the queue, and is dropped in the next round.
+            // A woken task returns to the queue, and is dropped in the next round.
             wakers.into_iter().for_each(Waker::wake);
             if found == 0 && !self.is_ready() {
                 thread::yield_now();
             }
         }
-        // No future is left that a late wake could bring.
+        // No future is left that a late wake could concern.
         self.inbox.close();
         while self.drop_ready() > 0 {}
     }
 
-    /// Drops everything that is ready or was sent; how much it was.
+    /// Drops everything that is ready or was sent; returns how much that was.
     fn drop_ready(&self) -> usize {
         let mut found = 0;
         while let Some(message) = self.inbox.pop() {
@@ -411,17 +416,17 @@ impl Executor {
         found
     }
 
-    /// The wakers that code of others has.
+    /// Returns the wakers that foreign code has.
     pub(crate) fn others(&self) -> &OthersWakers {
         &self.others
     }
 
-    /// Has it been shut down?
+    /// Returns whether the executor was shut down.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// How many of the listed tasks are being polled.
+    /// Returns the number of listed tasks being polled.
     pub(super) fn busy(&self) -> &Cell<usize> {
         &self.busy
     }
@@ -430,7 +435,8 @@ impl Executor {
     pub(super) fn list(&self, waker: Waker, location: Caller) -> Number {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() == waiting.capacity() {
-            // An eighth more, not twice as much: this list is a good part of what an idle task costs.
+            // Grows by an eighth, not by doubling: this list is a good part of the memory of an
+            // idle task.
             let more = (waiting.len() / 8).max(16);
             waiting.reserve_exact(more);
             self.waiting_shrinks.replace(ShrinkPolicy::default());
@@ -438,7 +444,7 @@ impl Executor {
         number_of(waiting.insert((waker, location)))
     }
 
-    /// Takes a task off the list. After a shutdown has emptied the list there may be nothing to take.
+    /// Takes a task off the list. After a shutdown the list may be empty already.
     pub(super) fn unlist(&self, number: Number) {
         let index = index_of(number);
         let mut waiting = self.waiting.borrow_mut();
@@ -451,7 +457,7 @@ impl Executor {
     }
 }
 
-/// The number of what stands at this index of a list.
+/// Returns the number of the entry at this index of a list.
 fn number_of(index: usize) -> Number {
     let number = u32::try_from(index + 1).ok();
     number
@@ -463,7 +469,7 @@ fn index_of(number: Number) -> usize {
     number.get() as usize - 1
 }
 
-/// Has new tasks on this thread go to `executor`. Returns where they went before.
+/// Makes `executor` the one for new tasks on this thread. Returns the one before.
 fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
     let takes_jobs = executor
         .as_ref()
@@ -479,10 +485,10 @@ fn begin_batch() {
 }
 
 impl Job {
-    /// Drops it unrun.
+    /// Drops the job without running it.
     fn discard(self) {
         match self {
-            // Dropping the runnable drops the future, behind its fence.
+            // Dropping the runnable drops the future, which catches panics.
             Self::Task(task) => drop(task),
             Self::Work(work) => report::discard(work, Location::caller()),
         }

@@ -1,12 +1,13 @@
-//! Where a thread's tasks go: what is not checked at each poll, with the arguments why.
+//! Where the tasks of a thread are queued, with the arguments for what is not checked at each poll.
 //!
-//! A future and its output need not be `Send`: they stay on their home thread, that of their
-//! executor. `async-task` would compare the thread at every poll. Here it holds by construction:
+//! A future and its output need not be `Send`: they stay on their home thread, the thread of their
+//! executor. `async-task` would compare the thread at every poll. Here the following makes that
+//! unnecessary:
 //!
-//! * A future is polled and dropped only where a [`Runnable`] is run or dropped, and that is done
-//!   only by its own executor, which never leaves the home thread. What other threads have of a
-//!   task is a waker, and that hands the `Runnable` to [`schedule`]; if the loop is gone, the inbox
-//!   forgets it (`inbox.rs`, invariant 2).
+//! * A future is polled and dropped only where a [`Runnable`] is run or dropped, and only its own
+//!   executor does that, which never leaves the home thread. What other threads have of a task is a
+//!   waker, which hands the `Runnable` to [`schedule`]; if the loop is gone, the inbox forgets it
+//!   (`inbox.rs`, invariant 2).
 //! * An output is dropped where the `Runnable` is run, or by the handle, and neither
 //!   [`super::Task`] nor the [`async_task::Task`] in it leaves the home thread.
 
@@ -36,19 +37,18 @@ where
     F::Output: 'static,
 {
     let shell = Shell {
-        location: location,
+        location,
         inbox: executor.inbox().clone(),
     };
     let builder = Builder::new().metadata(shell);
-    // A function has no size: a closure that had one would be kept alive by a waker, once for each
-    // wake.
-    // SAFETY: the future lives as long as it likes, and it and its output stay on this thread (see
-    // the top of the file). `schedule` may be called from any thread.
+    // A function item has no size: a closure with a size would be kept alive by a waker, once for
+    // each wake. SAFETY: the future is `'static`, and it and its output stay on this thread (see
+    // the module docs). `schedule` may be called from any thread.
     unsafe { builder.spawn_unchecked(move |_| future, schedule) }
 }
 
-/// Has new tasks on this thread go to `executor`, and its own tasks straight into its queue.
-/// Returns where they went before.
+/// Makes `executor` the one that queues new tasks on this thread, and its own tasks directly.
+/// Returns the one before.
 pub(super) fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
     let inbox = executor.as_ref();
     let inbox = inbox.map_or(null(), |executor| Shared::as_ptr(executor.inbox()).cast());
@@ -57,11 +57,11 @@ pub(super) fn make_current(executor: Option<Rc<Executor>>) -> Option<Rc<Executor
         thread.inbox.set(inbox);
         thread.executor.replace(executor.cast()).cast()
     });
-    // SAFETY: it was made of an `Rc` by an earlier call, and is given back once.
+    // SAFETY: an earlier call made the pointer of an `Rc`, and it is converted back once.
     (!before.is_null()).then(|| unsafe { Rc::from_raw(before) })
 }
 
-/// Returns what `make_current` was given last.
+/// Returns the executor that `make_current` got last.
 #[inline]
 pub(super) fn current() -> Option<Rc<Executor>> {
     let current: *const Executor = context::with(|thread| thread.executor.get().cast());
@@ -70,12 +70,12 @@ pub(super) fn current() -> Option<Rc<Executor>> {
     }
     // SAFETY: the context has an `Rc` of it.
     unsafe { Rc::increment_strong_count(current) };
-    // SAFETY: with the count just added this is one more.
+    // SAFETY: the count was just incremented for this `Rc`.
     Some(unsafe { Rc::from_raw(current) })
 }
 
-/// What a waker does: puts the task into its own loop's queue if that loop is running right here,
-/// else into the inbox.
+/// Schedules a woken task: puts it into its own loop's queue if that loop runs on this thread,
+/// otherwise into the inbox.
 fn schedule(task: Runnable<Shell>) {
     let inbox = &task.metadata().inbox;
     let home = context::with(|thread| {
@@ -83,7 +83,7 @@ fn schedule(task: Runnable<Shell>) {
         is_host.then(|| thread.executor.get().cast::<Executor>())
     });
     match home {
-        // SAFETY: the context has an `Rc` of it, and queuing a task runs nobody's code that could
+        // SAFETY: the context has an `Rc` of it, and queuing a task runs no user code that could
         // change that.
         Some(home) => unsafe { &*home }.queue_task(task),
         None => {

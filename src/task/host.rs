@@ -1,8 +1,9 @@
-//! Tells a host loop that a sleeping reactor was given work: [`HostNotifier`].
+//! [`HostNotifier`]: notifies a host loop that a sleeping reactor got work.
 //!
-//! A reactor that runs its own loop looks at its queues before it waits. A reactor in guest mode sleeps in another loop,
-//! which waits for the reactor's descriptor; what the host's code asks for between two turns (a task, a timer, a write)
-//! makes that descriptor readable, once until the reactor has looked at it.
+//! A reactor that runs its own loop checks its queues before it waits. A reactor in guest mode
+//! sleeps in another loop, which waits for the reactor's descriptor. Work that the host's code adds
+//! between two turns (a task, a timer, a write) makes that descriptor readable, once until the
+//! reactor has seen it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,11 +14,11 @@ use crate::sync::Shared;
 /// Makes a reactor's descriptor readable when work is added outside a turn.
 pub(crate) struct HostNotifier {
     inbox: Shared<Inbox>,
-    /// The reactor is in a turn, and looks at its queues before it waits.
+    /// Whether the reactor is in a turn, and checks its queues before it waits.
     in_turn: Cell<bool>,
-    /// Somebody has asked for the descriptor.
+    /// Whether the descriptor was requested.
     has_host: Cell<bool>,
-    /// The descriptor was made readable, and no wait has seen it since.
+    /// Whether the descriptor was made readable, and no wait has consumed that.
     is_notified: Cell<bool>,
 }
 
@@ -31,7 +32,7 @@ impl HostNotifier {
         })
     }
 
-    /// There is something to do. In a turn this is one look at a flag.
+    /// Notes that work was added. In a turn this only reads a flag.
     #[inline]
     pub(crate) fn work_added(&self) {
         if !self.in_turn.get() {
@@ -39,12 +40,12 @@ impl HostNotifier {
         }
     }
 
-    /// The descriptor is in a host's hands from now on.
+    /// Notes that a host has the descriptor from now on.
     pub(crate) fn set_has_host(&self) {
         self.has_host.set(true);
     }
 
-    /// A wait has consumed the notification.
+    /// Notes that a wait has consumed the notification.
     pub(crate) fn clear(&self) {
         self.is_notified.set(false);
     }

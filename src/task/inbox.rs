@@ -1,18 +1,19 @@
-//! What other threads send to the loop: woken tasks and calls.
+//! [`Inbox`]: what other threads send to the loop, woken tasks and calls.
 //!
 //! # The idea
 //!
-//! One queue that any thread may push to and only the loop pops from, and one flag that says "the loop has
-//! been told". Pushing sets the flag; only the push that sets it wakes the loop, so a burst costs one wake.
-//! The loop clears the flag *before* it pops, so a push that comes too late to be popped sets it again.
+//! One queue to which any thread may push and from which only the loop pops, and one flag that says
+//! that the loop has been notified. Pushing sets the flag; only the push that sets it wakes the
+//! loop, so a burst costs one wake. The loop clears the flag *before* it pops, so a push that comes
+//! too late to be popped sets it again.
 //!
 //! # Invariants
 //!
-//! 1. What was pushed before [`Inbox::close`] is popped or dropped by the loop's thread; what comes later goes
-//!    back to whoever pushed it.
-//! 2. A task's [`Runnable`] is never dropped off the loop's thread: that would drop its future there (and
-//!    `async-task` ends the process for it). When the loop is gone, the future is gone as well, and the empty
-//!    shell is let go for good.
+//! 1. What was pushed before [`Inbox::close`] is popped or dropped by the loop's thread; what comes
+//!    later is returned to the code that pushed it.
+//! 2. A task's [`Runnable`] is never dropped off the loop's thread: that would drop its future
+//!    there (and `async-task` ends the process for it). When the loop is gone, the future is gone
+//!    as well, and the empty shell is leaked.
 //! 3. Messages of one thread keep their order.
 
 use std::fmt;
@@ -23,51 +24,51 @@ use async_task::Runnable;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, ConcurrentQueue, Ordering, Shared};
 
-/// Where a task was spawned.
+/// The line that spawned a task.
 pub(crate) type Caller = &'static Location<'static>;
 
-/// What a task's shell carries about it.
+/// The metadata of a task.
 pub(crate) struct Shell {
     pub(super) location: Caller,
-    /// The way to the loop that it belongs to.
+    /// The inbox of the loop that the task belongs to.
     pub(super) inbox: Shared<Inbox>,
 }
 
-/// The way from all threads into one loop.
+/// The inbox of one loop, for all threads.
 pub(crate) struct Inbox {
     queue: ConcurrentQueue<Message>,
-    /// Set while the loop knows that there is something, or is about to look.
-    told: AtomicBool,
+    /// Set while the loop knows that there are messages, or is about to check.
+    is_notified: AtomicBool,
     /// The loop's thread.
     home: ThreadId,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// One thing for the loop to do.
+/// A message to the loop.
 pub(crate) enum Message {
     Task(Runnable<Shell>),
     Call(Box<dyn FnOnce() + Send>, Caller),
 }
 
 impl Inbox {
-    /// An empty one; `wake` must end the loop's present or next wait.
+    /// Makes an empty inbox; `wake` must end the loop's present or next wait.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Shared<Self> {
         Shared::new(Self {
             queue: ConcurrentQueue::unbounded(),
-            told: AtomicBool::new(false),
+            is_notified: AtomicBool::new(false),
             home: thread::current().id(),
             wake: Box::new(wake),
         })
     }
 
-    /// Adds a woken task. If the loop is gone its shell is let go (invariant 2).
+    /// Adds a woken task. If the loop is gone its shell is leaked (invariant 2).
     pub(crate) fn push_task(&self, runnable: Runnable<Shell>) {
         if let Err(Message::Task(shell)) = self.push(Message::Task(runnable)) {
             std::mem::forget(shell);
         }
     }
 
-    /// Adds a call, or gives it back if the loop is gone.
+    /// Adds a call, or returns it if the loop is gone.
     pub(crate) fn push_call(
         &self,
         call: Box<dyn FnOnce() + Send>,
@@ -79,21 +80,23 @@ impl Inbox {
         }
     }
 
-    /// How many to take now, having noted that later ones must wake the loop again.
+    /// Returns how many messages to take now, after noting that later ones must wake the loop
+    /// again.
     pub(crate) fn begin(&self) -> usize {
-        if self.queue.is_empty() && !self.told.load(Ordering::Acquire) {
+        if self.queue.is_empty() && !self.is_notified.load(Ordering::Acquire) {
             return 0;
         }
-        // A swap: it shows us what was pushed by whoever found the flag up and so woke nobody.
-        self.told.swap(false, Ordering::SeqCst);
+        // A swap, because it acquires what was pushed by threads that found the flag set and woke
+        // nothing.
+        self.is_notified.swap(false, Ordering::SeqCst);
         self.queue.len()
     }
 
-    /// Notes that the loop has not taken all that it could: there is mail still. The loop knows
-    /// that, so later pushes need not wake it.
+    /// Notes that the loop has left messages in the inbox. The loop knows that, so later pushes
+    /// need not wake it.
     pub(crate) fn leave_rest(&self) {
-        // A swap, as a store would hide from `begin` a push that has just put the flag up.
-        self.told.swap(true, Ordering::SeqCst);
+        // A swap, because a store would hide from `begin` a push that has just set the flag.
+        self.is_notified.swap(true, Ordering::SeqCst);
     }
 
     /// Takes the oldest message.
@@ -101,18 +104,18 @@ impl Inbox {
         self.queue.pop().ok()
     }
 
-    /// Is there something to take?
+    /// Returns whether there are messages.
     #[inline]
-    pub(crate) fn has_mail(&self) -> bool {
-        self.told.load(Ordering::Acquire)
+    pub(crate) fn has_messages(&self) -> bool {
+        self.is_notified.load(Ordering::Acquire)
     }
 
-    /// Is this the loop's thread?
+    /// Returns whether this is the loop's thread.
     pub(crate) fn is_host(&self) -> bool {
         thread::current().id() == self.home
     }
 
-    /// Ends the loop's wait, with nothing to take.
+    /// Ends the loop's wait without a message.
     pub(crate) fn wake(&self) {
         (self.wake)();
     }
@@ -122,7 +125,7 @@ impl Inbox {
         self.queue.close();
     }
 
-    /// Has the loop gone?
+    /// Returns whether the loop is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.queue.is_closed()
     }
@@ -131,7 +134,7 @@ impl Inbox {
         self.queue
             .push(message)
             .map_err(concurrent_queue::PushError::into_inner)?;
-        if !self.told.swap(true, Ordering::SeqCst) {
+        if !self.is_notified.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
         Ok(())

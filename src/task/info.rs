@@ -1,17 +1,20 @@
-//! What is known of a task beyond its future: its name, the locals it was given, and in debug mode what it waits for.
+//! [`TaskInfo`]: what is stored for a task beyond its future: its name, its locals, and in debug
+//! mode what it waits for.
 //!
 //! # The idea
 //!
-//! Most tasks need none of this and have no card. A task gets one when it has a name, when it was spawned where
-//! [locals](super::Locals) are set, or in debug mode. While the task is polled its card is this thread's current one, so
-//! that whatever has to wait can note itself there ([`note_wait`]).
+//! Most tasks need none of this and have no info. A task gets one when it has a name, when it was
+//! spawned where [locals](super::Locals) are set, or in debug mode. While the task is polled its
+//! info is this thread's current one, so that everything that waits can record itself there
+//! ([`note_wait`]).
 //!
 //! # Invariants
 //!
-//! 1. A card is listed with its executor from the spawning until the future is gone.
-//! 2. What is noted is looked at when somebody asks, and what is over by then is forgotten; a card that fills up is
-//!    looked through, so that a task that awaits a million things one after another remembers a handful.
-//! 3. Locals are let go with the future, not with the card.
+//! 1. An info is listed with its executor from the spawn until the future is dropped.
+//! 2. The records of waits are evaluated when a dump asks, and those that are over are removed; an
+//!    info that fills up is cleaned, so that a task that awaits a million things one after another
+//!    keeps a handful of records.
+//! 3. Locals are dropped with the future, not with the info.
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
@@ -25,25 +28,25 @@ use crate::debug::{self, Id, Thing};
 use crate::failure::{TaskName, TraceFrame};
 use crate::index::Index;
 
-/// Where a task stands in a list of its executor, counted from one.
+/// The position of a task in a list of its executor, counted from one.
 pub(super) type Number = NonZeroU32;
 
-/// What is known of one task.
+/// The info of one task.
 pub(crate) struct TaskInfo {
     kind: &'static str,
     title: TaskName,
-    /// Where it stands in its executor's list.
+    /// The position in its executor's list.
     listed: Cell<Option<Number>>,
     locals: RefCell<Locals>,
     waits: RefCell<Vec<Rc<dyn Wait>>>,
-    /// So many waits are looked through.
+    /// At this number of records they are cleaned.
     many: Cell<usize>,
     state: Cell<State>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It has not been polled yet.
+    /// The task has not been polled yet.
     New,
     Running,
     Waiting,
@@ -52,7 +55,7 @@ enum State {
 
 /// Something that a task can wait for.
 pub(crate) trait Wait: 'static {
-    /// What it is, if the task still waits for it.
+    /// Returns its description, if the task still waits for it.
     fn look(&self) -> Option<Thing>;
 }
 
@@ -65,7 +68,7 @@ impl TaskInfo {
         Self::of("task", spawned, name, locals)
     }
 
-    /// Of something that takes turns inside a task.
+    /// Makes the info of something that takes turns inside a task.
     pub(crate) fn of_a_child(spawned: &'static Location<'static>, locals: Locals) -> Rc<Self> {
         Self::of("child", spawned, None, locals)
     }
@@ -87,7 +90,7 @@ impl TaskInfo {
         })
     }
 
-    /// Makes it this thread's current one, and its locals the current ones, while its future is polled.
+    /// Makes the info and its locals this thread's current ones, while its future is polled.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         self.state.set(State::Running);
         let locals = self.locals.borrow().clone();
@@ -106,7 +109,7 @@ impl TaskInfo {
         &self.listed
     }
 
-    /// The future is gone.
+    /// Notes that the future was dropped.
     pub(crate) fn close(&self) {
         self.state.set(State::Over);
         let locals = self.locals.take();
@@ -115,7 +118,7 @@ impl TaskInfo {
         drop(waits);
     }
 
-    /// The task, and what it waits for.
+    /// Returns the description of the task, with what it waits for.
     pub(crate) fn thing(&self) -> Thing {
         let waits: Vec<Thing> = self.waiting_for();
         let about = match self.state.get() {
@@ -141,18 +144,18 @@ impl TaskInfo {
         Id::At(std::ptr::from_ref(self).addr())
     }
 
-    /// What it waits for, each once. Forgets what is over, and what was noted again.
+    /// Returns what the task waits for, each once. Removes records that are over or duplicate.
     fn waiting_for(&self) -> Vec<Thing> {
         let noted = self.waits.borrow().clone();
         let looked: Vec<_> = noted.iter().map(|wait| wait.look()).collect();
         let mut seen = Index::default();
-        // The last note of a thing is the one that goes for now.
+        // Of several records of one thing, the last is valid for now.
         let is_last =
             |thing: &Option<Thing>| thing.as_ref().is_some_and(|it| seen.add(it.id.number()));
         let mut last: Vec<_> = looked.iter().rev().map(is_last).collect();
         let mut over = Vec::new();
         self.waits.borrow_mut().retain(|wait| {
-            // What was noted since stays.
+            // Records added since stay.
             let stays = last.pop().unwrap_or(true);
             if !stays {
                 over.push(wait.clone());
@@ -169,7 +172,7 @@ impl TaskInfo {
 impl Wait for TaskInfo {
     fn look(&self) -> Option<Thing> {
         let is_over = self.state.get() == State::Over;
-        // Not its own waits: it is listed by itself, with them.
+        // Without its own waits: it is listed by itself, with them.
         (!is_over).then(|| Thing {
             id: self.id(),
             kind: self.kind,
@@ -190,7 +193,8 @@ pub(crate) struct Entered {
 }
 
 impl Entered {
-    /// What was before is again. Said in so many words, for most tasks have no card, and nothing to be done here.
+    /// Restores what was current before. A method, because most tasks have no info and nothing to
+    /// restore here.
     #[cold]
     #[inline(never)]
     pub(crate) fn leave(self) {}
@@ -207,14 +211,14 @@ impl Drop for Entered {
     }
 }
 
-/// The task that is being polled, by name and place; `None` outside, and for a task that has no name where neither
-/// debug mode is on nor locals are set.
+/// Returns the name and the location of the task that is being polled. `None` outside of a task,
+/// and for a task without a name unless debug mode is on or locals are set.
 #[doc(alias("current_task", "task::id"))]
 pub fn current() -> Option<TaskName> {
     current_info().map(|info| info.title.clone())
 }
 
-/// Notes that the task that is being polled waits for something, if debug mode is on.
+/// Records that the task being polled waits for something, if debug mode is on.
 #[inline]
 pub(crate) fn note_wait(make: impl FnOnce() -> Rc<dyn Wait>) {
     if debug::is_on() {
@@ -233,17 +237,17 @@ fn note(wait: Rc<dyn Wait>) {
     info.waits.borrow_mut().push(wait);
 }
 
-/// The step on the way of a failure that an await at `at` is.
+/// Returns the trace frame of an `await` at `at`.
 pub(crate) fn awaited(at: &'static Location<'static>) -> TraceFrame {
     TraceFrame::Awaited { at, by: current() }
 }
 
-/// The card of the task that is being polled, if it has one.
+/// Returns the info of the task being polled, if it has one.
 pub(crate) fn current_info() -> Option<Rc<TaskInfo>> {
     context::with(|thread| thread.task.get())
 }
 
-/// From so many on, a card is looked through now and then.
+/// The number of records from which on an info is cleaned now and then.
 const SOME: usize = 16;
 
 #[cfg(test)]

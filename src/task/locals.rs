@@ -1,24 +1,24 @@
-//! Values that go along with a task: [`TaskLocal`].
+//! [`TaskLocal`]: values that a task passes on to the tasks it spawns.
 //!
 //! # The idea
 //!
-//! A request's number, the user on whose behalf something is done: such a value is set for a piece of work and is to be
-//! found by everything that belongs to it, through every call and every task it spawns, and by nothing else. The
-//! values that are set form a list that is never changed, only made longer at the front, so to take them along costs
-//! one pointer.
+//! A request's number, or the user for whom work is done: such a value is set for a piece of work,
+//! and is visible to everything that belongs to it, through every call and every task it spawns,
+//! and to nothing else. The values that are set form an immutable list that grows at the front, so
+//! capturing them costs one pointer.
 //!
-//! | what                                   | finds                                                                   |
-//! |----------------------------------------|-------------------------------------------------------------------------|
-//! | the future given to `TaskLocal::scope` | the value, wherever it is polled                                        |
-//! | a task                                 | what was set where it was spawned                                       |
-//! | a callback, a timer, a posted closure  | what is set where it is *called*; with [`carry`], where it was *made*   |
-//! | work given to a pool of threads        | what was set where it was given, as far as it may go there              |
-//! | other code on another thread           | nothing; with [`Locals::for_threads`] those that may go there           |
+//! | code | sees |
+//! |---|---|
+//! | the future given to `TaskLocal::scope` | the value, wherever it is polled |
+//! | a task | what was set where it was spawned |
+//! | a callback, a timer, a posted closure | what is set where it is *called*; with [`carry`], where it was *made* |
+//! | work given to a thread pool | what was set where it was submitted, if it is [`shared`](TaskLocal::shared) |
+//! | other code on another thread | nothing; with [`Locals::for_threads`] the shared ones |
 //!
 //! # Invariants
 //!
-//! 1. What is set is unset when the scope is left, by a panic as well.
-//! 2. No borrow is held while a user's code or destructor runs.
+//! 1. A value is unset when its scope is left, by a panic as well.
+//! 2. No borrow is held while user code or a user's destructor runs.
 
 use std::any::Any;
 use std::fmt;
@@ -34,7 +34,7 @@ use pin_project_lite::pin_project;
 use crate::context;
 use crate::report;
 
-/// A value that goes along with a task and the tasks it spawns.
+/// A value that is visible to a piece of work and to the tasks that it spawns.
 ///
 /// # Examples
 ///
@@ -59,13 +59,14 @@ use crate::report;
 /// ```
 #[doc(alias("task_local", "ContextVar", "contextvars", "context.get"))]
 pub struct TaskLocal<T: 'static> {
-    /// Has a size, so that no two of them have the same address, which is what they are known by.
+    /// A field with a size, so that no two task-locals have the same address, which identifies
+    /// them.
     wrap: fn(T) -> Value,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T: 'static> TaskLocal<T> {
-    /// One whose values stay on their thread.
+    /// Declares a task-local whose values stay on their thread.
     pub const fn new() -> Self {
         Self {
             wrap: |value| Value::Local(Rc::new(value)),
@@ -73,8 +74,8 @@ impl<T: 'static> TaskLocal<T> {
         }
     }
 
-    /// One whose values can go to other threads: by themselves with work that is given to a
-    /// [pool](crate::threads), elsewhere with [`Locals::for_threads`].
+    /// Declares a task-local whose values may go to other threads: automatically with work that is
+    /// given to a [thread pool](crate::threads), elsewhere with [`Locals::for_threads`].
     pub const fn shared() -> Self
     where
         T: Send + Sync,
@@ -85,9 +86,10 @@ impl<T: 'static> TaskLocal<T> {
         }
     }
 
-    /// Runs `future` with the value set. It is found by what the future calls and by the tasks it spawns.
+    /// Runs `future` with the value set. The value is visible to what the future calls and to the
+    /// tasks it spawns.
     ///
-    /// Scopes lie inside each other; the innermost value is the one that is found.
+    /// Scopes can be nested; the innermost value is visible.
     pub fn scope<F: Future>(&'static self, value: T, future: F) -> Scoped<F> {
         Scoped {
             future: Some(future),
@@ -105,7 +107,7 @@ impl<T: 'static> TaskLocal<T> {
         f()
     }
 
-    /// A copy of the value, if one is set here.
+    /// Returns a clone of the value, if one is set here.
     pub fn get(&'static self) -> Option<T>
     where
         T: Clone,
@@ -113,7 +115,7 @@ impl<T: 'static> TaskLocal<T> {
         self.with(|value| value.cloned())
     }
 
-    /// Calls `f` with the value, if one is set here.
+    /// Calls `f` with the value, or `None` if none is set here.
     pub fn with<R>(&'static self, f: impl FnOnce(Option<&T>) -> R) -> R {
         match Locals::capture().find(self.key()) {
             Some(Value::Local(value)) => f(value.downcast_ref()),
@@ -139,15 +141,15 @@ impl<T: 'static> fmt::Debug for TaskLocal<T> {
     }
 }
 
-/// All task-locals that are set at some place, to be taken along; see [`carry`].
+/// All task-locals that are set at some point, captured to be set elsewhere; see [`carry`].
 #[derive(Clone, Default)]
 #[doc(alias("copy_context", "contextvars"))]
 pub struct Locals(Option<Rc<Node>>);
 
-/// The front of a list of what is set: the innermost first.
+/// A node of the list of set values: the innermost value first.
 struct Node {
     key: usize,
-    /// Empty only while it is being dropped.
+    /// `None` only while it is dropped.
     value: Option<Value>,
     outer: Locals,
 }
@@ -158,10 +160,10 @@ enum Value {
     Shared(Arc<dyn Any + Send + Sync>),
 }
 
-/// `f`, made to find the task-locals that are set here, whoever calls it and whenever.
+/// Wraps `f` so that it sees the task-locals that are set here, wherever and whenever it is called.
 ///
-/// For timers and everything posted, which otherwise find what is set where they are called. A task needs it not. For a
-/// callback, which gets something, there is [`carry_with`].
+/// For timers and posted closures, which otherwise see what is set where they are called. A task
+/// does not need it. For a callback with an argument, use [`carry_with`].
 ///
 /// # Examples
 ///
@@ -184,7 +186,7 @@ pub fn carry<R>(f: impl FnOnce() -> R) -> impl FnOnce() -> R {
     move || locals.run(f)
 }
 
-/// As [`carry`], for a callback.
+/// Wraps a callback with an argument as [`carry`] does.
 ///
 /// # Examples
 ///
@@ -208,12 +210,12 @@ pub fn carry_with<A, R>(f: impl FnOnce(A) -> R) -> impl FnOnce(A) -> R {
 }
 
 impl Locals {
-    /// Those that are set here.
+    /// Captures the task-locals that are set here.
     pub fn capture() -> Self {
         Self(context::with(|thread| thread.locals.get()))
     }
 
-    /// Is any set here?
+    /// Returns whether any is set here.
     #[inline]
     pub(super) fn are_set() -> bool {
         context::with(|thread| thread.locals.is_set())
@@ -225,7 +227,7 @@ impl Locals {
         f()
     }
 
-    /// Those among them that were declared with [`TaskLocal::shared`], to be taken to another thread.
+    /// Returns those that were declared with [`TaskLocal::shared`], to be sent to another thread.
     ///
     /// # Examples
     ///
@@ -253,12 +255,12 @@ impl Locals {
         SharedLocals(values)
     }
 
-    /// Is nothing set?
+    /// Returns whether none is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// These, and one more in front.
+    /// Returns these with one more in front.
     fn with(self, key: usize, value: Value) -> Self {
         Self(Some(Rc::new(Node {
             key,
@@ -302,7 +304,7 @@ impl fmt::Debug for Locals {
 }
 
 impl Drop for Node {
-    /// One after the other: the list may be long. A value is a user's.
+    /// Nodes are dropped one after the other, because the list may be long. A value is user code.
     fn drop(&mut self) {
         report::discard(self.value.take(), Location::caller());
         let mut next = self.outer.0.take();
@@ -312,12 +314,12 @@ impl Drop for Node {
     }
 }
 
-/// Task-locals on their way to another thread; see [`Locals::for_threads`].
+/// Task-locals that can be sent to another thread; see [`Locals::for_threads`].
 #[derive(Clone)]
 pub struct SharedLocals(Vec<(usize, Arc<dyn Any + Send + Sync>)>);
 
 impl SharedLocals {
-    /// Is there nothing to take along?
+    /// Returns whether none is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -342,12 +344,12 @@ pin_project! {
     /// A future in whose polls a value is set; see [`TaskLocal::scope`].
     #[must_use = "futures do nothing unless awaited"]
     pub struct Scoped<F> {
-        // Empty once it was dropped, with the value still set.
+        // `None` once it was dropped, with the value still set.
         #[pin]
         future: Option<F>,
         key: usize,
         value: Value,
-        // What was set at the last poll: what was set around it, and the value.
+        // What was set at the last poll: the surrounding values, and this one.
         locals: Locals,
     }
 
@@ -371,7 +373,7 @@ impl<F: Future> Future for Scoped<F> {
     }
 }
 
-/// Sets `value` in front of what is set here. What that came to the last time is in `locals`.
+/// Sets `value` in front of what is set here. `locals` caches the list of the last time.
 fn set_around(locals: &mut Locals, key: usize, value: &Value) -> Set {
     let outer = Locals::capture();
     let is_the_same = locals
@@ -390,7 +392,7 @@ impl<F> fmt::Debug for Scoped<F> {
     }
 }
 
-/// Sets back what was set before, when it is dropped.
+/// Restores on drop what was set before.
 #[must_use]
 pub(super) struct Set {
     before: Locals,

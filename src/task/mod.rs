@@ -2,32 +2,36 @@
 //!
 //! # The idea
 //!
-//! Each reactor owns one *executor*: a queue of what is ready (tasks that were woken, and calls), an *inbox* for
-//! what other threads send, and a list of the tasks that wait. A task is one allocation made by `async-task`.
-//! Waking a task on the loop's own thread while its loop runs appends to a plain queue; any other wake goes
-//! through the inbox. Nothing here knows of sockets, timers or Deferreds.
+//! Each reactor owns one *executor*: a queue of what is ready (woken tasks, and calls), an *inbox*
+//! for messages of other threads, and a list of the waiting tasks. A task is one allocation, made
+//! by `async-task`. Waking a task on the loop's own thread while its loop runs appends to a plain
+//! queue; any other wake goes through the inbox. Nothing here knows of sockets, timers or
+//! Deferreds.
 //!
-//! # Giving way
+//! # Budgets
 //!
-//! A task whose operations are always ready would run for ever. So each operation of this crate
-//! that can be ready (reading, writing, awaiting a [`Deferred`](crate::Deferred), a lock, a queue,
-//! another task) takes its cost out of the task's budget, and after 128 operations or 256 KiB in a
-//! row the next one is ready only in the loop's next turn. Futures of other crates and computations
-//! do not: see [`yield_now`] and [`Pace`](crate::repeat::Pace).
+//! A task whose operations are always ready would run forever. So each operation of this crate that
+//! can be ready (reading, writing, awaiting a [`Deferred`](crate::Deferred), a lock, a queue,
+//! another task) takes its cost out of the task's *budget*, and after 128 operations or 256 KiB in
+//! a row the next one is ready only in the loop's next turn. Futures of other crates and
+//! computations have no cost: see [`yield_now`] and [`Pace`](crate::repeat::Pace).
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! A ready task belongs to the queue it stands in, a waiting one to its wakers and to the executor's list. The
-//! executor running on a thread is found through a thread local, for the length of a turn.
+//! A ready task belongs to the queue it is in, a waiting task to its wakers and to the executor's
+//! list. A thread local holds the executor that runs on the thread, for the length of a turn.
 //!
 //! # Invariants
 //!
-//! 1. Everything ready runs first come, first served. What becomes ready during a batch waits for the next.
-//! 2. A future is polled and dropped on the loop's thread only, and nothing unwinds out of either.
-//! 3. After `Executor::shut_down` no future of the executor is alive, and none can come to life: what is
-//!    spawned later is dropped at once. Without it an executor that still has tasks is never freed, for it and
-//!    they own each other.
-//! 4. No queue or list is borrowed while a user's code or destructor runs.
+//! 1. Ready work runs first come, first served. What becomes ready during a batch waits for the
+//!    next batch.
+//! 2. A future is polled and dropped on the loop's thread only, and no panic unwinds out of either.
+//! 3. After `Executor::shut_down` no future of the executor is alive, and none can be added: what
+//!    is spawned later is dropped at once. Without a shutdown an executor that still has tasks is
+//!    never freed, because it and they own each other.
+//! 4. No queue or list is borrowed while user code or a user's destructor runs.
+//!
+//! The [glossary](crate::guide::glossary#tasks-and-waiting) defines the terms: task, batch, budget.
 
 mod block_on;
 pub(crate) mod budget;
@@ -69,16 +73,16 @@ pub(crate) use self::waiting::{AwaitedWork, Phase, note_loop};
 use crate::debug;
 use crate::failure::{Cancelled, Failure, TaskName, TraceFrame};
 
-/// Starts a future on the reactor that is running on this thread.
+/// Spawns a future on the reactor that runs on this thread.
 ///
-/// The future is first polled by the reactor's turn, never inside this call.
+/// The future is first polled in the reactor's turn, never inside this call.
 ///
-/// An error that nobody awaits is reported only if the type of the task's result is one that
-/// [`Task`] names, such as `Result<(), Failure>`; an error in any other type is dropped unseen.
+/// An error that is not awaited is reported only if the type of the task's result is one that
+/// [`Task`] names, such as `Result<(), Failure>`; an error in any other type is dropped silently.
 ///
 /// # Panics
 ///
-/// When no reactor runs on this thread. `Reactor::spawn` works before the run as well.
+/// Panics when no reactor runs on this thread. `Reactor::spawn` works before the run as well.
 ///
 /// # Examples
 ///
@@ -98,11 +102,11 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     running().spawn(future, Location::caller())
 }
 
-/// As [`spawn`], with a name: reports and dumps show it, and [`current`] gives it.
+/// Spawns a future as a task with a name, which reports and dumps show, and [`current`] returns.
 ///
 /// # Panics
 ///
-/// As [`spawn`].
+/// Panics as [`spawn`] does.
 ///
 /// # Examples
 ///
@@ -136,11 +140,11 @@ fn running() -> Rc<Executor> {
     executor
 }
 
-/// Lets everything else that is ready run first. It costs no system call.
+/// Lets everything else that is ready run first. Makes no system call.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost when it is dropped.
+/// Nothing is lost when the future is dropped.
 #[doc(alias = "coiterate")]
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
@@ -166,22 +170,22 @@ impl Future for YieldNow {
     }
 }
 
-/// A future that has been started, and the right to its result.
+/// The handle to a spawned future, and to its result.
 ///
-/// Await it to have the result: `Err` holds the task's panic, or [`Cancelled`].
+/// Awaiting it returns the result: `Err` holds the task's panic, or [`Cancelled`].
 ///
-/// The handle follows the rule of every result to come in this crate: **dropped before it was ever polled, it
-/// lets the task run on** by itself, as [`Task::detach`] does in so many words; **dropped after it was polled**
-/// (an `await` that was given up) **it cancels the task**.
+/// The handle follows the rule of every result in this crate: **dropped before it was ever polled,
+/// it lets the task run on**, as [`Task::detach`] does explicitly; **dropped after it was polled**
+/// (an `await` that was given up), **it cancels the task**.
 ///
-/// # Results that nobody takes
+/// # Results that are not taken
 ///
-/// A panic that no handle takes is always reported. An `Err` is reported when the task ends in
+/// A panic is always reported if no handle takes it. An `Err` is reported when the task ends in
 /// `Result<(), E>` (or `Result<Infallible, E>`), where `E` is [`Failure`], [`std::io::Error`],
 /// [`std::fmt::Error`], `Box<dyn Error>`, `Box<dyn Error + Send + Sync>`, or, with the cargo
 /// feature of that name, `anyhow::Error` or `eyre::Report`.
 ///
-/// **A result of any other type is dropped unseen**, also when it holds an error: `Result<u32,
+/// **A result of any other type is dropped silently**, even if it holds an error: `Result<u32,
 /// Failure>` and `Result<(), AppError>` are such types. For a task that is to be detached, use `?`
 /// on what may fail and end it with `Ok::<(), Failure>(())`; or run it as a
 /// [`Deferred::from_future`](crate::Deferred::from_future), whose failure is always reported.
@@ -209,7 +213,7 @@ impl Future for YieldNow {
 ///
 /// # Cancel safety
 ///
-/// Awaiting `&mut task` loses nothing when the await is dropped.
+/// Dropping an await of `&mut task` loses nothing.
 ///
 /// # Examples
 ///
@@ -230,12 +234,12 @@ impl Future for YieldNow {
 #[must_use = "a task runs by itself, but its result is lost, and an error is reported only in a \
               `Result<(), Failure>` or the like (see `Task`); say `detach` when that is meant"]
 pub struct Task<T: 'static> {
-    /// Empty only after it was detached, cancelled or dropped.
+    /// `None` only after it was detached, cancelled or dropped.
     inner: Option<FallibleTask<Outcome<T>, Shell>>,
     polled: bool,
     location: Caller,
     info: Option<Rc<TaskInfo>>,
-    /// Its result may only be dropped on the loop's thread.
+    /// The result may only be dropped on the loop's thread.
     local: PhantomData<Rc<()>>,
 }
 
@@ -243,7 +247,7 @@ impl<T: 'static> Task<T> {
     /// Lets the task run on by itself.
     ///
     /// A panic is reported, and so is an error in `Result<(), Failure>` and the other types that
-    /// [`Task`] lists. Errors in results of other types are dropped unseen: end the future with
+    /// [`Task`] lists. Errors in results of other types are dropped silently: end the future with
     /// `Ok::<(), Failure>(())`, or use [`Deferred::from_future`](crate::Deferred::from_future),
     /// whose failure is always reported.
     pub fn detach(mut self) {
@@ -252,10 +256,10 @@ impl<T: 'static> Task<T> {
         }
     }
 
-    /// Ends the task: its future is dropped in the loop's next batch and never polled again.
+    /// Cancels the task: its future is dropped in the loop's next batch and never polled again.
     ///
-    /// What comes back can be awaited until that has happened, and gives the result if the task had finished
-    /// before; ignoring it changes nothing.
+    /// The returned future is ready when that has happened, and gives the result if the task had
+    /// finished before; it need not be awaited.
     #[doc(alias("abort", "abort_handle"))]
     pub fn cancel(mut self) -> Cancelling<T> {
         let inner = self
@@ -263,7 +267,7 @@ impl<T: 'static> Task<T> {
             .take()
             .map(|inner| Box::pin(inner.cancel()) as Pin<Box<dyn Future<Output = _>>>);
         let mut cancelling = Cancelling { inner };
-        // The first poll is what closes the task.
+        // The first poll closes the task.
         if let Poll::Ready(done) = cancelling.poll_inner(&mut Context::from_waker(Waker::noop())) {
             let done: Pin<Box<dyn Future<Output = _>>> = Box::pin(std::future::ready(done));
             cancelling.inner = Some(done);
@@ -271,22 +275,23 @@ impl<T: 'static> Task<T> {
         cancelling
     }
 
-    /// Has the task ended, in whatever way?
+    /// Returns whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
         self.inner.as_ref().is_none_or(FallibleTask::is_finished)
     }
 
-    /// Where it was spawned.
+    /// Returns the line that spawned the task.
     pub fn location(&self) -> &'static Location<'static> {
         self.location
     }
 
-    /// The name it was given.
+    /// Returns the name given with [`spawn_named`].
     pub fn name(&self) -> Option<&str> {
         self.info.as_ref()?.title().name.as_deref()
     }
 
-    /// The task as a dump shows it, without what it waits for; nothing if it has ended or has no card.
+    /// Returns the description of the task without what it waits for; `None` if it has ended or has
+    /// no info.
     pub(crate) fn thing(&self) -> Option<debug::Thing> {
         self.info.as_ref().and_then(|info| info.look())
     }
@@ -347,7 +352,7 @@ impl<T: 'static> Future for Task<T> {
     }
 }
 
-/// It is terminated when its result has been taken.
+/// A task is terminated when its result has been taken.
 impl<T: 'static> FusedFuture for Task<T> {
     fn is_terminated(&self) -> bool {
         self.inner.is_none()
@@ -379,9 +384,9 @@ impl<T: 'static> fmt::Debug for Task<T> {
     }
 }
 
-/// A task that is being ended; see [`Task::cancel`].
+/// A task that is being cancelled; see [`Task::cancel`].
 pub struct Cancelling<T: 'static> {
-    /// Empty once it has given its result.
+    /// `None` once it has returned its result.
     inner: Option<Ending<T>>,
 }
 

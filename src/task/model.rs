@@ -1,4 +1,5 @@
-//! All interleavings of the inbox, of foreign wakes and of `block_on`; see [`crate::sync`].
+//! All interleavings of the inbox, of wakes from other threads, and of `block_on`; see
+//! [`crate::sync`].
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -19,11 +20,11 @@ struct Loop {
     bell: Arc<Bell>,
     seen: Arc<Seen>,
     _entered: Entered,
-    /// How many messages it takes in, in a turn.
+    /// The most messages that it takes in during a turn.
     most: usize,
 }
 
-/// What happened to values, counted.
+/// Counts of what happened to values.
 #[derive(Default)]
 struct Seen {
     /// Dropped by the thread that they belong to.
@@ -43,7 +44,7 @@ impl Loop {
         Self::taking(usize::MAX)
     }
 
-    /// One that takes in so many messages in a turn.
+    /// Makes a loop that takes in this many messages in a turn.
     fn taking(most: usize) -> Self {
         let bell = Arc::new(Bell::new());
         let notify = bell.clone();
@@ -72,7 +73,7 @@ impl Loop {
             if is_done() {
                 return;
             }
-            if !self.executor.is_ready() && !self.executor.has_mail_left() {
+            if !self.executor.is_ready() && !self.executor.has_messages_left() {
                 self.bell.wait();
             }
         }
@@ -85,7 +86,7 @@ impl Loop {
         }
     }
 
-    /// A task that waits until all flags are up, and the waker it waits with.
+    /// Spawns a task that waits until all flags are set; returns it with the waker it waits with.
     fn wait_for<const N: usize>(&self, flags: &[Shared<AtomicBool>; N]) -> (Task<()>, Waker) {
         let (slot, held) = (Rc::new(RefCell::new(None)), self.held());
         let (waker, flags, seen) = (slot.clone(), flags.clone(), self.seen.clone());
@@ -115,7 +116,7 @@ impl Loop {
         wake_abroad(Some(self.executor.inbox().clone()), flag, waker, by_ref)
     }
 
-    /// One future was dropped, by this thread, after so many polls at most.
+    /// Checks that one future was dropped, by this thread, after at most this many polls.
     fn check(&self, polls: usize) {
         assert_eq!(self.seen.at_home.load(Ordering::Relaxed), 1);
         assert_eq!(self.seen.abroad.load(Ordering::Relaxed), 0);
@@ -138,16 +139,16 @@ fn flags<const N: usize>() -> [Shared<AtomicBool>; N] {
     std::array::from_fn(|_| Shared::new(AtomicBool::new(false)))
 }
 
-/// Reads the newest. That a wake of a task that is woken already shows its poll what was done before it, is
-/// `async-task`'s doing, which loom does not see.
+/// Reads the newest value. That a wake of a task that is woken already shows its poll what was done
+/// before it, is guaranteed by `async-task`, which loom does not see.
 fn is_up(flag: &Shared<AtomicBool>) -> bool {
     flag.fetch_or(false, Ordering::AcqRel)
 }
 
-/// Puts a flag up on another thread, then wakes, by value or not.
+/// Sets a flag on another thread, then wakes, by value or not.
 ///
-/// The inbox is looked at before: that a wake may bring a push hangs on the task's state, which loom does not see, and
-/// it tries out only what it knows to matter.
+/// The inbox is read before: whether a wake leads to a push depends on the task's state, which loom
+/// does not see, and it explores only what it knows to matter.
 fn wake_abroad(
     inbox: Option<Shared<Inbox>>,
     flag: &Shared<AtomicBool>,
@@ -165,8 +166,8 @@ fn wake_abroad(
     })
 }
 
-/// Two threads push `each` calls; a loop that takes so many in a turn runs all, and those of a thread
-/// in their order.
+/// Two threads push `each` calls; a loop that takes this many in a turn runs all, and those of a
+/// thread in their order.
 fn push_and_run(each: usize, most: usize) {
     let lap = Loop::taking(most);
     let ran = Arc::new(Mutex::new(Vec::new()));
@@ -225,7 +226,7 @@ fn what_is_pushed_while_the_loop_ends_is_the_loops_or_comes_back() {
                     let _held = held;
                     ran.fetch_add(1, Ordering::Relaxed);
                 });
-                // A call that comes back is dropped here.
+                // A call that is returned is dropped here.
                 inbox.push_call(call, Location::caller()).is_err()
             })
         });
@@ -269,7 +270,7 @@ fn a_foreign_wake_of_a_task_that_finishes_just_then_does_nothing() {
         let flags = flags::<1>();
         let (task, waker) = lap.wait_for(&flags);
         let other = lap.wake_abroad(&flags[0], waker.clone(), false);
-        // Whoever comes first, the flag is up and the task ends.
+        // In either order the flag is set and the task ends.
         flags[0].swap(true, Ordering::AcqRel);
         waker.wake();
         lap.run_until(|| task.is_finished());

@@ -1,11 +1,12 @@
-//! Counts the wakers that code of others keeps, for tests in memory: [`OthersWakers`].
+//! [`OthersWakers`]: counts the wakers that foreign code keeps, for tests in memory.
 //!
 //! # The idea
 //!
-//! A test has come to rest for good when nothing is ready and nobody is left who could wake it. A waker does not tell how many
-//! clones it has. So such a test polls with a waker of its own kind, which is an [`Arc`] and has a count. What this crate
-//! keeps is known without counting: it keeps the task's waker itself, which [`own_waker`] finds. Whatever is still counted
-//! after the poll is in somebody else's hands: a channel's, say, at whose other end there may be a thread.
+//! A test is at rest for good when nothing is ready and no code is left that could wake it. A waker
+//! does not tell how many clones it has. So such a test polls with a waker of its own kind, an
+//! [`Arc`] that has a count. What this crate stores is known without counting: it stores the task's
+//! waker itself, which [`own_waker`] finds. Wakers that are still counted after the poll belong to
+//! foreign code: to a channel, for instance, at whose other end there may be a thread.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -15,17 +16,17 @@ use std::task::{Context, Wake, Waker};
 
 use crate::context;
 
-/// The wakers that were given to code of others, in one reactor.
+/// The wakers that were given to foreign code, in one reactor.
 #[derive(Default)]
 pub(crate) struct OthersWakers {
     counts: Cell<bool>,
     kept: Kept,
 }
 
-/// Those that somebody had when the poll was over.
+/// The wakers that were still referenced when the poll was over.
 type Kept = Rc<RefCell<Vec<Weak<Lent>>>>;
 
-/// What a future is polled with while they are counted.
+/// The waker with which a future is polled while they are counted.
 struct Lent(Waker);
 
 impl Wake for Lent {
@@ -39,26 +40,26 @@ impl Wake for Lent {
 }
 
 impl OthersWakers {
-    /// From now on they are counted.
-    #[cfg(any(doc, feature = "testing"))]
+    /// Begins to count.
+    #[cfg(feature = "testing")]
     pub(crate) fn count(&self) {
         self.counts.set(true);
     }
 
-    /// Are they not counted?
+    /// Returns whether they are not counted.
     #[inline]
     pub(super) fn are_not_counted(&self) -> bool {
         !self.counts.get()
     }
 
-    /// Has anybody a waker whom nobody knows?
+    /// Returns whether foreign code has a waker.
     pub(crate) fn are_there(&self) -> bool {
         let mut kept = self.kept.borrow_mut();
         kept.retain(|lent| lent.strong_count() > 0);
         !kept.is_empty()
     }
 
-    /// Polls something.
+    /// Polls with a counted waker.
     #[inline]
     pub(crate) fn poll<R>(
         &self,
@@ -107,7 +108,7 @@ struct Present {
     kept: Kept,
 }
 
-/// Puts back what was polled before, also after a panic.
+/// Restores what was polled before, also after a panic.
 struct Polled(Option<Rc<Present>>);
 
 impl Drop for Polled {
@@ -117,7 +118,7 @@ impl Drop for Polled {
     }
 }
 
-/// The waker that this crate keeps, and compares with what it kept.
+/// The waker that this crate stores, and compares with the one it has stored.
 pub(crate) enum OwnWaker<'a> {
     Given(&'a Waker),
     Found(Waker),
@@ -135,7 +136,7 @@ impl Deref for OwnWaker<'_> {
     }
 }
 
-/// Calls `f` with the waker that [`own_waker`] gives.
+/// Calls `f` with the waker that [`own_waker`] returns.
 #[inline(always)]
 pub(crate) fn with_own_waker<R>(cx: &Context<'_>, f: impl FnOnce(&Waker) -> R) -> R {
     match own_waker(cx) {
@@ -144,7 +145,8 @@ pub(crate) fn with_own_waker<R>(cx: &Context<'_>, f: impl FnOnce(&Waker) -> R) -
     }
 }
 
-/// The task's own waker, if `cx` has one in its place that is counted; else that of `cx`.
+/// Returns the task's own waker, if that of `cx` is a counted one in its place; otherwise that of
+/// `cx`.
 #[inline]
 pub(crate) fn own_waker<'a>(cx: &Context<'a>) -> OwnWaker<'a> {
     let given = cx.waker();
@@ -162,7 +164,7 @@ fn find_own(given: &Waker) -> OwnWaker<'_> {
     }
 }
 
-/// Has `present` be what is polled; gives what was.
+/// Makes `present` what is being polled; returns what was.
 fn replace(present: Option<Rc<Present>>) -> Option<Rc<Present>> {
     let data = present.as_ref().map_or(std::ptr::null(), |present| {
         Arc::as_ptr(&present.lent).cast()

@@ -1,16 +1,16 @@
-//! The future a task is made of: the user's, with a fence around it.
+//! The future of a task: the user's future, with its panics caught.
 //!
-//! `async-task` ends the process when a future's destructor panics, and loses the payload of a detached task
-//! that panics. So neither ever sees a panic: the fence catches them, in polling and in dropping, and makes of
-//! them the task's result or a report. It also forgets to drop a future that waits without anybody having its
-//! waker; the list (invariant 2) has it.
+//! `async-task` ends the process when a future's destructor panics, and loses the payload of a
+//! detached task that panics. So neither ever sees a panic: [`Root`] catches panics in polls and
+//! drops, and makes them the task's result or a report. `async-task` also forgets to drop a future
+//! that waits when no waker of it is left; the list (invariant 2) has one.
 //!
 //! # Invariants
 //!
 //! 1. Nothing unwinds out of [`Root`] or [`Outcome`], neither in use nor when dropped.
-//! 2. A task that waits is listed with its executor, so that the executor can end it; a task that is ready is
-//!    in a queue instead, and one that never waits is never listed.
-//! 3. A result that nobody takes is reported if it is a failure, as far as `unseen` can tell.
+//! 2. A task that waits is listed with its executor, so that the executor can end it; a task that
+//!    is ready is in a queue instead, and one that never waits is never listed.
+//! 3. A result that is not taken is reported if it is a failure, as far as `unseen` can tell.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
 pin_project! {
-    /// A user's future, fenced.
+    /// A user's future, with its panics caught.
     pub(super) struct Root<F>
     where
         F: Future,
@@ -39,8 +39,7 @@ pin_project! {
         executor: Rc<Executor>,
         // The number under which the executor lists the task, once it has had to wait.
         listed: Option<Number>,
-        // Where the executor lists what more is known of the task, if it has a name, locals, or is
-        // debugged.
+        // The number of the task's info, if it has a name, locals, or is debugged.
         info: Option<Number>,
         location: Caller,
     }
@@ -76,7 +75,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
         }
     }
 
-    /// Drops the user's future, fenced, and leaves the executor's list.
+    /// Drops the user's future, catching a panic, and leaves the executor's list.
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
         let info = this.info.take();
@@ -102,7 +101,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
 }
 
 impl<F: Future<Output: 'static> + 'static> Root<F> {
-    /// What comes after a poll, but for that of a listed task that goes on waiting.
+    /// Handles the end of a poll, except that of a listed task that continues to wait.
     #[inline(never)]
     fn end_poll(
         mut self: Pin<&mut Self>,
@@ -114,7 +113,8 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
         let result = match polled {
             Ok(Poll::Pending) => {
                 if this.executor.is_closed() {
-                    // It was shut down meanwhile, from inside: nobody else can get at this future.
+                    // The executor was shut down meanwhile, from inside: no other code can reach
+                    // this future.
                     self.end();
                     return Poll::Ready(Outcome::ended(location));
                 }
@@ -137,7 +137,7 @@ impl<F: Future<Output: 'static> + 'static> Root<F> {
 impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
     type Output = Outcome<F::Output>;
 
-    // There is one caller for each type.
+    // Each type has one caller.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
@@ -151,7 +151,7 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
         let is_plain = this.info.is_none() && executor.others().are_not_counted();
         let polled = match is_plain && !debug::is_watching() {
             true => report::catch_unmeasured(location, || future.poll(cx)),
-            false => poll_with_card(executor, *this.info, location, future, cx),
+            false => poll_with_info(executor, *this.info, location, future, cx),
         };
         busy.set(busy.get() - listed);
         if matches!(polled, Ok(Poll::Pending)) && listed == 1 && !executor.is_closed() {
@@ -161,9 +161,9 @@ impl<F: Future<Output: 'static> + 'static> Future for Root<F> {
     }
 }
 
-/// Polls the future of a task that has a card, is measured, or whose wakers are counted.
+/// Polls the future of a task that has an info, is measured, or whose wakers are counted.
 #[inline(never)]
-fn poll_with_card<F: Future>(
+fn poll_with_info<F: Future>(
     executor: &Executor,
     info: Option<Number>,
     location: Caller,
@@ -179,9 +179,9 @@ fn poll_with_card<F: Future>(
     polled
 }
 
-/// What a task came to, on its way to whoever awaits it.
+/// The result of a task, on its way to the handle.
 pub(super) struct Outcome<T: 'static> {
-    /// Empty once taken, and from the start if the task was ended before it had one.
+    /// `None` once taken, and from the start if the task was cancelled before it had one.
     result: Option<Result<T, Failure>>,
     location: Caller,
 }
@@ -199,7 +199,7 @@ impl<T: 'static> Outcome<T> {
         self.result.take().unwrap_or_else(cancelled)
     }
 
-    /// The value; a failure is told, like that of a task that nobody awaits.
+    /// Returns the value; a failure is reported, like that of a task that is not awaited.
     pub(super) fn into_value(mut self) -> Option<T> {
         match self.result.take()? {
             Ok(value) => Some(value),

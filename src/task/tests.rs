@@ -1,4 +1,5 @@
-//! Tasks under everything that can go wrong: none of it may end the process, and nothing may be left over.
+//! Tests of tasks with panics, shutdowns and cancels everywhere: none may end the process, and
+//! nothing may be left over.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -16,7 +17,7 @@ use crate::failure::Panicked;
 use crate::report::{self, Origin, Report};
 use crate::sync::AtomicBool;
 
-/// An executor that is being run by hand, what it said and what was reported.
+/// An executor that is run by hand, a log, and the reports.
 struct Lab {
     executor: Rc<Executor>,
     log: Log,
@@ -52,7 +53,7 @@ impl Lab {
         self.executor.spawn(future, Location::caller())
     }
 
-    /// One turn.
+    /// Runs one turn.
     fn turn(&self) -> usize {
         self.executor.collect(|| false);
         self.executor.run_batch(|| false)
@@ -64,7 +65,7 @@ impl Lab {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             thread::park_timeout(PATIENCE);
-            if self.executor.inbox().has_mail() {
+            if self.executor.inbox().has_messages() {
                 return;
             }
         }
@@ -72,10 +73,10 @@ impl Lab {
     }
 
     fn run_until_idle(&self) {
-        while self.turn() > 0 || self.executor.inbox().has_mail() {}
+        while self.turn() > 0 || self.executor.inbox().has_messages() {}
     }
 
-    /// What was reported, and forgets it.
+    /// Takes what was reported.
     fn reports(&self) -> Vec<String> {
         let reports = self.reports.take();
         reports
@@ -84,7 +85,7 @@ impl Lab {
             .collect()
     }
 
-    /// Shuts down and checks that the executor can go.
+    /// Shuts down and checks that the executor can be freed.
     #[track_caller]
     fn end(self) {
         self.executor.shut_down();
@@ -115,10 +116,10 @@ impl Log {
     }
 }
 
-/// How long another thread may take, on a machine that has other things to do.
+/// How long another thread may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Says so when it is dropped.
+/// Logs when it is dropped.
 struct Tell(Log, &'static str);
 
 impl Drop for Tell {
@@ -136,7 +137,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Gives its waker away and never ends.
+/// Stores its waker and never ends.
 async fn give_waker(to: Rc<RefCell<Option<Waker>>>) {
     poll_fn(|cx| {
         *to.borrow_mut() = Some(cx.waker().clone());
@@ -292,13 +293,13 @@ fn a_panic_in_a_detached_task_is_reported_with_its_payload() {
     let report = lab.reports.borrow_mut().pop().unwrap();
     assert_eq!(report.origin(), Origin::Task);
     assert_eq!(report.location().file(), file!());
-    let panicked = report.failure().check::<Panicked>().unwrap();
+    let panicked = report.failure().downcast_ref::<Panicked>().unwrap();
     assert!(panicked.take_payload().unwrap().is::<u8>());
     lab.end();
 }
 
 #[test]
-fn an_err_that_nobody_takes_is_reported() {
+fn an_err_that_is_not_taken_is_reported() {
     let lab = Lab::new();
     lab.spawn(async { Err::<(), _>(Failure::new("lost")) })
         .detach();
@@ -309,7 +310,7 @@ fn an_err_that_nobody_takes_is_reported() {
 }
 
 #[test]
-fn an_err_that_nobody_takes_is_reported_whatever_box_it_is_in() {
+fn an_err_that_is_not_taken_is_reported_whatever_box_it_is_in() {
     type Boxed = Box<dyn std::error::Error + Send + Sync>;
     let lab = Lab::new();
     drop(lab.spawn(async { Err::<(), Boxed>("sent".into()) }));
@@ -325,7 +326,7 @@ fn an_err_that_nobody_takes_is_reported_whatever_box_it_is_in() {
 
 #[cfg(all(feature = "anyhow", feature = "eyre"))]
 #[test]
-fn an_err_of_anyhow_or_eyre_that_nobody_takes_is_reported_with_what_it_says_on_top() {
+fn an_err_of_anyhow_or_eyre_that_is_not_taken_is_reported_with_its_context() {
     let lab = Lab::new();
     let below = || Failure::new("below").into_error();
     drop(lab.spawn(async { Err::<(), _>(anyhow::anyhow!("anyhow")) }));
@@ -333,7 +334,7 @@ fn an_err_of_anyhow_or_eyre_that_nobody_takes_is_reported_with_what_it_says_on_t
     drop(lab.spawn(async move { Err::<(), _>(anyhow::Error::new(below()).context("top")) }));
     lab.turn();
     assert_eq!(lab.reports(), ["Task: anyhow", "Task: eyre", "Task: top"]);
-    // The very failure, so that its clones are not reported a second time.
+    // The same failure, so that its clones are not reported again.
     let one = Failure::new("one");
     let other = one.clone();
     drop(lab.spawn(async move { Err::<(), anyhow::Error>(one.into()) }));

@@ -1,9 +1,9 @@
-//! Which results of tasks that nobody takes are reported: the failures among them.
+//! The results of tasks that are reported when they are not taken: the failures.
 //!
-//! A task may end in any type, and stable Rust cannot ask of a `T` whether it is a `Result<_, _>`
-//! with an error in it: that takes specialization, and `Any` compares whole types only. So the
-//! types are listed here; [`Task`](super::Task)'s docs name them. A result of any other type is
-//! dropped unseen.
+//! A task may end in any type, and stable Rust cannot ask whether a `T` is a `Result<_, _>` with an
+//! error in it: that takes specialization, and `Any` compares whole types only. So the types are
+//! listed here and in the docs of [`Task`](super::Task). A result of any other type is dropped
+//! silently.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -39,7 +39,7 @@ pub(super) fn failure_in<T: 'static>(value: &mut Option<T>, location: Caller) ->
     }
     #[cfg(feature = "anyhow")]
     if let Some(error) = error_in::<anyhow::Error>(value) {
-        // A downcast looks below what `context` has put on top, which is not to be lost.
+        // A downcast would look below what `context` has added, which must be kept.
         if !(*error).is::<FailureError>() {
             return Some(made_of(error.into(), location));
         }
@@ -79,7 +79,7 @@ fn made_of(error: BoxError, location: Caller) -> Failure {
     }
 }
 
-/// Makes a failure of an error that cannot cross threads: of its text, and that of its causes.
+/// Makes a failure of an error that is not `Send`: of its text, and the texts of its causes.
 fn made_of_local(error: Box<dyn Error>, location: Caller) -> Failure {
     let error = match error.downcast::<FailureError>() {
         Ok(error) => return error.into_failure(),

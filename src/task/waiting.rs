@@ -1,10 +1,10 @@
-//! Work of other threads that waits for the loop which awaits it.
+//! Work on other threads that waits for the loop which awaits it.
 //!
 //! In memory, time stands still while another thread does work that the loop awaits. But when all
-//! of them wait for this very loop, in [`block_on`](super::block_on), nothing will happen unless
-//! time goes on. So each piece of work has a phase that both sides see, and who wakes the waiting
-//! thread changes it: when that is the loop, there is no moment in which the thread is awake and
-//! still counts as waiting.
+//! such threads wait for this loop, in [`block_on`](super::block_on), nothing will happen until
+//! time moves. So each piece of work has a phase that both sides see, and the code that wakes the
+//! waiting thread changes it: when that is the loop, there is no moment in which the thread is
+//! awake and still counts as waiting.
 
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
@@ -14,9 +14,9 @@ use super::Inbox;
 use crate::context;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Shared, Unparker};
 
-/// A piece of work that a loop awaits, as the loop and the thread that does it see it.
+/// A piece of work that a loop awaits, shared by the loop and the thread that does it.
 pub(crate) struct AwaitedWork {
-    /// The loop.
+    /// The loop's inbox.
     inbox: Shared<Inbox>,
     phase: Mutex<Phase>,
     is_given_up: AtomicBool,
@@ -25,7 +25,7 @@ pub(crate) struct AwaitedWork {
 /// The work that a thread does.
 struct Present(Shared<AwaitedWork>);
 
-/// How far a piece of work is.
+/// The phase of a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Queued,
@@ -50,7 +50,7 @@ impl AwaitedWork {
 
     /// Does the work on this thread.
     pub(crate) fn run<R>(this: &Shared<Self>, work: impl FnOnce() -> R) -> R {
-        /// The thread does it no longer, also after a panic.
+        /// Notes on drop, also after a panic, that the thread no longer does the work.
         struct Running(Option<Rc<Present>>);
         impl Drop for Running {
             fn drop(&mut self) {
@@ -65,12 +65,12 @@ impl AwaitedWork {
         work()
     }
 
-    /// It is done, and its result is on the way; or it was dropped.
+    /// Notes that the work is done and its result was sent, or that it was dropped.
     pub(crate) fn end(&self) {
         *self.lock() = Phase::Ended;
     }
 
-    /// Nobody awaits it any more.
+    /// Notes that no task awaits the work any more.
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::SeqCst);
     }
@@ -79,7 +79,7 @@ impl AwaitedWork {
         self.is_given_up.load(Ordering::SeqCst)
     }
 
-    /// The work that this thread does, if it is for a loop.
+    /// Returns the work that this thread does, if it is for a loop.
     pub(super) fn present() -> Option<Shared<Self>> {
         let present = context::with(|thread| thread.work.get::<Present>())?;
         Some(present.0.clone())
@@ -90,7 +90,7 @@ impl AwaitedWork {
     }
 }
 
-/// What a future notes that is pending until this loop does something.
+/// Records that a future is pending until this loop does something.
 pub(crate) fn note_loop(inbox: &Shared<Inbox>) {
     context::with(|thread| thread.awaited_loop.set(Shared::as_ptr(inbox).addr()));
 }
@@ -99,7 +99,7 @@ pub(crate) fn note_loop(inbox: &Shared<Inbox>) {
 pub(super) struct WorkWaker {
     unparker: Unparker,
     work: Shared<AwaitedWork>,
-    /// Woken since the future was last polled; looked at and changed with the phase locked.
+    /// Woken since the future was last polled; read and changed with the phase locked.
     woken: AtomicBool,
 }
 
@@ -112,14 +112,14 @@ impl WorkWaker {
         })
     }
 
-    /// The future is about to be polled.
+    /// Notes that the future is about to be polled.
     pub(super) fn begin(&self) {
         let _phase = self.work.lock();
         self.woken.store(false, Ordering::SeqCst);
         context::with(|thread| thread.awaited_loop.set(0));
     }
 
-    /// The future is pending, and the thread is about to sleep.
+    /// Notes that the future is pending, and the thread is about to sleep.
     pub(super) fn sleep(&self) {
         let noted = context::with(|thread| thread.awaited_loop.get());
         if noted != Shared::as_ptr(&self.work.inbox).addr() {
@@ -132,7 +132,7 @@ impl WorkWaker {
         }
         drop(phase);
         if is_waiting {
-            // The loop is to look whether that was the last one.
+            // The loop checks whether that was the last one.
             self.work.inbox.wake();
         }
     }

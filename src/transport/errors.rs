@@ -121,7 +121,7 @@ pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
         io::ErrorKind::Other
     };
     let cause = reason
-        .check::<ConnectionLost>()
+        .downcast_ref::<ConnectionLost>()
         .map_or(reason, |lost| &lost.cause);
     io::Error::new(kind, ConnectionLost::new(cause.clone()))
 }
@@ -174,7 +174,7 @@ mod tests {
             format!("{lost:#}"),
             format!("the connection was lost: {said}")
         );
-        let error = lost.check::<ConnectionLost>().unwrap().io_error();
+        let error = lost.downcast_ref::<ConnectionLost>().unwrap().io_error();
         assert_eq!(error.unwrap().kind(), io::ErrorKind::ConnectionReset);
         assert_eq!(as_io_error(&lost).kind(), io::ErrorKind::ConnectionReset);
     }

@@ -82,7 +82,7 @@ impl ConnCore {
             return None;
         }
         let is_output = self.is_standard();
-        let system = reason.check().and_then(ConnectionLost::io_error);
+        let system = reason.downcast_ref().and_then(ConnectionLost::io_error);
         let is_told = match system {
             Some(error) => is_output && error.kind() != io::ErrorKind::BrokenPipe,
             None => !reason.is::<ConnectionAborted>() || self.has_passed_deadline(),

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::future::{FusedFuture, LocalBoxFuture, select_all};
 use torsade::{Cancelled, Clock, Deferred, Failure, Resolver, interval, testing};
 
-/// Polls one future, and counts how often it was woken.
+/// Polls one future, and counts its wakes.
 struct Bench<F> {
     future: Pin<Box<F>>,
     wakes: Arc<Wakes>,
@@ -53,13 +53,13 @@ impl<F: Future> Bench<F> {
         }
     }
 
-    /// How often it was woken since the last time.
+    /// Returns the number of wakes since the last call.
     fn wakes(&self) -> usize {
         self.wakes.0.swap(0, Ordering::SeqCst)
     }
 }
 
-/// A Deferred, and where it says that its resolver's result went.
+/// Returns a Deferred, its resolver, and a cell that receives the result.
 fn watched() -> (Deferred<u32>, Resolver<u32>, Rc<Cell<u32>>) {
     let seen = Rc::new(Cell::new(0));
     let (deferred, resolver) = Deferred::pair();

@@ -1,4 +1,5 @@
-//! Deferreds: types, places and values, where a script with numbers (see `conformance`) does not reach.
+//! Deferreds: types, locations and values, which the scripts with numbers (see `conformance`) do
+//! not cover.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use crate::support::polled::Bell;
 use torsade::clock::TimedOut;
-use torsade::defer::{self, Abandoned, ResultTaken, WaitsForItself};
+use torsade::defer::{self, DeferredError};
 use torsade::failure::Panicked;
 use torsade::{
     Cancelled, Clock, Deferred, Failure, Reactor, Resolver, VirtualClock, testing, yield_now,
@@ -75,7 +76,7 @@ fn each_value_is_dropped_exactly_once() {
     let counted = || Counted(drops.clone());
     let check = |expected: u32| assert_eq!(drops.replace(0), expected);
 
-    // A value on its way, closures that ran, and closures that were passed by.
+    // A value on its way, closures that ran, and closures that were skipped.
     let (deferred, resolver) = Deferred::pair();
     let mut deferred = deferred;
     for _ in 0..20 {
@@ -96,7 +97,7 @@ fn each_value_is_dropped_exactly_once() {
     drop(result(deferred));
     check(1);
 
-    // One that fails half-way, and one whose last value nobody takes.
+    // One that fails half-way, and one whose last value is not taken.
     let (deferred, resolver) = Deferred::pair();
     let (first, second) = (counted(), counted());
     let deferred = deferred
@@ -155,7 +156,7 @@ fn chains_longer_than_one_piece_of_memory_keep_their_order() {
             let log = log.clone();
             deferred = deferred.add_callback(move |()| log.borrow_mut().push(n));
             if n % 7 == 0 {
-                // Stops there, and goes on.
+                // Stops there, and continues.
                 let (inner, fire) = Deferred::pair();
                 fire.callback(());
                 deferred = deferred.add_callback(move |()| inner);
@@ -205,7 +206,7 @@ fn a_panic_keeps_its_payload_and_the_place_of_its_callback() {
     let failure = result(deferred).unwrap_err();
     assert_eq!(failure.location().file(), file!());
     assert_eq!(failure.location().line(), line);
-    let panicked = failure.check::<Panicked>().unwrap();
+    let panicked = failure.downcast_ref::<Panicked>().unwrap();
     assert!(panicked.take_payload().unwrap().is::<u8>());
 }
 
@@ -221,14 +222,14 @@ fn a_closure_that_only_panics_may_stand_in_for_a_callback() {
 fn a_failure_knows_where_it_was_fired_lost_or_cancelled() {
     let (deferred, resolver) = Deferred::<()>::pair();
     let line = line!() + 1;
-    resolver.errback(Abandoned);
+    resolver.errback(DeferredError::Abandoned);
     assert_eq!(result(deferred).unwrap_err().location().line(), line);
 
     let line = line!() + 1;
     let (deferred, resolver) = Deferred::<()>::pair();
     drop(resolver);
     let failure = result(deferred).unwrap_err();
-    assert!(failure.is::<Abandoned>());
+    assert!(is_error!(failure, DeferredError::Abandoned));
     assert_eq!(failure.location().line(), line);
 
     let (deferred, _resolver) = Deferred::<()>::pair();
@@ -315,7 +316,7 @@ fn a_future_that_hears_too_late_of_a_cancel_stops_nothing_else() {
         });
         let deferred = future.add_errback(|_| other);
         yield_now().await;
-        // It is woken, so that it is to be told at its next `await`; before it has come there, it is of no use any more.
+        // It is woken, and will see the cancel at its next `await`; it is dropped before that.
         fire_awaited.callback(());
         deferred.cancel();
         let deferred = deferred.on_cancel(|| {});
@@ -345,13 +346,16 @@ fn a_callback_that_returns_what_was_taken_fails_whenever_it_fired() {
             outer
         };
         assert!(outer.is_settled());
-        assert!(result(outer).unwrap_err().is::<ResultTaken>());
+        assert!(is_error!(
+            result(outer).unwrap_err(),
+            DeferredError::ResultTaken
+        ));
     }
 }
 
 #[test]
 fn a_canceller_finds_the_deferred_whole() {
-    // Its destructor undoes a pause and adds a callback, while the firing has yet to run anything.
+    // Its destructor undoes a pause and adds a callback, before the firing has run anything.
     struct Meddles(Rc<RefCell<Option<Deferred<u32>>>>, Option<defer::Pause>);
     impl Drop for Meddles {
         fn drop(&mut self) {
@@ -388,7 +392,7 @@ fn a_round_of_deferreds_that_wait_for_each_other_is_refused() {
                 let deferred = deferred
                     .add_callback(move |_| next.take().unwrap())
                     .add_errback(move |failure| {
-                        assert!(failure.is::<WaitsForItself>());
+                        assert!(is_error!(failure, DeferredError::WaitsForItself));
                         count.set(count.get() + 1);
                         Ok(n)
                     });
@@ -441,7 +445,7 @@ fn a_future_that_waits_for_itself_is_ended_by_a_cancel() {
         });
         yield_now().await;
         open.callback(());
-        // It is awake, and hears of the cancel when it waits again: for itself.
+        // It is awake, and sees the cancel when it waits again: for itself.
         future.cancel();
         *slot.borrow_mut() = Some(future);
         yield_now().await;
@@ -546,7 +550,7 @@ fn one_that_is_fired_by_a_waker_that_is_replaced_wakes_the_new_one() {
     assert_eq!(result(deferred).unwrap(), 7);
 }
 
-/// What a panic said.
+/// Returns the text of a panic.
 fn panic_of(f: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
     match payload.downcast::<String>() {
@@ -597,7 +601,7 @@ fn a_panic_that_no_reactor_contains_unwinds_to_the_call_that_led_to_it() {
     }
     let added = || drop(Deferred::succeed(1).add_callback(|n| assert_eq!(n, 2, "added late")));
     assert!(panic_of(added).contains("added late"));
-    // Nothing is left for a later call to go on with.
+    // No panic is left for a later call to resume.
     drop(Deferred::succeed(1).add_callback(|n| assert_eq!(n, 1)));
 }
 
@@ -663,7 +667,7 @@ fn advancing_a_clock_inside_a_reactor_lets_panics_through_as_well() {
     });
 }
 
-/// What is reported when this is done in a reactor.
+/// Returns what is reported when this runs in a reactor.
 fn reports_of(main: impl FnOnce()) -> Vec<String> {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let log = reports.clone();
@@ -700,7 +704,7 @@ fn a_failure_that_many_do_not_handle_is_reported_once() {
         ["all 3 failed: the line is dead; the line is dead; the line is dead"]
     );
 
-    // Two that only say the same are two.
+    // Two failures with equal texts are two.
     let reports = reports_of(|| {
         for _ in 0..2 {
             drop(Deferred::<u32>::fail(Failure::new("no answer")));
@@ -716,7 +720,7 @@ fn a_shared_failure_that_all_handle_is_not_reported() {
         let shared = deferred.shared();
         for _ in 0..3 {
             drop(shared.wait().add_errback(|_| Ok(0)));
-            // Whoever merely listened has left.
+            // Consumers that only listened have left.
             drop(shared.wait());
         }
         resolver.errback(Failure::new("no answer"));
@@ -759,7 +763,7 @@ fn a_panic_that_is_dropped_inside_a_callback_does_not_break_that_ones_chain() {
 #[test]
 fn a_failure_that_comes_by_many_ways_is_kept_once() {
     let (mut deferred, resolver) = Deferred::<u32>::pair();
-    // Twice as many ways at each level.
+    // Twice as many paths at each level.
     for _ in 0..40 {
         let shared = deferred.shared();
         deferred = defer::race([shared.wait(), shared.wait()]).map(|(first, _)| first as u32);

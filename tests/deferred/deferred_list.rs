@@ -1,5 +1,5 @@
-//! Several Deferreds at once, where a script with numbers (see `conformance`) does not reach: types, places, code that
-//! comes back in the middle, and very many of them on a small stack.
+//! Several Deferreds at once, which the scripts with numbers (see `conformance`) do not cover:
+//! types, locations, re-entrant code, and very many of them on a small stack.
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -14,9 +14,7 @@ use std::time::Duration;
 use futures::future::FusedFuture;
 use futures::stream::{self, StreamExt};
 use torsade::clock::TimedOut;
-use torsade::defer::{
-    self, Abandoned, DeferredList, FailureGroup, FirstError, NoReactor, ResultTaken, WaitsForItself,
-};
+use torsade::defer::{self, DeferredError, DeferredList, FailureGroup, FirstError};
 use torsade::locks::DeferredQueue;
 use torsade::report::Origin;
 use torsade::{
@@ -87,7 +85,7 @@ fn tasks_and_futures_are_members_as_well() {
 fn without_a_reactor_a_future_fails_and_a_deferred_does_not() {
     assert_eq!(result(defer::gather([Deferred::succeed(1)])).unwrap(), [1]);
     let failure = result(defer::gather([async { Ok(1) }])).unwrap_err();
-    assert!(failure.find::<NoReactor>().is_some());
+    assert!(matches!(failure.find(), Some(DeferredError::NoReactor)));
 }
 
 #[test]
@@ -118,9 +116,9 @@ fn the_first_error_leads_to_the_members_own() {
         Deferred::fail(own.clone()),
     ]));
     let failure = failure.unwrap_err();
-    let error = failure.check::<FirstError>().unwrap();
+    let error = failure.downcast_ref::<FirstError>().unwrap();
     assert_eq!(error.index(), 1);
-    assert!(error.failure().same(&own));
+    assert!(error.failure().ptr_eq(&own));
     assert!(failure.find::<io::Error>().is_some());
     assert_eq!(failure.location().line(), line);
     assert_eq!(format!("{failure}"), "member 1 failed");
@@ -133,14 +131,23 @@ fn the_first_error_leads_to_the_members_own() {
         Deferred::succeed(1),
         Deferred::fail(own.clone()),
     ]));
-    assert_eq!(error, same.unwrap_err().check::<FirstError>().unwrap());
+    assert_eq!(
+        error,
+        same.unwrap_err().downcast_ref::<FirstError>().unwrap()
+    );
     let other = result(defer::gather([Deferred::<u8>::fail(own)]));
-    assert_ne!(error, other.unwrap_err().check::<FirstError>().unwrap());
+    assert_ne!(
+        error,
+        other.unwrap_err().downcast_ref::<FirstError>().unwrap()
+    );
     let other = result(defer::gather([
         Deferred::succeed(1),
         Deferred::fail(refused()),
     ]));
-    assert_ne!(error, other.unwrap_err().check::<FirstError>().unwrap());
+    assert_ne!(
+        error,
+        other.unwrap_err().downcast_ref::<FirstError>().unwrap()
+    );
 }
 
 #[test]
@@ -152,7 +159,13 @@ fn a_group_of_failures_tells_some_and_keeps_all() {
     assert_eq!(all_fail(2).to_string(), "all 2 failed: 0; 1");
     let many = all_fail(8);
     assert_eq!(many.to_string(), "all 8 failed: 0; 1; 2; 3; 4; and 3 more");
-    assert_eq!(many.check::<FailureGroup>().unwrap().failures().len(), 8);
+    assert_eq!(
+        many.downcast_ref::<FailureGroup>()
+            .unwrap()
+            .failures()
+            .len(),
+        8
+    );
 }
 
 #[test]
@@ -218,7 +231,8 @@ fn an_iterator_may_fire_what_it_gave_and_begin_another_list() {
     let (members, resolvers) = pairs(3);
     let mut resolvers = resolvers.into_iter();
     let given = members.into_iter().inspect(|_| {
-        // The first is fired when the second is asked for, and so on: the one just given is not taken yet.
+        // The first is fired when the iterator is asked for the second, and so on: the member just
+        // returned is not taken yet.
         if resolvers.len() < 3 {
             resolvers
                 .next()
@@ -242,12 +256,15 @@ fn a_member_that_was_polled_before_is_one_like_any_other() {
     resolver.callback(1);
     let mut all = result(all).unwrap().into_iter();
     assert_eq!(all.next().unwrap().unwrap(), 1);
-    assert!(all.next().unwrap().unwrap_err().is::<ResultTaken>());
+    assert!(is_error!(
+        all.next().unwrap().unwrap_err(),
+        DeferredError::ResultTaken
+    ));
 }
 
 #[test]
 fn a_canceller_may_fire_another_member() {
-    // While the rest of a race is cancelled, and while all of a list is.
+    // While the remaining members of a race are cancelled, and while all of a list are.
     for decided in [true, false] {
         let (members, mut resolvers) = pairs::<u32>(3);
         let last = resolvers.pop().unwrap();
@@ -395,12 +412,18 @@ fn a_value_whose_destructor_comes_back_finds_everything_whole() {
     let [first, second, third] = <[_; 3]>::try_from(resolvers).unwrap();
     let outcome = defer::gather(members).add_both(|result: Result<Vec<Meddles>, _>| {
         assert_eq!(
-            result.err().unwrap().check::<FirstError>().unwrap().index(),
+            result
+                .err()
+                .unwrap()
+                .downcast_ref::<FirstError>()
+                .unwrap()
+                .index(),
             1
         );
     });
     *slot.borrow_mut() = Some(outcome);
-    // Its destructor runs when the gather has failed: it cancels that, and loses the third member's resolver.
+    // Its destructor runs when the gather has failed: it cancels the gather, and drops the third
+    // member's resolver.
     first.callback(Meddles(slot.clone(), Some(third)));
     second.errback(Failure::new("no"));
     assert!(result(slot.take().unwrap()).is_ok());
@@ -422,7 +445,7 @@ fn a_destructor_that_panics_is_no_members_business() {
     resolvers.next().unwrap().errback(Failure::new("no"));
     assert!(resolvers.next().unwrap().is_cancelled());
     assert!(result(outcome).is_ok());
-    // Settled ones, of which those after the winner are dropped at once.
+    // Settled members, of which those after the winner are dropped at once.
     let outcome = defer::first([Deferred::fail(Failure::new("no")), Deferred::succeed(Bomb)]);
     assert!(result(outcome).unwrap().1.is_err());
 }
@@ -475,7 +498,7 @@ fn lists_of_lists_work_and_cancel_each_other() {
 }
 
 #[test]
-fn a_member_that_waits_for_its_own_list_is_told_so() {
+fn a_member_that_waits_for_its_own_list_fails() {
     // The list is what the member's callback returns, at the first level or below one more list.
     for levels in 1..4 {
         let slot = Rc::new(RefCell::new(None::<Deferred<Vec<u32>>>));
@@ -491,7 +514,10 @@ fn a_member_that_waits_for_its_own_list_is_told_so() {
             outcome = defer::gather([outcome.map(|values| values[0])]);
         }
         *slot.borrow_mut() = Some(outcome.add_errback(move |failure| {
-            log.set(failure.find::<WaitsForItself>().is_some());
+            log.set(matches!(
+                failure.find(),
+                Some(DeferredError::WaitsForItself)
+            ));
             Ok(vec![0])
         }));
         resolver.callback(1);
@@ -645,11 +671,11 @@ fn very_many_dropped_unfired() {
         let all = defer::list(members);
         drop(resolvers);
         let all = result(all).unwrap();
-        assert!(
-            all.iter()
-                .all(|it| it.as_ref().is_err_and(Failure::is::<Abandoned>))
-        );
-        // The outcome first, as somebody does who gave up.
+        assert!(all.iter().all(|it| {
+            it.as_ref()
+                .is_err_and(|failure| is_error!(failure, DeferredError::Abandoned))
+        }));
+        // The outcome first, as when its waiter gave up.
         let (members, resolvers) = pairs::<u32>(MANY);
         let mut all = defer::gather(members);
         assert!(poll(&mut all).is_pending());
@@ -669,7 +695,7 @@ fn very_many_cancelled() {
     });
 }
 
-/// Gathers inside gathers, each with one more member, which stands first or last.
+/// Gathers inside gathers, each with one more member, which is the first or the last.
 fn nested(leaf_first: bool) -> (Deferred<Vec<u32>>, Vec<Resolver<u32>>) {
     let (innermost, resolver) = Deferred::pair();
     let mut resolvers = vec![resolver];
@@ -707,7 +733,8 @@ fn lists_very_deep_inside_lists() {
             all.cancel();
             assert!(resolvers.iter().all(Resolver::is_cancelled));
             assert!(result(all).is_err());
-            // The failure of the innermost has gone through every level, and of the outermost through one.
+            // The failure of the innermost has passed through every level, and of the outermost
+            // through one.
             let (all, mut resolvers) = nested(leaf_first);
             resolvers.swap_remove(0).errback(Failure::new("no"));
             assert!(resolvers.iter().all(Resolver::is_cancelled));

@@ -1,4 +1,5 @@
-//! Deferreds: chains, awaiting, lists, Twisted's rules as tables, a model, and depth without a stack.
+//! Deferreds: chains, awaiting, lists, Twisted's rules as tables, a model, and depth without a
+//! stack.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

@@ -1,5 +1,6 @@
-//! A hundred thousand of everything, on a thread with a stack of 512 KiB, which is five bytes for each: built, fired,
-//! cancelled, dropped and shown. `TORSADE_DEEP` sets another number, for a run that takes its time.
+//! A hundred thousand of everything, on a thread with a stack of 512 KiB, which is five bytes for
+//! each: built, fired, cancelled, dropped and shown. `TORSADE_DEEP` sets another number, for a
+//! longer run.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,18 +11,19 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use torsade::defer::{self, Abandoned};
+use torsade::defer::{self, DeferredError};
 use torsade::locks::DeferredSemaphore;
 use torsade::scope::{scope, shield};
 use torsade::services::{MultiService, Service};
 use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver, testing};
 
-/// How many there are of what is cheap.
+/// The number of cheap things.
 fn many() -> u32 {
     number().unwrap_or(100_000)
 }
 
-/// How deep everything is nested that can be: so many frames are too many for the stack as well.
+/// The depth to which everything is nested that can be: as many stack frames would be too many as
+/// well.
 fn deep() -> usize {
     number().map_or(3_000, |depth| depth as usize)
 }
@@ -43,7 +45,7 @@ fn on_stack(size: usize, test: fn()) {
     thread.spawn(test).unwrap().join().unwrap();
 }
 
-/// One with very many callbacks, which count.
+/// Returns a Deferred with very many callbacks, which count.
 fn long_chain() -> (Deferred<u32>, Resolver<u32>) {
     let (mut deferred, resolver) = Deferred::pair();
     for _ in 0..many() {
@@ -52,11 +54,11 @@ fn long_chain() -> (Deferred<u32>, Resolver<u32>) {
     (deferred, resolver)
 }
 
-/// Where the last of a line leaves its result.
+/// Where the last of a chain stores its result.
 type End = Rc<RefCell<Option<Result<u32, Failure>>>>;
 
-/// Very many Deferreds, each with a callback that returns the one before; the first has nothing to wait for. Their
-/// resolvers are in the same order.
+/// Makes very many Deferreds, each with a callback that returns the one before; the first has
+/// nothing to wait for. Their resolvers are in the same order.
 fn long_line() -> (Deferred<u32>, Vec<Resolver<u32>>) {
     let (mut deferred, resolver) = Deferred::pair();
     let mut resolvers = vec![resolver];
@@ -104,7 +106,10 @@ fn callbacks_dropped_unfired() {
         let (deferred, end) = note(deferred);
         drop(resolver);
         drop(deferred);
-        assert!(end.take().unwrap().unwrap_err().is::<Abandoned>());
+        assert!(is_error!(
+            end.take().unwrap().unwrap_err(),
+            DeferredError::Abandoned
+        ));
     });
 }
 
@@ -128,7 +133,7 @@ fn callbacks_cancelled_and_paused() {
 #[test]
 fn callbacks_leaked() {
     on_small_stack(|| {
-        // What nobody fires any more is never dropped, and does no harm.
+        // A Deferred that is never fired is never dropped, and does no harm.
         let (deferred, resolver) = long_chain();
         std::mem::forget(resolver);
         drop(deferred);
@@ -204,7 +209,10 @@ fn a_line_dropped_deferred_first() {
         }
         drop(deferred);
         drop(innermost);
-        assert!(end.take().unwrap().unwrap_err().is::<Abandoned>());
+        assert!(is_error!(
+            end.take().unwrap().unwrap_err(),
+            DeferredError::Abandoned
+        ));
     });
 }
 
@@ -219,7 +227,10 @@ fn a_line_dropped_resolver_first() {
         drop(innermost);
         let (deferred, end) = note(deferred);
         drop(deferred);
-        assert!(end.take().unwrap().unwrap_err().is::<Abandoned>());
+        assert!(is_error!(
+            end.take().unwrap().unwrap_err(),
+            DeferredError::Abandoned
+        ));
     });
 }
 
@@ -246,7 +257,7 @@ fn a_line_dropped_unfired() {
             }
         });
         done.unwrap();
-        // All but the outermost were abandoned with nobody to hear of it.
+        // All but the outermost were abandoned without a consumer.
         assert_eq!(reports.get(), 2 * (many() - 1));
     });
 }
@@ -258,7 +269,7 @@ fn resolvers_abandoned_one_inside_the_other() {
         let log = last.clone();
         let (deferred, mut resolver) = Deferred::<()>::pair();
         drop(deferred.add_both(move |result| {
-            assert!(result.unwrap_err().is::<Abandoned>());
+            assert!(is_error!(result.unwrap_err(), DeferredError::Abandoned));
             log.set(many());
         }));
         for _ in 1..many() {
@@ -294,7 +305,7 @@ fn callbacks_each_added_by_the_one_before() {
     });
 }
 
-/// An error of a program's own, which holds the failure that caused it.
+/// An error of a program, which holds the failure that caused it.
 #[derive(Debug)]
 struct Wrapped(Failure);
 
@@ -324,7 +335,7 @@ fn errors_that_hold_failures() {
     });
 }
 
-/// Notes when it starts and stops.
+/// Counts its starts and stops.
 struct Part(Rc<Cell<[u32; 2]>>);
 
 impl Service for Part {
@@ -406,7 +417,7 @@ fn a_service_deep_inside_that_cannot_start() {
 /// Puts a Deferred into another one.
 type Wrap = fn(Deferred<u32>, &Reactor) -> Deferred<u32>;
 
-/// Everything that can stand one inside the other, whether a cancel goes through it.
+/// Everything that can be nested, and whether a cancel passes through it.
 const NESTINGS: [(&str, bool, Wrap); 15] = [
     ("returned by a callback", true, |inner, _| {
         let (outer, resolver) = Deferred::pair();
@@ -463,7 +474,7 @@ const NESTINGS: [(&str, bool, Wrap); 15] = [
     }),
 ];
 
-/// What can be done to them.
+/// The operations on them.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Fire,
@@ -546,12 +557,12 @@ async fn all_have_begun() {
     }
 }
 
-/// Is it still to come?
+/// Returns whether the result is still to come.
 async fn poll_once(deferred: &mut Deferred<u32>) -> bool {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *deferred).poll(cx).is_pending())).await
 }
 
-/// How long the text of something is.
+/// Counts the length of a text.
 struct Length(usize);
 
 impl Length {
@@ -590,7 +601,8 @@ fn whatever_stands_one_inside_the_other_uses_no_stack() {
                 if deep() >= 100_000 {
                     println!("{name}, {operation:?}: done");
                 }
-                // Where the cancel of a Deferred does not reach the source, that is abandoned at the end.
+                // Where the cancel of a Deferred does not reach the source, the source is abandoned
+                // at the end.
                 let is_expected = reports.is_empty() || !passes_cancel;
                 assert!(is_expected, "{name}, {operation:?}: {reports:?}");
             }
@@ -619,7 +631,7 @@ fn whatever_mixture_is_cancelled_nothing_is_reported_when_its_end_is_handled() {
     }
 }
 
-/// Puts them one inside the other in these ways, and does that. Gives what was reported.
+/// Nests them in these ways, and runs the operation. Returns what was reported.
 fn play(
     ways: impl IntoIterator<Item = Wrap>,
     operation: Operation,

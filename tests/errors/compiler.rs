@@ -1,9 +1,9 @@
-//! What the compiler says of the mistakes that beginners make: it names what to write in place.
+//! The compiler's messages for common mistakes: they name what to write instead.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library that this test was built with: the newest, for older ones lie about.
+/// Returns the library that this test was built with: the newest, because older ones may exist.
 fn library() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let files = test.parent().unwrap().read_dir().unwrap();
@@ -15,7 +15,7 @@ fn library() -> PathBuf {
     libraries.max_by_key(modified).unwrap()
 }
 
-/// Compiles a program; what the compiler said, or nothing if all was well.
+/// Compiles a program; returns the compiler's messages, or `None` on success.
 fn compile(program: &str) -> Option<String> {
     let library = library();
     let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap());
@@ -51,7 +51,7 @@ fn compile(program: &str) -> Option<String> {
     (!output.status.success()).then_some(said)
 }
 
-/// Checks that the compiler refuses the program, and that it says all this.
+/// Checks that the compiler refuses the program with these messages.
 #[track_caller]
 fn refused(program: &str, wanted: &[&str]) {
     let said = compile(program).expect("it is refused");
@@ -77,7 +77,7 @@ fn a_timeout_takes_any_future_also_one_that_borrows() {
 }
 
 #[test]
-fn a_callback_that_returns_a_result_with_another_error_is_told_what_to_return() {
+fn the_message_for_a_callback_with_another_error_type_says_what_to_return() {
     refused(
         "use torsade::Deferred;
 
@@ -93,7 +93,7 @@ fn a_callback_that_returns_a_result_with_another_error_is_told_what_to_return() 
 }
 
 #[test]
-fn a_factory_given_to_listen_is_told_of_listen_factory() {
+fn the_message_for_a_factory_given_to_listen_names_listen_factory() {
     refused(
         "use torsade::{Address, Context, Factory, Protocol, Reactor};
         struct Echo;
@@ -117,7 +117,7 @@ fn a_factory_given_to_listen_is_told_of_listen_factory() {
 }
 
 #[test]
-fn an_async_closure_given_to_listen_is_told_of_serve() {
+fn the_message_for_an_async_closure_given_to_listen_names_serve() {
     refused(
         "pub fn begin(reactor: &torsade::Reactor) {
             drop(reactor.listen(\"127.0.0.1:0\", async |_peer| ()));

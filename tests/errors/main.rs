@@ -1,4 +1,4 @@
-//! Errors: what they say, where they come from, and what the compiler says of mistakes.
+//! Errors: their texts, their locations, and the compiler's messages for common mistakes.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! What errors say, and what they turn into.
+//! The texts of errors, and their conversions.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,9 +15,9 @@ use torsade::net::ClientEndpoint;
 
 use crate::support::{HERE, MS, Spy};
 use torsade::clock::{ClockStopped, TimedOut};
-use torsade::defer::{self, NoReactor, NothingToWaitFor, ResultTaken, WaitsForItself};
+use torsade::defer::{self, DeferredError};
 use torsade::failure::FailureError;
-use torsade::locks::{NoPermits, QueueOverflow, QueueUnderflow, SemaphoreClosed, WatchEnded};
+use torsade::locks::{LockError, QueueOverflow};
 use torsade::net::datagram::{
     AlreadyConnected, DatagramsNotSent, InvalidAddress, MessageTooLong, MulticastJoinError,
     PortClosed, QueueFull, SendFailed, Truncated,
@@ -31,7 +31,7 @@ use torsade::reactor::{
     OverBudget, ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning,
     StillRunning, Stopped, WouldDeadlock,
 };
-use torsade::repeat::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
+use torsade::repeat::CooperateError;
 use torsade::services::{NameTaken, NoProtocol};
 use torsade::testing::Wire;
 use torsade::threads::{NeverBegun, PoolRefused};
@@ -69,7 +69,7 @@ impl Error for Outer {
     }
 }
 
-/// What `thiserror` makes of `#[from]`, `#[source]` and `transparent`.
+/// As `thiserror` generates for `#[from]`, `#[source]` and `transparent`.
 #[derive(Debug)]
 enum AppError {
     Network(Failure),
@@ -102,7 +102,7 @@ impl From<Failure> for AppError {
     }
 }
 
-/// As `thiserror` does: by a trait that errors have, and what dereferences to one.
+/// Converts as `thiserror` does: by a trait that errors have, and types that dereference to one.
 fn as_error(failure: &Failure) -> &(dyn Error + 'static) {
     failure.as_ref()
 }
@@ -113,7 +113,7 @@ fn broken() -> Failure {
     Failure::new(Outer(Broken(3)))
 }
 
-/// What `?` makes of an error.
+/// Converts an error as `?` does.
 fn question_mark<E, F: From<E>>(error: E) -> F {
     let result: Result<(), F> = (|| Err(error)?)();
     result.unwrap_err()
@@ -148,7 +148,7 @@ fn a_shared_failure_turned_into_a_box_has_the_error_as_its_source() {
     );
     assert_eq!(said[1..], ["outer", "part 3 is broken"]);
     assert!(boxed.is::<FailureError>());
-    assert!(Failure::from(boxed).same(&failure));
+    assert!(Failure::from(boxed).ptr_eq(&failure));
 }
 
 #[test]
@@ -211,10 +211,10 @@ fn a_question_mark_turns_a_failure_into_the_errors_of_other_crates() {
 fn an_error_made_of_a_failure_keeps_all_of_it() {
     let failure = broken();
     let error = failure.clone().into_error();
-    assert!(error.failure().same(&failure));
+    assert!(error.failure().ptr_eq(&failure));
     let again: Failure = question_mark(error);
-    assert!(again.same(&failure));
-    assert!(Failure::new(again.into_error()).same(&failure));
+    assert!(again.ptr_eq(&failure));
+    assert!(Failure::new(again.into_error()).ptr_eq(&failure));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn fail_formats_and_names_its_line() {
 
 const WHY: &str = "the cable is cut";
 
-/// One failure of each public error, by name.
+/// Returns a failure of each public error, by the error's name.
 fn all_errors() -> Vec<(&'static str, Failure)> {
     let why = || io::Error::other(WHY);
     let address = || Address::from(([127, 0, 0, 1], 80));
@@ -244,17 +244,17 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
     let settled = |deferred: Deferred<()>| now(deferred).unwrap_err();
     let mut all = Vec::new();
     macro_rules! each {
-        ($($name:ident $(= $failure:expr)?;)+) => {
-            $(all.push((stringify!($name), each!(@ $name $($failure)?)));)+
+        ($($name:path $(= $failure:expr)?;)+) => {
+            $(all.push((stringify!($name), each!(@ $name $(= $failure)?)));)+
         };
-        (@ $name:ident) => { Failure::new($name) };
-        (@ $name:ident $failure:expr) => { Failure::from($failure) };
+        (@ $name:path) => { Failure::new($name) };
+        (@ $name:path = $failure:expr) => { Failure::from($failure) };
     }
     each! {
         AlreadyConnected = AlreadyConnected { to: address() };
         AlreadyAdopted;
-        ResultTaken;
-        Abandoned = settled(abandoned());
+        DeferredError::ResultTaken;
+        DeferredError::Abandoned = settled(abandoned());
         BadNetwork = "10.0.0.0/99".parse::<Network>().unwrap_err();
         Cancelled;
         CannotListen = CannotListen { address: address(), error: why() };
@@ -287,12 +287,12 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         NeverBegun;
         BadAddress = "x".parse::<Address>().unwrap_err();
         NoAddress;
-        NoPermits;
+        LockError::NoPermits;
         NoProtocol;
-        NoReactor;
+        DeferredError::NoReactor;
         NoRoute = NoRoute { address: address(), error: why() };
         ConnectorBusy = ConnectorBusy(ConnectorState::Connected);
-        NothingToWaitFor;
+        DeferredError::Empty;
         OverBudget = OverBudget { held: 1, used: 3, limit: 2 };
         Panicked = panicked();
         PoolRefused = PoolRefused::Full(3);
@@ -301,25 +301,25 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         QueueFull = QueueFull { queued: 1, limit: 2 };
         QueueOverflow = QueueOverflow(3);
         PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
-        QueueUnderflow = QueueUnderflow(3);
+        LockError::QueueUnderflow = LockError::QueueUnderflow { waiting: 3 };
         ReactorAlreadyRunning;
         ReactorGone;
         ReactorNotRestartable;
         ReactorNotRunning;
-        SchedulerStopped;
-        SemaphoreClosed;
+        CooperateError::SchedulerStopped;
+        LockError::SemaphoreClosed;
         SendFailed = SendFailed { to: Some(address()), error: why() };
         SendTimedOut = SendTimedOut { queued: 1, limit: MS };
         StillRunning;
         Stopped;
-        TaskDone;
-        TaskFailed = TaskFailed(fail());
-        TaskStopped;
+        CooperateError::TaskDone;
+        CooperateError::TaskFailed = CooperateError::TaskFailed(fail());
+        CooperateError::TaskStopped;
         TimedOut = TimedOut(MS);
         Truncated = Truncated { size: 2, kept: 1, from: address() };
         UnknownSignal = "SIGNOT".parse::<Signal>().unwrap_err();
-        WaitsForItself;
-        WatchEnded;
+        DeferredError::WaitsForItself;
+        LockError::WatchEnded;
         WouldDeadlock;
         WriteOverflow = WriteOverflow { queued: 2, limit: 1 };
     }
@@ -338,7 +338,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
 #[cfg(unix)]
 fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     use std::os::fd::OwnedFd;
-    use torsade::locks::{AlreadyTryingToLock, DeferredFilesystemLock};
+    use torsade::locks::{DeferredFilesystemLock, FilesystemLockError};
     use torsade::net::{InBackground, NotATerminal, StdioInUse, activation};
     use torsade::process::{
         Command, ExitStatus, NoSuchPipe, OutputTooLong, ProcessDone, ProcessExitedAlready,
@@ -375,18 +375,21 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
         .and_then(|result| result)
         .unwrap_err();
     vec![
-        ("AlreadyTryingToLock", AlreadyTryingToLock.into()),
+        (
+            "FilesystemLockError::AlreadyWaiting",
+            FilesystemLockError::AlreadyWaiting.into(),
+        ),
         ("CannotAdopt", cannot_adopt),
         (
             "signals::CannotListen",
             testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop)),
         ),
         ("NoSuchPipe", NoSuchPipe(1).into()),
-        ("NotALock", no_lock.into()),
+        ("FilesystemLockError::NotALock", no_lock.into()),
         ("InBackground", InBackground.into()),
         ("NotATerminal", NotATerminal.into()),
         ("NotGiven", activation::take(99).unwrap_err()),
-        ("NotOurLock", not_ours.into()),
+        ("FilesystemLockError::NotHeld", not_ours.into()),
         ("NotStarted", not_started),
         ("OutputTooLong", OutputTooLong { limit: 1 }.into()),
         ("ProcessDone", ProcessDone.into()),
@@ -412,7 +415,7 @@ fn connection_lost() -> Failure {
     wire.reason().unwrap()
 }
 
-/// What is reported of a connection that had more to send than its peer takes.
+/// Returns the report of a connection that had more to send than its peer takes.
 fn bytes_not_sent() -> Failure {
     let reactor = Reactor::in_memory().unwrap();
     let reports = Rc::new(RefCell::new(Vec::new()));
@@ -448,7 +451,7 @@ fn abandoned() -> Deferred<()> {
     deferred
 }
 
-/// The result of a Deferred that has one.
+/// Returns the result of a settled Deferred.
 fn now<T: 'static>(deferred: Deferred<T>) -> Result<T, Failure> {
     let result = Rc::new(std::cell::Cell::new(None));
     let to = result.clone();
@@ -473,7 +476,7 @@ fn each_error_says_its_own_level_and_its_source_the_next() {
         }
         let whole = format!("{failure:#}");
         assert_eq!(whole, said.join(": "), "{name}");
-        // What `main` prints.
+        // As `main` prints it.
         let debug = format!("{failure:?}");
         assert!(debug.starts_with(&whole), "{name}: {debug}");
         for level in &said {
@@ -483,14 +486,21 @@ fn each_error_says_its_own_level_and_its_source_the_next() {
     }
 }
 
-/// Those that say why in words of the system, or of another failure.
+/// For errors whose cause is an error of the system, or another failure.
 #[test]
 fn an_error_with_a_cause_tells_it() {
     for (name, failure) in all_errors() {
         let whole = format!("{failure:#}");
         let wanted = match name {
-            "CannotListen" | "ConnectFailed" | "ConnectTimedOut" | "ConnectionRefused"
-            | "FirstError" | "MulticastJoinError" | "NoRoute" | "SendFailed" | "TaskFailed"
+            "CannotListen"
+            | "ConnectFailed"
+            | "ConnectTimedOut"
+            | "ConnectionRefused"
+            | "FirstError"
+            | "MulticastJoinError"
+            | "NoRoute"
+            | "SendFailed"
+            | "CooperateError::TaskFailed"
             | "Panicked" => WHY,
             "NotStarted" => "No such file",
             "ConnectionLost" => "reset",
@@ -502,48 +512,65 @@ fn an_error_with_a_cause_tells_it() {
 
 #[test]
 fn every_error_of_the_library_is_among_them() {
-    let known: BTreeSet<&str> = all_errors()
-        .iter()
-        .map(|(name, _)| name.rsplit("::").next().unwrap())
-        .collect();
+    let mut known = BTreeSet::new();
+    for (name, _) in all_errors() {
+        // The name of a variant stands for its enum as well; a module in front is not compared.
+        let parts: Vec<&str> = name
+            .split("::")
+            .filter(|part| part.starts_with(char::is_uppercase))
+            .collect();
+        known.extend([parts.join("::"), parts[0].to_owned()]);
+    }
     let mut found = BTreeSet::new();
     for text in sources(Path::new("src")) {
         let code = text.split("#[cfg(test)]").next().unwrap();
+        let is_public = |name: &str| {
+            ["pub struct", "pub enum"].iter().any(|kind| {
+                let at = code.split_once(&format!("\n{kind} {name}"));
+                at.is_some_and(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
+            })
+        };
         for line in code.lines() {
             if let Some((before, after)) = line.split_once("Error for ") {
-                if before.starts_with("impl") {
-                    let name: String = after.chars().take_while(|c| c.is_alphanumeric()).collect();
-                    let is_public = ["pub struct", "pub enum"].iter().any(|kind| {
-                        let at = code.split_once(&format!("\n{kind} {name}"));
-                        at.is_some_and(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
-                    });
-                    if is_public {
-                        found.insert(name);
-                    }
+                let name = first_word(after);
+                if before.starts_with("impl") && is_public(name) {
+                    found.insert(name.to_owned());
                 }
             }
         }
         for block in code.split("\nerrors! {").skip(1) {
+            let mut inside = None;
             for line in block.split("\n}").next().unwrap().lines() {
-                let name: String = line
-                    .trim()
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric())
-                    .collect();
-                let is_public = code.contains(&format!("\npub struct {name}"));
-                if is_public && !name.is_empty() {
-                    found.insert(name);
+                let indent = line.len() - line.trim_start().len();
+                let name = first_word(line.trim_start());
+                match (indent, name) {
+                    (4, "enum") => inside = Some(first_word(&line["    enum ".len()..])),
+                    (4, "") => inside = None,
+                    (4, name) if is_public(name) => {
+                        found.insert(name.to_owned());
+                    }
+                    (8, name) if !name.is_empty() => {
+                        if let Some(within) = inside.filter(|within| is_public(within)) {
+                            found.insert(format!("{within}::{name}"));
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
     }
-    found.remove("");
     assert!(found.len() > 60, "{found:?}");
     let missing: Vec<_> = found
         .iter()
         .filter(|name| !known.contains(name.as_str()))
         .collect();
     assert!(missing.is_empty(), "not tried in this file: {missing:?}");
+}
+
+/// Returns the letters and digits that the text begins with.
+fn first_word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric());
+    &text[..end.unwrap_or(text.len())]
 }
 
 fn sources(folder: &Path) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Which line the failures of the library name as their origin: the one that asked.
+//! The location of the library's failures: the line of the request.
 
 use std::cell::RefCell;
 use std::panic;
@@ -231,7 +231,7 @@ fn a_limit_names_the_line_that_set_it() {
     assert!(!failure.is::<Panicked>() && !failure.is::<ConnectionLost>());
 }
 
-/// The file and the line where a failure was made.
+/// Returns the file and the line where a failure was made.
 fn made_at(failure: &Failure) -> (&'static str, u32) {
     (failure.location().file(), failure.location().line())
 }

@@ -1,6 +1,7 @@
-//! Locks, semaphores and queues against a model that is a list and looks at all of it each time; and many tasks at once.
+//! Locks, semaphores and queues against a model, a list that is searched in full each time; and
+//! many tasks at once.
 //!
-//! The chance is seeded, so a failure comes back with its number.
+//! The random numbers are seeded, so a failure can be repeated by its seed.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -14,7 +15,7 @@ use torsade::{
     Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Reactor, yield_now,
 };
 
-/// A small generator of numbers that look like chance.
+/// A small pseudo-random generator.
 struct Rng(u64);
 
 impl Rng {
@@ -22,7 +23,7 @@ impl Rng {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `n`.
+    /// Returns a number below `n`.
     fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -31,13 +32,13 @@ impl Rng {
     }
 }
 
-/// What is handed out, as the model sees it: numbered things. A permit bears no number, so all are 0.
+/// What is handed out, as the model sees it: numbered things. A permit has no number, so all are 0.
 struct Model {
     things: VecDeque<u32>,
     waiters: Vec<Waiter>,
-    /// Who got what, in order.
+    /// Which waiter got what, in order.
     given: Vec<(usize, Vec<u32>)>,
-    /// What callbacks give back at once comes back when they have returned.
+    /// What callbacks give back at once is free again when they have returned.
     returned: usize,
 }
 
@@ -76,7 +77,7 @@ impl Model {
         nobody_is_here && count <= self.things.len()
     }
 
-    /// It is polled, or has got a callback: `true` if it has it now.
+    /// Polls a waiter, or adds a callback; returns whether it has its thing now.
     fn ask(&mut self, name: usize) -> bool {
         let at = self.waiters.iter().position(|one| one.name == name);
         let at = at.expect("it waits");
@@ -125,7 +126,7 @@ impl Model {
     }
 }
 
-/// What is tested, with what it gives made alike.
+/// A type under test, with what it gives made comparable.
 trait Subject: Sized + 'static {
     type Given: Any;
 
@@ -133,7 +134,7 @@ trait Subject: Sized + 'static {
     fn try_take(&self) -> Option<Self::Given>;
     fn left(&self) -> usize;
     fn waiting(&self) -> usize;
-    /// The numbers of what was given.
+    /// Returns the numbers of what was given.
     fn things(given: &Self::Given) -> Vec<u32>;
 }
 
@@ -173,7 +174,7 @@ impl Subject for DeferredLock {
     }
 
     fn left(&self) -> usize {
-        // Nobody is given time here, so it is held or free.
+        // There is no time for offers here, so the lock is held or free.
         usize::from(!self.is_locked() || self.waiting() > 0 && self.try_acquire().is_some())
     }
 
@@ -210,7 +211,7 @@ impl Subject for DeferredQueue<u32> {
     }
 }
 
-/// Who was given what, in order.
+/// Which waiter was given what, in order.
 type Given = Rc<RefCell<Vec<(usize, Vec<u32>)>>>;
 
 /// Both sides of one comparison.
@@ -243,7 +244,7 @@ impl<S: Subject> Walk<S> {
         }
     }
 
-    /// One of those who wait without a callback.
+    /// Returns a waiter without a callback.
     fn any(&mut self) -> Option<(usize, Deferred<S::Given>)> {
         match self.waiting.len() {
             0 => None,
@@ -334,7 +335,7 @@ impl<S: Subject> Walk<S> {
 const WALKS: u64 = 300;
 const STEPS: usize = 200;
 
-/// Walks with guards, which come back.
+/// Walks with guards, which are given back.
 fn walk_with_guards<S: Subject>(make: impl Fn() -> S, most: usize) {
     for seed in 0..WALKS {
         let mut walk = Walk::new(make(), seed);
@@ -359,7 +360,7 @@ fn walk_with_guards<S: Subject>(make: impl Fn() -> S, most: usize) {
             }
             walk.compare(step);
         }
-        // All comes back in the end.
+        // Everything is given back in the end.
         walk.waiting.clear();
         loop {
             let given = walk.held.borrow_mut().pop();
@@ -405,7 +406,7 @@ fn a_queue_does_what_the_model_does() {
             walk.compare(step);
             assert_eq!(walk.subject.len(), walk.model.things.len(), "step {step}");
         }
-        // Every item is with somebody or in the queue, once.
+        // Every item is with a waiter or in the queue, once.
         drop(walk.waiting);
         let mut seen = walk.held.take();
         while let Some(item) = walk.subject.try_get() {
@@ -416,7 +417,7 @@ fn a_queue_does_what_the_model_does() {
     }
 }
 
-/// Tasks that acquire, give up, keep what they do not poll, cancel, hold and release by chance.
+/// Tasks that acquire, give up, keep what they do not poll, cancel, hold and release at random.
 async fn crowd(reactor: &Reactor, seed: u64, permits: usize) -> Result<(), Failure> {
     let semaphore = DeferredSemaphore::new(permits)?;
     let inside = Rc::new(Cell::new(0));
@@ -463,7 +464,7 @@ async fn crowd(reactor: &Reactor, seed: u64, permits: usize) -> Result<(), Failu
     for task in tasks {
         kept.extend(task.await??);
     }
-    // All have come to their end, though nobody has looked at these.
+    // All tasks have ended, although these were not polled.
     for waits in kept {
         drop(waits.await?);
     }

@@ -1,4 +1,4 @@
-//! Debug mode: who holds what others wait for.
+//! Debug mode: which task holds what others wait for.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ async fn take_both(first: DeferredLock, second: DeferredLock) -> Result<(), Fail
 }
 
 #[test]
-fn who_holds_a_lock_is_shown_below_those_who_wait_for_it() {
+fn the_holder_of_a_lock_is_shown_below_its_waiters() {
     testing::run_on(debugged(), async |reactor| {
         let made = next_line();
         let lock = DeferredLock::new(());
@@ -126,7 +126,7 @@ fn one_that_takes_a_lock_twice_waits_for_itself() {
             ]
         );
         drop(task.cancel());
-        // A child of a scope is known as well, and so is a guard that came by `try_acquire`.
+        // A child of a scope is named as well, and so is a guard taken with `try_acquire`.
         let lock = DeferredLock::new(());
         let mine = lock.clone();
         let task = reactor.spawn(torsade::scope::scope(async move |scope| {
@@ -155,7 +155,7 @@ fn one_that_takes_a_lock_twice_waits_for_itself() {
 #[test]
 fn a_guard_that_came_to_a_task_through_callbacks_is_the_tasks() {
     testing::run_on(debugged(), async |reactor| {
-        // By a limit in time, and returned from a callback.
+        // Through a time limit, and returned from a callback.
         for way in 0..2 {
             let (lock, clock) = (DeferredLock::new(()), reactor.clone());
             let first = lock.try_acquire();
@@ -191,7 +191,8 @@ fn a_guard_that_came_to_a_task_through_callbacks_is_the_tasks() {
 #[test]
 fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
     testing::run_on(debugged(), async |reactor| {
-        // Each runs something that wants the other lock; one is free at first, and one has to be waited for.
+        // Each runs something that needs the other lock; one lock is free at first, and one must be
+        // waited for.
         let (pen, page) = (DeferredLock::default(), DeferredLock::default());
         let held = page.try_acquire();
         let wants = [(page.clone(), pen.clone()), (pen, page)];
@@ -230,7 +231,7 @@ fn a_lock_that_a_chain_holds_shows_what_the_chain_waits_for() {
 }
 
 #[test]
-fn a_guard_that_a_callback_keeps_is_held_by_nobody_who_is_known() {
+fn a_guard_that_a_callback_stores_has_no_known_holder() {
     testing::run_on(debugged(), async |reactor| {
         let (lock, kept) = (DeferredLock::new(()), Rc::new(RefCell::new(None)));
         let keep = kept.clone();
@@ -254,7 +255,7 @@ fn a_guard_that_a_callback_keeps_is_held_by_nobody_who_is_known() {
 }
 
 #[test]
-fn all_who_hold_a_semaphore_are_shown() {
+fn all_holders_of_a_semaphore_are_shown() {
     testing::run_on(debugged(), async |reactor| {
         let semaphore = DeferredSemaphore::new(3)?;
         let held = semaphore.try_acquire();
@@ -290,7 +291,7 @@ fn all_who_hold_a_semaphore_are_shown() {
         let many = semaphore.acquire();
         assert!(format!("{many:?}").contains("0 of 3 left, 3 held by task `main` since "));
         drop((all, many));
-        // Of many, some are told.
+        // Of many holders, some are named.
         let semaphore = DeferredSemaphore::new(100)?;
         let held: Vec<_> = (0..100).map(|_| semaphore.try_acquire()).collect();
         let text = format!("{:?}", semaphore.acquire());
@@ -301,7 +302,7 @@ fn all_who_hold_a_semaphore_are_shown() {
 }
 
 #[test]
-fn those_who_wait_for_a_queue_say_so() {
+fn waiters_of_a_queue_are_shown() {
     testing::run_on(debugged(), async |reactor| {
         let queue = DeferredQueue::<u32>::with_limits(1, None);
         let (gets, getter) = (queue.clone(), queue.clone());

@@ -1,4 +1,4 @@
-//! The lock between processes: what is left behind, waiting with a clock, and Twisted as the other process.
+//! The lock between processes: stale locks, waiting with a clock, and Twisted as the other process.
 #![cfg(target_os = "linux")]
 
 use std::cell::Cell;
@@ -14,16 +14,14 @@ use crate::support::foreign::{script, twisted};
 use crate::support::{expect_reports, own};
 use rustix::fs::{FlockOperation, flock};
 use torsade::clock::TimedOut;
-use torsade::defer::Abandoned;
-use torsade::locks::{
-    AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard, NotALock, NotOurLock,
-};
+use torsade::defer::DeferredError;
+use torsade::locks::{DeferredFilesystemLock, FilesystemLockError, FilesystemLockGuard};
 use torsade::{Cancelled, Clock, Deferred, Reactor, VirtualClock, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A path of this test's own, at which there is nothing. It has a folder of its own as well, for who breaks a lock holds on
-/// to its folder meanwhile.
+/// Returns a path of this test's own, at which there is nothing, in a folder of its own, because
+/// breaking a stale lock holds the folder meanwhile.
 fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lock-{name}"));
     let _ = fs::remove_dir_all(&folder);
@@ -31,16 +29,25 @@ fn scratch(name: &str) -> PathBuf {
     folder.join("lock")
 }
 
-/// The id of a process that is dead, and was waited for.
+/// Returns the id of a process that is dead, and was waited for.
 fn dead() -> u32 {
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
     child.id()
 }
 
-/// The error inside, which must be of this type.
+/// Returns the process that the error names as the lock's holder.
 #[track_caller]
-fn inside<E: std::error::Error + 'static>(error: &std::io::Error) -> &E {
+fn holder_named_in(error: &std::io::Error) -> i32 {
+    match inside(error) {
+        FilesystemLockError::NotHeld { holder } => *holder,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Returns the inner error.
+#[track_caller]
+fn inside(error: &std::io::Error) -> &FilesystemLockError {
     error
         .get_ref()
         .and_then(|inner| inner.downcast_ref())
@@ -120,7 +127,7 @@ fn cancelling_ends_the_trying_whatever_the_user_wants_to_happen() {
     waits.cancel();
     assert!(called.get());
     drop(waits.map(drop).add_errback(|_| ()));
-    // Nobody is in the way of the next, and there is no timer left.
+    // The next waiter is not blocked, and no timer is left.
     assert!(clock.delayed_calls().is_empty());
     fs::remove_file(&path).unwrap();
     assert!(lock.defer_until_locked(None).is_settled());
@@ -131,13 +138,16 @@ fn cancelling_ends_the_trying_whatever_the_user_wants_to_happen() {
 fn a_lock_of_a_living_process_is_not_ours() {
     let (path, clock) = (scratch("alive"), VirtualClock::new());
     let lock = DeferredFilesystemLock::new(&path, &clock);
-    // It lives, and may be somebody else's.
+    // The process is alive, and may belong to another user.
     symlink("1", &path).unwrap();
     assert!(!lock.lock().unwrap());
     assert!(DeferredFilesystemLock::is_locked(&path).unwrap());
     let error = lock.unlock().unwrap_err();
-    assert_eq!(inside::<NotOurLock>(&error).holder(), 1);
-    assert_eq!(error.to_string(), "process 1 has the lock");
+    assert_eq!(inside(&error), &FilesystemLockError::NotHeld { holder: 1 });
+    assert_eq!(
+        error.to_string(),
+        "cannot release the lock: process 1 holds it"
+    );
     assert_eq!(owner(&path).as_deref(), Some("1"));
     fs::remove_file(&path).unwrap();
 }
@@ -157,8 +167,12 @@ fn what_is_no_lock_is_left_alone() {
             lock.unlock().unwrap_err(),
             DeferredFilesystemLock::is_locked(&path).unwrap_err(),
         ] {
-            inside::<NotALock>(&error);
-            assert!(error.to_string().contains("is not a lock: it "), "{error}");
+            let inner = inside(&error);
+            assert!(
+                matches!(inner, FilesystemLockError::NotALock { .. }),
+                "{inner}"
+            );
+            assert!(error.to_string().contains("is not a lock: "), "{error}");
         }
         let failed = lock.defer_until_locked(None);
         failed.add_both(|result| assert!(result.unwrap_err().is::<std::io::Error>()));
@@ -169,7 +183,7 @@ fn what_is_no_lock_is_left_alone() {
     assert!(nowhere.lock().is_err());
 }
 
-/// Whether it is settled, and with the lock.
+/// Logs whether it is settled, and with the lock.
 fn watch(waits: Deferred<FilesystemLockGuard>) -> Deferred<FilesystemLockGuard> {
     assert!(!waits.is_settled());
     waits
@@ -189,10 +203,15 @@ fn it_tries_each_second() {
         clock.advance(SECOND);
         assert!(!waits.is_settled());
     }
-    // Not twice at a time, also by another handle of the same.
+    // Only one at a time, also by another handle of the same lock.
     let clone = lock.clone();
     let second = clone.defer_until_locked(None);
-    second.add_both(|result| assert!(result.unwrap_err().is::<AlreadyTryingToLock>()));
+    second.add_both(|result| {
+        assert!(is_error!(
+            result.unwrap_err(),
+            FilesystemLockError::AlreadyWaiting
+        ))
+    });
     clock.advance(SECOND / 2);
     holder.unlock().unwrap();
     clock.advance(SECOND / 2 - Duration::from_millis(1));
@@ -200,7 +219,7 @@ fn it_tries_each_second() {
     clock.advance(Duration::from_millis(1));
     assert!(waits.is_settled() && owner(&path).is_some());
     assert!(clock.delayed_calls().is_empty());
-    // It can be waited for again, and a guard that is dropped unlocks.
+    // The lock can be waited for again, and dropping the guard releases it.
     let again = watch(lock.defer_until_locked(None));
     drop(waits);
     assert_eq!(owner(&path), None);
@@ -221,7 +240,7 @@ fn a_limit_ends_it_after_one_last_try() {
     waits.add_both(|result| {
         let failure = result.unwrap_err();
         assert_eq!(
-            *failure.check::<TimedOut>().unwrap(),
+            *failure.downcast_ref::<TimedOut>().unwrap(),
             TimedOut(SECOND * 5 / 2)
         );
     });
@@ -231,7 +250,7 @@ fn a_limit_ends_it_after_one_last_try() {
     clock.advance(SECOND / 2);
     waits.add_callback(|guard| guard.release().unwrap());
     assert!(clock.delayed_calls().is_empty());
-    // One that is free needs no timer.
+    // A free lock needs no timer.
     let had = lock.defer_until_locked(SECOND);
     assert!(had.is_settled() && clock.delayed_calls().is_empty());
 }
@@ -247,7 +266,7 @@ fn a_cancel_removes_the_timers_and_does_not_try_again() {
     waits.cancel();
     waits.add_both(|result| assert!(result.unwrap_err().is::<Cancelled>()));
     assert!(clock.delayed_calls().is_empty() && owner(&path).is_none());
-    // Inside of what comes of it, it can be begun anew.
+    // Inside the callback, waiting can begin anew.
     assert!(holder.lock().unwrap());
     let again = lock.clone();
     let waits = watch(lock.defer_until_locked(None));
@@ -279,7 +298,7 @@ fn it_may_go_wrong_while_one_waits() {
 }
 
 #[test]
-fn a_clock_that_stops_abandons_those_who_wait() {
+fn a_clock_that_stops_abandons_the_waiters() {
     let path = scratch("stops");
     symlink("1", &path).unwrap();
     let reactor = Reactor::in_memory().unwrap();
@@ -287,7 +306,7 @@ fn a_clock_that_stops_abandons_those_who_wait() {
     let waits = watch(lock.defer_until_locked(SECOND * 9));
     reactor.run_until(async {}).unwrap();
     drop(reactor);
-    waits.add_both(|result| assert!(result.unwrap_err().is::<Abandoned>()));
+    waits.add_both(|result| assert!(is_error!(result.unwrap_err(), DeferredError::Abandoned)));
     fs::remove_file(&path).unwrap();
 }
 
@@ -339,7 +358,7 @@ impl Other {
         line.trim_end().to_owned()
     }
 
-    /// Ends without unlocking anything.
+    /// Ends without releasing anything.
     fn die(mut self) {
         assert_eq!(self.ask("die"), "dying");
         self.child.wait().unwrap();
@@ -359,14 +378,14 @@ fn twisted_and_this_exclude_each_other() {
     let (path, clock) = (scratch("twisted"), VirtualClock::new());
     let lock = DeferredFilesystemLock::new(&path, &clock);
     let mut other = Other::start(&twisted, &path);
-    // It holds, this waits.
+    // The other process holds, this one waits.
     assert_eq!(other.ask("lock"), "True True");
     assert_eq!(owner(&path), Some(other.child.id().to_string()));
     assert!(!lock.lock().unwrap());
     assert!(DeferredFilesystemLock::is_locked(&path).unwrap());
     let error = lock.unlock().unwrap_err();
     assert_eq!(
-        i64::from(inside::<NotOurLock>(&error).holder()),
+        i64::from(holder_named_in(&error)),
         i64::from(other.child.id())
     );
     let waits = watch(lock.defer_until_locked(None));
@@ -375,7 +394,7 @@ fn twisted_and_this_exclude_each_other() {
     assert_eq!(other.ask("unlock"), "done");
     clock.advance(SECOND);
     assert!(waits.is_settled());
-    // This holds, it waits.
+    // This process holds, the other one waits.
     assert_eq!(other.ask("lock"), "False True");
     assert_eq!(other.ask("look"), "True");
     assert_eq!(other.ask("unlock"), "ValueError");
@@ -413,7 +432,7 @@ fn each_cleans_up_after_a_dead_one_of_the_other() {
     assert_eq!(other.ask("unlock"), "done");
 }
 
-/// Not a test of its own: a process that ends with the lock in its hand.
+/// Not a test of its own: a process that ends while it holds the lock.
 #[test]
 fn play() {
     if let Some(path) = std::env::var_os("PLAY") {

@@ -1,4 +1,4 @@
-//! Locks, semaphores, queues and events where no loop runs: guards, limits, and code that meddles.
+//! Locks, semaphores, queues and events without a loop: guards, limits, and re-entrant code.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::support::Log;
 use crate::support::polled::{Bell, ReadyAnd, now, poll};
 use futures::Stream;
-use torsade::defer::Abandoned;
+use torsade::defer::DeferredError;
 use torsade::locks::{
-    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, NoPermits, QueueOverflow,
-    QueueUnderflow, SemaphoreClosed, SemaphorePermit, WatchEnded, Watched,
+    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockError, LockGuard, QueueOverflow,
+    SemaphorePermit, Watched,
 };
 use torsade::{Cancelled, Clock, Deferred, Failure};
 
@@ -31,7 +31,7 @@ fn cancelling_after_the_grant_changes_nothing() {
 }
 
 #[test]
-fn a_guard_in_a_chain_holds_until_the_chain_lets_go() {
+fn a_guard_in_a_chain_holds_until_the_chain_drops_it() {
     let lock = DeferredLock::new(());
     let chain = lock.acquire().add_callback(|guard| {
         let _guard = guard;
@@ -39,7 +39,7 @@ fn a_guard_in_a_chain_holds_until_the_chain_lets_go() {
     });
     assert!(!lock.is_locked());
     chain.add_errback(|_| ());
-    // This is the limit that the docs tell.
+    // This is the limit that the docs name.
     let chain = lock.acquire().add_callback(Ok);
     assert!(lock.is_locked());
     drop(chain);
@@ -77,7 +77,7 @@ fn release_acquire_and_cancel_inside_a_waiters_callback() {
         let third: Option<Deferred<()>> = cancels.borrow_mut().take();
         third.unwrap().cancel();
         drop(guard);
-        // The next one has not run inside this callback.
+        // The next waiter has not run inside this callback.
         note.note("first is done");
     });
     let note = log.clone();
@@ -128,7 +128,7 @@ fn a_guard_is_released_by_a_destructor_and_a_waker_re_enters() {
             QUEUE.with(|queue| {
                 let queue = queue.borrow().as_ref().map(|meddler| meddler.0.clone());
                 let queue = queue.unwrap();
-                // It is offered to the one that is being woken.
+                // The item is offered to the waiter that is being woken.
                 assert_eq!(queue.try_get(), None);
                 queue.put(2).unwrap();
             });
@@ -160,7 +160,7 @@ fn a_guard_is_released_by_a_destructor_and_a_waker_re_enters() {
 
 #[test]
 fn an_offer_that_comes_while_a_waker_is_exchanged_is_not_lost() {
-    // The old waker's destructor brings the item, when nobody is noted to be woken.
+    // The old waker's destructor puts the item, when no waker is stored.
     thread_local! {
         static QUEUE: Cell<Option<DeferredQueue<u32>>> = const { Cell::new(None) };
     }
@@ -192,7 +192,7 @@ fn an_offer_that_comes_while_a_waker_is_exchanged_is_not_lost() {
 }
 
 #[test]
-fn on_cancel_is_told_and_the_place_in_line_is_kept() {
+fn on_cancel_is_called_and_the_position_in_the_queue_is_kept() {
     let (lock, log) = (DeferredLock::new(()), Log::new());
     let guard = lock.try_acquire();
     let note = log.clone();
@@ -226,7 +226,7 @@ fn a_limit_in_time_leaves_the_line() {
     waits.add_both(|result| assert!(result.unwrap_err().is::<torsade::clock::TimedOut>()));
     assert_eq!(lock.waiting(), 0);
     drop(guard);
-    // A limit on one that is free: it is taken at once.
+    // A limit on a free lock: the lock is taken at once.
     let chain = lock
         .acquire()
         .timeout(Duration::from_secs(1), &clock)
@@ -251,29 +251,32 @@ fn a_paused_one_keeps_what_it_got_and_goes_on_with_it() {
 }
 
 #[test]
-fn those_who_wait_for_what_nobody_can_bring_are_abandoned() {
+fn waiters_that_nothing_can_serve_are_abandoned() {
     let queue = DeferredQueue::<u32>::with_limits(0, None);
     let waits = queue.get();
     drop(queue);
-    waits.add_both(|result| assert!(result.unwrap_err().is::<Abandoned>()));
+    waits.add_both(|result| assert!(is_error!(result.unwrap_err(), DeferredError::Abandoned)));
 
     let queue = DeferredQueue::with_limits(1, None);
     queue.put(1).unwrap();
     let (got, mut put) = (queue.get(), queue.put_when_room(2));
     assert!(poll(&mut put).is_pending());
     drop(queue);
-    assert!(poll(&mut put).comes_ready_and(|result| result.unwrap_err().is::<Abandoned>()));
-    // What was there to be had still is.
+    assert!(
+        poll(&mut put)
+            .comes_ready_and(|result| is_error!(result.unwrap_err(), DeferredError::Abandoned))
+    );
+    // The item is still there.
     assert_eq!(now(got), 1);
 
     let semaphore = DeferredSemaphore::new(1).unwrap();
     let (kept, waits) = (semaphore.acquire(), semaphore.acquire_many(2));
     drop(semaphore);
-    // A permit is a handle as well: somebody may still wait for it.
+    // A permit is a handle as well: a Deferred may still wait for it.
     let permit = now(kept);
     assert!(!waits.is_settled());
     drop(permit);
-    waits.add_both(|result| assert!(result.unwrap_err().is::<Abandoned>()));
+    waits.add_both(|result| assert!(is_error!(result.unwrap_err(), DeferredError::Abandoned)));
 
     let lock = DeferredLock::new('v');
     let waits = lock.acquire();
@@ -289,7 +292,7 @@ fn nothing_owns_itself() {
         let guard = lock.try_acquire();
         let waits = lock.acquire();
         match kind {
-            // Waiting, offered, given, and in the line of a callback.
+            // Waiting, offered, given, and waiting for a callback.
             0 => drop((lock, waits, guard)),
             1 => {
                 drop(guard);
@@ -319,17 +322,17 @@ fn a_closed_semaphore_tells_everybody() {
     for _ in 0..2 {
         let log = log.clone();
         let both = move |result: Result<SemaphorePermit, Failure>| {
-            assert!(result.unwrap_err().is::<SemaphoreClosed>());
+            assert!(is_error!(result.unwrap_err(), LockError::SemaphoreClosed));
             log.note("closed");
         };
         semaphore.acquire().add_both(both);
     }
     semaphore.close();
     assert_eq!(log.take(), ["closed", "closed"]);
-    offered.add_both(|result| assert!(result.unwrap_err().is::<SemaphoreClosed>()));
+    offered.add_both(|result| assert!(is_error!(result.unwrap_err(), LockError::SemaphoreClosed)));
     semaphore
         .acquire()
-        .add_both(|result| assert!(result.unwrap_err().is::<SemaphoreClosed>()));
+        .add_both(|result| assert!(is_error!(result.unwrap_err(), LockError::SemaphoreClosed)));
     assert!(semaphore.try_acquire().is_none() && semaphore.is_closed());
     drop(held);
     assert_eq!(semaphore.available(), 1);
@@ -337,7 +340,7 @@ fn a_closed_semaphore_tells_everybody() {
 
 #[test]
 fn permits_are_forgotten_and_added() {
-    assert_eq!(DeferredSemaphore::new(0).unwrap_err(), NoPermits);
+    assert_eq!(DeferredSemaphore::new(0).unwrap_err(), LockError::NoPermits);
     let (semaphore, log) = (DeferredSemaphore::new(2).unwrap(), Log::new());
     semaphore.try_acquire().unwrap().forget();
     assert_eq!(semaphore.available(), 1);
@@ -370,7 +373,10 @@ fn the_limits_of_a_queue() {
     assert_eq!(queue.put('a'), Err(QueueOverflow('a')));
     let waits = queue.get();
     let refused = now(queue.get().add_errback(|failure| {
-        assert_eq!(*failure.trap::<QueueUnderflow>()?, QueueUnderflow(1));
+        assert_eq!(
+            *failure.trap::<LockError>()?,
+            LockError::QueueUnderflow { waiting: 1 }
+        );
         Ok('?')
     }));
     assert_eq!(refused, '?');
@@ -378,7 +384,7 @@ fn the_limits_of_a_queue() {
     assert_eq!(queue.put('c'), Err(QueueOverflow('c')));
     assert_eq!((queue.len(), now(waits)), (1, 'b'));
 
-    // One that waits for room is served by one that waits for an item.
+    // A Deferred that waits for room is served by one that waits for an item.
     let put = queue.put_when_room('d');
     let log = Log::new();
     let note = log.clone();
@@ -393,7 +399,7 @@ fn the_limits_of_a_queue() {
 }
 
 #[test]
-fn an_event_tells_those_who_were_there() {
+fn an_event_fires_the_waiters_it_had() {
     let (event, log) = (Event::new(), Log::new());
     let (note, again) = (log.clone(), event.clone());
     event.wait().add_callback(move |()| {
@@ -424,7 +430,7 @@ fn a_watcher_asks_again_inside_its_callback() {
                 log.note(watcher.get());
                 follow(watcher, log);
             },
-            |failure| assert!(failure.is::<WatchEnded>()),
+            |failure| assert!(is_error!(failure, LockError::WatchEnded)),
         );
     }
     let (value, log) = (Watched::new(0), Log::new());
@@ -445,7 +451,7 @@ fn a_canceller_of_the_users_is_called_beside_the_librarys() {
         let log = log.clone();
         move || log.note(what)
     };
-    // One that is set later replaces the user's own.
+    // A canceller that is set later replaces the user's own.
     let (first, second) = (note("first"), note("queue"));
     let queue = DeferredQueue::with_limits(1, None);
     queue.put('a').unwrap();
@@ -455,7 +461,7 @@ fn a_canceller_of_the_users_is_called_beside_the_librarys() {
     assert_eq!(now(queue.get()), 'a');
     assert!(queue.is_empty());
 
-    // A panic in the user's does not stop the library's.
+    // A panic in the user's canceller does not stop the library's.
     queue.put('a').unwrap();
     let waits = queue
         .put_when_room('b')
@@ -475,7 +481,10 @@ fn a_stream_does_not_count_for_the_backlog() {
     assert!(Pin::new(&mut items).poll_next(&mut cx).is_pending());
     let first = queue.get();
     queue.get().add_errback(|failure| {
-        assert_eq!(failure.trap::<QueueUnderflow>()?.0, 1);
+        assert_eq!(
+            *failure.trap::<LockError>()?,
+            LockError::QueueUnderflow { waiting: 1 }
+        );
         Ok(0)
     });
     assert!(!first.is_settled());
@@ -486,13 +495,13 @@ fn a_stream_does_not_count_for_the_backlog() {
 }
 
 #[test]
-fn nobody_overtakes_those_who_wait_for_room() {
+fn nothing_overtakes_items_that_wait_for_room() {
     let queue = DeferredQueue::with_limits(1, None);
     queue.put('a').unwrap();
     let (inner, refused) = (queue.clone(), Rc::new(Cell::new(false)));
     let was_refused = refused.clone();
     queue.put_when_room('b').add_callback(move |()| {
-        // Room again, in the middle of letting in: it is for the next in line.
+        // Room again, while waiting items are let in: it is for the next one.
         assert_eq!(inner.try_get(), Some('b'));
         was_refused.set(inner.put('x').is_err());
     });
@@ -518,7 +527,7 @@ fn a_destructor_that_panics_does_not_keep_a_queue_from_its_end() {
     let mut items = queue.stream();
     drop(queue);
     for put in puts {
-        put.add_errback(|failure| assert!(failure.is::<Abandoned>()));
+        put.add_errback(|failure| assert!(is_error!(failure, DeferredError::Abandoned)));
     }
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut items).poll_next(&mut cx).is_ready());

@@ -1,4 +1,4 @@
-//! Locks, semaphores and queues: waiters that nobody polls, re-entrancy, long lines, and a model.
+//! Locks, semaphores and queues: waiters that are not polled, re-entrancy, and long queues.
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
@@ -11,19 +11,19 @@ use std::time::Duration;
 use crate::support::polled::{Bell, ReadyAnd, now, poll};
 use crate::support::{Log, poll_once, some_turns};
 use futures::StreamExt;
-use torsade::defer::{Abandoned, DeferredList};
+use torsade::defer::{DeferredError, DeferredList};
 use torsade::locks::{
-    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockGuard, WatchEnded, Watched,
+    DeferredLock, DeferredQueue, DeferredSemaphore, Event, LockError, LockGuard, Watched,
 };
 use torsade::scope::scope;
 use torsade::{Cancelled, Clock, Deferred, Failure, task, yield_now};
 
 on_both! {
-    async fn one_that_comes_back_into_the_line_is_somebody_to_put_for(_reactor) {
+    async fn a_waiter_that_comes_back_into_the_queue_can_be_put_for(_reactor) {
         let queue = DeferredQueue::with_limits(0, None);
         let mut first = queue.get();
         queue.put('a')?;
-        // It was offered that one, and did not look in time.
+        // It was offered the lock, and was not polled in time.
         some_turns().await;
         assert_eq!(queue.try_get(), Some('a'));
         let second = queue.put_when_room('b');
@@ -34,8 +34,9 @@ on_both! {
     }
 
     async fn an_arm_of_a_select_that_lost_its_turn_does_not_hold_the_lock(reactor) {
-        // As it happened at Oxide: the lock is held for a while; a task polls a future that waits for it, then
-        // goes on with something else that needs the lock, and keeps the future.
+        // The "futurelock" that Oxide has described: the lock is held for a while; a task polls a
+        // future that waits for it, then continues with something else that needs the lock, and
+        // keeps the future.
         let lock = DeferredLock::new(0);
         let guard = lock.try_acquire();
         let holder = reactor.clone();
@@ -52,7 +53,7 @@ on_both! {
                 tick.as_mut().poll(cx)
             })
             .await;
-            // The other arm won. `first` is alive, and nobody polls it.
+            // The other arm has won. `first` is alive, and is not polled.
             let mut second = mine.acquire().await?;
             *second += 1;
             drop(second);
@@ -73,7 +74,7 @@ on_both! {
         let mut count = 0;
         while let Some(permit) = acquired.next().await {
             drop(permit?);
-            // While this waits, nobody polls the futures in the buffer.
+            // While this waits, the futures in the buffer are not polled.
             drop(semaphore.acquire().await?);
             count += 1;
         }
@@ -81,7 +82,7 @@ on_both! {
         let _ = reactor;
     }
 
-    async fn a_get_that_nobody_polls_does_not_keep_the_item(reactor) {
+    async fn a_get_that_is_not_polled_does_not_keep_the_item(reactor) {
         let queue = DeferredQueue::new();
         let mut kept = queue.get();
         assert!(poll_once(&mut kept).await.is_pending());
@@ -94,7 +95,7 @@ on_both! {
         assert_eq!(kept.await?, 'b');
     }
 
-    async fn waiters_that_are_kept_in_a_cupboard_hold_nobody_up(reactor) {
+    async fn waiters_that_are_kept_unpolled_block_no_others(reactor) {
         let lock = DeferredLock::new(());
         let guard = lock.try_acquire();
         let mut cupboard: Vec<_> = (0..20).map(|_| lock.acquire()).collect();
@@ -106,7 +107,7 @@ on_both! {
         some_turns().await;
         drop(guard);
         task.await??;
-        // They were passed over once; from then on nobody waits for them.
+        // They were passed over once; from then on none waits for them.
         for _ in 0..3 {
             let guard = lock.try_acquire().expect("it is free for all");
             let mine = lock.clone();
@@ -193,7 +194,7 @@ on_both! {
     }
 
     async fn a_step_that_returns_an_acquire_is_no_cupboard_either(reactor) {
-        // The core that is awaited is not the one that stands in line.
+        // The core that is awaited is not the one in the queue.
         let lock = DeferredLock::new(());
         let guard = lock.try_acquire();
         let mine = lock.clone();
@@ -208,7 +209,7 @@ on_both! {
         task.await??;
         drop(kept.await?);
 
-        // And when it is polled, it is served in its turn.
+        // When it is polled, it is served in its turn.
         let guard = lock.try_acquire();
         let mine = lock.clone();
         let outer = Deferred::succeed(()).add_callback(|()| ()).add_callback(move |()| mine.acquire());
@@ -228,7 +229,8 @@ on_both! {
         let queue = DeferredQueue::new();
         let waits = queue.get();
         queue.put(1)?;
-        // It is offered, and now a callback returns it, to a task that awaits that.
+        // It is offered, and now a callback returns it, to a task that awaits that callback's
+        // Deferred.
         let (start, go) = Deferred::pair();
         let task = reactor.spawn(start.add_callback(move |()| waits));
         some_turns().await;
@@ -257,7 +259,7 @@ on_both! {
     }
 
     async fn members_of_lists_and_scopes_stand_in_line_like_anybody(reactor) {
-        // The first of a race that gets it wins; the others leave the line, or are let run.
+        // The first of a race that gets it wins; the others leave the queue, or run on.
         for lets_run in [false, true] {
             let (lock, log) = (DeferredLock::new(()), Log::new());
             let guard = lock.try_acquire();
@@ -282,7 +284,7 @@ on_both! {
             assert_eq!(log.take(), expected);
             assert_eq!((lock.is_locked(), lock.waiting()), (false, 0));
         }
-        // Children that are cancelled in line take nothing along.
+        // Children that are cancelled in the queue take nothing out.
         let semaphore = DeferredSemaphore::new(1)?;
         let held = semaphore.try_acquire();
         let mine = semaphore.clone();
@@ -344,13 +346,13 @@ on_both! {
         assert_eq!(all.await?, [1, 2, 3]);
     }
 
-    async fn those_who_wait_for_room_and_those_who_wait_for_items_meet(reactor) {
+    async fn waiters_for_room_and_waiters_for_items_serve_each_other(reactor) {
         let queue = DeferredQueue::with_limits(2, None);
         let source = queue.clone();
         let sender = reactor.spawn(async move {
             for n in 0..100 {
                 source.put_when_room(n).await?;
-                // One more than are stored may be on its way to the getter.
+                // One item more than are stored may be on its way to the getter.
                 assert!(source.len() <= 3);
             }
             Ok::<_, Failure>(())
@@ -361,7 +363,7 @@ on_both! {
         sender.await??;
     }
 
-    async fn big_and_small_wishes_are_served_in_order(reactor) {
+    async fn big_and_small_requests_are_served_in_order(reactor) {
         let semaphore = DeferredSemaphore::new(4)?;
         let (log, held) = (Log::new(), semaphore.try_acquire_many(3));
         let tasks: Vec<_> = [4, 1, 2, 1, 3].into_iter().map(|count| {
@@ -395,7 +397,7 @@ on_both! {
         let mut waits = event.wait();
         assert!(poll_once(&mut waits).await.is_pending());
         drop(event);
-        assert!(waits.await.unwrap_err().is::<Abandoned>());
+        assert!(is_error!(waits.await.unwrap_err(), DeferredError::Abandoned));
 
         let value = Watched::new(0);
         let mut watchers = [value.watch(), value.watch()];
@@ -406,10 +408,10 @@ on_both! {
         assert_eq!((*watchers[0].get(), watchers[0].has_changed()), (1, false));
         let waits = watchers[0].changed();
         drop(value);
-        assert!(waits.await.unwrap_err().is::<WatchEnded>());
+        assert!(is_error!(waits.await.unwrap_err(), LockError::WatchEnded));
         watchers[1].changed().await?;
         assert_eq!(*watchers[1].get(), 1);
-        assert!(watchers[1].changed().await.unwrap_err().is::<WatchEnded>());
+        assert!(is_error!(watchers[1].changed().await.unwrap_err(), LockError::WatchEnded));
     }
 }
 
@@ -423,7 +425,7 @@ fn a_loop_that_is_shut_down_with_an_offer_passes_it_on() {
     let (mine, notes) = (lock, log.clone());
     reactor
         .run_until(async {
-            // Offered to `kept`, which nobody polls; the loop ends before its round does.
+            // Offered to `kept`, which is not polled; the loop ends before its round does.
             drop(guard.take());
             mine.acquire().add_callback(move |_| notes.note("second"));
         })
@@ -455,7 +457,7 @@ fn guards_in_tasks_that_a_loop_drops_at_its_end_are_released_in_turn() {
         })
         .unwrap();
     drop((reactor, mine));
-    // None of the tasks that were dropped in line had it.
+    // None of the tasks that were dropped in the queue had it.
     assert_eq!(log.take(), ["task 0", "callback"]);
     assert_eq!((lock.is_locked(), lock.waiting()), (false, 0));
 }
@@ -495,7 +497,7 @@ fn without_a_loop_all_are_asked_at_once() {
     }
     drop(guard);
     assert!(bells.iter().all(|bell| bell.count() == 1));
-    // Whoever comes first has it; the others are in line, in their old places.
+    // The first to ask has it; the others are in the queue, in their old positions.
     let guard = now(waits.remove(1));
     let log = Log::new();
     for (deferred, name) in waits.into_iter().zip(["first", "third"]) {
@@ -626,7 +628,7 @@ fn leaving_passes_on_what_was_offered() {
 }
 
 #[test]
-fn a_big_wish_that_leaves_lets_the_small_ones_in() {
+fn a_big_request_that_leaves_the_queue_lets_small_ones_in() {
     let (semaphore, log) = (DeferredSemaphore::new(3).unwrap(), Log::new());
     let held = semaphore.try_acquire();
     let big = semaphore.acquire_many(3);
@@ -639,7 +641,7 @@ fn a_big_wish_that_leaves_lets_the_small_ones_in() {
     }
     assert!(log.is_empty());
     big.cancel();
-    // A Deferred that nobody holds any more drops what it has.
+    // A Deferred that was dropped drops what it has.
     assert_eq!(log.take(), ["a", "b", "c"]);
     assert_eq!(semaphore.available(), 2);
     drop(big.add_both(|_| ()));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::counted::ALLOCATIONS;
 use torsade::{Deferred, Protocol, Reactor, defer};
 
-/// Counts what `work` allocates and what it leaves behind.
+/// Returns how often `work` allocates and how much it leaves behind.
 fn count<R>(work: impl FnOnce() -> R) -> (usize, R) {
     let before = ALLOCATIONS.get();
     let result = work();
@@ -34,7 +34,7 @@ fn ten_callbacks_built_and_fired_take_three() {
     assert_eq!(allocations, 3);
 }
 
-/// A handle is made when it is asked for: it would take two more.
+/// A handle is made on request: it would take two more.
 #[test]
 fn an_accepted_connection_takes_four() {
     struct Idle;
@@ -121,7 +121,8 @@ fn to_gather_takes_a_handful_however_many_there_are() {
             }
             all
         });
-        // The members, their seats, those that wait, the outcome's core and the block in which it lies.
+        // The members, their slots, those that wait, the outcome's core, and the block that holds
+        // it.
         assert!(allocations <= 6, "{allocations}");
         assert!(poll(&mut all).is_ready());
     }

@@ -1,5 +1,5 @@
-//! What is used no longer is given back: by loops without end, by whoever gives up waiting, after a peak, and where a
-//! destructor panics.
+//! Unused memory is freed: by endless loops, by tasks that give up waiting, after a peak, and where
+//! a destructor panics.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,10 +19,10 @@ use torsade::{
 
 const ROUNDS: u32 = 100_000;
 
-/// Where a round leaves its resolver, for whoever makes it go on.
+/// Where a round stores its resolver, for the code that continues it.
 type Next = Rc<RefCell<Option<Resolver<()>>>>;
 
-/// One round after the other, each fired from outside.
+/// Runs one round after the other, each fired from outside.
 fn go_round(left: u32, next: Next) -> Deferred<u32> {
     if left == 0 {
         return Deferred::succeed(7);
@@ -32,7 +32,7 @@ fn go_round(left: u32, next: Next) -> Deferred<u32> {
     deferred.add_callback(move |()| go_round(left - 1, next))
 }
 
-/// Goes round to the end; how many allocations there were at most at once, beyond those of the beginning.
+/// Runs all rounds; returns the peak of live allocations beyond those of the beginning.
 fn growth(next: &Next) -> isize {
     let (before, mut most) = (LIVE.get(), 0);
     loop {
@@ -45,7 +45,7 @@ fn growth(next: &Next) -> isize {
 }
 
 #[test]
-fn a_loop_that_somebody_holds() {
+fn a_loop_that_is_held() {
     let next = Next::default();
     let deferred = go_round(ROUNDS, next.clone());
     let seen = Rc::new(Cell::new(0));
@@ -58,7 +58,7 @@ fn a_loop_that_somebody_holds() {
 }
 
 #[test]
-fn a_loop_that_nobody_holds() {
+fn a_loop_that_is_not_held() {
     let next = Next::default();
     drop(go_round(ROUNDS, next.clone()));
     let growth = growth(&next);
@@ -79,7 +79,7 @@ fn a_loop_inside_another() {
     assert!(outer.is_settled());
 }
 
-/// Does it in memory, in a reactor; gives what was reported.
+/// Runs in memory, in a reactor; returns what was reported.
 fn reports_of(main: impl AsyncFnOnce(&Reactor)) -> Vec<String> {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let log = reports.clone();
@@ -90,7 +90,7 @@ fn reports_of(main: impl AsyncFnOnce(&Reactor)) -> Vec<String> {
     reports.take()
 }
 
-/// How many allocations, and how many bytes, are left over when this has been done often.
+/// Returns how many allocations, and how many bytes, are left over after many repetitions.
 fn left_over(count: usize, mut work: impl FnMut()) -> (isize, isize) {
     work();
     let before = (LIVE.get(), BYTES.get());
@@ -114,7 +114,7 @@ fn whoever_merely_listens_and_is_dropped_leaves_nothing_behind() {
             "gathered, {name}: {count}, {bytes} bytes"
         );
         drop(first);
-        // Whoever has a callback runs on.
+        // A listener with a callback runs on.
         drop(listen().add_both(|_| ()));
     }
     let reports = reports_of(async |reactor| {
@@ -236,7 +236,7 @@ fn after_a_peak_memory_is_given_back() {
     assert_eq!(reports, [""; 0]);
 }
 
-/// Panics when it is dropped, and has memory.
+/// Panics when it is dropped, and owns memory.
 struct Bomb(#[allow(dead_code, reason = "it is there to be freed")] Box<[u8; 64]>);
 
 impl Bomb {
@@ -256,10 +256,10 @@ thread_local! {
     static DROPPED: Cell<u32> = const { Cell::new(0) };
 }
 
-/// What drops a value, in words, and a function that does it.
+/// A description of what drops a value, and a function that does.
 type Dropping = (&'static str, fn(&Reactor));
 
-/// Where a user's value is dropped without having been used, each time the last one that there is.
+/// Where a user's value is dropped without having been used, each time the last reference to it.
 const DROPS: [Dropping; 20] = [
     ("a call that is called off", |reactor| {
         let bomb = Bomb::new();
@@ -394,7 +394,7 @@ impl std::fmt::Display for Explosive {
 impl std::error::Error for Explosive {}
 
 #[test]
-fn a_destructor_that_panics_harms_nobody_and_everything_is_freed() {
+fn a_destructor_that_panics_does_no_harm_and_everything_is_freed() {
     let reactor = Reactor::builder().in_memory().debug(false).build().unwrap();
     reactor.on_report(|_| ());
     let done = reactor.run_until(async {
@@ -422,7 +422,7 @@ fn a_destructor_that_panics_harms_nobody_and_everything_is_freed() {
     done.unwrap();
 }
 
-/// What is dropped because the reactor has ended, or has let go of it.
+/// What is dropped because the reactor has ended, or has dropped it.
 #[test]
 fn at_the_end_of_a_reactor_no_destructor_stops_the_others() {
     let before = DROPPED.get();
@@ -472,7 +472,7 @@ fn a_call_to_a_reactor_that_has_ended_is_dropped_and_its_destructors_panic_conta
 }
 
 #[test]
-fn a_waker_whose_destructor_panics_harms_nobody_when_a_sleep_gets_another_one() {
+fn a_waker_whose_destructor_panics_does_no_harm_when_a_sleep_replaces_it() {
     struct Wakes;
     impl Drop for Wakes {
         fn drop(&mut self) {
@@ -495,7 +495,7 @@ fn a_waker_whose_destructor_panics_harms_nobody_when_a_sleep_gets_another_one() 
             .poll(&mut task::Context::from_waker(&first))
             .is_pending()
     );
-    // The sleep has the last one from here on.
+    // The sleep has the last reference from here on.
     drop(first);
     assert_eq!(DROPPED.get(), before);
     let second = Waker::noop();

@@ -1,4 +1,4 @@
-//! What is allocated, and what is given back. A process of its own: its allocator counts.
+//! Allocations, and what is freed. A process of its own, because its allocator counts.
 
 mod allocations;
 mod counted;

@@ -255,7 +255,7 @@ on_both! {
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         until(|| !reports.borrow().is_empty()).await;
         let loss = reports.borrow()[0].failure().clone();
-        let loss: &BytesNotSent = loss.check().unwrap();
+        let loss: &BytesNotSent = loss.downcast_ref().unwrap();
         assert_eq!(loss.peer, conn.host()?);
         assert!(loss.bytes > 0 && loss.bytes <= 8 << 20, "{loss:?}");
         let end = conn.read_to_end(&mut Vec::new()).await;

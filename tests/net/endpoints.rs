@@ -264,7 +264,7 @@ fn what_is_not_understood_is_named_with_its_place() {
             false => problem.replace("systemd, fd, stdio, ", ""),
         };
         let failure = ServerEndpoint::parse(text).unwrap_err();
-        let bad = failure.check::<BadEndpoint>().unwrap();
+        let bad = failure.downcast_ref::<BadEndpoint>().unwrap();
         let whole = format!("bad endpoint {text:?}, at byte {at}: {problem}");
         assert_eq!((bad.to_string(), bad.position()), (whole, at));
     }
@@ -372,7 +372,7 @@ fn no_text_does_harm() {
                 }
                 Err(failure) => {
                     let bad = failure
-                        .check::<BadEndpoint>()
+                        .downcast_ref::<BadEndpoint>()
                         .expect("a failure to read text");
                     assert!(text.is_char_boundary(bad.position()), "{bad}");
                     assert_eq!(bad.text(), text);
@@ -492,7 +492,7 @@ fn a_slip_of_the_pen_does_no_harm() {
         .flatten()
         {
             let bad = failure
-                .check::<BadEndpoint>()
+                .downcast_ref::<BadEndpoint>()
                 .expect("a failure to read text");
             assert!(text.is_char_boundary(bad.position()), "{bad}");
         }

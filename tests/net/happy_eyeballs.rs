@@ -269,7 +269,12 @@ fn the_whole_has_a_limit_as_well() {
         let limits: Vec<_> = everywhere
             .attempts
             .iter()
-            .map(|(_, why)| why.check::<ConnectTimedOut>().unwrap().limit.unwrap())
+            .map(|(_, why)| {
+                why.downcast_ref::<ConnectTimedOut>()
+                    .unwrap()
+                    .limit
+                    .unwrap()
+            })
             .collect();
         // Two began early enough to use up their own second; each failure, and each quarter of a second, began another.
         let whole = SECOND * 3 / 2;

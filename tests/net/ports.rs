@@ -110,7 +110,7 @@ on_both! {
         // Nobody has asked for this abort by name.
         until(|| !reports.borrow().is_empty()).await;
         let loss = reports.borrow()[0].failure().clone();
-        let loss: &BytesNotSent = loss.check().unwrap();
+        let loss: &BytesNotSent = loss.downcast_ref().unwrap();
         assert!(loss.bytes > 0, "{loss}");
         later.transport().abort_connection();
         until(|| port.connections() == 0).await;

@@ -125,7 +125,7 @@ on_both! {
         for size in [65_508, 65_536, 100_000] {
             let data = vec![0; size];
             let failure = socket.send_to(&data, echo.local_addr()).await.unwrap_err();
-            assert_eq!(failure.check::<MessageTooLong>(), Some(&MessageTooLong { size }));
+            assert_eq!(failure.downcast_ref::<MessageTooLong>(), Some(&MessageTooLong { size }));
             let failure = echo.write(&data, socket.local_addr()).unwrap_err();
             assert_eq!(failure.to_string(), format!("a datagram of {size} bytes is too long"));
         }
@@ -141,7 +141,7 @@ on_both! {
         let mut buf = [0; 3];
         let failure = other.recv_from(&mut buf).await.unwrap_err();
         let told = Truncated { size: 6, kept: 3, from: one.local_addr() };
-        assert_eq!(failure.check::<Truncated>(), Some(&told));
+        assert_eq!(failure.downcast_ref::<Truncated>(), Some(&told));
         assert_eq!(&buf, b"abc");
         assert_eq!(other.recv_from(&mut buf).await?, (3, one.local_addr()));
         assert_eq!(&buf, b"ghi");
@@ -156,7 +156,7 @@ on_both! {
         port.connect(friend.local_addr())?;
         assert_eq!(port.peer(), Some(friend.local_addr()));
         let again = port.connect(stranger.local_addr()).unwrap_err();
-        assert_eq!(again.check::<AlreadyConnected>().unwrap().to, friend.local_addr());
+        assert_eq!(again.downcast_ref::<AlreadyConnected>().unwrap().to, friend.local_addr());
         stranger.send_to(b"from a stranger", port.local_addr()).await?;
         friend.send_to(b"from a friend", port.local_addr()).await?;
         port.write_connected("hello")?;
@@ -225,7 +225,7 @@ on_both! {
         socket.connect(&address)?;
         socket.send(b"anybody?").await?;
         let failure = socket.recv(&mut [0; 8]).await.unwrap_err();
-        assert_eq!(failure.check::<ConnectionRefused>().unwrap().address, address);
+        assert_eq!(failure.downcast_ref::<ConnectionRefused>().unwrap().address, address);
         let late = reactor.bind_datagram(&address)?;
         socket.send(b"now").await?;
         assert_eq!(late.recv(&mut [0; 8]).await?, 3);
@@ -327,7 +327,7 @@ on_both! {
     async fn a_taken_address_cannot_be_listened_at(reactor) {
         let first = reactor.bind_datagram(HERE)?;
         let failure = reactor.listen_datagram(first.local_addr(), Ear::new(&Log::new())).unwrap_err();
-        let error = failure.check::<CannotListen>().unwrap();
+        let error = failure.downcast_ref::<CannotListen>().unwrap();
         assert_eq!(error.address, first.local_addr());
         assert_eq!(error.error.kind(), std::io::ErrorKind::AddrInUse);
     }
@@ -562,7 +562,7 @@ mod unix {
                         Err(failure) => break failure,
                     }
                 };
-                assert_eq!(failure.check::<QueueFull>().unwrap().limit, 10_000);
+                assert_eq!(failure.downcast_ref::<QueueFull>().unwrap().limit, 10_000);
                 assert!(fast.is_full() && fast.queued() > 10_000);
                 for n in 0..sent {
                     let mut buf = [0; 4];

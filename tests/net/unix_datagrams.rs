@@ -124,7 +124,7 @@ on_both! {
         port.write(b"more data", &bad)?;
         port.stop().await?;
         let reported = reports.borrow()[0].failure().clone();
-        let loss: &DatagramsNotSent = reported.check().unwrap();
+        let loss: &DatagramsNotSent = reported.downcast_ref().unwrap();
         assert_eq!((loss.datagrams, loss.bytes), (2, 13), "{loss}");
         assert_eq!(reports.borrow().len(), 1);
         drop(deaf);

@@ -31,7 +31,7 @@ fn listen(reactor: &Reactor, address: &Address, options: &ListenOptions) -> Resu
 /// Why one cannot listen.
 fn refusal(reactor: &Reactor, address: &Address, options: &ListenOptions) -> std::io::Error {
     let failure = listen(reactor, address, options).unwrap_err();
-    let error = &failure.check::<CannotListen>().unwrap().error;
+    let error = &failure.downcast_ref::<CannotListen>().unwrap().error;
     std::io::Error::new(error.kind(), error.to_string())
 }
 

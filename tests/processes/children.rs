@@ -68,7 +68,7 @@ fn pipes_are_streams() {
         let mut child = command.spawn(&reactor)?;
         let (mut stdin, mut stdout) = (child.take_stdin()?, child.take_stdout()?);
         let failure = child.take_stdin().unwrap_err();
-        assert_eq!(failure.check(), Some(&NoSuchPipe(0)));
+        assert_eq!(failure.downcast_ref(), Some(&NoSuchPipe(0)));
         assert!(child.take_pipe(4).is_err());
         // Nobody writes to it but the child, which does not.
         let mut third = child.take_pipe(3)?;
@@ -247,7 +247,10 @@ fn an_output_that_is_too_long_is_an_error_and_its_end() {
             .output(&reactor)
             .await
             .unwrap_err();
-        assert_eq!(failure.check(), Some(&OutputTooLong { limit: 100_000 }));
+        assert_eq!(
+            failure.downcast_ref(),
+            Some(&OutputTooLong { limit: 100_000 })
+        );
         // It was killed: nothing goes on by itself.
         until(|| testing::leftovers(&reactor).is_empty()).await;
         Ok(())
@@ -664,7 +667,7 @@ fn what_a_program_does_not_read_of_its_input_is_reported_when_the_reactor_ends()
     });
     done.and_then(|done| done).unwrap();
     let reported = reports.borrow()[0].failure().clone();
-    let loss: &BytesNotSent = reported.check().unwrap();
+    let loss: &BytesNotSent = reported.downcast_ref().unwrap();
     assert!(loss.bytes >= 900_000, "{loss}");
     let said = loss.to_string();
     assert!(said.ends_with("not sent to a pipe of a process"), "{said}");

@@ -292,7 +292,7 @@ on_both! {
         let process = handle.transport().unwrap();
         for fd in [1, 2, 3] {
             let failure = process.write_to_child(fd, "x").unwrap_err();
-            assert_eq!(failure.check(), Some(&NoSuchPipe(fd)));
+            assert_eq!(failure.downcast_ref(), Some(&NoSuchPipe(fd)));
         }
         // Whoever does it all the same does no harm, however much it is.
         for length in [1, 100_000] {
@@ -335,7 +335,7 @@ on_both! {
     async fn what_is_too_long_or_not_wanted_any_more_is_killed(reactor) {
         let stage = Stage::new(&reactor);
         let failure = stage.command("yes").output_limit(1000).output(&reactor).await.unwrap_err();
-        assert_eq!(failure.check(), Some(&OutputTooLong { limit: 1000 }));
+        assert_eq!(failure.downcast_ref(), Some(&OutputTooLong { limit: 1000 }));
         let output = stage.command("wait").output(&reactor);
         output.cancel();
         output.await.unwrap_err().trap::<Cancelled>()?;

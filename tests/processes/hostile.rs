@@ -232,7 +232,10 @@ fn a_flood_of_errors_is_held_by_the_limit() {
     run(async |reactor| {
         let flood = sh("exec head -c 3000000000 /dev/zero >&2").output_limit(10_000_000);
         let failure = flood.output(&reactor).await.unwrap_err();
-        assert_eq!(failure.check(), Some(&OutputTooLong { limit: 10_000_000 }));
+        assert_eq!(
+            failure.downcast_ref(),
+            Some(&OutputTooLong { limit: 10_000_000 })
+        );
         until(|| testing::leftovers(&reactor).is_empty()).await;
         Ok(())
     });

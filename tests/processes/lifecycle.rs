@@ -80,7 +80,7 @@ fn a_child_may_have_pipes_under_any_numbers() {
             process.write_to_child(3, "down").unwrap();
             process.close_child_fd(3);
             let failure = process.write_to_child(5, "nobody").unwrap_err();
-            assert_eq!(failure.check(), Some(&NoSuchPipe(5)));
+            assert_eq!(failure.downcast_ref(), Some(&NoSuchPipe(5)));
             process.close_child_fd(5);
             assert!(process.stdin().is_none());
         });

@@ -24,7 +24,7 @@ fn way(failure: &Failure) -> Vec<(&'static str, u32)> {
         TraceFrame::Task(task) => ("task", task.spawned.line()),
         _ => ("something new", 0),
     };
-    failure.path().iter().map(step).collect()
+    failure.trace().iter().map(step).collect()
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn each_receiver_of_a_failure_has_a_trace_of_its_own() {
             assert_eq!(way(&other.await.unwrap_err()).len(), way(&first).len());
         }
         // They are the same failure all the same, and whoever kept a clone sees what it was.
-        assert!(first.same(&last) && first.same(&failure));
+        assert!(first.ptr_eq(&last) && first.ptr_eq(&failure));
         assert_eq!(way(&failure), []);
         let text = "no answer";
         assert!(first.to_string() == text && failure.to_string() == text);
@@ -84,7 +84,7 @@ fn a_failure_tells_the_way_it_has_come() {
         );
         let Some(TraceFrame::Deferred {
             fired: Some(at), ..
-        }) = failure.path().into_iter().nth(2)
+        }) = failure.trace().into_iter().nth(2)
         else {
             panic!("{failure:?}");
         };
@@ -156,7 +156,7 @@ fn without_debug_mode_nothing_is_remembered() {
         assert!(dump.to_string().contains("debug mode is off"));
         resolver.errback(Failure::new("no"));
         let failure = waiting.await?.unwrap_err();
-        assert!(failure.path().is_empty());
+        assert!(failure.trace().is_empty());
         Ok(())
     });
 }
@@ -499,7 +499,7 @@ fn a_deferred_fired_from_another_thread_knows_the_line_that_fired_it() {
             let failing = answer.add_callback(|()| Err::<(), _>(fail!("a callback's own")));
             let failure = failing.await.unwrap_err();
             other.join().unwrap();
-            let fired = failure.path().into_iter().find_map(|hop| match hop {
+            let fired = failure.trace().into_iter().find_map(|hop| match hop {
                 TraceFrame::Deferred { fired, .. } => fired,
                 _ => None,
             });

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::support::{HERE, Log, MS, Spy, until};
-use torsade::repeat::{SchedulerStopped, Slice};
+use torsade::repeat::{CooperateError, Slice};
 use torsade::services::{self, MultiService, NameTaken, PortService, Service, TimerService};
 use torsade::{
     Address, Clock, Context, Cooperator, DatagramPort, DatagramProtocol, Deferred, Failure,
@@ -221,7 +221,7 @@ fn members_come_and_go_while_it_runs_and_are_found_by_name() {
     let all = MultiService::new();
     all.add_named("a", Part::new("a", &log)).unwrap();
     let failure = all.add_named("a", Part::new("again", &log)).unwrap_err();
-    assert_eq!(failure.check(), Some(&NameTaken("a".into())));
+    assert_eq!(failure.downcast_ref(), Some(&NameTaken("a".into())));
     all.start().unwrap();
     all.add_named("b", Part::new("b", &log)).unwrap();
     assert!(all.add(Part::new("c", &log).broken()).is_err());
@@ -416,7 +416,7 @@ on_both! {
         let ended = endless.when_done();
         all.stop().await?;
         assert!(!cooperator.is_running());
-        ended.await.unwrap_err().trap::<SchedulerStopped>()?;
+        assert!(is_error!(ended.await.unwrap_err(), CooperateError::SchedulerStopped));
         all.start()?;
         cooperator.cooperate(std::iter::once(())).when_done().await?;
         all.stop().await?;

@@ -47,10 +47,10 @@ on_both! {
         assert!(ends.borrow().is_empty());
         reactor.sleep(MS * 80).await?;
         until(|| !ends.borrow().is_empty()).await;
-        let reason: SendTimedOut = *ends.borrow()[0].check().unwrap();
+        let reason: SendTimedOut = *ends.borrow()[0].downcast_ref().unwrap();
         assert!(reason.queued > 1 << 20 && reason.limit == MS * 50, "{reason:?}");
         let reported = reports.borrow()[0].failure().clone();
-        let loss: &BytesNotSent = reported.check().unwrap();
+        let loss: &BytesNotSent = reported.downcast_ref().unwrap();
         assert_eq!(loss.bytes, reason.queued);
         assert_eq!(Some(&loss.peer), conn.transport().host().ok().as_ref());
         assert!(reported.find::<SendTimedOut>().is_some());
@@ -170,7 +170,7 @@ fn attack(reactor: &Reactor) {
         }
         until(|| !ends.borrow().is_empty()).await;
         for reason in ends.take() {
-            let error: &OverBudget = reason.check().unwrap();
+            let error: &OverBudget = reason.downcast_ref().unwrap();
             assert!(
                 error.held > 100_000 && error.used > error.limit,
                 "{error:?}"

@@ -38,6 +38,13 @@ use torsade::{
     Protocol, Reactor, Transport, testing, yield_now,
 };
 
+/// Returns whether the failure holds an error that matches the pattern.
+macro_rules! is_error {
+    ($failure:expr, $error:pat) => {
+        matches!($failure.downcast_ref(), Some($error))
+    };
+}
+
 /// Makes two tests of each behaviour: on the machine, and in memory.
 macro_rules! on_both {
     ($(async fn $name:ident($reactor:ident) $body:block)+) => {
@@ -263,7 +270,7 @@ pub(crate) fn how(reason: &Failure) -> String {
         "overflow".into()
     } else if reason.is_panic() {
         format!("{reason}")
-    } else if let Some(lost) = reason.check::<ConnectionLost>() {
+    } else if let Some(lost) = reason.downcast_ref::<ConnectionLost>() {
         match lost.io_error() {
             Some(error) => format!("broken {:?}", error.kind()),
             None if reason.find::<Stopped>().is_some() => "stopped".into(),

@@ -1,5 +1,5 @@
-//! Nobody has more than a share of a turn: neither a task whose operations are always ready, nor
-//! peers that flood.
+//! No task or peer gets more than its share of a turn: neither a task whose operations are always
+//! ready, nor peers that flood.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -13,16 +13,16 @@ use torsade::locks::{DeferredLock, DeferredQueue, DeferredSemaphore, Event, Watc
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::{Clock, Context, Deferred, Failure, Port, Reactor, Task, yield_now};
 
-/// More operations than any budget lasts for.
+/// More operations than any budget allows.
 const MANY: usize = 5_000;
-/// What others may have to wait for, with room for rounds of two or three operations.
+/// How many operations others may have to wait for, with room for rounds of two or three.
 const IN_A_ROW: usize = 300;
 
-/// How many connections flood, and with how many lines each.
+/// The number of connections that flood, and of lines each.
 const FLOODS: usize = 100;
 const LINES: usize = 2_000;
-/// How many lines may be delivered while somebody else waits, who has nothing to do with them: with
-/// every connection's share in each turn it would be 6,400 a turn.
+/// How many lines may be delivered while an unrelated task waits: with every connection's share in
+/// each turn it would be 6,400 a turn.
 const LINES_IN_BETWEEN: usize = 3_000;
 
 /// Answers a ping, and counts all other lines.
@@ -37,7 +37,7 @@ impl LineProtocol for Counts {
     }
 }
 
-/// The port, how many lines it has delivered, and the clients.
+/// The port, the number of delivered lines, and the clients.
 type Flood = (Port, Rc<Cell<usize>>, Vec<Task<Result<(), Failure>>>);
 
 /// Floods a port with lines.
@@ -59,8 +59,7 @@ fn flood(reactor: &Reactor) -> Result<Flood, Failure> {
     Ok((port, lines, floods))
 }
 
-/// Does `operation` again and again in one task, and asserts that another one has its turns in
-/// between.
+/// Repeats `operation` in one task, and asserts that another task has its turns in between.
 async fn check(
     reactor: &Reactor,
     name: &str,
@@ -195,7 +194,7 @@ on_both! {
     async fn a_connection_that_asks_little_is_answered_through_a_flood_of_lines(reactor) {
         let (port, lines, floods) = flood(&reactor)?;
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
-        // Until the first answer it stands in one line with those that are new as well.
+        // Until the first answer it waits in one queue with other new connections.
         conn.write_all(b"ping\n").await?;
         conn.read_exact(&mut [0; 5]).await?;
         let (mut most, mut answers) = (0, 0);
@@ -272,7 +271,7 @@ fn an_item_that_a_task_may_not_take_any_more_stays_in_the_queue() {
         let (gotten, streamed) = (queue.clone(), queue.clone());
         let task = reactor.spawn(poll_fn(move |cx| {
             let mut taken = 0;
-            // The one that is refused is dropped, as the one that loses a `select` is.
+            // The refused future is dropped, as one that loses a `select` is.
             while let Poll::Ready(item) = gotten.get().poll_unpin(cx) {
                 assert_eq!(item.unwrap(), taken);
                 taken += 1;

@@ -1,4 +1,4 @@
-//! Nobody keeps the loop from the others, and nobody is early.
+//! No task, timer or connection keeps the loop from the others, and no timer is early.
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ const HERE: &str = "127.0.0.1:0";
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
-fn any_number_of_tasks_that_yield_leaves_room_for_timers() -> Result<(), Failure> {
+fn any_number_of_tasks_that_yield_does_not_delay_timers() -> Result<(), Failure> {
     for yielders in [1, 2, 3, 15, 16, 17, 1001] {
         torsade::run(async |reactor| {
             let over = Rc::new(Cell::new(false));
@@ -43,7 +43,7 @@ fn any_number_of_tasks_that_yield_leaves_room_for_timers() -> Result<(), Failure
 }
 
 #[test]
-fn any_number_of_calls_from_other_threads_leaves_room_for_timers() -> Result<(), Failure> {
+fn any_number_of_calls_from_other_threads_does_not_delay_timers() -> Result<(), Failure> {
     const CALLS: usize = 3000;
     for reactor in [Reactor::in_memory()?, Reactor::new()?] {
         let ran = Arc::new(Mutex::new(Vec::new()));
@@ -62,7 +62,7 @@ fn any_number_of_calls_from_other_threads_leaves_room_for_timers() -> Result<(),
         let first = count();
         assert!((1..=1024).contains(&first), "{first} calls in one turn");
         assert!(!timer.is_pending());
-        // Nobody wakes the loop for the rest: it goes on by itself.
+        // No wake is needed for the rest: the loop continues by itself.
         while count() < CALLS {
             assert_eq!(reactor.poll_timeout(), Some(Duration::ZERO));
             reactor.do_iteration(Some(Duration::from_secs(60)));
@@ -76,7 +76,7 @@ fn any_number_of_calls_from_other_threads_leaves_room_for_timers() -> Result<(),
 }
 
 #[test]
-fn any_number_of_time_limits_that_end_together_leaves_room_for_others() -> Result<(), Failure> {
+fn any_number_of_time_limits_that_end_together_does_not_delay_others() -> Result<(), Failure> {
     const LIMITS: usize = 3000;
     let reactor = Reactor::in_memory()?;
     let over = Rc::new(RefCell::new(Vec::new()));
@@ -117,7 +117,7 @@ fn a_timer_asked_for_after_a_long_wait_is_not_early() -> Result<(), Failure> {
     torsade::run(async |reactor| {
         let took = Rc::new(Cell::new(None));
         let told = took.clone();
-        // With another timer about, the clock was read before the wait.
+        // With another timer set, the clock was read before the wait.
         let other = reactor.call_later(Duration::from_secs(60), || {});
         let port = reactor.listen(HERE, move |_| Late(told.clone()))?;
         let address = port.local_addr();
@@ -140,7 +140,7 @@ fn a_timer_asked_for_after_a_long_wait_is_not_early() -> Result<(), Failure> {
     })
 }
 
-/// Keeps the thread busy, as a callback does that computes for so long.
+/// Keeps the thread busy, as a callback that computes for so long does.
 fn work(time: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < time {

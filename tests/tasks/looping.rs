@@ -1,4 +1,4 @@
-//! Doing things again, later, and a little at a time: with tasks, sockets and reports.
+//! Delayed, periodic and cooperative work, with tasks, sockets and reports.
 
 use std::cell::{Cell, RefCell};
 use std::future::ready;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{HERE, Log, MS, Spy, expect_reports, poll_once, some_turns, until};
 use futures::StreamExt;
 use torsade::clock::ClockStopped;
-use torsade::repeat::{Interval, MissedTicks, Pace, Slice, TaskStopped};
+use torsade::repeat::{CooperateError, Interval, MissedTicks, Pace, Slice};
 use torsade::testing;
 use torsade::{
     Cancelled, Clock, Cooperator, Deferred, Failure, LoopingCall, Reactor, VirtualClock,
@@ -17,7 +17,8 @@ use torsade::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Ticks taken one after another, from a tick at 1 s that is taken at 3.5 s: when each was due, and when it came.
+/// Takes ticks one after another, the tick of 1 s at 3.5 s: returns when each was due, and when it
+/// came.
 async fn late(reactor: &Reactor, missed: MissedTicks) -> Result<Vec<(u128, u128)>, Failure> {
     let start = reactor.now();
     let mut ticks = interval(reactor, SECOND).missed_ticks(missed);
@@ -34,7 +35,7 @@ async fn late(reactor: &Reactor, missed: MissedTicks) -> Result<Vec<(u128, u128)
     Ok(came)
 }
 
-/// Notes when it is dropped, and does something then.
+/// Logs when it is dropped, and then calls a function.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -56,7 +57,7 @@ on_both! {
         assert_eq!(ticks.period(), MS * 2);
     }
 
-    async fn an_interval_begins_where_it_is_told(reactor) {
+    async fn an_interval_begins_at_its_starting_time(reactor) {
         let first = reactor.now() + MS * 3;
         let mut ticks = interval(&reactor, MS).starting_at(first);
         assert_eq!(ticks.tick().await?, first);
@@ -140,7 +141,7 @@ on_both! {
         assert!(!looping.is_running());
     }
 
-    async fn a_failure_of_a_loop_that_nobody_asked_about_is_reported(reactor) {
+    async fn a_failure_of_a_loop_is_reported_if_its_deferred_was_dropped(reactor) {
         let reports = expect_reports(&reactor);
         LoopingCall::new(|| Err::<(), _>(Failure::new("no more"))).start(&reactor, MS);
         LoopingCall::new(|| panic!("oh")).start(&reactor, MS);
@@ -251,19 +252,19 @@ on_both! {
         assert!(reactor.now() >= start + MS * 3);
     }
 
-    async fn a_failure_of_work_that_nobody_asked_about_is_reported_once(reactor) {
+    async fn a_failure_of_work_is_reported_once_if_its_end_was_not_requested(reactor) {
         let reports = expect_reports(&reactor);
         let cooperator = Cooperator::new(&reactor);
         let fail = |text: &'static str| std::iter::once(Err::<(), _>(Failure::new(text)));
-        // The handle goes first.
+        // The handle is dropped first.
         drop(cooperator.cooperate(fail("one")));
         // The work ends first.
         let two = cooperator.cooperate(fail("two"));
-        // Somebody has asked, before or after the end.
+        // Its end was requested, before or after it.
         let three = cooperator.cooperate(fail("three"));
         let told = three.when_done().add_errback(|_| ());
         let four = cooperator.cooperate(fail("four"));
-        // Somebody has asked and gone away again.
+        // Its end was requested, and that Deferred was dropped.
         let five = cooperator.cooperate(fail("five"));
         let asked = five.when_done();
         asked.cancel();
@@ -326,7 +327,7 @@ on_both! {
         until(|| log.has("late work")).await;
         sibling.when_done().await?;
         assert_eq!(reports.borrow().len(), 1);
-        assert!(work.when_done().await.unwrap_err().is::<TaskStopped>());
+        assert!(is_error!(work.when_done().await.unwrap_err(), CooperateError::TaskStopped));
     }
 }
 
@@ -355,7 +356,7 @@ on_both_by_hand! {
         assert_eq!((calls.get(), dropped.get()), (3, 1));
     }
 
-    fn who_holds_the_end_of_a_loop_is_told_that_its_reactor_has_ended(reactor) {
+    fn the_deferred_of_a_loop_fails_when_its_reactor_has_ended(reactor) {
         let (_, done) = LoopingCall::new(|| ()).start(&reactor, SECOND * 100);
         let inner = reactor.clone();
         reactor.call_later(MS, move || inner.stop().unwrap());
@@ -471,7 +472,7 @@ fn an_interval_tells_that_its_clock_has_stopped() {
     });
 }
 
-/// The bug would be a deadline reckoned from when the call or the tick came, and not from the grid.
+/// A bug would compute deadlines from when the call or the tick came, and not from the grid.
 #[test]
 fn a_year_of_ticks_does_not_drift() {
     const DAY: Duration = Duration::from_secs(86_400);
@@ -547,13 +548,13 @@ fn very_many_tasks_are_paused_and_stopped_in_no_time() {
         .collect();
     let pauses = tasks.iter().rev().map(|task| task.pause().unwrap());
     let mut pauses = pauses.collect::<Vec<_>>().into_iter();
-    // Each comes back at the end of the queue.
+    // Each returns to the end of the queue.
     drop(pauses.by_ref().take(3).collect::<Vec<_>>());
     clock.advance(Duration::ZERO);
     assert_eq!(log.borrow()[..4], [99_999, 99_998, 99_997, 99_999]);
     drop(pauses);
     cooperator.stop();
     assert!(tasks.iter().all(|task| task.is_finished()));
-    // Looking for each in the whole queue takes minutes.
+    // Searching the whole queue for each takes minutes.
     assert!(start.elapsed() < Duration::from_secs(20));
 }

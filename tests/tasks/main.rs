@@ -1,4 +1,4 @@
-//! Tasks and what gives them work: scopes, budgets, fairness, looping, time limits, threads.
+//! Tasks and the sources of their work: scopes, budgets, fairness, looping, time limits, threads.
 
 #[macro_use]
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! Structure: scopes and their children, sets of tasks, shields, and ending gracefully.
+//! Structured concurrency: scopes and their children, join sets, shields, and graceful cancelling.
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -14,7 +14,7 @@ use torsade::scope::{JoinSet, ScopeBuilder, cancel_within, scope, shield};
 use torsade::task::TaskLocal;
 use torsade::{Cancelled, Clock, Deferred, Failure, defer, spawn, yield_now};
 
-/// Notes when it is dropped.
+/// Logs when it is dropped.
 struct Guard(Log, &'static str);
 
 impl Drop for Guard {
@@ -207,7 +207,7 @@ on_both! {
                 Ok("done")
             })
             .await?;
-        // The body was done, so ending the rest is no failure.
+        // The body was done, so ending the others is no failure.
         assert_eq!((value, log.take()), ("done", vec!["noticed".to_owned()]));
     }
 
@@ -265,7 +265,8 @@ on_both! {
         }));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(running.as_mut().poll(&mut cx).is_pending());
-        // Nobody has taken this one over when the scope is dropped. It owns the scope's handle.
+        // The scope's future has not taken this child over when the scope is dropped. The child
+        // owns the scope's handle.
         let (guard, held) = (Guard(log.clone(), "fresh"), handle.take().unwrap());
         let outside = held.clone();
         outside.spawn(async move {
@@ -457,7 +458,7 @@ on_both! {
         assert_eq!(done.get(), 3);
     }
 
-    async fn what_fails_behind_a_shield_is_reported_when_nobody_waits_any_more(reactor) {
+    async fn a_failure_behind_a_shield_is_reported_when_it_is_no_longer_awaited(reactor) {
         let told = expect_reports(&reactor);
         let (source, resolver) = Deferred::<()>::pair();
         let shielded = shield(source);

@@ -1,5 +1,5 @@
-//! Pools of threads by themselves: how they grow, what they do with work, and what they leave behind. What needs a process
-//! of its own is done by children, which are this very program.
+//! Thread pools by themselves: how they grow, how they treat work, and what they leave behind. What
+//! needs a process of its own is run by children, which are this program.
 
 use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
@@ -17,7 +17,7 @@ use torsade::threads::{NeverBegun, PoolRefused, ThreadPool};
 use torsade::{Failure, Reactor, testing};
 
 #[test]
-fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
+fn threads_are_started_one_by_one_as_work_comes_ten_at_most_by_default() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let pool = reactor.thread_pool();
         assert_eq!((pool.statistics().threads, pool.statistics().max), (0, 10));
@@ -40,7 +40,7 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
             (statistics.queued, statistics.idle, statistics.finished),
             (2, 0, 0)
         );
-        // More may be had at any time.
+        // More threads can be added at any time.
         reactor.thread_pool().adjust(0, 12);
         await_that(|| pool.statistics().running == 12);
         drop(release);
@@ -53,7 +53,7 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
         let statistics = pool.statistics();
         assert_eq!((statistics.running, statistics.queued), (0, 0));
         assert_eq!((statistics.finished, statistics.panicked), (12, 0));
-        // And fewer: those that have nothing to do go.
+        // And fewer: idle threads end.
         reactor.thread_pool().adjust(0, 3);
         await_that(|| pool.statistics().threads == 3);
         Ok(())
@@ -61,7 +61,7 @@ fn threads_are_started_one_by_one_as_work_comes_ten_at_most_unless_told() {
 }
 
 #[test]
-fn what_work_held_is_dropped_on_its_thread_before_its_result_is_told() {
+fn what_work_held_is_dropped_on_its_thread_before_its_result_is_sent() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
         let held = Arc::new(());
         let kept = held.clone();
@@ -160,7 +160,7 @@ fn a_pool_that_cannot_be_is_refused_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_reactor_waits_half_a_second_for_its_threads_unless_told() {
+fn a_reactor_waits_half_a_second_for_its_threads_by_default() {
     let reactor = Reactor::in_memory().unwrap();
     let reports = expect_reports(&reactor);
     let (release, held) = mpsc::channel::<()>();
@@ -213,7 +213,7 @@ fn a_result_that_finds_the_loop_gone_is_dropped_by_its_maker() {
     assert_eq!(droppers.recv().unwrap(), maker);
 }
 
-/// What a child does.
+/// The role of a child.
 #[cfg(target_os = "linux")]
 #[test]
 fn role() {
@@ -235,13 +235,13 @@ mod children {
     use super::*;
     use crate::support::role;
 
-    /// What a thread asks for, in bytes.
+    /// The stack that a thread requests, in bytes.
     const STACK: u64 = 1 << 30;
 
-    /// The system gives no thread: what was given is refused, all of it, until there are threads again.
+    /// The system refuses threads: all submitted work is refused, until there are threads again.
     pub(super) async fn no_thread(reactor: &Reactor) -> Result<(), Failure> {
         let (begin, end) = (Arc::new(Barrier::new(5)), Arc::new(Barrier::new(5)));
-        // Of one thread: while somebody tries to start it, nobody else may count on it.
+        // Of one thread: while one submitter tries to start it, no other may rely on it.
         let pool = ThreadPool::new(0, 1);
         let others: Vec<_> = (0..4)
             .map(|_| {
@@ -262,7 +262,7 @@ mod children {
         let status = fs::read_to_string("/proc/self/status")?;
         let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
         let kilobytes: u64 = size.unwrap().trim().trim_end_matches(" kB").parse()?;
-        // There is memory enough, but not for the stack of a thread.
+        // There is enough memory, but not for the stack of a thread.
         let limit = Rlimit {
             current: Some(kilobytes * 1024 + STACK / 2),
             maximum: before.maximum,
@@ -283,7 +283,7 @@ mod children {
         Ok(())
     }
 
-    /// Of many reactors with work in threads, calls from threads, and signals, nothing is left.
+    /// Nothing is left of many reactors with work on threads, calls from threads, and signals.
     pub(super) async fn leaves_nothing(reactor: &Reactor) -> Result<(), Failure> {
         let count = |folder: &str| fs::read_dir(folder).unwrap().count();
         let count = || (count("/proc/self/fd"), count("/proc/self/task"));
@@ -294,7 +294,7 @@ mod children {
             } else {
                 Reactor::in_memory
             };
-            // A reactor of its own thread, as this one's is in a turn.
+            // A reactor on a thread of its own, because this thread's reactor is in a turn.
             let other = thread::spawn(move || {
                 testing::run_on(made().unwrap(), async |reactor| {
                     let remote = reactor.remote();
@@ -330,13 +330,13 @@ mod children {
             });
             other.join().unwrap();
         }
-        // Idle threads of the resolvers' pools were told to end, which takes them a moment.
+        // Idle threads of the resolvers' pools were told to end, which takes a moment.
         await_that(|| count() == before);
         let _ = reactor;
         Ok(())
     }
 
-    /// What panics in a pool that knows of no reactor.
+    /// Panics in a pool without a reactor.
     pub(super) fn panics() -> Result<(), Failure> {
         let pool = ThreadPool::new(0, 1);
         pool.call_in_thread(|| panic!("the work"))?;
@@ -349,7 +349,7 @@ mod children {
     }
 
     #[test]
-    fn panics_in_a_pool_of_ones_own_are_reported_each_once_with_the_place_of_the_work() {
+    fn panics_in_a_separate_pool_are_reported_once_each_with_the_location_of_the_work() {
         let said = role::end(role::child("panics").spawn().unwrap());
         let reports: Vec<_> = said
             .lines()

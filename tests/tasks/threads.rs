@@ -1,4 +1,5 @@
-//! Threads: work that leaves the loop and comes back, pools, and what other threads ask of the loop.
+//! Threads: work that leaves the loop and returns, pools, and requests of other threads to the
+//! loop.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use torsade::task::{Locals, TaskLocal};
 use torsade::threads::{CancelToken, NeverBegun, PoolRefused, ThreadPool};
 use torsade::{Cancelled, Clock, Deferred, Failure, Phase, Reactor, Remote, yield_now};
 
-/// Says on which thread it is dropped.
+/// Sends the thread on which it is dropped.
 struct Dropped(mpsc::Sender<thread::ThreadId>);
 
 impl Drop for Dropped {
@@ -24,7 +25,7 @@ impl Drop for Dropped {
     }
 }
 
-/// A pool of one thread that is kept busy until the sender is dropped.
+/// Makes a pool of one thread that is busy until the sender is dropped.
 fn busy(pool: &ThreadPool) -> mpsc::Sender<()> {
     let (release, held) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
@@ -57,7 +58,7 @@ on_both! {
         let (sender, receiver) = mpsc::channel();
         let deferred = reactor.spawn_blocking(move || Ok(sender.send(())?));
         receiver.recv()?;
-        // It is done, or as good as done, and yet:
+        // It is done or nearly done, and yet:
         assert!(!deferred.is_settled());
         deferred.await?;
     }
@@ -68,7 +69,7 @@ on_both! {
         let failure = reactor.spawn_blocking::<()>(|| panic!("oh")).await.unwrap_err();
         assert!(failure.is_panic());
         assert_eq!(failure.location().file(), file!());
-        // The pool is whole.
+        // The pool is usable.
         assert_eq!(reactor.spawn_blocking(|| Ok(2)).await?, 2);
         // Work is counted when its thread looks for more.
         while reactor.thread_pool().statistics().panicked == 0 {
@@ -134,7 +135,7 @@ on_both! {
         assert_eq!(ran.load(Ordering::SeqCst), 0);
     }
 
-    async fn a_result_that_nobody_waits_for_is_dropped_on_the_loops_thread(reactor) {
+    async fn a_result_that_is_not_awaited_is_dropped_on_the_loops_thread(reactor) {
         let (release, held) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
         let (sender, drops) = mpsc::channel();
@@ -193,7 +194,7 @@ on_both! {
         assert_eq!(drops.try_recv(), Ok(thread::current().id()));
         let failure = refused.await.unwrap_err();
         assert_eq!(failure.trap::<PoolRefused>()?, &PoolRefused::Full(2));
-        // Called off work makes room.
+        // Cancelled work makes room.
         let [one, other] = queued;
         one.cancel();
         one.await.unwrap_err().trap::<Cancelled>()?;
@@ -218,7 +219,7 @@ on_both! {
         assert_eq!(pool.statistics().threads, 0);
     }
 
-    async fn work_that_nobody_waits_for_runs_and_its_panic_is_reported(reactor) {
+    async fn work_that_is_not_awaited_runs_and_its_panic_is_reported(reactor) {
         let reports = expect_reports(&reactor);
         let (to, got) = mpsc::channel();
         drop(reactor.spawn_blocking(move || { to.send("called").unwrap(); Ok(()) }));
@@ -276,7 +277,8 @@ on_both! {
             Ok::<_, Failure>([first.await?, second.await?])
         }));
         assert_eq!(seen.await?, [(Some(7), None), (Some(9), None)]);
-        // The thread keeps nothing of it, and calls of other threads bring only what they are asked to.
+        // The thread keeps nothing of it, and calls of other threads bring only what they were
+        // asked to.
         assert_eq!(pool.spawn_blocking(&reactor, move || Ok(here())).await?, (None, None));
         let remote = reactor.remote();
         let came = TRACE.scope(7, async {
@@ -399,7 +401,7 @@ on_both_by_hand! {
         drop(release);
     }
 
-    fn work_that_is_never_begun_is_reported_only_where_nobody_was_told(reactor) {
+    fn work_that_is_never_begun_is_reported_only_if_no_deferred_failed(reactor) {
         let reports = expect_reports(&reactor);
         reactor.thread_pool().adjust(0, 1);
         reactor.set_grace(Grace { threads: MS, ..Grace::default() });
@@ -476,7 +478,7 @@ on_both_by_hand! {
         assert!(gone && failure.is::<ReactorGone>());
     }
 
-    fn a_thread_that_waits_for_a_reactor_that_never_runs_is_told_when_it_goes(reactor) {
+    fn a_thread_that_waits_for_a_reactor_that_never_runs_gets_an_error_when_it_is_dropped(reactor) {
         let remote = reactor.remote();
         let (asked, has_asked) = mpsc::channel();
         let waits = thread::spawn(move || {
@@ -610,7 +612,7 @@ fn in_memory_time_stands_while_work_is_awaited_and_goes_on_when_it_is_called_off
         assert_eq!((reactor.now(), woke.get()), (start, false));
         releaser.join().unwrap();
 
-        // What was called off holds nothing up.
+        // Cancelled work blocks nothing.
         let (release, held) = mpsc::channel::<()>();
         let working = reactor.spawn_blocking(move || {
             let _ = held.recv();
@@ -726,6 +728,6 @@ fn the_last_handle_of_a_pool_lets_its_work_be_done() {
     drop(pool);
     drop(release);
     assert_ne!(done.recv().unwrap(), thread::current().id());
-    // And its thread ends: the sender went with its closure, and nothing else is left.
+    // And its thread ends: the sender was dropped with its closure, and nothing else is left.
     assert!(done.recv().is_err());
 }

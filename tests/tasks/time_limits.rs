@@ -1,9 +1,8 @@
-//! What came in time wins over its time limit, however late the loop sees it.
+//! A result that came in time wins over its time limit, however late the loop sees it.
 //!
-//! A limit and what it limits are put in a race that what it limits has won: the bytes are there
-//! before the limit is over, and the loop is kept busy until after it. On the machine that is a
-//! callback that computes; in memory, where no time passes in a callback, both come at the same
-//! moment.
+//! A limit races the work that it limits, and the work wins: the bytes are there before the limit
+//! is over, and the loop is kept busy until after it. On the machine a callback computes; in
+//! memory, where no time passes in a callback, both come at the same moment.
 
 use std::cell::{Cell, RefCell};
 #[cfg(target_os = "linux")]
@@ -27,7 +26,7 @@ use torsade::{
     testing, yield_now,
 };
 
-/// Every limit here is so long.
+/// The length of every limit here.
 const LIMIT: Duration = Duration::from_millis(40);
 
 /// Keeps the thread busy until `LIMIT` is long over.
@@ -38,7 +37,7 @@ fn work() {
     }
 }
 
-/// Has `f` called soon, and the loop kept busy right after that.
+/// Calls `f` soon, and keeps the loop busy right after that.
 fn then_work(reactor: &Reactor, f: impl FnOnce() + 'static) {
     reactor.call_later(MS, move || {
         f();
@@ -46,8 +45,8 @@ fn then_work(reactor: &Reactor, f: impl FnOnce() + 'static) {
     });
 }
 
-/// Calls `f` from a hook of a connection, and keeps the loop busy right after that. What happens meanwhile is seen by the
-/// next look at I/O; timers come before that. Keep what it returns.
+/// Calls `f` from a hook of a connection, and keeps the loop busy right after that. What happens
+/// meanwhile is seen by the next poll of I/O; timers come before that. Keep what it returns.
 async fn work_in_a_hook(
     reactor: &Reactor,
     f: impl FnOnce() + 'static,
@@ -71,7 +70,7 @@ impl Protocol for Busy {
     }
 }
 
-/// A connection to a peer that the loop knows nothing of.
+/// Makes a connection to a peer that the loop does not know.
 async fn pair(reactor: &Reactor) -> Result<(torsade::Connection, TcpStream), Failure> {
     let listener = TcpListener::bind(HERE)?;
     let conn = reactor.connect_stream(listener.local_addr()?).await?;
@@ -197,7 +196,7 @@ fn a_connection_that_was_made_in_time_is_not_given_up() {
 
 #[test]
 fn a_name_that_was_found_in_time_is_not_given_up() {
-    /// Asks a peer over a connection.
+    /// Sends a request to a peer over a connection.
     struct Asks(RefCell<Option<torsade::Connection>>, SocketAddr);
     impl NameResolver for Asks {
         fn resolve(&self, _: &Reactor, _: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
@@ -224,7 +223,7 @@ fn a_name_that_was_found_in_time_is_not_given_up() {
 
 on_both! {
     async fn what_comes_at_the_very_moment_of_the_limit_is_in_time(reactor) {
-        // A sleep that is asked for later and ends at the same time.
+        // A sleep that is requested later and ends at the same time.
         let end = reactor.now() + MS * 3;
         let clock = reactor.clone();
         let work = Deferred::from_future(async move {
@@ -246,9 +245,9 @@ on_both! {
         assert!(is_timed_out(&ended));
     }
 
-    async fn a_limit_is_not_put_off_for_ever_by_those_who_are_never_done(reactor) {
-        // Tasks that are always ready, a connection on which there is always something, and timers
-        // that are always due.
+    async fn a_limit_is_not_delayed_forever_by_tasks_that_are_never_done(reactor) {
+        // Tasks that are always ready, a connection that always has data, and timers that are
+        // always due.
         let over = Rc::new(Cell::new(false));
         let port = reactor.serve(HERE, async |mut conn| {
             let mut buf = [0; 512];
@@ -308,7 +307,7 @@ on_both! {
 
     async fn a_limit_that_is_put_off_while_it_is_due_counts_anew(reactor) {
         // Progress is seen at the moment of the limit: the limit of the whole is `timeout`, so it
-        // is asked for anew.
+        // is set anew.
         let clock = reactor.clone();
         let steps = Rc::new(Cell::new(0));
         let count = steps.clone();
@@ -319,7 +318,7 @@ on_both! {
                 let (step, resolver) = Deferred::pair();
                 let limited = step.timeout(MS, &clock);
                 clock.call_later(MS, move || resolver.callback(()));
-                // Both at the same moment, time and again.
+                // Both at the same moment, repeatedly.
                 if limited.timeout(MS * 5, &clock).await.is_ok() {
                     count.set(count.get() + 1);
                 }
@@ -387,7 +386,7 @@ fn with_manual_time_what_is_there_when_the_time_is_moved_is_in_time() -> Result<
     Ok(())
 }
 
-/// Reads one byte within the limit, says so, and is stopped meanwhile.
+/// Reads one byte within the limit, prints it, and is stopped meanwhile.
 #[cfg(target_os = "linux")]
 const STOPPED_LIMIT: Duration = Duration::from_millis(400);
 
@@ -422,7 +421,7 @@ fn bytes_that_came_while_the_process_was_stopped_win() -> Result<(), Failure> {
     kill_process(pid, Signal::STOP)?;
     waitpid(Some(pid), WaitOptions::UNTRACED)?;
     peer.write_all(b"x")?;
-    // The limit goes by; nothing else happens here.
+    // The limit passes; nothing else happens here.
     peer.set_read_timeout(Some(STOPPED_LIMIT + LIMIT))?;
     assert!(peer.read(&mut [0]).is_err());
     kill_process(pid, Signal::CONT)?;
@@ -462,7 +461,7 @@ fn a_connection_that_is_closed_within_a_limit_is_not_aborted_when_its_peer_took_
         let (conn, mut peer) = pair(&reactor).await?;
         let transport = conn.transport();
         let mut written = 0;
-        // Until the system takes no more: what is left is little.
+        // Until the system accepts no more: what is left is little.
         while transport.queued() == 0 {
             transport.write([b'a'; 16 * 1024]);
             written += 16 * 1024;
@@ -510,7 +509,7 @@ fn a_header_that_came_in_time_has_its_connection_served() {
 #[test]
 fn the_group_of_a_child_that_ended_in_time_is_not_killed() {
     testing::run_on(Reactor::new().unwrap(), async |reactor| {
-        // The one that stays ignores SIGTERM, and says when it does.
+        // The process that stays ignores SIGTERM, and prints when it does.
         let script = "trap 'exit 3' TERM; (trap '' TERM; echo up; exec sleep 1000) & echo $!; wait";
         let command = Command::new("sh").arg("-c").arg(script).lead_group();
         let mut child = command.spawn(&reactor)?;

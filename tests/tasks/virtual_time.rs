@@ -1,5 +1,5 @@
-//! Virtual time and other threads: it stands still while work of theirs is awaited, and goes on when that work waits for the
-//! loop itself; a test that nothing can bring on any more fails at once.
+//! Virtual time and other threads: time stands still while their work is awaited, and moves when
+//! that work waits for the loop itself; a test that can never continue fails at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -100,7 +100,7 @@ fn a_limit_ends_the_waiting_for_work_that_waits_for_the_loop() {
         let failure = work.timeout(HOUR, &reactor).await.unwrap_err();
         failure.trap::<TimedOut>()?;
         assert_eq!(reactor.now() - start, HOUR);
-        // The call that nobody waits for any more would be left behind.
+        // The call that is not awaited any more would be left behind.
         drop(hold);
         Ok(())
     });
@@ -193,7 +193,7 @@ fn waking_and_going_to_sleep_again_never_lets_time_slip() {
 }
 
 #[test]
-fn other_threads_that_nobody_awaits_do_not_hold_the_time() {
+fn other_threads_that_are_not_awaited_do_not_stop_the_time() {
     testing::run(async |reactor| {
         let (remote, start) = (reactor.remote(), reactor.now());
         let (done, joined) = oneshot::channel();
@@ -205,7 +205,7 @@ fn other_threads_that_nobody_awaits_do_not_hold_the_time() {
     });
 }
 
-/// What a test that must fail says, and after how much real time.
+/// Returns the panic of a test that must fail, and the real time that it took.
 fn failing(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> (String, Duration) {
     let start = Instant::now();
     let panic = catch_unwind(AssertUnwindSafe(|| testing::run(test))).unwrap_err();
@@ -226,7 +226,7 @@ fn a_test_that_nothing_can_bring_on_fails_at_once_and_shows_what_there_is() {
     });
     assert!(text.contains("the test cannot go on"), "{text}");
     assert!(text.contains("port") && text.contains(file!()), "{text}");
-    // Whom nobody knows is waited for for two seconds.
+    // A waker of foreign code is waited for for two seconds.
     assert!(took < SECOND * 2, "{took:?}");
 }
 
@@ -282,7 +282,7 @@ fn it_fails_at_once_wherever_it_is_stuck() {
     });
 }
 
-/// A channel's receiver has a waker; whoever has its sender is looked at no further.
+/// The receiver of a channel has a waker; the holder of its sender is not known.
 #[test]
 fn a_thread_that_has_only_a_waker_is_waited_for() {
     type Wrap = fn(&Reactor, oneshot::Receiver<u32>) -> Deferred<u32>;
@@ -342,7 +342,7 @@ fn a_thread_that_wakes_the_test_late_is_waited_for() {
         let (go, gone) = mpsc::channel::<()>();
         let remote = reactor.remote();
         let other = thread::spawn(move || {
-            // Longer than those are waited for of whom nothing is known.
+            // Longer than foreign code is waited for.
             let _ = gone.recv_timeout(SECOND * 3);
             drop(remote);
             sender.send(5)

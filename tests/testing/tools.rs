@@ -104,7 +104,7 @@ fn a_condition_is_waited_for_to_the_moment_it_holds_and_no_longer_than_the_limit
         let failure = wait_until(&reactor, SECOND * 3 / 2, || count.get() == 50)
             .await
             .unwrap_err();
-        failure.check::<TimedOut>().unwrap();
+        failure.downcast_ref::<TimedOut>().unwrap();
         assert_eq!(reactor.now() - start, SECOND * 17 / 2);
         // What holds at the limit holds.
         wait_until(&reactor, SECOND * 3 / 2, || count.get() == 10).await?;

@@ -2,13 +2,15 @@
 //!
 //! # The idea
 //!
-//! A member knows the core of its group and which of the members it is. When its line is at its end, its result goes
-//! straight into the group, which lies in the line of its own core as the source: no step, no callback, and no
-//! memory for each member but a seat in the group. What is made of the results, the group itself knows (see `list`).
+//! A member refers to the core of its group and knows its index. At the end of its queue its result
+//! goes straight into the group, which is stored in the queue of its own core as the source: there
+//! is no step, no callback, and no memory for each member but an entry in the group. What the
+//! results become, the group itself knows (see `list`).
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! The members own the core of their group, the group knows its members weakly (invariant 2 of `core`).
+//! The members own the core of their group; the group refers to its members weakly (invariant 2 of
+//! `core`).
 
 use std::any::Any;
 use std::rc::Rc;
@@ -18,46 +20,48 @@ use super::{Consumer, Core, Job, Stage, advance, tracker};
 use crate::debug;
 use crate::report;
 
-/// A source that takes its value from several other cores, its members. Nobody else's code runs in its methods.
+/// A source that takes its value from several other cores, its members. Its methods run no user
+/// code.
 pub(in crate::defer) trait Group {
-    /// Takes the result of a member. `true` if the outcome is decided, and in its [`Place`].
+    /// Takes the result of a member. Returns `true` if the outcome is decided and stored in the
+    /// group's [`Place`].
     fn accept(&self, index: usize, last: &dyn Slot) -> bool;
 
-    /// Somebody has asked it to stop: gives the members that have not given their results.
+    /// Handles a stop request: returns the members that have not given their results.
     fn ask_to_stop(&self) -> Vec<Rc<Core>>;
 
-    /// Gives the members that have not given their results.
+    /// Returns the members that have not given their results.
     fn members(&self) -> Vec<Rc<Core>>;
 
     /// Gives away everything but the outcome, which is decided.
     fn rest(&self) -> Rest;
 }
 
-/// What a group has left over when its outcome is decided.
+/// What is left of a group when its outcome is decided.
 pub(in crate::defer) struct Rest {
-    /// Those that have not given their results.
+    /// The members that have not given their results.
     pub(in crate::defer) members: Vec<Rc<Core>>,
-    /// Are they to be cancelled?
+    /// Whether the members are cancelled.
     pub(in crate::defer) cancels: bool,
-    /// Results that are of no use.
+    /// Results that are not part of the outcome.
     pub(in crate::defer) results: Box<dyn Any>,
 }
 
 impl Core {
-    /// Makes `group` the source of a new core, and gives it its members.
+    /// Makes `group` the source of a new core, and the cores its members.
     pub(in crate::defer) fn gather(self: &Rc<Self>, group: impl Slot) {
-        self.line.put_source(group);
+        self.callbacks.put_source(group);
         self.stage.set(Stage::Gathering);
     }
 
-    /// Makes it the member of a group. Nobody awaits it.
+    /// Makes the core a member of a group. No task awaits it.
     pub(in crate::defer) fn join(&self, group: &Rc<Self>, index: usize) {
         self.number.set(index as u64);
         self.then.set(Some(group.clone()));
         self.consumer.set(Consumer::Member);
     }
 
-    /// It may have been fired, or offered its result, before it became a member: then that goes to the group.
+    /// Gives the group what the core had before it became a member: its result, or an offer.
     pub(in crate::defer) fn give_what_it_has(self: Rc<Self>) {
         if self.is_offered() && self.is_member() {
             self.ask();
@@ -66,12 +70,12 @@ impl Core {
         }
     }
 
-    /// Does a group wait for it?
+    /// Returns whether a group waits for the core.
     pub(super) fn is_member(&self) -> bool {
         self.consumer.get() == Consumer::Member
     }
 
-    /// The members of the group that is its source.
+    /// Returns the members of the group that is the core's source.
     pub(in crate::defer) fn members(&self) -> Vec<Rc<Self>> {
         match self.stage.get() {
             Stage::Gathering => self.with_group(Group::members).unwrap_or_default(),
@@ -79,7 +83,7 @@ impl Core {
         }
     }
 
-    /// The same, from where the way down has come to a group.
+    /// Does the same for a chain that is followed down to a group.
     pub(super) fn is_member_below(
         self: &Rc<Self>,
         down: Rc<Self>,
@@ -98,14 +102,14 @@ impl Core {
         false
     }
 
-    /// Does something with the group that is its source.
+    /// Calls `f` with the group that is the core's source.
     pub(super) fn with_group<R>(&self, f: impl FnOnce(&(dyn Group + 'static)) -> R) -> Option<R> {
-        self.line
+        self.callbacks
             .with_last(|source| source.group().map(f))
             .flatten()
     }
 
-    /// Gives its result to the group that it is a member of. Gives that group's core, if it is decided so.
+    /// Gives the core's result to its group. Returns the group's core if that decides the outcome.
     pub(super) fn give_to_group(self: &Rc<Self>, last: &dyn Slot) -> Option<Rc<Self>> {
         self.consumer.set(Consumer::Holder);
         let outer = self.then.take()?;
@@ -120,7 +124,7 @@ impl Core {
         None
     }
 
-    /// Its group is decided: lets go of the members that are left (invariant 7).
+    /// Drops the remaining members of the decided group (invariant 7).
     pub(super) fn let_rest_go(self: Rc<Self>, later: &mut Vec<Job>) -> Option<Rc<Self>> {
         let (location, rest) = (self.location, self.with_group(Group::rest));
         later.push(Job::Settle(self));
@@ -136,7 +140,7 @@ impl Core {
         None
     }
 
-    /// Its result is of no use any more to the group that it is a member of.
+    /// Takes the core out of its group, which does not need its result any more.
     fn leave_group(&self, gave_up: bool) {
         self.consumer.set(Consumer::Nobody { gave_up });
         self.then.take();

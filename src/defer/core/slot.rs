@@ -1,9 +1,9 @@
-//! Places for results: what lies in a line, and the sources in front of it.
+//! Slots for results: the entries of a callback queue, and the sources before it.
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! A slot owns its result until the next one, or the consumer, takes it. A line, or the stack of whoever fires, owns
-//! the slot.
+//! A slot owns its result until the next slot, or the consumer, takes it. A queue, or the stack of
+//! the code that fires, owns the slot.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -20,49 +20,49 @@ use crate::debug;
 use crate::failure::{Failure, TraceFrame};
 use crate::report;
 
-/// A place for a result, and what is to be done to fill it.
+/// A slot for a result, and the work that fills it.
 pub(in crate::defer) trait Slot: 'static {
-    /// Takes the result out of `before` and does the work with it. `Some` if the result is still to come,
-    /// from that core.
+    /// Takes the result out of `before` and runs the work on it. Returns the core that the result
+    /// is still to come from, if it is.
     ///
-    /// A source has nothing to do.
+    /// A source has no work.
     fn run(&self, _before: &dyn Slot) -> Option<Rc<Core>> {
         None
     }
 
-    /// The [`Place`] of the result. One that will never have a value need not have one.
+    /// Returns the [`Place`] of the result. A slot that never has a value need not have one.
     fn result(&self) -> &dyn Any;
 
-    /// Takes over what stands in another place of the same type.
+    /// Takes over the content of another slot of the same type.
     fn fill_from(&self, other: &dyn Slot);
 
-    /// Takes a failure as the result.
+    /// Stores a failure as the result.
     fn fail(&self, failure: Failure);
 
-    /// Empties it; gives the failure if there was one, and drops a value.
+    /// Empties the slot; returns the failure if there was one, and drops a value.
     fn take_failure(&self) -> Option<Failure>;
 
-    /// Adds a step to the way of the failure that it holds, if it holds one.
+    /// Adds a frame to the trace of the failure in the slot, if there is one.
     fn trace(&self, frame: &dyn Fn() -> TraceFrame);
 
-    /// The group it is, if it is one.
+    /// Returns the group that this slot is, if it is one.
     fn group(&self) -> Option<&(dyn Group + 'static)> {
         None
     }
 
-    /// The cores that it fired when it ran and that have not run their steps.
+    /// Returns the cores that this slot fired when it ran and that have not run their steps.
     fn fired(&self) -> Vec<Rc<Core>> {
         Vec::new()
     }
 
-    /// Where it was made.
+    /// Returns the line where the slot's Deferred was made.
     fn location(&self) -> &'static Location<'static>;
 }
 
-/// Where a result is kept until it is taken.
+/// The storage of a result until it is taken.
 pub(in crate::defer) type Place<T> = Cell<Option<Result<T, Failure>>>;
 
-/// The value that a resolver brings.
+/// The source that a resolver fills.
 pub(super) struct Source<T> {
     result: Place<T>,
     location: &'static Location<'static>,
@@ -145,10 +145,10 @@ impl Slot for Lost {
     }
 }
 
-/// A callback, and the place of what it returned.
+/// A callback, and the storage of what it returned.
 pub(super) struct Callback<T, U, F> {
     result: Place<U>,
-    /// Empty once it was called.
+    /// `None` once it was called.
     f: Cell<Option<F>>,
     location: &'static Location<'static>,
     input: PhantomData<fn(T)>,
@@ -186,7 +186,7 @@ where
         if result.is_err() {
             went_through_callback(&mut result, self.location);
         }
-        // There was none: nothing to drop.
+        // The storage was empty: nothing to drop.
         mem::forget(self.result.replace(Some(result)));
         None
     }
@@ -218,7 +218,7 @@ where
 
 /// A callback that uses the resolvers of other cores.
 pub(super) struct Passing<T, F> {
-    /// Empty once it was called.
+    /// `None` once it was called.
     f: Cell<Option<F>>,
     fired: Cell<Vec<Rc<Core>>>,
     location: &'static Location<'static>,
@@ -271,7 +271,7 @@ where
     }
 }
 
-/// Adds a step to the way of a failure in its place.
+/// Adds a frame to the trace of a failure in `place`.
 pub(in crate::defer) fn trace<T>(place: &Place<T>, frame: &dyn Fn() -> TraceFrame) {
     cells::with(place, |result| {
         if let Some(Err(failure)) = result {
@@ -280,7 +280,7 @@ pub(in crate::defer) fn trace<T>(place: &Place<T>, frame: &dyn Fn() -> TraceFram
     });
 }
 
-/// A result came to a callback that let it pass, or out of one: if it is a failure, it has come this way.
+/// Adds a callback to the trace of a failure that skipped it, or that it returned.
 #[cold]
 #[inline(never)]
 pub(in crate::defer) fn went_through_callback<T>(
@@ -292,7 +292,8 @@ pub(in crate::defer) fn went_through_callback<T>(
     }
 }
 
-/// Takes the result out of a place whose type the caller knows: the typed ends of a Deferred agree about it.
+/// Takes the result out of a slot whose type the caller knows: the typed ends of a Deferred agree
+/// on it.
 #[inline]
 pub(in crate::defer) fn take<T: 'static>(slot: &dyn Slot) -> Option<Result<T, Failure>> {
     match slot.result().downcast_ref::<Place<T>>() {

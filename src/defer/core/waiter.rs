@@ -1,28 +1,31 @@
-//! A source that stands in a line, and is given its result only when somebody takes it.
+//! A source that stands in a wait queue, and gets its result only when the consumer takes it.
 //!
 //! # The idea
 //!
-//! A lock that gives itself to a Deferred which nobody polls is held by nobody, and stops everybody else. So one that
-//! hands things out, a [`WaitSource`], does not put them into a Deferred in the hope that it is looked at. If steps wait
-//! there it fires it; if not, it *offers*: the task that awaits is woken, the core stays `Pending`, and when the
-//! Deferred is polled or gets a callback, the core *asks* the giver, which gives what there is by then, or lets the core
-//! stand where it stood.
+//! A lock that hands itself to a Deferred which is never polled is held by no code, and blocks all
+//! other waiters. So a [`WaitSource`], which gives things to waiters one by one, does not put them
+//! into a Deferred in the hope that it is polled. If steps wait there, the source fires the
+//! Deferred; if not, the source *offers*: the awaiting task is woken, the core stays `Pending`, and
+//! when the Deferred is polled or gets a callback, the core *asks* the wait source, which gives
+//! what is there by then, or leaves the core in the queue.
 //!
-//! The core that stands in line and the one that a task polls need not be the same: a step may have returned the
-//! former. The giver deals with the one, the *source*; the offer lies with the other, the *end*.
+//! The core in the queue and the core that a task polls may differ: a step may have returned the
+//! former. The wait source deals with the first, the *source*; the offer is stored in the second,
+//! the *end*.
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! The giver owns the resolver. The core knows the giver weakly, so that those who wait for what nobody can bring any more
-//! are told; while there is an offer it holds it, so that what was offered can be fetched.
+//! The wait source owns the resolver. The core refers to the wait source weakly, so that waiters
+//! fail when nothing can serve them any more; during an offer the core holds the wait source, so
+//! that what was offered can be fetched.
 //!
 //! # Invariants
 //!
-//! 1. An end is `Offered` exactly while its source may ask with success or must come back into the line: from
-//!    [`Resolver::offer`] until [`Core::ask`].
-//! 2. A Deferred that is dropped while nothing but itself stands behind a source in line takes the source out of the
-//!    line: whether it was polled or not, there is nothing to run on. The same holds for one that listens (see
-//!    `listeners`), and for a group all of whose members do.
+//! 1. An end is `Offered` exactly while its source may ask with success or must return to the
+//!    queue: from [`Resolver::offer`] until [`Core::ask`].
+//! 2. Dropping a Deferred that alone stands behind a source in a queue takes the source out of the
+//!    queue, polled or not: there is nothing left to run. The same holds for a Deferred that
+//!    listens (see `listeners`), and for a group whose members all do.
 
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -35,54 +38,54 @@ use crate::defer::{Deferred, Resolver, State};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
-/// One that hands things out to a line of Deferreds.
+/// A source that gives things to a queue of waiting Deferreds, one by one.
 pub(crate) trait WaitSource {
-    /// The one with this number wants its own: fires it with [`Resolver::give`], or has it wait on.
+    /// Serves the waiter with this id: fires it with [`Resolver::give`], or leaves it in the queue.
     fn ask(self: Rc<Self>, number: WaiterId);
 
-    /// The one with this number leaves. Runs nobody's code.
+    /// Removes the waiter with this id. Runs no user code.
     fn leave(&self, number: WaiterId);
 
-    /// What it is, and who holds what it has given out.
+    /// Returns the description of the source, with the holders of what it has given out.
     fn thing(self: Rc<Self>) -> Thing;
 
-    /// Somebody has left: looks whether others can have something now.
+    /// Serves other waiters after a waiter has left.
     fn serve(self: Rc<Self>);
 }
 
-/// Which of those in a giver's line.
+/// The id of a waiter in the queue of a wait source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WaiterId {
-    /// When it came. No other has the same.
+    /// The number of the waiter, in order of arrival; unique.
     pub(crate) number: u64,
-    /// Where the giver has it.
+    /// The slot in which the wait source stores the waiter.
     pub(crate) slot: usize,
 }
 
-/// A place in a giver's line.
+/// An entry in the queue of a wait source.
 pub(in crate::defer) struct Waiter {
-    giver: Weak<dyn WaitSource>,
-    /// Set while there is an offer.
+    wait_source: Weak<dyn WaitSource>,
+    /// `Some` during an offer.
     hold: Option<Rc<dyn WaitSource>>,
     number: WaiterId,
-    /// What the user wants to happen when it is cancelled.
+    /// The user's canceller.
     pub(super) also: Option<Box<dyn FnOnce()>>,
 }
 
-/// How a core stands to a giver.
+/// The relation of a core to a wait source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asking {
+pub(super) enum OfferState {
     No,
-    /// It stands in line, or merely listens.
-    InLine,
-    /// It, or one that it waits for, has been offered something.
+    /// The core stands in the queue, or only listens.
+    Queued,
+    /// The core, or one that it waits for, has been offered something.
     Offered,
 }
 
 impl<T: 'static> Deferred<T> {
-    /// One that stands in a line under this number, and its resolver.
-    pub(crate) fn in_line(
-        giver: Rc<dyn WaitSource>,
+    /// Makes a Deferred that stands in the queue of `wait_source` under this id, and its resolver.
+    pub(crate) fn in_queue(
+        wait_source: Rc<dyn WaitSource>,
         number: WaiterId,
         offered: bool,
         location: &'static Location<'static>,
@@ -92,7 +95,7 @@ impl<T: 'static> Deferred<T> {
             is_offered: offered,
             waker: None,
         };
-        core.take_over(giver, number, link);
+        core.take_over(wait_source, number, link);
         let deferred = Self {
             state: State::Linked(core),
             polled: false,
@@ -102,27 +105,27 @@ impl<T: 'static> Deferred<T> {
 }
 
 impl<T: 'static> Resolver<T> {
-    /// Where its Deferred was made.
+    /// Returns the line where the Deferred was made.
     pub(crate) fn location(&self) -> &'static Location<'static> {
         let core = self.core.as_ref();
         core.map_or_else(Location::caller, |core| core.location())
     }
 
-    /// Would a result be taken on the spot, and not lie in a Deferred that somebody holds?
+    /// Returns whether a result would be consumed at once, instead of being stored in a Deferred.
     pub(crate) fn is_wanted(&self) -> bool {
         self.core.as_ref().is_none_or(|core| core.end().is_none())
     }
 
-    /// Offers: from now on the core asks when it is asked. Runs nobody's code; what it returns is to be called,
-    /// and wakes the task that awaits.
-    pub(crate) fn offer(&self, giver: Rc<dyn WaitSource>) -> impl FnOnce() + use<T> {
+    /// Makes an offer: from now on the consumer must ask. Runs no user code; the returned function
+    /// must be called, and wakes the awaiting task.
+    pub(crate) fn offer(&self, wait_source: Rc<dyn WaitSource>) -> impl FnOnce() + use<T> {
         let core = self.core.as_ref();
         if let Some(core) = core {
-            core.change_waiter(|waiter| waiter.hold = Some(giver));
+            core.change_waiter(|waiter| waiter.hold = Some(wait_source));
         }
         let end = core.and_then(Core::end);
         if let Some(end) = &end {
-            end.asking.set(Asking::Offered);
+            end.offer_state.set(OfferState::Offered);
         }
         move || {
             if let Some(end) = end {
@@ -131,7 +134,7 @@ impl<T: 'static> Resolver<T> {
         }
     }
 
-    /// Brings the value to one that has asked; it goes on from there by itself.
+    /// Brings the value to a core that has asked, and which then continues by itself.
     pub(crate) fn give(mut self, value: T) {
         if let Some(core) = self.core.take() {
             core.put(Ok(value));
@@ -140,10 +143,10 @@ impl<T: 'static> Resolver<T> {
 }
 
 impl Core {
-    /// It stands in the giver's line under this number, in the stead of a waiter that had no core.
+    /// Puts the core into the queue under this id, in place of a waiter that had no core.
     pub(in crate::defer) fn take_over(
         &self,
-        giver: Rc<dyn WaitSource>,
+        wait_source: Rc<dyn WaitSource>,
         number: WaiterId,
         link: Link,
     ) {
@@ -151,15 +154,15 @@ impl Core {
             return;
         }
         let waiter = Waiter {
-            giver: Rc::downgrade(&giver),
-            hold: link.is_offered.then_some(giver),
+            wait_source: Rc::downgrade(&wait_source),
+            hold: link.is_offered.then_some(wait_source),
             number,
             also: None,
         };
         self.set_canceller(Canceller::Waiter(Box::new(waiter)));
-        self.asking.set(match link.is_offered {
-            true => Asking::Offered,
-            false => Asking::InLine,
+        self.offer_state.set(match link.is_offered {
+            true => OfferState::Offered,
+            false => OfferState::Queued,
         });
         if link.waker.is_some() {
             self.waker.set(link.waker);
@@ -167,13 +170,13 @@ impl Core {
         }
     }
 
-    /// Must it be asked for its result?
+    /// Returns whether the core must ask for its result.
     #[inline]
     pub(in crate::defer) fn is_offered(&self) -> bool {
-        self.asking.get() == Asking::Offered
+        self.offer_state.get() == OfferState::Offered
     }
 
-    /// Asks the giver for the result, and runs what can run.
+    /// Asks the wait source for the result, and runs what can run.
     #[cold]
     pub(in crate::defer) fn ask(self: &Rc<Self>) {
         if let Some(source) = self.fetch() {
@@ -181,7 +184,7 @@ impl Core {
         }
     }
 
-    /// The result, if it is settled, or to be had for the asking.
+    /// Returns the result if the core is settled, or gets it by offer_state.
     pub(in crate::defer) fn ask_and_take<T: 'static>(
         self: &Rc<Self>,
     ) -> Option<Result<T, Failure>> {
@@ -191,15 +194,16 @@ impl Core {
         self.take_settled()
     }
 
-    /// From now on it is known that its source makes nothing happen.
+    /// Marks the core's source as one that only listens.
     pub(in crate::defer) fn listens(&self) {
-        self.asking.set(Asking::InLine);
+        self.offer_state.set(OfferState::Queued);
     }
 
-    /// Is a source in line all there is, with nothing to be run when it fires (invariant 2)?
+    /// Returns whether a source in a queue is all there is, and nothing would run when it fires
+    /// (invariant 2).
     #[inline]
     pub(in crate::defer) fn only_waits(self: &Rc<Self>) -> bool {
-        let may_wait = self.asking.get() != Asking::No
+        let may_wait = self.offer_state.get() != OfferState::No
             || matches!(self.stage.get(), Stage::Waiting | Stage::Gathering);
         may_wait && self.leads_to_lines()
     }
@@ -210,7 +214,7 @@ impl Core {
         while let Some(core) = left.pop() {
             let only_waits = match core.stage.get() {
                 _ if core.has_steps() => false,
-                Stage::Pending => core.asking.get() != Asking::No,
+                Stage::Pending => core.offer_state.get() != OfferState::No,
                 Stage::Waiting => {
                     left.extend(core.awaited_core());
                     true
@@ -228,7 +232,7 @@ impl Core {
         true
     }
 
-    /// It stands in line, and now somebody consumes it. Gives the core to go on with.
+    /// Handles a new consumer of a core that stands in a queue. Returns the core to continue with.
     #[cold]
     pub(super) fn consumed(self: Rc<Self>) -> Rc<Self> {
         if self.consumer.get() == (Consumer::Nobody { gave_up: false }) && self.only_waits() {
@@ -240,8 +244,8 @@ impl Core {
             match self.end() {
                 None => return self.fetch().unwrap_or(self),
                 Some(end) => {
-                    self.asking.set(self.asking_unless_offered());
-                    end.asking.set(Asking::Offered);
+                    self.offer_state.set(self.state_without_offer());
+                    end.offer_state.set(OfferState::Offered);
                     end.wake_if_awaited();
                 }
             }
@@ -249,9 +253,9 @@ impl Core {
         self
     }
 
-    /// Asks the giver. The source, if it has its result now, is to be advanced.
+    /// Asks the wait source. Returns the source if it has its result now and must be advanced.
     fn fetch(self: &Rc<Self>) -> Option<Rc<Self>> {
-        self.asking.set(self.asking_unless_offered());
+        self.offer_state.set(self.state_without_offer());
         let mut source = self.clone();
         while let Some(inner) = source.awaited_core() {
             source = inner;
@@ -259,12 +263,14 @@ impl Core {
         if source.stage.get() != Stage::Pending {
             return None;
         }
-        let (giver, number) = source.change_waiter(|waiter| (waiter.hold.take(), waiter.number))?;
-        giver?.ask(number);
+        let (wait_source, number) =
+            source.change_waiter(|waiter| (waiter.hold.take(), waiter.number))?;
+        wait_source?.ask(number);
         (source.stage.get() == Stage::Fired).then_some(source)
     }
 
-    /// Where a result would come to lie until somebody looks: in a core that is held, and has nothing to do with it.
+    /// Returns the core in which a result would be stored until it is consumed: one that is held
+    /// and has nothing left to run.
     fn end(self: &Rc<Self>) -> Option<Rc<Self>> {
         let mut core = self.clone();
         while !core.has_steps() {
@@ -283,15 +289,15 @@ impl Core {
         }
     }
 
-    /// What it is when it has no offer.
-    fn asking_unless_offered(&self) -> Asking {
+    /// Returns the state without an offer.
+    fn state_without_offer(&self) -> OfferState {
         match self.stage.get() {
-            Stage::Pending => Asking::InLine,
-            _ => Asking::No,
+            Stage::Pending => OfferState::Queued,
+            _ => OfferState::No,
         }
     }
 
-    /// Changes its place in line, if it has one.
+    /// Changes the core's entry in the queue, if it has one.
     fn change_waiter<R>(&self, change: impl FnOnce(&mut Waiter) -> R) -> Option<R> {
         cells::with(&self.canceller, |canceller| match canceller {
             Some(Canceller::Waiter(waiter)) => Some(change(waiter)),
@@ -301,24 +307,24 @@ impl Core {
 }
 
 impl Waiter {
-    /// What it stands in line for.
+    /// Returns the wait source that the core waits for.
     pub(super) fn thing(&self) -> Option<Thing> {
-        self.giver.upgrade().map(WaitSource::thing)
+        self.wait_source.upgrade().map(WaitSource::thing)
     }
 
-    /// Its core is cancelled.
+    /// Handles the cancel of the core.
     pub(super) fn give_up(self, core: Rc<Core>, location: &'static Location<'static>) {
         let Self {
-            giver,
+            wait_source,
             hold,
             number,
             also,
         } = self;
-        let giver = hold.or_else(|| giver.upgrade());
+        let wait_source = hold.or_else(|| wait_source.upgrade());
         core.cancelling.set(true);
         let called = also.map(|f| report::catch_rarely(core.location, f));
-        if let Some(giver) = &giver {
-            giver.leave(number);
+        if let Some(wait_source) = &wait_source {
+            wait_source.leave(number);
         }
         core.cancelling.set(false);
         let next = match called {
@@ -332,8 +338,8 @@ impl Waiter {
         if let Some(next) = next {
             advance(next);
         }
-        if let Some(giver) = giver {
-            giver.serve();
+        if let Some(wait_source) = wait_source {
+            wait_source.serve();
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What firing and cancelling lead to: one loop over cores, so that nothing that is long or deep uses stack.
+//! The loop that firing and cancelling run: one loop over cores, so that long and deep structures
+//! use a constant amount of stack.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,27 +8,28 @@ use std::rc::Rc;
 
 use super::{Canceller, Core, Group, Stage, discard_canceller};
 use crate::context;
-use crate::defer::Abandoned;
+use crate::defer::DeferredError;
 use crate::defer::coroutine::{self, Coroutine, Verdict};
 use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 
-/// Something to do when all that comes of the thing before has been done.
+/// Work to do after everything that the previous work leads to was done.
 pub(super) enum Job {
     Advance(Rc<Core>),
-    /// The place is where somebody asked for it.
+    /// Cancels a core. The location is the line that requested it.
     Cancel(Rc<Core>, &'static Location<'static>),
-    /// The same for a member of a group, unless that was decided meanwhile, and so has let go of it.
+    /// Does the same for a member of a group, unless the group was decided meanwhile.
     CancelMember(Rc<Core>, &'static Location<'static>),
-    /// The rest of its group has been let go.
+    /// Continues a group whose remaining members were dropped.
     Settle(Rc<Core>),
-    /// What it awaits has been asked to stop.
+    /// Tells a coroutine that what it awaits was cancelled.
     Asked(Rc<Coroutine>, u64),
-    /// What only it has waited for was cancelled; now it fails itself, with what its canceller came to.
+    /// Fails a core with what its canceller returned, after what only this core had waited for was
+    /// cancelled.
     Fail(Rc<Core>, Result<(), Failure>, &'static Location<'static>),
 }
 
-/// Runs everything that can run from here on (invariant 1).
+/// Runs everything that can run, beginning with `core` (invariant 1).
 pub(in crate::defer) fn advance(core: Rc<Core>) {
     let mut next = Some(core);
     while let Some(core) = next {
@@ -38,12 +40,14 @@ pub(in crate::defer) fn advance(core: Rc<Core>) {
     }
 }
 
-/// Cancels whatever `core` is waiting for at the end of the line. `place` is where somebody asked for it.
+/// Cancels what `core` is waiting for at the end of the chain. `location` is the line that
+/// requested it.
 pub(in crate::defer) fn cancel(core: &Rc<Core>, location: &'static Location<'static>) {
     work(None, vec![Job::Cancel(core.clone(), location)]);
 }
 
-/// Does as [`advance`] with `next`; then does the jobs, the last one first, and likewise all that comes of each.
+/// Does as [`advance`] with `next`; then does the work items, the last one first, and everything
+/// that each of them leads to.
 fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
     let round = coroutine::new_round();
     loop {
@@ -75,7 +79,8 @@ fn work(mut next: Option<Rc<Core>>, mut later: Vec<Job>) {
     }
 }
 
-/// Ends whatever `core` is waiting for at the end of the line, and asks nobody; of a group, its members.
+/// Ends what `core` is waiting for at the end of the chain, without a request to stop; the members,
+/// if that is a group.
 pub(in crate::defer) fn end(core: &Rc<Core>, location: &'static Location<'static>) {
     let mut left = vec![core.clone()];
     while let Some(mut core) = left.pop() {
@@ -108,7 +113,7 @@ fn end_source(core: Rc<Core>, location: &'static Location<'static>) {
     }
 }
 
-/// Cancels one. Gives the core to go on with.
+/// Cancels one core. Returns the core to continue with.
 fn cancel_one(
     mut core: Rc<Core>,
     location: &'static Location<'static>,
@@ -151,7 +156,7 @@ fn cancel_one(
         Some(Canceller::Coroutine(coroutine)) => match coroutine.ask_to_stop(round) {
             Verdict::Stopped => {}
             Verdict::Decides { awaited, before } => {
-                // The coroutine is told where it waits, decides, and may be asked again.
+                // The coroutine gets the request at its `await`, decides, and may be asked again.
                 core.canceller
                     .set(Some(Canceller::Coroutine(coroutine.clone())));
                 later.push(Job::Asked(coroutine, before));
@@ -172,7 +177,7 @@ fn call<R>(core: &Core, canceller: impl FnOnce() -> R) -> R {
     called
 }
 
-/// Its canceller was called, and may have panicked.
+/// Handles a core whose canceller was called, and may have panicked.
 fn fail_cancelled(
     core: Rc<Core>,
     called: Result<(), Failure>,
@@ -188,8 +193,8 @@ fn fail_cancelled(
     }
 }
 
-/// As [`cancel`], for what was dropped. What that leads to may drop the next one, and so on for ever: where they lie too
-/// deep inside each other, the rest is cancelled one after another.
+/// Does as [`cancel`] for a core that was dropped. What that leads to may drop the next core, and
+/// so on: below a certain depth the rest is cancelled one after another.
 pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, location: &'static Location<'static>) {
     let depth = context::with(|thread| thread.cancelling.get());
     if depth >= DEEPEST {
@@ -221,44 +226,44 @@ pub(in crate::defer) fn cancel_dropped(core: &Rc<Core>, location: &'static Locat
     context::with(|thread| thread.cancelling.set(depth));
 }
 
-/// What was dropped and is too deep inside others to be cancelled there.
+/// The dropped cores that are nested too deeply to be cancelled in place.
 type TooDeep = RefCell<VecDeque<(Rc<Core>, &'static Location<'static>)>>;
 
-/// So deep they may be inside each other.
+/// The most cancels nested inside each other.
 const DEEPEST: usize = 16;
 
-/// A resolver was dropped. Its steps may drop the next resolver, and so on for ever: one after another, not one
-/// inside the other.
+/// Abandons the source of a dropped resolver. Its steps may drop the next resolver, and so on: they
+/// are abandoned one after another, not one inside the other.
 pub(in crate::defer) fn abandon_source(core: Rc<Core>) {
     if core.cancelling.get() {
         return;
     }
     let is_nested = context::with(|thread| thread.abandoning.replace(true));
     if is_nested {
-        let line = context::with(|thread| match thread.to_abandon.get::<CallbackQueue>() {
-            Some(line) => line,
+        let queue = context::with(|thread| match thread.to_abandon.get::<AbandonQueue>() {
+            Some(queue) => queue,
             None => {
-                let line = Rc::<CallbackQueue>::default();
-                drop(thread.to_abandon.replace(Some(line.clone())));
-                line
+                let queue = Rc::<AbandonQueue>::default();
+                drop(thread.to_abandon.replace(Some(queue.clone())));
+                queue
             }
         });
-        return line.borrow_mut().push_back(core);
+        return queue.borrow_mut().push_back(core);
     }
     let mut next = Some(core);
     while let Some(core) = next {
         let location = core.location;
-        if let Some(fired) = core.fail_source(Failure::at(Abandoned, location)) {
+        if let Some(fired) = core.fail_source(Failure::at(DeferredError::Abandoned, location)) {
             advance(fired);
         }
-        let line = context::with(|thread| thread.to_abandon.get::<CallbackQueue>());
-        next = line.and_then(|line| line.borrow_mut().pop_front());
+        let queue = context::with(|thread| thread.to_abandon.get::<AbandonQueue>());
+        next = queue.and_then(|queue| queue.borrow_mut().pop_front());
     }
     context::with(|thread| {
         thread.abandoning.set(false);
-        drop(thread.to_abandon.replace::<CallbackQueue>(None));
+        drop(thread.to_abandon.replace::<AbandonQueue>(None));
     });
 }
 
-/// What is waiting to be abandoned, while something is being abandoned.
-type CallbackQueue = RefCell<VecDeque<Rc<Core>>>;
+/// The cores to be abandoned after the current one.
+type AbandonQueue = RefCell<VecDeque<Rc<Core>>>;

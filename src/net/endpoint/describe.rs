@@ -326,7 +326,7 @@ fn not_a_literal(text: &str, at: usize, found: &str) -> Failure {
 /// What is wrong with the end of a text, as something wrong with the whole.
 #[cfg(any(doc, feature = "proxy-protocol"))]
 fn as_part_of(text: &str, end: &str, failure: Failure) -> Failure {
-    match failure.check::<BadEndpoint>() {
+    match failure.downcast_ref::<BadEndpoint>() {
         Some(found) => bad(text, text.len() - end.len() + found.at, &*found.problem),
         None => failure,
     }

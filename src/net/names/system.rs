@@ -47,7 +47,7 @@ impl NameResolver for SystemResolver {
         let (name, host) = (host.to_owned(), host.to_owned());
         let found = self.pool.spawn_blocking(reactor, move || ask(name, port));
         found.add_errback(move |failure| {
-            if let Some(PoolRefused::Full(_)) = failure.check() {
+            if let Some(PoolRefused::Full(_)) = failure.downcast_ref() {
                 return Err(LookupFailed::new(host, LookupProblem::TooMany).into());
             }
             Err(failure)

@@ -1,20 +1,23 @@
-//! Deferreds against a model: programs by chance, played by both, whose traces must be the same.
+//! Deferreds against a model: random programs, run by both, whose traces must be equal.
 //!
-//! A program ([`program`]) makes Deferreds in a few slots and does with them whatever can be done: callbacks that return
-//! other Deferreds, fire, cancel, pause, poll and drop them, cancellers that do the same, futures that await them. Two
-//! sides play it: [`world`] with Deferreds, [`model`] with plain lists. Each tells what happens in order, and after each
-//! step which Deferreds are settled and how many values, failures and closures there are: what lives too long, or too
-//! short, is seen as well.
+//! A program ([`program`]) makes Deferreds in a few slots and uses them in every way: callbacks
+//! that return other Deferreds, fire, cancel, pause, poll and drop them, cancellers that do the
+//! same, futures that await them. Two sides run it: [`world`] with Deferreds, [`model`] with plain
+//! lists. Each logs what happens in order, and after each step which Deferreds are settled and how
+//! many values, failures and closures exist: what lives too long, or too short, is detected as
+//! well.
 //!
-//! Rng is seeded. A program that goes wrong is made as small as it can be and printed with its seed.
+//! The random numbers are seeded. A program that fails is made as small as possible and printed
+//! with its seed.
 //!
 //! | variable            | does                                                                    |
 //! |---------------------|-------------------------------------------------------------------------|
 //! | `TORSADE_SEEDS=N`   | plays the seeds below N, not below 20 000; with `--nocapture` it counts |
 //! | `TORSADE_SEED=N`    | plays that one alone, and prints it and what the model says             |
 //!
-//! Each kind of thing that may happen ([`reached`]) must have happened often enough, or the test fails. Programs are left
-//! out in which a future awaits what waits for that future: nobody can see that, and cancelling it has no end.
+//! Each kind of event ([`reached`]) must have happened often enough, or the test fails. Programs in
+//! which a future awaits what waits for that future are skipped: the Deferreds cannot detect that,
+//! and cancelling has no end.
 //!
 //! `TORSADE_SEEDS=1000000 cargo test --release --test deferred against_model`
 
@@ -65,7 +68,7 @@ fn deferreds_do_what_the_model_does() {
     assert!(count < SEEDS || seldom.is_empty(), "seldom: {seldom:?}");
 }
 
-/// Do the two sides differ?
+/// Returns whether the two sides differ.
 async fn is_wrong(program: &[Step], reached: &mut Reached) -> bool {
     let program = with_end(program);
     let model = Model::play(&program);
@@ -78,7 +81,7 @@ async fn is_wrong(program: &[Step], reached: &mut Reached) -> bool {
     trace != model.trace
 }
 
-/// Makes the program as small as it can be, and says what is wrong with it.
+/// Makes the program as small as possible, and describes the difference.
 async fn report(seed: u64, mut program: Vec<Step>) -> ! {
     let mut reached = Reached::default();
     'smaller: loop {
@@ -113,7 +116,7 @@ async fn report(seed: u64, mut program: Vec<Step>) -> ! {
     );
 }
 
-/// In the end all pauses are undone, all resolvers lost and all Deferreds dropped.
+/// In the end all pauses are undone, and all resolvers and Deferreds dropped.
 fn with_end(program: &[Step]) -> Vec<Step> {
     let mut program = program.to_vec();
     for slot in 0..SLOTS {
@@ -131,5 +134,5 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().expect(name))
 }
 
-/// How many programs are played if nobody says otherwise.
+/// The number of programs by default.
 const SEEDS: u64 = 20_000;

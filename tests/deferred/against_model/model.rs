@@ -1,7 +1,9 @@
-//! The side that says what is right: the rules of the `defer` module, word by word, and nothing else.
+//! The side that defines what is right: the rules of the `defer` module, word by word, and nothing
+//! else.
 //!
-//! A Deferred is a result that is there or not, a list of callbacks, and the name of who gets the result in the end.
-//! What a call sets off, it sets off by a call, all the way down: the model knows no stack that could be too small.
+//! A Deferred is a result that is there or not, a list of callbacks, and the consumer of the
+//! result. Everything that a call causes, it causes by a call, all the way down: the model ignores
+//! the depth of the stack.
 
 use std::collections::VecDeque;
 use std::mem;

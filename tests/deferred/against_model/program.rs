@@ -1,4 +1,4 @@
-//! The programs: what they are made of, how chance makes one, how one is written down and made smaller.
+//! The programs: their parts, random generation, printing, and shrinking.
 
 use std::fmt;
 use std::rc::Rc;
@@ -84,7 +84,7 @@ pub(crate) enum Gives {
     Future(Rc<Body>),
 }
 
-/// A small generator of numbers that look like chance.
+/// A small pseudo-random generator.
 pub(crate) struct Rng {
     state: u64,
     labels: u32,
@@ -98,7 +98,7 @@ impl Rng {
         }
     }
 
-    /// A number below `n`.
+    /// Returns a number below `n`.
     fn below(&mut self, n: usize) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;

@@ -1,8 +1,9 @@
-//! What the programs came to, counted: a test of programs in which nothing happens would test nothing.
+//! Counts of the events that the programs reached: programs in which nothing happens would test
+//! nothing.
 
 macro_rules! ways {
     ($($way:ident)*) => {
-        /// Something that may happen in a program.
+        /// An event that may happen in a program.
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum Way { $($way),* }
 
@@ -26,7 +27,7 @@ ways! {
     Absurd
 }
 
-/// How often each way was taken.
+/// How often each event happened.
 pub(crate) struct Reached([u64; WAYS.len()]);
 
 impl Reached {
@@ -40,7 +41,7 @@ impl Reached {
         }
     }
 
-    /// Those that were taken more seldom.
+    /// Returns the events that happened less often.
     pub(crate) fn below(&self, least: u64) -> Vec<(Way, u64)> {
         let counts = WAYS.iter().map(|way| (*way, self.0[*way as usize]));
         counts.filter(|(_, count)| *count < least).collect()

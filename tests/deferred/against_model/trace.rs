@@ -1,32 +1,32 @@
-//! What both sides say of a program, and what they count.
+//! The log of a program on both sides, and what they count.
 
 use super::program::Slot;
 
-/// One thing that was seen to happen.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A callback ran, with that.
+    /// A callback ran, with this result.
     Called(u32, Seen),
     Canceller(u32),
     /// A future ran for the first time.
     Started(u32),
-    /// What a future awaited came to that.
+    /// The result of what a future awaited.
     Resumed(u32, Seen),
-    /// What a poll gave, if anything.
+    /// The result of a poll, if any.
     Polled(Slot, Option<Seen>),
     /// A waker was used.
     Woke(usize),
-    /// A failure that nobody handled, and whether a canceller has told of it.
+    /// An unhandled failure, and whether a canceller caused it.
     Reported(bool, Seen),
-    /// What a Deferred says of itself, and whether its resolver knows of a cancel.
+    /// What a Deferred shows of itself, and whether its resolver knows of a cancel.
     Looked(Slot, Option<(bool, &'static str)>, Option<bool>),
-    /// Which are settled, and what there is, at the end of a step.
+    /// Which Deferreds are settled, and the counts, at the end of a step.
     Stands(u32, Live),
     /// What should never happen.
     Broke(String),
 }
 
-/// A result, by the number of where it comes from.
+/// A result, by the number of its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Value(u32),
@@ -38,7 +38,7 @@ pub(crate) enum Seen {
     ResultTaken,
 }
 
-/// How many there are.
+/// The counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Live {
     pub(crate) values: i64,

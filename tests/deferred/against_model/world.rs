@@ -1,4 +1,4 @@
-//! The side that is tested: plays a program with Deferreds.
+//! The side under test: runs a program with Deferreds.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use torsade::defer::{self, Abandoned, Pause, ResultTaken, WaitsForItself};
+use torsade::defer::{self, DeferredError, Pause};
 use torsade::failure::Panicked;
 use torsade::report::{Origin, Report};
 use torsade::{Cancelled, Deferred, Failure, Resolver, yield_now};
@@ -20,12 +20,12 @@ use super::trace::{Event, Live, Seen};
 
 type Outcome = Result<Value, Failure>;
 
-/// What a program works on. Nothing is borrowed while a Deferred is being used.
+/// The state of a program. Nothing is borrowed while a Deferred is being used.
 pub(crate) struct World {
     places: [RefCell<Place>; SLOTS],
     resolvers: [Cell<Option<Resolver<Value>>>; SLOTS],
     pauses: [RefCell<Vec<Pause>>; SLOTS],
-    /// A future is acting.
+    /// Whether a future is acting.
     is_inside: Cell<bool>,
 }
 
@@ -33,21 +33,21 @@ pub(crate) struct World {
 enum Place {
     #[default]
     Empty,
-    /// In use by value: it comes back.
+    /// In use by value: it is put back.
     Away,
     /// In use by reference.
     Lent(Rc<Deferred<Value>>),
     There(Deferred<Value>),
 }
 
-/// What came back from a callback's body.
+/// The result of a callback's body.
 enum Returned {
     Result(Outcome),
     Deferred(Deferred<Value>),
     Future(Rc<Body>),
 }
 
-/// Plays a program. `turns` says how often the futures have to be let run each time.
+/// Runs a program. `turns` says how often the futures run each time.
 pub(crate) async fn play(program: &[Step], mut turns: impl Iterator<Item = usize>) -> Vec<Event> {
     let world = Rc::new(World {
         places: Default::default(),
@@ -172,7 +172,7 @@ impl World {
                     pause.unpause();
                 }
             }
-            // Inside a future it would be that which awaits.
+            // Inside a future it would be the one that awaits.
             Step::Poll(..) if self.is_inside.get() => {}
             Step::Poll(slot, waker) => {
                 let Some(mut deferred) = self.take(*slot) else {
@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    /// May something be made there?
+    /// Returns whether something may be made there.
     fn is_free(&self, slot: Slot) -> bool {
         let resolver = self.resolvers[slot].take();
         let has_resolver = resolver.is_some();
@@ -345,7 +345,7 @@ impl Returned {
     }
 }
 
-/// What a future does.
+/// Runs a future.
 async fn run(world: Rc<World>, body: Rc<Body>) -> Outcome {
     say(Event::Started(body.label));
     world.is_inside.set(true);
@@ -379,7 +379,7 @@ fn say_failed(label: u32, failure: Failure) -> Outcome {
     Err(failure)
 }
 
-/// Panics without a word on standard error.
+/// Panics without a message on standard error.
 fn panic_with<R>(label: u32) -> R {
     resume_unwind(Box::new(label.to_string()))
 }
@@ -392,23 +392,26 @@ fn seen(result: &Outcome) -> Seen {
 }
 
 fn seen_failure(failure: &Failure) -> Seen {
-    if let Some(oops) = failure.check::<Oops>() {
+    if let Some(oops) = failure.downcast_ref::<Oops>() {
         Seen::Failure(oops.number)
-    } else if let Some(panic) = failure.check::<Panicked>() {
+    } else if let Some(panic) = failure.downcast_ref::<Panicked>() {
         Seen::Panic(panic.message().parse().unwrap_or(u32::MAX))
     } else if failure.is::<Cancelled>() {
         Seen::Cancelled
-    } else if failure.is::<Abandoned>() {
+    } else if is_error!(failure, DeferredError::Abandoned) {
         Seen::Abandoned
-    } else if failure.is::<WaitsForItself>() {
+    } else if is_error!(failure, DeferredError::WaitsForItself) {
         Seen::WaitsForItself
     } else {
-        assert!(failure.is::<ResultTaken>(), "{failure:?}");
+        assert!(
+            is_error!(failure, DeferredError::ResultTaken),
+            "{failure:?}"
+        );
         Seen::ResultTaken
     }
 }
 
-/// In which state it shows itself.
+/// Returns the state that it shows.
 fn word(deferred: &Deferred<Value>) -> &'static str {
     let shown = format!("{deferred:?}");
     let state = shown.trim_start_matches("Deferred(");
@@ -434,7 +437,7 @@ fn say(event: Event) {
     TRACE.with_borrow_mut(|trace| trace.push(event));
 }
 
-/// Is counted while it lives.
+/// Counted while it is alive.
 struct Counted(fn(&mut Live) -> &mut i64);
 
 impl Counted {

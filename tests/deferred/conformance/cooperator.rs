@@ -26,10 +26,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use torsade::clock::ClockStopped;
-use torsade::defer::Abandoned;
-use torsade::repeat::{
-    CooperativeTask, SchedulerStopped, Slice, TaskDone, TaskFailed, TaskPause, TaskStopped,
-};
+use torsade::defer::DeferredError;
+use torsade::repeat::{CooperateError, CooperativeTask, Slice, TaskPause};
 use torsade::{Cancelled, Clock, Cooperator, Deferred, Failure, Resolver, VirtualClock};
 
 const TABLE: &[(&str, &str, &str)] = &[
@@ -603,12 +601,21 @@ impl World {
 fn show(failure: &Failure) -> String {
     let names = [
         ("Cancelled", failure.is::<Cancelled>()),
-        ("Abandoned", failure.is::<Abandoned>()),
+        ("Abandoned", is_error!(failure, DeferredError::Abandoned)),
         ("ClockStopped", failure.is::<ClockStopped>()),
-        ("SchedulerStopped", failure.is::<SchedulerStopped>()),
-        ("TaskDone", failure.is::<TaskDone>()),
-        ("TaskFailed", failure.is::<TaskFailed>()),
-        ("TaskStopped", failure.is::<TaskStopped>()),
+        (
+            "SchedulerStopped",
+            is_error!(failure, CooperateError::SchedulerStopped),
+        ),
+        ("TaskDone", is_error!(failure, CooperateError::TaskDone)),
+        (
+            "TaskFailed",
+            is_error!(failure, CooperateError::TaskFailed(..)),
+        ),
+        (
+            "TaskStopped",
+            is_error!(failure, CooperateError::TaskStopped),
+        ),
         ("panic", failure.is_panic()),
     ];
     let named = names.iter().find(|(_, is)| *is);

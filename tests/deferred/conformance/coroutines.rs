@@ -372,7 +372,7 @@ impl World {
                 }
                 let deferred = deferred.add_both(move |result| {
                     world.say(format!("{label}={}", show(&result)));
-                    let way = result.err().map(|failure| failure.path());
+                    let way = result.err().map(|failure| failure.trace());
                     for hop in way.iter().flatten().filter(|_| told) {
                         world.say(match hop {
                             TraceFrame::Callback { .. } => "callback",

@@ -35,7 +35,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use torsade::clock::TimedOut;
-use torsade::defer::{Abandoned, Pause, ResultTaken, WaitsForItself};
+use torsade::defer::{DeferredError, Pause};
 use torsade::{Cancelled, Clock, Deferred, Failure, Resolver, VirtualClock};
 
 const TABLE: &[(&str, &str, &str)] = &[
@@ -512,7 +512,7 @@ impl World {
             }
             "fire" => self.resolver(name).callback(number(rest)),
             "errback" => self.resolver(name).errback(failure(rest)),
-            "errback_plain" => self.resolver(name).errback(ResultTaken),
+            "errback_plain" => self.resolver(name).errback(DeferredError::ResultTaken),
             "errback_kept" => {
                 let failure = failure("kept");
                 let old = self.kept.replace(Some(failure.clone()));
@@ -523,7 +523,7 @@ impl World {
                 let (world, label) = (self.clone(), rest.to_owned());
                 self.change(name, |d| {
                     d.add_errback(move |failure| {
-                        let ptr_eq = world.kept.take().is_some_and(|kept| kept.same(&failure));
+                        let ptr_eq = world.kept.take().is_some_and(|kept| kept.ptr_eq(&failure));
                         let which = if ptr_eq { "same" } else { "another" };
                         world.say(&format!("{label}({which})"));
                         Err(failure)
@@ -706,16 +706,18 @@ fn failure(text: &str) -> Failure {
 }
 
 fn show(result: &Result<Number, Failure>) -> String {
-    let timed_out = |failure: &Failure| failure.check::<TimedOut>().copied();
+    let timed_out = |failure: &Failure| failure.downcast_ref::<TimedOut>().copied();
     if let Some(TimedOut(limit)) = result.as_ref().err().and_then(timed_out) {
         return format!("TimedOut({})", limit.as_secs());
     }
     match result {
         Ok(n) => n.to_string(),
         Err(failure) if failure.is::<Cancelled>() => "Cancelled".into(),
-        Err(failure) if failure.is::<Abandoned>() => "Abandoned".into(),
-        Err(failure) if failure.is::<WaitsForItself>() => "WaitsForItself".into(),
-        Err(failure) if failure.is::<ResultTaken>() => "ResultTaken".into(),
+        Err(failure) if is_error!(failure, DeferredError::Abandoned) => "Abandoned".into(),
+        Err(failure) if is_error!(failure, DeferredError::WaitsForItself) => {
+            "WaitsForItself".into()
+        }
+        Err(failure) if is_error!(failure, DeferredError::ResultTaken) => "ResultTaken".into(),
         Err(failure) if failure.is_panic() => "panic".into(),
         Err(failure) => failure.to_string(),
     }

@@ -143,8 +143,8 @@ impl World {
             }
             "check" => {
                 let checked = match rest {
-                    "parse" => text(self.it().check::<ParseIntError>()),
-                    _ => text(self.it().check::<io::Error>()),
+                    "parse" => text(self.it().downcast_ref::<ParseIntError>()),
+                    _ => text(self.it().downcast_ref::<io::Error>()),
                 };
                 self.say(checked);
             }
@@ -182,7 +182,7 @@ impl World {
             "levels" => self.say(self.it().chain().count().to_string()),
             "same" => {
                 let (made, _) = self.made.as_ref().unwrap();
-                self.say(if made.same(&self.it()) {
+                self.say(if made.ptr_eq(&self.it()) {
                     "same"
                 } else {
                     "another"
@@ -210,7 +210,7 @@ impl World {
     fn say_trapped(&mut self, trapped: Result<String, Failure>) {
         self.say(match trapped {
             Ok(text) => text,
-            Err(failure) if failure.same(&self.it()) => "passed".into(),
+            Err(failure) if failure.ptr_eq(&self.it()) => "passed".into(),
             Err(failure) => format!("{failure:?}"),
         });
     }

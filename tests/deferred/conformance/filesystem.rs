@@ -29,10 +29,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use torsade::clock::TimedOut;
-use torsade::defer::Abandoned;
-use torsade::locks::{
-    AlreadyTryingToLock, DeferredFilesystemLock, FilesystemLockGuard, NotALock, NotOurLock,
-};
+use torsade::defer::DeferredError;
+use torsade::locks::{DeferredFilesystemLock, FilesystemLockError, FilesystemLockGuard};
 use torsade::{Cancelled, Clock, Deferred, Failure, VirtualClock};
 
 use crate::support::folder::Folder;
@@ -311,15 +309,18 @@ fn seconds(text: &str) -> Duration {
 }
 
 fn show(failure: &Failure) -> String {
-    if let Some(error) = failure.check::<io::Error>() {
+    if let Some(error) = failure.downcast_ref::<io::Error>() {
         return show_io(error);
     }
-    if let Some(TimedOut(limit)) = failure.check() {
+    if let Some(TimedOut(limit)) = failure.downcast_ref() {
         return format!("TimedOut({})", limit.as_secs_f64());
     }
     let names = [
-        ("Abandoned", failure.is::<Abandoned>()),
-        ("AlreadyTryingToLock", failure.is::<AlreadyTryingToLock>()),
+        ("Abandoned", is_error!(failure, DeferredError::Abandoned)),
+        (
+            "AlreadyTryingToLock",
+            is_error!(failure, FilesystemLockError::AlreadyWaiting),
+        ),
         ("Cancelled", failure.is::<Cancelled>()),
     ];
     let named = names.iter().find(|(_, is)| *is);
@@ -328,9 +329,9 @@ fn show(failure: &Failure) -> String {
 
 fn show_io(error: &io::Error) -> String {
     let inner = error.get_ref();
-    if inner.is_some_and(|inner| inner.is::<NotALock>()) {
+    if inner.is_some_and(|inner| is_error!(inner, FilesystemLockError::NotALock { .. })) {
         "NotALock".into()
-    } else if inner.is_some_and(|inner| inner.is::<NotOurLock>()) {
+    } else if inner.is_some_and(|inner| is_error!(inner, FilesystemLockError::NotHeld { .. })) {
         "NotOurLock".into()
     } else if error.kind() == ErrorKind::NotFound {
         "NotFound".into()

@@ -31,7 +31,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use torsade::locks::{LockGuard, NoPermits, QueueUnderflow, SemaphorePermit};
+use torsade::locks::{LockError, LockGuard, SemaphorePermit};
 use torsade::{
     Cancelled, Deferred, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Resolver,
 };
@@ -455,7 +455,10 @@ impl Stage {
             ["lock"] => self.set(Thing::Lock(DeferredLock::default())),
             ["semaphore", n] => match DeferredSemaphore::new(number(n)) {
                 Ok(semaphore) => self.set(Thing::Semaphore(semaphore)),
-                Err(NoPermits) => self.log("refused"),
+                Err(error) => {
+                    assert_eq!(error, LockError::NoPermits);
+                    self.log("refused");
+                }
             },
             ["queue", size, backlog] => {
                 let queue = DeferredQueue::with_limits(limit(size), limit(backlog));
@@ -674,7 +677,7 @@ impl Stage {
     fn log_failure(&self, name: &str, failure: &Failure) {
         let what = if failure.is::<Cancelled>() {
             "cancelled".to_owned()
-        } else if failure.is::<QueueUnderflow>() {
+        } else if is_error!(failure, LockError::QueueUnderflow { .. }) {
             "underflow".to_owned()
         } else if failure.is_panic() {
             "panic".to_owned()

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use torsade::clock::ClockStopped;
-use torsade::defer::Abandoned;
+use torsade::defer::DeferredError;
 use torsade::repeat::Looping;
 use torsade::{Cancelled, Clock, Deferred, Failure, LoopingCall, Resolver, VirtualClock};
 
@@ -486,7 +486,7 @@ fn seconds(text: &str) -> Duration {
 fn show(failure: &Failure) -> String {
     if failure.is::<Cancelled>() {
         "Cancelled".into()
-    } else if failure.is::<Abandoned>() {
+    } else if is_error!(failure, DeferredError::Abandoned) {
         "Abandoned".into()
     } else if failure.is::<ClockStopped>() {
         "ClockStopped".into()

@@ -1,4 +1,4 @@
-//! What Twisted does, as tables of `(name, script, trace)`, each with one runner.
+//! Twisted's behaviour as tables of `(name, script, trace)`, each with one runner.
 
 mod cancelling;
 mod clock;
@@ -17,7 +17,7 @@ mod script;
 mod timeouts;
 mod unhandled;
 
-/// Plays every row of a table with `play`, and compares what it logged.
+/// Runs every row of a table with `play`, and compares the logs.
 #[track_caller]
 fn check(table: &[(&str, &str, &str)], play: impl Fn(&str) -> Vec<String>) {
     let mut wrong = Vec::new();
@@ -36,7 +36,7 @@ fn check(table: &[(&str, &str, &str)], play: impl Fn(&str) -> Vec<String>) {
     assert_eq!(names.len(), table.len(), "row names differ");
 }
 
-/// The parts of a script between separators that stand in no braces.
+/// Splits a script at separators that are not inside braces.
 fn split(script: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut depth = 0;
     let parts = script.split(move |c| {

@@ -43,9 +43,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures::channel::oneshot;
-use torsade::defer::{
-    self, Abandoned, DeferredList, FailureGroup, FirstError, NothingToWaitFor, Pause, Shared,
-};
+use torsade::defer::{self, DeferredError, DeferredList, FailureGroup, FirstError, Pause, Shared};
 use torsade::failure::TraceFrame;
 use torsade::{Cancelled, Deferred, Failure, Reactor, Resolver, yield_now};
 
@@ -158,7 +156,7 @@ impl World {
                 let (world, name) = (self.clone(), names[0]);
                 self.change(name, |d| {
                     d.add_errback(move |failure| {
-                        let way: Vec<_> = failure.path().iter().map(show_hop).collect();
+                        let way: Vec<_> = failure.trace().iter().map(show_hop).collect();
                         world.say(format!("{name}({})", way.join(",")));
                         Ok(0)
                     })
@@ -202,7 +200,8 @@ impl World {
                     defer::gather([self.take(names[0])]).await.unwrap_err(),
                     defer::gather(second).await.unwrap_err(),
                 );
-                let are_equal = one.check::<FirstError>() == other.check::<FirstError>();
+                let are_equal =
+                    one.downcast_ref::<FirstError>() == other.downcast_ref::<FirstError>();
                 self.say(if are_equal { "equal" } else { "different" });
             }
             "gather_quietly" => {
@@ -484,17 +483,17 @@ fn show_hop(hop: &TraceFrame) -> &'static str {
 }
 
 fn name(failure: &Failure) -> String {
-    if let Some(error) = failure.check::<FirstError>() {
+    if let Some(error) = failure.downcast_ref::<FirstError>() {
         return format!("FirstError({},{})", error.index(), name(error.failure()));
     }
-    if let Some(group) = failure.check::<FailureGroup>() {
+    if let Some(group) = failure.downcast_ref::<FailureGroup>() {
         let shown: Vec<_> = group.failures().iter().map(name).collect();
         return format!("FailureGroup({})", shown.join(","));
     }
     let names = [
         (failure.is::<Cancelled>(), "Cancelled"),
-        (failure.is::<Abandoned>(), "Abandoned"),
-        (failure.is::<NothingToWaitFor>(), "NothingToWaitFor"),
+        (is_error!(failure, DeferredError::Abandoned), "Abandoned"),
+        (is_error!(failure, DeferredError::Empty), "NothingToWaitFor"),
         (failure.is_panic(), "panic"),
     ];
     match names.iter().find(|(is_it, _)| *is_it) {

@@ -1,4 +1,4 @@
-//! The behaviour of a limit to how long a Deferred may take. See `deferred` for the commands.
+//! The behaviour of time limits of Deferreds. See `deferred` for the commands.
 
 use super::deferred::check;
 

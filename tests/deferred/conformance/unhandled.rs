@@ -1,4 +1,5 @@
-//! What becomes of failures that nobody handles, and what debug mode knows of them. See `script` for the commands.
+//! Failures that are not handled, and what debug mode records of them. See `script` for the
+//! commands.
 
 use super::script::check;
 

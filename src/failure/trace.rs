@@ -1,4 +1,5 @@
-//! The way a failure has come, from callback to callback and from Deferred to task: what debug mode remembers.
+//! The trace of a failure: the callbacks, Deferreds and tasks it has passed through. Recorded in
+//! debug mode only.
 
 use std::fmt;
 use std::iter::successors;
@@ -6,39 +7,41 @@ use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// One step of the way a failure has come; see [`Failure::path`](super::Failure::path).
+/// One step in the trace of a failure; see [`Failure::trace`](super::Failure::trace).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TraceFrame {
-    /// It went through a callback, or came out of it.
+    /// A callback received the failure and passed it on, or produced it.
     Callback {
-        /// Where the callback was added.
+        /// The line that added the callback.
         added: &'static Location<'static>,
     },
-    /// It was the result of a Deferred.
+    /// The failure was the result of a Deferred.
     Deferred {
-        /// Where the Deferred was made.
+        /// The line that made the Deferred.
         made: &'static Location<'static>,
-        /// Where its resolver was used, if it has had one and was not cancelled.
+        /// The line that fired its resolver; `None` if the Deferred has no resolver or was
+        /// cancelled.
         fired: Option<&'static Location<'static>>,
     },
-    /// A task awaited what failed.
+    /// A task awaited the Deferred or task that failed.
     Awaited {
-        /// Where the `await` stands.
+        /// The line of the `await`.
         at: &'static Location<'static>,
-        /// The task, where that is known.
+        /// The task that awaited; `None` where it is not known.
         by: Option<TaskName>,
     },
-    /// It was the end of a task.
+    /// The failure was the result of this task.
     Task(TaskName),
 }
 
-/// What a task is called: where it was spawned, and its name if it has one.
+/// The identity of a task in a trace: where it was spawned, and its name if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskName {
-    /// Where it was spawned.
+    /// The line that spawned the task.
     pub spawned: &'static Location<'static>,
-    /// The name it was given.
+    /// The name given with [`spawn_named`](crate::task::spawn_named); `None` for a task without
+    /// one.
     pub name: Option<Arc<str>>,
 }
 
@@ -68,23 +71,23 @@ impl fmt::Display for TaskName {
     }
 }
 
-/// The steps so far: the last one, and those before it, which clones share.
+/// The frames so far: the last one, linked to those before it. Clones share the earlier frames.
 #[derive(Clone, Default)]
-pub(super) struct Path(Option<Arc<Step>>);
+pub(super) struct Trace(Option<Arc<Step>>);
 
 struct Step {
     frame: TraceFrame,
-    before: Path,
-    /// How many steps there are up to here.
+    before: Trace,
+    /// The number of frames up to and including this one.
     count: usize,
 }
 
-impl Path {
-    /// Would this step be added?
+impl Trace {
+    /// Returns whether the frame would be added: the trace is not full, and its last frame differs.
     pub(super) fn has_room_for(&self, frame: &TraceFrame) -> bool {
-        // A failure that is handed on for ever keeps how it began.
+        // A failure that is passed on without end keeps the beginning of its trace.
         let last = self.0.as_ref();
-        last.is_none_or(|last| last.count < MOST && last.frame != *frame)
+        last.is_none_or(|last| last.count < MAX_FRAMES && last.frame != *frame)
     }
 
     pub(super) fn push(&mut self, frame: TraceFrame) {
@@ -97,7 +100,7 @@ impl Path {
         }));
     }
 
-    /// All of them, the first first.
+    /// Returns the frames, the oldest first.
     pub(super) fn get(&self) -> Vec<TraceFrame> {
         let steps = successors(self.0.as_ref(), |step| step.before.0.as_ref());
         let mut hops: Vec<_> = steps.map(|step| step.frame.clone()).collect();
@@ -106,5 +109,5 @@ impl Path {
     }
 }
 
-/// So many steps are kept.
-const MOST: usize = 100;
+/// The most frames that a trace keeps.
+const MAX_FRAMES: usize = 100;

@@ -1,25 +1,25 @@
-//! The steps of one Deferred, packed into blocks of memory.
+//! [`CallbackQueue`]: the steps of one Deferred, packed into blocks of memory.
 //!
 //! # The idea
 //!
-//! A box for each callback costs more than all the rest of running it. So steps of any type lie one behind the
-//! other in blocks of words, each behind a pointer that knows its type. The step that ran last stays where it
-//! is, for it holds the result so far.
+//! A box for each callback costs more than running it. So steps of any type lie one behind the
+//! other in blocks of words, each behind a pointer that carries its type. The step that ran last
+//! stays in its block, since it holds the result so far.
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! A line owns its blocks, a block its steps and the next block. While steps run, the block with them belongs to
-//! [`CallbackQueue::run`]; what is added meanwhile goes into another one.
+//! A queue owns its blocks; a block owns its steps and the next block. While steps run, their block
+//! belongs to [`CallbackQueue::run`]; steps added meanwhile go into another block.
 //!
 //! # Invariants
 //!
-//! 1. In a block's words, up to `end`, there is one entry after the other and nothing else. Those in front of
-//!    `first` have run and given their results, and have nothing left to drop.
-//! 2. An entry is a pointer to the step behind it, and that step, which is alive. A block has one owner and
-//!    never moves, so the pointer is good until the entry leaves.
-//! 3. A step that is too big for a block, or whose alignment a word cannot give, is put into a box, and the box
-//!    is the step.
-//! 4. No block is in the line's own hands while a step runs or is dropped.
+//! 1. The words of a block up to `end` hold entries, one after the other, and nothing else. The
+//!    entries before `first` have run and given away their results, and need no drop.
+//! 2. An entry is a pointer to the step behind it, followed by that step, which is alive. A block
+//!    has one owner and never moves, so the pointer is valid until the entry is removed.
+//! 3. A step that is too big for a block, or whose alignment is larger than a word's, is boxed, and
+//!    the box is the step.
+//! 4. The queue holds no block while one of that block's steps runs or is dropped.
 
 #![allow(
     unsafe_code,
@@ -39,19 +39,20 @@ use super::core::{Core, Group, Slot};
 use crate::failure::{Failure, TraceFrame};
 use crate::report::{self, Origin};
 
-/// A queue of steps, and the result of the one that ran last.
+/// A queue of steps, and the result of the step that ran last.
 #[derive(Default)]
 pub(super) struct CallbackQueue {
-    /// The oldest first. The first of them may begin with the step that ran last.
+    /// The oldest block first. Its first entry may be the step that ran last.
     queue: Cell<Option<Block>>,
-    /// Blocks that were added since, the newest first.
+    /// Blocks added since, the newest first.
     added: Cell<Option<Block>>,
-    /// How many steps have not run.
+    /// The number of steps that have not run.
     steps: Cell<usize>,
 }
 
 impl CallbackQueue {
-    /// Adds a step at the end. It is made where it stays: moving it there would take longer than all the rest.
+    /// Adds a step at the end. The step is built in its final place, because moving it would cost
+    /// more than everything else here.
     #[inline]
     pub(super) fn push<S: Slot>(&self, step: impl FnOnce() -> S) {
         self.steps.set(self.steps.get() + 1);
@@ -62,7 +63,7 @@ impl CallbackQueue {
         }
     }
 
-    /// Puts a source in front of all steps, none of which has run: its value is the result so far.
+    /// Puts a source before all steps, none of which has run: its value is the result so far.
     pub(super) fn put_source(&self, source: impl Slot) {
         let steps = self.steps.get();
         let later = self.take_added();
@@ -75,8 +76,9 @@ impl CallbackQueue {
         }
     }
 
-    /// Runs the steps, the first on the result so far, which is `source`'s if none has run; until there are no
-    /// more, `goes_on` says no, or one has to wait. What for, is returned.
+    /// Runs the steps, the first with the result so far (that of `source` if no step has run),
+    /// until no step is left, `goes_on` returns `false`, or a step has to wait. Returns the core
+    /// that the step waits for.
     #[inline]
     pub(super) fn run(
         &self,
@@ -84,7 +86,8 @@ impl CallbackQueue {
         goes_on: impl Fn() -> bool,
     ) -> Option<Rc<Core>> {
         let mut block = self.queue.take().or_else(|| self.take_added())?;
-        // Where the step before is, where the next one is, and how many have run.
+        // The positions of the previous step and of the next one, and the number of steps that have
+        // run.
         let (mut last, mut done) = (block.last.get(), 0);
         let (mut before, mut at) = match block.last_run() {
             Some((step, end)) => (ptr::from_ref(step), end),
@@ -97,7 +100,7 @@ impl CallbackQueue {
             },
         };
         let inner = loop {
-            // The block that has the step before, when that is not the same.
+            // The block that holds the previous step, if it is another one.
             let mut left = None;
             if at == block.end.get() {
                 let next = block.next.take().or_else(|| self.take_added());
@@ -106,7 +109,8 @@ impl CallbackQueue {
                 left = Some(mem::replace(&mut block, next));
             }
             let step = block.step(at);
-            // SAFETY: it is the source, which is borrowed, or an entry of `block` or of `left`.
+            // SAFETY: `before` is the source, which is borrowed, or an entry of `block` or of
+            // `left`.
             let input = unsafe { &*before };
             let inner = step.run(input);
             if let Some(left) = left {
@@ -127,7 +131,7 @@ impl CallbackQueue {
         inner
     }
 
-    /// Does something with the step that ran last; not more than moving its result.
+    /// Calls `f` with the step that ran last; `f` must do no more than move the result.
     pub(super) fn with_last<R>(&self, f: impl FnOnce(&dyn Slot) -> R) -> Option<R> {
         let block = self.queue.take()?;
         let result = block.last_run().map(|(step, _)| f(step));
@@ -135,7 +139,8 @@ impl CallbackQueue {
         result
     }
 
-    /// Does something with the step that ran last: takes its result, so that nothing is left to drop.
+    /// Calls `f` with the step that ran last; `f` takes its result, so that nothing is left to
+    /// drop.
     #[inline]
     pub(super) fn take_last<R>(&self, f: impl FnOnce(&dyn Slot) -> R) -> Option<R> {
         let block = self.queue.take()?;
@@ -145,7 +150,7 @@ impl CallbackQueue {
         Some(result)
     }
 
-    /// Is there a step that has not run? (While one runs, that one counts.)
+    /// Returns whether a step has not finished running.
     #[inline]
     pub(super) fn has_steps(&self) -> bool {
         self.steps.get() > 0
@@ -164,7 +169,7 @@ impl CallbackQueue {
         self.added.set(Some(block));
     }
 
-    /// Takes what was added, the oldest first.
+    /// Takes the added blocks, the oldest first.
     fn take_added(&self) -> Option<Block> {
         let mut block = self.added.take()?;
         let mut later = None;
@@ -177,7 +182,8 @@ impl CallbackQueue {
 }
 
 impl Drop for CallbackQueue {
-    /// One after the other: a step may own what owns the next line, and a block owns the next one.
+    /// Blocks are dropped one after the other: a step may own the owner of another queue, and a
+    /// block owns the next block.
     fn drop(&mut self) {
         for list in [&self.queue, &self.added] {
             let mut list = list.take();
@@ -188,8 +194,8 @@ impl Drop for CallbackQueue {
     }
 }
 
-/// Some steps, and their only owner: a box but for the one thing, that it may be moved while somebody holds pointers
-/// into it.
+/// A block of steps and their only owner. Unlike a box it may be moved while pointers into it
+/// exist.
 struct Block(NonNull<Body>);
 
 struct Body {
@@ -197,25 +203,25 @@ struct Body {
     words: UnsafeCell<[Word; WORDS]>,
 }
 
-/// What is known of a block.
+/// The bookkeeping of a block.
 struct Head {
     next: Cell<Option<Block>>,
-    /// Where the first entry begins that may have something to drop.
+    /// The offset of the first entry that may need a drop.
     first: Cell<usize>,
-    /// Where the entry begins that ran last; the others up to there have run as well.
+    /// The offset of the entry that ran last; all entries before it have run.
     last: Cell<Option<usize>>,
-    /// Where the last entry ends.
+    /// The offset behind the last entry.
     end: Cell<usize>,
     has_boxes: Cell<bool>,
-    /// It owns steps, which stay on their thread.
+    /// The block owns steps, which must stay on their thread.
     owns: PhantomData<Box<dyn Slot>>,
 }
 
 impl Block {
-    /// An empty one. It is made in its place, for most of it is not made at all.
+    /// Makes an empty block in place: most of its words stay uninitialised.
     fn new(next: Option<Self>) -> Self {
         let mut body = Box::<Body>::new_uninit();
-        // SAFETY: the place is there, and nobody else has it.
+        // SAFETY: the allocation is valid, and this is the only pointer to it.
         let location = unsafe { &raw mut (*body.as_mut_ptr()).head };
         let head = Head {
             next: Cell::new(next),
@@ -225,9 +231,9 @@ impl Block {
             has_boxes: Cell::new(false),
             owns: PhantomData,
         };
-        // SAFETY: the same.
+        // SAFETY: as above.
         unsafe { location.write(head) };
-        // SAFETY: the head was made, and words need not be.
+        // SAFETY: the head was written, and the words may be uninitialised.
         let body = unsafe { body.assume_init() };
         Self(NonNull::from(Box::leak(body)))
     }
@@ -238,26 +244,26 @@ impl Deref for Block {
 
     #[inline]
     fn deref(&self) -> &Body {
-        // SAFETY: it is alive as long as its owner, and changes only behind shared references.
+        // SAFETY: the body lives as long as its owner, and changes only behind shared references.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Drop for Block {
-    /// Drops the steps, then the rest. Not the body's own destructor does that, for it would borrow them all at
-    /// once.
+    /// Drops the steps, then the body. The body's own destructor would borrow all steps at once.
     fn drop(&mut self) {
         while self.first.get() < self.end.get() {
             let at = self.first.get();
             let (step, location) = (self.header(at), self.step(at).location());
-            // From here on it is no entry any more, even if its destructor panics.
+            // From here on the entry counts as removed, even if its destructor panics.
             self.first.set(at + words_of(self.step(at)));
             report::contain(Origin::Destructor, location, || {
-                // SAFETY: it was alive (invariant 2), and nobody can reach it any more.
+                // SAFETY: the step is alive (invariant 2), and no other reference to it can be made
+                // any more.
                 unsafe { step.drop_in_place() }
             });
         }
-        // SAFETY: `new` took it out of a box, and this was its only owner.
+        // SAFETY: `new` took the body out of a box, and this is its only owner.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
@@ -269,17 +275,17 @@ impl Body {
         let at = self.end.get();
         assert!(align_of::<S>() <= align_of::<Word>() && words_for::<S>() <= WORDS - at);
         let entry = self.entry(at);
-        // SAFETY: there is room for the entry, and this is where its step begins.
+        // SAFETY: there is room for the entry, and its step begins here.
         let location = unsafe { entry.add(HEADER) }.cast::<S>();
-        // SAFETY: there is room for the step, and a word's alignment is enough for it.
+        // SAFETY: there is room for the step, and a word's alignment suffices for it.
         unsafe { location.write(step()) };
         let header: *mut dyn Slot = location;
-        // SAFETY: the header's words are made for such a pointer.
+        // SAFETY: the header's words are sized and aligned for such a pointer.
         unsafe { entry.cast::<*mut dyn Slot>().write(header) };
         self.end.set(at + words_for::<S>());
     }
 
-    /// The step that ran last, and where its entry ends.
+    /// Returns the step that ran last, and the offset behind its entry.
     #[inline]
     fn last_run(&self) -> Option<(&dyn Slot, usize)> {
         let at = self.last.get()?;
@@ -287,7 +293,7 @@ impl Body {
         Some((step, at + words_of(step)))
     }
 
-    /// The entries up to `at` have run and given their results: there is nothing in them to drop, but a box.
+    /// Marks the entries up to `at` as run and emptied: nothing in them needs a drop, except a box.
     #[inline]
     fn pass(&self, at: usize) {
         if !self.has_boxes.get() {
@@ -295,15 +301,15 @@ impl Body {
         }
     }
 
-    /// The step of the entry that begins at `at`, which must be the beginning of one.
+    /// Returns the step of the entry at `at`, which must be the beginning of an entry.
     #[inline]
     fn step(&self, at: usize) -> &dyn Slot {
         let step = self.header(at);
-        // SAFETY: it is alive (invariant 2), and changes only behind shared references.
+        // SAFETY: the step is alive (invariant 2), and changes only behind shared references.
         unsafe { &*step }
     }
 
-    /// The same, as a pointer.
+    /// Returns the same step as a pointer.
     #[inline]
     fn header(&self, at: usize) -> *mut dyn Slot {
         // SAFETY: an entry begins with a pointer to its step (invariant 2).
@@ -314,7 +320,7 @@ impl Body {
     fn entry(&self, at: usize) -> *mut Word {
         debug_assert!(at < WORDS);
         let words = self.words.get().cast::<Word>();
-        // SAFETY: an entry begins inside the block.
+        // SAFETY: the offset of an entry is inside the block.
         unsafe { words.add(at) }
     }
 }
@@ -328,7 +334,7 @@ impl Deref for Body {
     }
 }
 
-/// A step that a block has no place for.
+/// A step that does not fit into a block.
 struct Boxed<S>(Box<S>);
 
 impl<S: Slot> Slot for Boxed<S> {
@@ -371,21 +377,21 @@ impl<S: Slot> Slot for Boxed<S> {
 
 type Word = MaybeUninit<u64>;
 
-/// How many words the entry of a step has.
+/// Returns the number of words in the entry of a step.
 #[inline]
 fn words_of(step: &dyn Slot) -> usize {
     HEADER + size_of_val(step).div_ceil(size_of::<Word>())
 }
 
-/// The same, for a type.
+/// Returns the number of words in the entry of a step of this type.
 const fn words_for<S>() -> usize {
     HEADER + size_of::<S>().div_ceil(size_of::<Word>())
 }
 
-/// The words of an entry in front of its step: room for a pointer.
+/// The number of words in an entry before its step: room for a pointer.
 const HEADER: usize = size_of::<*mut dyn Slot>().div_ceil(size_of::<Word>());
 
-/// How many words a block has: enough for five callbacks of the usual size.
+/// The number of words in a block: enough for five callbacks of the usual size.
 const WORDS: usize = 35;
 
 #[cfg(test)]
@@ -400,7 +406,7 @@ mod tests {
         }
         impl<T: ?Sized> Ambiguous<()> for T {}
         impl<T: ?Sized + Send> Ambiguous<u8> for T {}
-        // Does not compile if it is `Send`: there would be two of them.
+        // Does not compile if `CallbackQueue` is `Send`: there would be two implementations.
         <CallbackQueue as Ambiguous<_>>::check();
     }
 
@@ -412,7 +418,7 @@ mod tests {
             let (mut deferred, resolver) = Deferred::pair();
             let mut resolver = Some(resolver);
             if fired {
-                // With a pause the source comes to lie in front of all steps.
+                // With a pause the source is stored before all steps.
                 let pause = deferred.pause();
                 resolver.take().unwrap().callback(0_u64);
                 deferred = deferred.map(|sum| sum);

@@ -1,48 +1,53 @@
-//! The line in front of a lock, a semaphore or a queue: who waits, who has been offered something, who comes next.
+//! The wait queue of a lock, a semaphore or a queue: which Deferreds wait, which have an offer,
+//! which is next.
 //!
-//! What stands there is counted: a lock has one thing or none, a semaphore its permits, a queue its items. That is the
-//! [`Resource`]. The module docs of [`locks`](super) say why a waiter is offered what it waits for, and not given it.
+//! What is waited for is counted: a lock has one thing or none, a semaphore its permits, a queue
+//! its items. That is the [`Resource`]. The module docs of [`locks`](super) explain why a waiter is
+//! offered what it waits for, and not given it.
 //!
 //! # States of a waiter
 //!
 //! ```text
 //!           there is enough, and a callback wants it
-//! Here ───────────────────────────────────────────────▶ has it
-//!  │ ▲                                                    ▲
-//!  │ └────────── it asks, and there is not enough ──┐     │ it asks, and there is enough
-//!  │ there is enough                                │     │
-//!  └──────────▶ Asked ──────────────────────────▶ Away ───┘
-//!                      it did not ask in its round
+//! Waiting ─────────────────────────────────────────────▶ has it
+//!  │ ▲                                                 ▲
+//!  │ └────── it asks, and there is not enough ──┐      │ it asks, and there is enough
+//!  │ there is enough                            │      │
+//!  └──────────▶ Offered ─────────────────────▶ Missed ───┘
+//!                   it did not ask in its round
 //! ```
 //!
-//! | state   | means                                                           | of the stock          |
-//! |---------|-----------------------------------------------------------------|-----------------------|
-//! | `Here`  | waits in line                                                   | nothing               |
-//! | `Asked` | was offered what it waits for, and its round is not over        | is reserved for it    |
-//! | `Away`  | did not take the offer in time, or never stood in line          | what it finds there   |
+//! | state | meaning | of the resource |
+//! |---|---|---|
+//! | `Waiting` | waits in the queue | nothing |
+//! | `Offered` | was offered what it waits for, and its round is not over | is reserved for it |
+//! | `Missed` | did not take the offer in time, or never stood in the queue | what it finds when it asks |
 //!
 //! # Rounds
 //!
-//! A round is over at the end of the next batch of the loop, in which the task runs that was woken.
-//! Nobody looks at that moment unless it matters. Whoever wants to know how much is free first takes
-//! back what is reserved for those whose round is over ([`State::end_rounds`]); and only where
-//! others wait behind a reservation, an errand is queued that serves them right after that task.
+//! A round ends at the end of the loop's next batch, in which the task that was woken runs. Nothing
+//! happens at that moment unless it matters. Code that needs the free amount first takes back what
+//! is reserved for waiters whose round is over ([`State::end_rounds`]); and only where others wait
+//! behind a reservation, a work item is queued that serves them right after that task.
 //!
 //! # Two kinds of waiter
 //!
-//! A waiter that is only polled has no core: the line stores its waker, and wakes it. Any other has
-//! a core, which the line fires or offers to (see `defer`, `queued` and `waiter` there).
+//! A waiter that is only polled has no core: the queue stores its waker, and wakes it. Any other
+//! waiter has a core, which the queue fires or offers to (see `defer`, `queued` and `waiter`
+//! there).
 //!
 //! # Invariants
 //!
-//! 1. Nothing is given past one that is `Here`, but to those in front of it; and the first that is `Here` finds too
-//!    little, but for the time in which [`serve`] runs.
+//! 1. Nothing is given to a waiter behind one that is `Waiting`; and the first that is `Waiting`
+//!    finds too little, except while [`serve`] runs.
 //! 2. What is reserved is there.
-//! 3. A number is never given twice, so the line is in the order of the numbers, also for one that comes back.
-//! 4. [`serve`] does not run inside itself: however many waiters have a release in their callback, they run one after
-//!    the other.
-//! 5. Outside of a loop no round lasts. Whenever something is reserved and one is `Here`, there is an errand.
-//! 6. A waiter without a core that may fetch something keeps the stock alive.
+//! 3. A number is never given twice, so the queue is in the order of the numbers, also for a waiter
+//!    that comes back.
+//! 4. [`serve`] does not run inside itself: however many waiters release in their callbacks, they
+//!    run one after the other.
+//! 5. Outside of a loop every round ends at once. Whenever something is reserved and a waiter is
+//!    `Waiting`, the work item is queued.
+//! 6. A waiter without a core that may fetch something keeps the resource alive.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
@@ -57,46 +62,47 @@ use slab::Slab;
 use super::grants::{Granted, Grants};
 use super::numbered::Numbered;
 use crate::debug::{Id, Thing};
-use crate::defer::{Deferred, Link, Resolver, Standing, WaitQueue, WaitSource, WaiterId};
+use crate::defer::{Deferred, Link, QueuedState, Resolver, WaitQueue, WaitSource, WaiterId};
 use crate::failure::Failure;
 use crate::report::{self, Origin};
 use crate::task::{Executor, WorkItem, own_waker};
 
-/// Something countable that is handed out to those in a line. None of its methods runs anybody's code, but for the last.
+/// A countable resource that is handed out to a queue of waiters. Its methods run no user code,
+/// except the last.
 pub(crate) trait Resource: Sized + 'static {
-    /// What one of the line gets.
+    /// What a waiter gets.
     type Given: 'static;
 
-    /// What it is, in a word or two.
+    /// The name of the kind, in a word or two.
     const KIND: &'static str;
 
-    /// Are things held, and given back?
+    /// Whether things are held, and given back.
     const IS_LENT: bool = true;
 
-    fn line(&self) -> &GrantQueue<Self>;
+    fn queue(&self) -> &GrantQueue<Self>;
 
-    /// How much there is.
+    /// Returns the amount that is left.
     fn left(&self) -> usize;
 
-    /// Takes so much, which is there.
+    /// Takes `count`, which is left.
     fn take(self: &Rc<Self>, count: usize, granted: Granted) -> Self::Given;
 
-    /// How it stands, in words; whether it `is_told` who holds it, is said after that.
-    fn about(&self, is_told: bool) -> String;
+    /// Describes the state in words; with `names_holders` the holders are named after that.
+    fn about(&self, names_holders: bool) -> String;
 
-    /// That something of it is held, in words.
+    /// Describes in words that `count` is held.
     fn held(count: usize) -> String;
 
-    /// Can nothing ever come in again?
+    /// Returns whether nothing can be given back or added any more.
     fn is_over(&self) -> bool {
         false
     }
 
-    /// Something has been taken, or somebody has come back into the line: there may be room.
+    /// Notes that something was taken, or that a waiter came back: there may be room.
     fn taken(self: &Rc<Self>) {}
 }
 
-/// Those who wait for a stock.
+/// The queue of those who wait for a resource.
 pub(crate) struct GrantQueue<S: Resource> {
     state: RefCell<State<S>>,
     serving: Cell<bool>,
@@ -105,65 +111,65 @@ pub(crate) struct GrantQueue<S: Resource> {
 }
 
 struct State<S: Resource> {
-    /// All who wait, in places that do not change.
+    /// The waiters, in slots that do not change.
     waiters: Slab<Waiter<S>>,
-    /// The places of those who are `Here`, in the order of their numbers.
+    /// The slots of those that are `Waiting`, in the order of their numbers.
     here: Numbered,
-    /// Those without a core that have failed, and do not know.
+    /// The waiters without a core that have failed and were not polled since.
     failed: Vec<(WaiterId, Failure, Rc<S>)>,
     reserved: usize,
-    /// The number of the next to come.
+    /// The number of the next waiter.
     next: u64,
-    /// Those who were `Asked`, in that order, and when their rounds are over; `None` until [`serve`]
-    /// ends. Some may have asked since.
+    /// The waiters that were `Offered`, in that order, with the end of their rounds; `None` until
+    /// [`serve`] ends. Some may have asked since.
     rounds: VecDeque<(Option<u64>, WaiterId)>,
-    /// There is an errand; and it ends so many of the rounds, from the front.
-    has_errand: bool,
+    /// Whether a work item is queued, and how many rounds, from the front, it ends.
+    has_round_end: bool,
     covered: usize,
 }
 
 struct Waiter<S: Resource> {
     number: u64,
     count: usize,
-    stands: Stands,
+    state: WaiterState,
     consumer: Consumer<S::Given>,
     location: &'static Location<'static>,
-    /// Invariant 6.
+    /// Set by invariant 6.
     hold: Option<Rc<S>>,
 }
 
-/// See the module's docs.
+/// The states of the module's docs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stands {
-    Here,
-    Asked,
-    Away,
+enum WaiterState {
+    Waiting,
+    Offered,
+    Missed,
 }
 
-/// What a waiter has behind it.
+/// The consumer of a waiter.
 enum Consumer<T: 'static> {
-    /// The task that polls it, if one has.
+    /// The task that polls it, if one does.
     Task(Option<Waker>),
     /// A core.
     Core(Resolver<T>),
 }
 
-/// Joins the line.
+/// Joins the queue.
 pub(super) fn join<S: Resource>(
     resource: &Rc<S>,
     count: usize,
     location: &'static Location<'static>,
 ) -> Deferred<S::Given> {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     let is_free = state.has_free(count, resource.left());
     let number = state.next;
     state.next += 1;
     let slot = state.waiters.insert(Waiter {
         number,
         count,
-        stands: match is_free {
-            true => Stands::Away,
-            false => Stands::Here,
+        state: match is_free {
+            true => WaiterState::Missed,
+            false => WaiterState::Waiting,
         },
         consumer: Consumer::Task(None),
         location,
@@ -175,46 +181,46 @@ pub(super) fn join<S: Resource>(
     let waits_for_round = !is_free && state.reserved > 0;
     drop(state);
     if waits_for_round {
-        see_to_round(resource);
+        ensure_round_end(resource);
     }
     let weak: Weak<S> = Rc::downgrade(resource);
     Deferred::queued(weak, WaiterId { number, slot }, location)
 }
 
-/// Could somebody who comes just now have so much?
+/// Returns whether a newcomer could have `count` at once.
 pub(super) fn is_free<S: Resource>(resource: &Rc<S>, count: usize) -> bool {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     state.has_free(count, resource.left())
 }
 
-/// Takes so much for somebody who comes just now, if that is possible.
+/// Takes `count` for a newcomer, if that is possible.
 #[track_caller]
 pub(super) fn try_take<S: Resource>(resource: &Rc<S>, count: usize) -> Option<S::Given> {
     if !is_free(resource, count) {
         return None;
     }
     let granted = match S::IS_LENT {
-        true => resource.line().grants.to_caller(count, Location::caller()),
+        true => resource.queue().grants.to_caller(count, Location::caller()),
         false => None,
     };
     Some(resource.take(count, granted))
 }
 
-/// How many stand in line, those who were passed over among them.
+/// Returns the number of waiters in the queue, including those that missed their offer.
 pub(super) fn waiting<S: Resource>(resource: &S) -> usize {
-    resource.line().state.borrow().waiters.len()
+    resource.queue().state.borrow().waiters.len()
 }
 
-/// How much those who are in line have not been able to take yet: what they wait for, and what is reserved.
+/// Returns how much the waiters have not taken yet: what they wait for, and what is reserved.
 pub(super) fn expected<S: Resource>(resource: &S) -> usize {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     state.end_rounds();
     state.here.len() + state.reserved
 }
 
-/// Gives out what there is: fires those who have a use for it at once, offers it to the others.
+/// Gives out what is there: fires the waiters that consume it at once, and offers it to the others.
 pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
-    if resource.line().serving.replace(true) {
+    if resource.queue().serving.replace(true) {
         return;
     }
     loop {
@@ -222,17 +228,17 @@ pub(super) fn serve<S: Resource>(resource: &Rc<S>) {
         while let Some(offered) = serve_one(resource) {
             has_offered |= offered;
         }
-        let is_free_again = has_offered && resource.line().state.borrow_mut().begin_rounds();
+        let is_free_again = has_offered && resource.queue().state.borrow_mut().begin_rounds();
         if !is_free_again && !is_round_over(resource) {
             break;
         }
     }
-    resource.line().serving.set(false);
+    resource.queue().serving.set(false);
 }
 
-/// Nothing will come in any more: those who wait for that are abandoned.
+/// Ends a resource to which nothing will be added any more: the waiters are abandoned.
 pub(super) fn end<S: Resource>(resource: &Rc<S>) {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     let here = mem::take(&mut state.here);
     let waiters: Vec<_> = here.map(|(_, slot)| state.take_out(slot)).collect();
     drop(state);
@@ -241,7 +247,7 @@ pub(super) fn end<S: Resource>(resource: &Rc<S>) {
 
 /// Ends all waiting: each waiter gets a failure.
 pub(super) fn dismiss<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     state.reserved = 0;
     state.clear_rounds();
     state.here = Numbered::default();
@@ -254,18 +260,18 @@ pub(super) fn dismiss<S: Resource>(resource: &Rc<S>, why: impl Fn() -> Failure) 
             Consumer::Core(resolver) => resolver.errback(why()),
             Consumer::Task(waker) => {
                 let failed = (WaiterId { number, slot }, why(), resource.clone());
-                resource.line().state.borrow_mut().failed.push(failed);
+                resource.queue().state.borrow_mut().failed.push(failed);
                 wake(waker, waiter.location);
             }
         }
     }
 }
 
-/// Does what is to be done for the first in line: gives it its own, or offers it, which is `true`.
-/// `None` if there is nothing to do.
+/// Serves the first waiter: gives it what it waits for, or offers it and returns `Some(true)`.
+/// Returns `None` if there is nothing to do.
 #[inline]
 fn serve_one<S: Resource>(resource: &Rc<S>) -> Option<bool> {
-    let mut guard = resource.line().state.borrow_mut();
+    let mut guard = resource.queue().state.borrow_mut();
     let state = &mut *guard;
     let (_, slot) = state.here.first()?;
     let waiter = &mut state.waiters[slot];
@@ -302,33 +308,33 @@ fn serve_one<S: Resource>(resource: &Rc<S>) -> Option<bool> {
     }
 }
 
-/// Takes what this one waits for.
+/// Takes what this waiter waits for.
 #[inline]
 fn take_for<S: Resource>(resource: &Rc<S>, waiter: &Waiter<S>) -> S::Given {
     let granted = match (&waiter.consumer, S::IS_LENT) {
         (_, false) => None,
         (Consumer::Core(resolver), true) => {
-            resource.line().grants.to_waiter(waiter.count, resolver)
+            resource.queue().grants.to_waiter(waiter.count, resolver)
         }
         (Consumer::Task(_), true) => resource
-            .line()
+            .queue()
             .grants
             .to_caller(waiter.count, waiter.location),
     };
     resource.take(waiter.count, granted)
 }
 
-/// Is something free again for those who are `Here`, because a round is over? If a round is not
-/// over, sees to it that they are served at its end (invariant 5).
+/// Returns whether something is free again for `Waiting` waiters because a round has ended. If a
+/// round has not, makes sure that they are served at its end (invariant 5).
 fn is_round_over<S: Resource>(resource: &Rc<S>) -> bool {
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     if state.here.is_empty() || state.reserved == 0 {
         return false;
     }
     if state.end_rounds() {
         return true;
     }
-    if mem::replace(&mut state.has_errand, true) {
+    if mem::replace(&mut state.has_round_end, true) {
         return false;
     }
     state.covered = state.rounds.len();
@@ -336,12 +342,12 @@ fn is_round_over<S: Resource>(resource: &Rc<S>) -> bool {
     if let Some(executor) = Executor::current() {
         executor.push(Rc::new(Round(Rc::downgrade(resource))));
     }
-    // An executor that is shut down drops it.
-    !resource.line().state.borrow().has_errand
+    // An executor that is shut down drops the work item.
+    !resource.queue().state.borrow().has_round_end
 }
 
-/// Somebody is `Here` now, perhaps behind a reservation (invariant 5).
-fn see_to_round<S: Resource>(resource: &Rc<S>) {
+/// Handles a waiter that is `Waiting` now, perhaps behind a reservation (invariant 5).
+fn ensure_round_end<S: Resource>(resource: &Rc<S>) {
     if is_round_over(resource) {
         serve(resource);
     }
@@ -354,29 +360,29 @@ fn wake(waker: Option<Waker>, location: &'static Location<'static>) {
     }
 }
 
-/// Has the task of `cx` be the one that polls this waiter, and is woken.
+/// Stores the waker of the task that polls this waiter.
 fn watch<S: Resource>(resource: &Rc<S>, id: WaiterId, cx: &Context<'_>) {
     let new = own_waker(cx).clone();
-    let mut state = resource.line().state.borrow_mut();
+    let mut state = resource.queue().state.borrow_mut();
     let (old, is_here) = match state.find(id) {
         Some(waiter) => match &mut waiter.consumer {
-            Consumer::Task(waker) => (waker.replace(new), waiter.stands == Stands::Here),
+            Consumer::Task(waker) => (waker.replace(new), waiter.state == WaiterState::Waiting),
             Consumer::Core(_) => (Some(new), false),
         },
         None => (Some(new), false),
     };
     drop(state);
     if !is_here {
-        // By what the waker's clone or the stock did, when nobody was to be woken.
+        // The waker's clone, or the resource, has brought something when no waker was stored.
         cx.waker().wake_by_ref();
     }
     if old.is_some() {
-        report::discard(old, resource.line().made);
+        report::discard(old, resource.queue().made);
     }
 }
 
 impl<S: Resource> GrantQueue<S> {
-    /// The line of what is made by its caller.
+    /// Makes the queue of a resource that the caller makes.
     #[track_caller]
     pub(super) fn new() -> Self {
         Self {
@@ -387,7 +393,7 @@ impl<S: Resource> GrantQueue<S> {
                 reserved: 0,
                 next: 0,
                 rounds: VecDeque::new(),
-                has_errand: false,
+                has_round_end: false,
                 covered: 0,
             }),
             serving: Cell::new(false),
@@ -396,36 +402,35 @@ impl<S: Resource> GrantQueue<S> {
         }
     }
 
-    /// Where it was made.
+    /// Returns the line where the resource was made.
     pub(super) fn made(&self) -> &'static Location<'static> {
         self.made
     }
 }
 
 impl<S: Resource> State<S> {
-    /// Could somebody who comes just now have so much of what is left?
+    /// Returns whether a newcomer could have `count` of what is left.
     #[inline]
     fn has_free(&mut self, count: usize, left: usize) -> bool {
         self.end_rounds();
         self.here.is_empty() && count <= left - self.reserved
     }
 
-    /// This one is `Asked`.
+    /// Makes this waiter `Offered`.
     #[inline]
     fn reserve(&mut self, slot: usize) {
         let waiter = &mut self.waiters[slot];
-        waiter.stands = Stands::Asked;
+        waiter.state = WaiterState::Offered;
         self.reserved += waiter.count;
         let number = waiter.number;
         self.rounds.push_back((None, WaiterId { number, slot }));
     }
 
-    /// Takes out the waiter in this place, which is not among those `Here`, and what is reserved
-    /// for it.
+    /// Takes the waiter out of this slot, which is not `Waiting`, with what is reserved for it.
     #[inline]
     fn take_out(&mut self, slot: usize) -> Waiter<S> {
         let waiter = self.waiters.remove(slot);
-        if waiter.stands == Stands::Asked {
+        if waiter.state == WaiterState::Offered {
             self.reserved -= waiter.count;
             if self.reserved == 0 {
                 self.clear_rounds();
@@ -437,7 +442,7 @@ impl<S: Resource> State<S> {
         waiter
     }
 
-    /// Nothing is reserved.
+    /// Ends all reservations.
     #[inline]
     fn clear_rounds(&mut self) {
         self.rounds.clear();
@@ -447,8 +452,8 @@ impl<S: Resource> State<S> {
         }
     }
 
-    /// Those who have just been `Asked` have been woken: the rounds last from now on. Outside of a
-    /// loop they are over at once, which is `true`.
+    /// Begins the rounds of the waiters just `Offered`, which have been woken. Outside of a loop
+    /// the rounds end at once, and `true` is returned.
     fn begin_rounds(&mut self) -> bool {
         let Some(end) = Executor::end_of_round() else {
             self.end_rounds_if(|_, _| true);
@@ -461,7 +466,8 @@ impl<S: Resource> State<S> {
         false
     }
 
-    /// Takes back what is reserved for those whose round is over. `true` if that is something.
+    /// Takes back what is reserved for waiters whose round is over. Returns whether that is
+    /// anything.
     #[inline]
     fn end_rounds(&mut self) -> bool {
         self.reserved > 0 && self.end_some_rounds()
@@ -474,8 +480,8 @@ impl<S: Resource> State<S> {
         self.reserved < before
     }
 
-    /// Ends rounds, the oldest first, as long as `is_over` says so of them: their place in the list,
-    /// and their end.
+    /// Ends rounds, the oldest first, as long as `is_over` returns `true` for their index in the
+    /// list and their end.
     fn end_rounds_if(&mut self, is_over: impl Fn(usize, Option<u64>) -> bool) {
         let mut ended = 0;
         while let Some(&(end, id)) = self.rounds.front() {
@@ -486,15 +492,15 @@ impl<S: Resource> State<S> {
             self.rounds.pop_front();
             self.covered = self.covered.saturating_sub(1);
             if let Some(waiter) = self.find(id) {
-                if waiter.stands == Stands::Asked {
-                    waiter.stands = Stands::Away;
+                if waiter.state == WaiterState::Offered {
+                    waiter.state = WaiterState::Missed;
                     self.reserved -= waiter.count;
                 }
             }
         }
     }
 
-    /// The failure of a waiter without a core.
+    /// Takes the failure of a waiter without a core.
     fn take_failure(&mut self, id: WaiterId) -> Option<Failure> {
         let at = self.failed.iter().position(|failed| failed.0 == id)?;
         Some(self.failed.swap_remove(at).1)
@@ -508,7 +514,7 @@ impl<S: Resource> State<S> {
 
     /// Takes out a waiter that leaves.
     fn remove(&mut self, id: WaiterId) -> Option<Waiter<S>> {
-        if self.find(id)?.stands == Stands::Here {
+        if self.find(id)?.state == WaiterState::Waiting {
             self.here.remove(id.number);
         }
         Some(self.take_out(id.slot))
@@ -516,7 +522,7 @@ impl<S: Resource> State<S> {
 }
 
 impl<S: Resource> Waiter<S> {
-    /// Is this the waker of the task that polls it?
+    /// Returns whether this is the waker of the task that polls the waiter.
     #[inline]
     fn wakes(&self, waker: &Waker) -> bool {
         match &self.consumer {
@@ -525,7 +531,7 @@ impl<S: Resource> Waiter<S> {
         }
     }
 
-    /// There is nothing more to be done for it.
+    /// Drops a waiter for which nothing is left to do.
     #[inline]
     fn discard(self) {
         if !matches!(self.consumer, Consumer::Task(None)) {
@@ -533,7 +539,7 @@ impl<S: Resource> Waiter<S> {
         }
     }
 
-    /// Nobody can bring any more what it waits for.
+    /// Drops a waiter that nothing can serve any more.
     fn abandon(self) {
         match self.consumer {
             Consumer::Task(waker) => wake(waker, self.location),
@@ -542,21 +548,21 @@ impl<S: Resource> Waiter<S> {
     }
 }
 
-/// What becomes of a waiter that asks.
+/// The answer to a waiter that asks.
 enum Answer {
-    /// It takes what there is, and leaves the line.
+    /// The waiter takes what is there, and leaves the queue.
     Takes,
     /// Nothing will come any more.
     Over,
     Waits,
 }
 
-/// Answers a waiter that asks, and that is `Asked` or `Away`.
+/// Answers a waiter that asks, and that is `Offered` or `Missed`.
 #[inline]
 fn answer<S: Resource>(resource: &Rc<S>, state: &mut State<S>, slot: usize) -> Answer {
     let waiter = &state.waiters[slot];
     let (number, count) = (waiter.number, waiter.count);
-    if waiter.stands == Stands::Asked {
+    if waiter.state == WaiterState::Offered {
         return Answer::Takes;
     }
     state.end_rounds();
@@ -570,24 +576,24 @@ fn answer<S: Resource>(resource: &Rc<S>, state: &mut State<S>, slot: usize) -> A
     }
 }
 
-/// Has a waiter wait that was passed over: it is `Here` again, in its old place.
+/// Makes a waiter that missed its offer `Waiting` again, in its old position.
 #[cold]
 fn come_back<S: Resource>(resource: &Rc<S>, mut state: RefMut<'_, State<S>>, slot: usize) {
     let waiter = &mut state.waiters[slot];
-    waiter.stands = Stands::Here;
+    waiter.state = WaiterState::Waiting;
     let (number, hold) = (waiter.number, waiter.hold.take());
     state.here.insert(number, slot);
     drop((state, hold));
     resource.taken();
-    see_to_round(resource);
+    ensure_round_end(resource);
 }
 
 impl<S: Resource> WaitSource for S {
     fn ask(self: Rc<Self>, id: WaiterId) {
-        let mut state = self.line().state.borrow_mut();
+        let mut state = self.queue().state.borrow_mut();
         if state
             .find(id)
-            .is_none_or(|waiter| waiter.stands == Stands::Here)
+            .is_none_or(|waiter| waiter.state == WaiterState::Waiting)
         {
             return;
         }
@@ -607,20 +613,20 @@ impl<S: Resource> WaitSource for S {
     }
 
     fn leave(&self, id: WaiterId) {
-        let waiter = self.line().state.borrow_mut().remove(id);
+        let waiter = self.queue().state.borrow_mut().remove(id);
         drop(waiter);
     }
 
     fn thing(self: Rc<Self>) -> Thing {
-        let line = self.line();
-        let (mut texts, waits) = line.grants.tell(Self::held);
+        let queue = self.queue();
+        let (mut texts, waits) = queue.grants.tell(Self::held);
         texts.insert(0, self.about(!texts.is_empty()));
         texts.retain(|text| !text.is_empty());
         Thing {
             id: Id::At(Rc::as_ptr(&self).addr()),
             kind: Self::KIND,
             name: None,
-            location: line.made,
+            location: queue.made,
             about: texts.join(", "),
             waits,
         }
@@ -639,9 +645,9 @@ impl<S: Resource> WaitQueue for S {
         id: WaiterId,
         cx: &Context<'_>,
     ) -> Poll<Option<Result<<Self as WaitQueue>::Given, Failure>>> {
-        let mut state = self.line().state.borrow_mut();
+        let mut state = self.queue().state.borrow_mut();
         match state.find(id) {
-            Some(waiter) if waiter.stands == Stands::Here => {
+            Some(waiter) if waiter.state == WaiterState::Waiting => {
                 if waiter.wakes(&own_waker(cx)) {
                     return Poll::Pending;
                 }
@@ -670,22 +676,22 @@ impl<S: Resource> WaitQueue for S {
         Poll::Pending
     }
 
-    fn standing(&self, id: WaiterId) -> Standing {
-        match self.line().state.borrow_mut().find(id) {
-            Some(waiter) if waiter.stands == Stands::Here => Standing::Waits,
-            Some(_) => Standing::Offered,
-            None => Standing::Failed,
+    fn queued_state(&self, id: WaiterId) -> QueuedState {
+        match self.queue().state.borrow_mut().find(id) {
+            Some(waiter) if waiter.state == WaiterState::Waiting => QueuedState::Waits,
+            Some(_) => QueuedState::Offered,
+            None => QueuedState::Failed,
         }
     }
 
     fn link(self: Rc<Self>, id: WaiterId, resolver: Resolver<<Self as WaitQueue>::Given>) -> Link {
-        let mut state = self.line().state.borrow_mut();
+        let mut state = self.queue().state.borrow_mut();
         let mut link = Link {
             is_offered: false,
             waker: None,
         };
         if let Some(waiter) = state.find(id) {
-            link.is_offered = waiter.stands != Stands::Here;
+            link.is_offered = waiter.state != WaiterState::Waiting;
             let hold = waiter.hold.take();
             let consumer = mem::replace(&mut waiter.consumer, Consumer::Core(resolver));
             drop((state, hold));
@@ -700,11 +706,11 @@ impl<S: Resource> WaitQueue for S {
     }
 
     fn leave_unnoticed(&self, id: WaiterId) -> bool {
-        let mut state = self.line().state.borrow_mut();
+        let mut state = self.queue().state.borrow_mut();
         let Some(waiter) = state.find(id) else {
             return false;
         };
-        let is_here = waiter.stands == Stands::Here;
+        let is_here = waiter.state == WaiterState::Waiting;
         if state.here.len() > usize::from(is_here) {
             return false;
         }
@@ -720,7 +726,7 @@ impl<S: Resource> WaitQueue for S {
         self
     }
 }
-/// The errand that ends a round, when it is run and when it is dropped.
+/// The work item that ends a round, when it runs or is dropped.
 struct Round<S: Resource>(Weak<S>);
 
 impl<S: Resource> WorkItem for Round<S> {
@@ -730,8 +736,8 @@ impl<S: Resource> WorkItem for Round<S> {
 impl<S: Resource> Drop for Round<S> {
     fn drop(&mut self) {
         if let Some(resource) = self.0.upgrade() {
-            let mut state = resource.line().state.borrow_mut();
-            state.has_errand = false;
+            let mut state = resource.queue().state.borrow_mut();
+            state.has_round_end = false;
             let covered = mem::take(&mut state.covered);
             state.end_rounds_if(|location, _| location < covered);
             drop(state);
