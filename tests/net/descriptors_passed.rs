@@ -15,7 +15,7 @@ use crate::support::{HERE, Log, MS, Spy, cpu_time, ends, some_turns, until};
 use rustix::io::{FdFlags, fcntl_getfd};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::transport::DescriptorOverrun;
-use torsade::{Address, Connection, Context, Failure, OnPanic, Port, Protocol, Reactor, Transport};
+use torsade::{Address, Connection, Context, Failure, Port, Protocol, Reactor, Transport};
 
 /// Notes what it is given, in order; each descriptor by what it says when it is written to.
 #[derive(Clone, Default)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use torsade::reactor::Grace;
 use torsade::threads::CancelToken;
 
-use crate::support::{MS, await_that, expect_reports, until};
+use crate::support::{MS, await_that, expect_reports};
 use torsade::net::{NameResolver, SystemResolver};
 use torsade::reactor::StillRunning;
 use torsade::threads::{NeverBegun, PoolRefused, ThreadPool};

@@ -384,7 +384,7 @@ on_both_by_hand! {
             });
             has_begun.recv().unwrap();
             drop(running.add_both(move |result| log.borrow_mut().push(result.unwrap_err())));
-            drop(reactor.spawn_blocking(|| { unreachable!(); Ok(()) }));
+            drop(reactor.spawn_blocking(|| -> Result<(), Failure> { unreachable!() }));
         }).unwrap();
         assert!(start.elapsed() < Duration::from_secs(10));
         assert!(waiting.borrow()[0].is::<Stopped>());

@@ -559,8 +559,10 @@ impl Core {
     fn rest(&self, error: &io::Error) {
         // Where nobody logs it, once is enough until something was received.
         if !self.has_complained.replace(true) || report::is_logged() {
-            let what = format_args!("cannot receive datagrams for now: {error}");
-            report::warn(Subsystem::Net, what);
+            report::warn(
+                Subsystem::Net,
+                format_args!("cannot receive datagrams for now: {error}"),
+            );
         }
         self.resting.set(true);
         self.retry_soon();
