@@ -60,4 +60,4 @@ pub use crate::repeat::{Cooperator, LoopingCall, defer_later, interval};
 pub use crate::signal::{Signal, UnknownSignal};
 pub use crate::stream::Connection;
 pub use crate::task::{Task, spawn, yield_now};
-pub use crate::transport::{ConnectionAborted, ConnectionDone, ConnectionLost, Group, Transport};
+pub use crate::transport::{ConnectionError, Group, Transport};

@@ -17,7 +17,7 @@ use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
-use crate::transport::{ConnConfig, ConnectionLost, DelayedClose, Transport};
+use crate::transport::{ConnConfig, ConnectionError, DelayedClose, Transport};
 
 /// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
 ///
@@ -446,8 +446,8 @@ impl Common {
 
     /// A pipe has been lost, for this reason. That the program does not read what we write is its own affair.
     pub(super) fn note_loss(&self, reason: &Failure) {
-        let lost: Option<&ConnectionLost> = reason.downcast_ref();
-        let Some(error) = lost.and_then(ConnectionLost::io_error) else {
+        let lost = reason.downcast_ref();
+        let Some(error) = lost.and_then(ConnectionError::io_error) else {
             return;
         };
         if error.kind() != io::ErrorKind::BrokenPipe {

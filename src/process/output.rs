@@ -53,7 +53,7 @@ impl Command {
     /// # Errors
     ///
     /// Those of [`Command::spawn_protocol`]; [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken); [`Stopped`];
-    /// [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe, so that output is missing. An
+    /// [`ConnectionError::Lost`](crate::transport::ConnectionError::Lost) when the system breaks a pipe, so that output is missing. An
     /// unsuccessful exit is *not* an error: see [`Output::success`].
     ///
     /// # Examples

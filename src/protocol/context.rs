@@ -193,7 +193,7 @@ impl<P: 'static> Context<'_, P, Transport> {
     /// What this protocol has written is still sent, before all that the next one writes; so is a file that it sends
     /// ([`Transport::send_file`]), and the hand-over waits for that. A producer that it has registered is told to stop, and an
     /// end that waited for the producer comes then. Its timers, its mail and what it
-    /// waits for are called off. Its handles and the transports taken from its context are over, with [`HandedOver`](crate::transport::HandedOver) as the
+    /// waits for are called off. Its handles and the transports taken from its context are over, with [`ConnectionError::HandedOver`](crate::transport::ConnectionError::HandedOver) as the
     /// reason, and so is its membership in a [`Group`](crate::Group). Paused stays paused, and limits stay.
     ///
     /// # Order
@@ -297,7 +297,7 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     /// # Errors
     ///
     /// When the connection is gone before `f` is called, the Deferred fails with the reason why it ended as the cause
-    /// ([`Failure::find`] gives it: [`ConnectionDone`](crate::ConnectionDone), for instance). It fails with [`DeferredError::Abandoned`]
+    /// ([`Failure::find`] gives it: [`ConnectionError::Done`](crate::ConnectionError::Done), for instance). It fails with [`Abandoned`]
     /// when `f` panics, or when the reactor was dropped without having run.
     #[track_caller]
     pub fn ask<V: 'static>(

@@ -157,17 +157,17 @@ pub trait Protocol: Sized + 'static {
 
     /// The connection is over; the protocol is dropped when this returns.
     ///
-    /// The reason is [`ConnectionDone`] for an end in good order, [`ConnectionLost`] (with the system's error inside)
-    /// when it broke, [`ConnectionAborted`], [`WriteOverflow`], [`SendTimedOut`], [`OverBudget`],
-    /// [`DescriptorOverrun`], or the panic of a hook.
+    /// The reason is [`ConnectionError::Done`] for an end in good order, [`ConnectionError::Lost`] (with the system's error inside)
+    /// when it broke, [`ConnectionError::Aborted`], [`ConnectionError::WriteOverflow`], [`ConnectionError::SendTimedOut`], [`OverBudget`],
+    /// [`ConnectionError::DescriptorOverrun`], or the panic of a hook.
     ///
-    /// [`ConnectionDone`]: crate::ConnectionDone
-    /// [`ConnectionLost`]: crate::ConnectionLost
-    /// [`ConnectionAborted`]: crate::ConnectionAborted
-    /// [`WriteOverflow`]: crate::transport::WriteOverflow
-    /// [`SendTimedOut`]: crate::transport::SendTimedOut
+    /// [`ConnectionError::Done`]: crate::ConnectionError::Done
+    /// [`ConnectionError::Lost`]: crate::ConnectionError::Lost
+    /// [`ConnectionError::Aborted`]: crate::ConnectionError::Aborted
+    /// [`ConnectionError::WriteOverflow`]: crate::transport::ConnectionError::WriteOverflow
+    /// [`ConnectionError::SendTimedOut`]: crate::transport::ConnectionError::SendTimedOut
     /// [`OverBudget`]: crate::reactor::OverBudget
-    /// [`DescriptorOverrun`]: crate::transport::DescriptorOverrun
+    /// [`ConnectionError::DescriptorOverrun`]: crate::transport::ConnectionError::DescriptorOverrun
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, reason: Failure) {
         let _ = reason;

@@ -32,7 +32,7 @@ use crate::reactor::{Acting, NO_CONNECTION, Reactor};
 use crate::report::{self, Origin};
 use crate::slots::{ShrinkPolicy, shrink_queue};
 use crate::task::WorkItem;
-use crate::transport::ConnectionDone;
+use crate::transport::ConnectionError;
 
 /// A seat with its protocol.
 pub(crate) struct ProtocolSlot<P: 'static, T: 'static> {
@@ -64,7 +64,7 @@ pub(crate) trait ProtocolHost: 'static {
     /// Why it is over, once it is.
     fn why_it_ended(&self) -> Option<Failure> {
         self.is_left()
-            .then(|| Failure::at(ConnectionDone, self.host_location()))
+            .then(|| Failure::at(ConnectionError::Done, self.host_location()))
     }
     /// The protocol has named another one to have its connection.
     fn named_successor(&self) {}
@@ -252,7 +252,7 @@ pub(crate) fn try_leave<H: ProtocolHost>(
     if let Some(fate) = fate {
         let reason = home.why_it_ended();
         // It leaves once.
-        let done = || Failure::at(ConnectionDone, location);
+        let done = || Failure::at(ConnectionError::Done, location);
         let _ = fate.set(reason.unwrap_or_else(done));
     }
     for timer in timers {

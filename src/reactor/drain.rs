@@ -25,7 +25,7 @@ use crate::defer::{Deferred, Resolver};
 /// When a reactor stops, what is queued on its connections by then is still sent, whether the program has closed them or
 /// not; `run` returns when all of it has been handed to the system, or after these times. A connection whose queue is
 /// not empty then is reset, where its transport has a reset, and the loss is reported as
-/// [`BytesNotSent`](crate::transport::BytesNotSent).
+/// [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent).
 ///
 /// The process's own standard output ([`net::Stdio`](crate::net::Stdio)) is waited for without limit, as a program that writes to it with
 /// blocking calls would; a second SIGINT or SIGTERM ends such a program as well.

@@ -149,7 +149,7 @@ use crate::task::{Executor, Task, TaskInfo};
 ///
 /// # Errors
 ///
-/// What `main` returned, or why the reactor could not be made; [`BytesNotSent`](crate::transport::BytesNotSent) when
+/// What `main` returned, or why the reactor could not be made; [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent) when
 /// what was written to standard output through [`net::Stdio`](crate::net::Stdio) could not be written (but not when its reader left).
 ///
 /// What `main` has written to other connections is sent before this returns, within the limits of
@@ -341,7 +341,7 @@ impl Reactor {
     /// # Errors
     ///
     /// [`ReactorAlreadyRunning`] when this or another reactor runs on this thread; [`ReactorNotRestartable`] when
-    /// it has been stopped before; [`BytesNotSent`](crate::transport::BytesNotSent) when what was written to standard
+    /// it has been stopped before; [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent) when what was written to standard
     /// output through [`net::Stdio`](crate::net::Stdio) could not be written (but not when its reader left).
     ///
     /// # Panics
@@ -364,7 +364,7 @@ impl Reactor {
     /// # Errors
     ///
     /// [`Stopped`] when the reactor was stopped or crashed first, and those of [`Reactor::run`]. With
-    /// [`BytesNotSent`](crate::transport::BytesNotSent) the result of `main` is lost: nobody saw all that was printed.
+    /// [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent) the result of `main` is lost: nobody saw all that was printed.
     ///
     /// # Panics
     ///

@@ -38,7 +38,7 @@ use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, attach_handed, handle};
 use crate::reactor::Reactor;
 use crate::report;
-use crate::transport::{Addresses, Conn, ConnConfig, ConnectionDone, Handed, Transport};
+use crate::transport::{Addresses, Conn, ConnConfig, ConnectionError, Handed, Transport};
 
 /// A connection, for async code: read, write, split.
 ///
@@ -123,7 +123,7 @@ impl Connection {
             Some(handed) => Ok((handed, unread)),
             None => {
                 let reason = conn.link().reason();
-                Err(reason.unwrap_or_else(|| conn.link().failure(ConnectionDone)))
+                Err(reason.unwrap_or_else(|| conn.link().failure(ConnectionError::Done)))
             }
         }
     }
@@ -190,7 +190,7 @@ impl Connection {
         let link = self.reader.conn().link();
         let (Some(reactor), weak) = (link.reactor(), link.weak_reactor()) else {
             report::discard(protocol, location);
-            return Deferred::fail(Failure::at(ConnectionDone, location));
+            return Deferred::fail(Failure::at(ConnectionError::Done, location));
         };
         let (deferred, resolver) = Deferred::pair();
         reactor.inner().executor().call(location, move || {

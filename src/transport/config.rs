@@ -15,7 +15,7 @@ use crate::reactor::Reactor;
 ///
 /// Above `high` the connection counts as full: it no longer reads from its own peer, and async writes wait; both
 /// until no more than `low` is left. A write that begins while more than `hard` is queued aborts the connection
-/// with [`WriteOverflow`](super::WriteOverflow). So a peer that never reads costs at most `hard` and one write, and a server that only
+/// with [`ConnectionError::WriteOverflow`](super::ConnectionError::WriteOverflow). So a peer that never reads costs at most `hard` and one write, and a server that only
 /// answers its peers costs `high` and one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

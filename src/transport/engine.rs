@@ -23,9 +23,7 @@ use std::rc::Rc;
 
 use super::Transport;
 use super::config::ConnConfig;
-use super::errors::{
-    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, WriteOverflow,
-};
+use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::life::{Action, Event as Lived};
 use super::linger;
@@ -169,7 +167,7 @@ impl<S: ConnHandler> Conn<S> {
         self.link.broken_by(error);
         self.close(Some(reactor));
         let reason = self.link.reason();
-        Err(reason.unwrap_or_else(|| self.link.failure(ConnectionDone)))
+        Err(reason.unwrap_or_else(|| self.link.failure(ConnectionError::Done)))
     }
 
     fn watch(&self, reactor: &Reactor) -> std::io::Result<()> {
@@ -309,11 +307,11 @@ impl<S: ConnHandler> Conn<S> {
             if link.life().is_about_to_end() {
                 let left = link.descriptors_left();
                 if left > 0 {
-                    link.break_with(link.failure(DescriptorOverrun { left }));
+                    link.break_with(link.failure(ConnectionError::DescriptorOverrun { left }));
                     return false;
                 }
             }
-            match link.on(Lived::Drained, || link.failure(ConnectionDone)) {
+            match link.on(Lived::Drained, || link.failure(ConnectionError::Done)) {
                 Action::ShutWrite => {
                     // A peer that is gone is found out by reading.
                     let driver = reactor.inner().driver();
@@ -371,7 +369,7 @@ impl<S: ConnHandler> Conn<S> {
         link.forget_stall();
         let reason = link
             .reason()
-            .unwrap_or_else(|| link.failure(ConnectionDone));
+            .unwrap_or_else(|| link.failure(ConnectionError::Done));
         let loss = link.loss(&reason, self.handler.kind());
         let socket = link.socket.take();
         let is_to_be_reset = is_to_be_reset(link, &self.handler, &reason);
@@ -386,15 +384,15 @@ impl<S: ConnHandler> Conn<S> {
                 match &link.config.delayed_close {
                     Some(delayed_close) if socket.is_at_end() => delayed_close.keep(socket),
                     // When the reactor ends, or nobody is there any more, whoever comes next may have them.
-                    _ if reason.is::<ConnectionLost>() => {}
+                    _ if matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })) => {}
                     _ => socket.end(),
                 }
             } else if !link.flags.has(Flag::PEER_DONE) && !is_to_be_reset && may_linger(&reason) {
                 let _ = driver.remove(&socket);
                 // At the end of the reactor a peer that has sent nothing is not waited for.
-                let sent = match reason.is::<ConnectionDone>() {
-                    true => link.sent.get(),
-                    false => 0,
+                let sent = match reason.downcast_ref() {
+                    Some(ConnectionError::Done) => link.sent.get(),
+                    _ => 0,
                 };
                 linger::close(reactor, socket, sent, link.config.linger, link.location());
             } else {
@@ -430,7 +428,7 @@ impl<S: ConnHandler> Conn<S> {
         self.link.flags.set(Flag::PEER_DONE, true);
         if self
             .link
-            .on(Lived::PeerDone, || self.link.failure(ConnectionDone))
+            .on(Lived::PeerDone, || self.link.failure(ConnectionError::Done))
             == Action::TellEof
         {
             S::eof(self, reactor);
@@ -541,7 +539,7 @@ impl<S: ConnHandler> Handler for Conn<S> {
 impl<S: ConnHandler> Tracked for Conn<S> {
     fn take_no_more(&self, reason: &Failure) {
         self.link.on(Lived::Broken, || {
-            self.link.failure(ConnectionLost::new(reason.clone()))
+            self.link.failure(ConnectionError::lost(reason.clone()))
         });
     }
 
@@ -578,16 +576,21 @@ impl<S: ConnHandler> Tracked for Conn<S> {
 
 /// Is all that was written to arrive, whatever the peer still sends?
 fn may_linger(reason: &Failure) -> bool {
-    reason.is::<ConnectionDone>()
-        || (reason.is::<ConnectionLost>() && reason.find::<Stopped>().is_some())
+    match reason.downcast_ref() {
+        Some(ConnectionError::Done) => true,
+        Some(ConnectionError::Lost { cause }) => cause.find::<Stopped>().is_some(),
+        _ => false,
+    }
 }
 
 /// Does its end show that something is missing?
 fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure) -> bool {
-    let is_asked = reason.is::<ConnectionAborted>();
-    let is_forced = reason.is::<WriteOverflow>() || reason.is::<OverBudget>();
+    let error = reason.downcast_ref();
+    let is_asked = matches!(error, Some(ConnectionError::Aborted));
+    let is_forced =
+        matches!(error, Some(ConnectionError::WriteOverflow { .. })) || reason.is::<OverBudget>();
     // A task was in the middle of a write, or the handler has not returned `Ok` where that is to show.
-    let is_cut_off = reason.is::<ConnectionLost>()
+    let is_cut_off = matches!(error, Some(ConnectionError::Lost { .. }))
         && (handler.is_writing() || (link.config.resets_on_error && handler.reads_for_itself()));
     is_asked || is_forced || is_cut_off || link.has_unsent() || link.flags.has(Flag::PRODUCING)
 }

@@ -12,7 +12,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::config::{ConnConfig, Limits};
-use super::errors::{ConnectionAborted, ConnectionDone, WriteOverflow};
+use super::errors::ConnectionError;
 use super::flags::{Flag, Flags};
 use super::life::{Action, Event, Life, Why};
 use super::producer::Extras;
@@ -116,11 +116,11 @@ impl ConnCore {
         if let Action::Close(why) = action {
             let failure = match why {
                 Why::Broken => reason(),
-                Why::Aborted => self.failure(ConnectionAborted),
+                Why::Aborted => self.failure(ConnectionError::Aborted),
                 // Bytes that could not be written are no good order, whatever was asked for later.
                 Why::Done => self
                     .write_failure()
-                    .unwrap_or_else(|| self.failure(ConnectionDone)),
+                    .unwrap_or_else(|| self.failure(ConnectionError::Done)),
             };
             self.reason.set(Some(failure));
         }
@@ -129,7 +129,7 @@ impl ConnCore {
 
     /// A wish of the user's.
     pub(super) fn wish(&self, event: Event) {
-        if self.on(event, || self.failure(ConnectionAborted)) != Action::Nothing {
+        if self.on(event, || self.failure(ConnectionError::Aborted)) != Action::Nothing {
             self.ask_for_attention();
         }
     }
@@ -145,7 +145,7 @@ impl ConnCore {
     pub(crate) fn panicked(&self, panic: Failure) {
         match self.reason() {
             Some(reason) if !self.flags.has(Flag::GONE) => {
-                if reason.is::<ConnectionAborted>() {
+                if matches!(reason.downcast_ref(), Some(ConnectionError::Aborted)) {
                     // The peer is to see what was asked for.
                     let _ = self.with_socket(Socket::reset_on_close);
                 }
@@ -210,7 +210,7 @@ impl ConnCore {
         let Limits { high, hard, .. } = self.limits_as_set();
         let queued = self.queued();
         if queued > hard {
-            return self.break_with(self.failure(WriteOverflow {
+            return self.break_with(self.failure(ConnectionError::WriteOverflow {
                 queued,
                 limit: hard,
             }));
@@ -386,7 +386,7 @@ impl ConnCore {
         self.with_extras(|extras| extras.failure = Some((failure, ends_reading)));
         self.clear_queue();
         self.flags.set(Flag::BLOCKED, false);
-        self.on(Event::LoseWrite, || self.failure(ConnectionDone));
+        self.on(Event::LoseWrite, || self.failure(ConnectionError::Done));
         self.ask_for_attention();
     }
 

@@ -15,13 +15,13 @@
 //! 3. **Back-pressure is on**: see [`Limits`].
 //! 4. **`connection_lost` comes once**, for every connection that was made, with the reason.
 //! 5. **What is incomplete does not look whole**: a connection that ends while bytes are queued is reset, where its
-//!    transport has a reset, and unless its user or its peer broke it off, the loss is reported as [`BytesNotSent`].
+//!    transport has a reset, and unless its user or its peer broke it off, the loss is reported as [`ConnectionError::NotSent`].
 //!
 //! # Passing descriptors
 //!
 //! Over a UNIX socket open files and sockets can be given to another process. [`Transport::send_descriptor`] queues one;
 //! it leaves with the next byte that is sent, one with each byte, so there must be as many bytes as descriptors: a
-//! connection that is to end while some have none is lost with [`DescriptorOverrun`]. At the other end
+//! connection that is to end while some have none is lost with [`ConnectionError::DescriptorOverrun`]. At the other end
 //! `Protocol::descriptor_received` is given them before `data_received` is given the bytes they came with, and async
 //! code takes them with `Connection::recv_descriptor`. All are closed on exec, and those that nobody takes are closed.
 
@@ -58,11 +58,8 @@ pub(crate) use self::counter::ConnCounter;
 #[cfg(unix)]
 pub use self::credentials::Credentials;
 pub(crate) use self::engine::{Conn, ConnHandler};
+pub use self::errors::ConnectionError;
 pub(crate) use self::errors::as_io_error;
-pub use self::errors::{
-    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, HandedOver, SendTimedOut,
-    WriteOverflow,
-};
 use self::flags::Flag;
 pub use self::group::Group;
 pub(crate) use self::handed::Handed;
@@ -71,8 +68,8 @@ use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 pub(crate) use self::link::{Addresses, ConnCore};
 use self::producer::Sending;
-pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
-pub use self::unsent::BytesNotSent;
+pub use self::producer::{Consumer, Flow, Producer};
+
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::Socket;
@@ -88,7 +85,7 @@ pub struct Transport(Rc<Conn>);
 impl Transport {
     /// Queues bytes to be sent. What is written after [`Transport::lose_connection`] or [`Transport::lose_write`] is
     /// dropped; a write that begins while more than [`Limits::hard`] is queued aborts the connection with
-    /// [`WriteOverflow`].
+    /// [`ConnectionError::WriteOverflow`].
     ///
     /// Bytes queued during one hook leave together, in the order they were written.
     pub fn write(&self, bytes: impl AsRef<[u8]>) {
@@ -129,17 +126,17 @@ impl Transport {
 
     /// Addresses the connection when what is queued has been written. Nothing more is read or delivered.
     ///
-    /// `connection_lost` comes with [`ConnectionDone`], in a later dispatch. A peer that accepts nothing is reset after
+    /// `connection_lost` comes with [`ConnectionError::Done`], in a later dispatch. A peer that accepts nothing is reset after
     /// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout), a minute unless set;
     /// [`Transport::lose_connection_within`] limits the whole. Bytes that a limit or the end of the reactor cut off are
-    /// reported as [`BytesNotSent`]; the reactor, when it stops, waits for them ([`Grace`](crate::reactor::Grace)).
+    /// reported as [`ConnectionError::NotSent`]; the reactor, when it stops, waits for them ([`Grace`](crate::reactor::Grace)).
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         self.0.link().end_by(Event::Lose);
     }
 
     /// Addresses the connection when what is queued has been written, and aborts it when that takes longer than `limit`: then
-    /// what is left is reported as [`BytesNotSent`].
+    /// what is left is reported as [`ConnectionError::NotSent`].
     pub fn lose_connection_within(&self, limit: Duration) {
         self.lose_connection();
         let link = self.0.link();
@@ -162,7 +159,7 @@ impl Transport {
     /// Addresses the connection at once: what is queued is dropped, and the peer sees a reset. (Over a UNIX socket it sees
     /// one only if something it sent was not read, else the end of file.)
     ///
-    /// `connection_lost` comes with [`ConnectionAborted`], in a later dispatch.
+    /// `connection_lost` comes with [`ConnectionError::Aborted`], in a later dispatch.
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {
         self.0.link().wish(Event::Abort);
@@ -204,7 +201,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// [`ProducerRegistered`] when there is one already.
+    /// [`ConnectionError::ProducerRegistered`] when there is one already.
     ///
     /// # Examples
     ///
@@ -245,7 +242,7 @@ impl Transport {
         &self,
         producer: impl Producer,
         flow: Flow,
-    ) -> Result<(), ProducerRegistered> {
+    ) -> Result<(), ConnectionError> {
         let link = self.0.link();
         if link.life().is_over() {
             let mut producer = producer;
@@ -274,7 +271,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// [`ProducerRegistered`]; why the file could not be read; or why the connection was lost.
+    /// [`ConnectionError::ProducerRegistered`]; why the file could not be read; or why the connection was lost.
     #[doc(alias("FileSender", "beginFileTransfer", "sendfile"))]
     #[track_caller]
     pub fn send_file(&self, file: File) -> Deferred<u64> {
@@ -284,7 +281,9 @@ impl Transport {
         }
         let (deferred, resolver) = Deferred::pair();
         if let Err(sending) = link.register_file(Sending::new(file, resolver)) {
-            sending.resolver.errback(ProducerRegistered);
+            sending
+                .resolver
+                .errback(ConnectionError::ProducerRegistered);
             return deferred;
         }
         let this = Rc::downgrade(&self.0);
@@ -496,7 +495,7 @@ impl Transport {
     /// Why it broke: why it ended, or why writing failed where that was not the end.
     pub(crate) fn failure(&self) -> Option<Failure> {
         self.reason()
-            .filter(|reason| reason.is::<ConnectionLost>())
+            .filter(|reason| matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })))
             .or_else(|| self.0.link().write_failure())
     }
 

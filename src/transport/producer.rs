@@ -24,7 +24,7 @@ use std::io::{self, Read};
 
 use super::Transport;
 use super::config::Limits;
-use super::errors::HandedOver;
+use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::life::Event;
 use super::link::ConnCore;
@@ -72,22 +72,14 @@ pub trait Consumer {
     ///
     /// # Errors
     ///
-    /// [`ProducerRegistered`] when there is one already.
-    fn register_producer(
-        &self,
-        producer: impl Producer,
-        flow: Flow,
-    ) -> Result<(), ProducerRegistered>
+    /// [`ConnectionError::ProducerRegistered`] when there is one already.
+    fn register_producer(&self, producer: impl Producer, flow: Flow) -> Result<(), ConnectionError>
     where
         Self: Sized;
 
     /// Lets go of the producer, if there is one.
     fn unregister_producer(&self);
 }
-
-/// There is a producer already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProducerRegistered;
 
 /// What few connections have.
 #[derive(Default)]
@@ -262,9 +254,9 @@ impl ConnCore {
         &self,
         producer: impl Producer,
         flow: Flow,
-    ) -> Result<(), ProducerRegistered> {
+    ) -> Result<(), ConnectionError> {
         self.add_source(Kind::Told(Box::new(producer), flow))
-            .map_err(|_| ProducerRegistered)
+            .map_err(|_| ConnectionError::ProducerRegistered)
     }
 
     /// Has a file sent; gives it back when there is a producer.
@@ -347,7 +339,7 @@ impl ConnCore {
         }
         let then = self.with_extras(|extras| extras.then.take());
         if let Some(source) = self.take_source() {
-            source.stop(self, self.failure(HandedOver));
+            source.stop(self, self.failure(ConnectionError::HandedOver));
         }
         if let Some(then) = then {
             self.wish(then);
@@ -464,17 +456,13 @@ impl Consumer for Transport {
         &self,
         producer: impl Producer,
         flow: Flow,
-    ) -> Result<(), ProducerRegistered> {
+    ) -> Result<(), ConnectionError> {
         Self::register_producer(self, producer, flow)
     }
 
     fn unregister_producer(&self) {
         Self::unregister_producer(self);
     }
-}
-
-errors! {
-    ProducerRegistered: "a producer is registered already";
 }
 
 /// How much of a file the system is asked to send in one go.

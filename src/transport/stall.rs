@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Patience;
 use super::engine::{Conn, ConnHandler};
-use super::errors::SendTimedOut;
+use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::link::ConnCore;
 use super::producer::Extras;
@@ -220,7 +220,7 @@ impl<S: ConnHandler> Conn<S> {
             // It is the timer that cuts, when writing has been tried.
             Verdict::Cut(limit) if was_notified => {
                 let queued = link.queued();
-                link.break_with(link.failure(SendTimedOut { queued, limit }));
+                link.break_with(link.failure(ConnectionError::SendTimedOut { queued, limit }));
                 None
             }
             Verdict::Cut(_) => Some(Duration::ZERO),

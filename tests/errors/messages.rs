@@ -35,12 +35,9 @@ use torsade::repeat::CooperateError;
 use torsade::services::{NameTaken, NoProtocol};
 use torsade::testing::Wire;
 use torsade::threads::{NeverBegun, PoolRefused};
-use torsade::transport::{
-    BytesNotSent, DescriptorOverrun, HandedOver, ProducerRegistered, SendTimedOut, WriteOverflow,
-};
+use torsade::transport::ConnectionError;
 use torsade::{
-    Address, Cancelled, ConnectionAborted, ConnectionDone, Deferred, Failure, Reactor, Signal,
-    VirtualClock, fail, testing,
+    Address, Cancelled, Deferred, Failure, Reactor, Signal, VirtualClock, fail, testing,
 };
 
 #[derive(Debug, PartialEq)]
@@ -245,10 +242,10 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
     let mut all = Vec::new();
     macro_rules! each {
         ($($name:path $(= $failure:expr)?;)+) => {
-            $(all.push((stringify!($name), each!(@ $name $(= $failure)?)));)+
+            $(all.push((stringify!($name), each!(@ $name $(, $failure)?)));)+
         };
         (@ $name:path) => { Failure::new($name) };
-        (@ $name:path = $failure:expr) => { Failure::from($failure) };
+        (@ $name:path, $failure:expr) => { Failure::from($failure) };
     }
     each! {
         AlreadyConnected = AlreadyConnected { to: address() };
@@ -266,17 +263,17 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         ConnectTimedOut = ConnectTimedOut {
             address: address(), limit: Some(MS), error: Some(why())
         };
-        ConnectionAborted;
-        ConnectionDone;
-        ConnectionLost = connection_lost();
+        ConnectionError::Aborted;
+        ConnectionError::Done;
+        ConnectionError::Lost = connection_lost();
         ConnectionRefused = ConnectionRefused { address: address(), error: why() };
-        BytesNotSent = bytes_not_sent();
+        ConnectionError::NotSent = bytes_not_sent();
         DatagramsNotSent = DatagramsNotSent { datagrams: 2, bytes: 9, from: address() };
-        DescriptorOverrun = DescriptorOverrun { left: 1 };
+        ConnectionError::DescriptorOverrun = ConnectionError::DescriptorOverrun { left: 1 };
         FailureError = fail().into_error().into_failure();
         FailureGroup = settled(defer::race([Deferred::<()>::fail("one"), Deferred::fail("two")]).map(drop));
         FirstError = settled(defer::gather([Deferred::<()>::fail(WHY)]).map(drop));
-        HandedOver;
+        ConnectionError::HandedOver;
         InvalidAddress = InvalidAddress { address: "x".into(), wanted: "an address" };
         LineTooLong = LineTooLong { limit: 9 };
         MessageTooLong = MessageTooLong { size: 1 };
@@ -297,7 +294,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         Panicked = panicked();
         PoolRefused = PoolRefused::Full(3);
         PortClosed;
-        ProducerRegistered;
+        ConnectionError::ProducerRegistered;
         QueueFull = QueueFull { queued: 1, limit: 2 };
         QueueOverflow = QueueOverflow(3);
         PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
@@ -309,7 +306,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         CooperateError::SchedulerStopped;
         LockError::SemaphoreClosed;
         SendFailed = SendFailed { to: Some(address()), error: why() };
-        SendTimedOut = SendTimedOut { queued: 1, limit: MS };
+        ConnectionError::SendTimedOut = ConnectionError::SendTimedOut { queued: 1, limit: MS };
         StillRunning;
         Stopped;
         CooperateError::TaskDone;
@@ -321,7 +318,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         DeferredError::WaitsForItself;
         LockError::WatchEnded;
         WouldDeadlock;
-        WriteOverflow = WriteOverflow { queued: 2, limit: 1 };
+        ConnectionError::WriteOverflow = ConnectionError::WriteOverflow { queued: 2, limit: 1 };
     }
     let bad_endpoint =
         testing_failure(async |reactor| reactor.listen("nonsense:1", |_| Spy::echo()).map(drop));
@@ -381,7 +378,7 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
         ),
         ("CannotAdopt", cannot_adopt),
         (
-            "signals::CannotListen",
+            "CannotListen::Unstoppable",
             testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop)),
         ),
         ("NoSuchPipe", NoSuchPipe(1).into()),
@@ -432,9 +429,12 @@ fn bytes_not_sent() -> Failure {
     });
     ended.unwrap().unwrap();
     let reports = reports.take();
-    let found = reports
-        .into_iter()
-        .find(|failure| failure.is::<BytesNotSent>());
+    let found = reports.into_iter().find(|failure| {
+        matches!(
+            failure.downcast_ref(),
+            Some(ConnectionError::NotSent { .. })
+        )
+    });
     found.expect("it is reported")
 }
 
@@ -503,7 +503,7 @@ fn an_error_with_a_cause_tells_it() {
             | "CooperateError::TaskFailed"
             | "Panicked" => WHY,
             "NotStarted" => "No such file",
-            "ConnectionLost" => "reset",
+            "ConnectionError::Lost" => "reset",
             _ => continue,
         };
         assert_eq!(whole.matches(wanted).count(), 1, "{name}: {whole}");
@@ -512,49 +512,32 @@ fn an_error_with_a_cause_tells_it() {
 
 #[test]
 fn every_error_of_the_library_is_among_them() {
-    let mut known = BTreeSet::new();
-    for (name, _) in all_errors() {
-        // The name of a variant stands for its enum as well; a module in front is not compared.
-        let parts: Vec<&str> = name
-            .split("::")
-            .filter(|part| part.starts_with(char::is_uppercase))
-            .collect();
-        known.extend([parts.join("::"), parts[0].to_owned()]);
-    }
+    let all = all_errors();
+    let known: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
     let mut found = BTreeSet::new();
     for text in sources(Path::new("src")) {
         let code = text.split("#[cfg(test)]").next().unwrap();
-        let is_public = |name: &str| {
-            ["pub struct", "pub enum"].iter().any(|kind| {
-                let at = code.split_once(&format!("\n{kind} {name}"));
-                at.is_some_and(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
-            })
-        };
-        for line in code.lines() {
-            if let Some((before, after)) = line.split_once("Error for ") {
-                let name = first_word(after);
-                if before.starts_with("impl") && is_public(name) {
-                    found.insert(name.to_owned());
-                }
+        let implemented = code.lines().filter_map(|line| {
+            let (before, after) = line.split_once("Error for ")?;
+            before.starts_with("impl").then_some(after)
+        });
+        let listed = code
+            .split("\nerrors! {")
+            .skip(1)
+            .flat_map(|block| block.split("\n}").next().unwrap().lines())
+            .filter_map(|line| line.strip_prefix("    "))
+            .map(|line| line.strip_prefix("enum ").unwrap_or(line));
+        for line in implemented.chain(listed) {
+            let name = word(line);
+            if code.contains(&format!("\npub struct {name}")) {
+                found.insert(name.to_owned());
             }
-        }
-        for block in code.split("\nerrors! {").skip(1) {
-            let mut inside = None;
-            for line in block.split("\n}").next().unwrap().lines() {
-                let indent = line.len() - line.trim_start().len();
-                let name = first_word(line.trim_start());
-                match (indent, name) {
-                    (4, "enum") => inside = Some(first_word(&line["    enum ".len()..])),
-                    (4, "") => inside = None,
-                    (4, name) if is_public(name) => {
-                        found.insert(name.to_owned());
-                    }
-                    (8, name) if !name.is_empty() => {
-                        if let Some(within) = inside.filter(|within| is_public(within)) {
-                            found.insert(format!("{within}::{name}"));
-                        }
-                    }
-                    _ => {}
+            let variants = code.split_once(&format!("\npub enum {name} {{"));
+            let variants = variants.map_or("", |(_, rest)| rest.split("\n}").next().unwrap());
+            for line in variants.lines() {
+                let variant = line.strip_prefix("    ").map_or("", word);
+                if !variant.is_empty() {
+                    found.insert(format!("{name}::{variant}"));
                 }
             }
         }
@@ -567,10 +550,10 @@ fn every_error_of_the_library_is_among_them() {
     assert!(missing.is_empty(), "not tried in this file: {missing:?}");
 }
 
-/// Returns the letters and digits that the text begins with.
-fn first_word(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_alphanumeric());
-    &text[..end.unwrap_or(text.len())]
+/// Returns the identifier that a line begins with, or an empty text.
+fn word(line: &str) -> &str {
+    let end = line.find(|c: char| !c.is_alphanumeric());
+    &line[..end.unwrap_or(line.len())]
 }
 
 fn sources(folder: &Path) -> Vec<String> {

@@ -12,7 +12,7 @@ use torsade::net::{
     ServerEndpoint, StreamClientEndpoint, StreamServerEndpoint,
 };
 use torsade::services::{ClientService, Service};
-use torsade::transport::{BytesNotSent, Limits};
+use torsade::transport::{ConnectionError, Limits};
 use torsade::{Address, Cancelled, Clock, Connection, Deferred, Factory, Failure, Port, Reactor};
 
 /// Says a word before everything else.
@@ -255,9 +255,11 @@ on_both! {
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         until(|| !reports.borrow().is_empty()).await;
         let loss = reports.borrow()[0].failure().clone();
-        let loss: &BytesNotSent = loss.downcast_ref().unwrap();
-        assert_eq!(loss.peer, conn.host()?);
-        assert!(loss.bytes > 0 && loss.bytes <= 8 << 20, "{loss:?}");
+        let Some(ConnectionError::NotSent { bytes, peer, .. }) = loss.downcast_ref() else {
+            panic!("{loss:?}");
+        };
+        assert_eq!(*peer, conn.host()?);
+        assert!(*bytes > 0 && *bytes <= 8 << 20, "{loss:?}");
         let end = conn.read_to_end(&mut Vec::new()).await;
         assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
         assert_eq!(reports.borrow().len(), 1);

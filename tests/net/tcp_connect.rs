@@ -12,7 +12,7 @@ use torsade::net::{
     ConnectFailed, ConnectFailedEverywhere, ConnectOptions, ConnectTimedOut, ConnectionRefused,
     NoAddress,
 };
-use torsade::{Cancelled, Clock, ConnectionDone, Context, Protocol, Reactor};
+use torsade::{Cancelled, Clock, ConnectionError, Context, Protocol, Reactor};
 
 on_both! {
     async fn made_comes_first_then_data_then_lost(reactor) {
@@ -141,7 +141,7 @@ on_both! {
         until(|| !handle.is_connected()).await;
         assert_eq!(log.take(), ["made", "lost done"]);
         let failure = handle.ask(|_, _| ()).await.unwrap_err();
-        assert!(failure.find::<ConnectionDone>().is_some(), "{failure:?}");
+        assert!(matches!(failure.find(), Some(ConnectionError::Done)), "{failure:?}");
         handle.post(|_, _| unreachable!());
         assert_eq!(transport.peer(), port.local_addr());
         assert!(transport.host().is_err() && transport.reason().is_some());

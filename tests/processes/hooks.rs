@@ -13,7 +13,7 @@ use torsade::process::{
     ProcessTerminated,
 };
 use torsade::testing::Programs;
-use torsade::{Cancelled, Clock, ConnectionDone, Failure, Reactor, Signal, testing};
+use torsade::{Cancelled, Clock, ConnectionError, Failure, Reactor, Signal, testing};
 
 /// The programs that are needed here: in memory they are played, on the machine a shell has a script for each.
 struct Stage(Option<Programs>);
@@ -281,7 +281,7 @@ on_both! {
             })
             .on_data(move |_, data| counted.set(counted.get() + data.len()));
         let (peer, child) = stage.command("echo").connect(&reactor, spy)?;
-        peer.closed().await?.trap::<ConnectionDone>()?;
+        assert_failure!(peer.closed().await?, ConnectionError::Done);
         assert_eq!(count.get(), 3 << 20);
         assert!(child.status().await?.success());
     }

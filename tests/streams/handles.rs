@@ -8,7 +8,7 @@ use torsade::reactor::RemoteResolver;
 
 use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::{
-    Clock, ConnectionDone, Context, Deferred, Failure, Group, Handle, Port, Protocol, Reactor,
+    Clock, ConnectionError, Context, Deferred, Failure, Group, Handle, Port, Protocol, Reactor,
 };
 
 /// A protocol with nothing of its own but a log.
@@ -49,7 +49,7 @@ on_both! {
         until(|| !handle.is_connected()).await;
         some_turns().await;
         for handle in [&handle, &copy, &handle] {
-            handle.closed().await?.trap::<ConnectionDone>()?;
+            assert_failure!(handle.closed().await?, ConnectionError::Done);
         }
         port.stop().await?;
     }
@@ -141,7 +141,7 @@ on_both! {
         assert_eq!(handle.ask(|_, cx| cx.peer()).await?, port.local_addr());
         end(&handle, port).await?;
         let failure = handle.ask(|_, _| ()).await.unwrap_err();
-        assert!(failure.find::<ConnectionDone>().is_some(), "{failure:?}");
+        assert!(matches!(failure.find(), Some(ConnectionError::Done)), "{failure:?}");
     }
 
     async fn what_was_posted_or_asked_before_the_end_is_dropped_at_the_end(reactor) {

@@ -19,7 +19,7 @@ use futures::future;
 use torsade::net::{ConnectTimedOut, ConnectionRefused};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::testing::{NetworkFaults, Random, each_seed, run_on};
-use torsade::transport::BytesNotSent;
+use torsade::transport::ConnectionError;
 use torsade::{Address, Clock, Connection, Context, Failure, Protocol, Reactor, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -344,7 +344,13 @@ fn tape_of(seed: u64) -> Vec<String> {
         drop(tape);
         port.stop().await?;
         for report in testing::take_reports(&reactor) {
-            assert!(report.failure().is::<BytesNotSent>(), "{report}");
+            assert!(
+                matches!(
+                    report.failure().downcast_ref(),
+                    Some(ConnectionError::NotSent { .. })
+                ),
+                "{report}"
+            );
         }
         Ok(())
     });
