@@ -57,7 +57,7 @@ pub use crate::protocol::{Context, Factory, Handle, Protocol};
 pub use crate::reactor::{Descriptor, Watch};
 pub use crate::reactor::{OnPanic, Phase, Reactor, ReactorBuilder, Remote, run};
 pub use crate::repeat::{Cooperator, LoopingCall, defer_later, interval};
-pub use crate::signal::{Signal, UnknownSignal};
+pub use crate::signal::Signal;
 pub use crate::stream::Connection;
 pub use crate::task::{Task, spawn, yield_now};
 pub use crate::transport::{ConnectionError, Group, Transport};

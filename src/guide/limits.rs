@@ -15,7 +15,7 @@
 //! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
 //! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`ConnectionError::SendTimedOut`](crate::transport::ConnectionError::SendTimedOut) |
 //! | the same while both are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
-//! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the one that holds the most is reset with [`OverBudget`](crate::reactor::OverBudget) |
+//! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the one that holds the most is reset with [`ReactorError::OverBudget`](crate::reactor::ReactorError::OverBudget) |
 //! | the wait for peers when a reactor stops | 5 s for each that accepts nothing, 60 s for all ([`Grace`](crate::reactor::Grace)) | see "grace" below |
 //!
 //! **Accept batches.** A port accepts as many connections at a time as there were last time, and up
@@ -75,8 +75,8 @@
 //! | look-ups at a time | 8 threads, 500 waiting | [`LookupFailed`] with [`LookupProblem::TooMany`] |
 //! | one attempt to connect | 30 s ([`ConnectOptions::timeout`]) | [`ConnectTimedOut`] |
 //! | threads of the pool | 10 ([`ThreadPool::adjust`]) | work waits |
-//! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are detached; their Deferreds fail with [`StillRunning`] |
-//! | output of a process that is collected | 64 MiB | the process is killed, [`OutputTooLong`](crate::process) |
+//! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are left alone; their Deferreds fail with [`ReactorError::StillRunning`] |
+//! | output of a process that is kept | 64 MiB | the process is killed, [`OutputTooLong`](crate::process::ProcessError) |
 //!
 //! # Memory
 //!
@@ -123,5 +123,5 @@
 //! [`ConnectTimedOut`]: crate::net::ConnectTimedOut
 //! [`ThreadPool::adjust`]: crate::threads::ThreadPool::adjust
 //! [`Grace::threads`]: crate::reactor::Grace::threads
-//! [`StillRunning`]: crate::reactor::StillRunning
-//! [`DeferredError::Abandoned`]: crate::defer::DeferredError::Abandoned
+//! [`ReactorError::StillRunning`]: crate::reactor::ReactorError::StillRunning
+//! [`Abandoned`]: crate::defer::Abandoned

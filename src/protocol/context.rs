@@ -322,8 +322,8 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     }
 
     /// Fires when it is over, with the reason, after the protocol's last hook (`connection_lost`, `process_ended`); at once when
-    /// it is over already. Of a process the reason is [`ProcessDone`](crate::process::ProcessDone) or
-    /// [`ProcessTerminated`](crate::process::ProcessTerminated).
+    /// it is over already. Of a process the reason is [`ProcessError::Done`](crate::process::ProcessError::Done) or
+    /// [`ProcessError::Terminated`](crate::process::ProcessError::Terminated).
     ///
     /// # Errors
     ///

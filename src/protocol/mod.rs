@@ -158,7 +158,7 @@ pub trait Protocol: Sized + 'static {
     /// The connection is over; the protocol is dropped when this returns.
     ///
     /// The reason is [`ConnectionError::Done`] for an end in good order, [`ConnectionError::Lost`] (with the system's error inside)
-    /// when it broke, [`ConnectionError::Aborted`], [`ConnectionError::WriteOverflow`], [`ConnectionError::SendTimedOut`], [`OverBudget`],
+    /// when it broke, [`ConnectionError::Aborted`], [`ConnectionError::WriteOverflow`], [`ConnectionError::SendTimedOut`], [`ReactorError::OverBudget`],
     /// [`ConnectionError::DescriptorOverrun`], or the panic of a hook.
     ///
     /// [`ConnectionError::Done`]: crate::ConnectionError::Done
@@ -166,7 +166,7 @@ pub trait Protocol: Sized + 'static {
     /// [`ConnectionError::Aborted`]: crate::ConnectionError::Aborted
     /// [`ConnectionError::WriteOverflow`]: crate::transport::ConnectionError::WriteOverflow
     /// [`ConnectionError::SendTimedOut`]: crate::transport::ConnectionError::SendTimedOut
-    /// [`OverBudget`]: crate::reactor::OverBudget
+    /// [`ReactorError::OverBudget`]: crate::reactor::ReactorError::OverBudget
     /// [`ConnectionError::DescriptorOverrun`]: crate::transport::ConnectionError::DescriptorOverrun
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, reason: Failure) {

@@ -204,7 +204,7 @@ impl ReactorBuilder {
     /// been used yet. Without limit unless set.
     ///
     /// When they hold more than that after the system has taken what it takes, the connection that holds the most is reset,
-    /// and then the next one, until the others are within the budget. Their reason is [`OverBudget`](super::OverBudget), and
+    /// and then the next one, until the others are within the budget. Their reason is [`ReactorError::OverBudget`](super::ReactorError::OverBudget), and
     /// what they had queued is reported. This is looked at once in a turn, so what is written during one turn may come on top.
     ///
     /// It is a last line of defence against many peers that do not read; the limits of each connection
@@ -233,7 +233,7 @@ impl ReactorBuilder {
     /// [`Poller::Poll`] where the system (a sandbox, say) refuses that one.
     ///
     /// [`build`](Self::build) fails with a
-    /// [`PollerUnavailable`](super::PollerUnavailable) when a poller was chosen, here or by the
+    /// [`ReactorError::PollerUnavailable`](super::ReactorError::PollerUnavailable) when a poller was chosen, here or by the
     /// environment, that this system does not have or refuses.
     ///
     /// # Examples
@@ -285,7 +285,7 @@ impl ReactorBuilder {
         let driver = match self.time {
             #[cfg(any(doc, feature = "testing"))]
             Time::Virtual => Driver::memory(self.faults)?,
-            _ => Driver::machine_with(self.poller)?,
+            _ => driver_with(self.poller)?,
         };
         let is_debugged = debug::IS_BUILT && self.debug.unwrap_or_else(debug::is_default);
         let usual = (is_debugged && self.time == Time::Passing).then_some(LIMIT);

@@ -16,9 +16,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::signals::Wants;
-use super::{
-    FOREVER, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning, State,
-};
+use super::{FOREVER, Reactor, ReactorError, State};
 use crate::context;
 use crate::failure::Failure;
 use crate::report;
@@ -46,8 +44,8 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`ReactorAlreadyRunning`] when this reactor runs, or any reactor is in a turn on this thread;
-    /// [`ReactorNotRestartable`] when it has ended; the system's, when it refuses to listen for signals.
+    /// [`ReactorError::AlreadyRunning`] when this reactor runs, or any reactor is in a turn on this thread;
+    /// [`ReactorError::NotRestartable`] when it has ended; the system's, when it refuses to listen for signals.
     ///
     /// # Panics
     ///
@@ -88,11 +86,11 @@ impl Reactor {
     pub fn start(&self) -> Result<(), Failure> {
         let inner = self.inner();
         if inner.state.get() == State::Ended {
-            return Err(ReactorNotRestartable.into());
+            return Err(ReactorError::NotRestartable.into());
         }
         let runs = inner.state.get() != State::New || inner.pace.is_hosted();
         if runs || Executor::is_in_turn() {
-            return Err(ReactorAlreadyRunning.into());
+            return Err(ReactorError::AlreadyRunning.into());
         }
         let wants = Wants {
             stops: inner.stops_on_signals.get(),
@@ -117,8 +115,8 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`ReactorNotRunning`] when the reactor was not started, or has crashed since;
-    /// [`ReactorAlreadyRunning`] when it runs by itself, or any reactor is in a turn on this thread.
+    /// [`ReactorError::NotRunning`] when the reactor was not started, or has crashed since;
+    /// [`ReactorError::AlreadyRunning`] when it runs by itself, or any reactor is in a turn on this thread.
     ///
     /// # Panics
     ///
@@ -144,13 +142,13 @@ impl Reactor {
     pub fn finish(&self) -> Result<(), Failure> {
         let inner = self.inner();
         if Executor::is_in_turn() {
-            return Err(ReactorAlreadyRunning.into());
+            return Err(ReactorError::AlreadyRunning.into());
         }
         if inner.state.get() == State::Ended {
             return Ok(());
         }
         if !inner.pace.is_hosted() {
-            return Err(ReactorNotRunning.into());
+            return Err(ReactorError::NotRunning.into());
         }
         // One that has not started yet stops as soon as it has.
         inner.pace.stop_once_started();
@@ -165,7 +163,7 @@ impl Reactor {
         }
         match inner.state.get() {
             State::Ended => Ok(()),
-            _ => Err(ReactorNotRunning.into()),
+            _ => Err(ReactorError::NotRunning.into()),
         }
     }
 

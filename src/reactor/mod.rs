@@ -33,10 +33,10 @@
 //!
 //! | state      | `run`                    | `stop`              | becomes                                     |
 //! |------------|--------------------------|---------------------|---------------------------------------------|
-//! | `New`      | starts                   | `ReactorNotRunning` | `Running` by `run`                          |
-//! | `Running`  | `ReactorAlreadyRunning`  | asks for the end    | `Stopping` by `stop`, `New` by `crash`      |
-//! | `Stopping` | `ReactorAlreadyRunning`  | `ReactorNotRunning` | `Ended` after all triggers, `New` by `crash`|
-//! | `Ended`    | `ReactorNotRestartable`  | `ReactorNotRunning` | –                                           |
+//! | `New`      | starts                   | `ReactorError::NotRunning` | `Running` by `run`                          |
+//! | `Running`  | `ReactorError::AlreadyRunning`  | asks for the end    | `Stopping` by `stop`, `New` by `crash`      |
+//! | `Stopping` | `ReactorError::AlreadyRunning`  | `ReactorError::NotRunning` | `Ended` after all triggers, `New` by `crash`|
+//! | `Ended`    | `ReactorError::NotRestartable`  | `ReactorError::NotRunning` | –                                           |
 //!
 //! # Invariants
 //!
@@ -55,6 +55,7 @@ mod descriptor;
 mod drain;
 mod dump;
 mod ending;
+mod errors;
 mod events;
 mod extensions;
 mod guest;
@@ -85,7 +86,6 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::acting::{Acting, NO_CONNECTION};
 use self::budget::Budget;
-pub use self::budget::OverBudget;
 use self::builder::Debug;
 pub use self::builder::ReactorBuilder;
 #[cfg(unix)]
@@ -96,20 +96,21 @@ pub use self::drain::Grace;
 #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
 pub use self::dump::{Dump, Node};
 use self::ending::Ending;
+pub use self::errors::ReactorError;
 use self::events::Triggers;
 pub use self::events::{Phase, Trigger};
 use self::extensions::Extensions;
 pub use self::guest::EnterGuard;
 pub(crate) use self::handler::{Handler, Tracked};
 pub(crate) use self::registration::{Registration, Retry};
-pub use self::remote::{ReactorGone, Remote};
+pub use self::remote::Remote;
 pub use self::remote_resolver::RemoteResolver;
-pub use self::remote_work::{RemoteTask, WouldDeadlock};
+pub use self::remote_work::RemoteTask;
 use self::requests::Requests;
 use self::signals::SignalState;
 pub(crate) use self::signals::{ListensToSignals, Received};
 use self::strays::Strays;
-pub use self::threads::StillRunning;
+
 use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::BufferPool;
@@ -121,8 +122,8 @@ use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
 #[cfg(unix)]
 pub use crate::driver::Interest;
+pub use crate::driver::Poller;
 use crate::driver::{Driver, Rng};
-pub use crate::driver::{Poller, PollerUnavailable};
 use crate::failure::{Failure, errors};
 use crate::slots::Slots;
 use crate::task::{Executor, Task, TaskInfo};
@@ -340,7 +341,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`ReactorAlreadyRunning`] when this or another reactor runs on this thread; [`ReactorNotRestartable`] when
+    /// [`ReactorError::AlreadyRunning`] when this or another reactor runs on this thread; [`ReactorError::NotRestartable`] when
     /// it has been stopped before; [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent) when what was written to standard
     /// output through [`net::Stdio`](crate::net::Stdio) could not be written (but not when its reader left).
     ///
@@ -403,10 +404,10 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`ReactorNotRunning`] when it does not run, or has been told to stop.
-    pub fn stop(&self) -> Result<(), ReactorNotRunning> {
+    /// [`ReactorError::NotRunning`] when it does not run, or has been told to stop.
+    pub fn stop(&self) -> Result<(), ReactorError> {
         if self.0.state.get() != State::Running {
-            return Err(ReactorNotRunning);
+            return Err(ReactorError::NotRunning);
         }
         self.0.state.set(State::Stopping);
         self.0.pace.ask_to_stop();
@@ -654,23 +655,8 @@ impl fmt::Debug for Reactor {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stopped;
 
-/// The reactor does not run, or has been told to stop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReactorNotRunning;
-
-/// This reactor, or another one, runs on this thread already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReactorAlreadyRunning;
-
-/// The reactor has ended. Make a new one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReactorNotRestartable;
-
 errors! {
     Stopped: "the reactor was stopped";
-    ReactorNotRunning: "the reactor does not run";
-    ReactorAlreadyRunning: "a reactor runs on this thread already";
-    ReactorNotRestartable: "the reactor has ended and cannot be run again";
 }
 
 /// How much one read takes at most.

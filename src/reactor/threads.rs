@@ -33,7 +33,7 @@ use crate::failure::{Cancelled, Failure, errors};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::{AwaitedWork, Inbox, Phase};
-use crate::threads::{Caller, CancelToken, NeverBegun, ObservedPool, ThreadPool, Ticket};
+use crate::threads::{Caller, CancelToken, ObservedPool, PoolError, ThreadPool, Ticket};
 
 /// A reactor's own pool, and what it is to be like.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// What `f` returns; its panic; [`Stopped`] when the reactor ends first; `PoolRefused` when the system starts no thread.
+    /// What `f` returns; its panic; [`Stopped`] when the reactor ends first; `PoolError` when the system starts no thread.
     ///
     /// # Examples
     ///
@@ -115,7 +115,7 @@ impl ThreadPool {
     ///
     /// # Errors
     ///
-    /// Also `PoolRefused` when the pool is closed or its queue is full, and [`NeverBegun`] when the pool was stopped before a
+    /// Also `PoolError` when the pool is closed or its queue is full, and [`PoolError::NeverBegun`] when the pool was stopped before a
     /// thread began `f`.
     ///
     /// # Examples
@@ -253,7 +253,7 @@ impl Inner {
         let Some(pool) = pool else { return };
         let left = pool.stop_unanswered(self.grace().threads);
         for location in left.running {
-            let failure = Failure::at(StillRunning, location);
+            let failure = Failure::at(ReactorError::StillRunning, location);
             report::deliver(Origin::Thread, failure, location);
         }
         // One report for all the work that was given at one place.
@@ -263,18 +263,10 @@ impl Inner {
             .into_iter()
             .filter(|location| told.insert(*location))
         {
-            let failure = Failure::at(NeverBegun, location);
+            let failure = Failure::at(PoolError::NeverBegun, location);
             report::deliver(Origin::Thread, failure, location);
         }
     }
-}
-
-/// When the reactor ended this work was still running on its thread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StillRunning;
-
-errors! {
-    StillRunning: "the work still ran on its thread when the reactor ended";
 }
 
 /// Work that is awaited.
@@ -465,7 +457,7 @@ impl<T: Send + 'static> ResultSender<T> {
 impl<T: Send + 'static> Drop for ResultSender<T> {
     fn drop(&mut self) {
         if !self.is_sent {
-            self.send(Err(Failure::at(NeverBegun, self.location)));
+            self.send(Err(Failure::at(PoolError::NeverBegun, self.location)));
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::share::Slice;
 use super::signals::Wants;
-use super::{FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State};
+use super::{FOREVER, Inner, Reactor, ReactorError, State};
 use crate::clock::Due;
 use crate::debug::{self, Watchdog, Watching};
 use crate::defer::Deferred;
@@ -333,10 +333,10 @@ impl Reactor {
     pub(super) fn turn_until<T>(&self, main: impl Future<Output = T>) -> Result<Main<T>, Failure> {
         let inner = self.inner();
         if inner.state.get() == State::Ended {
-            return Err(ReactorNotRestartable.into());
+            return Err(ReactorError::NotRestartable.into());
         }
         if inner.state.get() != State::New || inner.pace.is_hosted() || Executor::is_in_turn() {
-            return Err(ReactorAlreadyRunning.into());
+            return Err(ReactorError::AlreadyRunning.into());
         }
         let wants = Wants {
             stops: inner.stops_on_signals.get(),

@@ -31,7 +31,7 @@ use super::link::{Addresses, ConnCore};
 use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Handler, OverBudget, Reactor, Registration, Stopped, Tracked};
+use crate::reactor::{Handler, Reactor, ReactorError, Registration, Stopped, Tracked};
 
 /// A connection and its user.
 pub(crate) struct Conn<S: ?Sized = dyn ConnHandler> {
@@ -587,8 +587,8 @@ fn may_linger(reason: &Failure) -> bool {
 fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure) -> bool {
     let error = reason.downcast_ref();
     let is_asked = matches!(error, Some(ConnectionError::Aborted));
-    let is_forced =
-        matches!(error, Some(ConnectionError::WriteOverflow { .. })) || reason.is::<OverBudget>();
+    let is_forced = matches!(error, Some(ConnectionError::WriteOverflow { .. }))
+        || matches!(reason.downcast_ref(), Some(ReactorError::OverBudget { .. }));
     // A task was in the middle of a write, or the handler has not returned `Ok` where that is to show.
     let is_cut_off = matches!(error, Some(ConnectionError::Lost { .. }))
         && (handler.is_writing() || (link.config.resets_on_error && handler.reads_for_itself()));

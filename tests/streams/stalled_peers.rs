@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
 use torsade::net::{ConnectOptions, ListenOptions};
 use torsade::protocols::{LineProtocol, Lines};
-use torsade::reactor::OverBudget;
+use torsade::reactor::ReactorError;
 use torsade::transport::ConnectionError;
 use torsade::{Clock, Context, Failure, Port, Reactor, Transport, testing};
 
@@ -175,12 +175,11 @@ fn attack(reactor: &Reactor) {
         }
         until(|| !ends.borrow().is_empty()).await;
         for reason in ends.take() {
-            let error: &OverBudget = reason.downcast_ref().unwrap();
-            assert!(
-                error.held > 100_000 && error.used > error.limit,
-                "{error:?}"
-            );
-            assert_eq!(error.limit, BUDGET);
+            let Some(ReactorError::OverBudget { held, used, limit }) = reason.downcast_ref() else {
+                panic!("{reason:?}");
+            };
+            assert!(*held > 100_000 && used > limit, "{reason:?}");
+            assert_eq!(*limit, BUDGET);
         }
         let reported = reports.take();
         assert!(!reported.is_empty());
