@@ -145,8 +145,8 @@ impl Connection {
     ///
     /// [`std::io::ErrorKind::NotConnected`] when the connection is over.
     #[doc(alias = "getHost")]
-    pub fn host(&self) -> std::io::Result<Address> {
-        self.transport().host()
+    pub fn local_addr(&self) -> std::io::Result<Address> {
+        self.transport().local_addr()
     }
 
     /// Gives the connection to a protocol, in the loop's turn: its `connection_made` runs, then it gets what was read ahead

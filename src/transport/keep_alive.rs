@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// When the system probes a silent TCP peer, and when it gives up; see
-/// [`Transport::set_keep_alive_times`](super::Transport::set_keep_alive_times). The defaults are those of Linux.
+/// [`Transport::set_keepalive_times`](super::Transport::set_keepalive_times). The defaults are those of Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
     /// How long nothing has come before the first probe, in whole seconds. Default: two hours.

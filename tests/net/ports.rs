@@ -200,7 +200,7 @@ on_both! {
         some_turns().await;
         assert_eq!(listener.port().connections(), 0);
         let mut one = listener.accept().await?;
-        assert_eq!(one.peer(), clients[0].host()?);
+        assert_eq!(one.peer(), clients[0].local_addr()?);
         assert_eq!(one.read_line(80).await?.as_deref(), Some(&b"one"[..]));
         some_turns().await;
         assert_eq!(listener.port().connections(), 1);

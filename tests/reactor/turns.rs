@@ -257,7 +257,7 @@ mod reports_and_limits {
                     !reports.is_empty()
                 })
                 .await;
-                let here = conn.host()?;
+                let here = conn.local_addr()?;
                 assert_eq!(reports[0].origin(), Origin::Caught);
                 assert_eq!(reports[0].doing(), Some(doing));
                 assert_eq!(reports[0].connection(), Some(&here));
@@ -288,7 +288,7 @@ mod reports_and_limits {
                 !reports.is_empty()
             })
             .await;
-            assert_eq!(reports[0].connection(), Some(&conn.host()?));
+            assert_eq!(reports[0].connection(), Some(&conn.local_addr()?));
             port.stop().await?;
         }
 

@@ -87,7 +87,7 @@ on_both! {
             until(|| group.len() == peers.len()).await;
         }
         let there: Vec<_> = group.iter().map(|member| member.peer()).collect();
-        let here: Vec<_> = peers.iter().map(|peer| peer.transport().host().unwrap()).collect();
+        let here: Vec<_> = peers.iter().map(|peer| peer.transport().local_addr().unwrap()).collect();
         assert_eq!(there, here, "in the order they joined");
         // Ended ones fall out, also while somebody iterates.
         for (number, member) in (&group).into_iter().enumerate() {

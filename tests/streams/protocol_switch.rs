@@ -181,7 +181,7 @@ on_both! {
         let old = old.take().unwrap();
         assert!(!old.is_connected());
         assert_failure!(old.reason().unwrap(), ConnectionError::HandedOver);
-        assert_eq!(old.peer(), conn.host()?);
+        assert_eq!(old.peer(), conn.local_addr()?);
         group.write("not to be heard");
         old.write("nor this");
         old.abort_connection();

@@ -57,7 +57,7 @@ on_both! {
             panic!("{reported:?}");
         };
         assert_eq!(bytes, queued);
-        assert_eq!(Some(peer), conn.transport().host().ok().as_ref());
+        assert_eq!(Some(peer), conn.transport().local_addr().ok().as_ref());
         assert!(matches!(reported.find(), Some(ConnectionError::SendTimedOut { .. })));
         // What has arrived may be read; then it does not look whole.
         let end = conn.read_to_end(&mut Vec::new()).await;

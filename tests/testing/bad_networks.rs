@@ -214,7 +214,7 @@ fn on_a_network_that_breaks_off_each_connection_is_lost_once_and_has_a_beginning
                 Ok(handle) => {
                     let own = handle
                         .transport()
-                        .and_then(|transport| transport.host().ok());
+                        .and_then(|transport| transport.local_addr().ok());
                     clients.push((own, whole, seen, handle));
                 }
                 Err(failure) => {
