@@ -223,7 +223,7 @@ impl<P: 'static> Context<'_, P, Transport> {
     ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) { cx.write(data) }
     /// }
     ///
-    /// /// Wants a star first.
+    /// /// Lets a peer in that sends a star.
     /// struct Door;
     ///
     /// impl Protocol for Door {

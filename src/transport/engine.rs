@@ -2,21 +2,23 @@
 //!
 //! # The idea
 //!
-//! A connection is a [`ConnCore`] and a *seat*: whoever uses it, a protocol or an async stream. The seat's hooks and
-//! the user's handles only change the link's wishes; [`Conn::settle`] is where wishes become system calls. It
-//! runs once after each dispatch and once before the loop waits. What a task has written is sent before that, when
-//! the task is about to wait for its peer: [`Conn::send_early`].
+//! A connection is a [`ConnCore`] and a *seat*: whoever uses it, a protocol or an async stream. The
+//! seat's hooks and the user's handles only change the link's wishes; [`Conn::settle`] is where
+//! wishes become system calls. It runs once after each dispatch and once before the loop waits.
+//! What a task has written is sent before that, when the task is about to wait for its peer:
+//! [`Conn::send_early`].
 //!
 //! # Invariants
 //!
-//! 1. A seat is told `lost` exactly once, when the socket is closed and the key is out of the table, and nothing
-//!    after it; or never, if the connection was handed to another seat.
+//! 1. A seat is told `lost` exactly once, when the socket is closed and the key is out of the
+//!    table, and nothing after it; or never, if the connection was handed to another seat.
 //! 2. No hook runs inside another hook of the same connection, nor inside a handle's method.
-//! 3. Reading is armed only while the seat wants bytes; a paused connection is disarmed, so a hang-up cannot spin.
+//! 3. Reading is armed only while the seat wants bytes; a paused connection is disarmed, so a
+//!    hang-up cannot spin.
 //! 4. Writing is armed only while the socket is full.
 //! 5. While the connection is full a protocol is given nothing from its own peer.
-//! 6. When a seat has named its successor no more hooks of it run, and the connection is handed over in the next
-//!    [`Conn::settle`], unless it is ending.
+//! 6. When a seat has named its successor no more hooks of it run, and the connection is handed
+//!    over in the next [`Conn::settle`], unless it is ending.
 
 use std::panic::Location;
 use std::rc::Rc;
@@ -77,13 +79,14 @@ pub(crate) trait ConnHandler: 'static {
     /// Does it want to be told of what can be read?
     fn wants_bytes(&self) -> bool;
 
-    /// Is it given no bytes while the connection is full? One that reads for itself is its own judge.
+    /// Is it given no bytes while the connection is full? One that reads for itself is its own
+    /// judge.
     fn is_held_when_full(&self) -> bool {
         true
     }
 
-    /// Does it read for itself, when it likes? Then [`ConnHandler::readable`] only notes that there is something, and what the
-    /// peer has said is not lost because writing failed.
+    /// Does it read for itself, when it likes? Then [`ConnHandler::readable`] only notes that there
+    /// is something, and what the peer has said is not lost because writing failed.
     #[inline]
     fn reads_for_itself(&self) -> bool {
         false
@@ -185,7 +188,8 @@ impl<S: ConnHandler> Conn<S> {
         self.settle(reactor);
     }
 
-    /// The first thing after [`Conn::unwatched`]: as [`Conn::begin`]. Why it cannot be watched is how it ends.
+    /// The first thing after [`Conn::unwatched`]: as [`Conn::begin`]. Why it cannot be watched is
+    /// how it ends.
     #[cfg(unix)]
     pub(crate) fn begin_unwatched(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         if self.link.flags.has(Flag::GONE) {
@@ -257,8 +261,8 @@ impl<S: ConnHandler> Conn<S> {
             return self.close(Some(reactor));
         }
         link.registration.end_busy();
-        // The peer reads as fast as we write, or has sent more than it may have done at once: the others are to have
-        // their turn.
+        // The peer reads as fast as we write, or has sent more than it may have done at once: the
+        // others are to have their turn.
         let wants_more = rounds == ROUNDS || (link.flags.has(Flag::HELD) && self.takes_bytes());
         if wants_more {
             link.registration.request_turn();
@@ -383,7 +387,8 @@ impl<S: ConnHandler> Conn<S> {
                 let _ = driver.remove(&socket);
                 match &link.config.delayed_close {
                     Some(delayed_close) if socket.is_at_end() => delayed_close.keep(socket),
-                    // When the reactor ends, or nobody is there any more, whoever comes next may have them.
+                    // When the reactor ends, or nobody is there any more, whoever comes next may
+                    // have them.
                     _ if matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })) => {}
                     _ => socket.end(),
                 }
@@ -589,7 +594,8 @@ fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure)
     let is_asked = matches!(error, Some(ConnectionError::Aborted));
     let is_forced = matches!(error, Some(ConnectionError::WriteOverflow { .. }))
         || matches!(reason.downcast_ref(), Some(ReactorError::OverBudget { .. }));
-    // A task was in the middle of a write, or the handler has not returned `Ok` where that is to show.
+    // A task was in the middle of a write, or the handler has not returned `Ok` where that is to
+    // show.
     let is_cut_off = matches!(error, Some(ConnectionError::Lost { .. }))
         && (handler.is_writing() || (link.config.resets_on_error && handler.reads_for_itself()));
     is_asked || is_forced || is_cut_off || link.has_unsent() || link.flags.has(Flag::PRODUCING)

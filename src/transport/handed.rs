@@ -46,8 +46,8 @@ struct Parts {
 }
 
 impl<S: ConnHandler> Conn<S> {
-    /// Takes away all that can go to another seat. This connection is over then, and its seat is told nothing more.
-    /// `None` when it was over already.
+    /// Takes away all that can go to another seat. This connection is over then, and its seat is
+    /// told nothing more. `None` when it was over already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
         let link = self.link();
         let life = link.life();
@@ -89,8 +89,9 @@ impl<S: ConnHandler> Conn<S> {
         })))
     }
 
-    /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after [`Conn::new`]; then
-    /// [`Conn::peer_done`], if the peer had said its end before ([`ConnCore::has_eof_to_tell`]).
+    /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after
+    /// [`Conn::new`]; then [`Conn::peer_done`], if the peer had said its end before
+    /// ([`ConnCore::has_eof_to_tell`]).
     pub(crate) fn of_handed(
         reactor: &Reactor,
         mut handed: Handed,

@@ -2,8 +2,9 @@
 //!
 //! # The idea
 //!
-//! An end at which bytes are thrown away must not look like one in good order. To the peer it does not: the
-//! connection is reset, where its transport has a reset. To the program it does not either:
+//! An end at which bytes are thrown away must not look like one in good order. To the peer it does
+//! not: the connection is reset, where its transport has a reset. To the program it does not
+//! either:
 //!
 //! | what ended it                               | `connection_lost` is given             | reported |
 //! |---------------------------------------------|----------------------------------------|----------|
@@ -16,8 +17,8 @@
 //! | a panic in a hook                           | the panic                              | as the panic |
 //! | descriptors without bytes                   | [`ConnectionError::DescriptorOverrun`]                  | no: that says it |
 //!
-//! To standard output a program has written in vain when that breaks in any way but that its reader left, and then
-//! `run` fails as well.
+//! To standard output a program has written in vain when that breaks in any way but that its reader
+//! left, and then `run` fails as well.
 
 use std::error::Error;
 use std::io;
