@@ -137,7 +137,8 @@ pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io:
     Poll::Pending
 }
 
-/// Says the end of file to the peer, and waits until everything before it has been handed to the system.
+/// Says the end of file to the peer, and waits until everything before it has been handed to the
+/// system.
 pub(super) fn poll_close(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io::Result<()>> {
     conn.transport().lose_write();
     if conn.link().life().has_shut_write() {
