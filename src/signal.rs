@@ -6,9 +6,10 @@
 //! Names are those of POSIX and of this system, written `SIGTERM`. What has a number and no name (two of Linux's that the C
 //! library keeps for itself) is a signal all the same, for a process may end by it.
 
-use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
+
+use crate::failure::errors;
 
 /// A signal, by its number on this system.
 ///

@@ -182,15 +182,13 @@ pub trait BuildProtocol<R>: FnMut(Address) -> R {}
 
 impl<R, F: FnMut(Address) -> R> BuildProtocol<R> for F {}
 
-/// What a closure given to `Reactor::listen` may return: a protocol, or `None` to turn the peer
-/// away.
+/// What a closure passed to [`Reactor::listen`](crate::Reactor::listen) may return: a protocol, or
+/// `None` to refuse the connection.
 #[diagnostic::on_unimplemented(
     message = "`listen` takes a closure that returns a protocol, and this one returns `{Self}`",
     label = "returns neither a `Protocol` nor an `Option` of one",
     note = "for an async function or closure there is `serve(address, handler)` in place of `listen`",
     note = "a `LineProtocol` is wrapped: `Lines::new(protocol)`"
-/// What a closure passed to [`Reactor::listen`](crate::Reactor::listen) may return: a protocol, or
-/// `None` to refuse the connection.
 )]
 pub trait IntoProtocol {
     /// The protocol.

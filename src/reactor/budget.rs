@@ -9,8 +9,8 @@
 use std::cell::Cell;
 use std::cmp::Reverse;
 
-use super::{Inner, Reactor};
-use crate::failure::{Failure, errors};
+use super::{Inner, Reactor, ReactorError};
+use crate::failure::Failure;
 
 /// What all connections of a reactor hold together, and how much that may be.
 #[derive(Default)]

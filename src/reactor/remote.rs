@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::Reactor;
-use crate::failure::errors;
+use super::ReactorError;
 use crate::sync::Shared;
 use crate::task::Inbox;
 

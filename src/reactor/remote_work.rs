@@ -17,7 +17,7 @@ use futures::channel::oneshot;
 
 use super::{Reactor, ReactorError, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
-use crate::failure::{Cancelled, Failure, errors};
+use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::task::{self, Caller, Executor};
 

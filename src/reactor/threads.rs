@@ -30,10 +30,10 @@ use std::time::Duration;
 #[cfg(doc)]
 use super::Stopped;
 use super::handler::arrived_at;
-use super::{Inner, Reactor, Tracked, WeakReactor};
+use super::{Inner, Reactor, ReactorError, Tracked, WeakReactor};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::Event;
-use crate::failure::{Cancelled, Failure, errors};
+use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::{AwaitedWork, Inbox, Phase};

@@ -56,7 +56,6 @@ pub(crate) use self::queue::{Caller, Ticket};
 use self::queue::{Job, Work};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
-use crate::failure::errors;
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::Locals;

@@ -2,14 +2,13 @@
 //!
 //! The invariants are the room's.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::queue::{Caller, Job, Queue, Ticket, Work, Worker};
 use super::settings::ThreadPoolBuilder;
+use crate::failure::errors;
 use crate::report::WarnOnce;
 use crate::sync::{
     self, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Shared, ThreadBody,

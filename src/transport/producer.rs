@@ -34,7 +34,7 @@ use super::stall::Stall;
 use crate::cells;
 use crate::clock::DelayedCall;
 use crate::defer::Resolver;
-use crate::failure::{Failure, errors};
+use crate::failure::Failure;
 use crate::report::{self, Origin};
 
 /// An object that writes to a connection at the connection's pace.

@@ -263,6 +263,17 @@ impl Protocol for Spy {
     }
 }
 
+/// Is a peer that accepted nothing the cause of a loss?
+pub(crate) fn is_of_a_stall(loss: &Failure) -> bool {
+    let Some(ConnectionError::NotSent { cause, .. }) = loss.downcast_ref() else {
+        return false;
+    };
+    matches!(
+        cause.downcast_ref(),
+        Some(ConnectionError::SendTimedOut { .. })
+    )
+}
+
 /// A reason in a word.
 pub(crate) fn how(reason: &Failure) -> String {
     match reason.downcast_ref() {
