@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use super::Command;
 use super::errors::ProcessError;
-#[cfg(feature = "testing")]
+#[cfg(any(doc, feature = "testing"))]
 use super::fake;
 use super::fake::FakeHandle;
 use crate::driver::{self, Interest, Launch, NotLaunched, Pty, Sockets};

@@ -12,8 +12,10 @@ use super::Blocked;
 use super::{Grace, OnPanic, Reactor, errors};
 use crate::debug::{self, Debugging, Told, Watchdog};
 #[cfg(any(doc, feature = "testing"))]
+use crate::driver::Driver;
+#[cfg(any(doc, feature = "testing"))]
 use crate::driver::NetworkFaults;
-use crate::driver::{Driver, Poller};
+use crate::driver::Poller;
 use crate::failure::Failure;
 #[cfg(any(doc, feature = "debug"))]
 use crate::report::{self, Origin};
@@ -107,7 +109,7 @@ impl ReactorBuilder {
 
     /// Sets the function that is called with each callback or task that blocked the loop, after it
     /// has returned. The function runs on the loop's thread.
-    #[cfg(feature = "debug")]
+    #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     #[track_caller]
     pub fn on_blocked(mut self, hook: impl Fn(Blocked) + 'static) -> Self {
@@ -183,7 +185,7 @@ impl ReactorBuilder {
     ///
     /// The earlier action of SIGUSR1 is restored after the run. Windows has no such signal, and
     /// there nothing is written.
-    #[cfg(feature = "debug")]
+    #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn dumps_on_signal(mut self, dumps: bool) -> Self {
         self.dumps_on_signal = dumps;
@@ -264,7 +266,7 @@ impl ReactorBuilder {
     }
 
     /// Gives the reactor an in-memory network and virtual time: see [`Reactor::in_memory`].
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory(mut self) -> Self {
         self.time = Time::Virtual;
@@ -273,7 +275,7 @@ impl ReactorBuilder {
 
     /// Gives the reactor an in-memory network that delays, breaks connections and loses datagrams,
     /// as `faults` describes, and virtual time.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory_with(mut self, faults: NetworkFaults) -> Self {
         self.faults = Some(faults);

@@ -1,12 +1,11 @@
 //! Why a reactor refuses a call, or ends what it was asked for.
 
 use std::env;
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::str::FromStr;
 
 use crate::driver::{Driver, Poller};
+use crate::failure::errors;
 
 /// Why a reactor refused a call, or ended what it was asked for.
 #[derive(Debug)]
@@ -61,54 +60,33 @@ pub enum ReactorError {
     },
 }
 
-impl fmt::Display for ReactorError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AlreadyRunning => f.write_str("a reactor is already running on this thread"),
-            Self::NotRunning => f.write_str("the reactor is not running"),
-            Self::NotRestartable => f.write_str("the reactor has ended and cannot be run again"),
-            Self::Gone => f.write_str("the reactor has ended"),
-            Self::WouldDeadlock => f.write_str(
-                "a thread that runs a reactor must not block on a reactor: await the result \
-                 instead",
-            ),
-            Self::StillRunning => {
-                f.write_str("the work was still running on its thread when the reactor ended")
-            }
-            Self::OverBudget { held, used, limit } => write!(
-                f,
-                "the connection held {held} bytes, the most of all connections, which together \
-                 held {used} where {limit} are allowed"
-            ),
-            Self::PollerUnavailable {
-                name,
-                from_environment,
-                error,
-            } => {
-                write!(f, "the poller {name:?}")?;
-                if *from_environment {
-                    write!(f, ", which {VARIABLE} names,")?;
-                }
-                f.write_str(" is not available here; available:")?;
-                let refused = |poller: &Poller| error.is_some() && poller.name() == name;
-                let others = Poller::available().iter().filter(|poller| !refused(poller));
-                for (at, poller) in others.enumerate() {
-                    let comma = if at > 0 { "," } else { "" };
-                    write!(f, "{comma} {poller}")?;
-                }
-                Ok(())
-            }
-        }
+errors! {
+    enum ReactorError {
+        AlreadyRunning: "a reactor is already running on this thread";
+        NotRunning: "the reactor is not running";
+        NotRestartable: "the reactor has ended and cannot be run again";
+        Gone: "the reactor has ended";
+        WouldDeadlock:
+            "a thread that runs a reactor must not block on a reactor: await the result instead";
+        StillRunning: "the work was still running on its thread when the reactor ended";
+        OverBudget { held, used, limit }:
+            "the connection held {held} bytes, the most of all connections, which together held \
+             {used} where {limit} are allowed";
+        PollerUnavailable { name, from_environment, error }:
+            "the poller {name:?}{} is not available here; available: {}",
+            with if *from_environment { ", which TORSADE_POLLER names," } else { "" },
+            with others(name, error.is_some()),
+            source error;
     }
 }
 
-impl Error for ReactorError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::PollerUnavailable { error, .. } => error.as_ref().map(|error| error as _),
-            _ => None,
-        }
-    }
+/// Lists the pollers of this system, without the one that the system refused.
+fn others(name: &str, is_refused: bool) -> String {
+    let all = Poller::available().iter().map(|poller| poller.name());
+    let others: Vec<_> = all
+        .filter(|other| !(is_refused && *other == name))
+        .collect();
+    others.join(", ")
 }
 
 impl From<ReactorError> for io::Error {

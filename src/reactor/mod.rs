@@ -306,7 +306,7 @@ impl Reactor {
     /// # Errors
     ///
     /// Fails as [`Reactor::new`] does: other threads still need a descriptor to wake the reactor.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory() -> io::Result<Self> {
         Self::builder().in_memory().build()
@@ -552,14 +552,14 @@ impl Reactor {
     }
 
     /// Returns a handle for other threads that does not keep an in-memory reactor waiting for them.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn uncounted_remote(&self) -> Remote {
         Remote::new(self.0.executor.inbox().clone(), Arc::default())
     }
 
     /// Marks the reactor as one that runs a test, which fails when no event can come any more. In
     /// memory only.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn close_world(&self) {
         if self.0.driver.is_virtual() {
             self.0.is_closed_world.set(true);
@@ -577,7 +577,7 @@ impl Reactor {
 
     /// Returns everything that is alive in the reactor: the kind of each thing, and where it was
     /// made.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn leftovers(&self) -> Vec<(&'static str, &'static Location<'static>)> {
         let mut left: Vec<_> = self
             .0

@@ -735,7 +735,7 @@ impl Inner {
 
     /// When the next timer is due, or the next thing arrives that is under way in a network in
     /// memory.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn next_time(&self) -> Option<Instant> {
         let next = [self.timers.next_deadline(), self.driver.next_arrival()];
         next.into_iter().flatten().min()

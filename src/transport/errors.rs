@@ -1,12 +1,10 @@
 //! Why a connection ended, and what could not be done with it.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::failure::Failure;
+use crate::failure::{Failure, errors};
 
 /// The reason for which a connection ended, or for which an operation on it failed.
 ///
@@ -138,59 +136,41 @@ impl ConnectionError {
     }
 }
 
-impl fmt::Display for ConnectionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Done => f.write_str("the connection was closed in good order"),
-            Self::Aborted => f.write_str("the connection was aborted"),
-            Self::Lost { .. } => f.write_str("the connection was lost"),
-            Self::HandedOver => f.write_str("the connection was handed to another protocol"),
-            Self::WriteOverflow { queued, limit } => write!(
-                f,
-                "the peer does not read: {queued} bytes are queued and the limit is {limit}"
-            ),
-            Self::SendTimedOut { queued, limit } => write!(
-                f,
-                "the peer accepted no byte for {limit:?} while {queued} bytes were queued"
-            ),
-            Self::DescriptorOverrun { left } => write!(
-                f,
-                "the connection was to close with {left} descriptors queued that no byte was \
-                 written for"
-            ),
-            Self::NotSent {
-                bytes,
-                descriptors,
-                peer,
-                kind,
-                ..
-            } => {
-                match (bytes, descriptors) {
-                    (bytes, 0) => write!(f, "{bytes} bytes")?,
-                    (0, descriptors) => write!(f, "{descriptors} descriptors")?,
-                    (bytes, descriptors) => {
-                        write!(f, "{bytes} bytes and {descriptors} descriptors")?;
-                    }
-                }
-                f.write_str(" not sent to ")?;
-                match (peer, *kind) {
-                    (Address::Unnamed, "standard output") => f.write_str("standard output"),
-                    (Address::Unnamed, "connection") => f.write_str("an unnamed peer"),
-                    (Address::Unnamed, kind) => write!(f, "a {kind}"),
-                    (peer, _) => peer.fmt(f),
-                }
-            }
-            Self::ProducerRegistered => f.write_str("a producer is registered already"),
-        }
+errors! {
+    enum ConnectionError {
+        Done: "the connection was closed in good order";
+        Aborted: "the connection was aborted";
+        Lost: "the connection was lost", source cause;
+        HandedOver: "the connection was handed to another protocol";
+        WriteOverflow { queued, limit }:
+            "the peer does not read: {queued} bytes are queued and the limit is {limit}";
+        SendTimedOut { queued, limit }:
+            "the peer accepted no byte for {limit:?} while {queued} bytes were queued";
+        DescriptorOverrun { left }:
+            "the connection was to close with {left} descriptors queued that no byte was written for";
+        NotSent { bytes, descriptors, peer, kind }:
+            "{} not sent to {}",
+            with amount(*bytes, *descriptors),
+            with receiver(peer, kind),
+            source cause;
+        ProducerRegistered: "a producer is registered already";
     }
 }
 
-impl Error for ConnectionError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Lost { cause } | Self::NotSent { cause, .. } => Some(cause.error()),
-            _ => None,
-        }
+fn amount(bytes: usize, descriptors: usize) -> String {
+    match (bytes, descriptors) {
+        (bytes, 0) => format!("{bytes} bytes"),
+        (0, descriptors) => format!("{descriptors} descriptors"),
+        (bytes, descriptors) => format!("{bytes} bytes and {descriptors} descriptors"),
+    }
+}
+
+fn receiver(peer: &Address, kind: &str) -> String {
+    match (peer, kind) {
+        (Address::Unnamed, "standard output") => String::from("standard output"),
+        (Address::Unnamed, "connection") => String::from("an unnamed peer"),
+        (Address::Unnamed, kind) => format!("a {kind}"),
+        (peer, _) => peer.to_string(),
     }
 }
 
@@ -217,6 +197,7 @@ pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::error::Error;
 
     #[test]
     fn a_lost_connection_keeps_the_systems_error() {

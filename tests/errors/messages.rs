@@ -28,7 +28,7 @@ use torsade::net::{
 };
 use torsade::protocols::LineTooLong;
 use torsade::reactor::{ReactorError, Stopped};
-use torsade::repeat::{SchedulerStopped, TaskDone, TaskFailed, TaskStopped};
+use torsade::repeat::CooperateError;
 use torsade::services::{NameTaken, NoProtocol};
 use torsade::signals::SignalError;
 use torsade::testing::Wire;
@@ -240,10 +240,10 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
     let mut all = Vec::new();
     macro_rules! each {
         ($($name:path $(= $failure:expr)?;)+) => {
-            $(all.push((stringify!($name), each!(@ $name $(, $failure)?)));)+
+            $(all.push((stringify!($name), each!(@ $name $(= $failure)?)));)+
         };
         (@ $name:path) => { Failure::new($name) };
-        (@ $name:path, $failure:expr) => { Failure::from($failure) };
+        (@ $name:path = $failure:expr) => { Failure::from($failure) };
     }
     each! {
         AlreadyConnected = AlreadyConnected { to: address() };
@@ -287,7 +287,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         DeferredError::NoReactor;
         NoRoute = NoRoute { address: address(), error: why() };
         ConnectorBusy = ConnectorBusy(ConnectorState::Connected);
-        NothingToWaitFor;
+        DeferredError::Empty;
         ReactorError::OverBudget = ReactorError::OverBudget { held: 1, used: 3, limit: 2 };
         Panicked = panicked();
         PoolError::Closed;
@@ -298,13 +298,13 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         QueueFull = QueueFull { queued: 1, limit: 2 };
         QueueOverflow = QueueOverflow(3);
         ReactorError::PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
-        QueueUnderflow = QueueUnderflow(3);
+        LockError::QueueUnderflow = LockError::QueueUnderflow { waiting: 3 };
         ReactorError::AlreadyRunning;
         ReactorError::Gone;
         ReactorError::NotRestartable;
         ReactorError::NotRunning;
-        SchedulerStopped;
-        SemaphoreClosed;
+        CooperateError::SchedulerStopped;
+        LockError::SemaphoreClosed;
         SendFailed = SendFailed { to: Some(address()), error: why() };
         ConnectionError::SendTimedOut = ConnectionError::SendTimedOut { queued: 1, limit: MS };
         ReactorError::StillRunning;
@@ -319,8 +319,8 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         SignalError::UnknownName = "SIGNOT".parse::<Signal>().unwrap_err();
         SignalError::UnknownNumber = Signal::from_number(-1).unwrap_err();
         SignalError::Unstoppable = testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop));
-        WaitsForItself;
-        WatchEnded;
+        DeferredError::WaitsForItself;
+        LockError::WatchEnded;
         ReactorError::WouldDeadlock;
         ConnectionError::WriteOverflow = ConnectionError::WriteOverflow { queued: 2, limit: 1 };
     }
@@ -384,11 +384,11 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
             "ProcessError::NoSuchPipe",
             ProcessError::NoSuchPipe { fd: 1 }.into(),
         ),
-        ("NotALock", no_lock.into()),
+        ("FilesystemLockError::NotALock", no_lock.into()),
         ("InBackground", InBackground.into()),
         ("NotATerminal", NotATerminal.into()),
         ("NotGiven", activation::take(99).unwrap_err()),
-        ("NotOurLock", not_ours.into()),
+        ("FilesystemLockError::NotHeld", not_ours.into()),
         ("ProcessError::NotStarted", not_started),
         (
             "ProcessError::OutputTooLong",
@@ -440,12 +440,9 @@ fn bytes_not_sent() -> Failure {
     });
     ended.unwrap().unwrap();
     let reports = reports.take();
-    let found = reports.into_iter().find(|failure| {
-        matches!(
-            failure.downcast_ref(),
-            Some(ConnectionError::NotSent { .. })
-        )
-    });
+    let found = reports
+        .into_iter()
+        .find(|failure| is_error!(failure, ConnectionError::NotSent { .. }));
     found.expect("it is reported")
 }
 
@@ -523,32 +520,49 @@ fn an_error_with_a_cause_tells_it() {
 
 #[test]
 fn every_error_of_the_library_is_among_them() {
-    let all = all_errors();
-    let known: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
+    let mut known = BTreeSet::new();
+    for (name, _) in all_errors() {
+        // The name of a variant stands for its enum as well; a module in front is not compared.
+        let parts: Vec<&str> = name
+            .split("::")
+            .filter(|part| part.starts_with(char::is_uppercase))
+            .collect();
+        known.extend([parts.join("::"), parts[0].to_owned()]);
+    }
     let mut found = BTreeSet::new();
     for text in sources(Path::new("src")) {
         let code = text.split("#[cfg(test)]").next().unwrap();
-        let implemented = code.lines().filter_map(|line| {
-            let (before, after) = line.split_once("Error for ")?;
-            before.starts_with("impl").then_some(after)
-        });
-        let listed = code
-            .split("\nerrors! {")
-            .skip(1)
-            .flat_map(|block| block.split("\n}").next().unwrap().lines())
-            .filter_map(|line| line.strip_prefix("    "))
-            .map(|line| line.strip_prefix("enum ").unwrap_or(line));
-        for line in implemented.chain(listed) {
-            let name = word(line);
-            if code.contains(&format!("\npub struct {name}")) {
-                found.insert(name.to_owned());
+        let is_public = |name: &str| {
+            ["pub struct", "pub enum"].iter().any(|kind| {
+                let at = code.split_once(&format!("\n{kind} {name}"));
+                at.is_some_and(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
+            })
+        };
+        for line in code.lines() {
+            if let Some((before, after)) = line.split_once("Error for ") {
+                let name = first_word(after);
+                if before.starts_with("impl") && is_public(name) {
+                    found.insert(name.to_owned());
+                }
             }
-            let variants = code.split_once(&format!("\npub enum {name} {{"));
-            let variants = variants.map_or("", |(_, rest)| rest.split("\n}").next().unwrap());
-            for line in variants.lines() {
-                let variant = line.strip_prefix("    ").map_or("", word);
-                if !variant.is_empty() {
-                    found.insert(format!("{name}::{variant}"));
+        }
+        for block in code.split("\nerrors! {").skip(1) {
+            let mut inside = None;
+            for line in block.split("\n}").next().unwrap().lines() {
+                let indent = line.len() - line.trim_start().len();
+                let name = first_word(line.trim_start());
+                match (indent, name) {
+                    (4, "enum") => inside = Some(first_word(&line["    enum ".len()..])),
+                    (4, "") => inside = None,
+                    (4, name) if is_public(name) => {
+                        found.insert(name.to_owned());
+                    }
+                    (8, name) if !name.is_empty() => {
+                        if let Some(within) = inside.filter(|within| is_public(within)) {
+                            found.insert(format!("{within}::{name}"));
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
@@ -561,10 +575,10 @@ fn every_error_of_the_library_is_among_them() {
     assert!(missing.is_empty(), "not tried in this file: {missing:?}");
 }
 
-/// Returns the identifier that a line begins with, or an empty text.
-fn word(line: &str) -> &str {
-    let end = line.find(|c: char| !c.is_alphanumeric());
-    &line[..end.unwrap_or(line.len())]
+/// Returns the letters and digits that the text begins with.
+fn first_word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric());
+    &text[..end.unwrap_or(text.len())]
 }
 
 fn sources(folder: &Path) -> Vec<String> {

@@ -328,7 +328,7 @@ mod remote {
     use std::thread;
 
     use torsade::Cancelled;
-    use torsade::defer::Abandoned;
+    use torsade::defer::DeferredError;
     use torsade::reactor::{ReactorError, Stopped};
 
     use super::*;

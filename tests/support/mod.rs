@@ -37,6 +37,13 @@ use torsade::{
     Connection, Context, Failure, Port, Protocol, Reactor, Transport, testing, yield_now,
 };
 
+/// Returns whether the failure holds an error that matches the pattern.
+macro_rules! is_error {
+    ($failure:expr, $error:pat) => {
+        matches!($failure.downcast_ref(), Some($error))
+    };
+}
+
 /// Asserts that a failure holds an error that matches a pattern.
 macro_rules! assert_failure {
     ($failure:expr, $pattern:pat) => {{
