@@ -6,9 +6,10 @@
 //! Names are those of POSIX and of this system, written `SIGTERM`. What has a number and no name (two of Linux's that the C
 //! library keeps for itself) is a signal all the same, for a process may end by it.
 
-use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
+
+use crate::failure::errors;
 
 /// A signal, by its number on this system.
 ///
@@ -28,7 +29,7 @@ use std::str::FromStr;
 /// assert_eq!("RTMAX-1".parse::<Signal>()?.to_string(), "SIGRTMIN+29");
 ///
 /// let error = "SIGNIFICANT".parse::<Signal>().unwrap_err();
-/// assert_eq!(error.to_string(), "no signal is called \"SIGNIFICANT\"");
+/// assert_eq!(error.to_string(), "no signal has the name \"SIGNIFICANT\"");
 /// # Ok::<(), torsade::Failure>(())
 /// ```
 #[doc(alias("signalProcess", "signum", "SignalKind", "Signals"))]
@@ -130,12 +131,12 @@ impl Signal {
     ///
     /// # Errors
     ///
-    /// [`UnknownSignal`] when there is none.
-    pub fn from_number(number: i32) -> Result<Self, UnknownSignal> {
+    /// [`SignalError::UnknownNumber`] when there is none.
+    pub fn from_number(number: i32) -> Result<Self, SignalError> {
         let signal = Self(number);
         match Self::range().contains(&number) || signal.name().is_some() {
             true => Ok(signal),
-            false => Err(UnknownSignal(Asked::Number(number))),
+            false => Err(SignalError::UnknownNumber { number }),
         }
     }
 
@@ -256,27 +257,48 @@ impl fmt::Debug for SignalSet {
     }
 }
 
-/// There is no such signal.
+/// Why a signal cannot be listened to, or why there is no such signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownSignal(Asked);
-
-/// What was looked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Asked {
-    Name(Box<str>),
-    Number(i32),
+#[non_exhaustive]
+pub enum SignalError {
+    /// SIGKILL and SIGSTOP cannot be listened to: the kernel acts and calls no handler.
+    Unstoppable {
+        /// The signal that was to be listened to.
+        signal: Signal,
+    },
+    /// SIGSEGV, SIGBUS, SIGFPE and SIGILL cannot be listened to: after a fault a program cannot
+    /// continue to a turn of the event loop.
+    Fault {
+        /// The signal that was to be listened to.
+        signal: Signal,
+    },
+    /// The signal is one that the C library reserves for its own use.
+    Reserved {
+        /// The signal that was to be listened to.
+        signal: Signal,
+    },
+    /// No signal has this name.
+    UnknownName {
+        /// The name that was looked for.
+        name: String,
+    },
+    /// No signal has this number.
+    UnknownNumber {
+        /// The number that was looked for.
+        number: i32,
+    },
 }
 
-impl fmt::Display for UnknownSignal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Asked::Name(name) => write!(f, "no signal is called {name:?}"),
-            Asked::Number(number) => write!(f, "no signal has the number {number}"),
-        }
+errors! {
+    enum SignalError {
+        Unstoppable { signal }: "{signal} cannot be listened to: the kernel calls no handler for it";
+        Fault { signal }:
+            "{signal} cannot be listened to: a program cannot continue to the event loop after it";
+        Reserved { signal }: "{signal} cannot be listened to: the C library reserves it";
+        UnknownName { name }: "no signal has the name {name:?}";
+        UnknownNumber { number }: "no signal has the number {number}";
     }
 }
-
-impl Error for UnknownSignal {}
 
 /// Its name: `SIGTERM`, `SIGRTMIN+3`; `signal 33` where it has none.
 impl fmt::Display for Signal {
@@ -302,9 +324,9 @@ impl fmt::Debug for Signal {
 
 /// By name or number: `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3`, `RTMAX-1`.
 impl FromStr for Signal {
-    type Err = UnknownSignal;
+    type Err = SignalError;
 
-    fn from_str(text: &str) -> Result<Self, UnknownSignal> {
+    fn from_str(text: &str) -> Result<Self, SignalError> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             let number = text.parse().ok();
             let signal = number.and_then(|number| Self::from_number(number).ok());
@@ -328,24 +350,24 @@ impl FromStr for Signal {
 
 /// The same as parsing it.
 impl TryFrom<&str> for Signal {
-    type Error = UnknownSignal;
+    type Error = SignalError;
 
-    fn try_from(text: &str) -> Result<Self, UnknownSignal> {
+    fn try_from(text: &str) -> Result<Self, SignalError> {
         text.parse()
     }
 }
 
 /// The same as [`Signal::from_number`].
 impl TryFrom<i32> for Signal {
-    type Error = UnknownSignal;
+    type Error = SignalError;
 
-    fn try_from(number: i32) -> Result<Self, UnknownSignal> {
+    fn try_from(number: i32) -> Result<Self, SignalError> {
         Self::from_number(number)
     }
 }
 
-fn unknown(text: &str) -> UnknownSignal {
-    UnknownSignal(Asked::Name(text.into()))
+fn unknown(name: &str) -> SignalError {
+    SignalError::UnknownName { name: name.into() }
 }
 
 /// `RTMIN`, `RTMIN+n`, `RTMAX`, `RTMAX-n`.
@@ -396,7 +418,10 @@ mod tests {
             "", "SIG", "SIGFOO", "TERMS", "+15", "-15", "RTMIN+", "RTMIN+-1", "RTMAX+1",
         ] {
             let error = text.parse::<Signal>().unwrap_err();
-            assert_eq!(error.to_string(), format!("no signal is called {text:?}"));
+            assert_eq!(
+                error.to_string(),
+                format!("no signal has the name {text:?}")
+            );
         }
         for text in ["0", "200", "99999999999999999999"] {
             assert!(text.parse::<Signal>().is_err(), "{text}");

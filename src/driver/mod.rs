@@ -53,8 +53,8 @@ pub use memory::NetworkFaults;
 pub use options::Interface;
 pub(crate) use options::{Arrived, Bind, Buffers, Change, Question, SocketHook};
 pub use poller::Interest;
+pub use poller::Poller;
 pub(crate) use poller::{Event, Waking};
-pub use poller::{Poller, PollerUnavailable};
 pub(crate) use relay::{FarEnd, Written};
 #[cfg(any(doc, feature = "testing"))]
 pub use rng::Random;

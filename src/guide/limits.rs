@@ -13,9 +13,9 @@
 //! | frames or lines delivered for one connection in a row | 64 | the rest comes in its next turn, at the end of the queue of those that have more to do |
 //! | operations, or bytes, of one task in a row | 128, or 256 KiB | the task is woken again after the others: see [`task`](crate::task) |
 //! | the wait for a peer after a close | 2 s and 1 MiB ([`ListenOptions::linger`](crate::net::ListenOptions::linger)) | see "linger" below |
-//! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::transport::SendTimedOut) |
+//! | time in which a peer accepts nothing, one side closed | 60 s ([`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout)) | reset with [`SendTimedOut`](crate::ConnectionError::SendTimedOut) |
 //! | the same while both sides are open | none ([`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) | the same |
-//! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the connection that holds the most is reset with [`OverBudget`](crate::reactor::OverBudget) |
+//! | bytes held for all connections together | none ([`ReactorBuilder::buffer_budget`](crate::ReactorBuilder::buffer_budget)) | the connection that holds the most is reset with [`OverBudget`](crate::reactor::ReactorError::OverBudget) |
 //! | the wait for peers when a reactor stops | 5 s for each that accepts nothing, 60 s for all ([`Grace`](crate::reactor::Grace)) | see "grace" below |
 //!
 //! **Accept batches.** A port accepts as many connections at a time as there were last time, and up
@@ -37,7 +37,7 @@
 //! **Losses.** A connection that ends while bytes are queued for its peer is reset, if its
 //! transport has a reset, so that the peer does not mistake a part for the whole. Unless the
 //! program aborted the connection or the peer broke it off, the loss is reported as
-//! [`BytesNotSent`](crate::transport::BytesNotSent).
+//! [`NotSent`](crate::ConnectionError::NotSent).
 //!
 //! **Grace.** When a reactor stops, everything that is queued on its connections by then is still
 //! sent, whether they are closing or not; the time for that begins when the triggers *before* the
@@ -76,7 +76,7 @@
 //! | one attempt to connect | 30 s ([`ConnectOptions::timeout`]) | [`ConnectTimedOut`] |
 //! | threads of the pool | 10 ([`ThreadPool::adjust`]) | work waits |
 //! | the wait for threads when a reactor ends | 500 ms ([`Grace::threads`]) | the threads are detached; their Deferreds fail with [`StillRunning`] |
-//! | output of a process that is collected | 64 MiB | the process is killed, [`OutputTooLong`](crate::process) |
+//! | output of a process that is collected | 64 MiB | the process is killed, [`OutputTooLong`](crate::process::ProcessError::OutputTooLong) |
 //!
 //! # Memory
 //!
@@ -114,7 +114,7 @@
 //! [`Limits::high`]: crate::transport::Limits::high
 //! [`Limits::low`]: crate::transport::Limits::low
 //! [`Limits::hard`]: crate::transport::Limits::hard
-//! [`WriteOverflow`]: crate::transport::WriteOverflow
+//! [`WriteOverflow`]: crate::ConnectionError::WriteOverflow
 //! [`DatagramOptions::queue`]: crate::net::datagram::DatagramOptions::queue
 //! [`QueueFull`]: crate::net::datagram::QueueFull
 //! [`LookupFailed`]: crate::net::LookupFailed
@@ -123,5 +123,5 @@
 //! [`ConnectTimedOut`]: crate::net::ConnectTimedOut
 //! [`ThreadPool::adjust`]: crate::threads::ThreadPool::adjust
 //! [`Grace::threads`]: crate::reactor::Grace::threads
-//! [`StillRunning`]: crate::reactor::StillRunning
+//! [`StillRunning`]: crate::reactor::ReactorError::StillRunning
 //! [`DeferredError::Abandoned`]: crate::defer::DeferredError::Abandoned

@@ -25,7 +25,7 @@
 //! * `poll` is also for comparing: a fault that shows on one poller only is in that poller.
 //!
 //! A poller that was chosen and cannot be had is an error, never replaced by another:
-//! [`PollerUnavailable`](crate::reactor::PollerUnavailable), whose text lists those there are.
+//! [`ReactorError::PollerUnavailable`](crate::reactor::ReactorError::PollerUnavailable), whose text lists those there are.
 //!
 //! # What differs
 //!

@@ -145,8 +145,8 @@ macro_rules! connection_options {
             /// Resets a connection whose peer accepts no byte for this long while bytes are queued for it: without limit
             /// unless set, since a peer may well take its time.
             ///
-            /// The connection is lost with [`SendTimedOut`](crate::transport::SendTimedOut), and what it had queued is reported
-            /// as [`BytesNotSent`](crate::transport::BytesNotSent).
+            /// The connection is lost with [`ConnectionError::SendTimedOut`](crate::transport::ConnectionError::SendTimedOut), and what it had queued is reported
+            /// as [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent).
             #[doc(alias("write_timeout", "SO_SNDTIMEO"))]
             pub fn send_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
                 self.send_timeout = Some(limit.into());

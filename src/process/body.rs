@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::process::ExitStatus;
 
 use super::Command;
-use super::errors::NotStarted;
+use super::errors::ProcessError;
 #[cfg(any(doc, feature = "testing"))]
 use super::fake;
 use super::fake::FakeHandle;
@@ -33,7 +33,7 @@ impl Body {
             expect(unused_variables, reason = "only fake processes need it")
         )]
         location: &'static Location<'static>,
-    ) -> Result<(Self, Sockets), NotStarted> {
+    ) -> Result<(Self, Sockets), ProcessError> {
         let driver = reactor.inner().driver();
         let checked = command.check().map_err(|error| NotLaunched {
             step: "reading what to run",
@@ -46,7 +46,7 @@ impl Body {
                 .map(|(process, pipes)| (Self::Fake(process), pipes)),
             _ => Self::on_machine(reactor, &launch, registration),
         });
-        launched.map_err(|why| NotStarted::new(command.program(), why))
+        launched.map_err(|why| ProcessError::not_started(command.program(), why))
     }
 
     fn on_machine(

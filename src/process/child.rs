@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::errors::NoSuchPipe;
+use super::errors::ProcessError;
 use super::output::answer;
 use super::running::Running;
 use super::{Command, Process, ProcessProtocol};
@@ -124,7 +124,7 @@ impl Command {
         let (peer, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_peer);
         child.take_streams(reactor, &running, &command, others)?;
         let Some((number, socket)) = peer.into_iter().next() else {
-            return Err(Failure::new(NoSuchPipe(1)));
+            return Err(Failure::new(ProcessError::NoSuchPipe { fd: 1 }));
         };
         let conn = reactor
             .attach_later(socket, protocol, &child.process.0.config(reactor))
@@ -177,7 +177,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`NoSuchPipe`](super::NoSuchPipe) when it has been taken already, or there is none.
+    /// [`ProcessError::NoSuchPipe`](super::ProcessError::NoSuchPipe) when it has been taken already, or there is none.
     #[track_caller]
     pub fn take_stdin(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(0)
@@ -217,7 +217,7 @@ impl Child {
         let at = self.pipes.iter().position(|(number, _)| *number == fd);
         match at {
             Some(at) => Ok(self.pipes.remove(at).1),
-            None => Err(Failure::new(NoSuchPipe(fd))),
+            None => Err(Failure::new(ProcessError::NoSuchPipe { fd })),
         }
     }
 
@@ -228,7 +228,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`StatusTaken`](super::StatusTaken), [`Stopped`](crate::reactor::Stopped).
+    /// [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken), [`Stopped`](crate::reactor::Stopped).
     #[doc(alias("wait", "returncode"))]
     #[track_caller]
     pub fn status(&self) -> Deferred<ExitStatus> {

@@ -1,8 +1,6 @@
-//! Why a process was not started, and how it ended.
+//! Why a process was not started, how one ended, and why an operation on one failed.
 
-use std::error::Error;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::process::ExitStatus;
@@ -10,86 +8,94 @@ use std::process::ExitStatus;
 use crate::driver::NotLaunched;
 use crate::failure::{Failure, errors};
 
-/// The program could not be started; nothing is left of the attempt.
+/// Why a process was not started, how one ended, or why an operation on one failed.
 ///
-/// Its source is the system's error: [`io::ErrorKind::NotFound`] for a program that is missing, and so on.
+/// # Examples
+///
+/// ```
+/// use torsade::process::{Command, ProcessError};
+///
+/// # torsade::run(async |reactor| {
+/// let failure = Command::new("no-such-program").output(&reactor).await.unwrap_err();
+/// match failure.downcast_ref() {
+///     Some(ProcessError::NotStarted { program, error, .. }) => {
+///         assert_eq!(program, "no-such-program");
+///         assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+///     }
+///     _ => unreachable!("{failure}"),
+/// }
+/// # Ok(())
+/// # })?;
+/// # Ok::<(), torsade::Failure>(())
+/// ```
 #[derive(Debug)]
-pub struct NotStarted {
-    program: OsString,
-    step: &'static str,
-    error: io::Error,
+#[non_exhaustive]
+pub enum ProcessError {
+    /// The program could not be started. Nothing is left of the attempt.
+    NotStarted {
+        /// The program, as the [`Command`](super::Command) names it.
+        program: OsString,
+        /// What failed, such as `going to its directory`.
+        step: &'static str,
+        /// The system's error: [`io::ErrorKind::NotFound`] for a program that does not exist, for
+        /// instance. The source of this error.
+        error: io::Error,
+    },
+    /// The process exited with code 0.
+    #[doc(alias = "ProcessDone")]
+    Done,
+    /// The process exited with a code other than 0, or was ended by a signal.
+    #[doc(alias = "ProcessTerminated")]
+    Terminated {
+        /// The code or the signal.
+        status: ExitStatus,
+    },
+    /// The process has already exited, so no signal can be sent to it.
+    #[doc(alias = "ProcessExitedAlready")]
+    AlreadyExited,
+    /// The process exited, and its status is unknown: other code in this program has collected it
+    /// with `wait`, or this program ignores `SIGCHLD`.
+    StatusTaken,
+    /// The process wrote more than [`Command::output_limit`](super::Command::output_limit) allows.
+    /// It has been killed.
+    OutputTooLong {
+        /// Number of bytes that may be kept.
+        limit: usize,
+    },
+    /// The process has no open pipe of the wanted direction under this number.
+    NoSuchPipe {
+        /// Number of the pipe: the descriptor in the child.
+        fd: i32,
+    },
 }
 
-/// The process ended by itself, and says that all went well: its code is 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProcessDone;
-
-/// The process ended by itself with a code that is not 0, or by a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessTerminated(pub ExitStatus);
-
-/// The process has ended already, so there is nobody to send a signal to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProcessExitedAlready;
-
-/// The process ended, and how is not known: somebody else in this program has waited for it, or this program ignores
-/// `SIGCHLD`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StatusTaken;
-
-/// More came from the process than was to be kept; it has been killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputTooLong {
-    /// How many bytes were to be kept.
-    pub limit: usize,
-}
-
-/// The process has no such pipe under this number: none, none of that direction, or none any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoSuchPipe(pub i32);
-
-impl NotStarted {
-    pub(super) fn new(program: &OsStr, why: NotLaunched) -> Self {
-        Self {
+impl ProcessError {
+    pub(super) fn not_started(program: &OsStr, why: NotLaunched) -> Self {
+        Self::NotStarted {
             program: program.to_owned(),
             step: why.step,
             error: why.error,
         }
     }
-
-    /// The system's error.
-    pub fn io_error(&self) -> &io::Error {
-        &self.error
-    }
 }
 
-/// How a process ended, as a reason.
+/// Returns how a process ended, as a reason.
 pub(super) fn reason(status: ExitStatus, location: &'static Location<'static>) -> Failure {
     match status.success() {
-        true => Failure::at(ProcessDone, location),
-        false => Failure::at(ProcessTerminated(status), location),
+        true => Failure::at(ProcessError::Done, location),
+        false => Failure::at(ProcessError::Terminated { status }, location),
     }
 }
 
 errors! {
-    NotStarted { program, step }: "cannot start {program:?}: {step} failed", source error;
-    ProcessDone: "the process has ended, and all went well";
-    ProcessExitedAlready: "the process has ended already";
-    StatusTaken: "the process has ended, and somebody else was told how";
-    OutputTooLong { limit }: "the process wrote more than {limit} bytes";
-}
-
-impl fmt::Display for ProcessTerminated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the process has ended with {}", self.0)
+    enum ProcessError {
+        NotStarted { program, step }: "cannot start {program:?}: {step} failed", source error;
+        Done: "the process exited with code 0";
+        Terminated { status }: "the process ended with {status}";
+        AlreadyExited: "the process has already exited";
+        StatusTaken:
+            "the process exited, and other code in this program has collected its exit status";
+        OutputTooLong { limit }: "the process wrote more than {limit} bytes";
+        NoSuchPipe { fd }: "the process has no open pipe {fd}";
     }
 }
-
-impl fmt::Display for NoSuchPipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the process has no such pipe under {}", self.0)
-    }
-}
-
-impl Error for ProcessTerminated {}
-impl Error for NoSuchPipe {}

@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::process::ExitStatus;
 use std::rc::{Rc, Weak};
 
-use super::NoSuchPipe;
+use super::ProcessError;
 use crate::address::Address;
 use crate::defer::{Deferred, Resolver};
 use crate::driver::{Bind, Buffers, ChildFd, Launch, NotLaunched, Pty, Socket, Sockets};
@@ -189,7 +189,7 @@ impl FakeProgram {
     ///
     /// # Errors
     ///
-    /// [`NoSuchPipe`] when it has been taken already, or is no pipe.
+    /// [`ProcessError::NoSuchPipe`] when it has been taken already, or is no pipe.
     pub fn take_stdin(&mut self) -> Result<Connection, Failure> {
         self.take_pipe(0)
     }
@@ -226,7 +226,7 @@ impl FakeProgram {
         };
         match take(&self.pipes, fd) {
             Some(pipe) => Ok(pipe),
-            None => Err(Failure::new(NoSuchPipe(fd))),
+            None => Err(Failure::new(ProcessError::NoSuchPipe { fd })),
         }
     }
 

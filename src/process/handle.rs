@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use super::Command;
 use super::body::Body;
-use super::errors::{NoSuchPipe, NotStarted, ProcessExitedAlready, reason};
+use super::errors::{ProcessError, reason};
 use crate::clock::DelayedCall;
 use crate::driver::{NotLaunched, Pty};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Stopped, WeakReactor};
 use crate::signal::Signal;
-use crate::transport::{ConnConfig, ConnectionLost, DelayedClose, Transport};
+use crate::transport::{ConnConfig, ConnectionError, DelayedClose, Transport};
 
 /// A process, seen from outside: write to it, signal it, ask about it. Clones are handles to the same one.
 ///
@@ -98,7 +98,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`NoSuchPipe`] when it has no pipe under that number that we write, or it is closed.
+    /// [`ProcessError::NoSuchPipe`] when it has no pipe under that number that we write, or it is closed.
     #[doc(alias = "writeToChild")]
     #[track_caller]
     pub fn write_to_child(&self, fd: i32, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
@@ -107,7 +107,7 @@ impl Process {
                 pipe.write(bytes);
                 Ok(())
             }
-            _ => Err(Failure::new(NoSuchPipe(fd))),
+            _ => Err(Failure::new(ProcessError::NoSuchPipe { fd })),
         }
     }
 
@@ -191,7 +191,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`ProcessExitedAlready`]; [`UnknownSignal`](crate::UnknownSignal); the system's, when it became another user and may not be
+    /// [`ProcessError::AlreadyExited`]; [`SignalError`](crate::signals::SignalError); the system's, when it became another user and may not be
     /// signalled by us.
     ///
     /// # Examples
@@ -372,7 +372,7 @@ impl Common {
     }
 
     /// It has no pipe to speak through, so it is not to be: it is killed and waited for.
-    pub(super) fn retract(&self, why: &Failure) -> NotStarted {
+    pub(super) fn retract(&self, why: &Failure) -> ProcessError {
         if let Some(body) = self.body.take() {
             body.end();
         }
@@ -382,7 +382,7 @@ impl Common {
             io::Error::from_raw_os_error,
         );
         let step = "watching its pipes";
-        NotStarted::new(&self.program, NotLaunched { step, error })
+        ProcessError::not_started(&self.program, NotLaunched { step, error })
     }
 
     /// Its reactor ends first.
@@ -446,8 +446,8 @@ impl Common {
 
     /// A pipe has been lost, for this reason. That the program does not read what we write is its own affair.
     pub(super) fn note_loss(&self, reason: &Failure) {
-        let lost: Option<&ConnectionLost> = reason.downcast_ref();
-        let Some(error) = lost.and_then(ConnectionLost::io_error) else {
+        let lost = reason.downcast_ref();
+        let Some(error) = lost.and_then(ConnectionError::io_error) else {
             return;
         };
         if error.kind() != io::ErrorKind::BrokenPipe {
@@ -489,9 +489,9 @@ impl Common {
     #[track_caller]
     fn send(&self, signal: Signal, group: bool) -> Result<(), Failure> {
         match self.with_body(|body| body.signal(signal.number(), group)) {
-            None => Err(Failure::new(ProcessExitedAlready)),
+            None => Err(Failure::new(ProcessError::AlreadyExited)),
             Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => {
-                Err(Failure::new(ProcessExitedAlready))
+                Err(Failure::new(ProcessError::AlreadyExited))
             }
             Some(sent) => Ok(sent?),
         }

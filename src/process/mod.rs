@@ -55,10 +55,7 @@ pub use std::process::ExitStatus;
 
 pub use self::child::Child;
 pub use self::command::Command;
-pub use self::errors::{
-    NoSuchPipe, NotStarted, OutputTooLong, ProcessDone, ProcessExitedAlready, ProcessTerminated,
-    StatusTaken,
-};
+pub use self::errors::ProcessError;
 pub use self::handle::Process;
 pub use self::output::Output;
 pub use self::protocol::ProcessProtocol;

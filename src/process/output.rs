@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
-use super::errors::{OutputTooLong, reason};
+use super::errors::{ProcessError, reason};
 use super::{Command, Process, ProcessProtocol};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::Failure;
@@ -28,7 +28,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// [`ProcessTerminated`](super::ProcessTerminated), with the last line that it wrote to its standard error before it.
+    /// [`ProcessError::Terminated`](super::ProcessError::Terminated), with the last line that it wrote to its standard error before it.
     #[track_caller]
     pub fn success(self) -> Result<Self, Failure> {
         if self.status.success() {
@@ -52,8 +52,8 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// Those of [`Command::spawn_protocol`]; [`OutputTooLong`]; [`StatusTaken`](super::StatusTaken); [`Stopped`];
-    /// [`ConnectionLost`](crate::transport::ConnectionLost) when the system breaks a pipe, so that output is missing. An
+    /// Those of [`Command::spawn_protocol`]; [`ProcessError::OutputTooLong`]; [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken); [`Stopped`];
+    /// [`ConnectionError::Lost`](crate::transport::ConnectionError::Lost) when the system breaks a pipe, so that output is missing. An
     /// unsuccessful exit is *not* an error: see [`Output::success`].
     ///
     /// # Examples
@@ -98,7 +98,7 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// Those of [`Command::spawn_protocol`]; [`StatusTaken`](super::StatusTaken); [`Stopped`]. An unsuccessful exit is *not*
+    /// Those of [`Command::spawn_protocol`]; [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken); [`Stopped`]. An unsuccessful exit is *not*
     /// an error.
     ///
     /// # Examples
@@ -261,7 +261,7 @@ impl Collected {
             _ => return Ok(()),
         };
         if data.len() > limit.saturating_sub(kept) {
-            return Err(Failure::new(OutputTooLong { limit }));
+            return Err(Failure::new(ProcessError::OutputTooLong { limit }));
         }
         kept_there.extend_from_slice(data);
         Ok(())

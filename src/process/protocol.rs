@@ -113,7 +113,7 @@ pub trait ProcessProtocol: Sized + 'static {
 
     /// It has exited. There may be more to read: see the module's order.
     ///
-    /// The failure, where there is one, is [`StatusTaken`](super::StatusTaken).
+    /// The failure, where there is one, is [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken).
     #[doc(alias = "processExited")]
     fn process_exited(
         &mut self,
@@ -126,7 +126,7 @@ pub trait ProcessProtocol: Sized + 'static {
     /// It has exited, and all its pipes are closed: there is nothing more to come, and the protocol is dropped when this
     /// returns. What it has gathered goes to whoever waits for it through a [`Resolver`](crate::Resolver), say.
     ///
-    /// The failure, where there is one, is [`StatusTaken`](super::StatusTaken) or [`Stopped`](crate::reactor::Stopped).
+    /// The failure, where there is one, is [`ProcessError::StatusTaken`](super::ProcessError::StatusTaken) or [`Stopped`](crate::reactor::Stopped).
     #[doc(alias("processEnded", "ProcessDone", "ProcessTerminated"))]
     fn process_ended(&mut self, ended: Result<ExitStatus, Failure>) {
         let _ = ended;

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::body::Body;
-use super::errors::StatusTaken;
+use super::errors::ProcessError;
 use super::handle::Common;
 use super::{Command, Process, ProcessProtocol};
 use crate::address::Address;
@@ -37,10 +37,10 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`](super::NotStarted), with the system's error: the program is missing or may not be run, its arguments are
+    /// [`ProcessError::NotStarted`](super::ProcessError::NotStarted), with the system's error: the program is missing or may not be run, its arguments are
     /// too long, no descriptors are left; [`InvalidInput`](std::io::ErrorKind::InvalidInput) for a contradictory command.
     /// Nothing is left of the attempt. When the reactor has ended, an [`io::Error`](std::io::Error) of
-    /// [`ReactorNotRestartable`](crate::reactor::ReactorNotRestartable).
+    /// [`ReactorError::NotRestartable`](crate::reactor::ReactorError::NotRestartable).
     ///
     /// # Examples
     ///
@@ -205,7 +205,7 @@ impl<P: ProcessProtocol> Running<P> {
             None => return true,
             Some(Ok(None)) => return false,
             Some(Ok(Some(status))) => Ok(status),
-            Some(Err(_)) => Err(Failure::at(StatusTaken, self.common.location)),
+            Some(Err(_)) => Err(Failure::at(ProcessError::StatusTaken, self.common.location)),
         };
         self.leave_loop(reactor);
         self.common.exit(exited.clone());

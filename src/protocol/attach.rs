@@ -1,4 +1,5 @@
-//! A protocol on a connection that was there before: a descriptor that was given, or a child's pipe.
+//! A protocol on a connection that was there before: a descriptor that was given, or a child's
+//! pipe.
 
 use std::rc::Rc;
 
@@ -11,8 +12,8 @@ use crate::reactor::Reactor;
 use crate::transport::{Conn, ConnConfig};
 
 impl Reactor {
-    /// Gives a protocol a connection whose ends have no names. Nothing is called before the next batch, in which its
-    /// `connection_made` is.
+    /// Gives a protocol a connection whose ends have no names. Nothing is called before the next
+    /// batch, in which its `connection_made` is.
     pub(crate) fn attach_later<P: Protocol>(
         &self,
         socket: Socket,

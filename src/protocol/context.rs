@@ -1,4 +1,4 @@
-//! What a hook is lent, and what others keep: [`Context`] and [`Handle`].
+//! What a hook gets, and what other code keeps: [`Context`] and [`Handle`].
 
 use std::fmt;
 use std::ops::Deref;
@@ -15,56 +15,59 @@ use crate::failure::Failure;
 use crate::reactor::Reactor;
 use crate::transport::Transport;
 
-/// What a protocol is lent for the length of one call: its connection, its reactor, and ways to be called back.
+/// The connection and the reactor of a protocol, for the length of one hook, with methods to be
+/// called back later.
 ///
-/// It derefs to the transport: `cx.write(..)`, `cx.peer()`, `room.join(cx)`.
+/// It dereferences to the transport: `cx.write(..)`, `cx.peer()`, `room.join(cx)`.
 pub struct Context<'a, P: 'static, T: 'static = Transport> {
     reactor: &'a Reactor,
-    chair: &'a Rc<dyn Mailbox<P, T>>,
+    mailbox: &'a Rc<dyn Mailbox<P, T>>,
     transport: &'a T,
 }
 
 impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
     pub(super) fn new(
         reactor: &'a Reactor,
-        chair: &'a Rc<dyn Mailbox<P, T>>,
+        mailbox: &'a Rc<dyn Mailbox<P, T>>,
         transport: &'a T,
     ) -> Self {
         Self {
             reactor,
-            chair,
+            mailbox,
             transport,
         }
     }
 
-    /// The handle by which others, or this protocol's own callbacks, reach it later.
+    /// Returns a handle by which other code, and this protocol's own callbacks, reach the protocol
+    /// later.
     pub fn handle(&self) -> Handle<P, T> {
-        Handle::new(Rc::downgrade(self.chair), self.chair.fate())
+        Handle::new(Rc::downgrade(self.mailbox), self.mailbox.fate())
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn transport(&self) -> &T {
         self.transport
     }
 
-    pub(super) fn chair(&self) -> &Rc<dyn Mailbox<P, T>> {
-        self.chair
+    pub(super) fn mailbox(&self) -> &Rc<dyn Mailbox<P, T>> {
+        self.mailbox
     }
 
-    /// Has bytes delivered as if they had come, after those that did.
+    /// Delivers bytes as if they had arrived, after those that did.
     pub(crate) fn feed(&self, bytes: &[u8]) {
-        self.chair.feed(bytes);
+        self.mailbox.feed(bytes);
     }
 
-    /// The reactor it runs on.
+    /// Returns the reactor that the connection belongs to.
     pub fn reactor(&self) -> &Reactor {
         self.reactor
     }
 
-    /// Calls `f` later, with the protocol. Called off when the connection is lost.
+    /// Calls `f` with the protocol after `delay`. The call is cancelled when the connection ends.
     ///
-    /// For a limit to a peer's silence (Twisted's `TimeoutMixin`) keep the returned [`DelayedCall`]
-    /// and [`reset`](DelayedCall::reset) it whenever something comes: see the second example.
+    /// To limit how long a peer may be silent (Twisted's `TimeoutMixin`), keep the returned
+    /// [`DelayedCall`] and [`reset`](DelayedCall::reset) it whenever bytes arrive: see the second
+    /// example.
     ///
     /// # Order
     ///
@@ -133,22 +136,22 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
         delay: Duration,
         f: impl FnOnce(&mut P, &mut Context<'_, P, T>) + 'static,
     ) -> DelayedCall {
-        let chair = Rc::downgrade(self.chair);
+        let mailbox = Rc::downgrade(self.mailbox);
         let call = self.reactor.call_later(delay, move || {
-            if let Some(chair) = chair.upgrade() {
-                chair.visit_now(Box::new(f));
+            if let Some(mailbox) = mailbox.upgrade() {
+                mailbox.visit_now(Box::new(f));
             }
         });
-        self.chair.keep_timer(call.clone());
+        self.mailbox.keep_timer(call.clone());
         call
     }
 
-    /// Calls `f` with the protocol and the result, when there is one. When the connection is lost first, the
-    /// Deferred is cancelled and `f` is dropped.
+    /// Calls `f` with the protocol and the result of a Deferred, when it has one. When the
+    /// connection is lost first, the Deferred is cancelled and `f` is dropped.
     ///
     /// # Order
     ///
-    /// `f` is posted, as by [`Handle::post`], when the result comes.
+    /// When the result arrives, `f` is posted, as by [`Handle::post`].
     ///
     /// # Examples
     ///
@@ -174,34 +177,41 @@ impl<'a, P: 'static, T: 'static> Context<'a, P, T> {
         deferred: Deferred<V>,
         f: impl FnOnce(&mut P, &mut Context<'_, P, T>, Result<V, Failure>) + 'static,
     ) {
-        let number = self.chair.keep_wait(Box::new(deferred.remote_cancel()));
-        let chair = Rc::downgrade(self.chair);
+        let number = self.mailbox.keep_wait(Box::new(deferred.remote_cancel()));
+        let mailbox = Rc::downgrade(self.mailbox);
         drop(deferred.add_both(move |result| {
-            let Some(chair) = chair.upgrade() else { return };
+            let Some(mailbox) = mailbox.upgrade() else {
+                return;
+            };
             if let Some(number) = number {
-                chair.forget_wait(number);
+                mailbox.forget_wait(number);
             }
-            chair.post(Box::new(move |protocol, cx| f(protocol, cx, result)));
+            mailbox.post(Box::new(move |protocol, cx| f(protocol, cx, result)));
         }));
     }
 }
 
 impl<P: 'static> Context<'_, P, Transport> {
-    /// Hands the connection to another protocol, for good: after `STARTTLS`, an upgrade, a login. `rest` is what came
-    /// already and is for that one, so mostly the end of what `data_received` was given.
+    /// Hands the connection to another protocol, permanently: after `STARTTLS`, an upgrade, a
+    /// login. `rest` holds the bytes that have arrived and are for the next protocol, mostly the
+    /// end of what `data_received` got.
     ///
-    /// What this protocol has written is still sent, before all that the next one writes; so is a file that it sends
-    /// ([`Transport::send_file`]), and the hand-over waits for that. A producer that it has registered is told to stop, and an
-    /// end that waited for the producer comes then. Its timers, its mail and what it
-    /// waits for are called off. Its handles and the transports taken from its context are over, with [`HandedOver`](crate::transport::HandedOver) as the
-    /// reason, and so is its membership in a [`Group`](crate::Group). Paused stays paused, and limits stay.
+    /// Bytes that this protocol has written are still sent, before those that the next one writes;
+    /// so is a file that it is sending ([`Transport::send_file`]), and the hand-over waits for the
+    /// file. A producer that it has registered is stopped, and a close that waited for the producer
+    /// begins then. The protocol's timers, posted closures and awaited Deferreds are cancelled. Its
+    /// handles, and the transports taken from its context, end with
+    /// [`ConnectionError::HandedOver`](crate::ConnectionError::HandedOver) as the reason, and so
+    /// does its membership in a [`Group`](crate::Group). A paused connection stays paused, and its
+    /// limits stay.
     ///
     /// # Order
     ///
-    /// It is done when this hook has returned, and a file under way is sent; no other hook of this protocol is called, not even `connection_lost`, and it
-    /// is dropped. Then `connection_made` of the next one is called, `data_received` with the rest, and, if the peer had said
-    /// its end before, `eof_received`. When the connection was told to end, before or in this hook, or the hook panics, it is
-    /// not handed over.
+    /// The hand-over happens when this hook has returned and the file has been sent. No other hook
+    /// of this protocol is called, not even `connection_lost`, and it is dropped. Then
+    /// `connection_made` of the next one is called, `data_received` with the rest, and, if the peer
+    /// had closed its writing side before, `eof_received`. When the connection was asked to close,
+    /// before or in this hook, or the hook panics, there is no hand-over.
     ///
     /// # Examples
     ///
@@ -213,7 +223,7 @@ impl<P: 'static> Context<'_, P, Transport> {
     ///     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) { cx.write(data) }
     /// }
     ///
-    /// /// Wants a star first.
+    /// /// Lets a peer in that sends a star.
     /// struct Door;
     ///
     /// impl Protocol for Door {
@@ -227,7 +237,7 @@ impl<P: 'static> Context<'_, P, Transport> {
     /// ```
     #[doc(alias("switchProtocol", "setRawMode", "startTLS", "upgrade", "set_protocol"))]
     pub fn become_protocol<Q: Protocol>(&self, next: Q, rest: &[u8]) {
-        self.chair.succeed(Box::new(Next {
+        self.mailbox.succeed(Box::new(Next {
             protocol: next,
             rest: rest.into(),
         }));
@@ -250,9 +260,9 @@ impl<P: 'static, T: fmt::Debug + 'static> fmt::Debug for Context<'_, P, T> {
     }
 }
 
-/// A way to reach a protocol from outside. Clones are handles to the same one.
+/// A handle to a protocol, for code outside its hooks. Clones are handles to the same protocol.
 ///
-/// It does not keep the connection alive, and posting never runs anything at once.
+/// A handle does not keep the connection alive, and posting runs nothing at once.
 ///
 /// # Examples
 ///
@@ -271,34 +281,35 @@ impl<P: 'static, T: fmt::Debug + 'static> fmt::Debug for Context<'_, P, T> {
 /// }
 /// ```
 pub struct Handle<P: 'static, T: 'static = Transport> {
-    chair: Weak<dyn Mailbox<P, T>>,
+    mailbox: Weak<dyn Mailbox<P, T>>,
     fate: Fate,
 }
 
 impl<P: 'static, T: 'static> Handle<P, T> {
-    pub(super) fn new(chair: Weak<dyn Mailbox<P, T>>, fate: Fate) -> Self {
-        Self { chair, fate }
+    pub(super) fn new(mailbox: Weak<dyn Mailbox<P, T>>, fate: Fate) -> Self {
+        Self { mailbox, fate }
     }
 
-    /// Has `f` called with the protocol, from the loop. Dropped when the connection is gone by then.
+    /// Calls `f` with the protocol, from the loop's next batch. `f` is dropped when the connection
+    /// has ended by then.
     ///
     /// # Order
     ///
-    /// What is posted to one protocol runs in the order it was posted, in the loop's next batch: never inside
-    /// this call.
+    /// Closures posted to one protocol run in the order of the calls, never inside this call.
     pub fn post(&self, f: impl FnOnce(&mut P, &mut Context<'_, P, T>) + 'static) {
-        if let Some(chair) = self.chair.upgrade() {
-            chair.post(Box::new(f));
+        if let Some(mailbox) = self.mailbox.upgrade() {
+            mailbox.post(Box::new(f));
         }
     }
 
-    /// As [`Handle::post`], and gives what `f` returns.
+    /// Calls `f` with the protocol, as [`Handle::post`] does, and returns its result.
     ///
     /// # Errors
     ///
-    /// When the connection is gone before `f` is called, the Deferred fails with the reason why it ended as the cause
-    /// ([`Failure::find`] gives it: [`ConnectionDone`](crate::ConnectionDone), for instance). It fails with [`DeferredError::Abandoned`]
-    /// when `f` panics, or when the reactor was dropped without having run.
+    /// When the connection ends before `f` is called, the Deferred fails, and the cause of its
+    /// failure is the reason of the end: [`Failure::find`] returns
+    /// [`ConnectionError::Done`](crate::ConnectionError::Done), for instance. It fails with
+    /// [`Abandoned`] when `f` panics, and when the reactor was dropped without having run.
     #[track_caller]
     pub fn ask<V: 'static>(
         &self,
@@ -310,8 +321,8 @@ impl<P: 'static, T: 'static> Handle<P, T> {
             handle: self.clone(),
             location: Location::caller(),
         };
-        if let Some(chair) = self.chair.upgrade() {
-            chair.post(Box::new(move |protocol, cx| {
+        if let Some(mailbox) = self.mailbox.upgrade() {
+            mailbox.post(Box::new(move |protocol, cx| {
                 let value = f(protocol, cx);
                 if let Some(resolver) = answer.resolver.take() {
                     resolver.callback(value);
@@ -321,9 +332,12 @@ impl<P: 'static, T: 'static> Handle<P, T> {
         deferred
     }
 
-    /// Fires when it is over, with the reason, after the protocol's last hook (`connection_lost`, `process_ended`); at once when
-    /// it is over already. Of a process the reason is [`ProcessDone`](crate::process::ProcessDone) or
-    /// [`ProcessTerminated`](crate::process::ProcessTerminated).
+    /// Returns a Deferred that fires with the reason when the connection or process has ended,
+    /// after the protocol's last hook (`connection_lost`, `process_ended`); at once when it has
+    /// ended already.
+    ///
+    /// The reason of a process is [`ProcessError::Done`](crate::process::ProcessError::Done) or
+    /// [`ProcessError::Terminated`](crate::process::ProcessError::Terminated).
     ///
     /// # Errors
     ///
@@ -343,52 +357,55 @@ impl<P: 'static, T: 'static> Handle<P, T> {
     #[track_caller]
     pub fn closed(&self) -> Deferred<Failure> {
         let location = Location::caller();
-        let Some(chair) = self.chair.upgrade() else {
+        let Some(mailbox) = self.mailbox.upgrade() else {
             return match self.fate.get() {
                 Some(reason) => Deferred::succeed(reason.clone()),
                 None => Deferred::fail(Failure::at(DeferredError::Abandoned, location)),
             };
         };
-        if !chair.is_taken() {
-            return match chair.reason() {
+        if !mailbox.is_taken() {
+            return match mailbox.reason() {
                 Some(reason) => Deferred::succeed(reason),
                 None => Deferred::fail(Failure::at(DeferredError::Abandoned, location)),
             };
         }
         let (deferred, resolver) = Deferred::pair();
-        let fate = chair.fate();
-        let number = chair.keep_wait(Box::new(move || {
+        let fate = mailbox.fate();
+        let number = mailbox.keep_wait(Box::new(move || {
             if let Some(reason) = fate.get() {
                 resolver.callback(reason.clone());
             }
         }));
-        let weak = self.chair.clone();
+        let weak = self.mailbox.clone();
         deferred.listens(move || {
-            if let (Some(chair), Some(number)) = (weak.upgrade(), number) {
-                chair.forget_wait(number);
+            if let (Some(mailbox), Some(number)) = (weak.upgrade(), number) {
+                mailbox.forget_wait(number);
             }
         })
     }
 
-    /// Why it is over, once it is.
+    /// Returns the reason of the end, or `None` before it.
     fn reason(&self) -> Option<Failure> {
-        let chair = self.chair.upgrade().filter(|chair| !chair.is_taken());
-        let reason = chair.and_then(|chair| chair.reason());
+        let mailbox = self.mailbox.upgrade().filter(|mailbox| !mailbox.is_taken());
+        let reason = mailbox.and_then(|mailbox| mailbox.reason());
         reason.or_else(|| self.fate.get().cloned())
     }
 
-    /// Is the protocol still connected?
+    /// Returns whether the protocol is still connected.
     pub fn is_connected(&self) -> bool {
-        self.chair.upgrade().is_some_and(|chair| chair.is_taken())
+        self.mailbox
+            .upgrade()
+            .is_some_and(|mailbox| mailbox.is_taken())
     }
 
-    /// The connection, while it is there.
+    /// Returns the connection, or `None` when it has ended.
     pub fn transport(&self) -> Option<T> {
-        self.chair.upgrade().and_then(Mailbox::transport)
+        self.mailbox.upgrade().and_then(Mailbox::transport)
     }
 }
 
-/// Who waits for the answer of [`Handle::ask`]; dropped without one, it says why there is none.
+/// The pending result of [`Handle::ask`]. When it is dropped without a result, the Deferred fails
+/// with the reason.
 struct Answer<P: 'static, T: 'static, V: 'static> {
     resolver: Option<Resolver<V>>,
     handle: Handle<P, T>,
@@ -409,14 +426,15 @@ impl<P: 'static, T: 'static, V: 'static> Drop for Answer<P, T, V> {
 }
 
 impl<P: 'static> Handle<P, Transport> {
-    /// Addresses the connection when what is queued has been written, as [`Transport::lose_connection`] does.
+    /// Closes the connection after the queued bytes have been sent, as
+    /// [`Transport::lose_connection`] does.
     ///
-    /// Does nothing when the connection is over.
+    /// Does nothing when the connection has ended.
     ///
     /// # Order
     ///
-    /// What was posted before runs first, if the loop gets to it before the connection is over: closures that are to run
-    /// before the end post the end as well.
+    /// Closures that were posted before run first, if the loop reaches them before the connection
+    /// ends. Closures that must run before the end post the end as well.
     ///
     /// # Examples
     ///
@@ -440,20 +458,20 @@ impl<P: 'static> Handle<P, Transport> {
         }
     }
 
-    /// Addresses the connection when what is queued has been written, and aborts it when that takes longer than `limit`, as
-    /// [`Transport::lose_connection_within`] does.
+    /// Closes the connection after the queued bytes have been sent, and aborts it when that takes
+    /// longer than `limit`, as [`Transport::lose_connection_within`] does.
     ///
-    /// Does nothing when the connection is over.
+    /// Does nothing when the connection has ended.
     pub fn lose_connection_within(&self, limit: Duration) {
         if let Some(transport) = self.transport() {
             transport.lose_connection_within(limit);
         }
     }
 
-    /// Addresses the connection at once: what is queued is dropped and the peer sees a reset, as by
+    /// Aborts the connection at once: the queued bytes are dropped and the peer sees a reset, as by
     /// [`Transport::abort_connection`].
     ///
-    /// Does nothing when the connection is over.
+    /// Does nothing when the connection has ended.
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {
         if let Some(transport) = self.transport() {
@@ -465,7 +483,7 @@ impl<P: 'static> Handle<P, Transport> {
 impl<P: 'static, T: 'static> Clone for Handle<P, T> {
     fn clone(&self) -> Self {
         Self {
-            chair: self.chair.clone(),
+            mailbox: self.mailbox.clone(),
             fate: self.fate.clone(),
         }
     }

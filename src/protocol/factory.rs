@@ -1,4 +1,4 @@
-//! Where protocols come from: [`Factory`].
+//! How protocols are made for connections: [`Factory`].
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,28 +7,29 @@ use std::rc::Rc;
 use super::Protocol;
 use crate::address::Address;
 
-/// Makes a protocol for each connection of a port, and keeps what they share.
+/// Makes a protocol for each connection of a port, and keeps the state that they share.
 ///
-/// For most servers a closure will do: see `Reactor::listen`. A factory is for those that want to know when
-/// the port opens and closes, or that have something to keep.
+/// A closure is enough for most servers: see [`Reactor::listen`](crate::Reactor::listen). A factory
+/// is for servers that act when the port opens and closes.
 pub trait Factory: 'static {
-    /// What it makes.
+    /// The protocol that this factory makes.
     type Protocol: Protocol;
 
-    /// A protocol for a connection from `peer`; `None` turns it away.
+    /// Returns a protocol for a connection from `peer`, or `None` to refuse the connection.
     #[doc(alias = "buildProtocol")]
     fn build_protocol(&mut self, peer: Address) -> Option<Self::Protocol>;
 
-    /// The port is open.
+    /// Called when the port has been opened.
     #[doc(alias("startFactory", "doStart"))]
     fn started(&mut self) {}
 
-    /// The port is closed. Connections made before go on.
+    /// Called when the port has been closed. Connections that were made before continue.
     #[doc(alias("stopFactory", "doStop"))]
     fn stopped(&mut self) {}
 }
 
-/// One factory for several ports: it is told that the first opens and that the last closes. Clones share it.
+/// One factory for several ports. [`Factory::started`] is called when the first port opens, and
+/// [`Factory::stopped`] when the last one closes. Clones share the factory.
 ///
 /// # Examples
 ///
@@ -72,7 +73,7 @@ struct Sharing<F> {
 }
 
 impl<F: Factory> SharedFactory<F> {
-    /// Shares a factory.
+    /// Makes a shared factory of `factory`.
     pub fn new(factory: F) -> Self {
         Self(Rc::new(Sharing {
             factory: Cell::new(Some(factory)),
@@ -80,7 +81,8 @@ impl<F: Factory> SharedFactory<F> {
         }))
     }
 
-    /// Takes the factory out, calls it, and puts it back, whatever it does. `None` when it is being called already.
+    /// Takes the factory out, calls `call` with it, and puts it back, also when the call panics.
+    /// Returns `None` when the factory is being called already.
     fn call<R>(&self, call: impl FnOnce(&mut F) -> R) -> Option<R> {
         struct Back<'a, F>(&'a Cell<Option<F>>, Option<F>);
         impl<F> Drop for Back<'_, F> {
@@ -143,13 +145,13 @@ impl<F: Factory> Factory for SharedFactory<F> {
     }
 }
 
-/// What `Reactor::listen` takes: a function or closure that is given the peer's address and makes a
-/// protocol. Implemented for all of them, and for nothing else.
+/// What [`Reactor::listen`](crate::Reactor::listen) takes: a function or closure that gets the
+/// peer's address and returns a protocol. It is implemented for all of these, and for nothing else.
 ///
 /// # Examples
 ///
-/// A factory is given to [`Reactor::listen_factory`](crate::Reactor::listen_factory), as the compiler
-/// says:
+/// A factory is passed to [`Reactor::listen_factory`](crate::Reactor::listen_factory), as the
+/// compiler says:
 ///
 /// ```compile_fail,E0277
 /// # use torsade::{Address, Context, Factory, Protocol, Reactor};
@@ -180,7 +182,8 @@ pub trait BuildProtocol<R>: FnMut(Address) -> R {}
 
 impl<R, F: FnMut(Address) -> R> BuildProtocol<R> for F {}
 
-/// What a closure given to `Reactor::listen` may return: a protocol, or `None` to turn the peer away.
+/// What a closure passed to [`Reactor::listen`](crate::Reactor::listen) may return: a protocol, or
+/// `None` to refuse the connection.
 #[diagnostic::on_unimplemented(
     message = "`listen` takes a closure that returns a protocol, and this one returns `{Self}`",
     label = "returns neither a `Protocol` nor an `Option` of one",

@@ -1,27 +1,27 @@
-//! What a protocol has not used yet of what came: [`Input`].
+//! The bytes that a protocol has not used yet: [`Input`].
 //!
 //! # The idea
 //!
-//! The connection, not its protocol, keeps the bytes that were read and not used. The loop lends
+//! The connection, not its protocol, keeps the bytes that were read and not used. The loop passes
 //! them to the protocol ([`Protocol::input_received`](super::Protocol::input_received)), which
-//! takes all of them or frame by frame; what it leaves is lent again, with what came meanwhile. So
-//! every protocol that receives frames stops at a pause, goes on where it stopped, and leaves the
-//! rest to its successor, whatever its frames are.
+//! takes all of them or frame by frame; the remaining bytes are passed again, with those that have
+//! arrived meanwhile. So every protocol that receives frames stops at a pause, continues where it
+//! stopped, and leaves the rest to its successor, whatever its frames are.
 //!
 //! # Invariants
 //!
-//! 1. Nothing is given while the connection is paused, full, handed on, or told to end.
-//! 2. What could be given and was not is *held*: the loop lends it again, without new bytes, as
-//!    soon as invariant 1 allows. Until then the connection is not read, so neither new bytes nor
-//!    the end of file overtake it.
-//! 3. After so many frames the loop looks at the others first.
-//! 4. When the connection is handed on, the successor gets what is left, before all that is still
-//!    to come.
+//! 1. Nothing is delivered while the connection is paused, full, handed over, or asked to close.
+//! 2. Bytes that could be delivered and were not are *held*: the loop passes them again, without
+//!    new bytes, as soon as invariant 1 allows. Until then the connection is not read, so neither
+//!    new bytes nor the end of file overtake them.
+//! 3. After a fixed number of frames the loop handles the other connections first.
+//! 4. When the connection is handed over, the successor gets the remaining bytes, before all that
+//!    arrive later.
 
 use crate::framing::{Decoded, Decoder};
 use crate::transport::ConnCore;
 
-/// The bytes that came and were not used yet; see
+/// The bytes that have arrived and have not been used; see
 /// [`Protocol::input_received`](super::Protocol::input_received).
 ///
 /// # Examples
@@ -84,8 +84,8 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Takes out all bytes. There are none when the connection was paused meanwhile; they come when
-    /// it is resumed.
+    /// Takes all bytes. Returns none while the connection is paused; the bytes are passed again
+    /// when it is resumed.
     #[inline]
     pub fn take(&mut self) -> &'a [u8] {
         if !self.gate.0.may_deliver() {
@@ -97,22 +97,22 @@ impl<'a> Input<'a> {
         bytes
     }
 
-    /// Takes out the next frame.
+    /// Takes the next frame.
     ///
-    /// `None` when no frame is complete; also when the connection was paused, is full or
-    /// ends, when another protocol was named for it
+    /// Returns `None` when no frame is complete; also when the connection was paused, is full or is
+    /// ending, when another protocol was named for it
     /// ([`Context::become_protocol`](super::Context::become_protocol)), and when this connection
-    /// has had its share of the loop's turn. What is left is given when there is more, or when it
-    /// may go on.
+    /// has had its share of the loop's turn. The remaining bytes are passed again when more arrive,
+    /// or when the protocol may continue.
     ///
     /// # Errors
     ///
-    /// What the decoder calls bad, and the bytes that it shows for it. They are taken out; the next
-    /// call goes on behind them.
+    /// Fails with the decoder's error, and the bytes that the decoder shows for it. Those bytes are
+    /// taken; the next call continues behind them.
     ///
     /// # Panics
     ///
-    /// When the decoder says that a frame has no byte, or more than there are.
+    /// Panics when the decoder returns a frame of no bytes, or of more bytes than there are.
     #[allow(
         clippy::type_complexity,
         reason = "a name for it would have to be looked up"

@@ -20,7 +20,7 @@ impl<O: 'static, T: 'static> Context<'_, O, T> {
     /// Makes what the contexts of a protocol inside this one are made from.
     pub(crate) fn inside<P: 'static>(&self, get: fn(&mut O) -> &mut P) -> Inside<P, T> {
         Inside(Rc::new(Lens {
-            outer: Rc::downgrade(self.chair()),
+            outer: Rc::downgrade(self.mailbox()),
             get,
         }))
     }
@@ -36,8 +36,8 @@ impl<O: 'static, P: 'static, T: 'static> Lens<O, P, T> {
     fn lift(self: Rc<Self>, message: Message<P, T>) -> Message<O, T> {
         Box::new(move |outer, cx| {
             let get = self.get;
-            let chair: Rc<dyn Mailbox<P, T>> = self;
-            let mut cx = Context::new(cx.reactor(), &chair, cx.transport());
+            let mailbox: Rc<dyn Mailbox<P, T>> = self;
+            let mut cx = Context::new(cx.reactor(), &mailbox, cx.transport());
             message(get(outer), &mut cx);
         })
     }

@@ -1,18 +1,19 @@
-//! Protocols: what to do when something happens on a connection.
+//! Protocols: what a program does when something happens on a connection.
 //!
 //! # The idea
 //!
-//! A [`Protocol`] is a value with hooks, one value per connection. Its `&mut self` is its own: between calls it
-//! sits in a seat, a hook is lent a [`Context`] to act on its connection, and everybody else holds a [`Handle`]
-//! and posts. A [`Factory`] makes protocols for the connections of a port.
+//! A [`Protocol`] is a value with hooks, one value per connection. Between calls it is stored in a
+//! slot of its connection; a hook gets `&mut self` and a [`Context`] to act on the connection, and
+//! all other code holds a [`Handle`] and posts closures. A [`Factory`] makes the protocols for the
+//! connections of a port.
 //!
 //! # Rules
 //!
-//! 1. `connection_made` comes first, once; `connection_lost` last, once; the others in between.
-//! 2. No hook runs inside another one of the same protocol, nor inside a method of a handle.
-//! 3. What a hook writes leaves when it returns.
-//! 4. A protocol may hand its connection to another one ([`Context::become_protocol`]): that one has the two ends of rule 1
-//!    again, and the first one is told nothing more.
+//! 1. `connection_made` is called first, once; `connection_lost` last, once; the others in between.
+//! 2. No hook runs inside another hook of the same protocol, nor inside a method of a handle.
+//! 3. The bytes that a hook writes leave when it returns.
+//! 4. A protocol may hand its connection to another one ([`Context::become_protocol`]): rule 1 then
+//!    begins anew for that one, and no hook of the first is called any more.
 //! 5. A hook that panics is reported, and its connection is lost with the panic as the reason.
 
 #[cfg(unix)]
@@ -36,13 +37,14 @@ pub(crate) use self::slot::{ProtocolHost, ProtocolSlot, handle, leave, try_leave
 pub(crate) use self::successor::attach_handed;
 use crate::failure::Failure;
 
-/// What to do when something happens on a connection.
+/// The hooks of a connection: what a program does when something happens on it.
 ///
 /// # Order
 ///
-/// [`connection_made`](Self::connection_made) once, then [`data_received`](Self::data_received) for whatever comes in
-/// whatever pieces, [`eof_received`](Self::eof_received) when the peer has nothing more to say, and
-/// [`connection_lost`](Self::connection_lost) once, last, whatever happened.
+/// [`connection_made`](Self::connection_made) is called once, then
+/// [`data_received`](Self::data_received) for bytes as they arrive, in pieces of any size,
+/// [`eof_received`](Self::eof_received) when the peer has closed its writing side, and
+/// [`connection_lost`](Self::connection_lost) once, last, in every case.
 ///
 /// # Examples
 ///
@@ -58,8 +60,8 @@ use crate::failure::Failure;
 /// }
 /// ```
 ///
-/// A connection that an async function serves is given to `serve`, not to `listen`, as the compiler
-/// says:
+/// An async function that serves a connection is passed to `serve`, not to `listen`, as the
+/// compiler says:
 ///
 /// ```compile_fail,E0277
 /// # use torsade::Reactor;
@@ -68,7 +70,7 @@ use crate::failure::Failure;
 /// }
 /// ```
 ///
-/// A client's protocol is given by value, and a [`LineProtocol`](crate::protocols::LineProtocol)
+/// `connect` takes the protocol by value, and a [`LineProtocol`](crate::protocols::LineProtocol)
 /// inside a [`Lines`](crate::protocols::Lines):
 ///
 /// ```compile_fail,E0277
@@ -89,29 +91,31 @@ use crate::failure::Failure;
     note = "a `LineProtocol` is wrapped: `Lines::new(protocol)`"
 )]
 pub trait Protocol: Sized + 'static {
-    /// The connection is there.
+    /// Called when the connection has been made.
     #[doc(alias("connectionMade", "makeConnection"))]
     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
 
-    /// Bytes came, at least one, in whatever pieces the network made of them.
+    /// Called when bytes have arrived: at least one, in pieces of any size.
     ///
-    /// A protocol that receives frames need not keep what is incomplete itself: see
+    /// A protocol that receives frames need not keep incomplete ones itself: see
     /// [`input_received`](Self::input_received).
     #[doc(alias = "dataReceived")]
     fn data_received(&mut self, cx: &mut Context<'_, Self>, data: &[u8]) {
         let _ = (cx, data);
     }
 
-    /// There are bytes that were not used yet: those that just came, behind those that were left before. Unless it is
-    /// overridden, [`data_received`](Self::data_received) is given all of them.
+    /// Called when there are bytes that have not been used: those that were left before, then those
+    /// that just arrived. The default passes all of them to [`data_received`](Self::data_received).
     ///
-    /// A protocol that receives frames overrides this instead of `data_received` and takes them out with
-    /// [`Input::next_frame`]. What it leaves, the connection keeps, and lends again as soon as there is more, or as soon as
-    /// it may go on where it had to stop: after [`Transport::resume_producing`](crate::Transport::resume_producing), when
-    /// there is room for answers again, when the other connections have had their turn. Whatever is held back comes before
-    /// what is read later, the end of file included; after [`Context::become_protocol`] it is the next protocol's.
+    /// A protocol that receives frames overrides this instead of `data_received` and takes the
+    /// frames with [`Input::next_frame`]. The connection keeps the bytes that are left, and passes
+    /// them again when more arrive, or when the protocol may continue where it had to stop: after
+    /// [`Transport::resume_producing`](crate::Transport::resume_producing), when there is room for
+    /// answers again, when the other connections have had their turn. Bytes that are held back come
+    /// before bytes that are read later and before the end of file; after
+    /// [`Context::become_protocol`] they go to the next protocol.
     #[doc(alias("LineReceiver", "framing"))]
     fn input_received(&mut self, cx: &mut Context<'_, Self>, input: &mut Input<'_>) {
         let data = input.take();
@@ -120,54 +124,55 @@ pub trait Protocol: Sized + 'static {
         }
     }
 
-    /// A descriptor came over a UNIX socket: the other process has given it to us. It is called once for each, before
-    /// [`data_received`](Self::data_received) is called with the bytes that brought them.
+    /// Called when the process at the other end of a UNIX socket has sent a descriptor: once for
+    /// each, before [`data_received`](Self::data_received) gets the bytes that the descriptor came
+    /// with.
     ///
-    /// Unless it is overridden, what comes is closed, and that is logged once for each connection. Beware: what a peer
-    /// gives may be anything, also something whose reading blocks, or no end of it.
+    /// The default closes the descriptor, and logs that once per connection. Beware: a peer may
+    /// send any descriptor, also one whose reading blocks, or never ends.
     #[cfg(unix)]
     #[doc(alias("fileDescriptorReceived", "IFileDescriptorReceiver", "SCM_RIGHTS"))]
     fn descriptor_received(&mut self, cx: &mut Context<'_, Self>, descriptor: OwnedFd) {
         cx.refuse_descriptor(descriptor);
     }
 
-    /// The peer has nothing more to say; it may still listen. Unless it is overridden, the connection ends when
-    /// what is queued has been written.
+    /// Called when the peer has closed its writing side; it may still read. The default closes the
+    /// connection after the queued bytes have been sent.
     #[doc(alias("readConnectionLost", "IHalfCloseableProtocol"))]
     fn eof_received(&mut self, cx: &mut Context<'_, Self>) {
         cx.lose_connection();
     }
 
-    /// The connection was full, and is not any more: go on writing. It is not called when its end, or the end of its
-    /// writing side, was asked for meanwhile.
+    /// Called when the connection was full and no longer is, so that the protocol may write again.
+    /// Not called when the connection, or its writing side, has been asked to close meanwhile.
     #[doc(alias("resumeProducing", "registerProducer", "unregisterProducer"))]
     fn write_ready(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
 
-    /// The writing side is closed: after [`Transport::lose_write`](crate::Transport::lose_write) all that was queued has
-    /// been handed to the system, and the peer was sent the end of file. Reading goes on.
+    /// Called when the writing side is closed: after
+    /// [`Transport::lose_write`](crate::Transport::lose_write) all queued bytes and the end of file
+    /// have been handed to the system. Reading continues.
     ///
-    /// It is called once at most, and not when the connection as a whole ends: that is told by
-    /// [`connection_lost`](Self::connection_lost) alone, also when the peer breaks it while the last bytes are queued.
+    /// Called at most once, and not when the connection as a whole ends: only
+    /// [`connection_lost`](Self::connection_lost) is called then, also when the peer breaks the
+    /// connection while the last bytes are queued.
     #[doc(alias("writeConnectionLost", "IHalfCloseableProtocol"))]
     fn write_closed(&mut self, cx: &mut Context<'_, Self>) {
         let _ = cx;
     }
 
-    /// The connection is over; the protocol is dropped when this returns.
+    /// Called when the connection has ended. The protocol is dropped when this returns.
     ///
-    /// The reason is [`ConnectionDone`] for an end in good order, [`ConnectionLost`] (with the system's error inside)
-    /// when it broke, [`ConnectionAborted`], [`WriteOverflow`], [`SendTimedOut`], [`OverBudget`],
-    /// [`DescriptorOverrun`], or the panic of a hook.
-    ///
-    /// [`ConnectionDone`]: crate::ConnectionDone
-    /// [`ConnectionLost`]: crate::ConnectionLost
-    /// [`ConnectionAborted`]: crate::ConnectionAborted
-    /// [`WriteOverflow`]: crate::transport::WriteOverflow
-    /// [`SendTimedOut`]: crate::transport::SendTimedOut
-    /// [`OverBudget`]: crate::reactor::OverBudget
-    /// [`DescriptorOverrun`]: crate::transport::DescriptorOverrun
+    /// The reason is a [`ConnectionError`](crate::ConnectionError):
+    /// [`Done`](crate::ConnectionError::Done) for an end in good order,
+    /// [`Lost`](crate::ConnectionError::Lost) (with the system's error inside) when the connection
+    /// broke, [`Aborted`](crate::ConnectionError::Aborted),
+    /// [`WriteOverflow`](crate::ConnectionError::WriteOverflow),
+    /// [`SendTimedOut`](crate::ConnectionError::SendTimedOut) or
+    /// [`DescriptorOverrun`](crate::ConnectionError::DescriptorOverrun); or it is
+    /// [`ReactorError::OverBudget`](crate::reactor::ReactorError::OverBudget), or the panic of a
+    /// hook.
     #[doc(alias = "connectionLost")]
     fn connection_lost(&mut self, reason: Failure) {
         let _ = reason;

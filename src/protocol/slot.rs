@@ -2,17 +2,20 @@
 //!
 //! # The idea
 //!
-//! Between calls a protocol sits in its seat. To call it the loop takes it out, lends it with a [`Context`], and
-//! puts it back. Everybody else holds a [`Handle`] and posts; what is posted runs in a batch of the loop. So a
-//! protocol's `&mut self` is real, no `RefCell` guards it, and nothing can enter it twice.
+//! Between calls a protocol sits in its seat. To call it the loop takes it out, lends it with a
+//! [`Context`], and puts it back. Everybody else holds a [`Handle`] and posts; what is posted runs
+//! in a batch of the loop. So a protocol's `&mut self` is real, no `RefCell` guards it, and nothing
+//! can enter it twice.
 //!
 //! The same seat serves every kind of protocol and transport: a [`ProtocolHost`] is what has one.
 //!
 //! # Invariants
 //!
 //! 1. The seat is empty only while the protocol is being visited, and after it left.
-//! 2. The protocol leaves once, by [`leave`]; its timers, what it waits for and its mail go with it.
-//! 3. A panic in a hook is reported, and its home is told; a connection ends, with the panic as the reason.
+//! 2. The protocol leaves once, by [`leave`]; its timers, what it waits for and its mail go with
+//!    it.
+//! 3. A panic in a hook is reported, and its home is told; a connection ends, with the panic as the
+//!    reason.
 //! 4. What is posted during a batch of mail waits for the next.
 
 use std::cell::{Cell, OnceCell};
@@ -32,7 +35,7 @@ use crate::reactor::{Acting, NO_CONNECTION, Reactor};
 use crate::report::{self, Origin};
 use crate::slots::{ShrinkPolicy, shrink_queue};
 use crate::task::WorkItem;
-use crate::transport::ConnectionDone;
+use crate::transport::ConnectionError;
 
 /// A seat with its protocol.
 pub(crate) struct ProtocolSlot<P: 'static, T: 'static> {
@@ -64,7 +67,7 @@ pub(crate) trait ProtocolHost: 'static {
     /// Why it is over, once it is.
     fn why_it_ended(&self) -> Option<Failure> {
         self.is_left()
-            .then(|| Failure::at(ConnectionDone, self.host_location()))
+            .then(|| Failure::at(ConnectionError::Done, self.host_location()))
     }
     /// The protocol has named another one to have its connection.
     fn named_successor(&self) {}
@@ -160,7 +163,8 @@ impl<P: 'static, T: 'static> ProtocolSlot<P, T> {
         })
     }
 
-    /// Puts back what the protocol has not used, before what came meanwhile; gives whether that was anything.
+    /// Puts back what the protocol has not used, before what came meanwhile; gives whether that was
+    /// anything.
     pub(super) fn put_back(&self, mut unused: Unused) -> bool {
         let newer = self.take_unused();
         let any = !newer.is_empty();
@@ -200,9 +204,9 @@ pub(super) fn visit_inlined<H: ProtocolHost, R>(
     call: impl FnOnce(&mut H::Protocol, &mut Context<'_, H::Protocol, H::Transport>) -> R,
 ) -> Option<R> {
     let mut protocol = home.protocol_slot().protocol.take()?;
-    let chair: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
+    let mailbox: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
     let transport = home.inert_handle();
-    let mut cx = Context::new(reactor, &chair, &transport);
+    let mut cx = Context::new(reactor, &mailbox, &transport);
     let acting = Acting::begin(home.host_key());
     let result = report::catch(home.host_location(), || call(&mut protocol, &mut cx));
     home.protocol_slot().protocol.set(Some(protocol));
@@ -252,7 +256,7 @@ pub(crate) fn try_leave<H: ProtocolHost>(
     if let Some(fate) = fate {
         let reason = home.why_it_ended();
         // It leaves once.
-        let done = || Failure::at(ConnectionDone, location);
+        let done = || Failure::at(ConnectionError::Done, location);
         let _ = fate.set(reason.unwrap_or_else(done));
     }
     for timer in timers {
@@ -270,9 +274,9 @@ pub(crate) fn try_leave<H: ProtocolHost>(
 
 /// The handle to a protocol in its seat.
 pub(crate) fn handle<H: ProtocolHost>(home: &Rc<H>) -> Handle<H::Protocol, H::Transport> {
-    let chair: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
-    let chair: Weak<dyn Mailbox<H::Protocol, H::Transport>> = Rc::downgrade(&chair);
-    Handle::new(chair, home.fate())
+    let mailbox: Rc<dyn Mailbox<H::Protocol, H::Transport>> = home.clone();
+    let mailbox: Weak<dyn Mailbox<H::Protocol, H::Transport>> = Rc::downgrade(&mailbox);
+    Handle::new(mailbox, home.fate())
 }
 
 impl<H: ProtocolHost> Mailbox<H::Protocol, H::Transport> for H {

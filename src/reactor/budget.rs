@@ -9,27 +9,14 @@
 use std::cell::Cell;
 use std::cmp::Reverse;
 
-use super::{Inner, Reactor};
-use crate::failure::{Failure, errors};
+use super::{Inner, Reactor, ReactorError};
+use crate::failure::Failure;
 
 /// What all connections of a reactor hold together, and how much that may be.
 #[derive(Default)]
 pub(super) struct Budget {
     pub(super) limit: Cell<Option<usize>>,
     used: Cell<usize>,
-}
-
-/// All connections of the reactor together held more bytes than its budget allows, and this one held the most.
-///
-/// See [`ReactorBuilder::buffer_budget`](super::ReactorBuilder::buffer_budget).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OverBudget {
-    /// How many bytes this connection held.
-    pub held: usize,
-    /// How many bytes all connections held together.
-    pub used: usize,
-    /// How many bytes they may hold.
-    pub limit: usize,
 }
 
 impl Inner {
@@ -68,14 +55,9 @@ impl Inner {
                 break;
             }
             left = left.saturating_sub(held);
-            let over = OverBudget { held, used, limit };
+            let over = ReactorError::OverBudget { held, used, limit };
             source.break_with(Failure::at(over, source.location()));
         }
         self.attend_all(reactor);
     }
-}
-
-errors! {
-    OverBudget { held, used, limit }:
-        "the connection held {held} bytes, the most of all that together held {used} where {limit} are allowed";
 }

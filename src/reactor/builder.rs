@@ -1,4 +1,4 @@
-//! How a reactor is made that is not like all others.
+//! The settings of a reactor, and how one is made: [`ReactorBuilder`].
 
 use std::fmt;
 use std::io;
@@ -9,16 +9,18 @@ use std::time::Duration;
 
 #[cfg(any(doc, feature = "debug"))]
 use super::Blocked;
-use super::{Grace, OnPanic, Reactor};
+use super::{Grace, OnPanic, Reactor, errors};
 use crate::debug::{self, Debugging, Told, Watchdog};
 #[cfg(any(doc, feature = "testing"))]
+use crate::driver::Driver;
+#[cfg(any(doc, feature = "testing"))]
 use crate::driver::NetworkFaults;
-use crate::driver::{Driver, Poller};
+use crate::driver::Poller;
 use crate::failure::Failure;
 #[cfg(any(doc, feature = "debug"))]
 use crate::report::{self, Origin};
 
-/// Makes a [`Reactor`]; see [`Reactor::builder`].
+/// The settings of a [`Reactor`] that is to be made; [`Reactor::builder`] returns one.
 #[must_use = "it makes nothing until `build` is called"]
 pub struct ReactorBuilder {
     time: Time,
@@ -44,33 +46,16 @@ enum Time {
     Virtual,
 }
 
-/// What debug mode needs of a reactor.
+/// The state of debug mode that a reactor holds.
 #[cfg_attr(all(test, torsade_loom), derive(Default))]
 pub(super) struct Debug {
     pub(super) watchdog: Option<Rc<Watchdog>>,
     _on: Option<Debugging>,
 }
 
-impl Reactor {
-    /// A reactor with wishes: debug mode, a watchdog, another time.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> Result<(), torsade::Failure> {
-    /// use torsade::{OnPanic, Reactor};
-    ///
-    /// let reactor = Reactor::builder()
-    ///     .debug(true)
-    ///     .on_panic(OnPanic::Stop)
-    ///     .stops_on_signals(true)
-    ///     .build()?;
-    /// reactor.run_until(async {})?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn builder() -> ReactorBuilder {
-        ReactorBuilder {
+impl Default for ReactorBuilder {
+    fn default() -> Self {
+        Self {
             time: Time::Passing,
             #[cfg(any(doc, feature = "testing"))]
             faults: None,
@@ -89,12 +74,15 @@ impl Reactor {
 }
 
 impl ReactorBuilder {
-    /// Debug mode: remembers who made, fired and awaited what, so that a [`Failure`](crate::Failure) tells the way it has
-    /// come and [`Reactor::dump`] who waits for what, and sets the watchdog on whoever blocks the loop.
+    /// Sets whether the reactor runs in debug mode.
     ///
-    /// It costs time and memory. Without this wish the environment variable `TORSADE_DEBUG` decides (`1` or `0`), and
-    /// where that is not set, debug mode is on in debug builds and off in release builds. It is on for all that is
-    /// made on this thread while the reactor lives.
+    /// Debug mode remembers where things were made, fired and awaited, so that a
+    /// [`Failure`](crate::Failure) shows its path and [`Reactor::dump`] shows which task waits for
+    /// what. It also starts the [watchdog](ReactorBuilder::watchdog). It costs time and memory.
+    ///
+    /// When this is not set, the environment variable `TORSADE_DEBUG` decides (`1` or `0`); when
+    /// that is not set either, debug mode is on in debug builds and off in release builds. Debug
+    /// mode applies to everything that is made on this thread while the reactor exists.
     #[doc(alias("setDebugging", "getDebugging", "set_debug"))]
     #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
@@ -103,12 +91,14 @@ impl ReactorBuilder {
         self
     }
 
-    /// Names each callback or task that blocks the loop for longer than `limit`, in debug mode or not; none with `None`.
+    /// Sets the time after which a callback or task that blocks the loop is reported, in debug mode
+    /// or not. `None` turns the watchdog off.
     ///
-    /// What comes back is told with the time it took; what has not come back is told by a thread of the watchdog's own,
-    /// which lives while the reactor runs. In debug mode the limit is 100 ms unless this says otherwise; not so where time
-    /// does not pass by itself, for a machine that is slow proves nothing there. They go to `tracing` (target
-    /// `torsade::watchdog`) or standard error, or where [`ReactorBuilder::on_blocked`] says.
+    /// A callback that returns late is reported with its duration. A callback that has not returned
+    /// is reported by the watchdog's thread, which exists while the reactor runs. The default in
+    /// debug mode is 100 ms, except on reactors with manual or virtual time. Reports go to
+    /// `tracing` (target `torsade::watchdog`) or to standard error, or to
+    /// [`ReactorBuilder::on_blocked`].
     #[doc(alias = "slow_callback_duration")]
     #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
@@ -117,7 +107,8 @@ impl ReactorBuilder {
         self
     }
 
-    /// Has `hook` told what blocked the loop, when it has come back. It is called on the loop's thread, right after.
+    /// Sets the function that is called with each callback or task that blocked the loop, after it
+    /// has returned. The function runs on the loop's thread.
     #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     #[track_caller]
@@ -130,41 +121,46 @@ impl ReactorBuilder {
         self
     }
 
-    /// Sets what a panic in user code does to the reactor, besides being reported. Default: [`OnPanic::Report`].
+    /// Sets what a panic in user code does to the reactor, apart from being reported. Default:
+    /// [`OnPanic::Report`].
     pub fn on_panic(mut self, policy: OnPanic) -> Self {
         self.on_panic = policy;
         self
     }
 
-    /// Sets whether SIGINT and SIGTERM, and on Windows SIGBREAK, stop the reactor while it runs. Default: true for
-    /// [`run`](crate::run()) and [`ReactorBuilder::run`], false for other reactors.
+    /// Sets whether SIGINT and SIGTERM, and on Windows SIGBREAK, stop the reactor while it runs.
+    /// Default: true for [`run`](crate::run()) and [`ReactorBuilder::run`], false for other
+    /// reactors.
     ///
-    /// The first signal stops the reactor, a second one ends the process. Signals within 100 ms of the first count as one with
-    /// it, and so do those that come before the loop could act on it; when a loop has not acted for three seconds, the next
-    /// signal ends the process. The handlers that were installed before the run are restored after it; a program that ignored
-    /// SIGINT before, or had a handler for it, keeps that. A signal that was blocked when the program was started is unblocked
-    /// on the reactor's thread while it runs.
+    /// The first signal stops the reactor, a second one ends the process. Signals within 100 ms of
+    /// the first count as one with it, and so do those that arrive before the loop could act on it.
+    /// When a loop has not acted for three seconds, the next signal ends the process. The handlers
+    /// that were installed before the run are restored after it; a program that ignored SIGINT
+    /// before, or had a handler for it, keeps that. A signal that was blocked when the program was
+    /// started is unblocked on the reactor's thread while it runs.
     ///
-    /// While a [listener](crate::signals) on this reactor receives one of these signals, that signal does not stop the reactor.
-    /// Once the reactor is stopping, for whatever reason, it counts again, so that a shutdown which hangs can always be cut
-    /// short.
+    /// While a [listener](crate::signals) on this reactor receives one of these signals, that
+    /// signal does not stop the reactor. Once the reactor is stopping, for whatever reason, it
+    /// counts again, so a shutdown that hangs can always be cut short.
     #[doc(alias = "installSignalHandlers")]
     pub fn stops_on_signals(mut self, stops: bool) -> Self {
         self.stops_on_signals = Some(stops);
         self
     }
 
-    /// Sets whether the process ends by the signal that stopped the reactor, once [`run`](crate::run()) or [`Reactor::run`] has
-    /// done everything else. Default: false.
+    /// Sets whether the process ends by the signal that stopped the reactor, once
+    /// [`run`](crate::run()) or [`Reactor::run`] has done everything else. Default: false.
     ///
-    /// Without it a program that was stopped by Ctrl-C returns from `main` with exit status 0. With it a shell sees that SIGINT
-    /// ended the program, and ends a loop or a script that runs it. Standard output is flushed first; values that the callers
-    /// of `run` hold are not dropped. The first process of a container cannot end by a signal: it exits with 128 plus the
-    /// signal's number. See also [`Reactor::stopped_by`].
+    /// Without this setting, a program that was stopped by Ctrl-C returns from `main` with exit
+    /// status 0. With it, a shell sees that SIGINT ended the program, and ends a loop or a script
+    /// that runs it. Standard output is flushed first; values that the callers of `run` hold are
+    /// not dropped. The first process of a container cannot end by a signal: it exits with 128 plus
+    /// the signal's number. See also [`Reactor::stopped_by`].
     ///
-    /// A run that fails returns its failure in any case. For [`Reactor::run_until`] this holds where that would return
-    /// [`Stopped`](super::Stopped) because of the signal; when its future was done, it returns the value also after a signal,
-    /// and the caller asks [`Reactor::stopped_by`]. This does not hold for a run that another loop drives
+    /// A run that fails returns its failure in any case. [`Reactor::run_until`] ends the process
+    /// where it would return [`Stopped`](super::Stopped) because of the signal; when its future has
+    /// finished, it returns the value also after a signal, and the caller asks
+    /// [`Reactor::stopped_by`]. The setting has no effect on a run that another loop drives
     /// ([`Reactor::start`]).
     ///
     /// # Examples
@@ -184,9 +180,11 @@ impl ReactorBuilder {
         self
     }
 
-    /// Has SIGUSR1 write [`Reactor::dump`] to standard error while the reactor runs.
+    /// Sets whether SIGUSR1 writes [`Reactor::dump`] to standard error while the reactor runs.
+    /// Default: false.
     ///
-    /// What SIGUSR1 did before comes back when the run is over. Windows has no such signal, and there nothing is written.
+    /// The earlier action of SIGUSR1 is restored after the run. Windows has no such signal, and
+    /// there nothing is written.
     #[cfg(any(doc, feature = "debug"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
     pub fn dumps_on_signal(mut self, dumps: bool) -> Self {
@@ -194,22 +192,25 @@ impl ReactorBuilder {
         self
     }
 
-    /// See [`Reactor::set_grace`].
+    /// Sets the time limits of the reactor's end: see [`Reactor::set_grace`].
     pub fn grace(mut self, grace: Grace) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Sets how many bytes all connections together may hold: what is queued to be sent, and what has been read and not
-    /// been used yet. Without limit unless set.
+    /// Sets the number of bytes that all connections together may hold: bytes queued for sending,
+    /// and bytes that have been read and not been used. Default: `None`, which is no limit.
     ///
-    /// When they hold more than that after the system has taken what it takes, the connection that holds the most is reset,
-    /// and then the next one, until the others are within the budget. Their reason is [`OverBudget`](super::OverBudget), and
-    /// what they had queued is reported. This is looked at once in a turn, so what is written during one turn may come on top.
+    /// When the connections hold more than that after the system has taken what it takes, the
+    /// connection that holds the most is reset, and then the next one, until the others are within
+    /// the budget. The reason of those connections is
+    /// [`ReactorError::OverBudget`](super::ReactorError::OverBudget), and their queued bytes are
+    /// reported. The budget is checked once in a turn, so bytes written during one turn may exceed
+    /// it.
     ///
-    /// It is a last line of defence against many peers that do not read; the limits of each connection
-    /// ([`Limits`](crate::transport::Limits), [`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) come
-    /// first.
+    /// The budget is the last defence against many peers that do not read. The limits of each
+    /// connection ([`Limits`](crate::transport::Limits),
+    /// [`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout)) apply first.
     ///
     /// # Examples
     ///
@@ -226,15 +227,18 @@ impl ReactorBuilder {
         self
     }
 
-    /// Chooses the system's call that the reactor waits with. A reactor in memory has none, and ignores this.
+    /// Sets the system call that the reactor waits with. A reactor in memory has none and ignores
+    /// this.
     ///
-    /// Without it the environment variable `TORSADE_POLLER` decides, by a [name](Poller::name);
-    /// where that is not set or empty, the reactor uses the first of [`Poller::available`], and
-    /// [`Poller::Poll`] where the system (a sandbox, say) refuses that one.
+    /// When this is not set, the environment variable `TORSADE_POLLER` decides, by a
+    /// [name](Poller::name). When that is not set or empty, the reactor uses the first of
+    /// [`Poller::available`], and [`Poller::Poll`] where the system (a sandbox, for instance)
+    /// refuses that one.
     ///
-    /// [`build`](Self::build) fails with a
-    /// [`PollerUnavailable`](super::PollerUnavailable) when a poller was chosen, here or by the
-    /// environment, that this system does not have or refuses.
+    /// [`build`](Self::build) fails with
+    /// [`ReactorError::PollerUnavailable`](super::ReactorError::PollerUnavailable) when the poller
+    /// that was chosen, here or by the environment, is one that this system does not have or
+    /// refuses.
     ///
     /// # Examples
     ///
@@ -254,13 +258,14 @@ impl ReactorBuilder {
         self
     }
 
-    /// Makes a reactor on this machine's sockets whose time moves only by [`Reactor::advance`].
+    /// Gives the reactor a clock that moves only by [`Reactor::advance`]. Its sockets are this
+    /// machine's.
     pub fn with_manual_time(mut self) -> Self {
         self.time = Time::Manual;
         self
     }
 
-    /// Makes an in-memory reactor: see [`Reactor::in_memory`].
+    /// Gives the reactor an in-memory network and virtual time: see [`Reactor::in_memory`].
     #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory(mut self) -> Self {
@@ -268,7 +273,8 @@ impl ReactorBuilder {
         self
     }
 
-    /// Makes an in-memory reactor whose network is slow, breaks connections and loses datagrams, as `faults` says.
+    /// Gives the reactor an in-memory network that delays, breaks connections and loses datagrams,
+    /// as `faults` describes, and virtual time.
     #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory_with(mut self, faults: NetworkFaults) -> Self {
@@ -280,12 +286,12 @@ impl ReactorBuilder {
     ///
     /// # Errors
     ///
-    /// As [`Reactor::new`].
+    /// Fails as [`Reactor::new`] does.
     pub fn build(self) -> io::Result<Reactor> {
         let driver = match self.time {
             #[cfg(any(doc, feature = "testing"))]
             Time::Virtual => Driver::memory(self.faults)?,
-            _ => Driver::machine_with(self.poller)?,
+            _ => errors::driver_with(self.poller)?,
         };
         let is_debugged = debug::IS_BUILT && self.debug.unwrap_or_else(debug::is_default);
         let usual = (is_debugged && self.time == Time::Passing).then_some(LIMIT);
@@ -308,16 +314,16 @@ impl ReactorBuilder {
         Ok(reactor)
     }
 
-    /// Makes the reactor and runs `main` on it, as [`torsade::run`](crate::run()) does: that is this
-    /// with a builder that was given no wishes.
+    /// Makes the reactor and runs `main` on it, as [`torsade::run`](crate::run()) does with the
+    /// default settings.
     ///
     /// # Errors
     ///
-    /// As [`torsade::run`](crate::run()).
+    /// Fails as [`torsade::run`](crate::run()) does.
     ///
     /// # Panics
     ///
-    /// When `main` panics, after the shutdown triggers.
+    /// Panics when `main` panics, after the shutdown triggers.
     ///
     /// # Examples
     ///
@@ -373,5 +379,5 @@ impl fmt::Debug for ReactorBuilder {
     }
 }
 
-/// How long something may keep the loop before it is named.
+/// The default of [`ReactorBuilder::watchdog`] in debug mode.
 const LIMIT: Duration = Duration::from_millis(100);

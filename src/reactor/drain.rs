@@ -1,14 +1,17 @@
-//! Before a reactor ends: what was written is sent, within limits.
+//! The end of a reactor: bytes that were written before are sent, within limits.
 //!
-//! A program that writes its last words and returns expects them to arrive. So, when the triggers *before* the
-//! shutdown are done, the loop goes on turning until what was queued by then has been sent, within the limits of
-//! [`Grace`]. What is not sent then is lost, and each connection that loses something says so itself. Then all is
-//! closed, and the end waits once more, for the sockets that linger because their peers have sent what nobody has read.
+//! A program that writes its last bytes and returns expects them to arrive. When the triggers
+//! *before* the shutdown are done, the loop therefore continues until the bytes queued by then have
+//! been sent, within the limits of [`Grace`]. Bytes not sent then are lost, and each connection
+//! that loses some reports it. Then everything is closed, and the end waits once more, for the
+//! sockets that linger because their peers have sent bytes that nobody has read.
 //!
 //! # Invariants
 //!
-//! 1. Each source waits for its own peer: one that moves nothing does not cost the others their time.
-//! 2. When the whole time is over only those are waited for that ask for it ([`Tracked::is_patient`]).
+//! 1. Each handler waits for its own peer: a peer that accepts nothing does not cost the others
+//!    time.
+//! 2. When [`Grace::total`] is over, only handlers that ask for it ([`Tracked::is_patient`]) are
+//!    waited for.
 //!
 //! [`Tracked::is_patient`]: super::Tracked::is_patient
 
@@ -20,15 +23,18 @@ use super::{Inner, Reactor, Tracked};
 use crate::clock::DelayedCall;
 use crate::defer::{Deferred, Resolver};
 
-/// How long a reactor that ends goes on sending what was written before.
+/// The time limits of a reactor that ends: how long it continues to send bytes that were written
+/// before.
 ///
-/// When a reactor stops, what is queued on its connections by then is still sent, whether the program has closed them or
-/// not; `run` returns when all of it has been handed to the system, or after these times. A connection whose queue is
-/// not empty then is reset, where its transport has a reset, and the loss is reported as
-/// [`BytesNotSent`](crate::transport::BytesNotSent).
+/// When a reactor stops, the bytes queued on its connections are still sent, whether the program
+/// has closed the connections or not. `run` returns when all of them have been handed to the
+/// system, or after these times. A connection whose queue is not empty then is reset, where its
+/// transport has a reset, and the loss is reported as
+/// [`ConnectionError::NotSent`](crate::ConnectionError::NotSent).
 ///
-/// The process's own standard output ([`net::Stdio`](crate::net::Stdio)) is waited for without limit, as a program that writes to it with
-/// blocking calls would; a second SIGINT or SIGTERM ends such a program as well.
+/// The process's own standard output ([`net::Stdio`](crate::net::Stdio)) is waited for without
+/// limit, as a program that writes to it with blocking calls would wait; a second SIGINT or SIGTERM
+/// ends such a program as well.
 ///
 /// # Examples
 ///
@@ -46,15 +52,17 @@ use crate::defer::{Deferred, Resolver};
 #[doc(alias("drain", "graceful shutdown", "SO_LINGER"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grace {
-    /// The longest time in which one peer may accept nothing. Default: 5 seconds.
+    /// Longest time for which one peer may accept nothing. Default: 5 seconds.
     pub stalled: Duration,
-    /// The longest time for all of it together. Default: 60 seconds.
+    /// Longest time for all connections together. Default: 60 seconds.
     pub total: Duration,
-    /// The longest time to wait for work that the reactor's own [thread pool](super::Reactor::thread_pool) still runs, in real
-    /// time, after the shutdown triggers. Default: 500 milliseconds.
+    /// Longest time to wait for work that the reactor's own [thread
+    /// pool](super::Reactor::thread_pool) is still running, in real time, after the shutdown
+    /// triggers. Default: 500 milliseconds.
     ///
-    /// The loop no longer runs then, so work that asks something of the reactor is refused. Work that still runs afterwards
-    /// is reported and left to itself; work that no thread has begun is reported and dropped.
+    /// The loop no longer runs then, so calls to the reactor from that work fail. Work that is
+    /// still running afterwards is reported and left alone; work that no thread has begun is
+    /// reported and dropped.
     #[doc(alias = "shutdown_timeout")]
     pub threads: Duration,
 }
@@ -93,14 +101,14 @@ enum Stage {
 }
 
 impl Reactor {
-    /// Sets how long the reactor, when it stops, goes on sending what was written before.
-    ///
-    /// Holds for a stop that comes later; see [`Grace`].
+    /// Sets the time limits of the reactor's end. They apply to a stop that comes later; see
+    /// [`Grace`].
     pub fn set_grace(&self, grace: Grace) {
         self.inner().drain.grace.set(grace);
     }
 
-    /// Fires when what was queued has been sent, or the time for that is over.
+    /// Returns a Deferred that fires when the queued bytes have been sent, or the time for that is
+    /// over.
     pub(super) fn drained(&self) -> Deferred<()> {
         let inner = self.inner();
         inner.attend_all(self);
@@ -130,7 +138,8 @@ impl Reactor {
 }
 
 impl Inner {
-    /// While the end waits for the last bytes: how long a peer may accept nothing.
+    /// Returns how long a peer may accept nothing, while the end of the reactor waits for the last
+    /// bytes.
     pub(crate) fn grace_to_drain(&self) -> Option<Duration> {
         (self.drain.stage.get() != Stage::Idle).then(|| self.drain.grace.get().stalled)
     }

@@ -1,9 +1,11 @@
-//! How a run ends: waiting until it is told to stop, what a program forgot, and ending by the signal that stopped it.
+//! How a run ends: waiting until it is told to stop, what a program forgot, and ending by the
+//! signal that stopped it.
 //!
 //! # Invariants
 //!
 //! 1. Those who wait for the stop have a turn before the shutdown event is fired.
-//! 2. What the loop is run for, once it has waited for the stop, is awaited before the shutdown event is fired.
+//! 2. What the loop is run for, once it has waited for the stop, is awaited before the shutdown
+//!    event is fired.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -46,7 +48,8 @@ impl Ending {
         self.polls_main.set(polls);
     }
 
-    /// Wakes those who wait, in the order in which they came. Was there anybody?
+    /// Wakes the waiting tasks in the order in which they began to wait. Returns whether there were
+    /// any.
     fn tell(&self) -> bool {
         let waiting = self.waiting.borrow_mut().take_all();
         let any = !waiting.is_empty();
@@ -61,17 +64,19 @@ impl Reactor {
     /// Waits until the reactor is stopped, by [`Reactor::stop`] or by a signal. The `main` of a
     /// server ends with this.
     ///
-    /// The result is always `Ok`, so that `main` returns in good order; it is ready at once while the reactor is stopping.
+    /// The result is always `Ok`, so `main` returns in good order; it is ready at once while the
+    /// reactor is stopping.
     ///
     /// # Order
     ///
-    /// Those who wait continue before the shutdown event is fired, while all connections and ports are still open. When it
-    /// is what the reactor is run for that waited, the shutdown event waits in turn until that has returned; so what
-    /// follows after `stopped().await` in `main` may take its time to end things. A second signal cuts it short.
+    /// The waiting tasks continue before the shutdown event is fired, while all connections and
+    /// ports are still open. When `main` itself waited, the shutdown event waits until `main` has
+    /// returned; code that follows `stopped().await` in `main` may take its time. A second signal
+    /// cuts it short.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Dropping the future loses nothing.
     ///
     /// # Examples
     ///
@@ -102,7 +107,8 @@ impl Reactor {
         self.inner().ending.by_signal.set(ends);
     }
 
-    /// Ends the process if it is to end by the signal that has stopped the reactor.
+    /// Ends the process by the signal that stopped the reactor, if
+    /// [`ReactorBuilder::ends_by_signal`] says so.
     pub(super) fn end_by_signal(&self) {
         if !self.inner().ending.by_signal.get() {
             return;
@@ -116,8 +122,8 @@ impl Reactor {
         std::process::exit(128 + signal.number());
     }
 
-    /// Fires the shutdown event when the reactor was told to stop, and those who were to know of it first have had their
-    /// turn (invariants 1 and 2).
+    /// Fires the shutdown event when the reactor was told to stop, and those who were to know of it
+    /// first have had their turn (invariants 1 and 2).
     pub(super) fn look_at_stop(&self) {
         let inner = self.inner();
         let ending = &inner.ending;
@@ -138,9 +144,11 @@ impl Reactor {
         }
     }
 
-    /// `main` has returned, and was not told to stop: says so if there are ports that were opened for nobody.
+    /// `main` has returned, and was not told to stop: says so if there are ports that were opened
+    /// for nobody.
     ///
-    /// A program that listens and then does something else has either had connections by then, or was busy for a while.
+    /// A program that listens and then does something else has either had connections by then, or
+    /// was busy for a while.
     pub(super) fn warn_of_forgotten_ports(&self) {
         let inner = self.inner();
         if inner.state.get() != State::Running || inner.has_run_for() >= A_WHILE {

@@ -2,15 +2,15 @@
 //!
 //! # The idea
 //!
-//! An event has a name; `"startup"` and `"shutdown"` are the reactor's own, any other may be fired by users.
-//! Triggers are grouped in three phases. Those *before* may return a Deferred, and the event goes on when all
-//! of them have fired or failed, while the loop turns as usual.
+//! An event has a name; `"startup"` and `"shutdown"` are the reactor's own, any other may be fired
+//! by users. Triggers are grouped in three phases. Those *before* may return a Deferred, and the
+//! event goes on when all of them have fired or failed, while the loop turns as usual.
 //!
 //! # Invariants
 //!
 //! 1. Within a phase the triggers run in the order they were added.
-//! 2. One firing uses the triggers up. One that was added during a phase of the event being fired runs in that
-//!    phase, if it was not over.
+//! 2. One firing uses the triggers up. One that was added during a phase of the event being fired
+//!    runs in that phase, if it was not over.
 //! 3. A trigger that panics or fails is reported and does not keep the others from running.
 
 use std::cell::{Cell, RefCell};
@@ -42,7 +42,7 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// Removes the trigger; returns `false` when it ran already or was removed before.
+    /// Removes the trigger. Returns `false` when the trigger has run or was removed before.
     #[doc(alias = "removeSystemEventTrigger")]
     pub fn remove(&self) -> bool {
         let reactor = self.reactor.upgrade();
@@ -121,7 +121,7 @@ impl Triggers {
         waits
     }
 
-    /// Lets go of everything.
+    /// Drops all triggers.
     pub(super) fn clear(&self) {
         let list = self.list.take();
         for trigger in list {
@@ -130,18 +130,21 @@ impl Triggers {
     }
 }
 
+/// # Events of the reactor
 impl Reactor {
-    /// Calls `f` before, during or after an event: `"startup"`, `"shutdown"`, or one that the program
-    /// [fires](Reactor::fire_system_event).
+    /// Adds a trigger: calls `f` before, during or after an event, which is `"startup"`,
+    /// `"shutdown"`, or one that the program [fires](Reactor::fire_system_event).
     ///
-    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block. The event waits for the Deferreds and async blocks
-    /// that triggers *before* it return; those of the other phases run by themselves.
+    /// `f` may return nothing, `Ok`/`Err`, a Deferred or an async block. The event waits for the
+    /// Deferreds and async blocks that triggers *before* it return; those of the other phases run
+    /// by themselves.
     ///
     /// # Order
     ///
-    /// Before, during, after; within a phase in the order of adding. At shutdown the reactor closes all connections between
-    /// *before* and *during*, so a program that closes them in good order does that *before*. A trigger *after* `"startup"`
-    /// runs when the reactor runs (Twisted's `callWhenRunning`); [`Reactor::call_soon`] does that once it runs already.
+    /// Before, during, after; within a phase in the order of the calls. At shutdown the reactor
+    /// closes all connections between *before* and *during*, so a program that closes them in good
+    /// order does so *before*. A trigger *after* `"startup"` runs when the reactor runs (Twisted's
+    /// `callWhenRunning`); [`Reactor::call_soon`] does that once the reactor is running.
     ///
     /// # Examples
     ///
@@ -185,15 +188,15 @@ impl Reactor {
     ///
     /// # Order
     ///
-    /// The triggers *before* run inside this call, and so do the others unless one of the first returns a Deferred that has
-    /// not fired.
+    /// The triggers *before* run inside this call, and so do the others unless one of the first
+    /// returns a Deferred that has not fired.
     #[doc(alias = "fireSystemEvent")]
     pub fn fire_system_event(&self, event: &str) {
         self.fire(event, |_| Deferred::succeed(()), |_| {}, |_| {});
     }
 
-    /// Fires an event, with something of the reactor's own to wait for when everything *before* is done, at the
-    /// beginning of *during*, and at the very end.
+    /// Fires an event, with something of the reactor's own to wait for when everything *before* is
+    /// done, at the beginning of *during*, and at the very end.
     pub(super) fn fire(
         &self,
         event: &str,
@@ -235,7 +238,8 @@ impl Reactor {
                 }
                 left.set(left.get() - 1);
                 if left.get() == 0 {
-                    // From the loop's turn, for this may be inside a hook of what is about to be lost.
+                    // From the loop's turn, for this may be inside a hook of what is about to be
+                    // lost.
                     if let Some(rest) = rest.take() {
                         executor.call(location, rest);
                     }

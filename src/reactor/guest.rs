@@ -1,14 +1,17 @@
-//! Guest mode: a reactor that another loop drives, and code that runs for a reactor outside its turns.
+//! Guest mode: a reactor that another loop drives, and code that runs for a reactor outside its
+//! turns.
 //!
 //! # The idea
 //!
-//! A host loop (of tokio, calloop, glib, a game, or a plain `poll`) waits for the reactor's descriptor and for
-//! [`Reactor::poll_timeout`], then turns the reactor once. What the host's code asks of the reactor between two turns makes
-//! the descriptor readable (`HostNotifier`); [`Reactor::start`] and [`Reactor::finish`] stand for the two ends of a run.
+//! A host loop (of tokio, calloop, glib, a game, or a plain `poll`) waits for the reactor's
+//! descriptor and for [`Reactor::poll_timeout`], then turns the reactor once. What the host's code
+//! asks of the reactor between two turns makes the descriptor readable (`HostNotifier`);
+//! [`Reactor::start`] and [`Reactor::finish`] stand for the two ends of a run.
 //!
 //! # Invariants
 //!
-//! 1. A hosted run goes through the same states and events as [`Reactor::run`], by the same functions.
+//! 1. A hosted run goes through the same states and events as [`Reactor::run`], by the same
+//!    functions.
 //! 2. A descriptor that was handed out never becomes another one.
 
 use std::fmt;
@@ -16,42 +19,47 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::signals::Wants;
-use super::{
-    FOREVER, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, ReactorNotRunning, State,
-};
+use super::{FOREVER, Reactor, ReactorError, State};
 use crate::context;
 use crate::failure::Failure;
 use crate::report;
 use crate::task::{Entered, Executor};
 
+/// # Driving the reactor from another loop
 impl Reactor {
     /// Begins a run that another loop drives: fires the startup event, and listens for signals if
-    /// [told to](crate::ReactorBuilder::stops_on_signals).
+    /// [`ReactorBuilder::stops_on_signals`](super::ReactorBuilder::stops_on_signals) is set.
     ///
-    /// The host loop then repeats three steps until [`Reactor::has_ended`]: it waits until the reactor's descriptor
-    /// ([`AsFd`]) is readable or [`Reactor::poll_timeout`] has passed, whichever comes first; calls
-    /// [`Reactor::run_until_current`]; and calls `do_iteration(Some(Duration::ZERO))` ([`Reactor::do_iteration`]; with
-    /// `None` it would wait). The descriptor may be watched level-triggered or edge-triggered. Whatever the host's code asks for in between (`spawn`, `call_later`, `connect`,
-    /// `write`, `stop`) makes the descriptor readable, so it needs no care.
+    /// The host loop then repeats three steps until [`Reactor::has_ended`]. It waits until the
+    /// reactor's descriptor ([`AsFd`]) is readable or [`Reactor::poll_timeout`] has passed,
+    /// whichever comes first; calls [`Reactor::run_until_current`]; and calls
+    /// `do_iteration(Some(Duration::ZERO))` ([`Reactor::do_iteration`]; with `None` it would wait).
+    /// The descriptor may be watched level-triggered or edge-triggered. Calls of the host's code in
+    /// between (`spawn`, `call_later`, `connect`, `write`, `stop`) make the descriptor readable and
+    /// need no other care.
     ///
-    /// A signal interrupts the host's wait, on Unix with `EINTR`. That is no error: the host goes on with the other two
-    /// steps, in which the reactor finds the signal.
+    /// A signal interrupts the host's wait, on Unix with `EINTR`. That is no error: the host
+    /// continues with the other two steps, in which the reactor finds the signal.
     ///
-    /// [`Reactor::stop`] works as in a run of the reactor's own: the turns that follow fire the shutdown event and close what
-    /// is open. A host that leaves its loop first calls [`Reactor::finish`].
+    /// [`Reactor::stop`] works as it does in [`Reactor::run`]: the turns that follow fire the
+    /// shutdown event and close what is open. A host that leaves its loop first calls
+    /// [`Reactor::finish`].
     ///
-    /// [`ReactorBuilder::ends_by_signal`](crate::ReactorBuilder::ends_by_signal) has no effect here, for the process is the host's. A host that is to end by the
-    /// signal looks at [`Reactor::stopped_by`] when the reactor has ended, does what it has left to do, and calls
+    /// [`ReactorBuilder::ends_by_signal`](super::ReactorBuilder::ends_by_signal) has no effect
+    /// here, because the process is the host's. A host that should end by the signal asks
+    /// [`Reactor::stopped_by`] when the reactor has ended, and calls
     /// [`Signal::raise`](crate::Signal::raise).
     ///
     /// # Errors
     ///
-    /// [`ReactorAlreadyRunning`] when this reactor runs, or any reactor is in a turn on this thread;
-    /// [`ReactorNotRestartable`] when it has ended; the system's, when it refuses to listen for signals.
+    /// Fails with [`ReactorError::AlreadyRunning`] when this reactor is running, or any reactor is
+    /// in a turn on this thread; with [`ReactorError::NotRestartable`] when the reactor has ended;
+    /// and with the system's error when it refuses to listen for signals.
     ///
     /// # Panics
     ///
-    /// With a startup trigger's panic, under [`OnPanic::Unwind`](super::OnPanic::Unwind).
+    /// Panics with the panic of a startup trigger, under
+    /// [`OnPanic::Unwind`](super::OnPanic::Unwind).
     ///
     /// # Examples
     ///
@@ -71,7 +79,7 @@ impl Reactor {
     /// while !reactor.has_ended() {
     ///     let timeout = reactor.poll_timeout().and_then(|timeout| Timespec::try_from(timeout).ok());
     ///     match poll(&mut [PollFd::new(&reactor, PollFlags::IN)], timeout.as_ref()) {
-    ///         Ok(_) | Err(Errno::INTR) => {} // a signal came: the reactor looks at it
+    ///         Ok(_) | Err(Errno::INTR) => {} // after a signal the reactor looks for it
     ///         Err(error) => return Err(std::io::Error::from(error).into()),
     ///     }
     ///     reactor.run_until_current();
@@ -88,11 +96,11 @@ impl Reactor {
     pub fn start(&self) -> Result<(), Failure> {
         let inner = self.inner();
         if inner.state.get() == State::Ended {
-            return Err(ReactorNotRestartable.into());
+            return Err(ReactorError::NotRestartable.into());
         }
         let runs = inner.state.get() != State::New || inner.pace.is_hosted();
         if runs || Executor::is_in_turn() {
-            return Err(ReactorAlreadyRunning.into());
+            return Err(ReactorError::AlreadyRunning.into());
         }
         let wants = Wants {
             stops: inner.stops_on_signals.get(),
@@ -110,19 +118,20 @@ impl Reactor {
         Ok(())
     }
 
-    /// Ends a run that was begun with [`Reactor::start`]: stops the reactor if it was not stopped, then turns and waits here
-    /// until the shutdown event is over.
+    /// Ends a run that was begun with [`Reactor::start`]: stops the reactor unless it has been
+    /// stopped, then runs turns, and waits, until the shutdown event is over.
     ///
-    /// It returns at once when the reactor has ended.
+    /// Returns at once when the reactor has ended.
     ///
     /// # Errors
     ///
-    /// [`ReactorNotRunning`] when the reactor was not started, or has crashed since;
-    /// [`ReactorAlreadyRunning`] when it runs by itself, or any reactor is in a turn on this thread.
+    /// Fails with [`ReactorError::NotRunning`] when the reactor was not started, or has crashed
+    /// since; and with [`ReactorError::AlreadyRunning`] when the reactor runs by itself, or any
+    /// reactor is in a turn on this thread.
     ///
     /// # Panics
     ///
-    /// With a user's panic, under [`OnPanic::Unwind`](super::OnPanic::Unwind).
+    /// Panics with the panic of user code, under [`OnPanic::Unwind`](super::OnPanic::Unwind).
     ///
     /// # Examples
     ///
@@ -144,13 +153,13 @@ impl Reactor {
     pub fn finish(&self) -> Result<(), Failure> {
         let inner = self.inner();
         if Executor::is_in_turn() {
-            return Err(ReactorAlreadyRunning.into());
+            return Err(ReactorError::AlreadyRunning.into());
         }
         if inner.state.get() == State::Ended {
             return Ok(());
         }
         if !inner.pace.is_hosted() {
-            return Err(ReactorNotRunning.into());
+            return Err(ReactorError::NotRunning.into());
         }
         // One that has not started yet stops as soon as it has.
         inner.pace.stop_once_started();
@@ -165,15 +174,16 @@ impl Reactor {
         }
         match inner.state.get() {
             State::Ended => Ok(()),
-            _ => Err(ReactorNotRunning.into()),
+            _ => Err(ReactorError::NotRunning.into()),
         }
     }
 
-    /// Makes this reactor the current one of this thread until the guard is dropped, outside a turn.
+    /// Makes this reactor the current one of this thread until the guard is dropped, outside a
+    /// turn.
     ///
-    /// Meanwhile [`spawn`](crate::spawn()), [`Reactor::current`] and everything built on them work as in a turn, and what is
-    /// not handled is reported to this reactor. Nothing runs before the reactor's next turn. Guards are dropped in the
-    /// reverse order of their making.
+    /// Meanwhile [`spawn`](crate::spawn()), [`Reactor::current`] and everything built on them work
+    /// as in a turn, and unhandled failures are reported to this reactor. Nothing runs before the
+    /// reactor's next turn. Guards must be dropped in the reverse order of their making.
     ///
     /// # Examples
     ///
@@ -203,26 +213,26 @@ impl Reactor {
         }
     }
 
-    /// The reactor of this thread: the one whose turn the present callback or task runs in, or that was
-    /// [entered](Reactor::enter).
+    /// Returns the current reactor of this thread: the one in whose turn the calling code runs, or
+    /// the one that was [entered](Reactor::enter).
     pub fn current() -> Option<Self> {
         context::with(|thread| thread.reactor.get()).map(Self)
     }
 
-    /// Makes this the reactor of the thread; gives the one before.
+    /// Makes this reactor the current one of the thread, and returns the earlier one.
     pub(super) fn make_current(&self) -> Option<Self> {
         let before = context::with(|thread| thread.reactor.replace(Some(self.0.clone())));
         before.map(Self)
     }
 
-    /// The reactor of the thread is again the one that was before.
+    /// Restores the earlier current reactor of the thread.
     pub(super) fn restore_current(before: Option<Self>) {
         let before = before.map(|reactor| reactor.0);
         let left = context::with(|thread| thread.reactor.replace(before));
         drop(left);
     }
 
-    /// In a hosted run, acts on what asks for its end.
+    /// Ends a hosted run that has been asked to end.
     pub(super) fn look_at_hosted_end(&self) {
         let inner = self.inner();
         if !inner.pace.is_hosted() || !self.is_over() {
@@ -236,7 +246,7 @@ impl Reactor {
     }
 }
 
-/// The guard of [`Reactor::enter`].
+/// The guard that [`Reactor::enter`] returns.
 pub struct EnterGuard {
     before: Option<Reactor>,
     _diverted: report::Diverted,

@@ -11,7 +11,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::registration::Registration;
-use super::{Inner, Reactor, ReactorNotRestartable, State};
+use super::{Inner, Reactor, ReactorError, State};
 use crate::address::Address;
 use crate::driver::Event;
 use crate::failure::Failure;
@@ -176,7 +176,7 @@ impl Inner {
 
     fn check_has_not_ended(&self) -> io::Result<()> {
         match self.state.get() {
-            State::Ended => Err(io::Error::other(ReactorNotRestartable)),
+            State::Ended => Err(io::Error::other(ReactorError::NotRestartable)),
             _ => Ok(()),
         }
     }

@@ -2,49 +2,49 @@
 //!
 //! # The idea
 //!
-//! A reactor is a value and a cheap handle: clones are the same reactor. It owns a *driver* (the machine, or one
-//! in memory), a heap of timers, an executor for tasks and calls, and a table of *sources*, the things it
-//! watches. Rooms above bring the verbs: `listen`, `connect` and the like are methods of `Reactor` that live
-//! where the work is done.
+//! A reactor is a value and a cheap handle: clones refer to the same reactor. It owns a *driver*
+//! (the machine, or one in memory), a heap of timers, an executor for tasks and calls, and a table
+//! of *handlers*, which own the sockets and descriptors that the driver watches. The layers above
+//! add methods to `Reactor`: `listen` and `connect`, for instance, are in [`net`](crate::net).
 //!
 //! # One turn
 //!
 //! ```text
 //!    run_until_current                                        do_iteration
 //!  ┌────────────────────────────────────────────────────┐   ┌───────────────────────────────┐
-//!  │ 1 what other threads sent, as many as were there   │   │ 5 flush what was written       │
-//!  │ 2 new timers into the heap; the time is read       │──▶│ 6 wait: 0 if tasks are ready,  │
-//!  │ 3 due timers, by deadline then by order of asking  │   │   else until the next deadline │
-//!  │ 4 tasks that were ready when step 4 began          │   │ 7 each ready source, once      │
+//!  │ 1 calls from other threads that have arrived       │   │ 5 flush write queues           │
+//!  │ 2 new timers enter the heap; the clock is read     │──▶│ 6 wait: 0 if tasks are ready,  │
+//!  │ 3 due timers, by deadline, then by order of call   │   │   else until the next deadline │
+//!  │ 4 tasks that were ready when step 4 began          │   │ 7 each ready handler, once     │
 //!  └────────────────────────────────────────────────────┘   └───────────────────────────────┘
 //!           ▲                                                              │
 //!           └──────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Before step 1 those who listen to [signals](crate::signals) are told what came.
+//! Before step 1 the listeners for [signals](crate::signals) get the signals that have arrived.
 //!
-//! A step that takes long, or has gone through a great many, stops in the middle of its list and
-//! goes on there in the next turn; a source that has used its share and has more to do stands
-//! behind all others (the private module `share`). A time limit that has come due takes effect at
-//! the end of step 4, when the driver has been looked at since and the tasks that this woke have
-//! run: so a result that came in time is never given up.
+//! A step that takes long, or has processed a large number of entries, stops in the middle of its
+//! list and continues there in the next turn. A handler that has used its share and has more to do
+//! goes behind all others (private module `share`). A time limit that has come due takes effect at
+//! the end of step 4, after the driver has been polled once more and the tasks that this woke have
+//! run: a result that arrived in time is never discarded.
 //!
-//! # Life
+//! # States
 //!
-//! | state      | `run`                    | `stop`              | becomes                                     |
-//! |------------|--------------------------|---------------------|---------------------------------------------|
-//! | `New`      | starts                   | `ReactorNotRunning` | `Running` by `run`                          |
-//! | `Running`  | `ReactorAlreadyRunning`  | asks for the end    | `Stopping` by `stop`, `New` by `crash`      |
-//! | `Stopping` | `ReactorAlreadyRunning`  | `ReactorNotRunning` | `Ended` after all triggers, `New` by `crash`|
-//! | `Ended`    | `ReactorNotRestartable`  | `ReactorNotRunning` | –                                           |
+//! | state      | `run`            | `stop`             | next state                                  |
+//! |------------|------------------|--------------------|---------------------------------------------|
+//! | `New`      | starts           | fails: `NotRunning`| `Running` by `run`                          |
+//! | `Running`  | fails: `AlreadyRunning` | begins the shutdown | `Stopping` by `stop`, `New` by `crash` |
+//! | `Stopping` | fails: `AlreadyRunning` | fails: `NotRunning` | `Ended` after all triggers, `New` by `crash` |
+//! | `Ended`    | fails: `NotRestartable` | fails: `NotRunning` | –                                      |
 //!
 //! # Invariants
 //!
-//! 1. User code runs from a turn; nothing of the reactor is borrowed while it does.
-//! 2. What becomes ready during a step waits for the next turn, so nothing that re-schedules itself starves
-//!    anything.
-//! 3. A source's key is good until the source is removed, and never names another one.
-//! 4. When a reactor has ended it holds no task, timer, source or call, and can be given none.
+//! 1. User code runs from a turn, and nothing of the reactor is borrowed while it runs.
+//! 2. What becomes ready during a step waits for the next turn, so a task or call that re-schedules
+//!    itself starves nothing.
+//! 3. A handler's key is valid until the handler is removed, and is never given to another handler.
+//! 4. A reactor that has ended holds no task, timer, handler or call, and accepts none.
 
 mod acting;
 mod budget;
@@ -55,6 +55,7 @@ mod descriptor;
 mod drain;
 mod dump;
 mod ending;
+mod errors;
 mod events;
 mod extensions;
 mod guest;
@@ -85,7 +86,6 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::acting::{Acting, NO_CONNECTION};
 use self::budget::Budget;
-pub use self::budget::OverBudget;
 use self::builder::Debug;
 pub use self::builder::ReactorBuilder;
 #[cfg(unix)]
@@ -96,20 +96,20 @@ pub use self::drain::Grace;
 #[cfg_attr(docsrs, doc(cfg(feature = "debug")))]
 pub use self::dump::{Dump, Node};
 use self::ending::Ending;
+pub use self::errors::ReactorError;
 use self::events::Triggers;
 pub use self::events::{Phase, Trigger};
 use self::extensions::Extensions;
 pub use self::guest::EnterGuard;
 pub(crate) use self::handler::{Handler, Tracked};
 pub(crate) use self::registration::{Registration, Retry};
-pub use self::remote::{ReactorGone, Remote};
+pub use self::remote::Remote;
 pub use self::remote_resolver::RemoteResolver;
-pub use self::remote_work::{RemoteTask, WouldDeadlock};
+pub use self::remote_work::RemoteTask;
 use self::requests::Requests;
 use self::signals::SignalState;
 pub(crate) use self::signals::{ListensToSignals, Received};
 use self::strays::Strays;
-pub use self::threads::StillRunning;
 use self::threads::Threads;
 use self::turn::Pace;
 use crate::bytes::BufferPool;
@@ -121,43 +121,47 @@ use crate::clock::{Clock, DelayedCall, Timers};
 pub use crate::debug::Blocked;
 #[cfg(unix)]
 pub use crate::driver::Interest;
+pub use crate::driver::Poller;
 use crate::driver::{Driver, Rng};
-pub use crate::driver::{Poller, PollerUnavailable};
 use crate::failure::{Failure, errors};
 use crate::slots::Slots;
 use crate::task::{Executor, Task, TaskInfo};
 
-/// Runs `main` on a new reactor, until it returns or the reactor is stopped.
+/// Runs `main` on a new reactor until `main` returns or the reactor is stopped.
 ///
-/// The front door (Twisted's `react`): it makes a reactor, has SIGINT and SIGTERM (and on Windows SIGBREAK) stop it in
-/// good order, runs `main`, then the shutdown triggers. `main` may borrow from the caller.
+/// This is the usual entry point of a program (Twisted's `react`). It makes a reactor that SIGINT
+/// and SIGTERM (and on Windows SIGBREAK) stop in good order, runs `main`, and then runs the
+/// shutdown triggers. `main` may borrow from the caller.
 ///
-/// A reactor that was stopped before `main` was done gives `Ok`; `main`'s future is dropped.
+/// When the reactor is stopped before `main` has returned, `run` drops `main`'s future and returns
+/// `Ok`.
 ///
-/// A server's `main` ends with [`Reactor::stopped`]. One that has opened a port and returns at once closes it again; when
-/// nobody has connected by then, that is reported.
+/// A server's `main` ends with [`Reactor::stopped`]. A `main` that opens a port and returns at once
+/// closes the port again; that is reported when no peer has connected by then.
 ///
-/// After Ctrl-C this returns `Ok`, so the exit status of most programs is 0 then; [`ReactorBuilder::ends_by_signal`](crate::ReactorBuilder::ends_by_signal) has the
-/// process end by the signal instead, as a shell expects.
+/// After Ctrl-C this function returns `Ok`, so the exit status of most programs is 0 then. With
+/// [`ReactorBuilder::ends_by_signal`] the process ends by the signal instead, as a shell expects.
 ///
 /// There is no `twistd`: a program is a binary of its own, which a service manager starts, restarts
-/// and logs. What `twistd` and `Application` do inside the program is in
-/// [`services`](crate::services).
+/// and logs. [`services`](crate::services) has what `twistd` and `Application` do inside the
+/// program.
 ///
-/// A program that needs other settings, such as [`ReactorBuilder::dumps_on_signal`], is run in the
-/// same way by [`ReactorBuilder::run`].
+/// A program that needs other settings, such as [`ReactorBuilder::dumps_on_signal`], calls
+/// [`ReactorBuilder::run`], which does the same.
 ///
 /// # Errors
 ///
-/// What `main` returned, or why the reactor could not be made; [`BytesNotSent`](crate::transport::BytesNotSent) when
-/// what was written to standard output through [`net::Stdio`](crate::net::Stdio) could not be written (but not when its reader left).
+/// Fails with what `main` returned; with the system's error when the reactor could not be made; and
+/// with [`ConnectionError::NotSent`](crate::ConnectionError::NotSent) when bytes written to
+/// standard output through [`net::Stdio`](crate::net::Stdio) could not be written, unless the
+/// reader of standard output closed it.
 ///
-/// What `main` has written to other connections is sent before this returns, within the limits of
-/// [`Grace`]; what is not is reported.
+/// Bytes that `main` has written to other connections are sent before this function returns, within
+/// the limits of [`Grace`]. Bytes that could not be sent are reported.
 ///
 /// # Panics
 ///
-/// When `main` panics, after the shutdown triggers.
+/// Panics when `main` panics, after the shutdown triggers.
 ///
 /// # Examples
 ///
@@ -179,14 +183,32 @@ pub fn run(main: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) -> Result<(),
     Reactor::builder().run(main)
 }
 
-/// An event loop, and everything one can ask of it.
+/// An event loop, and the handle to it that a program holds.
 ///
-/// Clones are handles to the same reactor. It belongs to one thread; [`Reactor::remote`] gives what other
-/// threads may hold. Several reactors may live on a thread, one of them runs at a time.
+/// Clones are handles to the same reactor. A reactor belongs to one thread; [`Reactor::remote`]
+/// returns a handle for other threads. Several reactors may exist on a thread, and one of them runs
+/// at a time.
 ///
-/// A reactor that ends by [`Reactor::stop`], or when what it was run for is done, lets go of everything it held.
-/// One that is never run is freed with its last handle; calls, tasks, protocols and descriptors given to it that
-/// hold a handle themselves keep it alive.
+/// A reactor that ends, by [`Reactor::stop`] or because the future it ran has finished, drops
+/// everything it holds. A reactor that is never run is freed with its last handle; calls, tasks,
+/// protocols and descriptors that were given to it and hold a handle themselves keep it alive.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use torsade::{Clock, Reactor};
+///
+/// # fn main() -> Result<(), torsade::Failure> {
+/// let reactor = Reactor::new()?;
+/// let slept = reactor.run_until(async {
+///     let reactor = Reactor::current().expect("a reactor is running");
+///     reactor.sleep(Duration::from_millis(1)).await.is_ok()
+/// })?;
+/// assert!(slept);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Reactor(Rc<Inner>);
 
@@ -200,18 +222,18 @@ pub(crate) struct Inner {
     timers: Timers,
     executor: Rc<Executor>,
     handlers: RefCell<Slots<Rc<dyn Handler>>>,
-    /// What ends with the reactor and is no handler.
+    /// What ends with the reactor and is not a handler.
     tracked: RefCell<Slots<Rc<dyn Tracked>>>,
-    /// The handlers that have something to do before the loop waits.
+    /// Handlers that have something to do before the loop waits.
     requests: Rc<Requests>,
-    /// Queues for bytes on their way out.
+    /// Reusable write queues.
     buffers: Rc<BufferPool>,
-    /// Lent to whoever reads; empty meanwhile.
+    /// The buffer of the loop; empty while it is lent to a reader.
     read_buffer: Cell<Option<Box<[u8]>>>,
     triggers: Triggers,
     drain: Drain,
     budget: Budget,
-    /// Something that was written to standard output did not get there.
+    /// Bytes for standard output that were lost.
     lost_output: Cell<Option<Failure>>,
     threads: Threads,
     strays: Strays,
@@ -219,22 +241,22 @@ pub(crate) struct Inner {
     signals: SignalState,
     extensions: Extensions,
     state: Cell<State>,
-    /// Which run it is: one more after each crash.
+    /// Number of the run; one more after each crash.
     run: Cell<u64>,
-    /// Time moves by `advance` only; this is what it is.
+    /// The current time, where only `advance` moves it.
     manual: Option<Cell<Instant>>,
     pace: Pace,
     policy: Cell<OnPanic>,
     hooks: RefCell<Vec<reports::Hook>>,
-    /// How many handles other threads may have: one more than this counts.
+    /// Counts the handles of other threads: one less than the strong count.
     remotes: Arc<()>,
-    /// It is in memory and runs a test, which fails when nothing can come any more.
+    /// The reactor is in memory and runs a test, which fails when no event can come any more.
     is_closed_world: Cell<bool>,
-    /// A panic that is to leave `run`.
+    /// The panic that leaves `run`.
     unwinding: Cell<Option<Failure>>,
     stops_on_signals: Cell<bool>,
     dumps_on_signal: Cell<bool>,
-    /// What it is run for, while it runs in debug mode.
+    /// The task information of `main`, while the reactor runs in debug mode.
     main: Cell<Option<Rc<TaskInfo>>>,
     debug: Debug,
 }
@@ -247,7 +269,7 @@ enum State {
     Ended,
 }
 
-/// What a panic in user code does to the reactor, besides being reported.
+/// What a panic in user code does to the reactor, apart from being reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnPanic {
@@ -258,38 +280,64 @@ pub enum OnPanic {
     Stop,
     /// The process is aborted.
     Abort,
-    /// The panic, the first if there are several, goes on out of `run` when its turn is over. The reactor ends
-    /// without shutdown triggers. What tests want.
+    /// The panic leaves `run` when the turn is over: the first one, if there are several. The
+    /// reactor ends without shutdown triggers. Tests use this.
     Unwind,
 }
 
+/// # Construction
 impl Reactor {
-    /// A new reactor on this machine.
+    /// Makes a reactor on this machine's sockets and clock.
     ///
     /// # Errors
     ///
-    /// When the system gives no poller, as when there are no descriptors left.
+    /// Fails when the system refuses a poller, for instance because the process has no descriptors
+    /// left, and with [`ReactorError::PollerUnavailable`] when the environment variable
+    /// `TORSADE_POLLER` names a poller that is not available.
     pub fn new() -> io::Result<Self> {
         Self::builder().build()
     }
 
-    /// A new reactor with a network of its own in memory, and virtual time: when there is nothing to do, the
-    /// clock jumps to the next deadline. While it awaits work in threads its time stands still.
+    /// Makes a reactor with an in-memory network and virtual time.
+    ///
+    /// When there is nothing to do, the clock jumps to the next deadline. While the reactor waits
+    /// for work on threads, its time stands still.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::new`]: other threads still need a way to wake it.
+    /// Fails as [`Reactor::new`] does: other threads still need a descriptor to wake the reactor.
     #[cfg(any(doc, feature = "testing"))]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn in_memory() -> io::Result<Self> {
         Self::builder().in_memory().build()
     }
 
-    /// Returns the poller that the reactor waits with; none in memory.
+    /// Returns the poller that the reactor waits with, or `None` in memory.
     ///
-    /// See [`ReactorBuilder::poller`].
+    /// [`ReactorBuilder::poller`] chooses it.
     pub fn poller(&self) -> Option<Poller> {
         self.0.driver.poller()
+    }
+
+    /// Returns a builder for a reactor with other settings: debug mode, a watchdog, another clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), torsade::Failure> {
+    /// use torsade::{OnPanic, Reactor};
+    ///
+    /// let reactor = Reactor::builder()
+    ///     .debug(true)
+    ///     .on_panic(OnPanic::Stop)
+    ///     .stops_on_signals(true)
+    ///     .build()?;
+    /// reactor.run_until(async {})?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> ReactorBuilder {
+        ReactorBuilder::default()
     }
 
     fn with_driver(driver: Driver, manual: bool, debug: Debug) -> Self {
@@ -335,18 +383,23 @@ impl Reactor {
             debug,
         }))
     }
+}
 
-    /// Runs until [`Reactor::stop`] or [`Reactor::crash`].
+/// # Running and stopping
+impl Reactor {
+    /// Runs the reactor until [`Reactor::stop`] or [`Reactor::crash`] is called.
     ///
     /// # Errors
     ///
-    /// [`ReactorAlreadyRunning`] when this or another reactor runs on this thread; [`ReactorNotRestartable`] when
-    /// it has been stopped before; [`BytesNotSent`](crate::transport::BytesNotSent) when what was written to standard
-    /// output through [`net::Stdio`](crate::net::Stdio) could not be written (but not when its reader left).
+    /// Fails with [`ReactorError::AlreadyRunning`] when this or another reactor is running on this
+    /// thread; with [`ReactorError::NotRestartable`] when the reactor has ended; and with
+    /// [`ConnectionError::NotSent`](crate::ConnectionError::NotSent) when bytes written to standard
+    /// output through [`net::Stdio`](crate::net::Stdio) could not be written, unless the reader of
+    /// standard output closed it.
     ///
     /// # Panics
     ///
-    /// With a user's panic, under [`OnPanic::Unwind`].
+    /// Panics with the panic of user code, under [`OnPanic::Unwind`].
     #[doc(alias("mainLoop", "startRunning"))]
     #[track_caller]
     pub fn run(&self) -> Result<(), Failure> {
@@ -356,19 +409,21 @@ impl Reactor {
         }
     }
 
-    /// Runs until `main` is done, then stops as [`Reactor::stop`] does. `main` may borrow from the caller.
+    /// Runs the reactor until `main` has finished, then stops it as [`Reactor::stop`] does. `main`
+    /// may borrow from the caller.
     ///
-    /// Where the result would be [`Stopped`] because of a signal, and
+    /// When the result would be [`Stopped`] because of a signal, and
     /// [`ReactorBuilder::ends_by_signal`] is set, the process ends by that signal instead.
     ///
     /// # Errors
     ///
-    /// [`Stopped`] when the reactor was stopped or crashed first, and those of [`Reactor::run`]. With
-    /// [`BytesNotSent`](crate::transport::BytesNotSent) the result of `main` is lost: nobody saw all that was printed.
+    /// Fails with [`Stopped`] when the reactor was stopped or crashed first, and with the errors of
+    /// [`Reactor::run`]. [`ConnectionError::NotSent`](crate::ConnectionError::NotSent) replaces the
+    /// result of `main`, because part of the program's output is missing.
     ///
     /// # Panics
     ///
-    /// When `main` panics, and as [`Reactor::run`].
+    /// Panics when `main` panics, and as [`Reactor::run`] does.
     #[doc(alias("block_on", "run_until_complete"))]
     #[track_caller]
     pub fn run_until<T>(&self, main: impl Future<Output = T>) -> Result<T, Failure> {
@@ -382,7 +437,8 @@ impl Reactor {
         }
     }
 
-    /// What `main` gave, if it was done, and what did not get to standard output.
+    /// Runs `main`, and returns its result if it finished, and the loss of standard output if there
+    /// was one.
     #[track_caller]
     fn run_to_the_end<T>(
         &self,
@@ -396,17 +452,19 @@ impl Reactor {
         }
     }
 
-    /// Stops the reactor: the shutdown triggers run from the loop's next turn, then `run` returns.
+    /// Stops the reactor: the shutdown triggers run from the loop's next turn on, then `run`
+    /// returns.
     ///
-    /// What was written to connections before is sent between the triggers *before* the shutdown and those *during* it,
-    /// within the limits of [`Grace`].
+    /// Bytes that were written to connections before are sent between the triggers *before* the
+    /// shutdown and those *during* it, within the limits of [`Grace`].
     ///
     /// # Errors
     ///
-    /// [`ReactorNotRunning`] when it does not run, or has been told to stop.
-    pub fn stop(&self) -> Result<(), ReactorNotRunning> {
+    /// Fails with [`ReactorError::NotRunning`] when the reactor is not running, or is stopping
+    /// already.
+    pub fn stop(&self) -> Result<(), ReactorError> {
         if self.0.state.get() != State::Running {
-            return Err(ReactorNotRunning);
+            return Err(ReactorError::NotRunning);
         }
         self.0.state.set(State::Stopping);
         self.0.pace.ask_to_stop();
@@ -414,7 +472,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Leaves the loop after this turn, without shutdown triggers; everything stays, and it can be run again.
+    /// Leaves the loop after this turn, without shutdown triggers. Everything stays, and the
+    /// reactor can be run again.
     pub fn crash(&self) {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.0.state.set(State::New);
@@ -425,17 +484,22 @@ impl Reactor {
         }
     }
 
-    /// Is it running? From the startup event's *during* phase until it is told to stop.
+    /// Returns whether the reactor is running: from the *during* phase of its startup event until
+    /// [`Reactor::stop`].
     pub fn is_running(&self) -> bool {
         self.0.state.get() == State::Running
     }
 
-    /// Has it ended for good?
+    /// Returns whether the reactor has ended and cannot be run again.
     pub fn has_ended(&self) -> bool {
         self.0.state.get() == State::Ended
     }
+}
 
-    /// As [`Reactor::spawn`], with a name: reports and dumps show it.
+/// # Tasks and calls
+impl Reactor {
+    /// Starts a future, as [`Reactor::spawn`] does, and gives the task a name that reports and
+    /// dumps show.
     #[doc(alias("task::Builder", "set_name"))]
     #[track_caller]
     pub fn spawn_named<T: 'static>(
@@ -449,24 +513,25 @@ impl Reactor {
             .spawn_named(Some(name.into()), future, location)
     }
 
-    /// Starts a future. It is first polled by the loop's turn.
+    /// Starts a future as a task. The loop's next batch polls it first.
     ///
-    /// Of a task that nobody awaits, a panic and an error in `Result<(), Failure>` or the other
-    /// types that [`Task`] lists are reported; an error in a result of any other type is dropped
-    /// unseen.
+    /// A panic of a task that is not awaited is reported, and so is its error in
+    /// `Result<(), Failure>` or the other types that [`Task`] lists. An error in a result of any
+    /// other type is dropped.
     #[track_caller]
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
         self.0.executor.spawn(future, Location::caller())
     }
 
-    /// Calls `f` from the loop's next batch: first come, first served, together with the tasks that are ready.
+    /// Calls `f` from the loop's next batch, in the order of the calls, together with the tasks
+    /// that are ready.
     #[doc(alias = "callLater(0)")]
     #[track_caller]
     pub fn call_soon(&self, f: impl FnOnce() + 'static) {
         self.0.executor.call(Location::caller(), f);
     }
 
-    /// Calls `f` soon when the reactor runs, otherwise after its startup event.
+    /// Calls `f` soon when the reactor is running, otherwise after its startup event.
     fn call_when_running(&self, f: impl FnOnce() + 'static) {
         if matches!(self.0.state.get(), State::Running | State::Stopping) {
             self.call_soon(f);
@@ -480,19 +545,20 @@ impl Reactor {
         self.0.policy.set(policy);
     }
 
-    /// Returns a handle for other threads.
+    /// Returns a handle to this reactor for other threads.
     #[doc(alias("callFromThread", "call_from_thread"))]
     pub fn remote(&self) -> Remote {
         Remote::new(self.0.executor.inbox().clone(), self.0.remotes.clone())
     }
 
-    /// A handle for other threads that does not count as one by which something may come.
+    /// Returns a handle for other threads that does not keep an in-memory reactor waiting for them.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn uncounted_remote(&self) -> Remote {
         Remote::new(self.0.executor.inbox().clone(), Arc::default())
     }
 
-    /// In memory: a test runs here, and is to fail when nothing can come any more.
+    /// Marks the reactor as one that runs a test, which fails when no event can come any more. In
+    /// memory only.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn close_world(&self) {
         if self.0.driver.is_virtual() {
@@ -509,7 +575,8 @@ impl Reactor {
         &self.0
     }
 
-    /// What is alive in it: for each thing its kind, and where it was made.
+    /// Returns everything that is alive in the reactor: the kind of each thing, and where it was
+    /// made.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn leftovers(&self) -> Vec<(&'static str, &'static Location<'static>)> {
         let mut left: Vec<_> = self
@@ -532,13 +599,13 @@ impl Reactor {
     }
 }
 
-/// What rooms above need of a reactor.
+/// What the layers above need of a reactor.
 impl Inner {
     pub(crate) fn driver(&self) -> &Driver {
         &self.driver
     }
 
-    /// Where chance comes from.
+    /// Returns the source of random numbers.
     pub(crate) fn rng(&self) -> &Rng {
         &self.rng
     }
@@ -547,7 +614,7 @@ impl Inner {
         &self.executor
     }
 
-    /// Something that was written to standard output did not get there: `run` fails.
+    /// Records that bytes for standard output were lost, so that `run` fails.
     pub(crate) fn note_lost_output(&self, failure: Failure) {
         self.lost_output.set(Some(failure));
     }
@@ -556,7 +623,7 @@ impl Inner {
         &self.buffers
     }
 
-    /// What it is run for.
+    /// Returns the task information of what the reactor is run for.
     fn main_info(&self) -> Option<Rc<TaskInfo>> {
         let info = self.main.take();
         self.main.set(info.clone());
@@ -574,7 +641,7 @@ impl Inner {
         self.read_buffer.set(Some(buffer));
     }
 
-    /// Are there handles for other threads?
+    /// Returns whether there are handles for other threads.
     fn has_remotes(&self) -> bool {
         Arc::strong_count(&self.remotes) > 1
     }
@@ -598,11 +665,12 @@ impl WeakReactor {
 }
 
 impl Reactor {
-    /// Calls `f` when something takes longer than `limit`: what every time limit is made of.
-    /// Whoever has the limit cancels or resets the call when that something is done or moves on.
+    /// Calls `f` when something takes longer than `limit`: every time limit is made of this. The
+    /// owner of the limit cancels or resets the call when the work finishes or makes progress.
     ///
-    /// Unlike what [`Clock::call_later`] calls, `f` runs after everything that came in time, also
-    /// when the loop sees that late: I/O is looked at first, and the tasks run which that wakes.
+    /// Unlike what [`Clock::call_later`] calls, `f` runs after everything that arrived in time,
+    /// also when the loop sees that late: the driver is polled first, and the tasks that this wakes
+    /// run.
     #[track_caller]
     pub(crate) fn limit(&self, limit: Duration, f: impl FnOnce() + 'static) -> DelayedCall {
         self.timers().limit(limit, Location::caller(), f)
@@ -617,14 +685,16 @@ impl HasTimers for Reactor {
 
 impl Clock for Reactor {}
 
-/// The poller's descriptor: readable when there is something to do; see [`Reactor::start`]. It is the same for the
-/// reactor's whole life, and may be watched level-triggered or edge-triggered.
+/// The descriptor of the reactor's poller: it is readable when there is something to do, see
+/// [`Reactor::start`]. It stays the same for the reactor's whole life, and may be watched
+/// level-triggered or edge-triggered.
 ///
-/// On [`Poller::Poll`], which has no descriptor of its own, a thread waits for the reactor and makes
-/// this one readable; it is started when the descriptor is first asked for, and each turn then costs
-/// two switches between threads.
+/// [`Poller::Poll`] has no descriptor of its own: a thread waits for the reactor and makes this one
+/// readable. That thread is started when the descriptor is first requested, and each turn then
+/// costs two thread switches.
 ///
-/// Of a reactor in memory it tells only that another thread has called, or that something was asked for outside a turn.
+/// The descriptor of an in-memory reactor becomes readable only when another thread has sent a call
+/// or when something was requested outside a turn.
 #[cfg(unix)]
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -650,31 +720,16 @@ impl fmt::Debug for Reactor {
     }
 }
 
-/// The reactor was stopped before what it was run for was done.
+/// The reactor was stopped before the operation had finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stopped;
 
-/// The reactor does not run, or has been told to stop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReactorNotRunning;
-
-/// This reactor, or another one, runs on this thread already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReactorAlreadyRunning;
-
-/// The reactor has ended. Make a new one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReactorNotRestartable;
-
 errors! {
     Stopped: "the reactor was stopped";
-    ReactorNotRunning: "the reactor does not run";
-    ReactorAlreadyRunning: "a reactor runs on this thread already";
-    ReactorNotRestartable: "the reactor has ended and cannot be run again";
 }
 
-/// How much one read takes at most.
+/// Largest number of bytes of one read.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// How far ahead the loop looks when nothing tells it how long to wait.
+/// The wait of the loop when there is no deadline.
 const FOREVER: Duration = Duration::MAX;

@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::Reactor;
-use crate::failure::errors;
+use super::ReactorError;
 use crate::sync::Shared;
 use crate::task::Inbox;
 
@@ -51,20 +51,20 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`ReactorGone`] when the reactor has ended; `f` is dropped here, uncalled.
+    /// [`ReactorError::Gone`] when the reactor has ended; `f` is dropped here, uncalled.
     #[doc(alias("callFromThread", "call_from_thread", "call_soon_threadsafe"))]
     #[track_caller]
-    pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorGone> {
+    pub fn call(&self, f: impl FnOnce() + Send + 'static) -> Result<(), ReactorError> {
         self.inbox
             .push_call(Box::new(f), Location::caller())
-            .map_err(|_| ReactorGone)
+            .map_err(|_| ReactorError::Gone)
     }
 
     /// Stops the reactor, from its next turn on; when it does not run yet, as soon as it does. Told twice, it stops once.
     ///
     /// # Errors
     ///
-    /// [`ReactorGone`] when the reactor has ended.
+    /// [`ReactorError::Gone`] when the reactor has ended.
     ///
     /// # Examples
     ///
@@ -83,7 +83,7 @@ impl Remote {
     /// ```
     #[doc(alias = "callFromThread")]
     #[track_caller]
-    pub fn stop(&self) -> Result<(), ReactorGone> {
+    pub fn stop(&self) -> Result<(), ReactorError> {
         self.call(|| {
             if let Some(reactor) = Reactor::current() {
                 let again = reactor.downgrade();
@@ -109,12 +109,4 @@ impl fmt::Debug for Remote {
             .field("is_gone", &self.is_gone())
             .finish()
     }
-}
-
-/// The reactor has ended, so nothing can be sent to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReactorGone;
-
-errors! {
-    ReactorGone: "the reactor has ended";
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::handler::arrived_at;
-use super::{Reactor, ReactorGone, Remote, Stopped, Tracked};
+use super::{Reactor, ReactorError, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, Resolver};
 use crate::failure::{Cancelled, Failure};
 use crate::report;
@@ -110,9 +110,9 @@ impl<T: Send + 'static> RemoteResolver<T> {
     ///
     /// # Errors
     ///
-    /// [`ReactorGone`] when the reactor has ended; the value is dropped here.
+    /// [`ReactorError::Gone`] when the reactor has ended; the value is dropped here.
     #[track_caller]
-    pub fn callback(self, value: T) -> Result<(), ReactorGone> {
+    pub fn callback(self, value: T) -> Result<(), ReactorError> {
         self.resolve(Ok(value))
     }
 
@@ -122,7 +122,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
     ///
     /// As for [`callback`](Self::callback).
     #[track_caller]
-    pub fn errback(self, failure: impl Into<Failure>) -> Result<(), ReactorGone> {
+    pub fn errback(self, failure: impl Into<Failure>) -> Result<(), ReactorError> {
         self.resolve(Err(failure.into()))
     }
 
@@ -133,7 +133,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
     ///
     /// As for [`callback`](Self::callback).
     #[track_caller]
-    pub fn resolve(mut self, result: Result<T, Failure>) -> Result<(), ReactorGone> {
+    pub fn resolve(mut self, result: Result<T, Failure>) -> Result<(), ReactorError> {
         self.result = Some((result, Location::caller()));
         self.send()
     }
@@ -144,11 +144,11 @@ impl<T: Send + 'static> RemoteResolver<T> {
     }
 
     /// Sends the result, or that there is none, once.
-    fn send(&mut self) -> Result<(), ReactorGone> {
+    fn send(&mut self) -> Result<(), ReactorError> {
         let (location, result) = (self.location, self.result.take());
         let Some(key) = self.key.take() else {
             report::discard(result, location);
-            return Err(ReactorGone);
+            return Err(ReactorError::Gone);
         };
         let call = move || match arrived_at::<Waiting<T>>(key) {
             Some((reactor, waiting)) => waiting.end(&reactor, result),
@@ -158,7 +158,7 @@ impl<T: Send + 'static> RemoteResolver<T> {
             Ok(()) => Ok(()),
             Err(call) => {
                 report::discard(call, location);
-                Err(ReactorGone)
+                Err(ReactorError::Gone)
             }
         }
     }

@@ -15,9 +15,9 @@ use std::task::{Context, Poll};
 
 use futures::channel::oneshot;
 
-use super::{Reactor, ReactorGone, Remote, Stopped, Tracked};
+use super::{Reactor, ReactorError, Remote, Stopped, Tracked};
 use crate::defer::{Deferred, IntoOutcome, Outcome};
-use crate::failure::{Cancelled, Failure, errors};
+use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::task::{self, Caller, Executor};
 
@@ -26,7 +26,7 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`ReactorGone`] when the reactor has ended; `make` is dropped here.
+    /// [`ReactorError::Gone`] when the reactor has ended; `make` is dropped here.
     ///
     /// # Examples
     ///
@@ -53,7 +53,7 @@ impl Remote {
     pub fn spawn<T: Send + 'static, F: Future<Output = T> + 'static>(
         &self,
         make: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<RemoteTask<T>, ReactorGone> {
+    ) -> Result<RemoteTask<T>, ReactorError> {
         let location = Location::caller();
         let (sender, receiver) = oneshot::channel();
         let (cancel, cancelled) = oneshot::channel();
@@ -73,7 +73,7 @@ impl Remote {
             }),
             Err(start) => {
                 report::discard(start, location);
-                Err(ReactorGone)
+                Err(ReactorError::Gone)
             }
         }
     }
@@ -85,14 +85,14 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// What `f` comes to; [`ReactorGone`] when the reactor has ended, [`Stopped`] when it ends
-    /// meanwhile; [`WouldDeadlock`] on the reactor's own thread, and on any thread that is in a turn of a reactor.
+    /// What `f` comes to; [`ReactorError::Gone`] when the reactor has ended, [`Stopped`] when it ends
+    /// meanwhile; [`ReactorError::WouldDeadlock`] on the reactor's own thread, and on any thread that is in a turn of a reactor.
     ///
     /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
-    /// use torsade::reactor::WouldDeadlock;
+    /// use torsade::reactor::ReactorError;
     /// use torsade::{Clock, Reactor};
     ///
     /// torsade::run(async |reactor| {
@@ -107,7 +107,7 @@ impl Remote {
     ///     assert_eq!(called.await?, "slept");
     ///
     ///     let failure = reactor.remote().blocking_call(|| Ok(1)).unwrap_err();
-    ///     failure.trap::<WouldDeadlock>()?;
+    ///     assert!(matches!(failure.downcast_ref(), Some(ReactorError::WouldDeadlock)));
     ///     Ok(())
     /// })?;
     /// # Ok::<(), torsade::Failure>(())
@@ -135,7 +135,7 @@ impl Remote {
         };
         if let Err(call) = self.inbox.push_call(Box::new(call), location) {
             report::discard(call, location);
-            return Err(Failure::at(ReactorGone, location));
+            return Err(Failure::at(ReactorError::Gone, location));
         }
         let answer = task::block_on(poll_fn(|cx| {
             let answer = Pin::new(&mut answer).poll(cx);
@@ -144,7 +144,7 @@ impl Remote {
             }
             answer
         }));
-        answer.unwrap_or_else(|_| Err(Failure::at(ReactorGone, location)))
+        answer.unwrap_or_else(|_| Err(Failure::at(ReactorError::Gone, location)))
     }
 
     /// Is this the reactor's thread?
@@ -153,9 +153,9 @@ impl Remote {
         self.inbox.is_host()
     }
 
-    fn may_wait(&self) -> Result<(), WouldDeadlock> {
+    fn may_wait(&self) -> Result<(), ReactorError> {
         match self.is_here() || Executor::is_in_turn() {
-            true => Err(WouldDeadlock),
+            true => Err(ReactorError::WouldDeadlock),
             false => Ok(()),
         }
     }
@@ -187,13 +187,14 @@ impl<T: Send + 'static> RemoteTask<T> {
     ///
     /// # Errors
     ///
-    /// The task's panic, [`Cancelled`], [`ReactorGone`] when the reactor ended first, and [`WouldDeadlock`] as for
+    /// The task's panic, [`Cancelled`], [`ReactorError::Gone`] when the reactor ended first, and [`ReactorError::WouldDeadlock`] as for
     /// [`Remote::blocking_call`].
     #[track_caller]
     pub fn join(self) -> Result<T, Failure> {
         self.remote.may_wait()?;
         let location = Location::caller();
-        let is_gone = |failure: &Failure| failure.is::<ReactorGone>();
+        let is_gone =
+            |failure: &Failure| matches!(failure.downcast_ref(), Some(ReactorError::Gone));
         task::block_on(self).map_err(|failure| match is_gone(&failure) {
             true => failure.moved(location),
             false => failure,
@@ -212,7 +213,7 @@ impl<T> Future for RemoteTask<T> {
         };
         Poll::Ready(match answer {
             Ok(result) => result,
-            Err(_) => Err(ReactorGone.into()),
+            Err(_) => Err(ReactorError::Gone.into()),
         })
     }
 }
@@ -223,14 +224,6 @@ impl<T> fmt::Debug for RemoteTask<T> {
             .field("is_cancelled", &self.cancel.is_none())
             .finish_non_exhaustive()
     }
-}
-
-/// A thread was to wait for a loop, and is that loop's own or is in a turn of another one, which would stand still.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WouldDeadlock;
-
-errors! {
-    WouldDeadlock: "a loop's thread must not wait for a loop: await the result instead";
 }
 
 /// Runs what `make` makes, and sends what comes of it.

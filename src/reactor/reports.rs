@@ -1,4 +1,4 @@
-//! Where the reports of a reactor go: to its hooks, and what its policy for panics makes of them.
+//! The reports of a reactor: its hooks are called with them, and its panic policy is applied.
 
 use std::rc::Rc;
 
@@ -6,15 +6,16 @@ use super::{Inner, OnPanic, Reactor, State, Stopped};
 use crate::clock::ClockStopped;
 use crate::report::{self, Origin, Report};
 
-/// Is told of panics and unhandled failures.
+/// A function that is called with panics and unhandled failures.
 pub(super) type Hook = Rc<dyn Fn(&Report)>;
 
+/// # Reports
 impl Reactor {
     /// Calls `hook` with every panic and unhandled failure, instead of writing them to `tracing` or
     /// standard error.
     ///
-    /// Hooks add up: each is called, in the order in which they were added, and stays until the
-    /// reactor ends. A test that expects reports needs no hook: see
+    /// All hooks that were added are called, in the order of the calls, until the reactor ends. A
+    /// test that expects reports needs no hook: see
     /// [`testing::take_reports`](crate::testing::take_reports).
     ///
     /// # Examples
@@ -23,14 +24,14 @@ impl Reactor {
     /// # use std::{cell::RefCell, rc::Rc};
     /// # use torsade::{Deferred, Failure};
     /// # fn main() -> Result<(), Failure> {
-    /// let told = Rc::new(RefCell::new(Vec::new()));
-    /// let log = told.clone();
+    /// let reports = Rc::new(RefCell::new(Vec::new()));
+    /// let log = reports.clone();
     /// torsade::run(async |reactor| {
     ///     reactor.on_report(move |report| log.borrow_mut().push(report.failure().to_string()));
-    ///     drop(Deferred::<()>::fail(Failure::new("nobody looked")));
+    ///     drop(Deferred::<()>::fail(Failure::new("an unhandled error")));
     ///     Ok(())
     /// })?;
-    /// assert_eq!(*told.borrow(), ["nobody looked"]);
+    /// assert_eq!(*reports.borrow(), ["an unhandled error"]);
     /// # Ok(())
     /// # }
     /// ```
@@ -39,7 +40,7 @@ impl Reactor {
         self.0.hooks.borrow_mut().push(Rc::new(hook));
     }
 
-    /// Where reports go while this reactor runs.
+    /// Returns the function that receives reports while this reactor runs.
     pub(super) fn sink(&self) -> report::Sink {
         let weak = self.downgrade();
         Rc::new(move |mut report| {
@@ -82,8 +83,8 @@ impl Reactor {
 }
 
 impl Inner {
-    /// Does it only say that somebody still waited for something when the reactor ended, and has
-    /// ended with it?
+    /// Returns whether the report only says that something was still awaited when the reactor
+    /// ended, and ended with it.
     fn is_no_news(&self, report: &Report) -> bool {
         let failure = report.failure();
         matches!(self.state.get(), State::Stopping | State::Ended)

@@ -1,15 +1,19 @@
-//! What a reactor hears of signals: what it is told to stop by, to dump by, and who listens besides.
+//! What a reactor hears of signals: what it is told to stop by, to dump by, and who listens
+//! besides.
 //!
-//! A reactor has a place at the driver's table of signals while anything here wants one, and gives it back when nothing
-//! does. What came is looked at as the first thing in a turn, and told in the order in which they began to listen; who
-//! listens is [called](ListensToSignals), and finds in its [`Received`] what came.
+//! A reactor has a place at the driver's table of signals while anything here wants one, and gives
+//! it back when nothing does. What came is looked at as the first thing in a turn, and told in the
+//! order in which they began to listen; who listens is [called](ListensToSignals), and finds in its
+//! [`Received`] what came.
 //!
 //! # Invariants
 //!
-//! 1. Its place at the driver's table wants exactly what the run under way and those who listen want.
+//! 1. Its place at the driver's table wants exactly what the run under way and those who listen
+//!    want.
 //! 2. Nothing is borrowed while somebody is told.
-//! 3. What came is noted for those who listen by then: before anybody joins them, and before they are told. Who leaves is
-//!    not to be told any more: there is news only while there is somebody to tell.
+//! 3. What came is noted for those who listen by then: before anybody joins them, and before they
+//!    are told. Who leaves is not to be told any more: there is news only while there is somebody
+//!    to tell.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -118,7 +122,8 @@ impl SignalState {
         }
     }
 
-    /// Brings the place in line with what is wanted (invariant 1). When that fails the place is as it was.
+    /// Brings the place in line with what is wanted (invariant 1). When that fails the place is as
+    /// it was.
     fn adjust(&self, driver: &Driver) -> io::Result<()> {
         let wants = self.wants.get();
         let mut hears = match wants.dumps {
@@ -217,12 +222,14 @@ impl Inner {
 }
 
 impl Reactor {
-    /// The signal that has stopped it, if it [stops on signals](crate::ReactorBuilder::stops_on_signals) and one came. One that
-    /// came when it was stopping already has not stopped it.
+    /// Returns the signal that stopped the reactor, or `None` when no signal did.
     ///
-    /// A program that was ended by a signal tells the one who started it so by ending by the same signal. The first
-    /// process of a container cannot: the kernel ends it by no signal that it does not handle itself. It exits with 128
-    /// and the number, as shells say it.
+    /// A signal that arrived when the reactor was stopping already has not stopped it. See
+    /// [`ReactorBuilder::stops_on_signals`](super::ReactorBuilder::stops_on_signals).
+    ///
+    /// A program that was ended by a signal shows that to its parent by ending by the same signal.
+    /// The first process of a container cannot: the kernel ends it by no signal that it does not
+    /// handle itself. It exits with 128 plus the signal's number, as shells do.
     ///
     /// # Examples
     ///
@@ -231,8 +238,8 @@ impl Reactor {
     /// let reactor = torsade::Reactor::builder().stops_on_signals(true).build()?;
     /// reactor.run()?;
     /// if let Some(signal) = reactor.stopped_by() {
-    ///     signal.raise()?; // what it did before the run is restored: this ends the process
-    ///     std::process::exit(128 + signal.number()); // or this, as the first of a container
+    ///     signal.raise()?; // the earlier action is restored: this ends the process
+    ///     std::process::exit(128 + signal.number()); // in the first process of a container
     /// }
     /// # Ok(())
     /// # }
@@ -242,7 +249,7 @@ impl Reactor {
         self.inner().signals.stopped_by.get()
     }
 
-    /// Tells what came (invariant 2).
+    /// Calls the listeners of the signals that have arrived (invariant 2).
     pub(super) fn dispatch_signals(&self) {
         let signals = &self.inner().signals;
         if signals.location.borrow().is_none() {

@@ -1,18 +1,22 @@
 //! Work that leaves the loop's thread, and comes back: `spawn_blocking`.
 //!
-//! Each piece of work has a source in the reactor's table while somebody may wait for it, so it is seen by dumps and by
-//! tests, and is told when the reactor ends. What it came to travels through the inbox.
+//! Each piece of work has a source in the reactor's table while somebody may wait for it, so it is
+//! seen by dumps and by tests, and is told when the reactor ends. What it came to travels through
+//! the inbox.
 //!
 //! # Invariants
 //!
-//! 1. A result meets its Deferred on the loop's thread, in a turn. One that nobody waits for any more is dropped there.
-//!    Only when the loop is gone is it dropped by the thread that made it.
-//! 2. Calling queued work off drops its closure on the loop's thread. Work that has begun goes on, and is told by its token.
-//! 3. In memory, time stands still while work is awaited: what happens does not depend on how long it takes. It goes on when
-//!    all of that work waits for this very loop; and when work has really taken longer than five seconds and than a
-//!    deadline was away, as on the machine: so a limit for work that never ends is one.
-//! 4. The end of a reactor waits for its pool no longer than `Grace::threads`; what still runs then is reported. Before it waits
-//!    the inbox is closed, so work that waits for the loop is told at once.
+//! 1. A result meets its Deferred on the loop's thread, in a turn. One that nobody waits for any
+//!    more is dropped there. Only when the loop is gone is it dropped by the thread that made it.
+//! 2. Calling queued work off drops its closure on the loop's thread. Work that has begun goes on,
+//!    and is told by its token.
+//! 3. In memory, time stands still while work is awaited: what happens does not depend on how long
+//!    it takes. It goes on when all of that work waits for this very loop; and when work has really
+//!    taken longer than five seconds and than a deadline was away, as on the machine: so a limit
+//!    for work that never ends is one.
+//! 4. The end of a reactor waits for its pool no longer than `Grace::threads`; what still runs then
+//!    is reported. Before it waits the inbox is closed, so work that waits for the loop is told at
+//!    once.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -26,14 +30,14 @@ use std::time::Duration;
 #[cfg(doc)]
 use super::Stopped;
 use super::handler::arrived_at;
-use super::{Inner, Reactor, Tracked, WeakReactor};
+use super::{Inner, Reactor, ReactorError, Tracked, WeakReactor};
 use crate::defer::{Deferred, Resolver};
 use crate::driver::Event;
-use crate::failure::{Cancelled, Failure, errors};
+use crate::failure::{Cancelled, Failure};
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::{AwaitedWork, Inbox, Phase};
-use crate::threads::{Caller, CancelToken, NeverBegun, ObservedPool, ThreadPool, Ticket};
+use crate::threads::{Caller, CancelToken, ObservedPool, PoolError, ThreadPool, Ticket};
 
 /// A reactor's own pool, and what it is to be like.
 #[derive(Default)]
@@ -47,21 +51,27 @@ pub(super) struct Threads {
     stood: Cell<Duration>,
 }
 
+/// # Threads
 impl Reactor {
-    /// Runs `f` on a thread of the reactor's own pool and returns its result: for everything that blocks or takes long.
+    /// Runs `f` on a thread of the reactor's own pool and returns its result. For calls that block
+    /// or take long.
     ///
-    /// A panic in `f` is a [`Failure`]. Cancelling the Deferred removes `f` from the queue when no thread has begun it. Work
-    /// that has begun goes on, its result is dropped on this thread, and its [`CancelToken::current`] is cancelled, so that
-    /// `f` can ask now and then and return early. [`ThreadPool::spawn_blocking`] uses another pool.
+    /// A panic in `f` becomes a [`Failure`]. Cancelling the Deferred removes `f` from the queue
+    /// when no thread has begun it. Work that has begun continues; its result is dropped on this
+    /// thread, and its [`CancelToken::current`] is cancelled, so that `f` can ask for that and
+    /// return early. [`ThreadPool::spawn_blocking`] uses another pool.
     ///
-    /// On an in-memory reactor the time stands still while the work runs, unless the work itself waits for this reactor
-    /// ([`Remote::blocking_call`](super::Remote::blocking_call), [`RemoteTask::join`](super::RemoteTask::join)). Work that
-    /// takes longer than five real seconds no longer holds back a deadline that is nearer than that, so a time limit ends
-    /// the waiting for work that never ends. Task-locals that are [`shared`](crate::task::TaskLocal::shared) are set in `f`.
+    /// On an in-memory reactor the time stands still while the work runs, unless the work itself
+    /// waits for this reactor ([`Remote::blocking_call`](super::Remote::blocking_call),
+    /// [`RemoteTask::join`](super::RemoteTask::join)). Work that takes longer than five real
+    /// seconds no longer holds back a deadline that is nearer than that, so a time limit ends the
+    /// waiting for work that never ends. Task-locals that are
+    /// [`shared`](crate::task::TaskLocal::shared) are set in `f`.
     ///
     /// # Errors
     ///
-    /// What `f` returns; its panic; [`Stopped`] when the reactor ends first; `PoolRefused` when the system starts no thread.
+    /// Fails with what `f` returns; with its panic; with [`Stopped`] when the reactor ends first;
+    /// and with [`PoolError::NoThread`] when the system refuses a thread.
     ///
     /// # Examples
     ///
@@ -100,8 +110,11 @@ impl Reactor {
         self.thread_pool().spawn_blocking(self, f)
     }
 
-    /// Returns the reactor's own pool, which has ten threads at most until [`ThreadPool::adjust`] says otherwise. The pool is
-    /// made at the first call and stopped when the reactor ends: see [`Grace::threads`](super::Grace::threads).
+    /// Returns the reactor's own thread pool, which has at most ten threads until
+    /// [`ThreadPool::adjust`] changes that.
+    ///
+    /// The pool is made by the first call and stopped when the reactor ends: see
+    /// [`Grace::threads`](super::Grace::threads).
     #[doc(alias("getThreadPool", "suggestThreadPoolSize", "max_blocking_threads"))]
     pub fn thread_pool(&self) -> ThreadPool {
         let mut pool = self.inner().threads.pool.borrow_mut();
@@ -111,12 +124,14 @@ impl Reactor {
 }
 
 impl ThreadPool {
-    /// Runs `f` on a thread of this pool and returns its result to `reactor`: see [`Reactor::spawn_blocking`].
+    /// Runs `f` on a thread of this pool and returns its result to `reactor`: see
+    /// [`Reactor::spawn_blocking`].
     ///
     /// # Errors
     ///
-    /// Also `PoolRefused` when the pool is closed or its queue is full, and [`NeverBegun`] when the pool was stopped before a
-    /// thread began `f`.
+    /// Fails as [`Reactor::spawn_blocking`] does; with [`PoolError::Closed`] when the pool has been
+    /// stopped; with [`PoolError::Full`] when its queue is full; and with [`PoolError::NeverBegun`]
+    /// when the pool was stopped before a thread began `f`.
     ///
     /// # Examples
     ///
@@ -181,7 +196,8 @@ impl Inner {
         self.threads.awaited.get() > 0
     }
 
-    /// Does work that is awaited go on by itself? Not when all of it waits for this loop, or for threads that do.
+    /// Does work that is awaited go on by itself? Not when all of it waits for this loop, or for
+    /// threads that do.
     pub(super) fn awaited_work_goes_on(&self) -> bool {
         if !self.awaits_threads() {
             return false;
@@ -211,8 +227,8 @@ impl Inner {
         })
     }
 
-    /// How long time has to stand still for work of other threads, in real time, before it may go on to a deadline that
-    /// is so far away.
+    /// How long time has to stand still for work of other threads, in real time, before it may go
+    /// on to a deadline that is so far away.
     pub(super) fn standing_left(&self, deadline: Duration) -> Duration {
         deadline
             .max(STANDS_FOR)
@@ -253,7 +269,7 @@ impl Inner {
         let Some(pool) = pool else { return };
         let left = pool.stop_unanswered(self.grace().threads);
         for location in left.running {
-            let failure = Failure::at(StillRunning, location);
+            let failure = Failure::at(ReactorError::StillRunning, location);
             report::deliver(Origin::Thread, failure, location);
         }
         // One report for all the work that was given at one place.
@@ -263,18 +279,10 @@ impl Inner {
             .into_iter()
             .filter(|location| told.insert(*location))
         {
-            let failure = Failure::at(NeverBegun, location);
+            let failure = Failure::at(PoolError::NeverBegun, location);
             report::deliver(Origin::Thread, failure, location);
         }
     }
-}
-
-/// When the reactor ended this work was still running on its thread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StillRunning;
-
-errors! {
-    StillRunning: "the work still ran on its thread when the reactor ended";
 }
 
 /// Work that is awaited.
@@ -465,7 +473,7 @@ impl<T: Send + 'static> ResultSender<T> {
 impl<T: Send + 'static> Drop for ResultSender<T> {
     fn drop(&mut self) {
         if !self.is_sent {
-            self.send(Err(Failure::at(NeverBegun, self.location)));
+            self.send(Err(Failure::at(PoolError::NeverBegun, self.location)));
         }
     }
 }
@@ -473,5 +481,6 @@ impl<T: Send + 'static> Drop for ResultSender<T> {
 /// As many threads as Twisted's reactor has.
 const USUAL_MAX: usize = 10;
 
-/// For so long, in real time, work of other threads may take without time going on in memory, whatever is due.
+/// For so long, in real time, work of other threads may take without time going on in memory,
+/// whatever is due.
 const STANDS_FOR: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! One turn of the loop, and turning it for whole runs, for foreign loops and for tests.
 //!
-//! A task that yields must not cost a system call, so while tasks are ready the driver is only looked at now and
-//! then: after so many tasks, or so much time, whichever comes first.
+//! A task that yields must not cost a system call, so while tasks are ready the driver is only
+//! looked at now and then: after so many tasks, or so much time, whichever comes first.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::share::Slice;
 use super::signals::Wants;
-use super::{FOREVER, Inner, Reactor, ReactorAlreadyRunning, ReactorNotRestartable, State};
+use super::{FOREVER, Inner, Reactor, ReactorError, State};
 use crate::clock::Due;
 use crate::debug::{self, Watchdog, Watching};
 use crate::defer::Deferred;
@@ -185,14 +185,15 @@ impl Wake for MainWaker {
 /// What came of the main future: nothing when the loop ended first.
 type Main<T> = Option<Result<T, Box<dyn Any + Send>>>;
 
+/// # Single turns
 impl Reactor {
-    /// Steps 1 to 4 of a turn: everything that needs no I/O. See the [module](crate::reactor).
+    /// Runs steps 1 to 4 of a turn: everything that needs no I/O. See the [module](crate::reactor).
     ///
     /// For loops that drive a reactor from outside: see [`Reactor::start`].
     ///
     /// # Panics
     ///
-    /// When called from inside a turn.
+    /// Panics when called from inside a turn.
     #[doc(alias = "runUntilCurrent")]
     pub fn run_until_current(&self) {
         let entered = self.begin_turn();
@@ -201,14 +202,14 @@ impl Reactor {
         self.rethrow();
     }
 
-    /// Steps 5 to 7 of a turn: flushes what was written, waits for I/O, and deals with it.
+    /// Runs steps 5 to 7 of a turn: flushes write queues, waits for I/O, and handles it.
     ///
-    /// It waits for `delay` at most (`None`: as long as it takes), not at all if tasks are ready, and not longer
-    /// than until the next deadline.
+    /// It waits for at most `delay` (`None`: without limit), not at all if tasks are ready, and not
+    /// longer than until the next deadline.
     ///
     /// # Panics
     ///
-    /// When called from inside a turn.
+    /// Panics when called from inside a turn.
     #[doc(alias = "doIteration")]
     pub fn do_iteration(&self, delay: Option<Duration>) {
         let entered = self.begin_turn();
@@ -217,11 +218,11 @@ impl Reactor {
         self.rethrow();
     }
 
-    /// Runs one whole turn, waiting for I/O for `delay` at most.
+    /// Runs one whole turn, waiting for I/O for at most `delay`.
     ///
     /// # Panics
     ///
-    /// When called from inside a turn.
+    /// Panics when called from inside a turn.
     #[doc(alias = "reactor.iterate")]
     pub fn iterate(&self, delay: Duration) {
         let entered = self.begin_turn();
@@ -231,12 +232,12 @@ impl Reactor {
         self.rethrow();
     }
 
-    /// Returns how long the loop may sleep: not at all when something is ready, else until the next
-    /// deadline; `None` when there is no timer.
+    /// Returns how long the loop may sleep: zero when something is ready, else the time until the
+    /// next deadline; `None` when there is no timer.
     ///
-    /// After a [`Reactor::do_iteration`] that found events it is zero as well, for one call handles
-    /// at most 1,024 of them, and an edge-triggered host hears of the rest only once. (Twisted calls
-    /// it `timeout`, which here limits a future: [`Clock::timeout`](crate::Clock::timeout).)
+    /// After a [`Reactor::do_iteration`] that found events it is zero as well: one call handles at
+    /// most 1,024 of them, and an edge-triggered host is notified of the rest only once. (Twisted
+    /// calls it `timeout`, which here limits a future: [`Clock::timeout`](crate::Clock::timeout).)
     #[doc(alias = "timeout")]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let inner = self.inner();
@@ -248,18 +249,18 @@ impl Reactor {
         Some(deadline.saturating_duration_since(inner.clock_now()))
     }
 
-    /// Lets `step` of time go by, for a reactor in memory or with manual time: all timers due meanwhile run,
-    /// each at its own deadline, and everything that follows from them.
+    /// Advances the clock of a reactor in memory or with manual time by `step`: all timers that
+    /// become due run, each at its own deadline, and so does everything that follows from them.
     ///
     /// # Panics
     ///
-    /// When the reactor's time is the real one, and from inside a turn.
+    /// Panics when the reactor's time is the real one, and when called from inside a turn.
     #[track_caller]
     pub fn advance(&self, step: Duration) {
         let inner = self.inner();
         assert!(
             inner.manual.is_some() || inner.driver.is_virtual(),
-            "time moves by itself on this reactor: use `Reactor::in_memory` or `Reactor::with_manual_time`"
+            "time moves by itself on this reactor: use `Reactor::in_memory` or `ReactorBuilder::with_manual_time`"
         );
         let end = inner.clock_now() + step;
         loop {
@@ -274,11 +275,12 @@ impl Reactor {
         self.settle();
     }
 
-    /// Turns the loop until there is nothing left to do without waiting or letting time go by.
+    /// Runs turns until there is nothing left to do without waiting or advancing the clock.
     ///
     /// # Panics
     ///
-    /// From inside a turn, and when there is still something to do after a million turns.
+    /// Panics when called from inside a turn, and when there is still something to do after a
+    /// million turns.
     #[track_caller]
     pub fn settle(&self) {
         for _ in 0..A_MILLION {
@@ -312,8 +314,9 @@ impl Reactor {
         result
     }
 
-    /// Goes on with a panic that is to leave the loop; see [`OnPanic::Unwind`](super::OnPanic::Unwind).
-    /// What the loop itself has found begins here, so that the hook for panics tells of it.
+    /// Goes on with a panic that is to leave the loop; see
+    /// [`OnPanic::Unwind`](super::OnPanic::Unwind). What the loop itself has found begins here, so
+    /// that the hook for panics tells of it.
     #[track_caller]
     pub(super) fn rethrow(&self) {
         let Some(failure) = self.inner().unwinding.take() else {
@@ -333,10 +336,10 @@ impl Reactor {
     pub(super) fn turn_until<T>(&self, main: impl Future<Output = T>) -> Result<Main<T>, Failure> {
         let inner = self.inner();
         if inner.state.get() == State::Ended {
-            return Err(ReactorNotRestartable.into());
+            return Err(ReactorError::NotRestartable.into());
         }
         if inner.state.get() != State::New || inner.pace.is_hosted() || Executor::is_in_turn() {
-            return Err(ReactorAlreadyRunning.into());
+            return Err(ReactorError::AlreadyRunning.into());
         }
         let wants = Wants {
             stops: inner.stops_on_signals.get(),
@@ -376,7 +379,8 @@ impl Reactor {
                 .main_waits
                 .set(inner.pace.started.get() && main.is_some());
             if inner.pace.main_is_woken() {
-                // A swap, for a store would not show us what a wake that found the flag up was about.
+                // A swap, for a store would not show us what a wake that found the flag up was
+                // about.
                 inner.pace.waker.woken.swap(false, Ordering::SeqCst);
                 if let Some(future) = main.as_mut().as_pin_mut() {
                     let mut cx = Context::from_waker(&waker);
@@ -437,7 +441,8 @@ impl Reactor {
         });
     }
 
-    /// Acts on what asks for the end: a signal, `stop`, a panic that is to leave the loop. Returns whether the run is over.
+    /// Acts on what asks for the end: a signal, `stop`, a panic that is to leave the loop. Returns
+    /// whether the run is over.
     pub(super) fn is_over(&self) -> bool {
         let inner = self.inner();
         let is_stopping = inner.state.get() == State::Stopping;
@@ -493,8 +498,8 @@ impl Reactor {
     }
 
     /// The same, for a loop that polls a future of its own before time limits take effect. With
-    /// `several` it runs some batches of tasks in a row, while there is nothing else to do: the other
-    /// steps would find nothing but what time alone brings.
+    /// `several` it runs some batches of tasks in a row, while there is nothing else to do: the
+    /// other steps would find nothing but what time alone brings.
     fn current_things_but_limits(&self, several: bool) {
         self.dispatch_signals();
         let inner = self.inner();
@@ -553,8 +558,8 @@ impl Reactor {
         attended + self.tell_ready()
     }
 
-    /// In memory nothing is ready, no time is awaited, and no thread does work for this one. The test that runs here is over:
-    /// at once when nobody else can wake it, or else after a while.
+    /// In memory nothing is ready, no time is awaited, and no thread does work for this one. The
+    /// test that runs here is over: at once when nobody else can wake it, or else after a while.
     fn wait_in_closed_world(&self, events: &mut Vec<Event>) -> io::Result<()> {
         let inner = self.inner();
         let limit = if inner.has_remotes() {
@@ -641,7 +646,8 @@ impl Inner {
         if !self.timers.holds_limits() {
             return;
         }
-        // Those that are released already are not put off by another look, however often there is one.
+        // Those that are released already are not put off by another look, however often there is
+        // one.
         let Limits::Looking(looks) = self.pace.limits.get() else {
             return;
         };
@@ -676,8 +682,8 @@ impl Inner {
         }
     }
 
-    /// Step 4, once or a few times. In a long batch what was written is flushed now and then, while it is still in the
-    /// processor's caches.
+    /// Step 4, once or a few times. In a long batch what was written is flushed now and then, while
+    /// it is still in the processor's caches.
     fn run_tasks(&self, reactor: &Reactor, several: bool) {
         let mut slice = Slice::new(&self.timers, TASKS_PER_LOOK);
         // After the first batch, which may be long.
@@ -695,8 +701,8 @@ impl Inner {
                 several && ran < most && self.has_nothing_else()
             },
         );
-        // A turn in which only the main future runs, or a connection goes on writing, counts as well: in memory
-        // no time goes by that would have us look.
+        // A turn in which only the main future runs, or a connection goes on writing, counts as
+        // well: in memory no time goes by that would have us look.
         self.pace.note_run(ran.max(1));
         match self.pace.limits.get() {
             _ if self.executor.is_in_batch() => {}
@@ -727,7 +733,8 @@ impl Inner {
             || self.timers.holds_limits()
     }
 
-    /// When the next timer is due, or the next thing arrives that is under way in a network in memory.
+    /// When the next timer is due, or the next thing arrives that is under way in a network in
+    /// memory.
     #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn next_time(&self) -> Option<Instant> {
         let next = [self.timers.next_deadline(), self.driver.next_arrival()];
@@ -777,7 +784,8 @@ const TIMERS_PER_LOOK: usize = 8;
 const TIME_PER_LOOK: Duration = Duration::from_micros(50);
 /// After so many time limits the time is looked at.
 const LIMITS_PER_LOOK: usize = 8;
-/// In a test in memory that has come to rest: how long threads that have a handle may take to do something.
+/// In a test in memory that has come to rest: how long threads that have a handle may take to do
+/// something.
 const OTHERS_MAY_COME: Duration = Duration::from_secs(10);
 /// And how long others may take: who has a waker and may be in another thread, or sends a signal.
 const SOMEBODY_MAY_COME: Duration = Duration::from_secs(2);

@@ -42,7 +42,7 @@
 //!
 //! # Which signals
 //!
-//! All but those that cannot wait for a loop: see [`CannotListen`]. To listen to SIGCHLD takes no child away from anybody.
+//! All but those that cannot wait for a loop: see [`SignalError`]. To listen to SIGCHLD takes no child away from anybody.
 //! A signal that stops the process (SIGTSTP) does not while it is listened to.
 //!
 //! # On Windows
@@ -65,8 +65,6 @@
 mod listener;
 mod stream;
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::panic::Location;
 
@@ -76,6 +74,7 @@ use crate::defer::Deferred;
 use crate::driver;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
+pub use crate::signal::SignalError;
 use crate::signal::{Signal, SignalSet};
 
 impl Reactor {
@@ -84,7 +83,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// [`CannotListen`] when one of them is of that kind; the system's errors; when the reactor has ended. Then none is
+    /// [`SignalError`] when one of them is of that kind; the system's errors; when the reactor has ended. Then none is
     /// listened to.
     ///
     /// # Examples
@@ -122,7 +121,7 @@ impl Signal {
     ///
     /// # Errors
     ///
-    /// [`CannotListen`]; [`Stopped`](crate::reactor::Stopped) when the reactor ends first; the system's errors.
+    /// [`SignalError`]; [`Stopped`](crate::reactor::Stopped) when the reactor ends first; the system's errors.
     ///
     /// # Examples
     ///
@@ -135,7 +134,7 @@ impl Signal {
     ///     assert_eq!(told.await?, Signal::TERM);
     ///
     ///     let failure = Signal::SEGV.wait(&reactor).await.unwrap_err();
-    ///     failure.trap::<torsade::signals::CannotListen>()?;
+    ///     failure.trap::<torsade::signals::SignalError>()?;
     ///     Ok(())
     /// });
     /// ```
@@ -160,40 +159,15 @@ impl Signal {
     }
 }
 
-/// A signal that nobody can listen to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CannotListen {
-    /// SIGKILL or SIGSTOP: the system acts, and asks nobody.
-    Unstoppable(Signal),
-    /// SIGSEGV, SIGBUS, SIGFPE or SIGILL: the program has failed and cannot go on to any turn of a loop.
-    Fault(Signal),
-    /// One that the C library keeps for itself.
-    Reserved(Signal),
-}
-
-impl fmt::Display for CannotListen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (signal, why) = match self {
-            Self::Unstoppable(signal) => (signal, "the system lets nobody know of it"),
-            Self::Fault(signal) => (signal, "after a fault there is no going on to the loop"),
-            Self::Reserved(signal) => (signal, "the C library keeps it for itself"),
-        };
-        write!(f, "{signal} cannot be listened to: {why}")
-    }
-}
-
-impl Error for CannotListen {}
-
 /// Can all of these be listened to?
 fn check(signals: SignalSet, location: &'static Location<'static>) -> Result<(), Failure> {
     let problem = signals.iter().find_map(|signal| {
         if UNSTOPPABLE.contains(&signal) {
-            Some(CannotListen::Unstoppable(signal))
+            Some(SignalError::Unstoppable { signal })
         } else if FAULTS.contains(&signal) {
-            Some(CannotListen::Fault(signal))
+            Some(SignalError::Fault { signal })
         } else if signal.is_reserved() {
-            Some(CannotListen::Reserved(signal))
+            Some(SignalError::Reserved { signal })
         } else {
             None
         }

@@ -11,8 +11,8 @@ macro_rules! receives {
         impl $name {
             /// The next descriptor that the peer of a UNIX socket gives; none at the end of file.
             ///
-            /// When none has come yet, it reads ahead: the bytes wait for the next read. It is an error when 8 KiB come and
-            /// none with them.
+            /// When none has come yet, it reads ahead: the bytes wait for the next read. It is an
+            /// error when 8 KiB come and none with them.
             ///
             /// # Cancel safety
             ///
@@ -55,9 +55,10 @@ macro_rules! receives {
 
             /// The next descriptor of those that came with what has been read.
             ///
-            /// So that no peer fills this process with what nobody wants, only four are kept for a connection whose
-            /// descriptors were never asked for, by this or by [`recv_descriptor`](Self::recv_descriptor); after
-            /// that, all of one message, or 64 of several. Whoever expects more asks once before the first read.
+            /// So that no peer fills this process with what nobody wants, only four are kept for a
+            /// connection whose descriptors were never asked for, by this or by
+            /// [`recv_descriptor`](Self::recv_descriptor); after that, all of one message, or 64 of
+            /// several. Whoever expects more asks once before the first read.
             pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
                 let link = self.reader.conn().link();
                 link.set_descriptors_asked(true);
@@ -70,7 +71,8 @@ macro_rules! receives {
 macro_rules! sends {
     ($name:ident) => {
         impl $name {
-            /// Gives the peer of a UNIX socket an open descriptor, which leaves with the next byte that is written. See
+            /// Gives the peer of a UNIX socket an open descriptor, which leaves with the next byte
+            /// that is written. See
             /// [`Transport::send_descriptor`](crate::Transport::send_descriptor).
             ///
             /// # Errors

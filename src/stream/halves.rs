@@ -21,27 +21,27 @@ pub struct ReadHalf {
     pub(super) reader: Reader,
 }
 
-/// The writing half of a [`Connection`]; see [`Connection::split`]. Dropping it says the end of
+/// The writing half of a [`Connection`]; see [`Connection::split`]. Dropping it sends the end of
 /// file to the peer.
 pub struct WriteHalf {
     pub(super) conn: Rc<Conn<Awaited>>,
 }
 
 impl ReadHalf {
-    /// The connection's inert handle.
+    /// Returns the connection's inert handle.
     pub fn transport(&self) -> Transport {
         self.reader.conn().transport()
     }
 }
 
 impl WriteHalf {
-    /// The connection's inert handle.
+    /// Returns the connection's inert handle.
     pub fn transport(&self) -> Transport {
         self.conn.transport()
     }
 }
 
-/// The lines of a connection, as they come; see [`Connection::read_lines`].
+/// The lines of a connection, as a stream; see [`Connection::read_lines`].
 #[must_use = "streams do nothing unless they are asked"]
 pub struct LineStream<'a> {
     reader: &'a mut Reader,
@@ -78,11 +78,12 @@ impl FusedStream for LineStream<'_> {
 macro_rules! reads {
     ($name:ident) => {
         impl $name {
-            /// Reads what there is into `buf`, or waits for something. `0` is the end of file.
+            /// Reads the bytes that have arrived into `buf`, or waits for some. Returns their
+            /// number; `0` is the end of file.
             ///
             /// # Errors
             ///
-            /// Why the connection broke.
+            /// Fails with the reason for which the connection broke.
             pub fn read<'a>(
                 &'a mut self,
                 buf: &'a mut [u8],
@@ -90,18 +91,19 @@ macro_rules! reads {
                 poll_fn(move |cx| self.reader.poll_read(cx, buf))
             }
 
-            /// Waits for something, and calls `f` with all that has come, up to 64 KiB. Nothing is the end of file.
+            /// Waits for bytes, and calls `f` with all that have arrived, up to 64 KiB. No bytes
+            /// are the end of file.
             ///
-            /// The bytes lie in a buffer that all connections of the reactor share, so a handler that reads in this way
-            /// has no buffer of its own while it waits.
+            /// The bytes are in a buffer that all connections of the reactor share, so a handler
+            /// that reads in this way needs no buffer while it waits.
             ///
             /// # Errors
             ///
-            /// Why the connection broke; `f` is not called then.
+            /// Fails with the reason for which the connection broke; `f` is not called then.
             ///
             /// # Cancel safety
             ///
-            /// Nothing is lost when the future is dropped: nothing is read before `f` is called.
+            /// Dropping the future loses nothing: nothing is read before `f` is called.
             ///
             /// # Examples
             ///
@@ -135,12 +137,12 @@ macro_rules! reads {
                 poll_fn(move |cx| self.reader.poll_read_with(cx, &mut f))
             }
 
-            /// Fills `buf`.
+            /// Reads until `buf` is full.
             ///
             /// # Errors
             ///
-            /// [`io::ErrorKind::UnexpectedEof`] when the peer ends before that, or why the
-            /// connection broke.
+            /// Fails with [`io::ErrorKind::UnexpectedEof`] when the end of file comes first, and
+            /// with the reason for which the connection broke.
             pub fn read_exact<'a>(
                 &'a mut self,
                 buf: &'a mut [u8],
@@ -148,12 +150,12 @@ macro_rules! reads {
                 AsyncReadExt::read_exact(self, buf)
             }
 
-            /// Reads until the end of file, which a peer may put off for ever: for peers one
-            /// trusts.
+            /// Reads until the end of file, and returns the number of bytes. The size is not
+            /// limited: use it with trusted peers.
             ///
             /// # Errors
             ///
-            /// Why the connection broke.
+            /// Fails with the reason for which the connection broke.
             pub async fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
                 // Not into `buf` itself: its spare room would have to be cleared at every wait.
                 let mut piece = vec![0; PIECE];
@@ -166,19 +168,21 @@ macro_rules! reads {
                 }
             }
 
-            /// Reads a line of at most `limit` bytes and gives it without its end, which is `\n` or
-            /// `\r\n`. `None` at the end of file; a last line without an end counts.
+            /// Reads a line of at most `limit` bytes and returns it without its end, which is `\n`
+            /// or `\r\n`. Returns `None` at the end of file; a last line without an end counts as a
+            /// line.
             ///
             /// # Errors
             ///
-            /// [`io::ErrorKind::InvalidData`], with [`LineTooLong`](crate::protocols::LineTooLong)
-            /// in it, when the line is longer: that line is dropped, up to its end when that comes,
-            /// and the next call reads the next line. Or why the connection broke.
+            /// Fails with [`io::ErrorKind::InvalidData`], which holds a
+            /// [`LineTooLong`](crate::protocols::LineTooLong), when the line is longer: that line
+            /// is dropped up to its end, and the next call reads the next line. Fails with the
+            /// reason for which the connection broke.
             ///
             /// # Cancel safety
             ///
-            /// Nothing is lost when the future is dropped: what was read of an unfinished line is
-            /// still there, for the next call as for all other ways of reading.
+            /// Dropping the future loses nothing: the bytes of an incomplete line are still there,
+            /// for the next call and for all other ways of reading.
             ///
             /// # Examples
             ///
@@ -218,10 +222,10 @@ macro_rules! reads {
                 poll_fn(move |cx| self.reader.poll_line(cx, limit))
             }
 
-            /// Gives the lines that come, each of at most `limit` bytes, as a stream; see
+            /// Returns the lines of the connection, each of at most `limit` bytes, as a stream; see
             /// `read_line`.
             ///
-            /// It ends at the end of file, and after any error but a line that is too long.
+            /// The stream ends at the end of file, and after any error but a line that is too long.
             ///
             /// # Cancel safety
             ///
@@ -250,7 +254,8 @@ macro_rules! reads {
             /// });
             /// ```
             ///
-            /// A line or a tick, whichever comes first; neither is lost when the other one comes:
+            /// A line or a tick, whichever comes first; neither is lost when the other one is
+            /// first:
             ///
             /// ```
             /// use std::time::Duration;
@@ -322,14 +327,16 @@ macro_rules! reads {
 macro_rules! writes {
     ($name:ident, |$this:ident| $conn:expr) => {
         impl $name {
-            /// Writes some of `buf`: what there is room for. Waits while there is none.
+            /// Writes as many bytes of `buf` as there is room for, and returns their number. Waits
+            /// while there is no room.
             ///
-            /// The bytes are on their way when the task next waits; see `flush` for knowing when
-            /// they have been handed to the system.
+            /// The loop sends the bytes when the task next waits; `flush` waits until they have
+            /// been handed to the system.
             ///
             /// # Errors
             ///
-            /// [`io::ErrorKind::BrokenPipe`] after the end, or why the connection broke.
+            /// Fails with [`io::ErrorKind::BrokenPipe`] when the connection or its writing side is
+            /// closed, and with the reason for which the connection broke.
             pub fn write<'a>(
                 &'a mut self,
                 buf: &'a [u8],
@@ -342,7 +349,7 @@ macro_rules! writes {
             ///
             /// # Errors
             ///
-            /// As for `write`.
+            /// Fails as `write` does.
             pub fn write_all<'a>(
                 &'a mut self,
                 buf: &'a [u8],
@@ -351,12 +358,12 @@ macro_rules! writes {
                 poll_fn(move |cx| writer::poll_write_all($conn, cx, &mut rest))
             }
 
-            /// Writes a line: `line` and then `\r\n`. What `line` has in it is not looked at; an
-            /// end of line would make two.
+            /// Writes a line: `line`, then `\r\n`. `line` is sent as it is, so an end of line
+            /// inside it makes two lines.
             ///
             /// # Errors
             ///
-            /// As for `write`.
+            /// Fails as `write` does.
             ///
             /// # Cancel safety
             ///
@@ -367,20 +374,20 @@ macro_rules! writes {
                 self.write_all(b"\r\n").await
             }
 
-            /// Waits until everything written has been handed to the system.
+            /// Waits until all written bytes have been handed to the system.
             ///
             /// # Errors
             ///
-            /// Why the connection broke.
+            /// Fails with the reason for which the connection broke.
             pub fn flush(&mut self) -> impl Future<Output = io::Result<()>> + '_ {
                 AsyncWriteExt::flush(self)
             }
 
-            /// Says the end of file to the peer, after everything written. Reading goes on.
+            /// Sends the end of file to the peer, after all written bytes. Reading continues.
             ///
             /// # Errors
             ///
-            /// Why the connection broke.
+            /// Fails with the reason for which the connection broke.
             #[doc(alias = "shutdown")]
             pub fn close(&mut self) -> impl Future<Output = io::Result<()>> + '_ {
                 AsyncWriteExt::close(self)

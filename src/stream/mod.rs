@@ -2,17 +2,19 @@
 //!
 //! # The idea
 //!
-//! A `Connection` is what a task holds instead of a protocol: a seat that keeps wakers. Reading goes straight from
-//! the socket into the reader's buffer when the loop has said that there is something; writing appends to the
-//! connection's queue, which the loop flushes, and waits while the queue is full. So both faces share one engine.
+//! A `Connection` is what a task holds instead of a protocol: its handler keeps wakers. Reading
+//! goes straight from the socket into the reader's buffer when the loop has reported the socket
+//! readable; writing appends to the connection's queue, which the loop flushes, and waits while the
+//! queue is full. So protocols and async code share one engine.
 //!
 //! # Invariants
 //!
-//! 1. While nobody reads, the first event only marks the connection readable; a second one disarms it until
-//!    somebody does. So bytes that nobody wants cost two wakes, not a spin.
-//! 2. At most the high-water mark is queued by writing; a write takes as much as there is room for.
-//! 3. A task that reads or writes without ever having to wait is made to yield now and then.
-//! 4. When the last handle is dropped, the connection ends as by `lose_connection`.
+//! 1. While no task reads, the first event only marks the connection readable; a second one disarms
+//!    it until a task does. So bytes that no task reads cost two wake-ups, and the loop does not
+//!    spin.
+//! 2. Writing queues at most the high-water mark; a write takes as many bytes as there is room for.
+//! 3. A task that reads or writes without ever having to wait is made to yield from time to time.
+//! 4. When the last handle is dropped, the connection closes as by `lose_connection`.
 
 mod awaited;
 #[cfg(unix)]
@@ -38,18 +40,20 @@ use crate::failure::Failure;
 use crate::protocol::{Handle, Protocol, attach_handed, handle};
 use crate::reactor::Reactor;
 use crate::report;
-use crate::transport::{Addresses, Conn, ConnConfig, ConnectionDone, Handed, Transport};
+use crate::transport::{Addresses, Conn, ConnConfig, ConnectionError, Handed, Transport};
 
-/// A connection, for async code: read, write, split.
+/// A connection for async code, which reads from it, writes to it and splits it.
 ///
-/// It is futures' [`AsyncRead`], [`AsyncWrite`] and [`AsyncBufRead`]; the most used of their methods it has itself, so
-/// that nothing need be imported. Dropping it ends the connection when what was written has been sent.
+/// It implements futures' [`AsyncRead`], [`AsyncWrite`] and [`AsyncBufRead`], and has the most used
+/// of their methods itself, so no trait need be imported. Dropping it closes the connection after
+/// the written bytes have been sent.
 ///
 /// # Cancel safety
 ///
-/// Reading into a buffer, reading lines and writing from a buffer lose nothing when the future is dropped while it waits:
-/// what was not reported as read is still there, what was not reported as written was not taken. `read_exact`,
-/// `write_all` and the like, which do several steps, may have done some of them.
+/// Reading into a buffer, reading lines and writing from a buffer lose nothing when the future is
+/// dropped while it waits: bytes that were not reported as read are still there, and bytes that
+/// were not reported as written were not taken. `read_exact`, `write_all` and similar methods,
+/// which take several steps, may have done some of them.
 ///
 /// # Examples
 ///
@@ -75,12 +79,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The seat for a new one.
+    /// Returns the handler of a new connection.
     pub(crate) fn handler() -> Awaited {
         Awaited::new()
     }
 
-    /// Makes one of a socket, which is watched from now on.
+    /// Makes a connection of a socket, which is watched from now on.
     pub(crate) fn of_socket(
         reactor: &Reactor,
         socket: Socket,
@@ -99,14 +103,15 @@ impl Connection {
         }
     }
 
-    /// The same of a connection that had a user before, which has left these bytes of what came.
+    /// Makes a connection of one that had another handler before, which has left these bytes
+    /// unused.
     pub(crate) fn with_unread(conn: Rc<Conn<Awaited>>, unread: Vec<u8>) -> Self {
         let mut connection = Self::new(conn);
         connection.reader.put_back(&unread);
         connection
     }
 
-    /// The future of a handler that serves it.
+    /// Returns the future of a handler that serves the connection.
     pub(crate) fn served<F>(self, handler: impl FnOnce(Self) -> F) -> Served<F>
     where
         F: Future<Output = Result<(), Failure>>,
@@ -115,7 +120,8 @@ impl Connection {
         Served::new(conn, handler(self))
     }
 
-    /// Takes the connection away from async code, with what was read ahead. Fails with why it was lost, if it was.
+    /// Takes the connection away from async code, with the bytes that were read ahead. Fails with
+    /// the reason for which the connection ended, if it has.
     pub(crate) fn hand_over(mut self, reactor: &Reactor) -> Result<(Handed, Vec<u8>), Failure> {
         let unread = self.reader.take_ahead();
         let conn = self.reader.conn();
@@ -123,40 +129,42 @@ impl Connection {
             Some(handed) => Ok((handed, unread)),
             None => {
                 let reason = conn.link().reason();
-                Err(reason.unwrap_or_else(|| conn.link().failure(ConnectionDone)))
+                Err(reason.unwrap_or_else(|| conn.link().failure(ConnectionError::Done)))
             }
         }
     }
 
-    /// The connection's inert handle, to close it from elsewhere, or to ask about it.
+    /// Returns the connection's inert handle, for closing it from other code, or asking about it.
     pub fn transport(&self) -> Transport {
         self.reader.conn().transport()
     }
 
-    /// The peer's address.
+    /// Returns the peer's address.
     #[doc(alias = "getPeer")]
     pub fn peer(&self) -> Address {
         self.transport().peer()
     }
 
-    /// Our own address.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// [`std::io::ErrorKind::NotConnected`] when the connection is over.
+    /// Fails with [`std::io::ErrorKind::NotConnected`] when the connection has ended.
     #[doc(alias = "getHost")]
-    pub fn host(&self) -> std::io::Result<Address> {
-        self.transport().host()
+    pub fn local_addr(&self) -> std::io::Result<Address> {
+        self.transport().local_addr()
     }
 
-    /// Gives the connection to a protocol, in the loop's turn: its `connection_made` runs, then it gets what was read ahead
-    /// here and not used, then everything else. Fires with the protocol's [`Handle`].
+    /// Hands the connection to a protocol, in the loop's turn: the protocol's `connection_made`
+    /// runs, then it gets the bytes that were read ahead and not used, then all that follow. The
+    /// Deferred fires with the protocol's [`Handle`].
     ///
-    /// So async code can do the first part of a conversation, and a protocol the rest.
+    /// Async code can so handle the first part of a conversation, and a protocol the rest.
     ///
     /// # Errors
     ///
-    /// Why the connection was lost, if it was; the protocol is dropped then.
+    /// Fails with the reason for which the connection ended, if it has; the protocol is dropped
+    /// then.
     ///
     /// # Examples
     ///
@@ -190,7 +198,7 @@ impl Connection {
         let link = self.reader.conn().link();
         let (Some(reactor), weak) = (link.reactor(), link.weak_reactor()) else {
             report::discard(protocol, location);
-            return Deferred::fail(Failure::at(ConnectionDone, location));
+            return Deferred::fail(Failure::at(ConnectionError::Done, location));
         };
         let (deferred, resolver) = Deferred::pair();
         reactor.inner().executor().call(location, move || {
@@ -211,12 +219,13 @@ impl Connection {
         deferred
     }
 
-    /// Two halves, for a task that reads and one that writes.
+    /// Splits the connection into two halves, for a task that reads and one that writes.
     ///
-    /// Dropping the writing half says the end of file to the peer; when both are dropped the connection ends.
+    /// Dropping the writing half sends the end of file to the peer; dropping both closes the
+    /// connection.
     pub fn split(mut self) -> (ReadHalf, WriteHalf) {
         let conn = self.reader.conn().clone();
-        // One for each half; ours goes when `self` does.
+        // One for each half; the third is released when `self` is dropped.
         conn.handler().handles.set(3);
         (
             ReadHalf {

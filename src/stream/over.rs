@@ -2,14 +2,15 @@
 //!
 //! # The idea
 //!
-//! A task moves bytes between the streams and the connection, whose socket is a [`relay`]. The task is in the
-//! reactor's table as well, so that a program that ends waits for what a connection has written.
+//! A task moves bytes between the streams and the connection, whose socket is a [`relay`]. The task
+//! is in the reactor's table as well, so that a program that ends waits for what a connection has
+//! written.
 //!
 //! # Invariants
 //!
 //! 1. What the connection has written is either with `writer`, or why it is not is the reason of
-//!    the connection's end, or it is reported as [`BytesNotSent`]. Only what is aborted is thrown
-//!    away without a word.
+//!    the connection's end, or it is reported as [`ConnectionError::NotSent`]. Only what is aborted
+//!    is thrown away without a word.
 //! 2. The end of the reactor waits for each writer by itself: no longer than [`Grace::stalled`] for
 //!    one that takes nothing.
 //!
@@ -33,21 +34,21 @@ use crate::driver::{FarEnd, Socket, Written, relay};
 use crate::failure::Failure;
 use crate::reactor::{Reactor, Tracked, WeakReactor};
 use crate::report::{self, Origin};
-use crate::transport::{
-    BytesNotSent, Conn, ConnConfig, ConnectionAborted, ConnectionLost, Transport,
-};
+use crate::transport::{Conn, ConnConfig, ConnectionError, Transport};
 
 impl Connection {
-    /// Makes a connection of any two byte streams: what `reader` reads is what the peer sends, and what is written to the
-    /// connection is written to `writer`. So encryption, compression or a tunnel over one connection is a connection as well.
+    /// Makes a connection of any two byte streams: what `reader` reads is what the peer sends, and
+    /// what is written to the connection is written to `writer`. So encryption, compression or a
+    /// tunnel over one connection is a connection as well.
     ///
-    /// Closing the connection closes `writer` when everything was written; aborting it drops both. An error of `reader` is why
-    /// the connection is lost, after what was read before it; an error of `writer` likewise. Up to 64 KiB wait in either
-    /// direction besides what the connection queues itself. The connection's own address is not known.
+    /// Closing the connection closes `writer` when everything was written; aborting it drops both.
+    /// An error of `reader` is why the connection is lost, after what was read before it; an error
+    /// of `writer` likewise. Up to 64 KiB wait in either direction besides what the connection
+    /// queues itself. The connection's own address is not known.
     ///
     /// When the reactor ends it waits for `writer` as for any peer
     /// ([`Grace`](crate::reactor::Grace)). What was written to a connection that was closed, and is
-    /// not with `writer` then, is reported as [`BytesNotSent`]; so is
+    /// not with `writer` then, is reported as [`ConnectionError::NotSent`]; so is
     /// what an error of `writer` after the close has cost.
     ///
     /// # Errors
@@ -158,9 +159,10 @@ impl Moving {
     fn report_loss(&self, cause: Failure) {
         let left = self.left();
         let reason = self.transport.reason();
-        let is_asked = reason.is_some_and(|reason| reason.is::<ConnectionAborted>());
+        let is_asked = reason
+            .is_some_and(|reason| matches!(reason.downcast_ref(), Some(ConnectionError::Aborted)));
         if left > 0 && !is_asked {
-            let error = BytesNotSent::new(left, self.transport.peer(), cause);
+            let error = ConnectionError::not_sent(left, self.transport.peer(), cause);
             let failure = Failure::at(error, self.location);
             report::deliver(Origin::Connection, failure, self.location);
         }
@@ -217,7 +219,7 @@ impl Drop for Leave {
 impl Tracked for Moving {
     /// The task is dropped with all others.
     fn lose(self: Rc<Self>, _reactor: Option<&Reactor>, reason: &Failure) {
-        let reason = ConnectionLost::new(reason.clone());
+        let reason = ConnectionError::lost(reason.clone());
         self.report_loss(Failure::at(reason, self.location));
     }
 
@@ -280,7 +282,8 @@ async fn inward(far: &FarEnd, mut reader: Pin<&mut impl AsyncRead>) {
     }
 }
 
-/// What the connection has for the streams. `true` when the connection is over, `false` when it only writes no more.
+/// What the connection has for the streams. `true` when the connection is over, `false` when it
+/// only writes no more.
 async fn outward(moving: &Moving, mut writer: Pin<&mut impl AsyncWrite>) -> io::Result<bool> {
     let mut bytes = Vec::new();
     loop {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use super::awaited::Awaited;
 use crate::framing::{Decoded, Decoder, LineDecoder, LineTooLong};
 use crate::task::budget;
-use crate::transport::{Conn, ConnectionDone, as_io_error};
+use crate::transport::{Conn, ConnectionError, as_io_error};
 
 /// The reading side of a handle.
 pub(super) struct Reader {
@@ -352,11 +352,13 @@ fn end_of_reading(conn: &Rc<Conn<Awaited>>) -> Option<io::Result<usize>> {
     let link = conn.link();
     if link.life().is_over() {
         let reason = link.reason()?;
-        return Some(if reason.is::<ConnectionDone>() {
-            Ok(0)
-        } else {
-            Err(as_io_error(&reason))
-        });
+        return Some(
+            if matches!(reason.downcast_ref(), Some(ConnectionError::Done)) {
+                Ok(0)
+            } else {
+                Err(as_io_error(&reason))
+            },
+        );
     }
     (!link.life().is_reading()).then_some(Ok(0))
 }

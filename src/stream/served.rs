@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use super::awaited::Awaited;
 use crate::failure::Failure;
 use crate::reactor::Acting;
-use crate::transport::{Conn, ConnectionLost};
+use crate::transport::{Conn, ConnectionError};
 
 pin_project! {
     /// Polls a connection's handler, and makes of its failure what becomes of the connection.
@@ -70,9 +70,10 @@ fn end(conn: &Rc<Conn<Awaited>>, result: Result<(), Failure>) -> Result<(), Fail
 
 /// Did the peer break the connection off?
 fn was_reset(conn: &Rc<Conn<Awaited>>) -> bool {
-    conn.transport()
-        .failure()
-        .is_some_and(|failure| failure.is::<ConnectionLost>() && is_the_peers_reset(&failure))
+    conn.transport().failure().is_some_and(|failure| {
+        matches!(failure.downcast_ref(), Some(ConnectionError::Lost { .. }))
+            && is_the_peers_reset(&failure)
+    })
 }
 
 /// Is it what the system says when a peer has broken its connection off?

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::awaited::Awaited;
 use crate::task::budget;
-use crate::transport::{Conn, ConnectionDone, as_io_error};
+use crate::transport::{Conn, ConnectionError, as_io_error};
 
 /// As [`poll_write`], of one piece.
 #[inline]
@@ -127,7 +127,9 @@ pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io:
     if link.queued() == 0 || link.life().is_over() {
         budget::spend(0);
         return Poll::Ready(match link.reason().or_else(|| link.write_failure()) {
-            Some(reason) if !reason.is::<ConnectionDone>() => Err(as_io_error(&reason)),
+            Some(reason) if !matches!(reason.downcast_ref(), Some(ConnectionError::Done)) => {
+                Err(as_io_error(&reason))
+            }
             _ => Ok(()),
         });
     }
@@ -135,7 +137,8 @@ pub(super) fn poll_flush(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io:
     Poll::Pending
 }
 
-/// Says the end of file to the peer, and waits until everything before it has been handed to the system.
+/// Says the end of file to the peer, and waits until everything before it has been handed to the
+/// system.
 pub(super) fn poll_close(conn: &Rc<Conn<Awaited>>, cx: &Context<'_>) -> Poll<io::Result<()>> {
     conn.transport().lose_write();
     if conn.link().life().has_shut_write() {
@@ -152,7 +155,9 @@ fn end_of_writing(conn: &Rc<Conn<Awaited>>) -> Option<io::Error> {
         return None;
     }
     match link.reason().or_else(|| link.write_failure()) {
-        Some(reason) if !reason.is::<ConnectionDone>() => Some(as_io_error(&reason)),
+        Some(reason) if !matches!(reason.downcast_ref(), Some(ConnectionError::Done)) => {
+            Some(as_io_error(&reason))
+        }
         _ => Some(io::ErrorKind::BrokenPipe.into()),
     }
 }

@@ -51,12 +51,11 @@ use std::panic::Location;
 use std::time::Duration;
 
 use self::pool::Pool;
-pub use self::pool::{PoolRefused, PoolStatistics};
+pub use self::pool::{PoolError, PoolStatistics};
 pub(crate) use self::queue::{Caller, Ticket};
 use self::queue::{Job, Work};
 pub use self::settings::ThreadPoolBuilder;
 pub use self::token::CancelToken;
-use crate::failure::errors;
 use crate::report::{self, Origin};
 use crate::sync::Shared;
 use crate::task::Locals;
@@ -128,7 +127,7 @@ impl ThreadPool {
     ///
     /// # Errors
     ///
-    /// [`PoolRefused`] when the pool is closed, its queue is full, or the system gives no thread; `f` is dropped here.
+    /// [`PoolError`] when the pool is closed, its queue is full, or the system gives no thread; `f` is dropped here.
     #[doc(alias(
         "callInThread",
         "callInThreadWithCallback",
@@ -136,7 +135,7 @@ impl ThreadPool {
         "spawn_blocking"
     ))]
     #[track_caller]
-    pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) -> Result<(), PoolRefused> {
+    pub fn call_in_thread(&self, f: impl FnOnce() + Send + 'static) -> Result<(), PoolError> {
         let location = Location::caller();
         self.give(location, Box::new(move || told(location, f)))
     }
@@ -182,11 +181,7 @@ impl ThreadPool {
     }
 
     /// Queues work that reports for itself; `work` says whether it ended without a panic.
-    pub(crate) fn submit(
-        &self,
-        location: Caller,
-        work: Work,
-    ) -> Result<Ticket, (PoolRefused, Work)> {
+    pub(crate) fn submit(&self, location: Caller, work: Work) -> Result<Ticket, (PoolError, Work)> {
         let locals = Locals::capture().for_threads();
         let work = match locals.is_empty() {
             true => work,
@@ -205,7 +200,7 @@ impl ThreadPool {
         self.pool.take_back(ticket)
     }
 
-    fn give(&self, location: Caller, work: Work) -> Result<(), PoolRefused> {
+    fn give(&self, location: Caller, work: Work) -> Result<(), PoolError> {
         match self.submit(location, work) {
             Ok(_) => Ok(()),
             Err((refused, work)) => {
@@ -257,14 +252,6 @@ impl ObservedPool {
     pub(crate) fn ptr_eq(&self, other: &Self) -> bool {
         Shared::ptr_eq(&self.0, &other.0)
     }
-}
-
-/// Work that was given to a pool was dropped before it was begun: the pool was stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NeverBegun;
-
-errors! {
-    NeverBegun: "the thread pool was stopped before the work was begun";
 }
 
 impl fmt::Debug for ThreadPool {

@@ -2,14 +2,13 @@
 //!
 //! The invariants are the room's.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::queue::{Caller, Job, Queue, Ticket, Work, Worker};
 use super::settings::ThreadPoolBuilder;
+use crate::failure::errors;
 use crate::report::WarnOnce;
 use crate::sync::{
     self, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Shared, ThreadBody,
@@ -39,30 +38,32 @@ pub struct PoolStatistics {
     pub max: usize,
 }
 
-/// A pool took no work.
-#[doc(alias = "AlreadyQuit")]
+/// Why a thread pool did not run work that was given to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum PoolRefused {
-    /// It was stopped.
+pub enum PoolError {
+    /// The pool has been stopped.
+    #[doc(alias = "AlreadyQuit")]
     Closed,
-    /// As much work waits as may.
-    Full(usize),
-    /// The system gave no thread, and there is no other.
+    /// As much work is queued as [`ThreadPoolBuilder::queue_limit`](super::ThreadPoolBuilder::queue_limit) allows.
+    Full {
+        /// Number of calls that are queued.
+        limit: usize,
+    },
+    /// The system refused to start a thread, and the pool has no other.
     NoThread,
+    /// The pool was stopped before the work began.
+    NeverBegun,
 }
 
-impl fmt::Display for PoolRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the thread pool was stopped"),
-            Self::Full(limit) => write!(f, "the thread pool's queue is full: {limit} wait"),
-            Self::NoThread => f.write_str("the thread pool got no thread from the system"),
-        }
+errors! {
+    enum PoolError {
+        Closed: "the thread pool has been stopped";
+        Full { limit }: "the thread pool's queue is full: {limit} calls are queued";
+        NoThread: "the system refused a thread to the thread pool";
+        NeverBegun: "the thread pool was stopped before the work began";
     }
 }
-
-impl Error for PoolRefused {}
 
 /// What handles and threads share.
 pub(crate) struct Pool {
@@ -122,15 +123,15 @@ impl Pool {
         this: &Shared<Self>,
         location: Caller,
         work: Work,
-    ) -> Result<Ticket, (PoolRefused, Work)> {
+    ) -> Result<Ticket, (PoolError, Work)> {
         let mut state = this.lock();
         if let Some(limit) = this.queue_limit {
             // What there are threads for does not wait, although it may stand in line for a moment.
             let room = limit.saturating_add(state.max.max(state.workers.len()));
             if this.given.load(Ordering::SeqCst) >= room {
                 let why = match this.queue.is_closed() {
-                    true => PoolRefused::Closed,
-                    false => PoolRefused::Full(limit),
+                    true => PoolError::Closed,
+                    false => PoolError::Full { limit },
                 };
                 return Err((why, work));
             }
@@ -140,7 +141,7 @@ impl Pool {
             Ok(ticket) => ticket,
             Err(work) => {
                 this.given.fetch_sub(1, Ordering::SeqCst);
-                return Err((PoolRefused::Closed, work));
+                return Err((PoolError::Closed, work));
             }
         };
         // Somebody idle is called, or a thread is started; else all there may be are busy (invariant 2).
@@ -157,7 +158,7 @@ impl Pool {
         this.warn(started);
         if !is_done {
             if let Some(job) = this.take_back(&ticket) {
-                return Err((PoolRefused::NoThread, job.into_work()));
+                return Err((PoolError::NoThread, job.into_work()));
             }
         }
         Ok(ticket)

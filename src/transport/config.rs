@@ -1,4 +1,4 @@
-//! What the connections of one port, or of one call of `connect`, have in common.
+//! Settings that the connections of one port, or of one call of `connect`, share.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -11,20 +11,23 @@ use crate::bytes::BufferPool;
 use crate::driver::Socket;
 use crate::reactor::Reactor;
 
-/// How much a connection may have queued, and what is done about it.
+/// The limits of a connection's write queue.
 ///
-/// Above `high` the connection counts as full: it no longer reads from its own peer, and async writes wait; both
-/// until no more than `low` is left. A write that begins while more than `hard` is queued aborts the connection
-/// with [`WriteOverflow`](super::WriteOverflow). So a peer that never reads costs at most `hard` and one write, and a server that only
-/// answers its peers costs `high` and one answer.
+/// Above `high` the connection is full: it no longer reads from its peer, and async writes wait,
+/// until no more than `low` bytes are left. A write that begins while more than `hard` bytes are
+/// queued aborts the connection with
+/// [`ConnectionError::WriteOverflow`](super::ConnectionError::WriteOverflow). A peer that never
+/// reads therefore costs at most `hard` bytes and one write, and a server that only answers its
+/// peers costs `high` bytes and one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// At or below this a full connection is ready again; it counts as less than `high` in any case. Default: 16 KiB.
+    /// Number of queued bytes at or below which a full connection is ready again; less than `high`
+    /// in any case. Default: 16 KiB.
     pub low: usize,
-    /// Above this the connection is full. Default: 64 KiB.
+    /// Number of queued bytes above which the connection is full. Default: 64 KiB.
     #[doc(alias = "bufferSize")]
     pub high: usize,
-    /// Above this the next write aborts the connection. Default: 16 MiB.
+    /// Number of queued bytes above which the next write aborts the connection. Default: 16 MiB.
     pub hard: usize,
 }
 
@@ -38,25 +41,26 @@ impl Default for Limits {
     }
 }
 
-/// What all connections of one port, or one call of `connect`, have in common.
+/// The settings that all connections of one port, or of one call of `connect`, share.
 pub(crate) struct ConnConfig {
     pub(crate) limits: Limits,
-    /// How long the socket may stay after the end, for the peer to get all.
+    /// How long the socket may stay open after the end, until the peer has received everything.
     pub(crate) linger: Duration,
     pub(crate) location: &'static Location<'static>,
-    /// Others may have the descriptor too, so closing ours does not take it off the poller.
+    /// Other processes may have the descriptor, so closing this one does not remove it from the
+    /// poller.
     pub(crate) is_shared: bool,
-    /// At the other end is a filter, perhaps: what it writes is read however full we are.
+    /// The peer may be a filter: what it writes is read however full the connection is.
     pub(crate) is_filter: bool,
-    /// Who keeps the socket open when the peer has closed its end.
+    /// Keeps the socket open after the peer has closed its end.
     pub(crate) delayed_close: Option<Rc<DelayedClose>>,
-    /// Counts them, where they are a port's.
+    /// Counts the connections of a port.
     pub(crate) counter: Option<Rc<ConnCounter>>,
-    /// The time limits for a peer that accepts nothing of what is queued.
+    /// Time limits for a peer that accepts none of the queued bytes.
     pub(crate) patience: Patience,
-    /// It is reset when the handler that serves it fails.
+    /// The connection is reset when the handler that serves it fails.
     pub(crate) resets_on_error: bool,
-    /// Where queues come from, and go.
+    /// Provides and takes back write queues.
     pub(crate) buffers: Rc<BufferPool>,
 }
 
@@ -77,7 +81,7 @@ impl ConnConfig {
         }
     }
 
-    /// The defaults for two descriptors, pipes mostly: whoever reads them may take its time.
+    /// The defaults for two descriptors, mostly pipes, whose readers may take their time.
     pub(crate) fn of_pipes(reactor: &Reactor, location: &'static Location<'static>) -> Self {
         Self {
             is_shared: true,
@@ -87,8 +91,8 @@ impl ConnConfig {
     }
 }
 
-/// Keeps sockets that have nothing more to say, because to close them says something: a terminal that is closed hangs up on
-/// whoever runs in it, who may be about to end by itself.
+/// Sockets that have ended and stay open, because closing them has an effect: closing a terminal
+/// hangs up on the process in it, which may be about to exit.
 #[derive(Debug, Default)]
 pub(crate) struct DelayedClose {
     kept: RefCell<Vec<Socket>>,
@@ -96,14 +100,14 @@ pub(crate) struct DelayedClose {
 }
 
 impl DelayedClose {
-    /// Keeps a socket, which is off the poller, until [`DelayedClose::finish`].
+    /// Keeps a socket that has been removed from the poller until [`DelayedClose::finish`].
     pub(super) fn keep(&self, socket: Socket) {
         if !self.is_over.get() {
             self.kept.borrow_mut().push(socket);
         }
     }
 
-    /// Closes what it keeps, and keeps nothing any more.
+    /// Closes the sockets that it keeps, and keeps none any more.
     #[cfg(unix)]
     pub(crate) fn finish(&self) {
         self.is_over.set(true);
@@ -111,12 +115,12 @@ impl DelayedClose {
     }
 }
 
-/// How long a peer may accept nothing; `None` is without limit.
+/// How long a peer may accept nothing; `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Patience {
-    /// At any time.
+    /// While the connection is open.
     pub(crate) open: Option<Duration>,
-    /// Once the program, or the peer, has closed its side.
+    /// After the program, or the peer, has closed its side.
     pub(crate) closing: Option<Duration>,
 }
 
@@ -136,5 +140,5 @@ impl Default for Patience {
     }
 }
 
-/// How long a peer may accept nothing once the program has closed its side, unless told.
+/// The default of [`Patience::closing`].
 const CLOSING: Duration = Duration::from_secs(60);

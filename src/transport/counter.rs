@@ -2,9 +2,10 @@
 //!
 //! # Invariants
 //!
-//! 1. Each connection of the port counts from when it is in the reactor's table until its user has been told of the end.
-//!    One that goes from one protocol to another counts all the time.
-//! 2. Who waits for the end of some connections waits for those that there were at the call, not for later ones.
+//! 1. Each connection of the port counts from when it is in the reactor's table until its user has
+//!    been told of the end. One that goes from one protocol to another counts all the time.
+//! 2. Who waits for the end of some connections waits for those that there were at the call, not
+//!    for later ones.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -85,8 +86,8 @@ impl ConnCounter {
         }
     }
 
-    /// Addresses the connections that there are, in good order at first, at once after `limit`. Fires with how many took too
-    /// long, when all have ended.
+    /// Addresses the connections that there are, in good order at first, at once after `limit`.
+    /// Fires with how many took too long, when all have ended.
     #[track_caller]
     pub(crate) fn end_all(self: &Rc<Self>, limit: Duration) -> Deferred<usize> {
         let Some(reactor) = self.reactor.upgrade() else {

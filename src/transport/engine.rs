@@ -2,30 +2,30 @@
 //!
 //! # The idea
 //!
-//! A connection is a [`ConnCore`] and a *seat*: whoever uses it, a protocol or an async stream. The seat's hooks and
-//! the user's handles only change the link's wishes; [`Conn::settle`] is where wishes become system calls. It
-//! runs once after each dispatch and once before the loop waits. What a task has written is sent before that, when
-//! the task is about to wait for its peer: [`Conn::send_early`].
+//! A connection is a [`ConnCore`] and a *seat*: whoever uses it, a protocol or an async stream. The
+//! seat's hooks and the user's handles only change the link's wishes; [`Conn::settle`] is where
+//! wishes become system calls. It runs once after each dispatch and once before the loop waits.
+//! What a task has written is sent before that, when the task is about to wait for its peer:
+//! [`Conn::send_early`].
 //!
 //! # Invariants
 //!
-//! 1. A seat is told `lost` exactly once, when the socket is closed and the key is out of the table, and nothing
-//!    after it; or never, if the connection was handed to another seat.
+//! 1. A seat is told `lost` exactly once, when the socket is closed and the key is out of the
+//!    table, and nothing after it; or never, if the connection was handed to another seat.
 //! 2. No hook runs inside another hook of the same connection, nor inside a handle's method.
-//! 3. Reading is armed only while the seat wants bytes; a paused connection is disarmed, so a hang-up cannot spin.
+//! 3. Reading is armed only while the seat wants bytes; a paused connection is disarmed, so a
+//!    hang-up cannot spin.
 //! 4. Writing is armed only while the socket is full.
 //! 5. While the connection is full a protocol is given nothing from its own peer.
-//! 6. When a seat has named its successor no more hooks of it run, and the connection is handed over in the next
-//!    [`Conn::settle`], unless it is ending.
+//! 6. When a seat has named its successor no more hooks of it run, and the connection is handed
+//!    over in the next [`Conn::settle`], unless it is ending.
 
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::Transport;
 use super::config::ConnConfig;
-use super::errors::{
-    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, WriteOverflow,
-};
+use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::life::{Action, Event as Lived};
 use super::linger;
@@ -33,7 +33,7 @@ use super::link::{Addresses, ConnCore};
 use crate::address::Address;
 use crate::driver::{Event, Interest, Socket};
 use crate::failure::Failure;
-use crate::reactor::{Handler, OverBudget, Reactor, Registration, Stopped, Tracked};
+use crate::reactor::{Handler, Reactor, ReactorError, Registration, Stopped, Tracked};
 
 /// A connection and its user.
 pub(crate) struct Conn<S: ?Sized = dyn ConnHandler> {
@@ -79,13 +79,14 @@ pub(crate) trait ConnHandler: 'static {
     /// Does it want to be told of what can be read?
     fn wants_bytes(&self) -> bool;
 
-    /// Is it given no bytes while the connection is full? One that reads for itself is its own judge.
+    /// Is it given no bytes while the connection is full? One that reads for itself is its own
+    /// judge.
     fn is_held_when_full(&self) -> bool {
         true
     }
 
-    /// Does it read for itself, when it likes? Then [`ConnHandler::readable`] only notes that there is something, and what the
-    /// peer has said is not lost because writing failed.
+    /// Does it read for itself, when it likes? Then [`ConnHandler::readable`] only notes that there
+    /// is something, and what the peer has said is not lost because writing failed.
     #[inline]
     fn reads_for_itself(&self) -> bool {
         false
@@ -169,7 +170,7 @@ impl<S: ConnHandler> Conn<S> {
         self.link.broken_by(error);
         self.close(Some(reactor));
         let reason = self.link.reason();
-        Err(reason.unwrap_or_else(|| self.link.failure(ConnectionDone)))
+        Err(reason.unwrap_or_else(|| self.link.failure(ConnectionError::Done)))
     }
 
     fn watch(&self, reactor: &Reactor) -> std::io::Result<()> {
@@ -187,7 +188,8 @@ impl<S: ConnHandler> Conn<S> {
         self.settle(reactor);
     }
 
-    /// The first thing after [`Conn::unwatched`]: as [`Conn::begin`]. Why it cannot be watched is how it ends.
+    /// The first thing after [`Conn::unwatched`]: as [`Conn::begin`]. Why it cannot be watched is
+    /// how it ends.
     #[cfg(unix)]
     pub(crate) fn begin_unwatched(self: &Rc<Self>, reactor: &Reactor, hook: impl FnOnce()) {
         if self.link.flags.has(Flag::GONE) {
@@ -259,8 +261,8 @@ impl<S: ConnHandler> Conn<S> {
             return self.close(Some(reactor));
         }
         link.registration.end_busy();
-        // The peer reads as fast as we write, or has sent more than it may have done at once: the others are to have
-        // their turn.
+        // The peer reads as fast as we write, or has sent more than it may have done at once: the
+        // others are to have their turn.
         let wants_more = rounds == ROUNDS || (link.flags.has(Flag::HELD) && self.takes_bytes());
         if wants_more {
             link.registration.request_turn();
@@ -309,11 +311,11 @@ impl<S: ConnHandler> Conn<S> {
             if link.life().is_about_to_end() {
                 let left = link.descriptors_left();
                 if left > 0 {
-                    link.break_with(link.failure(DescriptorOverrun { left }));
+                    link.break_with(link.failure(ConnectionError::DescriptorOverrun { left }));
                     return false;
                 }
             }
-            match link.on(Lived::Drained, || link.failure(ConnectionDone)) {
+            match link.on(Lived::Drained, || link.failure(ConnectionError::Done)) {
                 Action::ShutWrite => {
                     // A peer that is gone is found out by reading.
                     let driver = reactor.inner().driver();
@@ -371,7 +373,7 @@ impl<S: ConnHandler> Conn<S> {
         link.forget_stall();
         let reason = link
             .reason()
-            .unwrap_or_else(|| link.failure(ConnectionDone));
+            .unwrap_or_else(|| link.failure(ConnectionError::Done));
         let loss = link.loss(&reason, self.handler.kind());
         let socket = link.socket.take();
         let is_to_be_reset = is_to_be_reset(link, &self.handler, &reason);
@@ -385,16 +387,17 @@ impl<S: ConnHandler> Conn<S> {
                 let _ = driver.remove(&socket);
                 match &link.config.delayed_close {
                     Some(delayed_close) if socket.is_at_end() => delayed_close.keep(socket),
-                    // When the reactor ends, or nobody is there any more, whoever comes next may have them.
-                    _ if reason.is::<ConnectionLost>() => {}
+                    // When the reactor ends, or nobody is there any more, whoever comes next may
+                    // have them.
+                    _ if matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })) => {}
                     _ => socket.end(),
                 }
             } else if !link.flags.has(Flag::PEER_DONE) && !is_to_be_reset && may_linger(&reason) {
                 let _ = driver.remove(&socket);
                 // At the end of the reactor a peer that has sent nothing is not waited for.
-                let sent = match reason.is::<ConnectionDone>() {
-                    true => link.sent.get(),
-                    false => 0,
+                let sent = match reason.downcast_ref() {
+                    Some(ConnectionError::Done) => link.sent.get(),
+                    _ => 0,
                 };
                 linger::close(reactor, socket, sent, link.config.linger, link.location());
             } else {
@@ -430,7 +433,7 @@ impl<S: ConnHandler> Conn<S> {
         self.link.flags.set(Flag::PEER_DONE, true);
         if self
             .link
-            .on(Lived::PeerDone, || self.link.failure(ConnectionDone))
+            .on(Lived::PeerDone, || self.link.failure(ConnectionError::Done))
             == Action::TellEof
         {
             S::eof(self, reactor);
@@ -541,7 +544,7 @@ impl<S: ConnHandler> Handler for Conn<S> {
 impl<S: ConnHandler> Tracked for Conn<S> {
     fn take_no_more(&self, reason: &Failure) {
         self.link.on(Lived::Broken, || {
-            self.link.failure(ConnectionLost::new(reason.clone()))
+            self.link.failure(ConnectionError::lost(reason.clone()))
         });
     }
 
@@ -578,16 +581,22 @@ impl<S: ConnHandler> Tracked for Conn<S> {
 
 /// Is all that was written to arrive, whatever the peer still sends?
 fn may_linger(reason: &Failure) -> bool {
-    reason.is::<ConnectionDone>()
-        || (reason.is::<ConnectionLost>() && reason.find::<Stopped>().is_some())
+    match reason.downcast_ref() {
+        Some(ConnectionError::Done) => true,
+        Some(ConnectionError::Lost { cause }) => cause.find::<Stopped>().is_some(),
+        _ => false,
+    }
 }
 
 /// Does its end show that something is missing?
 fn is_to_be_reset(link: &ConnCore, handler: &impl ConnHandler, reason: &Failure) -> bool {
-    let is_asked = reason.is::<ConnectionAborted>();
-    let is_forced = reason.is::<WriteOverflow>() || reason.is::<OverBudget>();
-    // A task was in the middle of a write, or the handler has not returned `Ok` where that is to show.
-    let is_cut_off = reason.is::<ConnectionLost>()
+    let error = reason.downcast_ref();
+    let is_asked = matches!(error, Some(ConnectionError::Aborted));
+    let is_forced = matches!(error, Some(ConnectionError::WriteOverflow { .. }))
+        || matches!(reason.downcast_ref(), Some(ReactorError::OverBudget { .. }));
+    // A task was in the middle of a write, or the handler has not returned `Ok` where that is to
+    // show.
+    let is_cut_off = matches!(error, Some(ConnectionError::Lost { .. }))
         && (handler.is_writing() || (link.config.resets_on_error && handler.reads_for_itself()));
     is_asked || is_forced || is_cut_off || link.has_unsent() || link.flags.has(Flag::PRODUCING)
 }

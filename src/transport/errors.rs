@@ -1,109 +1,183 @@
-//! Why a connection ended.
+//! Why a connection ended, and what could not be done with it.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::failure::{Failure, errors};
 
-/// The connection ended in good order: by the peer's end of file, or by our own wish.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnectionDone;
-
-/// The connection ended because we wanted it ended at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnectionAborted;
-
-/// The connection broke: a reset, another error of the system's, or the end of the reactor.
+/// The reason for which a connection ended, or for which an operation on it failed.
 ///
-/// What broke it is its source; [`ConnectionLost::io_error`] gives the system's error with its number.
-#[derive(Clone)]
-pub struct ConnectionLost {
-    cause: Failure,
-}
-
-/// The connection goes on, with another protocol: see
-/// [`Context::become_protocol`](crate::Context::become_protocol). It is for handles and transports of the one that had it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HandedOver;
-
-/// More was written than the connection's hard limit allows, while the peer did not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WriteOverflow {
-    /// How many bytes were queued already.
-    pub queued: usize,
-    /// How many may be.
-    pub limit: usize,
-}
-
-/// The peer accepted no byte for too long while bytes were queued for it.
+/// [`Protocol::connection_lost`](crate::Protocol::connection_lost) and
+/// [`Handle::closed`](crate::Handle::closed) give a [`Failure`] that holds one of these.
 ///
-/// See [`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout),
-/// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout) and
-/// [`Grace::stalled`](crate::reactor::Grace::stalled).
-#[doc(alias = "send_timeout")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendTimedOut {
-    /// How many bytes were queued.
-    pub queued: usize,
-    /// How long the peer could accept nothing.
-    pub limit: Duration,
+/// # Examples
+///
+/// ```
+/// use torsade::{ConnectionError, Failure};
+///
+/// fn describe(reason: &Failure) -> &'static str {
+///     match reason.downcast_ref() {
+///         Some(ConnectionError::Done) => "closed by the peer, or by lose_connection",
+///         Some(ConnectionError::Lost { .. }) => "reset, or broken by the network",
+///         Some(ConnectionError::SendTimedOut { .. }) => "the peer stopped reading",
+///         _ => "something else",
+///     }
+/// }
+/// let reason = Failure::new(ConnectionError::Done);
+/// assert_eq!(describe(&reason), "closed by the peer, or by lose_connection");
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The connection was closed in good order: by the peer's end of file, or by
+    /// [`lose_connection`](crate::Transport::lose_connection) after everything had been sent.
+    #[doc(alias = "ConnectionDone")]
+    Done,
+    /// The program ended the connection at once: with
+    /// [`abort_connection`](crate::Transport::abort_connection), or by a limit that it set.
+    #[doc(alias = "ConnectionAborted")]
+    Aborted,
+    /// The connection broke: the peer reset it, the system reported another error, or the reactor
+    /// ended.
+    #[doc(alias = "ConnectionLost")]
+    Lost {
+        /// What broke the connection; the source of this error.
+        cause: Failure,
+    },
+    /// The connection goes on with another protocol, see
+    /// [`Context::become_protocol`](crate::Context::become_protocol). Handles and transports of the
+    /// earlier protocol give this reason.
+    HandedOver,
+    /// More bytes were written than [`Limits::hard`](super::Limits::hard) allows to be queued.
+    WriteOverflow {
+        /// Number of bytes that were queued when the write began.
+        queued: usize,
+        /// Largest number of queued bytes at which a write may begin.
+        limit: usize,
+    },
+    /// The peer accepted no byte for too long while bytes were queued for it.
+    ///
+    /// See [`ListenOptions::send_timeout`](crate::net::ListenOptions::send_timeout),
+    /// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout) and
+    /// [`Grace::stalled`](crate::reactor::Grace::stalled).
+    #[doc(alias = "send_timeout")]
+    SendTimedOut {
+        /// Number of bytes that were queued.
+        queued: usize,
+        /// Time for which the peer had accepted nothing.
+        limit: Duration,
+    },
+    /// The connection was to close while file descriptors were queued that no byte was written
+    /// for.
+    #[doc(alias = "FileDescriptorOverrun")]
+    DescriptorOverrun {
+        /// Number of descriptors that were left.
+        left: usize,
+    },
+    /// The connection ended before everything that was written to it had been handed to the
+    /// system.
+    ///
+    /// This is reported ([`Reactor::on_report`](crate::Reactor::on_report)) when a limit or the end
+    /// of the reactor is the cause. An
+    /// [`abort_connection`](crate::Transport::abort_connection) and a peer that breaks the
+    /// connection are not reported: the reason of the connection's end tells them.
+    NotSent {
+        /// Number of bytes that were still queued.
+        bytes: usize,
+        /// Number of file descriptors that were still queued.
+        descriptors: usize,
+        /// Address of the peer that they were for.
+        peer: Address,
+        /// What the connection is: `connection`, `standard output`, or the kind of a pipe.
+        kind: &'static str,
+        /// Why the connection ended; the source of this error.
+        cause: Failure,
+    },
+    /// A producer was registered while another one was.
+    ProducerRegistered,
 }
 
-/// The connection was to end, and descriptors were left that had no byte to ride on.
-#[doc(alias = "FileDescriptorOverrun")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DescriptorOverrun {
-    /// How many were left.
-    pub left: usize,
-}
-
-impl ConnectionLost {
-    pub(crate) fn new(cause: Failure) -> Self {
-        Self { cause }
+impl ConnectionError {
+    pub(crate) fn lost(cause: Failure) -> Self {
+        Self::Lost { cause }
     }
 
-    /// The system's error, if it was one.
+    /// A loss of bytes that were not in the connection's own queue: they were below it, or between
+    /// two protocols.
+    pub(crate) fn not_sent(bytes: usize, peer: Address, cause: Failure) -> Self {
+        Self::NotSent {
+            bytes,
+            descriptors: 0,
+            peer,
+            kind: "connection",
+            cause,
+        }
+    }
+
+    /// Returns the system's error, when that is what broke the connection.
     pub fn io_error(&self) -> Option<&io::Error> {
-        self.cause.find()
+        match self {
+            Self::Lost { cause } => cause.find(),
+            _ => None,
+        }
+    }
+
+    /// Returns the kind that an [`io::Error`] made of this one has.
+    fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Done => io::ErrorKind::NotConnected,
+            Self::Aborted => io::ErrorKind::ConnectionAborted,
+            Self::SendTimedOut { .. } => io::ErrorKind::TimedOut,
+            _ => self
+                .io_error()
+                .map_or(io::ErrorKind::Other, io::Error::kind),
+        }
     }
 }
 
 errors! {
-    ConnectionDone: "the connection was closed in good order";
-    HandedOver: "the connection was handed to another protocol";
-    ConnectionAborted: "the connection was aborted";
-    WriteOverflow { queued, limit }:
-        "the peer does not read: {queued} bytes are queued and the limit is {limit}";
-    SendTimedOut { limit, queued }:
-        "the peer accepted no byte for {limit:?} while {queued} bytes were queued";
-    DescriptorOverrun { left }:
-        "the connection was to end with {left} descriptors that no byte was written for";
-}
-
-impl fmt::Display for ConnectionLost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection was lost")
+    enum ConnectionError {
+        Done: "the connection was closed in good order";
+        Aborted: "the connection was aborted";
+        Lost: "the connection was lost", source cause;
+        HandedOver: "the connection was handed to another protocol";
+        WriteOverflow { queued, limit }:
+            "the peer does not read: {queued} bytes are queued and the limit is {limit}";
+        SendTimedOut { queued, limit }:
+            "the peer accepted no byte for {limit:?} while {queued} bytes were queued";
+        DescriptorOverrun { left }:
+            "the connection was to close with {left} descriptors queued that no byte was written for";
+        NotSent { bytes, descriptors, peer, kind }:
+            "{} not sent to {}",
+            with amount(*bytes, *descriptors),
+            with receiver(peer, kind),
+            source cause;
+        ProducerRegistered: "a producer is registered already";
     }
 }
 
-impl fmt::Debug for ConnectionLost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ConnectionLost").field(&self.cause).finish()
+fn amount(bytes: usize, descriptors: usize) -> String {
+    match (bytes, descriptors) {
+        (bytes, 0) => format!("{bytes} bytes"),
+        (0, descriptors) => format!("{descriptors} descriptors"),
+        (bytes, descriptors) => format!("{bytes} bytes and {descriptors} descriptors"),
     }
 }
 
-impl Error for ConnectionLost {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.cause.error())
+fn receiver(peer: &Address, kind: &str) -> String {
+    match (peer, kind) {
+        (Address::Unnamed, "standard output") => String::from("standard output"),
+        (Address::Unnamed, "connection") => String::from("an unnamed peer"),
+        (Address::Unnamed, kind) => format!("a {kind}"),
+        (peer, _) => peer.to_string(),
     }
 }
 
 // It holds a failure, and `?` turns it into one.
-impl Unpin for ConnectionLost {}
+impl Unpin for ConnectionError {}
 
-/// A connection's end, in the terms of `std::io`.
+/// Returns the reason of a connection's end as an error of `std::io`.
 pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
     if let Some(error) = reason.find::<io::Error>() {
         return match error.raw_os_error() {
@@ -111,71 +185,60 @@ pub(crate) fn as_io_error(reason: &Failure) -> io::Error {
             None => io::Error::new(error.kind(), error.to_string()),
         };
     }
-    let kind = if reason.is::<ConnectionAborted>() {
-        io::ErrorKind::ConnectionAborted
-    } else if reason.is::<SendTimedOut>() {
-        io::ErrorKind::TimedOut
-    } else if reason.is::<ConnectionDone>() {
-        io::ErrorKind::NotConnected
-    } else {
-        io::ErrorKind::Other
+    let error = reason.downcast_ref();
+    let kind = error.map_or(io::ErrorKind::Other, ConnectionError::kind);
+    let cause = match error {
+        Some(ConnectionError::Lost { cause }) => cause,
+        _ => reason,
     };
-    let cause = reason
-        .downcast_ref::<ConnectionLost>()
-        .map_or(reason, |lost| &lost.cause);
-    io::Error::new(kind, ConnectionLost::new(cause.clone()))
+    io::Error::new(kind, ConnectionError::lost(cause.clone()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::error::Error;
 
     #[test]
-    fn each_end_says_what_it_was_and_keeps_the_systems_number() {
-        for (reason, said) in [
-            (
-                Failure::new(ConnectionDone),
-                "the connection was closed in good order",
-            ),
-            (
-                Failure::new(ConnectionAborted),
-                "the connection was aborted",
-            ),
-            (
-                Failure::new(HandedOver),
-                "the connection was handed to another protocol",
-            ),
-            (
-                Failure::new(WriteOverflow {
-                    queued: 9,
-                    limit: 8,
-                }),
-                "the peer does not read: 9 bytes are queued and the limit is 8",
-            ),
-            (
-                Failure::new(SendTimedOut {
-                    queued: 9,
-                    limit: Duration::from_secs(2),
-                }),
-                "the peer accepted no byte for 2s while 9 bytes were queued",
-            ),
-            (
-                Failure::new(DescriptorOverrun { left: 2 }),
-                "the connection was to end with 2 descriptors that no byte was written for",
-            ),
-        ] {
-            assert_eq!(reason.to_string(), said);
-        }
+    fn a_lost_connection_keeps_the_systems_error() {
         let cause = io::Error::from(io::ErrorKind::ConnectionReset);
         let said = cause.to_string();
-        let lost = Failure::new(ConnectionLost::new(cause.into()));
+        let lost = Failure::new(ConnectionError::lost(cause.into()));
         assert_eq!(lost.to_string(), "the connection was lost");
         assert_eq!(
             format!("{lost:#}"),
             format!("the connection was lost: {said}")
         );
-        let error = lost.downcast_ref::<ConnectionLost>().unwrap().io_error();
-        assert_eq!(error.unwrap().kind(), io::ErrorKind::ConnectionReset);
+        let error = lost
+            .downcast_ref()
+            .and_then(ConnectionError::io_error)
+            .unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         assert_eq!(as_io_error(&lost).kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn each_end_has_its_kind_of_io_error() {
+        for (error, kind) in [
+            (ConnectionError::Done, io::ErrorKind::NotConnected),
+            (ConnectionError::Aborted, io::ErrorKind::ConnectionAborted),
+            (
+                ConnectionError::SendTimedOut {
+                    queued: 9,
+                    limit: Duration::from_secs(2),
+                },
+                io::ErrorKind::TimedOut,
+            ),
+            (
+                ConnectionError::DescriptorOverrun { left: 2 },
+                io::ErrorKind::Other,
+            ),
+        ] {
+            let said = error.to_string();
+            let error = as_io_error(&Failure::new(error));
+            assert_eq!(error.kind(), kind);
+            let lost: &ConnectionError = error.get_ref().unwrap().downcast_ref().unwrap();
+            assert_eq!(lost.source().unwrap().to_string(), said);
+        }
     }
 }

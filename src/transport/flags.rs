@@ -20,8 +20,8 @@
 //! | `STALLED`         | it is stalled, or the end of the reactor waits for it: see `stall` | it goes on, or is over   |
 //! | `SUCCEEDED`       | its user has named a successor                    | the end                                   |
 //!
-//! A connection with none of [`Flags::UNUSUAL`] reads when there is something and writes what its user writes; the hot path
-//! asks for no more than that.
+//! A connection with none of [`Flags::UNUSUAL`] reads when there is something and writes what its
+//! user writes; the hot path asks for no more than that.
 //!
 //! [`Conn::settle`]: super::engine::Conn
 

@@ -1,4 +1,4 @@
-//! Many connections, written to at once: [`Group`].
+//! Many connections that are written to together: [`Group`].
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,8 +9,8 @@ use super::Transport;
 
 /// A set of connections that are written to together. Clones are handles to the same set.
 ///
-/// Connections that have ended fall out by themselves. Writing is inert, as everywhere: the loop moves the
-/// bytes.
+/// Connections that have ended leave the group by themselves. Writing queues the bytes; the loop
+/// sends them.
 ///
 /// # Examples
 ///
@@ -34,12 +34,12 @@ pub struct Group {
 }
 
 impl Group {
-    /// An empty one.
+    /// Makes an empty group.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a connection. A protocol gives its `cx`.
+    /// Adds a connection. In a hook, pass `cx`.
     pub fn join(&self, member: &Transport) {
         let mut members = self.members.borrow_mut();
         members.retain(Transport::is_connected);
@@ -48,26 +48,26 @@ impl Group {
         }
     }
 
-    /// Takes a connection out.
+    /// Removes a connection.
     pub fn leave(&self, member: &Transport) {
         self.members
             .borrow_mut()
             .retain(|other| !other.ptr_eq(member));
     }
 
-    /// Writes to all of them.
+    /// Writes to all connections of the group.
     pub fn write(&self, bytes: impl AsRef<[u8]>) {
         self.write_where(bytes.as_ref(), |_| true);
     }
 
-    /// Writes to all but this one.
+    /// Writes to all connections of the group except `but`.
     pub fn write_others(&self, but: &Transport, bytes: impl AsRef<[u8]>) {
         self.write_where(bytes.as_ref(), |member| !member.ptr_eq(but));
     }
 
-    /// Returns the connections that are in it now, in the order they joined.
+    /// Returns the connections that are in the group now, in the order in which they joined.
     ///
-    /// The list stays as it is when connections join, leave or end afterwards.
+    /// The list does not change when connections join, leave or end afterwards.
     ///
     /// # Examples
     ///
@@ -83,13 +83,13 @@ impl Group {
         self.connected().into_iter()
     }
 
-    /// Returns whether this connection is in it.
+    /// Returns whether a connection is in the group.
     pub fn contains(&self, member: &Transport) -> bool {
         self.connected().iter().any(|other| other.ptr_eq(member))
     }
 
-    /// Addresses all of them when what they have queued has been written, as [`Transport::lose_connection`] does. The group is
-    /// empty then.
+    /// Closes all connections after their queued bytes have been sent, as
+    /// [`Transport::lose_connection`] does. The group is empty then.
     #[doc(alias("close", "loseConnection"))]
     pub fn lose_connections(&self) {
         for member in self.take() {
@@ -97,15 +97,16 @@ impl Group {
         }
     }
 
-    /// Addresses all of them when what they have queued has been written, and aborts those for which that takes longer than
-    /// `limit`. The group is empty then.
+    /// Closes all connections after their queued bytes have been sent, and aborts those for which
+    /// that takes longer than `limit`. The group is empty then.
     pub fn lose_connections_within(&self, limit: Duration) {
         for member in self.take() {
             member.lose_connection_within(limit);
         }
     }
 
-    /// Addresses all of them at once, as [`Transport::abort_connection`] does. The group is empty then.
+    /// Aborts all connections at once, as [`Transport::abort_connection`] does. The group is empty
+    /// then.
     #[doc(alias = "abortConnection")]
     pub fn abort_connections(&self) {
         for member in self.take() {
@@ -125,14 +126,14 @@ impl Group {
         members
     }
 
-    /// How many connections are in it.
+    /// Returns the number of connections in the group.
     pub fn len(&self) -> usize {
         let mut members = self.members.borrow_mut();
         members.retain(Transport::is_connected);
         members.len()
     }
 
-    /// Is nobody in it?
+    /// Returns whether no connection is in the group.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -140,7 +141,7 @@ impl Group {
     fn write_where(&self, bytes: &[u8], wanted: impl Fn(&Transport) -> bool) {
         let mut members = self.members.borrow_mut();
         members.retain(Transport::is_connected);
-        // Writing runs nobody's code, so the borrow may stand.
+        // Writing runs no user code, so the borrow may stay.
         for member in members.iter().filter(|member| wanted(member)) {
             member.write(bytes);
         }

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use super::config::{ConnConfig, Limits};
 use super::counter::Counted;
 use super::engine::{Conn, ConnHandler};
-use super::errors::{ConnectionAborted, HandedOver};
+use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::life::{Event, Life};
 use super::link::Addresses;
 #[allow(unused_imports, reason = "the docs name it")]
 use super::link::ConnCore;
-use super::unsent::BytesNotSent;
+
 use crate::address::Address;
 use crate::bytes::Outgoing;
 use crate::clock::Clock;
@@ -46,20 +46,20 @@ struct Parts {
 }
 
 impl<S: ConnHandler> Conn<S> {
-    /// Takes away all that can go to another seat. This connection is over then, and its seat is told nothing more.
-    /// `None` when it was over already.
+    /// Takes away all that can go to another seat. This connection is over then, and its seat is
+    /// told nothing more. `None` when it was over already.
     pub(crate) fn hand_over(&self, reactor: &Reactor) -> Option<Handed> {
         let link = self.link();
         let life = link.life();
         if life.is_over() || link.flags.replace(Flag::GONE, true) {
             return None;
         }
-        link.on(Event::Broken, || link.failure(HandedOver));
+        link.on(Event::Broken, || link.failure(ConnectionError::HandedOver));
         let owed = link.owed();
         link.forget_stall();
         let source = link.take_source();
         if let Some(source) = source {
-            source.stop(link, link.failure(HandedOver));
+            source.stop(link, link.failure(ConnectionError::HandedOver));
         }
         let socket = link.socket.take()?;
         link.registration.leave_with(reactor, &socket);
@@ -89,8 +89,9 @@ impl<S: ConnHandler> Conn<S> {
         })))
     }
 
-    /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after [`Conn::new`]; then
-    /// [`Conn::peer_done`], if the peer had said its end before ([`ConnCore::has_eof_to_tell`]).
+    /// Gives a seat a connection that another one had. [`Conn::begin`] is next, as after
+    /// [`Conn::new`]; then [`Conn::peer_done`], if the peer had said its end before
+    /// ([`ConnCore::has_eof_to_tell`]).
     pub(crate) fn of_handed(
         reactor: &Reactor,
         mut handed: Handed,
@@ -184,8 +185,8 @@ impl Drop for Handed {
         let _ = parts.socket.reset_on_close();
         let location = parts.config.location;
         let queued = parts.out.as_ref().map_or(0, |out| out.len());
-        let cause = Failure::at(ConnectionAborted, location);
-        let error = BytesNotSent::new(queued, parts.ends.peer.clone(), cause);
+        let cause = Failure::at(ConnectionError::Aborted, location);
+        let error = ConnectionError::not_sent(queued, parts.ends.peer.clone(), cause);
         drop(parts);
         report::deliver(Origin::Connection, Failure::at(error, location), location);
     }

@@ -1,18 +1,19 @@
-//! When a silent peer is probed: [`KeepAlive`].
+//! The times at which a silent peer is probed: [`KeepAlive`].
 
 use std::time::Duration;
 
-/// When the system probes a silent TCP peer, and when it gives up; see
-/// [`Transport::set_keep_alive_times`](super::Transport::set_keep_alive_times). The defaults are those of Linux.
+/// The times at which the system probes a silent TCP peer, and gives it up: see
+/// [`Transport::set_keepalive_times`](super::Transport::set_keepalive_times). The defaults are
+/// those of Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// How long nothing has come before the first probe, in whole seconds. Default: two hours.
+    /// Time without received bytes before the first probe, in whole seconds. Default: two hours.
     #[doc(alias = "TCP_KEEPIDLE")]
     pub idle: Duration,
-    /// How long after a probe without an answer the next one is sent, in whole seconds. Default: 75 seconds.
+    /// Time after an unanswered probe before the next one, in whole seconds. Default: 75 seconds.
     #[doc(alias = "TCP_KEEPINTVL")]
     pub interval: Duration,
-    /// After how many probes without an answer the connection is lost. Default: 9.
+    /// Number of unanswered probes after which the connection is lost. Default: 9.
     #[doc(alias = "TCP_KEEPCNT")]
     pub count: u32,
 }

@@ -10,8 +10,9 @@
 //! | `Drained`        | writing, then over      | over                    | `Close(Done)` |
 //! | `Broken`/`Abort` | not over                | over                    | `Close(..)`   |
 //!
-//! Anything else changes nothing and does nothing. A connection that has shut its writing and whose peer has
-//! done the same is told of the end; if its protocol keeps it none the less, it is still not over.
+//! Anything else changes nothing and does nothing. A connection that has shut its writing and whose
+//! peer has done the same is told of the end; if its protocol keeps it none the less, it is still
+//! not over.
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,14 +2,16 @@
 //!
 //! # The idea
 //!
-//! When a socket is closed while bytes of the peer's are unread, or come later, the system answers with a reset,
-//! and what it had not sent yet of our own is gone. So where that is to be feared the socket says the end of
-//! file first and stays for a while: what still comes is thrown away, until the peer says the end as well or
-//! its patience is over. Nobody waits for it: the connection's user has been told of the end before. What was written to
-//! a UNIX socket is with the peer already, so there it is enough to throw away what has come.
+//! When a socket is closed while bytes of the peer's are unread, or come later, the system answers
+//! with a reset, and what it had not sent yet of our own is gone. So where that is to be feared the
+//! socket says the end of file first and stays for a while: what still comes is thrown away, until
+//! the peer says the end as well or its patience is over. Nobody waits for it: the connection's
+//! user has been told of the end before. What was written to a UNIX socket is with the peer
+//! already, so there it is enough to throw away what has come.
 //!
-//! A peer that floods is not read for all that time: after [`MOST`] bytes nothing is read any more. The socket stays, so
-//! that what is under way to the peer can still arrive, and the peer's own system slows it down.
+//! A peer that floods is not read for all that time: after [`MOST`] bytes nothing is read any more.
+//! The socket stays, so that what is under way to the peer can still arrive, and the peer's own
+//! system slows it down.
 
 use std::cell::Cell;
 use std::io;
@@ -139,8 +141,8 @@ impl Handler for Lingering {
     }
 }
 
-/// Throws away what has come, at most as much as is `left`: `Some(true)` if there was something, `None` at the end of
-/// it all.
+/// Throws away what has come, at most as much as is `left`: `Some(true)` if there was something,
+/// `None` at the end of it all.
 fn discard(reactor: &Reactor, socket: &Socket, left: &Cell<usize>) -> Option<bool> {
     let mut buffer = reactor.inner().take_read_buffer();
     let mut result = Some(false);

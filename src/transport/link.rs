@@ -1,7 +1,7 @@
 //! What a connection is made of, whoever uses it: socket, queue, life.
 //!
-//! Everything here is inert: the methods note wishes and ask the loop for attention. What the wishes lead to is
-//! in `engine`.
+//! Everything here is inert: the methods record requests and ask the loop for attention. `engine`
+//! carries the requests out.
 
 use std::cell::Cell;
 use std::io;
@@ -12,7 +12,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::config::{ConnConfig, Limits};
-use super::errors::{ConnectionAborted, ConnectionDone, WriteOverflow};
+use super::errors::ConnectionError;
 use super::flags::{Flag, Flags};
 use super::life::{Action, Event, Life, Why};
 use super::producer::Extras;
@@ -116,11 +116,11 @@ impl ConnCore {
         if let Action::Close(why) = action {
             let failure = match why {
                 Why::Broken => reason(),
-                Why::Aborted => self.failure(ConnectionAborted),
+                Why::Aborted => self.failure(ConnectionError::Aborted),
                 // Bytes that could not be written are no good order, whatever was asked for later.
                 Why::Done => self
                     .write_failure()
-                    .unwrap_or_else(|| self.failure(ConnectionDone)),
+                    .unwrap_or_else(|| self.failure(ConnectionError::Done)),
             };
             self.reason.set(Some(failure));
         }
@@ -129,7 +129,7 @@ impl ConnCore {
 
     /// A wish of the user's.
     pub(super) fn wish(&self, event: Event) {
-        if self.on(event, || self.failure(ConnectionAborted)) != Action::Nothing {
+        if self.on(event, || self.failure(ConnectionError::Aborted)) != Action::Nothing {
             self.ask_for_attention();
         }
     }
@@ -141,11 +141,11 @@ impl ConnCore {
         }
     }
 
-    /// Its user's code panicked: that is the reason of the end, also when the same code has ended it before.
+    /// Ends the connection because user code panicked, also when that code has ended it before.
     pub(crate) fn panicked(&self, panic: Failure) {
         match self.reason() {
             Some(reason) if !self.flags.has(Flag::GONE) => {
-                if reason.is::<ConnectionAborted>() {
+                if matches!(reason.downcast_ref(), Some(ConnectionError::Aborted)) {
                     // The peer is to see what was asked for.
                     let _ = self.with_socket(Socket::reset_on_close);
                 }
@@ -190,7 +190,7 @@ impl ConnCore {
         queued
     }
 
-    /// As [`ConnCore::write`], if that makes nothing full and nothing more is to be asked; else `false`.
+    /// Queues bytes where no limit need be checked. Returns `false` where one must be.
     #[inline(always)]
     pub(crate) fn write_if_usual(&self, bytes: &[u8]) -> bool {
         let has_room = self.queued() + bytes.len() <= self.config.limits.high;
@@ -207,13 +207,13 @@ impl ConnCore {
         if bytes.is_empty() || !self.life.get().takes_writes() {
             return;
         }
-        let Limits { high, hard, .. } = self.limits_as_set();
+        let Limits {
+            high, hard: limit, ..
+        } = self.limits_as_set();
         let queued = self.queued();
-        if queued > hard {
-            return self.break_with(self.failure(WriteOverflow {
-                queued,
-                limit: hard,
-            }));
+        if queued > limit {
+            let overflow = ConnectionError::WriteOverflow { queued, limit };
+            return self.break_with(self.failure(overflow));
         }
         if self.push(bytes) > high {
             self.flags.set(Flag::FULL, true);
@@ -374,8 +374,9 @@ impl ConnCore {
         }
     }
 
-    /// Writing failed, of one whose user reads for itself: what the peer has said before is still to be read, so that is not
-    /// the end. It is what reading ends with as well, unless the peer had closed in good order: then it is a broken pipe.
+    /// Records that writing failed, for a handler that reads for itself: bytes that the peer sent
+    /// before can still be read, so the connection has not ended. Reading ends with the same error,
+    /// unless the peer had closed in good order: then the error is a broken pipe.
     pub(super) fn writing_failed(&self, error: io::Error) {
         let life = self.life.get();
         if !life.is_reading() || life.is_ending() || self.flags.has(Flag::PRODUCING) {
@@ -386,7 +387,7 @@ impl ConnCore {
         self.with_extras(|extras| extras.failure = Some((failure, ends_reading)));
         self.clear_queue();
         self.flags.set(Flag::BLOCKED, false);
-        self.on(Event::LoseWrite, || self.failure(ConnectionDone));
+        self.on(Event::LoseWrite, || self.failure(ConnectionError::Done));
         self.ask_for_attention();
     }
 
@@ -429,7 +430,7 @@ impl ConnCore {
         self.flags.has(Flag::DESCRIPTORS)
     }
 
-    /// Notes whether somebody takes the descriptors that come. Until something else is noted, somebody does.
+    /// Sets whether the handler takes received descriptors. Default: true.
     pub(crate) fn set_descriptors_asked(&self, asked: bool) {
         #[cfg(unix)]
         let _ = self.with_socket(|socket| {
@@ -561,7 +562,7 @@ impl ConnCore {
     #[inline]
     pub(crate) fn limits(&self) -> Limits {
         let limits = self.limits_as_set();
-        // A low mark that is not below the high one would have the connection full and ready at once.
+        // With a low mark not below the high one a connection would be full and ready at once.
         Limits {
             low: limits.low.min(limits.high.saturating_sub(1)),
             ..limits
@@ -631,7 +632,7 @@ impl ConnCore {
         self.flags.set(Flag::PARTIAL, is_partly_used);
     }
 
-    /// Was the user not told yet that the peer has nothing more to say? So it is when the connection comes from another user.
+    /// Returns whether the handler has yet to get an end of file that an earlier handler got.
     pub(crate) fn has_eof_to_tell(&self) -> bool {
         self.flags.has(Flag::PEER_DONE) && self.life.get().is_reading()
     }
@@ -647,7 +648,7 @@ impl ConnCore {
         self.flags.has(Flag::SUCCEEDED) && !self.life.get().is_ending()
     }
 
-    /// Is there nothing more to do for its user but to leave? A file that it sends goes before its successor's bytes.
+    /// Returns whether only the hand-over is left to do. A file under way is sent before that.
     pub(super) fn is_over_here(&self) -> bool {
         self.life.get().is_over() || (self.is_handing_on() && !self.sends_file())
     }
@@ -781,7 +782,7 @@ fn is_for_later(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS)
 }
 
-/// How much one flush writes at most, so that one connection does not keep the loop from the others.
+/// Largest number of bytes of one flush, so that one connection does not keep the loop.
 const FLUSH: usize = 1024 * 1024;
 
 /// With more descriptors than this to be sent a connection counts as full.

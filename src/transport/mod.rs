@@ -1,29 +1,35 @@
-//! Connections: the engine that moves their bytes, and the [`Transport`] by which everybody else speaks to them.
+//! Connections: the engine that moves their bytes, and the [`Transport`], the handle that programs
+//! hold.
 //!
 //! # The idea
 //!
-//! All stream connections, whatever their socket and whoever uses them, are moved by one engine (`engine`): it
-//! reads when bytes are wanted, writes what is queued, keeps within limits and ends once. A connection's life is
-//! a state machine of its own (`life`). A `Transport` is an inert handle: what it is asked for is noted, and done
-//! by the loop.
+//! All stream connections, whatever their socket and their handler, are moved by one engine
+//! (`engine`): it reads when bytes are wanted, writes what is queued, keeps the limits and ends
+//! once. The life of a connection is a state machine (`life`). A `Transport` is an inert handle:
+//! its methods record requests, which the loop carries out.
 //!
 //! # Rules
 //!
-//! 1. **Writing appends.** The bytes leave once per dispatch and once per turn, together.
-//! 2. **The end comes in two ways**: [`Transport::lose_connection`] writes what is queued first,
-//!    [`Transport::abort_connection`] does not. After either nothing is taken or delivered any more.
+//! 1. **Writing appends to a queue.** The bytes leave once per dispatch and once per turn,
+//!    together.
+//! 2. **A connection ends in one of two ways**: [`Transport::lose_connection`] sends the queued
+//!    bytes first, [`Transport::abort_connection`] does not. After either call nothing is accepted
+//!    or delivered any more.
 //! 3. **Back-pressure is on**: see [`Limits`].
-//! 4. **`connection_lost` comes once**, for every connection that was made, with the reason.
-//! 5. **What is incomplete does not look whole**: a connection that ends while bytes are queued is reset, where its
-//!    transport has a reset, and unless its user or its peer broke it off, the loss is reported as [`BytesNotSent`].
+//! 4. **`connection_lost` is called once**, for every connection that was made, with the reason.
+//! 5. **Incomplete data does not look complete**: a connection that ends while bytes are queued is
+//!    reset, where its transport has a reset, and the loss is reported as
+//!    [`ConnectionError::NotSent`], unless the program or the peer aborted the connection.
 //!
 //! # Passing descriptors
 //!
-//! Over a UNIX socket open files and sockets can be given to another process. [`Transport::send_descriptor`] queues one;
-//! it leaves with the next byte that is sent, one with each byte, so there must be as many bytes as descriptors: a
-//! connection that is to end while some have none is lost with [`DescriptorOverrun`]. At the other end
-//! `Protocol::descriptor_received` is given them before `data_received` is given the bytes they came with, and async
-//! code takes them with `Connection::recv_descriptor`. All are closed on exec, and those that nobody takes are closed.
+//! Over a UNIX socket a process can give open files and sockets to another process.
+//! [`Transport::send_descriptor`] queues one; it leaves with the next byte that is sent, one
+//! descriptor with each byte, so there must be as many bytes as descriptors: a connection that
+//! closes while some have none is lost with [`ConnectionError::DescriptorOverrun`]. At the other
+//! end, `Protocol::descriptor_received` gets the descriptors before `data_received` gets the bytes
+//! that they came with; async code takes them with `Connection::recv_descriptor`. All are closed on
+//! exec, and those that the program does not take are closed.
 
 mod config;
 mod counter;
@@ -58,11 +64,8 @@ pub(crate) use self::counter::ConnCounter;
 #[cfg(unix)]
 pub use self::credentials::Credentials;
 pub(crate) use self::engine::{Conn, ConnHandler};
+pub use self::errors::ConnectionError;
 pub(crate) use self::errors::as_io_error;
-pub use self::errors::{
-    ConnectionAborted, ConnectionDone, ConnectionLost, DescriptorOverrun, HandedOver, SendTimedOut,
-    WriteOverflow,
-};
 use self::flags::Flag;
 pub use self::group::Group;
 pub(crate) use self::handed::Handed;
@@ -71,31 +74,34 @@ use self::life::Event;
 pub(crate) use self::linger::PATIENCE;
 pub(crate) use self::link::{Addresses, ConnCore};
 use self::producer::Sending;
-pub use self::producer::{Consumer, Flow, Producer, ProducerRegistered};
-pub use self::unsent::BytesNotSent;
+pub use self::producer::{Consumer, Flow, Producer};
+
 use crate::address::Address;
 use crate::defer::Deferred;
 use crate::driver::Socket;
 use crate::failure::Failure;
 
-/// A connection, seen from outside: write to it, close it, ask about it. Clones are handles to the same one.
+/// A handle to a connection, for writing to it, closing it and asking about it. Clones are handles
+/// to the same connection.
 ///
-/// It can be kept by anyone. Nobody's code runs inside its methods: they note a wish, and the loop does the rest
-/// when the present hook returns, or before it waits. Dropping it changes nothing.
+/// Any code on the reactor's thread may keep one. Its methods run no user code: they record
+/// requests, which the loop carries out when the present hook returns, or before it waits. Dropping
+/// a handle does not close the connection.
 #[derive(Clone)]
 pub struct Transport(Rc<Conn>);
 
 impl Transport {
-    /// Queues bytes to be sent. What is written after [`Transport::lose_connection`] or [`Transport::lose_write`] is
-    /// dropped; a write that begins while more than [`Limits::hard`] is queued aborts the connection with
-    /// [`WriteOverflow`].
+    /// Queues bytes for sending.
     ///
-    /// Bytes queued during one hook leave together, in the order they were written.
+    /// Bytes queued during one hook leave together, in the order of the writes. Bytes written after
+    /// [`Transport::lose_connection`] or [`Transport::lose_write`] are dropped. A write that begins
+    /// while more than [`Limits::hard`] bytes are queued aborts the connection with
+    /// [`ConnectionError::WriteOverflow`].
     pub fn write(&self, bytes: impl AsRef<[u8]>) {
         self.0.link().write(bytes.as_ref());
     }
 
-    /// Queues several pieces, one after another.
+    /// Queues several pieces for sending, one after another.
     #[doc(alias = "writeSequence")]
     pub fn write_sequence<B: AsRef<[u8]>>(&self, pieces: impl IntoIterator<Item = B>) {
         for piece in pieces {
@@ -103,7 +109,8 @@ impl Transport {
         }
     }
 
-    /// Queues a line: `line` and then `\r\n`. What `line` has in it is not looked at; an end of line would make two.
+    /// Queues a line for sending: `line`, then `\r\n`. `line` is sent as it is, so an end of line
+    /// inside it makes two lines.
     ///
     /// # Examples
     ///
@@ -127,19 +134,22 @@ impl Transport {
         self.write("\r\n");
     }
 
-    /// Addresses the connection when what is queued has been written. Nothing more is read or delivered.
+    /// Closes the connection after the queued bytes have been sent. Nothing more is read or
+    /// delivered.
     ///
-    /// `connection_lost` comes with [`ConnectionDone`], in a later dispatch. A peer that accepts nothing is reset after
-    /// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout), a minute unless set;
-    /// [`Transport::lose_connection_within`] limits the whole. Bytes that a limit or the end of the reactor cut off are
-    /// reported as [`BytesNotSent`]; the reactor, when it stops, waits for them ([`Grace`](crate::reactor::Grace)).
+    /// `connection_lost` is called with [`ConnectionError::Done`], in a later dispatch. A peer that
+    /// accepts nothing is reset after
+    /// [`ListenOptions::close_timeout`](crate::net::ListenOptions::close_timeout), one minute by
+    /// default; [`Transport::lose_connection_within`] limits the whole time. Bytes that a limit or
+    /// the end of the reactor cut off are reported as [`ConnectionError::NotSent`]; a reactor that
+    /// stops waits for them ([`Grace`](crate::reactor::Grace)).
     #[doc(alias = "loseConnection")]
     pub fn lose_connection(&self) {
         self.0.link().end_by(Event::Lose);
     }
 
-    /// Addresses the connection when what is queued has been written, and aborts it when that takes longer than `limit`: then
-    /// what is left is reported as [`BytesNotSent`].
+    /// Closes the connection after the queued bytes have been sent, and aborts it when that takes
+    /// longer than `limit`. The remaining bytes are then reported as [`ConnectionError::NotSent`].
     pub fn lose_connection_within(&self, limit: Duration) {
         self.lose_connection();
         let link = self.0.link();
@@ -159,31 +169,32 @@ impl Transport {
         }
     }
 
-    /// Addresses the connection at once: what is queued is dropped, and the peer sees a reset. (Over a UNIX socket it sees
-    /// one only if something it sent was not read, else the end of file.)
+    /// Aborts the connection at once: the queued bytes are dropped, and the peer sees a reset.
+    /// (Over a UNIX socket the peer sees a reset only if it had sent bytes that were not read, else
+    /// the end of file.)
     ///
-    /// `connection_lost` comes with [`ConnectionAborted`], in a later dispatch.
+    /// `connection_lost` is called with [`ConnectionError::Aborted`], in a later dispatch.
     #[doc(alias = "abortConnection")]
     pub fn abort_connection(&self) {
         self.0.link().wish(Event::Abort);
     }
 
-    /// Says that there is nothing more to write: when what is queued has been written, the peer sees the end of
-    /// file. Reading goes on.
+    /// Closes the writing side: the peer sees the end of file after the queued bytes. Reading
+    /// continues.
     #[doc(alias("loseWriteConnection", "shutdown"))]
     pub fn lose_write(&self) {
         self.0.link().end_by(Event::LoseWrite);
     }
 
-    /// Stops delivering what the peer sends, and reading it. (For protocols: async code that does not want to read
-    /// does not.)
+    /// Stops reading from the connection, and stops delivering what has been read. (For protocols:
+    /// async code that does not want to read does not call `read`.)
     #[doc(alias("pauseProducing", "pause_reading"))]
     pub fn pause_producing(&self) {
         self.0.link().flags.set(Flag::PAUSED, true);
         self.0.link().ask_for_attention();
     }
 
-    /// Goes on delivering.
+    /// Continues reading and delivering after [`Transport::pause_producing`].
     #[doc(alias("resumeProducing", "resume_reading"))]
     pub fn resume_producing(&self) {
         if self.0.link().ends_later() {
@@ -193,10 +204,12 @@ impl Transport {
         self.0.link().ask_for_attention();
     }
 
-    /// Has somebody write at this connection's pace, until they are unregistered or the connection is over.
+    /// Registers a producer, which writes at this connection's pace until it is unregistered or the
+    /// connection ends.
     ///
-    /// While a producer is registered, an end in good order that is asked for waits for
-    /// [`unregister_producer`](Self::unregister_producer). If the connection is over already, the producer is told to stop.
+    /// While a producer is registered, a close that is asked for waits for
+    /// [`unregister_producer`](Self::unregister_producer). When the connection has ended already,
+    /// the producer's `stop_producing` is called.
     ///
     /// # Order
     ///
@@ -204,7 +217,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// [`ProducerRegistered`] when there is one already.
+    /// Fails with [`ConnectionError::ProducerRegistered`] when another producer is registered.
     ///
     /// # Examples
     ///
@@ -229,8 +242,8 @@ impl Transport {
     ///
     /// impl Protocol for Launch {
     ///     fn connection_made(&mut self, cx: &mut Context<'_, Self>) {
-    ///         cx.register_producer(Down(3), Flow::Pull).expect("there is no other");
-    ///         cx.lose_connection(); // when it is done
+    ///         cx.register_producer(Down(3), Flow::Pull).expect("no other producer is registered");
+    ///         cx.lose_connection(); // after the countdown
     ///     }
     ///     fn data_received(&mut self, _cx: &mut Context<'_, Self>, _data: &[u8]) {}
     /// }
@@ -245,7 +258,7 @@ impl Transport {
         &self,
         producer: impl Producer,
         flow: Flow,
-    ) -> Result<(), ProducerRegistered> {
+    ) -> Result<(), ConnectionError> {
         let link = self.0.link();
         if link.life().is_over() {
             let mut producer = producer;
@@ -257,24 +270,28 @@ impl Transport {
         link.register(producer, flow)
     }
 
-    /// Lets go of the producer, if there is one. An end that was asked for meanwhile comes now.
+    /// Unregisters the producer, if there is one. A close that waited for it begins now.
     #[doc(alias("unregisterProducer", "stopConsuming"))]
     pub fn unregister_producer(&self) {
         self.0.link().unregister();
     }
 
-    /// Sends a file from where it stands to its end, after what is queued; gives how many bytes that were.
+    /// Sends a file from its current position to its end, after the queued bytes, and returns the
+    /// number of bytes sent.
     ///
-    /// Where the system can send a file by itself (`sendfile` on Linux) its bytes are not copied here. Reading a file may
-    /// wait for the disk, and the loop with it. Until it is sent the connection has a producer.
+    /// Where the system can send a file by itself (`sendfile` on Linux) its bytes are not copied
+    /// through the process. Reading a file may wait for the disk, and then the loop waits too. A
+    /// producer is registered until the file has been sent.
     ///
     /// # Cancel safety
     ///
-    /// Cancelling sends no more of it; what was sent stays sent.
+    /// Cancelling stops the sending; bytes that were sent stay sent.
     ///
     /// # Errors
     ///
-    /// [`ProducerRegistered`]; why the file could not be read; or why the connection was lost.
+    /// Fails with [`ConnectionError::ProducerRegistered`] when a producer is registered, with the
+    /// system's error when the file cannot be read, and with the connection's reason when it ends
+    /// first.
     #[doc(alias("FileSender", "beginFileTransfer", "sendfile"))]
     #[track_caller]
     pub fn send_file(&self, file: File) -> Deferred<u64> {
@@ -284,7 +301,9 @@ impl Transport {
         }
         let (deferred, resolver) = Deferred::pair();
         if let Err(sending) = link.register_file(Sending::new(file, resolver)) {
-            sending.resolver.errback(ProducerRegistered);
+            sending
+                .resolver
+                .errback(ConnectionError::ProducerRegistered);
             return deferred;
         }
         let this = Rc::downgrade(&self.0);
@@ -295,99 +314,106 @@ impl Transport {
         })
     }
 
-    /// Sets how much may be queued.
+    /// Sets the limits of the write queue.
     pub fn set_limits(&self, limits: Limits) {
         self.0.link().set_limits(limits);
     }
 
-    /// How much may be queued.
+    /// Returns the limits of the write queue.
     pub fn limits(&self) -> Limits {
         self.0.link().limits()
     }
 
-    /// Is more queued than it should be? Then wait for `Protocol::write_ready` before writing more.
+    /// Returns whether more bytes are queued than [`Limits::high`] allows. A protocol then waits
+    /// for `Protocol::write_ready` before it writes more.
     pub fn is_full(&self) -> bool {
         self.0.link().is_full()
     }
 
-    /// How many bytes are queued and not yet handed to the system.
+    /// Returns the number of bytes that are queued and have not been handed to the system.
     pub fn queued(&self) -> usize {
         self.0.link().queued()
     }
 
-    /// The peer's address. It stays known after the end. Where a proxy has told for whom it connects
-    /// ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)), that one's.
+    /// Returns the peer's address, also after the connection has ended. When a proxy has sent the
+    /// address of its client ([`ServerEndpoint::proxied`](crate::net::ServerEndpoint::proxied)),
+    /// that address.
     #[doc(alias = "getPeer")]
     pub fn peer(&self) -> Address {
         self.0.link().peer()
     }
 
-    /// Our own address; where a proxy has told it, the one that its client had connected to.
+    /// Returns the local address. When a proxy has sent the address that its client connected to,
+    /// that address.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotConnected`] when the connection is over.
+    /// Fails with [`io::ErrorKind::NotConnected`] when the connection has ended.
     #[doc(alias = "getHost")]
-    pub fn host(&self) -> io::Result<Address> {
+    pub fn local_addr(&self) -> io::Result<Address> {
         self.on_socket(|socket| match self.0.link().told_host() {
             Some(host) => Ok(host),
             None => socket.local_addr(),
         })
     }
 
-    /// Is it neither over nor asked to end?
+    /// Returns whether the connection is open: it has not ended, and neither
+    /// [`lose_connection`](Self::lose_connection) nor [`abort_connection`](Self::abort_connection)
+    /// has been called.
     #[doc(alias = "disconnecting")]
     pub fn is_connected(&self) -> bool {
         !self.0.link().life().is_ending() && !self.0.link().ends_later()
     }
 
-    /// Sends small writes at once (the default here) or lets the system gather them (Nagle's algorithm). UNIX sockets
-    /// gather nothing, whatever is said here.
+    /// Sets whether small writes are sent at once (the default here), or gathered by the system
+    /// (Nagle's algorithm). UNIX sockets gather nothing in either case.
     ///
     /// # Errors
     ///
-    /// The system's, or [`io::ErrorKind::NotConnected`] when the connection is over.
+    /// Fails with the system's error, and with [`io::ErrorKind::NotConnected`] when the connection
+    /// has ended.
     #[doc(alias("setTcpNoDelay", "nodelay"))]
-    pub fn set_no_delay(&self, no_delay: bool) -> io::Result<()> {
-        self.on_socket(|socket| socket.set_nodelay(no_delay))
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.on_socket(|socket| socket.set_nodelay(nodelay))
     }
 
-    /// Are small writes sent at once?
+    /// Returns whether small writes are sent at once.
     ///
     /// # Errors
     ///
-    /// As for [`Transport::set_no_delay`].
+    /// Fails as [`Transport::set_nodelay`] does.
     #[doc(alias = "getTcpNoDelay")]
-    pub fn no_delay(&self) -> io::Result<bool> {
+    pub fn nodelay(&self) -> io::Result<bool> {
         self.on_socket(Socket::nodelay)
     }
 
-    /// Has the system probe a silent peer now and then.
+    /// Sets whether the system probes a silent peer from time to time.
     ///
     /// # Errors
     ///
-    /// As for [`Transport::set_no_delay`].
+    /// Fails as [`Transport::set_nodelay`] does.
     #[doc(alias = "setTcpKeepAlive")]
-    pub fn set_keep_alive(&self, keep_alive: bool) -> io::Result<()> {
-        self.on_socket(|socket| socket.set_keepalive(keep_alive))
+    pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
+        self.on_socket(|socket| socket.set_keepalive(keepalive))
     }
 
-    /// Is a silent peer probed?
+    /// Returns whether a silent peer is probed.
     ///
     /// # Errors
     ///
-    /// As for [`Transport::set_no_delay`].
+    /// Fails as [`Transport::set_nodelay`] does.
     #[doc(alias = "getTcpKeepAlive")]
-    pub fn keep_alive(&self) -> io::Result<bool> {
+    pub fn keepalive(&self) -> io::Result<bool> {
         self.on_socket(Socket::keepalive)
     }
 
-    /// Has the system probe a silent peer, at these times. TCP only.
+    /// Makes the system probe a silent peer, at these times. TCP only.
     ///
     /// # Errors
     ///
-    /// As for [`Transport::set_no_delay`]; [`io::ErrorKind::InvalidInput`] for times that the system does not take;
-    /// [`io::ErrorKind::Unsupported`] where it is not TCP.
+    /// Fails as [`Transport::set_nodelay`] does; with [`io::ErrorKind::InvalidInput`] for times
+    /// that the system does not accept; and with [`io::ErrorKind::Unsupported`] on other sockets
+    /// than TCP.
     ///
     /// # Examples
     ///
@@ -399,27 +425,27 @@ impl Transport {
     ///     let port = reactor.serve("127.0.0.1:0", async |_conn| Ok(()))?;
     ///     let conn = reactor.connect_stream(port.local_addr()).await?;
     ///     let times = KeepAlive { idle: Duration::from_secs(60), ..KeepAlive::default() };
-    ///     conn.transport().set_keep_alive_times(times)?;
-    ///     assert!(conn.transport().keep_alive()?);
-    ///     assert_eq!(conn.transport().keep_alive_times()?, times);
+    ///     conn.transport().set_keepalive_times(times)?;
+    ///     assert!(conn.transport().keepalive()?);
+    ///     assert_eq!(conn.transport().keepalive_times()?, times);
     ///     drop(conn);
     ///     port.stop().await
     /// });
     /// ```
     #[doc(alias("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"))]
-    pub fn set_keep_alive_times(&self, times: KeepAlive) -> io::Result<()> {
+    pub fn set_keepalive_times(&self, times: KeepAlive) -> io::Result<()> {
         // Less than a second would be none.
         let whole = |time: Duration| Duration::from_secs(time.as_secs().max(1));
         let (idle, interval) = (whole(times.idle), whole(times.interval));
         self.on_socket(|socket| socket.set_keepalive_times(idle, interval, times.count))
     }
 
-    /// Returns at what times a silent peer would be probed.
+    /// Returns the times at which a silent peer is probed.
     ///
     /// # Errors
     ///
-    /// As for [`Transport::set_keep_alive_times`].
-    pub fn keep_alive_times(&self) -> io::Result<KeepAlive> {
+    /// Fails as [`Transport::set_keepalive_times`] does.
+    pub fn keepalive_times(&self) -> io::Result<KeepAlive> {
         let (idle, interval, count) = self.on_socket(Socket::keepalive_times)?;
         Ok(KeepAlive {
             idle,
@@ -428,17 +454,19 @@ impl Transport {
         })
     }
 
-    /// Lends a descriptor of the socket, for options that have no method here.
+    /// Calls `f` with a descriptor of the socket, for options that have no method here.
     ///
-    /// It is a duplicate, closed when `f` has returned; so `f` may do anything, but for reading, writing, or making the socket
-    /// blocking, which would upset the connection. A duplicate that `f` makes and keeps delays the end of the connection:
-    /// the peer sees that when all are closed.
+    /// The descriptor is a duplicate, which is closed when `f` has returned. `f` may do anything
+    /// with it except reading, writing and making the socket blocking, which would break the
+    /// connection. A duplicate that `f` makes and keeps delays the end of the connection: the peer
+    /// sees the end when all are closed.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotConnected`] when the connection is over; [`io::ErrorKind::Unsupported`] in memory, and of a connection
-    /// that is made of two descriptors (a child's pipes, standard input and output); the system's when there is no descriptor
-    /// left.
+    /// Fails with [`io::ErrorKind::NotConnected`] when the connection has ended; with
+    /// [`io::ErrorKind::Unsupported`] in memory, and for a connection that consists of two
+    /// descriptors (a child's pipes, standard input and output); and with the system's error when
+    /// no descriptor is left.
     ///
     /// # Examples
     ///
@@ -463,50 +491,52 @@ impl Transport {
         Ok(f(duplicate.as_fd()))
     }
 
-    /// How long what was sent may go unacknowledged before the connection is lost (RFC 5482); `None` for as long as the
-    /// system thinks right. TCP on Linux only.
+    /// Sets how long sent bytes may stay unacknowledged before the connection is lost (RFC 5482).
+    /// `None` is the system's default. TCP on Linux only.
     ///
     /// # Errors
     ///
-    /// As for [`Transport::set_no_delay`]; [`io::ErrorKind::Unsupported`] elsewhere.
+    /// Fails as [`Transport::set_nodelay`] does, and with [`io::ErrorKind::Unsupported`]
+    /// elsewhere.
     #[doc(alias = "TCP_USER_TIMEOUT")]
     pub fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         self.on_socket(|socket| socket.set_user_timeout(limit))
     }
 
-    /// What [`Transport::set_user_timeout`] set.
+    /// Returns the limit that [`Transport::set_user_timeout`] sets.
     ///
     /// # Errors
     ///
-    /// As for [`Transport::set_user_timeout`].
+    /// Fails as [`Transport::set_user_timeout`] does.
     pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
         self.on_socket(Socket::user_timeout)
     }
 
-    /// Why it ended, once it has.
+    /// Returns the reason for which the connection ended, or `None` while it has not.
     pub fn reason(&self) -> Option<Failure> {
         self.0.link().reason()
     }
 
-    /// Is it the same connection?
+    /// Returns whether both are handles to the same connection.
     pub fn ptr_eq(&self, other: &Self) -> bool {
         Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(&other.0).cast::<()>()
     }
 
-    /// Why it broke: why it ended, or why writing failed where that was not the end.
+    /// Returns why the connection broke: the reason of its end, or the error of a write that did
+    /// not end it.
     pub(crate) fn failure(&self) -> Option<Failure> {
         self.reason()
-            .filter(|reason| reason.is::<ConnectionLost>())
+            .filter(|reason| matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })))
             .or_else(|| self.0.link().write_failure())
     }
 
-    /// Is the socket closed?
+    /// Returns whether the socket is closed.
     #[cfg(unix)]
     pub(crate) fn has_ended(&self) -> bool {
         self.0.link().has_gone()
     }
 
-    /// Addresses it, for a reason of somebody else's.
+    /// Ends the connection for a reason that is not its own.
     #[cfg(unix)]
     pub(crate) fn break_with(&self, reason: Failure) {
         self.0.link().break_with(reason);

@@ -1,30 +1,32 @@
-//! Producers: those who write to a connection as fast as it takes, and no faster.
+//! Producers: objects that write to a connection at its pace.
 //!
 //! # The idea
 //!
-//! Most programs look at `is_full` and wait for `write_ready`, or await their writes. A *producer* is the same as a thing of its
-//! own, which can be handed to any connection: the loop tells it when to go on and when to pause. A file that is sent
-//! ([`Transport::send_file`](super::Transport::send_file)) is one that the engine knows how to move without us seeing its
-//! bytes.
+//! Most programs look at `is_full` and wait for `write_ready`, or await their writes. A *producer*
+//! does the same as a separate object, which can be registered with any connection: the loop calls
+//! it when it may write and when it must pause. A file that is sent
+//! ([`Transport::send_file`](super::Transport::send_file)) is a producer that the engine moves
+//! without the bytes passing through the program.
 //!
-//! | flow   | is asked to go on                          | is paused                |
+//! | flow   | `resume_producing`                         | `pause_producing`        |
 //! |--------|--------------------------------------------|--------------------------|
 //! | `Push` | when a full connection has drained         | when it becomes full     |
-//! | `Pull` | at first, and each time all is written     | never: one piece a call  |
+//! | `Pull` | at first, and each time the queue is empty | never: one piece a call  |
 //!
 //! # Invariants
 //!
-//! 1. A producer is taken out while it is called, from the loop's turn, never inside a handle's method.
-//! 2. `stop_producing` comes once, when the connection is lost, or handed to another protocol, before the producer was
-//!    unregistered.
-//! 3. While one is registered the end that its user asks for waits: it comes when it is unregistered.
+//! 1. A producer is taken out while it is called, from the loop's turn, never inside a handle's
+//!    method.
+//! 2. `stop_producing` is called once, when the connection is lost, or handed to another protocol,
+//!    before the producer was unregistered.
+//! 3. While a producer is registered, a close that was asked for waits until it is unregistered.
 
 use std::fs::File;
 use std::io::{self, Read};
 
 use super::Transport;
 use super::config::Limits;
-use super::errors::HandedOver;
+use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::life::Event;
 use super::link::ConnCore;
@@ -32,64 +34,58 @@ use super::stall::Stall;
 use crate::cells;
 use crate::clock::DelayedCall;
 use crate::defer::Resolver;
-use crate::failure::{Failure, errors};
+use crate::failure::Failure;
 use crate::report::{self, Origin};
 
-/// Somebody who writes to a connection, at the connection's pace.
+/// An object that writes to a connection at the connection's pace.
 ///
-/// A [`Transport`] is one as well, for what its peer sends: registered with another connection, it reads no faster than that
-/// one takes.
+/// A [`Transport`] is a producer of the bytes that its peer sends: registered with another
+/// connection, it reads no faster than that connection sends.
 #[doc(alias("IPushProducer", "IPullProducer", "IProducer"))]
 pub trait Producer: 'static {
-    /// There is room: go on writing. A pull producer writes one piece now, or says that it is done by
-    /// [`Transport::unregister_producer`](super::Transport::unregister_producer); if it does neither, it is asked again
-    /// when somebody else's bytes have been written.
+    /// Called when there is room for more bytes. A pull producer writes one piece now, or calls
+    /// [`Transport::unregister_producer`](super::Transport::unregister_producer) when it has
+    /// finished; if it does neither, it is called again when other bytes have been sent.
     fn resume_producing(&mut self, consumer: &Transport);
 
-    /// There is no room: stop writing until [`resume_producing`](Self::resume_producing).
+    /// Called when the queue is full. The producer must stop writing until
+    /// [`resume_producing`](Self::resume_producing).
     fn pause_producing(&mut self) {}
 
-    /// The connection is over, or belongs to another protocol now: nothing that is written arrives.
+    /// Called when the connection has ended, or has been handed to another protocol: bytes that are
+    /// written are dropped.
     fn stop_producing(&mut self) {}
 }
 
-/// Who says when a producer writes.
+/// Who decides when a producer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// It writes by itself, until it is paused (Twisted's `streaming=True`).
+    /// The producer writes by itself, until it is paused (Twisted's `streaming=True`).
     Push,
-    /// It writes one piece each time it is asked.
+    /// The producer writes one piece each time it is called.
     Pull,
 }
 
-/// Something that takes bytes from a producer.
+/// A destination for the bytes of a producer.
 #[doc(alias = "IConsumer")]
 pub trait Consumer {
-    /// Takes bytes.
+    /// Accepts bytes.
     fn write(&self, bytes: &[u8]);
 
-    /// Takes a producer.
+    /// Registers a producer.
     ///
     /// # Errors
     ///
-    /// [`ProducerRegistered`] when there is one already.
-    fn register_producer(
-        &self,
-        producer: impl Producer,
-        flow: Flow,
-    ) -> Result<(), ProducerRegistered>
+    /// Fails with [`ConnectionError::ProducerRegistered`] when another producer is registered.
+    fn register_producer(&self, producer: impl Producer, flow: Flow) -> Result<(), ConnectionError>
     where
         Self: Sized;
 
-    /// Lets go of the producer, if there is one.
+    /// Unregisters the producer, if there is one.
     fn unregister_producer(&self);
 }
 
-/// There is a producer already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProducerRegistered;
-
-/// What few connections have.
+/// State that few connections have.
 #[derive(Default)]
 pub(super) struct Extras {
     /// Aborts it when the end takes too long.
@@ -262,9 +258,9 @@ impl ConnCore {
         &self,
         producer: impl Producer,
         flow: Flow,
-    ) -> Result<(), ProducerRegistered> {
+    ) -> Result<(), ConnectionError> {
         self.add_source(Kind::Told(Box::new(producer), flow))
-            .map_err(|_| ProducerRegistered)
+            .map_err(|_| ConnectionError::ProducerRegistered)
     }
 
     /// Has a file sent; gives it back when there is a producer.
@@ -339,15 +335,15 @@ impl ConnCore {
             && self.with_extras(|extras| extras.source.as_ref().is_some_and(is_file))
     }
 
-    /// Stops a producer whose user has named a successor, and does what waited for it; a file goes on. `true` if there was
-    /// one.
+    /// Stops a producer whose user has named a successor, and does what waited for it; a file goes
+    /// on. `true` if there was one.
     pub(super) fn dismiss_producer(&self) -> bool {
         if !self.flags.has(Flag::PRODUCING) || self.sends_file() {
             return false;
         }
         let then = self.with_extras(|extras| extras.then.take());
         if let Some(source) = self.take_source() {
-            source.stop(self, self.failure(HandedOver));
+            source.stop(self, self.failure(ConnectionError::HandedOver));
         }
         if let Some(then) = then {
             self.wish(then);
@@ -464,17 +460,13 @@ impl Consumer for Transport {
         &self,
         producer: impl Producer,
         flow: Flow,
-    ) -> Result<(), ProducerRegistered> {
+    ) -> Result<(), ConnectionError> {
         Self::register_producer(self, producer, flow)
     }
 
     fn unregister_producer(&self) {
         Self::unregister_producer(self);
     }
-}
-
-errors! {
-    ProducerRegistered: "a producer is registered already";
 }
 
 /// How much of a file the system is asked to send in one go.

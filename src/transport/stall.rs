@@ -2,8 +2,8 @@
 //!
 //! # The idea
 //!
-//! A connection is *stalled* while its socket is full: bytes are queued, and the peer accepts none. Three limits may
-//! apply to that, and the shortest counts:
+//! A connection is *stalled* while its socket is full: bytes are queued, and the peer accepts none.
+//! Three limits may apply to that, and the shortest counts:
 //!
 //! | limit                | applies                                                | default    |
 //! |----------------------|--------------------------------------------------------|------------|
@@ -11,15 +11,16 @@
 //! | [`Patience::open`]    | always                                                | none       |
 //! | [`Grace::stalled`]    | while the reactor is about to end                     | 5 seconds  |
 //!
-//! That the peer has closed its side is not seen by reading, since a connection that is full does not read. So when the
-//! time is over the system is asked.
+//! That the peer has closed its side is not seen by reading, since a connection that is full does
+//! not read. So when the time is over the system is asked.
 //!
 //! [`Grace::stalled`]: crate::reactor::Grace::stalled
 //!
 //! # Invariants
 //!
 //! 1. A connection that is not stalled has no timer.
-//! 2. A timer that has run proves nothing yet: writing is tried once more, and only then the connection is broken.
+//! 2. A timer that has run proves nothing yet: writing is tried once more, and only then the
+//!    connection is broken.
 //! 3. Progress moves no timer; a timer that has run too early is set anew.
 
 use std::rc::Rc;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Patience;
 use super::engine::{Conn, ConnHandler};
-use super::errors::SendTimedOut;
+use super::errors::ConnectionError;
 use super::flags::Flag;
 use super::link::ConnCore;
 use super::producer::Extras;
@@ -68,7 +69,8 @@ impl Stall {
 }
 
 impl Stall {
-    /// What follows from being stalled, now that `ends` is how long the end of the reactor waits for it, if it does.
+    /// What follows from being stalled, now that `ends` is how long the end of the reactor waits
+    /// for it, if it does.
     fn judge(
         &mut self,
         link: &ConnCore,
@@ -96,7 +98,8 @@ impl Stall {
                     firm[2] = (Some(limit), idle);
                 }
                 None if idle < limit => wait(limit - idle),
-                // Of a peer that has accepted nothing for just as long it does not matter when it closed its side.
+                // Of a peer that has accepted nothing for just as long it does not matter when it
+                // closed its side.
                 None if was_notified && link.peer_has_shut() => {
                     match idle < limit.saturating_mul(2) {
                         true => return Verdict::Cut(limit),
@@ -114,8 +117,8 @@ impl Stall {
         for (limit, idle) in firm {
             match limit {
                 Some(limit) if idle >= limit => return Verdict::Cut(limit),
-                // Looked at more often than that: what little room the socket itself has left is used up soon, and is
-                // not taken for the peer's progress at the end.
+                // Looked at more often than that: what little room the socket itself has left is
+                // used up soon, and is not taken for the peer's progress at the end.
                 Some(limit) => wait((limit - idle).min(limit / 4)),
                 None => {}
             }
@@ -220,7 +223,7 @@ impl<S: ConnHandler> Conn<S> {
             // It is the timer that cuts, when writing has been tried.
             Verdict::Cut(limit) if was_notified => {
                 let queued = link.queued();
-                link.break_with(link.failure(SendTimedOut { queued, limit }));
+                link.break_with(link.failure(ConnectionError::SendTimedOut { queued, limit }));
                 None
             }
             Verdict::Cut(_) => Some(Duration::ZERO),

@@ -27,20 +27,15 @@ use torsade::net::{
     ConnectionRefused, ConnectorBusy, ConnectorState, Network, NoAddress, NoRoute,
 };
 use torsade::protocols::LineTooLong;
-use torsade::reactor::{
-    OverBudget, ReactorAlreadyRunning, ReactorGone, ReactorNotRestartable, ReactorNotRunning,
-    StillRunning, Stopped, WouldDeadlock,
-};
+use torsade::reactor::{ReactorError, Stopped};
 use torsade::repeat::CooperateError;
 use torsade::services::{NameTaken, NoProtocol};
+use torsade::signals::SignalError;
 use torsade::testing::Wire;
-use torsade::threads::{NeverBegun, PoolRefused};
-use torsade::transport::{
-    BytesNotSent, DescriptorOverrun, HandedOver, ProducerRegistered, SendTimedOut, WriteOverflow,
-};
+use torsade::threads::PoolError;
+use torsade::transport::ConnectionError;
 use torsade::{
-    Address, Cancelled, ConnectionAborted, ConnectionDone, Deferred, Failure, Reactor, Signal,
-    VirtualClock, fail, testing,
+    Address, Cancelled, Deferred, Failure, Reactor, Signal, VirtualClock, fail, testing,
 };
 
 #[derive(Debug, PartialEq)]
@@ -266,17 +261,17 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         ConnectTimedOut = ConnectTimedOut {
             address: address(), limit: Some(MS), error: Some(why())
         };
-        ConnectionAborted;
-        ConnectionDone;
-        ConnectionLost = connection_lost();
+        ConnectionError::Aborted;
+        ConnectionError::Done;
+        ConnectionError::Lost = connection_lost();
         ConnectionRefused = ConnectionRefused { address: address(), error: why() };
-        BytesNotSent = bytes_not_sent();
+        ConnectionError::NotSent = bytes_not_sent();
         DatagramsNotSent = DatagramsNotSent { datagrams: 2, bytes: 9, from: address() };
-        DescriptorOverrun = DescriptorOverrun { left: 1 };
+        ConnectionError::DescriptorOverrun = ConnectionError::DescriptorOverrun { left: 1 };
         FailureError = fail().into_error().into_failure();
         FailureGroup = settled(defer::race([Deferred::<()>::fail("one"), Deferred::fail("two")]).map(drop));
         FirstError = settled(defer::gather([Deferred::<()>::fail(WHY)]).map(drop));
-        HandedOver;
+        ConnectionError::HandedOver;
         InvalidAddress = InvalidAddress { address: "x".into(), wanted: "an address" };
         LineTooLong = LineTooLong { limit: 9 };
         MessageTooLong = MessageTooLong { size: 1 };
@@ -284,7 +279,7 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
             group: IpAddr::from([224, 0, 0, 1]), error: why()
         };
         NameTaken = NameTaken("web".into());
-        NeverBegun;
+        PoolError::NeverBegun;
         BadAddress = "x".parse::<Address>().unwrap_err();
         NoAddress;
         LockError::NoPermits;
@@ -293,35 +288,41 @@ fn all_errors() -> Vec<(&'static str, Failure)> {
         NoRoute = NoRoute { address: address(), error: why() };
         ConnectorBusy = ConnectorBusy(ConnectorState::Connected);
         DeferredError::Empty;
-        OverBudget = OverBudget { held: 1, used: 3, limit: 2 };
+        ReactorError::OverBudget = ReactorError::OverBudget { held: 1, used: 3, limit: 2 };
         Panicked = panicked();
-        PoolRefused = PoolRefused::Full(3);
+        PoolError::Closed;
+        PoolError::Full = PoolError::Full { limit: 3 };
+        PoolError::NoThread;
         PortClosed;
-        ProducerRegistered;
+        ConnectionError::ProducerRegistered;
         QueueFull = QueueFull { queued: 1, limit: 2 };
         QueueOverflow = QueueOverflow(3);
-        PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
+        ReactorError::PollerUnavailable = "kevent".parse::<torsade::reactor::Poller>().unwrap_err();
         LockError::QueueUnderflow = LockError::QueueUnderflow { waiting: 3 };
-        ReactorAlreadyRunning;
-        ReactorGone;
-        ReactorNotRestartable;
-        ReactorNotRunning;
+        ReactorError::AlreadyRunning;
+        ReactorError::Gone;
+        ReactorError::NotRestartable;
+        ReactorError::NotRunning;
         CooperateError::SchedulerStopped;
         LockError::SemaphoreClosed;
         SendFailed = SendFailed { to: Some(address()), error: why() };
-        SendTimedOut = SendTimedOut { queued: 1, limit: MS };
-        StillRunning;
+        ConnectionError::SendTimedOut = ConnectionError::SendTimedOut { queued: 1, limit: MS };
+        ReactorError::StillRunning;
         Stopped;
         CooperateError::TaskDone;
         CooperateError::TaskFailed = CooperateError::TaskFailed(fail());
         CooperateError::TaskStopped;
         TimedOut = TimedOut(MS);
         Truncated = Truncated { size: 2, kept: 1, from: address() };
-        UnknownSignal = "SIGNOT".parse::<Signal>().unwrap_err();
+        SignalError::Fault = SignalError::Fault { signal: Signal::SEGV };
+        SignalError::Reserved = SignalError::Reserved { signal: Signal::SEGV };
+        SignalError::UnknownName = "SIGNOT".parse::<Signal>().unwrap_err();
+        SignalError::UnknownNumber = Signal::from_number(-1).unwrap_err();
+        SignalError::Unstoppable = testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop));
         DeferredError::WaitsForItself;
         LockError::WatchEnded;
-        WouldDeadlock;
-        WriteOverflow = WriteOverflow { queued: 2, limit: 1 };
+        ReactorError::WouldDeadlock;
+        ConnectionError::WriteOverflow = ConnectionError::WriteOverflow { queued: 2, limit: 1 };
     }
     let bad_endpoint =
         testing_failure(async |reactor| reactor.listen("nonsense:1", |_| Spy::echo()).map(drop));
@@ -340,10 +341,7 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     use std::os::fd::OwnedFd;
     use torsade::locks::{DeferredFilesystemLock, FilesystemLockError};
     use torsade::net::{InBackground, NotATerminal, StdioInUse, activation};
-    use torsade::process::{
-        Command, ExitStatus, NoSuchPipe, OutputTooLong, ProcessDone, ProcessExitedAlready,
-        ProcessTerminated, StatusTaken,
-    };
+    use torsade::process::{Command, ExitStatus, ProcessError};
 
     let folder = crate::support::folder::Folder::new();
     let path = folder.path("lock");
@@ -361,7 +359,9 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
     });
     let terminated = {
         use std::os::unix::process::ExitStatusExt;
-        ProcessTerminated(ExitStatus::from_raw(256))
+        ProcessError::Terminated {
+            status: ExitStatus::from_raw(256),
+        }
     };
     let not_started = Reactor::new()
         .unwrap()
@@ -381,21 +381,29 @@ fn errors_of_unix() -> Vec<(&'static str, Failure)> {
         ),
         ("CannotAdopt", cannot_adopt),
         (
-            "signals::CannotListen",
-            testing_failure(async |reactor| reactor.signals([Signal::KILL]).map(drop)),
+            "ProcessError::NoSuchPipe",
+            ProcessError::NoSuchPipe { fd: 1 }.into(),
         ),
-        ("NoSuchPipe", NoSuchPipe(1).into()),
         ("FilesystemLockError::NotALock", no_lock.into()),
         ("InBackground", InBackground.into()),
         ("NotATerminal", NotATerminal.into()),
         ("NotGiven", activation::take(99).unwrap_err()),
         ("FilesystemLockError::NotHeld", not_ours.into()),
-        ("NotStarted", not_started),
-        ("OutputTooLong", OutputTooLong { limit: 1 }.into()),
-        ("ProcessDone", ProcessDone.into()),
-        ("ProcessExitedAlready", ProcessExitedAlready.into()),
-        ("ProcessTerminated", terminated.into()),
-        ("StatusTaken", StatusTaken.into()),
+        ("ProcessError::NotStarted", not_started),
+        (
+            "ProcessError::OutputTooLong",
+            ProcessError::OutputTooLong { limit: 1 }.into(),
+        ),
+        ("ProcessError::Done", ProcessError::Done.into()),
+        (
+            "ProcessError::AlreadyExited",
+            ProcessError::AlreadyExited.into(),
+        ),
+        ("ProcessError::Terminated", terminated.into()),
+        (
+            "ProcessError::StatusTaken",
+            ProcessError::StatusTaken.into(),
+        ),
         ("StdioInUse", StdioInUse.into()),
     ]
 }
@@ -434,7 +442,7 @@ fn bytes_not_sent() -> Failure {
     let reports = reports.take();
     let found = reports
         .into_iter()
-        .find(|failure| failure.is::<BytesNotSent>());
+        .find(|failure| is_error!(failure, ConnectionError::NotSent { .. }));
     found.expect("it is reported")
 }
 
@@ -502,8 +510,8 @@ fn an_error_with_a_cause_tells_it() {
             | "SendFailed"
             | "CooperateError::TaskFailed"
             | "Panicked" => WHY,
-            "NotStarted" => "No such file",
-            "ConnectionLost" => "reset",
+            "ProcessError::NotStarted" => "No such file",
+            "ConnectionError::Lost" => "reset",
             _ => continue,
         };
         assert_eq!(whole.matches(wanted).count(), 1, "{name}: {whole}");

@@ -16,10 +16,7 @@ use torsade::failure::Panicked;
 use torsade::net::datagram::PortClosed;
 use torsade::net::{ClientEndpoint, ServerEndpoint};
 use torsade::reactor::Stopped;
-use torsade::{
-    Clock, ConnectionAborted, ConnectionDone, ConnectionLost, Deferred, Failure, Reactor, Signal,
-    VirtualClock, testing,
-};
+use torsade::{Clock, ConnectionError, Deferred, Failure, Reactor, Signal, VirtualClock, testing};
 
 on_both! {
     async fn asking_a_protocol_that_has_ended_says_why_it_ended(reactor) {
@@ -31,7 +28,7 @@ on_both! {
         let waiting = handle.ask(|_, _| ());
         handle.closed().await?;
         for failure in [waiting.await.unwrap_err(), handle.ask(|_, _| ()).await.unwrap_err()] {
-            assert!(failure.find::<ConnectionAborted>().is_some(), "{failure:#}");
+            assert!(matches!(failure.find(), Some(ConnectionError::Aborted)), "{failure:#}");
             assert_eq!(
                 format!("{failure:#}"),
                 "cannot ask the protocol, which has ended: the connection was aborted"
@@ -142,9 +139,9 @@ on_both! {
                 ends.iter().zip(how_it_ends.iter().zip([line, line + 1]))
             {
                 let is_so = match *how {
-                    "done" => reason.is::<ConnectionDone>(),
-                    "aborted" => reason.is::<ConnectionAborted>(),
-                    _ => reason.is::<ConnectionLost>(),
+                    "done" => matches!(reason.downcast_ref(), Some(ConnectionError::Done)),
+                    "aborted" => matches!(reason.downcast_ref(), Some(ConnectionError::Aborted)),
+                    _ => matches!(reason.downcast_ref(), Some(ConnectionError::Lost { .. })),
                 };
                 assert!(is_so, "{who}, {how}: {reason:?}");
                 assert_eq!(made_at(reason), (file!(), line), "{who}, {how}: {reason:?}");
@@ -228,7 +225,10 @@ fn a_limit_names_the_line_that_set_it() {
         (failure.location().file(), failure.location().line()),
         (file!(), line)
     );
-    assert!(!failure.is::<Panicked>() && !failure.is::<ConnectionLost>());
+    assert!(
+        !failure.is::<Panicked>()
+            && !matches!(failure.downcast_ref(), Some(ConnectionError::Lost { .. }))
+    );
 }
 
 /// Returns the file and the line where a failure was made.

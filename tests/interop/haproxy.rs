@@ -41,7 +41,7 @@ fn start(folder: &Folder, listeners: &[String]) -> Program {
 fn serve(reactor: &Reactor) -> Result<Port, Failure> {
     let endpoint = ServerEndpoint::parse("haproxy:tcp:0:interface=127.0.0.1:trust=127.0.0.1")?;
     reactor.serve(endpoint, async |mut conn| {
-        let said = format!("{} {}\n", conn.peer(), conn.host()?);
+        let said = format!("{} {}\n", conn.peer(), conn.local_addr()?);
         conn.write_all(said.as_bytes()).await?;
         let mut buf = [0; 4096];
         loop {
@@ -101,7 +101,7 @@ fn haproxy_tells_both_ends_in_either_version() {
         let haproxy = start(&folder, &listeners);
         for (location, way) in both {
             let mut conn = connect(&reactor, &location.to_string()).await?;
-            let expected = format!("{} {location}", conn.host()?);
+            let expected = format!("{} {location}", conn.local_addr()?);
             assert_eq!(addresses(&mut conn).await?, expected, "{way}");
         }
         drop(haproxy);
@@ -147,7 +147,7 @@ fn haproxy_tells_of_unix_sockets_and_of_ipv6() {
         for listener in &listeners[2..] {
             let location = listener.split_whitespace().nth(1).unwrap();
             let mut conn = connect(&reactor, location).await?;
-            let expected = format!("{} {location}", conn.host()?);
+            let expected = format!("{} {location}", conn.local_addr()?);
             assert_eq!(addresses(&mut conn).await?, expected);
         }
         drop(haproxy);
@@ -166,7 +166,7 @@ fn haproxy_looks_after_our_health() {
         let port = reactor.serve(
             ServerEndpoint::parse(HERE)?.proxied(ProxyOptions::new()),
             async move |conn| {
-                let host = conn.host()?.to_string();
+                let host = conn.local_addr()?.to_string();
                 peers.borrow_mut().insert(host);
                 Ok(())
             },

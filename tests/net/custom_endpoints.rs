@@ -12,7 +12,7 @@ use torsade::net::{
     ServerEndpoint, StreamClientEndpoint, StreamServerEndpoint,
 };
 use torsade::services::{ClientService, Service};
-use torsade::transport::{BytesNotSent, Limits};
+use torsade::transport::{ConnectionError, Limits};
 use torsade::{Address, Cancelled, Clock, Connection, Deferred, Factory, Failure, Port, Reactor};
 
 /// Says a word before everything else.
@@ -161,11 +161,11 @@ on_both! {
         some_turns().await;
         assert_eq!(port.connections(), 0);
         let server = listener.accept().await?;
-        assert_eq!(server.peer(), one.host()?);
+        assert_eq!(server.peer(), one.local_addr()?);
         some_turns().await;
         assert_eq!(port.connections(), 1);
         let server = listener.next().await.unwrap()?;
-        assert_eq!(server.peer(), two.await?.host()?);
+        assert_eq!(server.peer(), two.await?.local_addr()?);
         port.stop().await?;
         assert!(listener.next().await.is_none());
     }
@@ -255,9 +255,11 @@ on_both! {
         let mut conn = reactor.connect_stream(port.local_addr()).await?;
         until(|| !reports.borrow().is_empty()).await;
         let loss = reports.borrow()[0].failure().clone();
-        let loss: &BytesNotSent = loss.downcast_ref().unwrap();
-        assert_eq!(loss.peer, conn.host()?);
-        assert!(loss.bytes > 0 && loss.bytes <= 8 << 20, "{loss:?}");
+        let Some(ConnectionError::NotSent { bytes, peer, .. }) = loss.downcast_ref() else {
+            panic!("{loss:?}");
+        };
+        assert_eq!(*peer, conn.local_addr()?);
+        assert!(*bytes > 0 && *bytes <= 8 << 20, "{loss:?}");
         let end = conn.read_to_end(&mut Vec::new()).await;
         assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
         assert_eq!(reports.borrow().len(), 1);
@@ -290,7 +292,7 @@ on_both! {
         let options = ConnectOptions::new().limits(limits).bind(([127, 0, 0, 9], 0));
         let conn = reactor.connect_stream((knock(&port), &options)).await?;
         assert_eq!(conn.transport().limits().high, 1000);
-        assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
+        assert_eq!(conn.local_addr()?.ip().unwrap().to_string(), "127.0.0.9");
         until(|| log.has("1000")).await;
         drop(conn);
         port.stop().await?;

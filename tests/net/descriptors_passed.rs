@@ -14,7 +14,7 @@ use crate::support::passing::send_together;
 use crate::support::{HERE, Log, MS, Spy, cpu_time, ends, some_turns, until};
 use rustix::io::{FdFlags, fcntl_getfd};
 use torsade::protocols::{LineProtocol, Lines};
-use torsade::transport::DescriptorOverrun;
+use torsade::transport::ConnectionError;
 use torsade::{Address, Connection, Context, Failure, Port, Protocol, Reactor, Transport};
 
 /// Notes what it is given, in order; each descriptor by what it says when it is written to.
@@ -172,7 +172,7 @@ on_both! {
             until(|| taker.log.has("done")).await;
             assert_eq!(taker.log.take(), ["descriptor", "x", "done"]);
             let reason = lost.take().unwrap();
-            assert_eq!(reason.trap::<DescriptorOverrun>()?.left, 2);
+            assert_failure!(reason, ConnectionError::DescriptorOverrun { left: 2 });
             assert!(is_closed(&readers[1]) && is_closed(&readers[2]));
             port.stop().await?;
         }

@@ -525,7 +525,7 @@ on_both! {
         let port = reactor.listen(HERE, |_| crate::support::Spy::echo())?;
         let from = ClientEndpoint::parse(&format!("tcp:127.0.0.1:{}:bindAddress=127.0.0.9", port.local_addr().port().unwrap()))?;
         let conn = reactor.connect_stream(from).await?;
-        assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
+        assert_eq!(conn.local_addr()?.ip().unwrap().to_string(), "127.0.0.9");
         drop(conn);
         port.stop().await?;
     }
@@ -564,7 +564,7 @@ on_both! {
             let options = ConnectOptions::new().limits(high(1000)).bind(([127, 0, 0, 9], 0));
             let conn = reactor.connect_stream((&endpoint, &options)).await?;
             assert_eq!(conn.transport().limits().high, 1000);
-            assert_eq!(conn.host()?.ip().unwrap().to_string(), "127.0.0.9");
+            assert_eq!(conn.local_addr()?.ip().unwrap().to_string(), "127.0.0.9");
             let handle = reactor.connect((endpoint, &options), crate::support::Spy::echo()).await?;
             let transport = handle.transport().unwrap();
             assert_eq!(transport.limits().high, 1000);
@@ -586,7 +586,7 @@ on_both! {
         ] {
             let conn = reactor.connect_stream((endpoint, &call)).await?;
             assert_eq!(conn.transport().limits().high, limit);
-            assert_eq!(conn.host()?.ip().unwrap().to_string(), from);
+            assert_eq!(conn.local_addr()?.ip().unwrap().to_string(), from);
         }
         port.stop().await?;
     }

@@ -29,7 +29,7 @@ fn listen(reactor: &Reactor, endpoint: ServerEndpoint, log: &Log) -> Result<Port
         log.note(format_args!("build {peer}"));
         let made = log.clone();
         Spy::new(&log).on_made(move |transport| {
-            let (peer, host) = (transport.peer(), transport.host().unwrap());
+            let (peer, host) = (transport.peer(), transport.local_addr().unwrap());
             made.note(format_args!("{peer} at {host}"));
         })
     })
@@ -105,7 +105,7 @@ on_both! {
         let (kept, count) = (said.clone(), ended.clone());
         let port = reactor.serve(here()?.proxied(ProxyOptions::new()), async move |mut conn| {
             assert_eq!(conn.peer().to_string(), "192.0.2.7:50001");
-            assert_eq!(conn.host()?.to_string(), "192.0.2.1:80");
+            assert_eq!(conn.local_addr()?.to_string(), "192.0.2.1:80");
             let mut buf = [0; 7000];
             loop {
                 match conn.read(&mut buf).await? {
@@ -149,7 +149,7 @@ on_both! {
             let mut conn = reactor.connect_stream(port.local_addr()).await?;
             conn.write_all(&[header, b"x"].concat()).await?;
             until(|| log.has("data x")).await;
-            let said = format!("{} at {}", conn.host()?, port.local_addr());
+            let said = format!("{} at {}", conn.local_addr()?, port.local_addr());
             assert_eq!(log.all()[1..3], ["made", &said]);
             drop(conn);
             until(|| log.has("lost done")).await;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::support::{HERE, Log, MS, Spy, expect_reports, some_turns, until};
-use torsade::transport::{BytesNotSent, Limits};
+use torsade::transport::{ConnectionError, Limits};
 use torsade::{Clock, Failure, Handle, Port, Reactor, Transport, yield_now};
 
 /// A server and a client that note what happens, and their handles.
@@ -188,8 +188,10 @@ on_both! {
         assert_eq!(server.take(), ["made", "lost aborted"]);
         until(|| client.all().len() == 2).await;
         let reported = reports.borrow()[0].failure().clone();
-        let loss: &BytesNotSent = reported.find().unwrap();
-        assert!(loss.bytes > 1 << 20 && loss.peer == transport.peer(), "{loss}");
+        let Some(ConnectionError::NotSent { bytes, peer, .. }) = reported.find() else {
+            panic!("{reported:?}");
+        };
+        assert!(*bytes > 1 << 20 && *peer == transport.peer(), "{reported}");
         port.stop().await?;
     }
 

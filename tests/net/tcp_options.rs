@@ -169,22 +169,22 @@ on_both! {
         let port = reactor.listen(HERE, |_| Spy::echo())?;
         let conn = reactor.connect_stream(port.local_addr()).await?;
         let transport = conn.transport();
-        assert!(transport.no_delay()? && !transport.keep_alive()?);
+        assert!(transport.nodelay()? && !transport.keepalive()?);
         for on in [false, true] {
-            transport.set_no_delay(on)?;
-            transport.set_keep_alive(on)?;
-            assert_eq!((transport.no_delay()?, transport.keep_alive()?), (on, on));
+            transport.set_nodelay(on)?;
+            transport.set_keepalive(on)?;
+            assert_eq!((transport.nodelay()?, transport.keepalive()?), (on, on));
         }
         drop(conn);
         while transport.reason().is_none() {
             yield_now().await;
         }
         for error in [
-            transport.set_no_delay(true).unwrap_err(),
-            transport.no_delay().unwrap_err(),
-            transport.set_keep_alive(true).unwrap_err(),
-            transport.keep_alive().unwrap_err(),
-            transport.host().unwrap_err(),
+            transport.set_nodelay(true).unwrap_err(),
+            transport.nodelay().unwrap_err(),
+            transport.set_keepalive(true).unwrap_err(),
+            transport.keepalive().unwrap_err(),
+            transport.local_addr().unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::NotConnected);
         }
@@ -353,13 +353,13 @@ fn keep_alive_times_are_the_systems() {
             count: 4,
         };
         let transport = client.transport();
-        transport.set_keep_alive_times(times)?;
-        assert!(transport.keep_alive()?);
+        transport.set_keepalive_times(times)?;
+        assert!(transport.keepalive()?);
         let whole = KeepAlive {
             interval: Duration::from_secs(1),
             ..times
         };
-        assert_eq!(transport.keep_alive_times()?, whole);
+        assert_eq!(transport.keepalive_times()?, whole);
         #[cfg(target_os = "linux")]
         {
             use rustix::net::sockopt::{tcp_keepcnt, tcp_keepidle, tcp_keepintvl};

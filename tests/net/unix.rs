@@ -22,7 +22,7 @@ on_both! {
         let port = reactor.listen(&path, move |peer| {
             to.note(format_args!("build {peer}"));
             let log = to.clone();
-            Spy::echo().on_made(move |cx| log.note(format_args!("{} from {}", cx.host().unwrap(), cx.peer())))
+            Spy::echo().on_made(move |cx| log.note(format_args!("{} from {}", cx.local_addr().unwrap(), cx.peer())))
         })?;
         assert_eq!(port.local_addr(), path);
         let heard = Log::new();
@@ -31,7 +31,7 @@ on_both! {
         until(|| heard.has("data hello")).await;
         assert_eq!(log.take(), ["build unnamed".to_owned(), format!("{path} from unnamed")]);
         let transport = handle.transport().unwrap();
-        assert_eq!((transport.peer(), transport.host()?), (path, Address::Unnamed));
+        assert_eq!((transport.peer(), transport.local_addr()?), (path, Address::Unnamed));
         transport.lose_connection();
         until(|| heard.has("lost done")).await;
         port.stop().await?;
@@ -49,7 +49,7 @@ on_both! {
         assert_eq!(port.local_addr(), server);
         let options = ConnectOptions::new().bind(client.clone());
         let mut conn = reactor.connect_stream((&server, &options)).await?;
-        assert_eq!((conn.peer(), conn.host()?), (server.clone(), client.clone()));
+        assert_eq!((conn.peer(), conn.local_addr()?), (server.clone(), client.clone()));
         conn.read_exact(&mut [0]).await?;
         assert_eq!(seen.take(), [client.to_string()]);
         drop(conn);
@@ -206,11 +206,11 @@ on_both! {
         let folder = Folder::new();
         let (client, server, port) = ends(&reactor, folder.socket()).await?;
         for transport in [client.transport(), server.transport()] {
-            assert!(transport.no_delay()?);
-            transport.set_no_delay(false)?;
-            assert!(transport.no_delay()?);
-            transport.set_keep_alive(true)?;
-            assert!(transport.keep_alive()?);
+            assert!(transport.nodelay()?);
+            transport.set_nodelay(false)?;
+            assert!(transport.nodelay()?);
+            transport.set_keepalive(true)?;
+            assert!(transport.keepalive()?);
         }
         drop((client, server));
         port.stop().await?;
@@ -258,7 +258,7 @@ on_both! {
             Spy::echo()
         })?;
         let conn = reactor.connect_stream((folder.socket(), &options)).await?;
-        assert_eq!((conn.peer(), conn.host()?), (folder.socket(), own.clone()));
+        assert_eq!((conn.peer(), conn.local_addr()?), (folder.socket(), own.clone()));
         until(|| !seen.is_empty()).await;
         assert_eq!(seen.take(), [own.to_string()]);
         drop(conn);

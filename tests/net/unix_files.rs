@@ -435,7 +435,7 @@ fn a_client_with_a_name_may_try_again() {
         reactor.sleep(MS * 50).await?;
         listener.accept()?;
         let second = second.await?;
-        assert_eq!(second.host()?, own);
+        assert_eq!(second.local_addr()?, own);
         Ok(())
     });
 }

@@ -12,11 +12,9 @@ use crate::support::{
 };
 use torsade::clock::TimedOut;
 use torsade::defer::gather;
-use torsade::process::{
-    ChildFd, Command, NoSuchPipe, NotStarted, OutputTooLong, ProcessTerminated, StatusTaken,
-};
+use torsade::process::{ChildFd, Command, ProcessError};
 use torsade::reactor::Grace;
-use torsade::transport::BytesNotSent;
+use torsade::transport::ConnectionError;
 use torsade::{Cancelled, Clock, Failure, Reactor, Signal, testing};
 
 #[track_caller]
@@ -68,7 +66,7 @@ fn pipes_are_streams() {
         let mut child = command.spawn(&reactor)?;
         let (mut stdin, mut stdout) = (child.take_stdin()?, child.take_stdout()?);
         let failure = child.take_stdin().unwrap_err();
-        assert_eq!(failure.downcast_ref(), Some(&NoSuchPipe(0)));
+        assert_failure!(failure, ProcessError::NoSuchPipe { fd: 0 });
         assert!(child.take_pipe(4).is_err());
         // Nobody writes to it but the child, which does not.
         let mut third = child.take_pipe(3)?;
@@ -211,10 +209,10 @@ fn output_is_what_was_written_and_how_it_ended() {
         );
         assert_eq!(output.status.code(), Some(6));
         let failure = output.success().unwrap_err();
-        assert_eq!(
-            failure.find::<ProcessTerminated>().unwrap().0.code(),
-            Some(6)
-        );
+        assert!(matches!(
+            failure.find(),
+            Some(ProcessError::Terminated { status }) if status.code() == Some(6)
+        ));
         assert!(format!("{failure:#}").contains("bad luck"), "{failure:#}");
 
         let killed = sh("echo out; kill -9 $$").output(&reactor).await?;
@@ -247,10 +245,7 @@ fn an_output_that_is_too_long_is_an_error_and_its_end() {
             .output(&reactor)
             .await
             .unwrap_err();
-        assert_eq!(
-            failure.downcast_ref(),
-            Some(&OutputTooLong { limit: 100_000 })
-        );
+        assert_failure!(failure, ProcessError::OutputTooLong { limit: 100_000 });
         // It was killed: nothing goes on by itself.
         until(|| testing::leftovers(&reactor).is_empty()).await;
         Ok(())
@@ -345,7 +340,7 @@ fn a_status_is_of_one_that_shares_our_descriptors() {
         assert_eq!(sh("exit 3").status(&reactor).await?.code(), Some(3));
         assert_eq!(sh("kill -15 $$").status(&reactor).await?.signal(), Some(15));
         let failure = Command::new("/no/such").status(&reactor).await.unwrap_err();
-        failure.trap::<NotStarted>()?;
+        assert_failure!(failure, ProcessError::NotStarted { .. });
         let ours = fs::read_link("/proc/self/fd/2").unwrap();
         let same = sh("test \"$(readlink /proc/$$/fd/2)\" = \"$OURS\"").env("OURS", &ours);
         assert!(same.status(&reactor).await?.success());
@@ -624,7 +619,7 @@ fn nothing_is_left_of_processes_that_have_ended() {
 
 async fn lose_status(reactor: &Reactor) -> Result<(), Failure> {
     let child = sh("exit 3").spawn(&reactor)?;
-    child.status().await.unwrap_err().trap::<StatusTaken>()?;
+    assert_failure!(child.status().await.unwrap_err(), ProcessError::StatusTaken);
     assert!(child.signal_process(Signal::TERM).is_err());
     Ok(())
 }
@@ -667,9 +662,17 @@ fn what_a_program_does_not_read_of_its_input_is_reported_when_the_reactor_ends()
     });
     done.and_then(|done| done).unwrap();
     let reported = reports.borrow()[0].failure().clone();
-    let loss: &BytesNotSent = reported.downcast_ref().unwrap();
-    assert!(loss.bytes >= 900_000, "{loss}");
-    let said = loss.to_string();
+    assert!(
+        matches!(
+            reported.downcast_ref(),
+            Some(ConnectionError::NotSent {
+                bytes: 900_000..,
+                ..
+            })
+        ),
+        "{reported}"
+    );
+    let said = reported.to_string();
     assert!(said.ends_with("not sent to a pipe of a process"), "{said}");
 }
 

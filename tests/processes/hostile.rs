@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::support::noted::Noted;
 use crate::support::{Log, children, cpu_time, role, some_turns, until};
 use rustix::process::{Resource, Rlimit, getpgid, getppid, getrlimit, setpgid, setrlimit};
-use torsade::process::{ChildFd, Command, OutputTooLong, Process, ProcessProtocol};
+use torsade::process::{ChildFd, Command, Process, ProcessError, ProcessProtocol};
 use torsade::transport::Limits;
 use torsade::{Cancelled, Context, Failure, Reactor, testing};
 
@@ -232,10 +232,7 @@ fn a_flood_of_errors_is_held_by_the_limit() {
     run(async |reactor| {
         let flood = sh("exec head -c 3000000000 /dev/zero >&2").output_limit(10_000_000);
         let failure = flood.output(&reactor).await.unwrap_err();
-        assert_eq!(
-            failure.downcast_ref(),
-            Some(&OutputTooLong { limit: 10_000_000 })
-        );
+        assert_failure!(failure, ProcessError::OutputTooLong { limit: 10_000_000 });
         until(|| testing::leftovers(&reactor).is_empty()).await;
         Ok(())
     });

@@ -8,12 +8,11 @@ use std::rc::Rc;
 
 use crate::support::noted::{Noted, told};
 use crate::support::{Log, expect_reports, some_turns, until};
-use torsade::process::{
-    ChildFd, Command, NoSuchPipe, ProcessDone, ProcessExitedAlready, ProcessTerminated, StatusTaken,
-};
+use torsade::process::{ChildFd, Command, ProcessError};
 use torsade::reactor::Stopped;
+use torsade::signals::SignalError;
 use torsade::transport::Limits;
-use torsade::{Clock, Deferred, Failure, Reactor, Signal, UnknownSignal, testing};
+use torsade::{Clock, Deferred, Failure, Reactor, Signal, testing};
 
 #[track_caller]
 fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
@@ -46,7 +45,7 @@ fn every_hook_comes_once_and_the_end_comes_last() {
         let handle = Command::new("cat").spawn_protocol(&reactor, cat)?;
         assert!(log.is_empty(), "nothing is called inside `spawn_protocol`");
         let reason = handle.closed().await?;
-        reason.trap::<ProcessDone>()?;
+        assert_failure!(reason, ProcessError::Done);
         let mut notes = log.take();
         assert_eq!(notes[..2], ["made", "1 says hello"]);
         assert_eq!(notes.last().unwrap(), "ended with code 0");
@@ -80,7 +79,7 @@ fn a_child_may_have_pipes_under_any_numbers() {
             process.write_to_child(3, "down").unwrap();
             process.close_child_fd(3);
             let failure = process.write_to_child(5, "nobody").unwrap_err();
-            assert_eq!(failure.downcast_ref(), Some(&NoSuchPipe(5)));
+            assert_failure!(failure, ProcessError::NoSuchPipe { fd: 5 });
             process.close_child_fd(5);
             assert!(process.stdin().is_none());
         });
@@ -153,7 +152,9 @@ fn an_exit_is_told_while_somebody_else_holds_the_pipes() {
         let kill = Command::new("kill").arg(grandchild.borrow().trim_end());
         assert!(kill.status(&reactor).await?.success());
         let reason = closed.await?;
-        assert_eq!(reason.trap::<ProcessTerminated>()?.0.code(), Some(7));
+        assert!(
+            matches!(reason.downcast_ref(), Some(ProcessError::Terminated { status }) if status.code() == Some(7))
+        );
         assert_eq!(log.all().last().unwrap(), "ended with code 7");
         Ok(())
     });
@@ -202,7 +203,7 @@ fn how_it_ended_is_told_exactly() {
             .await?;
         assert_eq!(
             reason.to_string(),
-            "the process has ended with signal: 9 (SIGKILL)"
+            "the process ended with signal: 9 (SIGKILL)"
         );
         Ok(())
     });
@@ -439,12 +440,12 @@ fn signals_are_sent_by_name_or_number_and_never_after_the_exit() {
         process.write("\n");
         until(|| log.has("1 says hup\\n")).await;
         let failure = process.signal_process("SIGNIFICANT").unwrap_err();
-        assert!(failure.is::<UnknownSignal>(), "{failure}");
+        assert!(failure.is::<SignalError>(), "{failure}");
         assert!(
             process
                 .signal_process(4096)
                 .unwrap_err()
-                .is::<UnknownSignal>()
+                .is::<SignalError>()
         );
         process.signal_process(Signal::USR1.number())?;
         process.write("\n");
@@ -454,7 +455,7 @@ fn signals_are_sent_by_name_or_number_and_never_after_the_exit() {
             process.signal_process(Signal::TERM).unwrap_err(),
             process.signal_process("KILL").unwrap_err(),
         ] {
-            failure.trap::<ProcessExitedAlready>()?;
+            assert_failure!(failure, ProcessError::AlreadyExited);
         }
         process.kill();
         process.write("nobody");
@@ -541,8 +542,8 @@ fn a_child_that_somebody_else_has_waited_for_ends_all_the_same() {
         let pid = rustix::process::Pid::from_raw(pid as i32);
         let options = rustix::process::WaitOptions::empty();
         rustix::process::waitpid(pid, options)?.expect("it has ended");
-        handle.closed().await?.trap::<StatusTaken>()?;
-        let taken = told(&Err(Failure::new(StatusTaken)));
+        assert_failure!(handle.closed().await?, ProcessError::StatusTaken);
+        let taken = told(&Err(Failure::new(ProcessError::StatusTaken)));
         assert!(log.has(&format!("exited with {taken}")), "{:?}", log.all());
         assert!(log.has(&format!("ended with {taken}")));
         assert_eq!(process.exit_status(), None);

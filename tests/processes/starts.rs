@@ -14,7 +14,7 @@ use std::thread;
 use crate::support::folder::Folder;
 use crate::support::noted::Noted;
 use crate::support::{Log, Spy, children, role, some_turns};
-use torsade::process::{ChildFd, Command, NotStarted, Output};
+use torsade::process::{ChildFd, Command, Output, ProcessError};
 use torsade::{Failure, Reactor, testing};
 
 #[track_caller]
@@ -114,7 +114,7 @@ fn a_program_is_looked_for_along_the_path_that_the_child_has() {
         // When there is no other, it is what is told of.
         let forbidden = Command::new("torsade-tool").env("PATH", &first);
         let failure = forbidden.output(&reactor).await.unwrap_err();
-        let error = failure.trap::<NotStarted>()?.io_error();
+        let error = start_error(&failure);
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         // Without a path there is a usual one.
         let usual = Command::new("echo").arg("x").env_clear();
@@ -139,8 +139,11 @@ fn a_child_becomes_who_it_is_told_to_be() {
         // Ours is as it was, and who is not root any more is told so.
         assert!(rustix::process::geteuid().is_root());
         let failure = sh("exit").uid(u32::MAX).output(&reactor).await.unwrap_err();
-        let error = failure.trap::<NotStarted>()?;
-        assert_eq!(error.io_error().kind(), ErrorKind::InvalidInput, "{error}");
+        assert_eq!(
+            start_error(&failure).kind(),
+            ErrorKind::InvalidInput,
+            "{failure}"
+        );
         Ok(())
     });
 }
@@ -368,11 +371,10 @@ fn what_cannot_be_started_is_an_error_of_the_call() {
         for (command, kind) in cases {
             let program = command.program().to_owned();
             let failure = command.clone().output(&reactor).await.unwrap_err();
-            let error = failure.trap::<NotStarted>()?;
-            assert_eq!(error.io_error().kind(), kind, "{error}");
+            assert_eq!(start_error(&failure).kind(), kind, "{failure}");
             assert!(
-                error.to_string().contains(&format!("{program:?}")),
-                "{error}"
+                failure.to_string().contains(&format!("{program:?}")),
+                "{failure}"
             );
             assert!(command.spawn(&reactor).is_err());
         }
@@ -386,7 +388,7 @@ fn what_cannot_be_started_is_an_error_of_the_call() {
             ),
         ] {
             let failure = command.0.output(&reactor).await.unwrap_err();
-            let error = failure.trap::<NotStarted>()?.io_error().raw_os_error();
+            let error = start_error(&failure).raw_os_error();
             if let Some(errno) = command.1 {
                 assert_eq!(error, Some(errno.raw_os_error()));
             }
@@ -415,7 +417,7 @@ async fn starve(reactor: &Reactor) -> Result<(), Failure> {
             Err(failure) => break failure,
         }
     };
-    let error = failure.trap::<NotStarted>()?.io_error().raw_os_error();
+    let error = start_error(&failure).raw_os_error();
     assert_eq!(error, Some(rustix::io::Errno::MFILE.raw_os_error()));
     assert_eq!(
         children().len(),
@@ -492,7 +494,10 @@ async fn deal(reactor: &Reactor) -> Result<(), Failure> {
     }
     // Nor is the news of a failure written to one of them.
     let failure = given(Command::new("/no/such")).output(&reactor).await;
-    assert!(failure.unwrap_err().is::<NotStarted>());
+    assert!(matches!(
+        failure.unwrap_err().downcast_ref(),
+        Some(ProcessError::NotStarted { .. })
+    ));
     assert!(
         paths
             .iter()
@@ -554,7 +559,7 @@ async fn crowd(reactor: &Reactor) -> Result<(), Failure> {
         let failure = Command::new("true").spawn(&reactor).unwrap_err();
         let text = failure.to_string();
         assert!(text.ends_with("making a process failed"), "{text}");
-        let error = failure.trap::<NotStarted>()?.io_error().raw_os_error();
+        let error = start_error(&failure).raw_os_error();
         assert_eq!(error, Some(rustix::io::Errno::AGAIN.raw_os_error()));
     }
     assert_eq!(open_descriptors(), before);
@@ -693,7 +698,7 @@ fn a_setting_that_would_do_nothing_is_an_error_of_the_call() {
             }
         }
         for failure in failures {
-            let error = failure.trap::<NotStarted>()?.io_error();
+            let error = start_error(&failure);
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         }
         some_turns().await;
@@ -707,4 +712,12 @@ fn a_setting_that_would_do_nothing_is_an_error_of_the_call() {
         assert_eq!(explicit.output(&reactor).await?.out, b"x");
         Ok(())
     });
+}
+
+/// Returns the system's error for which a program was not started.
+fn start_error(failure: &Failure) -> &std::io::Error {
+    match failure.downcast_ref() {
+        Some(ProcessError::NotStarted { error, .. }) => error,
+        _ => panic!("{failure:?}"),
+    }
 }

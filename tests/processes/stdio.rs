@@ -640,7 +640,7 @@ on_both! {
         user.write_all(b"hello").await?;
         user.read_exact(&mut [0; 5]).await?;
         let transport = handle.transport().unwrap();
-        assert_eq!((transport.peer(), transport.host()?), (Address::Unnamed, Address::Unnamed));
+        assert_eq!((transport.peer(), transport.local_addr()?), (Address::Unnamed, Address::Unnamed));
         user.close().await?;
         until(|| log.has("lost done")).await;
         assert_eq!(log.take(), ["made", "data hello", "eof", "lost done"]);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::own;
 use torsade::Reactor;
-use torsade::reactor::{Poller, PollerUnavailable};
+use torsade::reactor::{Poller, ReactorError};
 
 #[test]
 fn a_reactor_names_the_poller_that_was_chosen() {
@@ -20,7 +20,7 @@ fn a_reactor_names_the_poller_that_was_chosen() {
 fn a_poller_of_another_system_is_an_error_that_lists_those_there_are() {
     let error = Reactor::builder().poller(Poller::Iocp).build().unwrap_err();
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    let text = inner.map(PollerUnavailable::to_string).unwrap();
+    let text = inner.map(ReactorError::to_string).unwrap();
     assert!(text.starts_with("the poller \"iocp\" is not available here; "));
     for poller in Poller::available() {
         assert!(text.contains(poller.name()), "{text}");

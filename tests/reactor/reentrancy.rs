@@ -472,7 +472,7 @@ const ACTIONS: &[Action] = &[
                 own.is_full(),
                 own.queued(),
                 own.peer(),
-                own.host().is_ok(),
+                own.local_addr().is_ok(),
             );
             let _ = (
                 own.is_connected(),
@@ -484,8 +484,8 @@ const ACTIONS: &[Action] = &[
     }),
     ("Transport, options", |w| {
         with(&w.own, |own| {
-            let _ = (own.set_no_delay(true), own.no_delay());
-            let _ = (own.set_keep_alive(true), own.keep_alive());
+            let _ = (own.set_nodelay(true), own.nodelay());
+            let _ = (own.set_keepalive(true), own.keepalive());
         })
     }),
     #[cfg(unix)]

@@ -19,7 +19,7 @@ use futures::stream::StreamExt;
 #[cfg(unix)]
 use rustix::process::{getpid, kill_process};
 use torsade::reactor::Stopped;
-use torsade::signals::CannotListen;
+use torsade::signals::SignalError;
 use torsade::{Cancelled, Clock, Deferred, Phase, Reactor, Signal, testing, yield_now};
 
 /// Sends it to this process.
@@ -124,25 +124,25 @@ on_both! {
     async fn what_cannot_wait_for_a_loop_is_refused(reactor) {
         let _alone = alone();
         for (signal, is_expected, text) in [
-            (Signal::KILL, (|e| matches!(e, CannotListen::Unstoppable(_))) as fn(&CannotListen) -> bool, "SIGKILL cannot be listened to: the system lets nobody know of it"),
+            (Signal::KILL, (|e| matches!(e, SignalError::Unstoppable { .. })) as fn(&SignalError) -> bool, "SIGKILL cannot be listened to: the kernel calls no handler for it"),
             #[cfg(unix)]
-            (Signal::STOP, |e| *e == CannotListen::Unstoppable(Signal::STOP), "SIGSTOP cannot be listened to: the system lets nobody know of it"),
-            (Signal::SEGV, |e| matches!(e, CannotListen::Fault(_)), "SIGSEGV cannot be listened to: after a fault there is no going on to the loop"),
+            (Signal::STOP, |e| *e == (SignalError::Unstoppable { signal: Signal::STOP }), "SIGSTOP cannot be listened to: the kernel calls no handler for it"),
+            (Signal::SEGV, |e| matches!(e, SignalError::Fault { .. }), "SIGSEGV cannot be listened to: a program cannot continue to the event loop after it"),
             #[cfg(unix)]
-            (Signal::BUS, |e| matches!(e, CannotListen::Fault(_)), "SIGBUS cannot be listened to: after a fault there is no going on to the loop"),
-            (Signal::FPE, |e| matches!(e, CannotListen::Fault(_)), "SIGFPE cannot be listened to: after a fault there is no going on to the loop"),
-            (Signal::ILL, |e| matches!(e, CannotListen::Fault(_)), "SIGILL cannot be listened to: after a fault there is no going on to the loop"),
+            (Signal::BUS, |e| matches!(e, SignalError::Fault { .. }), "SIGBUS cannot be listened to: a program cannot continue to the event loop after it"),
+            (Signal::FPE, |e| matches!(e, SignalError::Fault { .. }), "SIGFPE cannot be listened to: a program cannot continue to the event loop after it"),
+            (Signal::ILL, |e| matches!(e, SignalError::Fault { .. }), "SIGILL cannot be listened to: a program cannot continue to the event loop after it"),
             #[cfg(unix)]
-            (Signal::from_number(33)?, |e| matches!(e, CannotListen::Reserved(_)), "signal 33 cannot be listened to: the C library keeps it for itself"),
+            (Signal::from_number(33)?, |e| matches!(e, SignalError::Reserved { .. }), "signal 33 cannot be listened to: the C library reserves it"),
             #[cfg(windows)]
-            (Signal::from_number(3)?, |e| matches!(e, CannotListen::Reserved(_)), "signal 3 cannot be listened to: the C library keeps it for itself"),
+            (Signal::from_number(3)?, |e| matches!(e, SignalError::Reserved { .. }), "signal 3 cannot be listened to: the C library reserves it"),
         ] {
             let failure = signal.wait(&reactor).await.unwrap_err();
-            assert!(is_expected(failure.trap::<CannotListen>()?));
+            assert!(is_expected(failure.trap::<SignalError>()?));
             assert_eq!(failure.to_string(), text);
             assert_eq!(failure.location().file(), file!());
             let failure = reactor.signals([USR2, signal]).unwrap_err();
-            assert!(is_expected(failure.trap::<CannotListen>()?));
+            assert!(is_expected(failure.trap::<SignalError>()?));
             assert_eq!(failure.location().file(), file!());
         }
         assert!(!is_caught(USR2), "one of them was listened to all the same");

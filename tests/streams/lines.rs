@@ -10,7 +10,7 @@ use torsade::protocol::Input;
 use torsade::protocols::{Decoded, Decoder, LineProtocol, Lines};
 use torsade::testing::{self, Wire};
 use torsade::transport::Limits;
-use torsade::{Clock, ConnectionDone, Context, Deferred, Failure, Handle, Protocol, Reactor};
+use torsade::{Clock, ConnectionError, Context, Deferred, Failure, Handle, Protocol, Reactor};
 
 type Act<P> = Rc<dyn Fn(&mut P, &mut Context<'_, P>, usize)>;
 
@@ -417,7 +417,10 @@ fn a_line_protocols_own_handle_is_one_like_any_other() {
         assert!(!handle.is_connected());
         assert_eq!(how(&handle.closed().await?), "done");
         let failure = handle.ask(|kept, _| kept.1).await.unwrap_err();
-        assert!(failure.find::<ConnectionDone>().is_some(), "{failure:?}");
+        assert!(
+            matches!(failure.find(), Some(ConnectionError::Done)),
+            "{failure:?}"
+        );
         assert!(conn.read(&mut [0]).await? == 0);
         drop(conn);
         port.stop().await

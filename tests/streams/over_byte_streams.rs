@@ -8,7 +8,7 @@ use crate::support::{HERE, Log, MS, Spy, ends, expect_reports, some_turns, until
 use futures::io::{AsyncRead, AsyncWrite};
 use torsade::net::{Incoming, ListenOptions, StreamServerEndpoint};
 use torsade::reactor::{Grace, Stopped};
-use torsade::transport::BytesNotSent;
+use torsade::transport::ConnectionError;
 use torsade::{Address, Clock, Connection, Failure, Port, Reactor};
 
 /// A cipher that a child could break, over any stream.
@@ -140,7 +140,7 @@ on_both! {
     async fn bytes_and_ends_go_through_both_ways(reactor) {
         let (mut plain, server, port) = ends(&reactor, HERE).await?;
         let mut outer = enciphered(&reactor, server)?;
-        assert_eq!(outer.peer(), plain.host()?);
+        assert_eq!(outer.peer(), plain.local_addr()?);
         outer.write_all(b"hello\n").await?;
         assert_eq!(plain.read_line(80).await?.as_deref(), Some(&b"uryyb"[..]));
         plain.write_all(b"uryyb\n").await?;
@@ -260,9 +260,13 @@ fn what_a_writer_does_not_take_is_waited_for_as_for_any_peer_and_reported() {
         assert_eq!(reactor.now() - begun, stalled, "closed: {is_closed}");
         let reports = reports.borrow();
         assert_eq!(reports.len(), 1, "{reports:?}");
-        let loss: &BytesNotSent = reports[0].failure().downcast_ref().unwrap();
-        assert_eq!(loss.bytes, 30_000);
-        assert_eq!(loss.peer.to_string(), "1.2.3.4:5");
+        let Some(ConnectionError::NotSent { bytes, peer, .. }) =
+            reports[0].failure().downcast_ref()
+        else {
+            panic!("{reports:?}");
+        };
+        assert_eq!(*bytes, 30_000);
+        assert_eq!(peer.to_string(), "1.2.3.4:5");
         assert!(reports[0].failure().find::<Stopped>().is_some());
     }
 }
@@ -280,8 +284,11 @@ fn a_writer_that_fails_after_the_close_has_the_loss_reported() {
         drop(conn);
         until(|| !reports.borrow().is_empty()).await;
         let reports = reports.borrow();
-        let loss: &BytesNotSent = reports[0].failure().downcast_ref().unwrap();
-        assert_eq!(loss.bytes, 30_000);
+        let Some(ConnectionError::NotSent { bytes, .. }) = reports[0].failure().downcast_ref()
+        else {
+            panic!("{reports:?}");
+        };
+        assert_eq!(*bytes, 30_000);
         let cause = reports[0].failure().find::<io::Error>().unwrap();
         assert_eq!(cause.kind(), io::ErrorKind::InvalidData);
         Ok(())

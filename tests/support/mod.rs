@@ -32,10 +32,9 @@ use std::time::{Duration, Instant};
 use torsade::net::ToServerEndpoint;
 use torsade::reactor::Stopped;
 use torsade::report::Report;
-use torsade::transport::WriteOverflow;
+use torsade::transport::ConnectionError;
 use torsade::{
-    Connection, ConnectionAborted, ConnectionDone, ConnectionLost, Context, Failure, Port,
-    Protocol, Reactor, Transport, testing, yield_now,
+    Connection, Context, Failure, Port, Protocol, Reactor, Transport, testing, yield_now,
 };
 
 /// Returns whether the failure holds an error that matches the pattern.
@@ -43,6 +42,17 @@ macro_rules! is_error {
     ($failure:expr, $error:pat) => {
         matches!($failure.downcast_ref(), Some($error))
     };
+}
+
+/// Asserts that a failure holds an error that matches a pattern.
+macro_rules! assert_failure {
+    ($failure:expr, $pattern:pat) => {{
+        let failure = &$failure;
+        assert!(
+            matches!(failure.downcast_ref(), Some($pattern)),
+            "{failure:?}"
+        );
+    }};
 }
 
 /// Makes two tests of each behaviour: on the machine, and in memory.
@@ -260,24 +270,30 @@ impl Protocol for Spy {
     }
 }
 
+/// Is a peer that accepted nothing the cause of a loss?
+pub(crate) fn is_of_a_stall(loss: &Failure) -> bool {
+    let Some(ConnectionError::NotSent { cause, .. }) = loss.downcast_ref() else {
+        return false;
+    };
+    matches!(
+        cause.downcast_ref(),
+        Some(ConnectionError::SendTimedOut { .. })
+    )
+}
+
 /// A reason in a word.
 pub(crate) fn how(reason: &Failure) -> String {
-    if reason.is::<ConnectionDone>() {
-        "done".into()
-    } else if reason.is::<ConnectionAborted>() {
-        "aborted".into()
-    } else if reason.is::<WriteOverflow>() {
-        "overflow".into()
-    } else if reason.is_panic() {
-        format!("{reason}")
-    } else if let Some(lost) = reason.downcast_ref::<ConnectionLost>() {
-        match lost.io_error() {
+    match reason.downcast_ref() {
+        Some(ConnectionError::Done) => "done".into(),
+        Some(ConnectionError::Aborted) => "aborted".into(),
+        Some(ConnectionError::WriteOverflow { .. }) => "overflow".into(),
+        Some(lost @ ConnectionError::Lost { .. }) => match lost.io_error() {
             Some(error) => format!("broken {:?}", error.kind()),
             None if reason.find::<Stopped>().is_some() => "stopped".into(),
             None => "broken".into(),
-        }
-    } else {
-        format!("{reason:?}")
+        },
+        _ if reason.is_panic() => format!("{reason}"),
+        _ => format!("{reason:?}"),
     }
 }
 

@@ -12,8 +12,8 @@ use torsade::threads::CancelToken;
 
 use crate::support::{MS, await_that, expect_reports};
 use torsade::net::{NameResolver, SystemResolver};
-use torsade::reactor::StillRunning;
-use torsade::threads::{NeverBegun, PoolRefused, ThreadPool};
+use torsade::reactor::ReactorError;
+use torsade::threads::{PoolError, ThreadPool};
 use torsade::{Failure, Reactor, testing};
 
 #[test]
@@ -111,19 +111,16 @@ fn stopping_waits_as_long_as_it_may_and_no_longer() {
 
 #[test]
 fn the_end_of_a_reactor_says_which_work_still_ran_in_words() {
-    let still = Failure::new(StillRunning).to_string();
+    let still = Failure::new(ReactorError::StillRunning).to_string();
     assert_eq!(
         still,
-        "the work still ran on its thread when the reactor ended"
+        "the work was still running on its thread when the reactor ended"
     );
-    let never = Failure::new(NeverBegun).to_string();
+    let never = Failure::new(PoolError::NeverBegun).to_string();
+    assert_eq!(never, "the thread pool was stopped before the work began");
     assert_eq!(
-        never,
-        "the thread pool was stopped before the work was begun"
-    );
-    assert_eq!(
-        PoolRefused::Full(3).to_string(),
-        "the thread pool's queue is full: 3 wait"
+        PoolError::Full { limit: 3 }.to_string(),
+        "the thread pool's queue is full: 3 calls are queued"
     );
 }
 
@@ -252,7 +249,7 @@ mod children {
                     begin.wait();
                     for _ in 0..500 {
                         let refused = pool.call_in_thread(|| unreachable!());
-                        assert_eq!(refused, Err(PoolRefused::NoThread));
+                        assert_eq!(refused, Err(PoolError::NoThread));
                     }
                     end.wait();
                 })
@@ -272,7 +269,7 @@ mod children {
         let refused = reactor.spawn_blocking(|| Ok(())).await.unwrap_err();
         end.wait();
         setrlimit(Resource::As, before)?;
-        refused.trap::<PoolRefused>()?;
+        refused.trap::<PoolError>()?;
         let statistics = pool.statistics();
         assert_eq!((statistics.threads, statistics.queued), (0, 0));
         for other in others {

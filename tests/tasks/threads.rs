@@ -11,9 +11,9 @@ use torsade::reactor::Grace;
 
 use crate::support::{Log, MS, alive, expect_reports, some_turns, until};
 use torsade::clock::TimedOut;
-use torsade::reactor::{ReactorGone, StillRunning, Stopped, WouldDeadlock};
+use torsade::reactor::{ReactorError, Stopped};
 use torsade::task::{Locals, TaskLocal};
-use torsade::threads::{CancelToken, NeverBegun, PoolRefused, ThreadPool};
+use torsade::threads::{CancelToken, PoolError, ThreadPool};
 use torsade::{Cancelled, Clock, Deferred, Failure, Phase, Reactor, Remote, yield_now};
 
 /// Sends the thread on which it is dropped.
@@ -193,8 +193,8 @@ on_both! {
         });
         assert_eq!(drops.try_recv(), Ok(thread::current().id()));
         let failure = refused.await.unwrap_err();
-        assert_eq!(failure.trap::<PoolRefused>()?, &PoolRefused::Full(2));
-        // Cancelled work makes room.
+        assert_eq!(failure.trap::<PoolError>()?, &PoolError::Full { limit: 2 });
+        // Called off work makes room.
         let [one, other] = queued;
         one.cancel();
         one.await.unwrap_err().trap::<Cancelled>()?;
@@ -211,9 +211,9 @@ on_both! {
         let left = pool.stop(Duration::ZERO);
         assert_eq!((left.running.len(), left.dropped.len()), (1, 1));
         assert!(left.running[0].file().ends_with("threads.rs"));
-        queued.await.unwrap_err().trap::<NeverBegun>()?;
+        assert_failure!(queued.await.unwrap_err(), PoolError::NeverBegun);
         let late = pool.spawn_blocking(&reactor, || Ok(()));
-        assert_eq!(late.await.unwrap_err().trap::<PoolRefused>()?, &PoolRefused::Closed);
+        assert_eq!(late.await.unwrap_err().trap::<PoolError>()?, &PoolError::Closed);
         drop(release);
         assert!(pool.stop(Duration::from_secs(20)).is_clean());
         assert_eq!(pool.statistics().threads, 0);
@@ -347,7 +347,7 @@ on_both! {
     }
 
     async fn a_blocking_call_on_a_loops_thread_is_refused(reactor) {
-        let refused = |remote: &Remote| remote.blocking_call(|| Ok(())).unwrap_err().is::<WouldDeadlock>();
+        let refused = |remote: &Remote| matches!(remote.blocking_call(|| Ok(())).unwrap_err().downcast_ref(), Some(ReactorError::WouldDeadlock));
         assert!(refused(&reactor.remote()));
         // Nor may one loop wait for another.
         let (sender, receiver) = mpsc::channel();
@@ -361,7 +361,7 @@ on_both! {
         drop(done);
         other.join().unwrap();
         let task = reactor.remote().spawn(|| async {})?;
-        task.join().unwrap_err().trap::<WouldDeadlock>()?;
+        assert_failure!(task.join().unwrap_err(), ReactorError::WouldDeadlock);
         some_turns().await;
     }
 }
@@ -390,8 +390,8 @@ on_both_by_hand! {
         assert!(waiting.borrow()[0].is::<Stopped>());
         let reports = reports.borrow();
         let told: Vec<_> = reports.iter().map(|report| (
-            report.failure().is::<StillRunning>(),
-            report.failure().is::<NeverBegun>(),
+            matches!(report.failure().downcast_ref(), Some(ReactorError::StillRunning)),
+            matches!(report.failure().downcast_ref(), Some(PoolError::NeverBegun)),
             report.location().file(),
         )).collect();
         assert_eq!(told, [(true, false, file!()), (false, true, file!())]);
@@ -429,8 +429,8 @@ on_both_by_hand! {
         let count = |which: fn(&Failure) -> bool| {
             reports.iter().filter(|report| which(report.failure())).count()
         };
-        assert_eq!(count(Failure::is::<NeverBegun>), 1);
-        assert_eq!(count(Failure::is::<StillRunning>), 1);
+        assert_eq!(count(|end| matches!(end.downcast_ref(), Some(PoolError::NeverBegun))), 1);
+        assert_eq!(count(|end| matches!(end.downcast_ref(), Some(ReactorError::StillRunning))), 1);
         assert_eq!(reports.len(), 2);
         drop(release);
     }
@@ -475,7 +475,7 @@ on_both_by_hand! {
             (gone, remote.blocking_call(|| Ok(())).unwrap_err())
         });
         let (gone, failure) = after.join().unwrap();
-        assert!(gone && failure.is::<ReactorGone>());
+        assert!(gone && matches!(failure.downcast_ref(), Some(ReactorError::Gone)));
     }
 
     fn a_thread_that_waits_for_a_reactor_that_never_runs_gets_an_error_when_it_is_dropped(reactor) {
@@ -490,7 +490,7 @@ on_both_by_hand! {
         has_asked.recv().unwrap();
         drop(reactor);
         let (called, joined) = waits.join().unwrap();
-        assert!(called.is::<ReactorGone>() && joined.is::<ReactorGone>());
+        assert!(matches!(called.downcast_ref(), Some(ReactorError::Gone)) && matches!(joined.downcast_ref(), Some(ReactorError::Gone)));
     }
 
     fn work_that_waits_for_the_loop_does_not_hold_up_its_end(reactor) {
@@ -501,7 +501,7 @@ on_both_by_hand! {
             drop(waits.spawn_blocking(move || {
                 let first = remote.blocking_call(Deferred::<()>::pair_that_waits).unwrap_err();
                 let second = remote.blocking_call(|| Ok(())).unwrap_err();
-                told.send((first.is::<Stopped>(), second.is::<ReactorGone>())).unwrap(); Ok(()) }));
+                told.send((first.is::<Stopped>(), matches!(second.downcast_ref(), Some(ReactorError::Gone)))).unwrap(); Ok(()) }));
             until(|| alive(&waits).contains(&"call from a thread")).await;
         }).unwrap();
         assert_eq!(how.recv().unwrap(), (true, true));

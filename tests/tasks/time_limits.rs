@@ -22,7 +22,7 @@ use torsade::process::Command;
 use torsade::scope::ScopeBuilder;
 use torsade::testing::NetworkFaults;
 use torsade::{
-    Clock, ConnectionDone, Context, Deferred, Failure, Handle, Protocol, Reactor, interval,
+    Clock, ConnectionError, Context, Deferred, Failure, Handle, Protocol, Reactor, interval,
     testing, yield_now,
 };
 
@@ -119,7 +119,7 @@ fn an_answer_with_its_end_that_came_in_time_wins_though_it_takes_more_than_one_l
             self.0.extend_from_slice(data);
         }
         fn connection_lost(&mut self, reason: Failure) {
-            assert!(reason.is::<ConnectionDone>());
+            assert!(matches!(reason.downcast_ref(), Some(ConnectionError::Done)));
             if let Some(resolver) = self.1.take() {
                 resolver.callback(std::mem::take(&mut self.0));
             }

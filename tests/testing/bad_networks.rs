@@ -19,7 +19,7 @@ use futures::future;
 use torsade::net::{ConnectTimedOut, ConnectionRefused};
 use torsade::protocols::{LineProtocol, Lines};
 use torsade::testing::{NetworkFaults, Random, each_seed, run_on};
-use torsade::transport::BytesNotSent;
+use torsade::transport::ConnectionError;
 use torsade::{Address, Clock, Connection, Context, Failure, Protocol, Reactor, testing};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -214,7 +214,7 @@ fn on_a_network_that_breaks_off_each_connection_is_lost_once_and_has_a_beginning
                 Ok(handle) => {
                     let own = handle
                         .transport()
-                        .and_then(|transport| transport.host().ok());
+                        .and_then(|transport| transport.local_addr().ok());
                     clients.push((own, whole, seen, handle));
                 }
                 Err(failure) => {
@@ -344,7 +344,13 @@ fn tape_of(seed: u64) -> Vec<String> {
         drop(tape);
         port.stop().await?;
         for report in testing::take_reports(&reactor) {
-            assert!(report.failure().is::<BytesNotSent>(), "{report}");
+            assert!(
+                matches!(
+                    report.failure().downcast_ref(),
+                    Some(ConnectionError::NotSent { .. })
+                ),
+                "{report}"
+            );
         }
         Ok(())
     });

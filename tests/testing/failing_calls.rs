@@ -24,7 +24,7 @@ use crate::support::foreign::{need, say};
 use crate::support::noted::Noted;
 use crate::support::{HERE, Log, MS, Spy, children, own, until};
 use futures::future::{Either, select};
-use torsade::process::{Command as Program, NotStarted, ProcessTerminated};
+use torsade::process::{Command as Program, ProcessError};
 use torsade::{
     Address, Clock, Connection, Context, DatagramPort, DatagramProtocol, Failure, Reactor,
     UdpSocket, testing,
@@ -312,7 +312,10 @@ async fn programs(reactor: &Reactor) -> Result<usize, Failure> {
         harmed += usize::from(limited(reactor, part).await.is_err());
     }
     let missing = Program::new("/no/such").output(&reactor).await;
-    assert!(missing.unwrap_err().is::<NotStarted>());
+    assert!(matches!(
+        missing.unwrap_err().downcast_ref(),
+        Some(ProcessError::NotStarted { .. })
+    ));
     limited(reactor, async {
         let is_left = |left: &testing::Leftover| left.kind.contains("process");
         until(|| !testing::leftovers(reactor).iter().any(is_left)).await;
@@ -348,9 +351,10 @@ async fn hooks(reactor: &Reactor) -> Result<(), Failure> {
     notes.sort();
     assert!(notes.pop().unwrap().starts_with("exited with"));
     assert_eq!(notes, ["0 closed", "1 closed", "2 closed"]);
-    match reason.trap::<ProcessTerminated>()?.0.code() {
-        Some(3) => Ok(()),
-        _ => Err(Failure::new("the program was harmed")),
+    match reason.downcast_ref() {
+        Some(ProcessError::Terminated { status }) if status.code() == Some(3) => Ok(()),
+        Some(_) => Err(Failure::new("the program was harmed")),
+        None => Err(reason),
     }
 }
 

@@ -1,10 +1,7 @@
 //! Which poller a reactor waits with: [`Poller`].
 
-use std::env;
-use std::error::Error;
 use std::fmt;
 use std::io;
-use std::str::FromStr;
 
 /// A way of the system's to wait for many descriptors.
 ///
@@ -96,90 +93,6 @@ impl fmt::Display for Poller {
     }
 }
 
-impl FromStr for Poller {
-    type Err = PollerUnavailable;
-
-    /// Parses the name of a poller that this system has.
-    fn from_str(name: &str) -> Result<Self, PollerUnavailable> {
-        let found = Self::available()
-            .iter()
-            .find(|poller| poller.name() == name);
-        found
-            .copied()
-            .ok_or_else(|| PollerUnavailable::new(name, false, None))
-    }
-}
-
-/// There is no such [`Poller`] here. The text lists those there are.
-///
-/// # Examples
-///
-/// ```
-/// use torsade::reactor::Poller;
-///
-/// let error = "kevent".parse::<Poller>().unwrap_err();
-/// assert!(error.to_string().contains(Poller::available()[0].name()));
-/// ```
-#[derive(Debug)]
-pub struct PollerUnavailable {
-    name: String,
-    from_environment: bool,
-    source: Option<io::Error>,
-}
-
-impl PollerUnavailable {
-    pub(super) fn new(name: &str, from_environment: bool, source: Option<io::Error>) -> Self {
-        Self {
-            name: name.to_owned(),
-            from_environment,
-            source,
-        }
-    }
-}
-
-impl fmt::Display for PollerUnavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the poller {:?}", self.name)?;
-        if self.from_environment {
-            write!(f, ", which {VARIABLE} names,")?;
-        }
-        f.write_str(" is not available here; available:")?;
-        let refused = |poller: &Poller| self.source.is_some() && poller.name() == self.name;
-        let others = Poller::available().iter().filter(|poller| !refused(poller));
-        for (at, poller) in others.enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            write!(f, "{comma} {poller}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Error for PollerUnavailable {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|error| error as _)
-    }
-}
-
-impl From<PollerUnavailable> for io::Error {
-    fn from(error: PollerUnavailable) -> Self {
-        Self::new(io::ErrorKind::Unsupported, error)
-    }
-}
-
-/// Returns the poller that the environment names.
-pub(super) fn from_environment() -> io::Result<Option<Poller>> {
-    let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) else {
-        return Ok(None);
-    };
-    let name = name.to_string_lossy();
-    let found = name.parse::<Poller>();
-    let found = found.map_err(|error| PollerUnavailable {
-        from_environment: true,
-        ..error
-    })?;
-    Ok(Some(found))
-}
-
 /// Does the error say that the system, or a sandbox, does not have the call?
 #[cfg(unix)]
 pub(super) fn is_refusal(error: &io::Error) -> bool {
@@ -187,6 +100,3 @@ pub(super) fn is_refusal(error: &io::Error) -> bool {
         .iter()
         .any(|errno| error.raw_os_error() == Some(*errno))
 }
-
-/// What names a poller for all reactors of a process that are not given one.
-const VARIABLE: &str = "TORSADE_POLLER";

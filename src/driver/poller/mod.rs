@@ -38,7 +38,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-pub use choice::{Poller, PollerUnavailable};
+pub use choice::Poller;
 pub(crate) use event::Event;
 pub use event::Interest;
 pub(super) use event::{Borrowed, WAKE_KEY};
@@ -58,23 +58,15 @@ pub(super) enum Selector {
 }
 
 impl Selector {
-    /// Returns the poller that was asked for, by the program or by the environment, or else the system's own; poll(2)
-    /// where the system refuses that.
+    /// Makes the poller that was asked for, or else the system's own; poll(2) where the system refuses that.
     pub(super) fn new(asked: Option<Poller>) -> io::Result<Self> {
-        let from_environment = asked.is_none();
-        let asked = match asked {
-            Some(poller) => Some(poller),
-            None => choice::from_environment()?,
-        };
-        let made = match asked {
-            None => return Self::default_one(),
+        match asked {
+            None => Self::default_one(),
             #[cfg(unix)]
             Some(Poller::Poll) => Poll::new().map(Self::Poll),
             Some(poller) if Some(poller) == Poller::SYSTEM => Polling::new().map(Self::System),
-            Some(poller) => return Err(PollerUnavailable::new(poller.name(), false, None).into()),
-        };
-        let name = asked.map_or("", Poller::name);
-        made.map_err(|error| PollerUnavailable::new(name, from_environment, Some(error)).into())
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn default_one() -> io::Result<Self> {

@@ -9,7 +9,7 @@ use super::{LookupFailed, LookupProblem, NameResolver};
 use crate::defer::Deferred;
 use crate::failure::Failure;
 use crate::reactor::Reactor;
-use crate::threads::{PoolRefused, ThreadPool};
+use crate::threads::{PoolError, ThreadPool};
 
 /// Asks the system: its hosts file, the DNS, whatever it is set up to ask, in the order it prefers (RFC 6724).
 ///
@@ -47,7 +47,7 @@ impl NameResolver for SystemResolver {
         let (name, host) = (host.to_owned(), host.to_owned());
         let found = self.pool.spawn_blocking(reactor, move || ask(name, port));
         found.add_errback(move |failure| {
-            if let Some(PoolRefused::Full(_)) = failure.downcast_ref() {
+            if let Some(PoolError::Full { .. }) = failure.downcast_ref() {
                 return Err(LookupFailed::new(host, LookupProblem::TooMany).into());
             }
             Err(failure)

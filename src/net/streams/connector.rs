@@ -35,7 +35,7 @@ use crate::net::endpoint::{ClientEndpoint, ToClientEndpoint};
 use crate::protocol::{Handle, Protocol};
 use crate::reactor::{Reactor, WeakReactor};
 use crate::report::{self, Origin};
-use crate::transport::ConnectionDone;
+use crate::transport::ConnectionError;
 
 /// Makes the protocols of a [`Connector`]'s connections, and is told how each attempt went.
 pub trait ClientFactory: 'static {
@@ -275,7 +275,7 @@ impl<F: ClientFactory> Inner<F> {
             self.attempt.take();
             self.state.set(ConnectorState::Connected);
             // There was no protocol for it, so it was closed in good order.
-            return self.lost(Failure::at(ConnectionDone, self.location));
+            return self.lost(Failure::at(ConnectionError::Done, self.location));
         };
         self.attempt.take();
         self.state.set(ConnectorState::Connected);

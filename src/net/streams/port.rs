@@ -158,7 +158,7 @@ impl Port {
     /// [`Transport::lose_connection`](crate::Transport::lose_connection), and after `limit` as by
     /// [`Transport::abort_connection`](crate::Transport::abort_connection). Fires when all of them have ended, with how many
     /// took longer than `limit`. What those had still queued is reported as
-    /// [`BytesNotSent`](crate::transport::BytesNotSent).
+    /// [`ConnectionError::NotSent`](crate::transport::ConnectionError::NotSent).
     ///
     /// Connections that are accepted after the call are not among them, so to end a server [`stop`](Self::stop) the port
     /// first. What a handler writes after the call is dropped, as after any `lose_connection`.

@@ -40,7 +40,7 @@ use crate::net::names::{LookupFailed, LookupProblem, look_up};
 use crate::net::options::ConnectConfig;
 use crate::reactor::{Handler, Reactor, Registration, Retry, Tracked, WeakReactor};
 use crate::report;
-use crate::transport::{ConnConfig, ConnectionLost};
+use crate::transport::{ConnConfig, ConnectionError};
 
 /// What is done to reach one of several addresses.
 pub(in crate::net) struct Race {
@@ -387,7 +387,7 @@ impl Race {
         let Some(done) = self.over() else { return };
         match reactor {
             Some(reactor) => {
-                let lost = ConnectionLost::new(reason.clone());
+                let lost = ConnectionError::lost(reason.clone());
                 done(reactor, Err(Failure::at(lost, self.conn_config.location)));
             }
             None => report::discard(done, self.conn_config.location),

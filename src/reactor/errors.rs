@@ -1,0 +1,153 @@
+//! Why a reactor refuses a call, or ends what it was asked for.
+
+use std::env;
+use std::io;
+use std::str::FromStr;
+
+use crate::driver::{Driver, Poller};
+use crate::failure::errors;
+
+/// Why a reactor refused a call, or ended what it was asked for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReactorError {
+    /// This reactor is running already, or another one is running on this thread.
+    #[doc(alias = "ReactorAlreadyRunning")]
+    AlreadyRunning,
+    /// The reactor is not running, or [`Reactor::stop`](crate::Reactor::stop) has been called.
+    #[doc(alias = "ReactorNotRunning")]
+    NotRunning,
+    /// The reactor has ended. A new one is needed.
+    #[doc(alias = "ReactorNotRestartable")]
+    NotRestartable,
+    /// The reactor has ended or has been dropped, so nothing can be sent to it from another thread.
+    Gone,
+    /// A thread that runs a reactor, this one or another, was to block on a reactor.
+    WouldDeadlock,
+    /// Work was still running on a thread of the pool when the reactor ended.
+    StillRunning,
+    /// All connections of the reactor together held more bytes than its budget allows, and this
+    /// connection held the most.
+    ///
+    /// See [`ReactorBuilder::buffer_budget`](super::ReactorBuilder::buffer_budget).
+    OverBudget {
+        /// Number of bytes that this connection held.
+        held: usize,
+        /// Number of bytes that all connections held together.
+        used: usize,
+        /// Number of bytes that all connections together may hold.
+        limit: usize,
+    },
+    /// The [`Poller`] that was chosen is not available on this system. The text lists those that
+    /// are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use torsade::reactor::Poller;
+    ///
+    /// let error = "kevent".parse::<Poller>().unwrap_err();
+    /// assert!(error.to_string().contains(Poller::available()[0].name()));
+    /// ```
+    PollerUnavailable {
+        /// Name of the poller.
+        name: String,
+        /// Whether the environment variable `TORSADE_POLLER` named it.
+        from_environment: bool,
+        /// The system's error, where the system refused a poller that it has; the source of this
+        /// error.
+        error: Option<io::Error>,
+    },
+}
+
+errors! {
+    enum ReactorError {
+        AlreadyRunning: "a reactor is already running on this thread";
+        NotRunning: "the reactor is not running";
+        NotRestartable: "the reactor has ended and cannot be run again";
+        Gone: "the reactor has ended";
+        WouldDeadlock:
+            "a thread that runs a reactor must not block on a reactor: await the result instead";
+        StillRunning: "the work was still running on its thread when the reactor ended";
+        OverBudget { held, used, limit }:
+            "the connection held {held} bytes, the most of all connections, which together held \
+             {used} where {limit} are allowed";
+        PollerUnavailable { name, from_environment, error }:
+            "the poller {name:?}{} is not available here; available: {}",
+            with if *from_environment { ", which TORSADE_POLLER names," } else { "" },
+            with others(name, error.is_some()),
+            source error;
+    }
+}
+
+/// Lists the pollers of this system, without the one that the system refused.
+fn others(name: &str, is_refused: bool) -> String {
+    let all = Poller::available().iter().map(|poller| poller.name());
+    let others: Vec<_> = all
+        .filter(|other| !(is_refused && *other == name))
+        .collect();
+    others.join(", ")
+}
+
+impl From<ReactorError> for io::Error {
+    fn from(error: ReactorError) -> Self {
+        let kind = match error {
+            ReactorError::PollerUnavailable { .. } => io::ErrorKind::Unsupported,
+            ReactorError::WouldDeadlock => io::ErrorKind::Deadlock,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl FromStr for Poller {
+    type Err = ReactorError;
+
+    /// Parses the name of a poller that this system has.
+    fn from_str(name: &str) -> Result<Self, ReactorError> {
+        let found = Self::available()
+            .iter()
+            .find(|poller| poller.name() == name);
+        found.copied().ok_or_else(|| unavailable(name, false, None))
+    }
+}
+
+/// Makes the driver of a reactor with the poller that the program chose, or else the one that the
+/// environment names, or else the default one.
+pub(super) fn driver_with(chosen: Option<Poller>) -> io::Result<Driver> {
+    let from_environment = chosen.is_none();
+    let poller = match chosen {
+        Some(poller) if !Poller::available().contains(&poller) => {
+            return Err(unavailable(poller.name(), false, None).into());
+        }
+        Some(poller) => Some(poller),
+        None => named_by_environment()?,
+    };
+    Driver::machine_with(poller).map_err(|error| match poller {
+        Some(poller) => unavailable(poller.name(), from_environment, Some(error)).into(),
+        None => error,
+    })
+}
+
+/// Returns the poller that the environment names, if it names one.
+fn named_by_environment() -> Result<Option<Poller>, ReactorError> {
+    let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    let name = name.to_string_lossy();
+    let found = name.parse();
+    found
+        .map(Some)
+        .map_err(|_: ReactorError| unavailable(&name, true, None))
+}
+
+fn unavailable(name: &str, from_environment: bool, error: Option<io::Error>) -> ReactorError {
+    ReactorError::PollerUnavailable {
+        name: name.to_owned(),
+        from_environment,
+        error,
+    }
+}
+
+/// Names the poller of all reactors of the process for which the program chose none.
+const VARIABLE: &str = "TORSADE_POLLER";
