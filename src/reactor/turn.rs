@@ -275,14 +275,9 @@ impl Reactor {
         self.settle();
     }
 
-    /// Runs turns until there is nothing left to do without waiting or advancing the clock.
-    ///
-    /// # Panics
-    ///
-    /// Panics when called from inside a turn, and when there is still something to do after a
-    /// million turns.
+    /// Runs turns until there is nothing left to do without waiting or advancing the clock. It panics inside a turn, and when there is still something to do after a million turns.
     #[track_caller]
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         for _ in 0..A_MILLION {
             let entered = self.begin_turn();
             self.current_things();

@@ -84,6 +84,32 @@ pub fn run(test: impl AsyncFnOnce(Reactor) -> Result<(), Failure>) {
     );
 }
 
+/// Runs turns of a reactor until there is nothing left to do without waiting or advancing its clock.
+///
+/// # Panics
+///
+/// Panics when called from inside a turn, and when there is still something to do after a million turns.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use torsade::{Reactor, testing};
+///
+/// let reactor = Reactor::in_memory()?;
+/// let called = Rc::new(Cell::new(false));
+/// let note = called.clone();
+/// reactor.call_soon(move || note.set(true));
+/// testing::settle(&reactor);
+/// assert!(called.get());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[track_caller]
+pub fn settle(reactor: &Reactor) {
+    reactor.settle();
+}
+
 /// Runs a test on a reactor, and checks that it leaves nothing behind.
 ///
 /// When the test is done, what it began may come to its end, as far as that needs no more than a second (in memory: no time at all);

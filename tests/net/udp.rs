@@ -664,7 +664,7 @@ fn a_refusal_that_nobody_reads_does_not_turn_the_loop() {
         .unwrap();
     port.connect(address).unwrap();
     port.write_connected("anybody?").unwrap();
-    reactor.settle();
+    torsade::testing::settle(&reactor);
     let begin = std::time::Instant::now();
     for _ in 0..5 {
         reactor.iterate(MS * 20);

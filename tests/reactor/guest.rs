@@ -523,7 +523,7 @@ fn an_entered_reactor_is_the_current_one_until_the_guard_is_dropped() {
         assert_eq!(reports.borrow().len(), 1);
     }
     assert!(Reactor::current().is_none());
-    two.settle();
+    torsade::testing::settle(&two);
     assert_eq!(log.take(), ["two"]);
 }
 

@@ -289,7 +289,9 @@ const ACTIONS: &[Action] = &[
     ("Reactor::iterate", |w| {
         panics(|| w.reactor.iterate(Duration::ZERO))
     }),
-    ("Reactor::settle", |w| panics(|| w.reactor.settle())),
+    ("Reactor::settle", |w| {
+        panics(|| torsade::testing::settle(&w.reactor))
+    }),
     ("Reactor::advance", |w| panics(|| w.reactor.advance(MS))),
     ("Reactor::stop", |w| ignore(w.reactor.stop())),
     ("Reactor::stop twice", |w| {

@@ -130,7 +130,7 @@ on_both! {
         assert_failure!(failure, ReactorError::AlreadyRunning);
         for step in [
             &(|| other.iterate(Duration::ZERO)) as &dyn Fn(),
-            &|| other.settle(),
+            &|| torsade::testing::settle(&other),
             &|| other.advance(MS),
             &|| other.run_until_current(),
             &|| other.do_iteration(None),
@@ -679,7 +679,7 @@ on_both_by_hand! {
 
         let reactor = Reactor::builder().in_memory().on_panic(OnPanic::Unwind).build().unwrap();
         reactor.on_report(|_| {});
-        for step in [&Reactor::run_until_current as &dyn Fn(&Reactor), &|r| r.iterate(Duration::ZERO), &|r| r.settle()] {
+        for step in [&Reactor::run_until_current as &dyn Fn(&Reactor), &|r| r.iterate(Duration::ZERO), &|r| testing::settle(r)] {
             reactor.call_soon(|| panic!("oh"));
             assert!(catch_unwind(AssertUnwindSafe(|| step(&reactor))).is_err());
         }
@@ -726,7 +726,7 @@ fn time_that_is_manual_moves_by_advance_only() {
         });
     }
     std::thread::sleep(MS * 2);
-    reactor.settle();
+    torsade::testing::settle(&reactor);
     assert!(log.is_empty());
     reactor.advance(MS * 2500);
     assert_eq!(log.take(), ["1 at 1s", "2 at 2s"]);

@@ -245,8 +245,8 @@ on_both_by_hand! {
         }
         assert!(testing::deliver_signal(&reactor, Signal::TERM));
         assert!(!testing::deliver_signal(&reactor, Signal::INT));
-        reactor.settle();
-        other.settle();
+        torsade::testing::settle(&reactor);
+        torsade::testing::settle(&other);
         assert_eq!(log.take(), ["this true"]);
         drop(other);
         assert_eq!(log.take(), ["that false"]);
@@ -265,7 +265,7 @@ on_both_by_hand! {
         let others = reactor.signals([USR2]).unwrap();
         drop((signals, others));
         assert_eq!(reactor.poll_timeout(), None);
-        reactor.settle();
+        torsade::testing::settle(&reactor);
     }
 
     fn a_loop_that_is_turned_by_hand_hears(reactor) {

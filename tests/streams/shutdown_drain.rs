@@ -641,9 +641,9 @@ fn the_whole_grace_counts_for_sending_and_lingering_together() -> Result<(), Fai
     connected.detach();
     let (mut peer, _) = talker.accept()?;
     peer.write_all(b"unread")?;
-    reactor.settle();
+    torsade::testing::settle(&reactor);
     reactor.stop()?;
-    reactor.settle();
+    torsade::testing::settle(&reactor);
     assert!(!reactor.has_ended());
     reactor.advance(total);
     assert!(reactor.has_ended());

@@ -109,7 +109,7 @@ impl Drop for Played {
         for end in 0..2 {
             self.step(end, Op::Abort);
         }
-        self.reactor.settle();
+        torsade::testing::settle(&self.reactor);
     }
 }
 
@@ -195,7 +195,7 @@ impl Played {
     fn wait_for(&self, expected: &[Vec<String>; 2]) -> [Vec<String>; 2] {
         let patience = Instant::now() + Duration::from_secs(2);
         loop {
-            self.reactor.settle();
+            torsade::testing::settle(&self.reactor);
             let told = self.told();
             if told == *expected || Instant::now() > patience {
                 return told;
@@ -232,7 +232,7 @@ fn compare(seed: u64) -> Option<String> {
             memory.step(*end, *op);
             machine.step(*end, *op);
         }
-        memory.reactor.settle();
+        torsade::testing::settle(&memory.reactor);
         let expected = memory.told();
         let told = machine.wait_for(&expected);
         if told != expected {
