@@ -253,7 +253,7 @@ impl Timers {
     }
 
     /// Returns everything that is pending: kind, deadline, and the line that requested it.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn pending(&self) -> Vec<(&'static str, Instant, &'static Location<'static>)> {
         let table = self.0.table.borrow();
         table

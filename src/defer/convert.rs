@@ -66,7 +66,7 @@ impl<T: 'static> Deferred<T> {
     /// # Errors
     ///
     /// The Deferred fails with [`DeferredError::Abandoned`] when the sender is dropped, and with
-    /// [`DeferredError::NoReactor`](super::DeferredError::NoReactor) when no reactor runs on this
+    /// [`DeferredError::NoReactor`] when no reactor runs on this
     /// thread.
     #[doc(alias("fromFuture", "from_receiver"))]
     #[track_caller]

@@ -419,7 +419,7 @@ impl<T: 'static> Deferred<T> {
 
     /// Takes the result if it is there or is offered; the Deferred is then like one that was
     /// awaited.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn take_now(&mut self) -> Option<Result<T, Failure>> {
         if let Some(core) = self.core() {
             let result = core.ask_and_take()?;
@@ -433,7 +433,7 @@ impl<T: 'static> Deferred<T> {
     }
 
     /// Returns whether a result can be taken without waiting.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn has_result(&self) -> bool {
         match &self.state {
             State::Linked(core) => core.is_settled() || core.is_offered(),

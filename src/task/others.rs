@@ -41,7 +41,7 @@ impl Wake for Lent {
 
 impl OthersWakers {
     /// Begins to count.
-    #[cfg(feature = "testing")]
+    #[cfg(any(doc, feature = "testing"))]
     pub(crate) fn count(&self) {
         self.counts.set(true);
     }

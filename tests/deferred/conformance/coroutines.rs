@@ -248,7 +248,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "nothing is left of one whose Deferred was lost",
         "pair a; go f {hold,await a}; step; lose a; step",
-        "-f f=abandoned: the resolver was dropped without firing",
+        "-f f=the Deferred was abandoned: its resolver was dropped without firing",
     ),
     // Task-locals, where Twisted has context variables.
     (
